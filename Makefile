@@ -1,0 +1,50 @@
+# Two commands do everything on a machine that has Python 3.11 or newer and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types suite bench matrix soak clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/llmtest demo
+
+test: lint types suite
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test.stamp
+	$(BIN)/mypy
+
+# coverage must start before pytest, or the plugin's own import lines are missed.
+suite: $(VENV)/test.stamp
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/test.stamp
+	$(BIN)/pytest -m soak tests
+
+matrix: $(VENV)/test.stamp
+	$(BIN)/pip install --quiet nox
+	$(BIN)/nox
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/demo.stamp: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet -e '.[demo]'
+	@touch $@
+
+$(VENV)/test.stamp: $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet -e '.[test]'
+	@touch $@ $(VENV)/demo.stamp
+
+clean:
+	rm -rf $(VENV) .nox .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,331 @@
+"""The words of a recording: events, runs, and the frozen payloads that they carry.
+
+Floor 0: standard library only. Nothing here knows LangChain; `llmtest.langchain` translates into these words
+at the moment a callback fires, and from there on nobody sees a LangChain object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Final, Literal, NoReturn
+from uuid import UUID
+
+RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
+"""What a run executes: `chat` is a chat model, `llm` a text model."""
+
+Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "open"]
+"""How a run ended. `paused` is an interrupt, `handed off` a command to the parent graph, `stopped` a
+KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dropped."""
+
+START_KINDS: Final[Mapping[str, RunKind]] = {
+    "on_chain_start": "chain",
+    "on_chat_model_start": "chat",
+    "on_llm_start": "llm",
+    "on_tool_start": "tool",
+    "on_retriever_start": "retriever",
+}
+END_KINDS: Final = frozenset({"on_chain_end", "on_llm_end", "on_tool_end", "on_retriever_end"})
+ERROR_KINDS: Final = frozenset({"on_chain_error", "on_llm_error", "on_tool_error", "on_retriever_error"})
+
+
+def _read_only(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+    raise TypeError(f"a recording is read-only; make a copy first: {type(self).__mro__[1].__name__}(value)")
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that cannot be changed. Compares equal to a plain dict and dumps to JSON like one."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _read_only  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (dict(self),))
+
+
+class FrozenList(list[Any]):
+    """A list that cannot be changed. Compares equal to a plain list and dumps to JSON like one."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = append = clear = extend = insert = pop = remove = _read_only  # type: ignore[assignment]
+    reverse = sort = __iadd__ = __imul__ = _read_only  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (list(self),))
+
+
+EMPTY: Final = FrozenDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one model call or of many. Inclusive, as LangChain's `UsageMetadata`: details are parts of the sums."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_details: FrozenDict = EMPTY
+    output_details: FrozenDict = EMPTY
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.total_tokens + other.total_tokens,
+            _add_details(self.input_details, other.input_details),
+            _add_details(self.output_details, other.output_details),
+        )
+
+
+def _add_details(a: FrozenDict, b: FrozenDict) -> FrozenDict:
+    return FrozenDict({key: a.get(key, 0) + b.get(key, 0) for key in (*a, *(k for k in b if k not in a))})
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool call that a model asked for. `args` is the raw text where the model sent arguments that are not JSON."""
+
+    name: str
+    args: FrozenDict | str = EMPTY
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `role` is LangChain's message type: `human`, `ai`, `tool`, `system`, ...
+
+    `content` is a str, or a list of content blocks (dicts) and strs, as the program sent it.
+    """
+
+    role: str
+    content: str | FrozenList = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    id: str | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    status: str | None = None
+    usage: Usage | None = None
+    response_metadata: FrozenDict = EMPTY
+    additional_kwargs: FrozenDict = EMPTY
+    artifact: Any = None
+
+    @property
+    def text(self) -> str:
+        """The text of the content, without blocks of other kinds."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(_block_text(block) for block in self.content)
+
+
+def _block_text(block: Any) -> str:
+    if isinstance(block, str):
+        return block
+    return str(block.get("text", "")) if block.get("type") == "text" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that a retriever found."""
+
+    page_content: str
+    metadata: FrozenDict = EMPTY
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One candidate answer of a model. `message` is None for text models."""
+
+    text: str
+    message: Message | None = None
+    info: FrozenDict = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception, as it was when it was reported: its class name, its text, and what it means for the run."""
+
+    type: str
+    message: str
+    ended: Ended = "error"
+    payload: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Structured:
+    """A structured value (a pydantic model, a dataclass, ...): its class name and its fields."""
+
+    type: str
+    fields: FrozenDict = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A value that cannot be frozen, described without its address."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known."""
+
+    number: int
+    thread: str
+    thread_id: int
+    task: str | None = None
+    parent: Lane | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One callback.
+
+    `kind` is the callback method's name. `number` counts from 0 in its recording, in the order in which callbacks
+    fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
+    `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
+    of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
+    """
+
+    kind: str
+    run_id: UUID
+    parent_run_id: UUID | None
+    name: str
+    tags: tuple[str, ...] = ()
+    metadata: FrozenDict = EMPTY
+    payload: FrozenDict = EMPTY
+    number: int = 0
+    monotonic_ns: int = 0
+    wall_ns: int = 0
+    lane: Lane | None = field(default=None, compare=False)
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.wall_ns / 1e9, timezone.utc)
+
+    @property
+    def thread(self) -> str | None:
+        """The name of the thread on which the callback fired."""
+        return self.lane.thread if self.lane else None
+
+    @property
+    def task(self) -> str | None:
+        """The name of the asyncio task in which the callback fired, or None."""
+        return self.lane.task if self.lane else None
+
+    def __str__(self) -> str:
+        return f"{self.kind} `{self.name}`"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One execution of a model, chain, tool or retriever, with the runs inside it.
+
+    `events` are its own events in order; `children` the runs that it started, in the order in which they started.
+    """
+
+    id: UUID
+    parent_id: UUID | None
+    kind: RunKind
+    name: str
+    tags: tuple[str, ...]
+    metadata: FrozenDict
+    events: tuple[Event, ...]
+    children: tuple[Run, ...]
+
+    @property
+    def start(self) -> Event:
+        return self.events[0]
+
+    @property
+    def end(self) -> Event | None:
+        """The event that ended the run, or None while it is open."""
+        return next((e for e in self.events if e.kind in END_KINDS or e.kind in ERROR_KINDS), None)
+
+    @property
+    def ended(self) -> Ended:
+        end = self.end
+        if end is None:
+            return "open"
+        error = end.payload.get("error")
+        return error.ended if isinstance(error, Failure) else "ended"
+
+    @property
+    def error(self) -> Failure | None:
+        """What the run failed with; None for control flow (a pause, a hand-off), which is not an error."""
+        end = self.end
+        failure = end.payload.get("error") if end else None
+        return failure if isinstance(failure, Failure) and failure.ended not in ("paused", "handed off") else None
+
+    @property
+    def input(self) -> Any:
+        """What the run was given: the messages of a chat model, the prompt of a text model, a tool's arguments, a
+        chain's inputs, a retriever's query. A streamed chain tells its true input only when it ends."""
+        payload = self.start.payload
+        if self.kind == "chain" and self.end is not None and "inputs" in self.end.payload:
+            return self.end.payload["inputs"]
+        key = {"chat": "messages", "llm": "prompts", "tool": "inputs", "retriever": "query", "chain": "inputs"}[self.kind]
+        value = payload.get(key)
+        if self.kind == "tool" and value is None:
+            return payload.get("input_str")
+        return value[0] if self.kind == "llm" and value else value
+
+    @property
+    def args(self) -> FrozenDict:
+        """The arguments of a tool run, by name; empty when it was called with plain text."""
+        value = self.input if self.kind == "tool" else None
+        return value if isinstance(value, FrozenDict) else EMPTY
+
+    @property
+    def output(self) -> Any:
+        """What the run gave back: a `Message` of a chat model, the text of a text model; None if it did not end."""
+        payload = self.end.payload if self.end is not None else EMPTY
+        generations = payload.get("generations")
+        if generations:
+            return generations[0].message if self.kind == "chat" else generations[0].text
+        return payload.get({"retriever": "documents"}.get(self.kind, "output" if self.kind == "tool" else "outputs"))
+
+    @property
+    def tokens(self) -> list[Any]:
+        """The streamed tokens, in order; as the provider sent them (a str, or a list of content blocks)."""
+        return [e.payload["token"] for e in self.events if e.kind == "on_llm_new_token"]
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts that the model reported for this run; None if it reported none."""
+        from_end = self.end.payload if self.end is not None else EMPTY
+        if "response" in from_end:
+            from_end = from_end["response"]
+        usages = [g.message.usage for g in from_end.get("generations", ()) if g.message and g.message.usage]
+        if usages:
+            return sum(usages[1:], usages[0])
+        return _usage_of_text_model(from_end)
+
+    @property
+    def tool_call_id(self) -> str | None:
+        """The id of the tool call that this tool run answers."""
+        value = self.start.payload.get("tool_call_id")
+        return value if isinstance(value, str) else None
+
+    def walk(self) -> Iterator[Run]:
+        """This run and all runs inside it, parents first."""
+        stack = [self]
+        while stack:
+            run = stack.pop()
+            yield run
+            stack.extend(reversed(run.children))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.kind} {self.name}: {self.ended}>"
+
+
+def _usage_of_text_model(payload: Mapping[str, Any]) -> Usage | None:
+    """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
+    infos = [g.info for g in payload.get("generations", ())]
+    for source in (payload.get("llm_output") or {}, *infos):
+        counts = source.get("token_usage")
+        if counts:
+            into, out = counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0)
+            return Usage(into, out, counts.get("total_tokens", into + out))
+    return None

@@ -1,0 +1,194 @@
+"""What must not have happened, and who is told.
+
+Floor 0. The scripted doubles write every `Violation` down here when it happens; the pytest plugin reads the
+page at the end of the test. It is apart from `llmtest.script` because the plugin needs it in every test and
+it costs next to nothing to import.
+
+Process-wide on purpose: a call from a bare thread has lost its context, but it still belongs to the test
+that is running.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class LlmtestError(Exception):
+    """The base of every exception that llmtest raises of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must not have happened.
+
+    `rule` is its short name (`"unexpected call"`, `"unused step"`, ...), `text` the whole message as a person
+    reads it: what was expected, what came, where, and what to do.
+    """
+
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ViolationError(LlmtestError, AssertionError):
+    """Raised for one or more violations; `.violations` holds them in the order in which they happened."""
+
+    def __init__(self, *violations: Violation) -> None:
+        self.violations = violations
+        super().__init__("\n\n".join(v.text for v in violations))
+
+
+class Double(Protocol):
+    """What the ledger asks of a script: which of its steps were never served."""
+
+    def unused(self) -> list[Violation]: ...
+
+
+class Ledger:
+    """One page: the violations, scripts and recordings of one test, or of one fixture.
+
+    Holds state; appends are atomic, so any thread may write.
+    """
+
+    def __init__(self, prefix: str = "", on_touch: Callable[[], None] | None = None) -> None:
+        self.violations: list[Violation] = []
+        self.recordings: list[Any] = []
+        self._doubles: dict[int, Double] = {}
+        self._prefix = prefix
+        self._numbers = itertools.count(1)
+        self._on_touch = on_touch
+
+    def fresh_id(self, kind: str) -> str:
+        """An id that is unique over all doubles of this test, and the same in every run of it."""
+        return f"{kind}_{self._prefix}{next(self._numbers)}"
+
+    def owns(self, double: Double) -> bool:
+        return id(double) in self._doubles
+
+    def touch(self, double: Double) -> None:
+        """`double` was made or called while this page was open."""
+        if self._on_touch is not None:
+            self._on_touch()
+        self._doubles.setdefault(id(double), double)
+
+    def unused(self) -> list[Violation]:
+        return [violation for double in list(self._doubles.values()) for violation in double.unused()]
+
+
+class _NoLedger(Ledger):
+    """Outside a test: ids are numbered, nothing is kept; `model.verify()` asks the script itself."""
+
+    def touch(self, double: Double) -> None:
+        """Keeps no reference."""
+
+
+_outside = _NoLedger()
+_open: list[Ledger] = []
+
+
+def current() -> Ledger:
+    """The page that is being written now: the innermost open one."""
+    return _open[-1] if _open else _outside
+
+
+@contextmanager
+def opened(ledger: Ledger) -> Iterator[Ledger]:
+    """Makes `ledger` the current page for the length of the block."""
+    _open.append(ledger)
+    try:
+        yield ledger
+    finally:
+        _open.remove(ledger)
+
+
+def made(double: Double) -> None:
+    """A double was made: the current page looks after it."""
+    current().touch(double)
+
+
+def called(double: Double) -> None:
+    """A double was called: the current page looks after it, unless a page further out made it."""
+    if not any(ledger.owns(double) for ledger in (*_fixtures, *_open)):
+        current().touch(double)
+
+
+# Pages of fixtures that outlive a test: a double of theirs is asked for unused steps when they end.
+_fixtures: list[Ledger] = []
+
+
+def keep(ledger: Ledger) -> None:
+    """`ledger` belongs to a fixture of wider scope than a test."""
+    _fixtures.append(ledger)
+
+
+def release(ledger: Ledger) -> None:
+    """The fixture of `ledger` has ended."""
+    _fixtures.remove(ledger)
+
+
+def report(violation: Violation) -> ViolationError:
+    """Writes `violation` down and returns the exception to raise for it."""
+    for claim in reversed(_claims):
+        if claim(violation):
+            return ViolationError(violation)
+    if _open:
+        current().violations.append(violation)
+    return ViolationError(violation)
+
+
+def note_recording(recording: Any) -> None:
+    """A recording was opened: a failing test shows its tree."""
+    if _open:
+        current().recordings.append(recording)
+
+
+_claims: list[Callable[[Violation], bool]] = []
+
+
+@contextmanager
+def expect_violation(rule: str) -> Iterator[list[Violation]]:
+    """Expects at least one violation of `rule` in the block, and takes it off the test's ledger.
+
+    Yields the list of those that came. The exception that the violation raises is swallowed only if it leaves
+    the block; a program that catches it itself goes on as usual. Violations of other rules stay on the ledger.
+    It claims for the whole process, as the ledger does: calls from other threads count.
+
+    Raises:
+        AssertionError: no violation of `rule` happened in the block.
+
+    >>> from llmtest import ScriptedChatModel, expect_violation
+    >>> with expect_violation("unexpected call") as caught:
+    ...     _ = ScriptedChatModel().invoke("hello")
+    >>> [violation.rule for violation in caught]
+    ['unexpected call']
+
+    It does not look at steps that were left unused: those are known only at the end of the test.
+    """
+    caught: list[Violation] = []
+
+    def claim(violation: Violation) -> bool:
+        if violation.rule != rule:
+            return False
+        caught.append(violation)
+        return True
+
+    _claims.append(claim)
+    try:
+        yield caught
+    except ViolationError as error:
+        if not _all_of(error.violations, rule):
+            raise
+    finally:
+        _claims.remove(claim)
+    if not caught:
+        raise AssertionError(f"expected a violation of rule {rule!r}, but none happened")
+
+
+def _all_of(violations: Sequence[Violation], rule: str) -> bool:
+    return all(violation.rule == rule for violation in violations)
