@@ -182,6 +182,8 @@ class Lane:
     thread_id: int
     task: str | None = None
     parent: Lane | None = None
+    owner: Any = field(default=None, repr=False)
+    """A weak reference to the asyncio task, for the tap to recognise it by."""
 
 
 @dataclass(frozen=True, slots=True)

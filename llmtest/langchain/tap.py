@@ -1,0 +1,245 @@
+"""The tap: one handler for the whole process that turns LangChain's callbacks into events.
+
+It is registered once with `register_configure_hook`, at the first `record()`. LangChain then asks `_Hook.get()` each
+time it configures a callback manager; while nothing is open that is all that runs.
+
+The tap is inline and synchronous: it records on the caller's thread, in exact order, in sync and async runs. It must
+not change what the program's own handlers see. There is one place where an inline handler does that:
+`AsyncCallbackManager.on_llm_start` leaves out every other handler as soon as one is inline
+(https://github.com/langchain-ai/langchain/issues/39633). `_mend_llm_start` makes that method decide as if the tap were
+not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import itertools
+import threading
+import weakref
+from collections.abc import Sequence
+from contextvars import ContextVar
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.tracers.context import register_configure_hook
+
+from llmtest import recording
+from llmtest.events import EMPTY, FrozenDict, FrozenList, Lane
+from llmtest.langchain.freezing import freeze, freeze_error, freeze_message, freeze_parameters, freeze_result, freeze_usage, tool_names
+
+if TYPE_CHECKING:
+    from langchain_core.agents import AgentAction, AgentFinish
+    from langchain_core.documents import Document
+    from tenacity import RetryCallState
+
+# -- who fires: threads and tasks
+
+_lane: ContextVar[Lane | None] = ContextVar("llmtest_lane", default=None)
+_lane_numbers = itertools.count(1)
+
+
+def current_lane() -> Lane:
+    """The line of control that runs now. A task or thread that copied its context knows the lane that it came from."""
+    loop = asyncio._get_running_loop()
+    task = asyncio.current_task(loop) if loop is not None else None
+    lane = _lane.get()
+    thread_id = threading.get_ident()
+    if lane is not None and lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
+        return lane
+    owner = weakref.ref(task) if task is not None else None
+    name = task.get_name() if task is not None else None
+    lane = Lane(next(_lane_numbers), threading.current_thread().name, thread_id, name, lane, owner)
+    _lane.set(lane)
+    return lane
+
+
+# -- the handler
+
+
+class Tap(BaseCallbackHandler):
+    """Records every callback into the recordings of its run. The parameter names are LangChain's protocol.
+
+    It never has the interface of a streaming handler: models look for that, and start to stream.
+    """
+
+    run_inline = True
+
+    def _begin(self, kind: str, serialized: Any, payload: dict[str, Any], about: dict[str, Any]) -> None:
+        run_id, parent = about["run_id"], about.get("parent_run_id")
+        member = recording.begin(run_id, parent)
+        if member is None:
+            return
+        name = about.get("name") or _name(serialized)
+        tags, metadata = tuple(about.get("tags") or ()), freeze(about.get("metadata") or EMPTY)
+        start: recording.Start = (name, tags, metadata, FrozenDict(payload))
+        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), current_lane()))
+
+    def _next(self, kind: str, payload: Any, about: dict[str, Any]) -> None:
+        run_id = about["run_id"]
+        member = recording.membership(run_id)
+        if member is not None:
+            parent = about.get("parent_run_id")
+            recording.deliver(member, (kind, run_id, parent, payload(), monotonic_ns(), time_ns(), current_lane()))
+
+    # models
+
+    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
+        payload = {"prompts": FrozenList(prompts), **_parameters(kwargs)}
+        self._begin("on_llm_start", serialized, payload, kwargs)
+
+    def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
+        payload = {"messages": FrozenList(map(freeze_message, messages[0])), **_parameters(kwargs)}
+        self._begin("on_chat_model_start", serialized, payload, kwargs)
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        self._next("on_llm_new_token", lambda: _token(token, chunk), kwargs)
+
+    def on_stream_event(self, event: Any, **kwargs: Any) -> None:
+        self._next("on_stream_event", lambda: FrozenDict(event=freeze(event)), kwargs)
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        self._next("on_llm_end", lambda: freeze_result(response), kwargs)
+
+    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        response = kwargs.get("response")
+        self._next("on_llm_error", lambda: _failed(error, response=response), kwargs)
+
+    # chains
+
+    def on_chain_start(self, serialized: dict[str, Any], inputs: Any, **kwargs: Any) -> None:
+        self._begin("on_chain_start", serialized, {"inputs": freeze(inputs)}, kwargs)
+
+    def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
+        inputs = kwargs.get("inputs")
+        self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=inputs), kwargs)
+
+    def on_chain_error(self, error: BaseException, **kwargs: Any) -> None:
+        inputs = kwargs.get("inputs")
+        self._next("on_chain_error", lambda: _failed(error, inputs=inputs), kwargs)
+
+    # tools and retrievers
+
+    def on_tool_start(self, serialized: dict[str, Any], input_str: str, **kwargs: Any) -> None:
+        payload = _fields(input_str=str(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
+        self._begin("on_tool_start", serialized, payload, kwargs)
+
+    def on_tool_end(self, output: Any, **kwargs: Any) -> None:
+        self._next("on_tool_end", lambda: FrozenDict(output=freeze(output)), kwargs)
+
+    def on_tool_error(self, error: BaseException, **kwargs: Any) -> None:
+        self._next("on_tool_error", lambda: _failed(error), kwargs)
+
+    def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
+        self._begin("on_retriever_start", serialized, {"query": str(query)}, kwargs)
+
+    def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
+        self._next("on_retriever_end", lambda: FrozenDict(documents=freeze(list(documents))), kwargs)
+
+    def on_retriever_error(self, error: BaseException, **kwargs: Any) -> None:
+        self._next("on_retriever_error", lambda: _failed(error), kwargs)
+
+    # things that happen within a run
+
+    def on_agent_action(self, action: AgentAction, **kwargs: Any) -> None:
+        fields = _fields(tool=action.tool, tool_input=action.tool_input, log=action.log)
+        self._next("on_agent_action", lambda: fields, kwargs)
+
+    def on_agent_finish(self, finish: AgentFinish, **kwargs: Any) -> None:
+        fields = _fields(return_values=finish.return_values, log=finish.log)
+        self._next("on_agent_finish", lambda: fields, kwargs)
+
+    def on_text(self, text: str, **kwargs: Any) -> None:
+        self._next("on_text", lambda: FrozenDict(text=str(text)), kwargs)
+
+    def on_retry(self, retry_state: RetryCallState, **kwargs: Any) -> None:
+        outcome = retry_state.outcome
+        error = outcome.exception() if outcome is not None and outcome.failed else None
+        fields = _fields(attempt_number=retry_state.attempt_number, error=error)
+        self._next("on_retry", lambda: fields, kwargs)
+
+    def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
+        self._next("on_custom_event", lambda: FrozenDict(name=name, data=freeze(data)), kwargs)
+
+
+def _name(serialized: Any) -> str:
+    """The name of a run whose start has no `name=`; `serialized` is None for most chains."""
+    named = serialized or {}
+    return str(named.get("name") or (named.get("id") or ["unnamed"])[-1])
+
+
+def _fields(**fields: Any) -> FrozenDict:
+    return FrozenDict({key: freeze(value) for key, value in fields.items() if value is not None})
+
+
+def _failed(error: BaseException, **fields: Any) -> FrozenDict:
+    return FrozenDict({"error": freeze_error(error), **_fields(**fields)})
+
+
+def _token(token: Any, chunk: Any) -> Any:
+    """A token as it is stored: the bare str, or with what else its chunk carried."""
+    message = getattr(chunk, "message", None)
+    calls = getattr(message, "tool_call_chunks", None)
+    usage = getattr(message, "usage_metadata", None)
+    if not calls and not usage and type(token) is str:
+        return token
+    more = {"tool_call_chunks": freeze(calls)} if calls else {}
+    return FrozenDict(token=freeze(token), **more, **({"usage": freeze_usage(usage)} if usage else {}))
+
+
+def _parameters(about: dict[str, Any]) -> dict[str, Any]:
+    """The names of the bound tools, and the parameters of the call."""
+    parameters = about.get("invocation_params") or {}
+    names = tool_names(parameters.get("tools"))
+    payload = {"invocation_params": freeze_parameters(parameters)}
+    return {"tools": FrozenList(names), **payload} if names else payload
+
+
+# -- attaching
+
+
+class _Hook:
+    """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
+
+    def get(self) -> Tap | None:
+        return TAP if recording.anything_open() else None
+
+
+TAP = Tap()
+_installed = threading.Lock()
+
+
+def install() -> None:
+    """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
+    if _installed.acquire(blocking=False):
+        register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True)
+        _mend_llm_start()
+
+
+def _mend_llm_start() -> None:
+    """Keeps the starts of text models for handlers that are not inline: https://github.com/langchain-ai/langchain/issues/39633."""
+    original = AsyncCallbackManager.on_llm_start
+
+    @functools.wraps(original)
+    async def on_llm_start(
+        self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
+    ) -> list[Any]:
+        if TAP not in self.handlers or all(handler.run_inline for handler in self.handlers):
+            return await original(self, serialized, prompts, run_id, **kwargs)
+        without = copy.copy(self)
+        without.handlers = [handler for handler in self.handlers if handler is not TAP]
+        managers = await original(without, serialized, prompts, run_id, **kwargs)
+        for prompt, manager in zip(prompts, managers, strict=True):
+            manager.handlers = self.handlers
+            about = {"run_id": manager.run_id, "parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata}
+            TAP.on_llm_start(serialized, [prompt], **about, **kwargs)
+        return managers
+
+    if list(inspect.signature(original).parameters) == ["self", "serialized", "prompts", "run_id", "kwargs"]:
+        AsyncCallbackManager.on_llm_start = on_llm_start  # type: ignore[method-assign]
