@@ -13,6 +13,7 @@ from __future__ import annotations
 import builtins
 import difflib
 import json
+import math
 import os
 import re
 import sys
@@ -93,8 +94,26 @@ class Fail:
     message: str | None = None
     where: str = field(default="", compare=False, repr=False)
 
+    @property
+    def cause(self) -> tuple[type[BaseException] | int, tuple[Any, ...]]:
+        """The exception class or the status, and its arguments: what the error comes to, however it was written."""
+        if isinstance(self.error, BaseException):
+            return type(self.error), self.error.args
+        kind = getattr(builtins, self.error) if isinstance(self.error, str) else self.error
+        return kind, () if self.message is None else (self.message,)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Fail):
+            return NotImplemented
+        return self.cause == other.cause and self.retry_after == other.retry_after
+
+    def __hash__(self) -> int:
+        return hash((self.cause[0], self.retry_after))
+
     def __str__(self) -> str:
         shown = self.error.__name__ if isinstance(self.error, type) else repr(self.error)
+        if self.message is not None:
+            shown = f"{shown}, message={self.message!r}"
         more = "" if self.retry_after is None else f", retry_after={self.retry_after:g}"
         return f"fail({shown}{more})"
 
@@ -349,15 +368,36 @@ def _fail(error: Any, retry_after: float | None, message: str | None, where: str
         raise ScriptError(
             f"fail() takes an exception, an exception class, its name, or an HTTP status; got {type(error).__name__} {error!r}"
         )
+    if isinstance(error, type):
+        _makes(error)
+    if retry_after is not None and not (_is_number(retry_after) and 0 <= retry_after < math.inf):
+        raise ScriptError(f"retry_after is a number of seconds, 0 or more; got {type(retry_after).__name__} {retry_after!r}")
     return Fail(error, retry_after, message, where)
+
+
+def _makes(error: type[BaseException]) -> None:
+    """A class that cannot be called without arguments would fail with a TypeError of its own when it is served."""
+    try:
+        error()
+    except TypeError as problem:
+        name = error.__name__
+        raise ScriptError(
+            f"fail({name}) has no arguments to make the exception with: {problem}\n  give it made: fail({name}(...))"
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @lru_cache(maxsize=1)
 def exception_names() -> tuple[str, ...]:
-    """The exceptions that a script may name as text: Python's built-in ones."""
-    return tuple(
-        name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)
-    )
+    """The exceptions that a script may name as text: Python's built-in ones that are made from a message."""
+    classes = {n: value for n, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
+    return tuple(name for name, value in classes.items() if value is UnicodeError or not issubclass(value, _UNNAMED))
+
+
+_UNNAMED: Final = (UnicodeError, BaseExceptionGroup)
 
 
 UsageLike = Usage | tuple[int, int] | Mapping[str, Any] | Literal[False] | None
@@ -366,15 +406,21 @@ UsageLike = Usage | tuple[int, int] | Mapping[str, Any] | Literal[False] | None
 def _usage(value: Any) -> Usage | Literal[False] | None:
     if value is None or value is False or isinstance(value, Usage):
         return value
-    if isinstance(value, Mapping) and {"input_tokens", "output_tokens"} <= set(value):
+    if isinstance(value, Mapping) and _are_counts(value.get("input_tokens"), value.get("output_tokens")):
         into, out = value["input_tokens"], value["output_tokens"]
-        details = (FrozenDict(value.get(f"{side}_token_details") or {}) for side in ("input", "output"))
-        return Usage(into, out, value.get("total_tokens", into + out), *details)
-    if isinstance(value, list | tuple) and len(value) == 2 and all(type(n) is int and n >= 0 for n in value):
+        total = value.get("total_tokens", into + out)
+        details = [FrozenDict(value.get(f"{side}_token_details") or {}) for side in ("input", "output")]
+        if _are_counts(total, *(number for detail in details for number in detail.values())):
+            return Usage(into, out, total, *details)
+    if isinstance(value, list | tuple) and len(value) == 2 and _are_counts(*value):
         return Usage(value[0], value[1], value[0] + value[1])
     raise ScriptError(
         f"usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; got {type(value).__name__} {value!r}"
     )
+
+
+def _are_counts(*values: Any) -> bool:
+    return all(type(value) is int and value >= 0 for value in values)
 
 
 # -- serving
@@ -571,7 +617,7 @@ def _step(step: Any, number: int, where: str) -> Step:
     if isinstance(step, str):
         return replace(say(step), where=where)
     if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
-        return Fail(step, where=where)
+        return _fail(step, None, None, where)
     if getattr(step, "type", None) == "ai" and hasattr(step, "tool_calls"):
         return replace(_from_message(step), where=where)
     raise ScriptError(
