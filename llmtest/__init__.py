@@ -51,7 +51,7 @@ _HOME = {
     "think": "script",
 }
 
-__all__ = [  # noqa: RUF022 - a literal list, so that type checkers see it; in the order of _HOME
+__all__ = [
     "Event",
     "LlmtestError",
     "Message",

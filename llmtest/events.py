@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, NoReturn
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class FrozenDict(dict[str, Any]):
     """A dict that cannot be changed. Compares equal to a plain dict and dumps to JSON like one."""
 
     __slots__ = ()
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _read_only  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _read_only
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -51,8 +51,8 @@ class FrozenList(list[Any]):
     """A list that cannot be changed. Compares equal to a plain list and dumps to JSON like one."""
 
     __slots__ = ()
-    __setitem__ = __delitem__ = append = clear = extend = insert = pop = remove = _read_only  # type: ignore[assignment]
-    reverse = sort = __iadd__ = __imul__ = _read_only  # type: ignore[assignment]
+    __setitem__ = __delitem__ = append = clear = extend = insert = pop = remove = _read_only
+    reverse = sort = __iadd__ = __imul__ = _read_only
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(tuple(self))
@@ -210,7 +210,7 @@ class Event:
 
     @property
     def time(self) -> datetime:
-        return datetime.fromtimestamp(self.wall_ns / 1e9, timezone.utc)
+        return datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
 
     @property
     def thread(self) -> str | None:
@@ -305,7 +305,7 @@ class Run:
         from_end = self.end.payload if self.end is not None else EMPTY
         if "response" in from_end:
             from_end = from_end["response"]
-        usages = [g.message.usage for g in from_end.get("generations", ()) if g.message and g.message.usage]
+        usages: list[Usage] = [g.message.usage for g in from_end.get("generations", ()) if g.message and g.message.usage]
         if usages:
             return sum(usages[1:], usages[0])
         return _usage_of_text_model(from_end)

@@ -271,7 +271,8 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
     for event in events:
         if event.kind in START_KINDS and event.run_id not in own:
             own[event.run_id] = [event]
-            (children.setdefault(event.parent_run_id, []) if event.parent_run_id in own else roots).append(event.run_id)  # type: ignore[arg-type]
+            parent = event.parent_run_id
+            (roots if parent is None or parent not in own else children.setdefault(parent, [])).append(event.run_id)
         elif event.run_id in own:
             own[event.run_id].append(event)
     built: dict[UUID, Run] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import http
 import json
 import math
 import os
@@ -49,6 +50,20 @@ def count(text: str) -> int:
 
 class ScriptError(LlmtestError, ValueError):
     """A script was written wrongly: raised where it is written, not when it is served."""
+
+
+class StatusError(Exception):
+    """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
+    that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
+    """
+
+    def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:
+        self.status_code = status_code
+        self.retry_after = retry_after
+        super().__init__(message or f"{status_code} {_PHRASES.get(status_code, 'error')}")
+
+
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 # -- parts and steps
@@ -156,9 +171,7 @@ class Reply:
         parts = tuple(replace(part, id=id) if isinstance(part, Call) else part for part in self.parts)
         return replace(self, parts=parts)
 
-    def then_fail(
-        self, error: BaseException | type[BaseException] | str | int, retry_after: float | None = None
-    ) -> Reply:
+    def then_fail(self, error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Reply:
         """The same answer, and then the failure: a stream breaks after its last token; an invoke fails as a whole."""
         return replace(self, failure=_fail(error, retry_after, None, _caller()))
 
@@ -208,7 +221,9 @@ def _tokens(what: str, given: tuple[Any, ...], exact: Sequence[str] | None) -> t
     if exact is not None and given:
         raise ScriptError(f"{what} takes its tokens as arguments or as tokens=[...], not both")
     if isinstance(exact, str):
-        raise ScriptError(f"tokens= of {what} is a list of tokens; got the str {exact!r}. For one whole token: tokens=[{exact!r}]")
+        raise ScriptError(
+            f"tokens= of {what} is a list of tokens; got the str {exact!r}. For one whole token: tokens=[{exact!r}]"
+        )
     tokens = tuple(given if exact is None else exact)
     for position, token in enumerate(tokens, 1):
         if not isinstance(token, str):
@@ -415,7 +430,8 @@ def _usage(value: Any) -> Usage | Literal[False] | None:
     if isinstance(value, list | tuple) and len(value) == 2 and _are_counts(*value):
         return Usage(value[0], value[1], value[0] + value[1])
     raise ScriptError(
-        f"usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; got {type(value).__name__} {value!r}"
+        "usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; "
+        f"got {type(value).__name__} {value!r}"
     )
 
 
@@ -510,10 +526,10 @@ class Script:
         if not self.remaining:
             return []
         lines = [f"{self.remaining} of {len(self.steps)} steps of the script were never asked for"]
-        for number in range(self._served, len(self.steps)):
-            lines.append(f"  step {number + 1}  {self.steps[number]}  at {place(self.steps[number].where)}")
-        times = "once" if self._calls == 1 else f"{self._calls} times"
-        lines.append(f"  the model was called {times if self._calls else 'never'}; remove the steps, or find out why the program stopped early")
+        left = list(enumerate(self.steps, 1))[self._served :]
+        lines += [f"  step {number}  {step}  at {place(step.where)}" for number, step in left]
+        times = "never called" if not self._calls else f"called {_amount(self._calls, 'time')}"
+        lines.append(f"  the model was {times}; remove the steps, or find out why the program stopped early")
         return [Violation("unused step", "\n".join(_cap(lines)))]
 
     def verify(self) -> None:
@@ -535,7 +551,9 @@ class Script:
         steps = "no steps" if not self.steps else f"{len(self.steps)} step{'s' * (len(self.steps) > 1)}, all served"
         messages = request.messages
         lines = [f"unexpected model call {number}: the script has {steps}"]
-        lines.append(f"  came  {show_message(messages[-1]) if messages else 'an empty prompt'} ({_amount(len(messages), 'message')})")
+        lines.append(
+            f"  came  {show_message(messages[-1]) if messages else 'an empty prompt'} ({_amount(len(messages), 'message')})"
+        )
         if request.tools:
             lines.append(f"  tools  {', '.join(request.tools)}")
         for position, step in enumerate(self.steps, 1):
@@ -648,4 +666,6 @@ def _content_parts(content: Any) -> Iterator[Part]:
         elif kind in ("reasoning", "thinking"):
             yield Thinking(tuple(split(text)))
         elif kind not in ("tool_call", "tool_use"):
-            raise ScriptError(f"an AIMessage step has a content block of type {kind!r}; a script can say text, reasoning and tool calls")
+            raise ScriptError(
+                f"an AIMessage step has a content block of type {kind!r}; a script can say text, reasoning and tool calls"
+            )

@@ -238,7 +238,7 @@ _BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], Any]]]] = (
     (BaseModel, _freeze_model),
     (BaseException, freeze_error),
     (enum.Enum, lambda value: _freeze(value.value)),
-    (str, lambda value: str.__str__(value) if type(value).__str__ is str.__str__ else str(value)),
+    (str, str.__str__),
     (bool, bool),
     (int, int),
     (float, float),

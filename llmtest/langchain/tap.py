@@ -32,7 +32,15 @@ from langchain_core.tracers.context import register_configure_hook
 
 from llmtest import recording
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Lane
-from llmtest.langchain.freezing import freeze, freeze_error, freeze_message, freeze_parameters, freeze_result, freeze_usage, tool_names
+from llmtest.langchain.freezing import (
+    freeze,
+    freeze_error,
+    freeze_message,
+    freeze_parameters,
+    freeze_result,
+    freeze_usage,
+    tool_names,
+)
 
 if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
