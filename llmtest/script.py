@@ -146,19 +146,22 @@ class Reply:
     response_metadata: FrozenDict = EMPTY
     failure: Fail | None = None
     where: str = field(default="", compare=False, repr=False)
+    # Derived when the step is written, not when it is served.
+    calls: tuple[Call, ...] = field(init=False, compare=False, repr=False)
+    thinks: bool = field(init=False, compare=False, repr=False)
+    token_count: int = field(init=False, compare=False, repr=False)
+    """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
 
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(part for part in self.parts if isinstance(part, Call))
+    def __post_init__(self) -> None:
+        calls = tuple(part for part in self.parts if isinstance(part, Call))
+        tokens = sum(len(part.tokens) for part in self.parts) + sum(count(c.tool) for c in calls)
+        object.__setattr__(self, "calls", calls)
+        object.__setattr__(self, "thinks", any(isinstance(part, Thinking) for part in self.parts))
+        object.__setattr__(self, "token_count", tokens)
 
     @property
     def text(self) -> str:
         return "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
-
-    @property
-    def token_count(self) -> int:
-        """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
-        return sum(len(part.tokens) + (count(part.tool) if isinstance(part, Call) else 0) for part in self.parts)
 
     def with_id(self, id: str) -> Reply:
         """The same tool call under an id of your own; without one it gets an id that is unique in the test.

@@ -25,7 +25,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, SkipValidation
 
 from llmtest import ledger
-from llmtest.events import Usage
 from llmtest.langchain.freezing import freeze_message, tool_names
 from llmtest.script import Call, Fail, Reply, Request, Script, ScriptError, StatusError, Text, Thinking, count, place
 
@@ -63,17 +62,22 @@ def _status_class(status: int) -> type[StatusError]:
 
 def _tool_schemas(bound: Any) -> dict[str, Mapping[str, Any]]:
     """Bound tools by name, each with the JSON schema of its arguments; a provider's own tools take anything."""
+    if not bound:
+        return {}
     schemas = {}
-    for name, tool in zip(tool_names(bound), bound or (), strict=True):
+    for name, tool in zip(tool_names(bound), bound, strict=True):
         spec = tool.get("function", tool) if isinstance(tool, Mapping) else {}
         schemas[name] = spec.get("parameters") or spec.get("input_schema") or {"additionalProperties": True}
     return schemas
 
 
 def _usage(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
+    if reply.usage is None:
+        out = reply.token_count
+        return {"input_tokens": prompt_tokens, "output_tokens": out, "total_tokens": prompt_tokens + out}
     if reply.usage is False:
         return None
-    usage = reply.usage or Usage(prompt_tokens, reply.token_count, prompt_tokens + reply.token_count)
+    usage = reply.usage
     details = {
         f"{side}_token_details": dict(given)
         for side, given in (("input", usage.input_details), ("output", usage.output_details))
@@ -83,13 +87,18 @@ def _usage(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
     return cast("UsageMetadata", {**counts, **details})
 
 
+def _count_message(message: BaseMessage) -> int:
+    content = message.content
+    return count(content if type(content) is str else str(message.text))
+
+
 class _Answer:
     """One reply on its way out: the same ids whether it is sent whole or in chunks."""
 
     def __init__(self, reply: Reply, model_name: str, prompt_tokens: int) -> None:
         self.reply = reply
         self.id = ledger.current().fresh_id("msg")
-        self.blocks = any(isinstance(part, Thinking) for part in reply.parts)
+        self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
             "usage_metadata": _usage(reply, prompt_tokens),
             "response_metadata": {
@@ -118,7 +127,11 @@ class _Answer:
                 calls.append({"name": part.tool, "args": json.loads(json.dumps(part.args)), "id": self._call_id(part)})
             else:
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
-        return AIMessage(content=content, tool_calls=calls, id=self.id, **self.closing)
+        message = AIMessage(content=content, tool_calls=calls, id=self.id) if calls else AIMessage(content=content, id=self.id)
+        # Set afterwards: validating them costs as much as the rest of the message, and we have just made them.
+        message.usage_metadata = self.closing["usage_metadata"]
+        message.response_metadata = self.closing["response_metadata"]
+        return message
 
     def chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]
@@ -238,7 +251,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
     def _answer(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> _Answer:
         request = Request(_tool_schemas(kwargs.get("tools")), lambda: [freeze_message(m) for m in messages])
         reply = self._take(request)
-        prompt_tokens = sum(count(str(m.text)) for m in messages) if reply.usage is None else 0
+        prompt_tokens = sum(map(_count_message, messages)) if reply.usage is None else 0
         return _Answer(reply, self.model_name, prompt_tokens)
 
     def _generate(
