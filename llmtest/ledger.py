@@ -59,10 +59,11 @@ class Ledger:
     def __init__(self, prefix: str = "", on_touch: Callable[[], None] | None = None) -> None:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
+        self.on_touch = on_touch
         self._doubles: dict[int, Double] = {}
+        self._unasked: list[Double] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
-        self._on_touch = on_touch
 
     def fresh_id(self, kind: str) -> str:
         """An id that is unique over all doubles of this test, and the same in every run of it."""
@@ -71,24 +72,46 @@ class Ledger:
     def owns(self, double: Double) -> bool:
         return id(double) in self._doubles
 
+    def notice(self) -> None:
+        """A double was made or called while this page was open, whoever looks after it."""
+        if self.on_touch is not None:
+            self.on_touch()
+
     def touch(self, double: Double) -> None:
-        """`double` was made or called while this page was open."""
-        if self._on_touch is not None:
-            self._on_touch()
-        self._doubles.setdefault(id(double), double)
+        """This page looks after `double`."""
+        if id(double) not in self._doubles:
+            self._doubles[id(double)] = double
+            self._unasked.append(double)
 
-    def unused(self) -> list[Violation]:
-        return [violation for double in list(self._doubles.values()) for violation in double.unused()]
+    def write(self, violation: Violation) -> None:
+        self.violations.append(violation)
+
+    def note(self, recording: Any) -> None:
+        self.recordings.append(recording)
+
+    def take(self) -> list[Violation]:
+        """What has been written since the last `take`, then unused steps. Each double is asked for them once."""
+        number = len(self.violations)
+        written = self.violations[:number]
+        del self.violations[:number]
+        asked, self._unasked = self._unasked, []
+        return [*written, *(violation for double in asked for violation in double.unused())]
 
 
-class _NoLedger(Ledger):
+class Outside(Ledger):
     """Outside a test: ids are numbered, nothing is kept; `model.verify()` asks the script itself."""
 
     def touch(self, double: Double) -> None:
         """Keeps no reference."""
 
+    def write(self, violation: Violation) -> None:
+        """Nobody would read it; the script keeps it."""
 
-_outside = _NoLedger()
+    def note(self, recording: Any) -> None:
+        """Keeps no reference."""
+
+
+_outside = Outside()
 _open: list[Ledger] = []
 
 
@@ -109,11 +132,13 @@ def opened(ledger: Ledger) -> Iterator[Ledger]:
 
 def made(double: Double) -> None:
     """A double was made: the current page looks after it."""
+    current().notice()
     current().touch(double)
 
 
 def called(double: Double) -> None:
     """A double was called: the current page looks after it, unless a page further out made it."""
+    current().notice()
     if not any(ledger.owns(double) for ledger in (*_fixtures, *_open)):
         current().touch(double)
 
@@ -122,14 +147,31 @@ def called(double: Double) -> None:
 _fixtures: list[Ledger] = []
 
 
-def keep(ledger: Ledger) -> None:
-    """`ledger` belongs to a fixture of wider scope than a test."""
-    _fixtures.append(ledger)
+@contextmanager
+def kept(page: Ledger) -> Iterator[Ledger]:
+    """Makes `page` current while a fixture of wider scope than a test is set up, and keeps it for as long as that lives.
+
+    What happens meanwhile belongs to the test; the doubles that were made belong to the fixture. A fixture that fails
+    keeps nothing.
+    """
+    try:
+        with opened(page):
+            yield page
+        _fixtures.append(page)
+    finally:
+        for violation in page.violations:
+            current().write(violation)
+        for recording in page.recordings:
+            current().note(recording)
+        page.violations, page.recordings = [], []
 
 
-def release(ledger: Ledger) -> None:
-    """The fixture of `ledger` has ended."""
-    _fixtures.remove(ledger)
+def release(page: Ledger) -> list[Violation]:
+    """The fixture of `page` has ended: what its doubles were never asked for."""
+    if page not in _fixtures:
+        return []
+    _fixtures.remove(page)
+    return page.take()
 
 
 def report(violation: Violation) -> ViolationError:
@@ -137,15 +179,13 @@ def report(violation: Violation) -> ViolationError:
     for claim in reversed(_claims):
         if claim(violation):
             return ViolationError(violation)
-    if _open:
-        current().violations.append(violation)
+    current().write(violation)
     return ViolationError(violation)
 
 
 def note_recording(recording: Any) -> None:
     """A recording was opened: a failing test shows its tree."""
-    if _open:
-        current().recordings.append(recording)
+    current().note(recording)
 
 
 _claims: list[Callable[[Violation], bool]] = []

@@ -12,6 +12,7 @@ import importlib
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, overload
@@ -292,6 +293,29 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
     return Runs(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
 
 
+def _join(recording: Recording) -> None:
+    for source in SOURCES:
+        importlib.import_module(source).install()
+    _open.set((*_open.get(), recording))
+
+
+def _leave(recording: Recording) -> None:
+    # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
+    _open.set(tuple(r for r in _open.get() if r is not recording))
+
+
+@contextmanager
+def _inside(recording: Recording) -> Iterator[None]:
+    """Runs that start in the block belong to `recording`, which is not closed by it. For the pytest plugin: its recording is
+    made by a fixture, and entered in the context in which the test function runs, there perhaps many times (hypothesis).
+    """
+    _join(recording)
+    try:
+        yield
+    finally:
+        _leave(recording)
+
+
 class record:  # noqa: N801 - a block reads as a verb, as `contextlib.suppress` does
     """Records every callback of the runs that start inside the block.
 
@@ -318,18 +342,15 @@ class record:  # noqa: N801 - a block reads as a verb, as `contextlib.suppress` 
     def __enter__(self) -> Recording:
         if self._recording is not None:
             raise RuntimeError("this record() block was already entered; write record() anew for each block")
-        for source in SOURCES:
-            importlib.import_module(source).install()
         self._recording = Recording()
         ledger.note_recording(self._recording)
-        _open.set((*_open.get(), self._recording))
+        _join(self._recording)
         return self._recording
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._recording is not None
         self._recording.close()
-        # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
-        _open.set(tuple(r for r in _open.get() if r is not self._recording))
+        _leave(self._recording)
 
     async def __aenter__(self) -> Recording:
         return self.__enter__()
