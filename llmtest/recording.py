@@ -11,7 +11,7 @@ import difflib
 import importlib
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -25,10 +25,13 @@ SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported at the first `record()`."""
 
 RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Lane | None]
-"""kind, run id, parent id, payload, monotonic ns, wall ns, lane. The payload of a start is a `Start`."""
+"""kind, run id, parent id, payload, monotonic ns, wall ns, lane.
 
-Start = tuple[str, tuple[str, ...], FrozenDict, FrozenDict]
-"""name, tags, metadata, payload."""
+The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
+"""
+
+Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
+"""name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
 
 
 class Membership:
@@ -51,8 +54,13 @@ def anything_open() -> bool:
 
 def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     """A run starts: decides which recordings it belongs to. None: nobody listens."""
-    members = {id(r): r for r in _open.get() if not r.closed}
+    opened = _open.get()
     parent = _memberships.get(parent_run_id) if parent_run_id is not None else None
+    if len(opened) == 1 and not opened[0].closed and (parent is None or parent is opened[0]._alone):
+        membership = opened[0]._alone  # by far the most frequent case: one block, and everything in it
+        opened[0]._members[run_id] = _memberships[run_id] = membership
+        return membership
+    members = {id(r): r for r in opened if not r.closed}
     if parent is not None:
         alive = (ref() for ref in parent.recordings)
         members.update((id(r), r) for r in alive if r is not None)
@@ -128,9 +136,10 @@ class Recording(Sequence[Event]):
 
     def __init__(self) -> None:
         self._raw: list[RawEvent] = []
+        self._alone = Membership((weakref.ref(self),))
         self._members: dict[UUID, Membership] = {}
         self._closed_at: int | None = None
-        self._starts: dict[UUID, Start] = {}
+        self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
@@ -175,13 +184,15 @@ class Recording(Sequence[Event]):
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
-        kind, run_id, parent_id, payload, monotonic_ns, wall_ns, lane = raw
+        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, lane = raw
         if kind in START_KINDS:
-            self._starts[run_id] = payload
-            payload = payload[3]
-        elif kind == "on_llm_new_token" and not isinstance(payload, FrozenDict):
-            payload = FrozenDict(token=payload)
-        name, tags, metadata, _ = self._starts.get(run_id, ("", (), EMPTY, EMPTY))
+            name, tags, make = taken
+            start = make()
+            payload, metadata = start["payload"], start["metadata"]
+            self._starts[run_id] = (name, tags, metadata)
+        else:
+            payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
+            name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
         return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane)
 
     # -- what it holds

@@ -1,8 +1,10 @@
-"""LangChain's objects -> the frozen words of `llmtest.events`.
+"""LangChain's objects -> the frozen words of `llmtest.events`, in two steps.
 
-Applications, LangGraph and other handlers change messages, inputs and tags after a callback has fired. What is frozen
-here is what was true at that moment. Nothing in this module raises because of a value that it is given: what cannot be
-frozen is described by its type.
+Applications, LangGraph and other handlers change messages, inputs and tags after a callback has fired. `hold` takes what
+is true at that moment, on the program's time, so it is cheap: private copies of containers, and the fields of objects.
+`words` turns that into frozen words when the recording is read. `freeze` is both.
+
+Nothing in this module raises because of a value that it is given: what cannot be held is described by its type.
 """
 
 from __future__ import annotations
@@ -38,89 +40,134 @@ from llmtest.events import (
     Usage,
 )
 
+_TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
+ATOMS: Final = frozenset((str, int, float, bool, bytes, type(None), complex, uuid.UUID, decimal.Decimal, *_TIMES))
+
+
+class _Held:
+    """An object of the program: its fields as they were, and how to make a word of them when somebody asks."""
+
+    __slots__ = ("_make", "_state", "_word")
+
+    def __init__(self, make: Callable[[FrozenDict], Any], state: dict[str, Any]) -> None:
+        self._make = make
+        self._state = state
+        self._word: Any = None
+
+    def word(self) -> Any:
+        if self._word is None:
+            self._word = self._make(words(self._state))
+        return self._word
+
 
 def freeze(value: Any) -> Any:
-    """A frozen copy of `value` in neutral words; an `Opaque` where that cannot be made."""
+    """`value` in frozen words, now."""
+    return words(hold(value))
+
+
+def words(held: Any) -> Any:
+    """What `hold` took, as frozen words. The same object twice gives the same word twice."""
+    kind = type(held)
+    if kind is dict:
+        return FrozenDict({key: value if type(value) in ATOMS else words(value) for key, value in held.items()})
+    if kind is list:
+        return FrozenList([value if type(value) in ATOMS else words(value) for value in held])
+    return held.word() if kind is _Held else held
+
+
+def hold(value: Any) -> Any:
+    """What is true of `value` now; an `Opaque` where that cannot be taken."""
     try:
-        return _freeze(value)
+        return _hold(value)
     except RecursionError:
         return Opaque(f"recursive {type(value).__name__}")
     except Exception as error:  # a property of a foreign object may raise anything
         return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
 
 
-def _freeze(value: Any) -> Any:
-    translate = _TRANSLATE.get(type(value))
-    if translate is not None:
-        return translate(value)
-    for kind, translate in _BY_BASE:
-        if isinstance(value, kind):
-            return translate(value)
+def _hold(value: Any) -> Any:
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    if kind is dict:
+        return _hold_dict(value)
+    if kind is list or kind is tuple:
+        return [item if type(item) in ATOMS else _hold(item) for item in value]
+    for base, held in _BY_BASE:
+        if isinstance(value, base):
+            return held(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if hasattr(value, f.name)}
-        return Structured(type(value).__name__, _freeze_dict({k: v for k, v in fields.items() if v is not None and v != ()}))
+        return _structured(kind.__name__, {k: v for k, v in fields.items() if v is not None and v != ()})
     if isinstance(value, type) or callable(value):
-        name = getattr(value, "__name__", None) or type(value).__name__
-        return Opaque(f"{'type' if isinstance(value, type) else 'function'} {name}")
-    return Opaque(type(value).__name__)
+        return Opaque(f"{'type' if isinstance(value, type) else 'function'} {getattr(value, '__name__', kind.__name__)}")
+    return Opaque(kind.__name__)
 
 
-def _freeze_dict(value: Mapping[Any, Any]) -> FrozenDict:
-    return FrozenDict({k if type(k) is str else str(k): _freeze(v) for k, v in value.items()})
+def _hold_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
+    return {key if type(key) is str else str(key): item if type(item) in ATOMS else _hold(item) for key, item in value.items()}
 
 
-def _freeze_list(value: Any) -> FrozenList:
-    return FrozenList([_freeze(item) for item in value])
+def _structured(name: str, fields: dict[str, Any]) -> _Held:
+    return _Held(lambda state: Structured(name, state), _hold_dict(fields))
 
 
-def _freeze_set(value: Any) -> FrozenList:
-    return FrozenList(sorted(map(_freeze, value), key=repr))
-
-
-def _freeze_model(value: BaseModel) -> Structured:
+def _hold_model(value: BaseModel) -> _Held:
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
-    return Structured(type(value).__name__, _freeze_dict({k: v for k, v in fields.items() if v is not None}))
+    return _structured(type(value).__name__, {k: v for k, v in fields.items() if v is not None})
 
 
-def _freeze_document(value: LangChainDocument) -> Document:
-    return Document(str(value.page_content), _freeze_dict(value.metadata), value.id)
+def _hold_document(value: LangChainDocument) -> _Held:
+    fields = {"page_content": str(value.page_content), "metadata": value.metadata, "id": value.id}
+    return _Held(lambda state: Document(**state), _hold_dict(fields))
 
 
-def _freeze_generation(value: LangChainGeneration) -> Generation:
+def _hold_generation(value: LangChainGeneration) -> _Held:
     message = getattr(value, "message", None)
-    info = _freeze_dict(value.generation_info) if value.generation_info else EMPTY
-    return Generation(str(value.text), freeze_message(message) if message is not None else None, info)
+    state: dict[str, Any] = {"text": str(value.text), "message": None if message is None else hold_message(message)}
+    if value.generation_info:
+        state["info"] = hold(value.generation_info)
+    return _Held(lambda state: Generation(**state), state)
 
 
-def freeze_result(value: LLMResult) -> FrozenDict:
+def hold_result(value: LLMResult) -> dict[str, Any]:
     """What a model gave back for one run: its candidates, and what the provider said beside them."""
-    candidates = [_freeze_generation(g) for group in value.generations for g in group]
-    return FrozenDict(generations=FrozenList(candidates), llm_output=_freeze(value.llm_output))
+    candidates = [_hold_generation(g) for group in value.generations for g in group]
+    return {"generations": candidates, "llm_output": hold(value.llm_output)}
+
+
+def _hold_set(value: Any) -> list[Any]:
+    return sorted(map(_hold, value), key=repr)
 
 
 # -- messages
 
-_Seen = tuple["weakref.ref[BaseMessage]", FrozenDict, Message]
-_seen_messages: dict[int, _Seen] = {}
+_seen_messages: dict[int, tuple[weakref.ref[BaseMessage], dict[str, Any], _Held]] = {}
 
 
 def freeze_message(message: BaseMessage) -> Message:
-    """`message`, frozen; the same `Message` again for as long as the program has not changed it."""
+    """`message` in frozen words, now."""
+    word: Message = hold_message(message).word()
+    return word
+
+
+def hold_message(message: BaseMessage) -> _Held:
+    """`message` as it is now; the same again for as long as the program has not changed it."""
     state = message.__dict__
-    seen = _seen_messages.get(id(message))
+    key = id(message)
+    seen = _seen_messages.get(key)
     if seen is not None and seen[0]() is message and state == seen[1]:
         return seen[2]
-    fields = _freeze_dict(state)
-    frozen = _message(message.type, fields)
-    key = id(message)
-    _seen_messages[key] = (weakref.ref(message, lambda _: _seen_messages.pop(key, None)), fields, frozen)
-    return frozen
+    copy = _hold_dict(state)
+    held = _Held(_message, copy)
+    _seen_messages[key] = (weakref.ref(message, lambda _: _seen_messages.pop(key, None)), copy, held)
+    return held
 
 
-def _message(role: str, fields: FrozenDict) -> Message:
+def _message(fields: FrozenDict) -> Message:
     content = fields["content"]
     return Message(
-        role=_ROLES.get(role, role),
+        role=_ROLES.get(fields["type"], fields["type"]),
         content=content if isinstance(content, FrozenList) else str(content),
         tool_calls=_tool_calls(fields),
         id=fields.get("id"),
@@ -154,31 +201,30 @@ def freeze_usage(value: Mapping[str, Any] | None) -> Usage | None:
     """LangChain's `UsageMetadata` as a `Usage`."""
     if not value:
         return None
-    details = (_freeze_dict(value.get(f"{side}_token_details") or {}) for side in ("input", "output"))
+    details = (FrozenDict(value.get(f"{side}_token_details") or {}) for side in ("input", "output"))
     into, out = value.get("input_tokens") or 0, value.get("output_tokens") or 0
     return Usage(into, out, value.get("total_tokens") or into + out, *details)
 
 
 # -- what a model is called with
 
-_frozen_tools: dict[int, tuple[Any, FrozenList]] = {}
+_held_tools: dict[int, tuple[Any, Any]] = {}
 
 
-def freeze_parameters(parameters: Mapping[str, Any]) -> FrozenDict:
-    """The parameters of a model call. The bound tools are one list in call after call: they are frozen once."""
-    return FrozenDict({str(k): _tools(v) if k == "tools" else freeze(v) for k, v in parameters.items()})
+def hold_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a model call. The bound tools are one list in call after call: they are held once."""
+    return {key: _hold_tools(value) if key == "tools" else hold(value) for key, value in parameters.items()}
 
 
-def _tools(tools: Any) -> Any:
-    seen = _frozen_tools.get(id(tools))
+def _hold_tools(tools: Any) -> Any:
+    seen = _held_tools.get(id(tools))
     if seen is not None and seen[0] is tools and seen[1] == tools:
         return seen[1]
-    frozen = freeze(tools)
-    if isinstance(frozen, FrozenList):
-        if len(_frozen_tools) >= 64:
-            _frozen_tools.clear()
-        _frozen_tools[id(tools)] = (tools, frozen)
-    return frozen
+    held = hold(tools)
+    if len(_held_tools) >= 64:
+        _held_tools.clear()
+    _held_tools[id(tools)] = (tools, held)
+    return held
 
 
 def tool_names(tools: Any) -> list[str]:
@@ -196,7 +242,7 @@ def tool_names(tools: Any) -> list[str]:
 def freeze_error(error: BaseException) -> Failure:
     """`error`, and how it ends the run that reports it."""
     ended = _ended(error)
-    payload = _freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
+    payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
     return Failure(type(error).__name__, str(error), ended, payload)
 
 
@@ -214,37 +260,20 @@ def _ended(error: BaseException) -> Ended:
 
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
 
-
-def _itself(value: Any) -> Any:
-    return value
-
-
-_TRANSLATE: Final[dict[type, Callable[[Any], Any]]] = {
-    **dict.fromkeys((str, int, float, bool, bytes, type(None), complex), _itself),
-    **dict.fromkeys((datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID), _itself),
-    dict: _freeze_dict,
-    list: _freeze_list,
-    tuple: _freeze_list,
-    FrozenDict: _itself,
-    FrozenList: _itself,
-    LangChainDocument: _freeze_document,
-}
-
 _BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], Any]]]] = (
-    (BaseMessage, freeze_message),
-    (LangChainDocument, _freeze_document),
-    (LLMResult, freeze_result),
-    (LangChainGeneration, _freeze_generation),
-    (BaseModel, _freeze_model),
+    (BaseMessage, hold_message),
+    (LangChainDocument, _hold_document),
+    (LLMResult, hold_result),
+    (LangChainGeneration, _hold_generation),
+    (BaseModel, _hold_model),
     (BaseException, freeze_error),
-    (enum.Enum, lambda value: _freeze(value.value)),
+    (enum.Enum, lambda value: _hold(value.value)),
     (str, str.__str__),
-    (bool, bool),
     (int, int),
     (float, float),
-    (Mapping, _freeze_dict),
-    (list | tuple, _freeze_list),
-    (set | frozenset, _freeze_set),
+    (Mapping, _hold_dict),
+    (list | tuple, lambda value: [_hold(item) for item in value]),
+    (set | frozenset, _hold_set),
     (bytearray | memoryview, bytes),
-    (pathlib.PurePath | uuid.UUID, _itself),
+    (pathlib.PurePath | uuid.UUID, lambda value: value),
 )

@@ -19,8 +19,9 @@ import inspect
 import itertools
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -31,15 +32,16 @@ from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
 from llmtest import recording
-from llmtest.events import EMPTY, FrozenDict, FrozenList, Lane
+from llmtest.events import Lane
 from llmtest.langchain.freezing import (
-    freeze,
     freeze_error,
-    freeze_message,
-    freeze_parameters,
-    freeze_result,
     freeze_usage,
+    hold,
+    hold_message,
+    hold_parameters,
+    hold_result,
     tool_names,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -84,53 +86,55 @@ class Tap(BaseCallbackHandler):
         member = recording.begin(run_id, parent)
         if member is None:
             return
-        name = about.get("name") or _name(serialized)
-        tags, metadata = tuple(about.get("tags") or ()), freeze(about.get("metadata") or EMPTY)
-        start: recording.Start = (name, tags, metadata, FrozenDict(payload))
+        held = {"metadata": hold(about.get("metadata") or {}), "payload": payload}
+        start = (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), partial(words, held))
         recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), current_lane()))
 
-    def _next(self, kind: str, payload: Any, about: dict[str, Any]) -> None:
+    def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
         run_id = about["run_id"]
         member = recording.membership(run_id)
         if member is not None:
             parent = about.get("parent_run_id")
-            recording.deliver(member, (kind, run_id, parent, payload(), monotonic_ns(), time_ns(), current_lane()))
+            payload = partial(words, take())
+            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), current_lane()))
 
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        payload = {"prompts": FrozenList(prompts), **_parameters(kwargs)}
-        self._begin("on_llm_start", serialized, payload, kwargs)
+        self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": FrozenList(map(freeze_message, messages[0])), **_parameters(kwargs)}
+        payload = {"messages": [hold_message(message) for message in messages[0]], **_parameters(kwargs)}
         self._begin("on_chat_model_start", serialized, payload, kwargs)
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        self._next("on_llm_new_token", lambda: _token(token, chunk), kwargs)
+    def on_llm_new_token(
+        self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
+    ) -> None:
+        member = recording.membership(run_id)
+        if member is not None:
+            payload = _token(token, chunk)
+            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), current_lane())
+            recording.deliver(member, raw)
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        self._next("on_stream_event", lambda: FrozenDict(event=freeze(event)), kwargs)
+        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
 
     def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        self._next("on_llm_end", lambda: freeze_result(response), kwargs)
+        self._next("on_llm_end", lambda: hold_result(response), kwargs)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        response = kwargs.get("response")
-        self._next("on_llm_error", lambda: _failed(error, response=response), kwargs)
+        self._next("on_llm_error", lambda: _failed(error, response=kwargs.get("response")), kwargs)
 
     # chains
 
     def on_chain_start(self, serialized: dict[str, Any], inputs: Any, **kwargs: Any) -> None:
-        self._begin("on_chain_start", serialized, {"inputs": freeze(inputs)}, kwargs)
+        self._begin("on_chain_start", serialized, {"inputs": hold(inputs)}, kwargs)
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
-        inputs = kwargs.get("inputs")
-        self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=inputs), kwargs)
+        self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
 
     def on_chain_error(self, error: BaseException, **kwargs: Any) -> None:
-        inputs = kwargs.get("inputs")
-        self._next("on_chain_error", lambda: _failed(error, inputs=inputs), kwargs)
+        self._next("on_chain_error", lambda: _failed(error, inputs=kwargs.get("inputs")), kwargs)
 
     # tools and retrievers
 
@@ -139,7 +143,7 @@ class Tap(BaseCallbackHandler):
         self._begin("on_tool_start", serialized, payload, kwargs)
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
-        self._next("on_tool_end", lambda: FrozenDict(output=freeze(output)), kwargs)
+        self._next("on_tool_end", lambda: {"output": hold(output)}, kwargs)
 
     def on_tool_error(self, error: BaseException, **kwargs: Any) -> None:
         self._next("on_tool_error", lambda: _failed(error), kwargs)
@@ -148,7 +152,7 @@ class Tap(BaseCallbackHandler):
         self._begin("on_retriever_start", serialized, {"query": str(query)}, kwargs)
 
     def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
-        self._next("on_retriever_end", lambda: FrozenDict(documents=freeze(list(documents))), kwargs)
+        self._next("on_retriever_end", lambda: {"documents": hold(list(documents))}, kwargs)
 
     def on_retriever_error(self, error: BaseException, **kwargs: Any) -> None:
         self._next("on_retriever_error", lambda: _failed(error), kwargs)
@@ -156,24 +160,22 @@ class Tap(BaseCallbackHandler):
     # things that happen within a run
 
     def on_agent_action(self, action: AgentAction, **kwargs: Any) -> None:
-        fields = _fields(tool=action.tool, tool_input=action.tool_input, log=action.log)
-        self._next("on_agent_action", lambda: fields, kwargs)
+        fields = {"tool": action.tool, "tool_input": action.tool_input, "log": action.log}
+        self._next("on_agent_action", lambda: _fields(**fields), kwargs)
 
     def on_agent_finish(self, finish: AgentFinish, **kwargs: Any) -> None:
-        fields = _fields(return_values=finish.return_values, log=finish.log)
-        self._next("on_agent_finish", lambda: fields, kwargs)
+        self._next("on_agent_finish", lambda: _fields(return_values=finish.return_values, log=finish.log), kwargs)
 
     def on_text(self, text: str, **kwargs: Any) -> None:
-        self._next("on_text", lambda: FrozenDict(text=str(text)), kwargs)
+        self._next("on_text", lambda: {"text": str(text)}, kwargs)
 
     def on_retry(self, retry_state: RetryCallState, **kwargs: Any) -> None:
         outcome = retry_state.outcome
         error = outcome.exception() if outcome is not None and outcome.failed else None
-        fields = _fields(attempt_number=retry_state.attempt_number, error=error)
-        self._next("on_retry", lambda: fields, kwargs)
+        self._next("on_retry", lambda: _fields(attempt_number=retry_state.attempt_number, error=error), kwargs)
 
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
-        self._next("on_custom_event", lambda: FrozenDict(name=name, data=freeze(data)), kwargs)
+        self._next("on_custom_event", lambda: {"name": name, "data": hold(data)}, kwargs)
 
 
 def _name(serialized: Any) -> str:
@@ -182,12 +184,12 @@ def _name(serialized: Any) -> str:
     return str(named.get("name") or (named.get("id") or ["unnamed"])[-1])
 
 
-def _fields(**fields: Any) -> FrozenDict:
-    return FrozenDict({key: freeze(value) for key, value in fields.items() if value is not None})
+def _fields(**fields: Any) -> dict[str, Any]:
+    return {key: hold(value) for key, value in fields.items() if value is not None}
 
 
-def _failed(error: BaseException, **fields: Any) -> FrozenDict:
-    return FrozenDict({"error": freeze_error(error), **_fields(**fields)})
+def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
+    return {"error": freeze_error(error), **_fields(**fields)}
 
 
 def _token(token: Any, chunk: Any) -> Any:
@@ -197,16 +199,16 @@ def _token(token: Any, chunk: Any) -> Any:
     usage = getattr(message, "usage_metadata", None)
     if not calls and not usage and type(token) is str:
         return token
-    more = {"tool_call_chunks": freeze(calls)} if calls else {}
-    return FrozenDict(token=freeze(token), **more, **({"usage": freeze_usage(usage)} if usage else {}))
+    more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
+    return partial(words, {"token": hold(token), **more, **({"usage": freeze_usage(usage)} if usage else {})})
 
 
 def _parameters(about: dict[str, Any]) -> dict[str, Any]:
     """The names of the bound tools, and the parameters of the call."""
     parameters = about.get("invocation_params") or {}
     names = tool_names(parameters.get("tools"))
-    payload = {"invocation_params": freeze_parameters(parameters)}
-    return {"tools": FrozenList(names), **payload} if names else payload
+    payload = {"invocation_params": hold_parameters(parameters)}
+    return {"tools": names, **payload} if names else payload
 
 
 # -- attaching
