@@ -578,7 +578,7 @@ class Script:
         from llmtest import scriptfile
 
         script = cls()
-        script.steps = scriptfile.read(Path(path).read_text("utf-8"), os.fspath(path))
+        script.steps = scriptfile.read(Path(path).read_bytes(), os.fspath(path))
         return script
 
     def dump(self, path: str | os.PathLike[str]) -> None:
@@ -589,7 +589,7 @@ class Script:
         """
         from llmtest import scriptfile
 
-        Path(path).write_text(scriptfile.write(self.steps), "utf-8")
+        Path(path).write_text(scriptfile.write(self.steps), "utf-8", newline="\n")
 
 
 def _amount(number: int, noun: str) -> str:

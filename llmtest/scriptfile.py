@@ -1,0 +1,555 @@
+"""Script files: the steps of a script as YAML that a person reads, writes and reviews.
+
+Floor 0: standard library, and PyYAML inside `read`. The format is in docs/reference/script-files.md. Files are data: they
+are composed to nodes by a safe loader and read node by node here, so every error knows its line, and no tag can name code.
+
+Plain words mean what YAML 1.2 says, not what PyYAML makes of them: `no`, `12:30` and `2024-01-01` are text.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from llmtest.events import EMPTY, FrozenDict, Usage
+from llmtest.script import Call, Fail, Part, Reply, ScriptError, Step, Text, Thinking, exception_names, place, split
+
+if TYPE_CHECKING:
+    from yaml import Node, SafeLoader
+
+_HEADER: Final = "# llmtest script v1"
+_WIDTH: Final = 110
+
+_VERBS: Final = ("say", "think", "call", "reply", "fail")
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", "then_fail")
+_PART_KEYS: Final = {"say": ("say",), "think": ("think",), "call": ("call", "args", "id")}
+_STEP_KEYS: Final = {
+    **{verb: (*_PART_KEYS.get(verb, (verb,)), *_ANSWER) for verb in ("say", "think", "call", "reply")},
+    "fail": ("fail", "retry_after"),
+}
+_FAIL_KEYS: Final = ("error", "message", "retry_after")
+_USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
+
+
+# -- places in a file
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A place in a script file: its node, what an error calls it, and the key that it is the value of."""
+
+    path: str
+    node: Node
+    name: str
+    key: Node | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.node.start_mark.line + 1}"
+
+    def error(self, text: str, *evidence: str) -> ScriptError:
+        return _error(self.where, text, *evidence)
+
+    def key_error(self, text: str, *evidence: str) -> ScriptError:
+        """An error at the line of the key, which may lie above that of its value."""
+        return _At(self.path, self.key or self.node, self.name).error(text, *evidence)
+
+    def wrong(self, expected: str) -> ScriptError:
+        evidence = [f"quote it to make it text: {_quoted(self.node.value)}"] if "text" in expected and self.is_number() else []
+        return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
+
+    # What it holds. PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
+
+    @property
+    def kind(self) -> str:
+        """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`.
+
+        Raises:
+            ScriptError: the node has another tag.
+        """
+        tag = self.node.tag.removeprefix("tag:yaml.org,2002:")
+        if tag not in ("str", "int", "float", "bool", "null", "seq", "map"):
+            shown = tag if tag.startswith("!") else f"!!{tag}"
+            raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
+        return tag
+
+    def is_number(self) -> bool:
+        return self.kind in ("int", "float", "bool")
+
+    def shown(self) -> str:
+        kind = self.kind
+        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {self.node.value!r}"}
+        return fixed.get(kind) or f"the {kind} {self.node.value}"
+
+    def items(self, expected: str) -> list[_At]:
+        """The entries of a list; an error calls them by their number and by this place."""
+        if self.kind != "seq":
+            raise self.wrong(expected)
+        return [_At(self.path, node, f"entry {number} of {self.name}") for number, node in enumerate(self.node.value, 1)]
+
+    def pairs(self) -> dict[str, _At]:
+        """The values of a mapping by key; each is called by its key and this place."""
+        found: dict[str, _At] = {}
+        for key, value in self.node.value:
+            at_key = _At(self.path, key, f"a key of {self.name}")
+            if key.value == "<<" and key.style is None:
+                raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file cannot; write the keys out")
+            if key.tag != "tag:yaml.org,2002:str":
+                raise at_key.wrong("text")
+            if key.value in found:
+                before = found[key.value].key
+                assert before is not None
+                raise at_key.error(
+                    f"{self.name} has the key `{key.value}` twice; the first is in line {before.start_mark.line + 1}"
+                )
+            found[key.value] = _At(self.path, value, f"`{key.value}` of {self.name}", key)
+        return found
+
+    def only(self, allowed: Sequence[str], *evidence: str) -> dict[str, _At]:
+        """The pairs of a mapping that has no other keys than `allowed`."""
+        pairs = self.pairs()
+        for key, value in pairs.items():
+            if key not in allowed:
+                near = difflib.get_close_matches(key, allowed, n=1)
+                lines = [f"nearest  `{near[0]}`"] if near else []
+                raise value.key_error(
+                    f"{self.name} has the unknown key `{key}`", *lines, f"expected  {_either(allowed)}", *evidence
+                )
+        return pairs
+
+    def text(self, expected: str = "text") -> str:
+        if self.kind != "str":
+            raise self.wrong(expected)
+        return str(self.node.value)
+
+    def number(self, kind: type[int] | type[float], expected: str) -> Any:
+        """A number of this kind, 0 or more. An int is a float, a bool is neither."""
+        value = self.json() if self.kind in ("int", "float") else None
+        if value is None or value < 0 or (kind is int and self.kind == "float"):
+            raise self.wrong(expected)
+        return value
+
+    def json(self, inside: tuple[Node, ...] = ()) -> Any:
+        """The JSON value at this place. Mappings are `FrozenDict`s."""
+        if self.node in inside:
+            raise self.error(f"{self.name} contains itself")
+        if self.kind == "seq":
+            return [entry.json((*inside, self.node)) for entry in self.items("")]
+        if self.kind == "map":
+            return FrozenDict({key: value.json((*inside, self.node)) for key, value in self.pairs().items()})
+        try:
+            value = _scalar(self.kind, self.node.value)
+        except (KeyError, ValueError):
+            value = math.nan
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.error(f"{self.name} is not a JSON value; got {self.shown()}")
+        return value
+
+    def mapping(self, expected: str = "a mapping") -> FrozenDict:
+        if self.kind != "map":
+            raise self.wrong(expected)
+        value: FrozenDict = self.json()
+        return value
+
+
+def _scalar(kind: str, text: str) -> Any:
+    if kind == "int":
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if kind == "float":
+        return float(text)
+    if kind == "bool":
+        return {"true": True, "false": False}[text.lower()]
+    return text if kind == "str" else None
+
+
+def _error(where: str, text: str, *evidence: str) -> ScriptError:
+    return ScriptError("\n".join([f"{place(where)}: {text}", *(f"  {line}" for line in evidence)]))
+
+
+def _either(words: Iterable[str]) -> str:
+    *most, last = [f"`{word}`" for word in words]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+# -- reading
+
+
+def read(text: str | bytes, path: str) -> tuple[Step, ...]:
+    """The steps in the text of a script file, in UTF-8 if it is bytes. `path` is where an error says that it stands.
+
+    Raises:
+        ScriptError: it is not YAML, or not a script; with file and line, what was expected, what came, the nearest word.
+
+    >>> [str(step) for step in read("steps: [Hello there, {call: search}, {fail: 429}]", "hello.yaml")]
+    ["say('Hello', ' there')", "call('search')", 'fail(429)']
+    """
+    root = _At(path, _compose(_decoded(text, path), path), "the file")
+    if root.kind != "map":
+        raise root.error(f"the file is not a mapping with the key `steps`; got {root.shown()}")
+    pairs = root.only(("steps",))
+    if "steps" not in pairs:
+        raise root.error("the file has no `steps`")
+    entries = pairs["steps"].items("a list of steps")
+    return tuple(_step(_At(path, entry.node, f"step {number}")) for number, entry in enumerate(entries, 1))
+
+
+def _decoded(text: str | bytes, path: str) -> str:
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise _error(f"{path}:{line}", f"the file is not UTF-8: {error.reason} 0x{text[error.start]:02x}") from None
+
+
+def _compose(text: str, path: str) -> Node:
+    from yaml import MarkedYAMLError, compose
+    from yaml.reader import ReaderError
+
+    version = re.match(r"\ufeff?# llmtest script v(\d+)", text)
+    if version and version[1] != "1":
+        raise _error(f"{path}:1", f"the file is a script of version {version[1]}; this llmtest reads version 1")
+    try:
+        node: Node | None = compose(text, Loader=_loader())
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        character = f"U+{int(error.character):04X}"
+        raise _error(
+            f"{path}:{line}", f"not YAML: the character {character} can stand only as an escape in double quotes"
+        ) from None
+    except MarkedYAMLError as error:
+        raise _not_yaml(error, text, path) from None
+    if node is None:
+        raise _error(f"{path}:1", "the file is empty; a script file has the key `steps`, a list of steps")
+    return node
+
+
+def _not_yaml(error: Any, text: str, path: str) -> ScriptError:
+    line = error.problem_mark.line
+    lines = text.splitlines()
+    evidence = [f"{line + 1} | {lines[line]}"] if line < len(lines) else []
+    if error.context_mark:
+        evidence.append(f"{error.context}, which begins in line {error.context_mark.line + 1}")
+    return _error(f"{path}:{line + 1}", f"not YAML: {error.problem}", *evidence)
+
+
+@lru_cache(maxsize=1)
+def _loader() -> type[SafeLoader]:
+    """PyYAML's safe loader with the plain words of YAML 1.2's core schema."""
+    from yaml import SafeLoader
+
+    class Loader(SafeLoader):
+        yaml_implicit_resolvers = {}  # noqa: RUF012 - in place of PyYAML's words of YAML 1.1
+
+    for tag, words in _PLAIN_WORDS.items():
+        Loader.add_implicit_resolver(f"{_YAML}{tag}", re.compile(rf"(?:{words})\Z"), None)
+    return Loader
+
+
+_YAML: Final = "tag:yaml.org,2002:"
+_PLAIN_WORDS: Final = {
+    "null": r"null|Null|NULL|~|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+}
+
+
+def _step(at: _At) -> Step:
+    if at.kind == "str":
+        return Reply((Text(tuple(split(at.node.value))),), where=at.where)
+    if at.kind != "map":
+        raise at.wrong(f"text, or a mapping with {_either(_VERBS)}")
+    verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
+    if verb == "fail":
+        return _failure(pairs["fail"], pairs.get("retry_after"))
+    parts = _parts(pairs["reply"], at) if verb == "reply" else (_part(verb, pairs),)
+    return Reply(
+        parts,
+        _usage(pairs["usage"]) if "usage" in pairs else None,
+        pairs["stop_reason"].text() if "stop_reason" in pairs else None,
+        pairs["response_metadata"].mapping() if "response_metadata" in pairs else EMPTY,
+        _failure(pairs["then_fail"], None) if "then_fail" in pairs else None,
+        at.where,
+    )
+
+
+def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, _At]]:
+    """What a mapping does, and its pairs. Exactly one key is a verb, and the others are those that this verb knows."""
+    pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in (verb, *keys[verb]))))
+    found = [verb for verb in pairs if verb in verbs]
+    if not found:
+        raise at.error(f"{at.name} does nothing: it has none of the keys {_either(verbs)}")
+    if len(found) > 1:
+        first, second = found[:2]
+        raise pairs[second].key_error(
+            f"{at.name} has both `{first}` and `{second}`", "several parts of one answer are a list under the key `reply`"
+        )
+    for key, value in pairs.items():
+        if key not in keys[found[0]]:
+            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_either(keys[found[0]])}")
+    return found[0], pairs
+
+
+def _parts(at: _At, step: _At) -> tuple[Part, ...]:
+    entries = at.items("a list of parts")
+    return tuple(_reply_part(_At(at.path, e.node, f"part {n} of {step.name}")) for n, e in enumerate(entries, 1))
+
+
+def _reply_part(at: _At) -> Part:
+    if at.kind == "str":
+        return Text(tuple(split(at.node.value)))
+    if at.kind != "map":
+        raise at.wrong(f"text, or a mapping with {_either(_PART_KEYS)}")
+    for key, value in at.pairs().items():
+        if key in _ANSWER:
+            raise value.key_error(f"{at.name} has a `{key}` of its own", "give it to the whole step, beside `reply`")
+    return _part(*_verb(at, tuple(_PART_KEYS), _PART_KEYS))
+
+
+def _part(verb: str, pairs: dict[str, _At]) -> Part:
+    at = pairs[verb]
+    if verb == "say":
+        return Text(_tokens(at))
+    if verb == "think":
+        return Thinking(_tokens(at))
+    tool = at.text("text, the name of a tool")
+    if not tool:
+        raise at.wrong("text, the name of a tool")
+    return Call(tool, pairs["args"].mapping() if "args" in pairs else EMPTY, pairs["id"].text() if "id" in pairs else None)
+
+
+def _tokens(at: _At) -> tuple[str, ...]:
+    if at.kind == "str":
+        return tuple(split(at.node.value))
+    entries = at.items("text, or a list of tokens")
+    return tuple(_At(at.path, e.node, f"token {n} of {at.name}").text() for n, e in enumerate(entries, 1))
+
+
+def _usage(at: _At) -> Usage | Literal[False]:
+    expected = "[input_tokens, output_tokens], a mapping with these keys, or false"
+    count = "a number of tokens"
+    if at.kind == "bool" and at.json() is False:
+        return False
+    if at.kind == "seq" and len(at.node.value) == 2:
+        into, out = (entry.number(int, count) for entry in at.items(expected))
+        return Usage(into, out, into + out)
+    if at.kind != "map":
+        raise at.wrong(expected)
+    pairs = at.only(_USAGE_KEYS)
+    missing = [key for key in _USAGE_KEYS[:2] if key not in pairs]
+    if missing:
+        raise at.error(f"{at.name} has no `{missing[0]}`")
+    into, out = (pairs[key].number(int, count) for key in _USAGE_KEYS[:2])
+    total = pairs["total_tokens"].number(int, count) if "total_tokens" in pairs else into + out
+    return Usage(into, out, total, *(_details(pairs[key]) if key in pairs else EMPTY for key in _USAGE_KEYS[3:]))
+
+
+def _details(at: _At) -> FrozenDict:
+    at.mapping()
+    return FrozenDict({key: value.number(int, "a number of tokens") for key, value in at.pairs().items()})
+
+
+def _failure(at: _At, retry_after: _At | None) -> Fail:
+    """What stands under `fail` or `then_fail`. `retry_after` is what stands beside it."""
+    pairs = at.only(_FAIL_KEYS) if at.kind == "map" else {"error": at}
+    if "error" not in pairs:
+        raise at.error(f"{at.name} has no `error`")
+    if retry_after is not None and "retry_after" in pairs:
+        raise retry_after.key_error(f"{at.name} has `retry_after` twice: inside and beside it")
+    wait = retry_after or pairs.get("retry_after")
+    return Fail(
+        _cause(pairs["error"]),
+        wait.number(float, "a number of seconds") if wait else None,
+        pairs["message"].text() if "message" in pairs else None,
+        at.where,
+    )
+
+
+def _cause(at: _At) -> str | int:
+    if at.kind not in ("str", "int"):
+        raise at.wrong("the name of an exception, or an HTTP status")
+    value = at.json()
+    if isinstance(value, int) and not 400 <= value <= 599:
+        raise at.error(f"{at.name} is the HTTP status {value}; one that fails lies between 400 and 599")
+    if isinstance(value, str) and value not in exception_names():
+        near = difflib.get_close_matches(value, exception_names(), n=1)
+        raise at.error(f"{at.name} names no exception of Python's own: {value!r}", *(f"nearest  `{name}`" for name in near))
+    found: str | int = value
+    return found
+
+
+# -- writing
+
+
+def write(steps: Iterable[Step]) -> str:
+    """The text of a script file from which `read` makes equal steps.
+
+    Raises:
+        ScriptError: a step fails with an exception that a file cannot name, or holds metadata that is not JSON.
+
+    >>> from llmtest.script import call, say
+    >>> print(write([say("Hello there"), call("search", q="x")]), end="")
+    # llmtest script v1
+    steps:
+      - "Hello there"
+      - call: search
+        args: {q: x}
+    """
+    body = [line for number, step in enumerate(steps, 1) for line in _entry(_step_lines(step, f"step {number}"))]
+    return "\n".join([_HEADER, *(["steps:", *body] if body else ["steps: []"])]) + "\n"
+
+
+def _entry(lines: list[str]) -> list[str]:
+    """The lines of one entry of a list."""
+    return [f"  - {lines[0]}", *(f"    {line}" if line else "" for line in lines[1:])]
+
+
+def _step_lines(step: Step, name: str) -> list[str]:
+    if isinstance(step, Fail):
+        error, message, wait = _named(step, name)
+        short = {"error": error, "message": message} if message is not None else error
+        return [f"fail: {_flow(short)}", *([] if wait is None else [f"retry_after: {_flow(wait)}"])]
+    extras = _answer_lines(step, name)
+    if len(step.parts) == 1:
+        return [*_part_lines(step.parts[0], name, keyed=bool(extras)), *extras]
+    parts = [line for part in step.parts for line in _entry(_part_lines(part, name, keyed=False))]
+    return [*(["reply:", *parts] if parts else ["reply: []"]), *extras]
+
+
+def _answer_lines(step: Reply, name: str) -> list[str]:
+    lines = []
+    if step.usage is not None:
+        lines.append(f"usage: {_flow(_usage_value(step.usage))}")
+    if step.stop_reason is not None:
+        lines.append(f"stop_reason: {_flow(step.stop_reason)}")
+    if step.response_metadata:
+        lines += _mapping_lines("response_metadata", step.response_metadata, name)
+    if step.failure is not None:
+        error, message, wait = _named(step.failure, name)
+        value = {"error": error, "message": message, "retry_after": wait}
+        given = {key: item for key, item in value.items() if item is not None}
+        lines.append(f"then_fail: {_flow(given if len(given) > 1 else error)}")
+    return lines
+
+
+def _usage_value(usage: Usage | Literal[False]) -> Any:
+    if usage is False:
+        return False
+    into, out = usage.input_tokens, usage.output_tokens
+    if usage == Usage(into, out, into + out):
+        return [into, out]
+    counts = (into, out, usage.total_tokens, usage.input_details, usage.output_details)
+    return {key: count for key, count in zip(_USAGE_KEYS, counts, strict=True) if count != EMPTY}
+
+
+def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
+    """The lines of a part; a text that `split` cuts into its tokens may stand without the key `say`."""
+    if isinstance(part, Call):
+        lines = [f"call: {_flow(part.tool)}"]
+        lines += _mapping_lines("args", part.args, name) if part.args else []
+        return lines if part.id is None else [*lines, f"id: {_flow(part.id)}"]
+    key = "say" if isinstance(part, Text) else "think"
+    text = "".join(part.tokens)
+    if list(part.tokens) != split(text):
+        return _wrapped(f"{key}: [", [_quoted(token) for token in part.tokens], "]")
+    if _reads_as_lines(text):
+        return [f"{key}: |-", *(f"  {line}" if line else "" for line in text.split("\n"))]
+    return [f"{key}: {_quoted(text)}" if keyed or key == "think" else _quoted(text)]
+
+
+def _reads_as_lines(text: str) -> bool:
+    """Whether `text` can stand as a literal block, where white space at either end of a line would be lost or misread."""
+    lines = text.split("\n")
+    plain = all(line.isprintable() and line == line.rstrip() for line in lines)
+    return len(lines) > 1 and plain and bool(lines[-1]) and text[0] not in " \n"
+
+
+def _mapping_lines(key: str, value: Mapping[str, Any], name: str) -> list[str]:
+    if not _is_json(value):
+        raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {dict(value)!r}")
+    return _wrapped(f"{key}: {{", [f"{_key(k)}: {_flow(item)}" for k, item in value.items()], "}")
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(_is_json(item) for item in value)
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _named(failure: Fail, name: str) -> tuple[str | int, str | None, float | None]:
+    """A failure as a file has it: the name of its exception or its status, its message, and `retry_after`."""
+    kind, args = failure.cause
+    textual = len(args) < 2 and all(isinstance(argument, str) for argument in args)
+    if not textual or not (isinstance(kind, int) or _is_builtin(kind)):
+        shown = kind.__name__ if failure.error is kind and isinstance(kind, type) else repr(failure.error)
+        raise ScriptError(
+            f"{name} fails with {shown}, which a file cannot name\n"
+            "  a file names Python's built-in exceptions, made from one text or from nothing, and HTTP statuses"
+        )
+    return kind if isinstance(kind, int) else kind.__name__, args[0] if args else None, failure.retry_after
+
+
+def _is_builtin(kind: type[BaseException]) -> bool:
+    return kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind
+
+
+# -- words of YAML
+
+
+def _flow(value: Any) -> str:
+    """A JSON value in one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)}: {_flow(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_flow(item) for item in value)}]"
+    if isinstance(value, str):
+        return value if _WORD.fullmatch(value) else _quoted(value)
+    return json.dumps(value)
+
+
+_WORD: Final = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][A-Za-z0-9_.-]*")
+
+
+def _key(key: str) -> str:
+    """A key; PyYAML reads a long one only after a question mark."""
+    text = _flow(key)
+    return text if len(text) < 1000 else f"? {text} "
+
+
+def _quoted(text: str) -> str:
+    """Text in double quotes; what does not show is an escape."""
+    return f'"{"".join(_escaped(character) for character in text)}"'
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    code = ord(character)
+    if character.isprintable():
+        return character
+    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
+
+
+_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _wrapped(start: str, items: Sequence[str], end: str) -> list[str]:
+    """A list or mapping in as few lines as its items fill."""
+    lines = [start]
+    for number, item in enumerate(items, 1):
+        piece = item + (", " if number < len(items) else end)
+        if len(lines[-1]) + len(piece) > _WIDTH and number > 1:
+            lines.append("  ")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
