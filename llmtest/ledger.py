@@ -174,11 +174,12 @@ def release(page: Ledger) -> list[Violation]:
     return page.take()
 
 
-def report(violation: Violation) -> ViolationError:
-    """Writes `violation` down and returns the exception to raise for it."""
+def report(violation: Violation, own: list[Violation]) -> ViolationError:
+    """Writes `violation` down, in the double's `own` list too, unless it was expected; returns the exception to raise for it."""
     for claim in reversed(_claims):
         if claim(violation):
             return ViolationError(violation)
+    own.append(violation)
     current().write(violation)
     return ViolationError(violation)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from llmtest import ledger
-from llmtest.events import EMPTY, FrozenDict, Message, Usage
+from llmtest.events import EMPTY, FrozenDict, FrozenList, Message, Usage
 from llmtest.ledger import LlmtestError, Violation, ViolationError
 
 _CJK: Final = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
@@ -196,7 +196,7 @@ def _show_part(part: Part) -> str:
     return f"{'say' if isinstance(part, Text) else 'think'}({shown})"
 
 
-_PACKAGE: Final = os.path.dirname(__file__)
+_PACKAGE: Final = os.path.join(os.path.dirname(__file__), "")
 
 
 def _caller() -> str:
@@ -292,14 +292,30 @@ def call(tool: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> 
 
 
 def _json_object(tool: str, args: dict[str, Any]) -> FrozenDict:
+    frozen = {}
     for key, value in args.items():
+        if not isinstance(key, str):
+            raise ScriptError(f"the arguments of call({tool!r}) have names; got {type(key).__name__} {key!r} for one")
         try:
             json.dumps(value, allow_nan=False)
+            frozen[key] = _frozen(value)
         except (TypeError, ValueError) as error:
             raise ScriptError(
                 f"the argument `{key}` of call({tool!r}) is not JSON: got {type(value).__name__} {value!r} ({error})"
             ) from None
-    return FrozenDict(json.loads(json.dumps(args)))
+    return FrozenDict(frozen)
+
+
+def _frozen(value: Any) -> Any:
+    """A JSON value as a reader of JSON would have it, and unchangeable."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):  # json.dumps would make it a str, and may so drop another key
+                raise TypeError(f"its key {key!r} is not a str")
+        return FrozenDict({key: _frozen(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return FrozenList(_frozen(item) for item in value)
+    return json.loads(json.dumps(value))
 
 
 def reply(
@@ -546,9 +562,7 @@ class Script:
             raise ViolationError(*found)
 
     def _violate(self, rule: str, text: str) -> ViolationError:
-        violation = Violation(rule, text)
-        self.violations.append(violation)
-        return ledger.report(violation)
+        return ledger.report(Violation(rule, text), self.violations)
 
     def _unexpected(self, number: int, request: Request) -> str:
         steps = "no steps" if not self.steps else f"{len(self.steps)} step{'s' * (len(self.steps) > 1)}, all served"
@@ -649,6 +663,9 @@ def _step(step: Any, number: int, where: str) -> Step:
 
 def _from_message(message: Any) -> Reply:
     """A reply that says what an `AIMessage` says. Its message id is not kept: each answer gets a fresh one."""
+    if message.invalid_tool_calls:
+        broken = dict(message.invalid_tool_calls[0])
+        raise ScriptError(f"an AIMessage step has an invalid tool call; a script can call with JSON arguments only: {broken!r}")
     parts = list(_content_parts(message.content))
     parts += [Call(c["name"], FrozenDict(c["args"]), c.get("id")) for c in message.tool_calls]
     metadata = dict(message.response_metadata)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmtest.events import EMPTY, FrozenDict, Usage
+from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.script import Call, Fail, Part, Reply, ScriptError, Step, Text, Thinking, exception_names, place, split
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ class _At:
         return value
 
     def json(self, inside: tuple[Node, ...] = ()) -> Any:
-        """The JSON value at this place. Mappings are `FrozenDict`s."""
+        """The JSON value at this place. It cannot be changed."""
         if self.node in inside:
             raise self.error(f"{self.name} contains itself")
         if self.kind == "seq":
-            return [entry.json((*inside, self.node)) for entry in self.items("")]
+            return FrozenList(entry.json((*inside, self.node)) for entry in self.items(""))
         if self.kind == "map":
             return FrozenDict({key: value.json((*inside, self.node)) for key, value in self.pairs().items()})
         try:
