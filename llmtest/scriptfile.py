@@ -100,7 +100,7 @@ class _At:
         for key, value in self.node.value:
             at_key = _At(self.path, key, f"a key of {self.name}")
             if key.value == "<<" and key.style is None:
-                raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file cannot; write the keys out")
+                raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file does not read; write the keys out")
             if key.tag != "tag:yaml.org,2002:str":
                 raise at_key.wrong("text")
             if key.value in found:
@@ -291,7 +291,7 @@ def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> t
     if len(found) > 1:
         first, second = found[:2]
         raise pairs[second].key_error(
-            f"{at.name} has both `{first}` and `{second}`", "several parts of one answer are a list under the key `reply`"
+            f"{at.name} has both `{first}` and `{second}`", "several parts of one answer are entries of a list under `reply`"
         )
     for key, value in pairs.items():
         if key not in keys[found[0]]:
@@ -336,7 +336,7 @@ def _tokens(at: _At) -> tuple[str, ...]:
 
 def _usage(at: _At) -> Usage | Literal[False]:
     expected = "[input_tokens, output_tokens], a mapping with these keys, or false"
-    count = "a number of tokens"
+    count = "a number of tokens, 0 or more"
     if at.kind == "bool" and at.json() is False:
         return False
     if at.kind == "seq" and len(at.node.value) == 2:
@@ -355,7 +355,7 @@ def _usage(at: _At) -> Usage | Literal[False]:
 
 def _details(at: _At) -> FrozenDict:
     at.mapping()
-    return FrozenDict({key: value.number(int, "a number of tokens") for key, value in at.pairs().items()})
+    return FrozenDict({key: value.number(int, "a number of tokens, 0 or more") for key, value in at.pairs().items()})
 
 
 def _failure(at: _At, retry_after: _At | None) -> Fail:
@@ -368,7 +368,7 @@ def _failure(at: _At, retry_after: _At | None) -> Fail:
     wait = retry_after or pairs.get("retry_after")
     return Fail(
         _cause(pairs["error"]),
-        wait.number(float, "a number of seconds") if wait else None,
+        wait.number(float, "a number of seconds, 0 or more") if wait else None,
         pairs["message"].text() if "message" in pairs else None,
         at.where,
     )
@@ -382,7 +382,11 @@ def _cause(at: _At) -> str | int:
         raise at.error(f"{at.name} is the HTTP status {value}; one that fails lies between 400 and 599")
     if isinstance(value, str) and value not in exception_names():
         near = difflib.get_close_matches(value, exception_names(), n=1)
-        raise at.error(f"{at.name} names no exception of Python's own: {value!r}", *(f"nearest  `{name}`" for name in near))
+        raise at.error(
+            f"{at.name} names no exception that a file knows: {value!r}",
+            *(f"nearest  `{name}`" for name in near),
+            "expected  an exception of Python's own that takes a text, or an HTTP status",
+        )
     found: str | int = value
     return found
 

@@ -1,0 +1,771 @@
+"""Script files: what is read, what is written, and what every mistake is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from llmtest import Script, ScriptError, Usage, call, fail, ledger, reply, say, think
+from llmtest.events import FrozenDict
+from llmtest.ledger import Ledger
+from llmtest.script import Fail, Reply, Request, Text
+from llmtest.scriptfile import read, write
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "script-files.md"
+
+
+# -- reading
+
+
+def test_a_file_says_what_the_vocabulary_says() -> None:
+    text = """\
+# llmtest script v1
+steps:
+  - Hello there
+  - say: ["It is ", sunny.]
+    usage: [7, 2]
+    stop_reason: length
+    response_metadata: {region: eu, tries: [1, null]}
+  - say: cut by split
+    usage: false
+  - say: details
+    usage: {input_tokens: 7, output_tokens: 2, total_tokens: 10, input_token_details: {cache_read: 3}}
+  - call: get_weather
+    args: {city: Paris}
+    id: call_7
+  - call: now
+  - reply:
+      - think: Paris, then.
+      - Let me look
+      - say: [a, ""]
+      - call: search
+        args: {q: {deep: [1.5, true]}}
+    then_fail: 503
+  - think: [only, reasoning]
+  - reply: []
+  - fail: 429
+    retry_after: 2
+  - fail: TimeoutError
+  - fail: {error: TimeoutError, message: took too long}
+  - say: broken
+    then_fail: {error: 529, message: busy, retry_after: 0.5}
+"""
+
+    steps = read(text, "weather.yaml")
+
+    assert steps == (
+        say("Hello there"),
+        say("It is ", "sunny.", usage=(7, 2), stop_reason="length", response_metadata={"region": "eu", "tries": [1, None]}),
+        say("cut by split", usage=False),
+        say("details", usage=Usage(7, 2, 10, FrozenDict(cache_read=3))),
+        call("get_weather", city="Paris").with_id("call_7"),
+        call("now"),
+        reply(think("Paris, then."), "Let me look", say("a", ""), call("search", q={"deep": [1.5, True]})).then_fail(503),
+        think("only", "reasoning"),
+        reply(),
+        fail(429, retry_after=2),
+        fail("TimeoutError"),
+        fail(TimeoutError("took too long")),
+        Reply((Text(("broken",)),), failure=Fail(529, 0.5, "busy")),
+    )
+
+
+def test_a_step_knows_its_line() -> None:
+    text = "# llmtest script v1\n\nsteps:\n  - Hello\n  -\n    say: a\n    then_fail: 429\n  - fail: 429\n"
+
+    said, broken, failed = read(text, "here.yaml")
+
+    assert isinstance(broken, Reply)
+    assert broken.failure is not None
+    wheres = [said.where, broken.where, broken.failure.where, failed.where]
+    assert wheres == ["here.yaml:4", "here.yaml:6", "here.yaml:7", "here.yaml:8"]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("no", "no"),
+        ("on", "on"),
+        ("y", "y"),
+        ("12:30", "12:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("1_000", "1_000"),
+        ("=", "="),
+        ("", None),
+        ("~", None),
+        ("Null", None),
+        ("true", True),
+        ("False", False),
+        ("010", 10),
+        ("-7", -7),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("-1.", -1.0),
+        ("'7'", "7"),
+        ("!!str 7", "7"),
+        ("[a, [b]]", ["a", ["b"]]),
+        ("{a: {b: c}}", {"a": {"b": "c"}}),
+    ],
+)
+def test_plain_words_mean_what_yaml_1_2_says(word: str, value: Any) -> None:
+    text = f"steps:\n  - call: search\n    args:\n      q: {word}\n"
+
+    (step,) = read(text, "x.yaml")
+
+    assert repr(step) == repr(call("search", q=value))
+
+
+def test_aliases_repeat_what_their_anchor_says() -> None:
+    text = "steps:\n  - call: search\n    args: &paris {city: &city Paris}\n  - call: book\n    args: *paris\n  - *city\n"
+
+    steps = read(text, "x.yaml")
+
+    assert steps == (call("search", city="Paris"), call("book", city="Paris"), say("Paris"))
+
+
+def test_arguments_cannot_be_changed() -> None:
+    (step,) = read("steps: [{call: search, args: {q: {deep: [1]}}}]", "x.yaml")
+
+    with pytest.raises(TypeError, match="read-only"):
+        step.calls[0].args["q"]["deep"].append(2)  # type: ignore[union-attr]
+
+
+def test_a_file_without_header_and_with_a_byte_order_mark_is_read() -> None:
+    assert read("\ufeffsteps: []\r\n", "x.yaml") == ()
+
+
+def test_bytes_are_utf_8() -> None:
+    assert read("steps: [天气]\n".encode(), "x.yaml") == (say("天气"),)
+
+
+MISTAKES = {
+    "empty file": (
+        "",
+        "x.yaml:1: the file is empty; a script file has the key `steps`, a list of steps",
+    ),
+    "only a comment": (
+        "# nothing yet\n",
+        "x.yaml:1: the file is empty; a script file has the key `steps`, a list of steps",
+    ),
+    "no mapping": (
+        "- Hello\n",
+        "x.yaml:1: the file is not a mapping with the key `steps`; got a list",
+    ),
+    "only text": (
+        "Hello\n",
+        "x.yaml:1: the file is not a mapping with the key `steps`; got the text 'Hello'",
+    ),
+    "no steps": (
+        "{}\n",
+        "x.yaml:1: the file has no `steps`",
+    ),
+    "empty steps": (
+        "steps:\n",
+        "x.yaml:1: `steps` of the file must be a list of steps; got nothing",
+    ),
+    "steps is a mapping": (
+        "steps: {say: Hello}\n",
+        "x.yaml:1: `steps` of the file must be a list of steps; got a mapping",
+    ),
+    "misspelt steps": (
+        "stps: []\n",
+        "x.yaml:1: the file has the unknown key `stps`\n  nearest  `steps`\n  expected  `steps`",
+    ),
+    "newer version": (
+        "# llmtest script v2\nsteps: []\n",
+        "x.yaml:1: the file is a script of version 2; this llmtest reads version 1",
+    ),
+    "unclosed list": (
+        "steps:\n  - say: [a\n  - b\n",
+        "x.yaml:4: not YAML: expected ',' or ']', but got '<stream end>'\n"
+        "  while parsing a flow sequence, which begins in line 2",
+    ),
+    "tab": (
+        "steps:\n\t- Hello\n",
+        "x.yaml:2: not YAML: found character '\\t' that cannot start any token\n  2 | \t- Hello",
+    ),
+    "control character": (
+        "steps:\n  - Hello\x07\n",
+        "x.yaml:2: not YAML: the character U+0007 can stand only as an escape in double quotes",
+    ),
+    "unknown alias": (
+        "steps:\n  - *greeting\n",
+        "x.yaml:2: not YAML: found undefined alias 'greeting'\n  2 |   - *greeting",
+    ),
+    "two documents": (
+        "steps: []\n---\nsteps: []\n",
+        "x.yaml:2: not YAML: but found another document\n"
+        "  2 | ---\n"
+        "  expected a single document in the stream, which begins in line 1",
+    ),
+    "unknown key": (
+        "steps:\n  - Hello\n  - cal: search\n",
+        "x.yaml:3: step 2 has the unknown key `cal`\n"
+        "  nearest  `call`\n"
+        "  expected  `say`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, `think`, `call`, "
+        "`args`, `id`, `reply`, `fail` or `retry_after`",
+    ),
+    "unknown key, nothing near": (
+        "steps:\n  - zzz: search\n",
+        "x.yaml:2: step 1 has the unknown key `zzz`\n"
+        "  expected  `say`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, `think`, `call`, "
+        "`args`, `id`, `reply`, `fail` or `retry_after`",
+    ),
+    "two verbs": (
+        "steps:\n  - say: Hello\n    call: search\n",
+        "x.yaml:3: step 1 has both `say` and `call`\n  several parts of one answer are entries of a list under `reply`",
+    ),
+    "no verb": (
+        "steps:\n  - usage: [1, 2]\n",
+        "x.yaml:2: step 1 does nothing: it has none of the keys `say`, `think`, `call`, `reply` or `fail`",
+    ),
+    "key of another verb": (
+        "steps:\n  - say: Hello\n    args: {q: x}\n",
+        "x.yaml:3: step 1 cannot have `args`\n  a `say` has  `say`, `usage`, `stop_reason`, `response_metadata` or `then_fail`",
+    ),
+    "key twice": (
+        "steps:\n  - say: Hello\n    usage: [1, 2]\n    say: Goodbye\n",
+        "x.yaml:4: step 1 has the key `say` twice; the first is in line 2",
+    ),
+    "number as a step": (
+        "steps:\n  - Hello\n  - 42\n",
+        "x.yaml:3: step 2 must be text, or a mapping with `say`, `think`, `call`, `reply` or `fail`; got the "
+        "int 42\n"
+        '  quote it to make it text: "42"',
+    ),
+    "list as a step": (
+        "steps:\n  - [Hello]\n",
+        "x.yaml:2: step 1 must be text, or a mapping with `say`, `think`, `call`, `reply` or `fail`; got a list",
+    ),
+    "nothing as a step": (
+        "steps:\n  -\n",
+        "x.yaml:2: step 1 must be text, or a mapping with `say`, `think`, `call`, `reply` or `fail`; got nothing",
+    ),
+    "number as a token": (
+        "steps:\n  - say: [It, 18]\n",
+        'x.yaml:2: token 2 of `say` of step 1 must be text; got the int 18\n  quote it to make it text: "18"',
+    ),
+    "boolean as text": (
+        "steps:\n  - think: true\n",
+        'x.yaml:2: `think` of step 1 must be text, or a list of tokens; got the bool true\n  quote it to make it text: "true"',
+    ),
+    "mapping as text": (
+        "steps:\n  - say: {text: Hello}\n",
+        "x.yaml:2: `say` of step 1 must be text, or a list of tokens; got a mapping",
+    ),
+    "number as a tool": (
+        "steps:\n  - call: 7\n",
+        'x.yaml:2: `call` of step 1 must be text, the name of a tool; got the int 7\n  quote it to make it text: "7"',
+    ),
+    "empty tool": (
+        "steps:\n  - call: ''\n",
+        "x.yaml:2: `call` of step 1 must be text, the name of a tool; got the text ''",
+    ),
+    "list as args": (
+        "steps:\n  - call: search\n    args: [x]\n",
+        "x.yaml:3: `args` of step 1 must be a mapping; got a list",
+    ),
+    "number as a key of args": (
+        "steps:\n  - call: search\n    args: {1: x}\n",
+        'x.yaml:3: a key of `args` of step 1 must be text; got the int 1\n  quote it to make it text: "1"',
+    ),
+    "list as a key": (
+        "steps:\n  - ? [say]\n    : Hello\n",
+        "x.yaml:2: a key of step 1 must be text; got a list",
+    ),
+    "deep key twice": (
+        "steps:\n  - call: search\n    args:\n      q: {a: 1,\n          a: 2}\n",
+        "x.yaml:5: `q` of `args` of step 1 has the key `a` twice; the first is in line 4",
+    ),
+    "args that are no JSON": (
+        "steps:\n  - call: search\n    args: {q: .nan}\n",
+        "x.yaml:3: `q` of `args` of step 1 is not a JSON value; got the float .nan",
+    ),
+    "infinite number": (
+        "steps:\n  - call: search\n    args: {q: 1e999}\n",
+        "x.yaml:3: `q` of `args` of step 1 is not a JSON value; got the float 1e999",
+    ),
+    "args in themselves": (
+        "steps:\n  - call: search\n    args: &args\n      q: *args\n",
+        "x.yaml:3: `q` of `args` of step 1 contains itself",
+    ),
+    "merge": (
+        "steps:\n  - call: search\n    args: {<<: {q: x}}\n",
+        "x.yaml:3: `args` of step 1 has the YAML merge `<<`, which a script file does not read; write the keys out",
+    ),
+    "number as an id": (
+        "steps:\n  - call: search\n    id: 7\n",
+        'x.yaml:3: `id` of step 1 must be text; got the int 7\n  quote it to make it text: "7"',
+    ),
+    "number as a stop reason": (
+        "steps:\n  - say: Hello\n    stop_reason: 1.5\n",
+        'x.yaml:3: `stop_reason` of step 1 must be text; got the float 1.5\n  quote it to make it text: "1.5"',
+    ),
+    "text as metadata": (
+        "steps:\n  - say: Hello\n    response_metadata: eu\n",
+        "x.yaml:3: `response_metadata` of step 1 must be a mapping; got the text 'eu'",
+    ),
+    "text as parts": (
+        "steps:\n  - reply: Hello\n",
+        "x.yaml:2: `reply` of step 1 must be a list of parts; got the text 'Hello'",
+    ),
+    "number as a part": (
+        "steps:\n  - reply: [Hello, 1]\n",
+        "x.yaml:2: part 2 of step 1 must be text, or a mapping with `say`, `think` or `call`; got the int 1\n"
+        '  quote it to make it text: "1"',
+    ),
+    "failure as a part": (
+        "steps:\n  - reply:\n      - fail: 429\n",
+        "x.yaml:3: part 1 of step 1 has the unknown key `fail`\n  expected  `say`, `think`, `call`, `args` or `id`",
+    ),
+    "usage of a part": (
+        "steps:\n  - reply:\n      - Hello\n      - say: you\n        usage: [1, 2]\n",
+        "x.yaml:5: part 2 of step 1 has a `usage` of its own\n  give it to the whole step, beside `reply`",
+    ),
+    "two verbs in a part": (
+        "steps:\n  - reply:\n      - say: Hello\n        think: you\n",
+        "x.yaml:4: part 1 of step 1 has both `say` and `think`\n"
+        "  several parts of one answer are entries of a list under `reply`",
+    ),
+    "usage of three": (
+        "steps:\n  - say: Hello\n    usage: [1, 2, 3]\n",
+        "x.yaml:3: `usage` of step 1 must be [input_tokens, output_tokens], a mapping with these keys, or false; got a list",
+    ),
+    "usage true": (
+        "steps:\n  - say: Hello\n    usage: true\n",
+        "x.yaml:3: `usage` of step 1 must be [input_tokens, output_tokens], a mapping with these keys, or "
+        "false; got the bool true",
+    ),
+    "negative usage": (
+        "steps:\n  - say: Hello\n    usage: [1, -2]\n",
+        "x.yaml:3: entry 2 of `usage` of step 1 must be a number of tokens, 0 or more; got the int -2",
+    ),
+    "usage of a half": (
+        "steps:\n  - say: Hello\n    usage: [1, 2.5]\n",
+        "x.yaml:3: entry 2 of `usage` of step 1 must be a number of tokens, 0 or more; got the float 2.5",
+    ),
+    "usage without output": (
+        "steps:\n  - say: Hello\n    usage: {input_tokens: 1}\n",
+        "x.yaml:3: `usage` of step 1 has no `output_tokens`",
+    ),
+    "usage with a wrong key": (
+        "steps:\n  - say: Hello\n    usage: {input_tokens: 1, outputs: 1}\n",
+        "x.yaml:3: `usage` of step 1 has the unknown key `outputs`\n"
+        "  nearest  `output_tokens`\n"
+        "  expected  `input_tokens`, `output_tokens`, `total_tokens`, `input_token_details` or "
+        "`output_token_details`",
+    ),
+    "usage details of text": (
+        "steps:\n  - say: Hello\n    usage:\n      input_tokens: 1\n      output_tokens: 1\n"
+        "      input_token_details: {cache_read: many}\n",
+        "x.yaml:6: `cache_read` of `input_token_details` of `usage` of step 1 must be a number of tokens, 0 "
+        "or more; got the text 'many'",
+    ),
+    "unknown exception": (
+        "steps:\n  - fail: TimeotError\n",
+        "x.yaml:2: `fail` of step 1 names no exception that a file knows: 'TimeotError'\n"
+        "  nearest  `TimeoutError`\n"
+        "  expected  an exception of Python's own that takes a text, or an HTTP status",
+    ),
+    "exception of nobody": (
+        "steps:\n  - fail: zzz\n",
+        "x.yaml:2: `fail` of step 1 names no exception that a file knows: 'zzz'\n"
+        "  expected  an exception of Python's own that takes a text, or an HTTP status",
+    ),
+    "exception that takes no text": (
+        "steps:\n  - fail: UnicodeDecodeError\n",
+        "x.yaml:2: `fail` of step 1 names no exception that a file knows: 'UnicodeDecodeError'\n"
+        "  nearest  `UnicodeError`\n"
+        "  expected  an exception of Python's own that takes a text, or an HTTP status",
+    ),
+    "status that is no failure": (
+        "steps:\n  - fail: 200\n",
+        "x.yaml:2: `fail` of step 1 is the HTTP status 200; one that fails lies between 400 and 599",
+    ),
+    "list as a failure": (
+        "steps:\n  - fail: [429]\n",
+        "x.yaml:2: `fail` of step 1 must be the name of an exception, or an HTTP status; got a list",
+    ),
+    "failure without error": (
+        "steps:\n  - say: Hello\n    then_fail: {message: reset}\n",
+        "x.yaml:3: `then_fail` of step 1 has no `error`",
+    ),
+    "failure with a wrong key": (
+        "steps:\n  - fail: {error: 429, retry_afte: 2}\n",
+        "x.yaml:2: `fail` of step 1 has the unknown key `retry_afte`\n"
+        "  nearest  `retry_after`\n"
+        "  expected  `error`, `message` or `retry_after`",
+    ),
+    "number as a message": (
+        "steps:\n  - fail: {error: TimeoutError, message: 7}\n",
+        'x.yaml:2: `message` of `fail` of step 1 must be text; got the int 7\n  quote it to make it text: "7"',
+    ),
+    "text as retry_after": (
+        "steps:\n  - fail: 429\n    retry_after: soon\n",
+        "x.yaml:3: `retry_after` of step 1 must be a number of seconds, 0 or more; got the text 'soon'",
+    ),
+    "negative retry_after": (
+        "steps:\n  - fail: 429\n    retry_after: -1\n",
+        "x.yaml:3: `retry_after` of step 1 must be a number of seconds, 0 or more; got the int -1",
+    ),
+    "retry_after twice": (
+        "steps:\n  - fail: {error: 429, retry_after: 1}\n    retry_after: 2\n",
+        "x.yaml:3: `fail` of step 1 has `retry_after` twice: inside and beside it",
+    ),
+    "retry_after beside then_fail": (
+        "steps:\n  - say: Hello\n    then_fail: 429\n    retry_after: 2\n",
+        "x.yaml:4: step 1 cannot have `retry_after`\n"
+        "  a `say` has  `say`, `usage`, `stop_reason`, `response_metadata` or `then_fail`",
+    ),
+    "code as a tag": (
+        "steps:\n  - !!python/object/apply:os.system [ls]\n",
+        "x.yaml:2: step 1 has the YAML tag `!!python/object/apply:os.system`; a script file holds data without tags",
+    ),
+    "tag of one's own": (
+        "steps:\n  - say: !token Hello\n",
+        "x.yaml:2: `say` of step 1 has the YAML tag `!token`; a script file holds data without tags",
+    ),
+    "wrong number": (
+        "steps:\n  - call: search\n    args: {q: !!int many}\n",
+        "x.yaml:3: `q` of `args` of step 1 is not a JSON value; got the int many",
+    ),
+    "wrong boolean": (
+        "steps:\n  - call: search\n    args: {q: !!bool maybe}\n",
+        "x.yaml:3: `q` of `args` of step 1 is not a JSON value; got the bool maybe",
+    ),
+    "a byte that is not UTF-8": (
+        b"steps:\n  - caf\xe9\n",
+        "x.yaml:2: the file is not UTF-8: invalid continuation byte 0xe9",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_called_by_its_line_and_its_name(text: str | bytes, message: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        read(text, "x.yaml")
+
+    assert str(caught.value) == message
+
+
+def test_an_error_names_a_file_below_the_current_folder_by_its_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "scripts" / "x.yaml"
+    path.parent.mkdir()
+    path.write_text("steps: Hello\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ScriptError) as caught:
+        Script.load(path)
+
+    expected = f"{os.path.join('scripts', 'x.yaml')}:1: `steps` of the file must be a list of steps; got the text 'Hello'"
+    assert str(caught.value) == expected
+
+
+# -- writing
+
+TRICKY = [
+    "",
+    " ",
+    "\n",
+    "\r\n",
+    "\t",
+    "a\nb",
+    "a \nb",
+    " a\nb",
+    "a\n\n  b",
+    "\x00",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "\ud800",
+    "🌤",
+    "天气",
+]
+TRICKY += [
+    "no",
+    "null",
+    "~",
+    "7",
+    "12:30",
+    "- a",
+    "a: b",
+    "a #b",
+    "'",
+    '"',
+    "\\",
+    "{",
+    "]",
+    "!tag",
+    "&a",
+    "*a",
+    "<<",
+    "?",
+    "|",
+    "%",
+    "@",
+    "`",
+]
+texts = st.sampled_from(TRICKY) | st.text(st.characters(), max_size=8)
+jsons = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+mappings = st.dictionaries(texts, jsons, max_size=3)
+token_lists = st.lists(texts, max_size=5)
+calls = st.builds(
+    lambda tool, args, own: call(tool, args) if own is None else call(tool, args).with_id(own),
+    texts.filter(bool),
+    mappings,
+    st.none() | texts,
+)
+parts = (
+    texts
+    | st.builds(lambda tokens: say(tokens=tokens), token_lists)
+    | st.builds(lambda tokens: think(tokens=tokens), token_lists)
+    | calls
+)
+counts = st.integers(0, 10**6)
+details = st.dictionaries(texts, counts, max_size=2).map(FrozenDict)
+usages = st.none() | st.just(False) | st.tuples(counts, counts) | st.builds(Usage, counts, counts, counts, details, details)
+waits = st.none() | st.integers(0, 60) | st.floats(0, 60)
+errors = (
+    st.integers(400, 599)
+    | st.sampled_from(["TimeoutError", "IOError", ValueError, KeyError()])
+    | st.builds(lambda kind, text: kind(text), st.sampled_from([KeyError, OSError, StopIteration, UnicodeWarning]), texts)
+)
+replies = st.builds(
+    lambda parts, usage, reason, metadata: reply(*parts, usage=usage, stop_reason=reason, response_metadata=metadata),
+    st.lists(parts, max_size=4),
+    usages,
+    st.none() | texts,
+    mappings,
+)
+broken_replies = st.builds(lambda said, error, wait: said.then_fail(error, wait), replies, errors, waits)
+steps_of_any_kind = st.lists(replies | broken_replies | st.builds(fail, errors, waits), max_size=4)
+
+
+@settings(deadline=None, max_examples=200)
+@example([say("\ud83d\ude00")])
+@example([reply("Hello", "\u202eolleH")])
+@example([call("search", {"k" * 2000: "v" * 2000, "l": {"m" * 2000: 1}})])
+@given(steps_of_any_kind)
+def test_what_is_written_reads_as_the_same_steps(steps: list[Any]) -> None:
+    text = write(steps)
+
+    again = read(text.encode("utf-8"), "x.yaml")
+
+    assert again == tuple(steps)
+    # 1, 1.0 and True are equal; they are not the same argument.
+    assert [repr(step.parts) for step in again if isinstance(step, Reply)] == [
+        repr(step.parts) for step in steps if isinstance(step, Reply)
+    ]
+
+
+def test_a_written_file_is_good_to_read() -> None:
+    steps = [
+        say("Hello there"),
+        say("It is ", "sunny."),
+        say("Hello", usage=(7, 2), stop_reason="stop"),
+        say("Hello", usage=False),
+        say("a", usage={"input_tokens": 7, "output_tokens": 2, "total_tokens": 10, "output_token_details": {"reasoning": 1}}),
+        say("First line\n\n  - an item\nlast line"),
+        say("not as lines \nbecause of the blank at the end"),
+        think("Paris, then."),
+        call("get_weather", city="New York", days=3, exact=True, units=None, at="12:30", country="no").with_id("call_7"),
+        call("get weather"),
+        reply(
+            "Let me look",
+            think("a", "b"),
+            call("search", q=["x", {"z": 1.0}]),
+            call("search"),
+            response_metadata={"region": "eu"},
+        ),
+        reply(),
+        say("control \x1b[0m, \u200dinvisible, 天气 🌤", '\r\n\t"\\'),
+        say(*["a long list of tokens "] * 6),
+        fail(429),
+        fail(429, retry_after=2),
+        fail(TimeoutError),
+        fail(TimeoutError("took too long"), retry_after=0.5),
+        say("Hello").then_fail(503),
+        say("Hello").then_fail(ConnectionError("reset"), retry_after=2),
+    ]
+
+    text = write(steps)
+
+    assert (
+        text
+        == """\
+# llmtest script v1
+steps:
+  - "Hello there"
+  - say: ["It is ", "sunny."]
+  - say: "Hello"
+    usage: [7, 2]
+    stop_reason: stop
+  - say: "Hello"
+    usage: false
+  - say: "a"
+    usage: {input_tokens: 7, output_tokens: 2, total_tokens: 10, output_token_details: {reasoning: 1}}
+  - say: |-
+      First line
+
+        - an item
+      last line
+  - "not as lines \\nbecause of the blank at the end"
+  - think: "Paris, then."
+  - call: get_weather
+    args: {city: "New York", days: 3, exact: true, units: null, at: "12:30", country: "no"}
+    id: call_7
+  - call: "get weather"
+  - reply:
+      - "Let me look"
+      - think: ["a", "b"]
+      - call: search
+        args: {q: [x, {z: 1.0}]}
+      - call: search
+    response_metadata: {region: eu}
+  - reply: []
+  - say: ["control \\x1B[0m, \\u200Dinvisible, 天气 🌤", "\\r\\n\\t\\"\\\\"]
+  - say: ["a long list of tokens ", "a long list of tokens ", "a long list of tokens ", "a long list of tokens ",
+      "a long list of tokens ", "a long list of tokens "]
+  - fail: 429
+  - fail: 429
+    retry_after: 2
+  - fail: TimeoutError
+  - fail: {error: TimeoutError, message: "took too long"}
+    retry_after: 0.5
+  - say: "Hello"
+    then_fail: 503
+  - say: "Hello"
+    then_fail: {error: ConnectionError, message: reset, retry_after: 2}
+"""
+    )
+
+
+def test_no_steps_are_a_file_too() -> None:
+    assert write([]) == "# llmtest script v1\nsteps: []\n"
+
+
+class Refused(Exception):
+    """An exception that only this file knows."""
+
+
+UNNAMED = "\n  a file names Python's built-in exceptions, made from one text or from nothing, and HTTP statuses"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (fail(Refused("go away")), "step 2 fails with Refused('go away'), which a file cannot name" + UNNAMED),
+        (fail(Refused), "step 2 fails with Refused, which a file cannot name" + UNNAMED),
+        (
+            say("a").then_fail(OSError(2, "gone")),
+            "step 2 fails with FileNotFoundError(2, 'gone'), which a file cannot name" + UNNAMED,
+        ),
+        (fail(ValueError(7)), "step 2 fails with ValueError(7), which a file cannot name" + UNNAMED),
+        (fail(KeyboardInterrupt), "step 2 fails with KeyboardInterrupt, which a file cannot name" + UNNAMED),
+        (
+            fail(type("TimeoutError", (Exception,), {})("mine")),
+            "step 2 fails with TimeoutError('mine'), which a file cannot name" + UNNAMED,
+        ),
+        (
+            say("a", response_metadata={"at": (1, 2)}),
+            "step 2 cannot be written to a file: its response_metadata are not JSON: {'at': (1, 2)}",
+        ),
+        (
+            say("a", response_metadata={"ratios": [{"x": float("nan")}]}),
+            "step 2 cannot be written to a file: its response_metadata are not JSON: {'ratios': [{'x': nan}]}",
+        ),
+    ],
+)
+def test_a_step_that_a_file_cannot_hold_is_refused_by_its_number(step: Any, message: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        write([say("Hello"), step])
+
+    assert str(caught.value) == message
+
+
+# -- Script.load and Script.dump
+
+
+def test_a_script_is_loaded_and_dumped(tmp_path: Path) -> None:
+    path = tmp_path / "script.yaml"
+    with ledger.opened(Ledger()):
+        script = Script("Hello", call("search", q="天气"), fail(429))
+
+        script.dump(path)
+        loaded = Script.load(path)
+
+    assert (
+        path.read_bytes()
+        == ('# llmtest script v1\nsteps:\n  - "Hello"\n  - call: search\n    args: {q: "天气"}\n  - fail: 429\n').encode()
+    )
+    assert loaded.steps == script.steps
+
+
+def test_an_unused_step_of_a_file_names_the_file_and_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "script.yaml").write_text("steps:\n  - Hello\n  - Goodbye\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    with ledger.opened(Ledger()):
+        script = Script.load("script.yaml")
+
+        script.serve(Request({}, list))
+
+    assert [violation.text for violation in script.unused()] == [
+        "1 of 2 steps of the script were never asked for\n"
+        "  step 2  say('Goodbye')  at script.yaml:3\n"
+        "  the model was called 1 time; remove the steps, or find out why the program stopped early"
+    ]
+
+
+# -- the files that we ship
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_fixture_reads_and_writes_as_the_same_steps(path: Path) -> None:
+    steps = read(path.read_bytes(), str(path))
+
+    assert read(write(steps), "again.yaml") == steps
+    assert steps
+
+
+def test_the_file_in_the_reference_reads_as_it_says() -> None:
+    example = REFERENCE.read_text("utf-8").split("```yaml\n")[1].split("```")[0]
+
+    steps = read(example, "example.yaml")
+
+    assert steps == (
+        say("A plain string is say()."),
+        say("It is ", "sunny.", usage=(7, 2)),
+        call("get_weather", city="Paris").with_id("call_7"),
+        reply(think("Paris, then."), "Let me look.", call("search", q="weather in Paris")),
+        fail(429, retry_after=2),
+        say("one", " two").then_fail(ConnectionError("reset")),
+    )
+
+
+def test_the_react_calculator_says_what_its_parsers_understand() -> None:
+    classic = pytest.importorskip("langchain_classic.agents.mrkl.output_parser")
+    think_act, compute, answer = [
+        step.text for step in read((FIXTURES / "react_calculator.yaml").read_bytes(), "x.yaml") if isinstance(step, Reply)
+    ]
+    parser = classic.MRKLOutputParser()
+
+    action, finish = parser.parse(think_act), parser.parse(answer)
+
+    assert (action.tool, action.tool_input) == ("Calculator", "2^0.235")
+    assert action.log == " I need to use a calculator to solve this.\nAction: Calculator\nAction Input: 2^0.235"
+    assert compute == '```text\n2**0.235\n```\n...numexpr.evaluate("2**0.235")...\n'
+    assert finish.return_values == {"output": "1.1769067372187674"}
