@@ -1,0 +1,163 @@
+"""`llmtest ...` on the command line.
+
+Floor 3: only the standard library at module level, so that `llmtest --help` costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_PACKAGE: Final = Path(__file__).parent
+PLACES: Final = (_PACKAGE / "_demo", _PACKAGE.parent / "examples" / "demo")  # in a wheel; in a checkout
+NEEDS: Final = ("langchain", "langchain_classic", "langgraph", "numexpr")
+INSTALL: Final = "pip install 'llmtest-kit[demo]'"
+
+EDITED: Final = "test_agent.py"
+BEFORE: Final = 'call("calculator", expression="2 ** 0.235")'
+AFTER: Final = 'call("calculator", expression="3 ** 0.235")'
+
+# Settings of the reader's own projects and accounts; the demo is the same for everybody, and reaches no network.
+_FOREIGN: Final = ("PYTEST_", "LLMTEST_", "LANGCHAIN_", "LANGSMITH_")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    Raises:
+        SystemExit: as `argparse` does, for `--help` (0), `--version` (0) and a wrong command line (2).
+    """
+    parser = argparse.ArgumentParser(prog="llmtest", description="Test programs built on language models.")
+    parser.add_argument("--version", action="version", version=f"llmtest-kit {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
+    commands.add_parser("demo", help=words, description=f"{words[0].upper()}{words[1:]}.").set_defaults(run=demo)
+    run: int = parser.parse_args(argv).run()
+    return run
+
+
+def _version() -> str:
+    from llmtest import __version__
+
+    return __version__
+
+
+def demo(folder: Path | None = None, needs: Sequence[str] = NEEDS) -> int:
+    """Runs the tests in `folder` on a copy, changes one tool argument there and runs that test again.
+
+    Returns 0 if the first run passed and the second failed as it should, 2 if a package in `needs` is not installed,
+    and 1 for everything else. Nothing is written outside a temporary folder.
+    """
+    folder = folder or next((place for place in PLACES if place.is_dir()), PLACES[0])
+    missing = [name for name in needs if importlib.util.find_spec(name) is None]
+    if missing:
+        return _stop(2, f"needs {', '.join(name.replace('_', '-') for name in missing)}; install with: {INSTALL}")
+    if not (folder / EDITED).is_file():
+        return _stop(1, f"found no {EDITED} in {folder}; install again with: {INSTALL}")
+    with tempfile.TemporaryDirectory(prefix="llmtest-demo-") as copy:
+        _copy(folder, Path(copy))
+        return _show(folder, Path(copy))
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            place = target / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)  # not its mode: an installation may be read-only
+    # A configuration of its own, or pytest would look for one in the folders above.
+    (target / "pytest.ini").write_text("[pytest]\n", "utf-8")
+
+
+def _show(folder: Path, copy: Path) -> int:
+    _heading("Two agents, run as pytest tests. The model is a script; everything else is real. No key, no network.")
+    _heading("1. Both tests pass. Below: what each of them did, as a tree, and the tokens it used.")
+    code = _pytest(copy, "--llmtest-trees=all")
+    if code != 0:
+        return _stop(1, f"the tests should have passed, but pytest ended with exit code {code} (see above)")
+
+    _heading("2. The model now calls the tool with another argument:")
+    if not _edit(copy / EDITED):
+        return _stop(1, f"{folder / EDITED} should have {BEFORE} once")
+    code = _pytest(copy, EDITED)
+    if code != 1:
+        return _stop(1, f"the changed test should have failed (exit code 1), but pytest ended with exit code {code} (see above)")
+
+    _heading("That failure is what this demo is about.")
+    _print(
+        "The agent did something else than before, and the test says what, where, and since which line of the tree.\n"
+        "If you want the new behaviour, `pytest --snapshot-update` accepts it, and the diff goes into your pull request.\n"
+        f"The tests are in {folder}: copy one, put your agent in, and change what the model says."
+    )
+    return 0
+
+
+def _edit(path: Path) -> bool:
+    """Changes the one tool argument and prints the change; False if it is not there exactly once."""
+    old = path.read_text("utf-8")
+    new = old.replace(BEFORE, AFTER)
+    if old.count(BEFORE) != 1:
+        return False
+    path.write_text(new, "utf-8")
+    colors = {"-": "31", "+": "32"}
+    for line in difflib.unified_diff(old.splitlines(), new.splitlines(), path.name, path.name, n=0, lineterm=""):
+        _print(line, colors.get(line[0], ""))
+    return True
+
+
+def _pytest(folder: Path, *arguments: str) -> int:
+    """Runs pytest on `folder` in a process of its own, passes its output on as it comes, and returns its exit code."""
+    _print(f"\n$ pytest -q {' '.join(arguments)}", "2")
+    plugins = ("-p", "no:cacheprovider", "-p", "syrupy", "-p", "llmtest.pytest_plugin")
+    command = (sys.executable, "-m", "pytest", "-q", f"--color={'yes' if _color() else 'no'}", *plugins, *arguments)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            _print(line.rstrip("\n"))
+    return process.returncode
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return kept | {
+        "COLUMNS": str(shutil.get_terminal_size().columns),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.name == "posix"
+
+
+def _heading(text: str) -> None:
+    _print(f"\n{text}", "1")
+
+
+def _print(text: str, style: str = "") -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = text.encode(encoding, "replace").decode(encoding)  # a redirected stdout on Windows may know few characters
+    print(f"\x1b[{style}m{shown}\x1b[0m" if style and _color() else shown, flush=True)
+
+
+def _stop(code: int, text: str) -> int:
+    print(f"llmtest demo: {text}", file=sys.stderr)
+    return code
