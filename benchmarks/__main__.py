@@ -27,7 +27,9 @@ def main() -> int:
         print("\r\x1b[K", end="", file=sys.stderr)
     versions = {name: version(name) for name in ("langchain-core", "pytest", "syrupy")}
     if chosen.json:
-        print(json.dumps({"python": platform.python_version(), "versions": versions, "ratios": harness.as_json(ratios)}, indent=2))
+        print(
+            json.dumps({"python": platform.python_version(), "versions": versions, "ratios": harness.as_json(ratios)}, indent=2)
+        )
     else:
         print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {v}" for name, v in versions.items()) + "\n")
         print("\n".join(harness.table(ratios)))

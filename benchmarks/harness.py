@@ -75,8 +75,7 @@ def table(ratios: list[Ratio]) -> Iterator[str]:
     for r in ratios:
         bar = "reported" if r.bar is None else f"≤ {r.bar:g}" + ("" if r.held else " **missed**")
         yield (
-            f"| {r.name} | {r.reference} | {r.ratio:.2f} | {bar} | {r.noise:.2f} "
-            f"| {r.ours_us:.1f} µs | {r.reference_us:.1f} µs |"
+            f"| {r.name} | {r.reference} | {r.ratio:.2f} | {bar} | {r.noise:.2f} | {r.ours_us:.1f} µs | {r.reference_us:.1f} µs |"
         )
 
 

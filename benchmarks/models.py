@@ -34,7 +34,13 @@ def ratios(rounds: int) -> Iterator[Ratio]:
             await one.ainvoke("hi")
 
     yield measure(
-        "invoke", lambda: invoke(model), lambda: invoke(fake), against="FakeListChatModel.invoke", bar=1.1, per=CALLS, rounds=rounds
+        "invoke",
+        lambda: invoke(model),
+        lambda: invoke(fake),
+        against="FakeListChatModel.invoke",
+        bar=1.1,
+        per=CALLS,
+        rounds=rounds,
     )
     streams = _scripted(plenty)
     yield measure(

@@ -261,10 +261,10 @@ class Run:
 
     @property
     def error(self) -> Failure | None:
-        """What the run failed with; None for control flow (a pause, a hand-off), which is not an error."""
+        """What the run failed with. None when it was cancelled, closed early, paused or handed off: see `ended`."""
         end = self.end
         failure = end.payload.get("error") if end else None
-        return failure if isinstance(failure, Failure) and failure.ended not in ("paused", "handed off") else None
+        return failure if isinstance(failure, Failure) and failure.ended in ("error", "stopped") else None
 
     @property
     def input(self) -> Any:

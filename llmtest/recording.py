@@ -49,7 +49,8 @@ _memberships: weakref.WeakValueDictionary[UUID, Membership] = weakref.WeakValueD
 
 def anything_open() -> bool:
     """Whether a run that starts here and now would be recorded on its own account."""
-    return any(not recording.closed for recording in _open.get())
+    opened = _open.get()
+    return bool(opened) and any(recording._closed_at is None for recording in opened)
 
 
 def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
@@ -248,7 +249,7 @@ class Recording(Sequence[Event]):
 
     @property
     def errors(self) -> list[Failure]:
-        """What runs failed with, in order. A pause or a hand-off is not an error."""
+        """What runs failed with, in order. Control flow (a pause, a hand-off, a cancelled run) is not an error."""
         return [run.error for run in self.runs if run.error is not None]
 
     @property
