@@ -1,0 +1,46 @@
+"""The version matrix: `make matrix` (or `nox -s tests`)."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest"]
+
+
+def _run(session: nox.Session, *pins: str) -> None:
+    session.install("-e", ".[test]", *pins)
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *session.posargs)
+
+
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """The suite on each Python that is found."""
+    _run(session)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("core", ["lowest", "newest"])
+def langchain_core(session: nox.Session, core: str) -> None:
+    """Our own rooms against the lowest and the newest langchain-core; without langchain, which asks for a newer one."""
+    if core == "newest":
+        return _run(session, "--upgrade-strategy", "eager")
+    session.install("-e", ".", "langchain-core==1.0.0", "pytest-asyncio", "hypothesis", "dirty-equals")
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/lowest", *session.posargs)
+    return None
+
+
+@nox.session(python="3.11")
+@nox.parametrize("major", ["5", "6", "7"])
+def syrupy(session: nox.Session, major: str) -> None:
+    """Snapshots under each syrupy."""
+    session.install("-e", ".[test]", f"syrupy=={major}.*")
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
+
+
+@nox.session(python="3.11")
+def pytest_lowest(session: nox.Session) -> None:
+    """The plugin under the lowest pytest that we support."""
+    session.install("-e", ".[test]", "pytest==8.4.*")
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
