@@ -664,10 +664,13 @@ def _step(step: Any, number: int, where: str) -> Step:
 def _from_message(message: Any) -> Reply:
     """A reply that says what an `AIMessage` says. Its message id is not kept: each answer gets a fresh one."""
     if message.invalid_tool_calls:
-        broken = dict(message.invalid_tool_calls[0])
-        raise ScriptError(f"an AIMessage step has an invalid tool call; a script can call with JSON arguments only: {broken!r}")
+        broken = message.invalid_tool_calls[0]
+        raise ScriptError(
+            f"an AIMessage step has an invalid tool call, {broken['name']!r} with {broken['args']!r};"
+            " a script can call with JSON arguments only"
+        )
     parts = list(_content_parts(message.content))
-    parts += [Call(c["name"], FrozenDict(c["args"]), c.get("id")) for c in message.tool_calls]
+    parts += [Call(c["name"], _json_object(c["name"], c["args"]), c.get("id")) for c in message.tool_calls]
     metadata = dict(message.response_metadata)
     reason = metadata.pop("finish_reason", None) or metadata.pop("stop_reason", None)
     return Reply(tuple(parts), _usage(message.usage_metadata), reason, FrozenDict(metadata))

@@ -1,0 +1,734 @@
+"""The vocabulary of scripts, what its mistakes are called, and how steps are served."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage
+
+import llmtest
+from llmtest import Message, Script, ScriptError, ToolCall, Usage, ViolationError, call, fail, ledger, reply, say, think
+from llmtest.events import FrozenDict
+from llmtest.ledger import Ledger, Violation, expect_violation
+from llmtest.script import (
+    Call,
+    Fail,
+    Reply,
+    Request,
+    StatusError,
+    Text,
+    Thinking,
+    check_call,
+    count,
+    exception_names,
+    place,
+    show_message,
+    split,
+)
+
+HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
+
+
+@pytest.fixture(autouse=True)
+def page() -> Iterator[Ledger]:
+    """A page of our own: the scripts of these tests leave steps unused on purpose."""
+    with ledger.opened(Ledger()) as own:
+        yield own
+
+
+def message_of(act: Any) -> str:
+    with pytest.raises(ScriptError) as caught:
+        act()
+    return str(caught.value)
+
+
+def line() -> int:
+    """The line that calls this."""
+    return sys._getframe(1).f_lineno
+
+
+NOTHING = Request({}, list)
+
+
+# -- tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", []),
+        (" ", [" "]),
+        ("Hello", ["Hello"]),
+        ("It's 18C in Paris.", ["It", "'", "s", " 18C", " in", " Paris", "."]),
+        (" leading and trailing \n", [" leading", " and", " trailing", " \n"]),
+        ("巴黎晴。OK", ["巴", "黎", "晴", "。", "OK"]),
+        ('{"city": "Paris"}', ["{", '"', "city", '"', ":", ' "', "Paris", '"', "}"]),
+        ("a\u00a0b", ["a", "\u00a0b"]),
+        ("👩\u200d🚀", ["👩", "\u200d", "🚀"]),
+        ("\ud800", ["\ud800"]),
+    ],
+)
+def test_split_cuts_words_symbols_and_cjk_characters_with_the_space_before_them(text: str, tokens: list[str]) -> None:
+    assert split(text) == tokens
+    assert count(text) == len(tokens)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(), max_size=40))
+def test_tokens_joined_are_the_text_again_and_none_is_empty(text: str) -> None:
+    tokens = split(text)
+
+    assert "".join(tokens) == text
+    assert all(tokens)
+
+
+# -- say, think, call, reply
+
+
+def test_one_plain_string_is_cut_and_several_are_exact_tokens() -> None:
+    assert say("It is sunny.").parts == (Text(("It", " is", " sunny", ".")),)
+    assert say("It is ", "sunny.").parts == (Text(("It is ", "sunny.")),)
+    assert say(tokens=["It is sunny."]).parts == (Text(("It is sunny.",)),)
+    assert say("", "").parts == (Text(("", "")),)
+    assert say().parts == say("").parts == (Text(()),)
+    assert think("Paris, then.").parts == (Thinking(("Paris", ",", " then", ".")),)
+    assert think(tokens=[]).parts == (Thinking(()),)
+
+
+def test_usage_is_a_pair_a_usage_a_usage_dict_or_nothing() -> None:
+    details = {"input_tokens": 7, "output_tokens": 2, "total_tokens": 10, "input_token_details": {"cache_read": 3}}
+
+    assert say("a").usage is None
+    assert say("a", usage=False).usage is False
+    assert say("a", usage=(7, 2)).usage == Usage(7, 2, 9)
+    assert say("a", usage=Usage(7, 2, 9)).usage == Usage(7, 2, 9)
+    assert say("a", usage={"input_tokens": 7, "output_tokens": 2}).usage == Usage(7, 2, 9)
+    assert say("a", usage=details).usage == Usage(7, 2, 10, FrozenDict(cache_read=3))
+    assert reply("a", usage=(7, 2), stop_reason="stop").stop_reason == "stop"
+    assert reply("a", response_metadata={"region": "eu"}).response_metadata == {"region": "eu"}
+
+
+def test_a_call_takes_a_name_or_a_tool_and_its_arguments() -> None:
+    def search(q: str) -> str:
+        return q
+
+    tool = SimpleNamespace(name="get_weather")
+
+    assert call("search", q="x").parts == (Call("search", FrozenDict(q="x")),)
+    assert call(search, q="x").parts == (Call("search", FrozenDict(q="x")),)
+    assert call(tool, {"class": 2, "self": 1}, tool=3).parts == (
+        Call("get_weather", FrozenDict({"class": 2, "self": 1, "tool": 3})),
+    )
+    assert call("search").with_id("call_7").parts == (Call("search", FrozenDict(), "call_7"),)
+
+
+def test_arguments_become_what_a_reader_of_json_would_have() -> None:
+    given_args = {"pair": (1, 2), "deep": {"list": [{"x": None}]}, "flag": True, "ratio": 0.5}
+
+    args = call("search", given_args).calls[0].args
+
+    assert repr(args) == "{'pair': [1, 2], 'deep': {'list': [{'x': None}]}, 'flag': True, 'ratio': 0.5}"
+
+
+def test_arguments_do_not_change_when_what_they_were_made_from_does() -> None:
+    deep = {"list": [1]}
+    step = call("search", q=deep)
+
+    deep["list"].append(2)
+
+    assert step.calls[0].args == {"q": {"list": [1]}}
+    with pytest.raises(TypeError, match="read-only"):
+        step.calls[0].args["q"]["list"].append(2)
+
+
+def test_a_call_is_streamed_as_its_arguments_in_json() -> None:
+    called = call("search", q="天气").calls[0]
+
+    assert called.tokens == ("{", '"', "q", '"', ":", ' "', "天", "气", '"', "}")
+    assert json.loads("".join(called.tokens)) == {"q": "天气"}
+
+
+def test_a_reply_keeps_its_parts_in_order() -> None:
+    step = reply(think("hm"), "Let me look", call("search", q="x"), say("a", "b"), call("search", q="y"))
+
+    assert step.parts == (
+        Thinking(("hm",)),
+        Text(("Let", " me", " look")),
+        Call("search", FrozenDict(q="x")),
+        Text(("a", "b")),
+        Call("search", FrozenDict(q="y")),
+    )
+    assert step.text == "Let me lookab"
+    assert step.calls == (Call("search", FrozenDict(q="x")), Call("search", FrozenDict(q="y")))
+    assert step.thinks
+    # 1 + 3 + 2, and for each call its name and the 9 tokens of {"q": "x"}
+    assert step.token_count == 6 + 2 * (1 + 9)
+
+
+def test_steps_are_values() -> None:
+    assert say("Hello") == say("Hello")
+    assert say("Hello") != say("Goodbye")
+    assert say("Hello there") != say("Hello there", stop_reason="stop")
+    assert len({call("search", q=[{"x": 1}]), call("search", q=[{"x": 1}]), call("search", q=[{"x": 2}])}) == 2
+    assert len({say("a").then_fail(429), say("a").then_fail(429), say("a")}) == 2
+
+
+def test_steps_are_shown_as_they_are_written() -> None:
+    shown = [
+        say("Hello there"),
+        say(),
+        reply(),
+        think("a", "b"),
+        call("search", q="x").with_id("call_7"),
+        reply("a", call("search")),
+        say(*"abcdefgh"),
+        say("a").then_fail(429, retry_after=2.5),
+        fail("TimeoutError"),
+        fail(TimeoutError),
+        fail(TimeoutError("too long"), retry_after=3),
+        Fail(503, message="busy"),
+    ]
+
+    assert [str(step) for step in shown] == [
+        "say('Hello', ' there')",
+        "say()",
+        "say()",
+        "think('a', 'b')",
+        "call('search', q='x').with_id('call_7')",
+        "reply(say('a'), call('search'))",
+        "say('a', 'b', 'c', 'd', 'e', 'f', ...)",
+        "say('a').then_fail(429, retry_after=2.5)",
+        "fail('TimeoutError')",
+        "fail(TimeoutError)",
+        "fail(TimeoutError('too long'), retry_after=3)",
+        "fail(503, message='busy')",
+    ]
+
+
+class NeedsCode(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+
+
+MISTAKES = {
+    "say: a number": (
+        lambda: say("It is ", 18),  # type: ignore[arg-type]
+        "token 2 of say is not a str: got int 18",
+    ),
+    "say: tokens twice": (
+        lambda: say("a", tokens=["b"]),
+        "say takes its tokens as arguments or as tokens=[...], not both",
+    ),
+    "think: tokens are a str": (
+        lambda: think(tokens="whole"),
+        "tokens= of think is a list of tokens; got the str 'whole'. For one whole token: tokens=['whole']",
+    ),
+    "say: one number as usage": (
+        lambda: say("a", usage=7),  # type: ignore[arg-type]
+        "usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; got int 7",
+    ),
+    "say: usage that is negative": (
+        lambda: say("a", usage=(7, -2)),
+        "usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; got tuple (7, -2)",
+    ),
+    "say: usage with a key missing": (
+        lambda: say("a", usage={"input_tokens": 7}),
+        "usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; got dict {'input_tokens': 7}",
+    ),
+    "say: usage of text": (
+        lambda: say("a", usage={"input_tokens": 7, "output_tokens": 2, "total_tokens": "9"}),
+        "usage is (input_tokens, output_tokens), a Usage, a LangChain usage dict, None or False; "
+        "got dict {'input_tokens': 7, 'output_tokens': 2, 'total_tokens': '9'}",
+    ),
+    "call: no tool": (
+        lambda: call(7),
+        "call() takes the name of a tool, or the tool; got int 7",
+    ),
+    "call: empty name": (
+        lambda: call(""),
+        "call() takes the name of a tool, or the tool; got str ''",
+    ),
+    "call: arguments are a list": (
+        lambda: call("search", ["x"]),  # type: ignore[arg-type]
+        "the arguments of call('search') are a mapping or keywords; got list ['x']",
+    ),
+    "call: an argument twice": (
+        lambda: call("search", {"q": "x"}, q="y"),
+        "call('search') has the argument `q` twice: in the mapping and as a keyword",
+    ),
+    "call: an argument without a name": (
+        lambda: call("search", {1: "x"}),  # type: ignore[dict-item]
+        "the arguments of call('search') have names; got int 1 for one",
+    ),
+    "call: an argument that is no JSON": (
+        lambda: call("search", q={1}),
+        "the argument `q` of call('search') is not JSON: got set {1} (Object of type set is not JSON serializable)",
+    ),
+    "call: a key that JSON would change": (
+        lambda: call("search", q=[{1: "x"}]),
+        "the argument `q` of call('search') is not JSON: got list [{1: 'x'}] (its key 1 is not a str)",
+    ),
+    "with_id: no call": (
+        lambda: say("a").with_id("call_7"),
+        "with_id('call_7') names one tool call, but say('a') has 0; use it on call(...)",
+    ),
+    "with_id: two calls": (
+        lambda: reply(call("a"), call("b")).with_id("call_7"),
+        "with_id('call_7') names one tool call, but reply(call('a'), call('b')) has 2; use it on call(...)",
+    ),
+    "reply: a number": (
+        lambda: reply("a", 7),  # type: ignore[arg-type]
+        "part 2 of reply() is not a part: got int 7\n  a part is a str, say(...), think(...) or call(...)",
+    ),
+    "reply: a failure as a part": (
+        lambda: reply(fail(429)),  # type: ignore[arg-type]
+        "part 1 of reply() is not a part: got Fail Fail(error=429, retry_after=None, message=None)\n"
+        "  a part is a str, say(...), think(...) or call(...)",
+    ),
+    "reply: a part with a usage": (
+        lambda: reply("a", say("b", usage=False)),
+        "part 2 of reply() has a `usage` of its own: say('b'); give it to the whole reply instead",
+    ),
+    "reply: a part with a stop reason": (
+        lambda: reply(say("b", stop_reason="stop")),
+        "part 1 of reply() has a `stop_reason` of its own: say('b'); give it to the whole reply instead",
+    ),
+    "reply: a part with metadata": (
+        lambda: reply(say("b", response_metadata={"a": 1})),
+        "part 1 of reply() has a `response_metadata` of its own: say('b'); give it to the whole reply instead",
+    ),
+    "reply: a part that fails": (
+        lambda: reply(say("b").then_fail(429)),
+        "part 1 of reply() has a `then_fail` of its own: say('b').then_fail(429); give it to the whole reply instead",
+    ),
+    "fail: an unknown name": (
+        lambda: fail("TimeotError"),
+        "fail() knows no exception named 'TimeotError'; did you mean 'TimeoutError'?",
+    ),
+    "fail: a name like no other": (
+        lambda: say("a").then_fail("zzz"),
+        "fail() knows no exception named 'zzz'",
+    ),
+    "fail: a status that is no failure": (
+        lambda: fail(200),
+        "an HTTP status that fails lies between 400 and 599; fail() got 200",
+    ),
+    "fail: no error at all": (
+        lambda: fail(None),  # type: ignore[arg-type]
+        "fail() takes an exception, an exception class, its name, or an HTTP status; got NoneType None",
+    ),
+    "fail: a flag": (
+        lambda: fail(True),
+        "fail() takes an exception, an exception class, its name, or an HTTP status; got bool True",
+    ),
+    "fail: another class": (
+        lambda: fail(dict),  # type: ignore[arg-type]
+        "fail() takes an exception, an exception class, its name, or an HTTP status; got type <class 'dict'>",
+    ),
+    "fail: a class that needs arguments": (
+        lambda: fail(NeedsCode),
+        "fail(NeedsCode) has no arguments to make the exception with: "
+        "NeedsCode.__init__() missing 1 required positional argument: 'code'\n  give it made: fail(NeedsCode(...))",
+    ),
+    "fail: text to wait for": (
+        lambda: fail(429, retry_after="soon"),  # type: ignore[arg-type]
+        "retry_after is a number of seconds, 0 or more; got str 'soon'",
+    ),
+    "fail: endless waiting": (
+        lambda: fail(429, float("inf")),
+        "retry_after is a number of seconds, 0 or more; got float inf",
+    ),
+}
+
+
+@pytest.mark.parametrize(("act", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_where_it_is_written(act: Any, message: str) -> None:
+    assert message_of(act) == message
+
+
+# -- fail
+
+
+def test_failures_are_equal_by_what_they_come_to() -> None:
+    assert fail("TimeoutError") == fail(TimeoutError) == fail(TimeoutError())
+    assert fail("IOError") == fail(OSError)
+    assert fail(KeyError("x")) == fail(KeyError("x")) == Fail("KeyError", message="x")
+    assert fail(KeyError("x")) != fail(KeyError("y"))
+    assert fail(429) == fail(429)
+    assert fail(429) != fail(429, retry_after=2)
+    assert fail(429) != "fail(429)"
+    assert len({fail("KeyError"), fail(KeyError), fail(KeyError, 2), fail(429)}) == 3
+
+
+def test_every_exception_that_has_a_name_is_made_from_a_text() -> None:
+    names = exception_names()
+
+    made = [getattr(builtins, name)("text") for name in names]
+
+    assert {error.args for error in made} == {("text",)}
+    assert {"TimeoutError", "ConnectionError", "ValueError", "UnicodeError"} <= set(names)
+    assert not {"UnicodeDecodeError", "ExceptionGroup", "BaseException", "KeyboardInterrupt", "print"} & set(names)
+
+
+def test_a_status_error_says_its_status_or_its_message() -> None:
+    known, unknown, own = StatusError(429, 2.0), StatusError(599), StatusError(503, message="busy")
+
+    assert (str(known), known.status_code, known.retry_after) == ("429 Too Many Requests", 429, 2.0)
+    assert (str(unknown), str(own)) == ("599 error", "busy")
+
+
+# -- where a step was written
+
+
+def test_a_step_knows_where_it_was_written() -> None:
+    steps = [say("a"), call("a").with_id("b"), fail(429), reply(say("a"), "b")]
+    script = Script("a", ValueError("b"))
+    told = line()
+
+    assert {step.where for step in steps} == {f"{__file__}:{told - 2}"}
+    assert {step.where for step in script.steps} == {f"{__file__}:{told - 1}"}
+
+
+def test_a_folder_whose_name_begins_with_ours_is_not_ours() -> None:
+    file = f"{Path(llmtest.__file__).parent}_demo/test_it.py"
+    names: dict[str, Any] = {"say": say}
+
+    exec(compile("step = say('a')", file, "exec"), names)
+
+    assert names["step"].where == f"{file}:1"
+
+
+def test_a_place_is_relative_when_it_lies_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert place(f"{tmp_path / 'tests' / 'test_a.py'}:7") == f"{Path('tests') / 'test_a.py'}:7"
+    assert place(f"{tmp_path.parent / 'test_a.py'}:7") == f"{tmp_path.parent / 'test_a.py'}:7"
+    assert place("<stdin>:1") == "<stdin>:1"
+    assert place("") == ""
+
+
+# -- steps of a script
+
+
+def test_a_step_may_be_a_str_a_message_or_an_exception() -> None:
+    error = TimeoutError("too long")
+
+    script = Script("Hello there", AIMessage("Goodbye"), error, ValueError, fail(429), say("a", "b"))
+
+    assert script.steps == (say("Hello there"), say("Goodbye"), fail(error), fail(ValueError), fail(429), say("a", "b"))
+
+
+def test_a_message_as_a_step_says_all_that_it_says() -> None:
+    message = AIMessage(
+        [
+            {"type": "reasoning", "reasoning": "Paris, then."},
+            {"type": "thinking", "thinking": "Sunny?"},
+            {"type": "text", "text": "Let me look"},
+            "up",
+            {"type": "tool_use", "id": "call_1", "name": "search", "input": {"q": "x"}},
+        ],
+        tool_calls=[{"name": "search", "args": {"q": ["x"]}, "id": "call_1"}, {"name": "now", "args": {}, "id": None}],
+        usage_metadata={"input_tokens": 7, "output_tokens": 2, "total_tokens": 9, "output_token_details": {"reasoning": 1}},
+        response_metadata={"finish_reason": "tool_calls", "region": "eu"},
+        id="its id is not kept",
+    )
+
+    (step,) = Script(message).steps
+
+    assert step == Reply(
+        (
+            Thinking(("Paris", ",", " then", ".")),
+            Thinking(("Sunny", "?")),
+            Text(("Let", " me", " look")),
+            Text(("up",)),
+            Call("search", FrozenDict(q=["x"]), "call_1"),
+            Call("now", FrozenDict()),
+        ),
+        Usage(7, 2, 9, output_details=FrozenDict(reasoning=1)),
+        "tool_calls",
+        FrozenDict(region="eu"),
+    )
+
+
+def test_an_empty_message_says_nothing() -> None:
+    assert Script(AIMessage("")).steps == (Reply(()),)
+
+
+def test_what_is_not_a_step_is_named_by_its_number() -> None:
+    told = line() + 2
+
+    assert message_of(lambda: Script("a", 7)) == (
+        f"step 2 of the script is not a step: got int 7 at {HERE}:{told}\n"
+        "  a step is say(...), think(...), call(...), reply(...), fail(...), a str, an AIMessage or an exception"
+    )
+    assert "got HumanMessage" in message_of(lambda: Script(HumanMessage("Hello")))
+
+
+def test_a_message_that_a_script_cannot_say_is_refused() -> None:
+    image = AIMessage([{"type": "image", "url": "https://example.org/a.png"}])
+    broken = AIMessage("", invalid_tool_calls=[{"name": "search", "args": "{q", "id": "call_1", "error": None}])
+    assert message_of(lambda: Script(image)) == (
+        "an AIMessage step has a content block of type 'image'; a script can say text, reasoning and tool calls"
+    )
+    assert message_of(lambda: Script(broken)) == (
+        "an AIMessage step has an invalid tool call, 'search' with '{q'; a script can call with JSON arguments only"
+    )
+    assert "fail(NeedsCode) has no arguments" in message_of(lambda: Script(NeedsCode))
+
+
+# -- serving
+
+
+def test_steps_are_served_in_order_and_each_once() -> None:
+    script = Script("a", call("search", q="x"), fail(429))
+    request = Request({"search": {"properties": {"q": {}}}}, list)
+
+    served = [script.serve(request) for _ in range(3)]
+
+    assert served == [say("a"), call("search", q="x"), fail(429)]
+    assert (script.remaining, repr(script)) == (0, "<Script: 3 of 3 steps served>")
+    script.verify()
+
+
+def test_sixteen_threads_take_each_step_once() -> None:
+    threads, each = 16, 20_000
+    script = Script(*(Fail(503, retry_after=number) for number in range(threads * each)))
+    served: list[list[float | None]] = [[] for _ in range(threads)]
+    barrier = threading.Barrier(threads)
+
+    def work(mine: list[float | None]) -> None:
+        barrier.wait()
+        for _ in range(each):
+            step = script.serve(NOTHING)
+            assert isinstance(step, Fail)
+            mine.append(step.retry_after)
+
+    workers = [threading.Thread(target=work, args=(mine,)) for mine in served]
+    interval, trace = sys.getswitchinterval(), threading.gettrace()
+    sys.setswitchinterval(1e-5)
+    threading.settrace(None)  # type: ignore[arg-type]  # coverage would spend half a minute on these threads
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    finally:
+        threading.settrace(trace)  # type: ignore[arg-type]
+        sys.setswitchinterval(interval)
+
+    assert sorted(number for mine in served for number in mine if number is not None) == list(range(threads * each))
+    assert all(mine == sorted(mine) for mine in served)  # type: ignore[type-var]
+    script.verify()
+
+
+def test_copies_share_their_steps() -> None:
+    script = Script("a", "b", "c")
+
+    served = [copy.copy(script).serve(NOTHING), copy.deepcopy({"script": [script]})["script"][0].serve(NOTHING)]
+
+    assert served == [say("a"), say("b")]
+    assert script.remaining == 1
+
+
+def test_an_unexpected_call_says_what_came_and_what_was_served(page: Ledger) -> None:
+    told = line() + 1
+    script = Script("Hello", call("search", q="x"))
+    request = Request(
+        {"search": {"properties": {"q": {}}}, "book": {}}, lambda: [Message("system", "Be brief."), Message("human", "And now?")]
+    )
+    script.serve(request)
+    script.serve(request)
+
+    with pytest.raises(ViolationError) as caught:
+        script.serve(request)
+
+    text = (
+        "unexpected model call 3: the script has 2 steps, all served\n"
+        "  came  human 'And now?' (2 messages)\n"
+        "  tools  search, book\n"
+        f"  served  step 1  say('Hello')  at {HERE}:{told}\n"
+        f"  served  step 2  call('search', q='x')  at {HERE}:{told}\n"
+        "  add a step for this call, or find out why the program calls the model again"
+    )
+    assert str(caught.value) == text
+    assert caught.value.violations == (Violation("unexpected call", text),)
+    assert page.violations == script.violations == [Violation("unexpected call", text)]
+
+
+def test_an_unexpected_call_of_an_empty_script_and_an_empty_prompt() -> None:
+    with pytest.raises(ViolationError) as caught:
+        Script().serve(NOTHING)
+
+    assert str(caught.value) == (
+        "unexpected model call 1: the script has no steps\n"
+        "  came  an empty prompt (0 messages)\n"
+        "  add a step for this call, or find out why the program calls the model again"
+    )
+
+
+def test_an_unexpected_call_after_many_steps_is_told_in_twenty_lines() -> None:
+    script = Script(*["a"] * 30)
+    for _ in range(30):
+        script.serve(NOTHING)
+
+    with pytest.raises(ViolationError) as caught:
+        script.serve(Request({}, lambda: [Message("human", "again")]))
+
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 20
+    assert lines[0] == "unexpected model call 31: the script has 30 steps, all served"
+    assert lines[1] == "  came  human 'again' (1 message)"
+    assert lines[17].startswith("  served  step 16  say('a')  at ")
+    assert lines[18:] == ["  ... 14 more", "  add a step for this call, or find out why the program calls the model again"]
+
+
+def test_the_prompt_is_read_only_when_it_is_needed() -> None:
+    reads: list[int] = []
+
+    def read() -> list[Message]:
+        reads.append(1)
+        return []
+
+    script = Script("a")
+
+    script.serve(Request({}, read))
+
+    assert reads == []
+    with pytest.raises(ViolationError):
+        script.serve(Request({}, read))
+    assert reads == [1]
+
+
+SEARCH = {"search": {"properties": {"query": {}, "limit": {}}, "required": ["query"]}, "now": {}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "tools", "problem"),
+    [
+        (call("search", query="x"), SEARCH, None),
+        (call("search", query="x", limit=3), SEARCH, None),
+        (call("now"), SEARCH, None),
+        (call("anything", a=1), {"anything": {"additionalProperties": True}}, None),
+        (
+            call("serch", query="x"),
+            SEARCH,
+            "the script calls the tool `serch`, which is not bound to the model\n  bound  `search`, `now`\n  nearest  `search`",
+        ),
+        (
+            call("zzz"),
+            SEARCH,
+            "the script calls the tool `zzz`, which is not bound to the model\n  bound  `search`, `now`",
+        ),
+        (
+            call("search", query="x"),
+            {},
+            "the script calls the tool `search`, which is not bound to the model\n  bound  none",
+        ),
+        (
+            call("search", qery="x", zzz=1),
+            SEARCH,
+            "the script calls the tool `search` with other arguments than it takes\n"
+            "  missing  `query`\n"
+            "  unknown  `qery`, nearest `query`\n"
+            "  unknown  `zzz`\n"
+            "  takes  `query`, `limit`",
+        ),
+        (
+            call("now", zone="CET"),
+            SEARCH,
+            "the script calls the tool `now` with other arguments than it takes\n  unknown  `zone`\n  takes  nothing",
+        ),
+    ],
+)
+def test_a_call_is_checked_against_the_bound_tools(asked: Reply, tools: Any, problem: str | None) -> None:
+    assert check_call(asked.calls[0], tools) == problem
+
+
+def test_an_invalid_tool_call_is_a_violation_that_takes_its_step(page: Ledger) -> None:
+    told = line() + 1
+    script = Script(reply("Let me look", call("now"), call("serch", query="x")))
+
+    with pytest.raises(ViolationError) as caught:
+        script.serve(Request(SEARCH, list))
+
+    violation = Violation(
+        "invalid tool call",
+        "the script calls the tool `serch`, which is not bound to the model\n"
+        "  bound  `search`, `now`\n"
+        "  nearest  `search`\n"
+        "  the script says reply(say('Let', ' me', ' look'), call('now'), call('serch', query='x'))"
+        f" at {HERE}:{told}",
+    )
+    assert caught.value.violations == (violation,)
+    assert page.violations == script.violations == [violation]
+    assert script.remaining == 0
+
+
+def test_unused_steps_are_one_violation() -> None:
+    told = line() + 1
+    script = Script("a", "b", fail(429))
+    never = script.unused()
+    script.serve(NOTHING)
+    once = script.unused()
+
+    script.serve(NOTHING)
+    twice = script.unused()
+    script.serve(NOTHING)
+
+    hint = "remove the steps, or find out why the program stopped early"
+    steps = [f"  step {n}  {shown}  at {HERE}:{told}\n" for n, shown in enumerate(["say('a')", "say('b')", "fail(429)"], 1)]
+    head = "of 3 steps of the script were never asked for\n"
+    assert never == [Violation("unused step", f"3 {head}{''.join(steps)}  the model was never called; {hint}")]
+    assert once == [Violation("unused step", f"2 {head}{''.join(steps[1:])}  the model was called 1 time; {hint}")]
+    assert twice == [Violation("unused step", f"1 {head}{steps[2]}  the model was called 2 times; {hint}")]
+    assert script.unused() == []
+
+
+def test_unused_steps_of_a_long_script_are_told_in_twenty_lines() -> None:
+    (violation,) = Script(*["a"] * 100).unused()
+
+    lines = violation.text.split("\n")
+    assert (len(lines), lines[18]) == (20, "  ... 83 more")
+
+
+def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
+    script = Script(call("search"), "unused")
+    with pytest.raises(ViolationError):
+        script.serve(NOTHING)
+
+    with pytest.raises(ViolationError) as caught:
+        script.verify()
+
+    assert [violation.rule for violation in caught.value.violations] == ["invalid tool call", "unused step"]
+    assert str(caught.value) == "\n\n".join(violation.text for violation in caught.value.violations)
+
+
+def test_verify_does_not_raise_for_what_was_expected() -> None:
+    script = Script()
+    with expect_violation("unexpected call"):
+        script.serve(NOTHING)
+
+    script.verify()
+
+    assert script.violations == []
+
+
+def test_a_message_is_shown_in_one_short_line() -> None:
+    calls = (ToolCall("search", FrozenDict(q="天气"), "call_1"), ToolCall("now", "{broken"))
+
+    assert show_message(Message("human", "Hello\nthere")) == "human 'Hello\\nthere'"
+    assert show_message(Message("human", "")) == "human ''"
+    assert show_message(Message("human", "a" * 300)) == f"human '{'a' * 200}...'"
+    assert show_message(Message("ai", "", calls)) == 'ai calls search({"q": "天气"}), now("{broken")'
+    assert show_message(Message("ai", "Hm", calls[:1])) == 'ai \'Hm\' calls search({"q": "天气"})'
