@@ -60,7 +60,7 @@ class Ledger:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
         self.on_touch = on_touch
-        self._doubles: dict[int, Double] = {}
+        self.doubles: dict[int, Double] = {}
         self._unasked: list[Double] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
@@ -70,7 +70,7 @@ class Ledger:
         return f"{kind}_{self._prefix}{next(self._numbers)}"
 
     def owns(self, double: Double) -> bool:
-        return id(double) in self._doubles
+        return id(double) in self.doubles
 
     def notice(self) -> None:
         """A double was made or called while this page was open, whoever looks after it."""
@@ -79,8 +79,8 @@ class Ledger:
 
     def touch(self, double: Double) -> None:
         """This page looks after `double`."""
-        if id(double) not in self._doubles:
-            self._doubles[id(double)] = double
+        if id(double) not in self.doubles:
+            self.doubles[id(double)] = double
             self._unasked.append(double)
 
     def write(self, violation: Violation) -> None:
@@ -157,7 +157,8 @@ def kept(page: Ledger) -> Iterator[Ledger]:
     try:
         with opened(page):
             yield page
-        _fixtures.append(page)
+        if page.doubles:
+            _fixtures.append(page)
     finally:
         for violation in page.violations:
             current().write(violation)

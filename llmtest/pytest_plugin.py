@@ -1,0 +1,437 @@
+"""The pytest plugin: fixtures, options, and what a failing test shows.
+
+Floor 3: only pytest and the standard library at module level; everything else is imported when a test uses it.
+
+For each attempt at a test a page of the ledger is open, from its setup to the end of its teardown. What is on it fails
+the test in the phase in which it happened, unless the test has already failed or was skipped.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import unittest
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from syrupy.assertion import SnapshotAssertion
+
+    from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
+    from llmtest.ledger import Violation
+    from llmtest.recording import Recording
+
+TREES: Final = ("failed", "all", "off")
+LINES: Final = 60
+"""How many lines of a section a failing test shows."""
+
+_trees = pytest.StashKey[str]()
+_attempt = pytest.StashKey["_Attempt"]()
+_sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
+
+
+# -- options
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("llmtest", "llmtest: tests of programs built on language models")
+    which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
+    group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
+    parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
+    parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mode = config.getoption("llmtest_trees") or config.getini("llmtest_trees")
+    if mode not in TREES:
+        import difflib
+
+        near = difflib.get_close_matches(mode, TREES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise pytest.UsageError(f"the ini key llmtest_trees is one of {', '.join(TREES)}; got {mode!r}{hint}")
+    config.stash[_trees] = mode
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Doubles that are made while tests are collected belong to no test; least of all to one that runs this pytest."""
+    from llmtest import ledger
+
+    outside = ExitStack()
+    outside.enter_context(ledger.opened(ledger.Outside()))
+    session.config.add_cleanup(outside.close)
+
+
+# -- fixtures
+
+
+@pytest.fixture
+def llm_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
+    """Every callback of the runs that start in the test function, as a `Recording`.
+
+    It is open while the test function runs, in the context in which it runs (also of an async test), and closed before
+    teardown: what comes then is in `llm_recording.late_events`.
+
+        def test_agent(llm_recording):
+            agent.invoke({"messages": [("user", "weather in Paris?")]})
+            assert llm_recording.tools == ["weather"]
+
+    It does not record what fixtures do: use `with record():` there.
+    """
+    attempt = request.node.stash[_attempt]
+    with attempt.new_recording() as recording:
+        yield recording
+
+
+@pytest.fixture
+def scripted_chat_model(llm_recording: Recording) -> type[ScriptedChatModel]:
+    """Makes chat models that answer what they are told: `scripted_chat_model(*steps, **fields)`. The test is recorded.
+
+        def test_greeting(scripted_chat_model):
+            assert greet(scripted_chat_model("Hello there")) == "Hello there"
+
+    A step that is never asked for, and a call without a step, fail the test. It does not stop the program from using
+    another model.
+    """
+    from llmtest.langchain.models import ScriptedChatModel
+
+    return ScriptedChatModel
+
+
+@pytest.fixture
+def scripted_llm(llm_recording: Recording) -> type[ScriptedLLM]:
+    """Makes text models that answer what they are told: `scripted_llm(*steps, **fields)`. The test is recorded.
+
+        def test_summary(scripted_llm):
+            assert summarize(scripted_llm("Short."), "A long text") == "Short."
+
+    A step that is never asked for, and a call without a step, fail the test. It has no tools and no messages.
+    """
+    from llmtest.langchain.models import ScriptedLLM
+
+    return ScriptedLLM
+
+
+@pytest.fixture
+def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
+    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.trace`. The test is recorded.
+
+        def test_agent(llm_recording, llm_snapshot):
+            agent.invoke({"messages": [("user", "weather in Paris?")]})
+            assert llm_recording == llm_snapshot
+
+    Compares a recording, one of its runs, or a str; `pytest --snapshot-update` accepts what came. It is syrupy's
+    assertion, so `llm_snapshot(name="second")` names another file. It does not take syrupy's `include` and `exclude`.
+    """
+    if not hasattr(request.config, "_syrupy"):
+        pytest.fail(
+            "the fixture `llm_snapshot` needs the pytest plugin `syrupy`, which is not active in this run\n"
+            "  remove `-p no:syrupy`; where plugins are not loaded on their own, add `-p syrupy`",
+            pytrace=False,
+        )
+    from llmtest import snapshots
+
+    return snapshots.assertion(request.node)
+
+
+# -- one attempt at one test
+
+
+class _Attempt:
+    """The page of one attempt at one test, its recording, and what has been shown of it."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        from llmtest import ledger
+
+        self.quiet = not item.config.getini("llmtest_langsmith")
+        self.page = ledger.Ledger(_prefix(item.nodeid), _mute if self.quiet else None)
+        self.recording: Recording | None = None
+        self.running = False
+        self._shown: set[Any] = set()
+        self._exits = ExitStack()
+        self._exits.callback(_unmute, _muted.get())
+        self._exits.enter_context(ledger.opened(self.page))
+        self.close = self._exits.close
+
+    @contextmanager
+    def new_recording(self) -> Iterator[Recording]:
+        from llmtest.recording import Recording, _inside
+
+        self.recording = recording = Recording()
+        self.page.note(recording)
+        # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
+        with _inside(recording) if self.running else nullcontext():
+            yield recording
+
+    @contextmanager
+    def call(self, item: pytest.Item) -> Iterator[None]:
+        """The test function runs, inside the recording, wherever that is."""
+        self.running = True
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
+            block.callback(self._end_of_call)
+            if self.recording is not None and isinstance(item, pytest.Function):
+                holder, name = _place(item)
+                patch.setattr(holder, name, _wrap(getattr(holder, name), self.inside))
+            elif self.recording is not None:
+                block.enter_context(self.inside())
+            yield
+
+    def _end_of_call(self) -> None:
+        self.running = False
+        if self.recording is not None:
+            self.recording.close()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        from llmtest.recording import _inside
+
+        assert self.recording is not None
+        if self.quiet:
+            _mute()
+        with _inside(self.recording):
+            yield
+
+    def judge(self, item: pytest.Item) -> None:
+        """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
+        found = [] if getattr(item, "_excinfo", None) else self.page.take()
+        if found:
+            _raise(found)
+
+    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, trees: str) -> None:
+        """Puts into the report of a phase what the page still holds."""
+        if report.when == "setup" and report.passed:
+            return
+        told = _violations_in(excinfo.value) if excinfo is not None else []
+        found = [v for v in dict.fromkeys(self.page.take()) if v not in told]
+        if report.when == "setup":
+            found = [v for v in found if v.rule != "unused step"]  # the test had no chance to ask for it
+        if report.failed and found:
+            report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
+        if trees == "all" or (trees == "failed" and report.failed):
+            self._tell_trees(report, trees)
+
+    def _tell_trees(self, report: pytest.TestReport, trees: str) -> None:
+        recordings = [recording for recording in self.page.recordings if self._is_new(recording)]
+        texts = [_tree(recording) for recording in recordings]
+        if texts and report.failed:
+            report.sections.append(("llmtest: run tree", _cut("\n\n".join(texts))))
+        if trees == "all":
+            usages = [recording.usage for recording in recordings]
+            counts = [f"tokens: {usage.input_tokens} in, {usage.output_tokens} out" for usage in usages]
+            # An attribute of the report, because it comes back from xdist's workers and goes into no JUnit file.
+            vars(report)["llmtest_trees"] = [f"{text}\n{count}" for text, count in zip(texts, counts, strict=True)]
+
+    def _is_new(self, recording: Recording) -> bool:
+        """Whether it has runs that were not shown: an inner block shows nothing that the outer one does not."""
+        runs = {run.id for run in recording.runs} - self._shown
+        self._shown |= runs
+        return bool(runs)
+
+
+def _prefix(name: str) -> str:
+    """Makes ids unique over tests; the same in every run, on every worker."""
+    return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"
+
+
+def _place(item: pytest.Function) -> tuple[object, str]:
+    """Where the runner of this test looks up the function that it will call."""
+    handle = getattr(item.obj, "hypothesis", None)
+    if hasattr(handle, "inner_test"):  # one event loop for each example, so also one wrapper for each
+        return handle, "inner_test"
+    if isinstance(item.instance, unittest.TestCase) and inspect.iscoroutinefunction(item.obj):
+        return item.instance, item.name
+    return item, "obj"
+
+
+def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+    """`function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
+
+    @functools.wraps(function)
+    def test(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        with inside():
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def async_test(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        with inside():
+            return await function(*args, **kwargs)
+
+    return async_test if inspect.iscoroutinefunction(function) else test
+
+
+# -- LangSmith
+
+_muted: ContextVar[AbstractContextManager[None] | None] = ContextVar("llmtest_muted", default=None)
+
+
+def _mute() -> None:
+    """Turns tracing to LangSmith off, in this context. It is process-wide configuration: a key in CI would upload every run."""
+    if _muted.get() is None:
+        block: AbstractContextManager[None] = nullcontext()
+        with suppress(ImportError):
+            from langsmith import tracing_context
+
+            block = tracing_context(enabled=False)
+        block.__enter__()
+        _muted.set(block)
+
+
+def _unmute(before: AbstractContextManager[None] | None) -> None:
+    """Undoes it in this context, which is pytest's own; those of tasks and threads are gone."""
+    block = _muted.get()
+    if block is not None and block is not before:
+        block.__exit__(None, None, None)
+        _muted.set(before)
+
+
+# -- the phases of a test
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    __tracebackhide__ = True
+    try:
+        return (yield)
+    finally:
+        if _attempt in item.stash:
+            item.stash[_attempt].close()  # an interrupted test has no teardown
+            del item.stash[_attempt]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    __tracebackhide__ = True
+    item.stash[_attempt] = attempt = _Attempt(item)
+    yield
+    # Before a shared double is called, because by then the run that calls it has begun.
+    if attempt.quiet and not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ())):
+        _mute()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    __tracebackhide__ = True
+    attempt = item.stash[_attempt]
+    with attempt.call(item):
+        yield
+    attempt.judge(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    __tracebackhide__ = True
+    attempt = item.stash[_attempt]
+    try:
+        yield
+        attempt.judge(item)
+    finally:
+        attempt.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
+    """A fixture of wider scope than a test looks after the doubles that are made in it."""
+    __tracebackhide__ = True
+    if fixturedef.scope == "function":
+        return (yield)
+    from llmtest import ledger
+
+    page = ledger.Ledger(_prefix(f"{request.node.nodeid}::{fixturedef.argname}"), ledger.current().on_touch)
+    request.addfinalizer(functools.partial(_end_of_fixture, page))  # added first, so it comes after the fixture's own
+    with ledger.kept(page):
+        result = yield
+    if page.doubles:
+        request.session.stash.setdefault(_sharing, set()).add(fixturedef.argname)
+    return result
+
+
+def _end_of_fixture(page: Any) -> None:
+    from llmtest import ledger
+
+    found = ledger.release(page)
+    if found and not isinstance(ledger.current(), ledger.Outside):  # an interrupted session ends outside any test
+        _raise(found)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    __tracebackhide__ = True
+    report = yield
+    attempt = item.stash.get(_attempt, None)
+    if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
+        if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
+            report.longrepr = _without_frames(call.excinfo, item)
+        attempt.tell(report, call.excinfo, item.config.stash[_trees])
+    return report
+
+
+# -- words
+
+
+def _raise(found: list[Violation]) -> None:
+    from llmtest.ledger import ViolationError
+
+    raise ViolationError(*dict.fromkeys(found))
+
+
+def _is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    return excinfo.traceback[-1].frame.code.raw is _raise.__code__
+
+
+def _without_frames(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:
+    """The message alone, at the place of the test: it was raised after the test, by us, so its traceback says nothing."""
+    shown = excinfo.getrepr(style="value")
+    if shown.reprcrash is not None:
+        shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
+    return shown
+
+
+def _violations_in(error: BaseException) -> list[Violation]:
+    """Those that the error, what caused it and what it groups tell already."""
+    from llmtest.ledger import ViolationError
+
+    found: list[Violation] = []
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        this = todo.pop()
+        if this is None or id(this) in seen:
+            continue
+        seen.add(id(this))
+        found += this.violations if isinstance(this, ViolationError) else ()
+        todo += [this.__cause__, this.__context__, *(this.exceptions if isinstance(this, BaseExceptionGroup) else ())]
+    return found
+
+
+def _tree(recording: Recording) -> str:
+    try:
+        return str(recording).rstrip()
+    except Exception as error:  # a report that fails would hide why the test failed
+        return f"the run tree could not be rendered: {type(error).__name__}: {error}"
+
+
+def _cut(text: str) -> str:
+    lines = text.splitlines()
+    return text if len(lines) <= LINES else "\n".join([*lines[:LINES], f"... {len(lines) - LINES} more lines"])
+
+
+@pytest.hookimpl
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.stash[_trees] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
+    if reports:
+        terminalreporter.write_sep("=", "llmtest: run trees")
+    for report in sorted(reports, key=lambda report: report.start):
+        terminalreporter.write_line(report.nodeid, bold=True)
+        for tree in report.llmtest_trees:
+            terminalreporter.write_line(f"{tree}\n")

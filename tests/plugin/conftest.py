@@ -1,0 +1,80 @@
+"""A suite of a user: a pytest inside this pytest."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import textwrap
+
+import pytest
+
+from llmtest import ScriptedChatModel, record
+
+# pytester forgets what an inner run in this process has imported; what is imported here is imported once.
+for name in ("llmtest.snapshots", "hypothesis.core", "hypothesis.strategies", "trio", "xdist.dsession", "pytest_asyncio"):
+    importlib.import_module(name)
+with record():
+    ScriptedChatModel("imports the rest of LangChain").invoke("go")
+
+INI = """
+[pytest]
+addopts = --strict-markers --strict-config
+filterwarnings = error
+asyncio_default_fixture_loop_scope = function
+"""
+
+
+class Outcome:
+    """What an inner run came to: its counts by outcome, its output, and parts of its output by their headings."""
+
+    def __init__(self, result: pytest.RunResult) -> None:
+        self.exit_code = int(result.ret)
+        self._result = result
+        self.text = "\n".join(result.outlines)
+        self.errors = "\n".join(result.errlines)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {{"errors": "error"}.get(name, name): number for name, number in self._result.parseoutcomes().items()}
+
+    def part(self, title: str) -> str:
+        """What stands between the heading `title` and the next heading."""
+        parts = re.split(r"^[=_-]{3,} (.+?) [=_-]{3,}$", self.text, flags=re.MULTILINE)
+        texts = [text.strip("\n") for heading, text in zip(parts[1::2], parts[2::2], strict=True) if heading == title]
+        assert len(texts) == 1, f"{len(texts)} parts called {title!r} in:\n{self.text}"
+        return texts[0]
+
+    def has_part(self, title: str) -> bool:
+        return re.search(rf"^[=_-]{{3,}} {re.escape(title)} [=_-]{{3,}}$", self.text, flags=re.MULTILINE) is not None
+
+
+class Suite:
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.files = pytester
+        self.path = pytester.path
+        self.ini(INI)
+
+    def ini(self, text: str) -> None:
+        self.files.makeini(text)
+
+    def write(self, source: str, name: str = "test_it") -> None:
+        self.files.makepyfile(**{name: textwrap.dedent(source)})
+
+    def run(self, source: str | None = None, *options: str) -> Outcome:
+        """Writes `source` to test_it.py and runs all there is, in this process."""
+        if source is not None:
+            self.write(source)
+        return Outcome(self.files.runpytest_inprocess(*options))
+
+    def run_apart(self, source: str | None = None, *options: str) -> Outcome:
+        """The same, in a process of its own."""
+        if source is not None:
+            self.write(source)
+        return Outcome(self.files.runpytest_subprocess(*options))
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    return Suite(pytester)

@@ -1,0 +1,126 @@
+"""Nothing goes to LangSmith from a test that uses us."""
+
+from __future__ import annotations
+
+import pytest
+
+SEEN = """
+import pytest
+from langsmith.utils import tracing_is_enabled
+from llmtest import ScriptedChatModel
+from llmtest.script import Request
+
+model = ScriptedChatModel("global")
+
+def test_before():
+    assert tracing_is_enabled()
+
+def test_with_a_fixture(llm_recording):
+    assert not tracing_is_enabled()
+
+@pytest.mark.asyncio
+async def test_async_with_a_fixture(llm_recording):
+    assert not tracing_is_enabled()
+
+@pytest.mark.anyio
+async def test_anyio_with_a_fixture(llm_recording):
+    assert not tracing_is_enabled()
+
+def test_made():
+    assert tracing_is_enabled()
+    ScriptedChatModel()
+    assert not tracing_is_enabled()
+
+def test_called():
+    assert tracing_is_enabled()
+    model.script.serve(Request({}, list))  # not `invoke`: its run has begun when we notice it, so it would be sent
+    assert not tracing_is_enabled()
+
+@pytest.mark.asyncio
+async def test_made_in_a_task():
+    ScriptedChatModel()
+    assert not tracing_is_enabled()
+
+@pytest.fixture(scope="module")
+def shared():
+    model = ScriptedChatModel("a", "b")
+    assert not tracing_is_enabled()
+    return model
+
+def test_shared(shared):
+    assert not tracing_is_enabled()
+    shared.invoke("1")
+
+def test_shared_again(shared):
+    assert not tracing_is_enabled()
+    shared.invoke("2")
+
+def test_after():
+    assert tracing_is_enabled()
+"""
+
+
+@pytest.fixture(autouse=True)
+def traced(monkeypatch):
+    """A developer's environment; its cache is that of langsmith."""
+    from langsmith.utils import get_env_var
+
+    monkeypatch.setenv("LANGSMITH_TRACING", "true")
+    monkeypatch.setenv("LANGSMITH_API_KEY", "not a key")
+    get_env_var.cache_clear()
+    yield
+    get_env_var.cache_clear()
+
+
+def test_tracing_is_off_for_the_length_of_a_test_that_uses_us(suite):
+    outcome = suite.run(SEEN)
+
+    assert outcome.counts == {"passed": 11}
+
+
+def test_ini_key_keeps_it_on(suite):
+    suite.ini("[pytest]\nllmtest_langsmith = true\nasyncio_default_fixture_loop_scope = function")
+
+    outcome = suite.run(
+        """
+        from langsmith.utils import tracing_is_enabled
+        from llmtest import ScriptedChatModel
+
+        def test_it(llm_recording):
+            ScriptedChatModel()
+            assert tracing_is_enabled()
+        """
+    )
+
+    assert outcome.counts == {"passed": 1}
+
+
+def test_without_langsmith_there_is_nothing_to_turn_off(suite):
+    outcome = suite.run(
+        """
+        from llmtest import Script
+
+        def test_it(monkeypatch):
+            monkeypatch.setitem(__import__("sys").modules, "langsmith", None)
+            Script()
+        """
+    )
+
+    assert outcome.counts == {"passed": 1}
+
+
+def test_inner_run_leaves_it_off_for_the_outer_one(suite):
+    suite.files.makeconftest('pytest_plugins = ["pytester"]')
+
+    outcome = suite.run(
+        """
+        from langsmith.utils import tracing_is_enabled
+
+        def test_it(pytester, llm_recording):
+            pytester.makepyfile(test_inner="def test_inner(scripted_chat_model): scripted_chat_model()")
+            pytester.runpytest_inprocess("-Wignore").assert_outcomes(passed=1)
+            assert not tracing_is_enabled()
+        """
+    )
+
+    assert outcome.counts == {"passed": 1}
