@@ -395,10 +395,11 @@ def _cause(at: _At) -> str | int:
 
 
 def write(steps: Iterable[Step]) -> str:
-    """The text of a script file from which `read` makes equal steps.
+    """The text of a script file from which `read` makes equal steps; that is checked.
 
     Raises:
-        ScriptError: a step fails with an exception that a file cannot name, or holds metadata that is not JSON.
+        ScriptError: a step fails with an exception that a file cannot name, holds metadata that is not JSON, or says
+            something else that a file cannot.
 
     >>> from llmtest.script import call, say
     >>> print(write([say("Hello there"), call("search", q="x")]), end="")
@@ -408,8 +409,19 @@ def write(steps: Iterable[Step]) -> str:
       - call: search
         args: {q: x}
     """
-    body = [line for number, step in enumerate(steps, 1) for line in _entry(_step_lines(step, f"step {number}"))]
+    entries = [(step, _entry(_step_lines(step, f"step {number}"))) for number, step in enumerate(steps, 1)]
+    for number, (step, lines) in enumerate(entries, 1):
+        if not _reads_as(step, lines):
+            raise ScriptError(f"step {number} cannot be written to a file, where it would be another step: {step}")
+    body = [line for _, lines in entries for line in lines]
     return "\n".join([_HEADER, *(["steps:", *body] if body else ["steps: []"])]) + "\n"
+
+
+def _reads_as(step: Step, lines: list[str]) -> bool:
+    try:
+        return read("\n".join(["steps:", *lines]), "") == (step,)
+    except ScriptError:
+        return False
 
 
 def _entry(lines: list[str]) -> list[str]:

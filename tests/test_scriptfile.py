@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llmtest import Script, ScriptError, Usage, call, fail, ledger, reply, say, think
 from llmtest.events import FrozenDict
 from llmtest.ledger import Ledger
-from llmtest.script import Fail, Reply, Request, Text
+from llmtest.script import Call, Fail, Reply, Request, Text
 from llmtest.scriptfile import read, write
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
@@ -679,6 +679,14 @@ UNNAMED = "\n  a file names Python's built-in exceptions, made from one text or 
         (
             fail(type("TimeoutError", (Exception,), {})("mine")),
             "step 2 fails with TimeoutError('mine'), which a file cannot name" + UNNAMED,
+        ),
+        (
+            Reply((Text(("a",)),), Usage(7, -2, 5)),
+            "step 2 cannot be written to a file, where it would be another step: say('a')",
+        ),
+        (
+            Reply((Call("search", FrozenDict(pair=(1, 2))),)),
+            "step 2 cannot be written to a file: its args are not JSON: {'pair': (1, 2)}",
         ),
         (
             say("a", response_metadata={"at": (1, 2)}),

@@ -1,0 +1,93 @@
+"""What `llmtest` offers: few names, all lazy, all documented, and their examples run."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import llmtest
+
+PACKAGE = Path(llmtest.__file__).parent
+PROJECT = Path(__file__).parent.parent
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in PACKAGE.rglob("*.py")
+)
+CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+
+
+def test_the_public_names_are_those_that_have_a_home() -> None:
+    assert llmtest.__all__ == list(llmtest._HOME) == sorted(llmtest._HOME)
+    assert len(llmtest.__all__) <= 25
+
+
+def test_type_checkers_see_each_name_in_its_home() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == {name: f"llmtest.{home}" for name, home in llmtest._HOME.items()}
+
+
+@pytest.mark.parametrize("name", llmtest.__all__)
+def test_a_public_name_is_found_in_its_home_and_says_what_it_is(name: str) -> None:
+    value = getattr(llmtest, name)
+
+    assert value is getattr(importlib.import_module(f"llmtest.{llmtest._HOME[name]}"), name)
+    assert value.__module__ == f"llmtest.{llmtest._HOME[name]}"
+    assert value.__doc__
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert set(llmtest.__all__) <= set(dir(llmtest))
+    assert dir(llmtest) == sorted(dir(llmtest))
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError) as caught:
+        llmtest.recrod  # noqa: B018
+
+    assert str(caught.value) == "module 'llmtest' has no attribute 'recrod'"
+
+
+def documented() -> str:
+    """All the code in the documentation: what stands in backticks and in fenced blocks."""
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
+    code = [part for page in pages for match in CODE.finditer(page.read_text("utf-8")) for part in match.groups() if part]
+    return "\n".join(code)
+
+
+def test_every_public_name_is_documented() -> None:
+    code = documented()
+
+    missing = [name for name in llmtest.__all__ if not re.search(rf"(?<![\w.]){name}\b", code)]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_docstrings_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(name)
+
+    results = doctest.testmod(module)
+
+    assert results.failed == 0, capsys.readouterr().out
+
+
+def test_the_examples_in_docstrings_are_found() -> None:
+    finder = doctest.DocTestFinder()
+
+    with_examples = {name for name in MODULES if any(test.examples for test in finder.find(importlib.import_module(name)))}
+
+    assert {
+        "llmtest.script",
+        "llmtest.scriptfile",
+        "llmtest.ledger",
+        "llmtest.recording",
+        "llmtest.langchain.models",
+    } <= with_examples
