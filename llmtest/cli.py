@@ -9,6 +9,7 @@ import argparse
 import difflib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,8 @@ INSTALL: Final = "pip install 'llmtest-kit[demo]'"
 
 EDITED: Final = "test_agent.py"
 BEFORE: Final = 'call("calculator", expression="2 ** 0.235")'
-AFTER: Final = 'call("calculator", expression="3 ** 0.235")'
+CHANGED: Final = "3 ** 0.235"
+AFTER: Final = f'call("calculator", expression="{CHANGED}")'
 
 # Settings of the reader's own projects and accounts; the demo is the same for everybody, and reaches no network.
 _FOREIGN: Final = ("PYTEST_", "LLMTEST_", "LANGCHAIN_", "LANGSMITH_")
@@ -80,22 +82,24 @@ def _copy(source: Path, target: Path) -> None:
 
 def _show(folder: Path, copy: Path) -> int:
     _heading("Two agents, run as pytest tests. The model is a script; everything else is real. No key, no network.")
-    _heading("1. Both tests pass. Below: what each of them did, as a tree, and the tokens it used.")
-    code = _pytest(copy, "--llmtest-trees=all")
+    _heading("1. The tests as they are: what each of them did, as a tree, and the tokens it used.")
+    code, _ = _pytest(copy, "--llmtest-trees=all")
     if code != 0:
         return _stop(1, f"the tests should have passed, but pytest ended with exit code {code} (see above)")
 
-    _heading("2. The model now calls the tool with another argument:")
+    _heading("2. One thing changes: the model calls the tool with another argument.")
     if not _edit(copy / EDITED):
         return _stop(1, f"{folder / EDITED} should have {BEFORE} once")
-    code = _pytest(copy, EDITED)
+    code, reasons = _pytest(copy, "--tb=short", "-o", "verbosity_assertions=2", EDITED)
     if code != 1:
         return _stop(1, f"the changed test should have failed (exit code 1), but pytest ended with exit code {code} (see above)")
+    if not any(CHANGED in reason for reason in reasons):
+        return _stop(1, "the changed test failed, but not because of the changed argument (see above)")
 
     _heading("That failure is what this demo is about.")
     _print(
-        "The agent did something else than before, and the test says what, where, and since which line of the tree.\n"
-        "If you want the new behaviour, `pytest --snapshot-update` accepts it, and the diff goes into your pull request.\n"
+        "The agent did something else than before. In the diff, the first line with + is where it began; the others follow\n"
+        "from it. If the change is wanted, `pytest --snapshot-update` accepts it, and your reviewer reads the same few lines.\n"
         f"The tests are in {folder}: copy one, put your agent in, and change what the model says."
     )
     return 0
@@ -114,11 +118,12 @@ def _edit(path: Path) -> bool:
     return True
 
 
-def _pytest(folder: Path, *arguments: str) -> int:
-    """Runs pytest on `folder` in a process of its own, passes its output on as it comes, and returns its exit code."""
+def _pytest(folder: Path, *arguments: str) -> tuple[int, list[str]]:
+    """Runs pytest on `folder` in a process of its own, prints as it comes; returns the exit code and the lines with `E`."""
     _print(f"\n$ pytest -q {' '.join(arguments)}", "2")
     plugins = ("-p", "no:cacheprovider", "-p", "syrupy", "-p", "llmtest.pytest_plugin")
     command = (sys.executable, "-m", "pytest", "-q", f"--color={'yes' if _color() else 'no'}", *plugins, *arguments)
+    reasons: list[str] = []
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -128,10 +133,10 @@ def _pytest(folder: Path, *arguments: str) -> int:
         encoding="utf-8",
         errors="replace",
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.stdout or ():
             _print(line.rstrip("\n"))
-    return process.returncode
+            reasons += re.findall(r"^E +.*", re.sub(r"\x1b\[[\d;]*m", "", line))
+    return process.returncode, reasons
 
 
 def _environment() -> dict[str, str]:

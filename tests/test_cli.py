@@ -107,7 +107,7 @@ def test_a_test_that_notices_the_change_is_a_success(tmp_path, capsys):
     ]
     assert [line for line in lines if line.startswith("$ ")] == [
         "$ pytest -q --llmtest-trees=all",
-        "$ pytest -q test_agent.py",
+        "$ pytest -q --tb=short -o verbosity_assertions=2 test_agent.py",
     ]
     assert any(line.startswith("1 passed in ") for line in lines[:change])
     assert any(line.startswith("1 failed in ") for line in lines[change:])
@@ -187,6 +187,28 @@ def test_a_test_that_does_not_notice_is_a_failure(tmp_path, capsys):
     assert code == 1
     assert capsys.readouterr().err == (
         "llmtest demo: the changed test should have failed (exit code 1), but pytest ended with exit code 0 (see above)\n"
+    )
+
+
+def test_a_failure_for_another_reason_is_not_the_failure_that_was_expected(tmp_path, capsys):
+    source = """
+import pytest
+
+
+def call(tool, expression):
+    return pytest.fail("out of order") if expression[0] == "3" else expression
+
+
+def test_agent():
+    call("calculator", expression="2 ** 0.235")
+"""
+    folder = folder_of(tmp_path, source)
+
+    code = cli.demo(folder, needs=())
+
+    assert code == 1
+    assert capsys.readouterr().err == (
+        "llmtest demo: the changed test failed, but not because of the changed argument (see above)\n"
     )
 
 
