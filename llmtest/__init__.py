@@ -22,55 +22,50 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llmtest.events import Event, Message, Run, ToolCall, Usage
+    from llmtest.events import Event, Run
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
-    from llmtest.ledger import LlmtestError, Violation, ViolationError, expect_violation
+    from llmtest.ledger import LlmtestError, ViolationError
     from llmtest.recording import Recording, record
-    from llmtest.script import Script, ScriptError, call, fail, reply, say, think
+    from llmtest.script import Script, on
+    from llmtest.vocabulary import call, fail, reply, respond, say, structured, think
 
 _HOME = {
     "Event": "events",
     "LlmtestError": "ledger",
-    "Message": "events",
     "Recording": "recording",
     "Run": "events",
     "Script": "script",
-    "ScriptError": "script",
     "ScriptedChatModel": "langchain.models",
     "ScriptedLLM": "langchain.models",
-    "ToolCall": "events",
-    "Usage": "events",
-    "Violation": "ledger",
     "ViolationError": "ledger",
-    "call": "script",
-    "expect_violation": "ledger",
-    "fail": "script",
+    "call": "vocabulary",
+    "fail": "vocabulary",
+    "on": "script",
     "record": "recording",
-    "reply": "script",
-    "say": "script",
-    "think": "script",
+    "reply": "vocabulary",
+    "respond": "vocabulary",
+    "say": "vocabulary",
+    "structured": "vocabulary",
+    "think": "vocabulary",
 }
 
 __all__ = [
     "Event",
     "LlmtestError",
-    "Message",
     "Recording",
     "Run",
     "Script",
-    "ScriptError",
     "ScriptedChatModel",
     "ScriptedLLM",
-    "ToolCall",
-    "Usage",
-    "Violation",
     "ViolationError",
     "call",
-    "expect_violation",
     "fail",
+    "on",
     "record",
     "reply",
+    "respond",
     "say",
+    "structured",
     "think",
 ]
 

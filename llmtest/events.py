@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NoReturn
 from uuid import UUID
 
+from llmtest.lanes import Lane
+
 RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 """What a run executes: `chat` is a chat model, `llm` a text model."""
 
@@ -171,19 +173,6 @@ class Opaque:
     """A value that cannot be frozen, described without its address."""
 
     type: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lane:
-    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known."""
-
-    number: int
-    thread: str
-    thread_id: int
-    task: str | None = None
-    parent: Lane | None = None
-    owner: Any = field(default=None, repr=False)
-    """A weak reference to the asyncio task, for the tap to recognise it by."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,21 @@ class ViolationError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(v.text for v in violations))
 
 
+def told(error: BaseException | None) -> list[Violation]:
+    """The violations that `error` tells: its own, and those of what caused it and of what it groups."""
+    found: list[Violation] = []
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        this = todo.pop()
+        if this is None or id(this) in seen:
+            continue
+        seen.add(id(this))
+        found += this.violations if isinstance(this, ViolationError) else ()
+        todo += [this.__cause__, this.__context__, *(this.exceptions if isinstance(this, BaseExceptionGroup) else ())]
+    return found
+
+
 class Double(Protocol):
     """What the ledger asks of a script: which of its steps were never served."""
 
@@ -204,7 +219,8 @@ def expect_violation(rule: str) -> Iterator[list[Violation]]:
     Raises:
         AssertionError: no violation of `rule` happened in the block.
 
-    >>> from llmtest import ScriptedChatModel, expect_violation
+    >>> from llmtest import ScriptedChatModel
+    >>> from llmtest.ledger import expect_violation
     >>> with expect_violation("unexpected call") as caught:
     ...     _ = ScriptedChatModel().invoke("hello")
     >>> [violation.rule for violation in caught]

@@ -14,7 +14,7 @@ import inspect
 import unittest
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -151,7 +151,7 @@ class _Attempt:
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.page = ledger.Ledger(_prefix(item.nodeid), _mute if self.quiet else None)
         self.recording: Recording | None = None
-        self.running = False
+        self.called = self.running = False
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
@@ -171,7 +171,7 @@ class _Attempt:
     @contextmanager
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
-        self.running = True
+        self.called = self.running = True
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
@@ -198,18 +198,22 @@ class _Attempt:
 
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
-        found = [] if getattr(item, "_excinfo", None) else self.page.take()
+        found = [] if getattr(item, "_excinfo", None) else self._take()
         if found:
             _raise(found)
+
+    def _take(self) -> list[Violation]:
+        found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
+        return [v for v in found if self.called or v.rule != "unused step"]  # no chance to ask for it
 
     def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, trees: str) -> None:
         """Puts into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
-        told = _violations_in(excinfo.value) if excinfo is not None else []
-        found = [v for v in dict.fromkeys(self.page.take()) if v not in told]
-        if report.when == "setup":
-            found = [v for v in found if v.rule != "unused step"]  # the test had no chance to ask for it
+        from llmtest import ledger
+
+        told = ledger.told(excinfo.value if excinfo is not None else None)
+        found = [v for v in self._take() if v not in told]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
         if trees == "all" or (trees == "failed" and report.failed):
@@ -268,27 +272,34 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
 
 # -- LangSmith
 
-_muted: ContextVar[AbstractContextManager[None] | None] = ContextVar("llmtest_muted", default=None)
+_muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
+"""What the variables of langsmith were before we turned it off, in contexts in which we did."""
 
 
 def _mute() -> None:
-    """Turns tracing to LangSmith off, in this context. It is process-wide configuration: a key in CI would upload every run."""
-    if _muted.get() is None:
-        block: AbstractContextManager[None] = nullcontext()
-        with suppress(ImportError):
-            from langsmith import tracing_context
+    """Turns tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
+    if _muted.get() is not None:
+        return
+    before: dict[ContextVar[Any], Any] = {}
+    with suppress(ImportError):
+        from langsmith import tracing_context
 
-            block = tracing_context(enabled=False)
-        block.__enter__()
-        _muted.set(block)
+        # The block is not left open: if it were collected with its task, it would restore another context than its own.
+        with tracing_context(enabled=False):
+            inside = copy_context()
+        before = {var: value for var, value in copy_context().items() if value is not inside.get(var)}
+        for var in before:
+            var.set(inside.get(var))
+    _muted.set(before)
 
 
-def _unmute(before: AbstractContextManager[None] | None) -> None:
+def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
     """Undoes it in this context, which is pytest's own; those of tasks and threads are gone."""
-    block = _muted.get()
-    if block is not None and block is not before:
-        block.__exit__(None, None, None)
-        _muted.set(before)
+    before = _muted.get()
+    if before is not None and before is not until:
+        for var, value in before.items():
+            var.set(value)
+        _muted.set(until)
 
 
 # -- the phases of a test
@@ -380,7 +391,7 @@ def pytest_runtest_makereport(
 def _raise(found: list[Violation]) -> None:
     from llmtest.ledger import ViolationError
 
-    raise ViolationError(*dict.fromkeys(found))
+    raise ViolationError(*found)
 
 
 def _is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
@@ -390,26 +401,9 @@ def _is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
 def _without_frames(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:
     """The message alone, at the place of the test: it was raised after the test, by us, so its traceback says nothing."""
     shown = excinfo.getrepr(style="value")
-    if shown.reprcrash is not None:
-        shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
+    assert shown.reprcrash is not None
+    shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
     return shown
-
-
-def _violations_in(error: BaseException) -> list[Violation]:
-    """Those that the error, what caused it and what it groups tell already."""
-    from llmtest.ledger import ViolationError
-
-    found: list[Violation] = []
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        this = todo.pop()
-        if this is None or id(this) in seen:
-            continue
-        seen.add(id(this))
-        found += this.violations if isinstance(this, ViolationError) else ()
-        todo += [this.__cause__, this.__context__, *(this.exceptions if isinstance(this, BaseExceptionGroup) else ())]
-    return found
 
 
 def _tree(recording: Recording) -> str:

@@ -19,7 +19,8 @@ from typing import Any, Final, overload
 from uuid import UUID
 
 from llmtest import ledger
-from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Lane, Run, RunKind, Usage
+from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
+from llmtest.lanes import Lane
 
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported at the first `record()`."""

@@ -14,12 +14,31 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
-from llmtest.script import Call, Fail, Part, Reply, ScriptError, Step, Text, Thinking, exception_names, place, split
+from llmtest.script import Keyed, On, on
+from llmtest.steps import (
+    ONCE,
+    Call,
+    Expects,
+    Fail,
+    Part,
+    Reply,
+    Respond,
+    ScriptError,
+    Step,
+    Terms,
+    Text,
+    Thinking,
+    Value,
+    as_role,
+    exception_names,
+    place,
+    split,
+)
 
 if TYPE_CHECKING:
     from yaml import Node, SafeLoader
@@ -27,13 +46,22 @@ if TYPE_CHECKING:
 _HEADER: Final = "# llmtest script v1"
 _WIDTH: Final = 110
 
-_VERBS: Final = ("say", "think", "call", "reply", "fail")
-_ANSWER: Final = ("usage", "stop_reason", "response_metadata", "then_fail")
-_PART_KEYS: Final = {"say": ("say",), "think": ("think",), "call": ("call", "args", "id")}
-_STEP_KEYS: Final = {
-    **{verb: (*_PART_KEYS.get(verb, (verb,)), *_ANSWER) for verb in ("say", "think", "call", "reply")},
-    "fail": ("fail", "retry_after"),
+_VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
+_TERMS: Final = ("times", "repeat", "optional", "unchecked", "expects")
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", "then_fail", "then_truncate", *_TERMS)
+_PART_KEYS: Final = {
+    "say": ("say",),
+    "think": ("think",),
+    "call": ("call", "args", "id", "deltas", "malformed"),
+    "structured": ("structured", "type"),
 }
+_STEP_KEYS: Final = {
+    **{verb: (*_PART_KEYS.get(verb, (verb,)), *_ANSWER) for verb in _VERBS[:-1]},
+    "say": ("say", "refusal", *_ANSWER),
+    "fail": ("fail", "retry_after", *_TERMS),
+}
+_EXPECTS_KEYS: Final = ("contains", "forbids", "tools", "last")
+_ON_KEYS: Final = ("contains", "tools", "node", "tag", "tool_result", "metadata", "thread", "last")
 _FAIL_KEYS: Final = ("error", "message", "retry_after")
 _USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
 
@@ -112,16 +140,15 @@ class _At:
             found[key.value] = _At(self.path, value, f"`{key.value}` of {self.name}", key)
         return found
 
-    def only(self, allowed: Sequence[str], *evidence: str) -> dict[str, _At]:
-        """The pairs of a mapping that has no other keys than `allowed`."""
+    def only(self, allowed: Sequence[str], expected: Sequence[str] = ()) -> dict[str, _At]:
+        """The pairs of a mapping that has no other keys than `allowed`; an error names those that are `expected`."""
         pairs = self.pairs()
         for key, value in pairs.items():
             if key not in allowed:
                 near = difflib.get_close_matches(key, allowed, n=1)
                 lines = [f"nearest  `{near[0]}`"] if near else []
-                raise value.key_error(
-                    f"{self.name} has the unknown key `{key}`", *lines, f"expected  {_either(allowed)}", *evidence
-                )
+                lines.append(f"expected  {_either(expected or allowed)}")
+                raise value.key_error(f"{self.name} has the unknown key `{key}`", *lines)
         return pairs
 
     def text(self, expected: str = "text") -> str:
@@ -152,6 +179,16 @@ class _At:
             raise self.error(f"{self.name} is not a JSON value; got {self.shown()}")
         return value
 
+    def texts(self) -> tuple[str, ...]:
+        """One text, or each of a list."""
+        expected = "text, or a list of texts"
+        return (self.text(expected),) if self.kind != "seq" else tuple(entry.text() for entry in self.items(expected))
+
+    def flag(self) -> bool:
+        if self.kind != "bool":
+            raise self.wrong("true or false")
+        return bool(self.json())
+
     def mapping(self, expected: str = "a mapping") -> FrozenDict:
         if self.kind != "map":
             raise self.wrong(expected)
@@ -181,7 +218,7 @@ def _either(words: Iterable[str]) -> str:
 # -- reading
 
 
-def read(text: str | bytes, path: str) -> tuple[Step, ...]:
+def read(text: str | bytes, path: str) -> tuple[Step | Keyed, ...]:
     """The steps in the text of a script file, in UTF-8 if it is bytes. `path` is where an error says that it stands.
 
     Raises:
@@ -197,7 +234,7 @@ def read(text: str | bytes, path: str) -> tuple[Step, ...]:
     if "steps" not in pairs:
         raise root.error("the file has no `steps`")
     entries = pairs["steps"].items("a list of steps")
-    return tuple(_step(_At(path, entry.node, f"step {number}")) for number, entry in enumerate(entries, 1))
+    return tuple(_entry_of(_At(path, entry.node, f"step {number}")) for number, entry in enumerate(entries, 1))
 
 
 def _decoded(text: str | bytes, path: str) -> str:
@@ -263,6 +300,29 @@ _PLAIN_WORDS: Final = {
 }
 
 
+def _entry_of(at: _At) -> Step | Keyed:
+    """A step, or a key with the steps that are for it."""
+    if at.kind != "map" or "on" not in at.pairs():
+        return _step(at)
+    pairs = at.only(("on", "steps"))
+    if "steps" not in pairs:
+        raise at.error(f"{at.name} has the key `on` and no `steps`")
+    entries = pairs["steps"].items("a list of steps")
+    steps = (_step(_At(at.path, entry.node, f"step {number} of {at.name}")) for number, entry in enumerate(entries, 1))
+    return Keyed(_key_of(pairs["on"]), tuple(steps), at.where)
+
+
+def _key_of(at: _At) -> On:
+    at.mapping("a mapping with what a call must have")
+    pairs = at.only(_ON_KEYS)
+    given: dict[str, Any] = {key: value.texts() for key, value in pairs.items() if key in ("contains", "tools")}
+    given |= {key: value.mapping() for key, value in pairs.items() if key == "metadata"}
+    given |= {key: value.text() for key, value in pairs.items() if key not in given}
+    if not any(given.values()):
+        raise at.error(f"{at.name} is empty; steps for every call stand without `on`")
+    return on(**given)
+
+
 def _step(at: _At) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
@@ -270,7 +330,7 @@ def _step(at: _At) -> Step:
         raise at.wrong(f"text, or a mapping with {_either(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
-        return _failure(pairs["fail"], pairs.get("retry_after"))
+        return replace(_failure(pairs["fail"], pairs.get("retry_after")), terms=_terms(at, pairs))
     parts = _parts(pairs["reply"], at) if verb == "reply" else (_part(verb, pairs),)
     return Reply(
         parts,
@@ -278,14 +338,41 @@ def _step(at: _At) -> Step:
         pairs["stop_reason"].text() if "stop_reason" in pairs else None,
         pairs["response_metadata"].mapping() if "response_metadata" in pairs else EMPTY,
         _failure(pairs["then_fail"], None) if "then_fail" in pairs else None,
-        at.where,
+        "then_truncate" in pairs and pairs["then_truncate"].flag(),
+        "refusal" in pairs and pairs["refusal"].flag(),
+        where=at.where,
+        terms=_terms(at, pairs),
+    )
+
+
+def _terms(at: _At, pairs: Mapping[str, _At]) -> Terms:
+    flags = {key: pairs[key].flag() for key in ("repeat", "optional", "unchecked") if key in pairs}
+    times = pairs["times"].number(int, _TIMES) if "times" in pairs else 1
+    if times == 0:
+        raise pairs["times"].wrong(_TIMES)
+    if flags.get("repeat") and "times" in pairs:
+        raise pairs["times"].key_error(f"{at.name} has both `times` and `repeat`")
+    expects = _expects(pairs["expects"]) if "expects" in pairs else None
+    return Terms(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
+
+
+_TIMES: Final = "a whole number of 1 or more"
+
+
+def _expects(at: _At) -> Expects:
+    at.mapping("a mapping with what a prompt must have")
+    pairs = at.only(_EXPECTS_KEYS)
+    texts = {key: value.texts() for key, value in pairs.items() if key != "last"}
+    tools = frozenset(texts["tools"]) if "tools" in texts else None
+    return Expects(
+        texts.get("contains", ()), texts.get("forbids", ()), tools, as_role(pairs["last"].text()) if "last" in pairs else None
     )
 
 
 def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, _At]]:
     """What a mapping does, and its pairs. Exactly one key is a verb, and the others are those that this verb knows."""
-    pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in (verb, *keys[verb]))))
-    found = [verb for verb in pairs if verb in verbs]
+    found = [key for key in at.pairs() if key in verbs]
+    pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in keys[verb])), keys[found[0]] if found else verbs)
     if not found:
         raise at.error(f"{at.name} does nothing: it has none of the keys {_either(verbs)}")
     if len(found) > 1:
@@ -321,10 +408,26 @@ def _part(verb: str, pairs: dict[str, _At]) -> Part:
         return Text(_tokens(at))
     if verb == "think":
         return Thinking(_tokens(at))
+    if verb == "structured":
+        return Value(at.json(), pairs["type"].text() if "type" in pairs else None)
     tool = at.text("text, the name of a tool")
     if not tool:
         raise at.wrong("text, the name of a tool")
-    return Call(tool, pairs["args"].mapping() if "args" in pairs else EMPTY, pairs["id"].text() if "id" in pairs else None)
+    args, own = pairs["args"].mapping() if "args" in pairs else EMPTY, pairs["id"].text() if "id" in pairs else None
+    return _in_pieces(Call(tool, args, own), pairs)
+
+
+def _in_pieces(call: Call, pairs: Mapping[str, _At]) -> Call:
+    """The call with the exact text in which its arguments are streamed, if that is given."""
+    for key in ("deltas", "malformed"):
+        if key in pairs:
+            at, whole = pairs[key], Reply((call,))
+            pieces = _tokens(at) if at.kind == "seq" else (at.text("text, or a list of tokens"),)
+            try:
+                call = (whole.deltas if key == "deltas" else whole.malformed)(*pieces).calls[0]
+            except ScriptError as error:
+                raise at.error(str(error)) from None
+    return call
 
 
 def _tokens(at: _At) -> tuple[str, ...]:
@@ -394,14 +497,14 @@ def _cause(at: _At) -> str | int:
 # -- writing
 
 
-def write(steps: Iterable[Step]) -> str:
+def write(steps: Iterable[Step | Keyed]) -> str:
     """The text of a script file from which `read` makes equal steps; that is checked.
 
     Raises:
         ScriptError: a step fails with an exception that a file cannot name, holds metadata that is not JSON, or says
             something else that a file cannot.
 
-    >>> from llmtest.script import call, say
+    >>> from llmtest.steps import call, say
     >>> print(write([say("Hello there"), call("search", q="x")]), end="")
     # llmtest script v1
     steps:
@@ -409,7 +512,7 @@ def write(steps: Iterable[Step]) -> str:
       - call: search
         args: {q: x}
     """
-    entries = [(step, _entry(_step_lines(step, f"step {number}"))) for number, step in enumerate(steps, 1)]
+    entries = [(step, _entry(_entry_lines(step, f"step {number}"))) for number, step in enumerate(steps, 1)]
     for number, (step, lines) in enumerate(entries, 1):
         if not _reads_as(step, lines):
             raise ScriptError(f"step {number} cannot be written to a file, where it would be another step: {step}")
@@ -417,7 +520,7 @@ def write(steps: Iterable[Step]) -> str:
     return "\n".join([_HEADER, *(["steps:", *body] if body else ["steps: []"])]) + "\n"
 
 
-def _reads_as(step: Step, lines: list[str]) -> bool:
+def _reads_as(step: Step | Keyed, lines: list[str]) -> bool:
     try:
         return read("\n".join(["steps:", *lines]), "") == (step,)
     except ScriptError:
@@ -429,11 +532,29 @@ def _entry(lines: list[str]) -> list[str]:
     return [f"  - {lines[0]}", *(f"    {line}" if line else "" for line in lines[1:])]
 
 
+def _entry_lines(entry: Step | Keyed, name: str) -> list[str]:
+    if not isinstance(entry, Keyed):
+        return _step_lines(entry, name)
+    wanted = {field: getattr(entry.key, field) for field in _ON_KEYS}
+    given = {key: _listed(value) for key, value in wanted.items() if value}
+    steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}"))]
+    return [*_mapping_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
+
+
+def _listed(value: Any) -> Any:
+    """Several texts as a list, and one of them alone."""
+    texts = sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
+    return texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
+
+
 def _step_lines(step: Step, name: str) -> list[str]:
+    if isinstance(step, Respond):
+        raise ScriptError(f"{name} asks a function, which a file cannot name: {step}")
     if isinstance(step, Fail):
         error, message, wait = _named(step, name)
         short = {"error": error, "message": message} if message is not None else error
-        return [f"fail: {_flow(short)}", *([] if wait is None else [f"retry_after: {_flow(wait)}"])]
+        waits = [] if wait is None else [f"retry_after: {_flow(wait)}"]
+        return [f"fail: {_flow(short)}", *waits, *_terms_lines(step.terms, name)]
     extras = _answer_lines(step, name)
     if len(step.parts) == 1:
         return [*_part_lines(step.parts[0], name, keyed=bool(extras)), *extras]
@@ -441,8 +562,18 @@ def _step_lines(step: Step, name: str) -> list[str]:
     return [*(["reply:", *parts] if parts else ["reply: []"]), *extras]
 
 
+def _terms_lines(terms: Terms, name: str) -> list[str]:
+    lines = ["repeat: true"] if terms.times is None else [f"times: {terms.times}"] * (terms.times != ONCE.times)
+    lines += ["optional: true"] * terms.optional + ["unchecked: true"] * (not terms.checked)
+    if terms.expects is not None:
+        wanted = {field: getattr(terms.expects, field) for field in _EXPECTS_KEYS}
+        given = {key: _listed(value) for key, value in wanted.items() if value not in ((), None)}
+        lines += _mapping_lines("expects", given, name)
+    return lines
+
+
 def _answer_lines(step: Reply, name: str) -> list[str]:
-    lines = []
+    lines = ["refusal: true"] * step.refusal
     if step.usage is not None:
         lines.append(f"usage: {_flow(_usage_value(step.usage))}")
     if step.stop_reason is not None:
@@ -454,7 +585,7 @@ def _answer_lines(step: Reply, name: str) -> list[str]:
         value = {"error": error, "message": message, "retry_after": wait}
         given = {key: item for key, item in value.items() if item is not None}
         lines.append(f"then_fail: {_flow(given if len(given) > 1 else error)}")
-    return lines
+    return [*lines, *(["then_truncate: true"] * step.truncated), *_terms_lines(step.terms, name)]
 
 
 def _usage_value(usage: Usage | Literal[False]) -> Any:
@@ -472,7 +603,12 @@ def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
     if isinstance(part, Call):
         lines = [f"call: {_flow(part.tool)}"]
         lines += _mapping_lines("args", part.args, name) if part.args else []
-        return lines if part.id is None else [*lines, f"id: {_flow(part.id)}"]
+        lines += [f"id: {_flow(part.id)}"] if part.id is not None else []
+        pieces = [_quoted(piece) for piece in part.pieces]
+        return lines + (_wrapped(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
+    if isinstance(part, Value):
+        lines = _value_lines(part.value, name)
+        return lines if part.type is None else [*lines, f"type: {_flow(part.type)}"]
     key = "say" if isinstance(part, Text) else "think"
     text = "".join(part.tokens)
     if list(part.tokens) != split(text):
@@ -489,10 +625,14 @@ def _reads_as_lines(text: str) -> bool:
     return len(lines) > 1 and plain and bool(lines[-1]) and text[0] not in " \n"
 
 
+def _value_lines(value: Any, name: str) -> list[str]:
+    return _mapping_lines("structured", value, name) if isinstance(value, dict) and value else [f"structured: {_flow(value)}"]
+
+
 def _mapping_lines(key: str, value: Mapping[str, Any], name: str) -> list[str]:
     if not _is_json(value):
         raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {dict(value)!r}")
-    return _wrapped(f"{key}: {{", [f"{_key(k)}: {_flow(item)}" for k, item in value.items()], "}")
+    return _wrapped(f"{key}: {{", [f"{_key(k)}: {_flow(item)}" for k, item in value.items()] or [""], "}")
 
 
 def _is_json(value: Any) -> bool:

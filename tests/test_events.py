@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from llmtest import Event, Message, Run, ToolCall, Usage
+from llmtest import Event, Run
 from llmtest.events import (
     EMPTY,
     START_KINDS,
@@ -21,9 +21,12 @@ from llmtest.events import (
     FrozenDict,
     FrozenList,
     Generation,
-    Lane,
+    Message,
     RunKind,
+    ToolCall,
+    Usage,
 )
+from llmtest.lanes import Lane
 
 IDS = [UUID(int=number) for number in range(10)]
 

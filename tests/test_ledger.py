@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmtest import LlmtestError, Violation, ViolationError, expect_violation, ledger
-from llmtest.ledger import Ledger, Outside
+from llmtest import LlmtestError, ViolationError, ledger
+from llmtest.ledger import Ledger, Outside, Violation, expect_violation
 
 UNUSED = Violation("unused step", "1 of 1 steps of the script were never asked for")
 CALLED = Violation("unexpected call", "unexpected model call 1: the script has no steps")

@@ -20,17 +20,16 @@ from llmtest import (
     Script,
     ScriptedChatModel,
     ScriptedLLM,
-    ScriptError,
     ViolationError,
     call,
-    expect_violation,
     fail,
     record,
     reply,
     say,
     think,
 )
-from llmtest.langchain.models import StatusError
+from llmtest.ledger import expect_violation
+from llmtest.steps import ScriptError, StatusError
 
 FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scripts").glob("*.yaml"))
 
@@ -413,7 +412,7 @@ def test_verify_raises_for_what_is_left() -> None:
     model = ScriptedChatModel(script=_script_without_ledger("a", "b"))
     model.script.serve(_request())
 
-    with pytest.raises(ViolationError, match=r"1 of 2 steps of the script were never asked for"):
+    with pytest.raises(ViolationError, match=r"1 of 2 steps of the script was never asked for"):
         model.verify()
 
     model.invoke("hi")

@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from llmtest import Event, Message, Recording, Run, Usage, ledger, record, recording, rendering
-from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Lane
+from llmtest import Event, Recording, Run, ledger, record, recording, rendering
+from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, Usage
+from llmtest.lanes import Lane
 from llmtest.recording import Runs, anything_open, begin, deliver, membership
 
 

@@ -18,24 +18,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 import llmtest
-from llmtest import Message, Script, ScriptError, ToolCall, Usage, ViolationError, call, fail, ledger, reply, say, think
-from llmtest.events import FrozenDict
+from llmtest import Script, ViolationError, call, fail, ledger, reply, say, think
+from llmtest.complaints import check_call, show_message
+from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.ledger import Ledger, Violation, expect_violation
-from llmtest.script import (
-    Call,
-    Fail,
-    Reply,
-    Request,
-    StatusError,
-    Text,
-    Thinking,
-    check_call,
-    count,
-    exception_names,
-    place,
-    show_message,
-    split,
-)
+from llmtest.script import Request
+from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, place, split
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 

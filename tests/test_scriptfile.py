@@ -10,11 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llmtest import Script, ScriptError, Usage, call, fail, ledger, reply, say, think
-from llmtest.events import FrozenDict
+from llmtest import Script, call, fail, ledger, reply, say, think
+from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
-from llmtest.script import Call, Fail, Reply, Request, Text
+from llmtest.script import Request
 from llmtest.scriptfile import read, write
+from llmtest.steps import Call, Fail, Reply, ScriptError, Text
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "script-files.md"

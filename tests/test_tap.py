@@ -25,6 +25,7 @@ from llmtest import recording as rooms
 from llmtest.events import Document as FrozenDocument
 from llmtest.events import Failure, Message, Opaque
 from llmtest.langchain import tap
+from llmtest.ledger import Ledger, opened
 
 
 @tool
@@ -196,7 +197,7 @@ def test_a_block_opened_inside_a_running_chain_sees_the_rest_of_it_once() -> Non
 
 @pytest.mark.asyncio
 async def test_tasks_with_a_block_each_see_their_own_calls() -> None:
-    model = ScriptedChatModel(*"abc")
+    model = ScriptedChatModel(say("x").times(3))
 
     async def one(number: int) -> list[str]:
         with record() as recording:
@@ -277,7 +278,7 @@ def test_a_block_left_in_another_context_takes_nothing_new() -> None:
 
 def test_nothing_of_a_recording_stays_behind_when_it_is_gone() -> None:
     model = ScriptedChatModel(*["x"] * 100)
-    with record():
+    with opened(Ledger()), record():  # the page of this test would keep the recording, to show it if the test fails
         for _ in range(100):
             model.invoke("hi")
 
@@ -331,7 +332,7 @@ def test_what_the_program_changes_after_the_event_does_not_show() -> None:
 
 
 def test_a_message_edited_in_place_between_two_calls_shows_in_the_second() -> None:
-    model = ScriptedChatModel("a", "b", "c")
+    model = ScriptedChatModel("a", "b")
     message = HumanMessage("first")
     blocks = HumanMessage([{"type": "text", "text": "one"}])
 

@@ -6,27 +6,40 @@ the caller's own thread, also in async code, and never sleep.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import difflib
 import functools
+import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any, Literal, cast
 
 from langchain_core import exceptions as core_exceptions
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, BaseLLM, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SkipValidation
 
-from llmtest import ledger
+from llmtest import lanes, ledger
+from llmtest.complaints import check_call
+from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import freeze_message, tool_names
-from llmtest.script import Call, Fail, Reply, Request, Script, ScriptError, StatusError, Text, Thinking, count, place
+from llmtest.script import Request, Script
+from llmtest.steps import Call, Fail, Part, Reply, Respond, ScriptError, StatusError, Text, Value, count, place
+from llmtest.vocabulary import as_step
 
 # -- from a script's words to LangChain's
 
@@ -60,15 +73,70 @@ def _status_class(status: int) -> type[StatusError]:
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
 
-def _tool_schemas(bound: Any) -> dict[str, Mapping[str, Any]]:
+def _tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
     """Bound tools by name, each with the JSON schema of its arguments; a provider's own tools take anything."""
     if not bound:
-        return {}
+        return EMPTY
     schemas = {}
     for name, tool in zip(tool_names(bound), bound, strict=True):
         spec = tool.get("function", tool) if isinstance(tool, Mapping) else {}
         schemas[name] = spec.get("parameters") or spec.get("input_schema") or {"additionalProperties": True}
     return schemas
+
+
+def _run_of(run_manager: Any, model: Any) -> Any:
+    """The run manager of the call that is being answered. `_stream` is not given it, but whoever calls it holds it."""
+    if run_manager is not None:
+        return run_manager
+    frame: Any = sys._getframe(1)
+    for _ in range(8):
+        frame = frame.f_back
+        if frame is None:
+            return None
+        if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
+            return frame.f_locals["run_manager"]
+    return None
+
+
+def _weakly(run: Any) -> Callable[[], Any]:
+    """A run manager lives as long as its run is open, and nobody may keep it alive longer."""
+    return _no_run if run is None else weakref.ref(run)
+
+
+def _no_run() -> None:
+    return None
+
+
+def _about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
+    """Tags and metadata of a run; what is bound by the configuration around it, such as LangGraph's thread, is in it."""
+    config: Mapping[str, Any] = var_child_runnable_config.get() or {}
+    configurable = config.get("configurable") or {}
+    thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}
+    if run is None:
+        return config.get("tags") or (), {**thread, **(config.get("metadata") or {})}
+    return run.tags, {**thread, **run.metadata}
+
+
+def _materialised(reply: Reply, request: Request) -> Reply:
+    """`reply` with its structured values as the model was bound: JSON text, or calls of the tools that they fit."""
+    parts: list[Part] = []
+    for part in reply.parts:
+        if not isinstance(part, Value):
+            parts.append(part)
+            continue
+        tool = None if request.params.get("response_format") else _tool_for(part, request)
+        parts.append(Text(part.tokens) if tool is None else Call(tool, part.value))
+    return replace(reply, parts=tuple(parts))
+
+
+def _tool_for(value: Value, request: Request) -> str | None:
+    """The bound tool whose call says `value`."""
+    if not isinstance(value.value, dict) or not request.tools:
+        return None
+    if value.type in request.tools:
+        return value.type
+    fits = [name for name in request.tools if check_call(Call(name, FrozenDict(value.value)), request.tools) is None]
+    return fits[0] if fits else next(iter(request.tools)) if request.tool_choice is not None else None
 
 
 def _usage(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
@@ -92,6 +160,11 @@ def _count_message(message: BaseMessage) -> int:
     return count(content if type(content) is str else str(message.text))
 
 
+def _finish(reply: Reply) -> dict[str, str]:
+    """The finish reason; a stream that was cut off has none."""
+    return {} if reply.truncated else {"finish_reason": reply.stop_reason or ("tool_calls" if reply.calls else "stop")}
+
+
 class _Answer:
     """One reply on its way out: the same ids whether it is sent whole or in chunks."""
 
@@ -100,15 +173,11 @@ class _Answer:
         self.id = ledger.current().fresh_id("msg")
         self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
-            "usage_metadata": _usage(reply, prompt_tokens),
-            "response_metadata": {
-                "model_name": model_name,
-                "finish_reason": reply.stop_reason or ("tool_calls" if reply.calls else "stop"),
-                **reply.response_metadata,
-            },
+            "usage_metadata": None if reply.truncated else _usage(reply, prompt_tokens),
+            "response_metadata": {"model_name": model_name, **_finish(reply), **reply.response_metadata},
         }
 
-    def _content(self, part: Text | Thinking, text: str, index: int) -> str | list[str | dict[str, Any]]:
+    def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, Any]]:
         if not self.blocks:
             return text
         kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
@@ -121,17 +190,26 @@ class _Answer:
         if self.reply.failure is not None:
             raise _exception(self.reply.failure)
         content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
-        calls = []
+        called: dict[str, list[Any]] = {}
         for index, part in enumerate(self.reply.parts):
             if isinstance(part, Call):
-                calls.append({"name": part.tool, "args": json.loads(json.dumps(part.args)), "id": self._call_id(part)})
-            else:
+                kind, made = self._called(part)
+                called.setdefault(kind, []).append(made)
+            elif not self.reply.refusal:
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
-        message = AIMessage(content=content, tool_calls=calls, id=self.id) if calls else AIMessage(content=content, id=self.id)
+        message = AIMessage(content=content, id=self.id, **called) if called else AIMessage(content=content, id=self.id)
+        if self.reply.refusal:
+            message.additional_kwargs["refusal"] = self.reply.text
         # Set afterwards: validating them costs as much as the rest of the message, and we have just made them.
         message.usage_metadata = self.closing["usage_metadata"]
         message.response_metadata = self.closing["response_metadata"]
         return message
+
+    def _called(self, call: Call) -> tuple[str, dict[str, Any]]:
+        if call.malformed:
+            broken = {"name": call.tool, "args": "".join(call.pieces), "id": self._call_id(call), "error": None}
+            return "invalid_tool_calls", {**broken, "type": "invalid_tool_call"}
+        return "tool_calls", {"name": call.tool, "args": json.loads(json.dumps(call.args)), "id": self._call_id(call)}
 
     def chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]
@@ -140,20 +218,25 @@ class _Answer:
         if self.reply.failure is not None:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise _exception(self.reply.failure)
-        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, chunk_position="last", **pieces[-1], **self.closing))
+        last = {**pieces[-1], **self.closing}
+        if not self.reply.truncated:  # langchain-core ends a stream that says nothing of its end with one more, empty chunk
+            last["chunk_position"] = "last"
+        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         order = 0
+        empty: str | list[Any] = [] if self.blocks else ""
         for index, part in enumerate(self.reply.parts):
-            if not isinstance(part, Call):
+            if self.reply.refusal and isinstance(part, Text):
+                yield from ({"content": empty, "additional_kwargs": {"refusal": token}} for token in part.tokens)
+            elif not isinstance(part, Call):
                 yield from ({"content": self._content(part, token, index)} for token in part.tokens)
-                continue
-            empty: str | list[Any] = [] if self.blocks else ""
-            opening = {"name": part.tool, "args": "", "id": self._call_id(part), "index": order}
-            yield {"content": empty, "tool_call_chunks": [opening]}
-            for token in part.tokens:
-                yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": order}]}
-            order += 1
+            else:
+                opening = {"name": part.tool, "args": "", "id": self._call_id(part), "index": order}
+                yield {"content": empty, "tool_call_chunks": [opening]}
+                for token in part.tokens:
+                    yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": order}]}
+                order += 1
 
 
 # -- the models
@@ -193,11 +276,43 @@ class _Scripted:
         """
         self.script.verify()
 
-    def _take(self, request: Request) -> Reply:
+    def _serve(self, request: Request) -> Reply:
+        """The reply to `request`, on a synchronous path."""
         step = self.script.serve(request)
+        while isinstance(step, Respond):
+            step = as_step(_waited(step.function(request)), f"what {step} returned", step.where)
+        return self._reply_of(step, request)
+
+    async def _aserve(self, request: Request) -> Reply:
+        step = self.script.serve(request)
+        while isinstance(step, Respond):
+            given = step.function(request)
+            given = await given if inspect.isawaitable(given) else given
+            step = as_step(given, f"what {step} returned", step.where)
+        return self._reply_of(step, request)
+
+    def _reply_of(self, step: Reply | Fail, request: Request) -> Reply:
         if isinstance(step, Fail):
             raise _exception(step)
-        return cast("Reply", step)
+        reply = _materialised(step, request) if step.structured else step
+        self.script.check(reply, request)
+        return reply
+
+
+def _waited(given: Any) -> Any:
+    """What the function of a `respond` step gave, on a synchronous path."""
+    if not inspect.isawaitable(given):
+        return given
+    if asyncio._get_running_loop() is not None:
+        cast("Coroutine[Any, Any, Any]", given).close()
+        raise ScriptError(
+            "respond() has an async function, but the model was called without await in a running loop; use ainvoke"
+        )
+
+    async def wait() -> Any:
+        return await given
+
+    return asyncio.run(wait())
 
 
 class ScriptedChatModel(_Scripted, BaseChatModel):
@@ -248,9 +363,46 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
 
-    def _answer(self, messages: list[BaseMessage], kwargs: dict[str, Any]) -> _Answer:
-        request = Request(_tool_schemas(kwargs.get("tools")), lambda: [freeze_message(m) for m in messages])
-        reply = self._take(request)
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        method: Literal["function_calling", "json_schema", "json_mode"] = "function_calling",
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """The model with its answer parsed into `schema`, by each of the methods that integrations offer.
+
+        A `structured(...)` step satisfies all three: as a tool call, or as JSON text where a response format is bound.
+        """
+        if method == "function_calling":
+            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        if method not in ("json_schema", "json_mode"):
+            raise ScriptError(f"method= is 'function_calling', 'json_schema' or 'json_mode'; got {method!r}")
+        named = convert_to_openai_tool(schema)["function"]
+        spec = {"name": named["name"], "schema": named.get("parameters", {}), **({} if strict is None else {"strict": strict})}
+        bound = {"type": "json_object"} if method == "json_mode" else {"type": "json_schema", "json_schema": spec}
+        typed = isinstance(schema, type) and is_basemodel_subclass(schema)
+        parser: Any = PydanticOutputParser(pydantic_object=cast("Any", schema)) if typed else JsonOutputParser()
+        traced = {"kwargs": {"method": method}, "schema": schema}
+        model = self.bind(response_format=bound, ls_structured_output_format=traced, **kwargs)
+        return _with_raw(model, parser) if include_raw else model | parser
+
+    def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+        run = _weakly(_run_of(run_manager, self))
+        return Request(
+            _tool_schemas(kwargs.get("tools")),
+            lambda: [freeze_message(message) for message in messages],
+            kwargs.get("tool_choice"),
+            stop,
+            kwargs,
+            lambda: _about(run()),
+            run,
+            lanes.current(),
+        )
+
+    def _answer(self, reply: Reply, messages: list[BaseMessage]) -> _Answer:
         prompt_tokens = sum(map(_count_message, messages)) if reply.usage is None else 0
         return _Answer(reply, self.model_name, prompt_tokens)
 
@@ -261,7 +413,8 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._answer(messages, kwargs).message())])
+        reply = self._serve(self._request(messages, stop, run_manager, kwargs))
+        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages).message())])
 
     async def _agenerate(
         self,
@@ -270,7 +423,8 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return self._generate(messages, stop, None, **kwargs)
+        reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
+        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages).message())])
 
     def _stream(
         self,
@@ -279,7 +433,8 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        yield from self._answer(messages, kwargs).chunks()
+        reply = self._serve(self._request(messages, stop, run_manager, kwargs))
+        yield from self._answer(reply, messages).chunks()
 
     async def _astream(
         self,
@@ -288,8 +443,16 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in self._answer(messages, kwargs).chunks():
+        reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
+        for chunk in self._answer(reply, messages).chunks():
             yield chunk
+
+
+def _with_raw(model: Runnable[Any, Any], parser: Any) -> Runnable[Any, Any]:
+    """`{"raw": ..., "parsed": ..., "parsing_error": ...}`, as LangChain's own `include_raw`."""
+    parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
+    failed = RunnablePassthrough.assign(parsed=lambda _: None)
+    return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")
 
 
 class ScriptedLLM(_Scripted, BaseLLM):
@@ -318,7 +481,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
-            if isinstance(step, Reply) and any(not isinstance(part, Text) for part in step.parts):
+            if isinstance(step, Reply) and any(not isinstance(part, Text | Value) for part in step.parts):
                 raise ScriptError(
                     f"step {number} of a ScriptedLLM is {step} at {place(step.where)}, but a text model says text only"
                 )
@@ -332,14 +495,16 @@ class ScriptedLLM(_Scripted, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name}
 
-    def _reply(self, prompt: str) -> Reply:
-        return self._take(Request({}, lambda: [freeze_message(HumanMessage(prompt))]))
+    def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+        run = _weakly(_run_of(run_manager, self))
+        read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
+        return Request(EMPTY, read, None, stop, kwargs, lambda: _about(run()), run, lanes.current())
 
     def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
         """What a provider says with the end of an answer."""
-        usage = _usage(reply, count(prompt))
+        usage = None if reply.truncated else _usage(reply, count(prompt))
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
-        return {"finish_reason": reply.stop_reason or "stop", **reply.response_metadata, **counts, "model_name": self.model_name}
+        return {**_finish(reply), **reply.response_metadata, **counts, "model_name": self.model_name}
 
     def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
         *first, last = [token for part in reply.parts for token in part.tokens] or [""]
@@ -362,8 +527,9 @@ class ScriptedLLM(_Scripted, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         if self.streaming and len(prompts) == 1:
-            return self._result([_joined(list(self._stream(prompts[0], stop, run_manager)))])
-        return self._result([self._whole(self._reply(prompt), prompt) for prompt in prompts])
+            return self._result([_joined(list(self._stream(prompts[0], stop, run_manager, **kwargs)))])
+        requests = [self._request(prompt, stop, run_manager, kwargs) for prompt in prompts]
+        return self._result([self._whole(self._serve(r), p) for r, p in zip(requests, prompts, strict=True)])
 
     async def _agenerate(
         self,
@@ -373,8 +539,10 @@ class ScriptedLLM(_Scripted, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         if self.streaming and len(prompts) == 1:
-            return self._result([_joined([chunk async for chunk in self._astream(prompts[0], stop, run_manager)])])
-        return self._generate(prompts, stop, None)
+            chunks = [chunk async for chunk in self._astream(prompts[0], stop, run_manager, **kwargs)]
+            return self._result([_joined(chunks)])
+        requests = [self._request(prompt, stop, run_manager, kwargs) for prompt in prompts]
+        return self._result([self._whole(await self._aserve(r), p) for r, p in zip(requests, prompts, strict=True)])
 
     def _result(self, generations: list[Generation]) -> LLMResult:
         counts = [(g.generation_info or {}).pop("token_usage", None) for g in generations]
@@ -390,7 +558,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        for chunk in self._chunks(self._reply(prompt), prompt):
+        for chunk in self._chunks(self._serve(self._request(prompt, stop, run_manager, kwargs)), prompt):
             if run_manager is not None:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
@@ -402,7 +570,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
-        for chunk in self._chunks(self._reply(prompt), prompt):
+        for chunk in self._chunks(await self._aserve(self._request(prompt, stop, run_manager, kwargs)), prompt):
             if run_manager is not None:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk

@@ -12,13 +12,10 @@ not there.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import inspect
-import itertools
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -31,8 +28,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest import recording
-from llmtest.events import Lane
+from llmtest import lanes, recording
 from llmtest.langchain.freezing import (
     freeze_error,
     freeze_usage,
@@ -48,27 +44,6 @@ if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
     from langchain_core.documents import Document
     from tenacity import RetryCallState
-
-# -- who fires: threads and tasks
-
-_lane: ContextVar[Lane | None] = ContextVar("llmtest_lane", default=None)
-_lane_numbers = itertools.count(1)
-
-
-def current_lane() -> Lane:
-    """The line of control that runs now. A task or thread that copied its context knows the lane that it came from."""
-    loop = asyncio._get_running_loop()
-    task = asyncio.current_task(loop) if loop is not None else None
-    lane = _lane.get()
-    thread_id = threading.get_ident()
-    if lane is not None and lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
-        return lane
-    owner = weakref.ref(task) if task is not None else None
-    name = task.get_name() if task is not None else None
-    lane = Lane(next(_lane_numbers), threading.current_thread().name, thread_id, name, lane, owner)
-    _lane.set(lane)
-    return lane
-
 
 # -- the handler
 
@@ -88,7 +63,7 @@ class Tap(BaseCallbackHandler):
             return
         held = {"metadata": hold(about.get("metadata") or {}), "payload": payload}
         start = (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), partial(words, held))
-        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), current_lane()))
+        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
 
     def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
         run_id = about["run_id"]
@@ -96,7 +71,7 @@ class Tap(BaseCallbackHandler):
         if member is not None:
             parent = about.get("parent_run_id")
             payload = partial(words, take())
-            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), current_lane()))
+            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
 
     # models
 
@@ -113,7 +88,7 @@ class Tap(BaseCallbackHandler):
         member = recording.membership(run_id)
         if member is not None:
             payload = _token(token, chunk)
-            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), current_lane())
+            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
             recording.deliver(member, raw)
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:

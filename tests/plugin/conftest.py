@@ -66,11 +66,12 @@ class Suite:
             self.write(source)
         return Outcome(self.files.runpytest_inprocess(*options))
 
-    def run_apart(self, source: str | None = None, *options: str) -> Outcome:
-        """The same, in a process of its own."""
-        if source is not None:
-            self.write(source)
-        return Outcome(self.files.runpytest_subprocess(*options))
+    def run_on_workers(self, source: str | None, *options: str) -> Outcome:
+        """The same with two workers, which load no other plugins: they are processes, and pay for each."""
+        self.ini("[pytest]\nfilterwarnings = error")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            return self.run(source, "-n2", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin", *options)
 
 
 @pytest.fixture

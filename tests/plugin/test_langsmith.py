@@ -78,6 +78,24 @@ def test_tracing_is_off_for_the_length_of_a_test_that_uses_us(suite):
     assert outcome.counts == {"passed": 11}
 
 
+def test_context_that_is_collected_turns_nothing_on(suite):
+    outcome = suite.run(
+        """
+        import contextvars
+        import gc
+        from langsmith.utils import tracing_is_enabled
+        from llmtest import Script
+
+        def test_it(llm_recording):
+            contextvars.Context().run(Script)
+            gc.collect()
+            assert not tracing_is_enabled()
+        """
+    )
+
+    assert outcome.counts == {"passed": 1}
+
+
 def test_ini_key_keeps_it_on(suite):
     suite.ini("[pytest]\nllmtest_langsmith = true\nasyncio_default_fixture_loop_scope = function")
 

@@ -237,11 +237,11 @@ def test_workers_report_violations_trees_and_ids_as_one_process_does(suite):
     source = f"{TWO_TESTS}\ndef test_unused(scripted_chat_model):\n    scripted_chat_model('a', 'b').invoke('hi')\n"
     alone = suite.run(source, "--llmtest-trees=all")
 
-    shared = suite.run(source, "--llmtest-trees=all", "-n2")
+    shared = suite.run_on_workers(source, "--llmtest-trees=all")
 
     assert shared.counts == alone.counts == {"passed": 1, "failed": 2}
-    assert shared.part("test_unused") == alone.part("test_unused")
-    assert shared.part("test_unused").startswith("1 of 2 steps")
+    assert alone.part("test_unused").startswith("1 of 2 steps")
+    assert shared.part("test_unused").endswith(alone.part("test_unused"))  # xdist says first where it ran
     assert PASSED in shared.part("llmtest: run trees")
     assert sorted(shared.part("llmtest: run trees").splitlines()) == sorted(alone.part("llmtest: run trees").splitlines())
 

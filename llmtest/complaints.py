@@ -1,0 +1,228 @@
+"""What is wrong with a model call or with a scripted answer, in words.
+
+Floor 0. Each function returns the text of a violation, or None if there is nothing to complain about. What came, what
+was expected, where it was written, the nearest miss, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmtest.events import Message
+from llmtest.steps import Call, Expects, Reply, Step, place
+
+if TYPE_CHECKING:
+    from llmtest.script import On, Request, Script
+
+# -- bits of text
+
+
+def amount(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def names(given: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in given) or "none"
+
+
+def capped(lines: list[str], limit: int = 20) -> str:
+    """At most `limit` lines: the last one, which says what to do, is always there."""
+    if len(lines) > limit:
+        lines = [*lines[: limit - 2], f"  ... {len(lines) - limit + 1} more", lines[-1]]
+    return "\n".join(lines)
+
+
+def show_message(message: Message) -> str:
+    """A message in one short line."""
+    calls = ", ".join(f"{c.name}({json.dumps(c.args, ensure_ascii=False, default=str)})" for c in message.tool_calls)
+    text = message.text if len(message.text) <= 200 else f"{message.text[:200]}..."
+    shown = " ".join(bit for bit in (repr(text) if text or not calls else "", f"calls {calls}" if calls else "") if bit)
+    return f"{message.role} {shown}"
+
+
+def _came(request: Request) -> list[str]:
+    """What a call brought, as evidence."""
+    messages = request.messages
+    last = show_message(messages[-1]) if messages else "an empty prompt"
+    lines = [f"  came  {last} ({amount(len(messages), 'message')})"]
+    if request.tools:
+        lines.append(f"  tools  {names(request.tools)}")
+    if request.node:
+        lines.append(f"  node  {request.node}")
+    return lines
+
+
+# -- calls that the script has no step for
+
+
+def unexpected(script: Script, request: Request, call: int, key: On | None) -> str:
+    """No step is left for this call, or no key matches it."""
+    keys = [lane.key for lane in script._lanes if lane.key is not None]
+    plain = [lane for lane in script._lanes if lane.key is None]
+    if keys and not plain and key is None:
+        lines = [f"unexpected model call {call}: it matches no key, and the script has no steps without one", *_came(request)]
+        lines += [f"  {other}  no: {other.misses(request)}" for other in keys]
+        return capped([*lines, "  add a key that it matches, or a step without a key"])
+    whose = f"the steps of {key} are" if key is not None else f"the script has {_served(len(script.steps))}"
+    lines = [f"unexpected model call {call}: {whose}{' all served' if key is not None else ''}", *_came(request)]
+    for position, step in enumerate(script.steps, 1):
+        lines.append(f"  served  step {position}  {step}  at {place(step.where)}")
+    return capped([*lines, "  add a step for this call, or find out why the program calls the model again"])
+
+
+def _served(steps: int) -> str:
+    return "no steps" if not steps else f"{amount(steps, 'step')}, all served"
+
+
+def ambiguous(keys: Sequence[On | None], request: Request, call: int) -> str:
+    """Several keys match."""
+    lines = [f"model call {call} matches {len(keys)} keys of the script, so which step answers it is not said", *_came(request)]
+    lines += [f"  matches  {key}" for key in keys]
+    return capped([*lines, "  make the keys exclude each other, for example with tool_result=, last=, node= or tools="])
+
+
+def competing(first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
+    """Two runs that are open at once take steps in order."""
+    lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
+    for request, call, number in (first, second):
+        last = show_message(request.messages[-1]) if request.messages else "an empty prompt"
+        lines.append(f"  call {call}  {last}  takes step {number}")
+    request = second[0]
+    hint = f"on(node={request.node!r})" if request.node else f"on(contains={_hint(request)!r})"
+    return capped([*lines, f"  key the script by node, tag, thread, tools or prompt: {hint} >> ..."])
+
+
+def _hint(request: Request) -> str:
+    return request.messages[-1].text[:30] if request.messages else "..."
+
+
+def unused(left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
+    """Steps that no call has asked for."""
+    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
+    lines += [f"  step {number}  {step}  at {place(step.where)}" for number, step in left]
+    times = "never called" if not calls else f"called {amount(calls, 'time')}"
+    return capped([*lines, f"  the model was {times}; remove the steps, or find out why the program stopped early"])
+
+
+# -- prompts that are not as a step expects
+
+
+def expectation(expects: Expects, request: Request) -> str | None:
+    """What of the prompt is not as expected."""
+    for text in expects.contains:
+        if text not in request.text:
+            return f"  expected a prompt that contains {text!r}\n{_nearest_text(text, request)}"
+    for text in expects.forbids:
+        holder = next((m for m in request.messages if text in m.text), None)
+        if holder is not None:
+            return f"  expected a prompt without {text!r}\n  got       {show_message(holder)}"
+    if expects.tools is not None and expects.tools != set(request.tools):
+        return f"  expected the tools {names(sorted(expects.tools))}\n  got       {names(request.tools)}"
+    if expects.last is not None and (not request.messages or request.messages[-1].role != expects.last):
+        last = show_message(request.messages[-1]) if request.messages else "an empty prompt"
+        return f"  expected the last message to be of role `{expects.last}`\n  got       {last}"
+    return None
+
+
+def _nearest_text(text: str, request: Request) -> str:
+    """The line of the prompt that comes nearest to `text`, with what differs marked below; else the prompt."""
+    lines = [line for message in request.messages for line in message.text.splitlines() if line.strip()]
+    near = difflib.get_close_matches(text, lines, n=1, cutoff=0.5)
+    if not near:
+        shown = [f"  got       {show_message(message)}" for message in request.messages[-5:]]
+        return "\n".join(shown or ["  got       an empty prompt"])
+    marks = [line.rstrip() for line in difflib.ndiff([text], [near[0]])]
+    return "\n".join(["  nearest", *(f"    {line}" for line in marks)])
+
+
+# -- answers that the caller of the model may not get
+
+
+def calls(reply: Reply, request: Request) -> str | None:
+    """What is wrong with the tool calls of an answer."""
+    for asked in reply.calls:
+        problem = check_call(asked, request.tools)
+        if problem:
+            return problem
+    if len(reply.calls) > 1 and request.params.get("parallel_tool_calls") is False:
+        return f"the script makes {len(reply.calls)} tool calls at once, but parallel_tool_calls=False is bound"
+    return _against_choice(reply, request)
+
+
+def _against_choice(reply: Reply, request: Request) -> str | None:
+    choice = request.tool_choice
+    if choice in (None, False, "auto") or reply.failure is not None:
+        return None
+    if choice == "none":
+        return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
+    named = _chosen(choice)
+    if not reply.calls:
+        return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
+    wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
+
+
+def _chosen(choice: Any) -> str | None:
+    """The tool that a `tool_choice` names, in the forms in which integrations take it; None if any will do."""
+    if isinstance(choice, Mapping):
+        found = choice.get("function", choice).get("name")
+        return found if isinstance(found, str) else None
+    return choice if isinstance(choice, str) and choice not in ("any", "required") else None
+
+
+def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What is wrong with a scripted tool call, given the tools that are bound; None if nothing."""
+    if asked.tool not in tools:
+        near = difflib.get_close_matches(asked.tool, tools, n=1)
+        unknown = f"the script calls the tool `{asked.tool}`, which is not bound to the model\n  bound  {names(tools)}"
+        return unknown + (f"\n  nearest  `{near[0]}`" if near else "")
+    if asked.malformed:
+        return None
+    schema = tools[asked.tool]
+    known = schema.get("properties", {})
+    missing = [name for name in schema.get("required", ()) if name not in asked.args]
+    extra = [] if schema.get("additionalProperties") else [name for name in asked.args if name not in known]
+    if missing or extra:
+        return "\n".join(_other_arguments(asked.tool, known, missing, extra))
+    return _invalid_arguments(asked, schema)
+
+
+def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], extra: list[str]) -> Iterable[str]:
+    yield f"the script calls the tool `{tool}` with other arguments than it takes"
+    yield from (f"  missing  `{name}`" for name in missing)
+    for name in extra:
+        near = difflib.get_close_matches(name, known, n=1)
+        yield f"  unknown  `{name}`" + (f", nearest `{near[0]}`" if near else "")
+    yield f"  takes  {', '.join(f'`{name}`' for name in known) or 'nothing'}"
+
+
+def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
+    """What JSON schema has against the arguments."""
+    if not asked.args:
+        return None
+    errors = sorted(_validator(json.dumps(schema, sort_keys=True)).iter_errors(asked.args), key=lambda e: list(map(str, e.path)))
+    if not errors:
+        return None
+    lines = [f"the script calls the tool `{asked.tool}` with arguments that do not fit its schema"]
+    lines += [f"  {'.'.join(map(str, error.path)) or 'arguments'}  {error.message}" for error in errors]
+    return capped(lines)
+
+
+@functools.lru_cache(maxsize=256)
+def _validator(schema: str) -> Any:
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    parsed = json.loads(schema)
+    return validator_for(parsed, default=Draft202012Validator)(parsed)
+
+
+def stop_sequence(reply: Reply, stop: Sequence[str]) -> str | None:
+    """Whether the answer goes on past a bound stop sequence: a real model would have stopped before it."""
+    for sequence in stop:
+        if sequence and sequence in reply.text:
+            return f"the script says text that has the bound stop sequence {sequence!r} in it; a model stops before it"
+    return None

@@ -1,0 +1,54 @@
+"""Lines of control: which thread and which asyncio task runs now, and from where it was spawned.
+
+Floor 0: standard library only. A lane travels with the context: a task or thread that copied its context finds its
+spawner's lane there, sees that it is another line of control, and makes a lane of its own below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import weakref
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known."""
+
+    number: int
+    thread: str
+    thread_id: int
+    task: str | None = None
+    parent: Lane | None = None
+    owner: Any = field(default=None, repr=False)
+    """A weak reference to the asyncio task, to recognise it by."""
+
+    def within(self, other: Lane) -> bool:
+        """Whether this is `other`, or was spawned from it, however indirectly."""
+        lane: Lane | None = self
+        while lane is not None and lane is not other:
+            lane = lane.parent
+        return lane is not None
+
+
+_lane: ContextVar[Lane | None] = ContextVar("llmtest_lane", default=None)
+_numbers = itertools.count(1)
+
+
+def current() -> Lane:
+    """The line of control that runs now."""
+    loop = asyncio._get_running_loop()
+    task = asyncio.current_task(loop) if loop is not None else None
+    lane = _lane.get()
+    thread_id = threading.get_ident()
+    if lane is not None and lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
+        return lane
+    owner = weakref.ref(task) if task is not None else None
+    name = task.get_name() if task is not None else None
+    lane = Lane(next(_numbers), threading.current_thread().name, thread_id, name, lane, owner)
+    _lane.set(lane)
+    return lane

@@ -1,0 +1,458 @@
+"""What a script is made of: tokens, the parts of an answer, steps, and what can be said of a step.
+
+Floor 0: standard library only. `llmtest.vocabulary` makes steps, `llmtest.script` serves them.
+
+A **token** is what one streamed chunk carries. `say("a", "b")` names them exactly; one plain string is cut by
+`split()`: each token is one word, one other symbol, or one CJK character, with the white space before it; white space
+at the end is a token of its own. Joined, the tokens are always the string again.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import http
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Final, Literal, Self
+
+from llmtest.events import EMPTY, FrozenDict, Usage
+from llmtest.ledger import LlmtestError
+
+_CJK: Final = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+_TOKEN: Final = re.compile(rf"\s*(?:[{_CJK}]|[^\W{_CJK}]+|[^\w\s])|\s+")
+
+
+def split(text: str) -> list[str]:
+    """`text` as tokens; joined, they are `text` again. An empty string has none.
+
+    >>> split("It's 18C in Paris.")
+    ['It', "'", 's', ' 18C', ' in', ' Paris', '.']
+    """
+    return _TOKEN.findall(text)
+
+
+@lru_cache(maxsize=4096)
+def count(text: str) -> int:
+    """How many tokens `split` would make of `text`. Not what a provider's tokenizer would count."""
+    return len(split(text))
+
+
+class ScriptError(LlmtestError, ValueError):
+    """A script was written wrongly: raised where it is written, not when it is served."""
+
+
+class StatusError(Exception):
+    """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
+    that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
+    """
+
+    def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:
+        self.status_code = status_code
+        self.retry_after = retry_after
+        super().__init__(message or f"{status_code} {_PHRASES.get(status_code, 'error')}")
+
+
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
+
+
+# -- parts and steps
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text of an answer, as exact tokens."""
+
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """Reasoning content of an answer, as exact tokens."""
+
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call of an answer. `args` are JSON values; `pieces` the exact text in which they are streamed, if it matters."""
+
+    tool: str
+    args: FrozenDict
+    id: str | None = None
+    pieces: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The arguments as JSON text, in the pieces in which they are streamed."""
+        return self.pieces or tuple(split(json.dumps(self.args, ensure_ascii=False)))
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the pieces are, on purpose, not the JSON of the arguments."""
+        return bool(self.pieces) and _parsed("".join(self.pieces)) != self.args
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A structured value of an answer; when it is served it becomes a tool call or JSON text, as the model was bound."""
+
+    value: Any
+    type: str | None = None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return tuple(split(json.dumps(self.value, ensure_ascii=False)))
+
+
+Part = Text | Thinking | Call | Value
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Expects:
+    """What a step expects of the prompt that it answers."""
+
+    contains: tuple[str, ...] = ()
+    forbids: tuple[str, ...] = ()
+    tools: frozenset[str] | None = None
+    last: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How often a step is served and under which conditions. `times` None is without end."""
+
+    times: int | None = 1
+    optional: bool = False
+    checked: bool = True
+    expects: Expects | None = None
+
+
+ONCE: Final = Terms()
+
+
+class Modifiers:
+    """What can be said of any step. Each returns a changed copy."""
+
+    __slots__ = ()
+    terms: Terms
+
+    def _with(self, **changed: Any) -> Self:
+        return replace(self, terms=replace(self.terms, **changed))  # type: ignore[type-var]
+
+    def times(self, number: int) -> Self:
+        """The same step for `number` calls, one after the other.
+
+        Raises:
+            ScriptError: `number` is not a whole number of 1 or more.
+        """
+        if type(number) is not int or number < 1:
+            raise ScriptError(f"times() takes a whole number of 1 or more; got {type(number).__name__} {number!r}")
+        return self._with(times=number)
+
+    def repeat(self) -> Self:
+        """The same step for every further call; at least one call must come."""
+        return self._with(times=None)
+
+    def optional(self) -> Self:
+        """Nobody minds if no call asks for the step. One that also `expects` something is passed over if it does not fit."""
+        return self._with(optional=True)
+
+    def unchecked(self) -> Self:
+        """The step may break the contract with the model's caller on purpose: tools that are not bound, arguments that
+        do not fit their schema, a `tool_choice` or `stop` that is not kept."""
+        return self._with(checked=False)
+
+    def expects(
+        self,
+        *,
+        contains: str | Sequence[str] = (),
+        forbids: str | Sequence[str] = (),
+        tools: str | Sequence[str] | set[str] | None = None,
+        last: str | None = None,
+    ) -> Self:
+        """A violation unless the prompt has each text of `contains` and none of `forbids` in one of its messages, the model
+        is bound to exactly `tools`, and the `last` message has this role. The step then stays for the next call.
+
+        Raises:
+            ScriptError: a text is not a str.
+        """
+        names = frozenset(as_texts("tools", tools)) if tools is not None else None
+        wanted = Expects(as_texts("contains", contains), as_texts("forbids", forbids), names, as_role(last))
+        return self._with(expects=wanted)
+
+
+_ROLES: Final = {"user": "human", "assistant": "ai"}
+
+
+def as_role(last: Any) -> str | None:
+    if last is not None and not isinstance(last, str):
+        raise ScriptError(f"last= is the role of a message, such as 'human' or 'tool'; got {type(last).__name__} {last!r}")
+    return _ROLES.get(last, last) if last is not None else None
+
+
+def as_texts(what: str, given: Any) -> tuple[str, ...]:
+    texts = (given,) if isinstance(given, str) else tuple(sorted(given) if isinstance(given, set | frozenset) else given)
+    for text in texts:
+        if not isinstance(text, str):
+            raise ScriptError(f"{what}= takes a str or several; got {type(text).__name__} {text!r}")
+    return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Fail(Modifiers):
+    """A step that fails: an exception, its class, the name of a built-in one, or an HTTP status."""
+
+    error: BaseException | type[BaseException] | str | int
+    retry_after: float | None = None
+    message: str | None = None
+    where: str = field(default="", compare=False, repr=False)
+    terms: Terms = ONCE
+
+    @property
+    def cause(self) -> tuple[type[BaseException] | int, tuple[Any, ...]]:
+        """The exception class or the status, and its arguments: what the error comes to, however it was written."""
+        if isinstance(self.error, BaseException):
+            return type(self.error), self.error.args
+        kind = getattr(builtins, self.error) if isinstance(self.error, str) else self.error
+        return kind, () if self.message is None else (self.message,)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Fail):
+            return NotImplemented
+        return self.cause == other.cause and self.retry_after == other.retry_after and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash((self.cause[0], self.retry_after))
+
+    def __str__(self) -> str:
+        shown = self.error.__name__ if isinstance(self.error, type) else repr(self.error)
+        if self.message is not None:
+            shown = f"{shown}, message={self.message!r}"
+        more = "" if self.retry_after is None else f", retry_after={self.retry_after:g}"
+        return f"fail({shown}{more}){_show_terms(self.terms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Respond(Modifiers):
+    """A step that asks a function what to answer."""
+
+    function: Callable[[Any], Any]
+    where: str = field(default="", compare=False, repr=False)
+    terms: Terms = ONCE
+
+    def __str__(self) -> str:
+        return f"respond({getattr(self.function, '__name__', type(self.function).__name__)}){_show_terms(self.terms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Modifiers):
+    """A step that answers: its parts in order, then its usage and stop reason. Made by `say`, `think`, `call`, `reply`.
+
+    `usage` is None for the counted default, False for none. `failure` is raised after the last part; `truncated` means
+    that the stream ends there without a finish reason; `refusal` that the text is a refusal.
+    """
+
+    parts: tuple[Part, ...]
+    usage: Usage | Literal[False] | None = None
+    stop_reason: str | None = None
+    response_metadata: FrozenDict = EMPTY
+    failure: Fail | None = None
+    truncated: bool = False
+    refusal: bool = False
+    where: str = field(default="", compare=False, repr=False)
+    terms: Terms = ONCE
+    # Derived when the step is written, not when it is served.
+    calls: tuple[Call, ...] = field(init=False, compare=False, repr=False)
+    thinks: bool = field(init=False, compare=False, repr=False)
+    structured: bool = field(init=False, compare=False, repr=False)
+    token_count: int = field(init=False, compare=False, repr=False)
+    """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
+
+    def __post_init__(self) -> None:
+        calls = tuple(part for part in self.parts if isinstance(part, Call))
+        tokens = sum(len(part.tokens) for part in self.parts) + sum(count(c.tool) for c in calls)
+        object.__setattr__(self, "calls", calls)
+        object.__setattr__(self, "thinks", any(isinstance(part, Thinking) for part in self.parts))
+        object.__setattr__(self, "token_count", tokens)
+        object.__setattr__(self, "structured", any(isinstance(part, Value) for part in self.parts))
+
+    @property
+    def text(self) -> str:
+        return "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
+
+    def with_id(self, id: str) -> Reply:
+        """The same tool call under an id of your own; without one it gets an id that is unique in the test.
+
+        Raises:
+            ScriptError: the reply has no tool call, or several.
+        """
+        return self._with_call(f"with_id({id!r})", id=id)
+
+    def deltas(self, *pieces: str) -> Reply:
+        """The same tool call, its arguments streamed in exactly these pieces of JSON text.
+
+        Raises:
+            ScriptError: the reply has no tool call, or several; or the pieces do not join to its arguments.
+        """
+        changed = self._with_call("deltas(...)", pieces=as_tokens("deltas", (), pieces))
+        if changed.calls[0].malformed:
+            joined, args = "".join(pieces), json.dumps(self.calls[0].args, ensure_ascii=False)
+            raise ScriptError(
+                f"the pieces of deltas(...) do not join to the arguments\n  got       {joined}\n  expected  {args}\n"
+                "  for text that is wrong on purpose: malformed(...)"
+            )
+        return changed
+
+    def malformed(self, *pieces: str) -> Reply:
+        """The same tool call with this text in place of its arguments, as when a model writes broken JSON.
+
+        Raises:
+            ScriptError: the reply has no tool call, or several; or the text is a JSON object after all.
+        """
+        changed = self._with_call("malformed(...)", pieces=as_tokens("malformed", (), pieces))
+        if isinstance(_parsed("".join(pieces)), dict) or not pieces:
+            raise ScriptError(f"malformed(...) takes text that is no JSON object; got {''.join(pieces)!r}")
+        return changed
+
+    def _with_call(self, what: str, **changed: Any) -> Reply:
+        if len(self.calls) != 1:
+            raise ScriptError(f"{what} is about one tool call, but {self} has {len(self.calls)}; use it on call(...)")
+        parts = tuple(replace(part, **changed) if isinstance(part, Call) else part for part in self.parts)
+        return replace(self, parts=parts)
+
+    def then_truncate(self) -> Reply:
+        """The same answer, cut off: the stream ends after its last token without a finish reason and without usage."""
+        return replace(self, truncated=True)
+
+    def then_fail(self, error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Reply:
+        """The same answer, and then the failure: a stream breaks after its last token; an invoke fails as a whole."""
+        return replace(self, failure=as_failure(error, retry_after, None, caller()))
+
+    def __str__(self) -> str:
+        shown = [_show_part(part) for part in self.parts]
+        text = shown[0] if len(shown) == 1 else f"reply({', '.join(shown)})" if shown else "say()"
+        text += f".then_{self.failure}" if self.failure else ".then_truncate()" if self.truncated else ""
+        return text + _show_terms(self.terms)
+
+
+Step = Reply | Fail | Respond
+
+
+def _show_terms(terms: Terms) -> str:
+    shown = "" if terms.times == 1 else ".repeat()" if terms.times is None else f".times({terms.times})"
+    if terms.expects is not None:
+        wanted = {"contains": terms.expects.contains, "forbids": terms.expects.forbids, "last": terms.expects.last}
+        if terms.expects.tools is not None:
+            wanted["tools"] = tuple(sorted(terms.expects.tools))
+        named = {k: list(v) if isinstance(v, tuple) else v for k, v in wanted.items() if v is not None and v != ()}
+        shown += f".expects({', '.join(f'{k}={v!r}' for k, v in named.items())})"
+    return shown + ".optional()" * terms.optional + ".unchecked()" * (not terms.checked)
+
+
+def _show_part(part: Part) -> str:
+    if isinstance(part, Call):
+        args = "".join(f", {key}={value!r}" for key, value in part.args.items())
+        named = f".with_id({part.id!r})" if part.id else ""
+        pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
+        return f"call({part.tool!r}{args}){named}{pieces}"
+    if isinstance(part, Value):
+        return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
+    shown = ", ".join(repr(token) for token in part.tokens[:6]) + (", ..." if len(part.tokens) > 6 else "")
+    return f"{'say' if isinstance(part, Text) else 'think'}({shown})"
+
+
+_PACKAGE: Final = os.path.join(os.path.dirname(__file__), "")
+
+
+def caller() -> str:
+    """`file:line` of the code outside llmtest that wrote the step."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def place(where: str) -> str:
+    """`where` with its path relative to the current folder, when it lies below it."""
+    path, _, line = where.rpartition(":")
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive on Windows
+        return where
+    return where if relative.startswith("..") else f"{relative}:{line}"
+
+
+# -- what is checked where a step is written
+
+
+def as_tokens(what: str, given: tuple[Any, ...], exact: Sequence[str] | None) -> tuple[str, ...]:
+    if exact is not None and given:
+        raise ScriptError(f"{what} takes its tokens as arguments or as tokens=[...], not both")
+    if isinstance(exact, str):
+        raise ScriptError(
+            f"tokens= of {what} is a list of tokens; got the str {exact!r}. For one whole token: tokens=[{exact!r}]"
+        )
+    tokens = tuple(given if exact is None else exact)
+    for position, token in enumerate(tokens, 1):
+        if not isinstance(token, str):
+            raise ScriptError(f"token {position} of {what} is not a str: got {type(token).__name__} {token!r}")
+    return tuple(split(tokens[0])) if exact is None and len(tokens) == 1 else tokens
+
+
+def as_failure(error: Any, retry_after: float | None, message: str | None, where: str) -> Fail:
+    if isinstance(error, str) and error not in exception_names():
+        near = difflib.get_close_matches(error, exception_names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ScriptError(f"fail() knows no exception named {error!r}{hint}")
+    known = isinstance(error, BaseException | str) or (isinstance(error, type) and issubclass(error, BaseException))
+    status = isinstance(error, int) and not isinstance(error, bool)
+    if status and not 400 <= error <= 599:
+        raise ScriptError(f"an HTTP status that fails lies between 400 and 599; fail() got {error}")
+    if not (known or status):
+        raise ScriptError(
+            f"fail() takes an exception, an exception class, its name, or an HTTP status; got {type(error).__name__} {error!r}"
+        )
+    if isinstance(error, type):
+        _makes(error)
+    if retry_after is not None and not (_is_number(retry_after) and 0 <= retry_after < math.inf):
+        raise ScriptError(f"retry_after is a number of seconds, 0 or more; got {type(retry_after).__name__} {retry_after!r}")
+    return Fail(error, retry_after, message, where=where)
+
+
+def _makes(error: type[BaseException]) -> None:
+    """A class that cannot be called without arguments would fail with a TypeError of its own when it is served."""
+    try:
+        error()
+    except TypeError as problem:
+        name = error.__name__
+        raise ScriptError(
+            f"fail({name}) has no arguments to make the exception with: {problem}\n  give it made: fail({name}(...))"
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@lru_cache(maxsize=1)
+def exception_names() -> tuple[str, ...]:
+    """The exceptions that a script may name as text: Python's built-in ones that are made from a message."""
+    classes = {n: value for n, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
+    return tuple(name for name, value in classes.items() if value is UnicodeError or not issubclass(value, _UNNAMED))
+
+
+_UNNAMED: Final = (UnicodeError, BaseExceptionGroup)

@@ -1,0 +1,220 @@
+"""`llm_snapshot`: one text file for each snapshot, exactly as it was written."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmtest import record
+from llmtest.langchain.models import ScriptedChatModel
+from llmtest.rendering import HEADER, render
+
+HELLO = """
+def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
+    scripted_chat_model("Hello there").invoke("hi")
+    assert llm_recording == llm_snapshot
+"""
+
+
+def hello() -> str:
+    with record() as recording:
+        ScriptedChatModel("Hello there").invoke("hi")
+    return f"{HEADER}\n{render(recording)}"
+
+
+def test_recording_is_written_once_and_compared_from_then_on(suite):
+    file = suite.path / "__snapshots__" / "test_it" / "test_hello.trace"
+
+    missing = suite.run(HELLO)
+    written = suite.run(None, "--snapshot-update")
+    same = suite.run(None)
+    changed = suite.run(HELLO.replace("Hello", "Goodbye"))
+    accepted = suite.run(None, "--snapshot-update")
+
+    assert [o.counts for o in (missing, written, same)] == [{"failed": 1}, {"passed": 1}, {"passed": 1}]
+    assert "1 snapshot failed" in missing.text
+    assert "1 snapshot generated" in written.text
+    assert changed.counts == {"failed": 1}
+    assert "Goodbye" in changed.part("test_hello")
+    assert accepted.counts == {"passed": 1}
+    assert file.read_text().replace("Goodbye", "Hello") == hello()
+
+
+def test_file_is_a_header_and_the_tree(suite):
+    suite.run(HELLO, "--snapshot-update")
+
+    file = suite.path / "__snapshots__" / "test_it" / "test_hello.trace"
+    assert file.read_bytes().decode() == hello()
+    assert hello().startswith("# llmtest trace v1\nchat ")
+    assert hello().endswith("\n")
+
+
+NAMES = """
+import unittest
+import pytest
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_many(llm_snapshot, n):
+    assert f"first {n}" == llm_snapshot
+    assert "second" == llm_snapshot
+    assert "named" == llm_snapshot(name="last")
+
+class TestClass:
+    def test_it(self, llm_snapshot):
+        assert "in a class" == llm_snapshot
+
+@pytest.mark.asyncio
+async def test_async(llm_snapshot):
+    assert "async" == llm_snapshot
+"""
+
+
+def test_files_are_named_for_their_tests(suite):
+    suite.run(NAMES, "--snapshot-update")
+
+    outcome = suite.run(None)
+
+    folder = suite.path / "__snapshots__" / "test_it"
+    assert outcome.counts == {"passed": 4}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "TestClass.test_it.trace": f"{HEADER}\nin a class\n",
+        "test_async.trace": f"{HEADER}\nasync\n",
+        "test_many[1].trace": f"{HEADER}\nfirst 1\n",
+        "test_many[1].1.trace": f"{HEADER}\nsecond\n",
+        "test_many[1][last].trace": f"{HEADER}\nnamed\n",
+        "test_many[2].trace": f"{HEADER}\nfirst 2\n",
+        "test_many[2].1.trace": f"{HEADER}\nsecond\n",
+        "test_many[2][last].trace": f"{HEADER}\nnamed\n",
+    }
+
+
+EXACT = r"""
+import pytest
+
+TEXTS = ["", "\n", "a\n", "a\r\nb", "a\rb", "\u2028\x85\x0c", "\u0e01\U0001f600", "\ud800", "\ufeff"]
+
+@pytest.mark.parametrize("n", range(len(TEXTS)))
+def test_it(llm_snapshot, n):
+    assert TEXTS[n] == llm_snapshot
+"""
+
+
+def test_every_text_comes_back_as_it_was_written(suite):
+    suite.run(EXACT, "--snapshot-update")
+
+    outcome = suite.run(None)
+
+    assert outcome.counts == {"passed": 9}
+    written = (suite.path / "__snapshots__" / "test_it" / "test_it[3].trace").read_bytes()
+    assert written == f"{HEADER}\na\r\nb\n".encode()
+
+
+def test_texts_that_differ_only_at_their_end_differ(suite):
+    suite.run("def test_it(llm_snapshot):\n    assert 'a' == llm_snapshot", "--snapshot-update")
+
+    outcome = suite.run("def test_it(llm_snapshot):\n    assert 'a\\n' == llm_snapshot")
+
+    assert outcome.counts == {"failed": 1}
+
+
+def test_file_that_a_checkout_has_given_other_line_ends_still_matches(suite):
+    suite.run(HELLO, "--snapshot-update")
+    file = suite.path / "__snapshots__" / "test_it" / "test_hello.trace"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert suite.run(None).counts == {"passed": 1}
+
+
+def test_run_of_a_recording_is_compared_too(suite):
+    source = """
+    def test_it(scripted_chat_model, llm_recording, llm_snapshot):
+        scripted_chat_model("Hello there").invoke("hi")
+        assert llm_recording.run("ScriptedChatModel") == llm_snapshot
+    """
+    suite.run(source, "--snapshot-update")
+
+    assert suite.run(None).counts == {"passed": 1}
+    assert (suite.path / "__snapshots__" / "test_it" / "test_it.trace").read_text() == hello()
+
+
+def test_open_runs_show_as_open(suite):
+    suite.run(
+        """
+        def test_it(scripted_chat_model, llm_recording, llm_snapshot):
+            stream = scripted_chat_model("Hello there").stream("hi")
+            next(stream)
+            assert llm_recording == llm_snapshot
+            list(stream)
+        """,
+        "--snapshot-update",
+    )
+
+    assert "open" in (suite.path / "__snapshots__" / "test_it" / "test_it.trace").read_text()
+
+
+def test_what_cannot_be_compared_is_named(suite):
+    outcome = suite.run("def test_it(llm_snapshot):\n    assert [1] == llm_snapshot")
+
+    assert "TypeError: llm_snapshot compares a Recording, a Run or a str; got list [1]" in outcome.part("test_it")
+
+
+def test_picking_from_a_tree_is_refused(suite):
+    outcome = suite.run(
+        """
+        from syrupy.filters import props
+
+        def test_it(llm_recording, llm_snapshot):
+            assert llm_recording == llm_snapshot(exclude=props("id"))
+        """
+    )
+
+    expected = "TypeError: llm_snapshot compares whole trees, so it takes no `include` and no `exclude`; compare a run of it"
+    assert expected in outcome.part("test_it")
+
+
+def test_unused_snapshot_is_found_and_removed(suite):
+    suite.run(f"{HELLO}\ndef test_gone(llm_snapshot):\n    assert 'a' == llm_snapshot", "--snapshot-update")
+
+    unused = suite.run(HELLO)
+    removed = suite.run(None, "--snapshot-update")
+
+    assert unused.counts == {"passed": 1}
+    assert unused.exit_code == pytest.ExitCode.TESTS_FAILED
+    assert "1 snapshot unused" in unused.text
+    assert removed.exit_code == pytest.ExitCode.OK
+    assert [path.name for path in (suite.path / "__snapshots__" / "test_it").iterdir()] == ["test_hello.trace"]
+
+
+def test_a_snapshot_fixture_of_somebody_else_does_not_matter(suite):
+    suite.files.makeconftest("import pytest\n@pytest.fixture\ndef snapshot(): return None")
+
+    suite.run(HELLO, "--snapshot-update")
+
+    assert suite.run(None).counts == {"passed": 1}
+
+
+def test_without_syrupy_the_fixture_says_what_is_missing(suite):
+    outcome = suite.run(HELLO, "-p", "no:syrupy")
+
+    assert outcome.counts == {"error": 1}
+    assert outcome.part("ERROR at setup of test_hello") == (
+        "the fixture `llm_snapshot` needs the pytest plugin `syrupy`, which is not active in this run\n"
+        "  remove `-p no:syrupy`; where plugins are not loaded on their own, add `-p syrupy`"
+    )
+
+
+def test_workers_write_and_compare_snapshots(suite):
+    source = f"import pytest\npytestmark = pytest.mark.parametrize('n', range(4))\n{HELLO.replace('(scr', '(n, scr')}"
+
+    written = suite.run_on_workers(source, "--snapshot-update")
+    compared = suite.run_on_workers(None)
+
+    assert [written.counts, compared.counts] == [{"passed": 4}, {"passed": 4}]
+    assert "4 snapshots generated" in written.text
+    assert "4 snapshots passed" in compared.text
+
+
+def test_plain_asserts_compare_too(suite):
+    suite.run(HELLO, "--snapshot-update", "--assert=plain")
+
+    assert suite.run(None, "--assert=plain").counts == {"passed": 1}
+    assert suite.run(HELLO.replace("Hello", "Goodbye"), "--assert=plain").counts == {"failed": 1}

@@ -1,0 +1,142 @@
+"""The whole public interface as a type checker sees it: checked by mypy (strict), never run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, assert_type
+from uuid import UUID
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable
+
+from llmtest import (
+    Event,
+    LlmtestError,
+    Recording,
+    Run,
+    Script,
+    ScriptedChatModel,
+    ScriptedLLM,
+    ViolationError,
+    call,
+    fail,
+    record,
+    reply,
+    say,
+    think,
+)
+from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
+from llmtest.ledger import Violation, expect_violation
+from llmtest.recording import Runs
+from llmtest.steps import Fail, Reply, ScriptError, Step
+
+
+def search(q: str) -> str:
+    return q
+
+
+def scripts() -> None:
+    assert_type(say("It is ", "sunny."), Reply)
+    assert_type(say(tokens=["whole"], usage=(7, 2), stop_reason="stop", response_metadata={"region": "eu"}), Reply)
+    assert_type(say("a", usage=False), Reply)
+    assert_type(say("a", usage=Usage(7, 2, 9)), Reply)
+    assert_type(say("a", usage={"input_tokens": 7, "output_tokens": 2}), Reply)
+    assert_type(think("hm"), Reply)
+    assert_type(call("search", q="x", limit=3), Reply)
+    assert_type(call(search, {"class": 2}).with_id("call_7"), Reply)
+    assert_type(reply(think("hm"), "Let me look", call("search", q="x"), usage=(3, 4)), Reply)
+    assert_type(say("a").then_fail(ConnectionError("reset")), Reply)
+    assert_type(fail(429, retry_after=2), Fail)
+    assert_type(fail("TimeoutError"), Fail)
+    assert_type(fail(TimeoutError), Fail)
+
+    script = Script("Hello", say("a"), AIMessage("b"), ValueError("c"))
+    assert_type(script.steps, tuple[Step, ...])
+    assert_type(script.remaining, int)
+    assert_type(script.violations, list[Violation])
+    assert_type(Script.load("script.yaml"), Script)
+    script.dump(Path("script.yaml"))
+    script.verify()
+
+
+def models() -> None:
+    chat = ScriptedChatModel("Hello", call("search", q="x"), model_name="mine", streaming=True)
+    assert_type(chat, ScriptedChatModel)
+    assert_type(chat.invoke("Hi"), AIMessage)
+    bound: Runnable[Any, BaseMessage] = chat.bind_tools([search], tool_choice="auto")
+    bound.invoke("Hi")
+    chat.verify()
+
+    text = ScriptedLLM(script=Script("Hello"))
+    assert_type(text.invoke("Hi"), str)
+    text.verify()
+
+
+def recordings() -> None:
+    with record() as recording:
+        pass
+    assert_type(recording, Recording)
+    assert_type(recording[0], Event)
+    assert_type(recording[1:], list[Event])
+    assert_type([event.kind for event in recording], list[str])
+    assert_type(recording.kinds, list[str])
+    assert_type(recording.late_events, list[Event])
+    assert_type(recording.runs, Runs)
+    assert_type(recording.roots, tuple[Run, ...])
+    assert_type(recording.tools, Runs)
+    assert_type(recording.models, Runs)
+    assert_type(recording.retrievers, Runs)
+    assert_type(recording.open_runs, Runs)
+    assert_type(recording.errors, list[Failure])
+    assert_type(recording.usage, Usage)
+    assert_type(recording.closed, bool)
+    assert_type(recording.run("search"), Run)
+    assert_type(recording.tools[0], Run)
+    assert_type(recording.tools[1:], Runs)
+    assert_type(recording.tools == ["search", "book"], bool)
+    sequences: tuple[Sequence[Event], Sequence[Run]] = (recording, recording.runs)
+    assert sequences
+
+
+async def async_recordings() -> None:
+    async with record() as recording:
+        pass
+    assert_type(recording, Recording)
+
+
+def words(event: Event, run: Run, message: Message, tool_call: ToolCall) -> None:
+    assert_type(event.run_id, UUID)
+    assert_type(event.parent_run_id, UUID | None)
+    assert_type(event.tags, tuple[str, ...])
+    assert_type(event.payload, FrozenDict)
+    assert_type(event.time, datetime)
+    assert_type(event.thread, str | None)
+    assert_type(event.task, str | None)
+
+    assert_type(run.kind, RunKind)
+    assert_type(run.ended, Ended)
+    assert_type(run.error, Failure | None)
+    assert_type(run.args, FrozenDict)
+    assert_type(run.usage, Usage | None)
+    assert_type(run.children, tuple[Run, ...])
+    assert_type(list(run.walk()), list[Run])
+
+    assert_type(message.text, str)
+    assert_type(message.content, str | FrozenList)
+    assert_type(message.tool_calls, tuple[ToolCall, ...])
+    assert_type(tool_call.args, FrozenDict | str)
+    assert_type(Usage(7, 2, 9) + Usage(), Usage)
+
+
+def violations(error: ViolationError) -> None:
+    with expect_violation("unexpected call") as caught:
+        ScriptedChatModel().invoke("Hi")
+    assert_type(caught, list[Violation])
+    assert_type(error.violations, tuple[Violation, ...])
+    assert_type(caught[0].rule, str)
+    errors: list[LlmtestError] = [error, ScriptError("no")]
+    failed: list[AssertionError] = [error]
+    assert errors
+    assert failed
