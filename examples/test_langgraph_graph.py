@@ -33,13 +33,16 @@ def support_desk(model: Any) -> Any:
     def small_talk(state: State) -> dict[str, Any]:
         return {"messages": [model.invoke(state["messages"])]}
 
+    def route(state: State) -> str:
+        return "clerk" if state["topic"] == "order" else "small_talk"
+
     graph = StateGraph(State)
     graph.add_node(router)
     graph.add_node(clerk)
     graph.add_node(small_talk)
     graph.add_node("tools", ToolNode([find_order]))
     graph.add_edge(START, "router")
-    graph.add_conditional_edges("router", lambda state: state["topic"], {"order": "clerk", "other": "small_talk"})
+    graph.add_conditional_edges("router", route, ["clerk", "small_talk"])
     graph.add_conditional_edges("clerk", tools_condition)
     graph.add_edge("tools", "clerk")
     graph.add_edge("small_talk", END)

@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
+
 from llmtest import cli
 
 ROOT = Path(__file__).parents[1]
@@ -24,31 +26,57 @@ def is_part(part: list[str], lines: list[str]) -> bool:
     return any(lines[start : start + len(part)] == part for start in range(len(lines)))
 
 
-def test_the_command_is_installed_and_runs_the_demo(tmp_path):
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("elsewhere")
     (command,) = entry_points(group="console_scripts", name="llmtest")
     code = f"import sys; from {command.module} import {command.attr}; sys.exit({command.attr}())"
+    return folder, subprocess.run(
+        [sys.executable, "-c", code, "demo"], cwd=folder, capture_output=True, encoding="utf-8", check=False
+    )
 
-    run = subprocess.run([sys.executable, "-c", code, "demo"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
 
-    first, second = run.stdout.split("2. The model now calls the tool with another argument:")
+def test_the_command_is_installed_and_runs_the_demo(demo_run):
+    folder, run = demo_run
+
+    first, _, second = run.stdout.partition("2. One thing changes: the model calls the tool with another argument.")
     assert (run.returncode, run.stderr) == (0, "")
     assert "2 passed" in first
     assert is_part(tree("test_agent/test_agent_uses_the_calculator"), first.splitlines())
     assert is_part(tree("test_react_agent/test_callback_guide"), first.splitlines())
     assert len(re.findall(r"^tokens: \d+ in, \d+ out$", first, re.MULTILINE)) == 2
     assert "1 failed" in second
-    assert "3 ** 0.235" in second.split("$ pytest")[1]
     assert "\x1b" not in run.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_the_demo_is_found_where_a_wheel_or_a_checkout_has_it():
     assert cli.PLACES == (ROOT / "llmtest" / "_demo", DEMO)
 
 
-def test_the_page_shows_the_demo_as_it_is():
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+# -- the page
+
+
+def test_the_code_of_the_page_is_the_demo():
     source = "\n".join(path.read_text("utf-8") for path in sorted(DEMO.glob("*.py")))
 
-    assert blocks
-    assert [block for block in blocks if block not in source] == []
+    assert blocks("python")
+    assert [block for block in blocks("python") if block not in source] == []
+
+
+def test_the_tree_of_the_page_is_the_snapshot():
+    (block,) = blocks("text")
+
+    assert is_part(block.splitlines(), tree("test_agent/test_agent_uses_the_calculator"))
+
+
+def test_the_failure_of_the_page_is_the_failure_of_the_demo(demo_run):
+    _, run = demo_run
+    (block,) = blocks("diff")
+    failure = run.stdout.rpartition("$ pytest")[2]
+
+    assert [line.removeprefix("E").strip() for line in failure.splitlines() if re.match(r"E +[-+] ", line)] == block.splitlines()
