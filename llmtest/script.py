@@ -431,7 +431,7 @@ class Script:
         """
         from llmtest import scriptfile
 
-        return cls(*scriptfile.read(Path(path).read_text("utf-8"), os.fspath(path)))
+        return cls(*scriptfile.read(Path(path).read_bytes(), os.fspath(path)))
 
     def dump(self, path: str | os.PathLike[str]) -> None:
         """Writes the steps to a YAML file from which `load` makes an equal script.
@@ -441,7 +441,7 @@ class Script:
         """
         from llmtest import scriptfile
 
-        Path(path).write_text(scriptfile.write(self.lanes), "utf-8")
+        Path(path).write_text(scriptfile.write(self.lanes), "utf-8", newline="\n")
 
 
 def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
