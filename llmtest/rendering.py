@@ -118,7 +118,7 @@ _STRUCTURE: Final = re.compile(r"(?:seq:step|graph:step|map:key|condition|branch
 _PLUMBING: Final = re.compile(
     r"(?:ls_|lc_|langgraph_|__pregel|LANGSMITH_)|(?:checkpoint_(?:ns|id|map)|thread_id|thread_ts|run_id|revision_id)$"
 )
-_VERSIONS: Final = re.compile(r"versions?$|revision_id$")
+_VERSIONS: Final = re.compile(r"(?:lc_|ls_|langgraph_|LANGCHAIN_).*versions?$|revision_id$", re.IGNORECASE)
 _NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", "function_call", "complete", "completed"))
 _OUTPUTS: Final = {"chain": "outputs", "tool": "output", "retriever": "documents"}
 
@@ -239,7 +239,7 @@ class _Shapes:
     def _metadata(self, run: Run) -> dict[str, Any]:
         meta = self._seen_metadata.get(id(run.metadata))
         if meta is None:
-            hidden = _VERSIONS.search if self.full else _PLUMBING.match
+            hidden = _VERSIONS.match if self.full else _PLUMBING.match
             meta = {key: value for key, value in run.metadata.items() if not hidden(key)}
             self._seen_metadata[id(run.metadata)] = meta
         return meta
@@ -377,7 +377,9 @@ def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [_piece(delta)] if delta is not None else []
     pieces = [("call", f"{field_of(chunk, 'name') or ''}{field_of(chunk, 'args') or ''}") for chunk in chunks or ()]
     blocks = [token] if isinstance(token, str) and token else token or ()
-    pieces += [_piece(block) for block in blocks if not chunks or isinstance(block, str) or block.get("type") in _CHANNEL_OF]
+    pieces += [
+        _piece(block) for block in blocks if not chunks or isinstance(block, str) or field_of(block, "type") in _CHANNEL_OF
+    ]
     return pieces or [("empty", "")]
 
 

@@ -20,8 +20,14 @@ from uuid import UUID
 
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 
-WIDE: Final = 100
+_WIDE: Final = 100
 """A container whose text is longer gets one line per entry. Indentation does not count."""
+
+_SHORT: Final = 60
+"""In an outline, strings are cut to this length."""
+
+_DEEP: Final = 50
+"""What is nested deeper is left out."""
 
 # -- text: what is volatile, what is secret, what cannot be seen
 
@@ -41,9 +47,12 @@ _VOLATILE: Final = re.compile(
     r"|(?<=[Bb]earer )[\w.~+/=-]{8,})"
     rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{_SECRET})\"|'[\w-]*(?:{_SECRET})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
 )
-_UNSEEN_SET = "\x7f-\xa0\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb"
+_UNSEEN_SET = (
+    "\x7f-\xa0\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
+)
 _UNSEEN: Final = re.compile(f"[{_UNSEEN_SET}]")
 _PLAIN_LINE: Final = re.compile(f"[^\x00-\x08\x0a-\x1f{_UNSEEN_SET}]*(?<!\\s)")
+_UNIT: Final = re.compile(rf"{OPEN}[0-9]+{CLOSE}|<[a-z]+:?\w*>|\\U[0-9a-f]{{8}}|\\u[0-9a-f]{{4}}|\\?.")
 _ATOM: Final = re.compile(f'[^\x00-\x20{_UNSEEN_SET}"()]+')
 _SECRET_KEY: Final = re.compile(rf"(?:^|_)(?:{_SECRET}|pwd|auth|authorization|cookie|bearer)$")
 _CLOCK_KEY: Final = re.compile(
@@ -54,10 +63,15 @@ _EPOCHS: Final = tuple((10.0**n, 10.0 ** (n + 1)) for n in (9, 12, 15, 18))
 _json_string: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
+def _code(character: re.Match[str]) -> str:
+    number = ord(character[0])
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
 def _escape(text: str) -> str:
     """JSON's escapes, and escapes for what nobody can see: a text must show all that it holds."""
     shown = _json_string(text)[1:-1]
-    return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(lambda m: f"\\u{ord(m[0]):04x}", shown)
+    return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(_code, shown)
 
 
 @lru_cache(maxsize=4096)
@@ -111,7 +125,9 @@ def _as_call(value: Any) -> ToolCall | None:
     if isinstance(value, ToolCall):
         return value
     if isinstance(value, Mapping) and {"name", "args", "id"} <= value.keys() <= {"name", "args", "id", "type", "error"}:
-        return ToolCall(str(value["name"]), value["args"], value["id"])
+        name, args, call_id = value["name"], value["args"], value["id"]
+        if isinstance(name, str) and isinstance(args, FrozenDict | str) and isinstance(call_id, str | None):
+            return ToolCall(name, args, call_id)
     return None
 
 
@@ -164,22 +180,24 @@ def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> 
     inner = next((block[key] for key in (kind, "source") if key in block), block)
     fields = {**block, **(inner if isinstance(inner, Mapping) else {"url": inner})}
     kind = kind.removesuffix("_url").removeprefix("input_")
-    data = next((fields[key] for key in ("base64", "data", "file_data", "url") if fields.get(key)), None)
-    if isinstance(data, str | bytes) and not str(data).startswith(("http:", "https:", "gs:", "s3:")):
-        return _data(kind, data, *(str(fields[key]) for key in ("mime_type", "media_type", "format") if fields.get(key)))
-    place = data or fields.get("file_id")
-    return f"<{kind} {show(place)}>" if isinstance(place, str) else None
+    place = fields.get("url") or fields.get("file_id")
+    data = next((fields[key] for key in ("base64", "data", "file_data") if fields.get(key)), None)
+    if data is None and isinstance(place, str) and not place.startswith("data:"):
+        return f"<{kind} {show(place)}>"
+    forms = [str(fields[key]) for key in ("mime_type", "media_type", "format") if fields.get(key)]
+    data = data or place
+    return _data(kind, *forms[:1], data=data) if isinstance(data, str | bytes) else None
 
 
-def _data(kind: str, data: str | bytes, form: str = "", *_: str) -> str:
-    if isinstance(data, str):
-        if data.startswith("data:"):
-            form, data = data[5:].split(",", 1)
-        size = len(data.rstrip("=")) * 3 // 4
-    else:
+def _data(*what: str, data: str | bytes) -> str:
+    """Data by its size: encoded as base64, perhaps as a `data:` URL that says what it is."""
+    if isinstance(data, bytes):
         size = len(data)
-    words = (kind, form.partition(";")[0], f"{size} bytes")
-    return f"<{' '.join(word for word in words if word)}>"
+    else:
+        head, _, encoded = data.rpartition(",")
+        what = what if len(what) > 1 or not head else (*what, head.removeprefix("data:").partition(";")[0])
+        size = len(encoded.rstrip("=")) * 3 // 4
+    return f"<{' '.join((*what, f'{size} bytes'))}>"
 
 
 @dataclass(slots=True, eq=False)
@@ -205,6 +223,7 @@ class Words:
         self._marks: dict[tuple[str, str], str] = {}
         self._messages: dict[int, str] = {}
         self._strings: dict[str, str] = {}
+        self._depth = 0
 
     def mark(self, prefix: str, content: str, lines: Sequence[str] = (), text: str = "") -> str:
         """The mark of a thing. All marks are equally long, so that no layout depends on the order of arrival."""
@@ -259,9 +278,10 @@ class Words:
 
     def _string(self, text: str) -> str:
         if text.startswith("data:") and ";base64," in text[:200]:
-            return _data("", text)
+            return _data(data=text)
         if self.outline:
-            return f'"{self.clean(text if len(text) <= 60 else f"{text[:57]}...")}"'
+            units = _UNIT.findall(self.clean(text))
+            return f'"{"".join(units if len(units) <= _SHORT else (*units[: _SHORT - 3], "..."))}"'
         return self.mark("v", text, self.bars(text)) if _many_lines(text) else f'"{self.clean(text)}"'
 
     def atom(self, text: str, apart: str = "") -> str:
@@ -287,7 +307,15 @@ class Words:
     def flow(self, value: Any) -> str:
         """`value` on one line."""
         show = _FLOW.get(type(value))
-        return show(self, value) if show is not None else self._other(value)
+        if show is None:
+            return self._other(value)
+        if self._depth > _DEEP:
+            return "<nested too deeply>"
+        self._depth += 1
+        try:
+            return show(self, value)
+        finally:
+            self._depth -= 1
 
     def _other(self, value: Any) -> str:
         if isinstance(value, bytes):
@@ -300,7 +328,7 @@ class Words:
             return f"{type(value).__name__}({self.string(str(value))})"
         return f"<{type(value).__name__}>"
 
-    def float(self, value: float) -> str:
+    def number(self, value: float) -> str:
         """Twelve significant digits: the last ones depend on the order of additions."""
         return repr(float(f"{value:.12g}"))
 
@@ -316,7 +344,7 @@ class Words:
             return self.mark("id", value)
         if key == "tool_call_id" and isinstance(value, str):
             return self.mark("call", value)
-        return self.flow((_conversation(value) or value) if key == "messages" else value)
+        return self.flow(value)
 
     def mapping(self, value: Mapping[str, Any]) -> str:
         marks = self.marks(value)
@@ -324,7 +352,8 @@ class Words:
 
     def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         """(key as it is shown, value as it is shown, value) in the order of the keys; where a key is an id, of what it says."""
-        entries = [(f'"{self.clean(key)}": ', self.field(key, value[key]), value[key]) for key in sorted(value)]
+        items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
+        entries = [(f'"{self.clean(key)}": ', self.field(key, item), item) for key, item in items]
         if any(OPEN in before for before, _, _ in entries):
             entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
         return entries
@@ -346,20 +375,17 @@ class Words:
 
     def value(self, value: Any) -> list[str]:
         """An input or an output, as lines: labels where it is a conversation, one line per entry where it is wide."""
-        try:
-            value = _bared(value)
-            marks = self.marks(value)
-            return [" ".join(marks)] if marks else self._broken(value, self.flow(value))
-        except RecursionError:
-            return ["<nested too deeply>"]
+        value = _bared(value)
+        marks = self.marks(value)
+        return [" ".join(marks)] if marks else self._broken(value, self.flow(value), _DEEP)
 
-    def _broken(self, value: Any, text: str) -> list[str]:
-        opening, entries = self._opened(value) if len(text) > WIDE else ("", [])
+    def _broken(self, value: Any, text: str, deep: int) -> list[str]:
+        opening, entries = self._opened(value) if len(text) > _WIDE and deep else ("", [])
         if not entries:
             return [text]
         shown = [opening]
         for before, one_line, item in entries:
-            first, *rest = self._broken(item, one_line)
+            first, *rest = self._broken(item, one_line, deep - 1)
             shown += [f"  {before}{first}", *(f"  {line}" for line in rest)]
         return [*shown, {"{": "}", "[": "]"}.get(opening, ")")]
 
@@ -433,7 +459,7 @@ class Words:
     def _laid_out(self, opening: str, parts: Sequence[list[str]]) -> list[str]:
         """Parts on one line if they fit, else a line for each under `opening`."""
         text = " ".join(word for word in (opening, "; ".join(part[0] for part in parts)) if word)
-        if all(len(part) == 1 for part in parts) and (len(parts) < 2 or len(MARK.sub(self._asked, text)) <= WIDE):
+        if all(len(part) == 1 for part in parts) and (len(parts) < 2 or len(MARK.sub(self._asked, text)) <= _WIDE):
             return [text]
         shown = [opening]
         for before, part in zip(([""], *parts), parts, strict=False):
@@ -465,7 +491,7 @@ class Words:
 _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     str: Words.string,
     int: lambda _, value: str(value),
-    float: Words.float,
+    float: Words.number,
     UUID: lambda words, value: words.mark("id", str(value)),
     Message: Words.message,
     Document: Words.document,
