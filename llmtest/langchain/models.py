@@ -306,7 +306,7 @@ def _waited(given: Any) -> Any:
     if asyncio._get_running_loop() is not None:
         cast("Coroutine[Any, Any, Any]", given).close()
         raise ScriptError(
-            "respond() has an async function, but the model was called without await in a running loop; use ainvoke"
+            "respond() has an async function, but the model was called without await in a running loop"
         )
 
     async def wait() -> Any:

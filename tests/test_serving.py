@@ -1,0 +1,733 @@
+"""Which step answers which call, what a step may expect, and what is said when it does not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from pydantic import BaseModel
+
+from llmtest import (
+    Script,
+    ScriptedChatModel,
+    ScriptedLLM,
+    ViolationError,
+    call,
+    fail,
+    on,
+    record,
+    reply,
+    respond,
+    say,
+    structured,
+    think,
+)
+from llmtest.ledger import Ledger, expect_violation, opened
+from llmtest.script import Request
+from llmtest.steps import ScriptError
+
+INTEGER_TOOL = {
+    "type": "function",
+    "function": {"name": "book", "parameters": {"properties": {"seats": {"type": "integer"}}, "required": ["seats"]}},
+}
+
+
+@tool
+def search(q: str) -> str:
+    """Search the web."""
+    return f"found {q}"
+
+
+@tool
+def publish(text: str) -> str:
+    """Publish a text."""
+    return "done"
+
+
+def violation(rule: str, work: Any) -> str:
+    """The text of the one violation of `rule` that `work` makes, without the place where the step was written."""
+    with expect_violation(rule) as caught:
+        work()
+    (one,) = caught
+    return "\n".join(line.split("  at ")[0].split(" at tests")[0] for line in one.text.splitlines())
+
+
+@pytest.fixture
+def unwatched() -> Iterator[None]:
+    """A page of its own, so that steps which a test leaves over on purpose are nobody's concern."""
+    with opened(Ledger()):
+        yield
+
+
+# -- keys and lanes
+
+
+def test_a_key_looks_at_the_whole_prompt() -> None:
+    model = ScriptedChatModel(on(contains="planner") >> "plan", on(contains=["writer", "brief"]) >> "text")
+
+    answers = [
+        model.invoke([("system", f"You are the {who}. Be brief."), ("human", "go")]).content for who in ("writer", "planner")
+    ]
+
+    assert answers == ["text", "plan"]
+
+
+def test_bound_tools_tell_the_roles_of_a_multi_agent_program_apart() -> None:
+    model = ScriptedChatModel(
+        on(tools={"search"}) >> Script(call("search", q="x"), "found it"),
+        on(tools={"publish"}) >> Script(call("publish", text="y"), "published"),
+    )
+    researcher = create_agent(model, [search], name="researcher")
+    publisher = create_agent(model, [publish], name="publisher")
+
+    said = [agent.invoke({"messages": "go"})["messages"][-1].content for agent in (publisher, researcher)]
+
+    assert said == ["published", "found it"]
+
+
+def test_a_key_that_names_all_bound_tools_goes_before_one_that_names_some() -> None:
+    model = ScriptedChatModel(on(tools="search") >> "one tool", on(tools=["search", "publish"]) >> "two tools")
+
+    assert model.bind_tools([search, publish]).invoke("hi").content == "two tools"
+    assert model.bind_tools([search]).invoke("hi").content == "one tool"
+
+
+def _two_nodes(model: Any) -> Any:
+    def first(state: MessagesState) -> Any:
+        return {"messages": [model.with_config(tags=["quick"]).invoke(state["messages"])]}
+
+    def second(state: MessagesState) -> Any:
+        whole: Any = None
+        for chunk in model.stream(state["messages"]):
+            whole = chunk if whole is None else whole + chunk
+        return {"messages": [whole]}
+
+    graph = StateGraph(MessagesState).add_node("planner", first).add_node("writer", second)
+    return graph.add_edge(START, "planner").add_edge("planner", "writer").add_edge("writer", END).compile(InMemorySaver())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        (on(node="planner"), on(node="writ*")),
+        (on(tag="quick"), on(last="ai")),
+        (on(metadata={"langgraph_step": 1}), on(metadata={"langgraph_step": 2})),
+    ],
+)
+def test_nodes_tags_and_metadata_are_keys_invoked_and_streamed(keys: Any) -> None:
+    model = ScriptedChatModel(keys[1] >> "second", keys[0] >> "first")
+
+    state = _two_nodes(model).invoke({"messages": "hi"}, {"configurable": {"thread_id": "t"}})
+
+    assert [m.content for m in state["messages"]] == ["hi", "first", "second"]
+
+
+@pytest.mark.asyncio
+async def test_langgraphs_thread_is_a_key_also_in_async_code() -> None:
+    model = ScriptedChatModel(on(thread="a") >> "for a", on(thread="7") >> "for seven")
+
+    async def node(state: MessagesState) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile(InMemorySaver())
+    said = [
+        (await graph.ainvoke({"messages": "hi"}, {"configurable": {"thread_id": thread}}))["messages"][-1].content
+        for thread in (7, "a")
+    ]
+
+    assert said == ["for seven", "for a"]
+
+
+def test_a_tool_result_is_a_key_until_the_model_has_answered_it() -> None:
+    model = ScriptedChatModel(on(tool_result="search") >> "found", on(last="user") >> call("search", q="x"))
+
+    state = create_agent(model, [search]).invoke({"messages": "go"})
+
+    assert state["messages"][-1].content == "found"
+
+
+def test_tool_results_are_named_by_the_call_that_they_answer() -> None:
+    asked = AIMessage("", tool_calls=[{"name": "search", "args": {}, "id": "c1"}])
+    model = ScriptedChatModel(on(tool_result="search") >> "found")
+
+    assert model.invoke([HumanMessage("go"), asked, ToolMessage("x", tool_call_id="c1")]).content == "found"
+
+
+def test_a_call_that_matches_no_key_falls_to_the_steps_without_one() -> None:
+    model = ScriptedChatModel("plain 1", on(contains="weather") >> "sunny", "plain 2")
+
+    assert [model.invoke(text).content for text in ("hi", "weather", "bye")] == ["plain 1", "sunny", "plain 2"]
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_no_key_and_no_plain_step_is_a_violation_that_says_why_each_key_missed() -> None:
+    keys = [
+        on(contains="a"),
+        on(node="n"),
+        on(tag="t"),
+        on(tools={"x"}),
+        on(thread="1"),
+        on(metadata={"k": 1}),
+        on(tool_result="r"),
+    ]
+    model = ScriptedChatModel(script=Script(*[key >> "x" for key in [*keys, on(last="ai")]]))
+
+    assert violation("unexpected call", lambda: model.invoke("hello")).splitlines() == [
+        "unexpected model call 1: it matches no key, and the script has no steps without one",
+        "  came  human 'hello' (1 message)",
+        "  on(contains='a')  no: no message contains 'a'",
+        "  on(node='n')  no: the node is None",
+        "  on(tag='t')  no: the tags are none",
+        "  on(tools=['x'])  no: the bound tools are none",
+        "  on(thread='1')  no: the thread is None",
+        "  on(metadata={'k': 1})  no: the metadata has k=None",
+        "  on(tool_result='r')  no: the tool results at the end are of none",
+        "  on(last='ai')  no: the last message is human 'hello'",
+        "  add a key that it matches, or a step without a key",
+    ]
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_a_call_that_two_keys_match_is_a_violation() -> None:
+    model = ScriptedChatModel(script=Script(on(contains="a") >> "x", on(contains="b") >> "y"))
+
+    assert violation("ambiguous match", lambda: model.invoke("a b")).splitlines() == [
+        "model call 1 matches 2 keys of the script, so which step answers it is not said",
+        "  came  human 'a b' (1 message)",
+        "  matches  on(contains='a')",
+        "  matches  on(contains='b')",
+        "  make the keys exclude each other, for example with tool_result=, last=, node= or tools=",
+    ]
+
+
+def test_a_lane_that_is_used_up_does_not_fall_to_the_plain_steps() -> None:
+    model = ScriptedChatModel(on(contains="weather") >> "sunny")
+    model.invoke("weather")
+
+    text = violation("unexpected call", lambda: model.bind_tools([search]).invoke("weather again"))
+
+    assert text.splitlines() == [
+        "unexpected model call 2: the steps of on(contains='weather') are all served",
+        "  came  human 'weather again' (1 message)",
+        "  tools  `search`",
+        "  served  step 1  say('sunny')",
+        "  add a step for this call, or find out why the program calls the model again",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (lambda: on(), "on() matches every call if nothing is given; a step without a key does that"),
+        (lambda: on(node=1), "node= of on() is a str; got int 1"),  # type: ignore[arg-type]
+        (lambda: on(contains=[1]), "contains= takes a str or several; got int 1"),  # type: ignore[list-item]
+        (lambda: on(last=1), "last= is the role of a message, such as 'human' or 'tool'; got int 1"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_key_is_checked_where_it_is_written(wrong: Any, text: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        wrong()
+
+    assert str(caught.value) == text
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_a_key_in_a_key_is_refused() -> None:
+    with pytest.raises(ScriptError) as caught:
+        on(node="a") >> Script(on(node="b") >> "x")
+
+    assert str(caught.value).startswith("on(node='a') >> Script(...) takes a script without keys of its own at ")
+
+
+# -- how often
+
+
+def test_a_step_is_served_as_often_as_it_says() -> None:
+    model = ScriptedChatModel(say("x").times(2), say("y").repeat())
+
+    assert [model.invoke("hi").content for _ in range(5)] == ["x", "x", "y", "y", "y"]
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -> None:
+    script = Script(say("x").times(3), say("z").optional(), say("y").repeat())
+    model = ScriptedChatModel(script=script)
+
+    model.invoke("hi")
+
+    text = "\n".join(line.split("  at ")[0] for line in script.unused()[0].text.splitlines())
+    assert text.splitlines() == [
+        "2 of 3 steps of the script were never asked for",
+        "  step 1  say('x').times(3)",
+        "  step 3  say('y').repeat()",
+        "  the model was called 1 time; remove the steps, or find out why the program stopped early",
+    ]
+
+
+def test_nothing_comes_after_a_step_that_repeats() -> None:
+    with pytest.raises(ScriptError) as caught:
+        Script(say("x").repeat(), "y")
+
+    first, second = str(caught.value).splitlines()
+    assert first == "step 1 repeats for every further call, so say('y') after it is never asked for"
+    assert second.startswith("  say('x').repeat() at ")
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "2"])
+def test_times_takes_a_whole_number(number: Any) -> None:
+    with pytest.raises(ScriptError) as caught:
+        say("x").times(number)
+
+    assert str(caught.value) == f"times() takes a whole number of 1 or more; got {type(number).__name__} {number!r}"
+
+
+def test_an_optional_step_that_expects_something_is_passed_over() -> None:
+    model = ScriptedChatModel(say("cached").expects(contains="again").optional(), "fresh", "second")
+
+    assert [model.invoke(text).content for text in ("hi", "hi again")] == ["fresh", "second"]
+
+
+# -- what a step expects
+
+
+NEAREST = ["  nearest", "    - CONTEXT: weather", "    ?            -", "    + CONTEXT: wether"]
+
+
+@pytest.mark.usefixtures("unwatched")
+@pytest.mark.parametrize(
+    ("expects", "prompt", "evidence"),
+    [
+        (
+            {"contains": "CONTEXT: weather"},
+            "x\nCONTEXT: wether",
+            ["  nearest", "    - CONTEXT: weather", "    ?            -", "    + CONTEXT: wether"],
+        ),
+        ({"contains": "zzz"}, "hello", ["  got       human 'hello'"]),
+        ({"forbids": ["SECRET"]}, "my SECRET", ["  got       human 'my SECRET'"]),
+        ({"tools": {"search"}}, "hi", ["  got       none"]),
+        ({"last": "tool"}, "hi", ["  got       human 'hi'"]),
+    ],
+)
+def test_a_prompt_that_is_not_as_expected_is_a_violation_and_keeps_the_step(
+    expects: Any, prompt: str, evidence: list[str]
+) -> None:
+    model = ScriptedChatModel(script=Script(say("x").expects(**expects)))
+
+    lines = violation("unexpected prompt", lambda: model.invoke(prompt)).splitlines()
+
+    assert lines[0] == "step 1 expects another prompt than model call 1 has"
+    assert lines[1].startswith("  expected ")
+    assert lines[2:-1] == evidence
+    assert lines[-1].startswith("  the script says say('x').expects(")
+    assert model.script.remaining == 1
+
+
+def test_a_prompt_as_expected_is_answered() -> None:
+    step = say("x").expects(contains=["CONTEXT", "Paris"], forbids="SECRET", tools=["search"], last="user")
+
+    assert ScriptedChatModel(step).bind_tools([search]).invoke("CONTEXT: Paris").content == "x"
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_an_empty_prompt_is_said_to_be_empty() -> None:
+    model = ScriptedChatModel(script=Script(say("x").expects(contains="a"), say("y").expects(last="ai")))
+
+    text = violation("unexpected prompt", lambda: model.script.serve(Request()))
+
+    assert "  got       an empty prompt" in text
+
+
+# -- what the caller of a model may rely on
+
+
+@pytest.mark.parametrize(
+    ("step", "kwargs", "text"),
+    [
+        (
+            call("book", seats="two"),
+            {},
+            "the script calls the tool `book` with arguments that do not fit its schema\n  seats  'two' is not of type 'integer'",
+        ),
+        (
+            reply(call("book", seats=1), call("book", seats=2)),
+            {"parallel_tool_calls": False},
+            "the script makes 2 tool calls at once, but parallel_tool_calls=False is bound",
+        ),
+        (say("no"), {"tool_choice": "any"}, "the script calls no tool, but tool_choice='any' is bound"),
+        (say("no"), {"tool_choice": "required"}, "the script calls no tool, but tool_choice='required' is bound"),
+        (say("no"), {"tool_choice": "book"}, "the script calls no tool, but tool_choice='book' is bound"),
+        (
+            call("book", seats=1),
+            {"tool_choice": {"type": "function", "function": {"name": "other"}}},
+            "the script calls the tool `book`, but tool_choice='other' is bound",
+        ),
+        (call("book", seats=1), {"tool_choice": "none"}, "the script calls the tool `book`, but tool_choice='none' is bound"),
+    ],
+)
+def test_a_call_that_the_binding_does_not_allow_is_a_violation_unless_it_is_meant(step: Any, kwargs: Any, text: str) -> None:
+    model, meant = ScriptedChatModel(step), ScriptedChatModel(step.unchecked())
+
+    said = violation("invalid tool call", lambda: model.invoke("hi", tools=[INTEGER_TOOL], **kwargs))
+    meant.invoke("hi", tools=[INTEGER_TOOL], **kwargs)
+
+    assert said == f"{text}\n  the script says {step}"
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "any", "book", True, {"type": "any"}])
+def test_a_call_that_the_choice_allows_is_fine(choice: Any) -> None:
+    assert ScriptedChatModel(call("book", seats=1)).invoke("hi", tools=[INTEGER_TOOL], tool_choice=choice).tool_calls
+
+
+@pytest.mark.parametrize("model", [ScriptedChatModel, ScriptedLLM])
+def test_text_with_a_bound_stop_sequence_in_it_is_a_violation(model: Any) -> None:
+    step = say("Action: x\nObservation: y")
+
+    text = violation("stop sequence", lambda: model(step).invoke("hi", stop=["\nObservation"]))
+    model(step.unchecked()).invoke("hi", stop=["\nObservation"])
+
+    assert text.splitlines()[0] == (
+        "the script says text that has the bound stop sequence '\\nObservation' in it; a model stops before it"
+    )
+
+
+# -- structured values
+
+
+class Person(BaseModel):
+    name: str
+
+
+SCHEMA = {"title": "Person", "description": "d", "type": "object", "properties": {"name": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("method", ["function_calling", "json_schema", "json_mode"])
+@pytest.mark.parametrize("value", [Person(name="Ada"), {"name": "Ada"}])
+def test_a_structured_value_satisfies_every_method(method: Any, value: Any) -> None:
+    with record() as recording:
+        typed = ScriptedChatModel(structured(value)).with_structured_output(Person, method=method).invoke("who?")
+        plain = ScriptedChatModel(structured(value)).with_structured_output(SCHEMA, method=method, strict=True).invoke("who?")
+        raw = ScriptedChatModel(structured(value)).with_structured_output(Person, method=method, include_raw=True).invoke("who?")
+
+    assert (typed, plain, raw["parsed"]) == (Person(name="Ada"), {"name": "Ada"}, Person(name="Ada"))
+    assert [run.ended for run in recording.models] == ["ended"] * 3
+
+
+def test_a_structured_value_that_does_not_parse_is_the_parsers_error() -> None:
+    raw = ScriptedChatModel(say("no json")).with_structured_output(Person, method="json_mode", include_raw=True).invoke("who?")
+
+    assert raw["parsed"] is None
+    assert type(raw["parsing_error"]).__name__ == "OutputParserException"
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(ScriptError) as caught:
+        ScriptedChatModel().with_structured_output(Person, method="yaml")  # type: ignore[arg-type]
+
+    assert str(caught.value) == "method= is 'function_calling', 'json_schema' or 'json_mode'; got 'yaml'"
+
+
+@pytest.mark.parametrize("strategy", [ToolStrategy(Person), ProviderStrategy(Person)])
+def test_a_structured_value_satisfies_create_agent(strategy: Any) -> None:
+    model = ScriptedChatModel(call("search", q="x"), structured(Person(name="Ada")))
+
+    state = create_agent(model, [search], response_format=strategy).invoke({"messages": "who?"})
+
+    assert state["structured_response"] == Person(name="Ada")
+
+
+def test_a_structured_value_goes_to_the_tool_that_it_fits_else_it_is_text() -> None:
+    tools = [search, publish]
+
+    fits = ScriptedChatModel(structured({"text": "x"})).bind_tools(tools).invoke("hi")
+    none = ScriptedChatModel(structured({"other": 1})).bind_tools(tools).invoke("hi")
+    listed = ScriptedChatModel(structured([1, 2])).bind_tools(tools).invoke("hi")
+
+    assert [c["name"] for c in fits.tool_calls] == ["publish"]
+    assert (none.content, listed.content) == ('{"other": 1}', "[1, 2]")
+
+
+def test_a_structured_value_that_fits_no_tool_of_a_forced_choice_is_a_violation() -> None:
+    model = ScriptedChatModel(structured({"other": 1})).bind_tools([search], tool_choice="any")
+
+    assert "with other arguments than it takes" in violation("invalid tool call", lambda: model.invoke("hi"))
+
+
+# -- functions
+
+
+def test_a_function_gets_the_request_and_may_answer_with_any_step() -> None:
+    seen = []
+
+    def answer(request: Request) -> Any:
+        seen.append((request.messages[-1].text, list(request.tools), request.stop, request.params["temperature"]))
+        return [say("text"), AIMessage("message"), "str", respond(lambda _: "nested"), fail(ValueError("no"))][len(seen) - 1]
+
+    model = ScriptedChatModel(respond(answer).times(5))
+    said = [model.invoke(f"{n}", tools=[INTEGER_TOOL], stop=["S"], temperature=n).content for n in range(4)]
+    with pytest.raises(ValueError, match="no"):
+        model.invoke("4", tools=[INTEGER_TOOL], stop=["S"], temperature=4)
+
+    assert said == ["text", "message", "str", "nested"]
+    assert seen[0] == ("0", ["book"], ["S"], 0)
+
+
+@pytest.mark.asyncio
+async def test_an_async_function_is_awaited() -> None:
+    async def answer(request: Request) -> str:
+        return request.text.upper()
+
+    model = ScriptedChatModel(respond(answer).times(4))
+
+    assert (await model.ainvoke("a")).content == "A"
+    assert [c.content async for c in model.astream("b")] == ["B"]
+    assert (await asyncio.to_thread(model.invoke, "c")).content == "C"
+    with pytest.raises(ScriptError) as caught:
+        model.invoke("d")
+    assert str(caught.value) == "respond() has an async function, but the model was called without await in a running loop"
+
+
+def test_what_a_function_returns_is_checked_as_a_step() -> None:
+    with pytest.raises(ScriptError) as caught:
+        ScriptedLLM(respond(lambda request: 42)).invoke("hi")
+
+    assert str(caught.value).startswith("what respond(<lambda>) returned is not a step: got int 42 at ")
+
+
+def test_respond_takes_a_function() -> None:
+    with pytest.raises(ScriptError) as caught:
+        respond("x")  # type: ignore[arg-type]
+
+    assert str(caught.value) == "respond() takes a function; got str 'x'"
+
+
+# -- two runs, one script
+
+
+@pytest.mark.asyncio
+async def test_open_runs_that_compete_for_different_steps_are_a_violation() -> None:
+    model = ScriptedChatModel("x", "y")
+
+    with expect_violation("competing calls") as caught:
+        await asyncio.gather(model.ainvoke("a"), model.ainvoke("b"))
+
+    assert caught[0].text.splitlines() == [
+        "two open runs take different steps of one script in order, so the schedule decides who gets which",
+        "  call 1  human 'a'  takes step 1",
+        "  call 2  human 'b'  takes step 2",
+        "  key the script by node, tag, thread, tools or prompt: on(contains='b') >> ...",
+    ]
+
+
+@pytest.mark.asyncio
+async def test_runs_that_are_open_at_once_may_share_equal_steps_or_ask_the_same_or_have_keys() -> None:
+    equal = ScriptedChatModel(say("x").times(2))
+    same = ScriptedChatModel("x", "y")
+    keyed = ScriptedChatModel(on(contains="a") >> "x", on(contains="b") >> "y")
+
+    for model, second in ((equal, "b"), (same, "a"), (keyed, "b")):
+        await asyncio.gather(model.ainvoke("a"), model.ainvoke(second))
+
+
+def test_a_call_made_while_a_stream_of_the_same_line_of_control_is_open_is_in_order() -> None:
+    model = ScriptedChatModel(say("x", "y"), "z")
+
+    stream = model.stream("a")
+    next(stream)
+
+    assert model.invoke("b").content == "z"
+    assert [c.content for c in stream] == ["y"]
+
+
+# -- threads, copies, pickles
+
+
+@pytest.mark.parametrize("interval", [None, 1e-6])
+def test_sixteen_threads_make_their_calls_on_one_script_each_step_once(interval: float | None) -> None:
+    model = ScriptedChatModel(script=Script(*[respond(lambda r, n=n: str(n)) for n in range(16 * 200)]))
+    answers: list[str] = []
+    barrier = threading.Barrier(16)
+
+    def work() -> None:
+        barrier.wait()
+        answers.extend([str(model.invoke("hi").content) for _ in range(200)])
+
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(interval or before)
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+
+    assert sorted(map(int, answers)) == list(range(16 * 200))
+
+
+def test_a_script_cannot_be_pickled_and_says_why() -> None:
+    with pytest.raises(TypeError) as caught:
+        pickle.dumps(ScriptedChatModel())
+
+    assert str(caught.value) == (
+        "a Script cannot be pickled: the copy would hand out the same steps again."
+        " Dump it to a file with script.dump(path), and load that where it is needed"
+    )
+
+
+def test_a_dump_to_json_does_not_consume_the_script() -> None:
+    model = ScriptedChatModel("x")
+
+    model.model_dump(mode="json")
+    copy.deepcopy(model).model_dump_json()
+
+    assert model.invoke("hi").content == "x"
+
+
+def test_a_profile_can_be_given() -> None:
+    assert ScriptedChatModel(profile={"max_input_tokens": 100}).profile == {"max_input_tokens": 100}
+
+
+# -- chunks and broken arguments
+
+
+@pytest.mark.parametrize(
+    ("chunk", "tokens"),
+    [
+        ("char", ["a", " ", "b", "c", " "]),
+        ("word", ["a ", "bc "]),
+        (2, ["a ", "bc", " "]),
+        (Random(1), ["a b", "c "]),
+    ],
+)
+def test_a_chunker_cuts_one_string(chunk: Any, tokens: list[str]) -> None:
+    assert [c.content for c in ScriptedChatModel(say("a bc ", chunk=chunk)).stream("hi")] == tokens
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (lambda: say("a", "b", chunk="char"), "chunk= of say cuts one string: give exactly one, and no tokens="),
+        (lambda: say("a", chunk=0), "chunk= is 'char', 'word', a number of characters or a random.Random; got int 0"),
+        (
+            lambda: structured({1, 2}),
+            "structured() takes a JSON value; got set {1, 2} (Object of type set is not JSON serializable)",
+        ),
+        (lambda: say("x").deltas("a"), "deltas(...) is about one tool call, but say('x') has 0; use it on call(...)"),
+        (
+            lambda: call("f", a=1).deltas('{"a"', ": 2}"),
+            'the pieces of deltas(...) do not join to the arguments\n  got       {"a": 2}\n  expected  {"a": 1}\n'
+            "  for text that is wrong on purpose: malformed(...)",
+        ),
+        (lambda: call("f").malformed('{"a": 1}'), "malformed(...) takes text that is no JSON object; got '{\"a\": 1}'"),
+        (
+            lambda: reply(say("x").times(2)),
+            "part 1 of reply() has a `times, expects, optional or unchecked` of its own: say('x').times(2);"
+            " give it to the whole reply instead",
+        ),
+    ],
+)
+def test_words_are_checked_where_they_are_written(wrong: Any, text: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        wrong()
+
+    assert str(caught.value) == text
+
+
+def test_arguments_stream_in_the_pieces_that_are_given() -> None:
+    model = ScriptedChatModel(call("search", q="x").deltas('{"', 'q": "x"}')).bind_tools([search])
+
+    chunks = list(model.stream("hi"))
+
+    assert [piece["args"] for c in chunks for piece in c.tool_call_chunks] == ["", '{"', 'q": "x"}']
+
+
+def test_malformed_arguments_arrive_as_an_invalid_tool_call_each_way() -> None:
+    model = ScriptedChatModel(call("search", q="x").malformed('{"q": ').times(2)).bind_tools([search])
+
+    invoked = model.invoke("hi")
+    chunks = list(model.stream("hi"))
+    streamed = chunks[0]
+    for chunk in chunks[1:]:
+        streamed += chunk
+
+    assert [c["args"] for c in invoked.invalid_tool_calls] == ['{"q": ']
+    assert (invoked.tool_calls, streamed.content) == ([], "")
+
+
+def test_a_refusal_is_where_openai_puts_it_each_way() -> None:
+    model = ScriptedChatModel(say("I ", "cannot.", refusal=True).times(2))
+
+    invoked, *chunks = model.invoke("hi"), *model.stream("hi")
+
+    assert (invoked.content, invoked.additional_kwargs) == ("", {"refusal": "I cannot."})
+    assert "".join(c.additional_kwargs["refusal"] for c in chunks) == "I cannot."
+    assert chunks[-1].response_metadata["finish_reason"] == "refusal"
+
+
+@pytest.mark.parametrize("model", [ScriptedChatModel, ScriptedLLM])
+def test_a_truncated_stream_has_no_finish_reason_and_no_usage(model: Any) -> None:
+    with record() as recording:
+        list(model(say("It ", "is").then_truncate()).stream("hi"))
+        model(say("It is").then_truncate()).invoke("hi")
+
+    for run in recording.models:
+        assert run.usage is None
+        message = run.events[-1].payload["generations"][0]
+        known = message.message.response_metadata if message.message else message.info
+        assert "finish_reason" not in known
+
+
+def test_steps_show_as_they_were_written() -> None:
+    steps = [
+        say("a b").times(2).optional(),
+        call("f", a=1).with_id("c1").malformed("{"),
+        call("f", a=1).deltas('{"a": 1}').unchecked(),
+        reply(think("hm"), structured(Person(name="Ada"))),
+        structured({"a": 1}),
+        say("x").then_fail(TimeoutError),
+        say("x").then_truncate().expects(contains="a", tools=["t"], last="user"),
+        respond(len).repeat(),
+        fail(429, retry_after=2).times(3),
+        say(),
+    ]
+
+    assert [str(step) for step in steps] == [
+        "say('a', ' b').times(2).optional()",
+        "call('f', a=1).with_id('c1').malformed('{')",
+        "call('f', a=1).deltas('{\"a\": 1}').unchecked()",
+        "reply(think('hm'), structured(Person))",
+        'structured({"a": 1})',
+        "say('x').then_fail(TimeoutError)",
+        "say('x').then_truncate().expects(contains=['a'], last='human', tools=['t'])",
+        "respond(len).repeat()",
+        "fail(429, retry_after=2).times(3)",
+        "say()",
+    ]
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_verify_tells_every_violation_and_what_is_unused() -> None:
+    script = Script("a", "b")
+    with opened(Ledger()):
+        model = ScriptedChatModel(script=script)
+        with pytest.raises(ViolationError):
+            model.bind_tools([search], tool_choice="any").invoke("hi")
+
+    with pytest.raises(ViolationError) as caught:
+        model.verify()
+
+    assert [v.rule for v in caught.value.violations] == ["invalid tool call", "unused step"]
