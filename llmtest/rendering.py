@@ -114,7 +114,8 @@ def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run]
 
 # -- the lines of one run
 
-_STRUCTURE: Final = re.compile(r"(?:seq:step|graph:step|map:key|condition|branch|retry:attempt|step_\d+$)")
+_KEY: Final = re.compile(r"map:key:(?P<key>.*)|(?P<branch>condition|branch):(?P<number>\d+|default)", re.DOTALL)
+_STRUCTURE: Final = re.compile(rf"(?:seq:step|graph:step|retry:attempt):\d+|step_\d+|{_KEY.pattern}", re.DOTALL)
 _PLUMBING: Final = re.compile(
     r"(?:ls_|lc_|langgraph_|__pregel|LANGSMITH_)|(?:checkpoint_(?:ns|id|map)|thread_id|thread_ts|run_id|revision_id)$"
 )
@@ -198,12 +199,9 @@ class _Shapes:
 
     def _keys(self, tags: Sequence[str]) -> Iterator[str]:
         """What a run is to the one that started it: the key of a map, the condition or branch of a branch."""
-        for tag in tags:
-            what, _, number = tag.rpartition(":")
-            if tag.startswith("map:key:"):
-                yield self.words.atom(tag[8:], ":")
-            elif what in ("condition", "branch"):
-                yield f"{what} {number}"
+        for found in filter(None, map(_KEY.fullmatch, tags)):
+            key = found["key"]
+            yield f"{found['branch']} {found['number']}" if key is None else self.words.atom(key, ":")
 
     def _arguments(self, run: Run) -> str:
         if run.kind != "tool":
@@ -232,7 +230,7 @@ class _Shapes:
         """The tags that the program gave; those that say where a run stands are shown by where it stands."""
         tags = self._seen_tags.get(run.tags)
         if tags is None:
-            shown = (tag for tag in run.tags if not _STRUCTURE.match(tag) and (self.full or not tag.startswith("langsmith:")))
+            shown = (tag for tag in run.tags if not _STRUCTURE.fullmatch(tag) and (self.full or not tag.startswith("langsmith:")))
             tags = self._seen_tags[run.tags] = frozenset(shown)
         return tags
 
@@ -588,7 +586,9 @@ class _Writer:
         name.label = f"<id:{name.number}>" if name.prefix == "id" else f"{name.prefix}{name.number}"
         if name.lines:
             self._fresh.append(name)
-            self._texts.setdefault(name.text, name.label)
+            known = self._texts.setdefault(name.text, name.label)
+            if known != name.label and name.lines == ["", *self._words.bars(name.text)]:
+                name.lines = [known if known[0] == "v" else f"{known}.text"]
 
 
 def _definition(name: Name) -> list[str]:

@@ -184,20 +184,20 @@ def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> 
     data = next((fields[key] for key in ("base64", "data", "file_data") if fields.get(key)), None)
     if data is None and isinstance(place, str) and not place.startswith("data:"):
         return f"<{kind} {show(place)}>"
-    forms = [str(fields[key]) for key in ("mime_type", "media_type", "format") if fields.get(key)]
     data = data or place
-    return _data(kind, *forms[:1], data=data) if isinstance(data, str | bytes) else None
+    form = next((str(fields[key]) for key in ("mime_type", "media_type", "format") if fields.get(key)), "")
+    return _data(kind, form, data) if isinstance(data, str | bytes) else None
 
 
-def _data(*what: str, data: str | bytes) -> str:
-    """Data by its size: encoded as base64, perhaps as a `data:` URL that says what it is."""
-    if isinstance(data, bytes):
-        size = len(data)
-    else:
+def _data(kind: str, form: str, data: str | bytes) -> str:
+    """Data by its kind and size; text is encoded as base64, perhaps as a `data:` URL that says what it is."""
+    size = len(data)
+    if isinstance(data, str):
         head, _, encoded = data.rpartition(",")
-        what = what if len(what) > 1 or not head else (*what, head.removeprefix("data:").partition(";")[0])
+        form = form or head.removeprefix("data:").partition(";")[0]
         size = len(encoded.rstrip("=")) * 3 // 4
-    return f"<{' '.join((*what, f'{size} bytes'))}>"
+    kind = "" if form.startswith(f"{kind}/") else kind
+    return f"<{' '.join(word for word in (kind, form, f'{size} bytes') if word)}>"
 
 
 @dataclass(slots=True, eq=False)
@@ -278,11 +278,11 @@ class Words:
 
     def _string(self, text: str) -> str:
         if text.startswith("data:") and ";base64," in text[:200]:
-            return _data(data=text)
+            return _data("", "", text)
         if self.outline:
             units = _UNIT.findall(self.clean(text))
             return f'"{"".join(units if len(units) <= _SHORT else (*units[: _SHORT - 3], "..."))}"'
-        return self.mark("v", text, self.bars(text)) if _many_lines(text) else f'"{self.clean(text)}"'
+        return self.mark("v", text, ["", *self.bars(text)]) if _many_lines(text) else f'"{self.clean(text)}"'
 
     def atom(self, text: str, apart: str = "") -> str:
         """A name: as it is, or as a string where it would run into what stands around it; `apart` holds what does."""
