@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmtest import complaints, ledger
 from llmtest.events import EMPTY, FrozenDict, Message
@@ -236,8 +236,7 @@ class _Lane:
         return [(number, step) for number, step in rest if not step.terms.optional]
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """A step that was taken by a run that may still be open."""
 
     request: Request
@@ -353,8 +352,9 @@ class Script:
                     continue
                 lane.take()
                 break
-        if len(lane.steps) > 1 and request.run() is not None:
-            self._watch(lane, _Claim(request, call, number, step))
+        run = request.run() if len(lane.steps) > 1 else None
+        if run is not None:
+            self._watch(lane, run, _Claim(request, call, number, step))
         return step
 
     def check(self, reply: Reply, request: Request) -> None:
@@ -388,13 +388,14 @@ class Script:
             raise self._violate("unexpected call", complaints.unexpected(self, request, call, None))
         return unkeyed[0]
 
-    def _watch(self, lane: _Lane, claim: _Claim) -> None:
+    def _watch(self, lane: _Lane, run: Any, claim: _Claim) -> None:
         """Two open runs that take different steps in order get them by luck, unless one waits for the other."""
         with self._lock:
-            self._claims = [c for c in self._claims if c.request.run() is not None]
-            rivals = [c for c in self._claims if lane.first <= c.number < lane.first + len(lane.steps)]
-            self._claims.append(claim)
+            rivals = [c for c in self._claims if c.request.run() not in (None, run)] if self._claims else []
+            self._claims = [*rivals, claim]
         for rival in rivals:
+            if not lane.first <= rival.number < lane.first + len(lane.steps):
+                continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
                 text = complaints.competing((rival.request, rival.call, rival.number), (claim.request, claim.call, claim.number))
