@@ -406,7 +406,7 @@ class Words:
         """The marks of messages, documents or tool calls, of one or of a list; nothing for any other value."""
         if type(value) in _SCALARS:
             return []
-        items = value if isinstance(value, list | tuple) and _as_message(value) is None else [value]
+        items = value if isinstance(value, list | tuple) else [value]
         for read, show in ((_as_message, self.message), (_as_document, self.document), (_as_call, self.request)):
             found = _each(items, read)
             if found:
@@ -425,7 +425,7 @@ class Words:
             body = self._body(message)
             prefix = _LABELS.get(message.role, "m")
             mark = self._messages[id(message)] = self.mark(prefix, "\n".join(body), body, message.text)
-            if message.id:
+            if message.id and message.role != "remove":
                 self.owners.setdefault(message.id, self.names[int(mark[1:-1])])
         return mark
 
