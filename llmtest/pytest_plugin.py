@@ -142,6 +142,11 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
 # -- one attempt at one test
 
 
+def _hidden(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """For `__tracebackhide__`. Not from groups: https://github.com/pytest-dev/pytest/issues/13734."""
+    return not isinstance(excinfo.value, BaseExceptionGroup)
+
+
 class _Attempt:
     """The page of one attempt at one test, its recording, and what has been shown of it."""
 
@@ -257,13 +262,13 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
 
     @functools.wraps(function)
     def test(*args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
+        __tracebackhide__ = _hidden
         with inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
     async def async_test(*args: Any, **kwargs: Any) -> Any:
-        __tracebackhide__ = True
+        __tracebackhide__ = _hidden
         with inside():
             return await function(*args, **kwargs)
 
@@ -307,7 +312,7 @@ def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    __tracebackhide__ = True
+    __tracebackhide__ = _hidden
     try:
         return (yield)
     finally:
@@ -318,7 +323,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    __tracebackhide__ = True
+    __tracebackhide__ = _hidden
     item.stash[_attempt] = attempt = _Attempt(item)
     yield
     # Before a shared double is called, because by then the run that calls it has begun.
@@ -328,7 +333,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    __tracebackhide__ = True
+    __tracebackhide__ = _hidden
     attempt = item.stash[_attempt]
     with attempt.call(item):
         yield
@@ -337,7 +342,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
-    __tracebackhide__ = True
+    __tracebackhide__ = _hidden
     attempt = item.stash[_attempt]
     try:
         yield
@@ -349,7 +354,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, Any, Any]:
     """A fixture of wider scope than a test looks after the doubles that are made in it."""
-    __tracebackhide__ = True
+    __tracebackhide__ = _hidden
     if fixturedef.scope == "function":
         return (yield)
     from llmtest import ledger
@@ -375,7 +380,7 @@ def _end_of_fixture(page: Any) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    __tracebackhide__ = True
+    __tracebackhide__ = _hidden
     report = yield
     attempt = item.stash.get(_attempt, None)
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test

@@ -68,7 +68,10 @@ class Suite:
 
     def run_on_workers(self, source: str | None, *options: str) -> Outcome:
         """The same with two workers, which load no other plugins: they are processes, and pay for each."""
-        self.ini("[pytest]\nfilterwarnings = error")
+        # This process has imported the plugin long ago, and not by its name on a command line; syrupy 6 warns of files
+        # that hold many snapshots.
+        quiet = "    ignore::pytest.PytestAssertRewriteWarning\n    ignore:syrupy:pytest.PytestWarning"
+        self.ini(f"[pytest]\nfilterwarnings =\n    error\n{quiet}")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.run(source, "-n2", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin", *options)

@@ -136,7 +136,7 @@ def test_inner_run_leaves_it_off_for_the_outer_one(suite):
 
         def test_it(pytester, llm_recording):
             pytester.makepyfile(test_inner="def test_inner(scripted_chat_model): scripted_chat_model()")
-            pytester.runpytest_inprocess("-Wignore").assert_outcomes(passed=1)
+            pytester.runpytest_inprocess("-pno:asyncio").assert_outcomes(passed=1)
             assert not tracing_is_enabled()
         """
     )

@@ -322,6 +322,7 @@ def test_it_works_without_a_terminal(suite):
     assert outcome.text == ""
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 8 does not know `strict`")
 def test_it_works_in_a_strict_run(suite):
     suite.ini("[pytest]\nstrict = true\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
 

@@ -639,7 +639,7 @@ def test_inner_run_does_not_disturb_the_outer_one(suite):
                     scripted_chat_model("unused")
                 '''
             )
-            pytester.runpytest_inprocess("-Wignore").assert_outcomes(failed=1)
+            pytester.runpytest_inprocess("-pno:asyncio").assert_outcomes(failed=1)
             model.invoke("after")
             assert len(llm_recording.models) == 3
         """
