@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from yaml import Node, SafeLoader
 
 _HEADER: Final = "# llmtest script v1"
+_TIMES: Final = "a whole number of 1 or more"
+_TOKENS: Final = "a number of tokens, 0 or more"
 _WIDTH: Final = 110
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
@@ -90,7 +92,8 @@ class _At:
         return _At(self.path, self.key or self.node, self.name).error(text, *evidence)
 
     def wrong(self, expected: str) -> ScriptError:
-        evidence = [f"quote it to make it text: {_quoted(self.node.value)}"] if "text" in expected and self.is_number() else []
+        quotable = "text" in expected and self.kind in ("int", "float", "bool")
+        evidence = [f"quote it to make it text: {_quoted(self.node.value)}"] if quotable else []
         return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
 
     # What it holds. PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
@@ -108,19 +111,17 @@ class _At:
             raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
         return tag
 
-    def is_number(self) -> bool:
-        return self.kind in ("int", "float", "bool")
-
     def shown(self) -> str:
         kind = self.kind
         fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {self.node.value!r}"}
         return fixed.get(kind) or f"the {kind} {self.node.value}"
 
-    def items(self, expected: str) -> list[_At]:
-        """The entries of a list; an error calls them by their number and by this place."""
+    def items(self, expected: str, noun: str = "entry", of: str | None = None) -> list[_At]:
+        """The entries of a list; an error calls them by this noun, their number, and whose they are: this place's."""
         if self.kind != "seq":
             raise self.wrong(expected)
-        return [_At(self.path, node, f"entry {number} of {self.name}") for number, node in enumerate(self.node.value, 1)]
+        whose = f" of {self.name if of is None else of}" if of != "" else ""
+        return [_At(self.path, node, f"{noun} {number}{whose}") for number, node in enumerate(self.node.value, 1)]
 
     def pairs(self) -> dict[str, _At]:
         """The values of a mapping by key; each is called by its key and this place."""
@@ -132,8 +133,7 @@ class _At:
             if key.tag != "tag:yaml.org,2002:str":
                 raise at_key.wrong("text")
             if key.value in found:
-                before = found[key.value].key
-                assert before is not None
+                before = found[key.value].key or key
                 raise at_key.error(
                     f"{self.name} has the key `{key.value}` twice; the first is in line {before.start_mark.line + 1}"
                 )
@@ -192,8 +192,7 @@ class _At:
     def mapping(self, expected: str = "a mapping") -> FrozenDict:
         if self.kind != "map":
             raise self.wrong(expected)
-        value: FrozenDict = self.json()
-        return value
+        return FrozenDict(self.json())
 
 
 def _scalar(kind: str, text: str) -> Any:
@@ -233,8 +232,7 @@ def read(text: str | bytes, path: str) -> tuple[Step | Keyed, ...]:
     pairs = root.only(("steps",))
     if "steps" not in pairs:
         raise root.error("the file has no `steps`")
-    entries = pairs["steps"].items("a list of steps")
-    return tuple(_entry_of(_At(path, entry.node, f"step {number}")) for number, entry in enumerate(entries, 1))
+    return tuple(_entry_of(entry) for entry in pairs["steps"].items("a list of steps", "step", ""))
 
 
 def _decoded(text: str | bytes, path: str) -> str:
@@ -258,10 +256,8 @@ def _compose(text: str, path: str) -> Node:
         node: Node | None = compose(text, Loader=_loader())
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        character = f"U+{int(error.character):04X}"
-        raise _error(
-            f"{path}:{line}", f"not YAML: the character {character} can stand only as an escape in double quotes"
-        ) from None
+        text = f"not YAML: the character U+{int(error.character):04X} can stand only as an escape in double quotes"
+        raise _error(f"{path}:{line}", text) from None
     except MarkedYAMLError as error:
         raise _not_yaml(error, text, path) from None
     if node is None:
@@ -307,9 +303,8 @@ def _entry_of(at: _At) -> Step | Keyed:
     pairs = at.only(("on", "steps"))
     if "steps" not in pairs:
         raise at.error(f"{at.name} has the key `on` and no `steps`")
-    entries = pairs["steps"].items("a list of steps")
-    steps = (_step(_At(at.path, entry.node, f"step {number} of {at.name}")) for number, entry in enumerate(entries, 1))
-    return Keyed(_key_of(pairs["on"]), tuple(steps), at.where)
+    steps = pairs["steps"].items("a list of steps", "step", at.name.replace("step", "entry"))
+    return Keyed(_key_of(pairs["on"]), tuple(_step(step) for step in steps), at.where)
 
 
 def _key_of(at: _At) -> On:
@@ -331,9 +326,11 @@ def _step(at: _At) -> Step:
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
         return replace(_failure(pairs["fail"], pairs.get("retry_after")), terms=_terms(at, pairs))
-    parts = _parts(pairs["reply"], at) if verb == "reply" else (_part(verb, pairs),)
+    parts = (
+        map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
+    )
     return Reply(
-        parts,
+        tuple(parts),
         _usage(pairs["usage"]) if "usage" in pairs else None,
         pairs["stop_reason"].text() if "stop_reason" in pairs else None,
         pairs["response_metadata"].mapping() if "response_metadata" in pairs else EMPTY,
@@ -354,9 +351,6 @@ def _terms(at: _At, pairs: Mapping[str, _At]) -> Terms:
         raise pairs["times"].key_error(f"{at.name} has both `times` and `repeat`")
     expects = _expects(pairs["expects"]) if "expects" in pairs else None
     return Terms(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
-
-
-_TIMES: Final = "a whole number of 1 or more"
 
 
 def _expects(at: _At) -> Expects:
@@ -384,11 +378,6 @@ def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> t
         if key not in keys[found[0]]:
             raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_either(keys[found[0]])}")
     return found[0], pairs
-
-
-def _parts(at: _At, step: _At) -> tuple[Part, ...]:
-    entries = at.items("a list of parts")
-    return tuple(_reply_part(_At(at.path, e.node, f"part {n} of {step.name}")) for n, e in enumerate(entries, 1))
 
 
 def _reply_part(at: _At) -> Part:
@@ -419,31 +408,30 @@ def _part(verb: str, pairs: dict[str, _At]) -> Part:
 
 def _in_pieces(call: Call, pairs: Mapping[str, _At]) -> Call:
     """The call with the exact text in which its arguments are streamed, if that is given."""
-    for key in ("deltas", "malformed"):
-        if key in pairs:
-            at, whole = pairs[key], Reply((call,))
-            pieces = _tokens(at) if at.kind == "seq" else (at.text("text, or a list of tokens"),)
-            try:
-                call = (whole.deltas if key == "deltas" else whole.malformed)(*pieces).calls[0]
-            except ScriptError as error:
-                raise at.error(str(error)) from None
-    return call
+    given = [key for key in ("deltas", "malformed") if key in pairs]
+    if not given:
+        return call
+    at, whole = pairs[given[0]], Reply((call,))
+    if len(given) > 1:
+        raise pairs["malformed"].key_error(f"{at.name} and `malformed` exclude each other")
+    try:
+        return (whole.deltas if given[0] == "deltas" else whole.malformed)(*at.texts()).calls[0]
+    except ScriptError as error:
+        raise at.error(f"{at.name}: {error}") from None
 
 
 def _tokens(at: _At) -> tuple[str, ...]:
     if at.kind == "str":
         return tuple(split(at.node.value))
-    entries = at.items("text, or a list of tokens")
-    return tuple(_At(at.path, e.node, f"token {n} of {at.name}").text() for n, e in enumerate(entries, 1))
+    return tuple(token.text() for token in at.items("text, or a list of tokens", "token"))
 
 
 def _usage(at: _At) -> Usage | Literal[False]:
     expected = "[input_tokens, output_tokens], a mapping with these keys, or false"
-    count = "a number of tokens, 0 or more"
     if at.kind == "bool" and at.json() is False:
         return False
     if at.kind == "seq" and len(at.node.value) == 2:
-        into, out = (entry.number(int, count) for entry in at.items(expected))
+        into, out = (entry.number(int, _TOKENS) for entry in at.items(expected))
         return Usage(into, out, into + out)
     if at.kind != "map":
         raise at.wrong(expected)
@@ -451,14 +439,14 @@ def _usage(at: _At) -> Usage | Literal[False]:
     missing = [key for key in _USAGE_KEYS[:2] if key not in pairs]
     if missing:
         raise at.error(f"{at.name} has no `{missing[0]}`")
-    into, out = (pairs[key].number(int, count) for key in _USAGE_KEYS[:2])
-    total = pairs["total_tokens"].number(int, count) if "total_tokens" in pairs else into + out
+    into, out = (pairs[key].number(int, _TOKENS) for key in _USAGE_KEYS[:2])
+    total = pairs["total_tokens"].number(int, _TOKENS) if "total_tokens" in pairs else into + out
     return Usage(into, out, total, *(_details(pairs[key]) if key in pairs else EMPTY for key in _USAGE_KEYS[3:]))
 
 
 def _details(at: _At) -> FrozenDict:
     at.mapping()
-    return FrozenDict({key: value.number(int, "a number of tokens, 0 or more") for key, value in at.pairs().items()})
+    return FrozenDict({key: value.number(int, _TOKENS) for key, value in at.pairs().items()})
 
 
 def _failure(at: _At, retry_after: _At | None) -> Fail:
@@ -504,7 +492,7 @@ def write(steps: Iterable[Step | Keyed]) -> str:
         ScriptError: a step fails with an exception that a file cannot name, holds metadata that is not JSON, or says
             something else that a file cannot.
 
-    >>> from llmtest.steps import call, say
+    >>> from llmtest.vocabulary import call, say
     >>> print(write([say("Hello there"), call("search", q="x")]), end="")
     # llmtest script v1
     steps:
@@ -538,7 +526,7 @@ def _entry_lines(entry: Step | Keyed, name: str) -> list[str]:
     wanted = {field: getattr(entry.key, field) for field in _ON_KEYS}
     given = {key: _listed(value) for key, value in wanted.items() if value}
     steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}"))]
-    return [*_mapping_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
+    return [*_json_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
 
 
 def _listed(value: Any) -> Any:
@@ -568,7 +556,7 @@ def _terms_lines(terms: Terms, name: str) -> list[str]:
     if terms.expects is not None:
         wanted = {field: getattr(terms.expects, field) for field in _EXPECTS_KEYS}
         given = {key: _listed(value) for key, value in wanted.items() if value not in ((), None)}
-        lines += _mapping_lines("expects", given, name)
+        lines += _json_lines("expects", given, name)
     return lines
 
 
@@ -579,7 +567,7 @@ def _answer_lines(step: Reply, name: str) -> list[str]:
     if step.stop_reason is not None:
         lines.append(f"stop_reason: {_flow(step.stop_reason)}")
     if step.response_metadata:
-        lines += _mapping_lines("response_metadata", step.response_metadata, name)
+        lines += _json_lines("response_metadata", step.response_metadata, name)
     if step.failure is not None:
         error, message, wait = _named(step.failure, name)
         value = {"error": error, "message": message, "retry_after": wait}
@@ -602,12 +590,12 @@ def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
     """The lines of a part; a text that `split` cuts into its tokens may stand without the key `say`."""
     if isinstance(part, Call):
         lines = [f"call: {_flow(part.tool)}"]
-        lines += _mapping_lines("args", part.args, name) if part.args else []
+        lines += _json_lines("args", part.args, name) if part.args else []
         lines += [f"id: {_flow(part.id)}"] if part.id is not None else []
         pieces = [_quoted(piece) for piece in part.pieces]
         return lines + (_wrapped(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
     if isinstance(part, Value):
-        lines = _value_lines(part.value, name)
+        lines = _json_lines("structured", part.value, name)
         return lines if part.type is None else [*lines, f"type: {_flow(part.type)}"]
     key = "say" if isinstance(part, Text) else "think"
     text = "".join(part.tokens)
@@ -625,13 +613,11 @@ def _reads_as_lines(text: str) -> bool:
     return len(lines) > 1 and plain and bool(lines[-1]) and text[0] not in " \n"
 
 
-def _value_lines(value: Any, name: str) -> list[str]:
-    return _mapping_lines("structured", value, name) if isinstance(value, dict) and value else [f"structured: {_flow(value)}"]
-
-
-def _mapping_lines(key: str, value: Mapping[str, Any], name: str) -> list[str]:
+def _json_lines(key: str, value: Any, name: str) -> list[str]:
     if not _is_json(value):
-        raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {dict(value)!r}")
+        raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {value!r}")
+    if not isinstance(value, Mapping):
+        return [f"{key}: {_flow(value)}"]
     return _wrapped(f"{key}: {{", [f"{_key(k)}: {_flow(item)}" for k, item in value.items()] or [""], "}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llmtest import Script, call, fail, ledger, reply, say, think
+from llmtest import Script, call, fail, ledger, on, reply, respond, say, structured, think
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
-from llmtest.script import Request
+from llmtest.script import Keyed, Request
 from llmtest.scriptfile import read, write
-from llmtest.steps import Call, Fail, Reply, ScriptError, Text
+from llmtest.steps import Call, Fail, Reply, ScriptError, Text, Value
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "script-files.md"
@@ -74,6 +75,64 @@ steps:
         fail("TimeoutError"),
         fail(TimeoutError("took too long")),
         Reply((Text(("broken",)),), failure=Fail(529, 0.5, "busy")),
+    )
+
+
+def test_a_file_says_how_often_for_which_prompt_and_for_which_calls() -> None:
+    text = """\
+steps:
+  - on: {contains: [weather, Paris], tools: search, node: plan*, tag: a, tool_result: search,
+      metadata: {n: 1}, thread: t, last: user}
+    steps:
+      - Sunny
+      - say: Done
+        times: 2
+  - on: {contains: name}
+    steps: []
+  - structured: {name: Ada}
+    type: Person
+    optional: true
+  - structured: [1, null]
+  - call: search
+    args: {q: x}
+    deltas: ['{"q": ', '"x"}']
+    unchecked: true
+  - call: search
+    malformed: '{"q'
+  - say: I must not.
+    refusal: true
+    expects: {contains: secret, forbids: [a, b], tools: [search, book], last: assistant}
+  - say: cut
+    then_truncate: true
+    optional: false
+    expects: {}
+  - fail: 429
+    repeat: true
+"""
+
+    steps = read(text, "weather.yaml")
+
+    key = on(
+        contains=["weather", "Paris"],
+        tools="search",
+        node="plan*",
+        tag="a",
+        tool_result="search",
+        metadata={"n": 1},
+        thread="t",
+        last="human",
+    )
+    expected = {"contains": "secret", "forbids": ["a", "b"], "tools": {"search", "book"}, "last": "ai"}
+    assert steps == (
+        Keyed(key, (say("Sunny"), say("Done").times(2))),
+        Keyed(on(contains="name"), ()),
+        Reply((Value(FrozenDict(name="Ada"), "Person"),)).optional(),
+        structured([1, None]),
+        call("search", q="x").deltas('{"q": ', '"x"}').unchecked(),
+        call("search").malformed('{"q'),
+        Reply((Text(("I", " must", " not", ".")),), refusal=True).expects(**expected),  # type: ignore[arg-type]
+        say("cut").then_truncate().expects(),
+        fail(429).repeat(),
     )
 
 
@@ -211,14 +270,11 @@ MISTAKES = {
         "steps:\n  - Hello\n  - cal: search\n",
         "x.yaml:3: step 2 has the unknown key `cal`\n"
         "  nearest  `call`\n"
-        "  expected  `say`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, `think`, `call`, "
-        "`args`, `id`, `reply`, `fail` or `retry_after`",
+        "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`",
     ),
     "unknown key, nothing near": (
         "steps:\n  - zzz: search\n",
-        "x.yaml:2: step 1 has the unknown key `zzz`\n"
-        "  expected  `say`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, `think`, `call`, "
-        "`args`, `id`, `reply`, `fail` or `retry_after`",
+        "x.yaml:2: step 1 has the unknown key `zzz`\n  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`",
     ),
     "two verbs": (
         "steps:\n  - say: Hello\n    call: search\n",
@@ -226,11 +282,13 @@ MISTAKES = {
     ),
     "no verb": (
         "steps:\n  - usage: [1, 2]\n",
-        "x.yaml:2: step 1 does nothing: it has none of the keys `say`, `think`, `call`, `reply` or `fail`",
+        "x.yaml:2: step 1 does nothing: it has none of the keys `say`, `think`, `call`, `structured`, `reply` or `fail`",
     ),
     "key of another verb": (
         "steps:\n  - say: Hello\n    args: {q: x}\n",
-        "x.yaml:3: step 1 cannot have `args`\n  a `say` has  `say`, `usage`, `stop_reason`, `response_metadata` or `then_fail`",
+        "x.yaml:3: step 1 cannot have `args`\n"
+        "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, "
+        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
     ),
     "key twice": (
         "steps:\n  - say: Hello\n    usage: [1, 2]\n    say: Goodbye\n",
@@ -238,17 +296,17 @@ MISTAKES = {
     ),
     "number as a step": (
         "steps:\n  - Hello\n  - 42\n",
-        "x.yaml:3: step 2 must be text, or a mapping with `say`, `think`, `call`, `reply` or `fail`; got the "
-        "int 42\n"
+        "x.yaml:3: step 2 must be text, or a mapping with `say`, `think`, `call`, `structured`, `reply` or "
+        "`fail`; got the int 42\n"
         '  quote it to make it text: "42"',
     ),
     "list as a step": (
         "steps:\n  - [Hello]\n",
-        "x.yaml:2: step 1 must be text, or a mapping with `say`, `think`, `call`, `reply` or `fail`; got a list",
+        "x.yaml:2: step 1 must be text, or a mapping with `say`, `think`, `call`, `structured`, `reply` or `fail`; got a list",
     ),
     "nothing as a step": (
         "steps:\n  -\n",
-        "x.yaml:2: step 1 must be text, or a mapping with `say`, `think`, `call`, `reply` or `fail`; got nothing",
+        "x.yaml:2: step 1 must be text, or a mapping with `say`, `think`, `call`, `structured`, `reply` or `fail`; got nothing",
     ),
     "number as a token": (
         "steps:\n  - say: [It, 18]\n",
@@ -320,12 +378,13 @@ MISTAKES = {
     ),
     "number as a part": (
         "steps:\n  - reply: [Hello, 1]\n",
-        "x.yaml:2: part 2 of step 1 must be text, or a mapping with `say`, `think` or `call`; got the int 1\n"
+        "x.yaml:2: part 2 of step 1 must be text, or a mapping with `say`, `think`, `call` or `structured`; "
+        "got the int 1\n"
         '  quote it to make it text: "1"',
     ),
     "failure as a part": (
         "steps:\n  - reply:\n      - fail: 429\n",
-        "x.yaml:3: part 1 of step 1 has the unknown key `fail`\n  expected  `say`, `think`, `call`, `args` or `id`",
+        "x.yaml:3: part 1 of step 1 has the unknown key `fail`\n  expected  `say`, `think`, `call` or `structured`",
     ),
     "usage of a part": (
         "steps:\n  - reply:\n      - Hello\n      - say: you\n        usage: [1, 2]\n",
@@ -424,7 +483,8 @@ MISTAKES = {
     "retry_after beside then_fail": (
         "steps:\n  - say: Hello\n    then_fail: 429\n    retry_after: 2\n",
         "x.yaml:4: step 1 cannot have `retry_after`\n"
-        "  a `say` has  `say`, `usage`, `stop_reason`, `response_metadata` or `then_fail`",
+        "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, "
+        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
     ),
     "code as a tag": (
         "steps:\n  - !!python/object/apply:os.system [ls]\n",
@@ -441,6 +501,124 @@ MISTAKES = {
     "wrong boolean": (
         "steps:\n  - call: search\n    args: {q: !!bool maybe}\n",
         "x.yaml:3: `q` of `args` of step 1 is not a JSON value; got the bool maybe",
+    ),
+    "times zero": (
+        "steps:\n  - say: Hello\n    times: 0\n",
+        "x.yaml:3: `times` of step 1 must be a whole number of 1 or more; got the int 0",
+    ),
+    "times of a half": (
+        "steps:\n  - say: Hello\n    times: 1.5\n",
+        "x.yaml:3: `times` of step 1 must be a whole number of 1 or more; got the float 1.5",
+    ),
+    "times and repeat": (
+        "steps:\n  - say: Hello\n    repeat: true\n    times: 2\n",
+        "x.yaml:4: step 1 has both `times` and `repeat`",
+    ),
+    "text as a flag": (
+        "steps:\n  - say: Hello\n    optional: yes\n",
+        "x.yaml:3: `optional` of step 1 must be true or false; got the text 'yes'",
+    ),
+    "number as a flag": (
+        "steps:\n  - say: Hello\n    unchecked: 1\n",
+        "x.yaml:3: `unchecked` of step 1 must be true or false; got the int 1",
+    ),
+    "refusal of a thought": (
+        "steps:\n  - think: hm\n    refusal: true\n",
+        "x.yaml:3: step 1 cannot have `refusal`\n"
+        "  a `think` has  `think`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, "
+        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
+    ),
+    "text as expectations": (
+        "steps:\n  - say: Hello\n    expects: weather\n",
+        "x.yaml:3: `expects` of step 1 must be a mapping with what a prompt must have; got the text 'weather'",
+    ),
+    "unknown expectation": (
+        "steps:\n  - say: Hello\n    expects: {contain: weather}\n",
+        "x.yaml:3: `expects` of step 1 has the unknown key `contain`\n"
+        "  nearest  `contains`\n"
+        "  expected  `contains`, `forbids`, `tools` or `last`",
+    ),
+    "number as an expectation": (
+        "steps:\n  - say: Hello\n    expects: {forbids: [a, 7]}\n",
+        'x.yaml:3: entry 2 of `forbids` of `expects` of step 1 must be text; got the int 7\n  quote it to make it text: "7"',
+    ),
+    "number as a tool to expect": (
+        "steps:\n  - say: Hello\n    expects: {tools: 7}\n",
+        "x.yaml:3: `tools` of `expects` of step 1 must be text, or a list of texts; got the int 7\n"
+        '  quote it to make it text: "7"',
+    ),
+    "terms of a part": (
+        "steps:\n  - reply:\n      - say: Hello\n        times: 2\n",
+        "x.yaml:4: part 1 of step 1 has a `times` of its own\n  give it to the whole step, beside `reply`",
+    ),
+    "deltas of other arguments": (
+        "steps:\n  - call: search\n    args: {q: x}\n    deltas: ['{\"q\"', ': \"y\"}']\n",
+        "x.yaml:4: `deltas` of step 1: the pieces of deltas(...) do not join to the arguments\n"
+        '  got       {"q": "y"}\n'
+        '  expected  {"q": "x"}\n'
+        "  for text that is wrong on purpose: malformed(...)",
+    ),
+    "malformed that is well formed": (
+        "steps:\n  - call: search\n    malformed: '{}'\n",
+        "x.yaml:3: `malformed` of step 1: malformed(...) takes text that is no JSON object; got '{}'",
+    ),
+    "number as deltas": (
+        "steps:\n  - call: search\n    deltas: 7\n",
+        "x.yaml:3: `deltas` of step 1: x.yaml:3: `deltas` of step 1 must be text, or a list of texts; got "
+        "the int 7\n"
+        '  quote it to make it text: "7"',
+    ),
+    "deltas and malformed": (
+        "steps:\n  - call: search\n    deltas: ['{}']\n    malformed: ['{']\n",
+        "x.yaml:4: `deltas` of step 1 and `malformed` exclude each other",
+    ),
+    "number as a type": (
+        "steps:\n  - structured: {a: 1}\n    type: 7\n",
+        'x.yaml:3: `type` of step 1 must be text; got the int 7\n  quote it to make it text: "7"',
+    ),
+    "structured that is no JSON": (
+        "steps:\n  - structured: .inf\n",
+        "x.yaml:2: `structured` of step 1 is not a JSON value; got the float .inf",
+    ),
+    "key without steps": (
+        "steps:\n  - on: {node: planner}\n",
+        "x.yaml:2: step 1 has the key `on` and no `steps`",
+    ),
+    "key beside a step": (
+        "steps:\n  - on: {node: planner}\n    say: Hello\n",
+        "x.yaml:3: step 1 has the unknown key `say`\n  expected  `on` or `steps`",
+    ),
+    "key with one step": (
+        "steps:\n  - on: {node: planner}\n    steps: Hello\n",
+        "x.yaml:3: `steps` of step 1 must be a list of steps; got the text 'Hello'",
+    ),
+    "empty key": (
+        "steps:\n  - on: {}\n    steps: [Hello]\n",
+        "x.yaml:2: `on` of step 1 is empty; steps for every call stand without `on`",
+    ),
+    "key that is empty": (
+        "steps:\n  - on: {contains: []}\n    steps: [Hello]\n",
+        "x.yaml:2: `on` of step 1 is empty; steps for every call stand without `on`",
+    ),
+    "text as a key of steps": (
+        "steps:\n  - on: planner\n    steps: [Hello]\n",
+        "x.yaml:2: `on` of step 1 must be a mapping with what a call must have; got the text 'planner'",
+    ),
+    "unknown key of steps": (
+        "steps:\n  - on: {nod: planner}\n    steps: [Hello]\n",
+        "x.yaml:2: `on` of step 1 has the unknown key `nod`\n"
+        "  nearest  `node`\n"
+        "  expected  `contains`, `tools`, `node`, `tag`, `tool_result`, `metadata`, `thread` or `last`",
+    ),
+    "number as a node": (
+        "steps:\n  - on: {node: 7}\n    steps: [Hello]\n",
+        'x.yaml:2: `node` of `on` of step 1 must be text; got the int 7\n  quote it to make it text: "7"',
+    ),
+    "mistake in a step with a key": (
+        "steps:\n  - Hello\n  - on: {node: planner}\n    steps:\n      - Hello\n      - cal: search\n",
+        "x.yaml:6: step 2 of entry 2 has the unknown key `cal`\n"
+        "  nearest  `call`\n"
+        "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`",
     ),
     "a byte that is not UTF-8": (
         b"steps:\n  - caf\xe9\n",
@@ -530,8 +708,18 @@ calls = st.builds(
     mappings,
     st.none() | texts,
 )
+pieced_calls = st.builds(
+    lambda asked, text, at: asked.deltas(text(asked)[:at], text(asked)[at:]),
+    calls,
+    st.just(lambda asked: json.dumps(asked.calls[0].args)),
+    st.integers(0, 20),
+)
+malformed_calls = st.builds(lambda asked, text: asked.malformed("[", text), calls, texts)
 parts = (
     texts
+    | pieced_calls
+    | malformed_calls
+    | st.builds(structured, jsons)
     | st.builds(lambda tokens: say(tokens=tokens), token_lists)
     | st.builds(lambda tokens: think(tokens=tokens), token_lists)
     | calls
@@ -552,15 +740,17 @@ replies = st.builds(
     st.none() | texts,
     mappings,
 )
+refusals = st.builds(lambda text: say(text, refusal=True), texts)
 broken_replies = st.builds(lambda said, error, wait: said.then_fail(error, wait), replies, errors, waits)
-steps_of_any_kind = st.lists(replies | broken_replies | st.builds(fail, errors, waits), max_size=4)
+cut_replies = st.builds(lambda said: said.then_truncate(), replies)
+steps_of_any_kind = replies | refusals | broken_replies | cut_replies | st.builds(fail, errors, waits)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @example([say("\ud83d\ude00")])
 @example([reply("Hello", "\u202eolleH")])
 @example([call("search", {"k" * 2000: "v" * 2000, "l": {"m" * 2000: 1}})])
-@given(steps_of_any_kind)
+@given(st.lists(steps_of_any_kind, max_size=4))
 def test_what_is_written_reads_as_the_same_steps(steps: list[Any]) -> None:
     text = write(steps)
 
@@ -571,6 +761,43 @@ def test_what_is_written_reads_as_the_same_steps(steps: list[Any]) -> None:
     assert [repr(step.parts) for step in again if isinstance(step, Reply)] == [
         repr(step.parts) for step in steps if isinstance(step, Reply)
     ]
+
+
+one_or_more = texts | st.lists(texts, min_size=1, max_size=2)
+expectations = st.fixed_dictionaries(
+    {}, optional={"contains": one_or_more, "forbids": one_or_more, "tools": one_or_more | st.just([]), "last": texts}
+)
+changes = {
+    "times": lambda step: step.times(3),
+    "repeat": lambda step: step.repeat(),
+    "optional": lambda step: step.optional(),
+    "unchecked": lambda step: step.unchecked(),
+}
+names = texts.filter(bool)
+keys = st.fixed_dictionaries(
+    {"last": names},
+    optional={
+        "contains": one_or_more,
+        "tools": one_or_more,
+        "metadata": mappings,
+        **dict.fromkeys(("node", "tag", "tool_result", "thread"), names),
+    },
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(keys, st.sets(st.sampled_from(sorted(changes))), st.none() | expectations)
+def test_keys_and_terms_are_written_as_they_are_read(key: Any, changed: set[str], expected: Any) -> None:
+    steps: list[Any] = [say("Hello"), fail(429, 2), say("Hello").then_fail(503)]
+    for change in sorted(changed):
+        steps = [changes[change](step) for step in steps]
+    if expected is not None:
+        steps = [step.expects(**expected) for step in steps]
+    keyed = Keyed(on(**key), tuple(steps))
+
+    again = read(write([*steps, keyed, Keyed(keyed.key, ())]), "x.yaml")
+
+    assert again == (*steps, keyed, Keyed(keyed.key, ()))
 
 
 def test_a_written_file_is_good_to_read() -> None:
@@ -601,6 +828,15 @@ def test_a_written_file_is_good_to_read() -> None:
         fail(TimeoutError("took too long"), retry_after=0.5),
         say("Hello").then_fail(503),
         say("Hello").then_fail(ConnectionError("reset"), retry_after=2),
+        say("I must not.", refusal=True),
+        say("Hello").then_truncate().times(2).expects(contains="weather", forbids=["a", "b"], tools=set()),
+        fail(429, 2).repeat().optional().unchecked(),
+        Reply((Value(FrozenDict(name="Ada"), "Person"),)),
+        reply(structured([1, None]), structured({})),
+        call("search", q="x").with_id("1").deltas('{"q": ', '"x"}'),
+        call("search").malformed('{"q'),
+        Keyed(on(contains="weather", tools={"b", "a"}, node="plan*", last="user"), (say("Hello"), say("a", "b"))),
+        Keyed(on(metadata={"step": 1}), ()),
     ]
 
     text = write(steps)
@@ -651,6 +887,35 @@ steps:
     then_fail: 503
   - say: "Hello"
     then_fail: {error: ConnectionError, message: reset, retry_after: 2}
+  - say: "I must not."
+    refusal: true
+    stop_reason: refusal
+  - say: "Hello"
+    then_truncate: true
+    times: 2
+    expects: {contains: weather, forbids: [a, b], tools: []}
+  - fail: 429
+    retry_after: 2
+    repeat: true
+    optional: true
+    unchecked: true
+  - structured: {name: Ada}
+    type: Person
+  - reply:
+      - structured: [1, null]
+      - structured: {}
+  - call: search
+    args: {q: x}
+    id: "1"
+    deltas: ["{\\"q\\": ", "\\"x\\"}"]
+  - call: search
+    malformed: ["{\\"q"]
+  - on: {contains: weather, tools: [a, b], node: "plan*", last: human}
+    steps:
+      - "Hello"
+      - say: ["a", "b"]
+  - on: {metadata: {step: 1}}
+    steps: []
 """
     )
 
@@ -680,6 +945,11 @@ UNNAMED = "\n  a file names Python's built-in exceptions, made from one text or 
         (
             fail(type("TimeoutError", (Exception,), {})("mine")),
             "step 2 fails with TimeoutError('mine'), which a file cannot name" + UNNAMED,
+        ),
+        (respond(str.upper), "step 2 asks a function, which a file cannot name: respond(upper)"),
+        (
+            Keyed(on(node="planner"), (respond(str.upper),)),
+            "step 1 of step 2 asks a function, which a file cannot name: respond(upper)",
         ),
         (
             Reply((Text(("a",)),), Usage(7, -2, 5)),
@@ -712,15 +982,16 @@ def test_a_step_that_a_file_cannot_hold_is_refused_by_its_number(step: Any, mess
 def test_a_script_is_loaded_and_dumped(tmp_path: Path) -> None:
     path = tmp_path / "script.yaml"
     with ledger.opened(Ledger()):
-        script = Script("Hello", call("search", q="天气"), fail(429))
+        script = Script("Hello", call("search", q="天气"), fail(429), on(node="planner") >> "a")
 
         script.dump(path)
         loaded = Script.load(path)
 
-    assert (
-        path.read_bytes()
-        == ('# llmtest script v1\nsteps:\n  - "Hello"\n  - call: search\n    args: {q: "天气"}\n  - fail: 429\n').encode()
+    assert path.read_text("utf-8") == (
+        '# llmtest script v1\nsteps:\n  - on: {node: planner}\n    steps:\n      - "a"\n'
+        '  - "Hello"\n  - call: search\n    args: {q: "天气"}\n  - fail: 429\n'
     )
+    assert b"\r" not in path.read_bytes()
     assert loaded.steps == script.steps
 
 
@@ -733,7 +1004,7 @@ def test_an_unused_step_of_a_file_names_the_file_and_its_line(tmp_path: Path, mo
         script.serve(Request({}, list))
 
     assert [violation.text for violation in script.unused()] == [
-        "1 of 2 steps of the script were never asked for\n"
+        "1 of 2 steps of the script was never asked for\n"
         "  step 2  say('Goodbye')  at script.yaml:3\n"
         "  the model was called 1 time; remove the steps, or find out why the program stopped early"
     ]
