@@ -1,4 +1,4 @@
-"""What is wrong with a model call or with a scripted answer, in words.
+"""What is wrong with a call of a double or with a scripted answer, in words.
 
 Floor 0. Each function returns the text of a violation, or None if there is nothing to complain about. What came, what
 was expected, where it was written, the nearest miss, what to do.
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmtest.events import Message
-from llmtest.steps import Call, Expects, Reply, Step, place
+from llmtest.steps import Call, Expects, Reply, Speaker, Step, place
 
 if TYPE_CHECKING:
     from llmtest.script import On, Request, Script
@@ -61,31 +61,35 @@ def _came(request: Request) -> list[str]:
 
 def unexpected(script: Script, request: Request, call: int, key: On | None) -> str:
     """No step is left for this call, or no key matches it."""
+    who = script.speaker
     keys = [lane.key for lane in script._lanes if lane.key is not None]
     plain = [lane for lane in script._lanes if lane.key is None]
     if keys and not plain and key is None:
-        lines = [f"unexpected model call {call}: it matches no key, and the script has no steps without one", *_came(request)]
+        matched = "it matches no key, and the script has no steps without one"
+        lines = [f"unexpected {who.name} call {call}: {matched}", *_came(request)]
         lines += [f"  {other}  no: {other.misses(request)}" for other in keys]
         return capped([*lines, "  add a key that it matches, or a step without a key"])
     whose = f"the steps of {key} are" if key is not None else f"the script has {_served(len(script.steps))}"
-    lines = [f"unexpected model call {call}: {whose}{' all served' if key is not None else ''}", *_came(request)]
+    lines = [f"unexpected {who.name} call {call}: {whose}{' all served' if key is not None else ''}", *_came(request)]
     for position, step in enumerate(script.steps, 1):
         lines.append(f"  served  step {position}  {step}  at {place(step.where)}")
-    return capped([*lines, "  add a step for this call, or find out why the program calls the model again"])
+    return capped([*lines, f"  add a step for this call, or find out why the program calls {who.the} again"])
 
 
 def _served(steps: int) -> str:
     return "no steps" if not steps else f"{amount(steps, 'step')}, all served"
 
 
-def ambiguous(keys: Sequence[On | None], request: Request, call: int) -> str:
+def ambiguous(script: Script, keys: Sequence[On | None], request: Request, call: int) -> str:
     """Several keys match."""
-    lines = [f"model call {call} matches {len(keys)} keys of the script, so which step answers it is not said", *_came(request)]
+    matched = f"matches {len(keys)} keys of the script, so which step answers it is not said"
+    lines = [f"{script.speaker.name} call {call} {matched}", *_came(request)]
     lines += [f"  matches  {key}" for key in keys]
-    return capped([*lines, "  make the keys exclude each other, for example with tool_result=, last=, node= or tools="])
+    ways = "tool_result=, last=, node= or tools=" if script.speaker == Speaker() else "contains=, node= or tag="
+    return capped([*lines, f"  make the keys exclude each other, for example with {ways}"])
 
 
-def competing(first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
+def competing(who: Speaker, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
     """Two runs that are open at once take steps in order."""
     lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
     for request, call, number in (first, second):
@@ -93,33 +97,36 @@ def competing(first: tuple[Request, int, int], second: tuple[Request, int, int])
         lines.append(f"  call {call}  {last}  takes step {number}")
     request = second[0]
     hint = f"on(node={request.node!r})" if request.node else f"on(contains={_hint(request)!r})"
-    return capped([*lines, f"  key the script by node, tag, thread, tools or prompt: {hint} >> ..."])
+    ways = "thread, tools or prompt" if who == Speaker() else f"thread or {who.input}"
+    return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
 
 
 def _hint(request: Request) -> str:
     return request.messages[-1].text[:30] if request.messages else "..."
 
 
-def unused(left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
+def unused(script: Script, left: Sequence[tuple[int, Step]], calls: int) -> str:
     """Steps that no call has asked for."""
-    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
+    steps = amount(len(script.steps), "step")
+    lines = [f"{len(left)} of {steps} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
     lines += [f"  step {number}  {step}  at {place(step.where)}" for number, step in left]
     times = "never called" if not calls else f"called {amount(calls, 'time')}"
-    return capped([*lines, f"  the model was {times}; remove the steps, or find out why the program stopped early"])
+    who = script.speaker.the
+    return capped([*lines, f"  {who} was {times}; remove the steps, or find out why the program stopped early"])
 
 
 # -- prompts that are not as a step expects
 
 
-def expectation(expects: Expects, request: Request) -> str | None:
+def expectation(expects: Expects, request: Request, who: Speaker) -> str | None:
     """What of the prompt is not as expected."""
     for text in expects.contains:
         if text not in request.text:
-            return f"  expected a prompt that contains {text!r}\n{_nearest_text(text, request)}"
+            return f"  expected {who.an_input} that contains {text!r}\n{_nearest_text(text, request)}"
     for text in expects.forbids:
         holder = next((m for m in request.messages if text in m.text), None)
         if holder is not None:
-            return f"  expected a prompt without {text!r}\n  got       {show_message(holder)}"
+            return f"  expected {who.an_input} without {text!r}\n  got       {show_message(holder)}"
     if expects.tools is not None and expects.tools != set(request.tools):
         return f"  expected the tools {names(sorted(expects.tools))}\n  got       {names(request.tools)}"
     if expects.last is not None and (not request.messages or request.messages[-1].role != expects.last):

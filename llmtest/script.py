@@ -19,7 +19,7 @@ from llmtest import complaints, ledger
 from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.lanes import Lane
 from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import Reply, ScriptError, Step, as_role, as_texts, caller, place
+from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, caller, place
 from llmtest.vocabulary import as_step
 
 
@@ -28,7 +28,8 @@ class Request:
     """One call of a model, in neutral words: what a matcher looks at, and what the function of `respond` gets.
 
     `tools` are the bound ones: name to JSON schema of their arguments. `tool_choice`, `stop` and `params` are as the
-    program bound or passed them; `tags` and `metadata` are those of the run.
+    program bound or passed them; `tags` and `metadata` are those of the run. Of a retriever, `text` is the query; of a
+    tool, `args` are its arguments, and `text` is their JSON.
     """
 
     tools: Mapping[str, Mapping[str, Any]] = EMPTY
@@ -39,6 +40,7 @@ class Request:
     about: Callable[[], tuple[Sequence[str], Mapping[str, Any]]] = lambda: ((), EMPTY)
     run: Callable[[], Any] = lambda: None
     lane: Lane | None = None
+    args: Mapping[str, Any] = EMPTY
     _messages: Sequence[Message] | None = None
     _text: str | None = None
 
@@ -110,7 +112,7 @@ class On:
                 raise ScriptError(f"{self} >> Script(...) takes a script without keys of its own at {place(where)}")
             steps.adopted()
             return Keyed(self, steps.steps, where)
-        return Keyed(self, (as_step(steps, f"what {self} leads to", where),), where)
+        return Keyed(self, (steps,), where)
 
     def misses(self, request: Request) -> str | None:
         """What of this key the request does not have; None if it has all of it. The cheap looks come first."""
@@ -154,10 +156,10 @@ class On:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """Steps for the calls that match a key: what `on(...) >> ...` makes, for a `Script` to take."""
+    """Steps for the calls that match a key: what `on(...) >> ...` makes, for a `Script` to take and to read."""
 
     key: On
-    steps: tuple[Step, ...]
+    steps: tuple[Any, ...]
     where: str = field(default="", compare=False, repr=False)
 
 
@@ -272,6 +274,8 @@ class Script:
     Steps are never repeated or skipped on their own: `.times(n)`, `.repeat()` and `.optional()` ask for it.
     """
 
+    speaker = Speaker()
+
     def __init__(self, *steps: Any) -> None:
         self.violations: list[Violation] = []
         self._calls = 0
@@ -340,10 +344,11 @@ class Script:
                 raise self._violate("unexpected call", complaints.unexpected(self, request, call, lane.key))
             if step.terms.expects is None:
                 break
-            problem = complaints.expectation(step.terms.expects, request)
+            problem = complaints.expectation(step.terms.expects, request, self.speaker)
             if problem and not step.terms.optional:
-                text = f"step {number} expects another prompt than model call {call} has\n{problem}"
-                raise self._violate("unexpected prompt", f"{text}\n  the script says {step} at {place(step.where)}")
+                who = self.speaker
+                text = f"step {number} expects another {who.input} than {who.name} call {call} has\n{problem}"
+                raise self._violate(f"unexpected {who.input}", f"{text}\n  the script says {step} at {place(step.where)}")
             with self._lock:
                 if lane.first + lane.index != number:  # another thread was faster
                     continue
@@ -380,7 +385,7 @@ class Script:
         fits = [lane for lane in fits if lane.key and lane.key.exactly(request)] or fits
         waiting = [lane for lane in fits if lane.current() is not None] or fits[:1]
         if len(waiting) > 1:
-            raise self._violate("ambiguous match", complaints.ambiguous([lane.key for lane in waiting], request, call))
+            raise self._violate("ambiguous match", complaints.ambiguous(self, [lane.key for lane in waiting], request, call))
         if waiting:
             return waiting[0]
         unkeyed = [lane for lane in self._lanes if lane.key is None]
@@ -398,13 +403,14 @@ class Script:
                 continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
-                text = complaints.competing((rival.request, rival.call, rival.number), (claim.request, claim.call, claim.number))
+                pair = ((c.request, c.call, c.number) for c in (rival, claim))
+                text = complaints.competing(self.speaker, *pair)
                 raise self._violate("competing calls", text)
 
     def unused(self) -> list[Violation]:
         """One violation for all steps that no call has asked for; empty when all were served."""
         left = [item for lane in self._lanes for item in lane.left()]
-        return [Violation("unused step", complaints.unused(left, len(self.steps), self._calls))] if left else []
+        return [Violation("unused step", complaints.unused(self, left, self._calls))] if left else []
 
     def verify(self) -> None:
         """Raises for every violation so far and for unused steps. The pytest plugin does this for you.
@@ -451,7 +457,8 @@ def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
     plain: list[Step] = []
     for position, item in enumerate(given, 1):
         if isinstance(item, Keyed):
-            lanes.append(_Lane(item.key, item.steps, 0))
+            keyed = [as_step(step, f"what {item.key} leads to", item.where) for step in item.steps]
+            lanes.append(_Lane(item.key, keyed, 0))
         else:
             plain.append(as_step(item, f"step {position} of the script", where))
     if plain or not lanes:

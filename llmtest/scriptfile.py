@@ -25,6 +25,7 @@ from llmtest.steps import (
     Call,
     Expects,
     Fail,
+    Give,
     Part,
     Reply,
     Respond,
@@ -538,6 +539,8 @@ def _listed(value: Any) -> Any:
 def _step_lines(step: Step, name: str) -> list[str]:
     if isinstance(step, Respond):
         raise ScriptError(f"{name} asks a function, which a file cannot name: {step}")
+    if isinstance(step, Give):
+        raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):
         error, message, wait = _named(step, name)
         short = {"error": error, "message": message} if message is not None else error

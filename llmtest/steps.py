@@ -259,6 +259,19 @@ class Respond(Modifiers):
 
 
 @dataclass(frozen=True, slots=True)
+class Give(Modifiers):
+    """A step that gives a value: what a retriever finds, what a tool returns. Made by `give`."""
+
+    value: Any = field(hash=False)
+    where: str = field(default="", compare=False, repr=False)
+    terms: Terms = ONCE
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        return f"give({shown if len(shown) <= 200 else f'{shown[:200]}...'}){_show_terms(self.terms)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Reply(Modifiers):
     """A step that answers: its parts in order, then its usage and stop reason. Made by `say`, `think`, `call`, `reply`.
 
@@ -349,7 +362,23 @@ class Reply(Modifiers):
         return text + _show_terms(self.terms)
 
 
-Step = Reply | Fail | Respond
+Step = Reply | Fail | Respond | Give
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Whose script it is, and what a call of it brings, in the words of a complaint."""
+
+    name: str = "model"
+    input: str = "prompt"
+
+    @property
+    def the(self) -> str:
+        return self.name if self.name.startswith("`") else f"the {self.name}"
+
+    @property
+    def an_input(self) -> str:
+        return f"{'an' if self.input[0] in 'aeiou' else 'a'} {self.input}"
 
 
 def _show_terms(terms: Terms) -> str:

@@ -5,6 +5,7 @@ Floor 0: standard library only. Every word is checked where it is written; `llmt
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from llmtest.steps import (
     ONCE,
     Call,
     Fail,
+    Give,
     Part,
     Reply,
     Respond,
@@ -194,6 +196,29 @@ def respond(function: Callable[[Any], Any]) -> Respond:
     return Respond(function, caller())
 
 
+def give(value: Any) -> Give:
+    """A step that gives `value`: what a `ScriptedRetriever` finds, or what a `scripted_tool` returns.
+
+    Those take bare values too; `give` is for what is said of a step: `give(documents).times(2)`. The value is copied
+    when it is scripted, and again for each call, so that a program that changes it does not change the script.
+
+    Raises:
+        ScriptError: `value` cannot be copied.
+
+    >>> str(give(["a", "b"]).times(2))
+    "give(['a', 'b']).times(2)"
+
+    It is no answer of a model.
+    """
+    try:
+        return Give(copy.deepcopy(value), caller())
+    except Exception as error:
+        raise ScriptError(
+            f"give() takes a value that can be copied; got {type(value).__name__} {value!r} ({error})"
+            "\n  respond(lambda request: value) gives the value itself"
+        ) from None
+
+
 def reply(
     *parts: str | Reply,
     usage: UsageLike = None,
@@ -297,7 +322,7 @@ def _are_counts(*values: Any) -> bool:
 
 def as_step(step: Any, what: str, where: str) -> Step:
     """`step` as a step: a str, an `AIMessage` or an exception may stand for one. `what` says whose step it is."""
-    if isinstance(step, Reply | Fail | Respond):
+    if isinstance(step, Reply | Fail | Respond | Give):
         return step
     if isinstance(step, str):
         return replace(say(step), where=where)

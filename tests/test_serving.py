@@ -496,7 +496,7 @@ async def test_an_async_function_is_awaited() -> None:
     assert (await asyncio.to_thread(model.invoke, "c")).content == "C"
     with pytest.raises(ScriptError) as caught:
         model.invoke("d")
-    assert str(caught.value) == "respond() has an async function, but the model was called without await in a running loop"
+    assert str(caught.value) == "respond() has an async function, but the call came without await in a running loop"
 
 
 def test_what_a_function_returns_is_checked_as_a_step() -> None:

@@ -38,7 +38,7 @@ from llmtest.complaints import check_call
 from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import freeze_message, tool_names
 from llmtest.script import Request, Script
-from llmtest.steps import Call, Fail, Part, Reply, Respond, ScriptError, StatusError, Text, Value, count, place
+from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
 from llmtest.vocabulary import as_step
 
 # -- from a script's words to LangChain's
@@ -258,7 +258,7 @@ def _script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields
 
 
 class _Scripted:
-    """What both models share: a repr without an address, because it becomes `serialized`, and `verify`."""
+    """What all doubles share: a repr without an address, because it becomes `serialized`, `verify`, and serving."""
 
     script: Any
     model_name: str
@@ -276,24 +276,30 @@ class _Scripted:
         """
         self.script.verify()
 
-    def _serve(self, request: Request) -> Reply:
-        """The reply to `request`, on a synchronous path."""
+    def _as_step(self, given: Any, what: str, where: str) -> Step:
+        return as_step(given, what, where)
+
+    def _serve(self, request: Request) -> Any:
+        """The answer to `request`, on a synchronous path."""
         step = self.script.serve(request)
         while isinstance(step, Respond):
-            step = as_step(_waited(step.function(request)), f"what {step} returned", step.where)
+            step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
         return self._reply_of(step, request)
 
-    async def _aserve(self, request: Request) -> Reply:
+    async def _aserve(self, request: Request) -> Any:
         step = self.script.serve(request)
         while isinstance(step, Respond):
             given = step.function(request)
             given = await given if inspect.isawaitable(given) else given
-            step = as_step(given, f"what {step} returned", step.where)
+            step = self._as_step(given, f"what {step} returned", step.where)
         return self._reply_of(step, request)
 
-    def _reply_of(self, step: Reply | Fail, request: Request) -> Reply:
+    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
+        """What a step that was served comes to: of a model, its reply."""
         if isinstance(step, Fail):
             raise _exception(step)
+        if isinstance(step, Give):
+            raise ScriptError(f"a model cannot give values, it says something; got {step} at {place(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
         return reply
@@ -305,9 +311,7 @@ def _waited(given: Any) -> Any:
         return given
     if asyncio._get_running_loop() is not None:
         cast("Coroutine[Any, Any, Any]", given).close()
-        raise ScriptError(
-            "respond() has an async function, but the model was called without await in a running loop"
-        )
+        raise ScriptError("respond() has an async function, but the call came without await in a running loop")
 
     async def wait() -> Any:
         return await given
@@ -342,7 +346,14 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
     streaming: bool | None = None
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
-        super().__init__(**{"script": _script_of(type(self), steps, script, fields), **fields})
+        given = _script_of(type(self), steps, script, fields)
+        for number, step in enumerate(given.steps, 1):
+            if isinstance(step, Give):
+                raise ScriptError(
+                    f"step {number} of a ScriptedChatModel is {step} at {place(step.where)},"
+                    " but a model cannot give values, it says something"
+                )
+        super().__init__(**{"script": given, **fields})
 
     @property
     def _llm_type(self) -> str:
@@ -481,7 +492,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
-            if isinstance(step, Reply) and any(not isinstance(part, Text | Value) for part in step.parts):
+            if isinstance(step, Give) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
                 raise ScriptError(
                     f"step {number} of a ScriptedLLM is {step} at {place(step.where)}, but a text model says text only"
                 )
