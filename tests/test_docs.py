@@ -1,0 +1,41 @@
+"""The documentation runs: every Python block of every page, top to bottom; trees that a page shows are the trees that come out."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+# An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
+import llmtest.langchain.models
+import llmtest.langchain.tap  # noqa: F401
+
+ROOT = Path(__file__).parent.parent
+HELD_TO_THE_DEMO = ROOT / "docs/how-to/first-test.md"  # parts of the demo's own files: tests/test_demo.py compares them
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+    if "```python" in page.read_text("utf-8") and page != HELD_TO_THE_DEMO
+]
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    return [(info.strip(), code) for kind, info, code in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_page_runs_and_shows_the_trees_that_come_out(page: Path, pytester: pytest.Pytester) -> None:
+    code = "\n\n".join(block for _, block in _blocks(page, "python"))
+    pytester.makepyfile(test_page=code if "def test_" in code else f"def test_page_imports():\n    pass\n\n\n{code}")
+    shutil.copytree(ROOT / "fixtures", pytester.path / "fixtures")
+
+    result = pytester.runpytest_inprocess("--snapshot-update", "-p", "no:cacheprovider", "-p", "no:asyncio")
+
+    assert result.ret == 0
+    for info, tree in _blocks(page, "text"):
+        if info.startswith("tree="):
+            written = pytester.path / "__snapshots__" / "test_page" / f"{info.removeprefix('tree=')}.trace"
+            assert written.read_text("utf-8").split("\n", 1)[1].strip() == tree.strip()
