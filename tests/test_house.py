@@ -47,6 +47,7 @@ HOUSE = {
     "langchain": Room(2),
     "langchain.freezing": Room(2, LANGCHAIN),
     "langchain.models": Room(2, LANGCHAIN),
+    "langchain.providers": Room(2, LANGCHAIN),
     "langchain.tap": Room(2, LANGCHAIN, later=frozenset({"tenacity"})),
     "snapshots": Room(2, frozenset({"syrupy", "pytest"})),
     # doors
