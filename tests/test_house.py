@@ -32,12 +32,14 @@ class Room:
 
 HOUSE = {
     # words
+    "complaints": Room(0, later=frozenset({"jsonschema"})),
     "events": Room(0),
     "lanes": Room(0),
     "ledger": Room(0),
     "script": Room(0),
     "scriptfile": Room(0, later=frozenset({"yaml"})),
     "steps": Room(0),
+    "vocabulary": Room(0),
     # thought
     "ordering": Room(1),
     "recording": Room(1),

@@ -269,11 +269,11 @@ MISTAKES = {
     ),
     "with_id: no call": (
         lambda: say("a").with_id("call_7"),
-        "with_id('call_7') names one tool call, but say('a') has 0; use it on call(...)",
+        "with_id('call_7') is about one tool call, but say('a') has 0; use it on call(...)",
     ),
     "with_id: two calls": (
         lambda: reply(call("a"), call("b")).with_id("call_7"),
-        "with_id('call_7') names one tool call, but reply(call('a'), call('b')) has 2; use it on call(...)",
+        "with_id('call_7') is about one tool call, but reply(call('a'), call('b')) has 2; use it on call(...)",
     ),
     "reply: a number": (
         lambda: reply("a", 7),  # type: ignore[arg-type]
@@ -281,8 +281,7 @@ MISTAKES = {
     ),
     "reply: a failure as a part": (
         lambda: reply(fail(429)),  # type: ignore[arg-type]
-        "part 1 of reply() is not a part: got Fail Fail(error=429, retry_after=None, message=None)\n"
-        "  a part is a str, say(...), think(...) or call(...)",
+        f"part 1 of reply() is not a part: got Fail {fail(429)!r}\n  a part is a str, say(...), think(...) or call(...)",
     ),
     "reply: a part with a usage": (
         lambda: reply("a", say("b", usage=False)),
@@ -458,7 +457,8 @@ def test_what_is_not_a_step_is_named_by_its_number() -> None:
 
     assert message_of(lambda: Script("a", 7)) == (
         f"step 2 of the script is not a step: got int 7 at {HERE}:{told}\n"
-        "  a step is say(...), think(...), call(...), reply(...), fail(...), a str, an AIMessage or an exception"
+        "  a step is say(...), think(...), call(...), structured(...), reply(...), fail(...), respond(...),\n"
+        "  a str, an AIMessage or an exception"
     )
     assert "got HumanMessage" in message_of(lambda: Script(HumanMessage("Hello")))
 
@@ -485,7 +485,7 @@ def test_steps_are_served_in_order_and_each_once() -> None:
     served = [script.serve(request) for _ in range(3)]
 
     assert served == [say("a"), call("search", q="x"), fail(429)]
-    assert (script.remaining, repr(script)) == (0, "<Script: 3 of 3 steps served>")
+    assert (script.remaining, repr(script)) == (0, "<Script: 3 calls, 0 of 3 steps left>")
     script.verify()
 
 
@@ -544,7 +544,7 @@ def test_an_unexpected_call_says_what_came_and_what_was_served(page: Ledger) -> 
     text = (
         "unexpected model call 3: the script has 2 steps, all served\n"
         "  came  human 'And now?' (2 messages)\n"
-        "  tools  search, book\n"
+        "  tools  `search`, `book`\n"
         f"  served  step 1  say('Hello')  at {HERE}:{told}\n"
         f"  served  step 2  call('search', q='x')  at {HERE}:{told}\n"
         "  add a step for this call, or find out why the program calls the model again"
@@ -647,8 +647,12 @@ def test_an_invalid_tool_call_is_a_violation_that_takes_its_step(page: Ledger) -
     told = line() + 1
     script = Script(reply("Let me look", call("now"), call("serch", query="x")))
 
+    request = Request(SEARCH)
+    step = script.serve(request)
+    assert isinstance(step, Reply)
+
     with pytest.raises(ViolationError) as caught:
-        script.serve(Request(SEARCH, list))
+        script.check(step, request)
 
     violation = Violation(
         "invalid tool call",
@@ -676,10 +680,10 @@ def test_unused_steps_are_one_violation() -> None:
 
     hint = "remove the steps, or find out why the program stopped early"
     steps = [f"  step {n}  {shown}  at {HERE}:{told}\n" for n, shown in enumerate(["say('a')", "say('b')", "fail(429)"], 1)]
-    head = "of 3 steps of the script were never asked for\n"
-    assert never == [Violation("unused step", f"3 {head}{''.join(steps)}  the model was never called; {hint}")]
-    assert once == [Violation("unused step", f"2 {head}{''.join(steps[1:])}  the model was called 1 time; {hint}")]
-    assert twice == [Violation("unused step", f"1 {head}{steps[2]}  the model was called 2 times; {hint}")]
+    head, tail = "of 3 steps of the script", "never asked for\n"
+    assert never == [Violation("unused step", f"3 {head} were {tail}{''.join(steps)}  the model was never called; {hint}")]
+    assert once == [Violation("unused step", f"2 {head} were {tail}{''.join(steps[1:])}  the model was called 1 time; {hint}")]
+    assert twice == [Violation("unused step", f"1 {head} was {tail}{steps[2]}  the model was called 2 times; {hint}")]
     assert script.unused() == []
 
 
@@ -693,7 +697,7 @@ def test_unused_steps_of_a_long_script_are_told_in_twenty_lines() -> None:
 def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
     script = Script(call("search"), "unused")
     with pytest.raises(ViolationError):
-        script.serve(NOTHING)
+        script.check(call("search"), Request())
 
     with pytest.raises(ViolationError) as caught:
         script.verify()
