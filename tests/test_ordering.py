@@ -1,0 +1,229 @@
+"""What is known of the order of siblings: from tags and lines of control, never from when they happened to start."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from llmtest.events import Event, FrozenDict, FrozenList, Run
+from llmtest.lanes import Lane
+from llmtest.ordering import Item, home_of, item_of, layers
+
+FALLBACKS = "RunnableWithFallbacks"
+PARENT = UUID(int=1)
+HOME = Lane(1, "MainThread", 100)
+
+
+def task(number: int, parent: Lane | None = HOME) -> Lane:
+    return Lane(number, "MainThread", 100, f"Task-{number}", parent)
+
+
+def thread(number: int, parent: Lane | None = HOME) -> Lane:
+    return Lane(number, f"Worker-{number}", 100 + number, None, parent)
+
+
+def run(
+    name: str, start: int, end: int | None = None, lane: Lane | None = None, *tags: str, kind: Any = "chain", **metadata: Any
+) -> Run:
+    """A run that starts and ends at these numbers on this line of control."""
+    events = [Event(f"on_{kind}_start", uuid4(), PARENT, name, number=start, lane=lane)]
+    if end is not None:
+        events.append(Event(f"on_{kind}_end", events[0].run_id, PARENT, name, number=end, lane=lane))
+    return Run(events[0].run_id, PARENT, kind, name, tags, FrozenDict(metadata), tuple(events), ())
+
+
+def order(*runs: Run, home: Lane | None = HOME, parent: Run | None = None, notes: tuple[Item, ...] = ()) -> list[list[str]]:
+    """The names of runs by layer; `name>host` where one runs within another."""
+    items = [*(item_of(one, parent) for one in runs), *notes]
+    ordered = [sorted(item.run.name if item.run else "note" for item in layer) for layer in layers(items, home)]
+    inside = [f"{item.run.name}>{item.host.run.name}" for item in items if item.run and item.host and item.host.run]
+    return [*ordered, inside] if inside else ordered
+
+
+# -- steps of the program
+
+
+def test_no_siblings_make_no_layers() -> None:
+    assert order() == []
+
+
+@pytest.mark.parametrize("starts", [*itertools.permutations([0, 10, 20])])
+def test_a_sequence_is_in_the_order_of_its_steps_whenever_they_start(starts: tuple[int, ...]) -> None:
+    runs = [run(name, start, start + 30, task(9 + start), f"seq:step:{name}") for name, start in zip("123", starts, strict=True)]
+
+    assert order(*runs) == [["1"], ["2"], ["3"]]
+
+
+def test_nodes_of_one_step_of_a_graph_are_parallel_and_steps_are_not() -> None:
+    def node(name: str, start: int, lane: Lane, step: int) -> Run:
+        return run(name, start, start + 5, lane, f"graph:step:{step}", langgraph_step=step)
+
+    runs = [node("a", 0, HOME, 1), node("b", 10, thread(2), 2), node("c", 20, thread(3), 2), node("d", 30, HOME, 3)]
+
+    assert order(*runs) == [["a"], ["b", "c"], ["d"]]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_branches_of_a_map_are_never_ordered_not_even_on_one_thread(same: bool) -> None:
+    lanes = (HOME, HOME) if same else (thread(2), thread(3))
+    runs = [run(name, start, start + 5, lane, f"map:key:{name}") for name, start, lane in zip("ba", (0, 10), lanes, strict=True)]
+
+    assert order(*runs) == [["a", "b"]]
+
+
+@pytest.mark.parametrize("tag", ["seq:step:x", "graph:step:1", "my:tag"])
+def test_a_tag_that_only_looks_like_a_step_says_nothing(tag: str) -> None:
+    assert order(run("a", 0, 1, thread(2), tag), run("b", 2, 3, thread(3), tag)) == [["a", "b"]]
+
+
+def test_steps_of_other_parents_say_nothing() -> None:
+    a, b = run("a", 0, 1, thread(2), "seq:step:2"), run("b", 2, 3, thread(3), "seq:step:1")
+    moved = Run(b.id, UUID(int=2), b.kind, b.name, b.tags, b.metadata, b.events, ())
+
+    assert order(a, moved) == [["a", "b"]]
+
+
+# -- lines of control
+
+
+def test_one_line_of_control_is_in_the_order_of_its_starts() -> None:
+    assert order(run("a", 0, 1, HOME), run("b", 2, 3, HOME), run("c", 4, None, HOME)) == [["a"], ["b"], ["c"]]
+
+
+def test_what_has_no_lane_runs_where_its_parent_runs() -> None:
+    assert order(run("a", 0, 1), run("b", 2, 3, HOME), home=None) == [["a"], ["b"]]
+
+
+def test_the_thread_of_the_parent_is_one_line_of_control_whatever_its_context() -> None:
+    assert order(run("a", 0, 9, Lane(5, "MainThread", 100)), run("b", 2, 3, HOME)) == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize("lane", [task, thread])
+def test_what_is_spawned_together_is_parallel_between_what_comes_before_and_after(lane: Any) -> None:
+    runs = [
+        run("plan", 0, 1, HOME),
+        run("x", 2, 3, lane(2)),
+        run("y", 4, 9, lane(3)),
+        run("z", 5, 6, lane(4)),
+        run("write", 10, 11, HOME),
+        run("more", 12, 13, lane(5)),
+    ]
+
+    assert order(*runs) == [["plan"], ["x", "y", "z"], ["write"], ["more"]]
+
+
+def test_two_lines_of_control_of_several_runs_keep_their_own_order() -> None:
+    lanes = [task(2), task(3)]
+    runs = [run(f"{n}{lane.number}", 0, 1, lane) for n, lane in itertools.product("ab", lanes)]
+
+    assert order(*runs) == [["a2", "a3"], ["b2", "b3"]]
+
+
+def test_what_follows_the_first_of_a_group_to_end_follows_the_group() -> None:
+    assert order(run("x", 0, 9, thread(2)), run("y", 1, 2, thread(3)), run("after y", 3, 4, HOME)) == [["x", "y"], ["after y"]]
+
+
+def test_work_on_threads_of_unknown_origin_is_never_ordered_not_even_on_one_thread() -> None:
+    pool = thread(2, None)
+
+    runs = [run("before", 0, 1, HOME), run("a", 2, 3, pool), run("b", 4, 5, pool), run("after", 6, 7, HOME)]
+
+    assert order(*runs) == [["before"], ["a", "b"], ["after"]]
+    assert order(*runs[1:3], run("c", 6, 7, task(5)), home=None) == [["a", "b", "c"]]
+
+
+def test_what_is_spawned_from_a_spawned_line_comes_after_what_ended_there() -> None:
+    body = task(2)
+    deeper = task(5, task(4, body))
+
+    assert order(run("a", 0, 1, body), run("b", 2, 3, deeper), run("c", 2, 3, task(6, task(3)))) == [["a", "c"], ["b"]]
+
+
+def test_an_event_within_the_parent_has_its_place_among_the_runs() -> None:
+    note = Item(None, 5, 5, HOME)
+
+    assert order(run("a", 0, 1, HOME), run("b", 9, 10, HOME), notes=(note,)) == [["a"], ["note"], ["b"]]
+
+
+def test_very_many_siblings_take_no_time() -> None:
+    chain = [run(f"{n}", 2 * n, 2 * n + 1, HOME) for n in range(3000)]
+    crowd = [run(f"{n}", n, 9000, thread(n + 2)) for n in range(3000)]
+
+    assert len(order(*chain)) == 3000
+    assert [len(layer) for layer in order(*crowd)] == [3000]
+
+
+# -- the line of control of the roots
+
+
+def test_roots_have_the_line_of_control_that_they_share_or_the_main_thread() -> None:
+    shared, apart = task(7, None), [run("a", 0, 1, thread(2)), run("b", 0, 1, HOME)]
+
+    assert home_of([]) is None
+    assert home_of([run("a", 0, 1, shared), run("b", 2, 3, shared)]) is shared
+    assert home_of(apart) is HOME
+    assert home_of([run("a", 0, 1, thread(2)), run("b", 0, 1, None), run("c", 0, 1, task(3))]) is None
+
+
+# -- runs within their siblings
+
+
+def test_what_a_fallback_tries_runs_within_it_though_it_is_called_its_sibling() -> None:
+    body = task(2)
+    runs = [
+        run(FALLBACKS, 0, 9, body, "seq:step:2"),
+        run("first", 1, 2, task(3, body), "seq:step:2"),
+        run("second", 3, 4, task(4, body), "seq:step:2"),
+        run("parser", 10, 11, task(5), "seq:step:3"),
+    ]
+
+    assert order(*runs) == [
+        ["RunnableWithFallbacks"],
+        ["parser"],
+        ["first>RunnableWithFallbacks", "second>RunnableWithFallbacks"],
+    ]
+
+
+def test_a_fallback_tries_one_thing_after_the_other_each_in_its_own_task() -> None:
+    fallback = run(FALLBACKS, 0, 9, HOME)
+
+    assert order(run("b", 1, 2, task(3)), run("a", 3, 4, task(4)), parent=fallback) == [["b"], ["a"]]
+
+
+def test_what_a_tool_calls_runs_within_it_though_it_is_called_its_sibling() -> None:
+    runs = [run("search", 0, 5, HOME, kind="tool"), run("model", 1, 2, HOME), run("note", 6, 7, HOME)]
+
+    assert order(*runs) == [["search"], ["note"], ["model>search"]]
+
+
+def test_what_runs_beside_a_tool_is_its_sibling() -> None:
+    body = task(2)
+    runs = [
+        run("search", 0, 5, body, "map:key:a", kind="tool"),
+        run("x", 1, 2, task(3), "map:key:a"),
+        run("y", 1, 2, body, "map:key:b"),
+        run("z", 6, 7, body, "map:key:a"),
+        run("w", 1, 2, thread(9, None), "map:key:a"),
+    ]
+
+    assert order(*runs) == [["search", "w", "x", "y"], ["z"]]
+
+
+def test_an_event_never_runs_within_a_sibling() -> None:
+    assert order(run("search", 0, 5, HOME, kind="tool"), notes=(Item(None, 2, 2, HOME),)) == [["search"], ["note"]]
+
+
+# -- places in a parallel group
+
+
+def test_the_seat_of_a_run_is_its_key_or_its_node_and_number() -> None:
+    path = FrozenList(["__pregel_push", FrozenList(["__pregel_pull", 3]), 1, False])
+    node = run("n", 0, 1, None, "graph:step:2", langgraph_step=2, langgraph_node="tools", langgraph_path=path)
+
+    assert item_of(run("a", 0, 1, None, "map:key:joke"), None).seat == ("joke", "", ())
+    assert item_of(node, None).seat == ("", "tools", (3, 1))
+    assert item_of(run("a", 0, 1, None, "seq:step:1"), None).seat == ("", "", ())
+    assert item_of(run("a", 0, 1), None).seat == ("", "", ())
