@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
+    from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
     from llmtest.recording import Recording
 
@@ -33,6 +34,7 @@ LINES: Final = 60
 _trees = pytest.StashKey[str]()
 _attempt = pytest.StashKey["_Attempt"]()
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
+_providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
 
 
 # -- options
@@ -44,6 +46,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
     parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
+    scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
+    parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before the first conftest, because that may import a program that builds its models at import."""
+    _open_providers(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,6 +65,29 @@ def pytest_configure(config: pytest.Config) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise pytest.UsageError(f"the ini key llmtest_trees is one of {', '.join(TREES)}; got {mode!r}{hint}")
     config.stash[_trees] = mode
+    _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
+
+
+def _open_providers(config: pytest.Config) -> None:
+    lines = config.getini("llmtest_providers")
+    if not lines or _providers in config.stash:
+        return
+    from llmtest.langchain import providers
+    from llmtest.ledger import LlmtestError
+
+    try:
+        opened = providers.from_ini(lines, config.inipath.parent if config.inipath else config.invocation_params.dir)
+    except LlmtestError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[_providers] = opened.__enter__()
+    config.add_cleanup(opened.__exit__)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Nobody else would tell what a program swallowed at import."""
+    opened = session.config.stash.get(_providers, None)
+    if opened is not None and opened.violations and not session.testsfailed:
+        raise pytest.UsageError("\n\n".join(violation.text for violation in opened.violations))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -118,6 +151,24 @@ def scripted_llm(llm_recording: Recording) -> type[ScriptedLLM]:
 
 
 @pytest.fixture
+def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
+    """Scripts the models that a program asks for by name: `scripted_providers({model: script, ...})`. The test is recorded.
+
+        def test_greeting(scripted_providers):
+            scripted_providers({"openai:gpt-5": ["Hello there"]})
+            assert greet() == "Hello there"  # it calls init_chat_model("openai:gpt-5")
+            assert scripted_providers.asked == ["openai:gpt-5"]
+
+    As `llmtest.langchain.providers.scripted_providers`, open for the test; call it again to map more models. A model that
+    is not mapped is an error. It does not see a model that a program makes of its class, as `ChatOpenAI(...)`.
+    """
+    from llmtest.langchain import providers
+
+    with providers.scripted_providers({}) as opened:
+        yield opened
+
+
+@pytest.fixture
 def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
     """The tree that was accepted last, from `__snapshots__/<test file>/<test>.trace`. The test is recorded.
 
@@ -169,6 +220,8 @@ class _Attempt:
 
         self.recording = recording = Recording()
         self.page.note(recording)
+        if self.quiet:
+            _mute()  # also what other fixtures do from here on
         # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
         with _inside(recording) if self.running else nullcontext():
             yield recording
@@ -196,10 +249,14 @@ class _Attempt:
         from llmtest.recording import _inside
 
         assert self.recording is not None
+        muted = _muted.get()
         if self.quiet:
             _mute()
-        with _inside(self.recording):
-            yield
+        try:
+            with _inside(self.recording):
+                yield
+        finally:
+            _unmute(muted)  # anyio runs all tests of a module in one context
 
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
@@ -327,7 +384,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     item.stash[_attempt] = attempt = _Attempt(item)
     yield
     # Before a shared double is called, because by then the run that calls it has begun.
-    if attempt.quiet and not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ())):
+    shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
+    if attempt.quiet and (shared or _providers in item.config.stash):
         _mute()
 
 

@@ -164,8 +164,8 @@ def test_tasks_of_a_test_are_recorded(suite):
 
         @pytest.mark.asyncio
         async def test_it(scripted_chat_model, llm_recording):
-            model = scripted_chat_model("a", "b")
-            await asyncio.gather(model.ainvoke("1"), asyncio.to_thread(model.invoke, "2"))
+            one, two = scripted_chat_model("a"), scripted_chat_model("b")
+            await asyncio.gather(one.ainvoke("1"), asyncio.to_thread(two.invoke, "2"))
             assert len(llm_recording.models) == 2
         """
     )

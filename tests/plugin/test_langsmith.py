@@ -78,6 +78,49 @@ def test_tracing_is_off_for_the_length_of_a_test_that_uses_us(suite):
     assert outcome.counts == {"passed": 11}
 
 
+def test_context_that_tests_share_is_left_as_it_was(suite):
+    outcome = suite.run(
+        """
+        import pytest
+        from langsmith.utils import tracing_is_enabled
+
+        pytestmark = pytest.mark.anyio
+
+        @pytest.fixture(scope="module")
+        async def shared():
+            yield
+
+        async def test_with_a_fixture(shared, llm_recording):
+            assert not tracing_is_enabled()
+
+        async def test_after(shared):
+            assert tracing_is_enabled()
+        """
+    )
+
+    assert outcome.counts == {"passed": 4}
+
+
+def test_what_fixtures_do_and_undo_is_not_sent_either(suite):
+    outcome = suite.run(
+        """
+        import pytest
+        from langsmith.utils import tracing_is_enabled
+
+        @pytest.fixture
+        def agent(llm_recording):
+            assert not tracing_is_enabled()
+            yield
+            assert not tracing_is_enabled()
+
+        def test_it(agent):
+            pass
+        """
+    )
+
+    assert outcome.counts == {"passed": 1}
+
+
 def test_context_that_is_collected_turns_nothing_on(suite):
     outcome = suite.run(
         """
