@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 import llmtest
-from llmtest import Script, ViolationError, call, fail, ledger, reply, say, think
+from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
 from llmtest.complaints import check_call, show_message
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
+from llmtest.lanes import Lane
 from llmtest.ledger import Ledger, Violation, expect_violation
 from llmtest.script import Request
 from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, place, split
+from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -714,6 +716,70 @@ def test_verify_does_not_raise_for_what_was_expected() -> None:
     script.verify()
 
     assert script.violations == []
+
+
+def test_a_step_that_was_taken_while_its_expectation_was_looked_at_is_not_served_twice() -> None:
+    script = Script(say("first").expects(contains="Hi"), say("second").expects(contains="Hi"))
+    others: list[Any] = []
+
+    def read() -> list[Message]:
+        others.append(script.serve(Request(read=lambda: [Message("human", "Hi, too")])))
+        return [Message("human", "Hi")]
+
+    served = script.serve(Request(read=read))
+
+    assert (str(served), str(others[0])) == (
+        "say('second').expects(contains=['Hi'])",
+        "say('first').expects(contains=['Hi'])",
+    )
+
+
+def test_open_runs_with_keys_of_their_own_do_not_compete() -> None:
+    script = Script(*(on(contains=name) >> Script("first", "second") for name in ("a", "b")))
+    runs = [object(), object()]
+
+    served = [
+        script.serve(
+            Request(
+                read=lambda name=name: [Message("human", name)],  # type: ignore[misc]
+                run=lambda run=run: run,  # type: ignore[misc]
+                lane=Lane(number, name, number),
+            )
+        )
+        for number, (name, run) in enumerate(zip("ab", runs, strict=True))
+    ]
+
+    assert served == [say("first"), say("first")]
+    assert script.violations == []
+
+
+def test_an_unexpected_call_names_its_node() -> None:
+    request = Request(about=lambda: ((), {"langgraph_node": "planner"}))
+
+    with pytest.raises(ViolationError) as caught:
+        Script().serve(request)
+
+    assert str(caught.value) == (
+        "unexpected model call 1: the script has no steps\n"
+        "  came  an empty prompt (0 messages)\n"
+        "  node  planner\n"
+        "  add a step for this call, or find out why the program calls the model again"
+    )
+
+
+def test_a_prompt_of_tool_results_alone_names_their_tools() -> None:
+    request = Request(read=lambda: [Message("tool", "1", name="search"), Message("tool", "2", tool_call_id="call_1")])
+
+    assert request.tool_results == ("search", "")
+
+
+def test_a_value_that_cannot_be_copied_cannot_be_given() -> None:
+    lock = threading.Lock()
+
+    assert message_of(lambda: give(lock)) == (
+        f"give() takes a value that can be copied; got lock {lock!r} (cannot pickle '_thread.lock' object)\n"
+        "  respond(lambda request: value) gives the value itself"
+    )
 
 
 def test_a_message_is_shown_in_one_short_line() -> None:

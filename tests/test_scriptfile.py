@@ -17,6 +17,7 @@ from llmtest.ledger import Ledger
 from llmtest.script import Keyed, Request
 from llmtest.scriptfile import read, write
 from llmtest.steps import Call, Fail, Reply, ScriptError, Text, Value
+from llmtest.vocabulary import give
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "script-files.md"
@@ -946,6 +947,7 @@ UNNAMED = "\n  a file names Python's built-in exceptions, made from one text or 
             fail(type("TimeoutError", (Exception,), {})("mine")),
             "step 2 fails with TimeoutError('mine'), which a file cannot name" + UNNAMED,
         ),
+        (give(["a"]), "step 2 gives a value, and a file holds what a model says: give(['a'])"),
         (respond(str.upper), "step 2 asks a function, which a file cannot name: respond(upper)"),
         (
             Keyed(on(node="planner"), (respond(str.upper),)),
