@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import pickle
 import sys
@@ -731,3 +732,59 @@ def test_verify_tells_every_violation_and_what_is_unused() -> None:
         model.verify()
 
     assert [v.rule for v in caught.value.violations] == ["invalid tool call", "unused step"]
+
+
+def test_a_model_that_is_called_without_a_run_has_no_tags_and_no_node() -> None:
+    seen = []
+
+    def answer(request: Request) -> str:
+        seen.append((list(request.tags), dict(request.metadata), request.node, request.thread, request.run()))
+        return "x"
+
+    chat, text = ScriptedChatModel(respond(answer).times(2)), ScriptedLLM(respond(answer), "y", "z")
+    chat._generate([HumanMessage("hi")])
+    asyncio.run(chat._agenerate([HumanMessage("hi")]))
+    text._generate(["hi"])
+
+    assert seen == [([], {}, None, None, None)] * 3
+    assert [chunk.text for chunk in text._stream("hi")] == ["y"]
+    assert asyncio.run(_text_chunks(text)) == ["z"]
+
+
+async def _text_chunks(model: Any) -> list[str]:
+    return [chunk.text async for chunk in model._astream("hi")]
+
+
+def test_a_reply_with_text_and_a_structured_value_says_both() -> None:
+    answer = ScriptedChatModel(reply("Here: ", structured({"q": "x"}))).bind_tools([search]).invoke("hi")
+
+    assert (answer.content, [c["name"] for c in answer.tool_calls]) == ("Here: ", ["search"])
+
+
+def test_an_unexpected_call_says_in_which_node_it_came() -> None:
+    graph = _two_nodes(ScriptedChatModel("only one"))
+
+    with expect_violation("unexpected call") as caught:
+        graph.invoke({"messages": "hi"}, {"configurable": {"thread_id": "t"}})
+
+    assert caught[0].text.splitlines()[:3] == [
+        "unexpected model call 2: the script has 1 step, all served",
+        "  came  ai 'only one' (2 messages)",
+        "  node  writer",
+    ]
+
+
+def test_runs_of_two_lanes_do_not_compete() -> None:
+    model = ScriptedChatModel(
+        on(contains="a") >> Script("a1", "a2"), on(contains="b") >> Script(say("b1", "b2"), "b3"), script=None
+    )
+
+    stream = model.stream("b")
+    next(stream)
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(model.invoke, "a"))
+    thread.start()
+    thread.join()
+
+    assert [c.content for c in stream] == ["b2"]
+    assert [model.invoke(text).content for text in ("a", "b")] == ["a2", "b3"]

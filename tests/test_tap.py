@@ -566,3 +566,29 @@ def test_an_ai_message_is_a_frozen_word() -> None:
 
     with pytest.raises(TypeError, match="read-only"):
         recording[0].payload["inputs"].tool_calls[0].args["a"] = 2
+
+
+def test_a_recording_that_is_gone_gets_nothing_and_nothing_breaks() -> None:
+    model = ScriptedChatModel(say("a", "b"), "c")
+
+    def work(value: Iterator[int], config: RunnableConfig) -> Iterator[Any]:
+        yield 1
+        gc.collect()
+        yield model.invoke("inner", config)
+
+    with opened(Ledger()):
+        block = record()
+        block.__enter__()
+        stream = model.stream("x")
+        outer = RunnableLambda(work).stream(1)
+        first = (next(stream), next(outer))
+        block.__exit__(None, None, None)
+        del block
+    gc.collect()
+
+    rest = [list(stream), list(outer)]
+
+    assert first[0].content == "a"
+    assert [chunk.content for chunk in rest[0]] == ["b"]
+    assert rest[1][0].content == "c"
+    assert len(rooms._memberships) == 0

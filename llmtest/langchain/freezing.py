@@ -99,6 +99,10 @@ def _hold(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if hasattr(value, f.name)}
         return _structured(kind.__name__, {k: v for k, v in fields.items() if v is not None and v != ()})
+    slots = getattr(kind, "__slots__", ())
+    if slots and not isinstance(slots, str) and not hasattr(value, "__dict__"):  # LangGraph's Send, and its like
+        fields = {name: getattr(value, name, None) for name in slots if not name.startswith("_")}
+        return _structured(kind.__name__, {k: v for k, v in fields.items() if v is not None})
     if isinstance(value, type) or callable(value):
         return Opaque(f"{'type' if isinstance(value, type) else 'function'} {getattr(value, '__name__', kind.__name__)}")
     return Opaque(kind.__name__)
