@@ -39,3 +39,16 @@ def test_every_page_runs_and_shows_the_trees_that_come_out(page: Path, pytester:
         if info.startswith("tree="):
             written = pytester.path / "__snapshots__" / "test_page" / f"{info.removeprefix('tree=')}.trace"
             assert written.read_text("utf-8").split("\n", 1)[1].strip() == tree.strip()
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)\s#]+)(?:#[^)\s]*)?(?: \"(\w+)\")?\)")
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=lambda page: page.name
+)
+def test_every_link_leads_to_a_file_and_to_the_test_that_it_names(page: Path) -> None:
+    for target, name in LINK.findall(page.read_text("utf-8")):
+        found = page.parent / target
+        assert found.exists(), target
+        assert not name or f"def {name}(" in found.read_text("utf-8"), name
