@@ -14,6 +14,7 @@ import inspect
 import json
 import sys
 import weakref
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -257,16 +258,10 @@ def _script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields
     return Script(*steps) if script is None else script
 
 
-class _Scripted:
-    """What all doubles share: a repr without an address, because it becomes `serialized`, `verify`, and serving."""
+class _Served:
+    """What all doubles with a script share: how a call is answered, and `verify`."""
 
     script: Any
-    model_name: str
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(model_name={self.model_name!r})"
-
-    __str__ = __repr__
 
     def verify(self) -> None:
         """Raises for every violation of the script so far and for its unused steps; the pytest plugin does it for you.
@@ -294,8 +289,22 @@ class _Scripted:
             step = self._as_step(given, f"what {step} returned", step.where)
         return self._reply_of(step, request)
 
+    @abstractmethod
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
-        """What a step that was served comes to: of a model, its reply."""
+        """What a step that was served comes to."""
+
+
+class _Scripted(_Served):
+    """What both models share: a repr without an address, because it becomes `serialized`, and what a step comes to."""
+
+    model_name: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model_name={self.model_name!r})"
+
+    __str__ = __repr__
+
+    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Reply:
         if isinstance(step, Fail):
             raise _exception(step)
         if isinstance(step, Give):
@@ -349,6 +358,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Give):
+                given.adopted()
                 raise ScriptError(
                     f"step {number} of a ScriptedChatModel is {step} at {place(step.where)},"
                     " but a model cannot give values, it says something"
@@ -493,6 +503,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Give) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
+                given.adopted()
                 raise ScriptError(
                     f"step {number} of a ScriptedLLM is {step} at {place(step.where)}, but a text model says text only"
                 )
