@@ -44,11 +44,11 @@ def show_message(message: Message) -> str:
     return f"{message.role} {shown}"
 
 
-def _came(request: Request) -> list[str]:
+def _came(request: Request, who: Speaker) -> list[str]:
     """What a call brought, as evidence."""
     messages = request.messages
     last = show_message(messages[-1]) if messages else "an empty prompt"
-    lines = [f"  came  {last} ({amount(len(messages), 'message')})"]
+    lines = [f"  came  {last}" + (f" ({amount(len(messages), 'message')})" if who == Speaker() else "")]
     if request.tools:
         lines.append(f"  tools  {names(request.tools)}")
     if request.node:
@@ -66,14 +66,20 @@ def unexpected(script: Script, request: Request, call: int, key: On | None) -> s
     plain = [lane for lane in script._lanes if lane.key is None]
     if keys and not plain and key is None:
         matched = "it matches no key, and the script has no steps without one"
-        lines = [f"unexpected {who.name} call {call}: {matched}", *_came(request)]
-        lines += [f"  {other}  no: {other.misses(request)}" for other in keys]
+        lines = [f"unexpected {who.name} call {call}: {matched}", *_came(request, who), *_missed(keys, request)]
         return capped([*lines, "  add a key that it matches, or a step without a key"])
-    whose = f"the steps of {key} are" if key is not None else f"the script has {_served(len(script.steps))}"
-    lines = [f"unexpected {who.name} call {call}: {whose}{' all served' if key is not None else ''}", *_came(request)]
-    for position, step in enumerate(script.steps, 1):
-        lines.append(f"  served  step {position}  {step}  at {place(step.where)}")
+    lane = next(lane for lane in script._lanes if lane.key == key)
+    whose = f"the script has {_served(len(lane.steps))}"
+    if keys:
+        whose = f"the steps {'without a key' if key is None else f'of {key}'} are all served"
+    lines = [f"unexpected {who.name} call {call}: {whose}", *_came(request, who)]
+    lines += [f"  served  step {number}  {step}  at {place(step.where)}" for number, step in enumerate(lane.steps, lane.first)]
+    lines += _missed([other for other in keys if key is None], request)
     return capped([*lines, f"  add a step for this call, or find out why the program calls {who.the} again"])
+
+
+def _missed(keys: Iterable[On], request: Request) -> list[str]:
+    return [f"  {key}  no: {key.misses(request)}" for key in keys]
 
 
 def _served(steps: int) -> str:
@@ -83,7 +89,7 @@ def _served(steps: int) -> str:
 def ambiguous(script: Script, keys: Sequence[On | None], request: Request, call: int) -> str:
     """Several keys match."""
     matched = f"matches {len(keys)} keys of the script, so which step answers it is not said"
-    lines = [f"{script.speaker.name} call {call} {matched}", *_came(request)]
+    lines = [f"{script.speaker.name} call {call} {matched}", *_came(request, script.speaker)]
     lines += [f"  matches  {key}" for key in keys]
     ways = "tool_result=, last=, node= or tools=" if script.speaker == Speaker() else "contains=, node= or tag="
     return capped([*lines, f"  make the keys exclude each other, for example with {ways}"])
