@@ -55,6 +55,14 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     assert str(caught.value) == "module 'llmtest' has no attribute 'recrod'"
 
 
+def test_every_public_name_is_used_where_types_are_checked() -> None:
+    tree = ast.parse((PROJECT / "tests" / "typing" / "api.py").read_text("utf-8"))
+
+    loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+    assert sorted(set(llmtest.__all__) - loaded) == []
+
+
 def documented() -> str:
     """All the code in the documentation: what stands in backticks and in fenced blocks."""
     pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]

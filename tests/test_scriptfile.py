@@ -747,7 +747,7 @@ cut_replies = st.builds(lambda said: said.then_truncate(), replies)
 steps_of_any_kind = replies | refusals | broken_replies | cut_replies | st.builds(fail, errors, waits)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @example([say("\ud83d\ude00")])
 @example([reply("Hello", "\u202eolleH")])
 @example([call("search", {"k" * 2000: "v" * 2000, "l": {"m" * 2000: 1}})])

@@ -22,19 +22,31 @@ from llmtest import (
     ViolationError,
     call,
     fail,
+    on,
     record,
     reply,
+    respond,
     say,
+    structured,
     think,
 )
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
 from llmtest.ledger import Violation, expect_violation
 from llmtest.recording import Runs
-from llmtest.steps import Fail, Reply, ScriptError, Step
+from llmtest.script import Keyed, On, Request
+from llmtest.steps import Fail, Reply, Respond, ScriptError, Step
 
 
 def search(q: str) -> str:
     return q
+
+
+def answer(request: Request) -> str:
+    return request.text
+
+
+async def answer_later(request: Request) -> Reply:
+    return say(*request.tools)
 
 
 def scripts() -> None:
@@ -52,7 +64,16 @@ def scripts() -> None:
     assert_type(fail("TimeoutError"), Fail)
     assert_type(fail(TimeoutError), Fail)
 
-    script = Script("Hello", say("a"), AIMessage("b"), ValueError("c"))
+    assert_type(structured({"name": "Ada"}), Reply)
+    assert_type(say("a").times(2).optional().unchecked().expects(contains="b", tools={"search"}, last="human"), Reply)
+    assert_type(fail(429).repeat(), Fail)
+    assert_type(call("search", q="x").deltas('{"q": ', '"x"}').then_truncate(), Reply)
+    assert_type(respond(answer), Respond)
+    assert_type(respond(answer_later).times(2), Respond)
+    assert_type(on(contains="weather", node="plan*", metadata={"step": 1}), On)
+    assert_type(on(tools={"search"}) >> say("a"), Keyed)
+
+    script = Script("Hello", say("a"), AIMessage("b"), ValueError("c"), on(tag="a") >> Script("d"))
     assert_type(script.steps, tuple[Step, ...])
     assert_type(script.remaining, int)
     assert_type(script.violations, list[Violation])
