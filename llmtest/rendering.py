@@ -93,23 +93,21 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
     return writer.out or ["(nothing was recorded)"]
 
 
-def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[UUID]]:
-    """The trees of what came after the block had ended, and which of their runs had begun inside it."""
+def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[int]]:
+    """The trees of what came after the block had ended, and the `id`s of those of its runs that had begun inside it."""
     own: dict[UUID, list[Event]] = {}
     for event in events:
         own.setdefault(event.run_id, []).append(event)
-    begun = {run.id: run for root in roots for run in root.walk() if run.id in own} if own else {}
-    inside: dict[UUID, list[Run]] = {}
-    top: list[Run] = []
-    for run_id, (first, *_) in reversed(own.items()):
-        known = begun.get(run_id)
-        kind = known.kind if known else START_KINDS.get(first.kind, "chain")
-        late = (known.start, *own[run_id]) if known else tuple(own[run_id])
-        children = tuple(reversed(inside.get(run_id, ())))
-        run = Run(run_id, first.parent_run_id, kind, first.name, first.tags, first.metadata, late, children)
-        parent = first.parent_run_id if first.kind in START_KINDS else None
-        (inside.setdefault(parent, []) if parent in own else top).append(run)
-    return top[::-1], frozenset(begun)
+    begun = {run.id: run.start for root in roots for run in root.walk() if run.id in own} if own else {}
+    starts = {run_id: begun.get(run_id, told[0]) for run_id, told in own.items()}
+    inside: dict[UUID | None, list[Run]] = {}
+    for start in sorted(starts.values(), key=lambda event: event.number, reverse=True):
+        told = (start, *own[start.run_id]) if start.run_id in begun else tuple(own[start.run_id])
+        about = (START_KINDS.get(start.kind, "chain"), start.name, start.tags, start.metadata)
+        run = Run(start.run_id, start.parent_run_id, *about, told, tuple(reversed(inside.get(start.run_id, ()))))
+        inside.setdefault(start.parent_run_id if start.parent_run_id in own else None, []).append(run)
+    late = list(reversed(inside.get(None, ())))
+    return late, frozenset(id(run) for root in late for run in root.walk() if run.id in begun)
 
 
 # -- the lines of one run
@@ -154,7 +152,7 @@ class _Shape:
 class _Shapes:
     """The shapes of runs. Each is made once, under the parent with which it is first met."""
 
-    def __init__(self, detail: Detail, still: frozenset[UUID]) -> None:
+    def __init__(self, detail: Detail, still: frozenset[int]) -> None:
         self.words = Words(outline=detail == "outline", full=detail == "full")
         self.full = detail == "full"
         self.strays: set[int] = set()
@@ -187,7 +185,7 @@ class _Shapes:
     # the first line
 
     def _head(self, run: Run, parent: Run | None) -> str:
-        words = ["still"] if run.id in self._still else []
+        words = ["still"] if id(run) in self._still else []
         words += [f"{word}:" for word in self._keys(run.tags) if id(run) not in self.strays]
         words += [run.kind, self.words.atom(run.name) + self._arguments(run)]
         if run.tool_call_id is not None:
@@ -255,7 +253,7 @@ class _Shapes:
         return self.words.value(payload.get({"chat": "messages", "retriever": "query"}.get(run.kind, "inputs")))
 
     def _given(self, run: Run, parent: Run | None, given: list[str]) -> Iterator[_Part]:
-        if run.id in self._still:
+        if id(run) in self._still:
             return
         if run.kind != "tool" and (parent is None or self.of(parent, None).input != given):
             yield _Part(">", given)
@@ -333,10 +331,16 @@ class _Shapes:
         if run.kind not in ("chat", "llm"):
             return [_Part("<", self.words.value(payload.get(_OUTPUTS[run.kind])))]
         candidates = payload.get("generations") or ()
-        parts = [_Part("<", self.words.value(c.message if c.message else c.text), _stop(c)) for c in candidates]
+        parts = [_Part("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
         parts = parts or [_Part("<", ["nothing"])]
         parts[-1].suffix += _usage(run.usage)
         return parts
+
+    def _stop(self, candidate: Generation) -> str:
+        """Why the model stopped, where it did not just come to its end."""
+        told = candidate.message.response_metadata if candidate.message else candidate.info
+        reason = next((str(told[key]) for key in ("finish_reason", "stop_reason", "done_reason") if told.get(key)), "stop")
+        return "" if reason.lower() in _NORMAL_STOPS else f"  stop={self.words.atom(reason)}"
 
     def _ending(self, error: Failure) -> _Part:
         if error.ended == "error":
@@ -400,13 +404,6 @@ def _interrupts(payload: Any) -> list[Structured]:
     return [found for item in payload for found in _interrupts(item)] if isinstance(payload, list) else []
 
 
-def _stop(candidate: Generation) -> str:
-    """Why the model stopped, where it did not just come to its end."""
-    told = candidate.message.response_metadata if candidate.message else candidate.info
-    reason = next((told[key] for key in ("finish_reason", "stop_reason", "done_reason") if told.get(key)), None)
-    return "" if reason is None or str(reason).lower() in _NORMAL_STOPS else f"  stop={reason}"
-
-
 def _usage(usage: Usage | None) -> str:
     if usage is None:
         return ""
@@ -431,7 +428,7 @@ class _Writer:
     It has a list of things to do instead of calling itself, so that no tree is too deep for it.
     """
 
-    def __init__(self, detail: Detail, still: frozenset[UUID]) -> None:
+    def __init__(self, detail: Detail, still: frozenset[int]) -> None:
         self.out: list[str] = []
         self._outline = detail == "outline"
         self._shapes = _Shapes(detail, still)
