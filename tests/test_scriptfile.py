@@ -1038,6 +1038,17 @@ def test_the_file_in_the_reference_reads_as_it_says() -> None:
     )
 
 
+def test_every_file_and_the_error_in_the_reference_are_as_shown() -> None:
+    page = REFERENCE.read_text("utf-8")
+    files = [part.split("```")[0] for part in page.split("```yaml\n")[1:]]
+
+    with pytest.raises(ScriptError) as caught:
+        read("# llmtest script v1\nsteps:\n  - Hello\n  - cal: search\n", "tests/weather.yaml")
+
+    assert [len(read(file, "x.yaml")) for file in files] == [6, 3]
+    assert f"```text\n{caught.value}\n```" in page
+
+
 def test_the_react_calculator_says_what_its_parsers_understand() -> None:
     classic = pytest.importorskip("langchain_classic.agents.mrkl.output_parser")
     think_act, compute, answer = [
