@@ -8,7 +8,7 @@ The house, from the ground up; imports go down only:
                         scriptfile script files, read and written
     floor 1  thought    recording  record(), Recording; which run belongs to which recording
                         rendering  recording -> canonical tree -> text
-    floor 2  hands      langchain/ the only room that imports langchain_core: tap, freezing, models
+    floor 2  hands      langchain/ the only room that imports langchain_core: tap, freezing, models, doubles
                         snapshots  the only room that imports syrupy
     floor 3  doors      pytest_plugin, cli
 
@@ -23,11 +23,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from llmtest.events import Event, Run
+    from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.ledger import LlmtestError, ViolationError
     from llmtest.recording import Recording, record
     from llmtest.script import Script, on
-    from llmtest.vocabulary import call, fail, reply, respond, say, structured, think
+    from llmtest.vocabulary import call, fail, give, reply, respond, say, structured, think
 
 _HOME = {
     "Event": "events",
@@ -36,15 +37,19 @@ _HOME = {
     "Run": "events",
     "Script": "script",
     "ScriptedChatModel": "langchain.models",
+    "ScriptedEmbeddings": "langchain.doubles",
     "ScriptedLLM": "langchain.models",
+    "ScriptedRetriever": "langchain.doubles",
     "ViolationError": "ledger",
     "call": "vocabulary",
     "fail": "vocabulary",
+    "give": "vocabulary",
     "on": "script",
     "record": "recording",
     "reply": "vocabulary",
     "respond": "vocabulary",
     "say": "vocabulary",
+    "scripted_tool": "langchain.doubles",
     "structured": "vocabulary",
     "think": "vocabulary",
 }
@@ -56,15 +61,19 @@ __all__ = [
     "Run",
     "Script",
     "ScriptedChatModel",
+    "ScriptedEmbeddings",
     "ScriptedLLM",
+    "ScriptedRetriever",
     "ViolationError",
     "call",
     "fail",
+    "give",
     "on",
     "record",
     "reply",
     "respond",
     "say",
+    "scripted_tool",
     "structured",
     "think",
 ]

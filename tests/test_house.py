@@ -47,6 +47,7 @@ HOUSE = {
     "wording": Room(1),
     # hands
     "langchain": Room(2),
+    "langchain.doubles": Room(2, LANGCHAIN),
     "langchain.freezing": Room(2, LANGCHAIN),
     "langchain.models": Room(2, LANGCHAIN),
     "langchain.providers": Room(2, LANGCHAIN),

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID
 
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
+from langchain_core.tools import StructuredTool
 
 from llmtest import (
     Event,
@@ -18,23 +20,28 @@ from llmtest import (
     Run,
     Script,
     ScriptedChatModel,
+    ScriptedEmbeddings,
     ScriptedLLM,
+    ScriptedRetriever,
     ViolationError,
     call,
     fail,
+    give,
     on,
     record,
     reply,
     respond,
     say,
+    scripted_tool,
     structured,
     think,
 )
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
+from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.recording import Runs
 from llmtest.script import Keyed, On, Request
-from llmtest.steps import Fail, Reply, Respond, ScriptError, Step
+from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
 
 
 def search(q: str) -> str:
@@ -93,6 +100,23 @@ def models() -> None:
     text = ScriptedLLM(script=Script("Hello"))
     assert_type(text.invoke("Hi"), str)
     text.verify()
+
+
+def doubles() -> None:
+    retriever = ScriptedRetriever(["a", Document("b")], "c", give("d").repeat(), TimeoutError, k=2, name="docs")
+    assert_type(retriever.invoke("q"), list[Document])
+    assert_type(give(["a"]).times(2).expects(contains="b"), Give)
+    retriever.verify()
+
+    tool: StructuredTool = scripted_tool(search, "a", fail(TimeoutError), description="Search.")
+    tool.invoke({"q": "x"})
+    scripted_tool("search", respond(lambda request: request.args["q"]), args={"q": str}).verify()
+    scripted_tool(tool, on(contains="x") >> "a")
+
+    embeddings = ScriptedEmbeddings(size=8, similar={("cat", "kitten"): 0.9}, texts=["cat", "kitten"])
+    assert_type(embeddings.embed_query("cat"), list[float])
+    assert_type(embeddings.calls, list[Embedded])
+    embeddings.verify()
 
 
 def recordings() -> None:
