@@ -277,6 +277,8 @@ def test_a_block_left_in_another_context_takes_nothing_new() -> None:
 
 
 def test_nothing_of_a_recording_stays_behind_when_it_is_gone() -> None:
+    gc.collect()
+    before = len(rooms._memberships)
     model = ScriptedChatModel(*["x"] * 100)
     with opened(Ledger()), record():  # the page of this test would keep the recording, to show it if the test fails
         for _ in range(100):
@@ -284,7 +286,7 @@ def test_nothing_of_a_recording_stays_behind_when_it_is_gone() -> None:
 
     gc.collect()
 
-    assert len(rooms._memberships) == 0
+    assert len(rooms._memberships) == before
 
 
 def test_many_blocks_register_one_hook() -> None:
@@ -545,8 +547,8 @@ def test_tokens_keep_what_their_chunk_carried() -> None:
         "index": 0,
         "type": "tool_call_chunk",
     }
-    assert "".join(t["tool_call_chunks"][0]["args"] for t in tokens) == '{"city": "Paris"}'
-    assert tokens[-1]["usage"].output_tokens == 10
+    assert "".join(t["tool_call_chunks"][0]["args"] for t in tokens[:-1]) == '{"city": "Paris"}'
+    assert (tokens[-1]["token"], tokens[-1]["usage"].output_tokens) == ("", 10)
 
 
 def test_a_run_without_a_name_takes_the_name_of_its_class() -> None:
@@ -576,6 +578,8 @@ def test_a_recording_that_is_gone_gets_nothing_and_nothing_breaks() -> None:
         gc.collect()
         yield model.invoke("inner", config)
 
+    gc.collect()
+    before = len(rooms._memberships)
     with opened(Ledger()):
         block = record()
         block.__enter__()
@@ -591,4 +595,4 @@ def test_a_recording_that_is_gone_gets_nothing_and_nothing_breaks() -> None:
     assert first[0].content == "a"
     assert [chunk.content for chunk in rest[0]] == ["b"]
     assert rest[1][0].content == "c"
-    assert len(rooms._memberships) == 0
+    assert len(rooms._memberships) == before

@@ -233,11 +233,14 @@ class _Answer:
             elif not isinstance(part, Call):
                 yield from ({"content": self._content(part, token, index)} for token in part.tokens)
             else:
-                opening = {"name": part.tool, "args": "", "id": self._call_id(part), "index": order}
+                number = index if self.blocks else order  # beside blocks, calls are numbered with them
+                opening = {"name": part.tool, "args": "", "id": self._call_id(part), "index": number}
                 yield {"content": empty, "tool_call_chunks": [opening]}
                 for token in part.tokens:
-                    yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": order}]}
+                    yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": number}]}
                 order += 1
+        if self.reply.parts and isinstance(self.reply.parts[-1], Call):
+            yield {"content": empty}  # a chunk that ends the stream is read as whole: it must not carry a piece of a call
 
 
 # -- the models
