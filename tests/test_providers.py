@@ -1,0 +1,706 @@
+"""Programs that choose their model by name get one that says what a script says; no integration is installed here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import sys
+import threading
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import LLMToolSelectorMiddleware, ModelFallbackMiddleware, SummarizationMiddleware
+from langchain.chat_models import base, init_chat_model
+from langchain_classic.chat_models import base as classic_base
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
+from pydantic import BaseModel
+
+from llmtest import Script, call, fail, on, record, respond, say, structured
+from llmtest.langchain.providers import Providers, ProvidersError, from_ini, scripted_providers
+from llmtest.ledger import Ledger, ViolationError, expect_violation, opened
+from llmtest.steps import ScriptError
+
+GREETING = Path(__file__).parent.parent / "fixtures" / "scripts" / "greeting.yaml"
+GREETS = "Hello! How can I help you?"
+HERE = Path(__file__).name
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+
+
+@tool
+def search(q: str) -> str:
+    """Search the web."""
+    return f"found {q}"
+
+
+def names(recording: Any) -> list[str]:
+    return [run.name for run in recording.models]
+
+
+def line_of(text: str) -> str:
+    """The text without the number of the line that it names: that is any line of this file."""
+    head, _, tail = text.partition(f"{HERE}:")
+    number, rest = tail.split("\n", 1)
+    assert number.isdigit()
+    return f"{head[: head.rindex(' ') + 1]}HERE\n{rest}"
+
+
+# -- the seam: when LangChain changes it, this fails first
+
+WHAT_TO_DO = (
+    "{version} changed the private function through which init_chat_model builds every model. Read its new source, and"
+    " see that every init_chat_model still ends in one place; adapt `_EXPECTED`, `_seam` and `_stand_in` in"
+    " llmtest/langchain/providers.py, keep the old form for older versions, and add the new one here."
+)
+
+
+@pytest.mark.parametrize("package", ["langchain", "langchain_classic"])
+def test_the_one_function_that_builds_models_is_as_we_know_it(package: str) -> None:
+    module = importlib.import_module(f"{package}.chat_models.base")
+    version = f"{package} {importlib.metadata.version(package.replace('_', '-'))}"
+
+    helper, parse = (inspect.signature(getattr(module, name)) for name in ("_init_chat_model_helper", "_parse_model"))
+
+    assert [(p.name, p.kind.description) for p in helper.parameters.values()] == [
+        ("model", "positional or keyword"),
+        ("model_provider", "keyword-only"),
+        ("kwargs", "variadic keyword"),
+    ], WHAT_TO_DO.format(version=version)
+    assert list(parse.parameters) == ["model", "model_provider"], WHAT_TO_DO.format(version=version)
+
+
+@pytest.mark.parametrize("module", [base, classic_base], ids=["langchain", "langchain_classic"])
+def test_models_are_built_in_no_other_place(module: ModuleType) -> None:
+    source = inspect.getsource(module)
+
+    calls = source.count("_init_chat_model_helper(") - 1  # its own definition
+
+    assert calls == 2, WHAT_TO_DO.format(version=module.__name__)  # init_chat_model, and the configurable model
+
+
+def test_functions_of_langchain_are_put_back_by_the_last_block() -> None:
+    before = base._init_chat_model_helper, classic_base._init_chat_model_helper
+
+    with scripted_providers({}), scripted_providers({}):
+        inside = base._init_chat_model_helper, classic_base._init_chat_model_helper
+    after = base._init_chat_model_helper, classic_base._init_chat_model_helper
+
+    assert after == before
+    assert not set(inside) & set(before)
+    assert [inspect.signature(function) for function in inside] == [inspect.signature(function) for function in before]
+
+
+def test_blocks_may_end_in_any_order() -> None:
+    before = base._init_chat_model_helper
+    first, second = scripted_providers({"openai:a": "first"}), scripted_providers({"openai:b": "second"})
+
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    said = init_chat_model("openai:b").invoke("hi").content
+    second.__exit__()
+
+    assert said == "second"
+    assert base._init_chat_model_helper is before
+    first._scripts[0].adopted()
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, name: str, function: Any) -> str:
+    monkeypatch.setattr(base, name, function)
+    with pytest.raises(ProvidersError) as caught:
+        scripted_providers({})
+    return str(caught.value).replace(importlib.metadata.version("langchain"), "VERSION")
+
+
+def test_langchain_with_another_function_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = changed(monkeypatch, "_init_chat_model_helper", lambda model, provider=None: None)
+
+    assert text == (
+        "langchain VERSION builds its models in another way than scripted_providers knows\n"
+        "  expected  langchain.chat_models.base._init_chat_model_helper(model, *, model_provider, **kwargs)\n"
+        "  got       _init_chat_model_helper(model, provider)\n"
+        "  until llmtest knows it: install another langchain, or give the program its model: scripted_chat_model(...)"
+    )
+
+
+def test_langchain_without_the_function_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = changed(monkeypatch, "_parse_model", None)
+
+    assert text == (
+        "langchain VERSION builds its models in another way than scripted_providers knows\n"
+        "  expected  langchain.chat_models.base._parse_model(model, model_provider)\n"
+        "  got       no such function\n"
+        "  until llmtest knows it: install another langchain, or give the program its model: scripted_chat_model(...)"
+    )
+
+
+def test_neither_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain.chat_models.base", None)
+    monkeypatch.setitem(sys.modules, "langchain_classic.chat_models.base", None)
+
+    with pytest.raises(ProvidersError) as caught:
+        scripted_providers({})
+
+    assert str(caught.value) == (
+        "scripted_providers stands in for init_chat_model, but neither `langchain` nor `langchain-classic` is installed\n"
+        "  install the one that the program uses; for a program without init_chat_model: scripted_chat_model(...)"
+    )
+
+
+def test_one_package_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain.chat_models.base", None)
+
+    with scripted_providers({"gpt-5": "Hello"}), warnings.catch_warnings(action="ignore"):
+        assert classic_base.init_chat_model("openai:gpt-5").invoke("hi").content == "Hello"
+
+
+def test_package_that_is_broken_is_not_taken_for_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = tmp_path / "langchain" / "chat_models"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "base.py").write_text("import is_not_there")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "langchain"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ModuleNotFoundError, match="is_not_there"):
+        scripted_providers({})
+
+
+# -- which script
+
+
+@pytest.mark.parametrize("module", [base, classic_base], ids=["langchain", "langchain_classic"])
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [("openai:gpt-5", None), ("gpt-5", None), ("gpt-5", "openai"), ("gpt-5", "OpenAI")],
+)
+@pytest.mark.parametrize("key", ["openai:gpt-5", "gpt-5", "openai:*", "gpt-*", "*"])
+def test_model_is_found_however_it_is_named(module: ModuleType, model: str, provider: str | None, key: str) -> None:
+    with scripted_providers({key: "Hello"}) as providers, record() as recording, warnings.catch_warnings(action="ignore"):
+        made = module.init_chat_model(model, model_provider=provider)
+        answer = made.invoke("hi")
+
+    assert (answer.content, answer.response_metadata["model_name"]) == ("Hello", "gpt-5")
+    assert (made.model_name, made.model, repr(made)) == ("gpt-5", "gpt-5", "ProviderModel(model_name='gpt-5')")
+    assert providers.asked == names(recording) == ["openai:gpt-5"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Hello!", ["Hello!"], say("Hello!"), (say("Hello!"),), Script("Hello!").lanes, on(contains="hi") >> "Hello!"],
+    ids=["str", "list", "step", "tuple", "lanes", "key"],
+)
+def test_values_that_are_scripts(value: Any) -> None:
+    with scripted_providers({"openai:gpt-5": value}):
+        assert init_chat_model("openai:gpt-5").invoke("hi").content == "Hello!"
+
+
+def test_script_itself_is_a_value_and_may_serve_two_models() -> None:
+    script = Script("one", "two")
+
+    with scripted_providers({"openai:gpt-5": script, "anthropic:*": script}):
+        said = [init_chat_model(model).invoke("hi").content for model in ("gpt-5", "claude-x")]
+
+    assert said == ["one", "two"]
+
+
+@pytest.mark.parametrize("path", [GREETING, str(GREETING)], ids=["Path", "str"])
+def test_path_of_a_script_file_is_a_value(path: Any) -> None:
+    with scripted_providers({"openai:gpt-5": path}):
+        assert init_chat_model("openai:gpt-5").invoke("hi").content == GREETS
+
+
+def test_same_entry_goes_on_in_the_same_script() -> None:
+    with scripted_providers({"openai:gpt-*": ["one", "two", "three"]}) as providers:
+        said = [init_chat_model(f"openai:gpt-{number}").invoke("hi").content for number in (4, 5, 4)]
+
+    assert said == ["one", "two", "three"]
+    assert providers.asked == ["openai:gpt-4", "openai:gpt-5", "openai:gpt-4"]
+
+
+def test_exact_name_goes_before_one_with_a_star() -> None:
+    with scripted_providers({"openai:*": "any", "openai:gpt-5": "exact"}):
+        said = [init_chat_model(model).invoke("hi").content for model in ("openai:gpt-5", "openai:gpt-4")]
+
+    assert said == ["exact", "any"]
+
+
+def test_inner_block_goes_before_the_outer_one_and_both_know_who_was_asked() -> None:
+    with scripted_providers({"openai:gpt-5": "outer", "openai:gpt-4": "outer too"}) as outer:
+        with scripted_providers({"openai:*5": "inner"}) as inner:
+            said = [init_chat_model(model).invoke("hi").content for model in ("gpt-5", "gpt-4")]
+        said.append(init_chat_model("gpt-5").invoke("hi").content)
+
+    assert said == ["inner", "outer too", "outer"]
+    assert inner.asked == ["openai:gpt-5", "openai:gpt-4"]
+    assert outer.asked == ["openai:gpt-5", "openai:gpt-4", "openai:gpt-5"]
+
+
+def test_model_that_is_kept_is_scripted_by_the_block_in_which_it_is_called() -> None:
+    with scripted_providers({"openai:gpt-5": say("never").optional()}):
+        model = init_chat_model("openai:gpt-5")
+    with scripted_providers({"openai:gpt-5": "now"}):
+        said = model.invoke("hi").content
+
+    assert said == "now"
+
+
+def test_more_models_are_mapped_later() -> None:
+    providers = scripted_providers({"openai:gpt-5": "one"})
+
+    assert providers({"openai:gpt-4": "two"}) is providers
+    with providers:
+        assert [init_chat_model(model).invoke("hi").content for model in ("gpt-5", "gpt-4")] == ["one", "two"]
+
+
+def test_threads_are_scripted_too() -> None:
+    said: list[Any] = []
+
+    with scripted_providers({"openai:gpt-5": "Hello"}):
+        thread = threading.Thread(target=lambda: said.append(init_chat_model("openai:gpt-5").invoke("hi").content))
+        thread.start()
+        thread.join()
+
+    assert said == ["Hello"]
+
+
+@pytest.mark.skipif("warn" not in inspect.getsource(base._attempt_infer_model_provider), reason="this langchain does not warn")
+def test_name_of_a_key_is_read_without_a_warning_and_that_of_the_program_with_it() -> None:
+    with scripted_providers({"gemini-3": "Hello"}), pytest.warns(DeprecationWarning, match="google_vertexai") as caught:
+        said = init_chat_model("gemini-3").invoke("hi").content
+
+    assert said == "Hello"
+    assert [Path(warning.filename).name for warning in caught] == [HERE]
+
+
+# -- what the program sees
+
+
+def test_parameters_are_recorded_without_secrets_and_reach_the_script() -> None:
+    seen: list[Any] = []
+    given = {"temperature": 0.5, "max_tokens": 9, "max_retries": 2}
+    secret = {"api_key": "sk-1", "aws_secret_access_key": "x", "hf_token": "y", "default_headers": {"Authorization": "z"}}
+
+    with scripted_providers({"openai:gpt-5": respond(lambda r: seen.append(r.params) or "Hello")}), record() as recording:
+        init_chat_model("openai:gpt-5", **given, **secret).bind(seed=7).invoke("hi")
+
+    (run,) = recording.models
+    hidden = dict.fromkeys(secret, "**********")
+    params = {**given, **hidden, "seed": 7}
+    assert seen == [params]
+    assert run.start.payload["invocation_params"] == {**params, "model_name": "gpt-5", "_type": "scripted-chat", "stop": None}
+    assert {key: value for key, value in run.metadata.items() if key.startswith("ls_")} == {
+        "ls_provider": "openai",
+        "ls_model_type": "chat",
+        "ls_model_name": "gpt-5",
+        "ls_temperature": 0.5,
+        "ls_max_tokens": 9,
+        "ls_integration": "langchain_chat_model",
+    }
+
+
+def test_what_langchain_takes_for_every_model_is_taken() -> None:
+    usage = UsageMetadataCallbackHandler()
+
+    with scripted_providers({"openai:gpt-5": ["Hello", "Bye"]}), record() as recording:
+        model = init_chat_model("openai:gpt-5", callbacks=[usage], tags=["a"], metadata={"b": 1}, streaming=True)
+        model.invoke("hi")
+        init_chat_model("openai:gpt-5", name="mine").invoke("hi")
+
+    first, second = recording.models
+    assert (first.name, second.name) == ("openai:gpt-5", "mine")
+    assert (first.tags, first.metadata["b"], first.tokens) == (("a",), 1, ["Hello"])
+    assert list(usage.usage_metadata) == ["gpt-5"]
+
+
+def test_agent_of_a_model_string() -> None:
+    script = [call("search", q="x"), "done"]
+
+    with scripted_providers({"openai:gpt-5": script}) as providers, record() as recording:
+        agent = create_agent("openai:gpt-5", tools=[search])
+        answer = agent.invoke({"messages": [("user", "go")]})["messages"][-1].content
+
+    assert answer == "done"
+    assert recording.tools == ["search"]
+    assert providers.asked == ["openai:gpt-5", "openai:gpt-5"]
+
+
+def test_agent_with_a_response_format_asks_as_it_asks_that_model() -> None:
+    kwargs: dict[str, Any] = {"tools": [search], "response_format": Person}
+
+    with scripted_providers({"*": [structured({"name": "Ada"}), structured({"name": "Bob"})]}), record() as recording:
+        people = [
+            create_agent(model, **kwargs).invoke({"messages": [("user", "go")]})["structured_response"]
+            for model in ("openai:gpt-5", "mistralai:small")
+        ]
+
+    native, by_tool = (run.start.payload["invocation_params"] for run in recording.models)
+    assert people == [Person(name="Ada"), Person(name="Bob")]
+    assert ("response_format" in native, "response_format" in by_tool) == (True, False)
+
+
+@pytest.mark.skipif("trigger" not in inspect.signature(SummarizationMiddleware).parameters, reason="an older langchain")
+def test_middleware_that_names_its_models() -> None:
+    mapping = {
+        "openai:gpt-5-mini": "a summary",
+        "openai:gpt-5-nano": structured({"tools": ["search"]}),
+        "openai:gpt-5": fail(500),
+        "anthropic:*": "done",
+    }
+
+    with scripted_providers(mapping) as providers:
+        middleware = [
+            SummarizationMiddleware("openai:gpt-5-mini", trigger=("messages", 2), keep=("messages", 1)),
+            LLMToolSelectorMiddleware(model="openai:gpt-5-nano"),
+            ModelFallbackMiddleware("anthropic:claude-x"),
+        ]
+        agent = create_agent("openai:gpt-5", tools=[search], middleware=middleware)
+        answer = agent.invoke({"messages": [("user", "one"), ("ai", "two"), ("user", "three")]})
+
+    assert answer["messages"][-1].content == "done"
+    assert providers.asked == ["openai:gpt-5-mini", "openai:gpt-5-nano", "openai:gpt-5", "anthropic:claude-x"]
+
+
+# -- configurable models
+
+
+def test_configurable_model_without_a_default() -> None:
+    with scripted_providers({"openai:*": "Hello", "anthropic:*": "Bonjour"}) as providers:
+        model = init_chat_model(temperature=0)
+        said = [
+            model.invoke("hi", config={"configurable": configurable}).content
+            for configurable in ({"model": "gpt-5"}, {"model": "x", "model_provider": "anthropic"})
+        ]
+
+    assert said == ["Hello", "Bonjour"]
+    assert providers.asked == ["openai:gpt-5", "anthropic:x"]
+
+
+@pytest.mark.parametrize("module", [base, classic_base], ids=["langchain", "langchain_classic"])
+def test_configurable_model_with_a_default_and_any_field(module: ModuleType) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        model = module.init_chat_model("openai:gpt-5", configurable_fields="any", config_prefix="llm", temperature=0)
+
+    with scripted_providers({"openai:gpt-5": "Hello", "anthropic:claude-x": "Bonjour"}), record() as recording:
+        model.invoke("hi")
+        model.invoke("hi", config={"configurable": {"llm_model": "anthropic:claude-x", "llm_temperature": 1}})
+
+    assert [(run.name, run.metadata["ls_temperature"]) for run in recording.models] == [
+        ("openai:gpt-5", 0),
+        ("anthropic:claude-x", 1),
+    ]
+
+
+def test_configurable_model_with_tools_and_structured_output() -> None:
+    model = init_chat_model("openai:gpt-5", configurable_fields="any")
+    config: Any = {"configurable": {"model": "anthropic:claude-x"}}
+
+    with scripted_providers({"anthropic:*": [call("search", q="x"), structured({"name": "Ada"})]}) as providers:
+        called = model.bind_tools([search]).invoke("go", config=config).tool_calls[0]["args"]
+        person = model.with_structured_output(Person).invoke("go", config=config)
+
+    assert (called, person) == ({"q": "x"}, Person(name="Ada"))
+    assert providers.asked == ["anthropic:claude-x"] * 2
+
+
+@pytest.mark.asyncio
+async def test_configurable_model_in_each_way_of_calling_it() -> None:
+    model = init_chat_model(configurable_fields=("model",)).with_config(configurable={"model": "openai:gpt-5"})
+
+    with scripted_providers({"openai:gpt-5": say("a b").times(5)}):
+        said = [
+            (await model.ainvoke("hi")).content,
+            "".join([chunk.content for chunk in model.stream("hi")]),
+            "".join([chunk.content async for chunk in model.astream("hi")]),
+            model.batch(["hi"])[0].content,
+            (await model.abatch(["hi"]))[0].content,
+        ]
+
+    assert said == ["a b"] * 5
+
+
+def test_configurable_model_inside_a_graph_takes_what_langgraph_adds() -> None:
+    model = init_chat_model("openai:gpt-5", configurable_fields="any")
+    graph = StateGraph(MessagesState)
+    graph.add_node("talk", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_edge(START, "talk")
+
+    with scripted_providers({"openai:*": "Hello"}), record() as recording:
+        answer = graph.compile().invoke({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "1"}})
+
+    assert answer["messages"][-1].content == "Hello"
+    assert recording.models[0].start.payload["invocation_params"]["thread_id"] == "1"
+
+
+# -- models that are not mapped
+
+
+class _Integration:
+    """An integration that tells when it is imported, as the network would when it is touched."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "langchain_openai").mkdir()
+        (folder / "langchain_openai" / "__init__.py").write_text("class ChatOpenAI:\n    def __init__(self, **_): 1 / 0\n")
+        monkeypatch.syspath_prepend(folder)
+
+    @property
+    def is_imported(self) -> bool:
+        return "langchain_openai" in sys.modules
+
+
+@pytest.mark.parametrize("module", [base, classic_base], ids=["langchain", "langchain_classic"])
+def test_unmapped_model_is_a_violation_before_its_integration_is_imported(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integration = _Integration(tmp_path, monkeypatch)
+    providers = scripted_providers({"openai:gpt-5": say("never").optional(), "anthropic:*": say("never").optional()})
+
+    with expect_violation("unmapped model") as caught, providers, warnings.catch_warnings(action="ignore"):
+        module.init_chat_model("gpt-5-mini")
+
+    assert not integration.is_imported
+    assert line_of(caught[0].text) == (
+        "the program asks for the model `openai:gpt-5-mini`, which is mapped to no script\n"
+        "  at       HERE\n"
+        "  mapped   `openai:gpt-5`, `anthropic:*`\n"
+        "  nearest  `openai:gpt-5`\n"
+        '  map it: scripted_providers({"openai:gpt-5-mini": [...]}), or a line in the ini key llmtest_providers'
+    )
+
+
+def test_unmapped_model_that_a_program_swallows_stays_on_the_ledger() -> None:
+    page = Ledger()
+
+    with opened(page), scripted_providers({}) as providers, pytest.raises(ViolationError):
+        init_chat_model("openai:gpt-5")
+
+    assert page.take() == providers.violations
+    assert line_of(providers.violations[0].text) == (
+        "the program asks for the model `openai:gpt-5`, which is mapped to no script\n"
+        "  at       HERE\n"
+        "  mapped   none\n"
+        '  map it: scripted_providers({"openai:gpt-5": [...]}), or a line in the ini key llmtest_providers'
+    )
+
+
+def test_model_that_is_called_when_the_block_has_ended() -> None:
+    with scripted_providers({"openai:gpt-5": say("never").optional()}):
+        model = init_chat_model("openai:gpt-5")
+
+    with expect_violation("unmapped model") as caught:
+        model.invoke("hi")
+
+    assert line_of(caught[0].text) == (
+        "the program calls the model `openai:gpt-5`, which is mapped to no script\n"
+        "  at       HERE\n"
+        "  mapped   none\n"
+        '  map it: scripted_providers({"openai:gpt-5": [...]}), or a line in the ini key llmtest_providers'
+    )
+
+
+def test_unmapped_model_in_a_thread_of_langchain_names_no_line() -> None:
+    with scripted_providers({"openai:gpt-5": say("never").optional()}):
+        model = init_chat_model("openai:gpt-5")
+
+    with expect_violation("unmapped model") as caught:
+        model.batch(["one", "two"], return_exceptions=True)
+
+    assert "\n  at  " not in caught[0].text
+
+
+def test_two_entries_with_a_star_that_fit_are_a_violation() -> None:
+    never = say("never").optional()
+    providers = scripted_providers({"openai:*": never, "*:gpt-5": never, "anthropic:*": never})
+
+    with expect_violation("ambiguous match") as caught, providers:
+        init_chat_model("openai:gpt-5")
+
+    assert line_of(caught[0].text) == (
+        "the program asks for the model `openai:gpt-5`, and which script is meant is not said\n"
+        "  at       HERE\n"
+        "  fits     `openai:*`, `*:gpt-5`\n"
+        '  an exact name goes before one with *: "openai:gpt-5"'
+    )
+
+
+def test_name_without_a_provider_is_refused_as_langchain_does() -> None:
+    with scripted_providers({"*": say("never").optional()}), pytest.raises(ValueError, match="Unable to infer model provider"):
+        init_chat_model("llama")
+
+
+@pytest.mark.skipif(not hasattr(base, "_BUILTIN_PROVIDERS"), reason="this langchain has no list of its providers")
+def test_provider_that_langchain_does_not_know_is_refused_as_langchain_does() -> None:
+    with scripted_providers({"*": say("never").optional()}), pytest.raises(ValueError, match="Unsupported provider='nobody'"):
+        init_chat_model("llama", model_provider="nobody")
+
+
+def test_model_without_a_name_is_refused_as_langchain_does() -> None:
+    model = init_chat_model()
+
+    with (
+        scripted_providers({"*": say("never").optional()}),
+        pytest.raises(TypeError, match=r"_init_chat_model_helper\(\) missing"),
+    ):
+        model.invoke("hi")
+
+
+# -- mappings that are written wrongly
+
+
+@pytest.mark.parametrize(
+    ("mapping", "text"),
+    [
+        ("openai:gpt-5", "scripted_providers() takes a mapping of model strings to scripts; got str 'openai:gpt-5'"),
+        ({5: "Hello"}, "a model is mapped by its name, such as 'openai:gpt-5'; got int 5"),
+        ({"": "Hello"}, "a model is mapped by its name, such as 'openai:gpt-5'; got str ''"),
+        (
+            {"gpt-5": "see the.yaml"},
+            "the script of the model `gpt-5`: there is no script file `see the.yaml`\n"
+            "  a str that ends in .yaml is a path; for a model that says it: say('see the.yaml')",
+        ),
+        ({"gpt-5": Path("no.txt")}, "the script of the model `gpt-5`: there is no script file `no.txt`"),
+        (
+            {"gpt-5": say("a").optional(), "openai:gpt-5": say("b").optional()},
+            "the model `openai:gpt-5` is mapped twice: as `gpt-5` and as `openai:gpt-5`",
+        ),
+    ],
+)
+def test_wrong_mapping(mapping: Any, text: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        scripted_providers(mapping)
+
+    assert str(caught.value) == text
+
+
+def test_wrong_step_names_its_model_and_its_line() -> None:
+    with pytest.raises(ScriptError) as caught:
+        scripted_providers({"openai:gpt-5": ["Hello", 5]})
+
+    first, *rest = str(caught.value).split("\n")
+    assert first.startswith("the script of the model `openai:gpt-5`: step 2 of the script is not a step: got int 5 at ")
+    assert first.rpartition(":")[0].endswith(HERE)
+    assert rest == [
+        "  a step is say(...), think(...), call(...), structured(...), reply(...), fail(...), respond(...),",
+        "  a str, an AIMessage or an exception",
+    ]
+
+
+def test_model_is_mapped_once_and_a_mapping_that_fails_adds_nothing() -> None:
+    providers = scripted_providers({"gpt-5": "Hello"})
+
+    with pytest.raises(ScriptError) as caught:
+        providers({"gpt-4": say("never").optional(), "gpt-5": say("never").optional()})
+
+    assert str(caught.value) == "the model `openai:gpt-5` is mapped twice"
+    with providers, expect_violation("unmapped model"):
+        assert init_chat_model("gpt-5").invoke("hi").content == "Hello"
+        init_chat_model("gpt-4")
+
+
+# -- outside pytest
+
+
+def test_verify_raises_for_all_that_is_wrong() -> None:
+    with opened(Ledger()), scripted_providers({"openai:gpt-5": "a", "openai:gpt-4": Script("b", "c")}) as providers:
+        model = init_chat_model("openai:gpt-5")
+        model.invoke("hi")
+        for act in (lambda: model.invoke("again"), lambda: init_chat_model("openai:o3")):
+            with pytest.raises(ViolationError):
+                act()
+        with pytest.raises(ViolationError) as of_model:
+            model.verify()
+
+    with pytest.raises(ViolationError) as caught:
+        providers.verify()
+
+    assert [violation.rule for violation in caught.value.violations] == ["unmapped model", "unexpected call", "unused step"]
+    assert [violation.rule for violation in of_model.value.violations] == ["unexpected call"]
+
+
+def test_verify_is_silent_when_all_is_well() -> None:
+    script = Script("a", "b")
+
+    with scripted_providers({"openai:gpt-5": script, "openai:gpt-4": script}) as providers:
+        for model in ("gpt-5", "gpt-4"):
+            init_chat_model(model).invoke("hi")
+
+    providers.verify()
+
+
+# -- the ini key
+
+
+def ini(*lines: str) -> Providers:
+    return from_ini(lines, GREETING.parent)
+
+
+def test_ini_script_starts_anew_on_each_page() -> None:
+    pages = [Ledger(), Ledger()]
+
+    with ini("openai:gpt-* = greeting.yaml"):
+        model = init_chat_model("openai:gpt-5")
+        said = []
+        for page in pages:
+            with opened(page):
+                said.append(model.invoke("hi").content)
+
+    assert said == [GREETS, GREETS]
+    assert [page.take() for page in pages] == [[], []]
+
+
+def test_ini_script_owes_its_steps_to_pages_that_call_it_only() -> None:
+    calling, silent = Ledger(), Ledger()
+
+    with ini("openai:gpt-* = two_turn_agent.yaml"):
+        with opened(silent):
+            model = init_chat_model("openai:gpt-5").bind_tools([])
+        with opened(calling), pytest.raises(ViolationError):
+            model.invoke("hi")
+
+    assert silent.take() == []
+    assert [violation.rule for violation in calling.take()] == ["invalid tool call", "unused step"]
+
+
+def test_ini_line_without_a_script_lets_a_model_be_built() -> None:
+    with ini("openai:*"):
+        model = init_chat_model("openai:gpt-5")
+        with scripted_providers({"openai:gpt-5": "Hello"}):
+            said = model.invoke("hi").content
+        with expect_violation("unmapped model") as caught:
+            model.invoke("hi")
+
+    assert said == "Hello"
+    assert line_of(caught[0].text) == (
+        "the program calls the model `openai:gpt-5`, for which this test has no script\n"
+        "  at       HERE\n"
+        "  mapped   `openai:*` of the ini key llmtest_providers, without a script: it may be built\n"
+        '  map it: scripted_providers({"openai:gpt-5": [...]}), or a line in the ini key llmtest_providers'
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (["openai:gpt-5 ="], "line `openai:gpt-5 =`: expected `model = path of a script file`, or a model alone"),
+        (["= a.yaml"], "line `= a.yaml`: expected `model = path of a script file`, or a model alone"),
+        (["gpt-5 = no.yaml"], f"line `gpt-5 = no.yaml`: there is no script file `{GREETING.parent / 'no.yaml'}`"),
+        (["gpt-5", "gpt-5 = greeting.yaml"], "line `gpt-5 = greeting.yaml`: the model `openai:gpt-5` is mapped twice"),
+    ],
+)
+def test_wrong_ini_line(lines: list[str], text: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        ini(*lines)
+
+    assert str(caught.value) == f"the ini key llmtest_providers, {text}"
