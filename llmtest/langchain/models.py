@@ -23,6 +23,7 @@ from typing import Any, Literal, cast
 from langchain_core import exceptions as core_exceptions
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, BaseLLM, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
@@ -32,7 +33,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import Field, SkipValidation
+from pydantic import Field, SecretStr, SkipValidation
 
 from llmtest import lanes, ledger
 from llmtest.complaints import check_call
@@ -341,6 +342,10 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
     and reports usage. Each answer is a fresh message; ids are unique over all doubles of a test and the same in every
     run of it. `streaming=True` makes `invoke` stream to the callbacks too. Thread-safe.
 
+    It takes the parameters that LangChain's chat models have in common: `temperature` and `max_tokens` are reported, a
+    step whose text has a `stop` sequence in it is a violation, and `timeout`, `max_retries` and `api_key` have nothing
+    to act on. `model=` in a call is the name that this answer is from.
+
     Raises:
         ScriptError: a step is not a step, or a field does not exist.
         ViolationError: when it is called and no step is left, or the step's tool call does not fit the bound tools.
@@ -356,6 +361,12 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
     script: SkipValidation[Any] = Field(exclude=True, repr=False)
     model_name: str = "scripted"
     streaming: bool | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stop: list[str] | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         given = _script_of(type(self), steps, script, fields)
@@ -374,7 +385,11 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model_name}
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop}
+        return {"model_name": self.model_name, **{name: value for name, value in given.items() if value is not None}}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return super()._get_ls_params(stop=stop or self.stop, **kwargs)
 
     def bind_tools(
         self,
@@ -419,16 +434,16 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
             _tool_schemas(kwargs.get("tools")),
             lambda: [freeze_message(message) for message in messages],
             kwargs.get("tool_choice"),
-            stop,
+            self.stop if stop is None else stop,
             kwargs,
             lambda: _about(run()),
             run,
             lanes.current(),
         )
 
-    def _answer(self, reply: Reply, messages: list[BaseMessage]) -> _Answer:
+    def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> _Answer:
         prompt_tokens = sum(map(_count_message, messages)) if reply.usage is None else 0
-        return _Answer(reply, self.model_name, prompt_tokens)
+        return _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens)
 
     def _generate(
         self,
@@ -438,7 +453,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         reply = self._serve(self._request(messages, stop, run_manager, kwargs))
-        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages).message())])
+        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages, kwargs).message())])
 
     async def _agenerate(
         self,
@@ -448,7 +463,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
-        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages).message())])
+        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages, kwargs).message())])
 
     def _stream(
         self,
@@ -458,7 +473,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         reply = self._serve(self._request(messages, stop, run_manager, kwargs))
-        yield from self._answer(reply, messages).chunks()
+        yield from self._answer(reply, messages, kwargs).chunks()
 
     async def _astream(
         self,
@@ -468,7 +483,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
-        for chunk in self._answer(reply, messages).chunks():
+        for chunk in self._answer(reply, messages, kwargs).chunks():
             yield chunk
 
 
