@@ -42,12 +42,12 @@ def langchain_core(session: nox.Session, core: str) -> None:
 @nox.parametrize("major", ["5", "6", "7"])
 def syrupy(session: nox.Session, major: str) -> None:
     """Snapshots under each syrupy."""
-    session.install("-e", ".[test]", f"syrupy=={major}.*")
+    session.install("-e", ".[test-core]", f"syrupy=={major}.*")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
 
 
 @nox.session(python="3.11")
 def pytest_lowest(session: nox.Session) -> None:
     """The plugin under the lowest pytest that we support."""
-    session.install("-e", ".[test]", "pytest==8.4.*")
+    session.install("-e", ".[test-core]", "pytest==8.4.*")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
