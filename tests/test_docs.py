@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
+import llmtest.langchain.doubles
 import llmtest.langchain.models
+import llmtest.langchain.providers
 import llmtest.langchain.tap  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
