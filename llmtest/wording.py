@@ -114,7 +114,7 @@ def _as_message(value: Any) -> Message | None:
     role, content, name = None, None, None
     if isinstance(value, list | tuple) and len(value) == 2:
         role, content = value
-    elif isinstance(value, Mapping) and {"role", "content"} <= value.keys() <= {"role", "content", "name", "id", "tool_call_id"}:
+    elif isinstance(value, dict) and {"role", "content"} <= value.keys() <= {"role", "content", "name", "id", "tool_call_id"}:
         role, content, name = value["role"], value["content"], value.get("name")
     if isinstance(role, str) and role in _ROLES and isinstance(content, str | FrozenList):
         return Message(_ROLES[role], content, name=name, tool_call_id=field_of(value, "tool_call_id"))
@@ -124,7 +124,7 @@ def _as_message(value: Any) -> Message | None:
 def _as_call(value: Any) -> ToolCall | None:
     if isinstance(value, ToolCall):
         return value
-    if isinstance(value, Mapping) and {"name", "args", "id"} <= value.keys() <= {"name", "args", "id", "type", "error"}:
+    if isinstance(value, dict) and {"name", "args", "id"} <= value.keys() <= {"name", "args", "id", "type", "error"}:
         name, args, call_id = value["name"], value["args"], value["id"]
         if isinstance(name, str) and isinstance(args, FrozenDict | str) and isinstance(call_id, str | None):
             return ToolCall(name, args, call_id)
@@ -136,7 +136,7 @@ def _as_document(value: Any) -> Document | None:
 
 
 def field_of(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, Mapping) else None
+    return value.get(key) if isinstance(value, dict) else None
 
 
 def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
@@ -164,7 +164,7 @@ def _bared(value: Any) -> Any:
         return _bared(value[0])
     if isinstance(value, Structured) and value.type == "Command" and value.fields.keys() == {"update"}:
         return _bared(value.fields["update"])
-    if isinstance(value, Mapping) and value.keys() == {"messages"}:
+    if isinstance(value, dict) and value.keys() == {"messages"}:
         return _conversation(value["messages"]) or value
     return _prompt(value)
 
@@ -178,7 +178,7 @@ def _prompt(value: Any) -> Any:
 def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> str | None:
     """An image, a sound, a file: its kind and size, or where it is, from the many shapes of the many providers."""
     inner = next((block[key] for key in (kind, "source") if key in block), block)
-    fields = {**block, **(inner if isinstance(inner, Mapping) else {"url": inner})}
+    fields = {**block, **(inner if isinstance(inner, dict) else {"url": inner})}
     kind = kind.removesuffix("_url").removeprefix("input_")
     place = fields.get("url") or fields.get("file_id")
     data = next((fields[key] for key in ("base64", "data", "file_data") if fields.get(key)), None)
@@ -375,6 +375,8 @@ class Words:
 
     def value(self, value: Any) -> list[str]:
         """An input or an output, as lines: labels where it is a conversation, one line per entry where it is wide."""
+        if type(value) in _SCALARS:
+            return [self.flow(value)]
         value = _bared(value)
         marks = self.marks(value)
         return [" ".join(marks)] if marks else self._broken(value, self.flow(value), _DEEP)
@@ -393,8 +395,8 @@ class Words:
         """How a container opens, and its entries; none where it stays on its line, as a list of numbers does."""
         if isinstance(value, Structured) and _prompt(value) is value:
             return f"{value.type}(", self.arguments(value.fields)
-        if isinstance(value, Mapping | list | tuple) and not self.marks(value):
-            if isinstance(value, Mapping):
+        if isinstance(value, dict | list | tuple) and not self.marks(value):
+            if isinstance(value, dict):
                 return "{", self.entries(value)
             if not all(isinstance(item, int | float) for item in value):
                 return "[", [("", self.flow(item), item) for item in value]
@@ -404,8 +406,8 @@ class Words:
 
     def marks(self, value: Any) -> list[str]:
         """The marks of messages, documents or tool calls, of one or of a list; nothing for any other value."""
-        if type(value) in _SCALARS:
-            return []
+        if type(value) is Message:
+            return [self.message(value)]
         items = value if isinstance(value, list | tuple) else [value]
         for read, show in ((_as_message, self.message), (_as_document, self.document), (_as_call, self.request)):
             found = _each(items, read)
@@ -416,7 +418,7 @@ class Words:
     def request(self, call: ToolCall) -> str:
         """A tool call; what a model sent for arguments and is not JSON stands as a string."""
         args = call.args
-        text = self.parenthesised(call.name, args) if isinstance(args, Mapping) else f"{call.name}({self.string(args)})"
+        text = self.parenthesised(call.name, args) if isinstance(args, dict) else f"{call.name}({self.string(args)})"
         return text if call.id is None else self.mark("request", f"{call.id}\n{text}", [self.mark("call", call.id), text])
 
     def message(self, message: Message) -> str:
