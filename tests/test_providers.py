@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import inspect
+import re
 import sys
 import threading
 import warnings
@@ -26,6 +27,7 @@ from llmtest import Script, call, fail, on, record, respond, say, structured
 from llmtest.langchain.providers import Providers, ProvidersError, from_ini, scripted_providers
 from llmtest.ledger import Ledger, ViolationError, expect_violation, opened
 from llmtest.steps import ScriptError
+from llmtest.vocabulary import give
 
 GREETING = Path(__file__).parent.parent / "fixtures" / "scripts" / "greeting.yaml"
 GREETS = "Hello! How can I help you?"
@@ -290,24 +292,29 @@ def test_name_of_a_key_is_read_without_a_warning_and_that_of_the_program_with_it
 
 def test_parameters_are_recorded_without_secrets_and_reach_the_script() -> None:
     seen: list[Any] = []
-    given = {"temperature": 0.5, "max_tokens": 9, "max_retries": 2}
+    common = {"temperature": 0.5, "max_tokens": 9, "stop": ["\n"]}
+    given = {"max_retries": 2, "timeout": (1, 2), "top_p": 0.1}
     secret = {"api_key": "sk-1", "aws_secret_access_key": "x", "hf_token": "y", "default_headers": {"Authorization": "z"}}
 
     with scripted_providers({"openai:gpt-5": respond(lambda r: seen.append(r.params) or "Hello")}), record() as recording:
-        init_chat_model("openai:gpt-5", **given, **secret).bind(seed=7).invoke("hi")
+        model = init_chat_model("openai:gpt-5", **{**common, "stop": "\n"}, **given, **secret)
+        model.bind(seed=7).invoke("hi")
 
     (run,) = recording.models
     hidden = dict.fromkeys(secret, "**********")
     params = {**given, **hidden, "seed": 7}
     assert seen == [params]
-    assert run.start.payload["invocation_params"] == {**params, "model_name": "gpt-5", "_type": "scripted-chat", "stop": None}
-    assert {key: value for key, value in run.metadata.items() if key.startswith("ls_")} == {
+    assert (model.temperature, model.max_tokens, model.stop) == (0.5, 9, ["\n"])
+    recorded = {**params, **common, "timeout": [1, 2], "model_name": "gpt-5", "_type": "scripted-chat", "stop": None}
+    assert run.start.payload["invocation_params"] == recorded
+    assert {key: value for key, value in run.metadata.items() if key.startswith("ls_")} | {"ls_integration": ""} == {
         "ls_provider": "openai",
         "ls_model_type": "chat",
         "ls_model_name": "gpt-5",
         "ls_temperature": 0.5,
         "ls_max_tokens": 9,
-        "ls_integration": "langchain_chat_model",
+        "ls_stop": ["\n"],
+        "ls_integration": "",
     }
 
 
@@ -373,6 +380,15 @@ def test_middleware_that_names_its_models() -> None:
     assert providers.asked == ["openai:gpt-5-mini", "openai:gpt-5-nano", "openai:gpt-5", "anthropic:claude-x"]
 
 
+def test_call_that_asks_for_another_model_of_the_provider() -> None:
+    with scripted_providers({"openai:gpt-5": "one", "openai:gpt-4": "two"}) as providers:
+        model = init_chat_model("openai:gpt-5")
+        said = [model.invoke("hi").content, model.bind(model="gpt-4").invoke("hi").content]
+
+    assert said == ["one", "two"]
+    assert providers.asked == ["openai:gpt-5", "openai:gpt-4"]
+
+
 # -- configurable models
 
 
@@ -391,14 +407,14 @@ def test_configurable_model_without_a_default() -> None:
 @pytest.mark.parametrize("module", [base, classic_base], ids=["langchain", "langchain_classic"])
 def test_configurable_model_with_a_default_and_any_field(module: ModuleType) -> None:
     with warnings.catch_warnings(action="ignore"):
-        model = module.init_chat_model("openai:gpt-5", configurable_fields="any", config_prefix="llm", temperature=0)
+        model = module.init_chat_model("openai:gpt-5", configurable_fields="any", config_prefix="llm", temperature=0.5)
 
     with scripted_providers({"openai:gpt-5": "Hello", "anthropic:claude-x": "Bonjour"}), record() as recording:
         model.invoke("hi")
         model.invoke("hi", config={"configurable": {"llm_model": "anthropic:claude-x", "llm_temperature": 1}})
 
     assert [(run.name, run.metadata["ls_temperature"]) for run in recording.models] == [
-        ("openai:gpt-5", 0),
+        ("openai:gpt-5", 0.5),
         ("anthropic:claude-x", 1),
     ]
 
@@ -570,6 +586,11 @@ def test_model_without_a_name_is_refused_as_langchain_does() -> None:
             "the script of the model `gpt-5`: there is no script file `see the.yaml`\n"
             "  a str that ends in .yaml is a path; for a model that says it: say('see the.yaml')",
         ),
+        (
+            {"gpt-5": give("a")},
+            "the script of the model `gpt-5`: step 1 of a ScriptedChatModel is give('a') at HERE,"
+            " but a model cannot give values, it says something",
+        ),
         ({"gpt-5": Path("no.txt")}, "the script of the model `gpt-5`: there is no script file `no.txt`"),
         (
             {"gpt-5": say("a").optional(), "openai:gpt-5": say("b").optional()},
@@ -578,10 +599,10 @@ def test_model_without_a_name_is_refused_as_langchain_does() -> None:
     ],
 )
 def test_wrong_mapping(mapping: Any, text: str) -> None:
-    with pytest.raises(ScriptError) as caught:
+    with opened(Ledger()), pytest.raises(ScriptError) as caught:
         scripted_providers(mapping)
 
-    assert str(caught.value) == text
+    assert re.sub(r"\S+test_providers\.py:\d+", "HERE", str(caught.value)) == text
 
 
 def test_wrong_step_names_its_model_and_its_line() -> None:

@@ -196,7 +196,7 @@ class _ScriptForEach:
 
     def __init__(self, path: Path) -> None:
         with ledger.opened(ledger.Outside()):  # it belongs to no test, least of all to one that runs this pytest
-            self._steps = _load(path).lanes
+            self._steps = _speakable(_load(path)).lanes
         self._scripts: WeakKeyDictionary[Ledger, Script] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -211,22 +211,36 @@ class _ScriptForEach:
 def _script(key: Any, value: Any) -> Script:
     if not isinstance(key, str) or not key:
         raise ScriptError(f"a model is mapped by its name, such as 'openai:gpt-5'; got {type(key).__name__} {key!r}")
-    if isinstance(value, Script):
-        return value
     try:
-        if isinstance(value, os.PathLike):
-            return _load(Path(value))
-        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-            return _load(Path(value), f"\n  a str that ends in .yaml is a path; for a model that says it: say({value!r})")
-        return Script(*value) if isinstance(value, list | tuple) else Script(value)
+        return _speakable(_made(value))
     except ScriptError as error:
         raise ScriptError(f"the script of the model `{key}`: {error}") from None
+
+
+def _made(value: Any) -> Script:
+    if isinstance(value, Script):
+        return value
+    if isinstance(value, os.PathLike):
+        return _load(Path(value))
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return _load(Path(value), f"\n  a str that ends in .yaml is a path; for a model that says it: say({value!r})")
+    return Script(*value) if isinstance(value, list | tuple) else Script(value)
 
 
 def _load(path: Path, hint: str = "") -> Script:
     if not path.is_file():
         raise ScriptError(f"there is no script file `{path}`{hint}")
     return Script.load(path)
+
+
+def _speakable(script: Script) -> Script:
+    """`script`, if a chat model can say it.
+
+    Raises:
+        ScriptError: it cannot.
+    """
+    ScriptedChatModel(script=script)
+    return script
 
 
 # -- which script answers
@@ -301,21 +315,29 @@ def _at() -> list[str]:
 
 
 class _Voice:
-    """What stands for the script of a model that was asked for by name: it is looked up at each call."""
+    """What stands for the script of a model that was asked for by name: it is looked up at each call.
 
-    def __init__(self, model: str) -> None:
+    A call may ask for another model of the same provider, with `model=`.
+    """
+
+    def __init__(self, provider: str, model: str) -> None:
+        self.provider = provider
         self.model = model
 
     def serve(self, request: Request) -> Step:
+        asked = self._asked(request)
         for providers in tuple(_open):
-            providers.asked.append(self.model)
-        return _script_now(self.model).serve(request)
+            providers.asked.append(asked)
+        return _script_now(asked).serve(request)
 
     def check(self, reply: Reply, request: Request) -> None:
-        _script_now(self.model).check(reply, request)
+        _script_now(self._asked(request)).check(reply, request)
 
     def verify(self) -> None:
-        _script_now(self.model).verify()
+        _script_now(self._asked(Request())).verify()
+
+    def _asked(self, request: Request) -> str:
+        return f"{self.provider}:{request.params.get('model') or self.model}"
 
 
 # -- the model
@@ -341,12 +363,10 @@ class ProviderModel(ScriptedChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {**self.params, "model_name": self.model_name}
+        return {**self.params, **super()._identifying_params}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        given: dict[str, Any] = {key: self.params[key] for key in ("temperature", "max_tokens") if key in self.params}
-        given.update(kwargs)
-        params = super()._get_ls_params(stop=stop, **given)
+        params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = self.provider
         return params
 
@@ -355,17 +375,19 @@ class ProviderModel(ScriptedChatModel):
 
 
 _SECRET: Final = re.compile(r"api_?key|access_?key|secret|passw|credential|headers$|(?:^|_)token$", re.IGNORECASE)
-_FIELDS: Final = frozenset((*BaseChatModel.model_fields, "streaming"))
-"""What `init_chat_model` takes for every model, such as `callbacks`, `tags` and `rate_limiter`."""
+_FIELDS: Final = frozenset((*BaseChatModel.model_fields, "streaming", "temperature", "max_tokens", "stop"))
+"""What is a field of every model; integrations differ in what they take for the rest, such as `timeout`."""
 
 
 def _model(provider: str, model: str, given: Mapping[str, Any]) -> ProviderModel:
     asked = f"{provider}:{model}"
     _entry(asked, "asks for")
     fields = {"name": asked, **{key: value for key, value in given.items() if key in _FIELDS}}
+    if isinstance(fields.get("stop"), str):
+        fields["stop"] = [fields["stop"]]
     # An integration keeps its secrets to itself; here they would reach every handler.
     params = {key: "**********" if _SECRET.search(key) else value for key, value in given.items() if key not in _FIELDS}
-    return ProviderModel(script=_Voice(asked), model_name=model, provider=provider, params=params, **fields)
+    return ProviderModel(script=_Voice(provider, model), model_name=model, provider=provider, params=params, **fields)
 
 
 # -- the seam in LangChain
