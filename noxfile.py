@@ -10,7 +10,9 @@ nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest"]
 
 
 LOWEST = ["langchain-core==1.0.0", "langchain==1.0.0", "langchain-classic==1.0.0", "langgraph==1.0.0"]
-ON_LOWEST = [f"tests/test_{room}.py" for room in ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties")]
+ON_LOWEST = [
+    f"tests/test_{room}.py" for room in ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties")
+]
 
 
 def _run(session: nox.Session, *pins: str) -> None:
