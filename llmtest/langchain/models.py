@@ -385,7 +385,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        given = {"temperature": self.temperature, "max_tokens": self.max_tokens, "stop": self.stop}
+        given = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         return {"model_name": self.model_name, **{name: value for name, value in given.items() if value is not None}}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
