@@ -153,6 +153,8 @@ def made(double: Double) -> None:
 
 def called(double: Double) -> None:
     """A double was called: the current page looks after it, unless a page further out made it."""
+    if not _open:
+        return
     current().notice()
     if not any(ledger.owns(double) for ledger in (*_fixtures, *_open)):
         current().touch(double)

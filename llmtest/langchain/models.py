@@ -202,9 +202,9 @@ class _Answer:
         message = AIMessage(content=content, id=self.id, **called) if called else AIMessage(content=content, id=self.id)
         if self.reply.refusal:
             message.additional_kwargs["refusal"] = self.reply.text
-        # Set afterwards: validating them costs as much as the rest of the message, and we have just made them.
-        message.usage_metadata = self.closing["usage_metadata"]
-        message.response_metadata = self.closing["response_metadata"]
+        # Past the validator: it takes as long for these two as for the rest of the message, and we have just made them.
+        message.__dict__.update(self.closing)
+        message.__pydantic_fields_set__.update(self.closing)
         return message
 
     def _called(self, call: Call) -> tuple[str, dict[str, Any]]:
