@@ -59,7 +59,7 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     for item in items:
         item.host = _host(item, home, running)
         item.lane = _line(item.lane, home)
-        if item.host is None and item.lane is not None and _can_host(item.run):
+        if item.host is None and item.lane is not None and _can_host(item):
             running.setdefault(item.lane, []).append(item)
     return _ranked(_arranged([item for item in items if item.host is None]))
 
@@ -146,8 +146,10 @@ def _host(item: Item, home: Lane | None, running: Mapping[Lane, list[Item]]) -> 
     return None
 
 
-def _can_host(run: Run | None) -> bool:
-    return run is not None and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
+def _can_host(item: Item) -> bool:
+    """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
+    run = item.run
+    return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
 
 
 def _line(lane: Lane | None, home: Lane | None) -> Lane | None:

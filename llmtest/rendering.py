@@ -85,7 +85,9 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
     late_runs, still = _late_runs(roots, late)
-    writer = _Writer(detail, still)
+    calls = (run.tool_call_id for root in (*roots, *late_runs) for run in root.walk() if run.kind == "tool")
+    words = Words(filter(None, calls), outline=detail == "outline", full=detail == "full")
+    writer = _Writer(_Shapes(words, still))
     writer.trees(roots, 0)
     if late_runs:
         writer.line(0, "late")
@@ -152,9 +154,8 @@ class _Shape:
 class _Shapes:
     """The shapes of runs. Each is made once, under the parent with which it is first met."""
 
-    def __init__(self, detail: Detail, still: frozenset[int]) -> None:
-        self.words = Words(outline=detail == "outline", full=detail == "full")
-        self.full = detail == "full"
+    def __init__(self, words: Words, still: frozenset[int]) -> None:
+        self.words = words
         self.strays: set[int] = set()
         self._still = still
         self._shapes: dict[int, _Shape] = {}
@@ -228,14 +229,15 @@ class _Shapes:
         """The tags that the program gave; those that say where a run stands are shown by where it stands."""
         tags = self._seen_tags.get(run.tags)
         if tags is None:
-            shown = (tag for tag in run.tags if not _STRUCTURE.fullmatch(tag) and (self.full or not tag.startswith("langsmith:")))
+            hidden = () if self.words.full else ("langsmith:",)
+            shown = (tag for tag in run.tags if not tag.startswith(hidden) and not _STRUCTURE.fullmatch(tag))
             tags = self._seen_tags[run.tags] = frozenset(shown)
         return tags
 
     def _metadata(self, run: Run) -> dict[str, Any]:
         meta = self._seen_metadata.get(id(run.metadata))
         if meta is None:
-            hidden = _VERSIONS.match if self.full else _PLUMBING.match
+            hidden = _VERSIONS.match if self.words.full else _PLUMBING.match
             meta = {key: value for key, value in run.metadata.items() if not hidden(key)}
             self._seen_metadata[id(run.metadata)] = meta
         return meta
@@ -258,7 +260,7 @@ class _Shapes:
         if run.kind != "tool" and (parent is None or self.of(parent, None).input != given):
             yield _Part(">", given)
         parameters = run.start.payload.get("invocation_params")
-        if parameters and self.full:
+        if parameters and self.words.full:
             first, *rest = self.words.value(parameters)
             yield _Part("*", [f"params {first}", *rest])
 
@@ -285,7 +287,7 @@ class _Shapes:
             return _Part("~", [what])
         if self.words.is_volatile(whole):  # an id that is cut into tokens has no alias
             return _Part("~", [f'{what}, joined: "{self.words.clean(whole)}"'])
-        half = len(texts) if self.full or len(texts) <= _TOKENS else _TOKENS // 2
+        half = len(texts) if self.words.full or len(texts) <= _TOKENS else _TOKENS // 2
         halves = (texts[:half], texts[half:][-half:])
         shown = ("|".join(self.words.clean(text).replace("|", "\\|") for text in part) for part in halves if part)
         return _Part("~", [f"{what}: " + " ... ".join(f'"{text}"' for text in shown)])
@@ -428,11 +430,10 @@ class _Writer:
     It has a list of things to do instead of calling itself, so that no tree is too deep for it.
     """
 
-    def __init__(self, detail: Detail, still: frozenset[int]) -> None:
+    def __init__(self, shapes: _Shapes) -> None:
         self.out: list[str] = []
-        self._outline = detail == "outline"
-        self._shapes = _Shapes(detail, still)
-        self._words = self._shapes.words
+        self._shapes = shapes
+        self._words = shapes.words
         self._counts: Counter[str] = Counter()
         self._fresh: list[Name] = []
         self._texts: dict[str, str] = {}
@@ -529,7 +530,7 @@ class _Writer:
             return self._parts(depth, [item.note])
         shape = self._shapes.of(item.run, parent)
         ending = shape.after[-1]
-        odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._outline and ending.sign in "!?^" else ""
+        odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
         self.line(depth, self._resolved(shape.head) + odd)
         self._define(depth + 1)
         self._parts(depth + 1, shape.before)
@@ -546,7 +547,7 @@ class _Writer:
         if len(self._fresh) == 1 and shown == [self._fresh[0].label]:
             return self._put(depth, _Part(part.sign, _definition(self._fresh.pop()), part.suffix))
         self._define(depth)
-        if not self._outline:
+        if not self._words.outline:
             self.line(depth, f"{part.sign} {shown[0]}{part.suffix}")
             self.out += [f"{'  ' * depth}  {line}" for line in shown[1:]]
 

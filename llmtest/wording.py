@@ -52,6 +52,7 @@ _UNSEEN_SET = (
 )
 _UNSEEN: Final = re.compile(f"[{_UNSEEN_SET}]")
 _PLAIN_LINE: Final = re.compile(f"[^\x00-\x08\x0a-\x1f{_UNSEEN_SET}]*(?<!\\s)")
+_CALL_ID: Final = re.compile(r"[a-z]+[_-][\w-]+")  # one that was made up by a machine: `call_7`, not `7`
 _UNIT: Final = re.compile(rf"{OPEN}[0-9]+{CLOSE}|<[a-z]+:?\w*>|\\U[0-9a-f]{{8}}|\\u[0-9a-f]{{4}}|\\?.")
 _ATOM: Final = re.compile(f'[^\x00-\x20{_UNSEEN_SET}"()]+')
 _SECRET_KEY: Final = re.compile(rf"(?:^|_)(?:{_SECRET}|pwd|auth|authorization|cookie|bearer)$")
@@ -213,9 +214,13 @@ class Name:
 
 
 class Words:
-    """Turns values into text with marks. Names go by content: equal things have equal marks, whenever they came."""
+    """Turns values into text with marks. Names go by content: equal things have equal marks, whenever they came.
 
-    def __init__(self, *, outline: bool = False, full: bool = False) -> None:
+    `calls` are the ids of tool calls that ran: a string or a key that is one of them is called by the call's number.
+    """
+
+    def __init__(self, calls: Iterable[str], *, outline: bool = False, full: bool = False) -> None:
+        self.calls = frozenset(filter(_CALL_ID.fullmatch, calls))
         self.outline = outline
         self.full = full
         self.names: list[Name] = []
@@ -277,6 +282,8 @@ class Words:
         return shown
 
     def _string(self, text: str) -> str:
+        if text in self.calls:
+            return self.mark("call", text)
         if text.startswith("data:") and ";base64," in text[:200]:
             return _data("", "", text)
         if self.outline:
@@ -353,10 +360,13 @@ class Words:
     def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         """(key as it is shown, value as it is shown, value) in the order of the keys; where a key is an id, of what it says."""
         items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
-        entries = [(f'"{self.clean(key)}": ', self.field(key, item), item) for key, item in items]
+        entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
         if any(OPEN in before for before, _, _ in entries):
             entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
         return entries
+
+    def _key(self, key: str) -> str:
+        return self.mark("call", key) if key in self.calls else f'"{self.clean(key)}"'
 
     def arguments(self, fields: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
         """The same for what stands in parentheses."""

@@ -212,6 +212,10 @@ def test_what_runs_beside_a_tool_is_its_sibling() -> None:
     assert order(*runs) == [["search", "w", "x", "y"], ["z"]]
 
 
+def test_nothing_runs_within_what_never_ended() -> None:
+    assert order(run("search", 0, None, HOME, kind="tool"), run("model", 1, 2, HOME)) == [["search"], ["model"]]
+
+
 def test_an_event_never_runs_within_a_sibling() -> None:
     assert order(run("search", 0, 5, HOME, kind="tool"), notes=(Item(None, 2, 2, HOME),)) == [["search"], ["note"]]
 

@@ -223,6 +223,23 @@ def test_one_run_can_be_rendered_alone() -> None:
     )
 
 
+def test_the_id_of_a_call_that_ran_is_its_number_wherever_it_is() -> None:
+    tape = Tape()
+    root = tape.start("chain", "r", inputs={"call_9": "call_9", "call_8": "call_8", "7": "7"})
+    for call_id in ("call_9", "7"):
+        tape.start("tool", "t", within=root, inputs={}, tool_call_id=call_id)
+
+    assert render(tape) == text(
+        "chain r",
+        '  > {"7": "7", "call_8": "call_8", call1: call1}',
+        "  tool t() call1",
+        "    ? open",
+        "  tool t() call2",
+        "    ? open",
+        "  ? open",
+    )
+
+
 def test_only_three_details_are_known() -> None:
     with pytest.raises(ValueError, match=r"^detail is one of 'outline', 'default', 'full'; got 'more'$"):
         render(Tape(), detail="more")  # type: ignore[arg-type]
