@@ -72,22 +72,28 @@ def _open_providers(config: pytest.Config) -> None:
     lines = config.getini("llmtest_providers")
     if not lines or _providers in config.stash:
         return
+    from llmtest import ledger
     from llmtest.langchain import providers
-    from llmtest.ledger import LlmtestError
 
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    session.enter_context(ledger.opened(ledger.Outside()))  # for the conftests; `pytest_sessionstart` is later
     try:
         opened = providers.from_ini(lines, config.inipath.parent if config.inipath else config.invocation_params.dir)
-    except LlmtestError as error:
+    except ledger.LlmtestError as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[_providers] = opened.__enter__()
-    config.add_cleanup(opened.__exit__)
+    config.stash[_providers] = session.enter_context(opened)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Nobody else would tell what a program swallowed at import."""
-    opened = session.config.stash.get(_providers, None)
-    if opened is not None and opened.violations and not session.testsfailed:
-        raise pytest.UsageError("\n\n".join(violation.text for violation in opened.violations))
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A program that asks for an unmapped model at import is an error of its collection, also if it swallows ours."""
+    report = yield
+    opened = collector.config.stash.get(_providers, None)
+    found = opened.take() if opened is not None else ()
+    if found and report.passed:
+        report.outcome, report.longrepr, report.result = "failed", "\n\n".join(violation.text for violation in found), []
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -213,6 +219,12 @@ class _Attempt:
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
         self.close = self._exits.close
+
+    def forget(self) -> None:
+        """It is over. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
+        self.close()
+        self.recording = None
+        self.page.recordings.clear()
 
     @contextmanager
     def new_recording(self) -> Iterator[Recording]:
@@ -374,7 +386,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         if _attempt in item.stash:
-            item.stash[_attempt].close()  # an interrupted test has no teardown
+            item.stash[_attempt].forget()
             del item.stash[_attempt]
 
 

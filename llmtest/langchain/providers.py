@@ -145,6 +145,11 @@ class Providers:
         if found:
             raise ViolationError(*found)
 
+    def take(self) -> list[Violation]:
+        """What has happened since the last `take`: how the pytest plugin asks while nothing but programs is loaded."""
+        found, self.violations = self.violations, []
+        return found
+
     def _fits(self, model: str) -> list[_Entry]:
         """The entry for `model`; several if it is not said which."""
         exact = self._entries.get(model)
