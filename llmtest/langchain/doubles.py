@@ -331,13 +331,17 @@ def _schema(tool: Any, args: Any) -> Any:
             f"args= of scripted_tool() is a mapping of names to types, or a pydantic model; got {type(args).__name__} {args!r}"
         )
     for name, kind in args.items():
-        if isinstance(kind, str | Mapping):
-            raise ScriptError(f"args= of scripted_tool() has types, as in {{'q': str}}; got {kind!r} for `{name}`")
+        if not isinstance(name, str) or name.startswith("_"):
+            raise ScriptError(f"args= of scripted_tool() has names of arguments, as in {{'q': str}}; got {name!r}")
+        if isinstance(kind, str | Mapping) or (isinstance(kind, tuple) and len(kind) != 2):
+            raise ScriptError(
+                f"args= of scripted_tool() has types, as in {{'q': str, 'limit': (int, 5)}}; got {kind!r} for `{name}`"
+            )
     make: Any = create_model
     called = tool if isinstance(tool, str) else getattr(tool, "name", None) or getattr(tool, "__name__", "args")
     try:
         return make(called, **{name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in args.items()})
-    except (PydanticUserError, NameError, TypeError) as error:
+    except PydanticUserError as error:
         raise ScriptError(f"args= of scripted_tool() makes no schema: {str(error).splitlines()[0]}") from None
 
 
@@ -504,7 +508,7 @@ def _similar_vectors(pairs: _Pairs) -> dict[str, list[float]]:
         text = todo.popleft()
         if text not in vectors:
             vectors[text] = _placed(text, pairs, vectors)
-            todo.extendleft(pairs[text])
+            todo.extendleft(reversed(pairs[text]))
     return {text: vector + [0.0] * (len(vectors) - len(vector)) for text, vector in vectors.items()}
 
 
