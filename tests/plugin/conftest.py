@@ -79,6 +79,7 @@ class Suite:
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.setattr("syrupy._syrupy", None)  # syrupy's session: the inner one would stay in place of ours
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     return Suite(pytester)
