@@ -19,7 +19,7 @@ SUITES = {"models": models.ratios, "recording": recording.ratios}
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios, measured in one process.")
     parser.add_argument("suite", nargs="*", choices=[*SUITES, []], help="which suites; all by default")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     ratios = [r for name, suite in SUITES.items() if name in (chosen.suite or SUITES) for r in suite(chosen.rounds)]

@@ -34,7 +34,7 @@ def measure(
     against: str,
     bar: float | None,
     per: int = 1,
-    rounds: int = 60,
+    rounds: int = 300,
 ) -> Ratio:
     """The ratio of the two minima. Each callable is one round of work; `per` is how many units a round has."""
     sides = (ours, reference, reference)

@@ -11,7 +11,7 @@ from benchmarks.harness import Ratio, measure
 from llmtest import Script, ScriptedChatModel, say
 
 TOKENS = 200
-CALLS = 20
+CALLS = 5
 TEXT = "x" * TOKENS
 
 

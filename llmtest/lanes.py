@@ -47,8 +47,14 @@ def current() -> Lane:
     thread_id = threading.get_ident()
     if lane is not None and lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
         return lane
+    if lane is not None and lane.owner is not None and _is_over(lane.owner()):
+        lane = lane.parent  # a stream that takes each step in a task of its own would else grow a lane a step
     owner = weakref.ref(task) if task is not None else None
     name = task.get_name() if task is not None else None
     lane = Lane(next(_numbers), threading.current_thread().name, thread_id, name, lane, owner)
     _lane.set(lane)
     return lane
+
+
+def _is_over(task: asyncio.Task[Any] | None) -> bool:
+    return task is None or task.done()

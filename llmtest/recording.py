@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, overload
 from uuid import UUID
 
-from llmtest import ledger
+from llmtest import lanes, ledger
 from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
 from llmtest.lanes import Lane
 
@@ -309,6 +309,7 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
 def _join(recording: Recording) -> None:
     for source in SOURCES:
         importlib.import_module(source).install()
+    lanes.current()  # so that tasks and threads which are spawned in the block know where they come from
     _open.set((*_open.get(), recording))
 
 

@@ -99,7 +99,7 @@ def test_a_value_becomes_a_word(value: Any, word: Any) -> None:
 
 
 def test_a_value_that_raises_when_it_is_read_is_named() -> None:
-    assert freeze(Hostile()) == Opaque("Hostile (RuntimeError when read)")
+    assert freeze(Hostile(a=1)) == Opaque("Hostile (RuntimeError when read)")
 
 
 def test_what_was_held_stays_as_it_was() -> None:

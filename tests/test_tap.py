@@ -601,3 +601,34 @@ def test_a_recording_that_is_gone_gets_nothing_and_nothing_breaks() -> None:
     assert [chunk.content for chunk in rest[0]] == ["b"]
     assert rest[1][0].content == "c"
     assert len(rooms._memberships) == before
+
+
+@pytest.mark.asyncio
+async def test_a_long_stream_does_not_grow_a_chain_of_lanes() -> None:
+    chain = RunnableLambda(lambda x: x) | ScriptedChatModel(say(tokens=["x"] * 50))
+
+    with record() as recording:
+        async for _ in chain.astream("hi"):
+            pass
+
+    depths = []
+    for event in recording:
+        depth, lane = 0, event.lane
+        while lane is not None:
+            depth, lane = depth + 1, lane.parent
+        depths.append(depth)
+    assert max(depths) < 8
+
+
+@pytest.mark.asyncio
+async def test_tasks_that_are_spawned_in_a_block_know_that_they_come_from_there() -> None:
+    model = ScriptedChatModel(say("x").times(2))
+
+    with record() as recording:
+        await asyncio.gather(model.ainvoke("a"), model.ainvoke("b"))
+
+    first, second = (run.start.lane for run in recording.models)
+    assert first is not None
+    assert second is not None
+    assert first is not second
+    assert first.parent is second.parent is not None

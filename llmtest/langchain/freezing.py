@@ -87,12 +87,12 @@ def hold(value: Any) -> Any:
 
 def _hold(value: Any) -> Any:
     kind = type(value)
-    if kind in ATOMS:
-        return value
     if kind is dict:
         return _hold_dict(value)
     if kind is list or kind is tuple:
-        return [item if type(item) in ATOMS else _hold(item) for item in value]
+        return [item if type(item) in ATOMS else _hold(item) for item in value] if value else []
+    if kind in ATOMS:
+        return value
     for base, held in _BY_BASE:
         if isinstance(value, base):
             return held(value)
@@ -109,6 +109,8 @@ def _hold(value: Any) -> Any:
 
 
 def _hold_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
+    if not value:
+        return {}
     return {key if type(key) is str else str(key): item if type(item) in ATOMS else _hold(item) for key, item in value.items()}
 
 
@@ -131,7 +133,11 @@ def _hold_generation(value: LangChainGeneration) -> _Held:
     state: dict[str, Any] = {"text": str(value.text), "message": None if message is None else hold_message(message)}
     if value.generation_info:
         state["info"] = hold(value.generation_info)
-    return _Held(lambda state: Generation(**state), state)
+    return _Held(_generation, state)
+
+
+def _generation(state: FrozenDict) -> Generation:
+    return Generation(**state)
 
 
 def hold_result(value: LLMResult) -> dict[str, Any]:

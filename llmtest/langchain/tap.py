@@ -16,6 +16,7 @@ import copy
 import functools
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 # -- the handler
 
 
+def _nobody() -> None:
+    """Where the recordings of a run would be found, if it had any."""
+
+
 class Tap(BaseCallbackHandler):
     """Records every callback into the recordings of its run. The parameter names are LangChain's protocol.
 
@@ -55,6 +60,9 @@ class Tap(BaseCallbackHandler):
     """
 
     run_inline = True
+    # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
+    # tuple, so that any thread may read and replace it.
+    _last_token: tuple[UUID | None, Callable[[], recording.Membership | None]] = (None, _nobody)
 
     def _begin(self, kind: str, serialized: Any, payload: dict[str, Any], about: dict[str, Any]) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
@@ -85,7 +93,12 @@ class Tap(BaseCallbackHandler):
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
     ) -> None:
-        member = recording.membership(run_id)
+        last = self._last_token
+        if last[0] is run_id:
+            member = last[1]()
+        else:
+            member = recording.membership(run_id)
+            self._last_token = (run_id, weakref.ref(member) if member is not None else _nobody)
         if member is not None:
             payload = _token(token, chunk)
             raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
@@ -170,6 +183,8 @@ def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
 def _token(token: Any, chunk: Any) -> Any:
     """A token as it is stored: the bare str, or with what else its chunk carried."""
     message = getattr(chunk, "message", None)
+    if message is None and type(token) is str:
+        return token
     calls = getattr(message, "tool_call_chunks", None)
     usage = getattr(message, "usage_metadata", None)
     if not calls and not usage and type(token) is str:
