@@ -35,42 +35,36 @@ Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
 """name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
 
 
-class Membership:
-    """The recordings of one run. Held by those recordings alone, so it goes when the last of them goes."""
-
-    __slots__ = ("__weakref__", "recordings")
-
-    def __init__(self, recordings: tuple[weakref.ref[Recording], ...]) -> None:
-        self.recordings = recordings
-
+Membership = tuple["weakref.ref[Recording]", ...]
+"""The recordings of one run. It keeps none of them alive."""
 
 _open: ContextVar[tuple[Recording, ...]] = ContextVar("llmtest_open_recordings", default=())
-_memberships: weakref.WeakValueDictionary[UUID, Membership] = weakref.WeakValueDictionary()
+_memberships: dict[UUID, Membership] = {}
+"""Of every run that a living recording holds; a recording takes its runs with it when it goes."""
 
 
 def anything_open() -> bool:
     """Whether a run that starts here and now would be recorded on its own account."""
     opened = _open.get()
-    return bool(opened) and any(recording._closed_at is None for recording in opened)
+    return bool(opened) and (opened[-1]._closed_at is None or any(r._closed_at is None for r in opened))
 
 
 def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     """A run starts: decides which recordings it belongs to. None: nobody listens."""
     opened = _open.get()
     parent = _memberships.get(parent_run_id) if parent_run_id is not None else None
-    if len(opened) == 1 and not opened[0].closed and (parent is None or parent is opened[0]._alone):
+    if len(opened) == 1 and opened[0]._closed_at is None and (parent is None or parent is opened[0]._alone):
         membership = opened[0]._alone  # by far the most frequent case: one block, and everything in it
-        opened[0]._members[run_id] = _memberships[run_id] = membership
+        opened[0]._run_ids.append(run_id)
+        _memberships[run_id] = membership
         return membership
     members = {id(r): r for r in opened if not r.closed}
-    if parent is not None:
-        alive = (ref() for ref in parent.recordings)
-        members.update((id(r), r) for r in alive if r is not None)
+    members.update((id(r), r) for r in _alive(parent or ()))
     if not members:
         return None
-    membership = Membership(tuple(weakref.ref(r) for r in members.values()))
+    membership = tuple(weakref.ref(r) for r in members.values())
     for recording in members.values():
-        recording._members[run_id] = membership
+        recording._run_ids.append(run_id)
     _memberships[run_id] = membership
     return membership
 
@@ -82,10 +76,14 @@ def membership(run_id: UUID) -> Membership | None:
 
 def deliver(membership: Membership, raw: RawEvent) -> None:
     """Appends one event to each recording of its run. Safe from any thread: one atomic append each."""
-    for ref in membership.recordings:
+    for ref in membership:
         recording = ref()
         if recording is not None:
             recording._raw.append(raw)
+
+
+def _alive(membership: Membership) -> Iterator[Recording]:
+    return (recording for recording in (ref() for ref in membership) if recording is not None)
 
 
 class Runs(Sequence[Run]):
@@ -138,13 +136,18 @@ class Recording(Sequence[Event]):
 
     def __init__(self) -> None:
         self._raw: list[RawEvent] = []
-        self._alone = Membership((weakref.ref(self),))
-        self._members: dict[UUID, Membership] = {}
+        self._alone: Membership = (weakref.ref(self),)
+        self._run_ids: list[UUID] = []
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        for run_id in self._run_ids:
+            if all(other is self for other in _alive(_memberships.get(run_id, ()))):
+                _memberships.pop(run_id, None)
 
     # -- a sequence of events
 

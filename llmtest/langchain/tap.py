@@ -16,7 +16,6 @@ import copy
 import functools
 import inspect
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -49,10 +48,6 @@ if TYPE_CHECKING:
 # -- the handler
 
 
-def _nobody() -> None:
-    """Where the recordings of a run would be found, if it had any."""
-
-
 class Tap(BaseCallbackHandler):
     """Records every callback into the recordings of its run. The parameter names are LangChain's protocol.
 
@@ -62,7 +57,7 @@ class Tap(BaseCallbackHandler):
     run_inline = True
     # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
     # tuple, so that any thread may read and replace it.
-    _last_token: tuple[UUID | None, Callable[[], recording.Membership | None]] = (None, _nobody)
+    _last_token: tuple[UUID | None, recording.Membership | None] = (None, None)
 
     def _begin(self, kind: str, serialized: Any, payload: dict[str, Any], about: dict[str, Any]) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
@@ -95,10 +90,10 @@ class Tap(BaseCallbackHandler):
     ) -> None:
         last = self._last_token
         if last[0] is run_id:
-            member = last[1]()
+            member = last[1]
         else:
             member = recording.membership(run_id)
-            self._last_token = (run_id, weakref.ref(member) if member is not None else _nobody)
+            self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
             raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
