@@ -16,12 +16,20 @@ SCRIPTS = Path(__file__).parent.parent.parent / "fixtures" / "scripts"
 INI = """
 [pytest]
 addopts = --strict-markers --strict-config
-filterwarnings = error
 asyncio_default_fixture_loop_scope = function
+filterwarnings = error
 llmtest_providers =
     openai:gpt-* = scripts/greeting.yaml
     anthropic:*
 """
+# Without other plugins, and in a process that has imported ours long ago.
+INI_ALONE = INI.replace(
+    "asyncio_default_fixture_loop_scope = function\nfilterwarnings = error",
+    """filterwarnings =
+    error
+    ignore::pytest.PytestAssertRewriteWarning
+    ignore:syrupy:pytest.PytestWarning""",
+)
 PROGRAM = """
 from langchain.chat_models import init_chat_model
 
@@ -172,7 +180,7 @@ def test_ini_acts_before_the_first_conftest(program):
 
 def test_ini_acts_when_a_conftest_names_the_plugin(program, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    program.ini(INI.replace("asyncio_default_fixture_loop_scope = function", ""))
+    program.ini(INI_ALONE)
     program.files.makeconftest('pytest_plugins = ["llmtest.pytest_plugin"]')
 
     outcome = program.run(f"import program\n\ndef test_it():\n    assert program.greet() == {GREETS!r}", "-psyrupy")
@@ -245,7 +253,7 @@ def on_workers(program):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         patch.setenv("PYTHONPATH", str(program.path))
-        program.ini(INI.replace("asyncio_default_fixture_loop_scope = function", ""))
+        program.ini(INI_ALONE)
         return program.run(None, "-n2", "-pxdist", "-psyrupy", "-pllmtest.pytest_plugin")
 
 
