@@ -292,6 +292,9 @@ class Reply(Modifiers):
     calls: tuple[Call, ...] = field(init=False, compare=False, repr=False)
     thinks: bool = field(init=False, compare=False, repr=False)
     structured: bool = field(init=False, compare=False, repr=False)
+    text: str = field(init=False, compare=False, repr=False)
+    plain: bool = field(init=False, compare=False, repr=False)
+    """Whether it is text and nothing else."""
     token_count: int = field(init=False, compare=False, repr=False)
     """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
 
@@ -302,10 +305,9 @@ class Reply(Modifiers):
         object.__setattr__(self, "thinks", any(isinstance(part, Thinking) for part in self.parts))
         object.__setattr__(self, "token_count", tokens)
         object.__setattr__(self, "structured", any(isinstance(part, Value) for part in self.parts))
-
-    @property
-    def text(self) -> str:
-        return "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
+        text = "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "plain", not self.refusal and all(isinstance(part, Text) for part in self.parts))
 
     def with_id(self, id: str) -> Reply:
         """The same tool call under an id of your own; without one it gets an id that is unique in the test.

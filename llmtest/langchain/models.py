@@ -162,9 +162,13 @@ def _count_message(message: BaseMessage) -> int:
     return count(content if type(content) is str else str(message.text))
 
 
-def _finish(reply: Reply) -> dict[str, str]:
-    """The finish reason; a stream that was cut off has none."""
-    return {} if reply.truncated else {"finish_reason": reply.stop_reason or ("tool_calls" if reply.calls else "stop")}
+def _metadata(reply: Reply, model_name: str) -> dict[str, Any]:
+    """What a provider says beside its answer; a stream that was cut off has no finish reason."""
+    metadata: dict[str, Any] = {"model_name": model_name}
+    if not reply.truncated:
+        metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
+    metadata.update(reply.response_metadata)
+    return metadata
 
 
 class _Answer:
@@ -176,7 +180,7 @@ class _Answer:
         self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
             "usage_metadata": None if reply.truncated else _usage(reply, prompt_tokens),
-            "response_metadata": {"model_name": model_name, **_finish(reply), **reply.response_metadata},
+            "response_metadata": _metadata(reply, model_name),
         }
 
     def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, Any]]:
@@ -191,6 +195,8 @@ class _Answer:
     def message(self) -> AIMessage:
         if self.reply.failure is not None:
             raise _exception(self.reply.failure)
+        if self.reply.plain:
+            return self._closed(AIMessage(content=self.reply.text, id=self.id))
         content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
         called: dict[str, list[Any]] = {}
         for index, part in enumerate(self.reply.parts):
@@ -202,6 +208,9 @@ class _Answer:
         message = AIMessage(content=content, id=self.id, **called) if called else AIMessage(content=content, id=self.id)
         if self.reply.refusal:
             message.additional_kwargs["refusal"] = self.reply.text
+        return self._closed(message)
+
+    def _closed(self, message: AIMessage) -> AIMessage:
         # Past the validator: it takes as long for these two as for the rest of the message, and we have just made them.
         message.__dict__.update(self.closing)
         message.__pydantic_fields_set__.update(self.closing)
@@ -544,7 +553,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
         """What a provider says with the end of an answer."""
         usage = None if reply.truncated else _usage(reply, count(prompt))
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
-        return {**_finish(reply), **reply.response_metadata, **counts, "model_name": self.model_name}
+        return {**_metadata(reply, self.model_name), **counts}
 
     def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
         *first, last = [token for part in reply.parts for token in part.tokens] or [""]
