@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Iterator
 
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.tools import tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from benchmarks.harness import Ratio, measure
-from llmtest import Script, ScriptedChatModel, say
+from llmtest import Script, ScriptedChatModel, call, on, say
 
 TOKENS = 200
 CALLS = 5
@@ -63,3 +65,52 @@ def ratios(rounds: int) -> Iterator[Ratio]:
     )
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+    yield from _tools(rounds)
+    yield from _growth(rounds)
+
+
+@tool
+def search(query: str, limit: int = 10) -> str:
+    """Search the web."""
+    return query
+
+
+def _tools(rounds: int) -> Iterator[Ratio]:
+    asked = call("search", query="llamas", limit=3)
+    ours = ScriptedChatModel(script=Script(asked.repeat())).bind_tools([search])
+    theirs = FakeListChatModel(responses=[TEXT]).bind(tools=[convert_to_openai_tool(search)])
+    yield measure(
+        "invoke, tools bound, call validated",
+        lambda: [ours.invoke("hi") for _ in range(CALLS)],
+        lambda: [theirs.invoke("hi") for _ in range(CALLS)],
+        against="FakeListChatModel.bind(tools=...)",
+        bar=1.1,
+        per=CALLS,
+        rounds=rounds,
+    )
+
+
+def _growth(rounds: int) -> Iterator[Ratio]:
+    long = ScriptedChatModel(say(tokens=["x"] * 10_000).repeat())
+    short = ScriptedChatModel(say(tokens=["x"] * 1_000).repeat())
+    yield measure(
+        "stream of 10,000 tokens",
+        lambda: [None for _ in long.stream("hi")],
+        lambda: [None for _ in range(10) for _ in short.stream("hi")],
+        against="10 streams of 1,000 tokens",
+        bar=1.2,
+        per=10_000,
+        rounds=max(rounds // 30, 3),
+    )
+    prompt = "lorem ipsum " * 170 + "needle 99."
+    many = ScriptedChatModel(script=Script(*[on(contains=f"needle {n}.") >> say("x").repeat() for n in range(100)]))
+    one = ScriptedChatModel(script=Script(on(contains="needle 99.") >> say("x").repeat()))
+    yield measure(
+        "100 matching rules, 2 kB prompt",
+        lambda: [many.invoke(prompt) for _ in range(CALLS)],
+        lambda: [one.invoke(prompt) for _ in range(CALLS)],
+        against="one rule",
+        bar=2.0,
+        per=CALLS,
+        rounds=rounds,
+    )

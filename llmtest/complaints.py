@@ -7,7 +7,6 @@ was expected, where it was written, the nearest miss, what to do.
 from __future__ import annotations
 
 import difflib
-import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -157,13 +156,14 @@ def _nearest_text(text: str, request: Request) -> str:
 
 def calls(reply: Reply, request: Request) -> str | None:
     """What is wrong with the tool calls of an answer."""
+    tools = request.tools
     for asked in reply.calls:
-        problem = check_call(asked, request.tools)
+        problem = check_call(asked, tools)
         if problem:
             return problem
     if len(reply.calls) > 1 and request.params.get("parallel_tool_calls") is False:
         return f"the script makes {len(reply.calls)} tool calls at once, but parallel_tool_calls=False is bound"
-    return _against_choice(reply, request)
+    return None if request.tool_choice is None else _against_choice(reply, request)
 
 
 def _against_choice(reply: Reply, request: Request) -> str | None:
@@ -193,10 +193,14 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
         near = difflib.get_close_matches(asked.tool, tools, n=1)
         unknown = f"the script calls the tool `{asked.tool}`, which is not bound to the model\n  bound  {names(tools)}"
         return unknown + (f"\n  nearest  `{near[0]}`" if near else "")
-    if asked.malformed:
+    if asked.pieces and asked.malformed:
         return None
-    schema = tools[asked.tool]
+    schema, args = tools[asked.tool], asked.args
     known = schema.get("properties", {})
+    if not args and not schema.get("required"):
+        return None
+    if args.keys() <= known.keys() and _fits(args, schema):
+        return None
     missing = [name for name in schema.get("required", ()) if name not in asked.args]
     extra = [] if schema.get("additionalProperties") else [name for name in asked.args if name not in known]
     if missing or extra:
@@ -215,22 +219,44 @@ def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], ex
 
 def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
     """What JSON schema has against the arguments."""
-    if not asked.args:
-        return None
-    errors = sorted(_validator(json.dumps(schema, sort_keys=True)).iter_errors(asked.args), key=lambda e: list(map(str, e.path)))
+    try:
+        validator = _validator(schema)
+    except ValueError as error:  # a provider would refuse it as well
+        return f"the schema of the tool `{asked.tool}` is no JSON schema: {str(error).splitlines()[0]}"
+    errors = sorted(validator.iter_errors(asked.args), key=lambda error: list(map(str, error.instance_path)))
     if not errors:
         return None
     lines = [f"the script calls the tool `{asked.tool}` with arguments that do not fit its schema"]
-    lines += [f"  {'.'.join(map(str, error.path)) or 'arguments'}  {error.message}" for error in errors]
+    lines += [f"  {'.'.join(map(str, error.instance_path)) or 'arguments'}  {error.message}" for error in errors]
     return capped(lines)
 
 
-@functools.lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
-    from jsonschema.validators import Draft202012Validator, validator_for
+def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    try:
+        return bool(_validator(schema).is_valid(args))
+    except ValueError:
+        return False
 
-    parsed = json.loads(schema)
-    return validator_for(parsed, default=Draft202012Validator)(parsed)
+
+_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """The validator of `schema`: bound tools are the same objects in call after call, so it is made once."""
+    known = _validators.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    from jsonschema_rs import validator_for
+
+    validator = validator_for(dict(schema), retriever=_refuse)
+    if len(_validators) >= 256:
+        _validators.clear()
+    _validators[id(schema)] = (schema, validator)
+    return validator
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"{uri} is not in the schema, and nothing is fetched from elsewhere")
 
 
 def stop_sequence(reply: Reply, stop: Sequence[str]) -> str | None:

@@ -1,6 +1,6 @@
 """Scripts: which step answers which model call.
 
-Floor 0: standard library only (jsonschema inside the check of a tool call, PyYAML inside `Script.load` and `Script.dump`).
+Floor 0: standard library only (jsonschema-rs inside the check of a tool call, PyYAML inside `Script.load` and `Script.dump`).
 A `Script` is the only thing that speaks; the doubles in `llmtest.langchain` are mouths for it, and nothing here knows
 LangChain.
 """

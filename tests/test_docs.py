@@ -1,4 +1,4 @@
-"""The documentation runs: every Python block of every page, top to bottom; the trees that a page shows are those that come out."""
+"""The documentation runs: every Python block of every page, top to bottom; the trees that it shows are those that come out."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Room:
 
 HOUSE = {
     # words
-    "complaints": Room(0, later=frozenset({"jsonschema"})),
+    "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
     "lanes": Room(0),
     "ledger": Room(0),

@@ -360,7 +360,7 @@ def test_an_empty_prompt_is_said_to_be_empty() -> None:
         (
             call("book", seats="two"),
             {},
-            "the script calls the tool `book` with arguments that do not fit its schema\n  seats  'two' is not of type 'integer'",
+            'the script calls the tool `book` with arguments that do not fit its schema\n  seats  "two" is not of type "integer"',
         ),
         (
             reply(call("book", seats=1), call("book", seats=2)),
@@ -789,3 +789,29 @@ def test_runs_of_two_lanes_do_not_compete() -> None:
 
     assert [c.content for c in stream] == ["b2"]
     assert [model.invoke(text).content for text in ("a", "b")] == ["a2", "b3"]
+
+
+def test_a_schema_that_is_none_or_that_leads_elsewhere_is_named() -> None:
+    broken = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "nothing"}}}}}
+    elsewhere = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"properties": {"a": {"$ref": "https://example.invalid/schema"}}}},
+    }
+
+    said = [
+        violation("invalid tool call", lambda tool=tool: ScriptedChatModel(call("f", a=1)).invoke("hi", tools=[tool]))
+        for tool in (broken, elsewhere)
+    ]
+
+    assert said[0].startswith("the schema of the tool `f` is no JSON schema: ")
+    assert "nothing is fetched from elsewhere" in said[1]
+
+
+def test_validators_are_kept_for_a_while() -> None:
+    from llmtest import complaints
+
+    for number in range(300):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {f"a{number}": {}}}}}
+        ScriptedChatModel(call("f", {f"a{number}": 1})).invoke("hi", tools=[tool])
+
+    assert 0 < len(complaints._validators) <= 256

@@ -16,7 +16,7 @@ import enum
 import pathlib
 import uuid
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.documents import Document as LangChainDocument
@@ -239,11 +239,14 @@ def _hold_tools(tools: Any) -> Any:
 
 def tool_names(tools: Any) -> list[str]:
     """The names of bound tools, in the formats in which integrations bind them."""
-    names = []
+    return [name for name, _ in named_tools(tools)]
+
+
+def named_tools(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Bound tools: the name of each, and what says the rest of it."""
     for tool in tools if isinstance(tools, list | tuple) else ():
-        spec = tool.get("function", tool) if isinstance(tool, Mapping) else {}
-        names.append(str(spec.get("name") or spec.get("type") or getattr(tool, "name", "unnamed")))
-    return names
+        spec: Mapping[str, Any] = tool.get("function", tool) if isinstance(tool, dict) else {}
+        yield str(spec.get("name") or spec.get("type") or getattr(tool, "name", "unnamed")), spec
 
 
 # -- errors

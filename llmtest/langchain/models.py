@@ -11,7 +11,6 @@ import builtins
 import difflib
 import functools
 import inspect
-import json
 import sys
 import weakref
 from abc import abstractmethod
@@ -38,7 +37,7 @@ from pydantic import Field, SecretStr, SkipValidation
 from llmtest import lanes, ledger
 from llmtest.complaints import check_call
 from llmtest.events import EMPTY, FrozenDict
-from llmtest.langchain.freezing import freeze_message, tool_names
+from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.script import Request, Script
 from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
 from llmtest.vocabulary import as_step
@@ -79,11 +78,10 @@ def _tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
     """Bound tools by name, each with the JSON schema of its arguments; a provider's own tools take anything."""
     if not bound:
         return EMPTY
-    schemas = {}
-    for name, tool in zip(tool_names(bound), bound, strict=True):
-        spec = tool.get("function", tool) if isinstance(tool, Mapping) else {}
-        schemas[name] = spec.get("parameters") or spec.get("input_schema") or {"additionalProperties": True}
-    return schemas
+    return {name: spec.get("parameters") or spec.get("input_schema") or _ANYTHING for name, spec in named_tools(bound)}
+
+
+_ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
 
 
 def _run_of(run_manager: Any, model: Any) -> Any:
@@ -171,6 +169,13 @@ def _metadata(reply: Reply, model_name: str) -> dict[str, Any]:
     return metadata
 
 
+def _plain(value: Any) -> Any:
+    """A JSON value of a script as the program gets it: a copy that it may change."""
+    if isinstance(value, dict):
+        return {key: item if type(item) in ATOMS else _plain(item) for key, item in value.items()}
+    return [item if type(item) in ATOMS else _plain(item) for item in value]
+
+
 class _Answer:
     """One reply on its way out: the same ids whether it is sent whole or in chunks."""
 
@@ -205,13 +210,14 @@ class _Answer:
                 called.setdefault(kind, []).append(made)
             elif not self.reply.refusal:
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
-        message = AIMessage(content=content, id=self.id, **called) if called else AIMessage(content=content, id=self.id)
+        message = AIMessage(content=content, id=self.id)
+        self.closing.update(called)
         if self.reply.refusal:
             message.additional_kwargs["refusal"] = self.reply.text
         return self._closed(message)
 
     def _closed(self, message: AIMessage) -> AIMessage:
-        # Past the validator: it takes as long for these two as for the rest of the message, and we have just made them.
+        # Past the validator: it takes as long for these as for the rest of the message, and we have just made them.
         message.__dict__.update(self.closing)
         message.__pydantic_fields_set__.update(self.closing)
         return message
@@ -220,7 +226,7 @@ class _Answer:
         if call.malformed:
             broken = {"name": call.tool, "args": "".join(call.pieces), "id": self._call_id(call), "error": None}
             return "invalid_tool_calls", {**broken, "type": "invalid_tool_call"}
-        return "tool_calls", {"name": call.tool, "args": json.loads(json.dumps(call.args)), "id": self._call_id(call)}
+        return "tool_calls", {"name": call.tool, "args": _plain(call.args), "id": self._call_id(call), "type": "tool_call"}
 
     def chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]
