@@ -198,35 +198,33 @@ class _Answer:
         return call.id or ledger.current().fresh_id("call")
 
     def message(self) -> AIMessage:
-        if self.reply.failure is not None:
-            raise _exception(self.reply.failure)
-        if self.reply.plain:
-            return self._closed(AIMessage(content=self.reply.text, id=self.id))
-        content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
-        called: dict[str, list[Any]] = {}
-        for index, part in enumerate(self.reply.parts):
-            if isinstance(part, Call):
-                kind, made = self._called(part)
-                called.setdefault(kind, []).append(made)
-            elif not self.reply.refusal:
-                content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
-        message = AIMessage(content=content, id=self.id)
-        self.closing.update(called)
-        if self.reply.refusal:
-            message.additional_kwargs["refusal"] = self.reply.text
-        return self._closed(message)
-
-    def _closed(self, message: AIMessage) -> AIMessage:
+        reply = self.reply
+        if reply.failure is not None:
+            raise _exception(reply.failure)
+        message = AIMessage(content=reply.text if reply.plain else self._whole_content(), id=self.id)
+        if reply.refusal:
+            message.additional_kwargs["refusal"] = reply.text
         # Past the validator: it takes as long for these as for the rest of the message, and we have just made them.
+        if reply.calls:
+            self.closing["tool_calls"] = [self._called(c) for c in reply.calls if not c.malformed]
+            self.closing["invalid_tool_calls"] = [self._broken(c) for c in reply.calls if c.malformed]
         message.__dict__.update(self.closing)
         message.__pydantic_fields_set__.update(self.closing)
         return message
 
-    def _called(self, call: Call) -> tuple[str, dict[str, Any]]:
-        if call.malformed:
-            broken = {"name": call.tool, "args": "".join(call.pieces), "id": self._call_id(call), "error": None}
-            return "invalid_tool_calls", {**broken, "type": "invalid_tool_call"}
-        return "tool_calls", {"name": call.tool, "args": _plain(call.args), "id": self._call_id(call), "type": "tool_call"}
+    def _whole_content(self) -> str | list[str | dict[str, Any]]:
+        content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
+        for index, part in enumerate(() if self.reply.refusal else self.reply.parts):
+            if not isinstance(part, Call):
+                content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
+        return content
+
+    def _called(self, call: Call) -> dict[str, Any]:
+        return {"name": call.tool, "args": _plain(call.args), "id": self._call_id(call), "type": "tool_call"}
+
+    def _broken(self, call: Call) -> dict[str, Any]:
+        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self._call_id(call), "error": None}
+        return {**broken, "type": "invalid_tool_call"}
 
     def chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]
