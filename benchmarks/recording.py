@@ -13,7 +13,7 @@ from benchmarks.harness import Ratio, measure
 from llmtest import Script, ScriptedChatModel, record, say
 
 TOKENS = 200
-CALLS = 5
+CALLS = 10
 
 
 class Empty(BaseCallbackHandler):

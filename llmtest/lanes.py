@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Lane:
-    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known."""
+    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known.
+
+    Nobody changes one; it is not frozen because async code makes two for each model call.
+    """
 
     number: int
     thread: str
@@ -51,7 +54,9 @@ def current() -> Lane:
         lane = lane.parent  # a stream that takes each step in a task of its own would else grow a lane a step
     owner = weakref.ref(task) if task is not None else None
     name = task.get_name() if task is not None else None
-    lane = Lane(next(_numbers), threading.current_thread().name, thread_id, name, lane, owner)
+    here = lane is not None and lane.thread_id == thread_id
+    thread = lane.thread if lane is not None and here else threading.current_thread().name
+    lane = Lane(next(_numbers), thread, thread_id, name, lane, owner)
     _lane.set(lane)
     return lane
 

@@ -10,6 +10,7 @@ import pytest
 
 from llmtest import LlmtestError, ViolationError, ledger
 from llmtest.ledger import Ledger, Outside, Violation, expect_violation
+from llmtest.script import Request, Script
 
 UNUSED = Violation("unused step", "1 of 1 steps of the script were never asked for")
 CALLED = Violation("unexpected call", "unexpected model call 1: the script has no steps")
@@ -294,3 +295,12 @@ def test_a_violation_on_a_bare_thread_counts_as_expected() -> None:
         thread.join()
 
     assert caught == [CALLED]
+
+
+def test_outside_a_test_a_call_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script("a")
+    monkeypatch.setattr(ledger, "_open", [])
+
+    script.serve(Request())
+
+    assert ledger.current().doubles == {}

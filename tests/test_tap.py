@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import create_base_retry_decorator
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import LLMResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
@@ -632,3 +634,15 @@ async def test_tasks_that_are_spawned_in_a_block_know_that_they_come_from_there(
     assert second is not None
     assert first is not second
     assert first.parent is second.parent is not None
+
+
+def test_callbacks_of_a_run_that_nobody_records_go_nowhere() -> None:
+    before = len(rooms._memberships)
+    run_id = uuid.uuid4()
+
+    tap.TAP.on_chain_start({}, {"x": 1}, run_id=run_id)
+    tap.TAP.on_llm_new_token("x", run_id=run_id)
+    tap.TAP.on_llm_end(LLMResult(generations=[]), run_id=run_id)
+
+    assert len(rooms._memberships) == before
+    assert rooms.membership(run_id) is None

@@ -130,7 +130,11 @@ def _hold_document(value: LangChainDocument) -> _Held:
 
 def _hold_generation(value: LangChainGeneration) -> _Held:
     message = getattr(value, "message", None)
-    state: dict[str, Any] = {"text": str(value.text), "message": None if message is None else hold_message(message)}
+    text = value.text
+    state: dict[str, Any] = {
+        "text": text if type(text) is str else str(text),
+        "message": None if message is None else hold_message(message),
+    }
     if value.generation_info:
         state["info"] = hold(value.generation_info)
     return _Held(_generation, state)
@@ -143,7 +147,8 @@ def _generation(state: FrozenDict) -> Generation:
 def hold_result(value: LLMResult) -> dict[str, Any]:
     """What a model gave back for one run: its candidates, and what the provider said beside them."""
     candidates = [_hold_generation(g) for group in value.generations for g in group]
-    return {"generations": candidates, "llm_output": hold(value.llm_output)}
+    output = value.llm_output
+    return {"generations": candidates, "llm_output": hold(output) if output else None}
 
 
 def _hold_set(value: Any) -> list[Any]:
@@ -223,7 +228,10 @@ _held_tools: dict[int, tuple[Any, Any]] = {}
 
 def hold_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a model call. The bound tools are one list in call after call: they are held once."""
-    return {key: _hold_tools(value) if key == "tools" else hold(value) for key, value in parameters.items()}
+    return {
+        key: value if type(value) in ATOMS else _hold_tools(value) if key == "tools" else hold(value)
+        for key, value in parameters.items()
+    }
 
 
 def _hold_tools(tools: Any) -> Any:

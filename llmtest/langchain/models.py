@@ -89,12 +89,11 @@ def _run_of(run_manager: Any, model: Any) -> Any:
     if run_manager is not None:
         return run_manager
     frame: Any = sys._getframe(1)
-    for _ in range(8):
-        frame = frame.f_back
-        if frame is None:
-            return None
+    depth = 0
+    while frame is not None and depth < 8:
         if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
             return frame.f_locals["run_manager"]
+        frame, depth = frame.f_back, depth + 1
     return None
 
 

@@ -64,7 +64,8 @@ class Tap(BaseCallbackHandler):
         member = recording.begin(run_id, parent)
         if member is None:
             return
-        held = {"metadata": hold(about.get("metadata") or {}), "payload": payload}
+        metadata = about.get("metadata")
+        held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
         start = (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), partial(words, held))
         recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
 
@@ -102,8 +103,12 @@ class Tap(BaseCallbackHandler):
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
         self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
 
-    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
-        self._next("on_llm_end", lambda: hold_result(response), kwargs)
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+        member = recording.membership(run_id)
+        if member is not None:
+            payload = partial(words, hold_result(response))
+            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
+            recording.deliver(member, raw)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         self._next("on_llm_error", lambda: _failed(error, response=kwargs.get("response")), kwargs)
@@ -191,9 +196,9 @@ def _token(token: Any, chunk: Any) -> Any:
 def _parameters(about: dict[str, Any]) -> dict[str, Any]:
     """The names of the bound tools, and the parameters of the call."""
     parameters = about.get("invocation_params") or {}
-    names = tool_names(parameters.get("tools"))
-    payload = {"invocation_params": hold_parameters(parameters)}
-    return {"tools": names, **payload} if names else payload
+    if not parameters.get("tools"):
+        return {"invocation_params": hold_parameters(parameters)}
+    return {"tools": tool_names(parameters["tools"]), "invocation_params": hold_parameters(parameters)}
 
 
 # -- attaching
