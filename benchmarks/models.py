@@ -23,7 +23,7 @@ def _scripted(calls: int) -> ScriptedChatModel:
 
 def ratios(rounds: int) -> Iterator[Ratio]:
     fake = FakeListChatModel(responses=[TEXT])
-    plenty = (rounds + 1) * CALLS * 3
+    plenty = (rounds + rounds // 10 + 1) * CALLS * 3
     model = ScriptedChatModel(script=Script(*["Hello there"] * plenty))
     loop = asyncio.new_event_loop()
 

@@ -32,7 +32,7 @@ def search(query: str, limit: int = 10) -> str:
 
 
 def ratios(rounds: int) -> Iterator[Ratio]:
-    plenty = (rounds + 1) * CALLS * 3
+    plenty = (rounds + rounds // 10 + 1) * CALLS * 3
     model = ScriptedChatModel(script=Script(*["Hello there"] * plenty * 4))
     bound = model.bind_tools([search])
     streams = ScriptedChatModel(script=Script(*[say(tokens=["x"] * TOKENS)] * plenty))
@@ -64,8 +64,8 @@ def ratios(rounds: int) -> Iterator[Ratio]:
             pass
 
     cases: list[tuple[str, Callable[[Any], object], int]] = [
-        ("recorded invoke", sync(model), CALLS),
         ("recorded invoke, tools bound", sync(bound), CALLS),
+        ("recorded invoke", sync(model), CALLS),
         ("recorded ainvoke", on_loop(ainvoke), CALLS),
         ("recorded stream, per token", lambda config: list(streams.stream("hi", config)), TOKENS),
         ("recorded astream, per token", on_loop(astream), TOKENS),

@@ -520,3 +520,11 @@ def test_handlers_given_to_the_model_see_its_tokens_only() -> None:
     list(model.stream("hi"))
 
     assert mine.seen == ["a", "b"]
+
+
+def test_a_call_is_made_with_what_langchain_would_say() -> None:
+    model = ScriptedChatModel(model_name="m", temperature=0.5)
+
+    ours = model._get_invocation_params(stop=["x"], tools=[])
+
+    assert ours == BaseChatModel._get_invocation_params(model, stop=["x"], tools=[])

@@ -400,6 +400,10 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         given = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         return {"model_name": self.model_name, **{name: value for name, value in given.items() if value is not None}}
 
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """What a call is made with. The same as LangChain would say, without its look at deprecated methods."""
+        return {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         return super()._get_ls_params(stop=stop or self.stop, **kwargs)
 

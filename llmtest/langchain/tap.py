@@ -182,11 +182,10 @@ def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
 
 def _token(token: Any, chunk: Any) -> Any:
     """A token as it is stored: the bare str, or with what else its chunk carried."""
-    message = getattr(chunk, "message", None)
-    if message is None and type(token) is str:
-        return token
-    calls = getattr(message, "tool_call_chunks", None)
-    usage = getattr(message, "usage_metadata", None)
+    fields = chunk.__dict__ if chunk is not None else {}
+    message = fields.get("message")
+    fields = message.__dict__ if message is not None else {}
+    calls, usage = fields.get("tool_call_chunks"), fields.get("usage_metadata")
     if not calls and not usage and type(token) is str:
         return token
     more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
