@@ -643,6 +643,7 @@ def test_callbacks_of_a_run_that_nobody_records_go_nowhere() -> None:
     tap.TAP.on_chain_start({}, {"x": 1}, run_id=run_id)
     tap.TAP.on_llm_new_token("x", run_id=run_id)
     tap.TAP.on_llm_end(LLMResult(generations=[]), run_id=run_id)
+    tap.TAP.on_chain_end({}, run_id=run_id)
 
     assert len(rooms._memberships) == before
     assert rooms.membership(run_id) is None
