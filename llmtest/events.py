@@ -176,6 +176,20 @@ class Opaque:
 
 
 @dataclass(frozen=True, slots=True)
+class UnseenCall:
+    """A call that a scripted double received while a recording was open, and that the recording did not see.
+
+    `place` is the line of the program that called, as `file:line`. `cause` is `no context` for a call from a thread that
+    was started without the context of its starter, `no callbacks` for a call past LangChain's callbacks.
+    """
+
+    double: str
+    place: str
+    thread: str
+    cause: Literal["no context", "no callbacks"]
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One callback.
 

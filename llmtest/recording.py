@@ -19,7 +19,7 @@ from typing import Any, Final, overload
 from uuid import UUID
 
 from llmtest import lanes, ledger
-from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
+from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
 from llmtest.lanes import Lane
 
 SOURCES: Final = ("llmtest.langchain.tap",)
@@ -143,6 +143,8 @@ class Recording(Sequence[Event]):
         self._events: list[Event] = []
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
+        self.unseen_calls: list[UnseenCall] = []
+        """Calls that scripted doubles received while this recording was open, and that it did not see."""
 
     def __del__(self) -> None:
         for run_id in self._run_ids:
