@@ -260,7 +260,9 @@ class Run:
         if end is None:
             return "open"
         error = end.payload.get("error")
-        return error.ended if isinstance(error, Failure) else "ended"
+        if isinstance(error, Failure):
+            return error.ended
+        return "paused" if any(event.kind == "on_interrupt" for event in self.events) else "ended"
 
     @property
     def error(self) -> Failure | None:

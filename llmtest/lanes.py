@@ -30,6 +30,16 @@ class Lane:
     owner: Any = field(default=None, repr=False)
     """A weak reference to the asyncio task, to recognise it by."""
 
+    def is_foreign_to(self, other: Lane) -> bool:
+        """Whether the two are on different threads, and nothing says that one comes from the other or both from a third."""
+        return self.thread_id != other.thread_id and self._origin() is not other._origin()
+
+    def _origin(self) -> Lane:
+        lane = self
+        while lane.parent is not None:
+            lane = lane.parent
+        return lane
+
     def within(self, other: Lane) -> bool:
         """Whether this is `other`, or was spawned from it, however indirectly."""
         lane: Lane | None = self

@@ -7,9 +7,11 @@ later event; nothing here knows LangChain.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from typing import Any, Final, overload
 from uuid import UUID
 
 from llmtest import lanes, ledger
-from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
+from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
 from llmtest.lanes import Lane
 
 SOURCES: Final = ("llmtest.langchain.tap",)
@@ -34,6 +36,9 @@ The payload is what makes the frozen payload when it is first read; for a plain 
 Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
 """name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
 
+
+_PAUSE_S: Final = 0.002
+"""Between two looks at what is open."""
 
 Membership = tuple["weakref.ref[Recording]", ...]
 """The recordings of one run. It keeps none of them alive."""
@@ -74,12 +79,42 @@ def membership(run_id: UUID) -> Membership | None:
     return _memberships.get(run_id)
 
 
+def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
+    """The recordings of a run whose start nobody delivered. None if it may have started before they were opened.
+
+    Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
+    """
+    here = [r for r in _open.get() if not r.closed]
+    if run_id.version != 7 or not here or run_id.int >> 80 < max(r._opened_ms for r in here):
+        return None
+    return begin(run_id, parent_run_id)
+
+
 def deliver(membership: Membership, raw: RawEvent) -> None:
     """Appends one event to each recording of its run. Safe from any thread: one atomic append each."""
     for ref in membership:
         recording = ref()
         if recording is not None:
             recording._raw.append(raw)
+
+
+_opened: weakref.WeakSet[Recording] = weakref.WeakSet()
+"""The recordings that are open anywhere in the process."""
+
+
+def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
+    """A double has been called, by a run of this id: the ground truth that a recording is held against.
+
+    A recording ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
+    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
+    """
+    if run_id in _memberships or not _opened:
+        return
+    here = [r for r in _open.get() if not r.closed]
+    lane = lanes.current()
+    for recording in here or [r for r in _opened if r._lane is not None and r._lane.is_foreign_to(lane)]:
+        call = UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context")
+        recording.unseen_calls.append(call)
 
 
 def _alive(membership: Membership) -> Iterator[Recording]:
@@ -143,6 +178,9 @@ class Recording(Sequence[Event]):
         self._events: list[Event] = []
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
+        self._lane: Lane | None = None
+        self._opened_ms = 0
+        self._unfinished: tuple[int, set[UUID]] = (0, set())
         self.unseen_calls: list[UnseenCall] = []
         """Calls that scripted doubles received while this recording was open, and that it did not see."""
 
@@ -278,8 +316,55 @@ class Recording(Sequence[Event]):
 
     def close(self) -> None:
         """Ends the recording; what comes later is late. Closing twice is fine."""
+        _opened.discard(self)
         if self._closed_at is None:
             self._closed_at = len(self._raw)
+
+    # -- work that goes on
+
+    def settle(self, *, timeout_s: float = 1.0) -> Runs:
+        """Waits until no run is open, at most `timeout_s` seconds; returns those that still are.
+
+        For work in other threads that outlives its caller. What came late is part of the recording from here on, not of
+        `late_events`. A run that was cancelled may never end, because LangChain does not report it: that takes the whole
+        timeout. It polls; it does not hurry anybody.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread; it could not go on. Use `await recording.asettle()`.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError(
+                "settle() would block the running event loop, and with it what it waits for; use `await asettle()`"
+            )
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+        return self._take_late()
+
+    async def asettle(self, *, timeout_s: float = 1.0) -> Runs:
+        """`settle` for async code: other tasks of the event loop go on meanwhile."""
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            await asyncio.sleep(_PAUSE_S)
+        return self._take_late()
+
+    def _waits(self) -> bool:
+        """Whether a run is open, late events counted. Each event is looked at once."""
+        with self._lock:
+            seen, unfinished = self._unfinished
+            size = len(self._raw)
+            for kind, run_id, *_ in self._raw[seen:size]:
+                if kind in START_KINDS:
+                    unfinished.add(run_id)
+                elif kind in END_KINDS or kind in ERROR_KINDS:
+                    unfinished.discard(run_id)
+            self._unfinished = (size, unfinished)
+            return bool(unfinished)
+
+    def _take_late(self) -> Runs:
+        if self._closed_at is not None:
+            self._closed_at = len(self._raw)
+        return self.open_runs
 
 
 def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
@@ -314,7 +399,9 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
 def _join(recording: Recording) -> None:
     for source in SOURCES:
         importlib.import_module(source).install()
-    lanes.current()  # so that tasks and threads which are spawned in the block know where they come from
+    recording._opened_ms = time.time_ns() // 1_000_000
+    recording._lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
+    _opened.add(recording)
     _open.set((*_open.get(), recording))
 
 

@@ -51,6 +51,7 @@ HOUSE = {
     "langchain.freezing": Room(2, LANGCHAIN),
     "langchain.models": Room(2, LANGCHAIN),
     "langchain.providers": Room(2, LANGCHAIN),
+    "langchain.swallowed": Room(2, LANGCHAIN),
     "langchain.tap": Room(2, LANGCHAIN, later=frozenset({"tenacity"})),
     "snapshots": Room(2, frozenset({"syrupy", "pytest"})),
     # doors

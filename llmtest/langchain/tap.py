@@ -15,12 +15,13 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
@@ -29,6 +30,7 @@ from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
 from llmtest import lanes, recording
+from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import (
     freeze_error,
     freeze_usage,
@@ -70,10 +72,9 @@ class Tap(BaseCallbackHandler):
         recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
 
     def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
-        run_id = about["run_id"]
-        member = recording.membership(run_id)
+        run_id, parent = about["run_id"], about.get("parent_run_id")
+        member = recording.membership(run_id) or _begun_unseen(kind, run_id, parent)
         if member is not None:
-            parent = about.get("parent_run_id")
             payload = partial(words, take())
             recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
 
@@ -93,7 +94,7 @@ class Tap(BaseCallbackHandler):
         if last[0] is run_id:
             member = last[1]
         else:
-            member = recording.membership(run_id)
+            member = recording.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
@@ -104,7 +105,7 @@ class Tap(BaseCallbackHandler):
         self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        member = recording.membership(run_id)
+        member = recording.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
         if member is not None:
             payload = partial(words, hold_result(response))
             raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
@@ -165,6 +166,34 @@ class Tap(BaseCallbackHandler):
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
         self._next("on_custom_event", lambda: {"name": name, "data": hold(data)}, kwargs)
 
+    def on_interrupt(self, event: Any) -> None:
+        self._next("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
+
+    def on_resume(self, event: Any) -> None:
+        self._next("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
+
+
+def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> recording.Membership | None:
+    """Gives a run whose start never came a start that says so. A custom event may be of a run from before the block."""
+    start = _LOST_STARTS.get(kind)
+    member = recording.begun_unseen(run_id, parent_run_id) if start is not None else None
+    if start is not None and member is not None:
+        made: recording.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
+        recording.deliver(member, (start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.current()))
+    return member
+
+
+_LOST_STARTS: Final = {
+    **dict.fromkeys(("on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"), "on_llm_start"),
+    **dict.fromkeys(("on_chain_end", "on_chain_error", "on_text", "on_agent_action", "on_agent_finish"), "on_chain_start"),
+    **dict.fromkeys(("on_tool_end", "on_tool_error"), "on_tool_start"),
+    **dict.fromkeys(("on_retriever_end", "on_retriever_error"), "on_retriever_start"),
+}
+
+
+def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
+    return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
+
 
 def _name(serialized: Any) -> str:
     """The name of a run whose start has no `name=`; `serialized` is None for most chains."""
@@ -207,11 +236,16 @@ class _Hook:
     """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
 
     def get(self) -> Tap | None:
-        return TAP if recording.anything_open() else None
+        if not recording.anything_open():
+            return None
+        if "langgraph.callbacks" in sys.modules and _graphs_watched.acquire(blocking=False):
+            _watch_graphs()
+        return TAP
 
 
 TAP = Tap()
 _installed = threading.Lock()
+_graphs_watched = threading.Lock()
 
 
 def install() -> None:
@@ -219,6 +253,25 @@ def install() -> None:
     if _installed.acquire(blocking=False):
         register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True)
         _mend_llm_start()
+
+
+def _watch_graphs() -> None:
+    """Listens to LangGraph's interrupts and resumes: it tells them to handlers of its own class in the config, and no others."""
+    from langgraph import callbacks
+
+    def watch(manager: type, kind: str) -> None:
+        original, tell = getattr(manager, kind), getattr(TAP, kind)
+
+        @functools.wraps(original)
+        def told(self: Any, event: Any) -> Any:
+            tell(event)
+            return original(self, event)
+
+        setattr(manager, kind, told)
+
+    for manager in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
+        watch(manager, "on_interrupt")
+        watch(manager, "on_resume")
 
 
 def _mend_llm_start() -> None:
