@@ -41,7 +41,10 @@ HOUSE = {
     "steps": Room(0),
     "vocabulary": Room(0),
     # thought
+    "deviations": Room(1),
+    "lives": Room(1),
     "ordering": Room(1),
+    "protocol": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
     "wording": Room(1),

@@ -1,0 +1,212 @@
+"""Where LangChain and LangGraph themselves break a rule of `llmtest.protocol`: which versions, and how to recognise it.
+
+Floor 1. Each has a test in tests/test_deviations.py that fails when upstream has mended it; then it gets its `fixed`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from llmtest.events import ERROR_KINDS
+from llmtest.lives import Index, Life, how
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A rule that a package breaks by itself, from version `since` up to, without, `fixed` (None: it still does).
+
+    `issue` is where it is reported, or None if no report was found. `words` is the rest of a sentence that begins with
+    the package's name.
+    """
+
+    name: str
+    rule: str
+    package: str
+    since: str
+    fixed: str | None
+    issue: str | None
+    words: str
+    looks: Callable[[Life, Index], bool]
+
+    @property
+    def present(self) -> bool:
+        """Whether the installed version of the package has it."""
+        installed = _installed(self.package)
+        return installed is not None and parts(self.since) <= installed and (self.fixed is None or installed < parts(self.fixed))
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.words} ({self.issue or 'not reported yet'})"
+
+
+def parts(text: str) -> tuple[int, ...]:
+    """The numbers of a version, without what comes after them: `1.8.0rc1` is 1, 8, 0."""
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+@cache
+def _installed(package: str) -> tuple[int, ...] | None:
+    try:
+        return parts(version(package))
+    except PackageNotFoundError:
+        return None
+
+
+def known(rule: str, life: Life, index: Index) -> Deviation | None:
+    """The known deviation that a violation of `rule` by this run is, if it is one."""
+    return next((d for d in DEVIATIONS if d.rule == rule and d.present and d.looks(life, index)), None)
+
+
+_GIVEN_UP: Final = ("cancelled", "closed early", "stopped")
+
+
+def _abandoned(life: Life) -> bool:
+    """Whether nobody is left who waits for this run, as far as the recording tells."""
+    return life.parent is None or bool(life.parent.ends)
+
+
+def _cancelled(kind: str) -> Callable[[Life, Index], bool]:
+    def looks(life: Life, index: Index) -> bool:
+        return life.kind == kind and _abandoned(life) and (_in_task(life) or _stopped(life))
+
+    return looks
+
+
+def _in_task(life: Life) -> bool:
+    return life.starts[0].task is not None
+
+
+def _stopped(life: Life) -> bool:
+    return life.parent is not None and life.parent.ended in _GIVEN_UP
+
+
+def _raised(life: Life, index: Index) -> bool:
+    return life.kind in ("tool", "retriever") and not _in_task(life) and _abandoned(life)
+
+
+def _one_of_many(life: Life, index: Index) -> bool:
+    return life.kind == "chat" and not _in_task(life) and id(life) in index.crowded
+
+
+def _fallback(life: Life, index: Index) -> bool:
+    return life.kind == "chain" and life.name.startswith("RunnableWithFallbacks") and _abandoned(life)
+
+
+def _dropped(life: Life, index: Index) -> bool:
+    return life.kind == "chat" and bool(life.streamed)
+
+
+def _given_up_at_the_end(life: Life, index: Index) -> bool:
+    first, *more = life.ends
+    return (
+        first.kind not in ERROR_KINDS
+        and len(more) == 1
+        and more[0].kind in ERROR_KINDS
+        and how(more[0]) in ("cancelled", "closed early")
+    )
+
+
+def _prompts_together(life: Life, index: Index) -> bool:
+    return life.kind == "llm" and id(life) in index.crowded
+
+
+_GITHUB: Final = "https://github.com/langchain-ai"
+
+DEVIATIONS: Final = (
+    Deviation(
+        "cancelled chat model",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        f"{_GITHUB}/langchain/issues/38469",
+        "tells no end of a chat model whose `ainvoke` is cancelled or times out",
+        _cancelled("chat"),
+    ),
+    Deviation(
+        "cancelled tool",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        f"{_GITHUB}/langgraph/issues/6726",
+        "tells no end of a tool whose `ainvoke` is cancelled",
+        _cancelled("tool"),
+    ),
+    Deviation(
+        "cancelled retriever",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells no end of a retriever that is cancelled",
+        _cancelled("retriever"),
+    ),
+    Deviation(
+        "raised past the callbacks",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells no end of a tool that raises SystemExit or whose `handle_tool_error` raises, nor of a retriever that raises"
+        " KeyboardInterrupt or SystemExit",
+        _raised,
+    ),
+    Deviation(
+        "dropped v3 stream",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells no end of a chat model whose `stream_events(version='v3')` is dropped",
+        _dropped,
+    ),
+    Deviation(
+        "chat models generated together",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells no end of the other runs when one list of `generate([a, b])` fails",
+        _one_of_many,
+    ),
+    Deviation(
+        "fallbacks in a batch",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells no end of `with_fallbacks(...).batch(...)` when an exception comes that no fallback handles",
+        _fallback,
+    ),
+    Deviation(
+        "given up at the end",
+        "one end",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells an error after the end when a stream is closed or cancelled while its end is being told",
+        _given_up_at_the_end,
+    ),
+    Deviation(
+        "tokens of prompts together",
+        "tokens and text differ",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "gives all tokens of `generate([a, b])` to the first run of a text model",
+        _prompts_together,
+    ),
+)
