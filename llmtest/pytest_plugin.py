@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
@@ -49,7 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
     group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
     parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
-    protocol = "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
+    protocol = (
+        "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
+    )
     protocol += "is unusual too (strict), what is impossible is a warning (warn), nothing is looked at (off)"
     group.addoption("--llmtest-protocol", choices=PROTOCOL, help=f"{protocol}; ini: llmtest_protocol")
     parser.addini("llmtest_protocol", protocol, default="error")
@@ -331,8 +333,10 @@ class _Attempt:
         """What of `found` fails the test; the rest is said otherwise."""
         told = [v for v in found if v.rule not in self.waived]
         if mode == "warn":
+            from llmtest.ledger import LlmtestWarning
+
             for violation in told:
-                warnings.warn_explicit(_warning(violation), None, *self.place)  # type: ignore[arg-type]
+                warnings.warn_explicit(violation.text, LlmtestWarning, *self.place)
             return []
         return told if mode != "off" else []
 
@@ -343,7 +347,8 @@ class _Attempt:
             return []
         from llmtest import protocol
 
-        found = [broken for recording in closed for broken in protocol.check(recording) if self._is_unsaid(broken)]
+        broken = cast("list[Broken]", [violation for recording in closed for violation in protocol.check(recording)])
+        found = [violation for violation in broken if self._is_unsaid(violation)]
         if mode == "strict":
             return [*found]
         self._unusual += [b for b in found if b.level == "unusual" and b.rule not in self.waived]
@@ -574,12 +579,6 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
     return str(mark.args[0])
 
 
-def _warning(violation: Violation) -> Warning:
-    from llmtest.ledger import LlmtestWarning
-
-    return LlmtestWarning(violation.text)
-
-
 # -- words
 
 
@@ -634,7 +633,9 @@ def _summarise_unusual(terminalreporter: Any, config: pytest.Config) -> None:
     rules = [rule for some in told for rule in some]
     counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
     where = f"{len(told)} test" if len(told) == 1 else f"{len(told)} tests"
-    terminalreporter.write_line(f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict fails them")
+    terminalreporter.write_line(
+        f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict fails them"
+    )
 
 
 def _is_unusual(report: Any) -> bool:

@@ -322,8 +322,10 @@ class _Served:
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
-        name = self.script.speaker.name
-        recording.served(run.run_id if run is not None else None, type(self).__name__ if name == "model" else name, _calling)
+        recording.served(run.run_id if run is not None else None, self._known_as(), _calling)
+
+    def _known_as(self) -> str:
+        return type(self).__name__
 
     @abstractmethod
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
