@@ -480,8 +480,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = _hidden
     item.stash[_attempt] = attempt = _Attempt(item)
-    attempt.waived = _waived(item)
     yield
+    attempt.waived = _waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or _providers in item.config.stash):
@@ -634,7 +634,7 @@ def _summarise_unusual(terminalreporter: Any, config: pytest.Config) -> None:
     counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
     where = f"{len(told)} test" if len(told) == 1 else f"{len(told)} tests"
     terminalreporter.write_line(
-        f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict fails them"
+        f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict makes them fail"
     )
 
 

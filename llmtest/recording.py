@@ -85,7 +85,7 @@ def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
     """
     here = [r for r in _open.get() if not r.closed]
-    if run_id.version != 7 or not here or run_id.int >> 80 < max(r._opened_ms for r in here):
+    if run_id.version != 7 or not here or run_id.int >> 80 <= max(r._opened_ms for r in here):
         return None
     return begin(run_id, parent_run_id)
 
@@ -333,9 +333,7 @@ class Recording(Sequence[Event]):
             RuntimeError: an event loop runs in this thread; it could not go on. Use `await recording.asettle()`.
         """
         if asyncio._get_running_loop() is not None:
-            raise RuntimeError(
-                "settle() would block the running event loop, and with it what it waits for; use `await asettle()`"
-            )
+            raise RuntimeError("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")
         until = time.monotonic() + timeout_s
         while self._waits() and time.monotonic() < until:
             time.sleep(_PAUSE_S)

@@ -65,18 +65,24 @@ _REPORTERS: Final = ("handle_event", "_ahandle_event_for_handler", "_run_coros")
 
 def _text(error: BaseException, handler: Any, event: str) -> str:
     own = _own(traceback.extract_tb(error.__traceback__))
-    name = f"{type(handler).__name__}.{event}" if handler is not None else _coroutine_of(error)
+    name = f"`{type(handler).__name__}.{event}`" if handler is not None else _coroutine_of(error)
     said = f"{type(error).__name__}: {error}".strip().removesuffix(":")
     shown = [f"{place(f'{frame.filename}:{frame.lineno}')} in {frame.name}: {frame.line}" for frame in own]
-    if not shown:
-        shown = [f"it takes {inspect.signature(getattr(handler, event))}; LangChain passes other arguments"]
+    if not shown and handler is not None:
+        shown = [f"it takes {_taken(getattr(handler, event))}; LangChain passes other arguments"]
     out = "no caller sees it" if handler is None or isinstance(error, NotImplementedError) else "`raise_error = True` lets it out"
     lines = [
-        f"the callback handler `{name}` raised {said}",
+        f"the callback handler {name} raised {said}",
         *(f"  {line}" for line in (shown if len(shown) <= LINES else ["...", *shown[-LINES:]])),
         f"  LangChain logs it and goes on; {out}",
     ]
     return "\n".join(lines)
+
+
+def _taken(method: Callable[..., object]) -> str:
+    signature = inspect.signature(method)
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=plain, return_annotation=signature.empty))
 
 
 def _coroutine_of(error: BaseException) -> str:
@@ -84,7 +90,7 @@ def _coroutine_of(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
-    return trace.tb_frame.f_code.co_qualname if trace is not None else "of an async method"
+    return f"`{trace.tb_frame.f_code.co_qualname}`" if trace is not None else "of an async method"
 
 
 def _own(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
