@@ -122,7 +122,8 @@ class Tap(BaseCallbackHandler):
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
         response = kwargs.get("response")
-        self._next("on_llm_error", lambda: _failed(error, response=_result(response) if response else None), kwargs)
+        so_far = {"response": _result(response)} if response is not None else {}
+        self._next("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
 
     # chains
 
