@@ -129,7 +129,8 @@ class Message:
 def _block_text(block: Any) -> str:
     if isinstance(block, str):
         return block
-    return str(block.get("text", "")) if block.get("type") == "text" else ""
+    is_text = isinstance(block, Mapping) and block.get("type") == "text"
+    return str(block.get("text") or "") if is_text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +338,12 @@ def _usage_of_text_model(payload: Mapping[str, Any]) -> Usage | None:
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
     infos = [g.info for g in payload.get("generations", ())]
     for source in (payload.get("llm_output") or {}, *infos):
-        counts = source.get("token_usage")
-        if counts:
-            into, out = counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0)
-            return Usage(into, out, counts.get("total_tokens", into + out))
+        counts = source.get("token_usage") if isinstance(source, Mapping) else None
+        if counts and isinstance(counts, Mapping):
+            into, out, total = (_count(counts.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
+            return Usage(into, out, total or into + out)
     return None
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0

@@ -97,7 +97,9 @@ def _hold(value: Any) -> Any:
         if isinstance(value, base):
             return held(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if hasattr(value, f.name)}
+        state = getattr(value, "__dict__", {})  # first: a mapped class loads from its database when a field is read
+        known = [f.name for f in dataclasses.fields(value)]
+        fields = {name: state[name] if name in state else getattr(value, name, None) for name in known}
         return _structured(kind.__name__, {k: v for k, v in fields.items() if v is not None and v != ()})
     slots = getattr(kind, "__slots__", ())
     if slots and not isinstance(slots, str) and not hasattr(value, "__dict__"):  # LangGraph's Send, and its like
@@ -130,11 +132,7 @@ def _hold_document(value: LangChainDocument) -> _Held:
 
 def _hold_generation(value: LangChainGeneration) -> _Held:
     message = getattr(value, "message", None)
-    text = value.text
-    state: dict[str, Any] = {
-        "text": text if type(text) is str else str(text),
-        "message": None if message is None else hold_message(message),
-    }
+    state: dict[str, Any] = {"text": text_of(value.text), "message": None if message is None else hold_anyway(message)}
     if value.generation_info:
         state["info"] = hold(value.generation_info)
     return _Held(_generation, state)
@@ -149,6 +147,14 @@ def hold_result(value: LLMResult) -> dict[str, Any]:
     candidates = [_hold_generation(g) for group in value.generations for g in group]
     output = value.llm_output
     return {"generations": candidates, "llm_output": hold(output) if output else None}
+
+
+def text_of(value: Any) -> str:
+    """`str(value)`, also of an object that has no text."""
+    try:
+        return value if type(value) is str else str(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {type(error).__name__} in its __str__>"
 
 
 def _hold_set(value: Any) -> list[Any]:
@@ -171,7 +177,7 @@ def hold_message(message: BaseMessage) -> _Held:
     state = message.__dict__
     key = id(message)
     seen = _seen_messages.get(key)
-    if seen is not None and seen[0]() is message and state == seen[1]:
+    if seen is not None and seen[0]() is message and _equal(state, seen[1]):
         return seen[2]
     copy = _hold_dict(state)
     held = _Held(_message, copy)
@@ -179,10 +185,27 @@ def hold_message(message: BaseMessage) -> _Held:
     return held
 
 
+def hold_anyway(message: Any) -> Any:
+    """`message` as it is now, whatever is in it; a custom model may also call something else a message."""
+    if not isinstance(message, BaseMessage):
+        return hold(message)
+    try:
+        return hold_message(message)
+    except Exception:  # one of its values cannot be taken; the others can
+        return _Held(_message, {key: hold(value) for key, value in message.__dict__.items()})
+
+
+def _equal(state: Any, held: Any) -> bool:
+    try:
+        return bool(state == held)
+    except Exception:  # an array or a data frame, as the artifact of a tool, has no one truth
+        return False
+
+
 def _message(fields: FrozenDict) -> Message:
-    content = fields["content"]
+    content = fields.get("content", "")
     return Message(
-        role=_ROLES.get(fields["type"], fields["type"]),
+        role=_ROLES.get(fields["type"], fields["type"]) if "type" in fields else "",
         content=content if isinstance(content, FrozenList) else str(content),
         tool_calls=_tool_calls(fields),
         id=fields.get("id"),
@@ -190,8 +213,8 @@ def _message(fields: FrozenDict) -> Message:
         tool_call_id=fields.get("tool_call_id"),
         status=fields.get("status"),
         usage=freeze_usage(fields.get("usage_metadata")),
-        response_metadata=fields.get("response_metadata") or EMPTY,
-        additional_kwargs=fields.get("additional_kwargs") or EMPTY,
+        response_metadata=_mapping(fields.get("response_metadata")),
+        additional_kwargs=_mapping(fields.get("additional_kwargs")),
         artifact=fields.get("artifact"),
     )
 
@@ -206,19 +229,37 @@ _ROLES: Final = {
 }
 
 
+def _mapping(value: Any) -> FrozenDict:
+    if isinstance(value, FrozenDict):
+        return value
+    return FrozenDict(unreadable=value) if value else EMPTY
+
+
 def _tool_calls(fields: FrozenDict) -> tuple[ToolCall, ...]:
-    valid = [ToolCall(c["name"], c["args"], c.get("id")) for c in fields.get("tool_calls") or ()]
-    broken = [ToolCall(c["name"] or "", c["args"] or "", c.get("id")) for c in fields.get("invalid_tool_calls") or ()]
+    valid = [_tool_call(call, EMPTY) for call in fields.get("tool_calls") or ()]
+    broken = [_tool_call(call, "") for call in fields.get("invalid_tool_calls") or ()]
     return (*valid, *broken)
 
 
-def freeze_usage(value: Mapping[str, Any] | None) -> Usage | None:
-    """LangChain's `UsageMetadata` as a `Usage`."""
-    if not value:
+def _tool_call(call: Any, no_args: FrozenDict | str) -> ToolCall:
+    if not isinstance(call, Mapping):  # a program may put anything into the list
+        return ToolCall("", text_of(call))
+    return ToolCall(call.get("name") or "", call.get("args") or no_args, call.get("id"))
+
+
+def freeze_usage(value: Any) -> Usage | None:
+    """LangChain's `UsageMetadata` as a `Usage`. Providers leave counts out, or send None; what is no number does not count."""
+    if not isinstance(value, Mapping) or not value:
         return None
-    details = (FrozenDict(value.get(f"{side}_token_details") or {}) for side in ("input", "output"))
-    into, out = value.get("input_tokens") or 0, value.get("output_tokens") or 0
-    return Usage(into, out, value.get("total_tokens") or into + out, *details)
+    counts = _counts(value)
+    into, out = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
+    details = (_counts(value.get(f"{side}_token_details")) for side in ("input", "output"))
+    return Usage(into, out, counts.get("total_tokens") or into + out, *details)
+
+
+def _counts(value: Any) -> FrozenDict:
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return FrozenDict({name: count for name, count in pairs if isinstance(count, int | float)})
 
 
 # -- what a model is called with
@@ -236,7 +277,7 @@ def hold_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hold_tools(tools: Any) -> Any:
     seen = _held_tools.get(id(tools))
-    if seen is not None and seen[0] is tools and seen[1] == tools:
+    if seen is not None and seen[0] is tools and _equal(tools, seen[1]):
         return seen[1]
     held = hold(tools)
     if len(_held_tools) >= 64:
@@ -253,7 +294,8 @@ def tool_names(tools: Any) -> list[str]:
 def named_tools(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Bound tools: the name of each, and what says the rest of it."""
     for tool in tools if isinstance(tools, list | tuple) else ():
-        spec: Mapping[str, Any] = tool.get("function", tool) if isinstance(tool, dict) else {}
+        inner = tool.get("function", tool) if isinstance(tool, dict) else {}
+        spec: Mapping[str, Any] = inner if isinstance(inner, dict) else {}
         yield str(spec.get("name") or spec.get("type") or getattr(tool, "name", "unnamed")), spec
 
 
@@ -264,7 +306,7 @@ def freeze_error(error: BaseException) -> Failure:
     """`error`, and how it ends the run that reports it."""
     ended = _ended(error)
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
-    return Failure(type(error).__name__, str(error), ended, payload)
+    return Failure(type(error).__name__, text_of(error), ended, payload)
 
 
 def _ended(error: BaseException) -> Ended:
