@@ -285,19 +285,19 @@ def _watch_graphs() -> None:
     """Listens to LangGraph's interrupts and resumes: it tells them to handlers of its own class in the config, and no others."""
     from langgraph import callbacks
 
-    def watch(manager: type, kind: str) -> None:
-        original, tell = getattr(manager, kind), getattr(TAP, kind)
+    def watch(owner: type, kind: str) -> None:
+        original, tell = getattr(owner, kind), getattr(TAP, kind)
 
         @functools.wraps(original)
         def told(self: Any, event: Any) -> Any:
             tell(event)
             return original(self, event)
 
-        setattr(manager, kind, told)
+        setattr(owner, kind, told)
 
-    for manager in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
-        watch(manager, "on_interrupt")
-        watch(manager, "on_resume")
+    for owner in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
+        watch(owner, "on_interrupt")
+        watch(owner, "on_resume")
 
 
 def _mend_llm_start() -> None:
