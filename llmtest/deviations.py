@@ -12,7 +12,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from llmtest.events import ERROR_KINDS
 from llmtest.lives import Index, Life, how
 
 
@@ -67,7 +66,7 @@ _GIVEN_UP: Final = ("cancelled", "closed early", "stopped")
 
 def _abandoned(life: Life) -> bool:
     """Whether nobody is left who waits for this run, as far as the recording tells."""
-    return life.parent is None or bool(life.parent.ends)
+    return life.parent is None or life.parent.end is not None
 
 
 def _cancelled(kind: str) -> Callable[[Life, Index], bool]:
@@ -78,7 +77,7 @@ def _cancelled(kind: str) -> Callable[[Life, Index], bool]:
 
 
 def _in_task(life: Life) -> bool:
-    return life.starts[0].task is not None
+    return life.start is not None and life.start.task is not None
 
 
 def _stopped(life: Life) -> bool:
@@ -90,7 +89,7 @@ def _raised(life: Life, index: Index) -> bool:
 
 
 def _one_of_many(life: Life, index: Index) -> bool:
-    return life.kind == "chat" and not _in_task(life) and id(life) in index.crowded
+    return life.kind == "chat" and not _in_task(life) and id(life) in index.together
 
 
 def _fallback(life: Life, index: Index) -> bool:
@@ -102,17 +101,12 @@ def _dropped(life: Life, index: Index) -> bool:
 
 
 def _given_up_at_the_end(life: Life, index: Index) -> bool:
-    first, *more = life.ends
-    return (
-        first.kind not in ERROR_KINDS
-        and len(more) == 1
-        and more[0].kind in ERROR_KINDS
-        and how(more[0]) in ("cancelled", "closed early")
-    )
+    more = life.ends_again
+    return life.ended == "ended" and len(more) == 1 and how(more[0]) in ("cancelled", "closed early")
 
 
 def _prompts_together(life: Life, index: Index) -> bool:
-    return life.kind == "llm" and id(life) in index.crowded
+    return life.kind == "llm" and id(life) in index.together
 
 
 _GITHUB: Final = "https://github.com/langchain-ai"
