@@ -139,6 +139,8 @@ def _one_end(index: Index) -> Iterator[Found]:
 
 _TALK: Final = frozenset({TOKEN, STREAMED})
 _GIVEN_UP: Final = frozenset({"cancelled", "closed early"})
+_LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
+"""Who is left like this may leave work behind."""
 
 
 def _token_after_the_end(index: Index) -> Iterator[Found]:
@@ -259,15 +261,15 @@ def _before_parent(index: Index) -> Iterator[Found]:
 
 def _after_parent(index: Index) -> Iterator[Found]:
     for life, start, parent, _ in index.children:
-        if parent.end is not None and parent.end.number < start.number:
+        if parent.end is not None and parent.end.number < start.number and parent.ended not in _LEFT:
             yield Found(f"{life} started after its parent had ended", [parent.end, start], life)
 
 
 def _outlives_parent(index: Index) -> Iterator[Found]:
     for life, start, parent, _ in index.children:
-        if life.end is not None and parent.end is not None and start.number < parent.end.number < life.end.number:
-            if parent.ended in _GIVEN_UP or life.ended in _GIVEN_UP:
-                continue  # who closes a stream or cancels a task ends the parent first: that is how it works
+        if life.end is None or parent.end is None or not start.number < parent.end.number < life.end.number:
+            continue
+        if parent.ended not in _LEFT and life.ended not in _GIVEN_UP:  # a stream is closed from the outside in
             yield Found(f"{life} ended after its parent", [start, parent.end, life.end], life)
 
 
@@ -455,7 +457,8 @@ RULES: Final = (
     Rule(
         "child after its parent",
         "unusual",
-        "A run starts before its parent ends. A task or thread that the parent left behind may start one later.",
+        "A run starts before its parent ends, unless that was cancelled, closed early, interrupted or handed off. A task or"
+        " thread that the parent left behind may start one later.",
         f"{_CHAIN}run.on_chain_end({{}})\nrun.get_child().on_chain_start(None, {{}}).on_chain_end({{}})\n",
         _IN_ITS_TIME,
         _after_parent,
@@ -463,8 +466,8 @@ RULES: Final = (
     Rule(
         "child outlives its parent",
         "unusual",
-        "A run ends before its parent ends, unless one of them was cancelled or closed early. An async RunnableParallel does"
-        " not wait for the other branches when one fails.",
+        "A run ends before its parent ends, unless one of them was cancelled or closed early, or the parent was interrupted or"
+        " handed off. An async RunnableParallel does not wait for the other branches when one fails.",
         f"{_CHAIN}child = run.get_child().on_chain_start(None, {{}})\nrun.on_chain_end({{}})\nchild.on_chain_end({{}})\n",
         _IN_ITS_TIME,
         _outlives_parent,
