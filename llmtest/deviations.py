@@ -12,7 +12,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from llmtest.events import ERROR_KINDS
 from llmtest.lives import Index, Life, how
 
 
@@ -62,57 +61,46 @@ def known(rule: str, life: Life, index: Index) -> Deviation | None:
     return next((d for d in DEVIATIONS if d.rule == rule and d.present and d.looks(life, index)), None)
 
 
-_GIVEN_UP: Final = ("cancelled", "closed early", "stopped")
-
-
 def _abandoned(life: Life) -> bool:
     """Whether nobody is left who waits for this run, as far as the recording tells."""
-    return life.parent is None or bool(life.parent.ends)
+    return life.parent is None or life.parent.end is not None
 
 
-def _cancelled(kind: str) -> Callable[[Life, Index], bool]:
-    def looks(life: Life, index: Index) -> bool:
-        return life.kind == kind and _abandoned(life) and (_in_task(life) or _stopped(life))
-
-    return looks
+def _in_a_task(life: Life) -> bool:
+    return life.start is not None and life.start.task is not None
 
 
-def _in_task(life: Life) -> bool:
-    return life.starts[0].task is not None
+def _cancelled_chat(life: Life, index: Index) -> bool:
+    return life.kind == "chat" and _abandoned(life) and _in_a_task(life)
 
 
-def _stopped(life: Life) -> bool:
-    return life.parent is not None and life.parent.ended in _GIVEN_UP
+def _open_tool(life: Life, index: Index) -> bool:
+    return life.kind == "tool" and _abandoned(life)
 
 
-def _raised(life: Life, index: Index) -> bool:
-    return life.kind in ("tool", "retriever") and not _in_task(life) and _abandoned(life)
+def _open_retriever(life: Life, index: Index) -> bool:
+    return life.kind == "retriever" and _abandoned(life)
+
+
+def _dropped_stream(life: Life, index: Index) -> bool:
+    return life.kind == "chat" and bool(life.streamed) and not _in_a_task(life)
 
 
 def _one_of_many(life: Life, index: Index) -> bool:
-    return life.kind == "chat" and not _in_task(life) and id(life) in index.crowded
+    return life.kind == "chat" and not _in_a_task(life) and id(life) in index.together
 
 
-def _fallback(life: Life, index: Index) -> bool:
+def _batch_of_fallbacks(life: Life, index: Index) -> bool:
     return life.kind == "chain" and life.name.startswith("RunnableWithFallbacks") and _abandoned(life)
 
 
-def _dropped(life: Life, index: Index) -> bool:
-    return life.kind == "chat" and bool(life.streamed)
-
-
 def _given_up_at_the_end(life: Life, index: Index) -> bool:
-    first, *more = life.ends
-    return (
-        first.kind not in ERROR_KINDS
-        and len(more) == 1
-        and more[0].kind in ERROR_KINDS
-        and how(more[0]) in ("cancelled", "closed early")
-    )
+    more = life.ends_again
+    return life.ended == "ended" and len(more) == 1 and how(more[0]) in ("cancelled", "closed early")
 
 
 def _prompts_together(life: Life, index: Index) -> bool:
-    return life.kind == "llm" and id(life) in index.crowded
+    return life.kind == "llm" and id(life) in index.together
 
 
 _GITHUB: Final = "https://github.com/langchain-ai"
@@ -126,7 +114,7 @@ DEVIATIONS: Final = (
         None,
         f"{_GITHUB}/langchain/issues/38469",
         "tells no end of a chat model whose `ainvoke` is cancelled or times out",
-        _cancelled("chat"),
+        _cancelled_chat,
     ),
     Deviation(
         "cancelled tool",
@@ -135,8 +123,8 @@ DEVIATIONS: Final = (
         "1.0",
         None,
         f"{_GITHUB}/langgraph/issues/6726",
-        "tells no end of a tool whose `ainvoke` is cancelled",
-        _cancelled("tool"),
+        "tells no end of a tool that is cancelled, raises SystemExit, or has a `handle_tool_error` that raises",
+        _open_tool,
     ),
     Deviation(
         "cancelled retriever",
@@ -145,19 +133,8 @@ DEVIATIONS: Final = (
         "1.0",
         None,
         None,
-        "tells no end of a retriever that is cancelled",
-        _cancelled("retriever"),
-    ),
-    Deviation(
-        "raised past the callbacks",
-        "run never ended",
-        "langchain-core",
-        "1.0",
-        None,
-        None,
-        "tells no end of a tool that raises SystemExit or whose `handle_tool_error` raises, nor of a retriever that raises"
-        " KeyboardInterrupt or SystemExit",
-        _raised,
+        "tells no end of a retriever that is cancelled, or raises KeyboardInterrupt or SystemExit",
+        _open_retriever,
     ),
     Deviation(
         "dropped v3 stream",
@@ -166,8 +143,8 @@ DEVIATIONS: Final = (
         "1.0",
         None,
         None,
-        "tells no end of a chat model whose `stream_events(version='v3')` is dropped",
-        _dropped,
+        'tells no end of a chat model whose `stream_events(..., version="v3")` is dropped',
+        _dropped_stream,
     ),
     Deviation(
         "chat models generated together",
@@ -176,7 +153,7 @@ DEVIATIONS: Final = (
         "1.0",
         None,
         None,
-        "tells no end of the other runs when one list of `generate([a, b])` fails",
+        "tells no end of the other runs when one of `generate([a, b, c])` fails",
         _one_of_many,
     ),
     Deviation(
@@ -187,7 +164,7 @@ DEVIATIONS: Final = (
         None,
         None,
         "tells no end of `with_fallbacks(...).batch(...)` when an exception comes that no fallback handles",
-        _fallback,
+        _batch_of_fallbacks,
     ),
     Deviation(
         "given up at the end",
@@ -196,7 +173,7 @@ DEVIATIONS: Final = (
         "1.0",
         None,
         None,
-        "tells an error after the end when a stream is closed or cancelled while its end is being told",
+        'tells an error after the end when `astream_events(..., version="v3")` is cancelled while its end is told',
         _given_up_at_the_end,
     ),
     Deviation(
@@ -206,7 +183,7 @@ DEVIATIONS: Final = (
         "1.0",
         None,
         None,
-        "gives all tokens of `generate([a, b])` to the first run of a text model",
+        "hands a text model one run manager for all prompts of `generate([a, b])`: the first run has the tokens of all",
         _prompts_together,
     ),
 )

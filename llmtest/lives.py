@@ -1,113 +1,101 @@
 """The events of a recording, sorted by run in one pass: what the rules of `llmtest.protocol` look at.
 
 Floor 1. Unlike `Run`, a `Life` also holds what must not be: events before the start, after the end, under another parent.
+What is out of the ordinary is put on short lists, so that a rule looks at the few runs that it is about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
-from uuid import UUID
 
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Ended, Event, Failure, Message, Structured, ToolCall, UnseenCall
 from llmtest.recording import Recording
 
 TOKEN: Final = "on_llm_new_token"
 STREAMED: Final = "on_stream_event"
-_CUSTOM: Final = "on_custom_event"
+CUSTOM: Final = "on_custom_event"
+MODELS: Final = frozenset({"chat", "llm"})
 _TERMINAL: Final = END_KINDS | ERROR_KINDS
+FAMILIES: Final = {
+    **{kind: "llm" if of in MODELS else of for kind, of in START_KINDS.items()},
+    **{kind: kind.split("_")[1] for kind in _TERMINAL},
+}
+"""The kind of run that a start or an end is told of. Chat models end as text models do."""
 
 
 class Life:
     """Everything that was told of one run id. Holds state while the events are sorted; nobody changes it later."""
 
     __slots__ = (
+        "again",
         "astray",
         "early",
-        "ends",
+        "end",
+        "ends_again",
         "late",
         "others",
         "parent",
-        "parent_id",
-        "root",
         "running",
-        "starts",
+        "start",
         "streamed",
         "tokens",
+        "top",
     )
 
-    def __init__(self) -> None:
-        self.starts: list[Event] = []
-        self.ends: list[Event] = []
-        self.tokens: list[Event] = []
-        self.streamed: list[Event] = []
-        self.others: list[Event] = []
-        self.early: list[Event] = []
-        """What came before any start."""
-        self.late: list[Event] = []
-        """What came after the end, but for a second end."""
-        self.astray: list[Event] = []
-        """What named another parent than the start did."""
-        self.parent_id: UUID | None = None
+    def __init__(self, start: Event | None) -> None:
+        self.start = start
+        self.end: Event | None = None
+        self.running = 0 if start is None else 1
         self.parent: Life | None = None
-        self.root: Life = self
-        self.running = 0
-
-    def take(self, event: Event, kind: str) -> None:
-        """The next event of this run."""
-        if kind in START_KINDS:
-            self.parent_id = event.parent_run_id
-            self.running += 1
-            self.starts.append(event)
-            return
-        if not self.starts:
-            self.early.append(event)
-            return
-        if event.parent_run_id != self.parent_id and kind != _CUSTOM:  # a custom event has no parent id
-            self.astray.append(event)
-        self._sort(event, kind)
-
-    def _sort(self, event: Event, kind: str) -> None:
-        if kind in _TERMINAL:
-            self.running -= 1
-            self.ends.append(event)
-        elif self.running <= 0:
-            self.late.append(event)
-        elif kind == TOKEN:
-            self.tokens.append(event)
-        elif kind == STREAMED:
-            self.streamed.append(event)
-        else:
-            self.others.append(event)
+        self.top: Life | None = None
+        """The root above it. None for a root: a cycle of references would keep all lives from being freed at once."""
+        self.tokens: Sequence[Event] = ()
+        self.streamed: Sequence[Event] = ()
+        self.others: Sequence[Event] = ()
+        self.again: Sequence[Event] = ()
+        """Further starts: a program may give one id to many runs."""
+        self.ends_again: Sequence[Event] = ()
+        self.early: Sequence[Event] = ()
+        """What came before any start."""
+        self.late: Sequence[Event] = ()
+        """What came after the end, but for a second end."""
+        self.astray: Sequence[Event] = ()
+        """What named another parent than the start did."""
 
     @property
-    def once(self) -> bool:
-        """Whether exactly one run has this id: a program may give an id to many."""
-        return len(self.starts) == 1
+    def starts(self) -> list[Event]:
+        return [] if self.start is None else [self.start, *self.again]
+
+    @property
+    def ends(self) -> list[Event]:
+        return [] if self.end is None else [self.end, *self.ends_again]
+
+    @property
+    def root(self) -> Life:
+        return self.top or self
 
     @property
     def kind(self) -> str:
-        return START_KINDS[self.starts[0].kind]
+        """What it executes; empty if it never started."""
+        return "" if self.start is None else START_KINDS[self.start.kind]
 
     @property
     def kinds(self) -> set[str]:
-        """The kind of the run; of each run, where an id was used twice."""
+        """The kind of each run that has this id."""
         return {START_KINDS[start.kind] for start in self.starts}
 
     @property
     def name(self) -> str:
-        return self.starts[0].name
+        return "?" if self.start is None else self.start.name
 
     @property
     def ended(self) -> Ended:
-        return how(self.ends[0]) if self.ends else "open"
+        return "open" if self.end is None else how(self.end)
 
-    @property
-    def said(self) -> str:
-        """The run as it is named in a sentence."""
-        return f"{self.kind} `{self.name}`" if self.starts else "a run that never started"
+    def __str__(self) -> str:
+        return "a run that never started" if self.start is None else f"{self.kind} `{self.name}`"
 
 
 def how(end: Event) -> Ended:
@@ -116,32 +104,134 @@ def how(end: Event) -> Ended:
     return error.ended if isinstance(error, Failure) else "ended"
 
 
-@dataclass
 class Index:
-    """All lives of a recording, in the order in which they were first told of."""
+    """All lives of a recording, in the order in which they were first told of, and the short lists. Read-only once made."""
 
-    events: list[Event]
-    lives: dict[UUID, Life] = field(default_factory=dict)
-    unseen: list[UnseenCall] = field(default_factory=list)
+    def __init__(self, events: list[Event], unseen: Sequence[UnseenCall]) -> None:
+        self.events = events
+        self.unseen = unseen
+        self.lives: dict[int, Life] = {}  # by the number of the run id: hashing a UUID is slow
+        self.early: list[Life] = []
+        self.again: list[Life] = []
+        self.ends_again: list[Life] = []
+        self.late: list[Life] = []
+        self.astray: list[Life] = []
+        self.misfits: list[tuple[Life, Event]] = []
+        """Ends of another kind of run."""
+        self.talking: list[Life] = []
+        self.streaming: list[Life] = []
+        self.telling: list[Life] = []
+        """Runs with other events: texts, retries, custom events, agent actions."""
+        self.tool_runs: list[Life] = []
+        self.children: list[tuple[Life, Event, Life, Event]] = []
+        """Each run that has a parent in the recording, its start, and that parent and its start; of ids that were used once."""
+        self._sort()
+        self._relate()
+
+    def _sort(self) -> None:
+        """The one pass. Its branches are `_take`'s, unrolled for what nearly all events are."""
+        lives = self.lives
+        life, last = Life(None), None
+        for event in self.events:
+            kind, run_id = event.kind, event.run_id
+            if run_id is not last:  # in a stream, most events are of the run that the last one was of
+                last = run_id
+                key = run_id.int
+                found = lives.get(key)
+                if found is None:
+                    lives[key] = life = self._born(event)
+                    continue
+                life = found
+            if life.running == 1 and event.parent_run_id is life.start.parent_run_id:  # type: ignore[union-attr]
+                if kind == TOKEN and life.tokens:
+                    life.tokens.append(event)  # type: ignore[attr-defined]
+                    continue
+                if kind in _TERMINAL and life.end is None and FAMILIES[kind] == FAMILIES[life.start.kind]:  # type: ignore[union-attr]
+                    life.end, life.running = event, 0
+                    continue
+            self._take(life, event)
+
+    def _born(self, event: Event) -> Life:
+        if event.kind not in START_KINDS:
+            life = Life(None)
+            self._take(life, event)
+            return life
+        life = Life(event)
+        if event.kind == "on_tool_start":
+            self.tool_runs.append(life)
+        return life
+
+    def _take(self, life: Life, event: Event) -> None:
+        """The next event of a life."""
+        kind = event.kind
+        if kind in START_KINDS:
+            life.running += 1
+            if life.start is None:
+                life.start = event
+            else:
+                life.again = _listed(life, life.again, event, self.again)
+        elif life.start is None:
+            life.early = _listed(life, life.early, event, self.early)
+        else:
+            if event.parent_run_id != life.start.parent_run_id and kind != CUSTOM:  # a custom event has no parent id
+                life.astray = _listed(life, life.astray, event, self.astray)
+            if kind in _TERMINAL:
+                self._end(life, event)
+            else:
+                self._tell(life, event)
+
+    def _end(self, life: Life, event: Event) -> None:
+        life.running -= 1
+        if all(FAMILIES[event.kind] != FAMILIES[start.kind] for start in life.starts[-2:]):
+            self.misfits.append((life, event))
+        if life.end is None:
+            life.end = event
+        else:
+            life.ends_again = _listed(life, life.ends_again, event, self.ends_again)
+
+    def _tell(self, life: Life, event: Event) -> None:
+        if life.running <= 0:
+            life.late = _listed(life, life.late, event, self.late)
+        elif event.kind == TOKEN:
+            life.tokens = _listed(life, life.tokens, event, self.talking)
+        elif event.kind == STREAMED:
+            life.streamed = _listed(life, life.streamed, event, self.streaming)
+        else:
+            life.others = _listed(life, life.others, event, self.telling)
+
+    def _relate(self) -> None:
+        """Finds the parent of each life, and its root: where its parent came later, or is in a circle, that is itself."""
+        lives, children = self.lives, self.children
+        for life in lives.values():
+            start = life.start
+            if start is None or start.parent_run_id is None:
+                continue
+            life.parent = parent = lives.get(start.parent_run_id.int)
+            if parent is not None and parent.start is not None:
+                if parent.start.number < start.number:
+                    life.top = parent.top or parent
+                if not (life.again or parent.again):
+                    children.append((life, start, parent, parent.start))
 
     @cached_property
     def tools(self) -> dict[str, list[Life]]:
         """The tool runs that answer a tool call, by its id."""
         found: dict[str, list[Life]] = {}
-        for life in self.lives.values():
-            if life.starts and life.kind == "tool" and isinstance(call := life.starts[0].payload.get("tool_call_id"), str):
+        for life in self.tool_runs:
+            call = life.starts[0].payload.get("tool_call_id")
+            if isinstance(call, str):
                 found.setdefault(call, []).append(life)
         return found
 
     @cached_property
     def asked(self) -> list[tuple[Life, tuple[ToolCall, ...]]]:
-        """Each model run that asked for tools, and the calls that it asked for."""
+        """Each model run that asked for tools, and the calls with an id that it asked for."""
         return [(life, calls) for life in self.lives.values() if (calls := _calls(life))]
 
     @cached_property
     def answered(self) -> set[str]:
-        """The ids of the tool calls that a tool message answers, wherever it was seen. Read only when in doubt: it looks at
-        every message of the recording."""
+        """The ids of the tool calls that a tool message answers, wherever it was seen. Asked for only when in doubt: it looks
+        at every message of the recording."""
         return {
             message.tool_call_id
             for event in self.events
@@ -150,21 +240,31 @@ class Index:
         }
 
     @cached_property
-    def crowded(self) -> set[int]:
+    def together(self) -> set[int]:
         """The model runs (by `id`) that were open together with another one of their name under the same parent."""
         found: set[int] = set()
-        before: dict[tuple[UUID | None, str], Life] = {}
+        before: dict[Any, Life] = {}
         for life in self.lives.values():
-            if life.once and life.kind in ("chat", "llm"):
-                other = before.get(key := (life.parent_id, life.name))
-                if other is not None and not (other.ends and other.ends[0].number < life.starts[0].number):
+            if life.start is not None and life.kind in MODELS:
+                key = (life.start.parent_run_id, life.name)
+                other = before.get(key)
+                if other is not None and (other.end is None or other.end.number > life.start.number):
                     found |= {id(other), id(life)}
                 before[key] = life
         return found
 
 
+def _listed(life: Life, events: Sequence[Event], event: Event, lives: list[Life]) -> Sequence[Event]:
+    """`events` with one more; the first one puts the life on the short list."""
+    if not events:
+        lives.append(life)
+        return [event]
+    events.append(event)  # type: ignore[attr-defined]
+    return events
+
+
 def _calls(life: Life) -> tuple[ToolCall, ...]:
-    generations = life.ends[0].payload.get("generations") if life.ends and life.starts else None
+    generations = life.end.payload.get("generations") if life.end is not None else None
     if not generations or generations[0].message is None:
         return ()
     return tuple(call for call in generations[0].message.tool_calls if call.id is not None)
@@ -186,30 +286,4 @@ def _messages(value: Any) -> Iterator[Message]:
 
 def read(recording: Recording) -> Index:
     """Sorts the events of `recording`, late ones too. One pass."""
-    index = Index([*recording, *recording.late_events], unseen=list(recording.unseen_calls))
-    lives = index.lives
-    life, last = Life(), None
-    for event in index.events:
-        run_id = event.run_id
-        if run_id is not last:  # most events are of the run that the last one was of
-            found = lives.get(run_id)
-            if found is None:
-                lives[run_id] = found = Life()
-            life, last = found, run_id
-        kind = event.kind
-        if kind == TOKEN and life.running and event.parent_run_id is life.parent_id:
-            life.tokens.append(event)  # what `take` does, for by far the most frequent event
-        else:
-            life.take(event, kind)
-    _relate(lives)
-    return index
-
-
-def _relate(lives: dict[UUID, Life]) -> None:
-    seen: set[int] = set()
-    for life in lives.values():
-        if life.parent_id is not None:
-            life.parent = lives.get(life.parent_id)
-        if life.parent is not None and id(life.parent) in seen:  # else it came too late, or there is a circle
-            life.root = life.parent.root
-        seen.add(id(life))
+    return Index([*recording, *recording.late_events], list(recording.unseen_calls))

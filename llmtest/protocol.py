@@ -6,15 +6,16 @@ the events by run (`llmtest.lives`); then each rule is a small function over the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
-from uuid import UUID
 
 from llmtest.deviations import known
-from llmtest.events import Event, Failure, ToolCall, UnseenCall
+from llmtest.events import Event, Failure, ToolCall
+from llmtest.grammar import ungrammatical
 from llmtest.ledger import Violation
-from llmtest.lives import STREAMED, TOKEN, Index, Life, read
+from llmtest.lives import MODELS, STREAMED, TOKEN, Index, Life, read
 from llmtest.recording import Recording
 
 Level = Literal["impossible", "unusual"]
@@ -79,7 +80,7 @@ def check(recording: Recording) -> list[Violation]:
 
 
 def _broken(rule: Rule, found: Found, index: Index) -> Broken:
-    deviation = known(rule.name, found.life, index) if found.life is not None and found.life.starts else None
+    deviation = known(rule.name, found.life, index) if found.life is not None else None
     level = rule.level if deviation is None else "unusual"
     hint = rule.fix if deviation is None else f"known: {deviation}"
     lines = [*(_line(event, index.lives) for event in found.witnesses), *found.lines]
@@ -97,10 +98,10 @@ def _capped(lines: list[str]) -> list[str]:
     return [*lines[: _MOST - 2], f"... and {len(lines) - _MOST + 1} more", lines[-1]]
 
 
-def _line(event: Event, lives: dict[UUID, Life]) -> str:
+def _line(event: Event, lives: dict[int, Life]) -> str:
     """An event as evidence: its number in the recording, its kind, its run, and the runs around that."""
-    life = lives[event.run_id]
-    name = f" `{life.name}`" if life.starts else ""
+    life = lives[event.run_id.int]
+    name = "" if life.start is None else f" `{life.name}`"
     error = event.payload.get("error")
     what = f": {error.type}" if isinstance(error, Failure) else ""
     return f"#{event.number} {event.kind}{name}{_within(life)}{what}"
@@ -110,7 +111,7 @@ def _within(life: Life) -> str:
     names: list[str] = []
     above = life.parent
     while above is not None and len(names) <= _DEEP:
-        names.insert(0, above.name if above.starts else "?")
+        names.insert(0, above.name)
         above = above.parent
     if len(names) > _DEEP:
         names[0] = "..."
@@ -125,58 +126,49 @@ def _times(number: int, what: str) -> str:
 
 
 def _no_start(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.early:
-            later = "before its start" if life.starts else "without a start"
-            yield Found(f"{life.said} was told of {later}", [*life.early, *life.starts[:1]], life)
+    for life in index.early:
+        when = "without a start" if life.start is None else "before its start"
+        yield Found(f"{life} was told of {when}", [*life.early, *life.starts[:1]], life)
 
 
 def _one_end(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
+    for life in index.ends_again:
         if len(life.ends) > len(life.starts):
-            yield Found(f"{life.said} ended {_times(len(life.ends), 'time')}", [*life.starts, *life.ends], life)
+            yield Found(f"{life} ended {len(life.ends)} times", [*life.starts, *life.ends], life)
 
 
 _TALK: Final = frozenset({TOKEN, STREAMED})
 _GIVEN_UP: Final = frozenset({"cancelled", "closed early"})
+_LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
+"""Who is left like this may leave work behind."""
 
 
 def _token_after_the_end(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.late and life.ended not in _GIVEN_UP and (late := [e for e in life.late if e.kind in _TALK]):
-            yield Found(f"{_times(len(late), 'token')} of {life.said} came after its end", [life.ends[0], *late], life)
+    for life in index.late:
+        if life.ended not in _GIVEN_UP and (late := [e for e in life.late if e.kind in _TALK]):
+            yield Found(f"{_times(len(late), 'token')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _event_after_the_end(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.late and (late := [e for e in life.late if e.kind not in _TALK or life.ended in _GIVEN_UP]):
-            yield Found(f"{_times(len(late), 'event')} of {life.said} came after its end", [life.ends[0], *late], life)
-
-
-_FAMILY: Final = {"chat": "llm"}
+    for life in index.late:
+        if late := [e for e in life.late if e.kind not in _TALK or life.ended in _GIVEN_UP]:
+            yield Found(f"{_times(len(late), 'event')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _other_end(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.ends and (wrong := [e for e in life.ends if not _fits(e, life)]):
-            yield Found(f"{life.said} ended as another kind of run", [life.starts[0], *wrong], life)
-
-
-def _fits(end: Event, life: Life) -> bool:
-    return any(end.kind.startswith(f"on_{_FAMILY.get(kind, kind)}_") for kind in life.kinds)
+    for life, end in index.misfits:
+        yield Found(f"{life} ended as another kind of run", [*life.starts[:1], end], life)
 
 
 _AGENT: Final = frozenset({"on_agent_action", "on_agent_finish"})
-_MODELS: Final = frozenset({"chat", "llm"})
 
 
 def _other_event(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        wrong = [] if not life.starts or _MODELS & life.kinds else [*life.tokens, *life.streamed]
-        if life.others and "chain" not in life.kinds:
-            wrong += [event for event in life.others if event.kind in _AGENT]
-        if wrong:
-            yield Found(f"{life.said} has events of another kind of run", [life.starts[0], *wrong], life)
+    talk = [(life, [*life.tokens, *life.streamed]) for life in [*index.talking, *index.streaming] if not MODELS & life.kinds]
+    acts = [(life, [e for e in life.others if e.kind in _AGENT]) for life in index.telling if "chain" not in life.kinds]
+    for life, events in [*talk, *acts]:
+        if events:
+            yield Found(f"{life} has events of another kind of run", [*life.starts[:1], *events], life)
 
 
 def _tokens_and_answer(index: Index) -> Iterator[Found]:
@@ -188,17 +180,17 @@ def _tokens_and_text(index: Index) -> Iterator[Found]:
 
 
 def _tokens_and(index: Index, kind: str) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.tokens and life.once and life.ends and life.kind == kind:
-            answer, told = _answer(life), _joined(life.tokens)
+    for life in index.talking:
+        if life.end is not None and life.kind == kind and not life.again:
+            answer, told = _answer(life.end), _joined(life.tokens)
             if answer is not None and told is not None and answer != told:
                 lines = (f"the tokens  {_short(told)}", f"the answer  {_short(answer)}")
-                yield Found(f"the tokens of {life.said} do not make its answer", [life.starts[0], life.ends[0]], life, lines)
+                yield Found(f"the tokens of {life} do not make its answer", [*life.starts, life.end], life, lines)
 
 
-def _answer(life: Life) -> str | None:
+def _answer(end: Event) -> str | None:
     """What a model said in the end, where tokens must make the same; None if it failed or says more than text."""
-    generations = life.ends[0].payload.get("generations")
+    generations = end.payload.get("generations")
     if not generations or len(generations) != 1:
         return None
     message = generations[0].message
@@ -206,7 +198,7 @@ def _answer(life: Life) -> str | None:
     return content if isinstance(content, str) else None
 
 
-def _joined(tokens: list[Event]) -> str | None:
+def _joined(tokens: Sequence[Event]) -> str | None:
     try:
         return "".join([event.payload["token"] for event in tokens])
     except TypeError:  # lists of content blocks
@@ -218,70 +210,10 @@ def _short(text: str) -> str:
 
 
 def _grammar(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.streamed and life.once and (wrong := _ungrammatical(life.streamed)):
+    for life in index.streaming:
+        if not life.again and (wrong := ungrammatical(life.streamed)):
             event, why = wrong
-            yield Found(f"{life.said} streams an event out of order: {why}", [life.starts[0], event], life)
-
-
-def _ungrammatical(streamed: list[Event]) -> tuple[Event, str] | None:
-    """The first stream event that may not stand where it does, and why."""
-    grammar = _Grammar()
-    for event in streamed:
-        why = grammar.read(event.payload.get("event"))
-        if why:
-            return event, why
-    return None
-
-
-class _Grammar:
-    """Reads the stream events of one message: start, blocks of start, deltas and finish, finish. Holds state."""
-
-    def __init__(self) -> None:
-        self.begun = self.over = False
-        self.blocks: dict[Any, str | None] = {}
-        """The open blocks by index, with the text of their deltas."""
-
-    def read(self, event: Any) -> str | None:
-        """What is wrong with the next event; None if nothing."""
-        kind = event.get("event") if isinstance(event, dict) else None
-        index = event.get("index") if isinstance(event, dict) else None
-        if kind == "message-start":
-            why = "a second `message-start`" if self.begun else None
-            self.begun = True
-            return why
-        if not self.begun:
-            return f"`{kind}` before `message-start`"
-        if self.over:
-            return f"`{kind}` after `message-finish`"
-        self.over = kind == "message-finish"
-        return self._of_block(str(kind), index, event)
-
-    def _of_block(self, kind: str, index: Any, event: dict[str, Any]) -> str | None:
-        if kind == "content-block-start":
-            again = index in self.blocks
-            self.blocks[index] = ""
-            return f"block {index} starts twice" if again else None
-        if not kind.startswith("content-block-"):
-            return None
-        if index not in self.blocks:
-            return f"`{kind}` of block {index}, which is not open"
-        if kind == "content-block-finish":
-            return _unlike(self.blocks.pop(index), index, event.get("content"))
-        self.blocks[index] = _grown(self.blocks[index], event.get("delta"))
-        return None
-
-
-def _grown(text: str | None, delta: Any) -> str | None:
-    """The text of a block with one more delta; None for what is more than text."""
-    more = delta.get("text") if isinstance(delta, dict) and delta.get("type") == "text-delta" else None
-    return text + more if text is not None and isinstance(more, str) else None
-
-
-def _unlike(text: str | None, index: Any, content: Any) -> str | None:
-    if not text or not isinstance(content, dict) or content.get("type") != "text" or content.get("text") == text:
-        return None
-    return f"the deltas of block {index} make {_short(text)}, but it finishes as {_short(str(content.get('text')))}"
+            yield Found(f"{life} streams an event out of order: {why}", [*life.starts, event], life)
 
 
 _CAUSES: Final = {
@@ -297,98 +229,82 @@ _CAUSES: Final = {
 
 
 def _unseen(index: Index) -> Iterator[Found]:
-    calls: dict[UnseenCall, int] = {}
-    for call in index.unseen:
-        calls[call] = calls.get(call, 0) + 1
-    for call, number in calls.items():
+    for call, number in Counter(index.unseen).items():
         why, remedy = _CAUSES[call.cause]
         lines = (f"called at {call.place} in thread `{call.thread}`: {why}", remedy)
-        yield Found(f"{_times(number, 'call')} of {call.double} happened, and the recording did not see it", [], None, lines)
+        yield Found(f"{_times(number, 'call')} of {call.double} happened that the recording did not see", [], None, lines)
 
 
 def _id_twice(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if len(life.starts) > 1:
-            yield Found(f"{_times(len(life.starts), 'run')} have one id", life.starts, life)
+    for life in index.again:
+        yield Found(f"{len(life.starts)} runs have one id", life.starts, life)
 
 
 def _unknown_parent(index: Index) -> Iterator[Found]:
     outer = index.events[0].parent_run_id if index.events else None  # the run in which the recording was opened, if any
     for life in index.lives.values():
-        if life.parent_id is not None and life.parent is None and life.parent_id != outer:
-            yield Found(f"{life.said} has a parent that this recording does not know", life.starts[:1], life)
+        if life.parent is None and life.start is not None and life.start.parent_run_id not in (None, outer):
+            yield Found(f"{life} has a parent that this recording does not know", [life.start], life)
 
 
 def _two_parents(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.astray and life.once:
-            yield Found(f"{life.said} has events under another parent", [life.starts[0], *life.astray], life)
-
-
-def _families(index: Index) -> Iterator[tuple[Life, Life]]:
-    """Each run that has a parent in the recording, and that parent, where both ids belong to one run each."""
-    for life in index.lives.values():
-        parent = life.parent
-        if parent is not None and life.once and parent.once:
-            yield life, parent
+    for life in index.astray:
+        if not life.again:
+            yield Found(f"{life} has events under another parent", [*life.starts, *life.astray], life)
 
 
 def _before_parent(index: Index) -> Iterator[Found]:
-    for life, parent in _families(index):
-        if life.starts[0].number <= parent.starts[0].number:
-            yield Found(f"{life.said} started before its parent", [life.starts[0], parent.starts[0]], life)
+    for life, start, _, first in index.children:
+        if start.number <= first.number:
+            yield Found(f"{life} started before its parent", [start, first], life)
 
 
 def _after_parent(index: Index) -> Iterator[Found]:
-    for life, parent in _families(index):
-        if parent.ends and parent.ends[0].number < life.starts[0].number:
-            yield Found(f"{life.said} started after its parent had ended", [parent.ends[0], life.starts[0]], life)
+    for life, start, parent, _ in index.children:
+        if parent.end is not None and parent.end.number < start.number and parent.ended not in _LEFT:
+            yield Found(f"{life} started after its parent had ended", [parent.end, start], life)
 
 
 def _outlives_parent(index: Index) -> Iterator[Found]:
-    for life, parent in _families(index):
-        if life.ends and parent.ends and life.starts[0].number < parent.ends[0].number < life.ends[0].number:
-            if parent.ended in _GIVEN_UP or life.ended in _GIVEN_UP:
-                continue  # who closes a stream or cancels a task ends the parent first: that is how it works
-            yield Found(f"{life.said} ended after its parent", [life.starts[0], parent.ends[0], life.ends[0]], life)
+    for life, start, parent, _ in index.children:
+        if life.end is None or parent.end is None or not start.number < parent.end.number < life.end.number:
+            continue
+        if parent.ended not in _LEFT and life.ended not in _GIVEN_UP:  # a stream is closed from the outside in
+            yield Found(f"{life} ended after its parent", [start, parent.end, life.end], life)
 
 
 def _never_ended(index: Index) -> Iterator[Found]:
     for life in index.lives.values():
-        if len(life.ends) < len(life.starts) and not life.early:
-            yield Found(f"{life.said} never ended", life.starts, life)
+        if life.running > 0 and not life.early:
+            yield Found(f"{life} never ended", life.starts, life)
 
 
 def _time_goes_back(index: Index) -> Iterator[Found]:
     last: dict[int, Event] = {}
+    lane, then = None, 0
     for event in index.events:
-        lane = event.lane
-        if lane is None:
-            continue
-        before = last.get(lane.thread_id)
-        if before is not None and event.monotonic_ns < before.monotonic_ns:
-            yield Found(f"time goes back in thread `{lane.thread}`", [before, event])
-        last[lane.thread_id] = event
+        if event.lane is not lane:
+            lane = event.lane
+            then = last[lane.thread_id].monotonic_ns if lane is not None and lane.thread_id in last else 0
+        if lane is not None:
+            if event.monotonic_ns < then:
+                yield Found(f"time goes back in thread `{lane.thread}`", [last[lane.thread_id], event])
+            then = event.monotonic_ns
+            last[lane.thread_id] = event
 
 
 def _call_without_a_run(index: Index) -> Iterator[Found]:
-    tools, excused, busy = index.tools, None, set[int]()
+    if not index.tools:
+        return  # nobody runs tools here: the program takes the calls itself
+    busy = {id(life.root) for life in index.tool_runs}
+    failed = {id(life.root) for life in index.lives.values() if life.ended != "ended"}
     for life, calls in index.asked:
-        missing = [call for call in calls if call.id not in tools]
-        if not missing:
-            continue
-        if excused is None:
-            excused = _roots(index, lambda one: one.ended != "ended")
-            busy = _roots(index, lambda one: bool(one.starts) and one.kind == "tool")
-        if (len(missing) == len(calls) and (life.root is life or id(life.root) not in busy)) or id(life.root) in excused:
-            continue  # the program takes the answer itself, or did not come to the tools
-        for call in missing:
-            if not _explained(call, life, index):
-                yield Found(f"{life.said} asked for {_asked(call)}, and no tool run has this id", [life.ends[0]], life)
-
-
-def _roots(index: Index, wanted: Callable[[Life], bool]) -> set[int]:
-    return {id(life.root) for life in index.lives.values() if wanted(life)}
+        missing = [call for call in calls if call.id not in index.tools]
+        runs_tools = len(missing) < len(calls) or (life.root is not life and id(life.root) in busy)
+        if missing and runs_tools and id(life.root) not in failed:
+            for call in missing:
+                if not _explained(call, life, index):
+                    yield Found(f"{life} asked for {_asked(call)}, and no tool run has this id", life.ends, life)
 
 
 def _explained(call: ToolCall, life: Life, index: Index) -> bool:
@@ -403,14 +319,11 @@ def _asked(call: ToolCall) -> str:
 
 
 def _call_run_twice(index: Index) -> Iterator[Found]:
-    asked: dict[str | None, int] = {}
-    for _, calls in index.asked:
-        for call in calls:
-            asked[call.id] = asked.get(call.id, 0) + 1
-    for call_id, runs in index.tools.items():
-        done = [life for life in runs if life.ended == "ended"]
+    twice = {call: done for call, runs in index.tools.items() if len(done := [r for r in runs if r.ended == "ended"]) > 1}
+    asked = Counter(call.id for _, calls in index.asked for call in calls) if twice else Counter()
+    for call_id, done in twice.items():
         if len(done) > asked.get(call_id, len(done)):
-            said = f"{_times(len(done), 'run')} of {done[0].said} answered one tool call (call id {call_id!r})"
+            said = f"{len(done)} runs of {done[0]} answered one tool call (call id {call_id!r})"
             yield Found(said, [life.starts[0] for life in done], done[0])
 
 
@@ -544,7 +457,8 @@ RULES: Final = (
     Rule(
         "child after its parent",
         "unusual",
-        "A run starts before its parent ends. A task or thread that the parent left behind may start one later.",
+        "A run starts before its parent ends, unless that was cancelled, closed early, interrupted or handed off. A task or"
+        " thread that the parent left behind may start one later.",
         f"{_CHAIN}run.on_chain_end({{}})\nrun.get_child().on_chain_start(None, {{}}).on_chain_end({{}})\n",
         _IN_ITS_TIME,
         _after_parent,
@@ -552,8 +466,8 @@ RULES: Final = (
     Rule(
         "child outlives its parent",
         "unusual",
-        "A run ends before its parent ends, unless one of them was cancelled or closed early. An async RunnableParallel does"
-        " not wait for the other branches when one fails.",
+        "A run ends before its parent ends, unless one of them was cancelled or closed early, or the parent was interrupted or"
+        " handed off. An async RunnableParallel does not wait for the other branches when one fails.",
         f"{_CHAIN}child = run.get_child().on_chain_start(None, {{}})\nrun.on_chain_end({{}})\nchild.on_chain_end({{}})\n",
         _IN_ITS_TIME,
         _outlives_parent,

@@ -42,6 +42,7 @@ HOUSE = {
     "vocabulary": Room(0),
     # thought
     "deviations": Room(1),
+    "grammar": Room(1),
     "lives": Room(1),
     "ordering": Room(1),
     "protocol": Room(1),
