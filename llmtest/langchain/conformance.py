@@ -9,6 +9,7 @@ is wrong, and tells everything that it found. It knows no test runner.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -32,8 +33,8 @@ from llmtest.ledger import Violation, ViolationError
 def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
     """Nothing, if a callback handler copes with all that LangChain does to it; else an error that says what is wrong.
 
-    `make` makes a new handler at each call: a class, or a function such as `lambda: MyHandler(path)`. Some forty small
-    programs run with one each: every callback, with arguments of every kind that LangChain passes, in sync code, in async
+    `make` makes a new handler at each call: a class, or a function such as `lambda: MyHandler(path)`. Small programs run
+    with one each: every callback, with arguments of every kind that LangChain passes, in sync code, in async
     code, and in sync code that async code called. A `Violation` has one of these rules:
 
     - `"handler raises"`, `"wrong signature"`: a callback fails, or cannot be called as LangChain calls it;
@@ -49,9 +50,9 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
         ViolationError: for all that is wrong; `.violations` has one for each.
         TypeError: `make` is a handler, or cannot be called.
 
-    >>> from langchain_core.callbacks import StdOutCallbackHandler
+    >>> from langchain_core.callbacks import BaseCallbackHandler
     >>> from llmtest.langchain.conformance import check_handler
-    >>> class Tokens(StdOutCallbackHandler):
+    >>> class Tokens(BaseCallbackHandler):
     ...     text = ""
     ...     def on_llm_new_token(self, token, **kwargs):
     ...         self.text += token
@@ -68,17 +69,13 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
     if not callable(make) or isinstance(make, BaseCallbackHandler):
         raise TypeError(f"check_handler() takes a class or a function that makes handlers; got {type(make).__name__} {make!r}")
     handler = make()
-    faults = list(_unfit(handler, make)) or [*_at_rest(handler)]
-    found = [_violation(fault) for fault in faults]
-    if not any(fault.rule in _HOPELESS for fault in faults):
-        found += _driven(make, timeout_s)
-    if found:
+    found = [_violation(fault) for fault in _unfit(handler, make)]
+    if found := found or [*map(_violation, _at_rest(handler)), *_driven(make, timeout_s)]:
         raise ViolationError(*found)
 
 
 # -- what is seen before anything runs
 
-_HOPELESS: Final = ("no handler",)
 _SEEN_STARTS: Final = ("on_llm_start", "on_chat_model_start")
 _SEEN_ENDS: Final = ("on_llm_new_token", "on_llm_end", "on_llm_error")
 _GROUPS: Final = ("on_llm_", "on_chat_model_", "on_chain_", "on_tool_", "on_retriever_", "on_agent_")
@@ -196,9 +193,8 @@ def _driven(make: Callable[[], Any], timeout_s: float) -> list[Violation]:
     for way in WAYS:
         tried.append(way)
         for scenario in SCENARIOS:
-            watch = Watch(make(), way)
-            ended = _play(scenario, watch, timeout_s)
-            for fault in watch.faults:
+            faults, ended = _play(scenario, Watch(make(), way), timeout_s)
+            for fault in faults:
                 sighting = seen.setdefault((fault.rule, fault.subject, fault.at), _Sighting(fault))
                 sighting.scenarios += [] if scenario in sighting.scenarios else [scenario]
                 sighting.ways += [] if way in sighting.ways else [way]
@@ -207,8 +203,8 @@ def _driven(make: Callable[[], Any], timeout_s: float) -> list[Violation]:
     return [_sighted(sighting, tried) for sighting in seen.values()]
 
 
-def _play(scenario: Scenario, watch: Watch, timeout_s: float) -> bool:
-    """Runs one program in a thread of its own; whether it has ended."""
+def _play(scenario: Scenario, watch: Watch, timeout_s: float) -> tuple[list[Fault], bool]:
+    """Runs one program in a thread of its own: what is wrong with the handler, and whether the program has ended."""
 
     def body() -> None:
         try:
@@ -222,11 +218,12 @@ def _play(scenario: Scenario, watch: Watch, timeout_s: float) -> bool:
         thread.start()
         thread.join(timeout_s)
         if not thread.is_alive():
-            return True
+            return watch.faults, True
         watch.blocked(timeout_s)
+        faults = list(watch.faults)  # what comes now comes of letting go
         watch.let_go()
-        thread.join(1.0)
-        return False
+        thread.join(min(timeout_s, 1.0))
+        return faults, False
 
 
 def _run(play: Any, watch: Watch) -> None:
@@ -246,10 +243,8 @@ def _run(play: Any, watch: Watch) -> None:
 
 def _without_a_loop(play: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine that waits for nothing. In sync code no event loop runs, and LangChain looks."""
-    try:
+    with contextlib.suppress(StopIteration):
         play.send(None)
-    except StopIteration:
-        return
 
 
 class _Daemons(ThreadPoolExecutor):

@@ -136,27 +136,6 @@ async def _values(drive: Drive) -> None:
         await drive.invoke(RunnableLambda(lambda given: given), value)
 
 
-@_scenario(
-    "a chain of several steps runs", "on_chain_start on_chain_end", "every step is a run of its own, with a `parent_run_id`"
-)
-async def _sequence(drive: Drive) -> None:
-    await drive.invoke(_steps(), {"question": "hi"})
-
-
-@_scenario(
-    "a chain streams",
-    "on_chain_start on_chain_end on_llm_new_token",
-    "a chain that streams starts with the inputs {'input': ''}; the true ones come as `inputs=` of on_chain_end",
-)
-async def _stream(drive: Drive) -> None:
-    await drive.stream(_steps(), {"question": "hi"})
-
-
-def _steps() -> Runnable[Any, Any]:
-    prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("user", "{question}")])
-    return prompt | ScriptedChatModel("Hello there") | StrOutputParser()
-
-
 @_scenario("a chain fails", "on_chain_error", "the text of an error may be empty")
 async def _chain_fails(drive: Drive) -> None:
     await drive.invoke(RunnableLambda(_fail), "text")
@@ -272,7 +251,25 @@ async def _chat_breaks(drive: Drive) -> None:
     await drive.stream(ScriptedChatModel(say("Hello", " th").then_fail(PlannedError())), "hi")
 
 
-_CHAT: Final = {"lc": 1, "type": "constructor", "id": ["langchain", "chat_models", "openai", "ChatOpenAI"], "kwargs": {}}
+_CHAT: Final = {
+    "lc": 1,
+    "type": "constructor",
+    "id": ["langchain", "chat_models", "openai", "ChatOpenAI"],
+    "kwargs": {},
+    "name": "ChatOpenAI",
+}
+
+
+@_scenario(
+    "models without a name start",
+    "on_chat_model_start on_llm_start",
+    "look for the name of a run in `kwargs.get('name')`, in `serialized['name']`, and at the end of `serialized['id']`",
+)
+async def _nameless_models(drive: Drive) -> None:
+    chat = await drive.start("on_chat_model_start", {"id": ["langchain", "chat_models", "FakeChat"]}, [[HumanMessage("hi")]])
+    await chat.on_llm_end(LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello"))]]))
+    text = await drive.start("on_llm_start", {"id": ["langchain", "llms", "FakeLLM"]}, ["hi"])
+    await text.on_llm_end(LLMResult(generations=[[Generation(text="Hello")]]))
 
 
 @_scenario(
@@ -299,9 +296,9 @@ async def _candidates(drive: Drive) -> None:
 )
 async def _events(drive: Drive) -> None:
     run = await drive.start("on_chat_model_start", _CHAT, [[HumanMessage("hi")]])
-    if hasattr(run._manager, "on_stream_event"):  # newer than the oldest langchain-core that we support
-        for event in _V3:
-            await run.on_stream_event(dict(event))
+    known = hasattr(run._manager, "on_stream_event")  # newer than the oldest langchain-core that we support
+    for event in _V3 if known else ():
+        await run.on_stream_event(dict(event))
     await run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello"))]]))
 
 
@@ -333,7 +330,7 @@ async def _llm_streams(drive: Drive) -> None:
 
 @_scenario("a text model sends tokens without chunks", "on_llm_new_token", "`chunk` may be None: many models pass the token only")
 async def _no_chunk(drive: Drive) -> None:
-    run = await drive.start("on_llm_start", {"id": ["langchain", "llms", "fake", "FakeLLM"]}, ["hi"])
+    run = await drive.start("on_llm_start", {"name": "FakeLLM"}, ["hi"])
     await run.on_llm_new_token("Hello")
     await run.on_llm_end(LLMResult(generations=[[Generation(text="Hello")]]))
 
@@ -385,6 +382,30 @@ async def _retriever(drive: Drive) -> None:
 @_scenario("a retriever fails", "on_retriever_error", "the text of an error may be empty")
 async def _retriever_fails(drive: Drive) -> None:
     await drive.invoke(ScriptedRetriever(PlannedError()), "cats")
+
+
+# -- chains of several steps
+
+
+@_scenario(
+    "a chain of several steps runs", "on_chain_start on_chain_end", "every step is a run of its own, with a `parent_run_id`"
+)
+async def _sequence(drive: Drive) -> None:
+    await drive.invoke(_steps(), {"question": "hi"})
+
+
+@_scenario(
+    "a chain streams",
+    "on_chain_start on_chain_end on_llm_new_token",
+    "a chain that streams starts with the inputs {'input': ''}; the true ones come as `inputs=` of on_chain_end",
+)
+async def _stream(drive: Drive) -> None:
+    await drive.stream(_steps(), {"question": "hi"})
+
+
+def _steps() -> Runnable[Any, Any]:
+    prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("user", "{question}")])
+    return prompt | ScriptedChatModel("Hello there") | StrOutputParser()
 
 
 # -- what happens within a run

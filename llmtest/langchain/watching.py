@@ -15,7 +15,7 @@ import threading
 from asyncio import AbstractEventLoop, CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import CodeType, FrameType, MappingProxyType
 from typing import Any, Final
@@ -234,7 +234,7 @@ class Watch:
             return
         tasks = [task.get_coro() for loop in self.loops for task in asyncio.all_tasks(loop)]
         codes = [code for code in (getattr(task, "cr_code", None) for task in tasks) if code and not _is_known(code)]
-        left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that can be seen")
+        left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that is not asyncio's or LangChain's")
         text = f"`{type(self.handler).__name__}` keeps a program from ending: it has not ended {late}"
         at = line_of(codes[0]) if codes else ""
         hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
@@ -258,9 +258,28 @@ class Watch:
 def _changed(flight: _Flight, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Fault]:
     for name in before:
         if before[name] != after[name]:
-            evidence = ("before", clip(repr(before[name]), 100)), ("after", clip(repr(after[name]), 100))
+            where, was, now = _difference(name, before[name], after[name])
+            evidence = ("before", clip(repr(was), 100)), ("after", clip(repr(now), 100))
             hint = "the program and every other handler have the same object: copy it before you change it"
-            yield flight.fault("changes what it was given", name, f"changes `{name}`, which it was given", *evidence, hint=hint)
+            yield flight.fault("changes what it was given", name, f"changes `{where}`, which it was given", *evidence, hint=hint)
+
+
+def _difference(where: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+    """The innermost part in which two frozen words differ: where it is, what it was, what it is."""
+    for part in _parts(before) if type(before) is type(after) and _parts(before).keys() == _parts(after).keys() else ():
+        was, now = _parts(before)[part], _parts(after)[part]
+        if was != now:
+            return _difference(f"{where}{part}", was, now)
+    return where, before, after
+
+
+def _parts(word: Any) -> Mapping[str, Any]:
+    """What a frozen word consists of, by how one would write it."""
+    if isinstance(word, Mapping):
+        return {f"[{key!r}]": value for key, value in word.items()}
+    if isinstance(word, tuple | list):
+        return {f"[{number}]": value for number, value in enumerate(word)}
+    return {f".{f.name}": getattr(word, f.name) for f in fields(word)} if is_dataclass(word) else {}
 
 
 # -- places
