@@ -51,12 +51,15 @@ HOUSE = {
     "wording": Room(1),
     # hands
     "langchain": Room(2),
+    "langchain.conformance": Room(2, LANGCHAIN),
     "langchain.doubles": Room(2, LANGCHAIN),
     "langchain.freezing": Room(2, LANGCHAIN),
     "langchain.models": Room(2, LANGCHAIN),
     "langchain.providers": Room(2, LANGCHAIN),
     "langchain.swallowed": Room(2, LANGCHAIN),
+    "langchain.scenarios": Room(2, LANGCHAIN | {"tenacity"}),
     "langchain.tap": Room(2, LANGCHAIN, later=frozenset({"tenacity"})),
+    "langchain.watching": Room(2, LANGCHAIN),
     "snapshots": Room(2, frozenset({"syrupy", "pytest"})),
     # doors
     "cli": Room(3),
