@@ -953,7 +953,6 @@ def test_on_retry_is_recorded_with_its_attempt_and_its_error(how: str) -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_an_interrupt_pauses_its_node_and_a_resume_is_a_new_root(is_async: bool) -> None:
-    # LangGraph's own `on_interrupt` and `on_resume` reach no handler of a hook: rows to come.
     graph = StateGraph(State)
     graph.add_node("ask", lambda state: {"text": interrupt("sure?")})
     graph.add_edge(START, "ask")
@@ -965,10 +964,10 @@ def test_an_interrupt_pauses_its_node_and_a_resume_is_a_new_root(is_async: bool)
             _go(program, value, config, is_async)
 
     assert told(recording).splitlines() == [
-        *["chain_start LangGraph", "chain_start ask", "chain_error ask", "chain_end LangGraph"],
-        *["chain_start LangGraph", "chain_start ask", "chain_end ask", "chain_end LangGraph"],
+        *["chain_start LangGraph", "chain_start ask", "chain_error ask", "interrupt LangGraph", "chain_end LangGraph"],
+        *["chain_start LangGraph", "resume LangGraph", "chain_start ask", "chain_end ask", "chain_end LangGraph"],
     ]
-    assert [run.ended for run in recording.runs] == ["ended", "paused", "ended", "ended"]
+    assert [run.ended for run in recording.runs] == ["paused", "paused", "ended", "ended"]
 
 
 def _go(program: Any, value: Any, config: RunnableConfig | None, is_async: bool) -> Any:

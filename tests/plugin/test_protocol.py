@@ -17,6 +17,8 @@ def never_ends():
     CallbackManager.configure().on_chain_start({"name": "endless"}, {})
 """
 
+SILENT = "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = default\n"
+
 HANDLER = """
 from langchain_core.callbacks import BaseCallbackHandler
 from llmtest import ScriptedChatModel
@@ -105,7 +107,7 @@ def test_unusual_of_two_tests_is_counted_on_workers_too(suite):
     ],
 )
 def test_modes_of_the_protocol(suite, way, mode, impossible, unusual):
-    suite.ini(f"[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = default\n{f'llmtest_protocol = {mode}' if way == 'ini' else ''}\n")
+    suite.ini(f"{SILENT}{f'llmtest_protocol = {mode}' if way == 'ini' else ''}\n")
     options = (f"--llmtest-protocol={mode}",) if way == "option" else ()
     broken = suite.run(f"{TWO_ENDS}\ndef test_it(llm_recording):\n    two_ends()\n", *options)
     odd = suite.run(f"{TWO_ENDS}\ndef test_it(llm_recording):\n    never_ends()\n", *options)
@@ -114,7 +116,7 @@ def test_modes_of_the_protocol(suite, way, mode, impossible, unusual):
 
 
 def test_warning_names_the_test_and_the_rule(suite):
-    suite.ini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = default\nllmtest_protocol = warn\n")
+    suite.ini(f"{SILENT}llmtest_protocol = warn\n")
     outcome = suite.run(f"{TWO_ENDS}\ndef test_it(llm_recording):\n    two_ends()\n")
 
     assert "LlmtestWarning: chain `broken` ended 2 times" in outcome.part("warnings summary")
@@ -226,7 +228,7 @@ def test_test_that_does_not_use_us_is_left_alone(suite):
 
 
 def test_every_test_of_a_suite_is_watched_on_demand(suite):
-    suite.ini("[pytest]\nasyncio_default_fixture_loop_scope = function\nllmtest_handler_errors_everywhere = true\n")
+    suite.ini(f"{SILENT}llmtest_handler_errors_everywhere = true\n")
 
     assert suite.run(OTHERS).counts == {"failed": 1}
 
@@ -236,7 +238,7 @@ def test_every_test_of_a_suite_is_watched_on_demand(suite):
     ("mode", "counts"), [("error", {"failed": 1}), ("warn", {"passed": 1, "warnings": 1}), ("off", {"passed": 1})]
 )
 def test_modes_of_handler_errors(suite, way, mode, counts):
-    suite.ini(f"[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = default\n{f'llmtest_handler_errors = {mode}' if way == 'ini' else ''}\n")
+    suite.ini(f"{SILENT}{f'llmtest_handler_errors = {mode}' if way == 'ini' else ''}\n")
     options = (f"--llmtest-handler-errors={mode}",) if way == "option" else ()
 
     outcome = suite.run(f"{HANDLER}\ndef test_it(scripted_chat_model):\n    ask(scripted_chat_model('Hello'))\n", *options)
@@ -265,7 +267,7 @@ def test_expected(scripted_chat_model):
 
 @pytest.mark.parametrize("key", ["llmtest_protocol", "llmtest_handler_errors"])
 def test_mode_that_does_not_exist_is_a_usage_error(suite, key):
-    suite.ini(f"[pytest]\nasyncio_default_fixture_loop_scope = function\n{key} = eror\n")
+    suite.ini(f"{SILENT}{key} = eror\n")
     outcome = suite.run("def test_it():\n    pass\n")
 
     assert f"ERROR: the ini key {key} is one of" in outcome.errors
