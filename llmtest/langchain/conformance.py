@@ -90,7 +90,7 @@ def _unfit(handler: Any, make: Callable[[], Any]) -> Iterator[Fault]:
         hint = "llmtest.record() shows which callbacks fire; a handler is derived from BaseCallbackHandler"
         yield Fault("no handler", "mock", text, evidence=(("LangChain", why),), hint=hint)
     elif not issubclass(kind, BaseCallbackHandler):
-        why = "asks it for flags such as `ignore_llm`, which it lacks, logs a warning for each callback, and calls nothing"
+        why = "asks it for flags such as `ignore_llm`, which it lacks, logs a warning each time, and calls nothing"
         hint = "derive it from langchain_core.callbacks.BaseCallbackHandler"
         yield Fault("no handler", "class", text, evidence=(("LangChain", why),), hint=hint)
     elif make() is handler:
