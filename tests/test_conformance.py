@@ -42,7 +42,7 @@ from llmtest.langchain.conformance import check_handler
 from llmtest.langchain.watching import CALLBACKS, WAYS
 
 # A program that has not ended by then never will.
-SOON_S = 1.0
+SOON_S = 2.0
 
 
 def told(make: Callable[[], Any], timeout_s: float = 5.0) -> str:
@@ -657,7 +657,7 @@ def test_a_coroutine_that_waits_for_good_is_told_and_ended() -> None:
 
     assert threading.active_count() <= before
     assert text == (
-        "`Waits.on_llm_end` blocks: it has not returned after 1 s; nothing more was tried\n"
+        "`Waits.on_llm_end` blocks: it has not returned after 2 s; nothing more was tried\n"
         "  at         test_conformance.py:N  await asyncio.Event().wait()\n"
         "  when       a chat model answers\n"
         "  in sync code LangChain runs a coroutine on a new event loop: it cannot wait for what lives on another"
@@ -681,14 +681,14 @@ def test_a_task_that_is_left_behind_is_told_and_ended() -> None:
     hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
 
     assert told(Works, SOON_S) == (
-        "`Works` keeps a program from ending: it has not ended after 1 s; nothing more was tried\n"
+        "`Works` keeps a program from ending: it has not ended after 2 s; nothing more was tried\n"
         "  at         test_conformance.py:N  async def work(self) -> None:\n"
         "  when       a chat model answers\n"
         "  left       `Works.work`\n"
         f"  {hint}"
     )
     assert told(LeavesAsyncio, SOON_S) == (
-        "`LeavesAsyncio` keeps a program from ending: it has not ended after 1 s; nothing more was tried\n"
+        "`LeavesAsyncio` keeps a program from ending: it has not ended after 2 s; nothing more was tried\n"
         "  when       a chat model answers\n"
         "  left       nothing that is not asyncio's or LangChain's\n"
         f"  {hint}"
@@ -755,7 +755,7 @@ def test_a_callback_that_blocks_its_thread_is_told_with_where_it_stands(kind: An
     finally:
         kind.over.set()
 
-    assert text == f"`{kind.__name__}.on_llm_end` blocks: it has not returned after 1 s; nothing more was tried\n{expected}"
+    assert text == f"`{kind.__name__}.on_llm_end` blocks: it has not returned after 2 s; nothing more was tried\n{expected}"
 
 
 STUCK = """
