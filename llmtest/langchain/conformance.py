@@ -44,7 +44,8 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
       the handler does to others, or does in vain.
 
     Programs run in threads and contexts of their own: no open recording, ledger or LangSmith trace sees them, and the
-    handler finds no ContextVar set. A callback that is not overridden is no fault. Thread-safe. What `make` raises goes on.
+    handler finds no ContextVar set. While they run, scripted doubles of other threads are not looked after either. A
+    callback that is not overridden is no fault. What `make` raises goes on.
 
     Raises:
         ViolationError: for all that is wrong; `.violations` has one for each.
