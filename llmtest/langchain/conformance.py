@@ -44,7 +44,8 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
       the handler does to others, or does in vain.
 
     Programs run in threads and contexts of their own: no open recording, ledger or LangSmith trace sees them, and the
-    handler finds no ContextVar set. A callback that is not overridden is no fault. Thread-safe. What `make` raises goes on.
+    handler finds no ContextVar set. While they run, scripted doubles of other threads are not looked after either. A
+    callback that is not overridden is no fault. What `make` raises goes on.
 
     Raises:
         ViolationError: for all that is wrong; `.violations` has one for each.
@@ -90,7 +91,7 @@ def _unfit(handler: Any, make: Callable[[], Any]) -> Iterator[Fault]:
         hint = "llmtest.record() shows which callbacks fire; a handler is derived from BaseCallbackHandler"
         yield Fault("no handler", "mock", text, evidence=(("LangChain", why),), hint=hint)
     elif not issubclass(kind, BaseCallbackHandler):
-        why = "asks it for flags such as `ignore_llm`, which it lacks, logs a warning for each callback, and calls nothing"
+        why = "asks it for flags such as `ignore_llm`, which it lacks, logs a warning each time, and calls nothing"
         hint = "derive it from langchain_core.callbacks.BaseCallbackHandler"
         yield Fault("no handler", "class", text, evidence=(("LangChain", why),), hint=hint)
     elif make() is handler:

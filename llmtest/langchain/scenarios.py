@@ -28,6 +28,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
 from tenacity import RetryAction, RetryCallState, Retrying
 
 from llmtest.langchain.doubles import ScriptedRetriever, scripted_tool
@@ -132,8 +134,9 @@ async def _chain(drive: Drive) -> None:
     "inputs and outputs of a chain are any objects: often a str, a list or None, no dict",
 )
 async def _values(drive: Drive) -> None:
+    echo = RunnableLambda(lambda given: given)
     for value in ("text", ["a", "b"], None, 7, AIMessage("hello"), Thing()):
-        await drive.invoke(RunnableLambda(lambda given: given), value)
+        await drive.invoke(echo, value)
 
 
 @_scenario("a chain fails", "on_chain_error", "the text of an error may be empty")
@@ -186,9 +189,9 @@ async def _chat_streams(drive: Drive) -> None:
     "the content of an answer may be empty: look at `message.tool_calls` too",
 )
 async def _calls(drive: Drive) -> None:
-    tool = scripted_tool("search", args={"q": str})
-    await drive.invoke(ScriptedChatModel(call("search", q="x")).bind_tools([tool]), "hi")
-    await drive.stream(ScriptedChatModel(call("search", q="x")).bind_tools([tool]), "hi")
+    model = ScriptedChatModel(call("search", q="x").times(2)).bind_tools([_search()])
+    await drive.invoke(model, "hi")
+    await drive.stream(model, "hi")
 
 
 @_scenario(
@@ -344,15 +347,23 @@ async def _llm_fails(drive: Drive) -> None:
 # -- tools and retrievers
 
 
+class _Query(BaseModel):
+    q: str
+
+
+def _search(*results: Any) -> BaseTool:
+    return scripted_tool("search", *results, args=_Query)
+
+
 @_scenario("a tool runs", "on_tool_start", "`name` is None at the start of a tool: its name is in `serialized`")
 async def _tool(drive: Drive) -> None:
-    await drive.invoke(scripted_tool("search", "18C", args={"q": str}), {"q": "x"})
+    await drive.invoke(_search("18C"), {"q": "x"})
 
 
 @_scenario("a tool answers a tool call", "on_tool_end", "the output of a tool is a ToolMessage when a model called it")
 async def _tool_call(drive: Drive) -> None:
     called = {"type": "tool_call", "name": "search", "args": {"q": "x"}, "id": "call_1"}
-    await drive.invoke(scripted_tool("search", "18C", args={"q": str}), called)
+    await drive.invoke(_search("18C"), called)
 
 
 @_scenario(
@@ -361,13 +372,15 @@ async def _tool_call(drive: Drive) -> None:
     "`inputs` of a tool may be None, and its output any object",
 )
 async def _tool_values(drive: Drive) -> None:
-    for value in (None, {"temperature": 18}, ["a"], Thing()):
-        await drive.invoke(scripted_tool("search", give(value), args={"q": str}), "x")
+    values = (None, {"temperature": 18}, ["a"], Thing())
+    tool = _search(*map(give, values))
+    for _ in values:
+        await drive.invoke(tool, "x")
 
 
 @_scenario("a tool fails", "on_tool_error", "the text of an error may be empty")
 async def _tool_fails(drive: Drive) -> None:
-    await drive.invoke(scripted_tool("search", PlannedError(), args={"q": str}), {"q": "x"})
+    await drive.invoke(_search(PlannedError()), {"q": "x"})
 
 
 @_scenario(
@@ -448,8 +461,9 @@ async def _retry(drive: Drive) -> None:
     "the data of a custom event are any object; it has no `parent_run_id`, and its `run_id` is that of the run around it",
 )
 async def _custom(drive: Drive) -> None:
+    program = RunnableLambda(_dispatch, _adispatch)
     for data in ({"percent": 50}, "half", None, Thing()):
-        await drive.invoke(RunnableLambda(_dispatch, _adispatch), data)
+        await drive.invoke(program, data)
 
 
 def _dispatch(data: Any, config: RunnableConfig) -> None:

@@ -228,17 +228,21 @@ class Watch:
     def blocked(self, timeout_s: float) -> None:
         """The program has not ended in time: what is it that it waits for?"""
         late = f"after {timeout_s:g} s; nothing more was tried"
-        for flight in self.flights[:1]:
-            text = f"blocks: it has not returned {late}"
-            self.faults.append(flight.fault("blocks", "blocks", text, at=_stands_at(flight), hint=self._why(flight)))
-            return
+        flying = list(self.flights)
+        self.faults.append(self._stuck(flying[0], late) if flying else self._left(late))
+
+    def _stuck(self, flight: _Flight, late: str) -> Fault:
+        return flight.fault(
+            "blocks", "blocks", f"blocks: it has not returned {late}", at=_stands_at(flight), hint=self._why(flight)
+        )
+
+    def _left(self, late: str) -> Fault:
         tasks = [task.get_coro() for loop in self.loops for task in asyncio.all_tasks(loop)]
         codes = [code for code in (getattr(task, "cr_code", None) for task in tasks) if code and not _is_known(code)]
         left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that is not asyncio's or LangChain's")
         text = f"`{type(self.handler).__name__}` keeps a program from ending: it has not ended {late}"
-        at = line_of(codes[0]) if codes else ""
         hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
-        self.faults.append(Fault("blocks", "keeps", text, at, (left,), hint))
+        return Fault("blocks", "keeps", text, line_of(codes[0]) if codes else "", (left,), hint)
 
     def _why(self, flight: _Flight) -> str:
         if flight.coroutine is not None and not self.way.is_async:
