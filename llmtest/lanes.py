@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import threading
 import weakref
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,13 @@ def current() -> Lane:
     lane = Lane(next(_numbers), thread, thread_id, name, lane, owner)
     _lane.set(lane)
     return lane
+
+
+def empty_context() -> Context:
+    """A context in which nothing is set, but from where it was made."""
+    context = Context()
+    context.run(_lane.set, current())
+    return context
 
 
 def _is_over(task: asyncio.Task[Any] | None) -> bool:

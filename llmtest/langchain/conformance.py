@@ -14,7 +14,6 @@ import difflib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -24,7 +23,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langsmith import tracing_context
 
-from llmtest import ledger
+from llmtest import lanes, ledger
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, line_of, owner
 from llmtest.ledger import Violation, ViolationError
@@ -214,7 +213,7 @@ def _play(scenario: Scenario, watch: Watch, timeout_s: float) -> tuple[list[Faul
         except BaseException as error:  # whatever it is, the program has no error of its own
             watch.broke(error)
 
-    thread = threading.Thread(target=Context().run, args=(body,), daemon=True, name=f"check_handler: {scenario.when}")
+    thread = threading.Thread(target=lanes.empty_context().run, args=(body,), daemon=True, name=f"check_handler: {scenario.when}")
     with ledger.opened(ledger.Outside()):
         thread.start()
         thread.join(timeout_s)
