@@ -514,7 +514,8 @@ RULES: Final = (
         " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed.",
         "from langchain_core.tools import tool\n\nfrom llmtest import ScriptedChatModel, call, reply\n\n"
         "@tool\ndef weather(city: str) -> str:\n    '''The weather in a city.'''\n    return '18C'\n\n"
-        "model = ScriptedChatModel(reply(call('weather', city='Paris'), call('weather', city='Rome')))\n"
+        "paris, rome = (call('weather', city=city).with_id(city) for city in ('Paris', 'Rome'))\n"
+        "model = ScriptedChatModel(reply(paris, rome))\n"
         "answer = model.bind_tools([weather]).invoke('How warm is it in Paris and in Rome?')\n"
         "weather.invoke(answer.tool_calls[0])\n",
         "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
@@ -526,7 +527,7 @@ RULES: Final = (
         "A tool call has one tool run that ends well. A graph that is run again from a checkpoint runs it again.",
         "from langchain_core.tools import tool\n\nfrom llmtest import ScriptedChatModel, call\n\n"
         "@tool\ndef weather(city: str) -> str:\n    '''The weather in a city.'''\n    return '18C'\n\n"
-        "model = ScriptedChatModel(call('weather', city='Paris')).bind_tools([weather])\n"
+        "model = ScriptedChatModel(call('weather', city='Paris').with_id('Paris')).bind_tools([weather])\n"
         "answer = model.invoke('How warm is it?')\nfor _ in range(2):\n    weather.invoke(answer.tool_calls[0])\n",
         "find out who runs the tools of one answer twice",
         _call_run_twice,
