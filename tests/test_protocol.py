@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import runpy
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -306,6 +307,15 @@ def test_long_tokens_are_cut() -> None:
     recording = streamed(["x" * 99], ChatGeneration(message=AIMessage("no")))
 
     assert f"  the tokens  {'x' * 60!r} ... {'x' * 15!r} (99 characters)" in texts(recording)[0].split("\n")
+
+
+# -- the page about them
+
+
+def test_the_page_shows_the_tables_as_they_are() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "protocol_page.py"))
+
+    assert page["PAGE"].read_text("utf-8") == page["rendered"](), "run: python docs/protocol_page.py"
 
 
 # -- what is lawful
