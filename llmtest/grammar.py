@@ -41,8 +41,10 @@ class _Reader:
             return "a second `message-start`" if again else None
         if not self.begun:
             return f"`{kind}` before `message-start`"
+        if kind.startswith("content-block-"):
+            return self._of_block(kind, fields.get("index"), fields)
         self.over = kind == "message-finish"
-        return self._of_block(kind, fields.get("index"), fields) if kind.startswith("content-block-") else None
+        return f"`message-finish` while block {next(iter(self.blocks))} is open" if self.over and self.blocks else None
 
     def _of_block(self, kind: str, index: Any, fields: dict[str, Any]) -> str | None:
         if kind == "content-block-start":

@@ -329,13 +329,12 @@ def _call_run_twice(index: Index) -> Iterator[Found]:
 
 # -- the table
 
-_CHAIN: Final = (
-    "from langchain_core.callbacks import CallbackManager\n\nrun = CallbackManager.configure().on_chain_start(None, {})\n"
-)
+_RUN: Final = "run = CallbackManager.configure().on_chain_start(None, {})\n"
+_CHAIN: Final = f"from langchain_core.callbacks import CallbackManager\n\n{_RUN}"
 _MODEL: Final = (
     "from langchain_core.callbacks import CallbackManager\n"
-    "from langchain_core.outputs import ChatGeneration, LLMResult\n"
-    "from langchain_core.messages import AIMessage\n\n"
+    "from langchain_core.messages import AIMessage\n"
+    "from langchain_core.outputs import ChatGeneration, LLMResult\n\n"
     "answer = LLMResult(generations=[[ChatGeneration(message=AIMessage('Hello'))]])\n"
     "(run,) = CallbackManager.configure().on_chat_model_start({'name': 'model'}, [[]])\n"
 )
@@ -372,7 +371,7 @@ RULES: Final = (
         "end of another kind",
         "impossible",
         "A chain ends as a chain, a tool as a tool, a retriever as a retriever, a model as a model.",
-        f"{_CHAIN}from langchain_core.callbacks import CallbackManagerForToolRun\n\n"
+        f"from langchain_core.callbacks import CallbackManager, CallbackManagerForToolRun\n\n{_RUN}"
         "tool = CallbackManagerForToolRun(run_id=run.run_id, handlers=run.handlers, inheritable_handlers=[])\n"
         "tool.on_tool_end('18C')\n",
         _BY_HAND,
@@ -382,7 +381,7 @@ RULES: Final = (
         "event of another kind",
         "impossible",
         "Tokens and stream events are told of models, agent actions of chains.",
-        f"{_CHAIN}from langchain_core.callbacks import CallbackManagerForLLMRun\n\n"
+        f"from langchain_core.callbacks import CallbackManager, CallbackManagerForLLMRun\n\n{_RUN}"
         "model = CallbackManagerForLLMRun(run_id=run.run_id, handlers=run.handlers, inheritable_handlers=[])\n"
         "model.on_llm_new_token('Hello')\nrun.on_chain_end({})\n",
         _BY_HAND,
@@ -514,7 +513,8 @@ RULES: Final = (
         " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed.",
         "from langchain_core.tools import tool\n\nfrom llmtest import ScriptedChatModel, call, reply\n\n"
         "@tool\ndef weather(city: str) -> str:\n    '''The weather in a city.'''\n    return '18C'\n\n"
-        "model = ScriptedChatModel(reply(call('weather', city='Paris'), call('weather', city='Rome')))\n"
+        "paris, rome = (call('weather', city=city).with_id(city) for city in ('Paris', 'Rome'))\n"
+        "model = ScriptedChatModel(reply(paris, rome))\n"
         "answer = model.bind_tools([weather]).invoke('How warm is it in Paris and in Rome?')\n"
         "weather.invoke(answer.tool_calls[0])\n",
         "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
@@ -526,7 +526,7 @@ RULES: Final = (
         "A tool call has one tool run that ends well. A graph that is run again from a checkpoint runs it again.",
         "from langchain_core.tools import tool\n\nfrom llmtest import ScriptedChatModel, call\n\n"
         "@tool\ndef weather(city: str) -> str:\n    '''The weather in a city.'''\n    return '18C'\n\n"
-        "model = ScriptedChatModel(call('weather', city='Paris')).bind_tools([weather])\n"
+        "model = ScriptedChatModel(call('weather', city='Paris').with_id('Paris')).bind_tools([weather])\n"
         "answer = model.invoke('How warm is it?')\nfor _ in range(2):\n    weather.invoke(answer.tool_calls[0])\n",
         "find out who runs the tools of one answer twice",
         _call_run_twice,
