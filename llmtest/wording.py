@@ -38,15 +38,20 @@ _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _HEX_UUID = "[0-9a-f]{12}[47][0-9a-f]{3}[89ab][0-9a-f]{15}"  # uuid4().hex, uuid7().hex; 3 of 100 digests look like one
 _DATE_TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _SECRET = "api_?key|access_?key|secret_?key|private_?key|secrets?|password|passwd|passphrase|token|jwt|credentials?"
+_SECRET_TEXT = (
+    r"(?P<secret>\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
+    r"|(?<=[Bb]earer )[\w.~+/=-]{8,})"
+    rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{_SECRET})\"|'[\w-]*(?:{_SECRET})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
+)
 _VOLATILE: Final = re.compile(
     rf"(?P<id>(?<![0-9a-zA-Z])(?:(?:lc_)?run-{{1,2}})?(?:{_UUID}(?:-\d+)?|{_HEX_UUID})(?![0-9a-zA-Z]))"
     rf"|(?P<time>(?<!\d){_DATE_TIME}:\d\d[.,]\d+(?:Z|[+-]\d\d:?\d\d)?)"
     r"|(?P<addr>(?<= at )0x[0-9a-fA-F]{6,16}\b)"
     r"|(?P<path>(?:[A-Za-z]:)?(?:[/\\][\w.~+-]+){1,8}?[/\\]pytest-of-[\w.-]+[/\\]pytest-\d+)"
-    r"|(?P<secret>\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
-    r"|(?<=[Bb]earer )[\w.~+/=-]{8,})"
-    rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{_SECRET})\"|'[\w-]*(?:{_SECRET})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
+    rf"|{_SECRET_TEXT}"
 )
+SECRETS: Final = re.compile(_SECRET_TEXT)
+"""What is secret in a text: keys of well-known makes, and the values of keys that say so."""
 _UNSEEN_SET = (
     "\x7f-\xa0\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 )
@@ -78,6 +83,23 @@ def _escape(text: str) -> str:
 @lru_cache(maxsize=4096)
 def _snake(key: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_")
+
+
+def is_secret(key: str) -> bool:
+    """Whether what stands under `key` is nobody's business."""
+    return _SECRET_KEY.search(_snake(key)) is not None
+
+
+def without_secrets(text: str) -> str:
+    """`text` with a mask in place of each secret in it. Doing it again changes nothing."""
+    return SECRETS.sub(_mask, text) if SECRETS.search(text) else text
+
+
+def _mask(match: re.Match[str]) -> str:
+    if match["key"] is None:
+        return "<mask:secret>"
+    quote = match["key"][0]
+    return f"{match['key']}: {quote}<mask:{match['key'][1:-1]}>{quote}"
 
 
 def _is_clock(key: str, value: Any) -> bool:
@@ -343,7 +365,7 @@ class Words:
         """`value` as it is shown under `key`."""
         if value is None or isinstance(value, bool):
             return json.dumps(value)
-        if _SECRET_KEY.search(_snake(key)):
+        if is_secret(key):
             return f"<mask:{_escape(key)}>"
         if _is_clock(key, value):
             return "<time>"

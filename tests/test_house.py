@@ -46,8 +46,12 @@ HOUSE = {
     "lives": Room(1),
     "ordering": Room(1),
     "protocol": Room(1),
+    "jsonwords": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
+    "store": Room(1),
+    "traces": Room(1),
+    "tracing": Room(1),
     "wording": Room(1),
     # hands
     "langchain": Room(2),

@@ -1,0 +1,232 @@
+"""Traces: which events of a recording belong to which root run, as rows of tables, and back to a recording.
+
+Floor 1. A *trace* is one root run with all that happened inside it. Its rows are plain values, secrets masked; what comes
+back from them is a recording like any other, whose words are made when somebody looks at them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from llmtest.events import EMPTY, START_KINDS, Event, FrozenDict, Run
+from llmtest.jsonwords import Reader, Writer
+from llmtest.lanes import Lane
+from llmtest.recording import RawEvent, Recording
+from llmtest.wording import SECRETS, without_secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One root run, and all events of it and of the runs inside it; `inside` of them came before its block had ended."""
+
+    root: UUID
+    events: Sequence[Event]
+    inside: int
+
+
+def traces_of(recording: Recording) -> list[Trace]:
+    """The traces of a recording, in the order of their roots."""
+    parts = Splitter(recording)
+    parts.take()
+    return [parts.trace(root) for root in parts.roots]
+
+
+class Splitter:
+    """Says which event of a recording belongs to which root, as they come."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.roots: dict[UUID, list[int]] = {}
+        """The numbers of the events of each root."""
+        self._root_of: dict[UUID, UUID] = {}
+        self._seen = 0
+
+    def take(self) -> dict[UUID, list[tuple[str, UUID]]]:
+        """What has come since the last time: kinds and runs of the new events, by root."""
+        new: dict[UUID, list[tuple[str, UUID]]] = {}
+        raw = self.recording._raw
+        for number in range(self._seen, len(raw)):
+            kind, run_id, parent_id = raw[number][:3]
+            root = self._root_of.get(run_id)
+            if root is None:
+                root = self._root_of[run_id] = self._root_of.get(parent_id, run_id) if parent_id is not None else run_id
+            self.roots.setdefault(root, []).append(number)
+            new.setdefault(root, []).append((kind, run_id))
+            self._seen = number + 1
+        return new
+
+    def trace(self, root: UUID) -> Trace:
+        numbers, events, end = self.roots[root], self.recording._read(), self.recording._closed_at
+        inside = len(numbers) if end is None else sum(number < end for number in numbers)
+        return Trace(root, [events[number] for number in numbers], inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one trace, but for the number that the store gives it. Its summary begins with the id of its root."""
+
+    summary: tuple[Any, ...]
+    runs: list[tuple[Any, ...]]
+    lanes: list[tuple[Any, ...]]
+    messages: list[tuple[Any, ...]]
+    events: list[tuple[Any, ...]]
+
+
+def rows(trace: Trace) -> Rows:
+    """What is written of a trace, secrets masked."""
+    writer = Writer()
+    hidden = _hidden_tokens(trace.events)
+    events = [_event_row(number, event, writer, hidden) for number, event in enumerate(trace.events)]
+    recording = Recording()
+    recording._raw = [_raw(event) for event in trace.events]
+    roots = recording.roots
+    runs = [row for root in roots for row in _run_rows(root)]
+    lanes = [(lane.number, json.dumps(_facts(lane))) for lane in _lanes(trace.events)]
+    summary = _summary(trace, recording, next((run for run in roots if run.id == trace.root), None))
+    numbered = [(number, *row) for number, row in enumerate(runs)]
+    return Rows(summary, numbered, lanes, list(enumerate(writer.messages)), events)
+
+
+def _raw(event: Event) -> RawEvent:
+    """An event as it was before it was one."""
+    taken: Any = partial(_same, event.payload)
+    if event.kind in START_KINDS:
+        taken = (event.name, event.tags, partial(_same, FrozenDict(metadata=event.metadata, payload=event.payload)))
+    return (event.kind, event.run_id, event.parent_run_id, taken, event.monotonic_ns, event.wall_ns, event.lane)
+
+
+def _same(value: FrozenDict) -> FrozenDict:
+    return value
+
+
+def _event_row(number: int, event: Event, writer: Writer, hidden: Mapping[int, str]) -> tuple[Any, ...]:
+    about = None
+    if event.kind in START_KINDS:
+        about = writer.value([event.name, list(event.tags), event.metadata])
+    payload = event.payload if number not in hidden else FrozenDict({**event.payload, "token": hidden[number]})
+    parent = event.parent_run_id.bytes if event.parent_run_id is not None else None
+    lane = event.lane.number if event.lane is not None else None
+    moment = (event.monotonic_ns, event.wall_ns, lane)
+    return (number, event.kind, event.run_id.bytes, parent, *moment, about, writer.payload(payload))
+
+
+def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
+    """Tokens that are parts of a secret: none of them looks like one."""
+    streams: dict[UUID, list[int]] = {}
+    for number, event in enumerate(events):
+        if event.kind == "on_llm_new_token" and isinstance(event.payload.get("token"), str):
+            streams.setdefault(event.run_id, []).append(number)
+    hidden: dict[int, str] = {}
+    for numbers in streams.values():
+        text = "".join([events[number].payload["token"] for number in numbers])
+        spans = [match.span() for match in SECRETS.finditer(text)]
+        if spans:
+            hidden.update(_hide(numbers, [events[number].payload["token"] for number in numbers], spans))
+    return hidden
+
+
+def _hide(numbers: Sequence[int], tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str]]:
+    """A mask for the first token of each secret, and nothing for the rest of it."""
+    start, told = 0, -1
+    for number, token in zip(numbers, tokens, strict=True):
+        end = start + len(token)
+        within = next((index for index, span in enumerate(spans) if span[0] < end and start < span[1]), None)
+        if within is not None:
+            yield number, "" if within == told else "<mask:secret>"
+            told = within
+        start = end
+
+
+def _run_rows(root: Run) -> Iterator[tuple[Any, ...]]:
+    stack = [(root, 0)]
+    while stack:
+        run, depth = stack.pop()
+        yield (depth, *_run_facts(run), *_tokens(run))
+        stack += [(child, depth + 1) for child in reversed(run.children)]
+
+
+def _run_facts(run: Run) -> tuple[Any, ...]:
+    end = run.end
+    duration = end.monotonic_ns - run.start.monotonic_ns if end is not None else None
+    error = f"{run.error.type}: {run.error.message}" if run.error is not None else None
+    return (run.kind, column(run.name), run.ended, column(error), run.start.wall_ns, duration)
+
+
+def _tokens(run: Run) -> tuple[int, int]:
+    usage = run.usage if run.kind in ("chat", "llm") else None
+    return (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
+
+
+def _summary(trace: Trace, recording: Recording, root: Run | None) -> tuple[Any, ...]:
+    first, usage = trace.events[0], recording.usage
+    facts = _run_facts(root) if root is not None else ("chain", column(first.name), "open", None, first.wall_ns, None)
+    counts = (len(recording.runs), len(recording.errors), len(trace.events), trace.inside)
+    tags = json.dumps([without_secrets(tag) for tag in first.tags])
+    return (str(trace.root), *facts, *counts, usage.input_tokens, usage.output_tokens, tags)
+
+
+def column(text: str | None) -> str | None:
+    """For a column that is searched; the exact text is in the events. SQLite takes no lone surrogates."""
+    return None if text is None else without_secrets(text).encode("utf-8", "backslashreplace").decode()
+
+
+# -- lanes
+
+_FACTS: Final = ("number", "thread", "thread_id", "task")
+
+
+def _lanes(events: Iterable[Event]) -> list[Lane]:
+    """The lanes of events, and those from which they were spawned, which come first."""
+    found: dict[int, Lane] = {}
+    for event in events:
+        above: list[Lane] = []
+        lane = event.lane
+        while lane is not None and lane.number not in found:
+            above.append(lane)
+            lane = lane.parent
+        found.update((lane.number, lane) for lane in reversed(above))
+    return list(found.values())
+
+
+def _facts(lane: Lane) -> dict[str, Any]:
+    facts = {name: getattr(lane, name) for name in _FACTS}
+    return {**facts, "parent": lane.parent.number if lane.parent is not None else None}
+
+
+def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
+    lanes: dict[int, Lane] = {}
+    for one in sorted(facts, key=lambda one: int(one["number"])):  # a lane is spawned before the one that it spawns
+        lanes[one["number"]] = Lane(**{name: one[name] for name in _FACTS}, parent=lanes.get(one["parent"]))
+    return lanes
+
+
+# -- back
+
+
+def revived(inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[Any]]) -> Recording:
+    """A recording from rows: `lanes` as facts, `events` as their columns without the trace."""
+    reader = Reader(messages)
+    known = _lanes_from(json.loads(facts) for facts in lanes)
+    recording = Recording()
+    recording._raw = [_raw_from(row, reader, known) for row in events]
+    recording._closed_at = min(inside, len(recording._raw))
+    return recording
+
+
+def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane]) -> RawEvent:
+    _, kind, run, parent, monotonic_ns, wall_ns, lane, about, payload = row
+    taken: Any = partial(reader.payload, payload)
+    if kind in START_KINDS:
+        name, tags, metadata = reader.value(about) if about is not None else ("", (), EMPTY)
+        taken = (name, tuple(tags), partial(_start, metadata, reader, payload))
+    parent_id = UUID(bytes=parent) if parent is not None else None
+    return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, lanes.get(lane))
+
+
+def _start(metadata: FrozenDict, reader: Reader, payload: str) -> FrozenDict:
+    return FrozenDict(metadata=metadata, payload=reader.payload(payload))
