@@ -8,6 +8,7 @@ The house, from the ground up; imports go down only:
                         scriptfile script files, read and written
     floor 1  thought    recording  record(), Recording; which run belongs to which recording
                         rendering  recording -> canonical tree -> text
+                        tracing    tracing_enabled(), load(): recordings in the trace store
     floor 2  hands      langchain/ the only room that imports langchain_core: tap, freezing, models, doubles
                         snapshots  the only room that imports syrupy
     floor 3  doors      pytest_plugin, cli
@@ -17,6 +18,7 @@ Everything here is loaded when it is first used: `import llmtest` imports no oth
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from llmtest.ledger import LlmtestError, ViolationError
     from llmtest.recording import Recording, record
     from llmtest.script import Script, on
+    from llmtest.tracing import load, tracing_enabled
     from llmtest.vocabulary import call, fail, give, reply, respond, say, structured, think
 
 _HOME = {
@@ -44,6 +47,7 @@ _HOME = {
     "call": "vocabulary",
     "fail": "vocabulary",
     "give": "vocabulary",
+    "load": "tracing",
     "on": "script",
     "record": "recording",
     "reply": "vocabulary",
@@ -52,6 +56,7 @@ _HOME = {
     "scripted_tool": "langchain.doubles",
     "structured": "vocabulary",
     "think": "vocabulary",
+    "tracing_enabled": "tracing",
 }
 
 __all__ = [
@@ -68,6 +73,7 @@ __all__ = [
     "call",
     "fail",
     "give",
+    "load",
     "on",
     "record",
     "reply",
@@ -76,6 +82,7 @@ __all__ = [
     "scripted_tool",
     "structured",
     "think",
+    "tracing_enabled",
 ]
 
 
@@ -90,3 +97,10 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+if os.environ.get("LLMTEST_TRACING"):
+    # Runs are traced from here on, also in a program that opens no block. Which of them is decided when they start.
+    from importlib import import_module
+
+    import_module("llmtest.langchain.tap").install()

@@ -46,7 +46,7 @@ class Writer:
 
     def payload(self, payload: Mapping[str, Any]) -> str:
         """A payload. Its own keys are LangChain's, so that the token of `on_llm_new_token` is no secret by its name."""
-        text = self._quickly(payload, _ours)
+        text = self._quickly(_folded(payload, 3), _ours)
         return text or self._encode_plain({key: self._whole(value) for key, value in payload.items()})
 
     def value(self, value: Any) -> str:
@@ -69,6 +69,9 @@ class Writer:
     def _word(self, value: Any) -> dict[str, Any]:
         """For `json`: what it does not know by itself."""
         self._tags += 1
+        if type(value) is _Conversation:
+            known = self._numbers
+            return {TAG: "messages", "n": [known[id(one)] if id(one) in known else self._new(one) for one in value.messages]}
         if type(value) is Message:
             return {TAG: "@", "n": self._number(value)}
         if type(value) in _defaults:
@@ -77,12 +80,14 @@ class Writer:
 
     def _number(self, message: Message) -> int:
         number = self._numbers.get(id(message))
-        if number is None:
-            text = self._quickly(_fields(message), str)
-            body = text or self._encode_plain({key: self._whole(value) for key, value in _fields(message).items()})
-            number = self._numbers[id(message)] = len(self.messages)
-            self.messages.append(body)
-            self._alive.append(message)
+        return self._new(message) if number is None else number
+
+    def _new(self, message: Message) -> int:
+        text = self._quickly(_fields(message), str)
+        body = text or self._encode_plain({key: self._whole(value) for key, value in _fields(message).items()})
+        number = self._numbers[id(message)] = len(self.messages)
+        self.messages.append(body)
+        self._alive.append(message)
         return number
 
     def _whole(self, value: Any) -> Any:
@@ -109,6 +114,24 @@ class Writer:
         return self._whole(value)
 
 
+class _Conversation:
+    """A list of messages, which are many and known: `json` asks about it once, not about each of them."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+
+
+def _folded(value: Any, deep: int) -> Any:
+    """`value` with its conversations folded, as deep as programs put them."""
+    if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
+        return _Conversation(value)
+    if type(value) is FrozenDict and deep:
+        return {key: _folded(item, deep - 1) for key, item in value.items()}
+    return value
+
+
 def _ours(text: str) -> str:
     """A payload's text without the one key of ours that looks like that of a secret."""
     return text[9:] if text.startswith('{"token":') else text
@@ -116,7 +139,7 @@ def _ours(text: str) -> str:
 
 def _may_hold_secrets(text: str) -> bool:
     text = text.lower()
-    return any(hint in text for hint in _HINTS)
+    return True in map(text.__contains__, _HINTS)
 
 
 _defaults: Final = {
@@ -189,6 +212,8 @@ class Reader:
             return FrozenDict({key: frozen(value) for key, value in found.items()})
         if tag == "@":
             return self._messages(found["n"])
+        if tag == "messages":
+            return FrozenList([self._messages(number) for number in found["n"]])
         if tag in _WORDS:
             return _WORDS[tag](**_made(tag, found))
         return FrozenDict({key: frozen(value) for key, value in found["items"]}) if tag == "dict" else _ATOMS[tag](found["v"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import importlib
+import os
 import threading
 import time
 import weakref
@@ -43,6 +44,8 @@ _PAUSE_S: Final = 0.002
 Membership = tuple["weakref.ref[Recording]", ...]
 """The recordings of one run. It keeps none of them alive."""
 
+_OFF: Final = frozenset(("", "0", "false", "no", "off"))
+
 _open: ContextVar[tuple[Recording, ...]] = ContextVar("llmtest_open_recordings", default=())
 _memberships: dict[UUID, Membership] = {}
 """Of every run that a living recording holds; a recording takes its runs with it when it goes."""
@@ -51,20 +54,31 @@ _memberships: dict[UUID, Membership] = {}
 def anything_open() -> bool:
     """Whether a run that starts here and now would be recorded on its own account."""
     opened = _open.get()
-    return bool(opened) and (opened[-1]._closed_at is None or any(r._closed_at is None for r in opened))
+    if opened and (opened[-1]._closed_at is None or any(r._closed_at is None for r in opened)):
+        return True
+    return is_process_traced()
+
+
+def is_process_traced() -> bool:
+    """Whether the variable `LLMTEST_TRACING` says so now."""
+    return os.environ.get("LLMTEST_TRACING", "").lower() not in _OFF
 
 
 def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     """A run starts: decides which recordings it belongs to. None: nobody listens."""
     opened = _open.get()
     parent = _memberships.get(parent_run_id) if parent_run_id is not None else None
-    if len(opened) == 1 and opened[0]._closed_at is None and (parent is None or parent is opened[0]._alone):
+    traced = parent_run_id is None and is_process_traced()
+    if len(opened) == 1 and not traced and opened[0]._closed_at is None and (parent is None or parent is opened[0]._alone):
         membership = opened[0]._alone  # by far the most frequent case: one block, and everything in it
         opened[0]._run_ids.append(run_id)
         _memberships[run_id] = membership
         return membership
     members = {id(r): r for r in opened if not r.closed}
     members.update((id(r), r) for r in _alive(parent or ()))
+    if traced and not any(r.traced for r in members.values()):
+        trace = _new_trace()
+        members[id(trace)] = trace
     if not members:
         return None
     membership = tuple(weakref.ref(r) for r in members.values())
@@ -72,6 +86,12 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         recording._run_ids.append(run_id)
     _memberships[run_id] = membership
     return membership
+
+
+def _new_trace() -> Recording:
+    from llmtest import tracing
+
+    return tracing.whole_process()
 
 
 def membership(run_id: UUID) -> Membership | None:
@@ -181,6 +201,8 @@ class Recording(Sequence[Event]):
         self._lane: Lane | None = None
         self._opened_ms = 0
         self._unfinished: tuple[int, set[UUID]] = (0, set())
+        self.traced = False
+        """Whether it is written to the trace store."""
         self.unseen_calls: list[UnseenCall] = []
         """Calls that scripted doubles received while this recording was open, and that it did not see."""
 
@@ -394,7 +416,7 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
     return Runs(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
 
 
-def _join(recording: Recording) -> None:
+def join(recording: Recording) -> None:
     for source in SOURCES:
         importlib.import_module(source).install()
     recording._opened_ms = time.time_ns() // 1_000_000
@@ -403,7 +425,7 @@ def _join(recording: Recording) -> None:
     _open.set((*_open.get(), recording))
 
 
-def _leave(recording: Recording) -> None:
+def leave(recording: Recording) -> None:
     # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
     _open.set(tuple(r for r in _open.get() if r is not recording))
 
@@ -413,11 +435,11 @@ def _inside(recording: Recording) -> Iterator[None]:
     """Runs that start in the block belong to `recording`, which is not closed by it. For the pytest plugin: its recording is
     made by a fixture, and entered in the context in which the test function runs, there perhaps many times (hypothesis).
     """
-    _join(recording)
+    join(recording)
     try:
         yield
     finally:
-        _leave(recording)
+        leave(recording)
 
 
 class record:  # noqa: N801 - a block reads as a verb, as `contextlib.suppress` does
@@ -448,13 +470,13 @@ class record:  # noqa: N801 - a block reads as a verb, as `contextlib.suppress` 
             raise RuntimeError("this record() block was already entered; write record() anew for each block")
         self._recording = Recording()
         ledger.note_recording(self._recording)
-        _join(self._recording)
+        join(self._recording)
         return self._recording
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._recording is not None
         self._recording.close()
-        _leave(self._recording)
+        leave(self._recording)
 
     async def __aenter__(self) -> Recording:
         return self.__enter__()

@@ -7,6 +7,7 @@ The rows themselves are the matter of `llmtest.traces`.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
@@ -197,8 +198,28 @@ class Store:
     def traces(self, session: str | None = None) -> list[Stored]:
         """The traces of a session, or of all, in the order in which they started."""
         where, given = ("WHERE sessions.name = ?", (column(session),)) if session is not None else ("", ())
-        found = self._all(f"{_TRACES} {where} ORDER BY started_ns, traces.id", given)
+        return self._traces(f"{where} ORDER BY started_ns, traces.id", given)
+
+    def _traces(self, which: str, given: Sequence[Any]) -> list[Stored]:
+        found = self._all(f"{_TRACES} {which}", given)
         return [Stored(*(*row[:-1], tuple(json.loads(row[-1])))) for row in found]
+
+    def find(self, what: str) -> list[Stored]:
+        """The traces of the session called `what`, or the trace of that key.
+
+        Raises:
+            StoreError: there is neither; the message has the nearest.
+        """
+        names = [session.name for session in self.sessions()]
+        if column(what) in names:
+            return self.traces(what)
+        where = "WHERE root = ? OR substr(root, -8) = ? ORDER BY traces.id DESC LIMIT 1"
+        found = self._traces(where, (what, what))
+        if not found:
+            near = difflib.get_close_matches(what, names, n=3, cutoff=0.4)
+            hint = f"nearest: {', '.join(map(repr, near))}" if near else "`llmtest sessions` lists what there is"
+            raise StoreError(f"no session and no trace called {what!r} in {self.path}; {hint}")
+        return found
 
     def runs(self, trace: Stored) -> list[RunLine]:
         """The runs of a trace: parents first, in the order in which they started."""
