@@ -6,7 +6,9 @@ Floor 3: only the standard library at module level, so that `llmtest --help` cos
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
+import functools
 import importlib.util
 import os
 import re
@@ -14,9 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _PACKAGE: Final = Path(__file__).parent
 PLACES: Final = (_PACKAGE / "_demo", _PACKAGE.parent / "examples" / "demo")  # in a wheel; in a checkout
@@ -43,8 +45,125 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
     commands.add_parser("demo", help=words, description=f"{words[0].upper()}{words[1:]}.").set_defaults(run=demo)
-    run: int = parser.parse_args(argv).run()
+    _add_traces(commands)
+    arguments = vars(parser.parse_args(argv))
+    run: int = arguments.pop("run")(**arguments)
     return run
+
+
+# -- the trace store
+
+
+def _add_traces(commands: Any) -> None:
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--store", type=Path, metavar="FILE", help="by default LLMTEST_STORE, or .llmtest/traces.sqlite")
+    meant = argparse.ArgumentParser(add_help=False)
+    meant.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
+    meant.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
+    meant.add_argument("--errors", action="store_true", help="only traces in which something failed")
+    meant.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or so long ago: 90s, 5m, 2h, 3d")
+    meant.add_argument("--until", metavar="TIME", help="not after that")
+    listed = _add(commands, "sessions", "list the sessions of the trace store", _list_sessions, place)
+    listed.add_argument("--json", action="store_true", dest="machine", help="for machines")
+    shown = _add(
+        commands, "show", "show traces: each run, how long it took, its tokens, how it ended", _show_traces, place, meant
+    )
+    shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
+    shown.add_argument("--tree", action="store_true", help="with what was said: the text of a snapshot")
+    shown.add_argument("--json", action="store_true", dest="machine", help="for machines")
+    compared = _add(commands, "diff", "show what differs between two traces, as trees", _diff, place)
+    for name in ("before", "after"):
+        compared.add_argument(name, metavar=name[0].upper(), help="a file with a tree text, a session, or the key of a trace")
+    sent = _add(commands, "export", "write traces as JSON lines", _export, place, meant)
+    sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="what to write; by default all")
+    sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, what is printed")
+    taken = _add(commands, "import", "read traces that `llmtest export` wrote", _import, place)
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines; - is what comes in")
+    taken.add_argument("--session", metavar="NAME", help="put all of them into this session")
+
+
+def _add(commands: Any, name: str, words: str, run: Callable[..., int], *parents: Any) -> argparse.ArgumentParser:
+    said = f"{words[0].upper()}{words[1:]}."
+    added: argparse.ArgumentParser = commands.add_parser(name, help=words, description=said, parents=parents)
+    added.set_defaults(run=functools.partial(_reported, name, run))
+    return added
+
+
+def _reported(command: str, run: Callable[..., int], /, **arguments: Any) -> int:
+    from llmtest.ledger import LlmtestError
+
+    try:
+        return run(**arguments)
+    except BrokenPipeError:  # whoever read it has seen enough; Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (LlmtestError, OSError) as error:
+        print(f"llmtest {command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _opened(store: Path | None) -> Any:
+    from llmtest.store import Store, place
+
+    return Store(store or place())
+
+
+def _list_sessions(store: Path | None, machine: bool) -> int:
+    from llmtest import showing
+
+    with _opened(store) as opened:
+        return showing.sessions(opened, _print, machine=machine)
+
+
+def _show_traces(store: Path | None, what: str | None, tree: bool, machine: bool, **meant: Any) -> int:
+    from llmtest import showing
+
+    with _opened(store) as opened:
+        return showing.show(opened, what, _print, only=showing.Filter(**meant), tree=tree, machine=machine)
+
+
+def _diff(store: Path | None, before: str, after: str) -> int:
+    from llmtest import showing
+
+    with _opened(store) as opened:
+        old, new = (showing.text_of(what, opened) for what in (before, after))
+    colors = {"-": "31", "+": "32"}
+    for line in difflib.unified_diff(old.splitlines(), new.splitlines(), before, after, lineterm=""):
+        _print(line, colors.get(line[0], ""))
+    return int(old != new)
+
+
+def _export(store: Path | None, names: list[str], output: Path | None, **meant: Any) -> int:
+    from llmtest import exchange, showing
+
+    with _opened(store) as opened, contextlib.ExitStack() as files:
+        found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
+        traces = showing.Filter(**meant).among(found, opened)
+        file = files.enter_context(output.open("w", encoding="utf-8")) if output is not None else sys.stdout
+        count = exchange.export(opened, traces, file, _progress)
+    print(f"{count} traces", file=sys.stderr)
+    return 0
+
+
+def _import(store: Path | None, files: list[Path], session: str | None) -> int:
+    from llmtest import exchange
+
+    count = 0
+    with _opened(store) as opened:
+        for path in files:
+            with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as lines:
+                count += exchange.take_in(opened, lines, _progress, session=session)
+    print(f"{count} traces", file=sys.stderr)
+    return 0
+
+
+def _progress(done: int, of: int) -> None:
+    """How far it is, where somebody looks on."""
+    if sys.stderr.isatty():
+        print(f"\r{done}{f' of {of}' if of else ''} traces", end="\r", file=sys.stderr, flush=True)
+
+
+# -- the demo
 
 
 def _version() -> str:

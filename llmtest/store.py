@@ -221,6 +221,10 @@ class Store:
             raise StoreError(f"no session and no trace called {what!r} in {self.path}; {hint}")
         return found
 
+    def with_run(self, name: str) -> set[int]:
+        """The ids of the traces that have a run of this name, in which `*` and `?` stand for anything."""
+        return {row[0] for row in self._all("SELECT DISTINCT trace FROM runs WHERE name GLOB ?", (column(name),))}
+
     def runs(self, trace: Stored) -> list[RunLine]:
         """The runs of a trace: parents first, in the order in which they started."""
         columns = "depth, kind, name, ended, error, started_ns, duration_ns, input_tokens, output_tokens"

@@ -42,6 +42,7 @@ HOUSE = {
     "vocabulary": Room(0),
     # thought
     "deviations": Room(1),
+    "exchange": Room(1),
     "grammar": Room(1),
     "lives": Room(1),
     "ordering": Room(1),
@@ -49,6 +50,7 @@ HOUSE = {
     "jsonwords": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
+    "showing": Room(1),
     "store": Room(1),
     "traces": Room(1),
     "tracing": Room(1),
