@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TREES: Final = ("failed", "all", "off")
 PROTOCOL: Final = ("strict", "error", "warn", "off")
 ERRORS: Final = ("error", "warn", "off")
+TRACES: Final = ("off", "failed", "all")
 LINES: Final = 60
 """How many lines of a section a failing test shows."""
 
@@ -61,6 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_handler_errors", swallowed, default="error")
     everywhere = "look at swallowed errors of handlers in every test, also in those that do not use llmtest"
     parser.addini("llmtest_handler_errors_everywhere", everywhere, type="bool", default=False)
+    traces = (
+        "of which tests the traces are kept in .llmtest/, for `llmtest show`: none (off, the default), those that failed, or all"
+    )
+    group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
+    parser.addini("llmtest_traces", traces, default="off")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
@@ -74,8 +80,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
-    for key, choices in (("llmtest_trees", TREES), ("llmtest_protocol", PROTOCOL), ("llmtest_handler_errors", ERRORS)):
+    modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
+    for key, choices in modes.items():
         config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
+    if config.stash[_modes]["llmtest_traces"] != "off":
+        from llmtest.keeping import Keeping
+
+        kept = Keeping(config, config.stash[_modes]["llmtest_traces"], lambda item: item.stash.get(_attempt, None))
+        config.pluginmanager.register(kept, "llmtest-traces")
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
 

@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from llmtest.ledger import LlmtestError
 from llmtest.recording import Recording
-from llmtest.traces import Rows, column, revived
+from llmtest.traces import Rows, column, of_all, revived, rows
 
 FOLDER: Final = ".llmtest"
 FILE: Final = "traces.sqlite"
@@ -83,10 +83,10 @@ class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the store is: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in the working directory."""
-    told = environment.get("LLMTEST_STORE")
-    return Path(told).expanduser().absolute() if told else Path.cwd() / FOLDER / FILE
+def place(root: Path | None = None) -> Path:
+    """Where the store is: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in `root`, by default the working directory."""
+    told = os.environ.get("LLMTEST_STORE")
+    return Path(told).expanduser().absolute() if told else (root or Path.cwd()) / FOLDER / FILE
 
 
 # -- what is read back
@@ -184,8 +184,17 @@ class Store:
             for trace in traces:
                 _insert(connection, number, trace)
 
+    def keep(self, session: str, recordings: Iterable[Recording]) -> bool:
+        """Writes what recordings have, in place of what the session had; whether there was anything."""
+        found = of_all(recordings)
+        if found:
+            self.write(session, [rows(trace) for trace in found], replace=True)
+        return bool(found)
+
     def forget(self, session: str) -> None:
         """Forgets a session, if it is there."""
+        if not self.path.exists():
+            return
         with self._usable(), _transaction(self._open()) as connection:
             connection.execute("DELETE FROM sessions WHERE name = ?", (column(session),))
 

@@ -36,6 +36,18 @@ def traces_of(recording: Recording) -> list[Trace]:
     return [parts.trace(root) for root in parts.roots]
 
 
+def of_all(recordings: Iterable[Recording]) -> list[Trace]:
+    """The traces of several recordings; a block within another has none that the outer one does not have."""
+    found: list[Trace] = []
+    seen: set[UUID] = set()
+    for recording in recordings:
+        runs = {run.id for run in recording.runs}
+        if not runs <= seen:
+            found += traces_of(recording)
+        seen |= runs
+    return found
+
+
 class Splitter:
     """Says which event of a recording belongs to which root, as they come."""
 

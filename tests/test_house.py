@@ -66,6 +66,7 @@ HOUSE = {
     "langchain.scenarios": Room(2, LANGCHAIN | {"tenacity"}),
     "langchain.tap": Room(2, LANGCHAIN, later=frozenset({"tenacity"})),
     "langchain.watching": Room(2, LANGCHAIN),
+    "keeping": Room(2, frozenset({"pytest"})),
     "snapshots": Room(2, frozenset({"syrupy", "pytest"})),
     # doors
     "cli": Room(3),
