@@ -47,7 +47,7 @@ class Writer:
     def payload(self, payload: Mapping[str, Any]) -> str:
         """A payload. Its own keys are LangChain's, so that the token of `on_llm_new_token` is no secret by its name."""
         text = self._quickly(_folded(payload, 3), _ours)
-        return text or self._encode_plain({key: self._whole(value) for key, value in payload.items()})
+        return text or self._encode_plain(_escaped({key: self._whole(value) for key, value in payload.items()}))
 
     def value(self, value: Any) -> str:
         """Any frozen value."""
@@ -96,8 +96,7 @@ class Writer:
         if isinstance(value, str):
             return without_secrets(value)
         if isinstance(value, Mapping):
-            items = {without_secrets(key): self._under(key, item) for key, item in value.items()}
-            return {TAG: "dict", "items": list(items.items())} if TAG in items else items
+            return _escaped({without_secrets(key): self._under(key, item) for key, item in value.items()})
         if isinstance(value, list | tuple):
             return [self._whole(item) for item in value]
         if kind is Message:
@@ -130,6 +129,11 @@ def _folded(value: Any, deep: int) -> Any:
     if type(value) is FrozenDict and deep:
         return {key: _folded(item, deep - 1) for key, item in value.items()}
     return value
+
+
+def _escaped(items: dict[str, Any]) -> dict[str, Any]:
+    """`items`, in another form if one of its keys is our tag."""
+    return {TAG: "dict", "items": list(items.items())} if TAG in items else items
 
 
 def _ours(text: str) -> str:
