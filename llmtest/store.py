@@ -367,8 +367,8 @@ def _insert(connection: sqlite3.Connection, session: int, trace: Rows) -> None:
     number = connection.execute(f"INSERT INTO traces VALUES (NULL, {marks})", (session, *trace.summary)).lastrowid
     for table in ("runs", "lanes", "messages", "events"):
         given = getattr(trace, table)
-        marks = ", ".join("?" * len(given[0])) if given else ""
-        connection.executemany(f"INSERT INTO {table} VALUES ({number}, {marks})", given)
+        if given:
+            connection.executemany(f"INSERT INTO {table} VALUES ({number}, {', '.join('?' * len(given[0]))})", given)
 
 
 # -- what is wrong with a file

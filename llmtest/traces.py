@@ -41,7 +41,7 @@ def of_all(recordings: Iterable[Recording]) -> list[Trace]:
     found: list[Trace] = []
     seen: set[UUID] = set()
     for recording in recordings:
-        runs = {run.id for run in recording.runs}
+        runs = {raw[1] for raw in recording._raw}
         if not runs <= seen:
             found += traces_of(recording)
         seen |= runs

@@ -1,0 +1,531 @@
+"""The trace store: what is in it is whole, exact and masked; many processes write at once; what is wrong is said."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+
+from llmtest import Recording, ScriptedChatModel, fail, protocol, record, say
+from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, migrate, place
+from llmtest.traces import of_all, rows, traces_of
+
+POSIX = pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs file modes that hold for this user")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".llmtest" / "traces.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Any:
+    with Store(path) as opened:
+        yield opened
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"18C in {city}"
+
+
+def program(*names: str) -> Recording:
+    """A recording with one root for each name, which calls a model and a tool."""
+    with record() as recording:
+        for name in names:
+            model = ScriptedChatModel(say("Hel", "lo"), streaming=True)
+            steps = RunnableLambda(lambda _: "hi") | model | RunnableLambda(lambda _: weather.invoke({"city": "Paris"}))
+            steps.with_config(run_name=name, tags=["a"], metadata={"thread": 7}).invoke(1)
+    return recording
+
+
+def stored(recording: Recording, store: Store) -> list[Recording]:
+    store.keep("s", [recording])
+    return [store.load(trace) for trace in store.find("s")]
+
+
+# -- a trace is a recording
+
+
+def test_a_stored_trace_is_the_recording(store):
+    recording = program("one")
+
+    (back,) = stored(recording, store)
+
+    assert list(back) == list(recording)
+    assert [event.thread for event in back] == [event.thread for event in recording]
+    assert [(event.monotonic_ns, event.wall_ns) for event in back] == [(e.monotonic_ns, e.wall_ns) for e in recording]
+    assert (str(back), back.usage, back.tools, back.closed) == (str(recording), recording.usage, ["weather"], True)
+    assert protocol.check(back) == []
+
+
+def test_each_root_is_a_trace_of_its_own(store):
+    recording = program("one", "two")
+
+    first, second = stored(recording, store)
+
+    told = [(event.kind, event.run_id, event.name, event.payload) for event in recording]
+    assert [(event.kind, event.run_id, event.name, event.payload) for event in (*first, *second)] == told
+    assert [event.number for event in second] == list(range(len(second)))
+
+
+def test_what_came_late_is_late_when_it_is_read(store):
+    go = threading.Event()
+    thread = None
+
+    def leave(_: Any) -> None:
+        nonlocal thread
+        from contextvars import copy_context
+
+        context = copy_context()
+        thread = threading.Thread(target=context.run, args=(lambda: go.wait() and weather.invoke({"city": "Rome"}),))
+        thread.start()
+
+    with record() as recording:
+        RunnableLambda(leave).invoke(1)
+    go.set()
+    thread.join()
+
+    (back,) = stored(recording, store)
+
+    assert [event.kind for event in back] == [event.kind for event in recording]
+    assert [event.kind for event in back.late_events] == ["on_tool_start", "on_tool_end"]
+    assert str(back) == str(recording)
+
+
+def test_lanes_know_from_where_they_came(store):
+    with record() as recording:
+        RunnableLambda(str).batch([1, 2])
+
+    back = stored(recording, store)
+
+    for trace in back:
+        (event, *_) = trace
+        original = next(other for other in recording if other.run_id == event.run_id)
+        lanes = [(lane.number, lane.thread, lane.thread_id, lane.task) for lane in (event.lane, event.lane.parent)]
+        assert lanes == [(o.number, o.thread, o.thread_id, o.task) for o in (original.lane, original.lane.parent)]
+
+
+def test_a_run_that_is_open_is_open_when_it_is_read(store):
+    recording = Recording()
+    recording._raw = program("one")._raw[:2]
+
+    (back,) = stored(recording, store)
+
+    assert back.open_runs.names == ["one", "RunnableLambda"]
+    assert store.traces("s")[0].ended == "open"
+
+
+def test_an_event_of_a_run_that_nobody_saw_start_is_kept(store):
+    recording = Recording()
+    recording._raw = program("one")._raw[-1:]
+
+    (back,) = stored(recording, store)
+
+    assert [(event.kind, event.name) for event in back] == [("on_chain_end", "")]
+    (trace,) = store.traces("s")
+    assert (trace.name, trace.kind, trace.ended, trace.runs, trace.events) == ("", "chain", "open", 0, 1)
+
+
+def test_a_block_within_another_has_no_traces_of_its_own():
+    with record() as outer:
+        RunnableLambda(str).invoke(1)
+        with record() as inner:
+            RunnableLambda(str).invoke(2)
+
+    traces = of_all([outer, inner])
+
+    assert [trace.root for trace in traces] == [run.id for run in outer.roots]
+
+
+# -- lists
+
+
+def test_lists_say_what_the_runs_say(store):
+    recording = program("one", "two")
+    store.keep("s", [recording])
+
+    (session,) = store.sessions()
+    first, second = store.traces("s")
+
+    last = recording.roots[1].start.wall_ns
+    assert session == SessionLine("s", 2, len(recording.runs), 0, len(recording), 2, 4, last)
+    assert [(t.name, t.kind, t.ended, t.error, t.tags, t.input_tokens, t.output_tokens) for t in (first, second)] == [
+        ("one", "chain", "ended", None, ("a",), 1, 2),
+        ("two", "chain", "ended", None, ("a",), 1, 2),
+    ]
+    walked = list(recording.roots[0].walk())
+    assert [(run.kind, run.name, run.started_ns) for run in store.runs(first)] == [
+        (r.kind, r.name, r.start.wall_ns) for r in walked
+    ]
+    assert [run.depth for run in store.runs(first)] == [0, 1, 1, 1, 2]
+    assert first.duration_ns == recording.roots[0].end.monotonic_ns - recording.roots[0].start.monotonic_ns
+
+
+def test_an_error_stands_in_the_lists(store):
+    with record() as recording, pytest.raises(ValueError):
+        ScriptedChatModel(fail(ValueError("no"))).with_config(run_name="bad").invoke("hi")
+    store.keep("s", [recording])
+
+    (trace,) = store.traces()
+
+    assert (trace.ended, trace.error, trace.errors) == ("error", "ValueError: no", 1)
+    assert [(run.ended, run.error) for run in store.runs(trace)] == [("error", "ValueError: no")]
+
+
+def test_a_trace_is_found_by_its_session_its_key_and_its_id(store):
+    store.keep("s", [program("one")])
+    store.keep("t", [program("two")])
+    (trace,) = store.traces("t")
+
+    found = [store.find(what) for what in ("t", trace.key, trace.root)]
+
+    assert found == [[trace]] * 3
+    assert store.with_run("weath*") == {other.id for other in store.traces()}
+    assert store.with_run("tw?") == {trace.id}
+
+
+def test_what_is_not_there_is_an_error_with_the_nearest(store, path):
+    store.keep("my session", [program("one")])
+
+    with pytest.raises(StoreError) as near:
+        store.find("my sesion")
+    with pytest.raises(StoreError) as far:
+        store.find("x")
+
+    assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; nearest: 'my session'"
+    assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists what there is"
+
+
+def test_reading_makes_no_file(store, path):
+    assert (store.sessions(), store.traces(), store.with_run("*")) == ([], [], set())
+    store.forget("s")
+    assert not path.parent.exists()
+
+
+def test_lists_read_no_events(store):
+    store.keep("s", [program("one")])
+
+    plans = [store.plan(SESSIONS), store.plan("SELECT * FROM runs WHERE trace = 1"), store.plan("SELECT * FROM traces")]
+
+    assert [line for plan in plans for line in plan if "events" in line or "messages" in line] == []
+
+
+# -- writing
+
+
+def test_the_same_trace_is_written_anew_not_twice(store):
+    recording = program("one")
+    early = Recording()
+    early._raw = recording._raw[:3]
+    store.write("s", [rows(trace) for trace in traces_of(early)])
+
+    store.write("s", [rows(trace) for trace in traces_of(recording)])
+
+    (back,) = (store.load(trace) for trace in store.find("s"))
+    assert list(back) == list(recording)
+
+
+def test_keeping_forgets_what_was_kept_before_and_only_that(store):
+    store.keep("s", [program("one")])
+    store.keep("t", [program("other")])
+    store.keep("s", [program("two")])
+
+    assert [(trace.session, trace.name) for trace in store.traces()] == [("t", "other"), ("s", "two")]
+    assert store.keep("s", []) is False
+    store.forget("s")
+    assert [session.name for session in store.sessions()] == ["t"]
+    rest = store._all("SELECT DISTINCT trace FROM events")
+    assert [row[0] for row in rest] == [trace.id for trace in store.traces()]
+
+
+def test_git_does_not_see_the_folder(store, path):
+    store.keep("s", [program("one")])
+
+    assert (path.parent / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_of_somebody_elses_is_left_as_it_is(tmp_path):
+    with Store(tmp_path / "mine" / "a.sqlite") as store:
+        store.keep("s", [program("one")])
+
+    assert [file.name for file in (tmp_path / "mine").iterdir()] == ["a.sqlite"]
+
+
+def test_a_failure_in_the_middle_leaves_nothing(store, path):
+    store.keep("s", [program("one")])
+    good, bad = (rows(trace) for trace in traces_of(program("two", "three")))
+    bad.events.append(bad.events[0])  # a number twice
+
+    with pytest.raises(StoreError, match=r"is damaged, or no store at all \(UNIQUE constraint failed"):
+        store.write("s", [good, bad])
+
+    assert [trace.name for trace in store.traces("s")] == ["one"]
+
+
+def test_hostile_content_is_read_back_or_masked(store):
+    hostile = "\x1b[2J\x00\u202e\ud800\U0001f600" + "x" * 1_000_000
+
+    with record() as recording:
+        RunnableLambda(lambda _: {"api_key": "abc", hostile[:5]: hostile}).with_config(run_name=hostile[:5]).invoke(hostile)
+
+    (back,) = stored(recording, store)
+
+    assert back.runs[0].name == hostile[:5]
+    assert back.runs[0].input == hostile
+    assert back.runs[0].output == {"api_key": "<mask:api_key>", hostile[:5]: hostile}
+    assert store.traces()[0].name == "\x1b[2J\x00"
+
+
+def test_a_secret_that_streams_in_tokens_is_masked(store):
+    tokens = ["my key: ", "sk-abc", "defghijkl", "mnopqrstuv", " ok", "?"]
+    with record() as recording:
+        list(ScriptedChatModel(say(tokens=tokens)).stream("hi"))
+
+    (back,) = stored(recording, store)
+
+    assert back.models[0].tokens[:6] == ["my key: ", "<mask:secret>", "", "", " ok", "?"]
+    assert back.models[0].output.text == "my key: <mask:secret> ok?"
+    assert b"defghijkl" not in store.path.read_bytes() + Path(f"{store.path}-wal").read_bytes()
+
+
+def test_a_name_and_an_error_have_no_secrets(store):
+    key = "sk-" + "a1" * 12
+    with record() as recording, pytest.raises(ValueError):
+        ScriptedChatModel(fail(ValueError(key))).with_config(run_name=key, tags=[key]).invoke("hi")
+    store.keep("s", [recording])
+
+    (trace,) = store.traces()
+
+    assert (trace.name, trace.error, trace.tags) == ("<mask:secret>", "ValueError: <mask:secret>", ("<mask:secret>",))
+    assert key.encode() not in store.path.read_bytes() + Path(f"{store.path}-wal").read_bytes()
+
+
+# -- the file
+
+
+def test_a_file_is_lifted_from_version_to_version():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+
+    migrate(connection, MIGRATIONS[:1])
+    migrate(connection, [*MIGRATIONS[:1], "ALTER TABLE sessions ADD COLUMN note TEXT; CREATE TABLE more (id INTEGER)"])
+
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    assert names == ["events", "lanes", "messages", "more", "runs", "sessions", "traces"]
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
+
+
+def test_a_migration_that_fails_changes_nothing():
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection, MIGRATIONS)
+
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(connection, [*MIGRATIONS, "CREATE TABLE more (id INTEGER); CREATE TABLE more (id INTEGER)"])
+
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+    assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone() == (0,)
+    connection.close()
+
+
+def wrong(path: Path) -> str:
+    with Store(path) as store, pytest.raises(StoreError) as caught:
+        store.keep("s", [program("one")])
+    return str(caught.value)
+
+
+def test_a_later_file_is_left_alone(path, store):
+    store.keep("s", [program("one")])
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    assert wrong(path) == (
+        f"the trace store {path} was written by a later version of llmtest (schema 99; this one knows {len(MIGRATIONS)})\n"
+        "  upgrade llmtest-kit, or set LLMTEST_STORE to another file"
+    )
+
+
+def test_the_database_of_another_program_is_left_alone(tmp_path):
+    path = tmp_path / "their.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (id INTEGER)")
+    connection.close()
+    before = path.read_bytes()
+
+    assert wrong(path) == (
+        f"the trace store {path} is the database of another program\n"
+        "  nothing was written to it, or set LLMTEST_STORE to another file"
+    )
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_said_to_be_one(tmp_path):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"no database" * 1000)
+
+    assert wrong(path) == (
+        f"the trace store {path} is damaged, or no store at all (file is not a database)\n"
+        "  move the file away, or set LLMTEST_STORE to another file"
+    )
+
+
+def test_a_place_that_cannot_be_written_is_said_to_be_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "traces.sqlite"
+
+    assert wrong(path).splitlines()[0].startswith(f"the trace store {path} cannot be opened or written (")
+    assert wrong(path).splitlines()[1] == "  set LLMTEST_STORE to another file, in a folder that can be written"
+
+
+def test_a_full_disk_is_said_to_be_full(store, path):
+    store.keep("s", [program("one")])
+    store._open().execute("PRAGMA max_page_count = 30")
+    with record() as large:
+        RunnableLambda(str).invoke("x" * 1_000_000)
+
+    with pytest.raises(StoreError) as caught:
+        store.keep("t", [large])
+
+    assert str(caught.value) == (
+        f"the trace store {path} has no room to grow (database or disk is full)\n"
+        "  make room on the disk, or set LLMTEST_STORE to another file"
+    )
+    assert [session.name for session in store.sessions()] == ["s"]
+
+
+def test_a_file_that_another_process_keeps_locked_is_said_to_be_locked(store, path):
+    store.keep("s", [program("one")])
+    store._open().execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreError) as caught:
+        store.keep("t", [program("two")])
+
+    other.close()
+    assert str(caught.value) == (
+        f"the trace store {path} was locked by another process for 30 s (database is locked)\n"
+        "  end that process, or set LLMTEST_STORE to another file"
+    )
+
+
+def test_the_place_is_in_the_working_directory_or_where_the_variable_says(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LLMTEST_STORE", raising=False)
+    assert place() == tmp_path / ".llmtest" / "traces.sqlite"
+    assert place(tmp_path / "a") == tmp_path / "a" / ".llmtest" / "traces.sqlite"
+
+    monkeypatch.setenv("LLMTEST_STORE", "b.sqlite")
+    assert place() == place(tmp_path / "a") == tmp_path / "b.sqlite"
+
+
+# -- processes
+
+WRITES = """
+import sys
+from pathlib import Path
+from uuid import UUID
+from llmtest.recording import Recording
+from llmtest.store import Store
+from llmtest.events import FrozenDict
+
+def recording(number):
+    made = Recording()
+    run = UUID(int=(int(sys.argv[2]) << 32) + number + 1)
+    empty = lambda: FrozenDict(metadata=FrozenDict(), payload=FrozenDict(inputs=number))
+    made._raw = [("on_chain_start", run, None, (f"run {number}", (), empty), 1, 1, None)]
+    made._raw += [("on_text", run, None, lambda: FrozenDict(text="x" * 100), 2, 2, None)] * 20
+    made._raw += [("on_chain_end", run, None, lambda: FrozenDict(outputs=number), 3, 3, None)]
+    return made
+"""
+EIGHT = f"""{WRITES}
+with Store(Path(sys.argv[1])) as store:
+    for number in range(25):
+        store.keep(f"{{sys.argv[2]}} {{number}}", [recording(number)])
+"""
+UNTIL_KILLED = f"""{WRITES}
+from llmtest.traces import rows, traces_of
+with Store(Path(sys.argv[1])) as store:
+    number = 0
+    while True:
+        store.write("s", [rows(trace) for trace in traces_of(recording(number))])
+        print(number, flush=True)
+        number += 1
+"""
+
+
+def start(script: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_eight_processes_write_at_once_and_nothing_is_lost(path, store):
+    path.parent.mkdir()
+
+    processes = [start(EIGHT, path, number) for number in range(8)]
+
+    assert [process.wait() for process in processes] == [0] * 8
+    for process in processes:
+        process.stdout.close()
+    assert len(store.sessions()) == 200
+    assert {(trace.events, trace.ended) for trace in store.traces()} == {(22, "ended")}
+
+
+def killed(path: Path, number: int, wait_s: float) -> int:
+    """Starts a writer, kills it, and returns how many traces it had said to be written."""
+    process = start(UNTIL_KILLED, path, number)
+    acknowledged = process.stdout.readline()
+    time.sleep(wait_s)
+    process.send_signal(signal.SIGKILL)
+    lines = acknowledged + process.stdout.read()
+    process.stdout.close()
+    process.wait()
+    return lines.count("\n")
+
+
+def in_store(path: Path) -> int:
+    """How many whole traces a store has; all of them are read."""
+    with Store(path) as store:
+        traces = store.traces()
+        assert {len(store.load(trace)) for trace in traces} == {22}
+        assert store._all("PRAGMA integrity_check") == [("ok",)]
+        return len(traces)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_was_acknowledged_outlives_a_kill_and_nothing_is_half(path):
+    acknowledged = killed(path, 0, 0.0)
+
+    assert acknowledged <= in_store(path) <= acknowledged + 1
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_fifty_kills_at_random_points_lose_nothing(path):
+    moments, acknowledged = random.Random(7), 0
+
+    for number in range(50):
+        acknowledged += killed(path, number, moments.uniform(0, 0.3))
+        found = in_store(path)
+        assert acknowledged <= found <= acknowledged + number + 1
+
+
+def test_a_run_line_is_plain(store):
+    store.keep("s", [program("one")])
+
+    (first, *_) = store.runs(store.traces()[0])
+
+    assert first == RunLine(0, "chain", "one", "ended", None, first.started_ns, first.duration_ns, 0, 0)
