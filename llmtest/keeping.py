@@ -33,10 +33,11 @@ class Keeping:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         attempt = self._attempt_at(item)
-        if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
+        if attempt is not None:
             failed = report.failed or (report.when != "setup" and item.stash.get(_failed, False))
             item.stash[_failed] = failed
-            if report.failed or report.when == "teardown":
+            # A subtest reports in the middle of its test, whose traces are then not whole.
+            if report.when == "teardown" or (report.failed and not attempt.running):
                 self._keep(item, report, attempt.page.recordings, failed or self._mode == "all")
         return report
 

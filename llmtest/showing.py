@@ -146,8 +146,9 @@ def _heading(trace: Stored) -> Iterator[str]:
     yield f"tokens {trace.input_tokens} in, {trace.output_tokens} out"
     if trace.errors:
         yield f"{trace.errors} error{'' if trace.errors == 1 else 's'}"
-    if trace.events > trace.inside:
-        yield f"{trace.events - trace.inside} events came late"
+    late = trace.events - trace.inside
+    if late:
+        yield f"{late} late event{'' if late == 1 else 's'}"
 
 
 def _show_run(run: RunLine, say: Say) -> None:

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -186,6 +187,7 @@ class Tracked:
         self._parts.take()
         self._foreign.update(self._parts.roots)
         self._dirty.clear()
+        self._open.clear()
 
 
 # -- who writes
@@ -209,7 +211,8 @@ class _Writer:
             threading.Thread(target=self._go_on, name="llmtest traces", daemon=True).start()
 
     def _go_on(self) -> None:
-        while self._work.wait():
+        while True:
+            self._work.wait()
             time.sleep(INTERVAL_S)
             self.write()
 
@@ -266,6 +269,6 @@ def _forked() -> None:
         _writers[0].track(_writers[0]._tracked.pop())
 
 
-if hasattr(os, "register_at_fork"):
+with suppress(AttributeError):  # Windows has no fork
     os.register_at_fork(after_in_child=_forked)
 atexit.register(flush)

@@ -1,0 +1,374 @@
+"""The commands over the trace store: what they print, and that nothing in a trace can break a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from llmtest import cli
+from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, ToolCall, Usage
+from llmtest.recording import Recording
+from llmtest.store import Store, place
+
+BEGAN = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
+MS = 1_000_000
+
+
+def recording(number: int, city: str, *, error: str | None = None, day: int = 0, tags: tuple[str, ...] = ()) -> Recording:
+    """An agent that asks a tool: with ids and times that do not change."""
+    root, chat, tool = (UUID(int=(number << 8) + n) for n in (1, 2, 3))
+    made = Recording()
+
+    def add(kind: str, run: UUID, at_ms: float, name: str = "", **payload: Any) -> None:
+        taken: Any = lambda: FrozenDict(payload)  # noqa: E731
+        if kind.endswith("start"):
+            taken = (name, tags, lambda: FrozenDict(metadata=FrozenDict(), payload=FrozenDict(payload)))
+        at = int(at_ms * MS)
+        made._raw.append((kind, run, None if run == root else root, taken, at, BEGAN + day * 86_400_000 * MS + at, None))
+
+    asked = Message("ai", tool_calls=(ToolCall("weather", FrozenDict(city=city), "call_1"),), usage=Usage(3, 7, 10))
+    add("on_chain_start", root, 0, "agent", inputs="hi")
+    add("on_chat_model_start", chat, 1, "Model", messages=FrozenList([Message("human", "hi")]))
+    add("on_llm_end", chat, 1.25, generations=FrozenList([Generation("", asked)]))
+    add("on_tool_start", tool, 2, "weather", inputs=FrozenDict(city=city), tool_call_id="call_1")
+    if error is not None:
+        add("on_tool_error", tool, 14, error=Failure("ValueError", error))
+        add("on_chain_error", root, 1500, error=Failure("ValueError", error))
+    else:
+        add("on_tool_end", tool, 14, output="18C")
+        add("on_chain_end", root, 1500, outputs="18C")
+    made.close()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LLMTEST_STORE", str(tmp_path / "traces.sqlite"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Store(place()) as store:
+        store.keep("paris", [recording(1, "Paris", tags=("prod", "a"))])
+        store.keep("broken", [recording(2, "X", error="no \x1b[2J city", day=1), recording(3, "Rome", day=2)])
+    return place()
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert cli.main(arguments) == code
+    captured = capsys.readouterr()
+    return captured.out if code == 0 or captured.out else captured.err
+
+
+def test_sessions(capsys):
+    assert run(capsys, "sessions") == (
+        "session  traces  runs  events  errors  tokens in  out                  last\n"
+        "paris         1     3       6       0          3    7  2026-01-01 00:00:00Z\n"
+        "broken        2     6      12       2          6   14  2026-01-03 00:00:00Z\n"
+    )
+
+
+def test_sessions_for_machines(capsys):
+    paris, broken = json.loads(run(capsys, "sessions", "--json"))
+
+    assert broken["name"] == "broken"
+    assert paris == {
+        "name": "paris",
+        "traces": 1,
+        "runs": 3,
+        "errors": 0,
+        "events": 6,
+        "input_tokens": 3,
+        "output_tokens": 7,
+        "last_ns": BEGAN,
+    }
+
+
+def test_no_sessions_and_what_makes_some(capsys, tmp_path):
+    store = tmp_path / "none.sqlite"
+
+    assert run(capsys, "sessions", "--store", str(store)) == (
+        f'no sessions in {store}; `with tracing_enabled("name"):` or LLMTEST_TRACING=true writes some\n'
+    )
+    assert not store.exists()
+
+
+ROME = """\
+broken 00000301 · 2026-01-03 00:00:00Z · 3 runs · tokens 3 in, 7 out
+chain agent  1.50 s
+  chat Model  250 µs  tokens 3 in, 7 out
+  tool weather  12.0 ms
+
+"""
+BROKEN = r"""broken 00000201 · 2026-01-02 00:00:00Z · 3 runs · tokens 3 in, 7 out · 2 errors
+chain agent  1.50 s  ! ValueError: no \x1b[2J city
+  chat Model  250 µs  tokens 3 in, 7 out
+  tool weather  12.0 ms  ! ValueError: no \x1b[2J city
+
+"""
+
+
+def test_show_shows_the_latest(capsys):
+    assert run(capsys, "show") == ROME
+
+
+def test_show_a_session(capsys):
+    assert run(capsys, "show", "broken") == BROKEN + ROME
+
+
+def test_show_a_trace(capsys):
+    assert run(capsys, "show", "00000201") == BROKEN
+
+
+def test_show_the_tree(capsys):
+    assert run(capsys, "show", "paris", "--tree") == (
+        "paris 00000101 · 2026-01-01 00:00:00Z · 3 runs · tokens 3 in, 7 out\n"
+        "chain agent tags=a,prod\n"
+        '  > "hi"\n'
+        "  chat Model\n"
+        '    > u1: "hi"\n'
+        '    < a1: call1 weather(city="Paris")  usage in=3 out=7\n'
+        '  tool weather(city="Paris") call1\n'
+        '    < "18C"\n'
+        '  < "18C"\n'
+        "\n"
+    )
+
+
+def test_show_for_machines(capsys):
+    (trace,) = json.loads(run(capsys, "show", "00000201", "--json"))
+
+    runs = trace.pop("runs")
+    assert trace == {
+        "trace": "00000201",
+        "session": "broken",
+        "root": str(UUID(int=0x201)),
+        "kind": "chain",
+        "name": "agent",
+        "ended": "error",
+        "error": "ValueError: no \x1b[2J city",
+        "started_ns": BEGAN + 86_400_000 * MS,
+        "duration_ns": 1500 * MS,
+        "errors": 2,
+        "events": 6,
+        "input_tokens": 3,
+        "output_tokens": 7,
+        "tags": [],
+    }
+    assert [(line["depth"], line["name"], line["ended"]) for line in runs] == [
+        (0, "agent", "error"),
+        (1, "Model", "ended"),
+        (1, "weather", "error"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "shown"),
+    [
+        (["--errors"], ["00000201"]),
+        (["--name", "wea*"], ["00000101", "00000201", "00000301"]),
+        (["--name", "nobody"], []),
+        (["--tag", "pro*"], ["00000101"]),
+        (["--since", "2026-01-02"], ["00000201", "00000301"]),
+        (["--until", "2026-01-02T12:00:00+00:00"], ["00000101", "00000201"]),
+        (["--since", "2026-01-02", "--until", "2026-01-02T12:00", "--errors"], ["00000201"]),
+        (["--until", "99999w"], []),
+        (["--until", "1h"], ["00000101", "00000201", "00000301"]),
+    ],
+)
+def test_filters(filters, shown, capsys, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+
+    text = run(capsys, "show", *filters, "--json", code=0 if shown else 2)
+
+    if shown:
+        assert [trace["trace"] for trace in json.loads(text)] == shown
+    else:
+        assert text.startswith("llmtest show: no such trace in") or text.startswith("llmtest show: a time is as")
+
+
+def test_a_time_that_is_none(capsys):
+    assert run(capsys, "show", "--since", "yesterday", code=2) == (
+        "llmtest show: a time is as 2026-01-31T12:00 or 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got 'yesterday'\n"
+    )
+
+
+def test_what_is_not_there(capsys, path):
+    assert run(capsys, "show", "pari", code=2) == (
+        f"llmtest show: no session and no trace called 'pari' in {path}; nearest: 'paris'\n"
+    )
+    assert run(capsys, "show", "paris", "--errors", code=2) == (
+        f"llmtest show: no such trace in {path}; `llmtest sessions` lists what there is\n"
+    )
+
+
+def test_runs_that_did_not_end_say_so_and_late_events_are_counted(capsys):
+    made = recording(4, "Oslo", day=3)
+    made._raw, made._closed_at = made._raw[:4], 3
+    with Store(place()) as store:
+        store.keep("open", [made])
+
+    assert run(capsys, "show", "open") == (
+        "open 00000401 · 2026-01-04 00:00:00Z · 3 runs · tokens 3 in, 7 out · 1 late event\n"
+        "chain agent  open\n"
+        "  chat Model  250 µs  tokens 3 in, 7 out\n"
+        "  tool weather  open\n"
+        "\n"
+    )
+
+
+def test_colours_are_for_terminals(capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+
+    cli.main(["sessions"])
+
+    lines = sys.stdout.getvalue().splitlines()
+    assert [line.startswith("\x1b[1m") for line in lines] == [True, False, False]
+    assert lines[2].startswith("\x1b[31mbroken")
+
+
+# -- diff
+
+
+def test_diff_of_two_traces(capsys):
+    text = run(capsys, "diff", "paris", "00000301", code=1)
+
+    changed = [line for line in text.splitlines() if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
+    assert changed == [
+        "-chain agent tags=a,prod",
+        "+chain agent",
+        '-    < a1: call1 weather(city="Paris")  usage in=3 out=7',
+        '-  tool weather(city="Paris") call1',
+        '+    < a1: call1 weather(city="Rome")  usage in=3 out=7',
+        '+  tool weather(city="Rome") call1',
+    ]
+
+
+def test_diff_of_a_file_and_a_trace(capsys, tmp_path):
+    text = run(capsys, "show", "paris", "--tree").split("\n", 1)[1].removesuffix("\n")
+    (tmp_path / "accepted.trace").write_text(text, "utf-8")
+
+    assert run(capsys, "diff", str(tmp_path / "accepted.trace"), "paris") == ""
+
+
+# -- export and import
+
+
+def test_what_is_exported_is_imported(capsys, tmp_path):
+    lines, other = tmp_path / "a.jsonl", str(tmp_path / "other.sqlite")
+    run(capsys, "export", "-o", str(lines))
+
+    run(capsys, "import", "--store", other, str(lines))
+
+    assert run(capsys, "export", "--store", other) == lines.read_text("utf-8")
+    assert run(capsys, "sessions", "--store", other) == run(capsys, "sessions")
+    with Store(place()) as here, Store(Path(other)) as there:
+        loaded = [[list(store.load(trace)) for trace in store.traces()] for store in (here, there)]
+    assert loaded[0] == loaded[1]
+
+
+def test_only_some_are_exported_and_into_one_session(capsys, tmp_path, monkeypatch):
+    text = run(capsys, "export", "broken", "--errors")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{text}\n"))
+
+    run(capsys, "import", "-", "--session", "copied")
+
+    assert [json.loads(line)["root"] for line in text.splitlines()] == [str(UUID(int=0x201))]
+    assert run(capsys, "show", "copied").startswith("copied 00000201 · ")
+
+
+def test_a_line_is_json_that_anybody_can_read(capsys):
+    found = json.loads(run(capsys, "export", "paris"))
+
+    assert {name: found[name] for name in ("llmtest", "session", "root", "inside", "lanes")} == {
+        "llmtest": 1,
+        "session": "paris",
+        "root": str(UUID(int=0x101)),
+        "inside": 6,
+        "lanes": [],
+    }
+    assert found["messages"][0] == {"role": "human", "content": "hi"}
+    assert found["events"][0] == [
+        "on_chain_start",
+        str(UUID(int=0x101)),
+        None,
+        0,
+        BEGAN,
+        None,
+        ["agent", ["prod", "a"], {}],
+        {"inputs": "hi"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 1 is no trace that `llmtest export` wrote (JSONDecodeError: "),
+        ("[]", "line 1 is no trace that `llmtest export` wrote (TypeError: "),
+        ("{}", "line 1 is no trace that `llmtest export` wrote (KeyError: 'llmtest')\n"),
+        ('{"llmtest": 9}', "line 1 has format 9; this version of llmtest reads format 1\n"),
+    ],
+)
+def test_a_line_that_is_no_trace(line, message, capsys, tmp_path):
+    (tmp_path / "a.jsonl").write_text(f"{line}\n")
+
+    assert run(capsys, "import", str(tmp_path / "a.jsonl"), code=2).startswith(f"llmtest import: {message}")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"events": [["on_chain_start", "x", None, 0, 0, None, None, {}]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, []]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, {"a": {"$w": "os.system"}}]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, {"a": {"$w": "Message", "nobody": 1}}]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, {"a": {"$w": "@", "n": 7}}]]},
+        {"lanes": [{}]},
+        {"root": "x"},
+    ],
+)
+def test_a_trace_that_was_tampered_with_is_not_taken_in(harm, capsys, tmp_path):
+    good = {"llmtest": 1, "session": "s", "root": str(UUID(int=1)), "inside": 1, "lanes": [], "messages": [], "events": []}
+    (tmp_path / "a.jsonl").write_text(json.dumps({**good, **harm}))
+    before = run(capsys, "sessions")
+
+    text = run(capsys, "import", str(tmp_path / "a.jsonl"), code=2)
+
+    assert text.startswith("llmtest import: line 1 is no trace that `llmtest export` wrote (")
+    assert run(capsys, "sessions") == before
+
+
+def test_a_file_that_is_not_there(capsys, tmp_path):
+    assert run(capsys, "import", str(tmp_path / "no"), code=2) == (
+        f"llmtest import: [Errno 2] No such file or directory: '{tmp_path / 'no'}'\n"
+    )
+
+
+def test_progress_is_for_terminals(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    cli.main(["export"])
+
+    assert capsys.readouterr().err == "\r1 of 3 traces\r\r2 of 3 traces\r\r3 of 3 traces\r3 traces\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(path):
+    with Store(path) as store:
+        store.keep("large", [recording(number, "Paris") for number in range(10, 400)])
+    code = "import sys; from llmtest.cli import main; sys.exit(main())"
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "show", "large"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 0)
