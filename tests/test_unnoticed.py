@@ -1,4 +1,4 @@
-"""Recording does not change the program: each test runs a program without and with a recording, and compares all that there is to see.
+"""Recording does not change the program: each test runs it without and with a recording, and compares all that is to be seen.
 
 That is what every kind of handler was told, on which thread and in which task; what the caller got back or had to catch; the
 tasks that were made, the threads that worked, warnings, log records and standard output.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import io
 import logging
+import pickle
 import re
 import threading
 import traceback
@@ -124,9 +126,7 @@ Breaks = handler("Breaks", BaseCallbackHandler, act=_breaks)
 BreaksAll = handler("BreaksAll", BaseCallbackHandler, act=_breaks, raise_error=True)
 BreaksAllAsync = handler("BreaksAllAsync", AsyncCallbackHandler, make=_async, act=_breaks, raise_error=True)
 Meddles = handler("Meddles", BaseCallbackHandler, act=_meddles)
-Streams = handler(
-    "Streams", BaseCallbackHandler, _StreamingCallbackHandler, tap_output_iter=_pass_on, tap_output_aiter=_pass_on
-)
+Streams = handler("Streams", BaseCallbackHandler, _StreamingCallbackHandler, tap_output_iter=_pass_on, tap_output_aiter=_pass_on)
 
 
 class Tracer(BaseTracer):
@@ -140,7 +140,8 @@ class Tracer(BaseTracer):
         self.seen.append(self._tree(run))
 
     def _tree(self, run: Any) -> Any:
-        facts = (run.name, run.run_type, plain(run.inputs), plain(run.outputs), run.error, sorted(run.tags or []))
+        error = (run.error or "").splitlines()[:1]  # then comes a traceback with line numbers of timing
+        facts = (run.name, run.run_type, plain(run.inputs), plain(run.outputs), error, sorted(run.tags or []))
         return (*facts, [event["name"] for event in run.events], [self._tree(child) for child in run.child_runs])
 
 
@@ -221,6 +222,8 @@ class _Records(logging.Handler):
         self.seen: list[Any] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "langsmith.client":  # it tells when a client was made and collected
+            return
         self.seen.append((record.name, record.levelname, plain(record.getMessage()), record.funcName))
 
     @contextlib.contextmanager
@@ -294,7 +297,8 @@ WAYS = ("invoke", "ainvoke", "stream", "astream_events v2")
 
 
 def called(make: Callable[[], Any], given: Any, how: str) -> Case:
-    return lambda handlers: EVERY[how](make().with_config(callbacks=handlers), given)
+    # Without handlers no `callbacks` at all: an empty list makes async text models fail with an IndexError.
+    return lambda handlers: EVERY[how](make().with_config(callbacks=handlers) if handlers else make(), given)
 
 
 @pytest.mark.parametrize(("name", "how"), [(n, how) for n, p in PROGRAMS.items() for how in p.ways if how in WAYS])
@@ -324,3 +328,198 @@ def test_handlers_of_each_kind_do_not_notice(handlers: str, name: str, how: str)
     make, given = SMALL[name]
 
     compare(called(make, given, how), HANDLERS[handlers])
+
+
+# -- what is done to a program, or done by it, at odd moments
+
+
+class Stops(LLM):
+    """A model that somebody stops at the keyboard."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "stops"
+
+    def _call(self, *args: Any, **kwargs: Any) -> str:
+        raise KeyboardInterrupt
+
+    async def _acall(self, *args: Any, **kwargs: Any) -> str:
+        raise KeyboardInterrupt
+
+
+ODD: dict[str, tuple[Callable[[], Any], Any]] = {
+    "interrupted at the keyboard": (lambda: RunnableLambda(lambda x: x) | Stops(), "hi"),
+    "exits": (lambda: RunnableLambda(exit), 3),
+    "raises in a chain of causes": (lambda: RunnableLambda(_raises), 1),
+    "an agent whose tool fails": (lambda: create_agent(ScriptedChatModel(call("weather", city="Atlantis")), [weather]), HI),
+    "fails in a branch": (lambda: RunnableParallel(a=RunnableLambda(lambda x: 1 / x)), 0),
+    "falls back twice": (lambda: _broken().with_fallbacks([_broken(), ScriptedLLM("c")]), "hi"),
+    "all fallbacks fail": (lambda: _broken().with_fallbacks([_broken()]), "hi"),
+    "cached": (lambda: RunnableLambda(lambda x: _twice(ScriptedChatModel("x", cache=InMemoryCache()))), "hi"),
+    "cached text": (lambda: RunnableLambda(lambda x: _twice(ScriptedLLM("x", cache=InMemoryCache()))), "hi"),
+    "warns": (lambda: RunnableLambda(lambda x: warnings.warn("careful", stacklevel=1)), 1),
+    "prints": (lambda: RunnableLambda(print), "hi"),
+}
+
+
+def _raises(value: Any) -> None:
+    try:
+        raise KeyError("first")
+    except KeyError as error:
+        raise ValueError("second") from error
+
+
+def _broken() -> Any:
+    return ScriptedLLM(fail(ConnectionError("reset")))
+
+
+def _twice(model: Any) -> list[Any]:
+    return [model.invoke("hi"), model.invoke("hi")]
+
+
+@pytest.mark.parametrize("handlers", ["none", "all colours", "that raise", "tracers"])
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("name", ODD)
+def test_odd_ends_are_the_same(name: str, how: str, handlers: str) -> None:
+    make, given = ODD[name]
+
+    compare(called(make, given, how), HANDLERS[handlers])
+
+
+def _steps() -> Any:
+    async def pause(value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value
+
+    return RunnableLambda(pause) | ScriptedLLM("b") | RunnableLambda(pause) | ScriptedChatModel(say("a", "b"))
+
+
+async def _cancelled_after(steps: int, runnable: Any, handlers: list[Any]) -> Any:
+    task = asyncio.ensure_future(runnable.ainvoke("hi", {"callbacks": handlers}))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    return "cancelled" if task.cancelled() else task.result()
+
+
+@pytest.mark.parametrize(
+    ("handlers", "steps"),
+    [([], range(60)), ([Inline], range(60)), ([Async], range(0, 160, 3)), ([Async, AsyncInline], range(1, 240, 5))],
+    ids=["none", "inline", "async", "async and async inline"],
+)
+def test_a_program_cancelled_at_each_of_its_steps_is_the_same(handlers: list[Any], steps: range) -> None:
+    cases: list[Case] = [lambda given, n=n: asyncio.run(_cancelled_after(n, _steps(), given)) for n in steps]  # type: ignore[misc]
+
+    without = [watch(case, handlers, contextlib.nullcontext()) for case in cases]
+    inside = [watch(case, handlers, record()) for case in cases]
+
+    assert inside == without
+    cancelled = [seen.got == "cancelled" for seen in without]
+    assert (cancelled[0], cancelled[-1]) == (True, False)
+
+
+def _counts_what_is_pulled(how: str, handlers: list[Any]) -> int:
+    """How much of its source a stream has used when its consumer takes one item and leaves."""
+    pulled = []
+
+    def source(values: Iterator[Any]) -> Iterator[int]:
+        for number in range(10):
+            pulled.append(number)
+            yield number
+
+    async def asource(values: AsyncIterator[Any]) -> AsyncIterator[int]:
+        for number in range(10):
+            pulled.append(number)
+            yield number
+
+    async def first(stream: Any) -> None:
+        await anext(stream)
+        await stream.aclose()
+
+    def first_of(stream: Any) -> None:
+        next(stream)
+        stream.close()
+
+    runnable = RunnableGenerator(source, asource).with_config(callbacks=handlers)
+    if how == "made and left":
+        runnable.stream(1)
+    elif how == "stream":
+        first_of(runnable.stream(1))
+    else:
+        asyncio.run(first(runnable.astream(1) if how == "astream" else runnable.astream_events(1, version="v2")))
+    return len(pulled)
+
+
+@pytest.mark.parametrize("handlers", ["none", "inline", "async"])  # a thread would pull more or less by chance
+@pytest.mark.parametrize("how", ["made and left", "stream", "astream", "astream_events v2"])
+def test_a_stream_is_as_lazy(how: str, handlers: str) -> None:
+    compare(lambda given: _counts_what_is_pulled(how, given), HANDLERS[handlers])
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("name", SMALL)
+def test_what_set_debug_prints_is_the_same(name: str, how: str) -> None:
+    make, given = SMALL[name]
+
+    def case(handlers: list[Any]) -> Any:
+        set_debug(True)
+        try:
+            return EVERY[how](make(), given)
+        finally:
+            set_debug(False)
+
+    compare(lambda handlers: _without_times(case, handlers), [])
+
+
+def _without_times(case: Case, handlers: list[Any]) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(Exception):
+        case(handlers)
+    return re.sub(r"\[\d+(\.\d+)?m?s\]", "[time]", out.getvalue())
+
+
+class Quiet(Client):
+    """A LangSmith client that sends nothing, and keeps what it was to send."""
+
+    def __init__(self) -> None:
+        super().__init__(api_url="http://127.0.0.1:1", api_key="none", auto_batch_tracing=False)
+        self.sent: list[Any] = []
+
+    def create_run(self, name: str, inputs: dict[str, Any], run_type: str, **kwargs: Any) -> None:
+        self.sent.append(("start", name, run_type, plain(inputs), kwargs.get("parent_run_id") is None, kwargs.get("tags")))
+
+    def update_run(self, run_id: Any, **kwargs: Any) -> None:
+        self.sent.append(("end", kwargs.get("error"), plain(kwargs.get("outputs"))))
+
+
+@pytest.mark.parametrize("handlers", ["none", "sync", "async", "all colours"])
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "astream"])
+@pytest.mark.parametrize("name", SMALL)
+def test_what_langsmith_gets_and_what_others_see_beside_it_is_the_same(name: str, how: str, handlers: str) -> None:
+    make, given = SMALL[name]
+
+    def case(given_handlers: list[Any]) -> Any:
+        client = Quiet()
+        with tracing_context(enabled=True, client=client), contextlib.suppress(Exception):
+            called(make, given, how)(given_handlers)
+        return client.sent
+
+    seen = compare(case, HANDLERS[handlers])
+
+    assert "'start'" in seen.got
+    assert "'end'" in seen.got
+
+
+def test_the_program_finds_itself_in_its_config_and_may_copy_and_pickle_it() -> None:
+    def work(value: Any, config: RunnableConfig) -> Any:
+        list(ScriptedChatModel(say("a", "b")).stream("hi", config))
+        handlers = config["callbacks"].handlers  # type: ignore[union-attr]
+        others = [pickle.loads(pickle.dumps(handlers)), copy.deepcopy(handlers), copy.copy(handlers)]
+        return [ScriptedChatModel("c").invoke("hi", {"callbacks": other}).content for other in others]
+
+    with record() as recording:
+        got = RunnableLambda(work).invoke(1)
+
+    assert got == ["c"] * 3
+    assert [len(run.events) for run in recording.models] == [4, 2, 2, 2]
