@@ -309,7 +309,7 @@ def _mend_llm_start() -> None:
         self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
     ) -> list[Any]:
         others = [handler for handler in self.handlers if handler is not TAP]
-        if len(others) == len(self.handlers) or not others or any(handler.run_inline for handler in others):
+        if len(others) == len(self.handlers) or any(handler.run_inline for handler in others):
             return await original(self, serialized, prompts, run_id, **kwargs)
         about = {"parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata, **kwargs}
         # The one of the first prompt is known beforehand, so that no handler can fail or be cancelled before we have it.
