@@ -33,7 +33,6 @@ from llmtest.langchain.freezing import (
     freeze_error,
     freeze_usage,
     hold,
-    hold_message,
     hold_parameters,
     hold_result,
     tool_names,
@@ -83,7 +82,7 @@ class Tap(BaseCallbackHandler):
         self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": [hold_message(message) for message in messages[0]], **_parameters(kwargs)}
+        payload = {"messages": hold(messages[0]), **_parameters(kwargs)}
         self._begin("on_chat_model_start", serialized, payload, kwargs)
 
     def on_llm_new_token(
