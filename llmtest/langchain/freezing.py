@@ -17,7 +17,6 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import functools
 import operator
 import pathlib
 import threading
@@ -153,20 +152,20 @@ def _hold_list(value: Sequence[Any]) -> Any:
     return [item if type(item) in ATOMS else _hold(item) for item in value]
 
 
-def _hold_recursive(value: Any, seen: set[int]) -> Any:
-    """As `_hold`, for structures that contain themselves: a container that comes again is described."""
+def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> Any:
+    """As `_hold`, for structures that contain themselves or are very deep: a container that comes again is described."""
     kind = type(value)
     try:
         if kind not in (dict, list, tuple):
             return _hold(value)
-        if id(value) not in seen:
+        if depth < _DEEP and id(value) not in seen:
             seen.add(id(value))
             if kind is dict:
-                return _hold_items(value.copy().items(), lambda item: _hold_recursive(item, seen))
-            return [_hold_recursive(item, seen) for item in tuple(value)]
-    except RecursionError:
-        pass
-    return Opaque(f"recursive {kind.__name__}")
+                return _hold_items(value.copy().items(), lambda item: _hold_recursive(item, seen, depth + 1))
+            return [_hold_recursive(item, seen, depth + 1) for item in tuple(value)]
+    except RecursionError:  # the program itself is deep in a recursion, or the value has a class of its own
+        depth = _DEEP
+    return Opaque(f"{'deeply nested' if depth == _DEEP else 'recursive'} {kind.__name__}")
 
 
 # -- objects
@@ -211,7 +210,7 @@ def _describe(value: Any) -> Opaque:
 
 def _hold_dataclass(value: Any) -> _Held:
     fields = _fields(value, [field.name for field in dataclasses.fields(value)])
-    return _structured(type(value).__name__, {k: v for k, v in fields.items() if v != ()})
+    return _structured(type(value).__name__, {k: v for k, v in fields.items() if type(v) is not tuple or v})
 
 
 def _hold_slots(value: Any) -> _Held:
@@ -250,19 +249,18 @@ def _hold_model(value: BaseModel) -> _Held:
 
 def _hold_document(value: LangChainDocument) -> _Held:
     fields = value.__dict__
-    text = {"page_content": str.__str__(fields["page_content"]), "metadata": fields["metadata"], "id": fields.get("id")}
-    return _Held(_document, _hold_dict(text))
+    return _Held(_document, _hold_dict({key: fields.get(key) for key in ("page_content", "metadata", "id")}))
 
 
 def _document(state: FrozenDict) -> Document:
-    return Document(**state)
+    return Document(str(state["page_content"]), state["metadata"], state["id"])
 
 
 def _hold_generation(value: LangChainGeneration) -> _Held:
     message = getattr(value, "message", None)
     text = value.text
     state: dict[str, Any] = {
-        "text": text if type(text) is str else str.__str__(text),
+        "text": text if type(text) is str else str(hold(text)),
         "message": None if message is None else hold_message(message),
     }
     if value.generation_info:
@@ -282,7 +280,7 @@ def hold_result(value: LLMResult) -> dict[str, Any]:
 
 
 def _hold_set(value: set[Any] | frozenset[Any]) -> list[Any]:
-    """In the order of the words: a set's own order changes from run to run."""
+    """In the order of the words: a set's own order changes from run to run. `union` copies without asking the items."""
     return sorted(map(hold, set().union(value)), key=lambda held: repr(words(held)))
 
 
@@ -547,8 +545,9 @@ def tool_names(tools: Any) -> list[str]:
 def named_tools(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Bound tools: the name of each, and what says the rest of it."""
     for tool in tools if isinstance(tools, list | tuple) else ():
-        spec: Mapping[str, Any] = tool.get("function", tool) if isinstance(tool, dict) else {}
-        yield str(spec.get("name") or spec.get("type") or getattr(tool, "name", "unnamed")), spec
+        spec: Mapping[str, Any] = tool.get("function", tool) if issubclass(type(tool), dict) else {}
+        own = tool.__dict__.get("name") if issubclass(type(tool), BaseModel) else None
+        yield str(spec.get("name") or spec.get("type") or own or "unnamed"), spec
 
 
 # -- errors
@@ -583,6 +582,7 @@ def _ended(error: BaseException) -> Ended:
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
 
 _MANY: Final = 1024
+_DEEP: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
 
