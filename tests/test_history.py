@@ -258,9 +258,9 @@ def test_a_message_with_an_object_need_not_be_in_a_shorter_list() -> None:
     messages = conversation()
     messages[20] = ToolMessage("x", tool_call_id="c", artifact=Strange())
 
-    long, short = words(hold(messages)), words(hold(messages[:12]))
+    long, short, again = [words(held) for held in [hold(messages), hold(messages[:12]), hold(messages)]]
 
-    assert [a is b for a, b in zip(long, short, strict=False)] == [True] * 12
+    assert [a is b is c for a, b, c in zip(long, short, again, strict=False)] == [True] * 12
 
 
 def test_two_histories_that_grew_from_one_are_two() -> None:
@@ -276,10 +276,9 @@ def test_two_histories_that_grew_from_one_are_two() -> None:
 
 def test_a_history_that_another_thread_has_lengthened_is_left_to_it() -> None:
     history = freezing._History()
-    one, other = (freezing.hold_message(message) for message in (HumanMessage("one"), HumanMessage("other")))
 
-    assert history.grow(0, [one])
-    assert not history.grow(0, [other])
+    assert history.grow(0, [HumanMessage("one")])
+    assert not history.grow(0, [HumanMessage("other")])
     assert words(history.first(1)) == [Message("human", "one")]
 
 

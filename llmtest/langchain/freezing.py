@@ -288,17 +288,32 @@ def _hold_set(value: set[Any] | frozenset[Any]) -> list[Any]:
 
 
 class _HeldMessage(_Held):
-    """A message. `plain`: its fields are nothing but text, numbers, dicts and lists, so comparing runs no foreign code."""
+    """A message. `plain`: its fields are nothing but text, numbers, dicts and lists, so comparing them runs no foreign code.
+
+    Most messages are seen once, so that is found out at the second sight.
+    """
 
     __slots__ = ("plain",)
 
     def __init__(self, fields: dict[str, Any]) -> None:
-        try:
-            super().__init__(_message, {key: _plain(value, key not in _REPORTED) for key, value in fields.items()})
-            self.plain = True
-        except (_NotPlain, RuntimeError):
-            super().__init__(_message, _hold_fields(fields))
-            self.plain = False
+        super().__init__(_message, _hold_fields(fields))
+        self.plain: bool | None = None
+
+    def settle(self, fields: dict[str, Any]) -> bool:
+        """Whether this can be compared with `fields` as they are."""
+        if self.plain is None:
+            try:
+                _plain_fields(fields)
+                self.state = _plain_fields(self.state)
+                self.plain = True
+            except (_NotPlain, RuntimeError):
+                self.plain = False
+        return self.plain
+
+    def still(self, fields: dict[str, Any]) -> bool:
+        """Whether the message is what it was."""
+        now = fields if self.settle(fields) else _hold_fields(fields)
+        return _same(self.state, now)
 
 
 class _NotPlain(Exception):
@@ -327,6 +342,10 @@ _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
 """What a provider reports: full of counts. A count that becomes a bool is not looked for."""
 
 
+def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value, key not in _REPORTED) for key, value in fields.items()}
+
+
 def _plain(value: Any, exact: bool) -> Any:
     kind = type(value)
     if kind is str or value is None:
@@ -341,13 +360,16 @@ def _plain(value: Any, exact: bool) -> Any:
 
 
 def _hold_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: value if type(value) in ATOMS else hold(value) for key, value in fields.items()}
-
-
-def _same(held: list[Any], now: list[Any]) -> bool:
-    """Whether plain fields are what they were. What has taken the place of one may be an object that minds `==`."""
     try:
-        return held == now
+        return _hold_dict(fields)
+    except RecursionError:
+        return {key: hold(value) for key, value in fields.items()}
+
+
+def _same(held: Any, now: Any) -> bool:
+    """Whether plain values are what they were. What has taken the place of one may be an object that minds `==`."""
+    try:
+        return bool(held == now)
     except Exception:
         return False
 
@@ -366,10 +388,8 @@ def hold_message(message: BaseMessage) -> _HeldMessage:
     fields = message.__dict__
     key = id(message)
     seen = _seen_messages.get(key)
-    if seen is not None and seen[0]() is message:
-        held = seen[1]
-        if _same([held.state], [fields if held.plain else _hold_fields(fields)]):
-            return held
+    if seen is not None and seen[0]() is message and seen[1].still(fields):
+        return seen[1]
     held = _HeldMessage(fields)
     _seen_messages[key] = (weakref.ref(message, lambda _: _seen_messages.pop(key, None)), held)
     return held
@@ -394,16 +414,18 @@ class _History:
                 now[index] = _hold_fields(now[index])
         return _same(self.states[: len(now)], now)
 
-    def grow(self, known: int, more: list[_HeldMessage]) -> bool:
+    def grow(self, known: int, more: list[BaseMessage]) -> bool:
         """Adds `more` after the first `known`. False: it has grown otherwise meanwhile."""
-        states = [held.state for held in more]
-        odd = [number for number, held in enumerate(more, known) if not held.plain]
+        held = [hold_message(message) for message in more]
+        plain = [one.settle(message.__dict__) for one, message in zip(held, more, strict=True)]
+        odd = [number for number, one in enumerate(plain, known) if not one]
+        states = [one.state for one in held]
         with _growing:
             if len(self.held) != known:
                 return False
             self.odd.extend(odd)
             self.states.extend(states)
-            self.held.extend(more)
+            self.held.extend(held)
             return True
 
     def first(self, count: int) -> _HeldList:
@@ -459,10 +481,10 @@ def _hold_messages(messages: list[BaseMessage]) -> Any:
     history = _histories.get(key)
     if history is not None:
         known = min(len(history.held), size)
-        if history.begins(now[:known]) and (known == size or history.grow(known, [*map(hold_message, messages[known:])])):
+        if history.begins(now[:known]) and (known == size or history.grow(known, messages[known:])):
             return history.first(size)
     history = _History()
-    history.grow(0, [*map(hold_message, messages)])
+    history.grow(0, messages)
     _histories[key] = history
     return history.first(size)
 
