@@ -401,14 +401,23 @@ def test_a_result_holds_every_candidate() -> None:
     }
 
 
+def _bound(tools: list[Any]) -> Any:
+    return freezing.hold_parameters({"tools": tools})["invocation_params"]["tools"]
+
+
+def test_parameters_without_tools_have_no_names_of_tools() -> None:
+    assert freezing.hold_parameters({"tools": [], "stop": ["x"]}) == {"invocation_params": {"tools": [], "stop": ["x"]}}
+    assert freezing.hold_parameters(None) == {"invocation_params": {}}
+
+
 def test_bound_tools_are_held_once_until_they_change() -> None:
     tools = [{"name": "a"}]
 
-    first, again = (freezing.hold_parameters({"tools": tools})["tools"] for _ in range(2))
+    first, again = (_bound(tools) for _ in range(2))
     tools[0]["name"] = "b"
-    changed = freezing.hold_parameters({"tools": tools})["tools"]
+    changed = _bound(tools)
     for _ in range(70):  # more lists than are kept
-        freezing.hold_parameters({"tools": [{"name": "x"}]})
+        _bound([{"name": "x"}])
 
     assert first is again
     assert (words(first), words(changed)) == ([{"name": "a"}], [{"name": "b"}])
@@ -419,7 +428,7 @@ def test_bound_tools_are_held_once_until_they_change() -> None:
 def test_bound_tools_that_are_objects_are_held_at_each_call() -> None:
     tools = [Strange(), {"name": "a"}]
 
-    held = [freezing.hold_parameters({"tools": tools})["tools"] for _ in range(2)]
+    held = [_bound(tools) for _ in range(2)]
 
     assert held == [[Opaque("Strange"), {"name": "a"}]] * 2
 

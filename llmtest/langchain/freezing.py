@@ -144,8 +144,7 @@ def _key(key: Any) -> str:
 
 
 def _hold_list(value: Sequence[Any]) -> Any:
-    first = type(value[0])
-    if first not in ATOMS and first is not dict and _how(first) is hold_message:
+    if len(value) >= _SHORT and _how(type(value[0])) is hold_message:
         items = list(value)
         if all(_how(kind) is hold_message for kind in set(map(type, items))):
             return _hold_messages(items)
@@ -296,7 +295,10 @@ class _HeldMessage(_Held):
     __slots__ = ("plain",)
 
     def __init__(self, fields: dict[str, Any]) -> None:
-        super().__init__(_message, _hold_fields(fields))
+        self._make = _message
+        self._name = ()
+        self._word = None
+        self.state = _hold_fields(fields)
         self.plain: bool | None = None
 
     def settle(self, fields: dict[str, Any]) -> bool:
@@ -474,8 +476,6 @@ _histories: weakref.WeakValueDictionary[tuple[Any, ...], _History] = weakref.Wea
 
 def _hold_messages(messages: list[BaseMessage]) -> Any:
     size = len(messages)
-    if size < _SHORT:
-        return [hold_message(message) for message in messages]
     now = [message.__dict__ for message in messages]
     key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT]])
     history = _histories.get(key)
@@ -533,30 +533,33 @@ def freeze_usage(value: Mapping[str, Any] | None) -> Usage | None:
 
 # -- what a model is called with
 
-_seen_tools: dict[int, tuple[Any, Any, _Held]] = {}
+_seen_tools: dict[int, tuple[Any, Any, _Held, list[str]]] = {}
 
 
-def hold_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a model call. The bound tools are one list in call after call: they are held once."""
-    return {
-        key: value if type(value) in ATOMS else _hold_tools(value) if key == "tools" else hold(value)
-        for key, value in parameters.items()
-    }
+def hold_parameters(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The parameters of a model call, and the names of the bound tools if there are any."""
+    given = parameters or {}
+    tools = given.get("tools")
+    taken, names = _hold_tools(tools) if tools else (hold(tools), [])
+    held = {key: value if type(value) in ATOMS else taken if value is tools else hold(value) for key, value in given.items()}
+    return {"tools": names, "invocation_params": held} if tools else {"invocation_params": held}
 
 
-def _hold_tools(tools: Any) -> Any:
+def _hold_tools(tools: Any) -> tuple[Any, list[str]]:
+    """The bound tools and their names. They are one list in call after call: they are held once."""
     seen = _seen_tools.get(id(tools))
     if seen is not None and seen[0] is tools and _same(seen[1], tools):
-        return seen[2]
+        return seen[2], seen[3]
+    names = tool_names(tools)
     try:
         copy = _plain(tools, True)
     except (_NotPlain, RuntimeError):
-        return hold(tools)
+        return hold(tools), names
     held = _Held(operator.itemgetter("tools"), {"tools": copy})
     if len(_seen_tools) >= 64:
         _seen_tools.clear()
-    _seen_tools[id(tools)] = (tools, copy, held)
-    return held
+    _seen_tools[id(tools)] = (tools, copy, held, names)
+    return held, names
 
 
 def tool_names(tools: Any) -> list[str]:

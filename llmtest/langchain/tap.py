@@ -35,7 +35,6 @@ from llmtest.langchain.freezing import (
     hold,
     hold_parameters,
     hold_result,
-    tool_names,
     words,
 )
 
@@ -79,10 +78,12 @@ class Tap(BaseCallbackHandler):
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+        self._begin(
+            "on_llm_start", serialized, {"prompts": list(prompts), **hold_parameters(kwargs.get("invocation_params"))}, kwargs
+        )
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": hold(messages[0]), **_parameters(kwargs)}
+        payload = {"messages": hold(messages[0]), **hold_parameters(kwargs.get("invocation_params"))}
         self._begin("on_chat_model_start", serialized, payload, kwargs)
 
     def on_llm_new_token(
@@ -189,14 +190,6 @@ def _token(token: Any, chunk: Any) -> Any:
         return token
     more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
     return partial(words, {"token": hold(token), **more, **({"usage": freeze_usage(usage)} if usage else {})})
-
-
-def _parameters(about: dict[str, Any]) -> dict[str, Any]:
-    """The names of the bound tools, and the parameters of the call."""
-    parameters = about.get("invocation_params") or {}
-    if not parameters.get("tools"):
-        return {"invocation_params": hold_parameters(parameters)}
-    return {"tools": tool_names(parameters["tools"]), "invocation_params": hold_parameters(parameters)}
 
 
 # -- attaching
