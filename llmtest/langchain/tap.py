@@ -35,11 +35,9 @@ from llmtest.langchain.freezing import (
     freeze_error,
     freeze_usage,
     hold,
-    hold_anyway,
     hold_parameters,
     hold_result,
     text_of,
-    tool_names,
     words,
 )
 
@@ -91,10 +89,12 @@ class Tap(BaseCallbackHandler):
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+        self._begin(
+            "on_llm_start", serialized, {"prompts": list(prompts), **hold_parameters(kwargs.get("invocation_params"))}, kwargs
+        )
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": [hold_anyway(message) for message in messages[0]], **_parameters(kwargs)}
+        payload = {"messages": hold(messages[0]), **hold_parameters(kwargs.get("invocation_params"))}
         self._begin("on_chat_model_start", serialized, payload, kwargs)
 
     def on_llm_new_token(
@@ -243,16 +243,6 @@ def _token(token: Any, chunk: Any) -> Any:
     more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
     held = hold(token) if isinstance(token, list) else text_of(token)
     return partial(words, {"token": held, **more, **({"usage": freeze_usage(usage)} if usage else {})})
-
-
-def _parameters(about: dict[str, Any]) -> dict[str, Any]:
-    """The names of the bound tools, and the parameters of the call."""
-    parameters = about.get("invocation_params") or {}
-    if not isinstance(parameters, dict):
-        return {"invocation_params": hold(parameters)}
-    if not parameters.get("tools"):
-        return {"invocation_params": hold_parameters(parameters)}
-    return {"tools": tool_names(parameters["tools"]), "invocation_params": hold_parameters(parameters)}
 
 
 # -- attaching
