@@ -1,7 +1,8 @@
 """The order of siblings: from the program, never from the clock.
 
 Floor 1. Concurrent runs start in any order, so the order in which they were seen says nothing. `layers` puts siblings
-into ranks by what the program itself says about their order; all that is known of it is in `_before`.
+into ranks by what the program itself says about their order; all that is known of it is in `_before`. `Order` answers
+the same question for any two runs or events of a recording.
 """
 
 from __future__ import annotations
@@ -10,27 +11,32 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
-from llmtest.events import END_KINDS, ERROR_KINDS, Run
-from llmtest.lanes import Lane
+from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Run
+from llmtest.lanes import Lane, Mark
 
-_HERE: Final = Lane(0, "the line of control that the parent runs on", 0)
 _FALLBACKS: Final = "RunnableWithFallbacks"
+
+Relation = Literal["before", "after", "parallel", "contains", "within", "same"]
+"""What is certain of two runs or events. `parallel`: nothing is, they come in either order or at once."""
 
 
 @dataclass(slots=True, eq=False)
 class Item:
     """A child of a run, or an event within it (`run` is None, `note` is the caller's), and its place among its siblings.
 
-    `family` and `step` are the place that the program gave it, by a tag. `host` is the sibling within which it runs.
-    `seat` is its place in a parallel group. `line` is equal for lanes of which `_before` says the same.
+    It began as event `start`, on `lane` at `moment`, and ended as event `end` at `over`; None is the parent's lane. `family`
+    and `step` are the place that the program gave it, by a tag. `host` is the sibling within which it runs. `seat` is its
+    place in a parallel group. `line` is equal for items that come before the same others.
     """
 
     run: Run | None
     start: int
     end: float
     lane: Lane | None
+    moment: int = 0
+    over: Mark | None = None
     family: tuple[Hashable, str] | None = None
     step: Any = 0
     seat: tuple[str, str, tuple[int, ...]] = ("", "", ())
@@ -41,10 +47,21 @@ class Item:
 
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
-    end = next((event.number for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), math.inf)
-    lane = None if parent is not None and parent.name.startswith(_FALLBACKS) else run.start.lane
+    end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
+    free = parent is None or not parent.name.startswith(_FALLBACKS)
+    lane, over = (run.start.lane, _mark(end)) if free else (None, None)
     family, step = _place(run)
-    return Item(run, run.start.number, end, lane, family, step, _seat(run, family))
+    number = end.number if end is not None else math.inf
+    return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
+
+
+def item_at(event: Event, note: Any = None) -> Item:
+    """An event within a run as a sibling of the runs within it."""
+    return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), note=note)
+
+
+def _mark(event: Event | None) -> Mark | None:
+    return (event.lane, event.moment) if event is not None and event.lane is not None else None
 
 
 def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
@@ -54,43 +71,48 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     """
     if len(items) < 2:
         return [items] if items else []
-    items.sort(key=lambda item: item.start)
-    running: dict[Lane, list[Item]] = {}
-    for item in items:
-        item.host = _host(item, home, running)
-        item.lane = _line(item.lane, home)
-        if item.host is None and item.lane is not None and _can_host(item):
-            running.setdefault(item.lane, []).append(item)
-    return _ranked(_arranged([item for item in items if item.host is None]))
+    _find_hosts(items, home)
+    return _ranked(_arranged([item for item in items if item.host is None]), home)
 
 
-def _before(a: Item, b: Item) -> bool:
+def _before(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
 
-    This is all that is known of order: steps that the program numbered; one line of control; and a line of control that
-    the other one came from, when `a` had ended. Never the time, never whether two things overlapped.
+    This is all that is known of order: steps that the program numbered; one line of control; and lines of control that
+    were spawned when `a` had happened, or by one that had waited for it. Never the time, never whether two overlapped.
     """
     if a.family is not None and a.family == b.family and a.step != b.step:
         return a.family[1] != "map" and bool(a.step < b.step)
-    if a.lane is not None and a.lane is b.lane:
-        return True
-    return a.end < b.start and _kin(a.lane, b.lane)
+    if a.lane is None or b.lane is None:
+        return a.lane is b.lane or a.end < b.start
+    if a.lane is b.lane:
+        return not _is_pooled(a.lane, home)
+    return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
 
 
-def _kin(a: Lane | None, b: Lane | None) -> bool:
-    """Whether one of two lines of control comes from the other. A lane has a higher number than the one it comes from."""
-    if a is _HERE or b is _HERE:
-        return True
-    if a is None or b is None:
-        return False
-    upper, lower = (a, b) if a.number < b.number else (b, a)
-    climber: Lane | None = lower
-    while climber is not None and climber.number > upper.number:
-        climber = climber.parent
-    return climber is upper
+def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
+    """Whether one moment comes before another: where their lines of control meet, all of the first one's was over when
+    the other one's was spawned."""
+    above = [b]
+    while above[-1][0].parent is not None:
+        lane = above[-1][0]
+        above.append((lane.parent, lane.attach))  # type: ignore[arg-type]
+    moments = dict(above)
+    lane, moment = a
+    while lane not in moments:
+        if lane.parent is None or lane.joined is None:
+            return False
+        lane, moment = lane.parent, lane.joined
+    return moment <= moments[lane] and not _is_pooled(lane, home)
 
 
-def _ranked(items: Sequence[Item]) -> list[list[Item]]:
+def _is_pooled(lane: Lane, home: Lane | None) -> bool:
+    """Whether a lane is a thread of unknown origin: pools give one thread to many pieces of work, and that these come one
+    after the other is chance."""
+    return lane is not home and lane.parent is None and lane.task is None and lane.thread != "MainThread"
+
+
+def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
     """Items by rank, which is the longest chain of predecessors; two of a rank are parallel.
 
     Each layer is asked through one item of a kind, the one that ended first: it comes before whatever the others do.
@@ -98,7 +120,7 @@ def _ranked(items: Sequence[Item]) -> list[list[Item]]:
     layers: list[list[Item]] = []
     heads: list[dict[Hashable, Item]] = []
     for item in items:
-        after = (n for n in reversed(range(len(layers))) if any(_before(head, item) for head in heads[n].values()))
+        after = (n for n in reversed(range(len(layers))) if any(_before(head, item, home) for head in heads[n].values()))
         rank = next(after, -1) + 1
         if rank == len(layers):
             layers.append([])
@@ -121,45 +143,49 @@ def _arranged(items: list[Item]) -> list[Item]:
     for item in items:
         lane = item.lane
         lonely = lane is not None and counts[lane] == 1 and lane not in trunks
-        item.line = ("one of those from", lane.parent) if lonely and lane else lane
+        ended = item.over[0] if item.over is not None else None
+        item.line = (lane.parent, lane.joined) if lonely and lane is ended else (lane, ended)
         families.setdefault(item.family or id(item), []).append(item)
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]
 
 
-def _host(item: Item, home: Lane | None, running: Mapping[Lane, list[Item]]) -> Item | None:
+# -- what runs within a sibling
+
+
+def _find_hosts(items: list[Item], home: Lane | None) -> None:
+    """Sorts `items` by their starts, and finds those that run within another one."""
+    items.sort(key=lambda item: item.start)
+    running: dict[Lane | None, list[Item]] = {}
+    for item in items:
+        item.host = _host(item, home, running)
+        if item.host is None and _can_host(item):
+            running.setdefault(item.lane or home, []).append(item)
+
+
+def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item]]) -> Item | None:
     """The sibling within which `item` runs, though LangChain calls it a sibling.
 
     What a fallback tries, and what a tool calls with the config that LangChain gives it, is reported as a child of their
     parent: https://github.com/langchain-ai/langchain/issues/36072. It begins while they are running, on their line of
     control or on one that comes from it, and has their place in the program.
     """
-    lane, line = item.lane, _line(item.lane, home)
-    while line is not None:
+    line = item.lane or home
+    while True:
         hosts = running.get(line, [])
         while hosts and hosts[-1].end < item.start:
             hosts.pop()
         if hosts and item.run is not None and (item.family, item.step) == (hosts[-1].family, hosts[-1].step):
             return hosts[-1]
-        lane = None if lane is None or line is _HERE else lane.parent
-        line = None if lane is None else _line(lane, home)
-    return None
+        if line is None or line is home:
+            return None
+        line = line.parent
 
 
 def _can_host(item: Item) -> bool:
     """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
     run = item.run
     return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
-
-
-def _line(lane: Lane | None, home: Lane | None) -> Lane | None:
-    """The line of control of a lane, `_HERE` for the parent's own. None for a thread that nobody knows the origin of:
-    pools give one thread to many pieces of work, and that these come one after the other is chance."""
-    if lane is None or lane is home:
-        return _HERE
-    if home is not None and lane.task is home.task is None and lane.thread_id == home.thread_id:
-        return _HERE
-    return None if lane.parent is None and lane.task is None else lane
 
 
 def _trunks(lanes: Iterable[Lane | None]) -> set[Lane | None]:
