@@ -65,6 +65,13 @@ class Lane:
             lane = lane.parent
         return lane is not None
 
+    def finish(self) -> None:
+        """It is over, and so is what it waited for."""
+        life, self.life = self.life, None
+        if life is not None:
+            self.now += 1
+            life.settle(self.now)
+
 
 @dataclass(slots=True)
 class _Wait:
@@ -77,7 +84,7 @@ class _Wait:
     lanes: list[Lane]
     fragile: tuple[weakref.ref[asyncio.Future[Any]], ...]
 
-    def close(self) -> None:
+    def close(self) -> list[Lane]:
         """The one who waited goes on: what let it go by failing is over, and of the others nothing is known."""
         futures = [ref() for ref in self.fragile]
         failed = [future for future in futures if future is not None and not waits.went_well(future)]
@@ -85,6 +92,7 @@ class _Wait:
             task = lane.owner() if lane.owner else None
             if not any(waits.failed_by(future, task) for future in failed):
                 lane.joined = None
+        return [lane for lane in self.lanes if lane.joined is not None]
 
 
 @dataclass(slots=True)
@@ -102,19 +110,24 @@ class _Life:
 
     wait: _Wait | None = None
     open: dict[Any, _Open] = field(default_factory=dict)
-    promised: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
+    held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
 
     def settle(self, moment: int, spawned: float = math.inf) -> None:
         """The lane goes on, at this moment of it, with something that it spawned after that moment."""
+        over: list[Lane] = []
         if self.wait is not None:
-            self.wait.close()
+            over += self.wait.close()
             self.wait = None
-        for lane, kept in self.promised:
+        for lane, kept in self.held:
             lane.joined = lane.joined if kept() else None
-        self.promised.clear()
+            over.append(lane)
+        self.held.clear()
         for key in [key for key, group in self.open.items() if group.since < spawned and group.is_over()]:
             for lane in self.open.pop(key).lanes:
                 lane.joined = moment if lane.joined is None else lane.joined
+                over.append(lane)
+        for lane in over:
+            lane.finish()
 
 
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
@@ -306,7 +319,9 @@ def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
             lane.attach, lane.joined = life.wait.attach, life.wait.joined
             life.wait.lanes.append(lane)
     elif moment == above.now:
-        _hold(lane, above, moment)
+        _begin(lane, above, moment)
+        above.now += 1
+        lane.joined = above.now
         fragile = tuple(map(weakref.ref, hold.fragile))
         life.wait = _Wait(weakref.ref(hold.future), moment, lane.attach, above.now, [lane], fragile)
         _kept[hold.task] = hold.fragile
@@ -320,11 +335,12 @@ def _begin(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
     lane.parent, lane.attach = above, above.now
 
 
-def _hold(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
+def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> None:
     """`above` spawned `lane` at this moment, and goes on when it is over."""
-    _begin(lane, above, spawned)
+    _begin(lane, above)
     above.now += 1
     lane.joined = above.now
+    _life(above).held.append((lane, kept))
 
 
 def _hang_on_thread(lane: Lane) -> None:
@@ -341,27 +357,28 @@ def _ask_thread(lane: Lane) -> bool:
     above, work = lane.parent, waits.work()
     if above is None or work is None or above.thread_id == lane.thread_id:
         return True
-    spawner = above.owner() if above.owner else None
-    task = waits.submitter(work, spawner.get_loop(), above.thread_id) if spawner is not None else None
+    task = waits.submitter(work, above.thread_id)
     if task is None:
         return _ask_pool(lane, above, work)
-    if task is not spawner:
-        above = _between(task, lane, above)
-    _hold(lane, above)
     future = weakref.ref(work.future)
-    _life(above).promised.append((lane, lambda: (done := future()) is None or waits.was_delivered(done)))
+    _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or waits.was_delivered(done))
     return True
 
 
-def _between(task: asyncio.Task[Any], lane: Lane, above: Lane) -> Lane:
-    """The lane of a task that handed over the work on another thread, and has shown no event of its own so far."""
-    between = _lanes.get(task) or _new(task, lane.born, above.thread_id)
+def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
+    """The lane of a task on another thread, which takes no marks from here. So what it waits for is looked at later."""
+    lane = _lanes.get(task) or _new(task, born, thread_id)
     hold = waits.holder(task)
-    if not between.asked and hold is not None and _lanes.get(hold.task) is between.parent:
-        future = hold.future
-        _leave_open(between, future, lambda: future.done() and waits.went_well(future))
-    between.asked = _ASKED_ENOUGH
-    return between
+    if not lane.asked and hold is not None:
+        above, future = _far(hold.task, hold.context.get(_mark), thread_id), hold.future
+        moment = _spawned(lane, above)
+        if moment is not None:
+            lane.parent, lane.attach = above, moment
+            _leave_open(lane, future, lambda: waits.went_well(future))
+    elif not lane.asked and waits.is_main(task):
+        _hang_on_thread(lane)
+    lane.asked = _ASKED_ENOUGH
+    return lane
 
 
 def _ask_pool(lane: Lane, above: Lane, work: Work) -> bool:

@@ -93,17 +93,18 @@ def _before(a: Item, b: Item, home: Lane | None) -> bool:
 def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
     """Whether one moment comes before another: where their lines of control meet, all of the first one's was over when
     the other one's was spawned."""
-    above = [b]
-    while above[-1][0].parent is not None:
-        lane = above[-1][0]
-        above.append((lane.parent, lane.attach))  # type: ignore[arg-type]
-    moments = dict(above)
-    lane, moment = a
-    while lane not in moments:
-        if lane.parent is None or lane.joined is None:
+    moments: dict[Lane, int] = {}
+    lane, moment = b
+    while lane.parent is not None:
+        moments[lane] = moment
+        lane, moment = lane.parent, lane.attach
+    moments[lane] = moment
+    over, last = a
+    while over not in moments:
+        if over.parent is None or over.joined is None:
             return False
-        lane, moment = lane.parent, lane.joined
-    return moment <= moments[lane] and not _is_pooled(lane, home)
+        over, last = over.parent, over.joined
+    return last <= moments[over] and not _is_pooled(over, home)
 
 
 def _is_pooled(lane: Lane, home: Lane | None) -> bool:
@@ -144,7 +145,10 @@ def _arranged(items: list[Item]) -> list[Item]:
         lane = item.lane
         lonely = lane is not None and counts[lane] == 1 and lane not in trunks
         ended = item.over[0] if item.over is not None else None
-        item.line = (lane.parent, lane.joined) if lonely and lane is ended else (lane, ended)
+        if lonely and lane is not None and (ended is None or ended is lane):
+            item.line = (lane.parent, lane.joined if ended else None)
+        else:
+            item.line = (lane, ended)
         families.setdefault(item.family or id(item), []).append(item)
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]

@@ -174,13 +174,18 @@ def was_delivered(future: ThreadFuture[Any]) -> bool:
     return future.done() and _chained(future) is not None
 
 
-def submitter(work: Work, loop: asyncio.AbstractEventLoop, thread_id: int) -> asyncio.Task[Any] | None:
-    """The task of `loop` that handed over `work` with `run_in_executor` and waits for it, or is about to."""
+def submitter(work: Work, thread_id: int) -> asyncio.Task[Any] | None:
+    """The task on that thread that handed over `work` with `run_in_executor` and waits for it, or is about to.
+
+    That thread goes on meanwhile. So whether it waits is looked at last: if not yet, the task that ran before is the one.
+    """
+    handing = _doing(thread_id, _SUBMITS)
+    future = _chained(work.future)
+    loop = future.get_loop() if future is not None else handing.f_locals["self"] if handing is not None else None
+    running = asyncio.current_task(loop) if loop is not None else None
     future = _chained(work.future)
     hold = holder(future) if future is not None else None
-    if hold is not None:
-        return hold.task
-    return asyncio.current_task(loop) if future is not None or _doing(thread_id, _SUBMITS) is not None else None
+    return hold.task if hold is not None else running
 
 
 def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
