@@ -26,7 +26,6 @@ from typing import Any, Final
 from llmtest import waits
 from llmtest.waits import Hold, Work
 
-
 Mark = tuple["Lane", int]
 """A lane and a moment of it."""
 

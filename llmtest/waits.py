@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import Future as ThreadFuture
@@ -22,6 +24,8 @@ from typing import Any, Final
 _KNOWN: Final = sys.version_info < (3, 15)
 _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
+_BLOCKS: Final = threading.Condition.wait.__code__
+_LOOKS: Final = 20
 _SUBMITS: Final = asyncio.BaseEventLoop.run_in_executor.__code__
 _MAPS: Final = Executor.map.__code__
 _YIELDS: Final = next(const for const in _MAPS.co_consts if getattr(const, "co_name", None) == "result_iterator")
@@ -198,7 +202,21 @@ def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
 
 
 def maps(thread_id: int, work: Work) -> bool:
-    """Whether that thread is in `pool.map`, or waits for its results, and `work` is a part of it."""
+    """Whether that thread is in `pool.map`, or waits for its results, and `work` is a part of it.
+
+    Between two steps of that it looks as if it were not. So as long as it does not wait for anything, it gets a chance to
+    go on, and is looked at again.
+    """
+    for _ in range(_LOOKS):
+        if _maps(thread_id, work):
+            return True
+        if _doing(thread_id, _BLOCKS) is not None:
+            return _maps(thread_id, work)
+        time.sleep(0)
+    return False
+
+
+def _maps(thread_id: int, work: Work) -> bool:
     frame = _doing(thread_id, _MAPS, _YIELDS)
     if frame is None or frame.f_code is _MAPS:
         return frame is not None and frame.f_locals.get("self") is work.pool
@@ -207,8 +225,14 @@ def maps(thread_id: int, work: Work) -> bool:
 
 
 def _doing(thread_id: int, *codes: CodeType) -> FrameType | None:
-    """The innermost frame of one of `codes` on a thread."""
-    frame = sys._current_frames().get(thread_id)
-    while frame is not None and frame.f_code not in codes:
-        frame = frame.f_back
-    return frame
+    """The innermost frame of one of `codes` on a thread.
+
+    The thread goes on meanwhile, and a frame that has returned no longer knows its caller: then it is looked at anew.
+    """
+    for _ in range(_LOOKS):
+        top = frame = sys._current_frames().get(thread_id)
+        while frame is not None and frame.f_code not in codes:
+            frame = frame.f_back
+        if frame is not None or sys._current_frames().get(thread_id) is top:
+            return frame
+    return None

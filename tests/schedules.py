@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,11 @@ class SeededLoop(asyncio.SelectorEventLoop):
 
     def _worked(self, future: Any) -> None:
         self._working -= 1
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        executor = self._default_executor  # type: ignore[attr-defined]
+        if executor is not None:
+            executor.shutdown()
 
     def _run_once(self) -> None:
         if not self._ready and not self._working and self._scheduled:
