@@ -198,6 +198,7 @@ class Event:
     fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
     `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
     of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
+    `lane` is the line of control on which it fired, and `moment` its place among what happened there.
     """
 
     kind: str
@@ -211,6 +212,7 @@ class Event:
     monotonic_ns: int = 0
     wall_ns: int = 0
     lane: Lane | None = field(default=None, compare=False)
+    moment: int = field(default=0, compare=False)
 
     @property
     def time(self) -> datetime:

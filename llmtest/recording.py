@@ -22,13 +22,13 @@ from uuid import UUID
 
 from llmtest import lanes, ledger
 from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
-from llmtest.lanes import Lane
+from llmtest.lanes import Lane, Mark
 
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported at the first `record()`."""
 
-RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Lane | None]
-"""kind, run id, parent id, payload, monotonic ns, wall ns, lane.
+RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Mark | None]
+"""kind, run id, parent id, payload, monotonic ns, wall ns, lane and moment.
 
 The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
 """
@@ -229,7 +229,8 @@ class Recording(Sequence[Event]):
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
-        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, lane = raw
+        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
+        lane, moment = mark or (None, 0)
         if kind in START_KINDS:
             name, tags, make = taken
             start = make()
@@ -238,7 +239,7 @@ class Recording(Sequence[Event]):
         else:
             payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
-        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane)
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
 
     # -- what it holds
 

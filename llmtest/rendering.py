@@ -34,7 +34,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, home_of, item_of, layers
+from llmtest.ordering import Item, home_of, item_at, item_of, layers
 from llmtest.wording import MARK, OPEN, Name, Words, field_of
 
 Detail = Literal["outline", "default", "full"]
@@ -474,7 +474,7 @@ class _Writer:
         if inside is None:
             notes = self._shapes.of(run, parent).notes
             items = [item_of(child, run) for child in (*run.children, *self._strays.get(id(run), ()))]
-            items += [Item(None, event.number, event.number, event.lane, note=part) for event, part in notes]
+            items += [item_at(event, part) for event, part in notes]
             inside = self._inside[id(run)] = self._ordered(items, run.start.lane)
         return inside
 

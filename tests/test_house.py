@@ -40,6 +40,7 @@ HOUSE = {
     "scriptfile": Room(0, later=frozenset({"yaml"})),
     "steps": Room(0),
     "vocabulary": Room(0),
+    "waits": Room(0),
     # thought
     "deviations": Room(1),
     "grammar": Room(1),

@@ -17,7 +17,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
@@ -29,7 +29,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest import lanes, recording
+from llmtest import lanes, recording, waits
 from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import (
     freeze_error,
@@ -77,14 +77,16 @@ class Tap(BaseCallbackHandler):
         metadata = about.get("metadata")
         held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
-        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
+        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
-    def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
+    def _next(
+        self, kind: str, take: Callable[[], Any], about: dict[str, Any], now: Callable[[], lanes.Mark] = lanes.tick
+    ) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
         member = recording.membership(run_id) or _begun_unseen(kind, run_id, parent)
         if member is not None:
             payload = partial(words, take())
-            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
+            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), now()))
 
     # models
 
@@ -108,17 +110,17 @@ class Tap(BaseCallbackHandler):
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
-            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
+            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.mark())
             recording.deliver(member, raw)
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
+        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         member = recording.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
         if member is not None:
             payload = partial(words, _result(response))
-            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
+            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.tick())
             recording.deliver(member, raw)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
@@ -191,7 +193,7 @@ def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> record
     member = recording.begun_unseen(run_id, parent_run_id) if start is not None else None
     if start is not None and member is not None:
         made: recording.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
-        recording.deliver(member, (start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.current()))
+        recording.deliver(member, (start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.tick()))
     return member
 
 
@@ -268,7 +270,15 @@ def install() -> None:
     """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
         register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True, handle_class=Tap)
+        waits.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
+        waits.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         _mend_llm_start()
+
+
+def _queue_of_events(variables: Mapping[str, Any]) -> Any:
+    """The queue of `astream_events`, among the variables of the coroutine that fills it."""
+    streamer = variables.get("event_streamer")
+    return getattr(getattr(streamer, "receive_stream", None), "_queue", None)
 
 
 def _watch_graphs() -> None:
