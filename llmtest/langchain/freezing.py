@@ -172,7 +172,7 @@ def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> Any:
 
 def _hold_other(value: Any) -> Any:
     try:
-        return _how(type(value))(value)
+        return (_ways.get(type(value)) or _how(type(value)))(value)
     except RecursionError:
         raise
     except Exception as error:  # what a class does when it is asked for its content is its own affair
