@@ -321,7 +321,7 @@ SMALL: dict[str, tuple[Callable[[], Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("how", ["invoke", "ainvoke", "abatch", "stream", "astream"])
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "astream"])
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("handlers", HANDLERS)
 def test_handlers_of_each_kind_do_not_notice(handlers: str, name: str, how: str) -> None:
