@@ -26,6 +26,7 @@ from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
+    AsyncCallbackManager,
     BaseCallbackHandler,
     FileCallbackHandler,
     StdOutCallbackHandler,
@@ -523,3 +524,23 @@ def test_the_program_finds_itself_in_its_config_and_may_copy_and_pickle_it() -> 
 
     assert got == ["c"] * 3
     assert [len(run.events) for run in recording.models] == [4, 2, 2, 2]
+
+
+@pytest.mark.asyncio
+async def test_an_async_text_model_with_two_prompts_tells_everybody_of_both() -> None:
+    beside = Async()
+
+    with record() as recording:
+        manager = AsyncCallbackManager.configure([beside])
+        runs = await manager.on_llm_start({"name": "model"}, ["a", "b"])
+
+    assert [(event.run_id, event.payload["prompts"]) for event in recording] == [(runs[0].run_id, ["a"]), (runs[1].run_id, ["b"])]
+    assert [name for name, *_ in beside.seen] == ["on_llm_start"] * 2
+
+
+@pytest.mark.asyncio
+async def test_the_start_of_an_async_text_model_is_recorded_before_another_handler_can_fail() -> None:
+    with record() as recording, pytest.raises(ValueError, match="broken in on_llm_start"):
+        await ScriptedLLM(say("a").optional()).ainvoke("hi", {"callbacks": [BreaksAllAsync()]})
+
+    assert recording.kinds == ["on_llm_start"]
