@@ -26,6 +26,7 @@ from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
+    AsyncCallbackManager,
     BaseCallbackHandler,
     FileCallbackHandler,
     StdOutCallbackHandler,
@@ -40,7 +41,7 @@ from langsmith.run_helpers import tracing_context
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
 from llmtest.ledger import Ledger, opened
-from tests.test_callbacks import EVERY, HI, PROGRAMS, Mumbler, Shelf, Talker, weather
+from tests.test_callbacks import EVERY, HI, PROGRAMS, Mumbler, Program, Shelf, Talker, weather
 
 # -- handlers of every colour, that write down all they are told
 
@@ -296,12 +297,17 @@ def compare(case: Case, make: list[Any], *, in_order: bool = True) -> Seen:
 WAYS = ("invoke", "ainvoke", "stream", "astream_events v2")
 
 
+def _ways(program: Program) -> list[str]:
+    """Not the stream of branches side by side: which of them works on which thread is up to chance, without us too."""
+    return [how for how in WAYS if how in program.ways and not (how == "stream" and program.side_by_side)]
+
+
 def called(make: Callable[[], Any], given: Any, how: str) -> Case:
     # Without handlers no `callbacks` at all: an empty list makes async text models fail with an IndexError.
     return lambda handlers: EVERY[how](make().with_config(callbacks=handlers) if handlers else make(), given)
 
 
-@pytest.mark.parametrize(("name", "how"), [(n, how) for n, p in PROGRAMS.items() for how in p.ways if how in WAYS])
+@pytest.mark.parametrize(("name", "how"), [(n, how) for n, p in PROGRAMS.items() for how in _ways(p)])
 def test_a_program_and_handlers_of_all_colours_do_not_notice(name: str, how: str) -> None:
     program = PROGRAMS[name]
 
@@ -321,7 +327,7 @@ SMALL: dict[str, tuple[Callable[[], Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("how", ["invoke", "ainvoke", "abatch", "stream", "astream"])
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "astream"])
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("handlers", HANDLERS)
 def test_handlers_of_each_kind_do_not_notice(handlers: str, name: str, how: str) -> None:
@@ -523,3 +529,23 @@ def test_the_program_finds_itself_in_its_config_and_may_copy_and_pickle_it() -> 
 
     assert got == ["c"] * 3
     assert [len(run.events) for run in recording.models] == [4, 2, 2, 2]
+
+
+@pytest.mark.asyncio
+async def test_an_async_text_model_with_two_prompts_tells_everybody_of_both() -> None:
+    beside = Async()
+
+    with record() as recording:
+        manager = AsyncCallbackManager.configure([beside])
+        runs = await manager.on_llm_start({"name": "model"}, ["a", "b"])
+
+    assert [(event.run_id, event.payload["prompts"]) for event in recording] == [(runs[0].run_id, ["a"]), (runs[1].run_id, ["b"])]
+    assert [name for name, *_ in beside.seen] == ["on_llm_start"] * 2
+
+
+@pytest.mark.asyncio
+async def test_the_start_of_an_async_text_model_is_recorded_before_another_handler_can_fail() -> None:
+    with record() as recording, pytest.raises(ValueError, match="broken in on_llm_start"):
+        await ScriptedLLM(say("a").optional()).ainvoke("hi", {"callbacks": [BreaksAllAsync()]})
+
+    assert recording.kinds == ["on_llm_start"]
