@@ -182,7 +182,7 @@ class Index:
 
     def _end(self, life: Life, event: Event) -> None:
         life.running -= 1
-        if all(FAMILIES[event.kind] != FAMILIES[start.kind] for start in life.starts[-2:]):
+        if not life.again and life.start is not None and FAMILIES[event.kind] != FAMILIES[life.start.kind]:
             self.misfits.append((life, event))
         if life.end is None:
             life.end = event

@@ -402,6 +402,17 @@ def test_one_run_id_for_two_runs_one_after_the_other_breaks_no_other_rule() -> N
     assert rules(recording) == ["run id used twice"]
 
 
+def test_one_run_id_for_two_runs_under_two_parents_breaks_no_other_rule() -> None:
+    def inside(value: str) -> int:
+        return RunnableLambda(len).invoke(value, {"run_id": UUID(int=7)})
+
+    with record() as recording:
+        RunnableLambda(inside).invoke("hi")
+        RunnableLambda(inside).invoke("hi")
+
+    assert rules(recording) == ["run id used twice"]
+
+
 def test_custom_events_have_no_parent_and_that_is_lawful() -> None:
     inner = RunnableLambda(lambda value: dispatch_custom_event("note", value))
 
@@ -420,8 +431,10 @@ def test_agent_events_belong_to_chains() -> None:
         run = CallbackManager.configure().on_tool_start({"name": "weather"}, "Paris")
         chain = CallbackManagerForChainRun(run_id=run.run_id, handlers=run.handlers, inheritable_handlers=[])
         chain.on_agent_finish(AgentFinish({}, ""))
-        run.on_text("a text may come anywhere")
         run.on_tool_end("18C")
+        other = CallbackManager.configure().on_tool_start({"name": "weather"}, "Paris")
+        other.on_text("a text may come anywhere")
+        other.on_tool_end("18C")
 
     assert rules(recording) == ["event of another kind"]
 
