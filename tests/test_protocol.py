@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager, dispatch_custom_event
-from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.language_models import BaseChatModel, FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
@@ -171,6 +171,9 @@ DOCTORED = {"event without a start", "time goes back", "unseen call"}
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.name not in DOCTORED], ids=lambda rule: rule.name)
 def test_the_example_of_a_rule_breaks_it_and_nothing_else(rule: Any) -> None:
+    if "on_stream_event" in rule.breaks and not hasattr(BaseChatModel, "stream_events"):
+        pytest.skip("this langchain-core has no stream events")
+
     with record() as recording:
         exec(rule.breaks, {})
 
