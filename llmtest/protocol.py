@@ -56,10 +56,10 @@ class Rule:
     find: Callable[[Index], Iterator[Found]]
 
 
-def check(recording: Recording) -> list[Violation]:
+def check(recording: Recording) -> list[Broken]:
     """What is wrong with the callbacks of `recording`; nothing, if they are as they must be.
 
-    Each violation is a `Broken`: `.rule` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
+    Each is a `Violation`: `.rule` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
     came, the events that show it, and what to do. What is known to be LangChain's or LangGraph's own doing, in the
     installed version, has the name of that in `.deviation` and is `unusual`.
 
