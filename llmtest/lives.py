@@ -15,7 +15,8 @@ from llmtest.recording import Recording
 
 TOKEN: Final = "on_llm_new_token"
 STREAMED: Final = "on_stream_event"
-CUSTOM: Final = "on_custom_event"
+_WITHOUT_PARENT: Final = frozenset({"on_custom_event", "on_interrupt", "on_resume"})
+"""LangChain and LangGraph tell these without the id of a parent."""
 MODELS: Final = frozenset({"chat", "llm"})
 _TERMINAL: Final = END_KINDS | ERROR_KINDS
 FAMILIES: Final = {
@@ -153,6 +154,8 @@ class Index:
             self._take(life, event)
             return life
         life = Life(event)
+        if "synthesised" in event.payload:  # the recorder has put it there, where none came
+            self._put(life, "early", event)
         if event.kind == "on_tool_start":
             self.tool_runs.append(life)
         return life
@@ -169,7 +172,7 @@ class Index:
         elif life.start is None:
             self._put(life, "early", event)
         else:
-            if event.parent_run_id != life.start.parent_run_id and kind != CUSTOM:  # a custom event has no parent id
+            if event.parent_run_id != life.start.parent_run_id and kind not in _WITHOUT_PARENT:
                 self._put(life, "astray", event)
             if kind in _TERMINAL:
                 self._end(life, life.start, event)

@@ -127,8 +127,9 @@ def _times(number: int, what: str) -> str:
 
 def _no_start(index: Index) -> Iterator[Found]:
     for life in index.short["early"]:
-        when = "without a start" if life.start is None else "before its start"
-        yield Found(f"{life} was told of {when}", [*life.more("early"), *life.starts[:1]], life)
+        lost = life.start is None or "synthesised" in life.start.payload
+        witnesses = [*life.more("early"), *(() if lost else life.starts[:1])]
+        yield Found(f"{life} was told of {'without a' if lost else 'before its'} start", witnesses, life)
 
 
 def _one_end(index: Index) -> Iterator[Found]:

@@ -7,7 +7,7 @@ import contextlib
 import runpy
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,18 @@ import llmtest
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, fail, record, reply, say
 from llmtest.events import Event, UnseenCall
 from llmtest.grammar import ungrammatical
+from llmtest.ledger import Outside, opened
 from llmtest.protocol import RULES, check
 from llmtest.recording import RawEvent
 
 ROOT = Path(llmtest.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def page() -> Iterator[None]:
+    """The page of a test that breaks the protocol on purpose would fail it."""
+    with opened(Outside()):
+        yield
 
 
 def doctored(recording: Recording, change: Callable[[list[RawEvent]], Any]) -> Recording:
