@@ -228,14 +228,15 @@ class _Attempt:
 
     @contextmanager
     def new_recording(self) -> Iterator[Recording]:
-        from llmtest.recording import Recording, _inside
+        from llmtest.blocks import inside
+        from llmtest.recording import Recording
 
         self.recording = recording = Recording()
         self.page.note(recording)
         if self.quiet:
             _mute()  # also what other fixtures do from here on
         # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
-        with _inside(recording) if self.running else nullcontext():
+        with inside(recording) if self.running else nullcontext():
             yield recording
 
     @contextmanager
@@ -258,14 +259,14 @@ class _Attempt:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        from llmtest.recording import _inside
+        from llmtest.blocks import inside
 
         assert self.recording is not None
         muted = _muted.get()
         if self.quiet:
             _mute()
         try:
-            with _inside(self.recording):
+            with inside(self.recording):
                 yield
         finally:
             _unmute(muted)  # anyio runs all tests of a module in one context

@@ -41,6 +41,8 @@ HOUSE = {
     "steps": Room(0),
     "vocabulary": Room(0),
     # thought
+    "blocks": Room(1),
+    "counting": Room(1, later=frozenset({"genai_prices"})),
     "ordering": Room(1),
     "recording": Room(1),
     "rendering": Room(1),

@@ -17,6 +17,7 @@ import pathlib
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from langchain_core.documents import Document as LangChainDocument
@@ -151,6 +152,38 @@ def hold_result(value: LLMResult) -> dict[str, Any]:
     return {"generations": candidates, "llm_output": hold(output) if output else None}
 
 
+def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
+    """Of what a model gave back for one run, only what counting needs; what is held makes the words of `hold_result`."""
+    output = value.llm_output
+    held = [_hold_usage(generation) for group in value.generations for generation in group]
+    return partial(_counted_result, held, _hold_counted(output) if output else None)
+
+
+def _hold_usage(value: LangChainGeneration) -> tuple[Any, Any, Any]:
+    """The usage and the model of a message; or the same of a text, in its info."""
+    message = getattr(value, "message", None)
+    if message is None:
+        return None, None, _hold_counted(value.generation_info or {})
+    state = message.__dict__
+    usage, about = state.get("usage_metadata"), state["response_metadata"]
+    return (_hold_dict(usage) if usage else None), about.get("model_name") or about.get("model"), None
+
+
+def _hold_counted(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: hold(value[key]) for key in ("token_usage", "usage", "model_name", "model") if key in value}
+
+
+def _counted_result(held: list[tuple[Any, Any, Any]], output: dict[str, Any] | None) -> FrozenDict:
+    return FrozenDict(generations=FrozenList([_counted(*one) for one in held]), llm_output=words(output))
+
+
+def _counted(usage: dict[str, Any] | None, model: Any, info: dict[str, Any] | None) -> Generation:
+    if info is not None:
+        return Generation("", None, words(info))
+    about = FrozenDict(model_name=freeze(model)) if model else EMPTY
+    return Generation("", Message("ai", usage=freeze_usage(usage), response_metadata=about, cached=_is_cached(usage)))
+
+
 def _hold_set(value: Any) -> list[Any]:
     return sorted(map(_hold, value), key=repr)
 
@@ -193,6 +226,7 @@ def _message(fields: FrozenDict) -> Message:
         response_metadata=fields.get("response_metadata") or EMPTY,
         additional_kwargs=fields.get("additional_kwargs") or EMPTY,
         artifact=fields.get("artifact"),
+        cached=_is_cached(fields.get("usage_metadata")),
     )
 
 
@@ -213,12 +247,17 @@ def _tool_calls(fields: FrozenDict) -> tuple[ToolCall, ...]:
 
 
 def freeze_usage(value: Mapping[str, Any] | None) -> Usage | None:
-    """LangChain's `UsageMetadata` as a `Usage`."""
-    if not value:
+    """LangChain's `UsageMetadata` as a `Usage`; None if nothing was reported."""
+    if not value or value.keys() == {"total_cost"}:
         return None
     details = (FrozenDict(value.get(f"{side}_token_details") or {}) for side in ("input", "output"))
     into, out = value.get("input_tokens") or 0, value.get("output_tokens") or 0
     return Usage(into, out, value.get("total_tokens") or into + out, *details)
+
+
+def _is_cached(usage: Mapping[str, Any] | None) -> bool:
+    """LangChain's cache puts a cost of zero into the usage of each answer that it gives, its only sign of that."""
+    return bool(usage) and usage is not None and usage.get("total_cost") == 0
 
 
 # -- what a model is called with

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
@@ -28,11 +28,14 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest import lanes, recording
+from llmtest import blocks, lanes
+from llmtest.events import EMPTY, Failure, FrozenDict
 from llmtest.langchain.freezing import (
+    freeze,
     freeze_error,
     freeze_usage,
     hold,
+    hold_counts,
     hold_message,
     hold_parameters,
     hold_result,
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
     from langchain_core.documents import Document
     from tenacity import RetryCallState
+
+MODEL_STARTS: Final = ("on_chat_model_start", "on_llm_start")
 
 # -- the handler
 
@@ -57,34 +62,40 @@ class Tap(BaseCallbackHandler):
     run_inline = True
     # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
     # tuple, so that any thread may read and replace it.
-    _last_token: tuple[UUID | None, recording.Membership | None] = (None, None)
+    _last_token: tuple[UUID | None, blocks.Membership | None] = (None, None)
 
-    def _begin(self, kind: str, serialized: Any, payload: dict[str, Any], about: dict[str, Any]) -> None:
+    def _begin(self, kind: str, serialized: Any, take: Callable[[], dict[str, Any]], about: dict[str, Any]) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
-        member = recording.begin(run_id, parent)
+        member = blocks.begin(run_id, parent)
         if member is None:
             return
+        if member.light:
+            if kind in MODEL_STARTS:
+                member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
+            return
         metadata = about.get("metadata")
-        held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
+        held = {"metadata": hold(metadata) if metadata else {}, "payload": take()}
         start = (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), partial(words, held))
-        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
+        member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
 
     def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
         run_id = about["run_id"]
-        member = recording.membership(run_id)
-        if member is not None:
+        member = blocks.membership(run_id)
+        if member is not None and not member.light:
             parent = about.get("parent_run_id")
             payload = partial(words, take())
-            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
+            member.deliver((kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
 
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+        self._begin("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": [hold_message(message) for message in messages[0]], **_parameters(kwargs)}
-        self._begin("on_chat_model_start", serialized, payload, kwargs)
+        def take() -> dict[str, Any]:
+            return {"messages": [hold_message(message) for message in messages[0]], **_parameters(kwargs)}
+
+        self._begin("on_chat_model_start", serialized, take, kwargs)
 
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
@@ -93,30 +104,44 @@ class Tap(BaseCallbackHandler):
         if last[0] is run_id:
             member = last[1]
         else:
-            member = recording.membership(run_id)
+            member = blocks.membership(run_id)
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
+            if member.light and type(payload) is str:
+                return
             raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
-            recording.deliver(member, raw)
+            member.deliver(raw)
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
         self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        member = recording.membership(run_id)
-        if member is not None:
+        member = blocks.membership(run_id)
+        if member is None:
+            return
+        if member.light:
+            member.deliver(("on_llm_end", run_id, None, hold_counts(response), 0, 0, None))
+        else:
             payload = partial(words, hold_result(response))
             raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
-            recording.deliver(member, raw)
+            member.deliver(raw)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_llm_error", lambda: _failed(error, response=kwargs.get("response")), kwargs)
+        response = kwargs.get("response")
+        member = blocks.membership(kwargs["run_id"])
+        if member is not None and member.light:
+            held = hold_counts(response) if response is not None else None
+            member.deliver(
+                ("on_llm_error", kwargs["run_id"], None, partial(_counted_error, freeze_error(error), held), 0, 0, None)
+            )
+        else:
+            self._next("on_llm_error", lambda: _failed(error, response=response), kwargs)
 
     # chains
 
     def on_chain_start(self, serialized: dict[str, Any], inputs: Any, **kwargs: Any) -> None:
-        self._begin("on_chain_start", serialized, {"inputs": hold(inputs)}, kwargs)
+        self._begin("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
         self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
@@ -127,8 +152,8 @@ class Tap(BaseCallbackHandler):
     # tools and retrievers
 
     def on_tool_start(self, serialized: dict[str, Any], input_str: str, **kwargs: Any) -> None:
-        payload = _fields(input_str=str(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
-        self._begin("on_tool_start", serialized, payload, kwargs)
+        fields = {"input_str": str(input_str), "inputs": kwargs.get("inputs"), "tool_call_id": kwargs.get("tool_call_id")}
+        self._begin("on_tool_start", serialized, lambda: _fields(**fields), kwargs)
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
         self._next("on_tool_end", lambda: {"output": hold(output)}, kwargs)
@@ -137,7 +162,7 @@ class Tap(BaseCallbackHandler):
         self._next("on_tool_error", lambda: _failed(error), kwargs)
 
     def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
-        self._begin("on_retriever_start", serialized, {"query": str(query)}, kwargs)
+        self._begin("on_retriever_start", serialized, lambda: {"query": str(query)}, kwargs)
 
     def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
         self._next("on_retriever_end", lambda: {"documents": hold(list(documents))}, kwargs)
@@ -164,6 +189,29 @@ class Tap(BaseCallbackHandler):
 
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
         self._next("on_custom_event", lambda: {"name": name, "data": hold(data)}, kwargs)
+
+
+def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
+    """The start of a model call, as far as counting needs it."""
+    metadata, parameters = about.get("metadata") or {}, about.get("invocation_params") or {}
+    model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
+    take = partial(_counted_words, model, metadata.get("langgraph_node"), _batch(about))
+    return (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), take)
+
+
+def _counted_words(model: Any, node: Any, payload: dict[str, int]) -> FrozenDict:
+    metadata = FrozenDict(ls_model_name=freeze(model), langgraph_node=freeze(node))
+    return FrozenDict(metadata=metadata, payload=FrozenDict(payload))
+
+
+def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) -> FrozenDict:
+    return FrozenDict(error=error, response=EMPTY if response is None else response())
+
+
+def _batch(about: dict[str, Any]) -> dict[str, int]:
+    """How many prompts went to the model in one call, where it was more than one: the first reports the tokens of all."""
+    size = about.get("batch_size") or 1
+    return {"batch_size": size} if size > 1 else {}
 
 
 def _name(serialized: Any) -> str:
@@ -195,9 +243,8 @@ def _token(token: Any, chunk: Any) -> Any:
 def _parameters(about: dict[str, Any]) -> dict[str, Any]:
     """The names of the bound tools, and the parameters of the call."""
     parameters = about.get("invocation_params") or {}
-    if not parameters.get("tools"):
-        return {"invocation_params": hold_parameters(parameters)}
-    return {"tools": tool_names(parameters["tools"]), "invocation_params": hold_parameters(parameters)}
+    fields = {"invocation_params": hold_parameters(parameters), **_batch(about)}
+    return {"tools": tool_names(parameters["tools"]), **fields} if parameters.get("tools") else fields
 
 
 # -- attaching
@@ -207,7 +254,7 @@ class _Hook:
     """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
 
     def get(self) -> Tap | None:
-        return TAP if recording.anything_open() else None
+        return TAP if blocks.anything_open() else None
 
 
 TAP = Tap()
