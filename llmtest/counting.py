@@ -234,7 +234,7 @@ class TokenCount(Block, Figures):
     def __init__(self, *, prices: Prices | None = None) -> None:
         super().__init__()
         self._raw: _ModelEvents = _ModelEvents()
-        self._prices = _checked(prices)
+        self._prices = checked(prices)
         self._calls: list[ModelCall] = []
         self._late: list[ModelCall] = []
         self._running: dict[UUID, _Running] = {}
@@ -354,7 +354,12 @@ def _model(payload: FrozenDict) -> str | None:
 # -- prices
 
 
-def _checked(prices: Prices | None) -> Prices | None:
+def checked(prices: Prices | None) -> Prices | None:
+    """A copy of a table of prices.
+
+    Raises:
+        TypeError: a row is no tuple of two to four numbers.
+    """
     for model, row in (prices or {}).items():
         numbers = isinstance(row, tuple | list) and all(isinstance(n, int | float) and n >= 0 for n in row)
         if not numbers or not 2 <= len(row) <= 4:

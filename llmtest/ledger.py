@@ -92,6 +92,11 @@ class Ledger:
         """What counts the tokens of this test, made when it is first asked for; None if they are not counted."""
         if not self._tally and self.new_tally is not None:
             self._tally.setdefault("tally", self.new_tally())  # atomic: two threads get the same
+        return self.counted
+
+    @property
+    def counted(self) -> Any:
+        """The tally of this test, if anything was counted."""
         return self._tally.get("tally")
 
     def owns(self, double: Double) -> bool:

@@ -22,6 +22,8 @@ import pytest
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
+    from llmtest.budget import Budget
+    from llmtest.counting import ModelCall, TokenCount
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
@@ -65,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise pytest.UsageError(f"the ini key llmtest_trees is one of {', '.join(TREES)}; got {mode!r}{hint}")
     config.stash[_trees] = mode
+    config.addinivalue_line("markers", _BUDGET)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
 
@@ -211,8 +214,10 @@ class _Attempt:
         from llmtest import ledger
 
         self.quiet = not item.config.getini("llmtest_langsmith")
-        self.page = ledger.Ledger(_prefix(item.nodeid), _mute if self.quiet else None)
+        self.page = ledger.Ledger(_prefix(item.nodeid), _mute if self.quiet else None, _new_tally)
         self.recording: Recording | None = None
+        self.budget: Budget | None = None
+        self._told: dict[str, int] = {}
         self.called = self.running = False
         self._shown: set[Any] = set()
         self._exits = ExitStack()
@@ -243,6 +248,9 @@ class _Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
+        if self.budget is not None and self.recording is None:
+            self._exits.enter_context(self.new_recording())
+        before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
@@ -251,6 +259,7 @@ class _Attempt:
             elif self.recording is not None:
                 block.enter_context(self.inside())
             yield
+        self._keep_to_budget(self.calls[before:])
 
     def _end_of_call(self) -> None:
         self.running = False
@@ -270,6 +279,30 @@ class _Attempt:
                 yield
         finally:
             _unmute(muted)  # anyio runs all tests of a module in one context
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        """The model calls of this attempt so far, of fixtures too."""
+        return self.page.counted.calls if self.page.counted is not None else []
+
+    def _keep_to_budget(self, calls: list[ModelCall]) -> None:
+        if self.budget is None:
+            return
+        from llmtest import budget, ledger
+
+        text = budget.overspent(self.budget, calls)
+        if text is not None:
+            self.page.write(ledger.Violation("over budget", text))
+
+    def tell_tokens(self, report: pytest.TestReport) -> None:
+        """Puts into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
+        if self.page.counted is None:
+            return
+        now = {name: getattr(self.page.counted, name) for name in _COUNTED}
+        spent = {name: number - self._told.get(name, 0) for name, number in now.items()}
+        self._told = now
+        if any(spent.values()):
+            vars(report)["llmtest_tokens"] = spent  # comes back from xdist's workers, as the trees do
 
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
@@ -345,6 +378,50 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
     return async_test if inspect.iscoroutinefunction(function) else test
 
 
+# -- tokens
+
+_BUDGET: Final = (
+    "llm_budget(*, total_tokens=None, input_tokens=None, output_tokens=None, requests=None, cost=None, prices=None): "
+    "the most that the model calls of a test may spend (llmtest)"
+)
+_COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
+
+
+def _new_tally() -> TokenCount:
+    from llmtest.counting import TokenCount
+
+    return TokenCount()
+
+
+def _budget_of(item: pytest.Item) -> Budget | None:
+    marks = list(item.iter_markers("llm_budget"))
+    if not marks:
+        return None
+    from llmtest.budget import BudgetError, budget
+
+    try:
+        return budget([(mark.args, mark.kwargs) for mark in reversed(marks)])
+    except (BudgetError, TypeError) as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _tell_suite(terminalreporter: Any) -> None:
+    """One line: what all tests that were recorded or counted have spent, each attempt of them."""
+    reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_tokens", None)]
+    if reports:
+        total = {name: sum(report.llmtest_tokens[name] for report in reports) for name in _COUNTED}
+        terminalreporter.write_sep("=", _suite_line(total, len({report.nodeid for report in reports})))
+
+
+def _suite_line(total: dict[str, int], tests: int) -> str:
+    tokens = f"{total['total_tokens']:,} tokens ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
+    calls = f"{total['requests']:,} model call{'s' * (total['requests'] != 1)} of {tests:,} test{'s' * (tests != 1)}"
+    words = [f"{total['errors']:,} failed"] if total["errors"] else []
+    words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
+    words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
+    return "; ".join([f"llmtest: {tokens} in {calls}", *words])
+
+
 # -- LangSmith
 
 _muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
@@ -395,6 +472,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = _hidden
     item.stash[_attempt] = attempt = _Attempt(item)
+    attempt.budget = _budget_of(item)
     yield
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
@@ -458,6 +536,7 @@ def pytest_runtest_makereport(
         if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
             report.longrepr = _without_frames(call.excinfo, item)
         attempt.tell(report, call.excinfo, item.config.stash[_trees])
+        attempt.tell_tokens(report)
     return report
 
 
@@ -496,7 +575,10 @@ def _cut(text: str) -> str:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if config.stash[_trees] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
+    if config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    _tell_suite(terminalreporter)
+    if config.stash[_trees] != "all":
         return
     reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
     if reports:

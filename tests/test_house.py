@@ -42,6 +42,7 @@ HOUSE = {
     "vocabulary": Room(0),
     # thought
     "blocks": Room(1),
+    "budget": Room(1),
     "counting": Room(1, later=frozenset({"genai_prices"})),
     "ordering": Room(1),
     "recording": Room(1),
