@@ -382,7 +382,7 @@ def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
 def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | None:
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
     for source in (payload.get("llm_output") or {}, *(g.info for g in payload.get("generations", ()))):
-        counts = source.get("token_usage") or source.get("usage")
+        counts = source.get("token_usage", source.get("usage"))
         if counts:
             return _usage_from(counts)
         if batched and counts is not None:
