@@ -399,10 +399,12 @@ def _budget_of(item: pytest.Item) -> Budget | None:
         return None
     from llmtest.budget import BudgetError, budget
 
+    problem = ""
     try:
         return budget([(mark.args, mark.kwargs) for mark in reversed(marks)])
     except (BudgetError, TypeError) as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    pytest.fail(problem, pytrace=False)
 
 
 def _tell_suite(terminalreporter: Any) -> None:
@@ -472,12 +474,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = _hidden
     item.stash[_attempt] = attempt = _Attempt(item)
-    attempt.budget = _budget_of(item)
     yield
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or _providers in item.config.stash):
         _mute()
+    attempt.budget = _budget_of(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
