@@ -11,9 +11,9 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import harness, models, recording
+from benchmarks import counting, harness, models, recording
 
-SUITES = {"models": models.ratios, "recording": recording.ratios}
+SUITES = {"models": models.ratios, "recording": recording.ratios, "counting": counting.ratios}
 
 
 def main() -> int:

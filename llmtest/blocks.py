@@ -115,7 +115,8 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         members[id(tally)] = tally
     membership = _memberships[run_id] = Membership(*members.values())
     for block in members.values():
-        block._run_ids.append(run_id)
+        if block.holds_runs:
+            block._run_ids.append(run_id)
     return membership
 
 
@@ -142,6 +143,8 @@ class Block(ABC):
     """
 
     light: ClassVar[bool] = False
+    holds_runs = True
+    """Whether its runs are known for as long as it lives. A tally of a test counts along for as long as others hold them."""
     word: ClassVar[str]
     """How the program wrote it, for messages."""
 
@@ -157,7 +160,7 @@ class Block(ABC):
     def __del__(self) -> None:
         for run_id in self._run_ids:
             membership = _memberships.get(run_id)
-            if membership is self._alone or all(other is self for other in membership or ()):
+            if membership is self._alone or not any(other.holds_runs and other is not self for other in membership or ()):
                 _memberships.pop(run_id, None)
 
     def __bool__(self) -> bool:

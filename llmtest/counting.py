@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -86,13 +87,14 @@ class _Sum:
 _NOTHING: Final = _Sum()
 
 
-class Figures:
+class Figures(ABC):
     """Counts, under our names and under those of LangChain's OpenAI callback. Tokens are inclusive: details are parts of them."""
 
     __slots__ = ()
 
+    @abstractmethod
     def _now(self) -> _Sum:
-        raise NotImplementedError
+        """The calls so far, added up."""
 
     @property
     def usage(self) -> Usage:
@@ -416,6 +418,8 @@ def _by_genai_prices(model: str, usage: Usage) -> float:
             f"no price for the model {model!r} in genai-prices {genai_prices.__version__}"
             f"\n  give a table: count_tokens(prices={{{model!r}: (input, output)}})"
         ) from None
+    except ValueError as error:
+        raise PriceError(f"no price for a call of the model {model!r}, because its usage contradicts itself: {error}") from error
 
 
 def count_tokens(*, prices: Prices | None = None) -> TokenCount:

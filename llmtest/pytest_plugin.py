@@ -390,7 +390,9 @@ _COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", 
 def _new_tally() -> TokenCount:
     from llmtest.counting import TokenCount
 
-    return TokenCount()
+    tally = TokenCount()
+    tally.holds_runs = False
+    return tally
 
 
 def _budget_of(item: pytest.Item) -> Budget | None:

@@ -18,9 +18,9 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
-from llmtest import ScriptedChatModel, ScriptedLLM, call, count_tokens, fail, record, say, scripted_tool
+from llmtest import ScriptedChatModel, ScriptedLLM, blocks, call, count_tokens, fail, record, say, scripted_tool
 from llmtest.counting import ModelCall, PriceError, TokenCount, cost_of
-from llmtest.events import Usage
+from llmtest.events import FrozenDict, Usage
 
 SAID = say("Hello", " there", usage=(3, 2)).repeat()
 COUNTS = ("input_tokens", "output_tokens", "total_tokens", "requests", "successful_requests", "errors", "cached", "unreported")
@@ -600,6 +600,15 @@ def test_a_model_that_genai_prices_does_not_know_is_an_error_that_names_it() -> 
     )
 
 
+def test_usage_that_genai_prices_cannot_make_sense_of_is_an_error_that_names_the_model() -> None:
+    details: Any = {"cache_read": 2}
+
+    assert told("gpt-4o", usage=Usage(1, 0, 1, details)) == (
+        "no price for a call of the model 'gpt-4o', because its usage contradicts itself:"
+        " Invalid usage data: cache_read_tokens (2) cannot exceed input_tokens (1)"
+    )
+
+
 def test_without_genai_prices_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "genai_prices", None)
 
@@ -618,6 +627,15 @@ def test_a_row_of_prices_that_is_none_is_an_error(row: Any) -> None:
         "prices of 'gpt' are a tuple (input, output, cache_read, cache_write) per million tokens, of which the last"
         f" two may be left out; got {row!r}"
     )
+
+
+def test_an_event_of_a_call_that_never_started_is_not_counted() -> None:
+    with count_tokens() as tokens:
+        member = blocks.begin(run_id := uuid4(), None)
+        assert member is not None
+        member.deliver(("on_llm_end", run_id, None, lambda: FrozenDict(), 0, 0, None))
+
+    assert (counts(tokens), tokens.calls) == ({}, [])
 
 
 # -- memory

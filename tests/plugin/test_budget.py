@@ -328,3 +328,55 @@ def test_one(program):
 
     assert outcome.counts == {"passed": 1}
     assert outcome.has_part("llmtest: 4 tokens (3 in, 1 out) in 1 model call of 1 test")
+
+
+# -- blocks that async fixtures hold open
+
+
+def test_blocks_of_async_fixtures_are_left_in_another_task_and_close_right(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+import pytest_asyncio
+
+seen = []
+
+async def counted():
+    async with count_tokens() as tokens:
+        yield tokens
+    seen.append((tokens.closed, tokens.requests))
+
+by_asyncio = pytest_asyncio.fixture(counted)
+
+@pytest.fixture
+async def by_anyio():
+    async with count_tokens() as tokens:
+        yield tokens
+    seen.append((tokens.closed, tokens.requests))
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.asyncio
+async def test_asyncio(by_asyncio):
+    await ScriptedChatModel("a").ainvoke("hi")
+    assert by_asyncio.requests == 1
+
+@pytest.mark.anyio
+async def test_anyio(by_anyio):
+    await ScriptedChatModel("a").ainvoke("hi")
+    assert by_anyio.requests == 1
+
+@count_tokens()
+async def helper():
+    await ScriptedChatModel("a").ainvoke("hi")
+
+@pytest.mark.asyncio
+async def test_what_the_fixtures_counted():
+    await helper()
+    assert seen == [(True, 1), (True, 1)]
+"""
+    )
+
+    assert outcome.counts == {"passed": 3}
