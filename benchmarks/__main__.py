@@ -11,9 +11,9 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import harness, models, protocol, recording
+from benchmarks import counting, harness, models, protocol, recording
 
-SUITES = {"models": models.ratios, "protocol": protocol.ratios, "recording": recording.ratios}
+SUITES = {"models": models.ratios, "recording": recording.ratios, "counting": counting.ratios, "protocol": protocol.ratios}
 
 
 def main() -> int:

@@ -6,7 +6,9 @@ The house, from the ground up; imports go down only:
                         events     Event, Run, Usage, Message, ...: the frozen payloads of a recording
                         script     say, call, reply, fail, ...; Script; what a token is
                         scriptfile script files, read and written
-    floor 1  thought    recording  record(), Recording; which run belongs to which recording
+    floor 1  thought    blocks     which run belongs to which block; with, async with, decorators
+                        recording  record(), Recording: what a block or a test caught
+                        counting   count_tokens(), TokenCount: what it cost
                         rendering  recording -> canonical tree -> text
     floor 2  hands      langchain/ the only room that imports langchain_core: tap, freezing, models, doubles
                         snapshots  the only room that imports syrupy
@@ -22,13 +24,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from llmtest.blocks import carry_context
+    from llmtest.counting import count_tokens
     from llmtest.events import Event, Run
     from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.ledger import LlmtestError, ViolationError
     from llmtest.recording import Recording, record
     from llmtest.script import Script, on
-    from llmtest.vocabulary import call, fail, give, reply, respond, say, structured, think
+    from llmtest.vocabulary import call, fail, reply, respond, say, structured, think
 
 _HOME = {
     "Event": "events",
@@ -42,8 +46,9 @@ _HOME = {
     "ScriptedRetriever": "langchain.doubles",
     "ViolationError": "ledger",
     "call": "vocabulary",
+    "carry_context": "blocks",
+    "count_tokens": "counting",
     "fail": "vocabulary",
-    "give": "vocabulary",
     "on": "script",
     "record": "recording",
     "reply": "vocabulary",
@@ -66,8 +71,9 @@ __all__ = [
     "ScriptedRetriever",
     "ViolationError",
     "call",
+    "carry_context",
+    "count_tokens",
     "fail",
-    "give",
     "on",
     "record",
     "reply",

@@ -23,6 +23,8 @@ import pytest
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
+    from llmtest.budget import Budget
+    from llmtest.counting import ModelCall, TokenCount
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
@@ -73,6 +75,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _BUDGET)
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     for key, choices in (("llmtest_trees", TREES), ("llmtest_protocol", PROTOCOL), ("llmtest_handler_errors", ERRORS)):
         config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
@@ -235,9 +238,11 @@ class _Attempt:
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = item.config.stash[_modes]
-        self.page = ledger.Ledger(_prefix(item.nodeid), self._touched, self._watch)
+        self.page = ledger.Ledger(_prefix(item.nodeid), self._touched, self._watch, _new_tally)
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
+        self.budget: Budget | None = None
+        self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
         self._broken: set[Any] = set()
@@ -272,19 +277,23 @@ class _Attempt:
 
     @contextmanager
     def new_recording(self) -> Iterator[Recording]:
-        from llmtest.recording import Recording, _inside
+        from llmtest.blocks import inside
+        from llmtest.recording import Recording
 
         self.recording = recording = Recording()
         self.page.note(recording)
         self._touched()  # also for what other fixtures do from here on
         # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
-        with _inside(recording) if self.running else nullcontext():
+        with inside(recording) if self.running else nullcontext():
             yield recording
 
     @contextmanager
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
+        if self.budget is not None and self.recording is None:
+            self._exits.enter_context(self.new_recording())
+        before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
@@ -293,6 +302,7 @@ class _Attempt:
             elif self.recording is not None:
                 block.enter_context(self.inside())
             yield
+        self._keep_to_budget(self.calls[before:])
 
     def _end_of_call(self) -> None:
         self.running = False
@@ -301,17 +311,41 @@ class _Attempt:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        from llmtest.recording import _inside
+        from llmtest.blocks import inside
 
         assert self.recording is not None
         muted = _muted.get()
         if self.quiet:
             _mute()
         try:
-            with _inside(self.recording):
+            with inside(self.recording):
                 yield
         finally:
             _unmute(muted)  # anyio runs all tests of a module in one context
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        """The model calls of this attempt so far, of fixtures too."""
+        return self.page.counted.calls if self.page.counted is not None else []
+
+    def _keep_to_budget(self, calls: list[ModelCall]) -> None:
+        if self.budget is None:
+            return
+        from llmtest import budget, ledger
+
+        text = budget.overspent(self.budget, calls)
+        if text is not None:
+            self.page.write(ledger.Violation("over budget", text))
+
+    def tell_tokens(self, report: pytest.TestReport) -> None:
+        """Puts into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
+        if self.page.counted is None:
+            return
+        now = {name: getattr(self.page.counted, name) for name in _COUNTED}
+        spent = {name: number - self._told.get(name, 0) for name, number in now.items()}
+        self._told = now
+        if any(spent.values()):
+            vars(report)["llmtest_tokens"] = spent  # comes back from xdist's workers, as the trees do
 
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
@@ -429,6 +463,54 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
     return async_test if inspect.iscoroutinefunction(function) else test
 
 
+# -- tokens
+
+_BUDGET: Final = (
+    "llm_budget(*, total_tokens=None, input_tokens=None, output_tokens=None, requests=None, cost=None, prices=None): "
+    "the most that the model calls of a test may spend (llmtest)"
+)
+_COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
+
+
+def _new_tally() -> TokenCount:
+    from llmtest.counting import TokenCount
+
+    tally = TokenCount()
+    tally.holds_runs = False
+    return tally
+
+
+def _budget_of(item: pytest.Item) -> Budget | None:
+    marks = list(item.iter_markers("llm_budget"))
+    if not marks:
+        return None
+    from llmtest.budget import BudgetError, budget
+
+    problem = ""
+    try:
+        return budget([(mark.args, mark.kwargs) for mark in reversed(marks)])
+    except (BudgetError, TypeError) as error:
+        problem = str(error)
+    pytest.fail(problem, pytrace=False)
+
+
+def _tell_suite(terminalreporter: Any) -> None:
+    """One line: what all tests that were recorded or counted have spent, each attempt of them."""
+    reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_tokens", None)]
+    if reports:
+        total = {name: sum(report.llmtest_tokens[name] for report in reports) for name in _COUNTED}
+        terminalreporter.write_sep("=", _suite_line(total, len({report.nodeid for report in reports})))
+
+
+def _suite_line(total: dict[str, int], tests: int) -> str:
+    tokens = f"{total['total_tokens']:,} tokens ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
+    calls = f"{total['requests']:,} model call{'s' * (total['requests'] != 1)} of {tests:,} test{'s' * (tests != 1)}"
+    words = [f"{total['errors']:,} failed"] if total["errors"] else []
+    words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
+    words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
+    return "; ".join([f"llmtest: {tokens} in {calls}", *words])
+
+
 # -- LangSmith
 
 _muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
@@ -485,6 +567,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or _providers in item.config.stash):
         _mute()
+    attempt.budget = _budget_of(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -544,6 +627,7 @@ def pytest_runtest_makereport(
         if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
             report.longrepr = _without_frames(call.excinfo, item)
         attempt.tell(report, call.excinfo)
+        attempt.tell_tokens(report)
     return report
 
 
@@ -613,8 +697,11 @@ def _cut(text: str) -> str:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    _summarise_unusual(terminalreporter, config)
-    if config.stash[_modes]["llmtest_trees"] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
+    if config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    _tell_suite(terminalreporter)
+    _summarise_unusual(terminalreporter)
+    if config.stash[_modes]["llmtest_trees"] != "all":
         return
     reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
     if reports:
@@ -625,9 +712,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(f"{tree}\n")
 
 
-def _summarise_unusual(terminalreporter: Any, config: pytest.Config) -> None:
+def _summarise_unusual(terminalreporter: Any) -> None:
     told = [report.llmtest_unusual for some in terminalreporter.stats.values() for report in some if _is_unusual(report)]
-    if not told or config.get_verbosity() < -1 or terminalreporter.no_summary:
+    if not told:
         return
     rules = [rule for some in told for rule in some]
     counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))

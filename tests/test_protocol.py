@@ -30,6 +30,7 @@ from llmtest.grammar import ungrammatical
 from llmtest.ledger import Outside, opened
 from llmtest.protocol import RULES, check
 from llmtest.recording import RawEvent
+from llmtest.vocabulary import give
 
 ROOT = Path(llmtest.__file__).parent.parent
 
@@ -734,7 +735,7 @@ BUILDERS: dict[str, Callable[..., Runnable[Any, Any]]] = {
     "streaming": lambda: RunnableLambda(str) | ScriptedChatModel(say("a", "b").repeat().optional(), streaming=True),
     "broken model": lambda: RunnableLambda(str) | ScriptedChatModel(fail(ValueError("no")).repeat().optional()),
     "breaks off": lambda: RunnableLambda(str) | ScriptedChatModel(say("a", "b").then_fail(ValueError("x")).repeat().optional()),
-    "retriever": lambda: RunnableLambda(str) | ScriptedRetriever(llmtest.give(["a document"]).repeat().optional()),
+    "retriever": lambda: RunnableLambda(str) | ScriptedRetriever(give(["a document"]).repeat().optional()),
     "tool": lambda: RunnableLambda(lambda value: {"city": str(value)}) | weather,
     "tools": lambda: _asks(ScriptedChatModel(reply(*BOTH).repeat().optional()).bind_tools([weather])),
     "sequence": lambda *parts: parts[0] | parts[1],

@@ -25,6 +25,7 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from langchain_core.documents import Document as LangChainDocument
@@ -278,6 +279,38 @@ def hold_result(value: LLMResult) -> dict[str, Any]:
     return {"generations": candidates, "llm_output": hold(output) if output else None}
 
 
+def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
+    """Of what a model gave back for one run, only what counting needs; what is held makes the words of `hold_result`."""
+    output = value.llm_output
+    held = [_hold_usage(generation) for group in value.generations for generation in group]
+    return partial(_counted_result, held, _hold_counted(output) if output else None)
+
+
+def _hold_usage(value: LangChainGeneration) -> tuple[Any, Any, Any]:
+    """The usage and the model of a message; or the same of a text, in its info."""
+    message = getattr(value, "message", None)
+    if message is None:
+        return None, None, _hold_counted(value.generation_info or {})
+    state = message.__dict__
+    usage, about = state.get("usage_metadata"), state["response_metadata"]
+    return (_hold_dict(usage) if usage else None), about.get("model_name") or about.get("model"), None
+
+
+def _hold_counted(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: hold(value[key]) for key in ("token_usage", "usage", "model_name", "model") if key in value}
+
+
+def _counted_result(held: list[tuple[Any, Any, Any]], output: dict[str, Any] | None) -> FrozenDict:
+    return FrozenDict(generations=FrozenList([_counted(*one) for one in held]), llm_output=words(output))
+
+
+def _counted(usage: dict[str, Any] | None, model: Any, info: dict[str, Any] | None) -> Generation:
+    if info is not None:
+        return Generation("", None, words(info))
+    about = FrozenDict(model_name=freeze(model)) if model else EMPTY
+    return Generation("", Message("ai", usage=freeze_usage(usage), response_metadata=about, cached=_is_cached(usage)))
+
+
 def text_of(value: Any) -> str:
     """`str(value)`, also of an object that has no text."""
     try:
@@ -511,6 +544,7 @@ def _message(fields: FrozenDict) -> Message:
         response_metadata=_mapping(fields.get("response_metadata")),
         additional_kwargs=_mapping(fields.get("additional_kwargs")),
         artifact=fields.get("artifact"),
+        cached=_is_cached(fields.get("usage_metadata")),
     )
 
 
@@ -553,6 +587,11 @@ def freeze_usage(value: Any) -> Usage | None:
 def _counts(value: Any) -> FrozenDict:
     pairs = value.items() if isinstance(value, Mapping) else ()
     return FrozenDict({name: count for name, count in pairs if isinstance(count, int | float)})
+
+
+def _is_cached(usage: Mapping[str, Any] | None) -> bool:
+    """LangChain's cache puts a cost of zero into the usage of each answer that it gives, its only sign of that."""
+    return bool(usage) and usage is not None and usage.get("total_cost") == 0
 
 
 # -- what a model is called with
