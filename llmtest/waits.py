@@ -178,7 +178,23 @@ def was_delivered(future: ThreadFuture[Any]) -> bool:
     return future.done() and _chained(future) is not None
 
 
-def submitter(work: Work, thread_id: int) -> asyncio.Task[Any] | None:
+def spawner(work: Work, thread_id: int) -> tuple[asyncio.Task[Any] | None, bool]:
+    """The task on that thread that waits for `work`, or is about to; and whether the thread itself maps it over its pool.
+
+    Between two steps of that it looks as if it did neither. So as long as it does not block, it gets a chance to go on,
+    and is looked at again.
+    """
+    for _ in range(_LOOKS):
+        blocked = _doing(thread_id, _BLOCKS)
+        task = _submitter(work, thread_id)
+        mapped = task is None and _maps(thread_id, work)
+        if task is not None or mapped or (blocked is not None and _doing(thread_id, _BLOCKS) is blocked):
+            return task, mapped
+        time.sleep(0)
+    return None, False
+
+
+def _submitter(work: Work, thread_id: int) -> asyncio.Task[Any] | None:
     """The task on that thread that handed over `work` with `run_in_executor` and waits for it, or is about to.
 
     That thread goes on meanwhile. So whether it waits is looked at last: if not yet, the task that ran before is the one.
@@ -199,21 +215,6 @@ def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
             found = _closure(callback)["destination"]
             return found if isinstance(found, asyncio.Future) else None
     return None
-
-
-def maps(thread_id: int, work: Work) -> bool:
-    """Whether that thread is in `pool.map`, or waits for its results, and `work` is a part of it.
-
-    Between two steps of that it looks as if it were not. So as long as it does not wait for anything, it gets a chance to
-    go on, and is looked at again.
-    """
-    for _ in range(_LOOKS):
-        if _maps(thread_id, work):
-            return True
-        if _doing(thread_id, _BLOCKS) is not None:
-            return _maps(thread_id, work)
-        time.sleep(0)
-    return False
 
 
 def _maps(thread_id: int, work: Work) -> bool:

@@ -73,7 +73,7 @@ class Cast:
         @tool
         async def look(city: str) -> str:
             """Looks out of the window."""
-            await self.ask(f"about {city}")
+            await self.ask(f"about-{city}")
             return city
 
         def says(request: Any) -> Any:
@@ -85,7 +85,7 @@ class Cast:
     @cached_property
     def graph(self) -> Any:
         async def work(state: State) -> State:
-            await asyncio.gather(self.ask(f"{state['seen'][0]} y"), self.ask(f"{state['seen'][0]} x"))
+            await asyncio.gather(self.ask(f"{state['seen'][0]}-y"), self.ask(f"{state['seen'][0]}-x"))
             return {"seen": []}
 
         def split(state: State) -> list[Send]:
@@ -98,7 +98,7 @@ class Cast:
 
     def _node(self, name: str) -> Any:
         async def node(state: State) -> State:
-            await self.ask(f"{name} 1", f"{name} 2")
+            await self.ask(f"{name}1", f"{name}2")
             return {"seen": []}
 
         return node
@@ -389,16 +389,18 @@ async def a_cancelled_sibling(cast: Cast) -> None:
     after
     """
 
+    asked = asyncio.Event()
+
     async def slow() -> None:
         await cast.ask("slow")
-        await asyncio.sleep(60)
-        await cast.ask("never")
+        asked.set()
+        await asyncio.Event().wait()
 
     task = asyncio.create_task(slow())
     await cast.ask("fast")
-    while not task.done():
-        await asyncio.sleep(0.1)
-        task.cancel() if asyncio.get_running_loop().time() > 50 else None
+    await asked.wait()
+    task.cancel()
+    await asyncio.wait([task])
     await cast.ask("after")
 
 
@@ -407,17 +409,17 @@ async def a_sibling_that_fails(cast: Cast) -> None:
     """
     parallel
       bad
-      slow 1
+      slow1
     parallel
       after
-      slow 2
+      slow2
     """
 
     async def bad() -> None:
         await cast.ask("bad")
         raise ValueError
 
-    slow = asyncio.create_task(cast.ask("slow 1", "slow 2"))
+    slow = asyncio.create_task(cast.ask("slow1", "slow2"))
     with suppress(ValueError):
         await asyncio.gather(slow, bad())
     await cast.ask("after")
@@ -429,8 +431,8 @@ async def all_siblings_whether_they_fail_or_not(cast: Cast) -> None:
     """
     parallel
       bad
-      slow 1
-    slow 2
+      slow1
+    slow2
     after
     """
 
@@ -438,7 +440,7 @@ async def all_siblings_whether_they_fail_or_not(cast: Cast) -> None:
         await cast.ask("bad")
         raise ValueError
 
-    await asyncio.gather(bad(), cast.ask("slow 1", "slow 2"), return_exceptions=True)
+    await asyncio.gather(bad(), cast.ask("slow1", "slow2"), return_exceptions=True)
     await cast.ask("after")
 
 
@@ -501,8 +503,10 @@ async def a_map_in_tasks(cast: Cast) -> None:
 async def events_of_tasks(cast: Cast) -> None:
     """
     chain teller
-      a
-      b
+      parallel
+        a
+        b
+      parallel
     """
 
     async def say(name: str) -> None:
@@ -518,14 +522,32 @@ async def events_of_tasks(cast: Cast) -> None:
 @scenario
 async def retries_and_fallbacks_in_branches(cast: Cast) -> None:
     """
+    parallel
+      chain RunnableWithFallbacks
+        chain failing  ! ValueError
+          chain failing  ! ValueError
+            a-tried
+          chain failing attempt=2  ! ValueError
+            a-tried
+        chain helping
+          a-helped
+      chain RunnableWithFallbacks
+        chain failing  ! ValueError
+          chain failing  ! ValueError
+            b-tried
+          chain failing attempt=2  ! ValueError
+            b-tried
+        chain helping
+          b-helped
+    end
     """
 
     async def failing(text: str) -> str:
-        await cast.ask(f"{text} tried")
+        await cast.ask(f"{text}-tried")
         raise ValueError(text)
 
     async def helping(text: str) -> str:
-        await cast.ask(f"{text} helped")
+        await cast.ask(f"{text}-helped")
         return text
 
     branch = RunnableLambda(failing).with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
@@ -540,6 +562,21 @@ async def retries_and_fallbacks_in_branches(cast: Cast) -> None:
 @scenario
 async def an_agent_whose_tools_call_models(cast: Cast) -> None:
     """
+    chain LangGraph
+      chain model
+        ScriptedChatModel tools=look
+      parallel
+        chain tools
+          tool look(city="Rome") call1
+            about-Rome
+        chain tools
+          tool look(city="Paris") call2
+            about-Paris
+        chain tools
+          tool look(city="Bern") call3
+            about-Bern
+      chain model
+        ScriptedChatModel tools=look
     """
     await cast.agent.ainvoke({"messages": "hi"})
 
@@ -547,6 +584,29 @@ async def an_agent_whose_tools_call_models(cast: Cast) -> None:
 @scenario
 async def sends_and_parallel_nodes_and_subgraphs(cast: Cast) -> None:
     """
+    chain LangGraph
+      parallel
+        chain side
+          side1
+          side2
+        chain sub
+          chain LangGraph
+            chain plan
+              plan1
+              plan2
+              chain split
+            parallel
+              chain work
+                parallel
+                  b-x
+                  b-y
+              chain work
+                parallel
+                  a-x
+                  a-y
+            chain sum
+              sum1
+              sum2
     """
     await cast.graph.ainvoke({"seen": []})
 
