@@ -647,12 +647,14 @@ def batches_of_threads(cast: Cast) -> None:
     parallel
       a
       b
+    between
     parallel
       c
       d
     e
     """
     cast.model.batch(*cast.each("b", "a"))
+    cast.tell("between")
     cast.model.batch(*cast.each("d", "c"))
     cast.tell("e")
 

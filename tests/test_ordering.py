@@ -97,10 +97,6 @@ def test_what_has_no_lane_runs_where_its_parent_runs() -> None:
     assert order(run("a", 0, 1), run("b", 2, 3, HOME), home=None) == [["a"], ["b"]]
 
 
-def test_the_thread_of_the_parent_is_one_line_of_control_whatever_its_context() -> None:
-    assert order(run("a", 0, 9, Lane(5, "MainThread", 100)), run("b", 2, 3, HOME)) == [["a"], ["b"]]
-
-
 @pytest.mark.parametrize("lane", [task, thread])
 def test_what_is_spawned_together_is_parallel_between_what_comes_before_and_after(lane: Any) -> None:
     runs = [
