@@ -373,11 +373,11 @@ def _ask_thread(lane: Lane) -> bool:
     above, work = lane.parent, waits.work()
     if above is None or work is None or above.thread_id == lane.thread_id:
         return True
-    task = waits.submitter(work, above.thread_id)
+    task = waits.spawner(work)
     if task is None:
-        return _ask_pool(lane, above, work)
+        return _ask_pool(lane, work)
     future = weakref.ref(work.future)
-    _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or waits.was_delivered(done))
+    _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or done.done())
     return True
 
 
@@ -397,12 +397,9 @@ def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
     return lane
 
 
-def _ask_pool(lane: Lane, above: Lane, work: Work) -> bool:
-    """A pool that was shut down has done all of its work. What a thread maps over a pool it has spawned in that moment."""
-    mapped = waits.maps(above.thread_id, work)
-    if mapped:
-        _begin(lane, above)
-    pool = weakref.ref(work.pool) if work.pool is not None else None
-    if pool is not None:
+def _ask_pool(lane: Lane, work: Work) -> bool:
+    """A pool that was shut down has done all of its work."""
+    if work.pool is not None:
+        pool = weakref.ref(work.pool)
         _leave_open(lane, pool, lambda: (shut := pool()) is None or waits.is_shut(shut))
-    return mapped
+    return True

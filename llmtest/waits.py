@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import Future as ThreadFuture
-from concurrent.futures import _base as pool_futures
 from concurrent.futures import thread as pool_threads
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final
 
 _KNOWN: Final = sys.version_info < (3, 15)
 _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
-_BLOCKS: Final = threading.Condition.wait.__code__
-_LOOKS: Final = 20
-_SUBMITS: Final = asyncio.BaseEventLoop.run_in_executor.__code__
-_MAPS: Final = Executor.map.__code__
-_YIELDS: Final = next(const for const in _MAPS.co_consts if getattr(const, "co_name", None) == "result_iterator")
-_RESULTS: Final = pool_futures._result_or_cancel.__code__  # type: ignore[attr-defined]
+_LOOKS: Final = 1000
 
 Queued = Callable[[Mapping[str, Any]], Any]
 couriers: Final[set[str]] = set()
@@ -173,23 +166,20 @@ def is_shut(pool: Executor) -> bool:
     return bool(getattr(pool, "_shutdown", False)) and not any(thread.is_alive() for thread in getattr(pool, "_threads", ()))
 
 
-def was_delivered(future: ThreadFuture[Any]) -> bool:
-    """Whether the work of `future` is done, and asyncio was told."""
-    return future.done() and _chained(future) is not None
+def spawner(work: Work) -> asyncio.Task[Any] | None:
+    """The task that handed over `work` with `run_in_executor` and waits for it, or is about to.
 
-
-def submitter(work: Work, thread_id: int) -> asyncio.Task[Any] | None:
-    """The task on that thread that handed over `work` with `run_in_executor` and waits for it, or is about to.
-
-    That thread goes on meanwhile. So whether it waits is looked at last: if not yet, the task that ran before is the one.
+    A loop that has just handed over its work may not have said so yet: then it gets a chance to go on. The frames of its
+    thread would tell, but to look at the frames of a thread that runs is not safe.
     """
-    handing = _doing(thread_id, _SUBMITS)
-    future = _chained(work.future)
-    loop = future.get_loop() if future is not None else handing.f_locals["self"] if handing is not None else None
-    running = asyncio.current_task(loop) if loop is not None else None
-    future = _chained(work.future)
-    hold = holder(future) if future is not None else None
-    return hold.task if hold is not None else running
+    for _ in range(_LOOKS if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else 1):
+        future = _chained(work.future)
+        if future is not None:
+            running = asyncio.current_task(future.get_loop())
+            hold = holder(future)
+            return hold.task if hold is not None else running
+        time.sleep(0)
+    return None
 
 
 def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
@@ -198,41 +188,4 @@ def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
         if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_set_state":
             found = _closure(callback)["destination"]
             return found if isinstance(found, asyncio.Future) else None
-    return None
-
-
-def maps(thread_id: int, work: Work) -> bool:
-    """Whether that thread is in `pool.map`, or waits for its results, and `work` is a part of it.
-
-    Between two steps of that it looks as if it were not. So as long as it does not wait for anything, it gets a chance to
-    go on, and is looked at again.
-    """
-    for _ in range(_LOOKS):
-        if _maps(thread_id, work):
-            return True
-        if _doing(thread_id, _BLOCKS) is not None:
-            return _maps(thread_id, work)
-        time.sleep(0)
-    return False
-
-
-def _maps(thread_id: int, work: Work) -> bool:
-    frame = _doing(thread_id, _MAPS, _YIELDS)
-    if frame is None or frame.f_code is _MAPS:
-        return frame is not None and frame.f_locals.get("self") is work.pool
-    result = _doing(thread_id, _RESULTS)
-    return work.future in frame.f_locals["fs"] or (result is not None and result.f_locals.get("fut") is work.future)
-
-
-def _doing(thread_id: int, *codes: CodeType) -> FrameType | None:
-    """The innermost frame of one of `codes` on a thread.
-
-    The thread goes on meanwhile, and a frame that has returned no longer knows its caller: then it is looked at anew.
-    """
-    for _ in range(_LOOKS):
-        top = frame = sys._current_frames().get(thread_id)
-        while frame is not None and frame.f_code not in codes:
-            frame = frame.f_back
-        if frame is not None or sys._current_frames().get(thread_id) is top:
-            return frame
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -51,12 +50,13 @@ class SeededLoop(asyncio.SelectorEventLoop):
 
     def _shuffle(self) -> list[Any]:
         """Puts what is ready in a new order, and takes out what has to wait for another round."""
-        ready = list(self._ready)
+        # In place: a thread may add to it at any time.
+        ready = [self._ready.popleft() for _ in range(len(self._ready))]
         steps = [handle for handle in ready if _is_step(handle)]
         self._dice.shuffle(steps)
         shuffled = [steps.pop() if _is_step(handle) else handle for handle in ready]
         kept = self._dice.randint(1, len(shuffled)) if shuffled else 0
-        self._ready = deque(shuffled[:kept])
+        self._ready.extendleft(reversed(shuffled[:kept]))
         return shuffled[kept:]
 
 
