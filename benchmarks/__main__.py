@@ -11,9 +11,9 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import counting, harness, models, recording
+from benchmarks import counting, harness, models, protocol, recording
 
-SUITES = {"models": models.ratios, "recording": recording.ratios, "counting": counting.ratios}
+SUITES = {"models": models.ratios, "protocol": protocol.ratios, "recording": recording.ratios, "counting": counting.ratios}
 
 
 def main() -> int:

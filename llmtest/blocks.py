@@ -14,6 +14,7 @@ import functools
 import importlib
 import inspect
 import sys
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
@@ -24,8 +25,8 @@ from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cas
 from uuid import UUID
 
 from llmtest import lanes, ledger
-from llmtest.events import FrozenDict
-from llmtest.lanes import Lane
+from llmtest.events import FrozenDict, UnseenCall
+from llmtest.lanes import Mark
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,8 +35,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported when the first block is opened."""
 
-RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Lane | None]
-"""kind, run id, parent id, payload, monotonic ns, wall ns, lane.
+RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Mark | None]
+"""kind, run id, parent id, payload, monotonic ns, wall ns, lane and moment.
 
 The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
 """
@@ -74,15 +75,28 @@ class Membership:
 class Opening:
     """One time that a block is opened; holds its block for as long as that lasts."""
 
-    __slots__ = ("block",)
+    __slots__ = ("__weakref__", "block", "lane", "opened_ms")
 
     def __init__(self, block: Block) -> None:
         self.block: Block | None = block
+        self.opened_ms = time.time_ns() // 1_000_000
+        self.lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
+        _openings[id(self)] = weakref.ref(self)
+
+    def close(self) -> None:
+        self.block = None
+        _openings.pop(id(self), None)
+
+    __del__ = close
 
 
 _open: ContextVar[tuple[Opening, ...]] = ContextVar("llmtest_open_blocks", default=())
 _memberships: dict[UUID, Membership] = {}
 """Of every run that a living block holds; a block takes its runs with it when it goes."""
+
+
+_openings: dict[int, weakref.ref[Opening]] = {}
+"""The openings that are there anywhere in the process. Any thread may copy, add and take away."""
 
 
 # -- which run belongs where
@@ -132,6 +146,38 @@ def membership(run_id: UUID) -> Membership | None:
     return _memberships.get(run_id)
 
 
+def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
+    """The blocks of a run whose start nobody delivered. None if it may have started before they were opened.
+
+    Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
+    """
+    here = [opening for opening in _open.get() if _takes_runs(opening) is not None]
+    if run_id.version != 7 or not here or run_id.int >> 80 <= max(opening.opened_ms for opening in here):
+        return None
+    return begin(run_id, parent_run_id)
+
+
+def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
+    """A double has been called, by a run of this id: the ground truth that a block is held against.
+
+    A block ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
+    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
+    """
+    if run_id in _memberships or not _openings:
+        return
+    here = [block for block in map(_takes_runs, _open.get()) if block is not None]
+    lane = lanes.current()
+    everywhere = [opening for opening in (ref() for ref in list(_openings.values())) if opening is not None]
+    from_nowhere = [_takes_runs(opening) for opening in everywhere if opening.lane.is_foreign_to(lane)]
+    for block in dict.fromkeys(here or [block for block in from_nowhere if block is not None]):
+        block.unseen_calls.append(UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context"))
+
+
+def _takes_runs(opening: Opening) -> Block | None:
+    block = opening.block
+    return block if block is not None and not block._closed else None
+
+
 # -- a block
 
 
@@ -156,6 +202,8 @@ class Block(ABC):
         self._closed = False
         self._opening: Opening | None = None
         self._decorates = False
+        self.unseen_calls: list[UnseenCall] = []
+        """Calls that scripted doubles received while this block was open, and that it did not see."""
 
     def __del__(self) -> None:
         for run_id in self._run_ids:
@@ -315,7 +363,7 @@ def _opened(block: Block) -> Iterator[Opening]:
     try:
         yield opening
     finally:
-        opening.block = None
+        opening.close()
 
 
 @contextmanager
@@ -333,8 +381,6 @@ def _attach() -> None:
 
 
 def _list(opening: Opening) -> None:
-    if opening.block is not None and not opening.block.light:
-        lanes.current()  # so that tasks and threads which are spawned in the block know where they come from
     opened = _open.get()
     if opened:  # those that were closed in another context could not take themselves off this one's list
         opened = tuple(other for other in opened if other.block is not None)
@@ -348,7 +394,7 @@ def _unlist(opening: Opening) -> None:
 
 
 def _end(opening: Opening) -> None:
-    opening.block = None
+    opening.close()
     _unlist(opening)
 
 

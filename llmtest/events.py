@@ -132,7 +132,8 @@ class Message:
 def _block_text(block: Any) -> str:
     if isinstance(block, str):
         return block
-    return str(block.get("text", "")) if block.get("type") == "text" else ""
+    is_text = isinstance(block, Mapping) and block.get("type") == "text"
+    return str(block.get("text") or "") if is_text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,7 @@ class Event:
     fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
     `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
     of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
+    `lane` is the line of control on which it fired, and `moment` its place among what happened there.
     """
 
     kind: str
@@ -213,6 +215,7 @@ class Event:
     monotonic_ns: int = 0
     wall_ns: int = 0
     lane: Lane | None = field(default=None, compare=False)
+    moment: int = field(default=0, compare=False)
 
     @property
     def time(self) -> datetime:
@@ -263,7 +266,9 @@ class Run:
         if end is None:
             return "open"
         error = end.payload.get("error")
-        return error.ended if isinstance(error, Failure) else "ended"
+        if isinstance(error, Failure):
+            return error.ended
+        return "paused" if any(event.kind == "on_interrupt" for event in self.events) else "ended"
 
     @property
     def error(self) -> Failure | None:
@@ -382,8 +387,8 @@ def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
 def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | None:
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
     for source in (payload.get("llm_output") or {}, *(g.info for g in payload.get("generations", ()))):
-        counts = source.get("token_usage", source.get("usage"))
-        if counts:
+        counts = source.get("token_usage", source.get("usage")) if isinstance(source, Mapping) else None
+        if counts and isinstance(counts, Mapping):
             return _usage_from(counts)
         if batched and counts is not None:
             return Usage()
@@ -391,15 +396,20 @@ def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | N
 
 
 def _usage_from(counts: Mapping[str, Any]) -> Usage:
-    """In the words of OpenAI, or in those of LangChain and Anthropic."""
-    into = counts.get("prompt_tokens") or counts.get("input_tokens") or 0
-    out = counts.get("completion_tokens") or counts.get("output_tokens") or 0
-    of_input, of_output = counts.get("prompt_tokens_details") or {}, counts.get("completion_tokens_details") or {}
-    read, reasoning = of_input.get("cached_tokens"), of_output.get("reasoning_tokens")
+    """In the words of OpenAI, or in those of LangChain and Anthropic. What is no number does not count."""
+    into = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
+    out = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
+    read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _count(counts.get("completion_tokens_details"), "reasoning_tokens")
     return Usage(
         into,
         out,
-        counts.get("total_tokens") or into + out,
+        _count(counts, "total_tokens") or into + out,
         FrozenDict(cache_read=read) if read else EMPTY,
         FrozenDict(reasoning=reasoning) if reasoning else EMPTY,
     )
+
+
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, Mapping) else None
+    return value if isinstance(value, int) else 0

@@ -5,15 +5,20 @@ Floor 1. Which run belongs to which recording is the matter of `llmtest.blocks`;
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self, overload
+from typing import Final, Self, overload
 from uuid import UUID
 
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
-from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
+from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
+
+_PAUSE_S: Final = 0.002
+"""Between two looks at what is open."""
 
 
 class Runs(Sequence[Run]):
@@ -74,8 +79,7 @@ class Recording(Block, Sequence[Event]):
         self._events: list[Event] = []
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
-        self.unseen_calls: list[UnseenCall] = []
-        """Calls that scripted doubles received while this recording was open, and that it did not see."""
+        self._unfinished: tuple[int, set[UUID]] = (0, set())
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -114,7 +118,8 @@ class Recording(Block, Sequence[Event]):
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
-        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, lane = raw
+        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
+        lane, moment = mark or (None, 0)
         if kind in START_KINDS:
             name, tags, make = taken
             start = make()
@@ -123,7 +128,7 @@ class Recording(Block, Sequence[Event]):
         else:
             payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
-        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane)
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
 
     # -- what it holds
 
@@ -201,6 +206,50 @@ class Recording(Block, Sequence[Event]):
 
     def _mark_end(self) -> None:
         self._closed_at = len(self._raw)
+
+    # -- work that goes on
+
+    def settle(self, *, timeout_s: float = 1.0) -> Runs:
+        """Waits until no run is open, at most `timeout_s` seconds; returns those that still are.
+
+        For work in other threads that outlives its caller. What came late is part of the recording from here on, not of
+        `late_events`. A run that was cancelled may never end, because LangChain does not report it: that takes the whole
+        timeout. It polls; it does not hurry anybody.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread; it could not go on. Use `await recording.asettle()`.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+        return self._take_late()
+
+    async def asettle(self, *, timeout_s: float = 1.0) -> Runs:
+        """`settle` for async code: other tasks of the event loop go on meanwhile."""
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            await asyncio.sleep(_PAUSE_S)
+        return self._take_late()
+
+    def _waits(self) -> bool:
+        """Whether a run is open, late events counted. Each event is looked at once."""
+        with self._lock:
+            seen, unfinished = self._unfinished
+            size = len(self._raw)
+            for kind, run_id, *_ in self._raw[seen:size]:
+                if kind in START_KINDS:
+                    unfinished.add(run_id)
+                elif kind in END_KINDS or kind in ERROR_KINDS:
+                    unfinished.discard(run_id)
+            self._unfinished = (size, unfinished)
+            return bool(unfinished)
+
+    def _take_late(self) -> Runs:
+        if self._closed_at is not None:
+            self._closed_at = len(self._raw)
+        return self.open_runs
 
 
 def record() -> Recording:
