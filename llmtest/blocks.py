@@ -25,8 +25,8 @@ from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cas
 from uuid import UUID
 
 from llmtest import lanes, ledger
-from llmtest.events import FrozenDict
-from llmtest.lanes import Lane, Mark
+from llmtest.events import FrozenDict, UnseenCall
+from llmtest.lanes import Mark
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,29 +75,28 @@ class Membership:
 class Opening:
     """One time that a block is opened; holds its block for as long as that lasts."""
 
-    __slots__ = ("__weakref__", "block", "lane")
+    __slots__ = ("__weakref__", "block", "lane", "opened_ms")
 
     def __init__(self, block: Block) -> None:
         self.block: Block | None = block
-        self.lane: Lane | None = None
-        """Where it was opened; nobody asks that of a light block."""
-        for source in SOURCES:
-            (sys.modules.get(source) or importlib.import_module(source)).install()
-        block._opened_ms = time.time_ns() // 1_000_000
-        if not block.light:
-            openings.add(self)
+        self.opened_ms = time.time_ns() // 1_000_000
+        self.lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
+        _openings[id(self)] = weakref.ref(self)
 
-    def end(self) -> None:
+    def close(self) -> None:
         self.block = None
-        openings.discard(self)
+        _openings.pop(id(self), None)
 
+    __del__ = close
 
-openings: weakref.WeakSet[Opening] = weakref.WeakSet()
-"""Those of recordings that are open anywhere in the process."""
 
 _open: ContextVar[tuple[Opening, ...]] = ContextVar("llmtest_open_blocks", default=())
 _memberships: dict[UUID, Membership] = {}
 """Of every run that a living block holds; a block takes its runs with it when it goes."""
+
+
+_openings: dict[int, weakref.ref[Opening]] = {}
+"""The openings that are there anywhere in the process. Any thread may copy, add and take away."""
 
 
 # -- which run belongs where
@@ -147,20 +146,36 @@ def membership(run_id: UUID) -> Membership | None:
     return _memberships.get(run_id)
 
 
-def open_here() -> list[Block]:
-    """The blocks that are open in this context."""
-    return [block for opening in _open.get() if (block := opening.block) is not None and not block._closed]
-
-
 def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     """The blocks of a run whose start nobody delivered. None if it may have started before they were opened.
 
     Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
     """
-    here = open_here()
-    if run_id.version != 7 or not here or run_id.int >> 80 <= max(block._opened_ms for block in here):
+    here = [opening for opening in _open.get() if _takes_runs(opening) is not None]
+    if run_id.version != 7 or not here or run_id.int >> 80 <= max(opening.opened_ms for opening in here):
         return None
     return begin(run_id, parent_run_id)
+
+
+def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
+    """A double has been called, by a run of this id: the ground truth that a block is held against.
+
+    A block ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
+    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
+    """
+    if run_id in _memberships or not _openings:
+        return
+    here = [block for block in map(_takes_runs, _open.get()) if block is not None]
+    lane = lanes.current()
+    everywhere = [opening for opening in (ref() for ref in list(_openings.values())) if opening is not None]
+    from_nowhere = [_takes_runs(opening) for opening in everywhere if opening.lane.is_foreign_to(lane)]
+    for block in dict.fromkeys(here or [block for block in from_nowhere if block is not None]):
+        block.unseen_calls.append(UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context"))
+
+
+def _takes_runs(opening: Opening) -> Block | None:
+    block = opening.block
+    return block if block is not None and not block._closed else None
 
 
 # -- a block
@@ -185,9 +200,10 @@ class Block(ABC):
         self._alone = Membership(self)
         self._run_ids: list[UUID] = []
         self._closed = False
-        self._opened_ms = 0
         self._opening: Opening | None = None
         self._decorates = False
+        self.unseen_calls: list[UnseenCall] = []
+        """Calls that scripted doubles received while this block was open, and that it did not see."""
 
     def __del__(self) -> None:
         for run_id in self._run_ids:
@@ -221,14 +237,14 @@ class Block(ABC):
         if self._decorates:
             raise RuntimeError(f"this {self.word}() block decorates functions; write {self.word}() anew for a `with` block")
         self._opening = Opening(self)
+        _attach()
         _list(self._opening)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._opening is not None
         self.close()
-        self._opening.end()
-        _unlist(self._opening)
+        _end(self._opening)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -343,10 +359,11 @@ def inside(block: Block) -> Iterator[None]:
 @contextmanager
 def _opened(block: Block) -> Iterator[Opening]:
     opening = Opening(block)
+    _attach()
     try:
         yield opening
     finally:
-        opening.end()
+        opening.close()
 
 
 @contextmanager
@@ -358,9 +375,12 @@ def _listed(opening: Opening) -> Iterator[None]:
         _unlist(opening)
 
 
+def _attach() -> None:
+    for source in SOURCES:
+        (sys.modules.get(source) or importlib.import_module(source)).install()
+
+
 def _list(opening: Opening) -> None:
-    if opening.block is not None and not opening.block.light:
-        opening.lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
     opened = _open.get()
     if opened:  # those that were closed in another context could not take themselves off this one's list
         opened = tuple(other for other in opened if other.block is not None)
@@ -371,6 +391,11 @@ def _unlist(opening: Opening) -> None:
     # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
     opened = _open.get()
     _open.set(opened[:-1] if opened[-1:] == (opening,) else tuple(other for other in opened if other is not opening))
+
+
+def _end(opening: Opening) -> None:
+    opening.close()
+    _unlist(opening)
 
 
 def carry_context(function: Callable[P, T]) -> Callable[P, T]:

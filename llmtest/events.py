@@ -396,21 +396,20 @@ def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | N
 
 
 def _usage_from(counts: Mapping[str, Any]) -> Usage:
-    """In the words of OpenAI, or in those of LangChain and Anthropic."""
-    into = _first_count(counts, "prompt_tokens", "input_tokens")
-    out = _first_count(counts, "completion_tokens", "output_tokens")
-    read = _first_count(counts.get("prompt_tokens_details"), "cached_tokens")
-    reasoning = _first_count(counts.get("completion_tokens_details"), "reasoning_tokens")
+    """In the words of OpenAI, or in those of LangChain and Anthropic. What is no number does not count."""
+    into = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
+    out = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
+    read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _count(counts.get("completion_tokens_details"), "reasoning_tokens")
     return Usage(
         into,
         out,
-        _first_count(counts, "total_tokens") or into + out,
+        _count(counts, "total_tokens") or into + out,
         FrozenDict(cache_read=read) if read else EMPTY,
         FrozenDict(reasoning=reasoning) if reasoning else EMPTY,
     )
 
 
-def _first_count(counts: Any, *names: str) -> int:
-    """The first of `names` that is a number: providers leave counts out, or send None."""
-    known = counts if isinstance(counts, Mapping) else EMPTY
-    return next((known[name] for name in names if known.get(name) and isinstance(known[name], int)), 0)
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, Mapping) else None
+    return value if isinstance(value, int) else 0

@@ -77,7 +77,7 @@ class Ledger:
     """One page: the violations, scripts and recordings of one test, or of one fixture.
 
     Holds state; appends are atomic, so any thread may write. `on_touch` is called when a double is made or called,
-    `on_note` when a recording is opened.
+    `on_note` when a recording is opened. `new_tally` makes what counts the tokens of a test.
     """
 
     def __init__(

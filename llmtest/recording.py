@@ -9,36 +9,16 @@ import asyncio
 import difflib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Self, overload
 from uuid import UUID
 
-from llmtest import blocks, lanes, ledger
+from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
-from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
+from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
-
-
-def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
-    """A double has been called, by a run of this id: the ground truth that a recording is held against.
-
-    A recording ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
-    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
-    """
-    if not blocks.openings or (run_id is not None and blocks.membership(run_id) is not None):
-        return
-    here = _recordings(blocks.open_here())
-    lane = lanes.current()
-    others = (opening.block for opening in list(blocks.openings) if opening.lane is not None and opening.lane.is_foreign_to(lane))
-    for recording in here or _recordings(others):
-        call = UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context")
-        recording.unseen_calls.append(call)
-
-
-def _recordings(opened: Iterable[Block | None]) -> list[Recording]:
-    return [block for block in opened if isinstance(block, Recording) and not block.closed]
 
 
 class Runs(Sequence[Run]):
@@ -100,8 +80,6 @@ class Recording(Block, Sequence[Event]):
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
         self._unfinished: tuple[int, set[UUID]] = (0, set())
-        self.unseen_calls: list[UnseenCall] = []
-        """Calls that scripted doubles received while this recording was open, and that it did not see."""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -274,6 +252,29 @@ class Recording(Block, Sequence[Event]):
         return self.open_runs
 
 
+def record() -> Recording:
+    """Records every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
+
+    A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
+    see it; tasks, `batch` threads and `asyncio.to_thread` inherit it; work that was started before the block is not in it;
+    work that outlives the block ends up in `recording.late_events`. A bare `threading.Thread` has no context: give it
+    `carry_context(target)`.
+
+    Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async, whose calls are all
+    collected: `recording = record()`, then `@recording`. May be nested, also in a running chain, left by any exception,
+    which goes on unchanged, and left in another task. Nothing recorded is lost. Thread-safe and task-safe.
+
+    >>> from llmtest import ScriptedChatModel, record
+    >>> with record() as recording:
+    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+    >>> recording.kinds
+    ['on_chat_model_start', 'on_llm_end']
+
+    It does not see models that are called without LangChain's callback system.
+    """
+    return Recording()
+
+
 def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
     """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
@@ -301,26 +302,3 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
             inside,
         )
     return Runs(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
-
-
-def record() -> Recording:
-    """Records every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
-
-    A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
-    see it; tasks, `batch` threads and `asyncio.to_thread` inherit it; work that was started before the block is not in it;
-    work that outlives the block ends up in `recording.late_events`. A bare `threading.Thread` has no context: give it
-    `carry_context(target)`.
-
-    Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async, whose calls are all
-    collected: `recording = record()`, then `@recording`. May be nested, also in a running chain, left by any exception,
-    which goes on unchanged, and left in another task. Nothing recorded is lost. Thread-safe and task-safe.
-
-    >>> from llmtest import ScriptedChatModel, record
-    >>> with record() as recording:
-    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
-    >>> recording.kinds
-    ['on_chat_model_start', 'on_llm_end']
-
-    It does not see models that are called without LangChain's callback system.
-    """
-    return Recording()

@@ -676,6 +676,26 @@ def test_a_pool_that_was_warm_before_the_block_is_as_bare_as_a_new_one(block: An
 
 
 @each_block
+def test_a_block_names_the_calls_that_escaped_it(block: Any) -> None:
+    with block() as caught:
+        MODEL.invoke("seen")
+        thread = threading.Thread(target=ask, name="bare")
+        thread.start()
+        thread.join()
+
+    assert [(call.double, call.thread, call.cause) for call in caught.unseen_calls] == [
+        ("ScriptedChatModel", "bare", "no context")
+    ]
+
+
+def test_nested_blocks_that_lost_a_call_to_a_thread_all_name_it() -> None:
+    with count_tokens() as outer, record() as inner:
+        _threads(ask)
+
+    assert (len(outer.unseen_calls), len(inner.unseen_calls)) == (3, 3)
+
+
+@each_block
 def test_a_future_submitted_inside_and_run_after_the_block_takes_nothing_new(block: Any) -> None:
     with block() as caught:
         later = carry_context(ask)

@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import Recording, ScriptedChatModel, record, say
-from llmtest import recording as rooms
+from llmtest import blocks as rooms
 from llmtest.langchain import tap
 from llmtest.ledger import Outside, opened
 
@@ -148,19 +148,19 @@ def test_a_block_that_closes_between_two_looks_at_the_hook_breaks_nothing() -> N
         looks = 0
 
         @property
-        def _closed_at(self) -> int | None:  # type: ignore[override]
+        def _closed(self) -> bool:  # type: ignore[override]
             self.looks += 1
-            return None if self.looks == 1 else 0
+            return self.looks > 1
 
-        @_closed_at.setter
-        def _closed_at(self, value: int | None) -> None:
+        @_closed.setter
+        def _closed(self, value: bool) -> None:
             pass
 
     with record():  # the hook is there
         pass
     closing = Closing()
 
-    with rooms._inside(closing):
+    with rooms.inside(closing):
         closing.looks = 0
         got = RunnableLambda(lambda x: x).invoke(1)
 

@@ -292,8 +292,8 @@ def _hold_usage(value: LangChainGeneration) -> tuple[Any, Any, Any]:
     if message is None:
         return None, None, _hold_counted(value.generation_info or {})
     state = message.__dict__
-    usage, about = state.get("usage_metadata"), state["response_metadata"]
-    return (_hold_dict(usage) if usage else None), about.get("model_name") or about.get("model"), None
+    usage, about = state.get("usage_metadata"), state.get("response_metadata") or {}
+    return (hold(usage) if usage else None), about.get("model_name") or about.get("model"), None
 
 
 def _hold_counted(value: dict[str, Any]) -> dict[str, Any]:
@@ -576,7 +576,7 @@ def _tool_call(call: Any, no_args: FrozenDict | str) -> ToolCall:
 
 def freeze_usage(value: Any) -> Usage | None:
     """LangChain's `UsageMetadata` as a `Usage`. Providers leave counts out, or send None; what is no number does not count."""
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, Mapping) or not value or value.keys() == {"total_cost"}:
         return None
     counts = _counts(value)
     into, out = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
@@ -589,9 +589,9 @@ def _counts(value: Any) -> FrozenDict:
     return FrozenDict({name: count for name, count in pairs if isinstance(count, int | float)})
 
 
-def _is_cached(usage: Mapping[str, Any] | None) -> bool:
+def _is_cached(usage: Any) -> bool:
     """LangChain's cache puts a cost of zero into the usage of each answer that it gives, its only sign of that."""
-    return bool(usage) and usage is not None and usage.get("total_cost") == 0
+    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
 # -- what a model is called with

@@ -99,16 +99,10 @@ class Tap(BaseCallbackHandler):
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        def take() -> dict[str, Any]:
-            return {"prompts": list(prompts), **hold_parameters(kwargs.get("invocation_params")), **_batch(kwargs)}
-
-        self._begin("on_llm_start", serialized, take, kwargs)
+        self._begin("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        def take() -> dict[str, Any]:
-            return {"messages": hold(messages[0]), **hold_parameters(kwargs.get("invocation_params")), **_batch(kwargs)}
-
-        self._begin("on_chat_model_start", serialized, take, kwargs)
+        self._begin("on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs)
 
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
@@ -141,13 +135,11 @@ class Tap(BaseCallbackHandler):
             member.deliver(raw)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        response = kwargs.get("response")
-        member = blocks.membership(kwargs["run_id"])
+        response, run_id = kwargs.get("response"), kwargs["run_id"]
+        member = blocks.membership(run_id)
         if member is not None and member.light:
             held = _counts(response) if response is not None else None
-            member.deliver(
-                ("on_llm_error", kwargs["run_id"], None, partial(_counted_error, freeze_error(error), held), 0, 0, None)
-            )
+            member.deliver(("on_llm_error", run_id, None, partial(_counted_error, freeze_error(error), held), 0, 0, None))
             return
         so_far = {"response": _result(response)} if response is not None else {}
         self._next("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
@@ -167,8 +159,7 @@ class Tap(BaseCallbackHandler):
 
     def on_tool_start(self, serialized: dict[str, Any], input_str: str, **kwargs: Any) -> None:
         def take() -> dict[str, Any]:
-            call_id = kwargs.get("tool_call_id")
-            return _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=call_id)
+            return _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
 
         self._begin("on_tool_start", serialized, take, kwargs)
 
@@ -238,10 +229,12 @@ def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
 
 def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
     """The start of a model call, as far as counting needs it."""
-    metadata, parameters = about.get("metadata") or {}, about.get("invocation_params") or {}
+    metadata: dict[str, Any] = about.get("metadata") or {}
+    given = about.get("invocation_params")
+    parameters: dict[str, Any] = given if isinstance(given, dict) else {}
     model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
     take = partial(_counted_words, model, metadata.get("langgraph_node"), _batch(about))
-    return (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), take)
+    return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
 
 
 def _counted_words(model: Any, node: Any, payload: dict[str, int]) -> FrozenDict:
@@ -251,6 +244,10 @@ def _counted_words(model: Any, node: Any, payload: dict[str, int]) -> FrozenDict
 
 def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) -> FrozenDict:
     return FrozenDict(error=error, response=EMPTY if response is None else response())
+
+
+def _parameters(about: dict[str, Any]) -> dict[str, Any]:
+    return {**hold_parameters(about.get("invocation_params")), **_batch(about)}
 
 
 def _batch(about: dict[str, Any]) -> dict[str, int]:
@@ -284,8 +281,8 @@ def _result(response: Any) -> dict[str, Any]:
 def _counts(response: Any) -> Callable[[], FrozenDict]:
     try:
         return hold_counts(response)
-    except Exception:  # a custom model ended its run with something else
-        return lambda: FrozenDict(generations=FrozenList(), llm_output=None)
+    except Exception:  # as above
+        return partial(FrozenDict, generations=FrozenList())
 
 
 def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
