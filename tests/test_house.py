@@ -41,9 +41,12 @@ HOUSE = {
     "steps": Room(0),
     "vocabulary": Room(0),
     # thought
+    "differ": Room(1),
     "ordering": Room(1),
+    "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
+    "treetext": Room(1),
     "wording": Room(1),
     # hands
     "langchain": Room(2),
