@@ -27,6 +27,7 @@ _SWAPS: Final = 10
 _LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call)\d+)(?![\w(=])')
 _DEFINED: Final = re.compile(r"(?:[+><] )(?:partial )?((?P<prefix>[suatmdv])\d+): ?(?P<said>.*)")
 _REQUEST: Final = re.compile(r'(call\d+) ((?:[^\s"();]+|"(?:[^"\\]|\\.)*")\((?:[^"]|"(?:[^"\\]|\\.)*")*?\))(?=;|  |$| [a-z])')
+_ARGUMENT: Final = re.compile(r'(\w+|"(?:[^"\\]|\\.)*")=(.*)')
 _USAGE: Final = re.compile(r"  usage [^\"]*$")
 _WORDS: Final = {
     "s": "system prompt",
@@ -129,7 +130,7 @@ def _plain(text: str) -> list[Node]:
     """The lines of a text that is no tree."""
     lines = text.split("\n")
     named = [*lines[:-1], *([f"{lines[-1]} (without an end of line)"] if lines[-1] else [])]
-    return [Node("entry", line, number) for number, line in enumerate(named, 1)]
+    return [Node("line", line, number) for number, line in enumerate(named, 1)]
 
 
 # -- pairs
@@ -359,7 +360,7 @@ class _Comparison:
     def _replaced(self, before: _Item | None, after: _Item | None, depth: int, scene: _Scene) -> None:
         """Something is gone, something is new, or one stands in the place of the other."""
         old, new = before.node if before else None, after.node if after else None
-        self._structure = self._structure or any(node is not None and node.kind != "entry" for node in (old, new))
+        self._structure = self._structure or any(node is not None and node.kind not in ("entry", "line") for node in (old, new))
         note = self._note(old, new, scene)
         if before is not None:
             self._rows("-", before, depth, note if after is None else "")
@@ -476,11 +477,7 @@ class _Comparison:
             defined = _DEFINED.match(node.text) if node is not None and node.kind == "entry" else None
             if defined is not None:
                 self._tainted.add(defined[1])
-            asked = (
-                {} if other is None else {label: said for text in (other.text, *other.more) for label, said in _requests(text)}
-            )
-            texts = (node.text, *node.more) if node is not None and node.kind == "entry" else ()
-            self._tainted |= {label for text in texts for label, said in _requests(text) if asked.get(label) != said}
+            self._tainted |= {label for label, _ in _asked(node) - _asked(other)}
 
 
 def _asked(node: Node | None) -> set[tuple[str, str]]:
@@ -515,6 +512,8 @@ def _what(old: Node | None, new: Node | None) -> str:
         return _came_or_went(old, new)
     if old.kind == new.kind == "entry":
         return _entry_words(old, new)
+    if old.kind == new.kind == "line":
+        return f"line {_swap_words(old, new)}"
     if old.kind == new.kind == "run":
         return _run_words(head(old), head(new))
     return f"{_called(old)} is now {_called(new)}"
@@ -523,7 +522,7 @@ def _what(old: Node | None, new: Node | None) -> str:
 def _came_or_went(old: Node | None, new: Node | None) -> str:
     node = new or old
     assert node is not None
-    if node.kind != "entry":
+    if node.kind not in ("entry", "line"):
         return f"{'extra' if new else 'missing'} {'' if node.kind != 'run' else 'run: '}{_called(node)}"
     return f"{'new' if new else 'missing'} {_subject(node)} {_cut(node.text)}"
 
@@ -549,15 +548,18 @@ def _run_words(old: Head, new: Head) -> str:
 
 def _arguments(old: str, new: str) -> str:
     """The first argument that differs."""
-    before, after = (dict(part.partition("=")[::2] for part in split(text)) for text in (old, new))
-    for name in (*before, *after):
-        if before.get(name) != after.get(name):
-            if name not in after:
-                return f"{name}={_cut(before[name])} is gone"
-            return (
-                f"{name} {_cut(before[name])} → {_cut(after[name])}" if name in before else f"{name}={_cut(after[name])} is new"
-            )
-    return f"{_cut(old)} → {_cut(new)}"
+    before, after = _named(old), _named(new)
+    name = next((name for name in (*before, *after) if before.get(name) != after.get(name)), None)
+    if name is None:
+        return f"{_cut(old)} → {_cut(new)}"
+    if name not in after:
+        return f"{name}={_cut(before[name])} is gone"
+    return f"{name} {_cut(before[name])} → {_cut(after[name])}" if name in before else f"{name}={_cut(after[name])} is new"
+
+
+def _named(arguments: str) -> dict[str, str]:
+    """Arguments by name; none for a tool that was called with plain text."""
+    return {found[1]: found[2] for found in map(_ARGUMENT.match, split(arguments)) if found}
 
 
 def _entry_words(old: Node, new: Node) -> str:

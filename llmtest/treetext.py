@@ -15,7 +15,7 @@ from typing import Final, Literal
 from llmtest.ledger import LlmtestError
 from llmtest.rendering import HEADER
 
-NodeKind = Literal["run", "parallel", "late", "entry"]
+NodeKind = Literal["run", "parallel", "late", "entry", "line"]
 SIGNS: Final = frozenset("+>*~@<!?^")
 ENDINGS: Final = frozenset("<!?^")
 NOTHING: Final = "(nothing was recorded)"
@@ -45,7 +45,8 @@ class TreeTextError(LlmtestError, ValueError):
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run.
+    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run. `read` makes no `line`: that is
+    a line of another text, which the differ takes apart in the same way.
 
     `text` is its line without indentation, `more` the lines that continue an entry, indented as they stand under it,
     `inside` the entries, runs and groups of a run or group, in order. `line` counts from 1.

@@ -428,7 +428,8 @@ class Words:
     def request(self, call: ToolCall) -> str:
         """A tool call; what a model sent for arguments and is not JSON stands as a string."""
         args = call.args
-        text = self.parenthesised(call.name, args) if isinstance(args, dict) else f"{call.name}({self.string(args)})"
+        name = self.atom(call.name)
+        text = self.parenthesised(name, args) if isinstance(args, dict) else f"{name}({self.string(args)})"
         return text if call.id is None else self.mark("request", f"{call.id}\n{text}", [self.mark("call", call.id), text])
 
     def message(self, message: Message) -> str:

@@ -43,9 +43,7 @@ values: Any = st.recursive(
     max_leaves=5,
 )
 mappings = st.dictionaries(words, values, max_size=3).map(FrozenDict)
-calls = st.builds(
-    ToolCall, st.sampled_from(["search", "my tool"]), mappings | words, st.none() | st.sampled_from(["call_1", "call_2"])
-)
+calls = st.builds(ToolCall, st.just("search") | names, mappings | words, st.none() | st.sampled_from(["call_1", "call_2"]))
 messages = st.builds(
     Message,
     st.sampled_from(["human", "ai", "system", "tool", "function"]),
