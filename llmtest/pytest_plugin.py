@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
+    from llmtest.pending import Mismatch
     from llmtest.recording import Recording
 
 TREES: Final = ("failed", "all", "off")
@@ -193,7 +194,7 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     from llmtest import snapshots
 
-    return snapshots.assertion(request.node)
+    return snapshots.assertion(request.node, request.node.stash[_attempt].compared)
 
 
 # -- one attempt at one test
@@ -214,6 +215,8 @@ class _Attempt:
         self.page = ledger.Ledger(_prefix(item.nodeid), _mute if self.quiet else None)
         self.recording: Recording | None = None
         self.called = self.running = False
+        self.mismatches: list[Mismatch] = []
+        self.matches: list[Mismatch] = []
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
@@ -270,6 +273,9 @@ class _Attempt:
         finally:
             _unmute(muted)  # anyio runs all tests of a module in one context
 
+    def compared(self, mismatch: Mismatch, matched: bool) -> None:
+        (self.matches if matched else self.mismatches).append(mismatch)
+
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
         found = [] if getattr(item, "_excinfo", None) else self._take()
@@ -280,16 +286,20 @@ class _Attempt:
         found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
         return [v for v in found if self.called or v.rule != "unused step"]  # no chance to ask for it
 
-    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, trees: str) -> None:
+    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, config: pytest.Config) -> None:
         """Puts into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
         from llmtest import ledger
 
-        told = ledger.told(excinfo.value if excinfo is not None else None)
-        found = [v for v in self._take() if v not in told]
+        trees = config.stash[_trees]
+        known = ledger.told(excinfo.value if excinfo is not None else None)
+        found = [v for v in self._take() if v not in known]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
+        told = report.when == "call" and _tell_snapshots(report, self, config)
+        if told and trees == "failed":
+            return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees)
 
@@ -451,13 +461,77 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     __tracebackhide__ = _hidden
-    report = yield
     attempt = item.stash.get(_attempt, None)
+    if attempt is not None and call.excinfo is not None:
+        _say_headline(call.excinfo.value, attempt)
+    report = yield
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
             report.longrepr = _without_frames(call.excinfo, item)
-        attempt.tell(report, call.excinfo, item.config.stash[_trees])
+        attempt.tell(report, call.excinfo, item.config)
     return report
+
+
+# -- snapshots
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
+    """One line instead of syrupy's diff, which pytest would cut."""
+    explanations = yield
+    headlines = [getattr(side, "headline", "") for side in (left, right) if _is_snapshot(side)]
+    return [[headline] for headline in headlines if headline and op == "=="] or explanations
+
+
+def _is_snapshot(side: object) -> bool:
+    return type(side).__name__ == "TraceAssertion" and type(side).__module__ == "llmtest.snapshots"
+
+
+def _say_headline(error: BaseException, attempt: _Attempt) -> None:
+    """pytest says `assert` and the headline; the headline alone is a sentence, and shorter."""
+    told = error.args[0] if isinstance(error, AssertionError) and error.args else None
+    for mismatch in attempt.mismatches:
+        if told == f"assert {mismatch.headline}":
+            error.args = (mismatch.headline,)
+
+
+def _tell_snapshots(report: pytest.TestReport, attempt: _Attempt, config: pytest.Config) -> bool:
+    """Puts the diffs of a failed test into its report and keeps what came; forgets what was kept of one that matched."""
+    if not attempt.mismatches and not attempt.matches:
+        return False
+    import os
+
+    from llmtest.pending import Folder
+
+    folder = Folder(config.rootpath, os.environ)
+    for mismatch in attempt.matches:
+        folder.forget(mismatch)
+    for mismatch in attempt.mismatches if report.failed else ():
+        kept = folder.keep(mismatch)
+        color = bool(config.get_terminal_writer().hasmarkup)
+        headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
+        lines = [*headline, *mismatch.lines(color=color), *mismatch.footer(config.rootpath, kept)]
+        report.sections.append(("llmtest: snapshot", "\n".join(lines)))
+        if kept is not None:
+            vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
+    return report.failed and bool(attempt.mismatches)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """syrupy deletes snapshots that nobody used. After a run that was filtered or failed, that says nothing."""
+    syrupy = getattr(session.config, "_syrupy", None)
+    if syrupy is not None and _is_partial(session):
+        session.config.option.no_cleanup = True
+        syrupy.remove_unused_snapshots = lambda **_: None
+
+
+def _is_partial(session: pytest.Session) -> bool:
+    """Whether some tests did not run to their end: they were not selected, not reached, or failed before they compared."""
+    options = vars(session.config.option)
+    filters = ("keyword", "markexpr", "deselect", "lf", "stepwise", "failedfirst")
+    chosen = any(options.get(name) for name in filters) or any("::" in argument for argument in session.config.args)
+    return chosen or bool(session.testsfailed or session.shouldstop or session.shouldfail)
 
 
 # -- words
@@ -495,6 +569,7 @@ def _cut(text: str) -> str:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    _summarize_pending(terminalreporter, config)
     if config.stash[_trees] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
         return
     reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
@@ -504,3 +579,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(report.nodeid, bold=True)
         for tree in report.llmtest_trees:
             terminalreporter.write_line(f"{tree}\n")
+
+
+def _summarize_pending(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    pending = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_pending", False)]
+    if pending:
+        tests = f"{len(pending)} test{'' if len(pending) == 1 else 's'}"
+        terminalreporter.write_sep("=", "llmtest")
+        terminalreporter.write_line(f"snapshots of {tests} are pending: llmtest review, or llmtest accept")

@@ -46,6 +46,7 @@ HOUSE = {
     "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
+    "review": Room(1),
     "treetext": Room(1),
     "wording": Room(1),
     # hands
