@@ -70,7 +70,7 @@ class TraceExtension(SingleFileSnapshotExtension):
         name = AbstractSyrupyExtension.get_snapshot_name(test_location=test_location, index=index)
         clean = "".join(c for c in name if c not in '\\/?*:|"<>' and unicodedata.category(c)[0] != "C")
         short = clean.encode()[:_LONGEST].decode("utf-8", "ignore")
-        if short == name and not _may_clash(test_location, name):
+        if short == name and not _may_clash(test_location, name, index):
             return name
         return f"{short}.~{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
 
@@ -83,13 +83,13 @@ class TraceExtension(SingleFileSnapshotExtension):
         write_text(Path(snapshot_collection.location), str(snapshot.data))
 
 
-def _may_clash(location: PyTestLocation, name: str) -> bool:
-    """Whether the file of another test could have this name where upper and lower case are the same: on Windows, on a
-    Mac. Classes are looked up in their module; anything else may be spelled in another way by a test that is not there."""
+def _may_clash(location: PyTestLocation, name: str, index: Any) -> bool:
+    """Whether the file of another test could have this name, or one that differs from it only in upper and lower case,
+    which are the same on Windows and on a Mac. Classes are looked up in their module; anything else may be spelled in
+    another way by a test that is not there."""
     classname = location.classname or ""
-    rest = name.removeprefix(f"{classname}.") if classname else name
-    _, _, parameters = rest.partition("[")
-    if rest != rest.lower() or ("[" in parameters.removesuffix("]") and location.is_item_parametrized):
+    parameters = (location.nodename or "").partition("[")[2].removesuffix("]")
+    if name.removeprefix(classname) != name.removeprefix(classname).lower() or set("[]") & {*parameters, *str(index)}:
         return True
     holder = getattr(location.item, "module", None)
     for part in filter(None, classname.split(".")):
@@ -126,6 +126,9 @@ class TraceAssertion(SnapshotAssertion):
         super().__call__(**options)
         self._open_runs = open_runs
         return self
+
+    def __repr__(self) -> str:
+        return f"<llm_snapshot of {self.test_location.nodeid}>"
 
     def _serialize(self, data: Any) -> Any:
         if isinstance(data, Recording | Run) and not self._open_runs:
