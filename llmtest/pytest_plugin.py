@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from llmtest.ledger import Violation
     from llmtest.pending import Mismatch
     from llmtest.recording import Recording
+    from llmtest.snapshots import Held
 
 TREES: Final = ("failed", "all", "off")
 LINES: Final = 60
 """How many lines of a section a failing test shows."""
 
 _trees = pytest.StashKey[str]()
+_runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
 _attempt = pytest.StashKey["_Attempt"]()
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
@@ -46,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
     group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
     parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
+    runs = "accept a new or changed snapshot only if so many runs of its test agree"
+    group.addoption("--llmtest-verify", metavar="N", help=f"{runs}; ini: llmtest_verify")
+    parser.addini("llmtest_verify", runs, default="1")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
@@ -66,7 +71,21 @@ def pytest_configure(config: pytest.Config) -> None:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise pytest.UsageError(f"the ini key llmtest_trees is one of {', '.join(TREES)}; got {mode!r}{hint}")
     config.stash[_trees] = mode
+    _open_verification(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
+
+
+def _open_verification(config: pytest.Config) -> None:
+    told = config.getoption("llmtest_verify") or config.getini("llmtest_verify")
+    if not told.isdecimal() or not int(told):
+        raise pytest.UsageError(
+            f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}"
+        )
+    config.stash[_runs] = int(told)
+    if config.stash[_runs] > 1:
+        from llmtest.verifying import Verification
+
+        config.pluginmanager.register(Verification(config.stash[_runs], lambda item: item.stash[_attempt]), "llmtest-verify")
 
 
 def _open_providers(config: pytest.Config) -> None:
@@ -194,7 +213,10 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     from llmtest import snapshots
 
-    return snapshots.assertion(request.node, request.node.stash[_attempt].compared)
+    attempt, session = request.node.stash[_attempt], request.config._syrupy
+    if request.config.stash[_runs] > 1:
+        attempt.held = session = snapshots.Held(session)
+    return snapshots.assertion(request.node, attempt.compared, session)
 
 
 # -- one attempt at one test
@@ -217,6 +239,7 @@ class _Attempt:
         self.called = self.running = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
+        self.held: Held | None = None
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
@@ -275,6 +298,10 @@ class _Attempt:
 
     def compared(self, mismatch: Mismatch, matched: bool) -> None:
         (self.matches if matched else self.mismatches).append(mismatch)
+
+    def comparisons(self) -> list[Mismatch]:
+        """All that was compared with a snapshot."""
+        return [*self.matches, *self.mismatches]
 
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
@@ -517,13 +544,14 @@ def _tell_snapshots(report: pytest.TestReport, attempt: _Attempt, config: pytest
     return report.failed and bool(attempt.mismatches)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """syrupy deletes snapshots that nobody used. After a run that was filtered or failed, that says nothing."""
     syrupy = getattr(session.config, "_syrupy", None)
     if syrupy is not None and _is_partial(session):
         session.config.option.no_cleanup = True
         syrupy.remove_unused_snapshots = lambda **_: None
+    yield
 
 
 def _is_partial(session: pytest.Session) -> bool:

@@ -173,15 +173,45 @@ def _refuse_open(data: Recording | Run) -> None:
         )
 
 
-def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None]) -> TraceAssertion:
+class Held:
+    """syrupy's session, in which what one run of a test would write waits until it is known whether it counts."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._writes: list[dict[str, Any]] = []
+        self._assertions: list[SnapshotAssertion] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def register_request(self, assertion: SnapshotAssertion) -> None:
+        self._assertions.append(assertion)
+        self._session.register_request(assertion)
+
+    def queue_snapshot_write(self, **options: Any) -> None:
+        self._writes.append(options)
+
+    def write(self) -> None:
+        for options in self._writes:
+            self._session.queue_snapshot_write(**options)
+
+    def drop(self) -> None:
+        """Nothing is written, and syrupy's report says that nothing was."""
+        for assertion in self._assertions:
+            for result in assertion.executions.values():
+                result.created = result.updated = result.success = False
+
+
+def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TraceAssertion:
     """What `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` hears of each comparison.
 
-    Made here rather than taken from syrupy's fixture `snapshot`, a name that other plugins and many conftests claim.
+    `session` is syrupy's, or a `Held`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
+    plugins and many conftests claim.
     """
     options = vars(item.config.option)
     known = ("update_snapshots", "update_new_snapshots_only")  # the second came with syrupy 5.3
     return TraceAssertion(
-        session=item.config._syrupy,  # type: ignore[attr-defined]
+        session=session,
         extension_class=TraceExtension,
         test_location=TraceLocation(item),
         on_result=on_result,

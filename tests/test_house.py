@@ -60,6 +60,7 @@ HOUSE = {
     # doors
     "cli": Room(3),
     "pytest_plugin": Room(3, frozenset({"pytest"}), later=frozenset({"langsmith", "syrupy"})),
+    "verifying": Room(3, frozenset({"pytest", "_pytest"})),
 }
 PATHS = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")}
 MODULES = sorted(PATHS.keys() - {"__init__"})
