@@ -74,7 +74,8 @@ def harm(expected: str, received: str) -> Damage | None:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A snapshot that a test did not match. `error` says why there is nothing to compare; `received` is then None."""
+    """A snapshot that a test did not match. `error` says why there is nothing to compare, in its last line; `received`
+    is then None."""
 
     test: str
     snapshot: Path
@@ -106,7 +107,7 @@ class Mismatch:
         """What is wrong, on one line."""
         name = self.snapshot.name
         if self.error:
-            return self.error
+            return self.error.splitlines()[-1]
         if self.expected is None:
             return f"no snapshot yet: there is no {name}"
         if self.damage is not None:
@@ -115,9 +116,9 @@ class Mismatch:
         return f"snapshot differs: {difference.headline}" if difference else "the snapshot matches by now"
 
     def lines(self, *, limit: int | None = LINES, color: bool = False) -> list[str]:
-        """The diff; the whole text where there was nothing before."""
+        """The diff; the whole text where there was nothing before; of an error, where it came from."""
         if self.error or self.received is None:
-            return []
+            return self.error.splitlines()[:-1]
         if self.expected is None or self.damage is not None:
             shown = self.received.splitlines()[1:]
             more = [] if limit is None or len(shown) <= limit else [f"  … {len(shown) - limit + 1} more lines"]

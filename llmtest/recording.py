@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, get_args, overload
 from uuid import UUID
 
 from llmtest import lanes, ledger
 from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
 from llmtest.lanes import Lane
+
+if TYPE_CHECKING:
+    from llmtest.rendering import Part
 
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported at the first `record()`."""
@@ -275,6 +278,30 @@ class Recording(Sequence[Event]):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(dict.fromkeys(names))[:10]
         hint = f"nearest: {', '.join(f'`{n}`' for n in dict.fromkeys(near))}" if near else "nothing was recorded"
         raise LookupError(f"no run called {name!r} in this recording; {hint}")
+
+    def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
+        """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
+
+        With both, runs that have one of the kinds and one of the tags. `str(...)`, `.outline()` and a snapshot show it.
+
+        Raises:
+            ValueError: no kind and no tag is named, or a kind that runs do not have.
+        """
+        from llmtest.rendering import Part
+
+        chosen, tagged = ({names} if isinstance(names, str) else {*names} for names in (kinds, tags))
+        known = get_args(RunKind)
+        if not chosen <= {*known} or not chosen | tagged:
+            raise ValueError(
+                f"only() takes `kinds` of {', '.join(known)}, or `tags`; got kinds={sorted(chosen)}, tags={sorted(tagged)}"
+            )
+        return Part(self, lambda run: (not chosen or run.kind in chosen) and (not tagged or not tagged.isdisjoint(run.tags)))
+
+    def outline(self) -> str:
+        """One line for each run, as a string: `assert recording.outline() == ...`."""
+        from llmtest import rendering
+
+        return rendering.outline(self)
 
     def close(self) -> None:
         """Ends the recording; what comes later is late. Closing twice is fine."""

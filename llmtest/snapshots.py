@@ -24,7 +24,7 @@ from llmtest.events import Run
 from llmtest.ledger import LlmtestError
 from llmtest.pending import Mismatch, PendingError, harm, read_text, write_text
 from llmtest.recording import Recording
-from llmtest.rendering import HEADER, render
+from llmtest.rendering import HEADER, Part, render
 
 _LONGEST: Final = 180
 """The most bytes of a file's name, without what we add to it: file systems take 255."""
@@ -51,8 +51,10 @@ class TraceExtension(SingleFileSnapshotExtension):
         """
         if exclude is not None or include is not None:
             raise TypeError("llm_snapshot compares whole trees, so it takes no `include` and no `exclude`; compare a run of it")
-        if not isinstance(data, Recording | Run | str):
-            raise TypeError(f"llm_snapshot compares a Recording, a Run or a str; got {type(data).__name__} {data!r}")
+        if not isinstance(data, Recording | Run | Part | str):
+            raise TypeError(
+                f"llm_snapshot compares a Recording, a part of one, a Run or a str; got {type(data).__name__} {data!r}"
+            )
         text = f"{data}\n" if isinstance(data, str) else render(data)
         return f"{HEADER}\n{text}"
 
@@ -131,7 +133,7 @@ class TraceAssertion(SnapshotAssertion):
         return f"<llm_snapshot of {self.test_location.nodeid}>"
 
     def _serialize(self, data: Any) -> Any:
-        if isinstance(data, Recording | Run) and not self._open_runs:
+        if isinstance(data, Recording | Run | Part) and not self._open_runs:
             _refuse_open(data)
         return super()._serialize(data)
 
@@ -162,8 +164,8 @@ def _told(error: Exception | None) -> str:
     return "".join(traceback.format_exception(error)).strip()  # an error of ours, which nobody would find without its place
 
 
-def _refuse_open(data: Recording | Run) -> None:
-    runs = data.runs if isinstance(data, Recording) else list(data.walk())
+def _refuse_open(data: Recording | Run | Part) -> None:
+    runs = list(data.walk()) if isinstance(data, Run) else data.runs
     still = [f"{run.kind} {run.name} since {run.start.time:%H:%M:%S.%f}" for run in runs if run.ended == "open"]
     if still:
         one = len(still) == 1

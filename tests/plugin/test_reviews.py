@@ -200,6 +200,23 @@ def test_defaults_that_are_given_to_the_fixture_keep_the_rest(suite):
     assert list(pending(suite)) == ["test_it.py/test_it.trace"]
 
 
+def test_error_within_a_comparison_is_not_swallowed(suite):
+    outcome = suite.run(
+        """
+        from llmtest import Recording
+
+        class Broken(Recording):
+            roots = property(lambda self: 1 / 0)
+
+        def test_it(llm_snapshot):
+            assert Broken() == llm_snapshot
+        """
+    )
+
+    assert "E       AssertionError: ZeroDivisionError: division by zero" in outcome.part("test_it")
+    assert "1 / 0" in outcome.part("llmtest: snapshot")
+
+
 # -- open runs
 
 

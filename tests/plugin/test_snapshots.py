@@ -154,7 +154,7 @@ def test_open_runs_show_as_open_if_the_test_says_so(suite):
 def test_what_cannot_be_compared_is_named(suite):
     outcome = suite.run("def test_it(llm_snapshot):\n    assert [1] == llm_snapshot")
 
-    assert "TypeError: llm_snapshot compares a Recording, a Run or a str; got list [1]" in outcome.part("test_it")
+    assert "TypeError: llm_snapshot compares a Recording, a part of one, a Run or a str; got list [1]" in outcome.part("test_it")
 
 
 def test_picking_from_a_tree_is_refused(suite):
