@@ -11,9 +11,9 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import harness, models, recording
+from benchmarks import harness, models, recording, trees
 
-SUITES = {"models": models.ratios, "recording": recording.ratios}
+SUITES = {"models": models.ratios, "recording": recording.ratios, "trees": trees.ratios}
 
 
 def main() -> int:

@@ -51,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     runs = "accept a new or changed snapshot only if so many runs of its test agree"
     group.addoption("--llmtest-verify", metavar="N", help=f"{runs}; ini: llmtest_verify")
     parser.addini("llmtest_verify", runs, default="1")
+    rules = "what is masked in run trees too, one a line: `NAME = REGULAR EXPRESSION`, or the name of a key"
+    parser.addini("llmtest_masks", rules, type="linelist", default=[])
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
@@ -72,7 +74,22 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"the ini key llmtest_trees is one of {', '.join(TREES)}; got {mode!r}{hint}")
     config.stash[_trees] = mode
     _open_verification(config)
+    _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
+
+
+def _open_masks(config: pytest.Config) -> None:
+    lines = config.getini("llmtest_masks")
+    if not lines:
+        return
+    from llmtest import masks
+
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    try:
+        session.enter_context(masks.ruled(lines))
+    except masks.MaskError as error:
+        raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 
 
 def _open_verification(config: pytest.Config) -> None:

@@ -42,6 +42,7 @@ HOUSE = {
     "vocabulary": Room(0),
     # thought
     "differ": Room(1),
+    "masks": Room(1),
     "ordering": Room(1),
     "pending": Room(1),
     "recording": Room(1),

@@ -497,3 +497,36 @@ def test_number_of_runs_must_be_a_number(suite, told):
     outcome = suite.run(HELLO, f"--llmtest-verify={told}")
 
     assert f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}" in outcome.errors
+
+
+# -- masks
+
+
+def test_ini_rules_are_masked_in_every_tree(suite):
+    suite.ini("[pytest]\nllmtest_masks =\n    order = ORD-\\d+\n    pin\nasyncio_default_fixture_loop_scope = function")
+
+    suite.run(
+        """
+        from langchain_core.runnables import RunnableLambda
+
+        def test_it(llm_recording, llm_snapshot):
+            RunnableLambda(lambda x: "ORD-77", name="shop").invoke({"say": "my ORD-1234 please", "pin": "9999", "pinned": 1})
+            assert llm_recording == llm_snapshot
+        """,
+        "--snapshot-update",
+    )
+
+    assert snapshot(suite, "test_it").read_text("utf-8").splitlines()[1:] == [
+        "chain shop",
+        '  > {"pin": <mask:pin>, "pinned": 1, "say": "my <mask:order> please"}',
+        '  < "<mask:order>"',
+    ]
+
+
+def test_ini_rule_that_is_none_is_a_usage_error(suite):
+    suite.ini("[pytest]\nllmtest_masks = a b")
+
+    assert (
+        "the ini key llmtest_masks: expected `NAME = REGULAR EXPRESSION` or the name of a key; got 'a b'"
+        in suite.run(HELLO).errors
+    )
