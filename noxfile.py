@@ -10,9 +10,8 @@ nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest"]
 
 
 LOWEST = ["langchain-core==1.0.0", "langchain==1.0.0", "langchain-classic==1.0.0", "langgraph==1.0.0"]
-ON_LOWEST = [
-    f"tests/test_{room}.py" for room in ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties", "treetext", "upgrade")
-]
+ROOMS = ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties", "treetext", "upgrade")
+ON_LOWEST = [f"tests/test_{room}.py" for room in ROOMS]
 
 
 def _run(session: nox.Session, *pins: str) -> None:

@@ -277,10 +277,10 @@ def test_a_message_of_the_same_number_that_says_the_same_line_is_not_shown() -> 
 
 
 def test_a_name_in_a_text_of_several_lines_is_no_label() -> None:
-    before = run('+ u1: "a"', "> u1", "@ text v1:", "    | u1", "    | u2", "< 1")
-    after = run('+ u1: "b"', '+ u2: "a"', "> u2", "@ text v1:", "    | u2", "    | u2", "< 1")
+    before = run('+ u1: "a"', "> u1", "@ text v1:", "  | u1", "  | u2", "< 1")
+    after = run('+ u1: "b"', '+ u2: "a"', "> u2", "@ text v1:", "  | u2", "  | u2", "< 1")
 
-    assert [line for line in told(before, after) if "|" in line] == ["-       | u1", "+       | u2  (follows)"]
+    assert [line for line in told(before, after) if "|" in line] == ["-     | u1", "+     | u2  (follows)"]
 
 
 def test_an_old_name_for_a_new_thing_is_no_difference_of_its_own() -> None:

@@ -485,6 +485,23 @@ def test_run_that_is_suddenly_skipped_is_told(suite):
     assert not snapshot(suite, "test_it").exists()
 
 
+def test_run_whose_fixtures_fail_is_told(suite):
+    source = UNSTABLE.replace(
+        "def test_it(", "import pytest\n\n@pytest.fixture\ndef once():\n    assert not next(numbers)\n\ndef test_it(once, "
+    )
+
+    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
+
+    assert outcome.counts == {"error": 1}
+    assert not snapshot(suite, "test_it").exists()
+
+
+def test_skipped_test_is_not_verified(suite):
+    outcome = suite.run(f"import pytest\npytestmark = pytest.mark.skip\n{HELLO}", "--llmtest-verify=2")
+
+    assert outcome.counts == {"skipped": 1}
+
+
 def test_verification_works_on_workers(suite):
     outcome = suite.run_on_workers(UNSTABLE, "--llmtest-verify=2", "--snapshot-update")
 
