@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import importlib.util
 import os
 import re
@@ -14,9 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _PACKAGE: Final = Path(__file__).parent
 PLACES: Final = (_PACKAGE / "_demo", _PACKAGE.parent / "examples" / "demo")  # in a wheel; in a checkout
@@ -43,8 +44,75 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
     commands.add_parser("demo", help=words, description=f"{words[0].upper()}{words[1:]}.").set_defaults(run=demo)
-    run: int = parser.parse_args(argv).run()
+    _add_reviews(commands)
+    arguments = vars(parser.parse_args(argv))
+    run: int = arguments.pop("run")(**arguments)
     return run
+
+
+# -- the review of snapshots
+
+
+def _add_reviews(commands: Any) -> None:
+    listed = _add(commands, "pending", "list the snapshots that came and were not expected", _list_pending)
+    listed.add_argument("--json", action="store_true", dest="machine", help="for machines")
+    _add(commands, "review", "look at one pending snapshot after the other, and accept or reject it", _review)
+    for name, what in (("accept", "make pending snapshots the accepted ones"), ("reject", "forget pending snapshots")):
+        settled = _add(commands, name, what, functools.partial(_settle, name == "accept"))
+        said = "a node id or the end of it, a file or a folder of tests, or the path of a snapshot; all by default"
+        settled.add_argument("names", nargs="*", metavar="NAME", help=said)
+    compared = _add(commands, "diff", "show what differs between two snapshots, as trees", _diff)
+    compared.add_argument("before", type=Path, metavar="A", help="a file with a tree text")
+    compared.add_argument("after", type=Path, metavar="B", help="another one")
+
+
+def _add(commands: Any, name: str, words: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+    added.set_defaults(run=functools.partial(_reported, name, run))
+    return added
+
+
+def _reported(name: str, run: Callable[..., int], **arguments: Any) -> int:
+    from llmtest.pending import PendingError
+
+    try:
+        return run(**arguments)
+    except PendingError as error:
+        print(f"llmtest {name}: {error}", file=sys.stderr)
+        return 2
+
+
+def _folder() -> Any:
+    from llmtest.pending import Folder
+
+    return Folder.around(Path.cwd(), os.environ)
+
+
+def _list_pending(machine: bool) -> int:
+    from llmtest import review
+
+    return review.pending(_folder(), _print, machine=machine)
+
+
+def _review() -> int:
+    from llmtest import review
+
+    return review.review(_folder(), _print, input if sys.stdin.isatty() and sys.stdout.isatty() else None, color=_color())
+
+
+def _settle(accepted: bool, names: list[str]) -> int:
+    from llmtest import review
+
+    return review.settle(_folder(), names, _print, accepted=accepted)
+
+
+def _diff(before: Path, after: Path) -> int:
+    from llmtest import review
+
+    return review.diff(before, after, _print, color=_color())
+
+
+# -- the demo
 
 
 def _version() -> str:

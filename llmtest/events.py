@@ -325,8 +325,10 @@ class Run:
 
     @property
     def tool_call_id(self) -> str | None:
-        """The id of the tool call that this tool run answers."""
+        """The id of the tool call that this tool run answers. Early versions of langchain-core 1 tell it only by the answer."""
         value = self.start.payload.get("tool_call_id")
+        if value is None and self.kind == "tool" and isinstance(self.output, Message):
+            value = self.output.tool_call_id
         return value if isinstance(value, str) else None
 
     def walk(self) -> Iterator[Run]:

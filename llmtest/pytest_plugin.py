@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
+    from llmtest.pending import Mismatch
     from llmtest.protocol import Broken
     from llmtest.recording import Recording
+    from llmtest.snapshots import Held
 
 TREES: Final = ("failed", "all", "off")
 PROTOCOL: Final = ("strict", "error", "warn", "off")
@@ -38,6 +40,7 @@ LINES: Final = 60
 """How many lines of a section a failing test shows."""
 
 _modes = pytest.StashKey[dict[str, str]]()
+_runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
 _attempt = pytest.StashKey["_Attempt"]()
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
@@ -63,6 +66,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_handler_errors", swallowed, default="error")
     everywhere = "look at swallowed errors of handlers in every test, also in those that do not use llmtest"
     parser.addini("llmtest_handler_errors_everywhere", everywhere, type="bool", default=False)
+    runs = "accept a new or changed snapshot only if so many runs of its test agree"
+    group.addoption("--llmtest-verify", metavar="N", help=f"{runs}; ini: llmtest_verify")
+    parser.addini("llmtest_verify", runs, default="1")
+    rules = "what is masked in run trees too, one a line: `NAME = REGULAR EXPRESSION`, or the name of a key"
+    parser.addini("llmtest_masks", rules, type="linelist", default=[])
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
@@ -79,6 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     for key, choices in (("llmtest_trees", TREES), ("llmtest_protocol", PROTOCOL), ("llmtest_handler_errors", ERRORS)):
         config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
+    _open_verification(config)
+    _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
 
@@ -92,6 +102,33 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{hint}")
     return mode
+
+
+def _open_masks(config: pytest.Config) -> None:
+    lines = config.getini("llmtest_masks")
+    if not lines:
+        return
+    from llmtest import masks
+
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    try:
+        session.enter_context(masks.ruled(lines))
+    except masks.MaskError as error:
+        raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
+
+
+def _open_verification(config: pytest.Config) -> None:
+    told = config.getoption("llmtest_verify") or config.getini("llmtest_verify")
+    if not told.isdecimal() or not int(told):
+        raise pytest.UsageError(
+            f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}"
+        )
+    config.stash[_runs] = int(told)
+    if config.stash[_runs] > 1:
+        from llmtest.verifying import Verification
+
+        config.pluginmanager.register(Verification(config.stash[_runs], lambda item: item.stash[_attempt]), "llmtest-verify")
 
 
 def _open_providers(config: pytest.Config) -> None:
@@ -219,7 +256,10 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     from llmtest import snapshots
 
-    return snapshots.assertion(request.node)
+    attempt, session = request.node.stash[_attempt], request.config._syrupy
+    if request.config.stash[_runs] > 1:
+        attempt.held = session = snapshots.Held(session)
+    return snapshots.assertion(request.node, attempt.compared, session)
 
 
 # -- one attempt at one test
@@ -248,6 +288,9 @@ class _Attempt:
         self._broken: set[Any] = set()
         self._unusual: list[Violation] = []
         self.called = self.running = False
+        self.mismatches: list[Mismatch] = []
+        self.matches: list[Mismatch] = []
+        self.held: Held | None = None
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
@@ -347,6 +390,13 @@ class _Attempt:
         if any(spent.values()):
             vars(report)["llmtest_tokens"] = spent  # comes back from xdist's workers, as the trees do
 
+    def compared(self, mismatch: Mismatch, matched: bool) -> None:
+        (self.matches if matched else self.mismatches).append(mismatch)
+
+    def comparisons(self) -> list[Mismatch]:
+        """All that was compared with a snapshot."""
+        return [*self.matches, *self.mismatches]
+
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
         found = [] if getattr(item, "_excinfo", None) else self._take()
@@ -394,14 +444,15 @@ class _Attempt:
         self._broken.add(key)
         return new
 
-    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> None:
+    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, config: pytest.Config) -> None:
         """Puts into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
         from llmtest import ledger
 
-        told = ledger.told(excinfo.value if excinfo is not None else None)
-        found = [v for v in self._take() if v not in told]
+        trees = self.modes["llmtest_trees"]
+        known = ledger.told(excinfo.value if excinfo is not None else None)
+        found = [v for v in self._take() if v not in known]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
         if self._unusual:
@@ -409,6 +460,9 @@ class _Attempt:
             vars(report)["llmtest_unusual"] = [violation.rule for violation in self._unusual]
             self._unusual = []
         trees = self.modes["llmtest_trees"]
+        told = report.when == "call" and _tell_snapshots(report, self, config)
+        if told and trees == "failed":
+            return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees)
 
@@ -621,12 +675,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     __tracebackhide__ = _hidden
-    report = yield
     attempt = item.stash.get(_attempt, None)
+    if attempt is not None and call.excinfo is not None:
+        _say_headline(call.excinfo.value, attempt)
+    report = yield
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
             report.longrepr = _without_frames(call.excinfo, item)
-        attempt.tell(report, call.excinfo)
+        attempt.tell(report, call.excinfo, item.config)
         attempt.tell_tokens(report)
     return report
 
@@ -660,6 +716,69 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"the rules are {', '.join(map(repr, rules))}"
         raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}; {hint}")
     return str(mark.args[0])
+
+
+# -- snapshots
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
+    """One line instead of syrupy's diff, which pytest would cut."""
+    explanations = yield
+    headlines = [getattr(side, "headline", "") for side in (left, right) if _is_snapshot(side)]
+    return [[headline] for headline in headlines if headline and op == "=="] or explanations
+
+
+def _is_snapshot(side: object) -> bool:
+    return type(side).__name__ == "TraceAssertion" and type(side).__module__ == "llmtest.snapshots"
+
+
+def _say_headline(error: BaseException, attempt: _Attempt) -> None:
+    """pytest says `assert` and the headline; the headline alone is a sentence, and shorter."""
+    told = error.args[0] if isinstance(error, AssertionError) and error.args else None
+    for mismatch in attempt.mismatches:
+        if told == f"assert {mismatch.headline}":
+            error.args = (mismatch.headline,)
+
+
+def _tell_snapshots(report: pytest.TestReport, attempt: _Attempt, config: pytest.Config) -> bool:
+    """Puts the diffs of a failed test into its report and keeps what came; forgets what was kept of one that matched."""
+    if not attempt.mismatches and not attempt.matches:
+        return False
+    import os
+
+    from llmtest.pending import Folder
+
+    folder = Folder(config.rootpath, os.environ)
+    for mismatch in attempt.matches:
+        folder.forget(mismatch)
+    for mismatch in attempt.mismatches if report.failed else ():
+        kept = folder.keep(mismatch)
+        color = bool(config.get_terminal_writer().hasmarkup)
+        headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
+        lines = [*headline, *mismatch.lines(color=color), *mismatch.footer(config.rootpath, kept)]
+        report.sections.append(("llmtest: snapshot", "\n".join(lines)))
+        if kept is not None:
+            vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
+    return report.failed and bool(attempt.mismatches)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """syrupy deletes snapshots that nobody used. After a run that was filtered or failed, that says nothing."""
+    syrupy = getattr(session.config, "_syrupy", None)
+    if syrupy is not None and _is_partial(session):
+        session.config.option.no_cleanup = True
+        syrupy.remove_unused_snapshots = lambda **_: None
+    yield
+
+
+def _is_partial(session: pytest.Session) -> bool:
+    """Whether some tests did not run to their end: they were not selected, not reached, or failed before they compared."""
+    options = vars(session.config.option)
+    filters = ("keyword", "markexpr", "deselect", "lf", "stepwise", "failedfirst")
+    chosen = any(options.get(name) for name in filters) or any("::" in argument for argument in session.config.args)
+    return chosen or bool(session.testsfailed or session.shouldstop or session.shouldfail)
 
 
 # -- words
@@ -701,6 +820,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     _tell_suite(terminalreporter)
     _summarise_unusual(terminalreporter)
+    _summarize_pending(terminalreporter)
     if config.stash[_modes]["llmtest_trees"] != "all":
         return
     reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
@@ -726,3 +846,11 @@ def _summarise_unusual(terminalreporter: Any) -> None:
 
 def _is_unusual(report: Any) -> bool:
     return bool(getattr(report, "llmtest_unusual", None))
+
+
+def _summarize_pending(terminalreporter: Any) -> None:
+    pending = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_pending", False)]
+    if pending:
+        tests = f"{len(pending)} test{'' if len(pending) == 1 else 's'}"
+        terminalreporter.write_sep("=", "llmtest")
+        terminalreporter.write_line(f"snapshots of {tests} are pending: llmtest review, or llmtest accept")

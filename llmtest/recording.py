@@ -10,12 +10,15 @@ import difflib
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Self, overload
+from typing import TYPE_CHECKING, Final, Self, get_args, overload
 from uuid import UUID
 
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
 from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
+
+if TYPE_CHECKING:
+    from llmtest.rendering import Part
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
@@ -203,6 +206,30 @@ class Recording(Block, Sequence[Event]):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(dict.fromkeys(names))[:10]
         hint = f"nearest: {', '.join(f'`{n}`' for n in dict.fromkeys(near))}" if near else "nothing was recorded"
         raise LookupError(f"no run called {name!r} in this recording; {hint}")
+
+    def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
+        """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
+
+        With both, runs that have one of the kinds and one of the tags. `str(...)`, `.outline()` and a snapshot show it.
+
+        Raises:
+            ValueError: no kind and no tag is named, or a kind that runs do not have.
+        """
+        from llmtest.rendering import Part
+
+        chosen, tagged = ({names} if isinstance(names, str) else {*names} for names in (kinds, tags))
+        known = get_args(RunKind)
+        if not chosen <= {*known} or not chosen | tagged:
+            raise ValueError(
+                f"only() takes `kinds` of {', '.join(known)}, or `tags`; got kinds={sorted(chosen)}, tags={sorted(tagged)}"
+            )
+        return Part(self, lambda run: (not chosen or run.kind in chosen) and (not tagged or not tagged.isdisjoint(run.tags)))
+
+    def outline(self) -> str:
+        """One line for each run, as a string: `assert recording.outline() == ...`."""
+        from llmtest import rendering
+
+        return rendering.outline(self)
 
     def _mark_end(self) -> None:
         self._closed_at = len(self._raw)

@@ -50,8 +50,13 @@ HOUSE = {
     "counting": Room(1, later=frozenset({"genai_prices"})),
     "ordering": Room(1),
     "protocol": Room(1),
+    "differ": Room(1),
+    "masks": Room(1),
+    "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
+    "review": Room(1),
+    "treetext": Room(1),
     "wording": Room(1),
     # hands
     "langchain": Room(2),
@@ -68,6 +73,7 @@ HOUSE = {
     # doors
     "cli": Room(3),
     "pytest_plugin": Room(3, frozenset({"pytest"}), later=frozenset({"langsmith", "syrupy"})),
+    "verifying": Room(3, frozenset({"pytest", "_pytest"})),
 }
 PATHS = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")}
 MODULES = sorted(PATHS.keys() - {"__init__"})
