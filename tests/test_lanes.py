@@ -87,7 +87,8 @@ def test_a_task_that_waits_without_an_event_of_its_own_is_a_line_of_control_too(
 
     lane, above = played(main)
 
-    assert lane.parent is not None and lane.parent.task == "between"
+    assert lane.parent is not None
+    assert lane.parent.task == "between"
     assert lane.parent.parent is above
     assert None not in (lane.joined, lane.parent.joined)
 
