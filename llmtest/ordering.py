@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
@@ -140,20 +140,35 @@ def _arranged(items: list[Item]) -> list[Item]:
 
     A stream starts its last step first.
     """
-    counts = Counter(item.lane for item in items)
-    trunks = _trunks(counts)
+    crowds = Counter(lane for item in items for lane in _lines(item.lane))
     families: dict[Hashable, list[Item]] = {}
     for item in items:
-        lane = item.lane
-        lonely = lane is not None and counts[lane] == 1 and lane not in trunks
-        ended = item.over[0] if item.over is not None else None
-        if lonely and lane is not None and (ended is None or ended is lane):
-            item.line = (lane.parent, lane.joined if ended else None)
-        else:
-            item.line = (lane, ended)
+        item.line = _line(item, crowds)
         families.setdefault(item.family or id(item), []).append(item)
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]
+
+
+def _lines(lane: Lane | None) -> Iterator[Lane]:
+    """A lane, and those that it comes from."""
+    while lane is not None:
+        yield lane
+        lane = lane.parent
+
+
+def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
+    """What is equal for items that come before the same others: those that are alone on their lanes, and were joined by
+    the same lane at the same moment, are; of many branches that look alike only one has to be asked."""
+    ended = item.over[0] if item.over is not None else None
+    if item.lane is None or (ended is not None and ended is not item.lane):
+        return item.lane, ended
+    lane, joined = item.lane, 0
+    while crowds[lane] == 1 and lane.parent is not None:
+        over = lane.joined
+        if ended is None or over is None:
+            return "never over"
+        lane, joined = lane.parent, over
+    return lane, joined, ended is None
 
 
 # -- what runs within a sibling
@@ -192,16 +207,6 @@ def _can_host(item: Item) -> bool:
     """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
     run = item.run
     return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
-
-
-def _trunks(lanes: Iterable[Lane | None]) -> set[Lane | None]:
-    """The lanes that others of `lanes` come from."""
-    trunks: set[Lane | None] = set()
-    for lane in lanes:
-        while lane is not None and lane.parent not in trunks:
-            lane = lane.parent
-            trunks.add(lane)
-    return trunks
 
 
 def home_of(roots: Sequence[Run]) -> Lane | None:
