@@ -10,9 +10,8 @@ nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest"]
 
 
 LOWEST = ["langchain-core==1.0.0", "langchain==1.0.0", "langchain-classic==1.0.0", "langgraph==1.0.0"]
-ON_LOWEST = [
-    f"tests/test_{room}.py" for room in ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties")
-]
+ROOMS = ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties", "treetext", "upgrade")
+ON_LOWEST = [f"tests/test_{room}.py" for room in ROOMS]
 
 
 def _run(session: nox.Session, *pins: str) -> None:
@@ -31,7 +30,8 @@ def pythons(session: nox.Session) -> None:
 def langchain_core(session: nox.Session, core: str) -> None:
     """The suite on the newest langchain-core, and the rooms that touch LangChain on the lowest.
 
-    The trees of `create_agent` are not compared there: langchain 1.0 ran other chains than it does today.
+    The trees of `create_agent` are not compared there: langchain 1.0 ran other chains than it does today. Those of
+    `tests/test_upgrade.py` are: one text under every version.
     """
     if core == "newest":
         return _run(session, "--upgrade-strategy", "eager")
@@ -45,7 +45,8 @@ def langchain_core(session: nox.Session, core: str) -> None:
 def syrupy(session: nox.Session, major: str) -> None:
     """Snapshots under each syrupy."""
     session.install("-e", ".[test-core]", f"syrupy=={major}.*")
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
+    tests = ("tests/plugin", "tests/test_upgrade.py", "tests/test_snapshots_page.py", "examples")
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *session.posargs)
 
 
 @nox.session(python="3.11")

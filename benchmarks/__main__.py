@@ -11,9 +11,15 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import harness, models, protocol, recording
+from benchmarks import counting, harness, models, protocol, recording, trees
 
-SUITES = {"models": models.ratios, "protocol": protocol.ratios, "recording": recording.ratios}
+SUITES = {
+    "models": models.ratios,
+    "recording": recording.ratios,
+    "counting": counting.ratios,
+    "protocol": protocol.ratios,
+    "trees": trees.ratios,
+}
 
 
 def main() -> int:

@@ -6,7 +6,9 @@ The house, from the ground up; imports go down only:
                         events     Event, Run, Usage, Message, ...: the frozen payloads of a recording
                         script     say, call, reply, fail, ...; Script; what a token is
                         scriptfile script files, read and written
-    floor 1  thought    recording  record(), Recording; which run belongs to which recording
+    floor 1  thought    blocks     which run belongs to which block; with, async with, decorators
+                        recording  record(), Recording: what a block or a test caught
+                        counting   count_tokens(), TokenCount: what it cost
                         rendering  recording -> canonical tree -> text
                         tracing    tracing_enabled(), load(): recordings in the trace store
     floor 2  hands      langchain/ the only room that imports langchain_core: tap, freezing, models, doubles
@@ -24,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from llmtest.blocks import carry_context
+    from llmtest.counting import count_tokens
     from llmtest.events import Event, Run
     from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from llmtest.recording import Recording, record
     from llmtest.script import Script, on
     from llmtest.tracing import load, tracing_enabled
-    from llmtest.vocabulary import call, fail, give, reply, respond, say, structured, think
+    from llmtest.vocabulary import call, fail, reply, respond, say, structured, think
 
 _HOME = {
     "Event": "events",
@@ -45,8 +49,9 @@ _HOME = {
     "ScriptedRetriever": "langchain.doubles",
     "ViolationError": "ledger",
     "call": "vocabulary",
+    "carry_context": "blocks",
+    "count_tokens": "counting",
     "fail": "vocabulary",
-    "give": "vocabulary",
     "load": "tracing",
     "on": "script",
     "record": "recording",
@@ -71,8 +76,9 @@ __all__ = [
     "ScriptedRetriever",
     "ViolationError",
     "call",
+    "carry_context",
+    "count_tokens",
     "fail",
-    "give",
     "load",
     "on",
     "record",

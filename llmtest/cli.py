@@ -45,41 +45,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
     commands.add_parser("demo", help=words, description=f"{words[0].upper()}{words[1:]}.").set_defaults(run=demo)
+    _add_reviews(commands)
     _add_traces(commands)
     arguments = vars(parser.parse_args(argv))
     run: int = arguments.pop("run")(**arguments)
     return run
 
 
-# -- the trace store
+# -- the review of snapshots
 
 
-def _add_traces(commands: Any) -> None:
-    place = argparse.ArgumentParser(add_help=False)
-    place.add_argument("--store", type=Path, metavar="FILE", help="by default LLMTEST_STORE, or .llmtest/traces.sqlite")
-    meant = argparse.ArgumentParser(add_help=False)
-    meant.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
-    meant.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
-    meant.add_argument("--errors", action="store_true", help="only traces in which something failed")
-    meant.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or so long ago: 90s, 5m, 2h, 3d")
-    meant.add_argument("--until", metavar="TIME", help="not after that")
-    listed = _add(commands, "sessions", "list the sessions of the trace store", _list_sessions, place)
+def _add_reviews(commands: Any) -> None:
+    listed = _add(commands, "pending", "list the snapshots that came and were not expected", _list_pending)
     listed.add_argument("--json", action="store_true", dest="machine", help="for machines")
-    shown = _add(
-        commands, "show", "show traces: each run, how long it took, its tokens, how it ended", _show_traces, place, meant
-    )
-    shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
-    shown.add_argument("--tree", action="store_true", help="with what was said: the text of a snapshot")
-    shown.add_argument("--json", action="store_true", dest="machine", help="for machines")
-    compared = _add(commands, "diff", "show what differs between two traces, as trees", _diff, place)
-    for name in ("before", "after"):
-        compared.add_argument(name, metavar=name[0].upper(), help="a file with a tree text, a session, or the key of a trace")
-    sent = _add(commands, "export", "write traces as JSON lines", _export, place, meant)
-    sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="what to write; by default all")
-    sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, what is printed")
-    taken = _add(commands, "import", "read traces that `llmtest export` wrote", _import, place)
-    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines; - is what comes in")
-    taken.add_argument("--session", metavar="NAME", help="put all of them into this session")
+    _add(commands, "review", "look at one pending snapshot after the other, and accept or reject it", _review)
+    for name, what in (("accept", "make pending snapshots the accepted ones"), ("reject", "forget pending snapshots")):
+        settled = _add(commands, name, what, functools.partial(_settle, name == "accept"))
+        said = "a node id or the end of it, a file or a folder of tests, or the path of a snapshot; all by default"
+        settled.add_argument("names", nargs="*", metavar="NAME", help=said)
+    compared = _add(commands, "diff", "show what differs between two snapshots or traces, as trees", _diff, _in_store())
+    compared.add_argument("before", metavar="A", help="a file with a tree text, a session, or the key of a trace")
+    compared.add_argument("after", metavar="B", help="another one")
 
 
 def _add(commands: Any, name: str, words: str, run: Callable[..., int], *parents: Any) -> argparse.ArgumentParser:
@@ -102,6 +88,71 @@ def _reported(command: str, run: Callable[..., int], /, **arguments: Any) -> int
         return 2
 
 
+def _folder() -> Any:
+    from llmtest.pending import Folder
+
+    return Folder.around(Path.cwd(), os.environ)
+
+
+def _list_pending(machine: bool) -> int:
+    from llmtest import review
+
+    return review.pending(_folder(), _print, machine=machine)
+
+
+def _review() -> int:
+    from llmtest import review
+
+    return review.review(_folder(), _print, input if sys.stdin.isatty() and sys.stdout.isatty() else None, color=_color())
+
+
+def _settle(accepted: bool, names: list[str]) -> int:
+    from llmtest import review
+
+    return review.settle(_folder(), names, _print, accepted=accepted)
+
+
+def _diff(store: Path | None, before: str, after: str) -> int:
+    from llmtest import review, showing
+
+    with _opened(store) as opened:
+        old, new = (showing.text_of(what, opened) for what in (before, after))
+    return review.compared(old, new, _print, color=_color())
+
+
+# -- the trace store
+
+
+def _add_traces(commands: Any) -> None:
+    place = _in_store()
+    meant = argparse.ArgumentParser(add_help=False)
+    meant.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
+    meant.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
+    meant.add_argument("--errors", action="store_true", help="only traces in which something failed")
+    meant.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or so long ago: 90s, 5m, 2h, 3d")
+    meant.add_argument("--until", metavar="TIME", help="not after that")
+    listed = _add(commands, "sessions", "list the sessions of the trace store", _list_sessions, place)
+    listed.add_argument("--json", action="store_true", dest="machine", help="for machines")
+    shown = _add(
+        commands, "show", "show traces: each run, how long it took, its tokens, how it ended", _show_traces, place, meant
+    )
+    shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
+    shown.add_argument("--tree", action="store_true", help="with what was said: the text of a snapshot")
+    shown.add_argument("--json", action="store_true", dest="machine", help="for machines")
+    sent = _add(commands, "export", "write traces as JSON lines", _export, place, meant)
+    sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="what to write; by default all")
+    sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, what is printed")
+    taken = _add(commands, "import", "read traces that `llmtest export` wrote", _import, place)
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines; - is what comes in")
+    taken.add_argument("--session", metavar="NAME", help="put all of them into this session")
+
+
+def _in_store() -> argparse.ArgumentParser:
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--store", type=Path, metavar="FILE", help="by default LLMTEST_STORE, or .llmtest/traces.sqlite")
+    return place
+
+
 def _opened(store: Path | None) -> Any:
     from llmtest.store import Store, place
 
@@ -120,17 +171,6 @@ def _show_traces(store: Path | None, what: str | None, tree: bool, machine: bool
 
     with _opened(store) as opened:
         return showing.show(opened, what, _print, only=showing.Filter(**meant), tree=tree, machine=machine)
-
-
-def _diff(store: Path | None, before: str, after: str) -> int:
-    from llmtest import showing
-
-    with _opened(store) as opened:
-        old, new = (showing.text_of(what, opened) for what in (before, after))
-    colors = {"-": "31", "+": "32"}
-    for line in difflib.unified_diff(old.splitlines(), new.splitlines(), before, after, lineterm=""):
-        _print(line, colors.get(line[0], ""))
-    return int(old != new)
 
 
 def _export(store: Path | None, names: list[str], output: Path | None, **meant: Any) -> int:

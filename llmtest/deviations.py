@@ -83,7 +83,7 @@ def _open_retriever(life: Life, index: Index) -> bool:
 
 
 def _dropped_stream(life: Life, index: Index) -> bool:
-    return life.kind == "chat" and bool(life.streamed) and not _in_a_task(life)
+    return life.kind == "chat" and bool(life.more("stream")) and not _in_a_task(life)
 
 
 def _one_of_many(life: Life, index: Index) -> bool:
@@ -95,7 +95,7 @@ def _batch_of_fallbacks(life: Life, index: Index) -> bool:
 
 
 def _given_up_at_the_end(life: Life, index: Index) -> bool:
-    more = life.ends_again
+    more = life.more("second end")
     return life.ended == "ended" and len(more) == 1 and how(more[0]) in ("cancelled", "closed early")
 
 
@@ -140,7 +140,7 @@ DEVIATIONS: Final = (
         "dropped v3 stream",
         "run never ended",
         "langchain-core",
-        "1.0",
+        "1.4",
         None,
         None,
         'tells no end of a chat model whose `stream_events(..., version="v3")` is dropped',
@@ -170,7 +170,7 @@ DEVIATIONS: Final = (
         "given up at the end",
         "one end",
         "langchain-core",
-        "1.0",
+        "1.4",
         None,
         None,
         'tells an error after the end when `astream_events(..., version="v3")` is cancelled while its end is told',

@@ -6,9 +6,10 @@ at the moment a callback fires, and from there on nobody sees a LangChain object
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final, Literal, NoReturn
 from uuid import UUID
 
@@ -117,6 +118,8 @@ class Message:
     response_metadata: FrozenDict = EMPTY
     additional_kwargs: FrozenDict = EMPTY
     artifact: Any = None
+    cached: bool = False
+    """Whether LangChain's cache gave this answer, and no model."""
 
     @property
     def text(self) -> str:
@@ -198,6 +201,7 @@ class Event:
     fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
     `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
     of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
+    `lane` is the line of control on which it fired, and `moment` its place among what happened there.
     """
 
     kind: str
@@ -211,6 +215,7 @@ class Event:
     monotonic_ns: int = 0
     wall_ns: int = 0
     lane: Lane | None = field(default=None, compare=False)
+    moment: int = field(default=0, compare=False)
 
     @property
     def time(self) -> datetime:
@@ -308,18 +313,22 @@ class Run:
     @property
     def usage(self) -> Usage | None:
         """Token counts that the model reported for this run; None if it reported none."""
-        from_end = self.end.payload if self.end is not None else EMPTY
-        if "response" in from_end:
-            from_end = from_end["response"]
-        usages: list[Usage] = [g.message.usage for g in from_end.get("generations", ()) if g.message and g.message.usage]
-        if usages:
-            return sum(usages[1:], usages[0])
-        return _usage_of_text_model(from_end)
+        if self.end is None:
+            return None
+        streamed = [e.payload["usage"] for e in self.events if e.kind == "on_llm_new_token" and "usage" in e.payload]
+        return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
+
+    @property
+    def cached(self) -> bool:
+        """Whether LangChain's cache answered, and no model was asked. Text models fire no callbacks then."""
+        return self.end is not None and is_cached(self.end.payload)
 
     @property
     def tool_call_id(self) -> str | None:
-        """The id of the tool call that this tool run answers."""
+        """The id of the tool call that this tool run answers. Early versions of langchain-core 1 tell it only by the answer."""
         value = self.start.payload.get("tool_call_id")
+        if value is None and self.kind == "tool" and isinstance(self.output, Message):
+            value = self.output.tool_call_id
         return value if isinstance(value, str) else None
 
     def walk(self) -> Iterator[Run]:
@@ -334,16 +343,75 @@ class Run:
         return f"<Run {self.kind} {self.name}: {self.ended}>"
 
 
-def _usage_of_text_model(payload: Mapping[str, Any]) -> Usage | None:
+def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched: bool = False) -> Usage | None:
+    """What a model reported in `end`, the payload of its run's last event; None if it reported nothing.
+
+    `streamed` is what its chunks reported, which LangChain adds up: chunks that count from the beginning of the answer each
+    time would come out as a multiple (https://github.com/langchain-ai/langchain/issues/30429). `batched` is for one of several
+    prompts that went to a text model together: the first one reports the tokens of all.
+    """
+    end = end.get("response") or end
+    usages: list[Usage] = [g.message.usage for g in end.get("generations", ()) if g.message and g.message.usage]
+    if not usages:
+        return _usage_of_text_model(end, batched)
+    total = sum(usages[1:], usages[0])
+    if len(usages) > 1:
+        return _usage_of_candidates(usages[0], total, _usage_of_text_model(end, batched))
+    if _counts_from_the_beginning(streamed) and _counts(sum(streamed[1:], streamed[0])) == _counts(total):
+        return streamed[-1]
+    return total
+
+
+def is_cached(end: Mapping[str, Any]) -> bool:
+    """Whether `end`, the payload of a model run's last event, tells of an answer from LangChain's cache."""
+    return any(g.message is not None and g.message.cached for g in end.get("generations", ()))
+
+
+def _counts(usage: Usage) -> tuple[int, int, int]:
+    return usage.input_tokens, usage.output_tokens, usage.total_tokens
+
+
+def _usage_of_candidates(first: Usage, total: Usage, whole: Usage | None) -> Usage:
+    """Some integrations put the usage of the whole call on each candidate; what is said of the call decides."""
+    if whole is None:
+        return total
+    return next((usage for usage in (first, total) if _counts(usage) == _counts(whole)), whole)
+
+
+def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
+    """Whether each chunk counts all that went before it: the prompt again, and never fewer tokens of the answer."""
+    pairs = list(pairwise(streamed))
+    return bool(pairs) and all(
+        0 < one.input_tokens <= two.input_tokens and one.output_tokens <= two.output_tokens for one, two in pairs
+    )
+
+
+def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | None:
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
-    infos = [g.info for g in payload.get("generations", ())]
-    for source in (payload.get("llm_output") or {}, *infos):
-        counts = source.get("token_usage") if isinstance(source, Mapping) else None
+    for source in (payload.get("llm_output") or {}, *(g.info for g in payload.get("generations", ()))):
+        counts = source.get("token_usage", source.get("usage")) if isinstance(source, Mapping) else None
         if counts and isinstance(counts, Mapping):
-            into, out, total = (_count(counts.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
-            return Usage(into, out, total or into + out)
+            return _usage_from(counts)
+        if batched and counts is not None:
+            return Usage()
     return None
 
 
-def _count(value: Any) -> int:
+def _usage_from(counts: Mapping[str, Any]) -> Usage:
+    """In the words of OpenAI, or in those of LangChain and Anthropic. What is no number does not count."""
+    into = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
+    out = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
+    read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _count(counts.get("completion_tokens_details"), "reasoning_tokens")
+    return Usage(
+        into,
+        out,
+        _count(counts, "total_tokens") or into + out,
+        FrozenDict(cache_read=read) if read else EMPTY,
+        FrozenDict(reasoning=reasoning) if reasoning else EMPTY,
+    )
+
+
+def _count(counts: Any, name: str) -> int:
+    value = counts.get(name) if isinstance(counts, Mapping) else None
     return value if isinstance(value, int) else 0

@@ -41,9 +41,9 @@ def line(store: Store, trace: Stored) -> str:
 
 
 def _event(row: Iterable[Any]) -> str:
-    _, kind, run, parent, *moment, about, payload = row
+    _, kind, run, parent, *when, about, payload = row
     ids = (str(UUID(bytes=run)), str(UUID(bytes=parent)) if parent is not None else None)
-    return f"{json.dumps([kind, *ids, *moment])[:-1]}, {about if about is not None else 'null'}, {payload}]"
+    return f"{json.dumps([kind, *ids, *when])[:-1]}, {about if about is not None else 'null'}, {payload}]"
 
 
 def _list(texts: Iterable[str]) -> str:
@@ -84,7 +84,7 @@ def _read(text: str, number: int) -> tuple[str, UUID, Recording]:
 
 
 def _rows(events: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    for number, (kind, run, parent, monotonic_ns, wall_ns, lane, about, payload) in enumerate(events):
+    for number, (kind, run, parent, *when, about, payload) in enumerate(events):
         ids = (UUID(run).bytes, UUID(parent).bytes if parent is not None else None)
         told = json.dumps(about) if about is not None else None
-        yield (number, kind, *ids, monotonic_ns, wall_ns, lane, told, json.dumps(payload))
+        yield (number, kind, *ids, *when, told, json.dumps(payload))

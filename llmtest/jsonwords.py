@@ -19,8 +19,8 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 from uuid import UUID
 
+from llmtest import masks
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall, Usage
-from llmtest.wording import is_secret, without_secrets
 
 TAG: Final = "$w"
 _TAGGED: Final = f'"{TAG}"'
@@ -37,6 +37,7 @@ class Writer:
     """Writes the words of one trace. `messages` are those that it has met, in the order of their numbers."""
 
     def __init__(self) -> None:
+        self.masks = masks.table()
         self.messages: list[str] = []
         self._numbers: dict[int, int] = {}
         self._alive: list[Message] = []  # so that no other message gets the `id` of one that is known
@@ -58,13 +59,17 @@ class Writer:
         tags, self._tags = self._tags, 0
         try:
             text = self._encode(value)
-            if text.count(_TAGGED) == self._tags and not _may_hold_secrets(known(text)):
+            if text.count(_TAGGED) == self._tags and not self._may_hold_secrets(known(text)):
                 return text
         except ValueError:  # a number that JSON does not have
             pass
         finally:
             self._tags = tags
         return None
+
+    def _may_hold_secrets(self, text: str) -> bool:
+        text = text.lower()
+        return self.masks.has_rules or True in map(text.__contains__, _HINTS)
 
     def _word(self, value: Any) -> dict[str, Any]:
         """For `json`: what it does not know by itself."""
@@ -94,9 +99,9 @@ class Writer:
         """`value` as plain JSON, each part looked at."""
         kind = type(value)
         if isinstance(value, str):
-            return without_secrets(value)
+            return self.masks.without_secrets(value)
         if isinstance(value, Mapping):
-            return _escaped({without_secrets(key): self._under(key, item) for key, item in value.items()})
+            return _escaped({self.masks.without_secrets(key): self._under(key, item) for key, item in value.items()})
         if isinstance(value, list | tuple):
             return [self._whole(item) for item in value]
         if kind is Message:
@@ -108,7 +113,7 @@ class Writer:
         return value if value is None or kind in (bool, int, float) else _atom(value)
 
     def _under(self, key: str, value: Any) -> Any:
-        if is_secret(key) and value is not None and not isinstance(value, bool):
+        if self.masks.is_secret(masks.snake(key)) and value is not None and not isinstance(value, bool):
             return f"<mask:{key}>"
         return self._whole(value)
 
@@ -139,11 +144,6 @@ def _escaped(items: dict[str, Any]) -> dict[str, Any]:
 def _ours(text: str) -> str:
     """A payload's text without the one key of ours that looks like that of a secret."""
     return text[9:] if text.startswith('{"token":') else text
-
-
-def _may_hold_secrets(text: str) -> bool:
-    text = text.lower()
-    return True in map(text.__contains__, _HINTS)
 
 
 _defaults: Final = {

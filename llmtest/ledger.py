@@ -77,17 +77,23 @@ class Ledger:
     """One page: the violations, scripts and recordings of one test, or of one fixture.
 
     Holds state; appends are atomic, so any thread may write. `on_touch` is called when a double is made or called,
-    `on_note` when a recording is opened.
+    `on_note` when a recording is opened. `new_tally` makes what counts the tokens of a test.
     """
 
     def __init__(
-        self, prefix: str = "", on_touch: Callable[[], None] | None = None, on_note: Callable[[], None] | None = None
+        self,
+        prefix: str = "",
+        on_touch: Callable[[], None] | None = None,
+        on_note: Callable[[], None] | None = None,
+        new_tally: Callable[[], Any] | None = None,
     ) -> None:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
         self.on_touch = on_touch
         self.on_note = on_note
         self.doubles: dict[int, Double] = {}
+        self.new_tally = new_tally
+        self._tally: dict[str, Any] = {}
         self._unasked: list[Double] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
@@ -95,6 +101,17 @@ class Ledger:
     def fresh_id(self, kind: str) -> str:
         """An id that is unique over all doubles of this test, and the same in every run of it."""
         return f"{kind}_{self._prefix}{next(self._numbers)}"
+
+    def tally(self) -> Any:
+        """What counts the tokens of this test, made when it is first asked for; None if they are not counted."""
+        if not self._tally and self.new_tally is not None:
+            self._tally.setdefault("tally", self.new_tally())  # atomic: two threads get the same
+        return self.counted
+
+    @property
+    def counted(self) -> Any:
+        """The tally of this test, if anything was counted."""
+        return self._tally.get("tally")
 
     def owns(self, double: Double) -> bool:
         return id(double) in self.doubles
@@ -147,6 +164,14 @@ _open: list[Ledger] = []
 def current() -> Ledger:
     """The page that is being written now: the innermost open one."""
     return _open[-1] if _open else _outside
+
+
+def tally() -> Any:
+    """What counts the tokens of the test that is running, or None. The page of a fixture has none of its own."""
+    for page in reversed(_open):
+        if page.new_tally is not None or isinstance(page, Outside):
+            return page.tally()
+    return None
 
 
 @contextmanager

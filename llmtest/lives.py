@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Ended, Event, Failure, Message, Structured, ToolCall, UnseenCall
 from llmtest.recording import Recording
 
 TOKEN: Final = "on_llm_new_token"
 STREAMED: Final = "on_stream_event"
-CUSTOM: Final = "on_custom_event"
+_WITHOUT_PARENT: Final = frozenset({"on_custom_event", "on_interrupt", "on_resume"})
+"""LangChain and LangGraph tell these without the id of a parent."""
 MODELS: Final = frozenset({"chat", "llm"})
 _TERMINAL: Final = END_KINDS | ERROR_KINDS
 FAMILIES: Final = {
@@ -25,24 +26,15 @@ FAMILIES: Final = {
 """The kind of run that a start or an end is told of. Chat models end as text models do."""
 
 
+What = Literal["again", "astray", "early", "late", "other", "second end", "stream"]
+"""Further starts; events that name another parent; events before any start; after the end; of other kinds than tokens
+(texts, retries, custom events, agent actions); further ends; stream events."""
+
+
 class Life:
     """Everything that was told of one run id. Holds state while the events are sorted; nobody changes it later."""
 
-    __slots__ = (
-        "again",
-        "astray",
-        "early",
-        "end",
-        "ends_again",
-        "late",
-        "others",
-        "parent",
-        "running",
-        "start",
-        "streamed",
-        "tokens",
-        "top",
-    )
+    __slots__ = ("_more", "end", "parent", "running", "start", "tokens", "top")
 
     def __init__(self, start: Event | None) -> None:
         self.start = start
@@ -52,17 +44,24 @@ class Life:
         self.top: Life | None = None
         """The root above it. None for a root: a cycle of references would keep all lives from being freed at once."""
         self.tokens: Sequence[Event] = ()
-        self.streamed: Sequence[Event] = ()
-        self.others: Sequence[Event] = ()
-        self.again: Sequence[Event] = ()
+        self._more: dict[What, list[Event]] | None = None
+
+    def more(self, what: What) -> Sequence[Event]:
+        """The events of one of the sorts that most runs have none of."""
+        return self._more.get(what, ()) if self._more is not None else ()
+
+    def add(self, what: What, event: Event) -> bool:
+        """Puts `event` to its sort; whether it is the first of it."""
+        if self._more is None:
+            self._more = {}
+        events = self._more.setdefault(what, [])
+        events.append(event)
+        return len(events) == 1
+
+    @property
+    def again(self) -> Sequence[Event]:
         """Further starts: a program may give one id to many runs."""
-        self.ends_again: Sequence[Event] = ()
-        self.early: Sequence[Event] = ()
-        """What came before any start."""
-        self.late: Sequence[Event] = ()
-        """What came after the end, but for a second end."""
-        self.astray: Sequence[Event] = ()
-        """What named another parent than the start did."""
+        return self.more("again")
 
     @property
     def starts(self) -> list[Event]:
@@ -70,7 +69,7 @@ class Life:
 
     @property
     def ends(self) -> list[Event]:
-        return [] if self.end is None else [self.end, *self.ends_again]
+        return [] if self.end is None else [self.end, *self.more("second end")]
 
     @property
     def root(self) -> Life:
@@ -111,20 +110,18 @@ class Index:
         self.events = events
         self.unseen = unseen
         self.lives: dict[int, Life] = {}  # by the number of the run id: hashing a UUID is slow
-        self.early: list[Life] = []
-        self.again: list[Life] = []
-        self.ends_again: list[Life] = []
-        self.late: list[Life] = []
-        self.astray: list[Life] = []
+        self.short: dict[What, list[Life]] = {what: [] for what in get_args(What)}
+        """The lives that have events of a sort."""
+        self.talking: list[Life] = []
+        """Those that have tokens."""
+        self.tool_runs: list[Life] = []
         self.misfits: list[tuple[Life, Event]] = []
         """Ends of another kind of run."""
-        self.talking: list[Life] = []
-        self.streaming: list[Life] = []
-        self.telling: list[Life] = []
-        """Runs with other events: texts, retries, custom events, agent actions."""
-        self.tool_runs: list[Life] = []
-        self.children: list[tuple[Life, Event, Life, Event]] = []
-        """Each run that has a parent in the recording, its start, and that parent and its start; of ids that were used once."""
+        self.open: list[Life] = []
+        self.orphans: list[tuple[Life, Event]] = []
+        """Runs whose parent is not in the recording, and their starts."""
+        self.disorderly: list[tuple[Life, Event, Life, Event]] = []
+        """Runs that do not lie within their parent, their start, that parent and its start; of ids that were used once."""
         self._sort()
         self._relate()
 
@@ -157,6 +154,8 @@ class Index:
             self._take(life, event)
             return life
         life = Life(event)
+        if "synthesised" in event.payload:  # the recorder has put it there, where none came
+            self._put(life, "early", event)
         if event.kind == "on_tool_start":
             self.tool_runs.append(life)
         return life
@@ -169,49 +168,60 @@ class Index:
             if life.start is None:
                 life.start = event
             else:
-                life.again = _listed(life, life.again, event, self.again)
+                self._put(life, "again", event)
         elif life.start is None:
-            life.early = _listed(life, life.early, event, self.early)
+            self._put(life, "early", event)
         else:
-            if event.parent_run_id != life.start.parent_run_id and kind != CUSTOM:  # a custom event has no parent id
-                life.astray = _listed(life, life.astray, event, self.astray)
+            if event.parent_run_id != life.start.parent_run_id and kind not in _WITHOUT_PARENT:
+                self._put(life, "astray", event)
             if kind in _TERMINAL:
-                self._end(life, event)
+                self._end(life, life.start, event)
             else:
                 self._tell(life, event)
 
-    def _end(self, life: Life, event: Event) -> None:
+    def _put(self, life: Life, what: What, event: Event) -> None:
+        if life.add(what, event):
+            self.short[what].append(life)
+
+    def _end(self, life: Life, start: Event, event: Event) -> None:
         life.running -= 1
-        if all(FAMILIES[event.kind] != FAMILIES[start.kind] for start in life.starts[-2:]):
+        if not life.again and FAMILIES[event.kind] != FAMILIES[start.kind]:
             self.misfits.append((life, event))
         if life.end is None:
             life.end = event
         else:
-            life.ends_again = _listed(life, life.ends_again, event, self.ends_again)
+            self._put(life, "second end", event)
 
     def _tell(self, life: Life, event: Event) -> None:
         if life.running <= 0:
-            life.late = _listed(life, life.late, event, self.late)
+            self._put(life, "late", event)
+        elif event.kind == TOKEN and not life.tokens:
+            life.tokens = [event]
+            self.talking.append(life)
         elif event.kind == TOKEN:
-            life.tokens = _listed(life, life.tokens, event, self.talking)
-        elif event.kind == STREAMED:
-            life.streamed = _listed(life, life.streamed, event, self.streaming)
+            life.tokens.append(event)  # type: ignore[attr-defined]
         else:
-            life.others = _listed(life, life.others, event, self.telling)
+            self._put(life, "stream" if event.kind == STREAMED else "other", event)
 
     def _relate(self) -> None:
         """Finds the parent of each life, and its root: where its parent came later, or is in a circle, that is itself."""
-        lives, children = self.lives, self.children
-        for life in lives.values():
+        for life in self.lives.values():
             start = life.start
+            if life.running > 0:
+                self.open.append(life)
             if start is None or start.parent_run_id is None:
                 continue
-            life.parent = parent = lives.get(start.parent_run_id.int)
-            if parent is not None and parent.start is not None:
-                if parent.start.number < start.number:
+            life.parent = parent = self.lives.get(start.parent_run_id.int)
+            if parent is None:
+                self.orphans.append((life, start))
+            elif parent.start is not None:
+                first, last, end = parent.start, parent.end, life.end
+                if first.number < start.number:
                     life.top = parent.top or parent
+                    if last is None or (end is not None and end.number < last.number):
+                        continue
                 if not (life.again or parent.again):
-                    children.append((life, start, parent, parent.start))
+                    self.disorderly.append((life, start, parent, first))
 
     @cached_property
     def tools(self) -> dict[str, list[Life]]:
@@ -252,15 +262,6 @@ class Index:
                     found |= {id(other), id(life)}
                 before[key] = life
         return found
-
-
-def _listed(life: Life, events: Sequence[Event], event: Event, lives: list[Life]) -> Sequence[Event]:
-    """`events` with one more; the first one puts the life on the short list."""
-    if not events:
-        lives.append(life)
-        return [event]
-    events.append(event)  # type: ignore[attr-defined]
-    return events
 
 
 def _calls(life: Life) -> tuple[ToolCall, ...]:

@@ -56,10 +56,10 @@ class Rule:
     find: Callable[[Index], Iterator[Found]]
 
 
-def check(recording: Recording) -> list[Violation]:
+def check(recording: Recording) -> list[Broken]:
     """What is wrong with the callbacks of `recording`; nothing, if they are as they must be.
 
-    Each violation is a `Broken`: `.rule` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
+    Each is a `Violation`: `.rule` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
     came, the events that show it, and what to do. What is known to be LangChain's or LangGraph's own doing, in the
     installed version, has the name of that in `.deviation` and is `unusual`.
 
@@ -126,13 +126,14 @@ def _times(number: int, what: str) -> str:
 
 
 def _no_start(index: Index) -> Iterator[Found]:
-    for life in index.early:
-        when = "without a start" if life.start is None else "before its start"
-        yield Found(f"{life} was told of {when}", [*life.early, *life.starts[:1]], life)
+    for life in index.short["early"]:
+        lost = life.start is None or "synthesised" in life.start.payload
+        witnesses = [*life.more("early"), *(() if lost else life.starts[:1])]
+        yield Found(f"{life} was told of {'without a' if lost else 'before its'} start", witnesses, life)
 
 
 def _one_end(index: Index) -> Iterator[Found]:
-    for life in index.ends_again:
+    for life in index.short["second end"]:
         if len(life.ends) > len(life.starts):
             yield Found(f"{life} ended {len(life.ends)} times", [*life.starts, *life.ends], life)
 
@@ -144,14 +145,14 @@ _LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
 
 
 def _token_after_the_end(index: Index) -> Iterator[Found]:
-    for life in index.late:
-        if life.ended not in _GIVEN_UP and (late := [e for e in life.late if e.kind in _TALK]):
+    for life in index.short["late"]:
+        if life.ended not in _GIVEN_UP and (late := [e for e in life.more("late") if e.kind in _TALK]):
             yield Found(f"{_times(len(late), 'token')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _event_after_the_end(index: Index) -> Iterator[Found]:
-    for life in index.late:
-        if late := [e for e in life.late if e.kind not in _TALK or life.ended in _GIVEN_UP]:
+    for life in index.short["late"]:
+        if late := [e for e in life.more("late") if e.kind not in _TALK or life.ended in _GIVEN_UP]:
             yield Found(f"{_times(len(late), 'event')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
@@ -164,8 +165,14 @@ _AGENT: Final = frozenset({"on_agent_action", "on_agent_finish"})
 
 
 def _other_event(index: Index) -> Iterator[Found]:
-    talk = [(life, [*life.tokens, *life.streamed]) for life in [*index.talking, *index.streaming] if not MODELS & life.kinds]
-    acts = [(life, [e for e in life.others if e.kind in _AGENT]) for life in index.telling if "chain" not in life.kinds]
+    talk = [
+        (life, [*life.tokens, *life.more("stream")])
+        for life in [*index.talking, *index.short["stream"]]
+        if not MODELS & life.kinds
+    ]
+    acts = [
+        (life, [e for e in life.more("other") if e.kind in _AGENT]) for life in index.short["other"] if "chain" not in life.kinds
+    ]
     for life, events in [*talk, *acts]:
         if events:
             yield Found(f"{life} has events of another kind of run", [*life.starts[:1], *events], life)
@@ -210,8 +217,8 @@ def _short(text: str) -> str:
 
 
 def _grammar(index: Index) -> Iterator[Found]:
-    for life in index.streaming:
-        if not life.again and (wrong := ungrammatical(life.streamed)):
+    for life in index.short["stream"]:
+        if not life.again and (wrong := ungrammatical(life.more("stream"))):
             event, why = wrong
             yield Found(f"{life} streams an event out of order: {why}", [*life.starts, event], life)
 
@@ -236,37 +243,37 @@ def _unseen(index: Index) -> Iterator[Found]:
 
 
 def _id_twice(index: Index) -> Iterator[Found]:
-    for life in index.again:
+    for life in index.short["again"]:
         yield Found(f"{len(life.starts)} runs have one id", life.starts, life)
 
 
 def _unknown_parent(index: Index) -> Iterator[Found]:
     outer = index.events[0].parent_run_id if index.events else None  # the run in which the recording was opened, if any
-    for life in index.lives.values():
-        if life.parent is None and life.start is not None and life.start.parent_run_id not in (None, outer):
-            yield Found(f"{life} has a parent that this recording does not know", [life.start], life)
+    for life, start in index.orphans:
+        if start.parent_run_id != outer:
+            yield Found(f"{life} has a parent that this recording does not know", [start], life)
 
 
 def _two_parents(index: Index) -> Iterator[Found]:
-    for life in index.astray:
+    for life in index.short["astray"]:
         if not life.again:
-            yield Found(f"{life} has events under another parent", [*life.starts, *life.astray], life)
+            yield Found(f"{life} has events under another parent", [*life.starts, *life.more("astray")], life)
 
 
 def _before_parent(index: Index) -> Iterator[Found]:
-    for life, start, _, first in index.children:
+    for life, start, _, first in index.disorderly:
         if start.number <= first.number:
             yield Found(f"{life} started before its parent", [start, first], life)
 
 
 def _after_parent(index: Index) -> Iterator[Found]:
-    for life, start, parent, _ in index.children:
+    for life, start, parent, _ in index.disorderly:
         if parent.end is not None and parent.end.number < start.number and parent.ended not in _LEFT:
             yield Found(f"{life} started after its parent had ended", [parent.end, start], life)
 
 
 def _outlives_parent(index: Index) -> Iterator[Found]:
-    for life, start, parent, _ in index.children:
+    for life, start, parent, _ in index.disorderly:
         if life.end is None or parent.end is None or not start.number < parent.end.number < life.end.number:
             continue
         if parent.ended not in _LEFT and life.ended not in _GIVEN_UP:  # a stream is closed from the outside in
@@ -274,8 +281,8 @@ def _outlives_parent(index: Index) -> Iterator[Found]:
 
 
 def _never_ended(index: Index) -> Iterator[Found]:
-    for life in index.lives.values():
-        if life.running > 0 and not life.early:
+    for life in index.open:
+        if not life.more("early"):
             yield Found(f"{life} never ended", life.starts, life)
 
 

@@ -16,18 +16,22 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
+    from llmtest.budget import Budget
+    from llmtest.counting import ModelCall, TokenCount
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
+    from llmtest.pending import Mismatch
     from llmtest.protocol import Broken
     from llmtest.recording import Recording
+    from llmtest.snapshots import Held
 
 TREES: Final = ("failed", "all", "off")
 PROTOCOL: Final = ("strict", "error", "warn", "off")
@@ -37,6 +41,7 @@ LINES: Final = 60
 """How many lines of a section a failing test shows."""
 
 _modes = pytest.StashKey[dict[str, str]]()
+_runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
 _attempt = pytest.StashKey["_Attempt"]()
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
@@ -62,9 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_handler_errors", swallowed, default="error")
     everywhere = "look at swallowed errors of handlers in every test, also in those that do not use llmtest"
     parser.addini("llmtest_handler_errors_everywhere", everywhere, type="bool", default=False)
-    traces = (
-        "of which tests the traces are kept in .llmtest/, for `llmtest show`: none (off, the default), those that failed, or all"
-    )
+    runs = "accept a new or changed snapshot only if so many runs of its test agree"
+    group.addoption("--llmtest-verify", metavar="N", help=f"{runs}; ini: llmtest_verify")
+    parser.addini("llmtest_verify", runs, default="1")
+    rules = "what is masked in run trees too, one a line: `NAME = REGULAR EXPRESSION`, or the name of a key"
+    parser.addini("llmtest_masks", rules, type="linelist", default=[])
+    traces = "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all"
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
@@ -79,15 +87,18 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _BUDGET)
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
     for key, choices in modes.items():
         config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
+    _open_verification(config)
     if config.stash[_modes]["llmtest_traces"] != "off":
         from llmtest.keeping import Keeping
 
         kept = Keeping(config, config.stash[_modes]["llmtest_traces"], lambda item: item.stash.get(_attempt, None))
         config.pluginmanager.register(kept, "llmtest-traces")
+    _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
 
@@ -101,6 +112,33 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{hint}")
     return mode
+
+
+def _open_masks(config: pytest.Config) -> None:
+    lines = config.getini("llmtest_masks")
+    if not lines:
+        return
+    from llmtest import masks
+
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    try:
+        session.enter_context(masks.ruled(lines))
+    except masks.MaskError as error:
+        raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
+
+
+def _open_verification(config: pytest.Config) -> None:
+    told = config.getoption("llmtest_verify") or config.getini("llmtest_verify")
+    if not told.isdecimal() or not int(told):
+        raise pytest.UsageError(
+            f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}"
+        )
+    config.stash[_runs] = int(told)
+    if config.stash[_runs] > 1:
+        from llmtest.verifying import Verification
+
+        config.pluginmanager.register(Verification(config.stash[_runs], lambda item: item.stash[_attempt]), "llmtest-verify")
 
 
 def _open_providers(config: pytest.Config) -> None:
@@ -228,7 +266,10 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     from llmtest import snapshots
 
-    return snapshots.assertion(request.node)
+    attempt, session = request.node.stash[_attempt], request.config._syrupy
+    if request.config.stash[_runs] > 1:
+        attempt.held = session = snapshots.Held(session)
+    return snapshots.assertion(request.node, attempt.compared, session)
 
 
 # -- one attempt at one test
@@ -247,14 +288,19 @@ class _Attempt:
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = item.config.stash[_modes]
-        self.page = ledger.Ledger(_prefix(item.nodeid), self._touched, self._watch)
+        self.page = ledger.Ledger(_prefix(item.nodeid), self._touched, self._watch, _new_tally)
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
+        self.budget: Budget | None = None
+        self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
         self._broken: set[Any] = set()
         self._unusual: list[Violation] = []
         self.called = self.running = False
+        self.mismatches: list[Mismatch] = []
+        self.matches: list[Mismatch] = []
+        self.held: Held | None = None
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
@@ -284,19 +330,23 @@ class _Attempt:
 
     @contextmanager
     def new_recording(self) -> Iterator[Recording]:
-        from llmtest.recording import Recording, _inside
+        from llmtest.blocks import inside
+        from llmtest.recording import Recording
 
         self.recording = recording = Recording()
         self.page.note(recording)
         self._touched()  # also for what other fixtures do from here on
         # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
-        with _inside(recording) if self.running else nullcontext():
+        with inside(recording) if self.running else nullcontext():
             yield recording
 
     @contextmanager
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
+        if self.budget is not None and self.recording is None:
+            self._exits.enter_context(self.new_recording())
+        before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
@@ -305,6 +355,7 @@ class _Attempt:
             elif self.recording is not None:
                 block.enter_context(self.inside())
             yield
+        self._keep_to_budget(self.calls[before:])
 
     def _end_of_call(self) -> None:
         self.running = False
@@ -313,17 +364,48 @@ class _Attempt:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        from llmtest.recording import _inside
+        from llmtest.blocks import inside
 
         assert self.recording is not None
         muted = _muted.get()
         if self.quiet:
             _mute()
         try:
-            with _inside(self.recording):
+            with inside(self.recording):
                 yield
         finally:
             _unmute(muted)  # anyio runs all tests of a module in one context
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        """The model calls of this attempt so far, of fixtures too."""
+        return self.page.counted.calls if self.page.counted is not None else []
+
+    def _keep_to_budget(self, calls: list[ModelCall]) -> None:
+        if self.budget is None:
+            return
+        from llmtest import budget, ledger
+
+        text = budget.overspent(self.budget, calls)
+        if text is not None:
+            self.page.write(ledger.Violation("over budget", text))
+
+    def tell_tokens(self, report: pytest.TestReport) -> None:
+        """Puts into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
+        if self.page.counted is None:
+            return
+        now = {name: getattr(self.page.counted, name) for name in _COUNTED}
+        spent = {name: number - self._told.get(name, 0) for name, number in now.items()}
+        self._told = now
+        if any(spent.values()):
+            vars(report)["llmtest_tokens"] = spent  # comes back from xdist's workers, as the trees do
+
+    def compared(self, mismatch: Mismatch, matched: bool) -> None:
+        (self.matches if matched else self.mismatches).append(mismatch)
+
+    def comparisons(self) -> list[Mismatch]:
+        """All that was compared with a snapshot."""
+        return [*self.matches, *self.mismatches]
 
     def judge(self, item: pytest.Item) -> None:
         """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
@@ -353,18 +435,17 @@ class _Attempt:
         return told if mode != "off" else []
 
     def _protocol(self) -> list[Violation]:
-        """What the recordings that are closed by now break of the protocol. What is only unusual is put aside."""
+        """What the recordings that are closed by now break of the protocol. What is only unusual is put aside; also, with
+        `strict`, what a known deviation of LangChain's explains, which the author of a test cannot mend."""
         mode, closed = self.modes["llmtest_protocol"], [recording for recording in self.page.recordings if recording.closed]
         if mode == "off" or not closed:
             return []
         from llmtest import protocol
 
-        broken = cast("list[Broken]", [violation for recording in closed for violation in protocol.check(recording)])
-        found = [violation for violation in broken if self._is_unsaid(violation)]
-        if mode == "strict":
-            return [*found]
-        self._unusual += [b for b in found if b.level == "unusual" and b.rule not in self.waived]
-        return [b for b in found if b.level == "impossible"]
+        found = [broken for recording in closed for broken in protocol.check(recording) if self._is_unsaid(broken)]
+        failing = [b for b in found if b.level == "impossible" or (mode == "strict" and b.deviation is None)]
+        self._unusual += [b for b in found if b not in failing and b.rule not in self.waived]
+        return [*failing]
 
     def _is_unsaid(self, broken: Broken) -> bool:
         """Whether no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
@@ -373,14 +454,15 @@ class _Attempt:
         self._broken.add(key)
         return new
 
-    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> None:
+    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, config: pytest.Config) -> None:
         """Puts into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
         from llmtest import ledger
 
-        told = ledger.told(excinfo.value if excinfo is not None else None)
-        found = [v for v in self._take() if v not in told]
+        trees = self.modes["llmtest_trees"]
+        known = ledger.told(excinfo.value if excinfo is not None else None)
+        found = [v for v in self._take() if v not in known]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
         if self._unusual:
@@ -388,6 +470,9 @@ class _Attempt:
             vars(report)["llmtest_unusual"] = [violation.rule for violation in self._unusual]
             self._unusual = []
         trees = self.modes["llmtest_trees"]
+        told = report.when == "call" and _tell_snapshots(report, self, config)
+        if told and trees == "failed":
+            return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees)
 
@@ -440,6 +525,54 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
             return await function(*args, **kwargs)
 
     return async_test if inspect.iscoroutinefunction(function) else test
+
+
+# -- tokens
+
+_BUDGET: Final = (
+    "llm_budget(*, total_tokens=None, input_tokens=None, output_tokens=None, requests=None, cost=None, prices=None): "
+    "the most that the model calls of a test may spend (llmtest)"
+)
+_COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
+
+
+def _new_tally() -> TokenCount:
+    from llmtest.counting import TokenCount
+
+    tally = TokenCount()
+    tally.holds_runs = False
+    return tally
+
+
+def _budget_of(item: pytest.Item) -> Budget | None:
+    marks = list(item.iter_markers("llm_budget"))
+    if not marks:
+        return None
+    from llmtest.budget import BudgetError, budget
+
+    problem = ""
+    try:
+        return budget([(mark.args, mark.kwargs) for mark in reversed(marks)])
+    except (BudgetError, TypeError) as error:
+        problem = str(error)
+    pytest.fail(problem, pytrace=False)
+
+
+def _tell_suite(terminalreporter: Any) -> None:
+    """One line: what all tests that were recorded or counted have spent, each attempt of them."""
+    reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_tokens", None)]
+    if reports:
+        total = {name: sum(report.llmtest_tokens[name] for report in reports) for name in _COUNTED}
+        terminalreporter.write_sep("=", _suite_line(total, len({report.nodeid for report in reports})))
+
+
+def _suite_line(total: dict[str, int], tests: int) -> str:
+    tokens = f"{total['total_tokens']:,} tokens ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
+    calls = f"{total['requests']:,} model call{'s' * (total['requests'] != 1)} of {tests:,} test{'s' * (tests != 1)}"
+    words = [f"{total['errors']:,} failed"] if total["errors"] else []
+    words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
+    words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
+    return "; ".join([f"llmtest: {tokens} in {calls}", *words])
 
 
 # -- LangSmith
@@ -498,6 +631,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or _providers in item.config.stash):
         _mute()
+    attempt.budget = _budget_of(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -551,12 +685,15 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     __tracebackhide__ = _hidden
-    report = yield
     attempt = item.stash.get(_attempt, None)
+    if attempt is not None and call.excinfo is not None:
+        _say_headline(call.excinfo.value, attempt)
+    report = yield
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
             report.longrepr = _without_frames(call.excinfo, item)
-        attempt.tell(report, call.excinfo)
+        attempt.tell(report, call.excinfo, item.config)
+        attempt.tell_tokens(report)
     return report
 
 
@@ -589,6 +726,69 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"the rules are {', '.join(map(repr, rules))}"
         raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}; {hint}")
     return str(mark.args[0])
+
+
+# -- snapshots
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
+    """One line instead of syrupy's diff, which pytest would cut."""
+    explanations = yield
+    headlines = [getattr(side, "headline", "") for side in (left, right) if _is_snapshot(side)]
+    return [[headline] for headline in headlines if headline and op == "=="] or explanations
+
+
+def _is_snapshot(side: object) -> bool:
+    return type(side).__name__ == "TraceAssertion" and type(side).__module__ == "llmtest.snapshots"
+
+
+def _say_headline(error: BaseException, attempt: _Attempt) -> None:
+    """pytest says `assert` and the headline; the headline alone is a sentence, and shorter."""
+    told = error.args[0] if isinstance(error, AssertionError) and error.args else None
+    for mismatch in attempt.mismatches:
+        if told == f"assert {mismatch.headline}":
+            error.args = (mismatch.headline,)
+
+
+def _tell_snapshots(report: pytest.TestReport, attempt: _Attempt, config: pytest.Config) -> bool:
+    """Puts the diffs of a failed test into its report and keeps what came; forgets what was kept of one that matched."""
+    if not attempt.mismatches and not attempt.matches:
+        return False
+    import os
+
+    from llmtest.pending import Folder
+
+    folder = Folder(config.rootpath, os.environ)
+    for mismatch in attempt.matches:
+        folder.forget(mismatch)
+    for mismatch in attempt.mismatches if report.failed else ():
+        kept = folder.keep(mismatch)
+        color = bool(config.get_terminal_writer().hasmarkup)
+        headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
+        lines = [*headline, *mismatch.lines(color=color), *mismatch.footer(config.rootpath, kept)]
+        report.sections.append(("llmtest: snapshot", "\n".join(lines)))
+        if kept is not None:
+            vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
+    return report.failed and bool(attempt.mismatches)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """syrupy deletes snapshots that nobody used. After a run that was filtered or failed, that says nothing."""
+    syrupy = getattr(session.config, "_syrupy", None)
+    if syrupy is not None and _is_partial(session):
+        session.config.option.no_cleanup = True
+        syrupy.remove_unused_snapshots = lambda **_: None
+    yield
+
+
+def _is_partial(session: pytest.Session) -> bool:
+    """Whether some tests did not run to their end: they were not selected, not reached, or failed before they compared."""
+    options = vars(session.config.option)
+    filters = ("keyword", "markexpr", "deselect", "lf", "stepwise", "failedfirst")
+    chosen = any(options.get(name) for name in filters) or any("::" in argument for argument in session.config.args)
+    return chosen or bool(session.testsfailed or session.shouldstop or session.shouldfail)
 
 
 # -- words
@@ -626,8 +826,12 @@ def _cut(text: str) -> str:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    _summarise_unusual(terminalreporter, config)
-    if config.stash[_modes]["llmtest_trees"] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
+    if config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    _tell_suite(terminalreporter)
+    _summarise_unusual(terminalreporter)
+    _summarize_pending(terminalreporter)
+    if config.stash[_modes]["llmtest_trees"] != "all":
         return
     reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
     if reports:
@@ -638,9 +842,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             terminalreporter.write_line(f"{tree}\n")
 
 
-def _summarise_unusual(terminalreporter: Any, config: pytest.Config) -> None:
+def _summarise_unusual(terminalreporter: Any) -> None:
     told = [report.llmtest_unusual for some in terminalreporter.stats.values() for report in some if _is_unusual(report)]
-    if not told or config.get_verbosity() < -1 or terminalreporter.no_summary:
+    if not told:
         return
     rules = [rule for some in told for rule in some]
     counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
@@ -652,3 +856,11 @@ def _summarise_unusual(terminalreporter: Any, config: pytest.Config) -> None:
 
 def _is_unusual(report: Any) -> bool:
     return bool(getattr(report, "llmtest_unusual", None))
+
+
+def _summarize_pending(terminalreporter: Any) -> None:
+    pending = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_pending", False)]
+    if pending:
+        tests = f"{len(pending)} test{'' if len(pending) == 1 else 's'}"
+        terminalreporter.write_sep("=", "llmtest")
+        terminalreporter.write_line(f"snapshots of {tests} are pending: llmtest review, or llmtest accept")

@@ -1,144 +1,27 @@
-"""Recordings: what one block or one test caught, and which run belongs to which of them.
+"""Recordings: what one block or one test caught, and the runs built from it.
 
-Floor 1. One rule: a run belongs to the recordings that were open in its context when it started, plus its parent's
-recordings. Whoever sees callbacks (`llmtest.langchain.tap`) asks `begin()` at each start and `sinks()` for every
-later event; nothing here knows LangChain.
+Floor 1. Which run belongs to which recording is the matter of `llmtest.blocks`; nothing here knows LangChain.
 """
 
 from __future__ import annotations
 
 import asyncio
 import difflib
-import importlib
-import os
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import TracebackType
-from typing import Any, Final, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Self, get_args, overload
 from uuid import UUID
 
-from llmtest import lanes, ledger
-from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, UnseenCall, Usage
-from llmtest.lanes import Lane
+from llmtest import ledger
+from llmtest.blocks import Block, RawEvent
+from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
 
-SOURCES: Final = ("llmtest.langchain.tap",)
-"""The modules whose `install()` attaches a source of callbacks; imported at the first `record()`."""
-
-RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Lane | None]
-"""kind, run id, parent id, payload, monotonic ns, wall ns, lane.
-
-The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
-"""
-
-Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
-"""name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
-
+if TYPE_CHECKING:
+    from llmtest.rendering import Part
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
-
-Membership = tuple["weakref.ref[Recording]", ...]
-"""The recordings of one run. It keeps none of them alive."""
-
-_OFF: Final = frozenset(("", "0", "false", "no", "off"))
-
-_open: ContextVar[tuple[Recording, ...]] = ContextVar("llmtest_open_recordings", default=())
-_memberships: dict[UUID, Membership] = {}
-"""Of every run that a living recording holds; a recording takes its runs with it when it goes."""
-
-
-def anything_open() -> bool:
-    """Whether a run that starts here and now would be recorded on its own account."""
-    opened = _open.get()
-    if opened and (opened[-1]._closed_at is None or any(r._closed_at is None for r in opened)):
-        return True
-    return is_process_traced()
-
-
-def is_process_traced() -> bool:
-    """Whether the variable `LLMTEST_TRACING` says so now."""
-    return os.environ.get("LLMTEST_TRACING", "").lower() not in _OFF
-
-
-def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
-    """A run starts: decides which recordings it belongs to. None: nobody listens."""
-    opened = _open.get()
-    parent = _memberships.get(parent_run_id) if parent_run_id is not None else None
-    traced = parent_run_id is None and is_process_traced()
-    if len(opened) == 1 and not traced and opened[0]._closed_at is None and (parent is None or parent is opened[0]._alone):
-        membership = opened[0]._alone  # by far the most frequent case: one block, and everything in it
-        opened[0]._run_ids.append(run_id)
-        _memberships[run_id] = membership
-        return membership
-    members = {id(r): r for r in opened if not r.closed}
-    members.update((id(r), r) for r in _alive(parent or ()))
-    if traced and not any(r.traced for r in members.values()):
-        trace = _new_trace()
-        members[id(trace)] = trace
-    if not members:
-        return None
-    membership = tuple(weakref.ref(r) for r in members.values())
-    for recording in members.values():
-        recording._run_ids.append(run_id)
-    _memberships[run_id] = membership
-    return membership
-
-
-def _new_trace() -> Recording:
-    from llmtest import tracing
-
-    return tracing.whole_process()
-
-
-def membership(run_id: UUID) -> Membership | None:
-    """The recordings of a run that has started, or None if nobody listens to it."""
-    return _memberships.get(run_id)
-
-
-def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
-    """The recordings of a run whose start nobody delivered. None if it may have started before they were opened.
-
-    Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
-    """
-    here = [r for r in _open.get() if not r.closed]
-    if run_id.version != 7 or not here or run_id.int >> 80 <= max(r._opened_ms for r in here):
-        return None
-    return begin(run_id, parent_run_id)
-
-
-def deliver(membership: Membership, raw: RawEvent) -> None:
-    """Appends one event to each recording of its run. Safe from any thread: one atomic append each."""
-    for ref in membership:
-        recording = ref()
-        if recording is not None:
-            recording._raw.append(raw)
-
-
-_opened: weakref.WeakSet[Recording] = weakref.WeakSet()
-"""The recordings that are open anywhere in the process."""
-
-
-def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
-    """A double has been called, by a run of this id: the ground truth that a recording is held against.
-
-    A recording ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
-    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
-    """
-    if run_id in _memberships or not _opened:
-        return
-    here = [r for r in _open.get() if not r.closed]
-    lane = lanes.current()
-    for recording in here or [r for r in _opened if r._lane is not None and r._lane.is_foreign_to(lane)]:
-        call = UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context")
-        recording.unseen_calls.append(call)
-
-
-def _alive(membership: Membership) -> Iterator[Recording]:
-    return (recording for recording in (ref() for ref in membership) if recording is not None)
 
 
 class Runs(Sequence[Run]):
@@ -178,7 +61,7 @@ class Runs(Sequence[Run]):
         return repr(self.names)
 
 
-class Recording(Sequence[Event]):
+class Recording(Block, Sequence[Event]):
     """What a block caught: a sequence of events, and the runs built from them.
 
     `len(recording)`, iteration and indexing go over its events in the order in which callbacks fired. It is always
@@ -189,37 +72,24 @@ class Recording(Sequence[Event]):
     It does not compare equal to another recording: compare `.kinds`, `.tools`, or the text.
     """
 
+    word = "record"
+
     def __init__(self) -> None:
+        super().__init__()
         self._raw: list[RawEvent] = []
-        self._alone: Membership = (weakref.ref(self),)
-        self._run_ids: list[UUID] = []
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
         self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
         self._lock = threading.Lock()
-        self._lane: Lane | None = None
-        self._opened_ms = 0
         self._unfinished: tuple[int, set[UUID]] = (0, set())
-        self.traced = False
-        """Whether it is written to the trace store."""
-        self.unseen_calls: list[UnseenCall] = []
-        """Calls that scripted doubles received while this recording was open, and that it did not see."""
 
-    def __del__(self) -> None:
-        for run_id in self._run_ids:
-            if all(other is self for other in _alive(_memberships.get(run_id, ()))):
-                _memberships.pop(run_id, None)
+    def __enter__(self) -> Self:
+        super().__enter__()
+        ledger.note_recording(self)
+        return self
 
     # -- a sequence of events
-
-    @property
-    def closed(self) -> bool:
-        """Whether the block has ended."""
-        return self._closed_at is not None
-
-    def __bool__(self) -> bool:
-        return True
 
     def __len__(self) -> int:
         return len(self._raw) if self._closed_at is None else self._closed_at
@@ -251,7 +121,8 @@ class Recording(Sequence[Event]):
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
-        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, lane = raw
+        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
+        lane, moment = mark or (None, 0)
         if kind in START_KINDS:
             name, tags, make = taken
             start = make()
@@ -260,7 +131,7 @@ class Recording(Sequence[Event]):
         else:
             payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
-        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane)
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
 
     # -- what it holds
 
@@ -320,8 +191,8 @@ class Recording(Sequence[Event]):
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all model runs together."""
-        return sum((run.usage for run in self.models if run.usage is not None), Usage())
+        """Tokens of all model runs together. What LangChain's cache answered cost none."""
+        return sum((run.usage for run in self.models if run.usage is not None and not run.cached), Usage())
 
     def run(self, name: str) -> Run:
         """The first run called `name`.
@@ -336,11 +207,32 @@ class Recording(Sequence[Event]):
         hint = f"nearest: {', '.join(f'`{n}`' for n in dict.fromkeys(near))}" if near else "nothing was recorded"
         raise LookupError(f"no run called {name!r} in this recording; {hint}")
 
-    def close(self) -> None:
-        """Ends the recording; what comes later is late. Closing twice is fine."""
-        _opened.discard(self)
-        if self._closed_at is None:
-            self._closed_at = len(self._raw)
+    def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
+        """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
+
+        With both, runs that have one of the kinds and one of the tags. `str(...)`, `.outline()` and a snapshot show it.
+
+        Raises:
+            ValueError: no kind and no tag is named, or a kind that runs do not have.
+        """
+        from llmtest.rendering import Part
+
+        chosen, tagged = ({names} if isinstance(names, str) else {*names} for names in (kinds, tags))
+        known = get_args(RunKind)
+        if not chosen <= {*known} or not chosen | tagged:
+            raise ValueError(
+                f"only() takes `kinds` of {', '.join(known)}, or `tags`; got kinds={sorted(chosen)}, tags={sorted(tagged)}"
+            )
+        return Part(self, lambda run: (not chosen or run.kind in chosen) and (not tagged or not tagged.isdisjoint(run.tags)))
+
+    def outline(self) -> str:
+        """One line for each run, as a string: `assert recording.outline() == ...`."""
+        from llmtest import rendering
+
+        return rendering.outline(self)
+
+    def _mark_end(self) -> None:
+        self._closed_at = len(self._raw)
 
     # -- work that goes on
 
@@ -387,6 +279,29 @@ class Recording(Sequence[Event]):
         return self.open_runs
 
 
+def record() -> Recording:
+    """Records every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
+
+    A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
+    see it; tasks, `batch` threads and `asyncio.to_thread` inherit it; work that was started before the block is not in it;
+    work that outlives the block ends up in `recording.late_events`. A bare `threading.Thread` has no context: give it
+    `carry_context(target)`.
+
+    Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async, whose calls are all
+    collected: `recording = record()`, then `@recording`. May be nested, also in a running chain, left by any exception,
+    which goes on unchanged, and left in another task. Nothing recorded is lost. Thread-safe and task-safe.
+
+    >>> from llmtest import ScriptedChatModel, record
+    >>> with record() as recording:
+    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+    >>> recording.kinds
+    ['on_chat_model_start', 'on_llm_end']
+
+    It does not see models that are called without LangChain's callback system.
+    """
+    return Recording()
+
+
 def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
     """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
@@ -414,72 +329,3 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
             inside,
         )
     return Runs(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
-
-
-def join(recording: Recording) -> None:
-    for source in SOURCES:
-        importlib.import_module(source).install()
-    recording._opened_ms = time.time_ns() // 1_000_000
-    recording._lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
-    _opened.add(recording)
-    _open.set((*_open.get(), recording))
-
-
-def leave(recording: Recording) -> None:
-    # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
-    _open.set(tuple(r for r in _open.get() if r is not recording))
-
-
-@contextmanager
-def _inside(recording: Recording) -> Iterator[None]:
-    """Runs that start in the block belong to `recording`, which is not closed by it. For the pytest plugin: its recording is
-    made by a fixture, and entered in the context in which the test function runs, there perhaps many times (hypothesis).
-    """
-    join(recording)
-    try:
-        yield
-    finally:
-        leave(recording)
-
-
-class record:  # noqa: N801 - a block reads as a verb, as `contextlib.suppress` does
-    """Records every callback of the runs that start inside the block.
-
-    Yields a `Recording`. A run belongs to every block that was open in its context when it started, and to its parent's
-    blocks: nested blocks both see it; tasks, `batch` threads and `asyncio.to_thread` inherit it; work that was started
-    before the block is not in it; work that outlives the block ends up in `recording.late_events`. A bare
-    `threading.Thread` has no context: run its target through `contextvars.copy_context().run`.
-
-    Works as `with` and as `async with`; may be nested, also in a running chain, and left by any exception, which goes on
-    unchanged. Nothing recorded is lost. Thread-safe and task-safe.
-
-    >>> from llmtest import ScriptedChatModel, record
-    >>> with record() as recording:
-    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
-    >>> recording.kinds
-    ['on_chat_model_start', 'on_llm_end']
-
-    It does not see models that are called without LangChain's callback system.
-    """
-
-    def __init__(self) -> None:
-        self._recording: Recording | None = None
-
-    def __enter__(self) -> Recording:
-        if self._recording is not None:
-            raise RuntimeError("this record() block was already entered; write record() anew for each block")
-        self._recording = Recording()
-        ledger.note_recording(self._recording)
-        join(self._recording)
-        return self._recording
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._recording is not None
-        self._recording.close()
-        leave(self._recording)
-
-    async def __aenter__(self) -> Recording:
-        return self.__enter__()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.__exit__(kind, error, trace)

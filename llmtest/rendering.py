@@ -34,7 +34,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, home_of, item_of, layers
+from llmtest.ordering import Item, home_of, item_at, item_of, layers
 from llmtest.wording import MARK, OPEN, Name, Words, field_of
 
 Detail = Literal["outline", "default", "full"]
@@ -53,6 +53,39 @@ class Traced(Protocol):
     def roots(self) -> Sequence[Run]: ...
     @property
     def late_events(self) -> Sequence[Event]: ...
+
+
+class Part:
+    """The runs of a recording that `Recording.only` chose: `str(part)` is their tree, `part.runs` are they.
+
+    They stand in the order of the whole tree, and under each other as far as both are chosen. What a run was given is shown
+    also where it is what a run was given that was left out. It is read whenever it is asked, as its recording is.
+    """
+
+    def __init__(self, recording: Traced, keeps: Callable[[Run], bool]) -> None:
+        self._recording = recording
+        self.keeps = keeps
+
+    @property
+    def roots(self) -> Sequence[Run]:
+        return self._recording.roots
+
+    @property
+    def late_events(self) -> Sequence[Event]:
+        return self._recording.late_events
+
+    @property
+    def runs(self) -> list[Run]:
+        """The chosen runs, in the order in which they started."""
+        chosen = [run for root in self.roots for run in root.walk() if self.keeps(run)]
+        return sorted(chosen, key=lambda run: run.start.number)
+
+    def outline(self) -> str:
+        """One line for each of the chosen runs."""
+        return outline(self)
+
+    def __str__(self) -> str:
+        return render(self)
 
 
 def render(source: Traced | Run, *, detail: Detail = "default") -> str:
@@ -87,7 +120,7 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
     late_runs, still = _late_runs(roots, late)
     calls = (run.tool_call_id for root in (*roots, *late_runs) for run in root.walk() if run.kind == "tool")
     words = Words(filter(None, calls), outline=detail == "outline", full=detail == "full")
-    writer = _Writer(_Shapes(words, still))
+    writer = _Writer(_Shapes(words, still, source.keeps if isinstance(source, Part) else None))
     writer.trees(roots, 0)
     if late_runs:
         writer.line(0, "late")
@@ -154,15 +187,21 @@ class _Shape:
 class _Shapes:
     """The shapes of runs. Each is made once, under the parent with which it is first met."""
 
-    def __init__(self, words: Words, still: frozenset[int]) -> None:
+    def __init__(self, words: Words, still: frozenset[int], keeps: Callable[[Run], bool] | None = None) -> None:
         self.words = words
+        self.keeps = keeps
         self.strays: set[int] = set()
         self._still = still
         self._shapes: dict[int, _Shape] = {}
         self._seen_tags: dict[tuple[str, ...], frozenset[str]] = {}
         self._seen_metadata: dict[int, dict[str, Any]] = {}
 
+    def kept(self, run: Run) -> bool:
+        return self.keeps is None or self.keeps(run)
+
     def of(self, run: Run, parent: Run | None) -> _Shape:
+        if parent is not None and not self.kept(parent):
+            parent = None  # it is not there to be compared with
         shape = self._shapes.get(id(run))
         if shape is None:
             shape = self._shapes[id(run)] = self._shape(run, parent)
@@ -474,7 +513,7 @@ class _Writer:
         if inside is None:
             notes = self._shapes.of(run, parent).notes
             items = [item_of(child, run) for child in (*run.children, *self._strays.get(id(run), ()))]
-            items += [Item(None, event.number, event.number, event.lane, note=part) for event, part in notes]
+            items += [item_at(event, part) for event, part in notes]
             inside = self._inside[id(run)] = self._ordered(items, run.start.lane)
         return inside
 
@@ -527,16 +566,32 @@ class _Writer:
     def _plan(self, layers: Sequence[list[Item]], parent: Run | None, depth: int) -> None:
         self._todo += [partial(self._layer, layer, parent, depth) for layer in reversed(layers)]
 
+    def _kept_within(self, item: Item, parent: Run | None) -> int:
+        """How many of the runs of a subtree are written at its top."""
+        if item.run is None or self._shapes.kept(item.run):
+            return 1
+        count, todo = 0, [(item.run, parent)]
+        for run, above in todo:  # grows while it is read
+            inner = [one.run for layer in self._within(run, above) for one in layer if one.run is not None]
+            count += sum(self._shapes.kept(one) for one in inner)
+            todo += [(one, run) for one in inner if not self._shapes.kept(one)]
+        return count
+
     def _layer(self, layer: list[Item], parent: Run | None, depth: int) -> None:
+        if self._shapes.keeps is not None:
+            layer = [item for item in layer if self._kept_within(item, parent)]
         if len(layer) > 1:
             self.line(depth, "parallel")
             depth += 1
             layer = self._seated(layer, parent)
-        self._todo += [partial(self._item, item, parent, depth) for item in reversed(layer)]
+        grouped = len(layer) > 1
+        self._todo += [partial(self._item, item, parent, depth, grouped) for item in reversed(layer)]
 
-    def _item(self, item: Item, parent: Run | None, depth: int) -> None:
+    def _item(self, item: Item, parent: Run | None, depth: int, grouped: bool) -> None:
         if item.run is None:
-            return self._parts(depth, [item.note])
+            return self._parts(depth, [item.note] if parent is None or self._shapes.kept(parent) else [])
+        if not self._shapes.kept(item.run):
+            return self._left_out(item, item.run, parent, depth, grouped)
         shape = self._shapes.of(item.run, parent)
         ending = shape.after[-1]
         odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
@@ -545,6 +600,14 @@ class _Writer:
         self._parts(depth + 1, shape.before)
         self._todo.append(partial(self._parts, depth + 1, shape.after))
         self._plan(self._within(item.run, parent), item.run, depth + 1)
+
+    def _left_out(self, item: Item, run: Run, parent: Run | None, depth: int, grouped: bool) -> None:
+        """What is inside a run stands in its place. Of several that follow one another beside others, it keeps its line."""
+        if grouped and self._kept_within(item, parent) > 1:
+            self.line(depth, self._resolved(self._shapes.of(run, parent).head))
+            self._fresh.clear()
+            depth += 1
+        self._plan(self._within(run, parent), run, depth)
 
     def _parts(self, depth: int, parts: Sequence[_Part]) -> None:
         for part in parts:

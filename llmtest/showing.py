@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from llmtest import review
 from llmtest.rendering import render
 from llmtest.store import RunLine, SessionLine, Store, Stored, StoreError
 
@@ -193,5 +194,5 @@ def text_of(what: str, store: Store) -> str:
         StoreError: it is no file, and there is no such session or trace.
     """
     if Path(what).is_file():
-        return Path(what).read_text("utf-8")
+        return review.text_of(Path(what))
     return "\n".join([render(store.load(trace)) for trace in store.find(what)])

@@ -70,7 +70,8 @@ MIGRATIONS: Final = (
     CREATE TABLE events (
         trace INTEGER NOT NULL REFERENCES traces ON DELETE CASCADE, number INTEGER NOT NULL,
         kind TEXT NOT NULL, run BLOB NOT NULL, parent BLOB,
-        monotonic_ns INTEGER NOT NULL, wall_ns INTEGER NOT NULL, lane INTEGER,
+        monotonic_ns INTEGER NOT NULL, wall_ns INTEGER NOT NULL,
+        lane INTEGER, moment INTEGER NOT NULL,
         about TEXT, payload TEXT NOT NULL,
         PRIMARY KEY (trace, number)
     ) WITHOUT ROWID;
@@ -247,7 +248,7 @@ class Store:
         """The facts of its lanes, its messages, and the columns of its events."""
         lanes = [row[0] for row in self._all("SELECT facts FROM lanes WHERE trace = ? ORDER BY number", (trace.id,))]
         messages = [row[0] for row in self._all("SELECT body FROM messages WHERE trace = ? ORDER BY number", (trace.id,))]
-        columns = "number, kind, run, parent, monotonic_ns, wall_ns, lane, about, payload"
+        columns = "number, kind, run, parent, monotonic_ns, wall_ns, lane, moment, about, payload"
         return lanes, messages, self._all(f"SELECT {columns} FROM events WHERE trace = ? ORDER BY number", (trace.id,))
 
     def plan(self, query: str) -> list[str]:

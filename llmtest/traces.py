@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from llmtest import masks
+from llmtest.blocks import RawEvent
 from llmtest.events import EMPTY, START_KINDS, Event, FrozenDict, Run
 from llmtest.jsonwords import Reader, Writer
 from llmtest.lanes import Lane
-from llmtest.recording import RawEvent, Recording
-from llmtest.wording import SECRETS, without_secrets
+from llmtest.recording import Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ def _raw(event: Event) -> RawEvent:
     taken: Any = partial(_same, event.payload)
     if event.kind in START_KINDS:
         taken = (event.name, event.tags, partial(_same, FrozenDict(metadata=event.metadata, payload=event.payload)))
-    return (event.kind, event.run_id, event.parent_run_id, taken, event.monotonic_ns, event.wall_ns, event.lane)
+    mark = (event.lane, event.moment) if event.lane is not None else None
+    return (event.kind, event.run_id, event.parent_run_id, taken, event.monotonic_ns, event.wall_ns, mark)
 
 
 def _same(value: FrozenDict) -> FrozenDict:
@@ -123,8 +125,8 @@ def _event_row(number: int, event: Event, writer: Writer, hidden: Mapping[int, s
     payload = event.payload if number not in hidden else FrozenDict({**event.payload, "token": hidden[number]})
     parent = event.parent_run_id.bytes if event.parent_run_id is not None else None
     lane = event.lane.number if event.lane is not None else None
-    moment = (event.monotonic_ns, event.wall_ns, lane)
-    return (number, event.kind, event.run_id.bytes, parent, *moment, about, writer.payload(payload))
+    when = (event.monotonic_ns, event.wall_ns, lane, event.moment)
+    return (number, event.kind, event.run_id.bytes, parent, *when, about, writer.payload(payload))
 
 
 def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
@@ -136,7 +138,7 @@ def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
     hidden: dict[int, str] = {}
     for numbers in streams.values():
         text = "".join([events[number].payload["token"] for number in numbers])
-        spans = [match.span() for match in SECRETS.finditer(text)]
+        spans = [match.span() for match in masks.table().secrets.finditer(text)]
         if spans:
             hidden.update(_hide(numbers, [events[number].payload["token"] for number in numbers], spans))
     return hidden
@@ -178,18 +180,19 @@ def _summary(trace: Trace, recording: Recording, root: Run | None) -> tuple[Any,
     first, usage = trace.events[0], recording.usage
     facts = _run_facts(root) if root is not None else ("chain", column(first.name), "open", None, first.wall_ns, None)
     counts = (len(recording.runs), len(recording.errors), len(trace.events), trace.inside)
-    tags = json.dumps([without_secrets(tag) for tag in first.tags])
+    tags = json.dumps([masks.table().without_secrets(tag) for tag in first.tags])
     return (str(trace.root), *facts, *counts, usage.input_tokens, usage.output_tokens, tags)
 
 
 def column(text: str | None) -> str | None:
     """For a column that is searched; the exact text is in the events. SQLite takes no lone surrogates."""
-    return None if text is None else without_secrets(text).encode("utf-8", "backslashreplace").decode()
+    return None if text is None else masks.table().without_secrets(text).encode("utf-8", "backslashreplace").decode()
 
 
 # -- lanes
 
-_FACTS: Final = ("number", "thread", "thread_id", "task")
+_FACTS: Final = ("number", "thread", "thread_id", "task", "attach", "joined")
+"""What order needs of a lane; `llmtest.lanes` says what it means."""
 
 
 def _lanes(events: Iterable[Event]) -> list[Lane]:
@@ -226,18 +229,19 @@ def revived(inside: int, lanes: Iterable[str], messages: Sequence[str], events: 
     known = _lanes_from(json.loads(facts) for facts in lanes)
     recording = Recording()
     recording._raw = [_raw_from(row, reader, known) for row in events]
-    recording._closed_at = min(inside, len(recording._raw))
+    recording._closed, recording._closed_at = True, min(inside, len(recording._raw))
     return recording
 
 
 def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane]) -> RawEvent:
-    _, kind, run, parent, monotonic_ns, wall_ns, lane, about, payload = row
+    _, kind, run, parent, monotonic_ns, wall_ns, number, moment, about, payload = row
     taken: Any = partial(reader.payload, payload)
     if kind in START_KINDS:
         name, tags, metadata = reader.value(about) if about is not None else ("", (), EMPTY)
         taken = (name, tuple(tags), partial(_start, metadata, reader, payload))
     parent_id = UUID(bytes=parent) if parent is not None else None
-    return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, lanes.get(lane))
+    mark = (lanes[number], moment) if number is not None else None
+    return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, mark)
 
 
 def _start(metadata: FrozenDict, reader: Reader, payload: str) -> FrozenDict:

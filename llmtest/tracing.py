@@ -12,14 +12,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
-from llmtest import ledger, recording
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS
 from llmtest.recording import Recording
 from llmtest.store import Store, StoreError, place
@@ -28,20 +27,29 @@ from llmtest.traces import Rows, Splitter, rows
 INTERVAL_S: Final = 0.1
 """Between two looks at what is traced; a trace is in the store at most twice that after its root has ended."""
 
+F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT: Final = "default"
 _log: Final = logging.getLogger("llmtest")
 
 
-class Session:
-    """A session that is being traced. `recording` holds all that the block caught, also when the store cannot be reached.
+class _TracedRecording(Recording):
+    """A recording that goes to the store."""
 
-    `name` is the name of the session, `store` the file. It is always truthy.
+    traced = True
+    word = "tracing_enabled"
+
+
+class Session:
+    """A session that is being traced: what `tracing_enabled` gives, which is the block.
+
+    `recording` holds all that the block caught, also when the store cannot be reached. `name` is the name of the session,
+    `store` the file. It is always truthy.
     """
 
-    def __init__(self, name: str, recording: Recording) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.recording = recording
         self.store = place()
+        self.recording: Recording = _TracedRecording()
 
     def __bool__(self) -> bool:
         return True
@@ -49,17 +57,39 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self.name!r}: {self.recording!r}>"
 
+    def __enter__(self) -> Self:
+        self.recording.__enter__()
+        self.store = place()
+        _writers[0].track(Tracked(self))
+        return self
 
-class tracing_enabled:  # noqa: N801 - a block reads as a verb, as `contextlib.suppress` does
-    """Writes every run that starts inside the block to the trace store, under the name of a session.
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.recording.__exit__(kind, error, trace)
 
-    Yields a `Session`; its `recording` is what `record()` would have yielded, and the same rule says which run belongs to
-    it. A session of that name that is there already grows. Each root run is one trace, in the store at most 0.2 s after it
-    has ended, and when `llmtest.tracing.flush()` has returned; at the end of the process the rest is written. The file is
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.__exit__(kind, error, trace)
+
+    def __call__(self, function: F) -> F:
+        """`function`, each call of which is traced; a generator's, while it runs and not while it waits at a yield."""
+        traced = self.recording(function)
+        _writers[0].track(Tracked(self))
+        return traced
+
+
+def tracing_enabled(session: str = DEFAULT) -> Session:
+    """Writes every run that starts inside the block to the trace store, under the name of a session. Gives a `Session`.
+
+    Its `recording` is what `record()` would have given, and the same rule says which run belongs to it. A session of that
+    name that is there already grows. Each root run is one trace, in the store at most 0.2 s after it has ended, and when
+    `llmtest.tracing.flush()` has returned; at the end of the process the rest is written. The file is
     `.llmtest/traces.sqlite`, or what `LLMTEST_STORE` says. Secrets are masked in it.
 
-    Works as `with` and as `async with`; may be nested, in which case both sessions get the run. Thread-safe and task-safe.
-    A store that cannot be written is one warning of the logger `llmtest` for each session, and never an exception.
+    Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async; may be nested, in which
+    case both sessions get the run. Thread-safe and task-safe. A store that cannot be written is one warning of the logger
+    `llmtest` for each session, and never an exception.
 
     >>> import os, tempfile
     >>> from llmtest import ScriptedChatModel, load, tracing_enabled
@@ -72,37 +102,12 @@ class tracing_enabled:  # noqa: N801 - a block reads as a verb, as `contextlib.s
 
     It does not trace runs that started before the block; `LLMTEST_TRACING=true` traces the whole process.
     """
-
-    def __init__(self, session: str = DEFAULT) -> None:
-        self._name = session
-        self._session: Session | None = None
-
-    def __enter__(self) -> Session:
-        if self._session is not None:
-            raise RuntimeError("this tracing_enabled() block was already entered; write tracing_enabled() anew for each block")
-        self._session = Session(self._name, Recording())
-        self._session.recording.traced = True
-        ledger.note_recording(self._session.recording)
-        recording.join(self._session.recording)
-        _writers[0].track(Tracked(self._session))
-        return self._session
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._session is not None
-        self._session.recording.close()
-        recording.leave(self._session.recording)
-
-    async def __aenter__(self) -> Session:
-        return self.__enter__()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.__exit__(kind, error, trace)
+    return Session(session)
 
 
 def whole_process() -> Recording:
     """The recording of one root run that is traced because of `LLMTEST_TRACING`. It lives until it is written."""
-    session = Session(DEFAULT, Recording())
-    session.recording.traced = True
+    session = Session(DEFAULT)
     _writers[0].track(Tracked(session, single=True))
     return session.recording
 
@@ -178,8 +183,12 @@ class Tracked:
     @property
     def over(self) -> bool:
         """Whether nothing more can come."""
-        ended = self.session.recording.closed or (self._single and bool(self._open))
-        return ended and not self._dirty and not any(self._open.values())
+        return self.idle and (self.session.recording.closed or (self._single and bool(self._open)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written, and nothing runs."""
+        return not self._dirty and not any(self._open.values())
 
     def inherit(self) -> None:
         """In a forked process: what began before belongs to the one that began it."""
@@ -228,7 +237,7 @@ class _Writer:
                     self._tracked.remove(tracked)
             if self._tracked:
                 self._work.set()
-            else:
+            if all(tracked.idle for tracked in self._tracked):
                 self._close()
 
     def _write(self, tracked: Tracked, roots: Iterable[UUID]) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
+from llmtest import masks
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
+from llmtest.masks import DATE_TIME, snake
 
 _WIDE: Final = 100
 """A container whose text is longer gets one line per entry. Indentation does not count."""
@@ -34,24 +35,6 @@ _DEEP: Final = 50
 OPEN, CLOSE = "\ufdd0", "\ufdd1"  # noncharacters of Unicode; `_escape` lets none through from outside
 MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
 
-_UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-_HEX_UUID = "[0-9a-f]{12}[47][0-9a-f]{3}[89ab][0-9a-f]{15}"  # uuid4().hex, uuid7().hex; 3 of 100 digests look like one
-_DATE_TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
-_SECRET = "api_?key|access_?key|secret_?key|private_?key|secrets?|password|passwd|passphrase|token|jwt|credentials?"
-_SECRET_TEXT = (
-    r"(?P<secret>\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
-    r"|(?<=[Bb]earer )[\w.~+/=-]{8,})"
-    rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{_SECRET})\"|'[\w-]*(?:{_SECRET})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
-)
-_VOLATILE: Final = re.compile(
-    rf"(?P<id>(?<![0-9a-zA-Z])(?:(?:lc_)?run-{{1,2}})?(?:{_UUID}(?:-\d+)?|{_HEX_UUID})(?![0-9a-zA-Z]))"
-    rf"|(?P<time>(?<!\d){_DATE_TIME}:\d\d[.,]\d+(?:Z|[+-]\d\d:?\d\d)?)"
-    r"|(?P<addr>(?<= at )0x[0-9a-fA-F]{6,16}\b)"
-    r"|(?P<path>(?:[A-Za-z]:)?(?:[/\\][\w.~+-]+){1,8}?[/\\]pytest-of-[\w.-]+[/\\]pytest-\d+)"
-    rf"|{_SECRET_TEXT}"
-)
-SECRETS: Final = re.compile(_SECRET_TEXT)
-"""What is secret in a text: keys of well-known makes, and the values of keys that say so."""
 _UNSEEN_SET = (
     "\x7f-\xa0\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 )
@@ -60,7 +43,6 @@ _PLAIN_LINE: Final = re.compile(f"[^\x00-\x08\x0a-\x1f{_UNSEEN_SET}]*(?<!\\s)")
 _CALL_ID: Final = re.compile(r"[a-z]+[_-][\w-]+")  # one that was made up by a machine: `call_7`, not `7`
 _UNIT: Final = re.compile(rf"{OPEN}[0-9]+{CLOSE}|<[a-z]+:?\w*>|\\U[0-9a-f]{{8}}|\\u[0-9a-f]{{4}}|\\?.")
 _ATOM: Final = re.compile(f'[^\x00-\x20{_UNSEEN_SET}"()]+')
-_SECRET_KEY: Final = re.compile(rf"(?:^|_)(?:{_SECRET}|pwd|auth|authorization|cookie|bearer)$")
 _CLOCK_KEY: Final = re.compile(
     r"(?:^|_)(?:(?:created|updated|modified|deleted|fetched|expires|started|finished|issued)(?:_at|_on|_time)?"
     r"|timestamp|ts|last_modified|last_updated)$"
@@ -80,40 +62,18 @@ def _escape(text: str) -> str:
     return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(_code, shown)
 
 
-@lru_cache(maxsize=4096)
-def _snake(key: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_")
-
-
-def is_secret(key: str) -> bool:
-    """Whether what stands under `key` is nobody's business."""
-    return _SECRET_KEY.search(_snake(key)) is not None
-
-
-def without_secrets(text: str) -> str:
-    """`text` with a mask in place of each secret in it. Doing it again changes nothing."""
-    return SECRETS.sub(_mask, text) if SECRETS.search(text) else text
-
-
-def _mask(match: re.Match[str]) -> str:
-    if match["key"] is None:
-        return "<mask:secret>"
-    quote = match["key"][0]
-    return f"{match['key']}: {quote}<mask:{match['key'][1:-1]}>{quote}"
-
-
 def _is_clock(key: str, value: Any) -> bool:
     """Whether a system wrote `value` down from its clock: under a key for such times, an ISO date and time or an epoch."""
-    if not _CLOCK_KEY.search(_snake(key)):
+    if not _CLOCK_KEY.search(snake(key)):
         return False
     if isinstance(value, str):
-        return re.match(_DATE_TIME, value) is not None
+        return re.match(DATE_TIME, value) is not None
     return isinstance(value, int | float) and any(low <= value < high for low, high in _EPOCHS)
 
 
 def _is_random(key: str, value: Any) -> bool:
     """Whether `value` is an id made of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
-    return isinstance(value, str) and _snake(key).endswith("id") and re.fullmatch("[0-9a-f]{16,}", value) is not None
+    return isinstance(value, str) and snake(key).endswith("id") and re.fullmatch("[0-9a-f]{16,}", value) is not None
 
 
 def _many_lines(text: str) -> bool:
@@ -250,6 +210,7 @@ class Words:
         self._marks: dict[tuple[str, str], str] = {}
         self._messages: dict[int, str] = {}
         self._strings: dict[str, str] = {}
+        self._masks = masks.table()
         self._depth = 0
 
     def mark(self, prefix: str, content: str, lines: Sequence[str] = (), text: str = "") -> str:
@@ -276,14 +237,14 @@ class Words:
     # strings
 
     def is_volatile(self, text: str) -> bool:
-        return _VOLATILE.search(text) is not None
+        return self._masks.volatile.search(text) is not None
 
     def clean(self, text: str, escape: Callable[[str], str] = _escape) -> str:
         """`text` with aliases for ids, without times, addresses and secrets."""
-        if _VOLATILE.search(text) is None:
+        if self._masks.volatile.search(text) is None:
             return escape(text)
         pieces, done = [], 0
-        for match in _VOLATILE.finditer(text):
+        for match in self._masks.volatile.finditer(text):
             pieces += [escape(text[done : match.start()]), self._alias(match, escape)]
             done = match.end()
         return "".join((*pieces, escape(text[done:])))
@@ -294,7 +255,7 @@ class Words:
             return self.mark("id", match[0].lower())
         if kind == "pair":
             return f"{escape(match['key'])}: <mask:{match['key'][1:-1]}>"
-        return "<mask:secret>" if kind == "secret" else f"<{kind}>"
+        return self._masks.called(kind)
 
     def string(self, text: str) -> str:
         """A string as JSON; one of several lines by its name."""
@@ -365,7 +326,7 @@ class Words:
         """`value` as it is shown under `key`."""
         if value is None or isinstance(value, bool):
             return json.dumps(value)
-        if is_secret(key):
+        if self._masks.is_secret(snake(key)):
             return f"<mask:{_escape(key)}>"
         if _is_clock(key, value):
             return "<time>"
@@ -450,7 +411,8 @@ class Words:
     def request(self, call: ToolCall) -> str:
         """A tool call; what a model sent for arguments and is not JSON stands as a string."""
         args = call.args
-        text = self.parenthesised(call.name, args) if isinstance(args, dict) else f"{call.name}({self.string(args)})"
+        name = self.atom(call.name)
+        text = self.parenthesised(name, args) if isinstance(args, dict) else f"{name}({self.string(args)})"
         return text if call.id is None else self.mark("request", f"{call.id}\n{text}", [self.mark("call", call.id), text])
 
     def message(self, message: Message) -> str:

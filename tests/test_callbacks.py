@@ -678,6 +678,7 @@ PROGRAMS: dict[str, Program] = {
         chain_end flow
         chain_end LangGraph
         """,
+        side_by_side=True,
         ways=GRAPH,
     ),
     "agent with parallel tools": Program(

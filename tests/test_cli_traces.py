@@ -240,17 +240,9 @@ def test_colours_are_for_terminals(capsys, monkeypatch):
 
 
 def test_diff_of_two_traces(capsys):
-    text = run(capsys, "diff", "paris", "00000301", code=1)
+    text = run(capsys, "diff", "00000101", "00000301", code=1)
 
-    changed = [line for line in text.splitlines() if line.startswith(("-", "+")) and not line.startswith(("---", "+++"))]
-    assert changed == [
-        "-chain agent tags=a,prod",
-        "+chain agent",
-        '-    < a1: call1 weather(city="Paris")  usage in=3 out=7',
-        '-  tool weather(city="Paris") call1',
-        '+    < a1: call1 weather(city="Rome")  usage in=3 out=7',
-        '+  tool weather(city="Rome") call1',
-    ]
+    assert text == ""
 
 
 def test_diff_of_a_file_and_a_trace(capsys, tmp_path):
@@ -304,6 +296,7 @@ def test_a_line_is_json_that_anybody_can_read(capsys):
         0,
         BEGAN,
         None,
+        0,
         ["agent", ["prod", "a"], {}],
         {"inputs": "hi"},
     ]
@@ -327,11 +320,11 @@ def test_a_line_that_is_no_trace(line, message, capsys, tmp_path):
 @pytest.mark.parametrize(
     "harm",
     [
-        {"events": [["on_chain_start", "x", None, 0, 0, None, None, {}]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, []]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, {"a": {"$w": "os.system"}}]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, {"a": {"$w": "Message", "nobody": 1}}]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, None, {"a": {"$w": "@", "n": 7}}]]},
+        {"events": [["on_chain_start", "x", None, 0, 0, None, 0, None, {}]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, []]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, {"a": {"$w": "os.system"}}]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, {"a": {"$w": "Message", "nobody": 1}}]]},
+        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, {"a": {"$w": "@", "n": 7}}]]},
         {"lanes": [{}]},
         {"root": "x"},
     ],

@@ -310,3 +310,13 @@ def test_runs_are_equal_only_to_themselves() -> None:
 
 def test_a_tool_call_is_a_value() -> None:
     assert len({ToolCall("search", FrozenDict(q="x"), "1"), ToolCall("search", FrozenDict(q="x"), "1"), ToolCall("search")}) == 2
+
+
+def test_a_tool_run_knows_its_call_by_its_answer_if_its_start_does_not_tell() -> None:
+    run_id = UUID(int=1)
+    answer = Message("tool", "18C", tool_call_id="call_1")
+    told = [("on_tool_start", FrozenDict(inputs=FrozenDict())), ("on_tool_end", FrozenDict(output=answer))]
+    events = tuple(Event(kind, run_id, None, "weather", payload=payload, number=n) for n, (kind, payload) in enumerate(told))
+
+    assert Run(run_id, None, "tool", "weather", (), FrozenDict(), events, ()).tool_call_id == "call_1"
+    assert Run(run_id, None, "tool", "weather", (), FrozenDict(), events[:1], ()).tool_call_id is None

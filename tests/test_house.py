@@ -40,16 +40,25 @@ HOUSE = {
     "scriptfile": Room(0, later=frozenset({"yaml"})),
     "steps": Room(0),
     "vocabulary": Room(0),
+    "waits": Room(0),
     # thought
     "deviations": Room(1),
     "exchange": Room(1),
     "grammar": Room(1),
+    "jsonwords": Room(1),
     "lives": Room(1),
+    "blocks": Room(1),
+    "budget": Room(1),
+    "counting": Room(1, later=frozenset({"genai_prices"})),
     "ordering": Room(1),
     "protocol": Room(1),
-    "jsonwords": Room(1),
+    "differ": Room(1),
+    "masks": Room(1),
+    "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
+    "review": Room(1),
+    "treetext": Room(1),
     "showing": Room(1),
     "store": Room(1),
     "traces": Room(1),
@@ -71,6 +80,7 @@ HOUSE = {
     # doors
     "cli": Room(3),
     "pytest_plugin": Room(3, frozenset({"pytest"}), later=frozenset({"langsmith", "syrupy"})),
+    "verifying": Room(3, frozenset({"pytest", "_pytest"})),
 }
 PATHS = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")}
 MODULES = sorted(PATHS.keys() - {"__init__"})

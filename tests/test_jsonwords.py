@@ -13,11 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmtest import masks
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall, Usage
 from llmtest.jsonwords import Reader, Writer
-from llmtest.wording import is_secret, without_secrets
 
 KEY = "sk-" + "a1" * 12
+
+
+def without_secrets(text: str) -> str:
+    return masks.table().without_secrets(text)
 
 
 def is_harmless(text: str) -> bool:
@@ -25,7 +29,7 @@ def is_harmless(text: str) -> bool:
 
 
 texts = st.text(st.characters(exclude_categories=()), max_size=6).filter(is_harmless)
-keys = (texts | st.just("$w") | st.just("token_usage")).filter(lambda key: not is_secret(key))
+keys = (texts | st.just("$w") | st.just("token_usage")).filter(lambda key: not masks.table().is_secret(masks.snake(key)))
 atoms = (
     st.none()
     | st.booleans()
@@ -222,3 +226,10 @@ def test_the_token_of_a_stream_is_no_secret_by_its_name() -> None:
 
     assert Reader(writer.messages).payload(text) == {"token": "Hello", "usage": Usage(1, 2, 3)}
     assert "mask" not in writer.payload(FrozenDict(token="a monkey", chunk=None))
+
+
+def test_what_a_project_masks_is_masked_too() -> None:
+    with masks.ruled([r"order = ORD-\d+", "pin"]):
+        back = round_trip(FrozenDict(said="see ORD-123", pin="1234", text='{"pin": "1234"}'))
+
+    assert back == {"said": "see <mask:order>", "pin": "<mask:pin>", "text": '{"pin": "<mask:pin>"}'}

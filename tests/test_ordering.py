@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.tools import tool
 
+from llmtest import ScriptedChatModel, record, respond
 from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, home_of, item_of, layers
+from llmtest.ordering import Item, Order, home_of, item_of, layers
 
 FALLBACKS = "RunnableWithFallbacks"
 PARENT = UUID(int=1)
 HOME = Lane(1, "MainThread", 100)
 
 
-def task(number: int, parent: Lane | None = HOME) -> Lane:
-    return Lane(number, "MainThread", 100, f"Task-{number}", parent)
+def task(number: int, parent: Lane | None = HOME, attach: int = 0, joined: int | None = None) -> Lane:
+    return Lane(number, "MainThread", 100, f"Task-{number}", parent, attach, joined)
 
 
-def thread(number: int, parent: Lane | None = HOME) -> Lane:
-    return Lane(number, f"Worker-{number}", 100 + number, None, parent)
+def thread(number: int, parent: Lane | None = HOME, attach: int = 0, joined: int | None = None) -> Lane:
+    return Lane(number, f"Worker-{number}", 100 + number, None, parent, attach, joined)
 
 
 def run(
     name: str, start: int, end: int | None = None, lane: Lane | None = None, *tags: str, kind: Any = "chain", **metadata: Any
 ) -> Run:
-    """A run that starts and ends at these numbers on this line of control."""
-    events = [Event(f"on_{kind}_start", uuid4(), PARENT, name, number=start, lane=lane)]
+    """A run that starts and ends at these numbers, which are also the moments of this line of control."""
+    events = [Event(f"on_{kind}_start", uuid4(), PARENT, name, number=start, lane=lane, moment=start)]
     if end is not None:
-        events.append(Event(f"on_{kind}_end", events[0].run_id, PARENT, name, number=end, lane=lane))
+        events.append(Event(f"on_{kind}_end", events[0].run_id, PARENT, name, number=end, lane=lane, moment=end))
     return Run(events[0].run_id, PARENT, kind, name, tags, FrozenDict(metadata), tuple(events), ())
+
+
+@dataclass
+class Recorded:
+    roots: list[Run]
 
 
 def order(*runs: Run, home: Lane | None = HOME, parent: Run | None = None, notes: tuple[Item, ...] = ()) -> list[list[str]]:
@@ -97,19 +107,15 @@ def test_what_has_no_lane_runs_where_its_parent_runs() -> None:
     assert order(run("a", 0, 1), run("b", 2, 3, HOME), home=None) == [["a"], ["b"]]
 
 
-def test_the_thread_of_the_parent_is_one_line_of_control_whatever_its_context() -> None:
-    assert order(run("a", 0, 9, Lane(5, "MainThread", 100)), run("b", 2, 3, HOME)) == [["a"], ["b"]]
-
-
 @pytest.mark.parametrize("lane", [task, thread])
 def test_what_is_spawned_together_is_parallel_between_what_comes_before_and_after(lane: Any) -> None:
     runs = [
         run("plan", 0, 1, HOME),
-        run("x", 2, 3, lane(2)),
-        run("y", 4, 9, lane(3)),
-        run("z", 5, 6, lane(4)),
+        run("x", 2, 3, lane(2, attach=1, joined=9)),
+        run("y", 4, 9, lane(3, attach=1, joined=9)),
+        run("z", 5, 6, lane(4, attach=1, joined=9)),
         run("write", 10, 11, HOME),
-        run("more", 12, 13, lane(5)),
+        run("more", 12, 13, lane(5, attach=11)),
     ]
 
     assert order(*runs) == [["plan"], ["x", "y", "z"], ["write"], ["more"]]
@@ -122,8 +128,29 @@ def test_two_lines_of_control_of_several_runs_keep_their_own_order() -> None:
     assert order(*runs) == [["a2", "a3"], ["b2", "b3"]]
 
 
-def test_what_follows_the_first_of_a_group_to_end_follows_the_group() -> None:
-    assert order(run("x", 0, 9, thread(2)), run("y", 1, 2, thread(3)), run("after y", 3, 4, HOME)) == [["x", "y"], ["after y"]]
+def test_what_follows_the_one_that_was_waited_for_follows_its_group() -> None:
+    runs = [run("x", 0, 9, thread(2)), run("y", 1, 2, thread(3, joined=3)), run("after y", 3, 4, HOME)]
+
+    assert order(*runs) == [["x", "y"], ["after y"]]
+
+
+def test_what_only_happened_to_end_before_is_parallel() -> None:
+    assert order(run("x", 0, 1, thread(2)), run("c", 3, 4, HOME)) == [["c", "x"]]
+
+
+def test_a_line_that_was_spawned_before_the_other_was_over_is_parallel_to_it() -> None:
+    a = run("a", 0, 1, task(2, joined=5))
+
+    assert order(a, run("b", 2, 3, task(3, attach=4))) == [["a", "b"]]
+    assert order(a, run("b", 2, 3, task(3, attach=5))) == [["a"], ["b"]]
+
+
+def test_all_that_a_line_waited_for_is_over_when_it_is() -> None:
+    deep = task(3, task(2, attach=1, joined=5), joined=7)
+    loose = task(3, task(2, attach=1, joined=5))
+
+    assert order(run("a", 2, 3, deep), run("b", 5, 6, HOME)) == [["a"], ["b"]]
+    assert order(run("a", 2, 3, loose), run("b", 5, 6, HOME)) == [["a", "b"]]
 
 
 def test_work_on_threads_of_unknown_origin_is_never_ordered_not_even_on_one_thread() -> None:
@@ -131,13 +158,13 @@ def test_work_on_threads_of_unknown_origin_is_never_ordered_not_even_on_one_thre
 
     runs = [run("before", 0, 1, HOME), run("a", 2, 3, pool), run("b", 4, 5, pool), run("after", 6, 7, HOME)]
 
-    assert order(*runs) == [["before"], ["a", "b"], ["after"]]
+    assert order(*runs) == [["a", "b", "before"], ["after"]]
     assert order(*runs[1:3], run("c", 6, 7, task(5)), home=None) == [["a", "b", "c"]]
 
 
 def test_what_is_spawned_from_a_spawned_line_comes_after_what_ended_there() -> None:
     body = task(2)
-    deeper = task(5, task(4, body))
+    deeper = task(5, task(4, body, attach=1))
 
     assert order(run("a", 0, 1, body), run("b", 2, 3, deeper), run("c", 2, 3, task(6, task(3)))) == [["a", "c"], ["b"]]
 
@@ -231,3 +258,57 @@ def test_the_seat_of_a_run_is_its_key_or_its_node_and_number() -> None:
     assert item_of(node, None).seat == ("", "tools", (3, 1))
     assert item_of(run("a", 0, 1, None, "seq:step:1"), None).seat == ("", "", ())
     assert item_of(run("a", 0, 1), None).seat == ("", "", ())
+
+
+# -- any two runs and events
+
+
+def test_runs_and_events_are_compared_where_their_ways_part() -> None:
+    model = ScriptedChatModel(respond(lambda request: "ok").repeat())
+
+    async def teller(text: str) -> None:
+        await asyncio.gather(model.ainvoke("a", {"run_name": "a"}), model.ainvoke("b", {"run_name": "b"}))
+        await model.ainvoke("c", {"run_name": "c"})
+
+    with record() as recording:
+        asyncio.run((RunnableLambda(teller) | RunnableLambda(str)).with_config(run_name="all").ainvoke("hi", {}))
+    outer, teller_run, a, b, c = (recording.run(name) for name in ("all", "teller", "a", "b", "c"))
+    told = Order(recording)
+
+    pairs = [(a, b), (a, c), (c, b), (outer, c), (c, outer), (a, a), (a.start, a.events[-1]), (a.events[-1], a.start)]
+    assert [told.relation(*pair) for pair in pairs] == [
+        *("parallel", "before", "after", "contains", "within", "same", "before", "after")
+    ]
+    assert told.relation(teller_run.start, a) == "before"
+    assert told.relation(a, teller_run.start) == "after"
+    assert told.relation(a.start, b.start) == "parallel"
+    assert told.relation(a.start, a) == "within"
+    assert told.before(b, teller_run.events[-1])
+
+
+def test_what_a_tool_calls_is_within_it() -> None:
+    model = ScriptedChatModel("seen")
+
+    @tool
+    def look(city: str, config: RunnableConfig) -> str:
+        """Looks."""
+        return str(model.invoke(city, config).content)
+
+    with record() as recording:
+        RunnableLambda(lambda x, config: look.invoke(x, config)).invoke({"city": "Rome"})
+
+    assert Order(recording).relation(recording.run("look"), recording.models[0]) == "contains"
+
+
+def test_steps_are_compared_whenever_they_start() -> None:
+    second, first = run("b", 0, 1, task(2), "seq:step:2"), run("a", 2, 3, task(3), "seq:step:1")
+    told = Order(Recorded([second, first]))
+
+    assert (told.relation(first, second), told.relation(second, first)) == ("before", "after")
+
+
+def test_what_is_not_in_the_recording_has_no_order() -> None:
+    stranger = run("a", 0, 1)
+
+    with pytest.raises(LookupError, match="not in the recording that this order was made of"):
+        Order(Recorded([])).relation(stranger, run("b", 2, 3))

@@ -151,18 +151,23 @@ def to_nobody(raw: list[RawEvent]) -> Iterator[Mutant]:
 def invisible(mutation: Callable[..., Any], raw: list[RawEvent], number: int, recording: Recording) -> str | None:
     """Why a mutant looks like another correct recording; None if it does not."""
     kind, run, _, _, _, _, lane = raw[number]
-    if kind == "on_custom_event":
+    if kind in ("on_custom_event", "on_interrupt", "on_resume"):
         if mutation in (dropped, doubled):
-            return "a program may send a custom event never, once or twice"
+            return "a program may send a custom event never, once or twice, and a graph may pause so"
         if mutation in (to_a_stranger, to_another_run, to_nobody):
-            return "a custom event has no parent id: its run id is that of the run that sent it"
+            return "it has no parent id: its run id is that of the run that sent it"
     if kind == "on_llm_new_token" and mutation in (dropped, doubled) and recording[number].payload["token"] == "":
         return "an empty token says nothing: the last one of a stream, or a piece of a tool call"
     if kind == "on_stream_event" and mutation is dropped and recording[number].payload["event"]["event"] == "message-finish":
         return "a model need not send it: LangChain ends the message then"
     if mutation is swapped:
         following = raw[number + 1]
-        if lane is not None and following[6] is not None and lane.thread_id != following[6].thread_id and run != following[1]:
+        if (
+            lane is not None
+            and following[6] is not None
+            and lane[0].thread_id != following[6][0].thread_id
+            and run != following[1]
+        ):
             return "runs in two threads: another lawful order of the same program"
     return None
 

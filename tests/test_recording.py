@@ -14,10 +14,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from llmtest import Event, Recording, Run, ledger, record, recording, rendering
+from llmtest import Event, Recording, Run, blocks, ledger, record, rendering
+from llmtest.blocks import anything_open, begin, membership
 from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, Usage
 from llmtest.lanes import Lane
-from llmtest.recording import Runs, anything_open, begin, deliver, membership
+from llmtest.recording import Runs
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def start(kind: str, name: str, parent: UUID | None = None, *, tags: tuple[str, 
     member = begin(run_id, parent)
     if member is not None:
         words = FrozenDict(metadata=FrozenDict(of=name), payload=FrozenDict(payload))
-        deliver(member, (f"on_{kind}_start", run_id, parent, (name, tags, lambda: words), 1, 2, None))
+        member.deliver((f"on_{kind}_start", run_id, parent, (name, tags, lambda: words), 1, 2, None))
     return run_id
 
 
@@ -42,7 +43,7 @@ def tell(kind: str, run_id: UUID, payload: Any = None, lane: Lane | None = None)
     member = membership(run_id)
     if member is not None:
         take = payload if isinstance(payload, str) else lambda: FrozenDict(payload or {})
-        deliver(member, (f"on_{kind}", run_id, None, take, 3, 4, lane))
+        member.deliver((f"on_{kind}", run_id, None, take, 3, 4, lane))
 
 
 def names(recording: Recording) -> list[str]:
@@ -111,7 +112,7 @@ def test_a_payload_is_made_once_and_only_when_it_is_looked_at() -> None:
         agent = start("chain", "agent")
         member = membership(agent)
         assert member is not None
-        deliver(member, ("on_chain_end", agent, None, make, 0, 0, None))
+        member.deliver(("on_chain_end", agent, None, make, 0, 0, None))
 
     assert (caught.kinds, made) == (["on_chain_start", "on_chain_end"], [])
     assert (caught[1].payload, caught.runs[0].output, caught[1].payload) == ({"outputs": 1}, 1, {"outputs": 1})
@@ -182,7 +183,7 @@ def test_a_start_that_comes_twice_is_one_run() -> None:
         member = membership(agent)
         assert member is not None
         again = FrozenDict(metadata=FrozenDict(), payload=FrozenDict())
-        deliver(member, ("on_chain_start", agent, None, ("agent", (), lambda: again), 0, 0, None))
+        member.deliver(("on_chain_start", agent, None, ("agent", (), lambda: again), 0, 0, None))
 
     assert caught.runs == ["agent"]
     assert len(caught.runs[0].events) == len(caught) == 2
@@ -372,7 +373,7 @@ def test_what_goes_on_after_the_block_is_late() -> None:
 
 def test_closing_twice_keeps_the_first_end() -> None:
     caught = Recording()
-    with recording._inside(caught):
+    with blocks.inside(caught):
         start("tool", "first")
         caught.close()
         caught.close()
@@ -383,7 +384,7 @@ def test_closing_twice_keeps_the_first_end() -> None:
 def test_a_closed_recording_takes_no_new_runs_of_its_own() -> None:
     with record() as outer:
         closed = Recording()
-        with recording._inside(closed):
+        with blocks.inside(closed):
             closed.close()
             still_open = anything_open()
             start("tool", "search")
@@ -443,7 +444,7 @@ def test_a_block_is_entered_once() -> None:
 def test_a_recording_may_be_entered_many_times_and_stays_open() -> None:
     caught = Recording()
     for name in ("first", "second"):
-        with recording._inside(caught):
+        with blocks.inside(caught):
             start("tool", name)
         start("tool", "between")
 
@@ -537,7 +538,7 @@ def test_nothing_stays_behind_when_the_recordings_are_gone() -> None:
     del outer
 
     assert kept == [True] * 4
-    assert [run_id for run_id in (agent, child, late, alone) if run_id in recording._memberships] == []
+    assert [run_id for run_id in (agent, child, late, alone) if run_id in blocks._memberships] == []
 
 
 # -- work that goes on

@@ -37,7 +37,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.lanes import Lane
-from llmtest.rendering import HEADER, Detail, lines, outline, render
+from llmtest.rendering import HEADER, Detail, Part, lines, outline, render
 
 ID = "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
 
@@ -1168,3 +1168,99 @@ def test_reasoning_and_a_tool_call_while_streaming() -> None:
         '  ~ 10 call tokens: "weather|{|\\"|city|\\"|:| \\"|x|\\"|}"',
         '  < a1: think("hm"); "Let me look"; call1 weather(city="x")  usage in=1 out=14',
     )
+
+
+# -- parts
+
+
+def a_guide() -> Any:
+    @tool
+    def weather(city: str) -> str:
+        """The weather in a city."""
+        return f"18C in {city}"
+
+    asked = reply(call("weather", city="Paris"), call("weather", city="Lyon"))
+    model = ScriptedChatModel("Hello", "Both warm.").with_config(tags=["asked"])
+    with record() as recording:
+        create_agent(ScriptedChatModel(asked, "Both warm."), [weather], name="guide").invoke({"messages": "hi"})
+        model.invoke("hi")
+        model.invoke("bye")
+    return recording
+
+
+def test_an_outline_is_a_string_of_the_recording() -> None:
+    recording = a_guide()
+
+    assert recording.outline() == outline(recording)
+
+
+def test_a_part_has_the_chosen_runs_in_the_order_of_the_whole() -> None:
+    part = a_guide().only(kinds=["chat", "tool"])
+
+    assert str(part) == text(
+        "chat ScriptedChatModel tools=weather",
+        '  > u1: "hi"',
+        '  < a1: call1 weather(city="Paris"); call2 weather(city="Lyon")  usage in=1 out=20',
+        "parallel",
+        '  tool weather(city="Paris") call1',
+        '    < t1: call1 -> "18C in Paris"',
+        '  tool weather(city="Lyon") call2',
+        '    < t2: call2 -> "18C in Lyon"',
+        "chat ScriptedChatModel tools=weather",
+        "  > u1 a1 t1 t2",
+        '  < a2: "Both warm."  usage in=7 out=3',
+        "chat ScriptedChatModel tags=asked",
+        "  > u1",
+        '  < a3: "Hello"  usage in=1 out=1',
+        "chat ScriptedChatModel tags=asked",
+        '  > u2: "bye"',
+        "  < a2  usage in=1 out=3",
+    )
+    assert [run.kind for run in part.runs] == ["chat", "tool", "tool", "chat", "chat", "chat"]
+
+
+def test_a_part_is_chosen_by_tags_and_kinds() -> None:
+    recording = a_guide()
+
+    assert recording.only(tags="asked").outline() == "chat ScriptedChatModel tags=asked\n" * 2
+    assert recording.only(kinds="tool", tags="asked").outline() == "(nothing was recorded)\n"
+    assert recording.only(kinds="tool").late_events == []
+
+
+def test_runs_that_follow_one_another_beside_others_keep_the_line_of_the_run_that_they_are_in() -> None:
+    tape = Tape()
+    top = tape.start("chain", "top", inputs="x")
+    for key in ("a", "b"):
+        branch = tape.start("chain", "branch", within=top, tags=(f"map:key:{key}",), inputs="x")
+        for number in range(2 if key == "a" else 1):
+            model = tape.start("chat_model", "model", within=branch, messages=[human(f"{key} {number}")])
+            tape.tell("text", model, text="note")
+            tape.answer(model, ai("ok"))
+        tape.tell("text", branch, text="left out")
+        tape.tell("chain_end", branch, outputs="x")
+    tape.tell("chain_end", top, outputs="x")
+
+    part = Part(tape, lambda run: run.kind == "chat")
+
+    assert str(part) == text(
+        "parallel",
+        "  a: chain branch",
+        "    chat model",
+        '      > u1: "a 0"',
+        '      @ text "note"',
+        '      < a1: "ok"',
+        "    chat model",
+        '      > u2: "a 1"',
+        '      @ text "note"',
+        "      < a1",
+        "  chat model",
+        '    > u3: "b 0"',
+        '    @ text "note"',
+        "    < a1",
+    )
+
+
+@pytest.mark.parametrize(("kinds", "tags"), [((), ()), (["tool", "agent"], ())])
+def test_a_part_is_of_known_kinds_or_of_tags(kinds: Any, tags: Any) -> None:
+    with pytest.raises(ValueError, match=r"^only\(\) takes `kinds` of chain, chat, llm, tool, retriever, or `tags`; got kinds="):
+        a_guide().only(kinds=kinds, tags=tags)

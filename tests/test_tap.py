@@ -24,7 +24,7 @@ from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
-from llmtest import recording as rooms
+from llmtest import blocks as rooms
 from llmtest.events import Document as FrozenDocument
 from llmtest.events import Failure, Message, Opaque
 from llmtest.langchain import tap

@@ -19,7 +19,7 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import Script, ScriptedChatModel, ScriptedLLM, call, load, on, protocol, record, tracing, tracing_enabled
+from llmtest import Script, ScriptedChatModel, ScriptedLLM, blocks, call, load, on, protocol, record, tracing, tracing_enabled
 from llmtest.store import Store, StoreError, place
 
 
@@ -98,13 +98,27 @@ async def test_a_block_is_left_by_its_exception_and_written():
     assert traced() == {"mine": 1}
 
 
+def test_a_decorated_function_is_traced_at_each_call():
+    session = tracing_enabled("decorated")
+
+    @session
+    def work(value: int) -> str:
+        return step().invoke(value)
+
+    assert [work(1), work(2)] == ["1", "2"]
+    step().invoke(3)
+
+    assert traced() == {"decorated": 2}
+    assert session.recording.runs.names == ["step", "step"]
+
+
 def test_a_block_is_entered_once():
     block = tracing_enabled()
     with block:
         pass
 
-    with pytest.raises(RuntimeError) as caught:
-        block.__enter__()
+    with pytest.raises(RuntimeError) as caught, block:
+        pass
 
     assert str(caught.value) == "this tracing_enabled() block was already entered; write tracing_enabled() anew for each block"
 
@@ -138,7 +152,7 @@ def test_what_is_written_is_forgotten_by_the_writer():
 
     tracing.flush()
 
-    assert tracing._writers[0]._tracked == []
+    assert [tracked.session.name for tracked in tracing._writers[0]._tracked if tracked.session.name == "mine"] == []
     assert tracing._writers[0]._stores == {}
 
 
@@ -210,12 +224,12 @@ def test_the_recordings_of_the_variable_do_not_pile_up(monkeypatch):
     step().invoke(1)
     monkeypatch.delenv("LLMTEST_TRACING")
     gc.collect()
-    before = len(tracing.recording._memberships)
+    before = len(blocks._memberships)
 
     tracing.flush()
     gc.collect()
 
-    assert len(tracing.recording._memberships) == before - 1
+    assert len(blocks._memberships) == before - 1
 
 
 def test_import_loads_the_tap_if_the_variable_is_set(path):

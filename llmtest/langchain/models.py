@@ -34,7 +34,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SecretStr, SkipValidation
 
-from llmtest import lanes, ledger, recording
+from llmtest import blocks, lanes, ledger
 from llmtest.complaints import check_call
 from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
@@ -322,7 +322,7 @@ class _Served:
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
-        recording.served(run.run_id if run is not None else None, self._known_as(), _calling)
+        blocks.served(run.run_id if run is not None else None, self._known_as(), _calling)
 
     def _known_as(self) -> str:
         return type(self).__name__

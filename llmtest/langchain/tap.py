@@ -17,7 +17,7 @@ import functools
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
@@ -29,17 +29,17 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest import lanes, recording
-from llmtest.events import EMPTY, FrozenDict
+from llmtest import blocks, lanes, waits
+from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList
 from llmtest.langchain.freezing import (
+    freeze,
     freeze_error,
     freeze_usage,
     hold,
-    hold_anyway,
+    hold_counts,
     hold_parameters,
     hold_result,
     text_of,
-    tool_names,
     words,
 )
 
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
     from langchain_core.documents import Document
     from tenacity import RetryCallState
+
+MODEL_STARTS: Final = ("on_chat_model_start", "on_llm_start")
 
 # -- the handler
 
@@ -68,34 +70,39 @@ class Tap(BaseCallbackHandler):
     run_inline = True
     # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
     # tuple, so that any thread may read and replace it.
-    _last_token: tuple[UUID | None, recording.Membership | None] = (None, None)
+    _last_token: tuple[UUID | None, blocks.Membership | None] = (None, None)
 
-    def _begin(self, kind: str, serialized: Any, payload: dict[str, Any], about: dict[str, Any]) -> None:
+    def _begin(self, kind: str, serialized: Any, take: Callable[[], dict[str, Any]], about: dict[str, Any]) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to run after run
-        member = recording.begin(run_id, parent)
+        member = blocks.begin(run_id, parent)
         if member is None:
             return
+        if member.light:
+            if kind in MODEL_STARTS:
+                member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
+            return
         metadata = about.get("metadata")
-        held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
+        held = {"metadata": hold(metadata) if metadata else {}, "payload": take()}
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
-        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
+        member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
-    def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
+    def _next(
+        self, kind: str, take: Callable[[], Any], about: dict[str, Any], now: Callable[[], lanes.Mark] = lanes.tick
+    ) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
-        member = recording.membership(run_id) or _begun_unseen(kind, run_id, parent)
-        if member is not None:
+        member = blocks.membership(run_id) or _begun_unseen(kind, run_id, parent)
+        if member is not None and not member.light:
             payload = partial(words, take())
-            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
+            member.deliver((kind, run_id, parent, payload, monotonic_ns(), time_ns(), now()))
 
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+        self._begin("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": [hold_anyway(message) for message in messages[0]], **_parameters(kwargs)}
-        self._begin("on_chat_model_start", serialized, payload, kwargs)
+        self._begin("on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs)
 
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
@@ -104,32 +111,43 @@ class Tap(BaseCallbackHandler):
         if last[0] is run_id:
             member = last[1]
         else:
-            member = recording.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
+            member = blocks.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
-            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
-            recording.deliver(member, raw)
+            if member.light and type(payload) is str:
+                return
+            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.mark())
+            member.deliver(raw)
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
+        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        member = recording.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
-        if member is not None:
+        member = blocks.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
+        if member is None:
+            return
+        if member.light:
+            member.deliver(("on_llm_end", run_id, None, _counts(response), 0, 0, None))
+        else:
             payload = partial(words, _result(response))
-            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
-            recording.deliver(member, raw)
+            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.tick())
+            member.deliver(raw)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        response = kwargs.get("response")
+        response, run_id = kwargs.get("response"), kwargs["run_id"]
+        member = blocks.membership(run_id)
+        if member is not None and member.light:
+            held = _counts(response) if response is not None else None
+            member.deliver(("on_llm_error", run_id, None, partial(_counted_error, freeze_error(error), held), 0, 0, None))
+            return
         so_far = {"response": _result(response)} if response is not None else {}
         self._next("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
 
     # chains
 
     def on_chain_start(self, serialized: dict[str, Any], inputs: Any, **kwargs: Any) -> None:
-        self._begin("on_chain_start", serialized, {"inputs": hold(inputs)}, kwargs)
+        self._begin("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
         self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
@@ -140,8 +158,10 @@ class Tap(BaseCallbackHandler):
     # tools and retrievers
 
     def on_tool_start(self, serialized: dict[str, Any], input_str: str, **kwargs: Any) -> None:
-        payload = _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
-        self._begin("on_tool_start", serialized, payload, kwargs)
+        def take() -> dict[str, Any]:
+            return _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
+
+        self._begin("on_tool_start", serialized, take, kwargs)
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
         self._next("on_tool_end", lambda: {"output": hold(output)}, kwargs)
@@ -150,7 +170,7 @@ class Tap(BaseCallbackHandler):
         self._next("on_tool_error", lambda: _failed(error), kwargs)
 
     def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
-        self._begin("on_retriever_start", serialized, {"query": text_of(query)}, kwargs)
+        self._begin("on_retriever_start", serialized, lambda: {"query": text_of(query)}, kwargs)
 
     def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
         self._next("on_retriever_end", lambda: {"documents": hold(documents)}, kwargs)
@@ -185,13 +205,13 @@ class Tap(BaseCallbackHandler):
         self._next("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
 
 
-def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> recording.Membership | None:
+def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
     """Gives a run whose start never came a start that says so. A custom event may be of a run from before the block."""
     start = _LOST_STARTS.get(kind)
-    member = recording.begun_unseen(run_id, parent_run_id) if start is not None else None
+    member = blocks.begun_unseen(run_id, parent_run_id) if start is not None else None
     if start is not None and member is not None:
-        made: recording.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
-        recording.deliver(member, (start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.current()))
+        made: blocks.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
+        member.deliver((start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.tick()))
     return member
 
 
@@ -205,6 +225,35 @@ _LOST_STARTS: Final = {
 
 def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
     return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
+
+
+def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
+    """The start of a model call, as far as counting needs it."""
+    metadata: dict[str, Any] = about.get("metadata") or {}
+    given = about.get("invocation_params")
+    parameters: dict[str, Any] = given if isinstance(given, dict) else {}
+    model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
+    take = partial(_counted_words, model, metadata.get("langgraph_node"), _batch(about))
+    return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
+
+
+def _counted_words(model: Any, node: Any, payload: dict[str, int]) -> FrozenDict:
+    metadata = FrozenDict(ls_model_name=freeze(model), langgraph_node=freeze(node))
+    return FrozenDict(metadata=metadata, payload=FrozenDict(payload))
+
+
+def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) -> FrozenDict:
+    return FrozenDict(error=error, response=EMPTY if response is None else response())
+
+
+def _parameters(about: dict[str, Any]) -> dict[str, Any]:
+    return {**hold_parameters(about.get("invocation_params")), **_batch(about)}
+
+
+def _batch(about: dict[str, Any]) -> dict[str, int]:
+    """How many prompts went to the model in one call, where it was more than one: the first reports the tokens of all."""
+    size = about.get("batch_size") or 1
+    return {"batch_size": size} if size > 1 else {}
 
 
 def _name(serialized: Any) -> str:
@@ -229,6 +278,13 @@ def _result(response: Any) -> dict[str, Any]:
         return {"generations": [], "unreadable": hold(response)}
 
 
+def _counts(response: Any) -> Callable[[], FrozenDict]:
+    try:
+        return hold_counts(response)
+    except Exception:  # as above
+        return partial(FrozenDict, generations=FrozenList())
+
+
 def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
     return {"error": freeze_error(error), **_fields(**fields)}
 
@@ -245,16 +301,6 @@ def _token(token: Any, chunk: Any) -> Any:
     return partial(words, {"token": held, **more, **({"usage": freeze_usage(usage)} if usage else {})})
 
 
-def _parameters(about: dict[str, Any]) -> dict[str, Any]:
-    """The names of the bound tools, and the parameters of the call."""
-    parameters = about.get("invocation_params") or {}
-    if not isinstance(parameters, dict):
-        return {"invocation_params": hold(parameters)}
-    if not parameters.get("tools"):
-        return {"invocation_params": hold_parameters(parameters)}
-    return {"tools": tool_names(parameters["tools"]), "invocation_params": hold_parameters(parameters)}
-
-
 # -- attaching
 
 
@@ -262,7 +308,7 @@ class _Hook:
     """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
 
     def get(self) -> Tap | None:
-        if not recording.anything_open():
+        if not blocks.anything_open():
             return None
         if "langgraph.callbacks" in sys.modules and _graphs_watched.acquire(blocking=False):
             _watch_graphs()
@@ -278,7 +324,15 @@ def install() -> None:
     """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
         register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True, handle_class=Tap)
+        waits.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
+        waits.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         _mend_llm_start()
+
+
+def _queue_of_events(variables: Mapping[str, Any]) -> Any:
+    """The queue of `astream_events`, among the variables of the coroutine that fills it."""
+    streamer = variables.get("event_streamer")
+    return getattr(getattr(streamer, "receive_stream", None), "_queue", None)
 
 
 def _watch_graphs() -> None:
@@ -309,7 +363,7 @@ def _mend_llm_start() -> None:
         self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
     ) -> list[Any]:
         others = [handler for handler in self.handlers if handler is not TAP]
-        if len(others) == len(self.handlers) or not others or any(handler.run_inline for handler in others):
+        if len(others) == len(self.handlers) or any(handler.run_inline for handler in others):
             return await original(self, serialized, prompts, run_id, **kwargs)
         about = {"parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata, **kwargs}
         # The one of the first prompt is known beforehand, so that no handler can fail or be cancelled before we have it.

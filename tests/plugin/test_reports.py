@@ -173,7 +173,7 @@ def test_trees_can_be_off(suite):
     outcome = suite.run(TWO_TESTS, "--llmtest-trees=off")
 
     assert outcome.counts == {"passed": 1, "failed": 1}
-    assert "llmtest:" not in outcome.text
+    assert "run tree" not in outcome.text
 
 
 ALL = f"""\

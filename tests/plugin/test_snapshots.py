@@ -136,13 +136,13 @@ def test_run_of_a_recording_is_compared_too(suite):
     assert (suite.path / "__snapshots__" / "test_it" / "test_it.trace").read_text() == hello()
 
 
-def test_open_runs_show_as_open(suite):
+def test_open_runs_show_as_open_if_the_test_says_so(suite):
     suite.run(
         """
         def test_it(scripted_chat_model, llm_recording, llm_snapshot):
             stream = scripted_chat_model("Hello there").stream("hi")
             next(stream)
-            assert llm_recording == llm_snapshot
+            assert llm_recording == llm_snapshot(open_runs=True)
             list(stream)
         """,
         "--snapshot-update",
@@ -154,7 +154,7 @@ def test_open_runs_show_as_open(suite):
 def test_what_cannot_be_compared_is_named(suite):
     outcome = suite.run("def test_it(llm_snapshot):\n    assert [1] == llm_snapshot")
 
-    assert "TypeError: llm_snapshot compares a Recording, a Run or a str; got list [1]" in outcome.part("test_it")
+    assert "TypeError: llm_snapshot compares a Recording, a part of one, a Run or a str; got list [1]" in outcome.part("test_it")
 
 
 def test_picking_from_a_tree_is_refused(suite):

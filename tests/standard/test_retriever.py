@@ -7,7 +7,8 @@ from typing import Any
 
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
-from llmtest import ScriptedRetriever, give
+from llmtest import ScriptedRetriever
+from llmtest.vocabulary import give
 
 FOUND = give(["Cats purr.", "Cats sleep.", "Cats hunt.", "Cats climb."]).repeat()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
@@ -25,8 +25,9 @@ from llmtest import (
     ScriptedRetriever,
     ViolationError,
     call,
+    carry_context,
+    count_tokens,
     fail,
-    give,
     on,
     record,
     reply,
@@ -36,12 +37,14 @@ from llmtest import (
     structured,
     think,
 )
+from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.recording import Runs
 from llmtest.script import Keyed, On, Request
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
+from llmtest.vocabulary import give
 
 
 def search(q: str) -> str:
@@ -143,6 +146,37 @@ def recordings() -> None:
     assert_type(recording.tools == ["search", "book"], bool)
     sequences: tuple[Sequence[Event], Sequence[Run]] = (recording, recording.runs)
     assert sequences
+
+
+def counts() -> None:
+    with count_tokens(prices={"gpt-5": (1.25, 10), "other": (1, 2, 0.5, 1.5)}) as tokens:
+        pass
+    assert_type(tokens, TokenCount)
+    assert_type(tokens.input_tokens + tokens.requests + tokens.cached + tokens.successful_requests, int)
+    assert_type(tokens.usage, Usage)
+    assert_type(tokens.input_details, FrozenDict)
+    assert_type(tokens.total_cost, float)
+    assert_type(tokens.by_model, dict[str | None, Counts])
+    assert_type(tokens.by_tag["a"].total_tokens, int)
+    assert_type(tokens.by_node, dict[str, Counts])
+    assert_type(tokens.calls + tokens.late, list[ModelCall])
+
+
+def decorators() -> None:
+    tokens = count_tokens()
+
+    @tokens
+    def ask(text: str) -> int:
+        return len(text)
+
+    @record()
+    async def ask_later(text: str) -> int:
+        return len(text)
+
+    assert_type(ask("hi"), int)
+    later: Coroutine[Any, Any, int] = ask_later("hi")
+    later.close()
+    assert_type(carry_context(ask)("hi"), int)
 
 
 async def async_recordings() -> None:

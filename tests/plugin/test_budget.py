@@ -1,0 +1,382 @@
+"""`llm_budget` and the line about the tokens of the suite."""
+
+from __future__ import annotations
+
+import pytest
+
+MODEL = """
+import asyncio
+import pytest
+from llmtest import ScriptedChatModel, ScriptedLLM, count_tokens, fail, record, say
+
+def ask(*answers, **fields):
+    model = ScriptedChatModel(*[say(text, usage=(len(text), 1)) for text in answers], **fields)
+    for _ in answers:
+        model.invoke("hi")
+"""
+
+
+def test_a_test_that_spends_more_than_its_budget_fails_with_the_calls_that_spent_most(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+@pytest.mark.llm_budget(total_tokens=20, requests=10)
+def test_it():
+    ask("a" * 3, "a" * 9, "a", "a" * 5, "a" * 4, "a" * 7, "a" * 2, model_name="gpt")
+""",
+        "--llmtest-trees=off",
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("test_it") == (
+        "this test spent more than its budget (llm_budget): total_tokens 38 of 20\n"
+        "  the model calls that spent most, of 7:\n"
+        "    `ScriptedChatModel` gpt: 9 in, 1 out\n"
+        "    `ScriptedChatModel` gpt: 7 in, 1 out\n"
+        "    `ScriptedChatModel` gpt: 5 in, 1 out\n"
+        "    `ScriptedChatModel` gpt: 4 in, 1 out\n"
+        "    `ScriptedChatModel` gpt: 3 in, 1 out\n"
+        "    ... 2 more\n"
+        "  raise the limit, or make fewer or shorter calls"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "over"),
+    [
+        ("total_tokens=12", None),
+        ("total_tokens=11", "total_tokens 12 of 11"),
+        ("input_tokens=9", "input_tokens 10 of 9"),
+        ("output_tokens=1", "output_tokens 2 of 1"),
+        ("requests=2", None),
+        ("requests=1, total_tokens=11", "requests 2 of 1, total_tokens 12 of 11"),
+        ("cost=0.001, prices={'scripted': (10, 100)}", None),
+        ("cost=0.0002, prices={'scripted': (10, 100)}", "cost 0.0003 of 0.0002"),
+        ("cost=0", "is not known\n  no price for the model 'scripted' in genai-prices"),
+    ],
+)
+def test_each_limit_holds_up_to_its_number(suite, limits, over):
+    outcome = suite.run(MODEL + f"@pytest.mark.llm_budget({limits})\ndef test_it():\n    ask('aaaaa', 'aaaaa')\n")
+
+    assert outcome.counts == ({"passed": 1} if over is None else {"failed": 1})
+    assert over is None or over in outcome.part("test_it")
+
+
+def test_a_budget_of_tokens_fails_where_a_model_reports_none(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+@pytest.mark.llm_budget(total_tokens=20)
+def test_it():
+    ask("a")
+    ScriptedChatModel(say("x", usage=False)).invoke("hi")
+
+@pytest.mark.llm_budget(requests=2)
+def test_requests():
+    ScriptedChatModel(say("x", usage=False)).invoke("hi")
+"""
+    )
+
+    assert outcome.counts == {"failed": 1, "passed": 1}
+    assert outcome.part("test_it").startswith(
+        "whether this test kept to its budget (llm_budget) is not known: 1 of 2 model calls reported no usage\n"
+        "    `ScriptedChatModel` scripted: 0 in, 0 out\n"
+        "  let the model report it (`stream_usage=True` of many), or limit `requests`"
+    )
+
+
+def test_a_failing_budget_shows_the_tree(suite):
+    outcome = suite.run(MODEL + "@pytest.mark.llm_budget(requests=0)\ndef test_it():\n    ask('a')\n")
+
+    assert outcome.part("llmtest: run tree") == 'chat ScriptedChatModel\n  > u1: "hi"\n  < a1: "a"  usage in=1 out=1'
+
+
+def test_a_budget_is_of_the_test_function_and_everything_that_it_starts(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+import threading
+
+@pytest.fixture
+def prepared():
+    with record():
+        ask("fixture")
+    yield
+    ask("teardown")
+
+@pytest.mark.llm_budget(requests=4)
+def test_within(prepared):
+    everything()
+
+@pytest.mark.llm_budget(requests=3)
+def test_over(prepared):
+    everything()
+
+def everything():
+    ask("direct")
+    with count_tokens():
+        ask("nested")
+    def bare():
+        with record():
+            ask("bare thread with a block")
+    thread = threading.Thread(target=bare)
+    thread.start()
+    thread.join()
+    asyncio.run(asyncio.to_thread(ask, "in a thread"))
+""",
+        "--llmtest-trees=off",
+    )
+
+    assert outcome.counts == {"failed": 1, "passed": 1}
+    assert "requests 4 of 3" in outcome.part("test_over")
+
+
+def test_a_narrower_marker_changes_what_it_names(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+pytestmark = pytest.mark.llm_budget(requests=1, total_tokens=100)
+
+def test_outer():
+    ask("a", "b")
+
+@pytest.mark.llm_budget(requests=2)
+class TestInner:
+    def test_wider(self):
+        ask("a", "b")
+
+    @pytest.mark.llm_budget(total_tokens=3)
+    def test_narrower(self):
+        ask("a", "b")
+"""
+    )
+
+    assert outcome.counts == {"failed": 2, "passed": 1}
+    assert "requests 2 of 1" in outcome.part("test_outer")
+    assert "total_tokens 4 of 3" in outcome.part("TestInner.test_narrower")
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        ("llm_budget(100)", "llm_budget takes its limits by name, as llm_budget(total_tokens=100); got 100"),
+        ("llm_budget(token=100)", "llm_budget has no limit called `token`; there are"),
+        ("llm_budget(total_token=100)", "llm_budget has no limit called `total_token`; did you mean `total_tokens`?"),
+        (
+            "llm_budget",
+            "llm_budget without a limit; give one or more of total_tokens, input_tokens, output_tokens, requests, cost",
+        ),
+        ("llm_budget(requests='3')", "the limit `requests` of llm_budget is a number, 0 or more; got '3'"),
+        ("llm_budget(requests=-1)", "the limit `requests` of llm_budget is a number, 0 or more; got -1"),
+        ("llm_budget(requests=True)", "the limit `requests` of llm_budget is a number, 0 or more; got True"),
+        ("llm_budget(cost=1, prices={'gpt': 3})", "prices of 'gpt' are a tuple (input, output, cache_read, cache_write)"),
+    ],
+)
+def test_a_marker_that_says_no_limit_is_an_error_of_the_setup(suite, marker, told):
+    outcome = suite.run(f"import pytest\n\n@pytest.mark.{marker}\ndef test_it():\n    pass\n")
+
+    assert outcome.counts == {"error": 1}
+    assert told in outcome.part("ERROR at setup of test_it")
+
+
+def test_a_test_that_fails_of_its_own_is_told_that(suite):
+    outcome = suite.run(MODEL + "@pytest.mark.llm_budget(requests=0)\ndef test_it():\n    ask('a')\n    assert 1 == 2\n")
+
+    assert outcome.counts == {"failed": 1}
+    assert "assert 1 == 2" in outcome.part("test_it")
+    assert "llm_budget" not in outcome.part("test_it").replace("@pytest.mark.llm_budget", "")
+
+
+def test_a_budget_holds_for_async_tests_unittest_and_hypothesis(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+import unittest
+from hypothesis import given, settings, strategies
+
+@pytest.mark.llm_budget(requests=0)
+@pytest.mark.asyncio
+async def test_asyncio():
+    await asyncio.gather(ScriptedChatModel("a").ainvoke("hi"), ScriptedChatModel("a").ainvoke("hi"))
+
+@pytest.mark.llm_budget(requests=0)
+@pytest.mark.anyio
+async def test_anyio():
+    await ScriptedChatModel("a").ainvoke("hi")
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+class TestCase(unittest.IsolatedAsyncioTestCase):
+    @pytest.mark.llm_budget(requests=0)
+    async def test_unittest(self):
+        await ScriptedChatModel("a").ainvoke("hi")
+
+@pytest.mark.llm_budget(requests=0)
+@settings(max_examples=2, database=None)
+@given(strategies.integers())
+def test_hypothesis(number):
+    ask("a")
+"""
+    )
+
+    assert outcome.counts == {"failed": 4}
+    assert outcome.text.count("requests 2 of 0") >= 2
+    assert outcome.text.count("requests 1 of 0") >= 2
+
+
+def test_each_attempt_of_a_rerun_has_its_whole_budget_and_all_are_in_the_summary(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+attempts = []
+
+@pytest.mark.llm_budget(requests=1)
+def test_it():
+    attempts.append(1)
+    ask("aaa")
+    assert len(attempts) == 3
+""",
+        "--reruns=3",
+    )
+
+    assert outcome.counts == {"passed": 1, "rerun": 2}
+    assert outcome.has_part("llmtest: 12 tokens (9 in, 3 out) in 3 model calls of 1 test")
+
+
+# -- the line about the suite
+
+
+SUITE = (
+    MODEL
+    + """
+def test_fixture(scripted_chat_model):
+    scripted_chat_model(say("x", usage=(1000, 10))).invoke("hi")
+
+def test_block():
+    with count_tokens(), record():
+        ask("aaaa")
+    ask("nobody counts this")
+
+def test_nothing():
+    pass
+"""
+)
+
+
+def test_one_line_tells_the_tokens_of_the_suite(suite):
+    outcome = suite.run(SUITE)
+
+    assert outcome.counts == {"passed": 3}
+    assert outcome.has_part("llmtest: 1,015 tokens (1,004 in, 11 out) in 2 model calls of 2 tests")
+
+
+def test_the_line_is_the_same_on_workers(suite):
+    outcome = suite.run_on_workers(SUITE)
+
+    assert outcome.counts == {"passed": 3}
+    assert outcome.has_part("llmtest: 1,015 tokens (1,004 in, 11 out) in 2 model calls of 2 tests")
+
+
+def test_the_line_tells_what_failed_what_the_cache_answered_and_what_reported_nothing(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+from langchain_core.caches import InMemoryCache
+
+def test_it(llm_recording):
+    cached = ScriptedChatModel(say("x", usage=False).repeat(), cache=InMemoryCache())
+    cached.invoke("hi")
+    cached.invoke("hi")
+    with pytest.raises(TimeoutError):
+        ScriptedChatModel(fail(TimeoutError)).invoke("hi")
+"""
+    )
+
+    line = "llmtest: 0 tokens (0 in, 0 out) in 2 model calls of 1 test; 1 failed; 1 without usage; 1 more from the cache"
+    assert outcome.has_part(line)
+
+
+@pytest.mark.parametrize("options", [["-qq"], ["--no-summary"]])
+def test_the_line_is_left_out_where_no_summary_is_wanted(suite, options):
+    outcome = suite.run(SUITE, *options)
+
+    assert "llmtest:" not in outcome.text
+
+
+def test_a_suite_that_counts_nothing_has_no_line(suite):
+    outcome = suite.run("def test_it(): pass\n")
+
+    assert "llmtest:" not in outcome.text
+
+
+def test_what_fixtures_of_wider_scope_record_counts_for_the_test_that_set_them_up(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+@pytest.fixture(scope="module")
+def program():
+    with count_tokens():
+        ask("aaa")
+
+@pytest.mark.llm_budget(requests=0)
+def test_one(program):
+    pass
+"""
+    )
+
+    assert outcome.counts == {"passed": 1}
+    assert outcome.has_part("llmtest: 4 tokens (3 in, 1 out) in 1 model call of 1 test")
+
+
+# -- blocks that async fixtures hold open
+
+
+def test_blocks_of_async_fixtures_are_left_in_another_task_and_close_right(suite):
+    outcome = suite.run(
+        MODEL
+        + """
+import pytest_asyncio
+
+seen = []
+
+async def counted():
+    async with count_tokens() as tokens:
+        yield tokens
+    seen.append((tokens.closed, tokens.requests))
+
+by_asyncio = pytest_asyncio.fixture(counted)
+
+@pytest.fixture
+async def by_anyio():
+    async with count_tokens() as tokens:
+        yield tokens
+    seen.append((tokens.closed, tokens.requests))
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.asyncio
+async def test_asyncio(by_asyncio):
+    await ScriptedChatModel("a").ainvoke("hi")
+    assert by_asyncio.requests == 1
+
+@pytest.mark.anyio
+async def test_anyio(by_anyio):
+    await ScriptedChatModel("a").ainvoke("hi")
+    assert by_anyio.requests == 1
+
+@count_tokens()
+async def helper():
+    await ScriptedChatModel("a").ainvoke("hi")
+
+@pytest.mark.asyncio
+async def test_what_the_fixtures_counted():
+    await helper()
+    assert seen == [(True, 1), (True, 1)]
+"""
+    )
+
+    assert outcome.counts == {"passed": 3}

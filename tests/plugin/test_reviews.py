@@ -1,0 +1,549 @@
+"""What a failing snapshot shows, in every way of running, and what it leaves to be reviewed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from llmtest import cli
+from llmtest.rendering import HEADER
+from tests.plugin.conftest import Outcome
+
+HELLO = """
+def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
+    scripted_chat_model("Hello there").invoke("hi")
+    assert llm_recording == llm_snapshot
+"""
+GOODBYE = HELLO.replace("Hello", "Goodbye")
+CAUSE = 'snapshot differs: AI message "Hello" → "Goodbye" at ScriptedChatModel (1 of 3 lines, 1 cause)'
+DIFF = """\
+  chat ScriptedChatModel
+-   < a1: "Hello there"  usage in=1 out=2
++   < a1: "Goodbye there"  usage in=1 out=2  ◀ first difference
+  … 1 unchanged line
+  snapshot  __snapshots__/test_it/test_hello.trace
+"""
+KEPT = """\
+  accept    llmtest accept test_it.py::test_hello
+  review    llmtest review
+  show      llmtest diff __snapshots__/test_it/test_hello.trace .llmtest/pending/test_it.py/test_hello.trace"""
+NOT_KEPT = """\
+  accept    pytest --snapshot-update test_it.py::test_hello
+  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)"""
+SUMMARY = "snapshots of 1 test are pending: llmtest review, or llmtest accept"
+
+
+@pytest.fixture
+def changed(suite):
+    """A suite whose accepted snapshot says Hello and whose test says Goodbye."""
+    suite.run(HELLO, "--snapshot-update")
+    suite.write(GOODBYE)
+    return suite
+
+
+def pending(suite):
+    folder = suite.path / ".llmtest" / "pending"
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.trace")}
+
+
+def snapshot(suite, name="test_hello"):
+    return suite.path / "__snapshots__" / "test_it" / f"{name}.trace"
+
+
+# -- what is shown
+
+
+def test_failure_is_one_line_and_a_section(changed):
+    outcome = changed.run(None)
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("llmtest: snapshot") == DIFF + KEPT
+    assert [line for line in outcome.part("test_hello").splitlines() if line.startswith("E ")] == [
+        f"E       AssertionError: {CAUSE}"
+    ]
+    assert not outcome.has_part("llmtest: run tree")
+    assert outcome.part("llmtest") == SUMMARY
+
+
+@pytest.mark.parametrize("options", [["-vv"], ["-q"], ["--tb=short"], ["--tb=line"], ["-p", "no:cacheprovider"], ["--color=no"]])
+def test_section_is_the_same_in_every_way_of_showing(changed, options):
+    outcome = changed.run(None, *options)
+
+    assert outcome.part("llmtest: snapshot" if "--tb=line" not in options else "llmtest") in (DIFF + KEPT, SUMMARY)
+
+
+def test_summary_line_and_junit_name_the_cause(changed):
+    outcome = changed.run(None, "-vv", "--junitxml=junit.xml")
+
+    assert f"FAILED test_it.py::test_hello - AssertionError: {CAUSE}" in outcome.text
+    assert "AI message &quot;Hello&quot; → &quot;Goodbye&quot;" in (changed.path / "junit.xml").read_text("utf-8")
+
+
+def test_plain_asserts_have_the_headline_first_in_the_section(changed):
+    # In a process of its own, because ours rewrites the asserts of every test that is imported in it.
+    outcome = Outcome(changed.files.runpytest_subprocess("--assert=plain", "-p", "no:randomly"))
+
+    assert outcome.part("llmtest: snapshot") == f"{CAUSE}\n{DIFF}{KEPT}"
+    assert [line for line in outcome.part("test_hello").splitlines() if line.startswith("E ")] == ["E       AssertionError"]
+
+
+def test_message_of_the_test_itself_stays(suite):
+    suite.run(HELLO, "--snapshot-update")
+
+    outcome = suite.run(GOODBYE.replace("== llm_snapshot", '== llm_snapshot, "my message"'))
+
+    assert "E       AssertionError: my message" in outcome.part("test_hello")
+    assert outcome.part("llmtest: snapshot") == DIFF + KEPT
+
+
+def test_in_ci_nothing_is_written_and_the_section_says_so(changed, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    before = sorted(changed.path.rglob("*.trace"))
+
+    outcome = changed.run(None)
+
+    assert outcome.part("llmtest: snapshot") == DIFF + NOT_KEPT
+    assert not outcome.has_part("llmtest")
+    assert sorted(changed.path.rglob("*.trace")) == before
+
+
+def test_in_ci_a_folder_is_written_if_it_is_asked_for(changed, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("LLMTEST_PENDING_DIR", "artifact")
+
+    outcome = changed.run(None)
+
+    assert "artifact/test_it.py/test_hello.trace" in outcome.part("llmtest: snapshot")
+    assert (changed.path / "artifact" / "test_it.py" / "test_hello.trace").is_file()
+
+
+def test_workers_show_and_keep_the_same(changed):
+    outcome = changed.run_on_workers(None)
+
+    assert outcome.part("llmtest: snapshot") == DIFF + KEPT
+    assert outcome.part("llmtest") == SUMMARY
+    assert list(pending(changed)) == ["test_it.py/test_hello.trace"]
+
+
+@pytest.mark.parametrize("columns", ["20", "50", "300"])
+def test_width_of_the_terminal_cuts_nothing_of_the_section(changed, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+
+    outcome = changed.run(None)
+
+    assert DIFF + KEPT in outcome.text
+
+
+def test_colours_are_on_what_changed_and_follow_no_color(changed, monkeypatch):
+    colored = changed.run(None, "--color=yes")
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = changed.run(None)
+
+    assert '\x1b[32m+   < a1: "Goodbye there"  usage in=1 out=2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m' in colored.text
+    assert "\x1b" not in plain.text
+
+
+def test_missing_snapshot_shows_what_came(suite):
+    outcome = suite.run(HELLO)
+
+    assert "AssertionError: no snapshot yet: there is no test_hello.trace" in outcome.part("test_hello")
+    assert outcome.part("llmtest: snapshot") == (
+        '  chat ScriptedChatModel\n    > u1: "hi"\n    < a1: "Hello there"  usage in=1 out=2\n'
+        f"  snapshot  __snapshots__/test_it/test_hello.trace\n{KEPT}"
+    )
+
+
+def test_all_trees_are_shown_if_asked_for(changed):
+    outcome = changed.run(None, "--llmtest-trees=all")
+
+    assert outcome.has_part("llmtest: snapshot")
+    assert outcome.has_part("llmtest: run tree")
+
+
+def test_comparison_that_did_not_fail_the_test_is_not_told(suite):
+    outcome = suite.run(
+        """
+        def test_it(llm_snapshot):
+            assert not "a" == llm_snapshot
+            assert "b" != llm_snapshot
+
+        def test_fails_otherwise(llm_snapshot):
+            if "a" == llm_snapshot:
+                pass
+            assert 1 == 2
+        """
+    )
+
+    assert outcome.counts == {"passed": 1, "failed": 1}
+    assert "no snapshot yet: there is no test_fails_otherwise.trace" in outcome.part("llmtest: snapshot")
+    assert list(pending(suite)) == ["test_it.py/test_fails_otherwise.trace"]
+
+
+def test_several_snapshots_of_a_test_are_told_each(suite):
+    outcome = suite.run(
+        """
+        def test_it(llm_snapshot):
+            found = ["a" == llm_snapshot, "b" == llm_snapshot(name="second")]
+            assert all(found)
+        """
+    )
+
+    assert sorted(pending(suite)) == ["test_it.py/test_it.trace", "test_it.py/test_it[second].trace"]
+    assert outcome.text.count("- llmtest: snapshot -") == 2
+
+
+def test_defaults_that_are_given_to_the_fixture_keep_the_rest(suite):
+    outcome = suite.run("def test_it(llm_snapshot):\n    assert 'a' == llm_snapshot.with_defaults()")
+
+    assert "no snapshot yet" in outcome.part("test_it")
+    assert list(pending(suite)) == ["test_it.py/test_it.trace"]
+
+
+def test_error_within_a_comparison_is_not_swallowed(suite):
+    outcome = suite.run(
+        """
+        from llmtest import Recording
+
+        class Broken(Recording):
+            roots = property(lambda self: 1 / 0)
+
+        def test_it(llm_snapshot):
+            assert Broken() == llm_snapshot
+        """
+    )
+
+    assert "E       AssertionError: ZeroDivisionError: division by zero" in outcome.part("test_it")
+    assert "1 / 0" in outcome.part("llmtest: snapshot")
+
+
+# -- open runs
+
+
+OPEN = """
+def test_it(scripted_chat_model, llm_recording, llm_snapshot):
+    model = scripted_chat_model("Hello there", "Hello again")
+    streams = [model.stream("hi"), model.stream("hi")]
+    next(streams[0])
+    {second}
+    try:
+        assert llm_recording == llm_snapshot
+    finally:
+        [list(stream) for stream in streams]
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ("", r"1 run is still open: chat ScriptedChatModel since \d\d:\d\d:\d\d\.\d{6} \(UTC\); let it end first"),
+        (
+            "next(streams[1])",
+            r"2 runs are still open: chat ScriptedChatModel since \S+, chat \S+ since \S+ \(UTC\); let them end first",
+        ),
+    ],
+)
+def test_open_runs_are_named_with_the_time_since_when(suite, second, words):
+    outcome = suite.run(OPEN.format(second=second))
+
+    assert re.search(f"{words}, or compare with llm_snapshot\\(open_runs=True\\)", outcome.part("test_it"))
+    assert pending(suite) == {}
+
+
+def test_open_runs_of_a_single_run_are_named_too(suite):
+    outcome = suite.run(OPEN.format(second="").replace("llm_recording ==", "llm_recording.roots[0] =="))
+
+    assert "1 run is still open" in outcome.part("test_it")
+
+
+# -- files
+
+
+@pytest.mark.parametrize(
+    ("damaged", "words"),
+    [
+        (
+            f"{HEADER}\n<<<<<<< HEAD\nchain a\n=======\nchain b\n>>>>>>> x\n",
+            "line 2: an unresolved merge conflict, '<<<<<<< HEAD'",
+        ),
+        ("# llmtest trace v7\nchain a\n", "line 1: it is of version 7, and this llmtest knows version 1; upgrade llmtest-kit"),
+        (f"{HEADER}\nchain a\n  > 1\n", "line 3: the text is cut off: the run in line 2, 'chain a', has no ending"),
+        (f"{HEADER}\nchain a\n  < 1", "line 3: the file is cut off: its last line has no end"),
+    ],
+)
+def test_damaged_file_is_a_mismatch_and_never_overwritten_unasked(suite, damaged, words, monkeypatch):
+    suite.run(HELLO, "--snapshot-update")
+    snapshot(suite).write_text(damaged, "utf-8")
+
+    outcomes = [suite.run(None, *options) for options in ([], ["--snapshot-update"], ["--snapshot-update-new-only"])]
+
+    assert [outcome.counts for outcome in outcomes] == [{"failed": 1}] * 3
+    assert {f"E       AssertionError: snapshot unreadable: test_hello.trace, {words}" in o.text for o in outcomes} == {True}
+    assert snapshot(suite).read_text("utf-8") == damaged
+    monkeypatch.chdir(suite.path)
+    assert cli.main(["accept"]) == 1
+    assert cli.main(["accept", "test_hello"]) == 0
+    assert suite.run(None).counts == {"passed": 1}
+
+
+def test_file_that_is_no_text_is_named(suite):
+    suite.run(HELLO, "--snapshot-update")
+    snapshot(suite).write_bytes(b"\xff")
+
+    outcome = suite.run(None, "--snapshot-update")
+
+    assert "test_hello.trace, line 1: the file is not UTF-8; restore it, or delete it" in outcome.part("test_hello")
+
+
+NAMES = """
+import pytest
+
+@pytest.mark.parametrize("n", ["a/b", "ab", "AB", "Ab", "x" * 300, "x" * 301, "é" * 200, "a[b]", "a:b"], ids=str)
+def test_many(llm_snapshot, n):
+    assert n == llm_snapshot
+    assert "again" == llm_snapshot
+    assert "named" == llm_snapshot(name="Ab")
+    assert "named too" == llm_snapshot(name="ab")
+
+def test_UPPER(llm_snapshot):
+    assert "upper" == llm_snapshot
+
+def test_upper(llm_snapshot):
+    assert "lower" == llm_snapshot
+
+class TestClass:
+    def test_it(self, llm_snapshot):
+        assert "in a class" == llm_snapshot
+
+class TestTwin:
+    class TestInner:
+        def test_it(self, llm_snapshot):
+            assert "in a twin" == llm_snapshot
+
+class TestTWIN:
+    class TestInner:
+        def test_it(self, llm_snapshot):
+            assert "in the other twin" == llm_snapshot
+"""
+
+
+def test_distinct_tests_never_share_a_file_also_where_case_does_not_count(suite):
+    written = suite.run(NAMES, "--snapshot-update")
+
+    outcome = suite.run(None)
+
+    names = [path.name for path in (suite.path / "__snapshots__" / "test_it").iterdir()]
+    assert (written.counts, outcome.counts) == ({"passed": 14}, {"passed": 14})
+    assert outcome.exit_code == 0
+    assert len({name.lower() for name in names}) == 9 * 4 + 5
+    assert max(len(name.encode()) for name in names) < 230
+    assert {"test_many[ab].trace", "test_many[ab].1.trace", "test_upper.trace", "TestClass.test_it.trace"} <= set(names)
+    assert sorted(re.sub("[0-9a-f]{8}", "#", name) for name in names if "TWIN" in name.upper()) == [
+        "TestTWIN.TestInner.test_it.~#.trace",
+        "TestTwin.TestInner.test_it.~#.trace",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [["-k", "test_a"], ["test_it.py::test_a"], ["--deselect", "test_it.py::test_b"], ["-m", "slow"], ["--lf"], ["-x"]]
+)
+def test_nothing_is_deleted_after_a_run_that_was_filtered_or_failed(suite, options):
+    source = """
+    import pytest
+
+    @pytest.mark.slow
+    def test_a(llm_snapshot):
+        assert "a" == llm_snapshot
+
+    def test_b(llm_snapshot):
+        assert "b" == llm_snapshot
+    """
+    suite.ini("[pytest]\nmarkers = slow\nasyncio_default_fixture_loop_scope = function")
+    suite.run(source, "--snapshot-update")
+    failing = source.replace('assert "a"', 'assert False\n        assert "a"')
+    if options[0] in ("--lf", "-x"):
+        suite.run(failing)
+        suite.write(failing)
+
+    suite.run(None, "--snapshot-update", *options)
+
+    files = sorted(path.name for path in (suite.path / "__snapshots__" / "test_it").iterdir())
+    assert files == ["test_a.trace", "test_b.trace"]
+
+
+# -- pending
+
+
+def test_snapshot_that_matches_again_is_pending_no_more(changed):
+    changed.run(None)
+    assert list(pending(changed)) == ["test_it.py/test_hello.trace"]
+
+    changed.run(HELLO)
+
+    assert pending(changed) == {}
+
+
+def test_accepted_snapshot_matches(changed, monkeypatch):
+    changed.run(None)
+    monkeypatch.chdir(changed.path)
+
+    code = cli.main(["accept", "test_it.py::test_hello"])
+
+    assert code == 0
+    assert changed.run(None).counts == {"passed": 1}
+
+
+# -- verify
+
+UNSTABLE = """
+import itertools
+
+numbers = itertools.count()
+
+def test_it(llm_snapshot):
+    assert f"run {next(numbers)}" == llm_snapshot
+"""
+FRESH = """
+import pytest
+
+made = []
+
+@pytest.fixture
+def fresh():
+    made.append("up")
+    yield len(made)
+    made.append("down")
+
+def test_it(fresh, llm_snapshot):
+    assert "same" == llm_snapshot
+
+def test_runs():
+    assert made == ["up", "down"] * {runs}
+"""
+
+
+@pytest.mark.parametrize("options", [["--snapshot-update"], []])
+def test_snapshot_that_differs_from_run_to_run_is_not_accepted(suite, options):
+    outcome = suite.run(UNSTABLE, "--llmtest-verify=3", *options)
+
+    assert outcome.counts == {"failed": 1}
+    assert (
+        "snapshot not stable: in run 2 of 3, test_it.trace came out otherwise:"
+        ' line "0" → "1" (1 of 2 lines, 1 cause)' in outcome.text
+    )
+    assert outcome.part("llmtest: verify") == (
+        "- run 0\n+ run 1  ◀ first difference\n  … 1 unchanged line\n  nothing was written"
+    )
+    assert not snapshot(suite, "test_it").exists()
+    assert pending(suite) == {}
+    assert "generated" not in outcome.text
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_each_run_has_fresh_fixtures_and_only_what_agrees_is_written(suite, runs):
+    outcome = suite.run(FRESH.format(runs=runs), f"--llmtest-verify={runs}", "--snapshot-update")
+
+    assert outcome.counts == {"passed": 2}
+    assert "1 snapshot generated" in outcome.text
+    assert snapshot(suite, "test_it").read_text("utf-8") == f"{HEADER}\nsame\n"
+
+
+def test_snapshot_that_matches_runs_once(suite):
+    suite.run(FRESH.format(runs=1), "--snapshot-update")
+
+    assert suite.run(None, "--llmtest-verify=5").counts == {"passed": 2}
+
+
+def test_ini_key_asks_for_the_same(suite):
+    suite.ini("[pytest]\nllmtest_verify = 2\nasyncio_default_fixture_loop_scope = function")
+
+    assert suite.run(FRESH.format(runs=2), "--snapshot-update").counts == {"passed": 2}
+
+
+def test_run_that_ends_in_another_way_is_told(suite):
+    failing = UNSTABLE + "    assert next(numbers) < 2\n"
+
+    outcome = suite.run(
+        failing.replace('f"run {next(numbers)}"', '"same"').replace("< 2", "< 1"), "--llmtest-verify=2", "--snapshot-update"
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("llmtest: verify") == (
+        "run 2 of 2 of the test ended in another way than the first one, so its snapshot was not accepted"
+    )
+    assert not snapshot(suite, "test_it").exists()
+
+
+def test_run_that_is_suddenly_skipped_is_told(suite):
+    source = UNSTABLE.replace(
+        "    assert", "    import pytest\n    number = next(numbers)\n    if number: pytest.skip()\n    assert"
+    )
+
+    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
+
+    assert outcome.counts["error"] == 1
+    assert not snapshot(suite, "test_it").exists()
+
+
+def test_run_whose_fixtures_fail_is_told(suite):
+    source = UNSTABLE.replace(
+        "def test_it(", "import pytest\n\n@pytest.fixture\ndef once():\n    assert not next(numbers)\n\ndef test_it(once, "
+    )
+
+    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
+
+    assert outcome.counts == {"error": 1}
+    assert not snapshot(suite, "test_it").exists()
+
+
+def test_skipped_test_is_not_verified(suite):
+    outcome = suite.run(f"import pytest\npytestmark = pytest.mark.skip\n{HELLO}", "--llmtest-verify=2")
+
+    assert outcome.counts == {"skipped": 1}
+
+
+def test_verification_works_on_workers(suite):
+    outcome = suite.run_on_workers(UNSTABLE, "--llmtest-verify=2", "--snapshot-update")
+
+    assert outcome.counts == {"failed": 1}
+    assert not snapshot(suite, "test_it").exists()
+
+
+@pytest.mark.parametrize("told", ["0", "x", "-1"])
+def test_number_of_runs_must_be_a_number(suite, told):
+    outcome = suite.run(HELLO, f"--llmtest-verify={told}")
+
+    assert f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}" in outcome.errors
+
+
+# -- masks
+
+
+def test_ini_rules_are_masked_in_every_tree(suite):
+    suite.ini("[pytest]\nllmtest_masks =\n    order = ORD-\\d+\n    pin\nasyncio_default_fixture_loop_scope = function")
+
+    suite.run(
+        """
+        from langchain_core.runnables import RunnableLambda
+
+        def test_it(llm_recording, llm_snapshot):
+            RunnableLambda(lambda x: "ORD-77", name="shop").invoke({"say": "my ORD-1234 please", "pin": "9999", "pinned": 1})
+            assert llm_recording == llm_snapshot
+        """,
+        "--snapshot-update",
+    )
+
+    assert snapshot(suite, "test_it").read_text("utf-8").splitlines()[1:] == [
+        "chain shop",
+        '  > {"pin": <mask:pin>, "pinned": 1, "say": "my <mask:order> please"}',
+        '  < "<mask:order>"',
+    ]
+
+
+def test_ini_rule_that_is_none_is_a_usage_error(suite):
+    suite.ini("[pytest]\nllmtest_masks = a b")
+
+    assert (
+        "the ini key llmtest_masks: expected `NAME = REGULAR EXPRESSION` or the name of a key; got 'a b'"
+        in suite.run(HELLO).errors
+    )

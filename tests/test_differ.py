@@ -1,0 +1,391 @@
+"""Two trees and what differs: the first cause in words, the diff of trees, and what it costs."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+
+from llmtest import ScriptedChatModel, call, record, reply
+from llmtest.differ import LINES, compare, pairs
+from llmtest.rendering import HEADER
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"18C in {city}"
+
+
+@tool
+def news(city: str) -> str:
+    """The news in a city."""
+    return f"nothing new in {city}"
+
+
+PARIS, LYON = call("weather", city="Paris"), call("weather", city="Lyon")
+NEWS = call("news", city="Paris")
+BOTH = (PARIS, NEWS)
+
+
+def agent(*steps: Any, prompt: str = "You are a weather bot.") -> str:
+    model = ScriptedChatModel(*[reply(*(step if isinstance(step, tuple) else (step,)), usage=False) for step in steps])
+    with record() as recording:
+        program = create_agent(model, [weather, news], system_prompt=prompt, name="weather_agent")
+        program.invoke({"messages": [("user", "weather in Paris?")]})
+    return str(recording)
+
+
+def told(before: str, after: str) -> list[str]:
+    """The headline and the diff."""
+    difference = compare(before, after)
+    assert difference is not None
+    return [difference.headline, *difference.lines()]
+
+
+# -- real programs
+
+
+def test_equal_texts_do_not_differ() -> None:
+    assert compare("chain x\n  < 1\n", "chain x\n  < 1\n") is None
+
+
+def test_a_changed_argument_is_the_cause_and_the_rest_follows() -> None:
+    assert told(agent(PARIS, "It is 18C in Paris."), agent(LYON, "It is 18C in Lyon.")) == [
+        'tool argument city "Paris" → "Lyon" at weather_agent › model › ScriptedChatModel (4 of 20 lines, 1 cause)',
+        "  chain weather_agent",
+        "    chain model",
+        "      chat ScriptedChatModel tools=weather,news",
+        '-       < a1: call1 weather(city="Paris")',
+        '+       < a1: call1 weather(city="Lyon")  ◀ first difference',
+        "    chain tools",
+        '-     tool weather(city="Paris") call1',
+        '+     tool weather(city="Lyon") call1  (follows)',
+        '-       < t1: call1 -> "18C in Paris"',
+        '+       < t1: call1 -> "18C in Lyon"  (follows)',
+        "    chain model",
+        "      chat ScriptedChatModel tools=weather,news",
+        '-       < a2: "It is 18C in Paris."',
+        '+       < a2: "It is 18C in Lyon."  (follows)',
+        "  … 10 unchanged lines",
+    ]
+
+
+def test_a_word_of_the_prompt_is_one_line() -> None:
+    assert told(agent(PARIS, "ok"), agent(PARIS, "ok", prompt="You are a terse weather bot.")) == [
+        'system prompt has now "terse" at weather_agent › model › ScriptedChatModel (1 of 20 lines, 1 cause)',
+        "  chain weather_agent",
+        "    chain model",
+        "      chat ScriptedChatModel tools=weather,news",
+        '-       + s1: "You are a weather bot."',
+        '+       + s1: "You are a terse weather bot."  ◀ first difference',
+        "  … 16 unchanged lines",
+    ]
+
+
+def test_a_line_of_a_prompt_of_several_lines_is_one_line() -> None:
+    before = agent(PARIS, "ok", prompt="You are a weather bot.\nBe brief.\nBe kind.")
+    after = agent(PARIS, "ok", prompt="You are a weather bot.\nBe very brief.\nBe kind.")
+
+    assert told(before, after) == [
+        'system prompt has now "very" at weather_agent › model › ScriptedChatModel (1 of 23 lines, 1 cause)',
+        "  chain weather_agent",
+        "    chain model",
+        "      chat ScriptedChatModel tools=weather,news",
+        "        + s1:",
+        "-         | Be brief.",
+        "+         | Be very brief.  ◀ first difference",
+        "  … 18 unchanged lines",
+    ]
+
+
+def test_tools_in_another_order_are_named_so() -> None:
+    difference = compare(agent(PARIS, NEWS, "ok"), agent(NEWS, PARIS, "ok"))
+
+    assert difference is not None
+    assert difference.cause == "order of tools weather, news → news, weather at weather_agent › model › ScriptedChatModel"
+    assert (difference.causes, difference.structure) == (1, True)
+
+
+def test_one_more_step_is_new_and_what_comes_after_it_stays() -> None:
+    assert told(agent(PARIS, "ok"), agent(PARIS, NEWS, "ok")) == [
+        'extra tool call news(city="Paris") at weather_agent › model › ScriptedChatModel (13 of 20 lines, 1 cause)',
+        "  chain weather_agent",
+        "    chain model",
+        "      chat ScriptedChatModel tools=weather,news",
+        '-       < a2: "ok"',
+        '+       < a2: call2 news(city="Paris")  ◀ first difference',
+        "+   chain tools  (follows)",
+        "+     > call2",
+        '+     tool news(city="Paris") call2',
+        '+       < t2: call2 -> "nothing new in Paris"',
+        "+     < t2",
+        "+   chain model  (follows)",
+        "+     > u1 a1 t1 a2 t2",
+        "+     chat ScriptedChatModel tools=weather,news",
+        "+       > s1 u1 a1 t1 a2 t2",
+        '+       < a3: "ok"',
+        "+     < a3",
+        "-   < u1 a1 t1 a2",
+        "+   < u1 a1 t1 a2 t2 a3  (follows)",
+        "  … 15 unchanged lines",
+    ]
+
+
+def test_a_second_call_of_one_answer_makes_a_group_that_follows() -> None:
+    difference = compare(agent(PARIS, "ok"), agent(BOTH, "ok"))
+
+    assert difference is not None
+    assert difference.cause == 'extra tool call news(city="Paris") at weather_agent › model › ScriptedChatModel'
+    assert difference.causes == 1
+
+
+# -- the cause, in words
+
+
+def run(*inside: str, first: str = "chat Model") -> str:
+    return "\n".join((first, *(f"  {line}" for line in inside), ""))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cause"),
+    [
+        (run("< 1"), run("! ValueError: no such city"), "ended → failed ValueError: no such city at Model"),
+        (run("< 1"), run("? open"), "ended → open at Model"),
+        (run("! cancelled"), run("^ handed off: 1"), "failed cancelled → handed off at Model"),
+        (run("! ValueError: a"), run("! ValueError: b"), "failed ValueError: a → failed ValueError: b at Model"),
+        (run('< a1: "x"  usage in=1 out=2'), run('< a1: "x"  usage in=2 out=2'), "usage in=1 out=2 → in=2 out=2 at Model"),
+        (run('< a1: "x"  usage in=1 out=2'), run('< a1: "x"'), "usage in=1 out=2 → none at Model"),
+        (run('< a1: call1 f(x=1)'), run('< a1: call1 g(x=1)'), "tool call f → g at Model"),
+        (run('< a1: call1 f(x=1)'), run('< a1: call1 f(x=1, y="a")'), 'tool argument y="a" is new at Model'),
+        (run('< a1: call1 f(x=1, y=2)'), run('< a1: call1 f(y=2)'), "tool argument x=1 is gone at Model"),
+        (run('< a1: call1 f("a")'), run('< a1: call1 f("b")'), 'tool argument "a" → "b" at Model'),
+        (run('< a1: call1 f(x=1); call2 g()'), run('< a1: call1 f(x=1)'), "missing tool call g() at Model"),
+        (run('> u1: "a"', "< 1"), run('> u1: "b"', "< 1"), 'user message "a" → "b" at Model'),
+        (run('> u1: "a bad day"', "< 1"), run('> u1: "a day"', "< 1"), 'user message has lost "bad" at Model'),
+        (run("> s1 u1 a1", "< 1"), run("> s1 u1", "< 1"), 'input has lost "a1" at Model'),
+        (run('~ 1 token: "a"', "< 1"), run('~ 1 token: "b"', "< 1"), 'stream "a" → "b" at Model'),
+        (run('@ event progress 1', "< 1"), run('@ event progress 2', "< 1"), 'event "1" → "2" at Model'),
+        (run("< 1"), run("@ retry 1 ValueError: x", "< 1"), "new retry @ retry 1 ValueError: x at Model"),
+        (run('> u1: "a"', "< 1"), run("< 1"), 'missing user message > u1: "a" at Model'),
+        (run("< 1", first="chat A"), run("< 1", first="chat B"), "chat A is now chat B"),
+        (run("< 1", first="tool A(x=1)"), run("< 1", first="tool A(x=2)"), "tool argument x 1 → 2 at A"),
+        (run("< 1", first="chat A"), run("< 1", first="chat A tags=x"), "tags none → x at A"),
+        (run("< 1", first="chat A tools=x"), run("< 1", first="chat A tools=x,y"), "tools x → x,y at A"),
+        (run("< 1", first="tool A() call1"), run("< 1", first="tool A() call2"), "call call1 → call2 at A"),
+        (run("< 1", first="a: chat A"), run("< 1", first="b: chat A"), "keys a → b"),
+        (run("< 1"), run("chain B", "  < 2", "< 1"), "extra run: chain B at Model"),
+        (run("chain B", "  < 2", "< 1"), run("< 1"), "missing run: chain B at Model"),
+        (run("< 1"), run("parallel", "  chain B", "    < 1", "  chain B", "    < 1", "< 1"), "extra parallel group at Model"),
+        (run("chain B", "  < 1", "< 1"), run("parallel", "  chat B", "    < 1", "< 1"), "chain B is now parallel group at Model"),
+        (run("< 1"), f"{run('< 1')}late\n{run('  < 2', first='  chain x')}", "extra late runs"),
+        (run("< partial a1: \"x\"", "! cancelled"), run("< partial a1: \"y\"", "! cancelled"), 'AI message "x" → "y" at Model'),
+    ],
+)  # fmt: skip
+def test_the_cause_is_said_in_words(before: str, after: str, cause: str) -> None:
+    difference = compare(before, after)
+
+    assert difference is not None
+    assert difference.cause == cause
+
+
+def test_a_long_text_is_cut_in_the_cause() -> None:
+    difference = compare(run(f'> u1: "{"a" * 99}"', "< 1"), run('> u1: "b"', "< 1"))
+
+    assert difference is not None
+    assert difference.cause == f'user message "{"a" * 59}…" → "b" at Model'
+
+
+# -- what follows, and what does not
+
+
+def test_a_difference_that_has_another_reason_is_a_cause_of_its_own() -> None:
+    before = run('> u1: "hi"', "< 1") + run("< 5", first="tool f(x=1)")
+    after = run('> u1: "hello"', "< 1") + run("< 6", first="tool f(x=1)")
+
+    assert told(before, after) == [
+        'user message "hi" → "hello" at Model (2 of 5 lines, 2 causes)',
+        "  chat Model",
+        '-   > u1: "hi"',
+        '+   > u1: "hello"  ◀ first difference',
+        "  tool f(x=1)",
+        "-   < 5",
+        "+   < 6  ◀ another difference",
+        "  … 1 unchanged line",
+    ]
+
+
+def test_the_same_words_replaced_elsewhere_follow() -> None:
+    before = run('> u1: "Paris"', "< 1") + run('< "in Paris"', first="chain a") + run('< "in Parisian"', first="chain b")
+    after = run('> u1: "Lyon"', "< 1") + run('< "in Lyon"', first="chain a") + run('< "in Lyonian"', first="chain b")
+
+    notes = [line.rpartition("  ")[2] for line in told(before, after) if line.startswith("+")]
+
+    assert notes == ["◀ first difference", "(follows)", "◀ another difference"]
+
+
+def test_usage_that_differs_after_the_cause_follows() -> None:
+    before = run('> u1: "a"', "< 1") + run("< 2  usage in=1 out=1", first="chat B")
+    after = run('> u1: "b"', "< 1") + run("< 2  usage in=2 out=1", first="chat B")
+
+    assert [line for line in told(before, after) if "follows" in line] == ["+   < 2  usage in=2 out=1  (follows)"]
+
+
+def test_usage_behind_a_text_of_several_lines_is_one_difference_with_it() -> None:
+    before = run("< a1:  usage in=1 out=1", "    | a", "    | b")
+    after = run("< a1:  usage in=1 out=2", "    | a", "    | c")
+
+    assert told(before, after)[1:] == [
+        "  chat Model",
+        "-   < a1:  usage in=1 out=1",
+        "+   < a1:  usage in=1 out=2",
+        "-       | b",
+        "+       | c  ◀ first difference",
+        "  … 1 unchanged line",
+    ]
+
+
+def test_a_message_that_is_new_does_not_change_those_after_it() -> None:
+    before = run('+ u1: "a"', '+ u2: "b"', "> u1 u2", "chain x", "  > u2", "  < 1", "< u2", first="chain c")
+    after = run('+ u1: "new"', '+ u2: "a"', '+ u3: "b"', "> u1 u2 u3", "chain x", "  > u3", "  < 1", "< u3", first="chain c")
+
+    assert told(before, after) == [
+        'new user message + u1: "new" at c (2 of 8 lines, 1 cause)',
+        "  chain c",
+        '+   + u1: "new"  ◀ first difference',
+        "-   > u1 u2",
+        "+   > u1 u2 u3  (follows)",
+        "  … 6 unchanged lines",
+    ]
+
+
+def test_a_message_of_the_same_number_that_says_the_same_line_is_not_shown() -> None:
+    before = run('+ u1: "a"', "> u1", "< 1") + run("> u1", "< 2", first="chain y")
+    after = run('+ u1: "b"', '+ u2: "a"', "> u1 u2", "< 1") + run("> u1", "< 2", first="chain y")
+
+    assert [line for line in told(before, after) if "chain y" in line or "> u1" in line] == [
+        "-   > u1",
+        "+   > u1 u2  (follows)",
+        "  chain y",
+    ]
+
+
+def test_a_name_in_a_text_of_several_lines_is_no_label() -> None:
+    before = run('+ u1: "a"', "> u1", "@ text v1:", "  | u1", "  | u2", "< 1")
+    after = run('+ u1: "b"', '+ u2: "a"', "> u2", "@ text v1:", "  | u2", "  | u2", "< 1")
+
+    assert [line for line in told(before, after) if "|" in line] == ["-     | u1", "+     | u2  (follows)"]
+
+
+def test_an_old_name_for_a_new_thing_is_no_difference_of_its_own() -> None:
+    before = run('+ u1: "a"', "> u1", "chain x", "  > u1", "  < 1", "< 1")
+    after = run('+ u1: "b"', '+ u2: "a"', "> u1", "chain x", "  > u1", "  < 1", "< 1")
+
+    assert told(before, after) == [
+        'new user message + u1: "b" at Model (1 of 7 lines, 1 cause)',
+        "  chat Model",
+        '+   + u1: "b"  ◀ first difference',
+        "    chain x",
+        "  … 5 unchanged lines",
+    ]
+
+
+# -- its size
+
+
+def test_a_diff_is_at_most_sixty_lines_and_says_how_many_more() -> None:
+    before = "".join(run(f"< {n}", first=f"chain c{n}") for n in range(100))
+    after = "".join(run(f"< {n}x", first=f"chain c{n}") for n in range(100))
+    difference = compare(before, after)
+    assert difference is not None
+
+    lines = difference.lines()
+
+    assert len(lines) == LINES
+    assert lines[-1] == "  … 241 more lines of the difference"
+    assert len(difference.lines(limit=None)) == 300
+
+
+def test_colour_is_on_what_changed() -> None:
+    difference = compare(run("< 1"), run("< 2"))
+    assert difference is not None
+
+    assert difference.lines(color=True) == [
+        "  chat Model",
+        "\x1b[31m-   < 1\x1b[0m",
+        "\x1b[32m+   < 2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m",
+    ]
+
+
+def test_texts_that_are_no_trees_are_compared_by_lines() -> None:
+    assert told("a\nb\nc\n", "a\nx\nc\n") == [
+        'line "b" → "x" (1 of 3 lines, 1 cause)',
+        "- b",
+        "+ x  ◀ first difference",
+        "  … 2 unchanged lines",
+    ]
+
+
+def test_trees_that_differ_only_in_the_end_of_a_line_differ() -> None:
+    assert told(f"{HEADER}\nchain x\n  < 1\n", f"{HEADER}\nchain x\n  < 1") == [
+        'line has now "(without an end of line)" (1 of 3 lines, 1 cause)',
+        "-   < 1",
+        "+   < 1 (without an end of line)  ◀ first difference",
+        "  … 2 unchanged lines",
+    ]
+
+
+# -- properties
+
+keys = st.lists(st.integers(0, 5), max_size=12)
+
+
+@given(keys, keys)
+def test_pairs_are_equal_and_rise(before: list[int], after: list[int]) -> None:
+    found = pairs(before, after)
+
+    assert all(before[a] == after[b] for a, b in found)
+    assert all(a < c and b < d for (a, b), (c, d) in pairwise(found))
+
+
+@given(st.lists(st.integers(), unique=True, max_size=12), st.randoms())
+def test_what_is_left_in_place_is_paired(keys: list[int], chance: random.Random) -> None:
+    kept = [key for key in keys if chance.random() < 0.7]
+
+    assert [keys[a] for a, _ in pairs(keys, kept)] == kept
+
+
+LINE = st.sampled_from(['> u1: "a"', '+ u1: "b"', '+ u2: "a"', "> u1 u2", "< u2", "chain x", "chain y tags=a", '~ 1 token: "a"'])
+
+
+def _tree(lines: list[str]) -> str:
+    shown = ["chain top"]
+    for line in lines:
+        shown += [f"  {line}", "    < 1"] if line.startswith("chain") else [f"  {line}"]
+    return "\n".join((*shown, "  < 0", ""))
+
+
+@settings(max_examples=200)
+@given(st.lists(LINE, max_size=8), st.lists(LINE, max_size=8))
+def test_every_difference_is_shown_and_has_a_cause(before: list[str], after: list[str]) -> None:
+    old, new = _tree(before), _tree(after)
+
+    difference = compare(old, new)
+
+    if old == new:
+        assert difference is None
+        return
+    assert difference is not None
+    assert difference.cause
+    assert difference.rows
+    gone = [f"{'  ' * row.depth}{row.text}" for row in difference.rows if row.mark == "-"]
+    came = [f"{'  ' * row.depth}{row.text}" for row in difference.rows if row.mark == "+"]
+    assert set(gone) <= set(old.splitlines())
+    assert set(came) <= set(new.splitlines())
+    assert [row.note for row in difference.rows].count("first") == 1

@@ -1,0 +1,323 @@
+"""What came and was not expected: kept in a file, listed, accepted, rejected. Every word that is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmtest.differ import LINES
+from llmtest.pending import Folder, Mismatch, Pending, PendingError, as_json, read_text, shown, write_text
+from llmtest.rendering import HEADER
+
+OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
+NEW = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Goodbye"\n'
+EXTRA = f'{HEADER}\nchat Model\n  > u1: "hi"\n  tool f()\n    < 1\n  < a1: "Hello"\n'
+CONFLICT = f"{HEADER}\nchat Model\n<<<<<<< HEAD\n  < 1\n=======\n  < 2\n>>>>>>> theirs\n"
+TEST = "tests/test_a.py::test_it"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def snapshot(root: Path) -> Path:
+    return root / "tests" / "__snapshots__" / "test_a" / "test_it.trace"
+
+
+@pytest.fixture
+def folder(root: Path) -> Folder:
+    return Folder(root, {})
+
+
+def waiting(folder: Folder, snapshot: Path, expected: str | None, received: str = NEW, test: str = TEST) -> Pending:
+    """A snapshot on disk, and what came instead of it."""
+    if expected is not None:
+        write_text(snapshot, expected)
+    path = folder.keep(Mismatch(test, snapshot, expected, received))
+    (one,) = [one for one in folder.found() if one.path == path]
+    return one
+
+
+# -- files
+
+
+@pytest.mark.parametrize("text", ["", "a\r\nb\rc", "\u2028\x85\x0c\ud800\ufeff", OLD])
+def test_a_text_is_read_as_it_was_written(root: Path, text: str) -> None:
+    write_text(root / "new folder" / "x.trace", text)
+
+    assert read_text(root / "new folder" / "x.trace") == text
+    assert [path.name for path in (root / "new folder").iterdir()] == ["x.trace"]
+
+
+def test_a_file_that_cannot_be_replaced_stays_as_it_was_and_leaves_nothing_behind(root: Path) -> None:
+    (root / "x.trace").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        write_text(root / "x.trace", OLD)
+
+    assert [path.name for path in root.iterdir()] == ["x.trace"]
+
+
+def test_a_file_that_is_not_there_has_no_text(root: Path) -> None:
+    assert read_text(root / "x.trace") is None
+
+
+def test_line_ends_of_a_checkout_are_read_as_ours(root: Path) -> None:
+    (root / "x.trace").write_bytes(OLD.replace("\n", "\r\n").encode())
+
+    assert read_text(root / "x.trace") == OLD
+
+
+def test_a_file_that_is_no_text_is_named_with_its_line(root: Path) -> None:
+    (root / "x.trace").write_bytes(b"a\nb\xff\n")
+
+    with pytest.raises(PendingError) as caught:
+        read_text(root / "x.trace")
+
+    assert str(caught.value) == "x.trace, line 2: the file is not UTF-8; restore it, or delete it"
+
+
+# -- what is said
+
+
+@pytest.mark.parametrize(
+    ("expected", "received", "category", "headline"),
+    [
+        (None, NEW, "new", "no snapshot yet: there is no test_it.trace"),
+        (OLD, NEW, "changed text", 'snapshot differs: AI message "Hello" → "Goodbye" at Model (1 of 3 lines, 1 cause)'),
+        (OLD, EXTRA, "changed structure", "snapshot differs: extra run: tool f at Model (2 of 3 lines, 1 cause)"),
+        (CONFLICT, NEW, "damaged", "snapshot unreadable: test_it.trace, line 3: an unresolved merge conflict, '<<<<<<< HEAD'"),
+        (
+            OLD.replace("v1", "v9"),
+            NEW,
+            "damaged",
+            "snapshot unreadable: test_it.trace,"
+            " line 1: it is of version 9, and this llmtest knows version 1; upgrade llmtest-kit",
+        ),
+        (OLD, OLD, "damaged", "the snapshot matches by now"),
+    ],
+)
+def test_a_mismatch_is_said_on_one_line(
+    snapshot: Path, expected: str | None, received: str, category: str, headline: str
+) -> None:
+    mismatch = Mismatch(TEST, snapshot, expected, received)
+
+    assert (mismatch.category, mismatch.headline) == (category, headline)
+
+
+def test_an_error_has_no_diff(snapshot: Path, root: Path) -> None:
+    mismatch = Mismatch(TEST, snapshot, OLD, None, "TypeError: no")
+
+    assert (mismatch.headline, mismatch.lines(), mismatch.damage, mismatch.difference) == ("TypeError: no", [], None, None)
+    assert mismatch.footer(root, None) == ["  snapshot  tests/__snapshots__/test_a/test_it.trace"]
+
+
+def test_a_new_tree_is_shown_whole_up_to_sixty_lines(snapshot: Path) -> None:
+    text = f"{HEADER}\n" + "".join(f"chain c{n}\n" for n in range(70))
+
+    lines = Mismatch(TEST, snapshot, None, text).lines()
+
+    assert (len(lines), lines[0], lines[-1]) == (LINES, "  chain c0", "  … 11 more lines")
+    assert len(Mismatch(TEST, snapshot, None, text).lines(limit=None)) == 70
+    assert Mismatch(TEST, snapshot, None, NEW).lines() == ["  chat Model", '    > u1: "hi"', '    < a1: "Goodbye"']
+    assert Mismatch(TEST, snapshot, OLD, OLD).lines() == []
+
+
+def test_the_footer_has_lines_to_copy(snapshot: Path, root: Path, folder: Folder) -> None:
+    mismatch = Mismatch(f"{TEST}[a b]", snapshot, OLD, NEW)
+
+    assert mismatch.footer(root, folder.place(mismatch)) == [
+        "  snapshot  tests/__snapshots__/test_a/test_it.trace",
+        "  accept    llmtest accept 'tests/test_a.py::test_it[a b]'",
+        "  review    llmtest review",
+        "  show      llmtest diff tests/__snapshots__/test_a/test_it.trace .llmtest/pending/tests/test_a.py/test_it.trace",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expected", "accept"),
+    [
+        (OLD, "pytest --snapshot-update tests/test_a.py::test_it"),
+        (CONFLICT, "rm tests/__snapshots__/test_a/test_it.trace; pytest --snapshot-update tests/test_a.py::test_it"),
+    ],
+)
+def test_where_nothing_was_kept_the_footer_says_so(snapshot: Path, root: Path, expected: str, accept: str) -> None:
+    assert Mismatch(TEST, snapshot, expected, NEW).footer(root, None)[1:] == [
+        f"  accept    {accept}",
+        "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)",
+    ]
+
+
+def test_a_path_outside_of_the_project_is_written_whole(root: Path) -> None:
+    assert shown(root.parent / "x", root) == (root.parent / "x").as_posix()
+
+
+# -- pending files
+
+
+def test_what_came_is_kept_with_its_test_and_its_snapshot(folder: Folder, snapshot: Path) -> None:
+    one = waiting(folder, snapshot, OLD)
+
+    assert one.path.relative_to(folder.path).as_posix() == "tests/test_a.py/test_it.trace"
+    assert one.path.read_text("utf-8").splitlines()[:4] == [
+        HEADER,
+        '# test "tests/test_a.py::test_it"',
+        '# snapshot "tests/__snapshots__/test_a/test_it.trace"',
+        "chat Model",
+    ]
+    assert (one.test, one.snapshot, one.received) == (TEST, snapshot, NEW)
+
+
+@pytest.mark.parametrize("received", [NEW, f"{HEADER}\nno tree\n\n\n", f"{HEADER}\n"])
+def test_what_came_comes_back_exactly(folder: Folder, snapshot: Path, received: str) -> None:
+    assert waiting(folder, snapshot, None, received).received == received
+
+
+def test_what_is_accepted_is_the_snapshot_and_pending_no_more(folder: Folder, snapshot: Path) -> None:
+    waiting(folder, snapshot, OLD).accept()
+
+    assert read_text(snapshot) == NEW
+    assert folder.found() == []
+
+
+def test_what_is_rejected_is_forgotten(folder: Folder, snapshot: Path) -> None:
+    waiting(folder, snapshot, OLD).reject()
+
+    assert read_text(snapshot) == OLD
+    assert folder.found() == []
+
+
+def test_what_matches_again_is_forgotten(folder: Folder, snapshot: Path) -> None:
+    one = waiting(folder, snapshot, OLD)
+
+    folder.forget(one.mismatch)
+
+    assert folder.found() == []
+
+
+def test_a_damaged_snapshot_is_overwritten_only_by_name(folder: Folder, snapshot: Path) -> None:
+    one = waiting(folder, snapshot, CONFLICT)
+
+    with pytest.raises(PendingError) as caught:
+        one.accept()
+    one.accept(by_name=True)
+
+    assert str(caught.value) == (
+        "test_it.trace, line 3: an unresolved merge conflict, '<<<<<<< HEAD'\n"
+        "  it is not overwritten unasked; repair it, or accept it by name: llmtest accept tests/test_a.py::test_it"
+    )
+    assert read_text(snapshot) == NEW
+
+
+@pytest.mark.parametrize(
+    ("environ", "writes"),
+    [({}, True), ({"CI": "true"}, False), ({"CI": ""}, True), ({"CI": "1", "LLMTEST_PENDING_DIR": "artifact"}, True)],
+)
+def test_ci_writes_nothing_unless_asked(root: Path, snapshot: Path, environ: dict[str, str], writes: bool) -> None:
+    folder = Folder(root, environ)
+    mismatch = Mismatch(TEST, snapshot, OLD, NEW)
+
+    kept = folder.keep(mismatch)
+    folder.forget(mismatch)
+
+    assert (kept is not None) == folder.path.exists() == writes
+    assert folder.path == root / environ.get("LLMTEST_PENDING_DIR", ".llmtest/pending")
+
+
+def test_a_mismatch_without_a_text_keeps_nothing(folder: Folder, snapshot: Path) -> None:
+    assert folder.keep(Mismatch(TEST, snapshot, OLD, None, "error")) is None
+
+
+def test_a_test_outside_of_the_project_is_kept_inside(folder: Folder, snapshot: Path) -> None:
+    place = folder.place(Mismatch("../../test_a.py::test_it", snapshot))
+
+    assert place == folder.path / "test_a.py" / "test_it.trace"
+
+
+def test_the_folder_is_found_from_below(folder: Folder, snapshot: Path, root: Path) -> None:
+    waiting(folder, snapshot, OLD)
+
+    assert Folder.around(snapshot.parent, {}).root == root
+    assert Folder.around(snapshot.parent, {"LLMTEST_PENDING_DIR": "x"}).path == snapshot.parent / "x"
+    assert Folder.around(Path("/"), {}).root == Path("/")
+
+
+def test_a_file_that_is_not_ours_is_named(folder: Folder, root: Path) -> None:
+    write_text(folder.path / "x.trace", OLD)
+
+    with pytest.raises(PendingError) as caught:
+        folder.found()
+
+    assert str(caught.value) == ".llmtest/pending/x.trace is no pending snapshot; delete it"
+
+
+@pytest.mark.parametrize("target", ["../outside.trace", "tests/test_a.py"])
+def test_a_file_from_elsewhere_cannot_write_outside_of_the_project(folder: Folder, root: Path, target: str) -> None:
+    write_text(folder.path / "x.trace", f'{HEADER}\n# test "a"\n# snapshot {json.dumps(target)}\nchain x\n')
+
+    with pytest.raises(PendingError) as caught:
+        folder.found()
+
+    assert str(caught.value) == (
+        f".llmtest/pending/x.trace names the snapshot {root / target}, which is not in {root}; delete it"
+    )
+
+
+# -- names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        TEST,
+        "test_it",
+        "test_a.py::test_it",
+        "tests/test_a.py",
+        "tests",
+        "tests/",
+        "tests/__snapshots__/test_a/test_it.trace",
+        ".llmtest/pending/tests/test_a.py/test_it.trace",
+    ],
+)
+def test_a_pending_snapshot_is_named_by_its_test_or_a_path(folder: Folder, snapshot: Path, name: str) -> None:
+    one = waiting(folder, snapshot, OLD)
+    waiting(folder, snapshot.with_name("test_other.trace"), OLD, test="other/test_b.py::test_other")
+
+    assert folder.named(name) == [one]
+    assert folder.named(str(one.path)) == [one]
+
+
+def test_all_parameters_of_a_test_have_its_name(folder: Folder, snapshot: Path) -> None:
+    one = waiting(folder, snapshot, OLD, test=f"{TEST}[1]")
+
+    assert folder.named(TEST) == [one]
+
+
+def test_a_name_that_is_not_there_has_a_nearest(folder: Folder, snapshot: Path) -> None:
+    waiting(folder, snapshot, OLD)
+
+    with pytest.raises(PendingError) as near:
+        folder.named("tests/test_a.py::test_if")
+    with pytest.raises(PendingError) as far:
+        folder.named("zzz")
+
+    assert str(near.value) == "nothing is pending for 'tests/test_a.py::test_if'; did you mean tests/test_a.py::test_it?"
+    assert str(far.value) == "nothing is pending for 'zzz'; `llmtest pending` lists all"
+
+
+def test_machines_read_what_is_pending(folder: Folder, snapshot: Path, root: Path) -> None:
+    one = waiting(folder, snapshot, OLD)
+
+    assert json.loads(as_json([one], root)) == [
+        {
+            "test": TEST,
+            "category": "changed text",
+            "headline": 'snapshot differs: AI message "Hello" → "Goodbye" at Model (1 of 3 lines, 1 cause)',
+            "snapshot": "tests/__snapshots__/test_a/test_it.trace",
+            "pending": ".llmtest/pending/tests/test_a.py/test_it.trace",
+        }
+    ]

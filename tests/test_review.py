@@ -1,0 +1,222 @@
+"""The commands of the review, on files: what they say, ask and write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llmtest import cli
+from llmtest.pending import Folder, Mismatch, PendingError, read_text, write_text
+from llmtest.rendering import HEADER
+from llmtest.review import Ask, diff, pending, review, settle
+
+OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
+NEW = OLD.replace("Hello", "Goodbye")
+CONFLICT = f"{HEADER}\nchat Model\n<<<<<<< HEAD\n  < 1\n=======\n  < 2\n>>>>>>> theirs\n"
+DIFF = """\
+snapshot differs: AI message "Hello" → "Goodbye" at Model (1 of 3 lines, 1 cause)
+  chat Model
+-   < a1: "Hello"
++   < a1: "Goodbye"  ◀ first difference
+  … 1 unchanged line"""
+
+
+class Project:
+    """A project with pending snapshots, what was said, and the answers to give."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = Folder(root, {})
+        self.said: list[str] = []
+        self.say = self.said.append
+
+    def snapshot(self, name: str) -> Path:
+        return self.folder.root / "__snapshots__" / "test_a" / f"{name}.trace"
+
+    def wait(self, *names: str, expected: str | None = OLD) -> None:
+        for name in names:
+            if expected is not None:
+                write_text(self.snapshot(name), expected)
+            self.folder.keep(Mismatch(f"test_a.py::{name}", self.snapshot(name), expected, NEW))
+
+    def accepted(self) -> list[str]:
+        files = sorted((self.folder.root / "__snapshots__" / "test_a").glob("*.trace"))
+        return [path.stem for path in files if read_text(path) == NEW]
+
+    def waiting(self) -> list[str]:
+        return [one.test.partition("::")[2] for one in self.folder.found()]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def answers(*given: str) -> Ask:
+    left: Iterator[str] = iter(given)
+    return lambda question: next(left)
+
+
+def test_what_is_pending_is_listed(project: Project) -> None:
+    project.wait("test_x")
+    project.wait("test_y", expected=None)
+
+    code = pending(project.folder, project.say)
+
+    assert code == 0
+    assert project.said == [
+        "test_a.py::test_x  (changed text)\n  " + DIFF.splitlines()[0],
+        "test_a.py::test_y  (new)\n  no snapshot yet: there is no test_y.trace",
+    ]
+
+
+def test_machines_get_a_list_also_of_nothing(project: Project) -> None:
+    pending(project.folder, project.say, machine=True)
+
+    assert json.loads(project.said[0]) == []
+
+
+def test_nothing_pending_is_said(project: Project) -> None:
+    pending(project.folder, project.say)
+    review(project.folder, project.say, None)
+    settle(project.folder, [], project.say, accepted=True)
+
+    assert project.said == ["nothing is pending"] * 3
+
+
+def test_what_is_named_is_accepted_or_rejected_and_the_rest_waits(project: Project) -> None:
+    project.wait("test_x", "test_y", "test_z")
+
+    codes = [
+        settle(project.folder, ["test_x"], project.say, accepted=True),
+        settle(project.folder, ["test_y"], project.say, accepted=False),
+    ]
+
+    assert (codes, project.accepted(), project.waiting()) == ([0, 0], ["test_x"], ["test_z"])
+    assert project.said == [
+        "accepted  test_a.py::test_x: __snapshots__/test_a/test_x.trace",
+        "rejected  test_a.py::test_y: __snapshots__/test_a/test_y.trace",
+    ]
+
+
+def test_without_a_name_all_are_accepted_but_damaged_ones(project: Project) -> None:
+    project.wait("test_x")
+    project.wait("test_y", expected=CONFLICT)
+
+    code = settle(project.folder, [], project.say, accepted=True)
+
+    assert (code, project.accepted(), project.waiting()) == (1, ["test_x"], ["test_y"])
+    assert project.said[1].startswith("refused   test_a.py::test_y: test_y.trace, line 3: an unresolved merge conflict")
+
+
+def test_a_review_asks_of_one_after_the_other(project: Project) -> None:
+    project.wait("test_1", "test_2", "test_3", "test_4", "test_5")
+
+    code = review(project.folder, project.say, answers("a", "what?", "", "r", "s", "A"))
+
+    assert code == 0
+    assert project.accepted() == ["test_1", "test_4", "test_5"]
+    assert project.waiting() == ["test_3"]
+    assert project.said[0] == f"\n1 of 5: test_a.py::test_1  (changed text)\n{DIFF}"
+
+
+def test_a_review_ends_when_asked_to_or_when_nobody_answers(project: Project) -> None:
+    def nobody(question: str) -> str:
+        raise EOFError
+
+    project.wait("test_1", "test_2")
+
+    review(project.folder, project.say, answers("q"))
+    review(project.folder, project.say, nobody)
+
+    assert len(project.said) == 2
+    assert project.waiting() == ["test_1", "test_2"]
+
+
+def test_a_review_without_a_terminal_shows_all_and_says_the_commands(project: Project) -> None:
+    project.wait("test_1", "test_2")
+
+    review(project.folder, project.say, None)
+
+    assert len(project.said) == 3
+    assert project.said[2] == (
+        "to decide, without a terminal:\n  llmtest accept [NAME ...]\n  llmtest reject [NAME ...]\n  llmtest pending --json"
+    )
+    assert project.waiting() == ["test_1", "test_2"]
+
+
+def test_a_damaged_snapshot_is_accepted_in_a_review_if_it_was_looked_at(project: Project) -> None:
+    project.wait("test_1", "test_2", expected=CONFLICT)
+
+    review(project.folder, project.say, answers("a", "A"))
+
+    assert project.accepted() == ["test_1"]
+    assert project.waiting() == ["test_2"]
+
+
+def test_two_files_are_compared_as_trees(project: Project, tmp_path: Path) -> None:
+    project.wait("test_1")
+    (one,) = project.folder.found()
+
+    codes = [diff(one.snapshot, one.path, project.say), diff(one.snapshot, one.snapshot, project.say)]
+
+    assert codes == [1, 0]
+    assert project.said == [DIFF.removeprefix("snapshot differs: ")]
+
+
+def test_a_file_that_is_not_there_cannot_be_compared(project: Project) -> None:
+    with pytest.raises(PendingError, match=r"^there is no file nowhere\.trace$"):
+        diff(Path("nowhere.trace"), Path("nowhere.trace"), project.say)
+
+
+# -- on the command line
+
+
+@pytest.fixture
+def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(project.folder.root)
+    monkeypatch.delenv("LLMTEST_PENDING_DIR", raising=False)
+    project.wait("test_1", "test_2")
+    return project
+
+
+def test_the_command_line_lists_accepts_rejects_and_compares(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    before = str(here.snapshot("test_1"))
+    (after, _) = [str(one.path) for one in here.folder.found()]
+
+    codes = [
+        cli.main(["pending"]),
+        cli.main(["pending", "--json"]),
+        cli.main(["review"]),
+        cli.main(["diff", before, after]),
+        cli.main(["accept", "test_1"]),
+        cli.main(["reject"]),
+        cli.main(["pending"]),
+    ]
+
+    assert codes == [0, 0, 0, 1, 0, 0, 0]
+    assert here.accepted() == ["test_1"]
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "accepted  test_a.py::test_1: __snapshots__/test_a/test_1.trace",
+        "rejected  test_a.py::test_2: __snapshots__/test_a/test_2.trace",
+        "nothing is pending",
+    ]
+
+
+def test_the_command_line_asks_on_a_terminal(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answers("a", "r"))
+
+    code = cli.main(["review"])
+
+    assert (code, here.accepted(), here.waiting()) == (0, ["test_1"], [])
+
+
+def test_the_command_line_says_what_is_wrong(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["accept", "zzz"])
+
+    assert code == 2
+    assert capsys.readouterr().err == "llmtest accept: nothing is pending for 'zzz'; `llmtest pending` lists all\n"
