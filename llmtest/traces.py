@@ -18,7 +18,7 @@ from llmtest.blocks import RawEvent
 from llmtest.events import EMPTY, START_KINDS, Event, FrozenDict, Run
 from llmtest.jsonwords import Reader, Writer
 from llmtest.lanes import Lane
-from llmtest.recording import Recording
+from llmtest.recording import Recording, _build_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +95,11 @@ def rows(trace: Trace) -> Rows:
     writer = Writer()
     hidden = _hidden_tokens(trace.events)
     events = [_event_row(number, event, writer, hidden) for number, event in enumerate(trace.events)]
-    recording = Recording()
-    recording._raw = [_raw(event) for event in trace.events]
-    roots = recording.roots
-    runs = [row for root in roots for row in _run_rows(root)]
+    _, roots = _build_runs(trace.events)
+    lines = [(number, *row) for number, row in enumerate(row for root in roots for row in _run_rows(root))]
     lanes = [(lane.number, json.dumps(_facts(lane))) for lane in _lanes(trace.events)]
-    summary = _summary(trace, recording, next((run for run in roots if run.id == trace.root), None))
-    numbered = [(number, *row) for number, row in enumerate(runs)]
-    return Rows(summary, numbered, lanes, list(enumerate(writer.messages)), events)
-
-
-def _raw(event: Event) -> RawEvent:
-    """An event as it was before it was one."""
-    taken: Any = partial(_same, event.payload)
-    if event.kind in START_KINDS:
-        taken = (event.name, event.tags, partial(_same, FrozenDict(metadata=event.metadata, payload=event.payload)))
-    mark = (event.lane, event.moment) if event.lane is not None else None
-    return (event.kind, event.run_id, event.parent_run_id, taken, event.monotonic_ns, event.wall_ns, mark)
-
-
-def _same(value: FrozenDict) -> FrozenDict:
-    return value
+    root = next((run for run in roots if run.id == trace.root), None)
+    return Rows(_summary(trace, root, lines), lines, lanes, list(enumerate(writer.messages)), events)
 
 
 def _event_row(number: int, event: Event, writer: Writer, hidden: Mapping[int, str]) -> tuple[Any, ...]:
@@ -165,23 +149,31 @@ def _run_rows(root: Run) -> Iterator[tuple[Any, ...]]:
 
 
 def _run_facts(run: Run) -> tuple[Any, ...]:
-    end = run.end
+    end, failure = run.end, run.error
     duration = end.monotonic_ns - run.start.monotonic_ns if end is not None else None
-    error = f"{run.error.type}: {run.error.message}" if run.error is not None else None
+    error = f"{failure.type}: {failure.message}" if failure is not None else None
     return (run.kind, column(run.name), run.ended, column(error), run.start.wall_ns, duration)
 
 
 def _tokens(run: Run) -> tuple[int, int]:
-    usage = run.usage if run.kind in ("chat", "llm") else None
+    """What it cost: nothing, if LangChain's cache answered."""
+    usage = run.usage if run.kind in ("chat", "llm") and not run.cached else None
     return (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
 
 
-def _summary(trace: Trace, recording: Recording, root: Run | None) -> tuple[Any, ...]:
-    first, usage = trace.events[0], recording.usage
+def _summary(trace: Trace, root: Run | None, lines: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    first = trace.events[0]
     facts = _run_facts(root) if root is not None else ("chain", column(first.name), "open", None, first.wall_ns, None)
-    counts = (len(recording.runs), len(recording.errors), len(trace.events), trace.inside)
-    tags = json.dumps([masks.table().without_secrets(tag) for tag in first.tags])
-    return (str(trace.root), *facts, *counts, usage.input_tokens, usage.output_tokens, tags)
+    errors = sum(line[5] is not None for line in lines)
+    counts = (
+        len(lines),
+        errors,
+        len(trace.events),
+        trace.inside,
+        sum(line[-2] for line in lines),
+        sum(line[-1] for line in lines),
+    )
+    return (str(trace.root), *facts, *counts, json.dumps([masks.table().without_secrets(tag) for tag in first.tags]))
 
 
 def column(text: str | None) -> str | None:

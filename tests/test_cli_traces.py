@@ -240,9 +240,17 @@ def test_colours_are_for_terminals(capsys, monkeypatch):
 
 
 def test_diff_of_two_traces(capsys):
-    text = run(capsys, "diff", "00000101", "00000301", code=1)
+    headline, *lines = run(capsys, "diff", "00000101", "00000301", code=1).splitlines()
 
-    assert text == ""
+    assert headline == "tags a,prod → none at agent (3 of 8 lines, 1 cause)"
+    assert [line for line in lines if line.startswith(("-", "+"))] == [
+        "- chain agent tags=a,prod",
+        "+ chain agent  ◀ first difference",
+        '-     < a1: call1 weather(city="Paris")  usage in=3 out=7',
+        '+     < a1: call1 weather(city="Rome")  usage in=3 out=7  (follows)',
+        '-   tool weather(city="Paris") call1',
+        '+   tool weather(city="Rome") call1  (follows)',
+    ]
 
 
 def test_diff_of_a_file_and_a_trace(capsys, tmp_path):

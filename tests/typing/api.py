@@ -28,6 +28,7 @@ from llmtest import (
     carry_context,
     count_tokens,
     fail,
+    load,
     on,
     record,
     reply,
@@ -36,6 +37,7 @@ from llmtest import (
     scripted_tool,
     structured,
     think,
+    tracing_enabled,
 )
 from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
@@ -44,6 +46,7 @@ from llmtest.ledger import Violation, expect_violation
 from llmtest.recording import Runs
 from llmtest.script import Keyed, On, Request
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
+from llmtest.tracing import Session
 from llmtest.vocabulary import give
 
 
@@ -160,6 +163,20 @@ def counts() -> None:
     assert_type(tokens.by_tag["a"].total_tokens, int)
     assert_type(tokens.by_node, dict[str, Counts])
     assert_type(tokens.calls + tokens.late, list[ModelCall])
+
+
+def traces() -> None:
+    with tracing_enabled("mine") as session:
+        pass
+    assert_type(session, Session)
+    assert_type(session.recording, Recording)
+    assert_type(load("mine", store="traces.sqlite"), list[Recording])
+
+    @tracing_enabled()
+    def work(text: str) -> int:
+        return len(text)
+
+    assert_type(work("hi"), int)
 
 
 def decorators() -> None:
