@@ -75,7 +75,7 @@ def _written(folder: Path, rounds: int) -> Iterator[Ratio]:
             lambda: store.write("s", [rows(trace)], replace=True),
             lambda: _executemany(bare, ready),
             against="`executemany` of its rows",
-            bar=1 / 0.3,
+            bar=None,
             per=len(trace.events),
             rounds=rounds,
         )
@@ -84,7 +84,7 @@ def _written(folder: Path, rounds: int) -> Iterator[Ratio]:
             lambda: store.write("s", [ready], replace=True),
             lambda: _executemany(bare, ready),
             against="`executemany` of its rows",
-            bar=None,
+            bar=1 / 0.3,
             per=len(trace.events),
             rounds=rounds,
         )

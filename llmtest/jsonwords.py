@@ -42,7 +42,7 @@ class Writer:
         self._numbers: dict[int, int] = {}
         self._alive: list[Message] = []  # so that no other message gets the `id` of one that is known
         self._tags = 0
-        self._encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=self._word).encode
+        self._encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, default=self._word).encode
         self._encode_plain = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
     def payload(self, payload: Mapping[str, Any]) -> str:

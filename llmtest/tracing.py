@@ -205,8 +205,8 @@ class Tracked:
 class _Writer:
     """Writes what is tracked. `write` may be called from any thread; one pass at a time."""
 
-    def __init__(self, tracked: Iterable[Tracked] = ()) -> None:
-        self._tracked = list(tracked)
+    def __init__(self) -> None:
+        self._tracked: list[Tracked] = []
         self._stores: dict[Path, Store] = {}
         self._warned: set[tuple[Path, str]] = set()
         self._pass = threading.Lock()
@@ -263,9 +263,11 @@ class _Writer:
 
     def heir(self) -> _Writer:
         """In a forked process: a writer for what comes there."""
+        heir = _Writer()
         for tracked in self._tracked:
             tracked.inherit()
-        return _Writer(self._tracked)
+            heir.track(tracked)
+        return heir
 
 
 _writers: Final = [_Writer()]
@@ -274,8 +276,6 @@ _writers: Final = [_Writer()]
 
 def _forked() -> None:
     _writers.insert(0, _writers[0].heir())
-    if _writers[0]._tracked:
-        _writers[0].track(_writers[0]._tracked.pop())
 
 
 with suppress(AttributeError):  # Windows has no fork

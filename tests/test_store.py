@@ -18,7 +18,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import Recording, ScriptedChatModel, fail, protocol, record, say
-from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, migrate, place
+from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, _patiently, migrate, place
 from llmtest.traces import of_all, rows, traces_of
 
 POSIX = pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs file modes that hold for this user")
@@ -431,6 +431,27 @@ def test_the_place_is_in_the_working_directory_or_where_the_variable_says(monkey
 
     monkeypatch.setenv("LLMTEST_STORE", "b.sqlite")
     assert place() == place(tmp_path / "a") == tmp_path / "b.sqlite"
+
+
+class Busy:
+    """A database that another process is making for a moment."""
+
+    def __init__(self, *errors: str) -> None:
+        self.errors = list(errors)
+
+    def execute(self, statement: str) -> None:
+        if self.errors:
+            raise sqlite3.OperationalError(self.errors.pop())
+
+
+def test_a_file_that_another_process_is_making_is_waited_for():
+    busy = Busy("database is locked")
+
+    _patiently(busy, "PRAGMA journal_mode = WAL")
+
+    assert busy.errors == []
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        _patiently(Busy("disk I/O error"), "PRAGMA journal_mode = WAL")
 
 
 # -- processes

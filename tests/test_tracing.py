@@ -273,6 +273,35 @@ def test_a_forked_process_writes_what_it_started_and_leaves_the_rest_to_its_pare
     assert sorted(trace.runs.names for trace in load("mine")) == [["fork"], ["str"]]
 
 
+def test_the_writer_of_a_forked_process_leaves_what_began_before(path):
+    with record() as before:
+        step("before").invoke(1)
+    session = tracing.Session("mine")
+    session.recording._raw = before._raw[:1]
+    writer = tracing._Writer()
+    writer._tracked.append(tracing.Tracked(session))
+
+    heir = writer.heir()
+    with record() as after:
+        step("after").invoke(2)
+    session.recording._raw += [*before._raw[1:], *after._raw]
+    session.recording.close()
+    heir.write()
+
+    assert [trace.runs.names for trace in load("mine")] == [["after"]]
+    assert heir._tracked == []
+
+
+def test_a_fork_gets_a_writer_of_its_own():
+    before = list(tracing._writers)
+
+    tracing._forked()
+
+    heir = tracing._writers.pop(0)
+    assert tracing._writers == before
+    assert heir is not before[0]
+
+
 # -- a store that is away
 
 

@@ -155,6 +155,25 @@ def test_a_subtest_keeps_nothing_of_its_own(suite):
     assert list(kept(suite.path).values()) == [["fine"]]
 
 
+def test_a_test_whose_setup_another_plugin_forbids_has_no_traces(suite):
+    suite.write(
+        """
+        import pytest
+
+        @pytest.hookimpl(tryfirst=True, wrapper=True)
+        def pytest_runtest_setup(item):
+            raise RuntimeError("not today")
+            yield
+        """,
+        "conftest",
+    )
+
+    outcome = suite.run(SUITE, "--llmtest-traces=all")
+
+    assert "not today" in outcome.text
+    assert not (suite.path / ".llmtest").exists()
+
+
 def test_workers_write_into_one_store(suite):
     outcome = suite.run_on_workers(SUITE, "--llmtest-traces=all")
 
