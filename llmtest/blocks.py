@@ -87,8 +87,6 @@ class Opening:
         self.block = None
         _openings.pop(id(self), None)
 
-    __del__ = close
-
 
 _open: ContextVar[tuple[Opening, ...]] = ContextVar("llmtest_open_blocks", default=())
 _memberships: dict[UUID, Membership] = {}
@@ -96,7 +94,7 @@ _memberships: dict[UUID, Membership] = {}
 
 
 _openings: dict[int, weakref.ref[Opening]] = {}
-"""The openings that are there anywhere in the process. Any thread may copy, add and take away."""
+"""The openings anywhere in the process that have not been closed. Any thread may copy, add and take away."""
 
 
 # -- which run belongs where
