@@ -74,6 +74,8 @@ class Ledger:
     def __init__(self, prefix: str = "", on_touch: Callable[[], None] | None = None) -> None:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
+        self.answer: Any = None
+        """The last rule or shape that did not hold, as an `Answer`, for the report."""
         self.on_touch = on_touch
         self.doubles: dict[int, Double] = {}
         self._unasked: list[Double] = []
