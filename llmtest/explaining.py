@@ -154,9 +154,13 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: Order | None) -
 
 def _said(found: Mismatch, line: Line) -> str:
     due = " or ".join(dict.fromkeys(_due(element) for element in found.due)) or "nothing more"
+    if found.at >= len(line.items) and not found.due:
+        return f"more came after the shape was complete, at the end {_item(line.items[-1])}"
     if found.at >= len(line.items):
         return f"it ended after {_count(len(line.items))}, where {due} was due"
     item = _item(line.items[found.at])
+    if found.gave_up:
+        return f"more runs overlapped at item {found.at} than together(...) can look at; ask one run's children, or with a rule"
     if found.stop - found.at > 1:
         names = " and ".join(dict.fromkeys(_item(one) for one in line.items[found.at : found.stop]))
         return f"{names} overlapped or are of one turn, at item {found.at}, where {due} was due; write together(...) for such"

@@ -19,7 +19,9 @@ from llmtest.explaining import Answer, MatchError, of_rule, of_shape
 from llmtest.rules import Hit, OrderOf, Rule, Verdict, judged
 from llmtest.selecting import (
     EventSelector,
+    Repeated,
     Selector,
+    Together,
     UnjudgedError,
     called,
     chain,
@@ -29,7 +31,7 @@ from llmtest.selecting import (
     retriever,
     together,
 )
-from llmtest.shapes import Line, is_shape, matches
+from llmtest.shapes import Line, is_shape, mark, matches
 from llmtest.verbs import after, at_least, at_most, before, between, each, exactly, never, only
 
 __all__ = [
@@ -205,13 +207,12 @@ def assert_obeys(recording: Judged, rules: Sequence[Rule]) -> None:
 # -- shapes
 
 
-def line_of(items: Sequence[Any], reading: Any) -> Line:
-    """Names (in which `*` stands for anything) or texts, as they came."""
-    return Line(items, (), reading)
-
-
-def has_shape(line: Line, shape: object) -> bool:
-    return is_shape(shape) and matches(shape, line)  # type: ignore[arg-type]
+def has_shape(line: Line, shape: Sequence[Any]) -> bool:
+    """Whether a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
+    found = matches(shape, line)
+    if not found and any(isinstance(one, Selector | Together | Repeated) for one in shape):
+        mark(shape, line)
+    return found
 
 
 def explain_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> Answer:

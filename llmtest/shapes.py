@@ -197,6 +197,7 @@ class Shape:
         self._single = sum(1 << n for n, e in enumerate(self.elements) if e.role in ("one", "may", "many"))
         self._known: dict[Hashable, tuple[int, list[int]]] = {}
         self._table: dict[int, dict[int, int]] = {}
+        self.gave_up = False
 
     def _bits(self, role: Role) -> int:
         return sum(1 << n for n, element in enumerate(self.elements) if element.role == role)
@@ -318,6 +319,9 @@ class Shape:
 
 # -- where runs overlapped
 
+_TRIES: Final = 10_000
+"""How many sets of runs that overlapped are tried for one `together`."""
+
 _Thread = tuple[int, int, int, bool]
 """How far one way through a tangle is: the place in the shape; the runs of the last element; the runs of the elements since
 the last `...`; whether there was none yet in this tangle. Runs are bits."""
@@ -378,33 +382,42 @@ class Weave:
 
     def _free(self, last: int, taken: int, whole: bool) -> Iterator[int]:
         """The runs that may be next: after all of the last element, and nothing left behind that had to be taken."""
-        above = ~0 if whole else self._above(taken)
-        for i, below in enumerate(self.tangle.down):
-            if last & ~below == 0 and not taken >> i & 1 and not below & above & ~taken:
-                yield i
+        after = [i for i, below in enumerate(self.tangle.down) if last & ~below == 0 and not taken >> i & 1]
+        yield from (i for i in after if self._leaves_nothing(1 << i, taken, whole))
+
+    def _leaves_nothing(self, chosen: int, taken: int, whole: bool) -> bool:
+        """Whether what lies between these runs and those taken since the last `...` is taken too."""
+        due = ~(taken | chosen) & (~0 if whole else self._above(taken | chosen))
+        return not any(self.tangle.down[i] & due for i in _bits(chosen))
 
     def _sets(self, element: Element, last: int, taken: int, whole: bool) -> Iterator[int]:
-        """The sets of runs that a group may take. Of runs that nothing tells apart only the first ones are tried."""
-        free = list(self._free(last, taken, whole))
-        items = [self.shape.line.items[self.tangle.start + i] for i in free]
-        suits = [sum(1 << m for m, one in enumerate(element.members) if self.shape.means(one, item)) for item in items]
+        """The sets of runs that a group may take. Of runs that nothing tells apart only the first ones are tried.
+
+        There may be more such sets than anyone can look at, so the search gives up after `_TRIES`, and says so.
+        """
+        classes = list(self._alike(element, last, taken).values())
+        todo = [(0, 0)]
+        for _ in range(_TRIES):
+            if not todo:
+                return
+            number, chosen = todo.pop()
+            if number < len(classes):
+                todo += [(number + 1, more) for more in self._picks(classes[number], chosen, element.most)]
+            elif element.least <= chosen.bit_count() <= element.most and self._seated(element, chosen, taken, whole):
+                yield chosen
+        self.shape.gave_up = True
+
+    def _alike(self, element: Element, last: int, taken: int) -> dict[Hashable, list[int]]:
+        """The runs that a group may take, those together that stand and suit alike."""
         alike: dict[Hashable, list[int]] = {}
-        for i, suit in zip(free, suits, strict=True):
-            if suit:
-                key = (suit, self.tangle.down[i], self._up[i], self.tangle.turns[i], self.shape.takers(items[free.index(i)]))
-                alike.setdefault(key, []).append(i)
-        classes = list(alike.items())
-        seen: set[tuple[int, int]] = set()
-        todo: list[tuple[int, int]] = [(0, 0)]
-        for number, chosen in todo:  # grows while it is read
-            if number == len(classes):
-                if element.least <= chosen.bit_count() <= element.most and self._seated(element, chosen):
-                    yield chosen
-                continue
-            for more in self._picks(classes[number][1], chosen, element.most):
-                if (number + 1, more) not in seen:
-                    seen.add((number + 1, more))
-                    todo.append((number + 1, more))
+        for i, below in enumerate(self.tangle.down):
+            if last & ~below == 0 and not taken >> i & 1:
+                item = self.shape.line.items[self.tangle.start + i]
+                suit = tuple(self.shape.means(member, item) for member in element.members)
+                if any(suit):
+                    key = (suit, below, self._up[i], self.tangle.turns[i], self.shape.takers(item))
+                    alike.setdefault(key, []).append(i)
+        return alike
 
     def _picks(self, alike: list[int], chosen: int, most: float) -> Iterator[int]:
         """`chosen`, and with one, two, ... of these, as long as all of them are together."""
@@ -418,13 +431,11 @@ class Weave:
     def _together(self, i: int, chosen: int) -> bool:
         turn = self.tangle.turns[i]
         ordered = (self.tangle.down[i] | self._up[i]) & chosen
-        return not ordered or all(
-            turn is not None and self.tangle.turns[j] == turn for j in range(ordered.bit_length()) if ordered >> j & 1
-        )
+        return all(turn is not None and self.tangle.turns[j] == turn for j in _bits(ordered))
 
-    def _seated(self, element: Element, chosen: int) -> bool:
-        items = [self.shape.line.items[self.tangle.start + i] for i in range(chosen.bit_length()) if chosen >> i & 1]
-        return bool(items) and seats(element.members, items, self.shape.means)
+    def _seated(self, element: Element, chosen: int, taken: int, whole: bool) -> bool:
+        items = [self.shape.line.items[self.tangle.start + i] for i in _bits(chosen)]
+        return bool(items) and self._leaves_nothing(chosen, taken, whole) and seats(element.members, items, self.shape.means)
 
 
 # -- what a test asks
@@ -453,6 +464,7 @@ class Mismatch:
     due: tuple[Element, ...]
     near: int | None = None
     why: str = ""
+    gave_up: bool = False
 
 
 _CUTOFF: Final = 0.6
@@ -471,7 +483,7 @@ def mismatch(shape: Sequence[Any], line: Line) -> Mismatch:
         most = max(most, _furthest(states))
     places = _bits(reached) if died else [most]
     due = tuple(element for n, element in enumerate(read.elements) if n in places and element.role != "gap")
-    return Mismatch(at, stop, due, *_nearest(read, due, at if died else 0))
+    return Mismatch(at, stop, due, *_nearest(read, due, at if died else 0), read.gave_up)
 
 
 def _furthest(states: int) -> int:
