@@ -360,8 +360,9 @@ class NeverBetween(Rule):
 
     def judge(self, case: Case) -> Verdict:
         begins, ends = case.hits(self.begin), case.hits(self.end)
+        closing = {id(end) for end in ends}
         for one in case.hits(self.which):
-            found = next(self._around(case, one, begins, ends), None)
+            found = next(self._around(case, one, begins, ends), None) if id(one) not in closing else None
             if found is not None:
                 return self._broken(case, one, *found)
         return HOLDS
@@ -369,7 +370,7 @@ class NeverBetween(Rule):
     def _around(self, case: Case, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
         """The `begin`s and `end`s between which `one` may begin."""
         start, stop = case.window(one, ends, self.order)
-        unsure = [end for end in ends[start:stop] if end is not one]
+        unsure = ends[start:stop]
         later = [*(end for end in unsure if not self._first(case, end, one)), *ends[stop:][-1:]]
         closed = [*ends[:start], *(end for end in unsure if self._first(case, end, one))] if later else []
         for begin in reversed(begins[: case.window(one, begins, self.order)[1]]) if later else ():

@@ -297,8 +297,7 @@ class Shape:
         states = self.begin
         if self.groups or self.line.tangles:
             for _, _, states in self.walk():
-                if not states:
-                    return False
+                pass  # a group of texts may be under way where no place is reached
         else:
             states = self._quick(states)
         return bool(states & self.end)
@@ -473,14 +472,14 @@ _CUTOFF: Final = 0.6
 def mismatch(shape: Sequence[Any], line: Line) -> Mismatch:
     """Why a line that has not this shape has not got it."""
     read = Shape(shape, line)
-    reached, at, stop = read.begin, 0, 0
-    most, died = _furthest(reached), False
+    reached, most = read.begin, _furthest(read.begin)
+    at = stop = 0
     for start, end, states in read.walk():
-        if not states:
-            at, stop, died = start, end, True
-            break
-        reached, at, stop = states, end, end
-        most = max(most, _furthest(states))
+        if states:
+            reached, most, at, stop = states, max(most, _furthest(states)), end, end
+        elif start == at:
+            stop = end
+    died = at < len(line.items)
     places = _bits(reached) if died else [most]
     due = tuple(element for n, element in enumerate(read.elements) if n in places and element.role != "gap")
     return Mismatch(at, stop, due, *_nearest(read, due, at if died else 0), read.gave_up)
