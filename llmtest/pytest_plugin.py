@@ -33,6 +33,7 @@ LINES: Final = 60
 
 _trees = pytest.StashKey[str]()
 _attempt = pytest.StashKey["_Attempt"]()
+_rules = pytest.StashKey[tuple[Any, ...]]()  # those of the ini key
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
 
@@ -48,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
+    parser.addini("llmtest_rules", rules, type="linelist", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,6 +60,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the recordings of this test must obey")
     mode = config.getoption("llmtest_trees") or config.getini("llmtest_trees")
     if mode not in TREES:
         import difflib
@@ -290,6 +294,7 @@ class _Attempt:
         found = [v for v in self._take() if v not in told]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
+        _tell_answer(self.page, report)
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees)
 
@@ -407,6 +412,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash[_attempt]
     with attempt.call(item):
         yield
+    attempt.page.violations += _judge_rules(item, attempt.page.recordings)
     attempt.judge(item)
 
 
@@ -504,3 +510,59 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(report.nodeid, bold=True)
         for tree in report.llmtest_trees:
             terminalreporter.write_line(f"{tree}\n")
+
+
+# -- shapes and rules
+
+
+def _rules_of(config: pytest.Config) -> tuple[Any, ...]:
+    """The rules of the ini key: each line names a rule, or a list of rules, in a module."""
+    if _rules not in config.stash:
+        config.stash[_rules] = tuple(rule for line in config.getini("llmtest_rules") for rule in _rules_at(line))
+    return config.stash[_rules]
+
+
+def _rules_at(line: str) -> list[Any]:
+    import importlib
+
+    from llmtest.matching import Rule
+
+    module, _, name = line.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(f"the ini key llmtest_rules names `module:rules`; got {line!r}: {error}") from None
+    rules = list(found) if isinstance(found, list | tuple) else [found]
+    if not all(isinstance(rule, Rule) for rule in rules):
+        raise pytest.UsageError(f"the ini key llmtest_rules names rules; {line} is {found!r}")
+    return rules
+
+
+def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violation]:
+    """What the rules of the suite and of the test's markers say of each of its recordings."""
+    marked = [rule for mark in item.iter_markers("llm_rules") for rule in mark.args]
+    rules = (*_rules_of(item.config), *marked)
+    if not rules or not recordings:
+        return []
+    from llmtest.ledger import Violation
+    from llmtest.matching import judge
+
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]
+    return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]
+
+
+def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
+    """The reason in one line; the whole explanation is a section of the report, where pytest does not cut it."""
+    if op != "==" or type(left).__module__ not in ("llmtest.recording", "llmtest.events"):
+        return None
+    from llmtest import matching
+
+    answer = matching.compared(left, right)
+    return None if answer is None else [repr(answer)]
+
+
+def _tell_answer(page: Any, report: pytest.TestReport) -> None:
+    """The last rule or shape that did not hold, in full."""
+    if report.failed and page.answer is not None:
+        report.sections.append(("llmtest: explanation", str(page.answer)))
+        page.answer = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -296,8 +297,8 @@ class Shape:
     def matches(self) -> bool:
         states = self.begin
         if self.groups or self.line.tangles:
-            for _, _, states in self.walk():
-                pass  # a group of texts may be under way where no place is reached
+            # To the end: a group of texts may be under way where no place is reached.
+            states = deque((states for _, _, states in self.walk()), maxlen=1).pop() if self.line.items else states
         else:
             states = self._quick(states)
         return bool(states & self.end)

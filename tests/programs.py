@@ -1,7 +1,7 @@
 """Small recordings written by hand: which runs there are, what is in them, and which of them are side by side.
 
 `trace(run("agent", [run("plan")], [run("a"), run("b")]))` is an agent in which `plan` is followed by `a` and `b` at the same
-time. Each list is one stage; several runs in a stage are branches of a map, which nothing orders.
+time. Each list is one stage. Stages are steps of a sequence, as LangChain tags them; the runs of a stage are tasks of their own.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ class _Writer:
         self.lanes = itertools.count(2)
         self.ids = itertools.count(1)
 
-    def events(self, step: Step, parent: UUID | None, lane: Lane, key: str | None) -> Iterator[Event]:
+    def events(self, step: Step, parent: UUID | None, lane: Lane, number: int) -> Iterator[Event]:
         run_id = UUID(int=next(self.ids))
-        tags = (*((f"map:key:{key}",) if key is not None else ()), *step.tags)
+        tags = (f"seq:step:{number}", *step.tags)
         about = (run_id, parent, step.name, tags, EMPTY)
         yield Event(_start_of(step.kind), *about, _given(step), lane=lane)
-        for stage in step.stages:
-            yield from self.stage(stage, run_id, lane)
+        for n, stage in enumerate(step.stages, 1):
+            yield from self.stage(stage, run_id, lane, n)
         if not step.open:
             yield Event(f"on_{'llm' if step.kind == 'chat' else step.kind}_{_how(step)}", *about, _result(step), lane=lane)
 
-    def stage(self, stage: Sequence[Step], parent: UUID | None, lane: Lane) -> Iterator[Event]:
+    def stage(self, stage: Sequence[Step], parent: UUID | None, lane: Lane, number: int) -> Iterator[Event]:
         if len(stage) == 1:
-            yield from self.events(stage[0], parent, lane, None)
+            yield from self.events(stage[0], parent, lane, number)
             return
-        branches = [self.events(step, parent, self._lane(lane), str(n)) for n, step in enumerate(stage)]
+        branches = [self.events(step, parent, self._lane(lane), number) for step in stage]
         while branches:  # one event of each in turn
             for branch in list(branches):
                 event = next(branch, None)
@@ -121,8 +121,8 @@ def trace(*stages: Sequence[Step] | Step) -> Trace:
     """The recording of a program: stages one after the other, on the main thread. A bare step is a stage of its own."""
     writer = _Writer()
     found: list[Event] = []
-    for stage in stages:
-        found += writer.stage([stage] if isinstance(stage, Step) else stage, None, MAIN)
+    for n, stage in enumerate(stages, 1):
+        found += writer.stage([stage] if isinstance(stage, Step) else stage, None, MAIN, n)
     return Trace(found)
 
 
