@@ -11,9 +11,9 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import harness, models, recording
+from benchmarks import harness, matching, models, recording
 
-SUITES = {"models": models.ratios, "recording": recording.ratios}
+SUITES = {"matching": matching.ratios, "models": models.ratios, "recording": recording.ratios}
 
 
 def main() -> int:
