@@ -26,6 +26,8 @@ class Hits(Sequence[Any]):
         self._order = order
         self._places: list[int] | None = None
         self._lows: list[int] = []
+        self.mixed = any(isinstance(item, Event) for item in items)
+        """Whether there are events among them."""
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -36,11 +38,6 @@ class Hits(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self.items)
-
-    @property
-    def mixed(self) -> bool:
-        """Whether there are events among them."""
-        return any(isinstance(item, Event) for item in self.items)
 
     @property
     def places(self) -> list[int]:

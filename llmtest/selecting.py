@@ -52,6 +52,8 @@ def fits(expected: Any, actual: Any) -> bool:
 
     Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
     """
+    if type(expected) in _PLAIN:
+        return bool(expected == actual)
     if isinstance(expected, re.Pattern):
         return isinstance(actual, str) and expected.search(actual) is not None
     if isinstance(expected, dict) and isinstance(actual, Mapping):
@@ -60,6 +62,8 @@ def fits(expected: Any, actual: Any) -> bool:
         return len(expected) == len(actual) and all(map(fits, expected, actual))
     return bool(expected == actual)
 
+
+_PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 # -- selectors
 
@@ -334,11 +338,12 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
 
 def _has(key: str, expected: Any) -> Callable[[Run], str | None]:
     def misses(run: Run) -> str | None:
-        if not run.args and run.input:
+        args = run.args
+        if key in args:
+            return None if fits(expected, args[key]) else f"`{key}` is {short(args[key])}"
+        if not args and run.input:
             raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")
-        if key not in run.args:
-            return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in run.args) or 'none at all'}"
-        return None if fits(expected, run.args[key]) else f"`{key}` is {short(run.args[key])}"
+        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in args) or 'none at all'}"
 
     return misses
 

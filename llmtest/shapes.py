@@ -199,6 +199,8 @@ class Shape:
         self._known: dict[Hashable, tuple[int, list[int]]] = {}
         self._table: dict[int, dict[int, int]] = {}
         self.gave_up = False
+        self._weaves: dict[Hashable, int] = {}
+        self._dynamic = any(member.dynamic for element in self.elements for member in element.members)
 
     def _bits(self, role: Role) -> int:
         return sum(1 << n for n, element in enumerate(self.elements) if element.role == role)
@@ -223,15 +225,15 @@ class Shape:
         except UnjudgedError:
             return False
 
-    def takers(self, item: Any) -> int:
-        """The elements that take this item, by itself."""
+    def takers(self, item: Any, states: int = ~0) -> int:
+        """The elements that take this item, by itself; those at other places than `states` may be left out."""
         run = isinstance(item, Run)
         known = self._known.get((item.kind, item.name) if run else item) if run or type(item) is str else None
         if known is None:
             known = self._look(item, run)
         bits, doubtful = known
         for n in doubtful:
-            if self.means(self.elements[n].members[0], item):
+            if states >> n & 1 and self.means(self.elements[n].members[0], item):
                 bits |= 1 << n
         return bits
 
@@ -271,8 +273,19 @@ class Shape:
                 here, states = here + 1, after
                 yield here - 1, here, states
             if tangle is not None:
-                here, states = tangle.stop, Weave(self, tangle).through(states)
+                here, states = tangle.stop, self._woven(tangle, states)
                 yield tangle.start, tangle.stop, states
+
+    def _woven(self, tangle: Tangle, states: int) -> int:
+        """The places after a tangle. Programs repeat themselves: what looks the same comes to the same."""
+        if self._dynamic:
+            return Weave(self, tangle).through(states)
+        turns = [tangle.turns.index(turn) if turn is not None else -1 for turn in tangle.turns]
+        names = [(run.kind, run.name) for run in self.line.items[tangle.start : tangle.stop]]
+        key = (states, tangle.down, *turns, *names)
+        if key not in self._weaves:
+            self._weaves[key] = Weave(self, tangle).through(states)
+        return self._weaves[key]
 
     def _straight(self, states: int, start: int, stop: int) -> Iterator[int]:
         """The places after each item from `start` to `stop`, which come one after the other."""
@@ -283,7 +296,7 @@ class Shape:
             for n in self.groups:
                 if states >> n & 1:
                     self._group(n, here, stop, later)
-            states = self.step(states, self.takers(item)) | self.closed(later.pop(here + 1, 0))
+            states = self.step(states, self.takers(item, states)) | self.closed(later.pop(here + 1, 0))
             yield states
 
     def _group(self, n: int, here: int, stop: int, later: dict[int, int]) -> None:
@@ -309,7 +322,7 @@ class Shape:
         run = self.line.reading == "runs"
         for item in self.line.items:
             found = known.get((item.kind, item.name) if run else item) if run or type(item) is str else None
-            bits = found[0] if found is not None and not found[1] else takers(item)
+            bits = found[0] if found is not None and not found[1] else takers(item, states)
             try:
                 states = table[states][bits]
             except KeyError:
