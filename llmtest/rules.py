@@ -380,7 +380,8 @@ class NeverBetween(Rule):
                 if case.window(closed[-1], begins, self.order)[0] > begins.index(begin):
                     return  # all that are left come before this end too
                 continue
-            yield from ((begin, end) for end in later if end is not begin and not self._first(case, end, begin))
+            open_to = (end for end in later if end is not begin and not case.contains(begin, end))
+            yield from ((begin, end) for end in open_to if not self._first(case, end, begin))
 
     def _first(self, case: Case, a: Hit, b: Hit) -> bool:
         """Whether `a` began before `b` for certain."""
