@@ -11,9 +11,9 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import harness, matching, models, recording
+from benchmarks import harness, matching, models, protocol, recording
 
-SUITES = {"matching": matching.ratios, "models": models.ratios, "recording": recording.ratios}
+SUITES = {"matching": matching.ratios, "models": models.ratios, "protocol": protocol.ratios, "recording": recording.ratios}
 
 
 def main() -> int:

@@ -11,7 +11,10 @@ from time import perf_counter
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """`ours` against `reference`; `noise` is the reference against itself, which says how far to trust `ratio`."""
+    """`ours` against `reference`; `noise` is the reference against itself, which says how far to trust `ratio`.
+
+    What a side took is in microseconds, or in `unit`.
+    """
 
     name: str
     reference: str
@@ -20,6 +23,7 @@ class Ratio:
     noise: float
     ours_us: float
     reference_us: float
+    unit: str = "µs"
 
     @property
     def held(self) -> bool:
@@ -75,9 +79,8 @@ def table(ratios: list[Ratio]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for r in ratios:
         bar = "reported" if r.bar is None else f"≤ {r.bar:g}" + ("" if r.held else " **missed**")
-        yield (
-            f"| {r.name} | {r.reference} | {r.ratio:.2f} | {bar} | {r.noise:.2f} | {r.ours_us:.1f} µs | {r.reference_us:.1f} µs |"
-        )
+        sides = f"{r.ours_us:.1f} {r.unit} | {r.reference_us:.1f} {r.unit}"
+        yield f"| {r.name} | {r.reference} | {r.ratio:.2f} | {bar} | {r.noise:.2f} | {sides} |"
 
 
 def as_json(ratios: list[Ratio]) -> list[dict[str, object]]:

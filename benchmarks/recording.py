@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import tool
 
 from benchmarks.harness import Ratio, measure
-from llmtest import Script, ScriptedChatModel, record, say
+from llmtest import Script, ScriptedChatModel, call, record, say
+from llmtest.langchain.tap import TAP
+from llmtest.recording import Recording
 
 TOKENS = 200
 CALLS = 10
+TURNS = 100
+Callbacks = list[tuple[str, Any, Any]]
 
 
 class Empty(BaseCallbackHandler):
@@ -23,6 +30,23 @@ class Empty(BaseCallbackHandler):
 
     def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         pass
+
+
+class Keeper(BaseCallbackHandler):
+    """Keeps every callback as it came, so that a run can be played to the tap without the program's own time."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.log: Callbacks = []
+
+
+def _keep(kind: str) -> Callable[..., None]:
+    return lambda self, *args, **kwargs: self.log.append((kind, args, kwargs))
+
+
+for _kind in (name for name in vars(type(TAP)) if name.startswith("on_") and name != "on_llm_new_token"):
+    setattr(Keeper, _kind, _keep(_kind))
 
 
 @tool
@@ -73,3 +97,78 @@ def ratios(rounds: int) -> Iterator[Ratio]:
     for name, work, per in cases:
         yield measure(name, recorded(work), handled(work), against="empty inline handler", bar=1.2, per=per, rounds=rounds)
     loop.close()
+    yield from _agent(rounds)
+    yield from _growth(rounds)
+
+
+def _run_agent(turns: int, callbacks: list[BaseCallbackHandler]) -> None:
+    """An agent that calls a tool in each of its turns. LangGraph counts two steps a turn."""
+    model = ScriptedChatModel(script=Script(*[call("search", query=f"llama {n}") for n in range(turns)], "done"))
+    config: Any = {"callbacks": callbacks, "recursion_limit": 2 * turns + 10}
+    create_agent(model, [search]).invoke({"messages": [("human", "hi")]}, config)
+
+
+def _agent(rounds: int) -> Iterator[Ratio]:
+    def recorded() -> None:
+        with record():
+            _run_agent(TURNS, [])
+
+    yield measure(
+        "recorded create_agent, 100 turns, per turn",
+        recorded,
+        lambda: _run_agent(TURNS, [Empty()]),
+        against="empty inline handler",
+        bar=1.15,
+        per=TURNS,
+        rounds=max(rounds // 15, 3),
+    )
+
+
+def _growth(rounds: int) -> Iterator[Ratio]:
+    """The recording alone: callbacks of an agent that were kept before are played to it."""
+    short, long = (_callbacks(turns) for turns in (TURNS, 4 * TURNS))
+    bytes_of_short, bytes_of_long = _bytes(short), _bytes(long)
+    yield Ratio(
+        "memory of recording 400 turns, per turn",
+        "100 turns",
+        bytes_of_long / bytes_of_short,
+        4.4,
+        _bytes(_callbacks(TURNS)) / bytes_of_short,
+        bytes_of_long / 4 / TURNS,
+        bytes_of_short / TURNS,
+        unit="bytes",
+    )
+    for name, work in (("recording 400 turns", _played), ("recording and reading 400 turns", lambda log: list(_played(log)))):
+        yield measure(
+            name,
+            lambda work=work: work(long),  # type: ignore[misc]
+            lambda work=work: work(short),  # type: ignore[misc]
+            against="100 turns",
+            bar=4.4,
+            rounds=max(rounds // 15, 3),
+        )
+
+
+def _callbacks(turns: int) -> Callbacks:
+    keeper = Keeper()
+    _run_agent(turns, [keeper])
+    return keeper.log
+
+
+def _played(log: Callbacks) -> Recording:
+    with record() as recording:
+        for kind, args, kwargs in log:
+            getattr(TAP, kind)(*args, **kwargs)
+    return recording
+
+
+def _bytes(log: Callbacks) -> int:
+    gc.collect()
+    tracemalloc.start()
+    try:
+        recording = _played(log)
+        gc.collect()
+        assert len(recording) == len(log)
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()

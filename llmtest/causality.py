@@ -310,4 +310,4 @@ def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
 
 def _leads(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program had one sibling come before another, which stands later among them. `home` is their parent's line."""
-    return _before(a, b)
+    return _before(a, b, home)

@@ -162,7 +162,8 @@ class Message:
 def _block_text(block: Any) -> str:
     if isinstance(block, str):
         return block
-    return str(block.get("text", "")) if block.get("type") == "text" else ""
+    is_text = isinstance(block, Mapping) and block.get("type") == "text"
+    return str(block.get("text") or "") if is_text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,7 @@ class Event:
     fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
     `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
     of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
+    `lane` is the line of control on which it fired, and `moment` its place among what happened there.
     """
 
     kind: str
@@ -243,6 +245,7 @@ class Event:
     monotonic_ns: int = 0
     wall_ns: int = 0
     lane: Lane | None = field(default=None, compare=False)
+    moment: int = field(default=0, compare=False)
 
     @property
     def time(self) -> datetime:
@@ -293,7 +296,9 @@ class Run:
         if end is None:
             return "open"
         error = end.payload.get("error")
-        return error.ended if isinstance(error, Failure) else "ended"
+        if isinstance(error, Failure):
+            return error.ended
+        return "paused" if any(event.kind == "on_interrupt" for event in self.events) else "ended"
 
     @property
     def error(self) -> Failure | None:
@@ -387,8 +392,12 @@ def _usage_of_text_model(payload: Mapping[str, Any]) -> Usage | None:
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
     infos = [g.info for g in payload.get("generations", ())]
     for source in (payload.get("llm_output") or {}, *infos):
-        counts = source.get("token_usage")
-        if counts:
-            into, out = counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0)
-            return Usage(into, out, counts.get("total_tokens", into + out))
+        counts = source.get("token_usage") if isinstance(source, Mapping) else None
+        if counts and isinstance(counts, Mapping):
+            into, out, total = (_count(counts.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
+            return Usage(into, out, total or into + out)
     return None
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0

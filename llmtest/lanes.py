@@ -1,25 +1,43 @@
-"""Lines of control: which thread and which asyncio task runs now, and from where it was spawned.
+"""Lines of control: which thread and which asyncio task runs now, from where it was spawned, and who waited for it.
 
-Floor 0: standard library only. A lane travels with the context: a task or thread that copied its context finds its
-spawner's lane there, sees that it is another line of control, and makes a lane of its own below it.
+Floor 0: standard library only. A lane counts its own moments: each event that order depends on is one. What a lane
+remembers of another is a moment of it: `attach`, after which its spawner had it spawned, and `joined`, from which its
+spawner knew that all of it was over. That is all that `llmtest.ordering` needs to know, and it is plain data.
+
+A mark, a lane and a moment of it, travels with the context. A task or thread that copied its context finds its spawner's
+mark there, sees that it is another line of control, and makes a lane of its own below it. At its first event it is asked
+who is blocked until it is done (`llmtest.waits`). A spawner that is, and that has done nothing since the spawning, cannot
+go on before it is over, so that is known at once. Whether somebody happened to wait later is chance, and not looked at.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 import weakref
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+from llmtest import waits
+from llmtest.waits import Hold, Work
+
+Mark = tuple["Lane", int]
+"""A lane and a moment of it."""
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
     """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known.
 
-    Nobody changes one; it is not frozen because async code makes two for each model call.
+    `attach` and `joined` are moments of `parent`: what happened there up to `attach` came before the lane; what happens
+    there from `joined` on, and what is spawned there from then on, comes after all of it. None: nobody knows that.
+
+    What follows `joined` is of use only while the lane runs.
     """
 
     number: int
@@ -27,8 +45,27 @@ class Lane:
     thread_id: int
     task: str | None = None
     parent: Lane | None = None
-    owner: Any = field(default=None, repr=False)
-    """A weak reference to the asyncio task, to recognise it by."""
+    attach: int = 0
+    joined: int | None = None
+    now: int = field(default=0, repr=False)
+    """The last moment of this lane."""
+    owner: weakref.ref[asyncio.Task[Any]] | None = field(default=None, repr=False)
+    """The asyncio task, to recognise it by."""
+    born: Mark | None = field(default=None, repr=False)
+    """The mark that was in its context when it was spawned."""
+    asked: int = field(default=0, repr=False)
+    """How often it was asked who waits for it."""
+    life: _Life | None = field(default=None, repr=False)
+
+    def is_foreign_to(self, other: Lane) -> bool:
+        """Whether the two are on different threads, and nothing says that one comes from the other or both from a third."""
+        return self.thread_id != other.thread_id and self._origin() is not other._origin()
+
+    def _origin(self) -> Lane:
+        lane = self
+        while lane.parent is not None:
+            lane = lane.parent
+        return lane
 
     def within(self, other: Lane) -> bool:
         """Whether this is `other`, or was spawned from it, however indirectly."""
@@ -37,29 +74,335 @@ class Lane:
             lane = lane.parent
         return lane is not None
 
+    def finish(self) -> None:
+        """It is over, and so is what it waited for."""
+        life, self.life = self.life, None
+        if life is not None:
+            self.now += 1
+            life.settle(self.now)
 
-_lane: ContextVar[Lane | None] = ContextVar("llmtest_lane", default=None)
+
+@dataclass(slots=True)
+class _Wait:
+    """What a lane is blocked on, and its moments when what it waits for was spawned, began, and will be over."""
+
+    future: weakref.ref[asyncio.Future[Any]]
+    spawned: int
+    attach: int
+    joined: int
+    lanes: list[Lane]
+    fragile: tuple[weakref.ref[asyncio.Future[Any]], ...]
+
+    def close(self) -> list[Lane]:
+        """The one who waited goes on: what let it go by failing is over, and of the others nothing is known."""
+        futures = [ref() for ref in self.fragile]
+        failed = [future for future in futures if future is not None and not waits.went_well(future)]
+        for lane in self.lanes if failed else ():
+            task = lane.owner() if lane.owner else None
+            if not any(waits.failed_by(future, task) for future in failed):
+                lane.joined = None
+        return [lane for lane in self.lanes if lane.joined is not None]
+
+
+@dataclass(slots=True)
+class _Open:
+    """Lanes of which only later, when their spawner goes on, can be said whether they are over."""
+
+    is_over: Callable[[], bool]
+    since: int = 0
+    lanes: list[Lane] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a lane that spawned others knows of them while it runs."""
+
+    wait: _Wait | None = None
+    open: dict[Any, _Open] = field(default_factory=dict)
+    held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
+
+    def settle(self, moment: int, spawned: float = math.inf) -> None:
+        """The lane goes on, at this moment of it, with something that it spawned after that moment."""
+        over: list[Lane] = []
+        if self.wait is not None:
+            over += self.wait.close()
+            self.wait = None
+        for lane, kept in self.held:
+            lane.joined = lane.joined if kept() else None
+            over.append(lane)
+        self.held.clear()
+        for key in [key for key, group in self.open.items() if group.since < spawned and group.is_over()]:
+            for lane in self.open.pop(key).lanes:
+                lane.joined = moment if lane.joined is None else lane.joined
+                over.append(lane)
+        for lane in over:
+            lane.finish()
+
+
+_mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
 _numbers = itertools.count(1)
+_lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
+_kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+_main: Final[list[Lane]] = []
+_bookkeeping = threading.RLock()
+_ASKED_ENOUGH: Final = 3
 
 
 def current() -> Lane:
     """The line of control that runs now."""
+    return mark()[0]
+
+
+def mark() -> Mark:
+    """The line of control that runs now, and the last moment of it that this context knows of."""
+    return _here(_task())
+
+
+def tick() -> Mark:
+    """The next moment of the line of control that runs now: for events that order depends on."""
+    task = _task()
+    if task is not None and waits.is_courier(task):
+        return _carried(task)
+    lane = _here(task)[0]
+    if lane.asked < _ASKED_ENOUGH:
+        _ask(lane, task)
+    now = _next(lane)
+    _mark.set(now)
+    return now
+
+
+def _task() -> asyncio.Task[Any] | None:
     loop = asyncio._get_running_loop()
-    task = asyncio.current_task(loop) if loop is not None else None
-    lane = _lane.get()
+    return asyncio.current_task(loop) if loop is not None else None
+
+
+def _here(task: asyncio.Task[Any] | None) -> Mark:
+    found = _mark.get()
     thread_id = threading.get_ident()
-    if lane is not None and lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
-        return lane
-    if lane is not None and lane.owner is not None and _is_over(lane.owner()):
-        lane = lane.parent  # a stream that takes each step in a task of its own would else grow a lane a step
-    owner = weakref.ref(task) if task is not None else None
-    name = task.get_name() if task is not None else None
-    here = lane is not None and lane.thread_id == thread_id
-    thread = lane.thread if lane is not None and here else threading.current_thread().name
-    lane = Lane(next(_numbers), thread, thread_id, name, lane, owner)
-    _lane.set(lane)
+    if found is not None:
+        lane = found[0]
+        if lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
+            return found
+    here = _known(task, thread_id) or _new(task, found, thread_id)
+    at = (here, here.now)
+    _mark.set(at)
+    return at
+
+
+def _known(task: asyncio.Task[Any] | None, thread_id: int) -> Lane | None:
+    """The lane of a task, or of the main thread, where its context has lost it."""
+    if task is not None:
+        return _lanes.get(task)
+    return next((lane for lane in _main if lane.thread_id == thread_id and asyncio._get_running_loop() is None), None)
+
+
+def _new(task: asyncio.Task[Any] | None, born: Mark | None, thread_id: int) -> Lane:
+    parent, attach = born or (None, 0)
+    while parent is not None and parent.owner is not None and _is_over(parent.owner()):
+        attach, parent = parent.attach, parent.parent  # a stream with a task for each step would else grow a lane a step
+    thread = parent.thread if parent is not None and parent.thread_id == thread_id else threading.current_thread().name
+    name, owner = (task.get_name(), weakref.ref(task)) if task is not None else (None, None)
+    lane = Lane(next(_numbers), thread, thread_id, name, parent, attach, owner=owner, born=born)
+    if task is not None:
+        _lanes[task] = lane
+    elif not _main and parent is None and thread_id == threading.main_thread().ident:
+        _main.append(lane)
     return lane
+
+
+def empty_context() -> Context:
+    """A context in which nothing is set, but from where it was made."""
+    context = Context()
+    context.run(_mark.set, mark())
+    return context
 
 
 def _is_over(task: asyncio.Task[Any] | None) -> bool:
     return task is None or task.done()
+
+
+def _next(lane: Lane) -> Mark:
+    lane.now += 1
+    if lane.life is not None:
+        with _bookkeeping:
+            lane.life.settle(lane.now)
+    return lane, lane.now
+
+
+def _carried(task: asyncio.Task[Any]) -> Mark:
+    """The next moment of the task for which `task` carries a callback."""
+    hold = waits.holder(task)
+    while hold is not None and waits.is_courier(hold.task):
+        hold = waits.holder(hold.task)
+    if hold is None:
+        return _next(_here(task)[0])
+    now = _next(_lane_of(hold))
+    _put(hold.context, now)
+    return now
+
+
+def _put(context: Context, at: Mark) -> None:
+    with suppress(RuntimeError):  # somebody runs in it: its marks stay behind, and what it spawns is of unknown order
+        context.run(_mark.set, at)
+
+
+# -- who waits for it
+
+
+def _lane_of(hold: Hold) -> Lane:
+    """The lane of a task that waits for something, made if it has shown no event so far."""
+    lane = _lanes.get(hold.task) or _new(hold.task, hold.context.get(_mark), threading.get_ident())
+    if lane.asked < _ASKED_ENOUGH:
+        _ask(lane, hold.task)
+    return lane
+
+
+def _ask(lane: Lane, task: asyncio.Task[Any] | None) -> None:
+    lane.asked += 1
+    with _bookkeeping:
+        known = _ask_task(lane, task) if task is not None else _ask_thread(lane)
+    if known:
+        lane.asked = _ASKED_ENOUGH
+
+
+def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> bool:
+    lane.joined = None
+    hold = waits.holder(task)
+    if hold is not None:
+        _hang(lane, _lane_of(hold), hold)
+    elif waits.is_main(task):
+        _hang_on_thread(lane)
+    elif waits.is_eager(task):
+        lane.asked = 0
+        _leave_open(lane, lane, lambda: lane.asked == 0)
+        return False
+    else:
+        _ask_structure(lane, task)
+    return True
+
+
+def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
+    """A task group, and a generator that runs a task of its own, never leave a task behind, whoever waits for what."""
+    group, queue = waits.group_of(task), waits.queue_of(task)
+    if group is not None:
+        ref = weakref.ref(group)
+        _leave_open(lane, ref, lambda: (group := ref()) is None or waits.is_left(group))
+    hold = waits.reader(queue) if queue is not None else None
+    if queue is not None and hold is not None:
+        above, owner = _lane_of(hold), weakref.ref(task)
+        if _spawned(lane, above) == above.now:
+            _begin(lane, above, above.now)
+            above.now += 1
+            _put(hold.context, (above, above.now))
+            _leave_open(lane, queue, lambda: _is_over(owner()) and queue.empty())
+
+
+def _leave_open(lane: Lane, key: Any, is_over: Callable[[], bool]) -> None:
+    if lane.parent is not None:
+        group = _life(lane.parent).open.setdefault(key, _Open(is_over))
+        group.since = max(group.since, lane.attach)
+        group.lanes.append(lane)
+
+
+def _life(lane: Lane) -> _Life:
+    if lane.life is None:
+        lane.life = _Life()
+    return lane.life
+
+
+def _spawned(lane: Lane, above: Lane) -> int | None:
+    """The moment of `above` at which `lane` was spawned from it; None if it was spawned from elsewhere."""
+    born = lane.born
+    while born is not None and born is not above.born:
+        spawner, moment = born
+        if spawner is above:
+            return moment
+        if spawner.owner is None or not _is_over(spawner.owner()) or spawner.parent is None:
+            return None
+        born = (spawner.parent, spawner.attach if spawner.joined is None else spawner.joined)
+    return 0 if born is not None else None
+
+
+def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
+    """`above` is blocked until `lane` is over. That is a fact of the program if it was so from the spawning on."""
+    moment = _spawned(lane, above)
+    if moment is None:
+        return
+    lane.parent, lane.attach = above, moment
+    life = _life(above)
+    if life.wait is not None and life.wait.future() is hold.future:
+        if moment == life.wait.spawned:
+            lane.attach, lane.joined = life.wait.attach, life.wait.joined
+            life.wait.lanes.append(lane)
+    elif moment == above.now:
+        _begin(lane, above, moment)
+        above.now += 1
+        lane.joined = above.now
+        fragile = tuple(map(weakref.ref, hold.fragile))
+        life.wait = _Wait(weakref.ref(hold.future), moment, lane.attach, above.now, [lane], fragile)
+        _kept[hold.task] = hold.fragile
+        _put(hold.context, (above, above.now))
+
+
+def _begin(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
+    """`above` spawned `lane` at this moment, after that moment of its own."""
+    above.now += 1
+    _life(above).settle(above.now, spawned)
+    lane.parent, lane.attach = above, above.now
+
+
+def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> None:
+    """`above` spawned `lane` at this moment, and goes on when it is over."""
+    _begin(lane, above)
+    above.now += 1
+    lane.joined = above.now
+    _life(above).held.append((lane, kept))
+
+
+def _hang_on_thread(lane: Lane) -> None:
+    """The thread runs its loop only for `lane`: `asyncio.run`, `loop.run_until_complete`."""
+    above = lane.parent
+    while above is not None and above.owner is not None:
+        above = above.parent
+    if above is not None and above.thread_id == lane.thread_id:
+        _hold(lane, above)
+
+
+def _ask_thread(lane: Lane) -> bool:
+    """Whether it is known now who waits for the work on this thread of a pool."""
+    above, work = lane.parent, waits.work()
+    if above is None or work is None or above.thread_id == lane.thread_id:
+        return True
+    task = waits.submitter(work, above.thread_id)
+    if task is None:
+        return _ask_pool(lane, above, work)
+    future = weakref.ref(work.future)
+    _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or waits.was_delivered(done))
+    return True
+
+
+def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
+    """The lane of a task on another thread, which takes no marks from here. So what it waits for is looked at later."""
+    lane = _lanes.get(task) or _new(task, born, thread_id)
+    hold = waits.holder(task)
+    if not lane.asked and hold is not None:
+        above, future = _far(hold.task, hold.context.get(_mark), thread_id), hold.future
+        moment = _spawned(lane, above)
+        if moment is not None:
+            lane.parent, lane.attach = above, moment
+            _leave_open(lane, future, lambda: waits.went_well(future))
+    elif not lane.asked and waits.is_main(task):
+        _hang_on_thread(lane)
+    lane.asked = _ASKED_ENOUGH
+    return lane
+
+
+def _ask_pool(lane: Lane, above: Lane, work: Work) -> bool:
+    """A pool that was shut down has done all of its work. What a thread maps over a pool it has spawned in that moment."""
+    mapped = waits.maps(above.thread_id, work)
+    if mapped:
+        _begin(lane, above)
+    pool = weakref.ref(work.pool) if work.pool is not None else None
+    if pool is not None:
+        _leave_open(lane, pool, lambda: (shut := pool()) is None or waits.is_shut(shut))
+    return mapped

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 
 class LlmtestError(Exception):
@@ -44,6 +44,10 @@ class ViolationError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(v.text for v in violations))
 
 
+class LlmtestWarning(UserWarning):
+    """What would fail a test, had the settings of pytest not made a warning of it."""
+
+
 def told(error: BaseException | None) -> list[Violation]:
     """The violations that `error` tells: its own, and those of what caused it and of what it groups."""
     found: list[Violation] = []
@@ -65,18 +69,26 @@ class Double(Protocol):
     def unused(self) -> list[Violation]: ...
 
 
+SWALLOWED: Final = "swallowed handler error"
+"""The rule that an error of a callback handler breaks which LangChain does not let out."""
+
+
 class Ledger:
     """One page: the violations, scripts and recordings of one test, or of one fixture.
 
-    Holds state; appends are atomic, so any thread may write.
+    Holds state; appends are atomic, so any thread may write. `on_touch` is called when a double is made or called,
+    `on_note` when a recording is opened.
     """
 
-    def __init__(self, prefix: str = "", on_touch: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, prefix: str = "", on_touch: Callable[[], None] | None = None, on_note: Callable[[], None] | None = None
+    ) -> None:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
         self.answer: Any = None
         """The last rule or shape that did not hold, as an `Answer`, for the report."""
         self.on_touch = on_touch
+        self.on_note = on_note
         self.doubles: dict[int, Double] = {}
         self._unasked: list[Double] = []
         self._prefix = prefix
@@ -105,6 +117,8 @@ class Ledger:
 
     def note(self, recording: Any) -> None:
         self.recordings.append(recording)
+        if self.on_note is not None:
+            self.on_note()
 
     def take(self) -> list[Violation]:
         """What has been written since the last `take`, then unused steps. Each double is asked for them once."""

@@ -1,7 +1,8 @@
 """The order of siblings: from the program, never from the clock.
 
 Floor 1. Concurrent runs start in any order, so the order in which they were seen says nothing. `layers` puts siblings
-into ranks by what the program itself says about their order; all that is known of it is in `_before`.
+into ranks by what the program itself says about their order; all that is known of it is in `_before`. `Order` answers
+the same question for any two runs or events of a recording.
 """
 
 from __future__ import annotations
@@ -10,27 +11,33 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
+from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, Run
-from llmtest.lanes import Lane
+from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Run
+from llmtest.lanes import Lane, Mark
 
-_HERE: Final = Lane(0, "the line of control that the parent runs on", 0)
 _FALLBACKS: Final = "RunnableWithFallbacks"
+
+Relation = Literal["before", "after", "parallel", "contains", "within", "same"]
+"""What is certain of two runs or events. `parallel`: nothing is, they come in either order or at once."""
 
 
 @dataclass(slots=True, eq=False)
 class Item:
     """A child of a run, or an event within it (`run` is None, `note` is the caller's), and its place among its siblings.
 
-    `family` and `step` are the place that the program gave it, by a tag. `host` is the sibling within which it runs.
-    `seat` is its place in a parallel group. `line` is equal for lanes of which `_before` says the same.
+    It began as event `start`, on `lane` at `moment`, and ended as event `end` at `over`; None is the parent's lane. `family`
+    and `step` are the place that the program gave it, by a tag. `host` is the sibling within which it runs. `seat` is its
+    place in a parallel group. `line` is equal for items that come before the same others.
     """
 
     run: Run | None
     start: int
     end: float
     lane: Lane | None
+    moment: int = 0
+    over: Mark | None = None
     family: tuple[Hashable, str] | None = None
     step: Any = 0
     seat: tuple[str, str, tuple[int, ...]] = ("", "", ())
@@ -41,10 +48,21 @@ class Item:
 
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
-    end = next((event.number for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), math.inf)
-    lane = None if parent is not None and parent.name.startswith(_FALLBACKS) else run.start.lane
+    end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
+    free = parent is None or not parent.name.startswith(_FALLBACKS)
+    lane, over = (run.start.lane, _mark(end)) if free else (None, None)
     family, step = _place(run)
-    return Item(run, run.start.number, end, lane, family, step, _seat(run, family))
+    number = end.number if end is not None else math.inf
+    return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
+
+
+def item_at(event: Event, note: Any = None) -> Item:
+    """An event within a run as a sibling of the runs within it."""
+    return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), note=note)
+
+
+def _mark(event: Event | None) -> Mark | None:
+    return (event.lane, event.moment) if event is not None and event.lane is not None else None
 
 
 def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
@@ -54,43 +72,50 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     """
     if len(items) < 2:
         return [items] if items else []
-    items.sort(key=lambda item: item.start)
-    running: dict[Lane, list[Item]] = {}
-    for item in items:
-        item.host = _host(item, home, running)
-        item.lane = _line(item.lane, home)
-        if item.host is None and item.lane is not None and _can_host(item):
-            running.setdefault(item.lane, []).append(item)
-    return _ranked(_arranged([item for item in items if item.host is None]))
+    _find_hosts(items, home)
+    return _ranked(_arranged([item for item in items if item.host is None]), home)
 
 
-def _before(a: Item, b: Item) -> bool:
+def _before(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
 
-    This is all that is known of order: steps that the program numbered; one line of control; and a line of control that
-    the other one came from, when `a` had ended. Never the time, never whether two things overlapped.
+    This is all that is known of order: steps that the program numbered; one line of control; and lines of control that
+    were spawned when `a` had happened, or by one that had waited for it. Never the time, never whether two overlapped.
     """
     if a.family is not None and a.family == b.family and a.step != b.step:
         return a.family[1] != "map" and bool(a.step < b.step)
-    if a.lane is not None and a.lane is b.lane:
-        return True
-    return a.end < b.start and _kin(a.lane, b.lane)
+    if a.lane is None or b.lane is None:
+        return a.lane is b.lane or a.end < b.start
+    if a.lane is b.lane:
+        return not _is_pooled(a.lane, home)
+    return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
 
 
-def _kin(a: Lane | None, b: Lane | None) -> bool:
-    """Whether one of two lines of control comes from the other. A lane has a higher number than the one it comes from."""
-    if a is _HERE or b is _HERE:
-        return True
-    if a is None or b is None:
-        return False
-    upper, lower = (a, b) if a.number < b.number else (b, a)
-    climber: Lane | None = lower
-    while climber is not None and climber.number > upper.number:
-        climber = climber.parent
-    return climber is upper
+def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
+    """Whether one moment comes before another: where their lines of control meet, all of the first one's was over when
+    the other one's was spawned."""
+    moments: dict[Lane, int] = {}
+    lane, moment = b
+    while lane.parent is not None:
+        moments[lane] = moment
+        lane, moment = lane.parent, lane.attach
+    moments[lane] = moment
+    over, last = a
+    while over not in moments:
+        parent, joined = over.parent, over.joined
+        if parent is None or joined is None:
+            return False
+        over, last = parent, joined
+    return last <= moments[over] and not _is_pooled(over, home)
 
 
-def _ranked(items: Sequence[Item]) -> list[list[Item]]:
+def _is_pooled(lane: Lane, home: Lane | None) -> bool:
+    """Whether a lane is a thread of unknown origin: pools give one thread to many pieces of work, and that these come one
+    after the other is chance."""
+    return lane is not home and lane.parent is None and lane.task is None and lane.thread != "MainThread"
+
+
+def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
     """Items by rank, which is the longest chain of predecessors; two of a rank are parallel.
 
     Each layer is asked through one item of a kind, the one that ended first: it comes before whatever the others do.
@@ -98,7 +123,7 @@ def _ranked(items: Sequence[Item]) -> list[list[Item]]:
     layers: list[list[Item]] = []
     heads: list[dict[Hashable, Item]] = []
     for item in items:
-        after = (n for n in reversed(range(len(layers))) if any(_before(head, item) for head in heads[n].values()))
+        after = (n for n in reversed(range(len(layers))) if any(_before(head, item, home) for head in heads[n].values()))
         rank = next(after, -1) + 1
         if rank == len(layers):
             layers.append([])
@@ -121,45 +146,52 @@ def _arranged(items: list[Item]) -> list[Item]:
     for item in items:
         lane = item.lane
         lonely = lane is not None and counts[lane] == 1 and lane not in trunks
-        item.line = ("one of those from", lane.parent) if lonely and lane else lane
+        ended = item.over[0] if item.over is not None else None
+        if lonely and lane is not None and (ended is None or ended is lane):
+            item.line = (lane.parent, lane.joined if ended else None)
+        else:
+            item.line = (lane, ended)
         families.setdefault(item.family or id(item), []).append(item)
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]
 
 
-def _host(item: Item, home: Lane | None, running: Mapping[Lane, list[Item]]) -> Item | None:
+# -- what runs within a sibling
+
+
+def _find_hosts(items: list[Item], home: Lane | None) -> None:
+    """Sorts `items` by their starts, and finds those that run within another one."""
+    items.sort(key=lambda item: item.start)
+    running: dict[Lane | None, list[Item]] = {}
+    for item in items:
+        item.host = _host(item, home, running)
+        if item.host is None and _can_host(item):
+            running.setdefault(item.lane or home, []).append(item)
+
+
+def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item]]) -> Item | None:
     """The sibling within which `item` runs, though LangChain calls it a sibling.
 
     What a fallback tries, and what a tool calls with the config that LangChain gives it, is reported as a child of their
     parent: https://github.com/langchain-ai/langchain/issues/36072. It begins while they are running, on their line of
     control or on one that comes from it, and has their place in the program.
     """
-    lane, line = item.lane, _line(item.lane, home)
-    while line is not None:
+    line = item.lane or home
+    while True:
         hosts = running.get(line, [])
         while hosts and hosts[-1].end < item.start:
             hosts.pop()
         if hosts and item.run is not None and (item.family, item.step) == (hosts[-1].family, hosts[-1].step):
             return hosts[-1]
-        lane = None if lane is None or line is _HERE else lane.parent
-        line = None if lane is None else _line(lane, home)
-    return None
+        if line is None or line is home:
+            return None
+        line = line.parent
 
 
 def _can_host(item: Item) -> bool:
     """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
     run = item.run
     return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
-
-
-def _line(lane: Lane | None, home: Lane | None) -> Lane | None:
-    """The line of control of a lane, `_HERE` for the parent's own. None for a thread that nobody knows the origin of:
-    pools give one thread to many pieces of work, and that these come one after the other is chance."""
-    if lane is None or lane is home:
-        return _HERE
-    if home is not None and lane.task is home.task is None and lane.thread_id == home.thread_id:
-        return _HERE
-    return None if lane.parent is None and lane.task is None else lane
 
 
 def _trunks(lanes: Iterable[Lane | None]) -> set[Lane | None]:
@@ -208,3 +240,122 @@ def _numbers(path: Any) -> Iterator[int]:
             yield from _numbers(part)
     elif isinstance(path, int) and not isinstance(path, bool):
         yield path
+
+
+# -- any two of a recording
+
+
+class Traced(Protocol):
+    """What has an order: a `Recording`, or anything else that has trees."""
+
+    @property
+    def roots(self) -> Sequence[Run]: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """Where something stands: as which item, below which run (None for roots), how deep, and the parent's lane."""
+
+    item: Item
+    above: UUID | None
+    depth: int
+    home: Lane | None
+
+
+class Order:
+    """What the program says about the order of any two runs or events of a recording.
+
+    Both are lifted to siblings below the run that they have in common, and those are compared as the tree text compares
+    them: by steps, and by who spawned whom and waited for whom. A run contains its events and the runs inside it; what a
+    tool or a fallback calls is inside it, too. Events of one run keep the order in which they fired.
+
+    It is made once for a recording, in one pass over its runs; each question takes as many steps as the tree is deep. It
+    is a copy of that moment, and safe to ask from any thread.
+
+    >>> from llmtest import ScriptedChatModel, record
+    >>> model = ScriptedChatModel("one", "two")
+    >>> with record() as recording:
+    ...     _ = model.invoke("first"), model.invoke("second")
+    >>> order = Order(recording)
+    >>> first, second = recording.models
+    >>> order.before(first, second), order.relation(second, first), order.relation(first, first.start)
+    (True, 'after', 'contains')
+
+    It never answers from the clock: what only happened to come first is `parallel`.
+    """
+
+    def __init__(self, source: Traced) -> None:
+        self._places: dict[UUID, _Place] = {}
+        self._strays: dict[UUID, list[Run]] = {}
+        todo = self._siblings([item_of(run, None) for run in source.roots], None, 0, home_of(source.roots))
+        while todo:
+            run, depth = todo.pop()
+            inside = [item_of(child, run) for child in (*run.children, *self._strays.pop(run.id, ()))]
+            todo += self._siblings(inside, run.id, depth + 1, run.start.lane)
+
+    def _siblings(self, items: list[Item], above: UUID | None, depth: int, home: Lane | None) -> list[tuple[Run, int]]:
+        """Gives siblings their places, but for those that run within another one. Returns the runs that were placed."""
+        _find_hosts(items, home)
+        placed: list[tuple[Run, int]] = []
+        for item in items:
+            assert item.run is not None
+            if item.host is not None and item.host.run is not None:
+                self._strays.setdefault(item.host.run.id, []).append(item.run)
+            else:
+                self._places[item.run.id] = _Place(item, above, depth, home)
+                placed.append((item.run, depth))
+        return placed
+
+    def before(self, a: Run | Event, b: Run | Event) -> bool:
+        """Whether `a` certainly came before `b`: all of it, if it is a run.
+
+        Raises:
+            LookupError: one of them is not in the recording, or came after its block had ended.
+        """
+        return self.relation(a, b) == "before"
+
+    def relation(self, a: Run | Event, b: Run | Event) -> Relation:
+        """What is certain of `a` and `b`, said of `a`: it is `before` b, or it `contains` b, ...
+
+        Raises:
+            LookupError: one of them is not in the recording, or came after its block had ended.
+        """
+        if a is b:
+            return "same"
+        if isinstance(a, Event) and isinstance(b, Event) and a.run_id == b.run_id:
+            return _answer(a.number < b.number, a.number > b.number)
+        x, y = x_own, y_own = self._place(a), self._place(b)
+        while x.depth != y.depth or x.above != y.above:
+            x, y = (self._above(x) if x.depth >= y.depth else x), (self._above(y) if y.depth >= x.depth else y)
+        if x.item is y.item:
+            return "contains" if x is x_own else "within"
+        a_begins, b_begins = (isinstance(thing, Event) and thing.kind in START_KINDS for thing in (a, b))
+        if (a_begins and x is x_own) or (b_begins and y is y_own):
+            return "before" if a_begins and x is x_own else "after"  # a run begins before anything inside it
+        return _compared(x.item, y.item, x.home)
+
+    def _place(self, thing: Run | Event) -> _Place:
+        run_id = thing.id if isinstance(thing, Run) else thing.run_id
+        place = self._places.get(run_id)
+        if place is None:
+            raise LookupError(f"{thing} is not in the recording that this order was made of, or came after its block had ended")
+        if isinstance(thing, Run):
+            return place
+        return _Place(item_at(thing), run_id, place.depth + 1, place.item.lane)
+
+    def _above(self, place: _Place) -> _Place:
+        assert place.above is not None
+        return self._places[place.above]
+
+
+def _compared(a: Item, b: Item, home: Lane | None) -> Relation:
+    """What is certain of two siblings; one of them may be an event of their parent."""
+    if a.start > b.start:
+        opposite = _compared(b, a, home)
+        return _answer(opposite == "after", opposite == "before")
+    stepped = a.family is not None and a.family == b.family and a.step != b.step
+    return _answer(_before(a, b, home), stepped and _before(b, a, home))
+
+
+def _answer(before: bool, after: bool) -> Relation:
+    return "before" if before else "after" if after else "parallel"

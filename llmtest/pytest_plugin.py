@@ -12,6 +12,7 @@ import functools
 import hashlib
 import inspect
 import unittest
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
     from llmtest.ledger import Violation
+    from llmtest.protocol import Broken
     from llmtest.recording import Recording
 
 TREES: Final = ("failed", "all", "off")
+PROTOCOL: Final = ("strict", "error", "warn", "off")
+ERRORS: Final = ("error", "warn", "off")
 LINES: Final = 60
 """How many lines of a section a failing test shows."""
 
-_trees = pytest.StashKey[str]()
+_modes = pytest.StashKey[dict[str, str]]()
 _attempt = pytest.StashKey["_Attempt"]()
 _rules = pytest.StashKey[tuple[Any, ...]]()  # those of the ini key
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
@@ -46,6 +50,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
     group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
     parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
+    protocol = (
+        "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
+    )
+    protocol += "is unusual too (strict), what is impossible is a warning (warn), nothing is looked at (off)"
+    group.addoption("--llmtest-protocol", choices=PROTOCOL, help=f"{protocol}; ini: llmtest_protocol")
+    parser.addini("llmtest_protocol", protocol, default="error")
+    swallowed = "errors of callback handlers that LangChain swallows: they fail a test that uses llmtest (error, the default), "
+    swallowed += "are warnings (warn), or are left alone (off)"
+    group.addoption("--llmtest-handler-errors", choices=ERRORS, help=f"{swallowed}; ini: llmtest_handler_errors")
+    parser.addini("llmtest_handler_errors", swallowed, default="error")
+    everywhere = "look at swallowed errors of handlers in every test, also in those that do not use llmtest"
+    parser.addini("llmtest_handler_errors_everywhere", everywhere, type="bool", default=False)
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
@@ -61,15 +77,22 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the recordings of this test must obey")
-    mode = config.getoption("llmtest_trees") or config.getini("llmtest_trees")
-    if mode not in TREES:
+    config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
+    for key, choices in (("llmtest_trees", TREES), ("llmtest_protocol", PROTOCOL), ("llmtest_handler_errors", ERRORS)):
+        config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
+    _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
+
+
+def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
+    """A setting that has an option and an ini key of one name."""
+    mode: str = config.getoption(key) or config.getini(key)
+    if mode not in choices:
         import difflib
 
-        near = difflib.get_close_matches(mode, TREES, n=1)
+        near = difflib.get_close_matches(mode, choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise pytest.UsageError(f"the ini key llmtest_trees is one of {', '.join(TREES)}; got {mode!r}{hint}")
-    config.stash[_trees] = mode
-    _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
+        raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{hint}")
+    return mode
 
 
 def _open_providers(config: pytest.Config) -> None:
@@ -215,14 +238,35 @@ class _Attempt:
         from llmtest import ledger
 
         self.quiet = not item.config.getini("llmtest_langsmith")
-        self.page = ledger.Ledger(_prefix(item.nodeid), _mute if self.quiet else None)
+        self.modes = item.config.stash[_modes]
+        self.page = ledger.Ledger(_prefix(item.nodeid), self._touched, self._watch)
+        self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
+        self.waived: set[str] = set()
+        self._watching = False
+        self._broken: set[Any] = set()
+        self._unusual: list[Violation] = []
         self.called = self.running = False
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
         self.close = self._exits.close
+        if item.config.getini("llmtest_handler_errors_everywhere"):
+            self._watch()
+
+    def _touched(self) -> None:
+        """The test uses us."""
+        if self.quiet:
+            _mute()
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._watching and self.modes["llmtest_handler_errors"] != "off":
+            from llmtest.langchain import swallowed
+
+            self._watching = True
+            self._exits.enter_context(swallowed.watched())
 
     def forget(self) -> None:
         """It is over. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
@@ -236,8 +280,7 @@ class _Attempt:
 
         self.recording = recording = Recording()
         self.page.note(recording)
-        if self.quiet:
-            _mute()  # also what other fixtures do from here on
+        self._touched()  # also for what other fixtures do from here on
         # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
         with _inside(recording) if self.running else nullcontext():
             yield recording
@@ -281,10 +324,47 @@ class _Attempt:
             _raise(found)
 
     def _take(self) -> list[Violation]:
-        found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
-        return [v for v in found if self.called or v.rule != "unused step"]  # no chance to ask for it
+        from llmtest.ledger import SWALLOWED
 
-    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, trees: str) -> None:
+        found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
+        written = [v for v in found if self.called or v.rule != "unused step"]  # no chance to ask for it
+        swallowed = [v for v in written if v.rule == SWALLOWED]
+        failing = self._graded(swallowed, self.modes["llmtest_handler_errors"])
+        failing += self._graded(self._protocol(), self.modes["llmtest_protocol"])
+        return [v for v in written if v.rule != SWALLOWED] + failing
+
+    def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
+        """What of `found` fails the test; the rest is said otherwise."""
+        told = [v for v in found if v.rule not in self.waived]
+        if mode == "warn":
+            from llmtest.ledger import LlmtestWarning
+
+            for violation in told:
+                warnings.warn_explicit(violation.text, LlmtestWarning, *self.place)
+            return []
+        return told if mode != "off" else []
+
+    def _protocol(self) -> list[Violation]:
+        """What the recordings that are closed by now break of the protocol. What is only unusual is put aside; also, with
+        `strict`, what a known deviation of LangChain's explains, which the author of a test cannot mend."""
+        mode, closed = self.modes["llmtest_protocol"], [recording for recording in self.page.recordings if recording.closed]
+        if mode == "off" or not closed:
+            return []
+        from llmtest import protocol
+
+        found = [broken for recording in closed for broken in protocol.check(recording) if self._is_unsaid(broken)]
+        failing = [b for b in found if b.level == "impossible" or (mode == "strict" and b.deviation is None)]
+        self._unusual += [b for b in found if b not in failing and b.rule not in self.waived]
+        return [*failing]
+
+    def _is_unsaid(self, broken: Broken) -> bool:
+        """Whether no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
+        key = (broken.rule, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
+        new = key not in self._broken
+        self._broken.add(key)
+        return new
+
+    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None) -> None:
         """Puts into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
@@ -295,6 +375,11 @@ class _Attempt:
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
         _tell_answer(self.page, report)
+        if self._unusual:
+            report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
+            vars(report)["llmtest_unusual"] = [violation.rule for violation in self._unusual]
+            self._unusual = []
+        trees = self.modes["llmtest_trees"]
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees)
 
@@ -400,6 +485,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = _hidden
     item.stash[_attempt] = attempt = _Attempt(item)
     yield
+    attempt.waived = _waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or _providers in item.config.stash):
@@ -435,7 +521,8 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
         return (yield)
     from llmtest import ledger
 
-    page = ledger.Ledger(_prefix(f"{request.node.nodeid}::{fixturedef.argname}"), ledger.current().on_touch)
+    test = ledger.current()
+    page = ledger.Ledger(_prefix(f"{request.node.nodeid}::{fixturedef.argname}"), test.on_touch, test.on_note)
     request.addfinalizer(functools.partial(_end_of_fixture, page))  # added first, so it comes after the fixture's own
     with ledger.kept(page):
         result = yield
@@ -462,8 +549,39 @@ def pytest_runtest_makereport(
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and _is_ours(call.excinfo):
             report.longrepr = _without_frames(call.excinfo, item)
-        attempt.tell(report, call.excinfo, item.config.stash[_trees])
+        attempt.tell(report, call.excinfo)
     return report
+
+
+# -- the protocol
+
+
+def _waived(item: pytest.Item) -> set[str]:
+    """The rules that the markers of a test let it break.
+
+    Raises:
+        UsageError: a marker names no rule, or gives no reason.
+    """
+    marks = list(item.iter_markers("llm_waive"))
+    if not marks:
+        return set()
+    from llmtest import ledger, protocol
+
+    return {_rule(mark, [ledger.SWALLOWED, *(rule.name for rule in protocol.RULES)]) for mark in marks}
+
+
+def _rule(mark: pytest.Mark, rules: list[str]) -> str:
+    given = ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
+    reason = mark.kwargs.get("reason")
+    if len(mark.args) != 1 or set(mark.kwargs) != {"reason"} or not isinstance(reason, str) or not reason.strip():
+        raise pytest.UsageError(f"the marker is llm_waive(rule, reason='why'), with one rule; got llm_waive({given})")
+    if mark.args[0] not in rules:
+        import difflib
+
+        near = difflib.get_close_matches(str(mark.args[0]), rules, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the rules are {', '.join(map(repr, rules))}"
+        raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}; {hint}")
+    return str(mark.args[0])
 
 
 # -- words
@@ -501,7 +619,8 @@ def _cut(text: str) -> str:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if config.stash[_trees] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
+    _summarise_unusual(terminalreporter, config)
+    if config.stash[_modes]["llmtest_trees"] != "all" or config.get_verbosity() < -1 or terminalreporter.no_summary:
         return
     reports = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_trees", None)]
     if reports:
@@ -510,6 +629,22 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(report.nodeid, bold=True)
         for tree in report.llmtest_trees:
             terminalreporter.write_line(f"{tree}\n")
+
+
+def _summarise_unusual(terminalreporter: Any, config: pytest.Config) -> None:
+    told = [report.llmtest_unusual for some in terminalreporter.stats.values() for report in some if _is_unusual(report)]
+    if not told or config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    rules = [rule for some in told for rule in some]
+    counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
+    where = f"{len(told)} test" if len(told) == 1 else f"{len(told)} tests"
+    terminalreporter.write_line(
+        f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict makes them fail"
+    )
+
+
+def _is_unusual(report: Any) -> bool:
+    return bool(getattr(report, "llmtest_unusual", None))
 
 
 # -- shapes and rules

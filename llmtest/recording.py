@@ -7,9 +7,11 @@ later event; nothing here knows LangChain.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import importlib
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,8 +24,22 @@ from typing import TYPE_CHECKING, Any, Final, overload
 from uuid import UUID
 
 from llmtest import lanes, ledger
-from llmtest.events import EMPTY, START_KINDS, Event, Failure, FrozenDict, Names, Run, RunKind, Tokens, UnseenCall, Usage
-from llmtest.lanes import Lane
+from llmtest.events import (
+    EMPTY,
+    END_KINDS,
+    ERROR_KINDS,
+    START_KINDS,
+    Event,
+    Failure,
+    FrozenDict,
+    Names,
+    Run,
+    RunKind,
+    Tokens,
+    UnseenCall,
+    Usage,
+)
+from llmtest.lanes import Lane, Mark
 
 if TYPE_CHECKING:
     from llmtest.causality import Order
@@ -34,8 +50,8 @@ if TYPE_CHECKING:
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported at the first `record()`."""
 
-RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Lane | None]
-"""kind, run id, parent id, payload, monotonic ns, wall ns, lane.
+RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Mark | None]
+"""kind, run id, parent id, payload, monotonic ns, wall ns, lane and moment.
 
 The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
 """
@@ -43,6 +59,9 @@ The payload is what makes the frozen payload when it is first read; for a plain 
 Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
 """name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
 
+
+_PAUSE_S: Final = 0.002
+"""Between two looks at what is open."""
 
 Membership = tuple["weakref.ref[Recording]", ...]
 """The recordings of one run. It keeps none of them alive."""
@@ -83,12 +102,42 @@ def membership(run_id: UUID) -> Membership | None:
     return _memberships.get(run_id)
 
 
+def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
+    """The recordings of a run whose start nobody delivered. None if it may have started before they were opened.
+
+    Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
+    """
+    here = [r for r in _open.get() if not r.closed]
+    if run_id.version != 7 or not here or run_id.int >> 80 <= max(r._opened_ms for r in here):
+        return None
+    return begin(run_id, parent_run_id)
+
+
 def deliver(membership: Membership, raw: RawEvent) -> None:
     """Appends one event to each recording of its run. Safe from any thread: one atomic append each."""
     for ref in membership:
         recording = ref()
         if recording is not None:
             recording._raw.append(raw)
+
+
+_opened: weakref.WeakSet[Recording] = weakref.WeakSet()
+"""The recordings that are open anywhere in the process."""
+
+
+def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
+    """A double has been called, by a run of this id: the ground truth that a recording is held against.
+
+    A recording ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
+    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
+    """
+    if run_id in _memberships or not _opened:
+        return
+    here = [r for r in _open.get() if not r.closed]
+    lane = lanes.current()
+    for recording in here or [r for r in _opened if r._lane is not None and r._lane.is_foreign_to(lane)]:
+        call = UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context")
+        recording.unseen_calls.append(call)
 
 
 def _alive(membership: Membership) -> Iterator[Recording]:
@@ -215,6 +264,9 @@ class Recording(Sequence[Event]):
         self._order: Order | None = None
         self._chosen: dict[str, tuple[Run, ...]] = {}
         self._lock = threading.Lock()
+        self._lane: Lane | None = None
+        self._opened_ms = 0
+        self._unfinished: tuple[int, set[UUID]] = (0, set())
         self.unseen_calls: list[UnseenCall] = []
         """Calls that scripted doubles received while this recording was open, and that it did not see."""
 
@@ -263,7 +315,8 @@ class Recording(Sequence[Event]):
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
-        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, lane = raw
+        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
+        lane, moment = mark or (None, 0)
         if kind in START_KINDS:
             name, tags, make = taken
             start = make()
@@ -272,7 +325,7 @@ class Recording(Sequence[Event]):
         else:
             payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
-        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane)
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
 
     # -- what it holds
 
@@ -407,8 +460,53 @@ class Recording(Sequence[Event]):
 
     def close(self) -> None:
         """Ends the recording; what comes later is late. Closing twice is fine."""
+        _opened.discard(self)
         if self._closed_at is None:
             self._closed_at = len(self._raw)
+
+    # -- work that goes on
+
+    def settle(self, *, timeout_s: float = 1.0) -> Runs:
+        """Waits until no run is open, at most `timeout_s` seconds; returns those that still are.
+
+        For work in other threads that outlives its caller. What came late is part of the recording from here on, not of
+        `late_events`. A run that was cancelled may never end, because LangChain does not report it: that takes the whole
+        timeout. It polls; it does not hurry anybody.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread; it could not go on. Use `await recording.asettle()`.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+        return self._take_late()
+
+    async def asettle(self, *, timeout_s: float = 1.0) -> Runs:
+        """`settle` for async code: other tasks of the event loop go on meanwhile."""
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            await asyncio.sleep(_PAUSE_S)
+        return self._take_late()
+
+    def _waits(self) -> bool:
+        """Whether a run is open, late events counted. Each event is looked at once."""
+        with self._lock:
+            seen, unfinished = self._unfinished
+            size = len(self._raw)
+            for kind, run_id, *_ in self._raw[seen:size]:
+                if kind in START_KINDS:
+                    unfinished.add(run_id)
+                elif kind in END_KINDS or kind in ERROR_KINDS:
+                    unfinished.discard(run_id)
+            self._unfinished = (size, unfinished)
+            return bool(unfinished)
+
+    def _take_late(self) -> Runs:
+        if self._closed_at is not None:
+            self._closed_at = len(self._raw)
+        return self.open_runs
 
 
 def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
@@ -449,7 +547,9 @@ def _order_within(parent: Run, children: tuple[Run, ...]) -> Order:
 def _join(recording: Recording) -> None:
     for source in SOURCES:
         importlib.import_module(source).install()
-    lanes.current()  # so that tasks and threads which are spawned in the block know where they come from
+    recording._opened_ms = time.time_ns() // 1_000_000
+    recording._lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
+    _opened.add(recording)
     _open.set((*_open.get(), recording))
 
 

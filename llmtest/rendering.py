@@ -34,7 +34,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, home_of, item_of, layers
+from llmtest.ordering import Item, home_of, item_at, item_of, layers
 from llmtest.wording import MARK, OPEN, Name, Words, field_of
 
 Detail = Literal["outline", "default", "full"]
@@ -310,7 +310,17 @@ class _Shapes:
         if event.kind == "on_agent_finish":
             first, *rest = self.words.value(payload.get("return_values"))
             return _Part("@", [f"finish {first}", *rest])
-        return _Part("@", [event.kind])
+        if event.kind == "on_interrupt":
+            return _Part("@", self._waiting("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
+        return _Part("@", ["resume" if event.kind == "on_resume" else event.kind])
+
+    def _waiting(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
+        """For what the program waits."""
+        values = [interrupt.fields.get("value") for interrupt in interrupts]
+        if not values:
+            return [opening]
+        first, *rest = self.words.value(values[0] if len(values) == 1 else FrozenList(values))
+        return [f"{opening} {first}", *rest]
 
     def _failed(self, opening: str, error: Any) -> list[str]:
         if not isinstance(error, Failure):
@@ -348,9 +358,8 @@ class _Shapes:
         if error.ended == "error":
             return _Part("!", self._failed("", error))
         if error.ended == "paused":
-            values = [interrupt.fields.get("value") for interrupt in _interrupts(error.payload)]
-            first, *rest = self.words.value(values[0] if len(values) == 1 else FrozenList(values)) if values else [error.type]
-            return _Part("?", [f"paused: {first}", *rest])
+            interrupts = _interrupts(error.payload)
+            return _Part("?", self._waiting("paused:", interrupts) if interrupts else [f"paused: {error.type}"])
         if error.ended == "handed off":
             command = error.payload[0] if isinstance(error.payload, list) and error.payload else None
             first, *rest = self.words.value(command)
@@ -465,7 +474,7 @@ class _Writer:
         if inside is None:
             notes = self._shapes.of(run, parent).notes
             items = [item_of(child, run) for child in (*run.children, *self._strays.get(id(run), ()))]
-            items += [Item(None, event.number, event.number, event.lane, note=part) for event, part in notes]
+            items += [item_at(event, part) for event, part in notes]
             inside = self._inside[id(run)] = self._ordered(items, run.start.lane)
         return inside
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
+import llmtest.langchain.conformance
 import llmtest.langchain.doubles
 import llmtest.langchain.models
 import llmtest.langchain.providers

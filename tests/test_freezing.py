@@ -5,10 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import functools
 import pathlib
+import threading
+import types
 import uuid
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 from langchain_core.documents import Document
@@ -49,12 +54,95 @@ class Trip:
 
 
 class Hostile(dict[str, Any]):
+    """A dict whose content is taken without its own code."""
+
     def items(self) -> Any:
         raise RuntimeError("do not look")
 
 
+class Closed(Mapping[str, Any]):
+    """A mapping that has nothing but its own code to be read by."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise OSError("closed")
+
+    def __len__(self) -> int:
+        return 1
+
+
 class Strange:
     pass
+
+
+class Shouting(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        raise AssertionError("do not ask")
+
+
+class Tally(int):
+    def __int__(self) -> int:
+        raise AssertionError("do not ask")
+
+
+class Watched:
+    """Notes whenever the program's code would be run."""
+
+    seen: ClassVar[list[str]] = []
+
+    def __eq__(self, other: object) -> bool:
+        self.seen.append("eq")
+        return True
+
+    def __hash__(self) -> int:
+        self.seen.append("hash")
+        return 1
+
+    def __repr__(self) -> str:
+        self.seen.append("repr")
+        return "<Watched at 0x7f>"
+
+    def __getattr__(self, name: str) -> Any:
+        self.seen.append(name)
+        raise AttributeError(name)
+
+    @property
+    def value(self) -> str:
+        self.seen.append("value")
+        return "x"
+
+
+@dataclasses.dataclass
+class Report:
+    title: str
+    pages: int = 1
+    lazy: Any = None
+
+
+Report.lazy = property(lambda self: Watched.seen.append("lazy"), lambda self, value: None)  # type: ignore[assignment]
+
+
+@dataclasses.dataclass(slots=True)
+class Slim:
+    title: str
+    pages: Any = dataclasses.field(init=False)
+
+
+class Cell:
+    __slots__ = ("_hidden", "content", "empty")
+    note = "of the class"
+
+    def __init__(self) -> None:
+        self._hidden, self.content = 1, [1]
+
+
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no words")
 
 
 def _endless() -> Any:
@@ -63,6 +151,14 @@ def _endless() -> Any:
     return loop
 
 
+def _deep(levels: int) -> Any:
+    value: Any = {"end": 1}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+_KEYS = {"1": "number", "1 (2)": "text", "(1, 'a')": "pair", "builtin_function_or_method": "function"}
 WHEN = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
 ID = uuid.UUID(int=1)
 
@@ -91,15 +187,138 @@ ID = uuid.UUID(int=1)
         (len, Opaque("function len")),
         (Strange, Opaque("type Strange")),
         (Strange(), Opaque("Strange")),
-        (_endless(), Opaque("recursive list")),
+        ((n for n in "x"), Opaque("generator")),
+        (threading.Lock(), Opaque("lock")),
+        (functools.partial(len), Opaque("partial")),
+        (Hostile(a=1), {"a": 1}),
+        (Closed(), Opaque("Closed (OSError when read)")),
+        (types.MappingProxyType({"a": [1]}), {"a": [1]}),
+        (Shouting("loud"), "loud"),
+        (Tally(3), 3),
+        (type("Raw", (bytes,), {})(b"raw"), b"raw"),
+        (type("Row", (list,), {})([1]), [1]),
+        ({Shouting("k"): 1, Colour.RED: 2}, {"k": 1, "red": 2}),
+        ({1: "number", "1": "text", (1, "a"): "pair", len: "function"}, _KEYS),
+        ({10**5000: 1}, {"int": 1}),
+        ([10**5000], [10**5000]),
+        ({2, "b", None, 10}, ["b", 10, 2, None]),
+        (frozenset((Point(2), Point(1))), [[1], [2]]),
+        (Report("r"), Structured("Report", FrozenDict(title="r", pages=1))),
+        (Slim("s"), Structured("Slim", FrozenDict(title="s"))),
+        (Cell(), Structured("Cell", FrozenDict(content=[1]))),
+        (Wordless(), Failure("Wordless", "(LookupError when read)")),
+        (_endless(), [Opaque("recursive list")]),
+        ({"fine": 1, "loop": _endless()}, {"fine": 1, "loop": [Opaque("recursive list")]}),
     ],
 )
 def test_a_value_becomes_a_word(value: Any, word: Any) -> None:
     assert freeze(value) == word
 
 
-def test_a_value_that_raises_when_it_is_read_is_named() -> None:
-    assert freeze(Hostile(a=1)) == Opaque("Hostile (RuntimeError when read)")
+def test_one_value_that_cannot_be_read_does_not_hide_the_others() -> None:
+    assert freeze({"a": 1, "b": [Closed(), 2]}) == {"a": 1, "b": [Opaque("Closed (OSError when read)"), 2]}
+
+
+def test_objects_of_the_program_are_not_asked() -> None:
+    watched = Watched()
+    message = HumanMessage("x", additional_kwargs={"o": watched})
+    report = Report("r")
+    by_identity = {id(watched): watched, "in a set": {watched}}
+    Watched.seen.clear()
+
+    frozen = freeze({"report": report, "o": watched, **by_identity})
+    messages = [freeze_message(message) for _ in range(2)]
+    Watched.seen, seen = [], Watched.seen
+
+    assert frozen["o"] == Opaque("Watched")
+    assert frozen["in a set"] == [Opaque("Watched")]
+    assert messages[0] is messages[1]
+    assert seen == []
+
+
+def test_a_mock_is_described_and_records_nothing() -> None:
+    mocks = [MagicMock(), MagicMock(spec=AIMessage), MagicMock(spec=Person), AsyncMock(), Mock(spec=dict)]
+
+    frozen = freeze(mocks)
+    names = freezing.tool_names(mocks)
+
+    assert frozen == [Opaque(name) for name in ("MagicMock", "MagicMock", "MagicMock", "AsyncMock", "Mock")]
+    assert names == ["unnamed"] * 5
+    assert [mock.mock_calls for mock in mocks] == [[]] * 5
+    assert [list(mock._mock_children) for mock in mocks] == [[]] * 5
+
+
+def test_arrays_are_described_and_never_compared() -> None:
+    numpy = pytest.importorskip("numpy")
+    message = ToolMessage("x", tool_call_id="c", artifact=numpy.zeros(3))
+
+    first, again = freeze_message(message), freeze_message(message)
+    plain = ToolMessage("x", tool_call_id="c", artifact="text")
+    freeze_message(plain)
+    plain.artifact = numpy.zeros(3)
+
+    assert first is again
+    assert (first.artifact, freeze_message(plain).artifact) == (Opaque("ndarray"), Opaque("ndarray"))
+    assert freeze({"a": numpy.float64(0.5), "b": numpy.str_("x")}) == {"a": 0.5, "b": "x"}
+
+
+def test_a_message_with_a_value_that_contains_itself_stays_a_message() -> None:
+    message = HumanMessage("x", additional_kwargs={"loop": _endless()})
+
+    assert freeze_message(message) == Message("human", "x", additional_kwargs=FrozenDict(loop=[Opaque("recursive list")]))
+
+
+def test_what_is_very_deep_is_cut() -> None:
+    word, depth = freeze(_deep(5000)), 0
+    while isinstance(word, dict):
+        word, depth = word["in"], depth + 1
+
+    assert (word, depth) == (Opaque("deeply nested dict"), 100)
+    assert freeze(_deep(50)) == _deep(50)
+
+
+def test_a_program_that_is_deep_in_a_recursion_goes_on() -> None:
+    def down() -> Any:
+        found = freeze({"a": [{"b": Strange()}]})
+        try:
+            return down()
+        except RecursionError:
+            return found
+
+    assert down() in ({"a": [{"b": Opaque("Strange")}]}, Opaque("deeply nested dict"), {"a": Opaque("deeply nested list")})
+
+
+def test_a_dict_that_another_thread_changes_meanwhile_is_read_again() -> None:
+    shared: dict[str, Any] = {}
+
+    class Growing(Mapping[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            raise KeyError(key)
+
+        def __iter__(self) -> Iterator[str]:
+            shared["more"] = 1
+            return iter(())
+
+        def __len__(self) -> int:
+            return 0
+
+    shared["first"] = Growing()
+
+    assert freeze(shared) == {"first": {}, "more": 1}
+
+
+def test_classes_are_not_collected_without_end() -> None:
+    for _ in range(1100):
+        hold(type("Made", (), {})())
+
+    assert len(freezing._ways) <= 1024
+
+
+def test_what_is_no_tool_call_is_kept_as_its_text() -> None:
+    message = AIMessage("x")
+    message.tool_calls = ["nonsense", {"name": None, "args": None}]  # type: ignore[list-item]
+
+    assert freeze_message(message).tool_calls == (ToolCall("", "nonsense"), ToolCall(""))
 
 
 def test_what_was_held_stays_as_it_was() -> None:
@@ -182,18 +401,36 @@ def test_a_result_holds_every_candidate() -> None:
     }
 
 
+def _bound(tools: list[Any]) -> Any:
+    return freezing.hold_parameters({"tools": tools})["invocation_params"]["tools"]
+
+
+def test_parameters_without_tools_have_no_names_of_tools() -> None:
+    assert freezing.hold_parameters({"tools": [], "stop": ["x"]}) == {"invocation_params": {"tools": [], "stop": ["x"]}}
+    assert freezing.hold_parameters(None) == {"invocation_params": {}}
+
+
 def test_bound_tools_are_held_once_until_they_change() -> None:
     tools = [{"name": "a"}]
 
-    first, again = (freezing.hold_parameters({"tools": tools})["tools"] for _ in range(2))
+    first, again = (_bound(tools) for _ in range(2))
     tools[0]["name"] = "b"
-    changed = freezing.hold_parameters({"tools": tools})["tools"]
+    changed = _bound(tools)
     for _ in range(70):  # more lists than are kept
-        freezing.hold_parameters({"tools": [{"name": "x"}]})
+        _bound([{"name": "x"}])
 
     assert first is again
-    assert (first, changed) == ([{"name": "a"}], [{"name": "b"}])
-    assert len(freezing._held_tools) <= 64
+    assert (words(first), words(changed)) == ([{"name": "a"}], [{"name": "b"}])
+    assert words(first) is words(again)
+    assert len(freezing._seen_tools) <= 64
+
+
+def test_bound_tools_that_are_objects_are_held_at_each_call() -> None:
+    tools = [Strange(), {"name": "a"}]
+
+    held = [_bound(tools) for _ in range(2)]
+
+    assert held == [[Opaque("Strange"), {"name": "a"}]] * 2
 
 
 def test_tools_have_names_in_each_format() -> None:

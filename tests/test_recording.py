@@ -5,6 +5,7 @@ What callbacks become is in test_tap.py.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
@@ -537,3 +538,85 @@ def test_nothing_stays_behind_when_the_recordings_are_gone() -> None:
 
     assert kept == [True] * 4
     assert [run_id for run_id in (agent, child, late, alone) if run_id in recording._memberships] == []
+
+
+# -- work that goes on
+
+
+def ended(recording: Recording) -> list[str]:
+    return [run.ended for run in recording.runs]
+
+
+def test_settle_waits_for_a_run_in_another_thread_and_takes_what_came_late() -> None:
+    go = threading.Event()
+    with record() as recording:
+        run = start("chain", "background")
+    thread = threading.Thread(target=lambda: (go.wait(), tell("chain_end", run)))
+    thread.start()
+    before = (ended(recording), len(recording))
+
+    threading.Timer(0, go.set).start()
+    left = recording.settle(timeout_s=60)
+    thread.join()
+
+    assert before == (["open"], 1)
+    assert (ended(recording), len(recording), recording.late_events, list(left)) == (["ended"], 2, [], [])
+
+
+def test_settle_gives_up_in_time_and_says_what_is_still_open() -> None:
+    with record() as recording:
+        start("chain", "cancelled")
+        tell("chain_end", start("chain", "done"))
+
+    left = recording.settle(timeout_s=0.01)
+
+    assert left == ["cancelled"]
+
+
+def test_settle_before_the_end_of_the_block_changes_no_border() -> None:
+    with record() as recording:
+        tell("chain_end", start("chain", "first"))
+        left = recording.settle()
+        run = start("chain", "second")
+    tell("chain_end", run)
+
+    assert (list(left), len(recording), [e.kind for e in recording.late_events]) == ([], 3, ["on_chain_end"])
+
+
+def test_what_comes_after_settle_is_late_again() -> None:
+    with record() as recording:
+        run = start("chain", "background")
+    recording.settle(timeout_s=0)
+
+    tell("chain_end", run)
+
+    assert (len(recording), [event.kind for event in recording.late_events]) == (1, ["on_chain_end"])
+
+
+async def _settled_by_another_task() -> tuple[Recording, Runs]:
+    with record() as recording:
+        run = start("chain", "background")
+
+    async def finish() -> None:
+        tell("chain_end", run)
+
+    task = asyncio.create_task(finish())
+    left = await recording.asettle(timeout_s=60)
+    await task
+    return recording, left
+
+
+def test_asettle_lets_other_tasks_go_on() -> None:
+    recording, left = asyncio.run(_settled_by_another_task())
+
+    assert (ended(recording), list(left)) == (["ended"], [])
+
+
+def test_settle_on_a_running_loop_is_an_error_at_once() -> None:
+    async def wrong() -> None:
+        Recording().settle()
+
+    with pytest.raises(RuntimeError) as caught:
+        asyncio.run(wrong())
+
+    assert str(caught.value) == ("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")

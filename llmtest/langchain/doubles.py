@@ -89,6 +89,10 @@ class _Double(_Served):
             raise ScriptError(f"{what} is {step} at {place(step.where)}, but {problem}")
         return step
 
+    def _known_as(self) -> str:
+        name: str = self.script.speaker.name
+        return name
+
     @abstractmethod
     def _misfit(self, value: Any) -> str:
         """What is wrong with a value that is to be given; empty if nothing."""

@@ -4,7 +4,11 @@ Applications, LangGraph and other handlers change messages, inputs and tags afte
 is true at that moment, on the program's time, so it is cheap: private copies of containers, and the fields of objects.
 `words` turns that into frozen words when the recording is read. `freeze` is both.
 
-Nothing in this module raises because of a value that it is given: what cannot be held is described by its type.
+A message is held once for as long as it does not change, and lists of messages that grow share what they have in common.
+Whether a message has changed is found out anew at each event, by comparing it with the private copy.
+
+Nothing in this module raises because of a value that it is given: what cannot be held is described by its type. Nor does
+it run the program's own code where that can be avoided: no property, `__eq__`, `__hash__` or `__repr__` of its objects.
 """
 
 from __future__ import annotations
@@ -13,10 +17,14 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import operator
 import pathlib
+import threading
+import types
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.documents import Document as LangChainDocument
@@ -41,23 +49,30 @@ from llmtest.events import (
 )
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
-ATOMS: Final = frozenset((str, int, float, bool, bytes, type(None), complex, uuid.UUID, decimal.Decimal, *_TIMES))
+_NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
+ATOMS: Final = frozenset((str, bytes, type(None), uuid.UUID, *_NUMBERS, *_TIMES))
 
 
 class _Held:
     """An object of the program: its fields as they were, and how to make a word of them when somebody asks."""
 
-    __slots__ = ("_make", "_state", "_word")
+    __slots__ = ("_make", "_name", "_word", "state")
 
-    def __init__(self, make: Callable[[FrozenDict], Any], state: dict[str, Any]) -> None:
+    def __init__(self, make: Callable[..., Any], state: dict[str, Any], *name: str) -> None:
         self._make = make
-        self._state = state
+        self._name = name
         self._word: Any = None
+        self.state = state
 
     def word(self) -> Any:
         if self._word is None:
-            self._word = self._make(words(self._state))
+            self._word = self._make(*self._name, words(self.state))
         return self._word
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and (self._make, self._name, self.state) == (other._make, other._name, other.state)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def freeze(value: Any) -> Any:
@@ -72,17 +87,15 @@ def words(held: Any) -> Any:
         return FrozenDict({key: value if type(value) in ATOMS else words(value) for key, value in held.items()})
     if kind is list:
         return FrozenList([value if type(value) in ATOMS else words(value) for value in held])
-    return held.word() if kind is _Held else held
+    return held.word() if kind in _LATER else held
 
 
 def hold(value: Any) -> Any:
-    """What is true of `value` now; an `Opaque` where that cannot be taken."""
+    """What is true of `value` now; an `Opaque` in place of each part where that cannot be taken."""
     try:
         return _hold(value)
     except RecursionError:
-        return Opaque(f"recursive {type(value).__name__}")
-    except Exception as error:  # a property of a foreign object may raise anything
-        return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
+        return _hold_recursive(value, set())
 
 
 def _hold(value: Any) -> Any:
@@ -90,32 +103,142 @@ def _hold(value: Any) -> Any:
     if kind is dict:
         return _hold_dict(value)
     if kind is list or kind is tuple:
-        return [item if type(item) in ATOMS else _hold(item) for item in value] if value else []
-    if kind in ATOMS:
-        return value
-    for base, held in _BY_BASE:
-        if isinstance(value, base):
-            return held(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if hasattr(value, f.name)}
-        return _structured(kind.__name__, {k: v for k, v in fields.items() if v is not None and v != ()})
-    slots = getattr(kind, "__slots__", ())
-    if slots and not isinstance(slots, str) and not hasattr(value, "__dict__"):  # LangGraph's Send, and its like
-        fields = {name: getattr(value, name, None) for name in slots if not name.startswith("_")}
-        return _structured(kind.__name__, {k: v for k, v in fields.items() if v is not None})
-    if isinstance(value, type) or callable(value):
-        return Opaque(f"{'type' if isinstance(value, type) else 'function'} {getattr(value, '__name__', kind.__name__)}")
-    return Opaque(kind.__name__)
+        return _hold_list(value) if value else []
+    return value if kind in ATOMS else _hold_other(value)
 
 
-def _hold_dict(value: Mapping[Any, Any]) -> dict[str, Any]:
+def _hold_dict(value: dict[Any, Any]) -> dict[str, Any]:
     if not value:
         return {}
-    return {key if type(key) is str else str(key): item if type(item) in ATOMS else _hold(item) for key, item in value.items()}
+    try:
+        held = {k if type(k) is str else _key(k): item if type(item) in ATOMS else _hold(item) for k, item in value.items()}
+    except RecursionError:
+        raise
+    except RuntimeError:  # another thread has changed its size meanwhile
+        return _hold_dict(value.copy())
+    return held if len(held) == len(value) else _hold_items(value.copy().items(), _hold)
+
+
+def _hold_items(items: Iterable[tuple[Any, Any]], take: Callable[[Any], Any]) -> dict[str, Any]:
+    """Keys that are the same as text (1 and "1") get a number, so that none is lost."""
+    held: dict[str, Any] = {}
+    for key, item in items:
+        name = text = _key(key)
+        count = 1
+        while name in held:
+            count += 1
+            name = f"{text} ({count})"
+        held[name] = take(item)
+    return held
+
+
+def _key(key: Any) -> str:
+    """A key as text; one that is an object of the program goes by its type."""
+    held = hold(key)
+    if type(held) is list and all(type(item) in ATOMS for item in held):
+        held = tuple(held)
+    try:
+        return str(held) if type(held) is tuple or type(held) in ATOMS else type(key).__name__
+    except ValueError:  # an integer of more digits than Python writes
+        return type(key).__name__
+
+
+def _hold_list(value: Sequence[Any]) -> Any:
+    if len(value) >= _SHORT and _how(type(value[0])) is hold_message:
+        items = list(value)
+        if all(_how(kind) is hold_message for kind in set(map(type, items))):
+            return _hold_messages(items)
+    return [item if type(item) in ATOMS else _hold(item) for item in value]
+
+
+def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> Any:
+    """As `_hold`, for structures that contain themselves or are very deep: a container that comes again is described."""
+    kind = type(value)
+    try:
+        if kind not in (dict, list, tuple):
+            return _hold(value)
+        if depth < _DEEP and id(value) not in seen:
+            seen.add(id(value))
+            if kind is dict:
+                return _hold_items(value.copy().items(), lambda item: _hold_recursive(item, seen, depth + 1))
+            return [_hold_recursive(item, seen, depth + 1) for item in tuple(value)]
+    except RecursionError:  # the program itself is deep in a recursion, or the value has a class of its own
+        depth = _DEEP
+    return Opaque(f"{'deeply nested' if depth == _DEEP else 'recursive'} {kind.__name__}")
+
+
+# -- objects
+
+
+def _hold_other(value: Any) -> Any:
+    try:
+        return (_ways.get(type(value)) or _how(type(value)))(value)
+    except RecursionError:
+        raise
+    except Exception as error:  # what a class does when it is asked for its content is its own affair
+        return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
+
+
+_ways: dict[type, Callable[[Any], Any]] = {}
+
+
+def _how(kind: type) -> Callable[[Any], Any]:
+    """How objects of `kind` are held. The class decides: a mock answers to everything, `__class__` too."""
+    way = _ways.get(kind)
+    if way is None:
+        if len(_ways) >= _MANY:
+            _ways.clear()  # each mock has a class of its own
+        way = _ways[kind] = _find_way(kind)
+    return way
+
+
+def _find_way(kind: type) -> Callable[[Any], Any]:
+    for base, way in _BY_BASE:
+        if issubclass(kind, base):
+            return way
+    if dataclasses.is_dataclass(kind):
+        return _hold_dataclass
+    if isinstance(kind.__dict__.get("__slots__"), list | tuple) and not kind.__dictoffset__:
+        return _hold_slots  # LangGraph's Send, and its like
+    return _describe
+
+
+def _describe(value: Any) -> Opaque:
+    return Opaque(type(value).__name__)
+
+
+def _hold_dataclass(value: Any) -> _Held:
+    fields = _fields(value, [field.name for field in dataclasses.fields(value)])
+    return _structured(type(value).__name__, {k: v for k, v in fields.items() if type(v) is not tuple or v})
+
+
+def _hold_slots(value: Any) -> _Held:
+    return _structured(type(value).__name__, _fields(value, [n for n in type(value).__slots__ if not n.startswith("_")]))
+
+
+def _fields(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Those fields that are stored in the object or its class. Properties are code of the program: they are not asked."""
+    stored = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else {}
+    found = {}
+    for name in names:
+        here = stored.get(name, _of_class(value, name))
+        if here is not None:
+            found[name] = here
+    return found
+
+
+def _of_class(value: Any, name: str) -> Any:
+    for base in type(value).__mro__:
+        if name in base.__dict__:
+            there = base.__dict__[name]
+            if isinstance(there, types.MemberDescriptorType):
+                return getattr(value, name, None)
+            return None if hasattr(type(there), "__get__") else there
+    return None
 
 
 def _structured(name: str, fields: dict[str, Any]) -> _Held:
-    return _Held(lambda state: Structured(name, state), _hold_dict(fields))
+    return _Held(Structured, _hold_dict(fields), name)
 
 
 def _hold_model(value: BaseModel) -> _Held:
@@ -124,16 +247,20 @@ def _hold_model(value: BaseModel) -> _Held:
 
 
 def _hold_document(value: LangChainDocument) -> _Held:
-    fields = {"page_content": str(value.page_content), "metadata": value.metadata, "id": value.id}
-    return _Held(lambda state: Document(**state), _hold_dict(fields))
+    fields = value.__dict__
+    return _Held(_document, _hold_dict({key: fields.get(key) for key in ("page_content", "metadata", "id")}))
+
+
+def _document(state: FrozenDict) -> Document:
+    return Document(str(state["page_content"]), state["metadata"], state["id"])
 
 
 def _hold_generation(value: LangChainGeneration) -> _Held:
     message = getattr(value, "message", None)
     text = value.text
     state: dict[str, Any] = {
-        "text": text if type(text) is str else str(text),
-        "message": None if message is None else hold_message(message),
+        "text": text if type(text) is str else str(hold(text)),
+        "message": None if message is None else hold(message),
     }
     if value.generation_info:
         state["info"] = hold(value.generation_info)
@@ -151,13 +278,113 @@ def hold_result(value: LLMResult) -> dict[str, Any]:
     return {"generations": candidates, "llm_output": hold(output) if output else None}
 
 
-def _hold_set(value: Any) -> list[Any]:
-    return sorted(map(_hold, value), key=repr)
+def text_of(value: Any) -> str:
+    """`str(value)`, also of an object that has no text."""
+    try:
+        return value if type(value) is str else str(value)
+    except Exception as error:
+        return f"({type(error).__name__} when read)"
+
+
+def _hold_set(value: set[Any] | frozenset[Any]) -> list[Any]:
+    """In the order of the words: a set's own order changes from run to run. `union` copies without asking the items."""
+    return sorted(map(hold, set().union(value)), key=lambda held: repr(words(held)))
 
 
 # -- messages
 
-_seen_messages: dict[int, tuple[weakref.ref[BaseMessage], dict[str, Any], _Held]] = {}
+
+class _HeldMessage(_Held):
+    """A message. `plain`: its fields are nothing but text, numbers, dicts and lists, so comparing them runs no foreign code.
+
+    Most messages are seen once, so that is found out at the second sight.
+    """
+
+    __slots__ = ("plain",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._make = _message
+        self._name = ()
+        self._word = None
+        self.state = _hold_fields(fields)
+        self.plain: bool | None = None
+
+    def settle(self, fields: dict[str, Any]) -> bool:
+        """Whether this can be compared with `fields` as they are."""
+        if self.plain is None:
+            try:
+                _plain_fields(fields)
+                self.state = _plain_fields(self.state)
+                self.plain = True
+            except (_NotPlain, RuntimeError):
+                self.plain = False
+        return self.plain
+
+    def still(self, fields: dict[str, Any]) -> bool:
+        """Whether the message is what it was."""
+        now = fields if self.settle(fields) else _hold_fields(fields)
+        return _same(self.state, now)
+
+
+class _NotPlain(Exception):
+    pass
+
+
+class _Number:
+    """A number in the private copy of a message. It equals the same number only: 1 is neither True here nor 1.0."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def word(self) -> Any:
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        value = other._value if isinstance(other, _Number) else other
+        return value is self._value or (type(value) is type(self._value) and bool(value == self._value))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
+"""What a provider reports: full of counts. A count that becomes a bool is not looked for."""
+
+
+def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value, key not in _REPORTED) for key, value in fields.items()}
+
+
+def _plain(value: Any, exact: bool) -> Any:
+    kind = type(value)
+    if kind is str or value is None:
+        return value
+    if kind is dict and (not value or set(map(type, value)) == {str}):
+        return {key: _plain(item, exact) for key, item in value.items()}
+    if kind is list:
+        return [_plain(item, exact) for item in value]
+    if kind in _NUMBERS:
+        return _Number(value) if exact else value
+    raise _NotPlain
+
+
+def _hold_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return _hold_dict(fields)
+    except RecursionError:
+        return {key: hold(value) for key, value in fields.items()}
+
+
+def _same(held: Any, now: Any) -> bool:
+    """Whether plain values are what they were. What has taken the place of one may be an object that minds `==`."""
+    try:
+        return bool(held == now)
+    except Exception:
+        return False
+
+
+_seen_messages: dict[int, tuple[weakref.ref[BaseMessage], _HeldMessage]] = {}
 
 
 def freeze_message(message: BaseMessage) -> Message:
@@ -166,32 +393,123 @@ def freeze_message(message: BaseMessage) -> Message:
     return word
 
 
-def hold_message(message: BaseMessage) -> _Held:
+def hold_message(message: BaseMessage) -> _HeldMessage:
     """`message` as it is now; the same again for as long as the program has not changed it."""
-    state = message.__dict__
+    fields = message.__dict__
     key = id(message)
     seen = _seen_messages.get(key)
-    if seen is not None and seen[0]() is message and state == seen[1]:
-        return seen[2]
-    copy = _hold_dict(state)
-    held = _Held(_message, copy)
-    _seen_messages[key] = (weakref.ref(message, lambda _: _seen_messages.pop(key, None)), copy, held)
+    if seen is not None and seen[0]() is message and seen[1].still(fields):
+        return seen[1]
+    held = _HeldMessage(fields)
+    _seen_messages[key] = (weakref.ref(message, lambda _: _seen_messages.pop(key, None)), held)
     return held
 
 
+class _History:
+    """Messages of lists that grew from one another, such as the state of an agent. Only ever grows."""
+
+    __slots__ = ("__weakref__", "_last", "_words", "held", "odd", "states")
+
+    def __init__(self) -> None:
+        self.held: list[_HeldMessage] = []
+        self.states: list[dict[str, Any]] = []
+        self.odd: list[int] = []
+        self._words: list[Message] = []
+        self._last: weakref.ref[_HeldList] | None = None
+
+    def begins(self, now: list[Any]) -> bool:
+        """Whether `now`, the fields of messages, are what is held here, as far as both go. One comparison for all of them."""
+        for index in self.odd:
+            if index < len(now):
+                now[index] = _hold_fields(now[index])
+        return _same(self.states[: len(now)], now)
+
+    def grow(self, known: int, more: list[BaseMessage]) -> bool:
+        """Adds `more` after the first `known`. False: it has grown otherwise meanwhile."""
+        held = [hold_message(message) for message in more]
+        plain = [one.settle(message.__dict__) for one, message in zip(held, more, strict=True)]
+        odd = [number for number, one in enumerate(plain, known) if not one]
+        states = [one.state for one in held]
+        with _growing:
+            if len(self.held) != known:
+                return False
+            self.odd.extend(odd)
+            self.states.extend(states)
+            self.held.extend(held)
+            return True
+
+    def first(self, count: int) -> _HeldList:
+        last = self._last() if self._last is not None else None
+        if last is None or last.count != count:
+            last = _HeldList(self, count)
+            self._last = weakref.ref(last)
+        return last
+
+    def words(self, count: int) -> list[Message]:
+        start = len(self._words)
+        if start < count:
+            more = [held.word() for held in self.held[start:count]]
+            self._words[start : start + len(more)] = more  # two readers write the same there
+        return self._words[:count]
+
+
+class _HeldList:
+    """The first messages of a history."""
+
+    __slots__ = ("__weakref__", "_history", "_word", "count")
+
+    def __init__(self, history: _History, count: int) -> None:
+        self._history = history
+        self._word: FrozenList | None = None
+        self.count = count
+
+    def word(self) -> FrozenList:
+        if self._word is None:
+            self._word = FrozenList(self._history.words(self.count))
+        return self._word
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _HeldList) and self.word() == other.word()
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+_SHORT: Final = 8
+"""Lists of fewer messages are held message by message."""
+
+_growing = threading.Lock()
+_histories: weakref.WeakValueDictionary[tuple[Any, ...], _History] = weakref.WeakValueDictionary()
+"""By the texts of their first messages, which are of one program, or do no harm. They live as long as a recording holds them."""
+
+
+def _hold_messages(messages: list[BaseMessage]) -> Any:
+    size = len(messages)
+    now = [message.__dict__ for message in messages]
+    key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT]])
+    history = _histories.get(key)
+    if history is not None:
+        known = min(len(history.held), size)
+        if history.begins(now[:known]) and (known == size or history.grow(known, messages[known:])):
+            return history.first(size)
+    history = _History()
+    history.grow(0, messages)
+    _histories[key] = history
+    return history.first(size)
+
+
 def _message(fields: FrozenDict) -> Message:
-    content = fields["content"]
+    content = fields.get("content", "")
     return Message(
-        role=_ROLES.get(fields["type"], fields["type"]),
+        role=_ROLES.get(fields["type"], fields["type"]) if "type" in fields else "",
         content=content if isinstance(content, FrozenList) else str(content),
-        tool_calls=_tool_calls(fields),
+        tool_calls=(*_tool_calls(fields.get("tool_calls"), EMPTY), *_tool_calls(fields.get("invalid_tool_calls"), "")),
         id=fields.get("id"),
         name=fields.get("name"),
         tool_call_id=fields.get("tool_call_id"),
         status=fields.get("status"),
         usage=freeze_usage(fields.get("usage_metadata")),
-        response_metadata=fields.get("response_metadata") or EMPTY,
-        additional_kwargs=fields.get("additional_kwargs") or EMPTY,
+        response_metadata=_mapping(fields.get("response_metadata")),
+        additional_kwargs=_mapping(fields.get("additional_kwargs")),
         artifact=fields.get("artifact"),
     )
 
@@ -206,43 +524,68 @@ _ROLES: Final = {
 }
 
 
-def _tool_calls(fields: FrozenDict) -> tuple[ToolCall, ...]:
-    valid = [ToolCall(c["name"], c["args"], c.get("id")) for c in fields.get("tool_calls") or ()]
-    broken = [ToolCall(c["name"] or "", c["args"] or "", c.get("id")) for c in fields.get("invalid_tool_calls") or ()]
-    return (*valid, *broken)
+def _mapping(value: Any) -> FrozenDict:
+    if isinstance(value, FrozenDict):
+        return value
+    return FrozenDict(unreadable=value) if value else EMPTY
 
 
-def freeze_usage(value: Mapping[str, Any] | None) -> Usage | None:
-    """LangChain's `UsageMetadata` as a `Usage`."""
-    if not value:
+def _tool_calls(calls: Any, no_args: FrozenDict | str) -> list[ToolCall]:
+    return [_tool_call(call, no_args) for call in calls or ()]
+
+
+def _tool_call(call: Any, no_args: FrozenDict | str) -> ToolCall:
+    if not isinstance(call, Mapping):  # a program may put anything into the list
+        return ToolCall("", text_of(call))
+    return ToolCall(call.get("name") or "", call.get("args") or no_args, call.get("id"))
+
+
+def freeze_usage(value: Any) -> Usage | None:
+    """LangChain's `UsageMetadata` as a `Usage`. Providers leave counts out, or send None; what is no number does not count."""
+    if not isinstance(value, Mapping) or not value:
         return None
-    details = (FrozenDict(value.get(f"{side}_token_details") or {}) for side in ("input", "output"))
-    into, out = value.get("input_tokens") or 0, value.get("output_tokens") or 0
-    return Usage(into, out, value.get("total_tokens") or into + out, *details)
+    counts = _counts(value)
+    into, out = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
+    details = (_counts(value.get(f"{side}_token_details")) for side in ("input", "output"))
+    return Usage(into, out, counts.get("total_tokens") or into + out, *details)
+
+
+def _counts(value: Any) -> FrozenDict:
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return FrozenDict({name: count for name, count in pairs if isinstance(count, int | float)})
 
 
 # -- what a model is called with
 
-_held_tools: dict[int, tuple[Any, Any]] = {}
+_seen_tools: dict[int, tuple[Any, Any, _Held, list[str]]] = {}
 
 
-def hold_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a model call. The bound tools are one list in call after call: they are held once."""
-    return {
-        key: value if type(value) in ATOMS else _hold_tools(value) if key == "tools" else hold(value)
-        for key, value in parameters.items()
-    }
+def hold_parameters(parameters: Any) -> dict[str, Any]:
+    """The parameters of a model call, and the names of the bound tools if there are any."""
+    if parameters and not isinstance(parameters, dict):
+        return {"invocation_params": hold(parameters)}
+    given = parameters or {}
+    tools = given.get("tools")
+    taken, names = _hold_tools(tools) if tools else (hold(tools), [])
+    held = {key: value if type(value) in ATOMS else taken if value is tools else hold(value) for key, value in given.items()}
+    return {"tools": names, "invocation_params": held} if tools else {"invocation_params": held}
 
 
-def _hold_tools(tools: Any) -> Any:
-    seen = _held_tools.get(id(tools))
-    if seen is not None and seen[0] is tools and seen[1] == tools:
-        return seen[1]
-    held = hold(tools)
-    if len(_held_tools) >= 64:
-        _held_tools.clear()
-    _held_tools[id(tools)] = (tools, held)
-    return held
+def _hold_tools(tools: Any) -> tuple[Any, list[str]]:
+    """The bound tools and their names. They are one list in call after call: they are held once."""
+    seen = _seen_tools.get(id(tools))
+    if seen is not None and seen[0] is tools and _same(seen[1], tools):
+        return seen[2], seen[3]
+    names = tool_names(tools)
+    try:
+        copy = _plain(tools, True)
+    except (_NotPlain, RuntimeError):
+        return hold(tools), names
+    held = _Held(operator.itemgetter("tools"), {"tools": copy})
+    if len(_seen_tools) >= 64:
+        _seen_tools.clear()
+    _seen_tools[id(tools)] = (tools, copy, held, names)
+    return held, names
 
 
 def tool_names(tools: Any) -> list[str]:
@@ -253,8 +596,10 @@ def tool_names(tools: Any) -> list[str]:
 def named_tools(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Bound tools: the name of each, and what says the rest of it."""
     for tool in tools if isinstance(tools, list | tuple) else ():
-        spec: Mapping[str, Any] = tool.get("function", tool) if isinstance(tool, dict) else {}
-        yield str(spec.get("name") or spec.get("type") or getattr(tool, "name", "unnamed")), spec
+        inner = tool.get("function", tool) if issubclass(type(tool), dict) else {}
+        spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
+        own = tool.__dict__.get("name") if issubclass(type(tool), BaseModel) else None
+        yield str(spec.get("name") or spec.get("type") or own or "unnamed"), spec
 
 
 # -- errors
@@ -264,7 +609,7 @@ def freeze_error(error: BaseException) -> Failure:
     """`error`, and how it ends the run that reports it."""
     ended = _ended(error)
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
-    return Failure(type(error).__name__, str(error), ended, payload)
+    return Failure(type(error).__name__, text_of(error), ended, payload)
 
 
 def _ended(error: BaseException) -> Ended:
@@ -281,6 +626,11 @@ def _ended(error: BaseException) -> Ended:
 
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
 
+_MANY: Final = 1024
+_DEEP: Final = 100
+_FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
+
 _BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], Any]]]] = (
     (BaseMessage, hold_message),
     (LangChainDocument, _hold_document),
@@ -288,13 +638,19 @@ _BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], Any]]]] = (
     (LangChainGeneration, _hold_generation),
     (BaseModel, _hold_model),
     (BaseException, freeze_error),
-    (enum.Enum, lambda value: _hold(value.value)),
+    (enum.Enum, lambda value: _hold(value._value_)),
     (str, str.__str__),
-    (int, int),
-    (float, float),
-    (Mapping, _hold_dict),
-    (list | tuple, lambda value: [_hold(item) for item in value]),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, bytes.__bytes__),
+    (OrderedDict, lambda value: _hold_dict(dict(OrderedDict.items(value)))),
+    (dict, lambda value: _hold_dict(dict.copy(value))),
+    (Mapping, lambda value: _hold_dict(dict(value.items()))),
+    (list, lambda value: _hold(list.copy(value))),
+    (tuple, lambda value: _hold(tuple.__getitem__(value, slice(None)))),
     (set | frozenset, _hold_set),
     (bytearray | memoryview, bytes),
     (pathlib.PurePath | uuid.UUID, lambda value: value),
+    (type, lambda value: Opaque(f"type {value.__name__}")),
+    (_FUNCTIONS, lambda value: Opaque(f"function {value.__name__}")),
 )

@@ -34,7 +34,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SecretStr, SkipValidation
 
-from llmtest import lanes, ledger
+from llmtest import lanes, ledger, recording
 from llmtest.complaints import check_call
 from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
@@ -104,6 +104,18 @@ def _weakly(run: Any) -> Callable[[], Any]:
 
 def _no_run() -> None:
     return None
+
+
+_LANGCHAIN = ("langchain", "langchain_core", "langchain_classic", "langchain_community", "langgraph", "langsmith")
+_PASSED = frozenset(("llmtest", *_LANGCHAIN, "asyncio", "concurrent", "threading", "contextvars", "functools"))
+
+
+def _calling() -> str:
+    """`file:line` of the program that is calling: the innermost frame that is neither ours, LangChain's nor Python's."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "a thread whose target is LangChain's"
 
 
 def _about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
@@ -292,18 +304,28 @@ class _Served:
 
     def _serve(self, request: Request) -> Any:
         """The answer to `request`, on a synchronous path."""
+        self._note(request)
         step = self.script.serve(request)
         while isinstance(step, Respond):
             step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
         return self._reply_of(step, request)
 
     async def _aserve(self, request: Request) -> Any:
+        self._note(request)
         step = self.script.serve(request)
         while isinstance(step, Respond):
             given = step.function(request)
             given = await given if inspect.isawaitable(given) else given
             step = self._as_step(given, f"what {step} returned", step.where)
         return self._reply_of(step, request)
+
+    def _note(self, request: Request) -> None:
+        """Tells the open recordings of the call, which they ought to have seen."""
+        run = request.run()
+        recording.served(run.run_id if run is not None else None, self._known_as(), _calling)
+
+    def _known_as(self) -> str:
+        return type(self).__name__
 
     @abstractmethod
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:

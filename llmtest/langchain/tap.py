@@ -15,28 +15,29 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID, uuid4
 
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, manager
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest import lanes, recording
+from llmtest import lanes, recording, waits
+from llmtest.events import EMPTY, FrozenDict
 from llmtest.langchain.freezing import (
     freeze_error,
     freeze_usage,
     hold,
-    hold_message,
     hold_parameters,
     hold_result,
-    tool_names,
+    text_of,
     words,
 )
 
@@ -51,8 +52,16 @@ if TYPE_CHECKING:
 class Tap(BaseCallbackHandler):
     """Records every callback into the recordings of its run. The parameter names are LangChain's protocol.
 
-    It never has the interface of a streaming handler: models look for that, and start to stream.
+    It never has the interface of a streaming handler: models look for that, and start to stream. There is one of it,
+    `TAP`: LangChain makes another where the last block was closed while it asked the hook a second time, and programs copy
+    and pickle the managers that they find in their config.
     """
+
+    def __new__(cls) -> Tap:
+        return TAP
+
+    def __reduce__(self) -> str:
+        return "TAP"
 
     run_inline = True
     # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
@@ -61,29 +70,33 @@ class Tap(BaseCallbackHandler):
 
     def _begin(self, kind: str, serialized: Any, payload: dict[str, Any], about: dict[str, Any]) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
+        self._last_token = (None, None)  # a program may give one id to run after run
         member = recording.begin(run_id, parent)
         if member is None:
             return
         metadata = about.get("metadata")
         held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
-        start = (about.get("name") or _name(serialized), tuple(about.get("tags") or ()), partial(words, held))
-        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.current()))
+        start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
+        recording.deliver(member, (kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
-    def _next(self, kind: str, take: Callable[[], Any], about: dict[str, Any]) -> None:
-        run_id = about["run_id"]
-        member = recording.membership(run_id)
+    def _next(
+        self, kind: str, take: Callable[[], Any], about: dict[str, Any], now: Callable[[], lanes.Mark] = lanes.tick
+    ) -> None:
+        run_id, parent = about["run_id"], about.get("parent_run_id")
+        member = recording.membership(run_id) or _begun_unseen(kind, run_id, parent)
         if member is not None:
-            parent = about.get("parent_run_id")
             payload = partial(words, take())
-            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), lanes.current()))
+            recording.deliver(member, (kind, run_id, parent, payload, monotonic_ns(), time_ns(), now()))
 
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+        self._begin(
+            "on_llm_start", serialized, {"prompts": list(prompts), **hold_parameters(kwargs.get("invocation_params"))}, kwargs
+        )
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        payload = {"messages": [hold_message(message) for message in messages[0]], **_parameters(kwargs)}
+        payload = {"messages": hold(messages[0]), **hold_parameters(kwargs.get("invocation_params"))}
         self._begin("on_chat_model_start", serialized, payload, kwargs)
 
     def on_llm_new_token(
@@ -93,25 +106,27 @@ class Tap(BaseCallbackHandler):
         if last[0] is run_id:
             member = last[1]
         else:
-            member = recording.membership(run_id)
+            member = recording.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
-            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
+            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.mark())
             recording.deliver(member, raw)
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs)
+        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
-        member = recording.membership(run_id)
+        member = recording.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
         if member is not None:
-            payload = partial(words, hold_result(response))
-            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.current())
+            payload = partial(words, _result(response))
+            raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.tick())
             recording.deliver(member, raw)
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_llm_error", lambda: _failed(error, response=kwargs.get("response")), kwargs)
+        response = kwargs.get("response")
+        so_far = {"response": _result(response)} if response is not None else {}
+        self._next("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
 
     # chains
 
@@ -127,7 +142,7 @@ class Tap(BaseCallbackHandler):
     # tools and retrievers
 
     def on_tool_start(self, serialized: dict[str, Any], input_str: str, **kwargs: Any) -> None:
-        payload = _fields(input_str=str(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
+        payload = _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
         self._begin("on_tool_start", serialized, payload, kwargs)
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
@@ -137,10 +152,10 @@ class Tap(BaseCallbackHandler):
         self._next("on_tool_error", lambda: _failed(error), kwargs)
 
     def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
-        self._begin("on_retriever_start", serialized, {"query": str(query)}, kwargs)
+        self._begin("on_retriever_start", serialized, {"query": text_of(query)}, kwargs)
 
     def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
-        self._next("on_retriever_end", lambda: {"documents": hold(list(documents))}, kwargs)
+        self._next("on_retriever_end", lambda: {"documents": hold(documents)}, kwargs)
 
     def on_retriever_error(self, error: BaseException, **kwargs: Any) -> None:
         self._next("on_retriever_error", lambda: _failed(error), kwargs)
@@ -148,32 +163,72 @@ class Tap(BaseCallbackHandler):
     # things that happen within a run
 
     def on_agent_action(self, action: AgentAction, **kwargs: Any) -> None:
-        fields = {"tool": action.tool, "tool_input": action.tool_input, "log": action.log}
-        self._next("on_agent_action", lambda: _fields(**fields), kwargs)
+        self._next("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
 
     def on_agent_finish(self, finish: AgentFinish, **kwargs: Any) -> None:
-        self._next("on_agent_finish", lambda: _fields(return_values=finish.return_values, log=finish.log), kwargs)
+        self._next("on_agent_finish", lambda: _attributes(finish, "return_values", "log"), kwargs)
 
     def on_text(self, text: str, **kwargs: Any) -> None:
-        self._next("on_text", lambda: {"text": str(text)}, kwargs)
+        self._next("on_text", lambda: {"text": text_of(text)}, kwargs)
 
     def on_retry(self, retry_state: RetryCallState, **kwargs: Any) -> None:
-        outcome = retry_state.outcome
+        outcome = getattr(retry_state, "outcome", None)
         error = outcome.exception() if outcome is not None and outcome.failed else None
-        self._next("on_retry", lambda: _fields(attempt_number=retry_state.attempt_number, error=error), kwargs)
+        attempt = getattr(retry_state, "attempt_number", None)
+        self._next("on_retry", lambda: _fields(attempt_number=attempt, error=error), kwargs)
 
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
-        self._next("on_custom_event", lambda: {"name": name, "data": hold(data)}, kwargs)
+        self._next("on_custom_event", lambda: {"name": text_of(name), "data": hold(data)}, kwargs)
+
+    def on_interrupt(self, event: Any) -> None:
+        self._next("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
+
+    def on_resume(self, event: Any) -> None:
+        self._next("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
+
+
+def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> recording.Membership | None:
+    """Gives a run whose start never came a start that says so. A custom event may be of a run from before the block."""
+    start = _LOST_STARTS.get(kind)
+    member = recording.begun_unseen(run_id, parent_run_id) if start is not None else None
+    if start is not None and member is not None:
+        made: recording.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
+        recording.deliver(member, (start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.tick()))
+    return member
+
+
+_LOST_STARTS: Final = {
+    **dict.fromkeys(("on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"), "on_llm_start"),
+    **dict.fromkeys(("on_chain_end", "on_chain_error", "on_text", "on_agent_action", "on_agent_finish"), "on_chain_start"),
+    **dict.fromkeys(("on_tool_end", "on_tool_error"), "on_tool_start"),
+    **dict.fromkeys(("on_retriever_end", "on_retriever_error"), "on_retriever_start"),
+}
+
+
+def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
+    return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
 
 
 def _name(serialized: Any) -> str:
     """The name of a run whose start has no `name=`; `serialized` is None for most chains."""
-    named = serialized or {}
-    return str(named.get("name") or (named.get("id") or ["unnamed"])[-1])
+    named = serialized if isinstance(serialized, dict) else {}
+    path = named.get("id")
+    return str(named.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
 
 
 def _fields(**fields: Any) -> dict[str, Any]:
     return {key: hold(value) for key, value in fields.items() if value is not None}
+
+
+def _attributes(value: Any, *names: str) -> dict[str, Any]:
+    return _fields(**{name: getattr(value, name, None) for name in names})
+
+
+def _result(response: Any) -> dict[str, Any]:
+    try:
+        return hold_result(response)
+    except Exception:  # a custom model ended its run with something else
+        return {"generations": [], "unreadable": hold(response)}
 
 
 def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
@@ -182,22 +237,14 @@ def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
 
 def _token(token: Any, chunk: Any) -> Any:
     """A token as it is stored: the bare str, or with what else its chunk carried."""
-    fields = chunk.__dict__ if chunk is not None else {}
-    message = fields.get("message")
-    fields = message.__dict__ if message is not None else {}
+    message = getattr(chunk, "message", None)
+    fields = getattr(message, "__dict__", {})
     calls, usage = fields.get("tool_call_chunks"), fields.get("usage_metadata")
     if not calls and not usage and type(token) is str:
         return token
     more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
-    return partial(words, {"token": hold(token), **more, **({"usage": freeze_usage(usage)} if usage else {})})
-
-
-def _parameters(about: dict[str, Any]) -> dict[str, Any]:
-    """The names of the bound tools, and the parameters of the call."""
-    parameters = about.get("invocation_params") or {}
-    if not parameters.get("tools"):
-        return {"invocation_params": hold_parameters(parameters)}
-    return {"tools": tool_names(parameters["tools"]), "invocation_params": hold_parameters(parameters)}
+    held = hold(token) if isinstance(token, list) else text_of(token)
+    return partial(words, {"token": held, **more, **({"usage": freeze_usage(usage)} if usage else {})})
 
 
 # -- attaching
@@ -207,18 +254,50 @@ class _Hook:
     """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
 
     def get(self) -> Tap | None:
-        return TAP if recording.anything_open() else None
+        if not recording.anything_open():
+            return None
+        if "langgraph.callbacks" in sys.modules and _graphs_watched.acquire(blocking=False):
+            _watch_graphs()
+        return TAP
 
 
-TAP = Tap()
+TAP: Tap = object.__new__(Tap)
 _installed = threading.Lock()
+_graphs_watched = threading.Lock()
 
 
 def install() -> None:
     """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
-        register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True)
+        register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True, handle_class=Tap)
+        waits.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
+        waits.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         _mend_llm_start()
+
+
+def _queue_of_events(variables: Mapping[str, Any]) -> Any:
+    """The queue of `astream_events`, among the variables of the coroutine that fills it."""
+    streamer = variables.get("event_streamer")
+    return getattr(getattr(streamer, "receive_stream", None), "_queue", None)
+
+
+def _watch_graphs() -> None:
+    """Listens to LangGraph's interrupts and resumes: it tells them to handlers of its own class in the config, and no others."""
+    from langgraph import callbacks
+
+    def watch(owner: type, kind: str) -> None:
+        original, tell = getattr(owner, kind), getattr(TAP, kind)
+
+        @functools.wraps(original)
+        def told(self: Any, event: Any) -> Any:
+            tell(event)
+            return original(self, event)
+
+        setattr(owner, kind, told)
+
+    for owner in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
+        watch(owner, "on_interrupt")
+        watch(owner, "on_resume")
 
 
 def _mend_llm_start() -> None:
@@ -229,15 +308,21 @@ def _mend_llm_start() -> None:
     async def on_llm_start(
         self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
     ) -> list[Any]:
-        if TAP not in self.handlers or all(handler.run_inline for handler in self.handlers):
+        others = [handler for handler in self.handlers if handler is not TAP]
+        if len(others) == len(self.handlers) or any(handler.run_inline for handler in others):
             return await original(self, serialized, prompts, run_id, **kwargs)
+        about = {"parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata, **kwargs}
+        # The one of the first prompt is known beforehand, so that no handler can fail or be cancelled before we have it.
+        run_ids = [run_id or getattr(manager, "uuid7", uuid4)()]
         without = copy.copy(self)
-        without.handlers = [handler for handler in self.handlers if handler is not TAP]
-        managers = await original(without, serialized, prompts, run_id, **kwargs)
-        for prompt, manager in zip(prompts, managers, strict=True):
-            manager.handlers = self.handlers
-            about = {"run_id": manager.run_id, "parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata}
-            TAP.on_llm_start(serialized, [prompt], **about, **kwargs)
+        without.handlers = others
+        for prompt, known in zip(prompts, run_ids, strict=False):
+            TAP.on_llm_start(serialized, [prompt], run_id=known, **about)
+        managers = await original(without, serialized, prompts, run_ids[0], **kwargs)
+        for prompt, run in zip(prompts[1:], managers[1:], strict=True):
+            TAP.on_llm_start(serialized, [prompt], run_id=run.run_id, **about)
+        for run in managers:
+            run.handlers = self.handlers
         return managers
 
     if list(inspect.signature(original).parameters) == ["self", "serialized", "prompts", "run_id", "kwargs"]:

@@ -1,0 +1,137 @@
+"""Writes docs/reference/protocol.md from the tables of rules and deviations. Run: `python docs/protocol_page.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import fill
+
+from llmtest.deviations import DEVIATIONS, Deviation
+from llmtest.protocol import RULES, Rule
+
+PAGE = Path(__file__).parent / "reference" / "protocol.md"
+
+HEAD = '''\
+# The callback protocol
+
+<!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page. -->
+
+`check` reads a recording and says what is wrong with its callbacks: a run that ended twice, a token after the end, a call that no
+recording saw.
+
+```python
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from llmtest import ScriptedChatModel, record
+from llmtest.protocol import check
+
+
+class Stutterer(BaseChatModel):
+    _llm_type = "stutterer"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
+        for token in ("Hel", "Hel", "lo"):
+            run_manager.on_llm_new_token(token)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage("Hello"))])
+
+
+with record() as correct:
+    ScriptedChatModel("Hello").invoke("hi")
+with record() as wrong:
+    Stutterer().invoke("hi")
+
+assert check(correct) == []
+assert [str(violation) for violation in check(wrong)] == ["""\\
+the tokens of chat `Stutterer` do not make its answer
+  #0 on_chat_model_start `Stutterer`
+  #4 on_llm_end `Stutterer`
+  the tokens  'HelHello'
+  the answer  'Hello'
+  a model must tell each chunk once, in order, and answer with what it streamed"""]
+```
+
+Each violation has the name of its `rule`, a `level`, its `text`, the events that show it (`witnesses`), and in `deviation` the
+name of the known deviation that it is, or None. Two levels:
+
+- **impossible**: correct programs never do it. It fails a test.
+- **unusual**: it has lawful causes. It is reported; a test fails of it only if you ask for that.
+
+What LangChain or LangGraph do themselves, in the installed version, is a [known deviation](#known-deviations), and unusual.
+
+`check` looks at late events too. It reads nothing but the recording. A recording that is still open is checked as far as it goes:
+runs that have not ended yet are reported. It takes time in proportion to the number of events.
+'''
+
+LEVELS = {
+    "impossible": "Impossible",
+    "unusual": "Unusual",
+}
+
+UNCHECKED = {
+    "The tags of a run are those of its parent and its own": (
+        "callbacks do not tell which of the parent's tags and metadata are inherited and which are the parent's alone"
+    ),
+    "An exception is the same object in each run that it leaves": (
+        "a recording holds its class and its text; another exception may have the same"
+    ),
+    "Run ids rise in the order in which runs are created": (
+        "a program may give its own; and a run may be created long before its start is told"
+    ),
+    "The root run has the `run_id` of the config": "the config is not in the recording; retrievers and `batch` ignore it",
+    "Handlers are called in the order in which they are listed": "a recording is one handler and does not see the others",
+    "No handler raised": "LangChain logs it and goes on; no callback tells of it",
+    "Closing a stream stops the model": (
+        "callbacks do not tell how far a model got; `chain.stream()` that is closed drains its model to the end"
+    ),
+    "A run has one candidate answer": "models that are asked for several give several",
+}
+
+
+def rendered() -> str:
+    """The page."""
+    return "\n".join([HEAD, *_rules(), *_deviations(), *_unchecked()])
+
+
+def _rules() -> Iterator[str]:
+    yield "## The rules\n\nEach program below, run while something records, breaks the rule above it.\n"
+    for level, title in LEVELS.items():
+        yield f"### {title}\n"
+        for rule in RULES:
+            if rule.level == level:
+                yield from _rule(rule)
+
+
+def _rule(rule: Rule) -> Iterator[str]:
+    yield f"#### {rule.name}\n\n{fill(rule.words, 130)}\n"
+    if rule.breaks.startswith("#"):
+        yield f"{rule.breaks.removeprefix('#').strip()}\n"
+    else:
+        yield f"```python\n{rule.breaks}```\n"
+    yield f"What to do: {rule.fix}.\n"
+
+
+def _deviations() -> Iterator[str]:
+    yield "## Known deviations\n"
+    yield "Each has a test in [test_deviations.py](../../tests/test_deviations.py) that fails when it no longer happens.\n"
+    yield "| name | rule | package | versions | what it does | reported |\n|---|---|---|---|---|---|"
+    yield from map(_deviation, DEVIATIONS)
+    yield ""
+
+
+def _deviation(one: Deviation) -> str:
+    versions = f"{one.since} and newer" if one.fixed is None else f"{one.since} to before {one.fixed}"
+    reported = "no report found" if one.issue is None else f"[{'#'.join(one.issue.split('/')[-3::2])}]({one.issue})"
+    words = one.words.replace("|", "\\|")
+    return f"| {one.name} | {one.rule} | {one.package} | {versions} | {words} | {reported} |"
+
+
+def _unchecked() -> Iterator[str]:
+    yield "## Not checked\n\n| what | because |\n|---|---|"
+    yield from (f"| {what} | {because} |" for what, because in UNCHECKED.items())
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered(), "utf-8")

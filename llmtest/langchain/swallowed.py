@@ -1,0 +1,105 @@
+"""Errors of callback handlers, which LangChain logs and swallows: an `assert` in a handler fails no test.
+
+LangChain's callback manager catches what a handler raises, logs one warning without its traceback and goes on. It lets the
+error out only if the handler says `raise_error = True`; a NotImplementedError, and whatever an async handler raises under
+a synchronous call, not even then. `watched` listens at that one logger, inside the `except`, where the error is at hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from langchain_core.callbacks import manager
+
+from llmtest import ledger
+from llmtest.ledger import Violation
+from llmtest.steps import place
+
+LINES: Final = 12
+"""How many frames of a handler's own are shown."""
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Writes a violation to the ledger for every error of a handler that LangChain swallows in the block, in any thread.
+
+    The log is as without it. Blocks may be nested: an error is written once.
+    """
+    logger = manager.logger
+    if "warning" in vars(logger):
+        yield
+        return
+    vars(logger)["warning"] = _listening(logger.warning)
+    try:
+        yield
+    finally:
+        del vars(logger)["warning"]
+
+
+def _listening(warn: Callable[..., None]) -> Callable[..., None]:
+    def warning(message: object, *args: object, **kwargs: Any) -> None:
+        frame = sys._getframe(1)
+        error = sys.exception()
+        if error is not None and frame.f_code.co_name in _REPORTERS:
+            handler, event = frame.f_locals.get("handler"), frame.f_locals.get("event_name", "")
+            if handler is None or isinstance(error, NotImplementedError) or not handler.raise_error:
+                ledger.report(Violation(ledger.SWALLOWED, _text(error, handler, event)), [])
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # so that the record names LangChain's line, as without us
+        warn(message, *args, **kwargs)
+
+    return warning
+
+
+_REPORTERS: Final = ("handle_event", "_ahandle_event_for_handler", "_run_coros")
+"""The functions of LangChain's manager that report a handler's error. The last does not know whose it is."""
+
+
+def _text(error: BaseException, handler: Any, event: str) -> str:
+    own = _own(traceback.extract_tb(error.__traceback__))
+    name = f"`{type(handler).__name__}.{event}`" if handler is not None else _coroutine_of(error)
+    said = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    shown = [f"{place(f'{frame.filename}:{frame.lineno}')} in {frame.name}: {frame.line}" for frame in own]
+    if not shown and handler is not None:
+        shown = [f"it takes {_taken(getattr(handler, event))}; LangChain passes other arguments"]
+    out = "no caller sees it" if handler is None or isinstance(error, NotImplementedError) else "`raise_error = True` lets it out"
+    lines = [
+        f"the callback handler {name} raised {said}",
+        *(f"  {line}" for line in (shown if len(shown) <= LINES else ["...", *shown[-LINES:]])),
+        f"  LangChain logs it and goes on; {out}",
+    ]
+    return "\n".join(lines)
+
+
+def _taken(method: Callable[..., object]) -> str:
+    signature = inspect.signature(method)
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=plain, return_annotation=signature.empty))
+
+
+def _coroutine_of(error: BaseException) -> str:
+    """The async method that raised, which LangChain ran in a loop of its own."""
+    trace = error.__traceback__
+    while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return f"`{trace.tb_frame.f_code.co_qualname}`" if trace is not None else "of an async method"
+
+
+def _own(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """The frames from the handler on; none if LangChain could not even call it."""
+    return list(itertools.dropwhile(lambda frame: _is_machinery(frame.filename), frames))
+
+
+_MACHINERY: Final = (manager.__file__, os.path.dirname(asyncio.__file__), os.path.dirname(concurrent.futures.__file__))
+
+
+def _is_machinery(path: str) -> bool:
+    return path.startswith(_MACHINERY)

@@ -1,0 +1,238 @@
+"""Who waits for whom, as asyncio and concurrent.futures know it.
+
+Floor 0: standard library only. Everything that reads their private state is in this room; it changes nothing. It was
+checked on Python 3.11 to 3.13. What it does not recognise nobody waits for, and then nothing is said of its order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from concurrent.futures import Future as ThreadFuture
+from concurrent.futures import _base as pool_futures
+from concurrent.futures import thread as pool_threads
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from types import CodeType, FrameType
+from typing import Any, Final
+
+_KNOWN: Final = sys.version_info < (3, 15)
+_RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
+_WORKS: Final = pool_threads._worker.__code__
+_BLOCKS: Final = threading.Condition.wait.__code__
+_LOOKS: Final = 20
+_SUBMITS: Final = asyncio.BaseEventLoop.run_in_executor.__code__
+_MAPS: Final = Executor.map.__code__
+_YIELDS: Final = next(const for const in _MAPS.co_consts if getattr(const, "co_name", None) == "result_iterator")
+_RESULTS: Final = pool_futures._result_or_cancel.__code__  # type: ignore[attr-defined]
+
+Queued = Callable[[Mapping[str, Any]], Any]
+couriers: Final[set[str]] = set()
+"""Source files whose coroutines only carry callbacks: what they report happens in the task that waits for them."""
+streams: Final[dict[str, Queued]] = {}
+"""Coroutines, by qualified name, that fill a queue which their spawner empties, and how to find it among their variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A task that is blocked until something else is done: on which future, and which futures on the way can let it go
+    before that, by failing. `context` is the context of the task."""
+
+    task: asyncio.Task[Any]
+    context: Context
+    future: asyncio.Future[Any]
+    fragile: tuple[asyncio.Future[Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A piece of work on a thread of a pool: its future, and the pool while that lives."""
+
+    future: ThreadFuture[Any]
+    pool: Executor | None
+
+
+def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...] = ()) -> Hold | None:
+    """The task that is blocked until `future` is done, through gather, wait, wait_for, shield or a task group."""
+    for callback, context in _callbacks(future):
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, asyncio.Task) and getattr(owner, "_fut_waiter", None) is future:
+            return Hold(owner, context, future, fragile)
+        onward, breaks = _onward(callback, owner)
+        hold = holder(onward, (*fragile, onward) if breaks else fragile) if onward is not None else None
+        if hold is not None:
+            return hold
+    return None
+
+
+def _callbacks(future: Any) -> list[tuple[Any, Context]]:
+    return list(getattr(future, "_callbacks", None) or ()) if _KNOWN else []
+
+
+def _onward(callback: Any, owner: Any) -> tuple[asyncio.Future[Any] | None, bool]:
+    """The future that is done when all that `callback` counts is done, and whether it may be done before that by failing."""
+    if isinstance(owner, asyncio.TaskGroup):
+        return getattr(owner, "_on_completed_fut", None), False
+    if isinstance(callback, partial) and getattr(callback.func, "__name__", None) == "_release_waiter":
+        return callback.args[0], False
+    name = getattr(callback, "__qualname__", "")
+    if getattr(callback, "__module__", None) != "asyncio.tasks" or name not in _COUNTERS:
+        return None, False
+    return _COUNTERS[name](_closure(callback))
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    return dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__), strict=True))
+
+
+def _waited(cells: Mapping[str, Any]) -> tuple[asyncio.Future[Any] | None, bool]:
+    """`asyncio.wait` holds its caller until all is done only if it was asked for all, and for no time."""
+    whole = cells["return_when"] == asyncio.ALL_COMPLETED and cells["timeout_handle"] is None
+    return (cells["waiter"] if whole else None), False
+
+
+_COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future[Any] | None, bool]]]] = {
+    "gather.<locals>._done_callback": lambda cells: (cells["outer"], not cells["return_exceptions"]),
+    "shield.<locals>._inner_done_callback": lambda cells: (cells["outer"], True),
+    "_wait.<locals>._on_completion": _waited,
+}
+
+
+def went_well(future: asyncio.Future[Any]) -> bool:
+    """Whether `future` is done by its result. Who asks for its exception has seen it, says asyncio; so we do not."""
+    return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
+
+
+def failed_by(future: asyncio.Future[Any], task: asyncio.Task[Any] | None) -> bool:
+    """Whether `future` failed with what `task` failed with."""
+    error = getattr(future, "_exception", None)
+    return error is not None and error is getattr(task, "_exception", None)
+
+
+def group_of(task: asyncio.Task[Any]) -> asyncio.TaskGroup | None:
+    """The task group that `task` was made by."""
+    owners = (getattr(callback, "__self__", None) for callback, _ in _callbacks(task))
+    return next((owner for owner in owners if isinstance(owner, asyncio.TaskGroup)), None)
+
+
+def is_left(group: asyncio.TaskGroup) -> bool:
+    """Whether the body of a task group and all of its tasks are over. It is known to its own task only."""
+    return bool(getattr(group, "_exiting", False)) and not getattr(group, "_tasks", True)
+
+
+def is_main(task: asyncio.Task[Any]) -> bool:
+    """Whether this thread runs its loop only until `task` is done."""
+    return any(getattr(callback, "__name__", None) == "_run_until_complete_cb" for callback, _ in _callbacks(task))
+
+
+def is_eager(task: asyncio.Task[Any]) -> bool:
+    """Whether `task` runs within the statement that makes it, as eager tasks of 3.12 do up to their first wait."""
+    return task in getattr(asyncio.tasks, "_eager_tasks", ())
+
+
+def is_courier(task: asyncio.Task[Any]) -> bool:
+    """Whether `task` only carries callbacks."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and code.co_filename in couriers
+
+
+def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[Any] | None:
+    """The queue that `task` fills for the one who spawned it, if it is one of `streams`."""
+    coroutine = task.get_coro()
+    find = streams.get(getattr(coroutine, "__qualname__", ""))
+    queue = find(coroutine.cr_frame.f_locals) if find and coroutine.cr_frame else None  # type: ignore[union-attr]
+    return queue if isinstance(queue, asyncio.Queue) else None
+
+
+def reader(queue: asyncio.Queue[Any]) -> Hold | None:
+    """The task that waits for something to come out of `queue`."""
+    return next(filter(None, map(holder, getattr(queue, "_getters", ()))), None)
+
+
+# -- threads
+
+
+def work() -> Work | None:
+    """The piece of work that this thread of a pool does now; None on any other thread."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _RUNS_WORK:
+        frame = frame.f_back
+    if frame is None or frame.f_back is None or frame.f_back.f_code is not _WORKS:
+        return None
+    pool = frame.f_back.f_locals["executor_reference"]()
+    return Work(frame.f_locals["self"].future, pool)
+
+
+def is_shut(pool: Executor) -> bool:
+    """Whether a pool has been shut down, and its threads are over."""
+    return bool(getattr(pool, "_shutdown", False)) and not any(thread.is_alive() for thread in getattr(pool, "_threads", ()))
+
+
+def was_delivered(future: ThreadFuture[Any]) -> bool:
+    """Whether the work of `future` is done, and asyncio was told."""
+    return future.done() and _chained(future) is not None
+
+
+def submitter(work: Work, thread_id: int) -> asyncio.Task[Any] | None:
+    """The task on that thread that handed over `work` with `run_in_executor` and waits for it, or is about to.
+
+    That thread goes on meanwhile. So whether it waits is looked at last: if not yet, the task that ran before is the one.
+    """
+    handing = _doing(thread_id, _SUBMITS)
+    future = _chained(work.future)
+    loop = future.get_loop() if future is not None else handing.f_locals["self"] if handing is not None else None
+    running = asyncio.current_task(loop) if loop is not None else None
+    future = _chained(work.future)
+    hold = holder(future) if future is not None else None
+    return hold.task if hold is not None else running
+
+
+def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
+    """The asyncio future that gets the result of a thread's."""
+    for callback in list(getattr(future, "_done_callbacks", ())):
+        if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_set_state":
+            found = _closure(callback)["destination"]
+            return found if isinstance(found, asyncio.Future) else None
+    return None
+
+
+def maps(thread_id: int, work: Work) -> bool:
+    """Whether that thread is in `pool.map`, or waits for its results, and `work` is a part of it.
+
+    Between two steps of that it looks as if it were not. So as long as it does not wait for anything, it gets a chance to
+    go on, and is looked at again.
+    """
+    for _ in range(_LOOKS):
+        if _maps(thread_id, work):
+            return True
+        if _doing(thread_id, _BLOCKS) is not None:
+            return _maps(thread_id, work)
+        time.sleep(0)
+    return False
+
+
+def _maps(thread_id: int, work: Work) -> bool:
+    frame = _doing(thread_id, _MAPS, _YIELDS)
+    if frame is None or frame.f_code is _MAPS:
+        return frame is not None and frame.f_locals.get("self") is work.pool
+    result = _doing(thread_id, _RESULTS)
+    return work.future in frame.f_locals["fs"] or (result is not None and result.f_locals.get("fut") is work.future)
+
+
+def _doing(thread_id: int, *codes: CodeType) -> FrameType | None:
+    """The innermost frame of one of `codes` on a thread.
+
+    The thread goes on meanwhile, and a frame that has returned no longer knows its caller: then it is looked at anew.
+    """
+    for _ in range(_LOOKS):
+        top = frame = sys._current_frames().get(thread_id)
+        while frame is not None and frame.f_code not in codes:
+            frame = frame.f_back
+        if frame is not None or sys._current_frames().get(thread_id) is top:
+            return frame
+    return None
