@@ -7,6 +7,7 @@ Floor 0: standard library only. A rule is a value. `judge` asks a `Case` (a reco
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
@@ -51,7 +52,7 @@ HOLDS: Final = Verdict(True)
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(ABC):
     """A sentence that must hold of a recording. Its repr is the sentence.
 
     `a & b` holds when both hold, `a | b` when one does, `~a` when `a` is broken. `rule.named("refunds are approved")` gives it a
@@ -63,15 +64,17 @@ class Rule:
     title: str = field(default="", kw_only=True)
 
     @property
+    @abstractmethod
     def sentence(self) -> str:
-        raise NotImplementedError
+        """What must be true, in words."""
 
+    @abstractmethod
     def judge(self, case: Case) -> Verdict:
-        raise NotImplementedError
+        """Whether it is true."""
 
+    @abstractmethod
     def selectors(self) -> Iterator[Selector]:
         """Every selector in it."""
-        raise NotImplementedError
 
     def needs_all(self) -> bool:
         """Whether a call that was not recorded could break it."""

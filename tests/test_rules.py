@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,7 +11,10 @@ from unittest.mock import ANY
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import StructuredTool
 
+from llmtest import record
 from llmtest.causality import Order
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
@@ -27,6 +31,7 @@ from llmtest.matching import (
     model,
     never,
     only,
+    together,
 )
 from tests.programs import Step, Trace, chat, run, trace
 
@@ -395,3 +400,86 @@ def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None
     )
     assert caught.obeys(never("x") & at_least(1, "search")).holds is None
     assert caught.obeys(never("x") | at_least(1, "search")).holds is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "meant"),
+    [
+        (before("a", "b"), ["a", "b"]),
+        (each("a").followed_by("b"), ["a", "b"]),
+        (each("a").ends_before("b"), ["a", "b"]),
+        (each("a").ends(), ["a"]),
+        (never("a").after("b"), ["a", "b"]),
+        (between("a", "b").never("c"), ["a", "b", "c"]),
+        (at_most(1, "a"), ["a"]),
+        (only("a", "b"), ["a", "b"]),
+        (called("a").came_from("b"), ["a", "b"]),
+        (never("a") & never("b"), ["a", "b"]),
+        (never("a") | never("b"), ["a", "b"]),
+        (~(never("a") | never("b")), ["a", "b"]),
+    ],
+)
+def test_a_rule_that_must_not_hold_shows_the_runs_that_it_is_about(rule: Any, meant: list[str]) -> None:
+    assert [one.name for one in rule.selectors()] == meant
+
+
+def test_what_an_opposite_shows_is_where_its_runs_began() -> None:
+    assert [shown.name for shown in SHOP.obeys(~before("search", "book")).events] == ["search", "book"]
+
+
+def test_relations_that_break_an_order_are_told_apart() -> None:
+    told = [
+        NESTED.obeys(before("search", "book")).said,
+        NESTED.obeys(before("book", "search")).said,
+        CUT_SHORT.obeys(before("search", "book")).said,
+        SHOP.obeys(each("pay").followed_by("search")).said,
+        SHOP.obeys(never("pay").after("book")).said,
+        SHOP.obeys(called("search").came_from("book")).said,
+        SHOP.obeys(called("pay").came_from("book", arg="order_id")).said,
+        SHOP.obeys(called("pay").came_from("nothing")).said,
+    ]
+
+    assert told == [
+        "`book` ran inside `search`, which had not ended",
+        "`book` ran inside `search`, which had begun",
+        "`search` never ended",
+        "`pay` came after `search`",
+        "`pay` came after `book`",
+        "`book` came after `search`",
+        "`pay` was given 1, which `book` did not return: it returned None",
+        "`pay` was given 1, and there was no `nothing`",
+    ]
+
+
+# -- real programs
+
+
+def test_branches_of_a_map_overlap_and_steps_of_a_sequence_do_not() -> None:
+    lookup = RunnableParallel(a=RunnableLambda(_tool("a")), b=RunnableLambda(_tool("b")))
+    with record() as caught:
+        (lookup | RunnableLambda(_tool("c"))).invoke("x")
+
+    assert caught.tools == [together("a", "b"), "c"]
+    assert caught.obeys(before("a", "c"), before("b", "c"))
+    assert "overlapped" in caught.obeys(before("a", "b")).said
+
+
+def test_calls_in_a_row_are_in_order_and_gathered_ones_are_not() -> None:
+    a, b = _tool("a"), _tool("b")
+
+    async def program() -> None:
+        a("x")
+        await asyncio.gather(asyncio.to_thread(a, "x"), asyncio.to_thread(b, "x"))
+
+    with record() as caught:
+        asyncio.run(program())
+
+    assert caught.tools == ["a", {"a", "b"}]
+    assert not caught.obeys(each("a").followed_by("b"))
+
+
+def _tool(name: str) -> Callable[[Any], Any]:
+    made = StructuredTool.from_function(
+        lambda: "ok", name=name, description="x", args_schema={"type": "object", "properties": {}}
+    )
+    return lambda given: made.invoke({})
