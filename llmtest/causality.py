@@ -130,9 +130,7 @@ class Order:
         self._seats[run] = seat
         seat.clear = self._clear(seat)
         if run.kind == "chat" and isinstance(run.output, Message):
-            for call in run.output.tool_calls:
-                if call.id is not None:
-                    self._turns[call.id] = seat.position
+            self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
     def _clear(self, seat: _Seat) -> int:
         above = self._seats[seat.parent] if seat.parent is not None else None

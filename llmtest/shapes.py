@@ -68,9 +68,6 @@ class _Text(Selector):
         value = run.name if isinstance(run, Run) else run
         return None if self.accepts("", value) else f"it is {short(value)}"
 
-    def __str__(self) -> str:
-        return self.made
-
 
 def _same(expected: Run) -> Selector:
     made = by_name(expected.name)

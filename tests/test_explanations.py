@@ -252,11 +252,13 @@ def test_long_answers_stay_on_one_line() -> None:
 
 def test_the_script_that_offered_what_is_missing_is_named() -> None:
     model = ScriptedChatModel(call("search", q="x"))
+    other = ScriptedChatModel("hello")
     caught = trace(run("book"))
 
     answer = caught.obeys(before("search", "book"))
 
     assert [line.rpartition(":")[0] for line in answer.script] == ["the script offered `search` at tests/test_explanations.py"]
+    other.invoke("hi")
     model.bind_tools([{"name": "search", "description": "x", "parameters": {"type": "object", "properties": {"q": {}}}}]).invoke(
         "x"
     )
@@ -333,6 +335,14 @@ def test_messages_of_a_run() -> None:
 
 def chat_of(caught: Trace) -> list[str]:
     return [message.text for message in caught.runs[0].messages]
+
+
+def test_a_run_that_was_called_with_text_has_no_arguments() -> None:
+    answer = trace(run("a", text="x")).tools.explain([called("a", id=1)])
+
+    assert answer.nearest == (
+        "event 0: on_tool_start `a`, depth 0: a; `a` was called with plain text, so it has no argument `id`"
+    )
 
 
 def test_a_failed_run_returned_nothing() -> None:

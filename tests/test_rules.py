@@ -261,6 +261,7 @@ def result(output: Any, given: Any = 7) -> Trace:
         (Message("tool", "id: 7"), 7, True),
         (Message("ai", "", (ToolCall("x", FrozenDict(id=7)),)), 7, True),
         (FrozenList([Document("page 7")]), 7, True),
+        (FrozenList([ToolCall("x", FrozenDict(id=7))]), 7, True),
         (Structured("Order", FrozenDict(id=7)), 7, True),
         (True, 1, False),
         (None, 7, False),
@@ -483,3 +484,41 @@ def _tool(name: str) -> Callable[[Any], Any]:
         lambda: "ok", name=name, description="x", args_schema={"type": "object", "properties": {}}
     )
     return lambda given: made.invoke({})
+
+
+def test_a_task_that_was_started_before_is_beside_what_its_starter_goes_on_to_do() -> None:
+    a, b, c = _tool("a"), _tool("b"), _tool("c")
+
+    async def later() -> None:
+        b("x")
+
+    async def program() -> None:
+        task = asyncio.create_task(later())
+        a("x")
+        c("x")
+        await task
+
+    with record() as caught:
+        asyncio.run(program())
+
+    assert caught.tools == ["a", "c", ...]
+    assert caught.tools == [..., "b", ...]
+    assert caught.tools != ["a", "c", "b"]
+    assert caught.obeys(before("a", "c"), ~before("a", "b"), ~before("b", "c"))
+
+
+def test_a_time_that_was_closed_is_over() -> None:
+    once = trace(run("a"), run("b"), run("c"), run("b"))
+    beside = trace([run("x", [run("a")], [run("b")]), run("y", [run("b")])], run("c"), run("b"))
+
+    assert once.obeys(between("a", "b").never("c"))
+    assert beside.obeys(between("a", "b").never("c"))
+    assert not trace(run("a"), run("c"), run("b")).obeys(between("a", "b").never("c"))
+
+
+def test_runs_are_never_or_rarely_after_events() -> None:
+    caught = trace(run("a"), run("b"))
+
+    assert not caught.obeys(never("b").after(event("on_tool_end")))
+    assert caught.obeys(never(event("on_tool_error")).after("a"))
+    assert caught.obeys(each(event("on_tool_start")).ends())

@@ -293,6 +293,13 @@ def test_results_errors_tags_and_nodes_can_be_asked_for() -> None:
     assert node("search") != caught.run("search")
 
 
+def test_turns_that_look_the_same_match_the_same() -> None:
+    caught = trace(chat("gpt"), [run("a"), run("b")], [run("a"), run("b")], [run("b"), run("a")])
+
+    assert caught.tools == [..., {"a", "b"}]
+    assert caught.tools == [{"a", "b"}, {"a", "b"}, {"a", "b"}]
+
+
 def test_kinds_and_tokens_have_shapes_too() -> None:
     kinds = trace(run("a"), run("b", error=Failure("ValueError", "x"))).kinds
 
