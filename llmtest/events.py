@@ -323,7 +323,7 @@ class Run:
     @property
     def args(self) -> FrozenDict:
         """The arguments of a tool run, by name; empty when it was called with plain text."""
-        value = self.input if self.kind == "tool" else None
+        value = self.events[0].payload.get("inputs") if self.kind == "tool" else None
         return value if isinstance(value, FrozenDict) else EMPTY
 
     @property

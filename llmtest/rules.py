@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -160,7 +160,9 @@ def _for(per: Per | None, value: Hashable) -> str:
     return f" for {short(value)}" if per is not None else ""
 
 
-def _grouped(hits: Iterable[Any], per: Per | None) -> dict[Hashable, list[Any]]:
+def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
+    if per is None:
+        return {None: hits} if hits else {}
     groups: dict[Hashable, list[Any]] = {}
     for hit in hits:
         groups.setdefault(_value(per, hit), []).append(hit)

@@ -35,6 +35,11 @@ def short(value: Any) -> str:
     return _shorten.repr(value)
 
 
+def _quick(value: Any) -> str:
+    """`short`, without its cost for a number: most runs that are looked at are not the one that is meant."""
+    return repr(value) if type(value) is int else short(value)
+
+
 @lru_cache(maxsize=1024)
 def _globbed(name: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
@@ -107,7 +112,11 @@ class Selector:
             return f"it is a {run.kind}"
         if not named(self.name, run.name):
             return f"it is `{run.name}`"
-        return next(filter(None, (self._asked(condition, run) for condition in self.conditions)), None)
+        for condition in self.conditions:
+            why = self._asked(condition, run)
+            if why is not None:
+                return why
+        return None
 
     def _asked(self, condition: Condition, run: Any) -> str | None:
         try:
@@ -340,7 +349,7 @@ def _has(key: str, expected: Any) -> Callable[[Run], str | None]:
     def misses(run: Run) -> str | None:
         args = run.args
         if key in args:
-            return None if fits(expected, args[key]) else f"`{key}` is {short(args[key])}"
+            return None if fits(expected, args[key]) else f"`{key}` is {_quick(args[key])}"
         if not args and run.input:
             raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")
         return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in args) or 'none at all'}"

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import ANY
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ from llmtest.matching import (
     only,
     together,
 )
-from tests.programs import Step, Trace, chat, run, trace
+from tests.programs import MAIN, Step, Trace, chat, run, trace
 
 # -- the reference: every sequence of starts and ends, and the rule read off each of them
 
@@ -399,6 +400,7 @@ def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None
         "a call of `book` from thread Worker-1 at app.py:3 and 1 more was not recorded (no context);"
         " whether the rule holds of it is not known"
     )
+    assert caught.obeys(before("x", "y")).holds is None
     assert caught.obeys(never("x") & at_least(1, "search")).holds is None
     assert caught.obeys(never("x") | at_least(1, "search")).holds is True
 
@@ -522,3 +524,14 @@ def test_runs_are_never_or_rarely_after_events() -> None:
     assert not caught.obeys(never("b").after(event("on_tool_end")))
     assert caught.obeys(never(event("on_tool_error")).after("a"))
     assert caught.obeys(each(event("on_tool_start")).ends())
+
+
+def test_what_a_tool_calls_runs_inside_it_though_langchain_calls_it_a_sibling() -> None:
+    def told(kind: str, number: int, name: str) -> Event:
+        return Event(kind, UUID(int=number), None, name, lane=MAIN)
+
+    events = [told("on_tool_start", 1, "ask"), told("on_chat_model_start", 2, "gpt")]
+    caught = Trace([*events, told("on_llm_end", 2, "gpt"), told("on_tool_end", 1, "ask")])
+
+    assert caught.obeys(before("ask", model())).said == "`gpt` ran inside `ask`, which had not ended"
+    assert caught.runs == ["ask", "gpt"]
