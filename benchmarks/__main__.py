@@ -11,7 +11,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import counting, harness, models, protocol, recording, trees
+from benchmarks import counting, harness, matching, models, protocol, recording, trees
 
 SUITES = {
     "models": models.ratios,
@@ -19,6 +19,7 @@ SUITES = {
     "counting": counting.ratios,
     "protocol": protocol.ratios,
     "trees": trees.ratios,
+    "matching": matching.ratios,
 }
 
 
