@@ -11,7 +11,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import counting, harness, models, protocol, recording, tracing, trees
+from benchmarks import counting, harness, matching, models, protocol, recording, tracing, trees
 
 SUITES = {
     "models": models.ratios,
@@ -20,6 +20,7 @@ SUITES = {
     "protocol": protocol.ratios,
     "trees": trees.ratios,
     "tracing": tracing.ratios,
+    "matching": matching.ratios,
 }
 
 

@@ -76,19 +76,17 @@ class Membership:
 class Opening:
     """One time that a block is opened; holds its block for as long as that lasts."""
 
-    __slots__ = ("__weakref__", "block", "lane", "opened_ms")
+    __slots__ = ("block", "lane", "opened_ms")
 
     def __init__(self, block: Block) -> None:
         self.block: Block | None = block
         self.opened_ms = time.time_ns() // 1_000_000
         self.lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
-        _openings[id(self)] = weakref.ref(self)
+        _openings.add(self)
 
     def close(self) -> None:
         self.block = None
-        _openings.pop(id(self), None)
-
-    __del__ = close
+        _openings.discard(self)
 
 
 _OFF: Final = frozenset(("", "0", "false", "no", "off"))
@@ -98,8 +96,8 @@ _memberships: dict[UUID, Membership] = {}
 """Of every run that a living block holds; a block takes its runs with it when it goes."""
 
 
-_openings: dict[int, weakref.ref[Opening]] = {}
-"""The openings that are there anywhere in the process. Any thread may copy, add and take away."""
+_openings: set[Opening] = set()
+"""The openings anywhere in the process that have not been closed. Any thread may copy, add and take away."""
 
 
 # -- which run belongs where
@@ -185,8 +183,7 @@ def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
         return
     here = [block for block in map(_takes_runs, _open.get()) if block is not None]
     lane = lanes.current()
-    everywhere = [opening for opening in (ref() for ref in list(_openings.values())) if opening is not None]
-    from_nowhere = [_takes_runs(opening) for opening in everywhere if opening.lane.is_foreign_to(lane)]
+    from_nowhere = [_takes_runs(opening) for opening in _openings.copy() if opening.lane.is_foreign_to(lane)]
     for block in dict.fromkeys(here or [block for block in from_nowhere if block is not None]):
         block.unseen_calls.append(UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context"))
 

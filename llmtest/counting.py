@@ -10,7 +10,8 @@ import difflib
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -221,6 +222,65 @@ class _Running:
     streamed: list[Usage] = field(default_factory=list)
 
 
+class _Book:
+    """Events made into calls, and the calls added up. Holds state; whoever uses it holds `_reading`."""
+
+    __slots__ = ("calls", "ended", "late", "running", "sum")
+
+    def __init__(self) -> None:
+        self.calls: list[ModelCall] = []
+        self.late: list[ModelCall] = []
+        self.running: dict[UUID, _Running] = {}
+        self.sum = _NOTHING
+        self.ended = False
+
+    def now(self) -> _Sum:
+        return self.sum if self.ended else replace(self.sum, requests=self.sum.requests + len(self.running))
+
+    def write(self, raw: RawEvent | None) -> None:
+        if raw is None:
+            self.sum, self.ended = self.now(), True
+        elif raw[0] in START_KINDS:
+            self._start(raw)
+        elif raw[1] in self.running:
+            self._go_on(raw)
+
+    def _start(self, raw: RawEvent) -> None:
+        name, tags, make = raw[3]
+        start = make()
+        metadata, payload = start["metadata"], start["payload"]
+        asked = payload.get("invocation_params", metadata)
+        model = metadata.get("ls_model_name") or asked.get("model") or asked.get("model_name")
+        call = ModelCall(name, model, tags, metadata.get("langgraph_node"))
+        self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
+        if not self.ended:
+            self.calls.append(call)
+
+    def _go_on(self, raw: RawEvent) -> None:
+        payload, running = raw[3](), self.running[raw[1]]
+        if raw[0] == "on_llm_new_token":
+            running.streamed += [payload["usage"]] if "usage" in payload else []
+            return
+        del self.running[raw[1]]
+        failure = payload.get("error")
+        call = replace(
+            running.call,
+            model=_model(payload) or running.call.model,
+            usage=usage_of(payload, running.streamed, batched=running.batched),
+            ended=failure.ended if isinstance(failure, Failure) else "ended",
+            cached=is_cached(payload),
+        )
+        if self.ended:
+            self.late.append(call)
+        else:
+            self.calls[running.place] = call
+            self.sum = self.sum.add(call)
+
+
+_reading = threading.Lock()
+"""Whoever reads a count, any count, writes its book first; that is short, and calls nobody."""
+
+
 class TokenCount(Block, Figures):
     """What the model calls of a block cost.
 
@@ -232,41 +292,41 @@ class TokenCount(Block, Figures):
 
     light = True
     word = "count_tokens"
+    _book: _Book | None = None  # made when it is first read: many blocks are opened, and few figures read
 
     def __init__(self, *, prices: Prices | None = None) -> None:
         super().__init__()
         self._raw: _ModelEvents = _ModelEvents()
-        self._prices = checked(prices)
-        self._calls: list[ModelCall] = []
-        self._late: list[ModelCall] = []
-        self._running: dict[UUID, _Running] = {}
-        self._sum = _NOTHING
-        self._ended = False
-        self._lock = threading.Lock()
+        self._prices = None if prices is None else checked(prices)
 
     def _mark_end(self) -> None:
         self._raw.append(None)
 
-    # -- reading
+    @contextmanager
+    def _read(self) -> Iterator[_Book]:
+        """The book, with everything written in it that has happened by now."""
+        with _reading:
+            if self._book is None:
+                self._book = _Book()
+            while self._raw:
+                self._book.write(self._raw.popleft())
+            yield self._book
 
     def _now(self) -> _Sum:
-        with self._lock:
-            self._fold()
-            return self._sum if self._ended else replace(self._sum, requests=self._sum.requests + len(self._running))
+        with self._read() as book:
+            return book.now()
 
     @property
     def calls(self) -> list[ModelCall]:
         """Every call, in the order in which they started. One that was open when the block closed stays open here."""
-        with self._lock:
-            self._fold()
-            return list(self._calls)
+        with self._read() as book:
+            return list(book.calls)
 
     @property
     def late(self) -> list[ModelCall]:
         """Calls of this block's runs that ended after it had closed. Their tokens are in no count."""
-        with self._lock:
-            self._fold()
-            return list(self._late)
+        with self._read() as book:
+            return list(book.late)
 
     @property
     def by_model(self) -> dict[str | None, Counts]:
@@ -298,50 +358,6 @@ class TokenCount(Block, Figures):
             PriceError: the price of a model is not known, or a model reported no usage.
         """
         return sum(cost_of(call, self._prices) for call in self.calls if not call.cached and call.ended != "open")
-
-    # -- events into calls
-
-    def _fold(self) -> None:
-        while self._raw:
-            raw = self._raw.popleft()
-            if raw is None:
-                self._sum = replace(self._sum, requests=self._sum.requests + len(self._running))
-                self._ended = True
-            elif raw[0] in START_KINDS:
-                self._start(raw)
-            elif raw[1] in self._running:
-                self._go_on(raw)
-
-    def _start(self, raw: RawEvent) -> None:
-        name, tags, make = raw[3]
-        start = make()
-        metadata, payload = start["metadata"], start["payload"]
-        asked = payload.get("invocation_params", metadata)
-        model = metadata.get("ls_model_name") or asked.get("model") or asked.get("model_name")
-        call = ModelCall(name, model, tags, metadata.get("langgraph_node"))
-        self._running[raw[1]] = _Running(len(self._calls), call, "batch_size" in payload)
-        if not self._ended:
-            self._calls.append(call)
-
-    def _go_on(self, raw: RawEvent) -> None:
-        payload, running = raw[3](), self._running[raw[1]]
-        if raw[0] == "on_llm_new_token":
-            running.streamed += [payload["usage"]] if "usage" in payload else []
-            return
-        del self._running[raw[1]]
-        failure = payload.get("error")
-        call = replace(
-            running.call,
-            model=_model(payload) or running.call.model,
-            usage=usage_of(payload, running.streamed, batched=running.batched),
-            ended=failure.ended if isinstance(failure, Failure) else "ended",
-            cached=is_cached(payload),
-        )
-        if self._ended:
-            self._late.append(call)
-        else:
-            self._calls[running.place] = call
-            self._sum = self._sum.add(call)
 
 
 def _model(payload: FrozenDict) -> str | None:

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from uuid import UUID
 
 from llmtest.lanes import Lane
+
+if TYPE_CHECKING:
+    from llmtest.shapes import Line
 
 RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 """What a run executes: `chat` is a chat model, `llm` a text model."""
@@ -65,6 +68,36 @@ class FrozenList(list[Any]):
 
 
 EMPTY: Final = FrozenDict()
+
+
+class Tokens(list[Any]):
+    """Plain values in order: a list whose `==` understands shapes, `["It is", ..., "Paris."]`. It answers and never raises."""
+
+    reading: Literal["names", "texts"] = "texts"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, list | tuple):
+            return NotImplemented
+        from llmtest import shapes
+
+        return shapes.matches(other, self.line())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None
+
+    def line(self) -> Line:
+        """What a shape is compared with."""
+        from llmtest.shapes import Line
+
+        return Line(list(self), (), self.reading)
+
+
+class Names(Tokens):
+    """Names in order; in a shape, `*` in a name stands for anything."""
+
+    reading = "names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +282,7 @@ class Run:
     tags: tuple[str, ...]
     metadata: FrozenDict
     events: tuple[Event, ...]
-    children: tuple[Run, ...]
+    children: Sequence[Run]
 
     @property
     def start(self) -> Event:
@@ -293,7 +326,7 @@ class Run:
     @property
     def args(self) -> FrozenDict:
         """The arguments of a tool run, by name; empty when it was called with plain text."""
-        value = self.input if self.kind == "tool" else None
+        value = self.events[0].payload.get("inputs") if self.kind == "tool" else None
         return value if isinstance(value, FrozenDict) else EMPTY
 
     @property
@@ -306,9 +339,17 @@ class Run:
         return payload.get({"retriever": "documents"}.get(self.kind, "output" if self.kind == "tool" else "outputs"))
 
     @property
-    def tokens(self) -> list[Any]:
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation of a chat model: what it was given, then its answer. Of other runs, the messages that they gave
+        back, or were given if they gave none."""
+        if self.kind == "chat":
+            return tuple(_messages([self.input, self.output]))
+        return tuple(_messages(self.output)) or tuple(_messages(self.input))
+
+    @property
+    def tokens(self) -> Tokens:
         """The streamed tokens, in order; as the provider sent them (a str, or a list of content blocks)."""
-        return [e.payload["token"] for e in self.events if e.kind == "on_llm_new_token"]
+        return Tokens(e.payload["token"] for e in self.events if e.kind == "on_llm_new_token")
 
     @property
     def usage(self) -> Usage | None:
@@ -341,6 +382,17 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.kind} {self.name}: {self.ended}>"
+
+
+def _messages(value: Any) -> Iterator[Message]:
+    """The messages in a value: itself, those of a list, those under `messages`."""
+    if isinstance(value, Message):
+        yield value
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _messages(inner)
+    elif isinstance(value, dict):
+        yield from _messages(value.get("messages"))
 
 
 def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched: bool = False) -> Usage | None:

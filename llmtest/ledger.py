@@ -89,6 +89,8 @@ class Ledger:
     ) -> None:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
+        self.answer: Any = None
+        """The last rule or shape that did not hold, as an `Answer`, for the report."""
         self.on_touch = on_touch
         self.on_note = on_note
         self.doubles: dict[int, Double] = {}

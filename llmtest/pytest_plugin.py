@@ -43,6 +43,7 @@ LINES: Final = 60
 _modes = pytest.StashKey[dict[str, str]]()
 _runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
 _attempt = pytest.StashKey["_Attempt"]()
+_rules = pytest.StashKey[tuple[Any, ...]]()  # those of the ini key
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
 
@@ -78,6 +79,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
+    parser.addini("llmtest_rules", rules, type="linelist", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -88,6 +91,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _BUDGET)
+    config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the recordings of this test must obey")
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
     for key, choices in modes.items():
@@ -465,6 +469,7 @@ class _Attempt:
         found = [v for v in self._take() if v not in known]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
+        _tell_answer(self.page, report)
         if self._unusual:
             report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
             vars(report)["llmtest_unusual"] = [violation.rule for violation in self._unusual]
@@ -640,6 +645,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash[_attempt]
     with attempt.call(item):
         yield
+    attempt.page.violations += _judge_rules(item, attempt.page.recordings)
     attempt.judge(item)
 
 
@@ -733,10 +739,23 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
-    """One line instead of syrupy's diff, which pytest would cut."""
+    """One line: what pytest would cut is a section of the report."""
     explanations = yield
-    headlines = [getattr(side, "headline", "") for side in (left, right) if _is_snapshot(side)]
-    return [[headline] for headline in headlines if headline and op == "=="] or explanations
+    headline = _headline(left, right) if op == "==" else ""
+    return [[headline]] if headline else explanations
+
+
+def _headline(left: object, right: object) -> str:
+    """The first difference from a snapshot, or why a shape does not match; empty for other comparisons."""
+    snapshot = next((side for side in (left, right) if _is_snapshot(side)), None)
+    if snapshot is not None:
+        return str(getattr(snapshot, "headline", "") or "")
+    if type(left).__module__ not in ("llmtest.recording", "llmtest.events"):
+        return ""
+    from llmtest import matching
+
+    answer = matching.compared(left, right)
+    return "" if answer is None else repr(answer)
 
 
 def _is_snapshot(side: object) -> bool:
@@ -864,3 +883,49 @@ def _summarize_pending(terminalreporter: Any) -> None:
         tests = f"{len(pending)} test{'' if len(pending) == 1 else 's'}"
         terminalreporter.write_sep("=", "llmtest")
         terminalreporter.write_line(f"snapshots of {tests} are pending: llmtest review, or llmtest accept")
+
+
+# -- shapes and rules
+
+
+def _rules_of(config: pytest.Config) -> tuple[Any, ...]:
+    """The rules of the ini key: each line names a rule, or a list of rules, in a module."""
+    if _rules not in config.stash:
+        config.stash[_rules] = tuple(rule for line in config.getini("llmtest_rules") for rule in _rules_at(line))
+    return config.stash[_rules]
+
+
+def _rules_at(line: str) -> list[Any]:
+    import importlib
+
+    from llmtest.matching import Rule
+
+    module, _, name = line.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(f"the ini key llmtest_rules names `module:rules`; got {line!r}: {error}") from None
+    rules = list(found) if isinstance(found, list | tuple) else [found]
+    if not all(isinstance(rule, Rule) for rule in rules):
+        raise pytest.UsageError(f"the ini key llmtest_rules names rules; {line} is {found!r}")
+    return rules
+
+
+def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violation]:
+    """What the rules of the suite and of the test's markers say of each of its recordings."""
+    marked = [rule for mark in item.iter_markers("llm_rules") for rule in mark.args]
+    rules = (*_rules_of(item.config), *marked)
+    if not rules or not recordings:
+        return []
+    from llmtest.ledger import Violation
+    from llmtest.matching import judge
+
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]
+    return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]
+
+
+def _tell_answer(page: Any, report: pytest.TestReport) -> None:
+    """The last rule or shape that did not hold, in full."""
+    if report.failed and page.answer is not None:
+        report.sections.append(("llmtest: explanation", str(page.answer)))
+        page.answer = None

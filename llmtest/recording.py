@@ -9,56 +9,138 @@ import asyncio
 import difflib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Self, get_args, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, get_args, overload
 from uuid import UUID
 
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
-from llmtest.events import EMPTY, END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, FrozenDict, Run, RunKind, Usage
+from llmtest.events import (
+    EMPTY,
+    END_KINDS,
+    ERROR_KINDS,
+    START_KINDS,
+    Event,
+    Failure,
+    FrozenDict,
+    Names,
+    Run,
+    RunKind,
+    Tokens,
+    Usage,
+)
 
 if TYPE_CHECKING:
+    from llmtest.causality import Order
+    from llmtest.explaining import Answer
     from llmtest.rendering import Part
+    from llmtest.rules import Rule
+    from llmtest.shapes import Line
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
 
 
 class Runs(Sequence[Run]):
-    """Runs in the order in which they started. Compares equal to a list of their names, or of the runs themselves."""
+    """Runs in the order in which they started.
 
-    __slots__ = ("_runs",)
+    `==` compares them with a shape: `recording.tools == ["plan", ..., together("search", "rate"), called("book", id=7)]`.
+    Neighbours in a shape mean that the first had ended before the second began; runs that overlapped match
+    `together(...)` only. It answers and never raises; `assert_matches` raises the whole explanation. Two `Runs` are equal
+    if they are the same runs.
+    """
 
-    def __init__(self, runs: Iterable[Run]) -> None:
-        self._runs = tuple(runs)
+    __slots__ = ("_order", "_runs", "_what")
+
+    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], Order] | None = None) -> None:
+        self._runs: tuple[Run, ...] = runs if isinstance(runs, tuple) else tuple(runs)
+        self._what = what
+        self._order = order
 
     @property
     def names(self) -> list[str]:
         return [run.name for run in self._runs]
+
+    def tags(self, tag: str) -> Runs:
+        """Those that have this tag. In a name, `*` stands for anything."""
+        return self._only(f"tags({tag!r})", lambda run: any(fnmatchcase(one, tag) for one in run.tags))
+
+    def under(self, run: Run) -> Runs:
+        """Those inside `run`, however deep; not itself."""
+        inside = {id(inner) for inner in run.walk()} - {id(run)}
+        return self._only(f"under({run.name})", lambda one: id(one) in inside)
+
+    def _only(self, what: str, true: Callable[[Run], bool]) -> Runs:
+        return Runs((run for run in self._runs if true(run)), f"{self._what}.{what}", self._order)
 
     @overload
     def __getitem__(self, index: int) -> Run: ...
     @overload
     def __getitem__(self, index: slice) -> Runs: ...
     def __getitem__(self, index: int | slice) -> Run | Runs:
-        return Runs(self._runs[index]) if isinstance(index, slice) else self._runs[index]
+        return Runs(self._runs[index], self._what, self._order) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
+
+    def __reversed__(self) -> Iterator[Run]:
+        return reversed(self._runs)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Runs):
             return self._runs == other._runs
         if not isinstance(other, list | tuple):
             return NotImplemented
-        return len(other) == len(self._runs) and all(
-            run.name == item if isinstance(item, str) else run is item for run, item in zip(self._runs, other, strict=True)
-        )
+        from llmtest import matching
+
+        return matching.has_shape(self._line(), other)
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _line(self) -> Line:
+        from llmtest.shapes import Line
+
+        return self._order().line(self._runs) if self._order is not None else Line(self._runs)
+
+    def explain(self, shape: Sequence[Any]) -> Answer:
+        """Whether the runs have this shape, as an `Answer`: true or false, and why. It does not raise."""
+        from llmtest import matching
+
+        return matching.explain_shape(self._what, self._line(), shape, self._order() if self._order else None)
+
+    def assert_matches(self, shape: Sequence[Any]) -> None:
+        """Raises an `AssertionError` with the whole explanation, if the runs have not this shape."""
+        __tracebackhide__ = True
+        from llmtest import matching
+
+        matching.assert_shape(self._what, self._line(), shape, self._order() if self._order else None)
+
     def __repr__(self) -> str:
         return repr(self.names)
+
+
+class Kinds(Names):
+    """Callback names in the order in which they fired: a list that compares itself with a shape, `[..., "on_tool_*", ...]`."""
+
+    def explain(self, shape: Sequence[Any]) -> Answer:
+        """Whether the names have this shape, as an `Answer`: true or false, and why. It does not raise."""
+        from llmtest import matching
+
+        return matching.explain_shape("kinds", self.line(), shape, None)
+
+    def assert_matches(self, shape: Sequence[Any]) -> None:
+        """Raises an `AssertionError` with the whole explanation, if the names have not this shape."""
+        __tracebackhide__ = True
+        from llmtest import matching
+
+        matching.assert_shape("kinds", self.line(), shape, None)
 
 
 class Recording(Block, Sequence[Event]):
@@ -80,7 +162,9 @@ class Recording(Block, Sequence[Event]):
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
-        self._tree: tuple[int, Runs, tuple[Run, ...]] | None = None
+        self._tree: tuple[int, tuple[Run, ...], tuple[Run, ...]] | None = None
+        self._order: Order | None = None
+        self._chosen: dict[str, tuple[Run, ...]] = {}
         self._lock = threading.Lock()
         self._unfinished: tuple[int, set[UUID]] = (0, set())
 
@@ -136,9 +220,9 @@ class Recording(Block, Sequence[Event]):
     # -- what it holds
 
     @property
-    def kinds(self) -> list[str]:
-        """The callback names, in the order in which they fired."""
-        return [raw[0] for raw in self._raw[: len(self)]]
+    def kinds(self) -> Kinds:
+        """The callback names, in the order in which they fired. `==` compares them with a shape."""
+        return Kinds(raw[0] for raw in self._raw[: len(self)])
 
     @property
     def late_events(self) -> list[Event]:
@@ -148,41 +232,98 @@ class Recording(Block, Sequence[Event]):
     @property
     def runs(self) -> Runs:
         """Every run, in the order in which they started."""
-        return self._build()[0]
+        return Runs(self._build()[0], "runs", self.order)
 
     @property
     def roots(self) -> tuple[Run, ...]:
         """The runs that have no parent in this recording, in the order in which they started."""
         return self._build()[1]
 
-    def _build(self) -> tuple[Runs, tuple[Run, ...]]:
+    def _build(self) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
         size = len(self)
         if self._tree is None or self._tree[0] != size:
             self._tree = (size, *_build_runs(self._read()[:size]))
+            self._order, self._chosen = None, {}
         return self._tree[1], self._tree[2]
 
-    def _of(self, *kinds: RunKind) -> Runs:
-        return Runs(run for run in self.runs if run.kind in kinds)
+    def order(self) -> Order:
+        """Which of two runs came first for certain, as far as they are recorded."""
+        from llmtest.causality import Order
+
+        roots = self._build()[1]
+        if self._order is None:
+            self._order = Order(roots)
+        return self._order
+
+    def _of(self, what: str, *kinds: RunKind) -> Runs:
+        runs = self._build()[0]
+        if what not in self._chosen:
+            self._chosen[what] = tuple(run for run in runs if run.kind in kinds)
+        return Runs(self._chosen[what], what, self.order)
 
     @property
     def tools(self) -> Runs:
-        """The tool runs: `recording.tools == ["search", "book"]`."""
-        return self._of("tool")
+        """The tool runs: `recording.tools == ["search", ..., "book"]`."""
+        return self._of("tools", "tool")
 
     @property
     def models(self) -> Runs:
         """The runs of chat models and text models."""
-        return self._of("chat", "llm")
+        return self._of("models", "chat", "llm")
 
     @property
     def retrievers(self) -> Runs:
         """The retriever runs."""
-        return self._of("retriever")
+        return self._of("retrievers", "retriever")
+
+    @property
+    def tokens(self) -> Tokens:
+        """The streamed tokens of all models, one model run after the other."""
+        return Tokens(token for run in self.models for token in run.tokens)
+
+    def tags(self, tag: str) -> Runs:
+        """The runs that have this tag. In it, `*` stands for anything."""
+        return self.runs.tags(tag)
+
+    def under(self, run: Run) -> Runs:
+        """The runs inside `run`, however deep."""
+        return self.runs.under(run)
+
+    # -- what must be true of it
+
+    def obeys(self, *rules: Rule) -> Answer:
+        """Whether all of these rules hold, as an `Answer`: true or false, and why.
+
+        >>> from llmtest import ScriptedChatModel, record
+        >>> from llmtest.matching import at_most, model
+        >>> with record() as recording:
+        ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+        >>> recording.obeys(at_most(3, model()))
+        holds: a model at most 3 times
+
+        It does not raise because a rule is broken: write `assert` before it, or use `assert_obeys`.
+        """
+        from llmtest import matching
+
+        return matching.obeys(self, rules)
+
+    def assert_obeys(self, *rules: Rule) -> None:
+        """Raises an `AssertionError` with the whole explanation of every rule that does not hold."""
+        __tracebackhide__ = True
+        from llmtest import matching
+
+        matching.assert_obeys(self, rules)
+
+    def all_of(self) -> AbstractContextManager[None]:
+        """A block in which `assert_obeys` and `assert_matches` go on; what they found is raised at its end, all of it."""
+        from llmtest import matching
+
+        return matching.all_of()
 
     @property
     def open_runs(self) -> Runs:
         """Runs that have started and not ended."""
-        return Runs(run for run in self.runs if run.ended == "open")
+        return Runs((run for run in self.runs if run.ended == "open"), "open_runs", self.order)
 
     @property
     def errors(self) -> list[Failure]:
@@ -302,7 +443,7 @@ def record() -> Recording:
     return Recording()
 
 
-def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
+def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
     """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
     children: dict[UUID, list[UUID]] = {}
@@ -317,15 +458,21 @@ def _build_runs(events: Sequence[Event]) -> tuple[Runs, tuple[Run, ...]]:
     built: dict[UUID, Run] = {}
     for run_id in reversed(own):
         start = own[run_id][0]
+        about = (START_KINDS[start.kind], start.name, start.tags, start.metadata, tuple(own[run_id]))
         inside = tuple(built[child] for child in children.get(run_id, ()))
-        built[run_id] = Run(
-            run_id,
-            start.parent_run_id,
-            START_KINDS[start.kind],
-            start.name,
-            start.tags,
-            start.metadata,
-            tuple(own[run_id]),
-            inside,
-        )
-    return Runs(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
+        run = Run(run_id, start.parent_run_id, *about, _NO_RUNS)
+        if inside:
+            # They know a parent without children: a circle of references would keep a recording alive until it is collected.
+            around = Runs(inside, f"children of {run.name}", partial(_order_within, run, inside))
+            run = Run(run_id, start.parent_run_id, *about, around)
+        built[run_id] = run
+    return tuple(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
+
+
+_NO_RUNS: Final = Runs(())
+
+
+def _order_within(parent: Run, children: tuple[Run, ...]) -> Order:
+    from llmtest.causality import Order
+
+    return Order((replace(parent, children=children),))

@@ -48,7 +48,9 @@ LINK = re.compile(r"\]\((?!https?:)([^)\s#]+)(?:#[^)\s]*)?(?: \"(\w+)\")?\)")
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))], ids=lambda page: page.name
+    "page",
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_every_link_leads_to_a_file_and_to_the_test_that_it_names(page: Path) -> None:
     for target, name in LINK.findall(page.read_text("utf-8")):

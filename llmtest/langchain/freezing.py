@@ -293,7 +293,8 @@ def _hold_usage(value: LangChainGeneration) -> tuple[Any, Any, Any]:
         return None, None, _hold_counted(value.generation_info or {})
     state = message.__dict__
     usage, about = state.get("usage_metadata"), state.get("response_metadata") or {}
-    return (hold(usage) if usage else None), about.get("model_name") or about.get("model"), None
+    held = _hold_dict(usage) if type(usage) is dict else hold(usage)
+    return held, about.get("model_name") or about.get("model"), None
 
 
 def _hold_counted(value: dict[str, Any]) -> dict[str, Any]:

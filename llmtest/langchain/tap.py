@@ -233,13 +233,13 @@ def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
     given = about.get("invocation_params")
     parameters: dict[str, Any] = given if isinstance(given, dict) else {}
     model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
-    take = partial(_counted_words, model, metadata.get("langgraph_node"), _batch(about))
+    take = partial(_counted_words, model, metadata.get("langgraph_node"), about.get("batch_size"))
     return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
 
 
-def _counted_words(model: Any, node: Any, payload: dict[str, int]) -> FrozenDict:
+def _counted_words(model: Any, node: Any, batch_size: Any) -> FrozenDict:
     metadata = FrozenDict(ls_model_name=freeze(model), langgraph_node=freeze(node))
-    return FrozenDict(metadata=metadata, payload=FrozenDict(payload))
+    return FrozenDict(metadata=metadata, payload=FrozenDict(_batch(batch_size)))
 
 
 def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) -> FrozenDict:
@@ -247,13 +247,12 @@ def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) ->
 
 
 def _parameters(about: dict[str, Any]) -> dict[str, Any]:
-    return {**hold_parameters(about.get("invocation_params")), **_batch(about)}
+    return {**hold_parameters(about.get("invocation_params")), **_batch(about.get("batch_size"))}
 
 
-def _batch(about: dict[str, Any]) -> dict[str, int]:
+def _batch(size: Any) -> dict[str, int]:
     """How many prompts went to the model in one call, where it was more than one: the first reports the tokens of all."""
-    size = about.get("batch_size") or 1
-    return {"batch_size": size} if size > 1 else {}
+    return {"batch_size": size} if isinstance(size, int) and size > 1 else {}
 
 
 def _name(serialized: Any) -> str:

@@ -43,7 +43,7 @@ from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
-from llmtest.recording import Runs
+from llmtest.recording import Kinds, Runs
 from llmtest.script import Keyed, On, Request
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
 from llmtest.tracing import Session
@@ -132,7 +132,7 @@ def recordings() -> None:
     assert_type(recording[0], Event)
     assert_type(recording[1:], list[Event])
     assert_type([event.kind for event in recording], list[str])
-    assert_type(recording.kinds, list[str])
+    assert_type(recording.kinds, Kinds)
     assert_type(recording.late_events, list[Event])
     assert_type(recording.runs, Runs)
     assert_type(recording.roots, tuple[Run, ...])
@@ -216,7 +216,7 @@ def words(event: Event, run: Run, message: Message, tool_call: ToolCall) -> None
     assert_type(run.error, Failure | None)
     assert_type(run.args, FrozenDict)
     assert_type(run.usage, Usage | None)
-    assert_type(run.children, tuple[Run, ...])
+    assert_type(run.children, Sequence[Run])
     assert_type(list(run.walk()), list[Run])
 
     assert_type(message.text, str)

@@ -1,0 +1,65 @@
+"""Shapes and rules over 100,000 events, against one plain Python loop over them; the index of the recording is built before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+from benchmarks.harness import Ratio, measure
+from llmtest.events import EMPTY, Event, FrozenDict
+from llmtest.lanes import Lane
+from llmtest.matching import at_most, before, between, called, each, model, never, together
+from llmtest.recording import Recording
+
+EVENTS = 100_000
+TURN = ("on_chat_model_start", "on_llm_end", *("on_tool_start", "on_tool_end") * 2)
+
+
+class _Written(Recording):
+    """An agent that searches and books in turns, 100,000 events long: of each turn's two tools, both are of one message."""
+
+    def __init__(self, beside: bool) -> None:
+        super().__init__()
+        main, lanes = Lane(1, "MainThread", 1), [Lane(n, "MainThread", 1, f"Task-{n}") for n in (2, 3)]
+        for number in range(EVENTS // len(TURN)):
+            for place, kind in enumerate(TURN):
+                run_id = UUID(int=number * 3 + place // 2 + 1)
+                name = ("gpt", "search", "book")[place // 2]
+                lane = lanes[place // 2 - 1] if beside and place > 1 else main
+                tags = (f"seq:step:{2 * number + (place > 1)}",) if beside else ()
+                payload = FrozenDict(inputs=FrozenDict(id=number)) if kind == "on_tool_start" else EMPTY
+                event = Event(kind, run_id, None, name, tags, EMPTY, payload, len(self._events), lane=lane)
+                self._events.append(event)
+                self._raw.append((kind, run_id, None, None, 0, 0, lane))
+        self.close()
+
+
+def ratios(rounds: int) -> Iterator[Ratio]:
+    turns = EVENTS // len(TURN)
+    one_by_one, beside = _Written(False), _Written(True)
+    for caught in (one_by_one, beside):
+        assert caught.tools == [..., "book"] or caught.tools == [..., together("search", "book")]  # the index is built here
+    kinds = one_by_one.kinds
+    cases: list[tuple[str, Callable[[], Any]]] = [
+        ("shape of tools", lambda: one_by_one.tools == ["search", ..., called("book", id=7), ..., "book"]),
+        ("shape of tools, two at a time", lambda: beside.tools == [together("search", "book"), ..., {"search", "book"}]),
+        ("shape of kinds", lambda: kinds == ["on_chat_model_start", ..., "on_tool_start", "on_tool_end"]),
+        ("before", lambda: one_by_one.obeys(before("search", "book"))),
+        ("each followed by, two at a time", lambda: beside.obeys(~each("search").followed_by("book"))),
+        ("each ends before", lambda: beside.obeys(each("*").ends_before(model()))),
+        ("between never", lambda: one_by_one.obeys(between("search", "book").never("delete_*"))),
+        ("at most", lambda: beside.obeys(at_most(turns, "search"))),
+        ("never, by argument", lambda: one_by_one.obeys(never(called("book", id=-1)))),
+    ]
+
+    def loop() -> int:
+        count = 0
+        for event in one_by_one:
+            if event.kind == "on_tool_start" and event.name == "book":
+                count += 1
+        return count
+
+    for name, ours in cases:
+        assert ours(), name
+        yield measure(name, ours, loop, against="a plain loop", bar=3.0, per=EVENTS, rounds=max(rounds // 20, 3))

@@ -1,0 +1,311 @@
+"""Which of two runs came first: for certain, whatever the schedule.
+
+Floor 1. `llmtest.ordering` says what is known of the order of siblings. An `Order` asks it once for each group of them and
+answers for any two runs of a recording: they are lifted to siblings below their nearest common ancestor and compared there.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+from uuid import UUID
+
+from llmtest.events import Event, Message, Run
+from llmtest.lanes import Lane
+from llmtest.ordering import Item, _before, home_of, item_of, layers
+from llmtest.shapes import Line, Tangle
+
+
+class Hits(Sequence[Any]):
+    """Runs or events in order, with what it takes to find quickly those that come before or after one."""
+
+    def __init__(self, items: Sequence[Any], order: Order) -> None:
+        self.items = items
+        self._order = order
+        self._places: list[int] | None = None
+        self._lows: list[int] = []
+        self.mixed = any(isinstance(item, Event) for item in items)
+        """Whether there are events among them."""
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self.items[index]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def places(self) -> list[int]:
+        """Their positions."""
+        if self._places is None:
+            self._places = [self._order.position(item) for item in self.items]
+            low = len(self._order.runs)
+            for item in reversed(self.items):
+                low = min(low, self._order.clear(item))
+                self._lows.append(low)
+            self._lows.reverse()
+        return self._places
+
+    @property
+    def lows(self) -> list[int]:
+        """For each, the lowest `clear` from it on."""
+        return self._lows if self.places else []
+
+
+@dataclass(slots=True, eq=False)
+class _Stretch:
+    """Siblings of which some are concurrent. All of them come after those of the stretch before."""
+
+    home: Lane | None
+    items: list[Item] = field(default_factory=list)
+    down: dict[int, int] | None = None
+
+    def before(self, a: int, b: int) -> bool:
+        if self.down is None:
+            self.down = _closed(self.items, self.home)
+        return bool(self.down[b] >> a & 1)
+
+
+@dataclass(slots=True, eq=False)
+class _Seat:
+    """The place of a run: its parent here, its stretch among its siblings, and its number there. `position` counts all runs
+    in an order that the program does not contradict; those below `clear` come before it or contain it. The runs within it
+    are those from its position up to `stop`."""
+
+    parent: Run | None
+    depth: int
+    stretch: int
+    number: int
+    group: list[_Stretch]
+    position: int = 0
+    clear: int = 0
+    stop: int = 0
+
+
+class Order:
+    """The order of the runs of some trees. Made once; a question costs a climb to the common ancestor.
+
+    It knows nothing of runs that are not in these trees.
+    """
+
+    def __init__(self, roots: Sequence[Run]) -> None:
+        self._seats: dict[Run, _Seat] = {}
+        self.runs: list[Run] = []
+        self._turns: dict[str, int] = {}
+        self._strays: dict[Run, list[Run]] = {}
+        self._lines: dict[int, tuple[Sequence[Run], Line]] = {}
+        self.by_id: dict[UUID, Run] = {}
+        self.by_name: dict[tuple[str, str], list[Run]] = {}
+        self._sit(roots)
+        self.straight = all(seat.clear == seat.position for seat in self._seats.values())
+
+    def _sit(self, roots: Sequence[Run]) -> None:
+        # A list of things to do instead of recursion: no tree is too deep for it.
+        todo: list[tuple[Run | None, _Seat | None]] = [(None, None)]
+        while todo:
+            run, seat = todo.pop()
+            if run is not None and seat is not None:
+                self._place(run, seat)
+            inside = (*run.children, *self._strays.get(run, ())) if run is not None else roots
+            if inside:
+                home = run.start.lane if run is not None else home_of(roots)
+                todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))
+        for run in reversed(self.runs):
+            seat = self._seats[run]
+            seat.stop = max(seat.stop, seat.position + 1)
+            if seat.parent is not None:
+                above = self._seats[seat.parent]
+                above.stop = max(above.stop, seat.stop)
+
+    def _place(self, run: Run, seat: _Seat) -> None:
+        seat.position = len(self.runs)
+        self.runs.append(run)
+        self.by_id[run.id] = run
+        self.by_name.setdefault((run.kind, run.name), []).append(run)
+        self._seats[run] = seat
+        seat.clear = self._clear(seat)
+        if run.kind == "chat" and isinstance(run.output, Message):
+            self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
+
+    def _clear(self, seat: _Seat) -> int:
+        above = self._seats[seat.parent] if seat.parent is not None else None
+        if above is not None and above.clear < above.position:
+            return above.clear
+        first = seat.group[seat.stretch].items[0].run
+        assert first is not None
+        return self._seats[first].position
+
+    def _group(self, parent: Run | None, depth: int, runs: Sequence[Run], home: Lane | None) -> list[tuple[Run, _Seat]]:
+        if len(runs) == 1:
+            items = [item_of(runs[0], parent)]
+            ordered = [items]
+        else:
+            items = [item_of(run, parent) for run in runs]
+            ordered = layers(items, home)
+        for item in items:
+            if item.host is not None and item.host.run is not None and item.run is not None:
+                self._strays.setdefault(item.host.run, []).append(item.run)
+        group = _stretches(ordered, home)
+        return [
+            (item.run, _Seat(parent, depth, s, n, group))
+            for s, stretch in enumerate(group)
+            for n, item in enumerate(stretch.items)
+            if item.run is not None
+        ]
+
+    # questions
+
+    def before(self, a: Run, b: Run) -> bool:
+        """Whether `a` came before `b` for certain: it had ended, or would have, when `b` began. A run is not before those
+        that it contains."""
+        x, y = self._seats[a], self._seats[b]
+        if x.position >= y.position:
+            return False
+        if x.position < y.clear:
+            return x.stop <= y.position
+        while x.depth > y.depth and x.parent is not None:
+            x = self._seats[x.parent]
+        while y.depth > x.depth and y.parent is not None:
+            y = self._seats[y.parent]
+        while x.parent is not y.parent and x.parent is not None and y.parent is not None:
+            x, y = self._seats[x.parent], self._seats[y.parent]
+        if x is y:
+            return False
+        return x.stretch < y.stretch or (x.stretch == y.stretch and x.group[x.stretch].before(x.number, y.number))
+
+    def contains(self, a: Run, b: Run) -> bool:
+        """Whether `b` runs within `a`."""
+        return self._seats[a].position < self._seats[b].position < self._seats[a].stop
+
+    def overlapped(self, a: Run, b: Run) -> bool:
+        """Whether nothing says which of the two came first."""
+        return a is not b and not (self.before(a, b) or self.before(b, a) or self.contains(a, b) or self.contains(b, a))
+
+    def position(self, run: Run) -> int:
+        """The place of a run in an order that the program does not contradict."""
+        return self._seats[run].position
+
+    def clear(self, run: Run) -> int:
+        """All runs at lower positions than this come before the run or contain it; of the others it must be asked."""
+        return self._seats[run].clear
+
+    def parent(self, run: Run) -> Run | None:
+        """The run within which it runs."""
+        return self._seats[run].parent
+
+    def path(self, run: Run) -> list[Run]:
+        """The runs around it, from the outside, and itself."""
+        found = [run]
+        while (above := self.parent(found[-1])) is not None:
+            found.append(above)
+        return found[::-1]
+
+    def turn(self, run: Run) -> int | None:
+        """The position of the model run that asked for this tool run."""
+        return self._turns.get(run.tool_call_id) if run.tool_call_id is not None else None
+
+    def happened(self, a: Run | Event, b: Run | Event) -> bool:
+        """Whether `a` came before `b` for certain, where either may be an event within a run."""
+        if isinstance(a, Run) and isinstance(b, Run):
+            return self.before(a, b)
+        x, y = self._run_of(a), self._run_of(b)
+        if x is y or self.contains(x, y) or self.contains(y, x):
+            return self._on_one_line(a, x, b, y)
+        return self.before(x, y)
+
+    def _run_of(self, what: Run | Event) -> Run:
+        return what if isinstance(what, Run) else self.by_id[what.run_id]
+
+    def _on_one_line(self, a: Run | Event, x: Run, b: Run | Event, y: Run) -> bool:
+        """Of an event in a run and what happens within that run: only what is on one line of control is ordered."""
+        if (isinstance(a, Run) and not self.contains(y, x)) or (isinstance(b, Run) and not self.contains(x, y)):
+            return False
+        first = (a.end if isinstance(a, Run) else a), (b.start if isinstance(b, Run) else b)
+        return first[0] is not None and first[0].number < first[1].number and first[0].lane is first[1].lane
+
+    # many runs
+
+    def window(self, one: Run, hits: Hits) -> tuple[int, int]:
+        """Of these runs, those before the first number come before `one` or contain it; from the second on they come after it."""
+        seat = self._seats[one]
+        start = bisect_left(hits.places, seat.clear)
+        return start, max(start, bisect_left(hits.places, seat.stop), bisect_right(hits.lows, seat.position))
+
+    def line(self, runs: Sequence[Run]) -> Line:
+        """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""
+        known = self._lines.get(id(runs))
+        if known is None or known[0] is not runs:
+            known = self._lines[id(runs)] = (runs, self._line(runs))
+        return known[1]
+
+    def _line(self, runs: Sequence[Run]) -> Line:
+        if self.straight and not self._turns:
+            return Line(runs if self._sorted(runs) else sorted(runs, key=self.position))
+        placed = sorted(runs, key=self.position)
+        return Line(placed, [self._tangle(placed, *span) for span in self._spans(placed)])
+
+    def _sorted(self, runs: Sequence[Run]) -> bool:
+        places = [self._seats[run].position for run in runs]
+        return places == sorted(places)
+
+    def _spans(self, runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
+        """Where neighbours overlapped or are of one turn: from each beginning to its end."""
+        seats = [self._seats[run] for run in runs]
+        turns = [self.turn(run) for run in runs]
+        last = {turn: n for n, turn in enumerate(turns) if turn is not None}
+        low, cut = len(self.runs), [True] * (len(runs) + 1)
+        for n in range(len(runs) - 1, 0, -1):
+            low = min(low, seats[n].clear)
+            cut[n] = seats[n - 1].position < low
+        start, reach = 0, -1
+        for n in range(len(runs)):
+            turn = turns[n]
+            reach = max(reach, last[turn] if turn is not None else -1)
+            if n + 1 == len(runs) or (cut[n + 1] and n >= reach):
+                if n > start:
+                    yield start, n + 1
+                start = n + 1
+
+    def _tangle(self, runs: Sequence[Run], start: int, stop: int) -> Tangle:
+        inside = runs[start:stop]
+        down = []
+        for n, run in enumerate(inside):
+            down.append(sum(1 << m for m in range(n) if self._precedes(inside[m], run)))
+        return Tangle(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
+
+    def _precedes(self, a: Run, b: Run) -> bool:
+        return self.before(a, b) or self.contains(a, b)
+
+
+def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_Stretch]:
+    """Siblings cut wherever all that come before come before all that come after."""
+    group: list[_Stretch] = []
+    for layer in ordered:
+        if not group or not all(_leads(a, b, home) for a in group[-1].items for b in layer):
+            group = group or [_Stretch(home)]
+        else:
+            group.append(_Stretch(home))
+        group[-1].items += layer
+    return group
+
+
+def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
+    """For each sibling of a stretch, which of them come before it, as bits; also through others."""
+    down: dict[int, int] = {}
+    for n, item in enumerate(items):
+        below = 0
+        for m in range(n - 1, -1, -1):
+            if not below >> m & 1 and _leads(items[m], item, home):
+                below |= 1 << m | down[m]
+        down[n] = below
+    return down
+
+
+def _leads(a: Item, b: Item, home: Lane | None) -> bool:
+    """Whether the program had one sibling come before another, which stands later among them. `home` is their parent's line."""
+    return _before(a, b, home)

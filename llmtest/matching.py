@@ -1,0 +1,289 @@
+"""Asserting on recordings: the names that a test writes, and what `==`, `obeys` and `assert_obeys` do with them.
+
+Floor 1. `llmtest.selecting` says which runs are meant, `llmtest.shapes` and `llmtest.rules` what must be true of them,
+`llmtest.causality` what came first, `llmtest.explaining` why it is not so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from llmtest import ledger
+from llmtest.causality import Hits, Order
+from llmtest.events import Event, Run, Tokens, UnseenCall
+from llmtest.explaining import Answer, MatchError, of_rule, of_shape
+from llmtest.recording import Kinds, Runs
+from llmtest.rules import Hit, OrderOf, Rule, Verdict, judged
+from llmtest.selecting import (
+    EventSelector,
+    Repeated,
+    Selector,
+    Together,
+    UnjudgedError,
+    called,
+    chain,
+    event,
+    model,
+    node,
+    retriever,
+    together,
+)
+from llmtest.shapes import Line, is_shape, mark, matches
+from llmtest.verbs import after, at_least, at_most, before, between, each, exactly, never, only
+
+__all__ = [
+    "Answer",
+    "MatchError",
+    "Rule",
+    "Selector",
+    "after",
+    "at_least",
+    "at_most",
+    "before",
+    "between",
+    "called",
+    "chain",
+    "each",
+    "event",
+    "exactly",
+    "model",
+    "never",
+    "node",
+    "only",
+    "retriever",
+    "together",
+]
+
+
+class Judged(Protocol):
+    """What rules are asked of: a `Recording`."""
+
+    unseen_calls: list[UnseenCall]
+
+    def __iter__(self) -> Iterator[Event]: ...
+    def order(self) -> Order: ...
+
+
+# -- a recording as rules see it
+
+
+class Facts:
+    """What a rule asks of one recording. Made for one question."""
+
+    def __init__(self, recording: Judged) -> None:
+        self.order = recording.order()
+        self.recording = recording
+        self._hits: dict[int, tuple[Selector, Hits]] = {}
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        return self.order.runs
+
+    def hits(self, which: Selector) -> Hits:
+        """What a selector means, in order.
+
+        Raises:
+            UnjudgedError: it asks for an argument that no such run has.
+        """
+        known = self._hits.get(id(which))
+        if known is None:
+            known = self._hits[id(which)] = (which, Hits(self._found(which), self.order))
+        return known[1]
+
+    def _found(self, which: Selector) -> list[Any]:
+        if any(isinstance(option, EventSelector) for option in which.options()):
+            everything: list[Hit] = [*self._happened(), *self.order.runs]
+            return [one for one in everything if _means(which, one)]
+        named = [runs for (kind, name), runs in self.order.by_name.items() if which.accepts(kind, name)]
+        found = named[0] if len(named) == 1 else sorted((run for runs in named for run in runs), key=self.order.position)
+        conditions = [condition for option in (which, *which.options()) for condition in option.conditions]
+        for option in which.options():
+            _expect_arguments(option, found)
+        return [run for run in found if which.misses(run) is None] if conditions else found
+
+    def _happened(self) -> list[Event]:
+        """Every event of a run that is known, in order."""
+        return [one for one in self.recording if one.run_id in self.order.by_id]
+
+    def window(self, one: Hit, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]:
+        """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
+        if order == "cause" and isinstance(one, Run) and isinstance(hits, Hits) and not hits.mixed:
+            return self.order.window(one, hits)
+        return 0, len(hits)
+
+    def near(self, which: Selector) -> tuple[Run, str] | None:
+        """The run that comes nearest to being meant, and why it is not."""
+        alike = (run for run in self.order.runs if which.accepts(run.kind, run.name))
+        found = next(((run, why) for run in alike if (why := which.misses(run))), None)
+        return found or self._alike(which)
+
+    def _alike(self, which: Selector) -> tuple[Run, str] | None:
+        for option in which.options():
+            names = {name: runs[0] for (kind, name), runs in self.order.by_name.items() if kind in option.kinds}
+            wanted = option.name if isinstance(option.name, str) else option.name.pattern
+            for name in difflib.get_close_matches(wanted, names, n=1):
+                return names[name], f"it is `{name}`"
+        return None
+
+    def before(self, a: Hit, b: Hit, order: OrderOf) -> bool:
+        if order == "recorded":
+            ended = a.end if isinstance(a, Run) else a
+            return ended is not None and ended.number < (b.start if isinstance(b, Run) else b).number
+        return self.order.happened(a, b)
+
+    def contains(self, a: Hit, b: Hit) -> bool:
+        return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
+
+
+def _means(which: Selector, one: Hit) -> bool:
+    """Whether one of mixed events and runs is meant."""
+    return any(
+        option.misses(one) is None for option in which.options() if isinstance(option, EventSelector) == isinstance(one, Event)
+    )
+
+
+def _expect_arguments(option: Selector, runs: Sequence[Run]) -> None:
+    """A misspelt argument would never match, and a rule with `never` would hold for ever."""
+    alike = [run for run in runs if option.accepts(run.kind, run.name)]
+    for key in (condition.argument for condition in option.conditions):
+        if key is not None and alike and all(run.args and key not in run.args for run in alike):
+            theirs = ", ".join(f"`{name}`" for name in dict.fromkeys(name for run in alike for name in run.args))
+            raise UnjudgedError(f"no run of {_quoted(alike)} has an argument `{key}`; they have {theirs}")
+
+
+def _quoted(runs: Sequence[Run]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(run.name for run in runs))
+
+
+# -- rules
+
+
+def judge(recording: Judged, rules: Sequence[Rule]) -> list[Answer]:
+    """What each rule comes to.
+
+    Raises:
+        TypeError: something is no rule, or there is none.
+    """
+    if not rules:
+        raise TypeError("obeys() takes at least one rule: before(...), never(...), each(...).followed_by(...), ...")
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            hint = "; say .followed_by(...), .ends() or .never(...) of it" if hasattr(rule, "__dataclass_fields__") else ""
+            raise TypeError(f"obeys() takes rules, before(...), never(...), ...; got {type(rule).__name__} {rule!r}{hint}")
+    facts = Facts(recording)
+    return [of_rule(rule, _judged(rule, facts), facts.order) for rule in rules]
+
+
+def _judged(rule: Rule, facts: Facts) -> Verdict:
+    verdict = judged(rule, facts)
+    unseen = facts.recording.unseen_calls
+    if not verdict.holds or not unseen or not rule.needs_all():
+        return verdict
+    one = unseen[0]
+    more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
+    why = f"a call of `{one.double}` from thread {one.thread} at {one.place}{more} was not recorded ({one.cause})"
+    return Verdict(None, f"{why}; whether the rule holds of it is not known")
+
+
+def obeys(recording: Judged, rules: Sequence[Rule]) -> Answer:
+    """What all rules come to together: the first that is broken, or that they hold."""
+    answers = judge(recording, rules)
+    broken = [answer for answer in answers if not answer]
+    if broken:
+        _note(broken[0])
+        return broken[0]
+    return Answer(" and ".join(answer.expected for answer in answers), True)
+
+
+def assert_obeys(recording: Judged, rules: Sequence[Rule]) -> None:
+    """Raises the whole explanation of every rule that does not hold, or leaves it to the `all_of` block around."""
+    __tracebackhide__ = True
+    _settle([answer for answer in judge(recording, rules) if not answer])
+
+
+# -- shapes
+
+
+def has_shape(line: Line, shape: Sequence[Any]) -> bool:
+    """Whether a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
+    found = matches(shape, line)
+    if not found and any(isinstance(one, Selector | Together | Repeated) for one in shape):
+        mark(shape, line)
+    return found
+
+
+def explain_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> Answer:
+    """Whether a line has a shape, with the reasons."""
+    if matches(shape, line):
+        return Answer(f"{what} == {list(shape)!r}", True)
+    answer = of_shape(what, shape, line, order)
+    _note(answer)
+    return answer
+
+
+def assert_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> None:
+    """Raises the whole explanation, if the line has not the shape, or leaves it to the `all_of` block around.
+
+    Raises:
+        TypeError: the shape is no list.
+    """
+    __tracebackhide__ = True
+    if not is_shape(shape):
+        raise TypeError(f'a shape is a list: ["plan", ..., called("book")]; got {type(shape).__name__} {shape!r}')
+    answer = explain_shape(what, line, shape, order)
+    _settle([] if answer else [answer])
+
+
+# -- together
+
+
+_collected: ContextVar[list[Answer] | None] = ContextVar("llmtest_soft_asserts", default=None)
+
+
+def _settle(answers: list[Answer]) -> None:
+    __tracebackhide__ = True
+    soft = _collected.get()
+    if soft is not None:
+        soft += answers
+    elif answers:
+        for answer in answers:
+            _note(answer)
+        raise MatchError(*answers)
+
+
+@contextmanager
+def all_of() -> Iterator[None]:
+    """Collects what `assert_obeys` and `assert_matches` find in the block, and raises all of it at its end, together.
+
+    An exception that leaves the block comes first; what was found until then is added to it as a note.
+    """
+    __tracebackhide__ = True
+    found: list[Answer] = []
+    token = _collected.set(found)
+    try:
+        yield
+    except BaseException as error:
+        for answer in found:
+            error.add_note(str(answer))
+        raise
+    finally:
+        _collected.reset(token)
+    _settle(found)
+
+
+def _note(answer: Answer) -> None:
+    """Keeps the last answer that failed for the report of a test."""
+    ledger.current().answer = answer
+
+
+def compared(left: object, right: object) -> Answer | None:
+    """Why `left == right` is false, where that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    return explain_shape("tokens", left.line(), right, None) if isinstance(left, Tokens) else None

@@ -1,0 +1,464 @@
+"""Which runs a test means: `called("book", id=7)`, `model("gpt*")`, `node("planner")`, ...; how often, and which together.
+
+Floor 0: standard library only. Everything here is a value that a test writes down. `misses` says in words why a run is not
+meant; `llmtest.shapes` and `llmtest.rules` are built on it.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
+
+if TYPE_CHECKING:
+    from llmtest.rules import CameFrom
+
+Name = str | re.Pattern[str]
+"""A name in which `*` stands for anything, or a regular expression that is searched for in it."""
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = 60
+_shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
+
+
+class UnjudgedError(Exception):
+    """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
+
+
+def short(value: Any) -> str:
+    """The repr of a value, cut."""
+    return _shorten.repr(value)
+
+
+def _quick(value: Any) -> str:
+    """`short`, without its cost for a number: most runs that are looked at are not the one that is meant."""
+    return repr(value) if type(value) is int else short(value)
+
+
+@lru_cache(maxsize=1024)
+def _globbed(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
+
+
+def named(pattern: Name, name: str) -> bool:
+    """Whether `name` is meant by `pattern`."""
+    if isinstance(pattern, str):
+        return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
+    return pattern.search(name) is not None
+
+
+def fits(expected: Any, actual: Any) -> bool:
+    """Whether a value is as expected: equal, or what a matcher says of it; a regular expression is searched for in a str.
+
+    Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
+    """
+    if type(expected) in _PLAIN:
+        return bool(expected == actual)
+    if isinstance(expected, re.Pattern):
+        return isinstance(actual, str) and expected.search(actual) is not None
+    if isinstance(expected, dict) and isinstance(actual, Mapping):
+        return expected.keys() == actual.keys() and all(fits(value, actual[key]) for key, value in expected.items())
+    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
+        return len(expected) == len(actual) and all(map(fits, expected, actual))
+    return bool(expected == actual)
+
+
+_PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+
+# -- selectors
+
+
+class Condition(NamedTuple):
+    """More than kind and name: how it is written, and why a run does not have it (None: it has it)."""
+
+    text: str
+    misses: Callable[[Any], str | None]
+    argument: str | None = None
+
+
+class Selector:
+    """Which runs are meant: of which kind, of which name, and what else must be true of them.
+
+    `selector == run` tells whether it means that run; from then on its repr is that of the run, so that a diff shows only
+    what is wrong. `a | b` means either; `a[2]` two of them, `a[1:3]` one to three, `a[1:]` one or more, in a shape.
+    """
+
+    def __init__(self, made: str, kinds: frozenset[str], noun: str, name: Name = "*") -> None:
+        self.made = made
+        self.kinds = kinds
+        self.noun = noun
+        self.name = name
+        self.conditions: tuple[Condition, ...] = ()
+        self.seen: Run | None = None
+
+    # what it means
+
+    def accepts(self, kind: str, name: str) -> bool:
+        """Whether a run of this kind and name may be meant."""
+        return kind in self.kinds and named(self.name, name)
+
+    def misses(self, run: Any) -> str | None:
+        """Why `run` is not meant, or None if it is.
+
+        Raises:
+            UnjudgedError: it cannot be told.
+        """
+        if run.kind not in self.kinds:
+            return f"it is a {run.kind}"
+        if not named(self.name, run.name):
+            return f"it is `{run.name}`"
+        for condition in self.conditions:
+            why = self._asked(condition, run)
+            if why is not None:
+                return why
+        return None
+
+    def _asked(self, condition: Condition, run: Any) -> str | None:
+        try:
+            return condition.misses(run)
+        except UnjudgedError:
+            raise
+        except Exception as error:  # a condition is a stranger's code; what it cannot look at cannot be told
+            raise UnjudgedError(f"{condition.text} of `{run.name}` raised {type(error).__name__}: {error}") from error
+
+    def options(self) -> Iterator[Selector]:
+        """The selectors that this one is made of."""
+        yield self
+
+    # more conditions
+
+    def _having(self, condition: Condition) -> Selector:
+        new = copy.copy(self)
+        new.conditions, new.seen = (*self.conditions, condition), None
+        return new
+
+    def returned(self, value: Any) -> Selector:
+        """Those that ended with this result: equal to it, or as a matcher or regular expression says. Of a message, its
+        content or text may be meant."""
+
+        def misses(run: Run) -> str | None:
+            if run.ended == "open":
+                raise UnjudgedError(f"`{run.name}` has not ended, so what it returns is not known")
+            if run.ended != "ended":
+                return f"it did not return ({run.ended})"
+            given = run.output
+            readings = (given, given.content, given.text) if isinstance(given, Message) else (given,)
+            return None if any(fits(value, one) for one in readings) else f"it returned {short(readings[-1])}"
+
+        return self._having(Condition(f".returned({short(value)})", misses))
+
+    def failed(self, error: Name = "*") -> Selector:
+        """Those that failed with an exception whose class has this name."""
+
+        def misses(run: Run) -> str | None:
+            if run.ended == "open":
+                raise UnjudgedError(f"`{run.name}` has not ended, so whether it fails is not known")
+            if run.error is None:
+                return f"it did not fail ({run.ended})"
+            return None if named(error, run.error.type) else f"it failed with {run.error.type}"
+
+        return self._having(Condition(f".failed({_quoted(error)})" if error != "*" else ".failed()", misses))
+
+    def tagged(self, tag: Name) -> Selector:
+        """Those that have this tag."""
+
+        def misses(run: Run) -> str | None:
+            return None if any(named(tag, one) for one in run.tags) else f"its tags are {short(list(run.tags))}"
+
+        return self._having(Condition(f".tagged({_quoted(tag)})", misses))
+
+    def where(self, true: Callable[[Any], object]) -> Selector:
+        """Those of which `true(run)` is true. A function that raises fails what asks it."""
+
+        def misses(run: Any) -> str | None:
+            return None if true(run) else f"{text[1:]} is false"
+
+        text = f".where({getattr(true, '__name__', short(true))})"
+        return self._having(Condition(text, misses))
+
+    def came_from(self, source: str | Selector, *, arg: str | None = None) -> CameFrom:
+        """The rule that a value in the input of each of these runs is a result of a run that `source` means.
+
+        See `llmtest.rules.CameFrom`.
+        """
+        from llmtest import rules
+
+        return rules.CameFrom(self, selector(source), arg)
+
+    # in a shape
+
+    def __or__(self, other: object) -> Selector:
+        return Either(self, other) if isinstance(other, str | Selector) else NotImplemented
+
+    def __ror__(self, other: object) -> Selector:
+        return Either(other, self) if isinstance(other, str) else NotImplemented
+
+    def __getitem__(self, times: int | slice) -> Repeated:
+        return Repeated(self, *_times(times))
+
+    __iter__ = None  # without it, `__getitem__` would make it an endless sequence
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Selector):
+            return self.text == other.text
+        if not isinstance(other, Run | Event):
+            return NotImplemented
+        try:
+            found = self.misses(other) is None
+        except UnjudgedError:
+            found = False
+        self.seen = other if found and isinstance(other, Run) else None
+        return found
+
+    def __hash__(self) -> int:
+        return hash((self.made, self.noun))
+
+    # words
+
+    @property
+    def text(self) -> str:
+        """How it is written, whatever it has matched."""
+        return self.made + "".join(condition.text for condition in self.conditions if condition.argument is None)
+
+    def __repr__(self) -> str:
+        return self.text if self.seen is None else repr(self.seen.name)
+
+    def __str__(self) -> str:
+        """How it is called in a sentence."""
+        args = [condition.text for condition in self.conditions if condition.argument is not None]
+        more = "".join(condition.text for condition in self.conditions if condition.argument is None)
+        shown = self.name if isinstance(self.name, str) else f"/{self.name.pattern}/"
+        name = f"`{shown}`" if shown != "*" or not self.noun else ""
+        return " ".join(filter(None, (self.noun, name))) + (f"({', '.join(args)})" if args else "") + more
+
+
+class Either(Selector):
+    """Runs that one or the other selector means."""
+
+    def __init__(self, *options: str | Selector) -> None:
+        kinds = frozenset().union(*(one.kinds for one in options if isinstance(one, Selector)))
+        self.parts = tuple(one if isinstance(one, Selector) else _named(one, kinds) for one in options)
+        made = " | ".join(part.text for part in self.parts)
+        super().__init__(made, frozenset().union(*(part.kinds for part in self.parts)), "")
+
+    def accepts(self, kind: str, name: str) -> bool:
+        return any(part.accepts(kind, name) for part in self.parts)
+
+    def misses(self, run: Any) -> str | None:
+        told = [part.misses(run) for part in self.parts]
+        mine = super().misses(run)
+        return mine if None in told else next(filter(None, reversed(told)))
+
+    def options(self) -> Iterator[Selector]:
+        for part in self.parts:
+            yield from part.options()
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.parts)) + "".join(condition.text for condition in self.conditions)
+
+
+class EventSelector(Selector):
+    """Which events are meant."""
+
+    def accepts(self, kind: str, name: str) -> bool:
+        return named(self.name, kind)
+
+    def misses(self, event: Any) -> str | None:
+        if not named(self.name, event.kind):
+            return f"it is {event.kind}"
+        return next(filter(None, (self._asked(condition, event) for condition in self.conditions)), None)
+
+    def _of_a_run(self, *args: Any) -> Any:
+        raise TypeError(f"{self.text} means events; returned, failed, tagged and came_from are said of runs")
+
+    returned = failed = tagged = came_from = _of_a_run  # type: ignore[assignment]
+
+
+class Repeated(NamedTuple):
+    """A selector, and how many runs of it: `most` is None for any number."""
+
+    selector: Selector
+    least: int
+    most: int | None
+
+    def __repr__(self) -> str:
+        times = str(self.least) if self.least == self.most else f"{self.least or ''}:{'' if self.most is None else self.most}"
+        return f"{self.selector!r}[{times}]"
+
+
+def _times(times: int | slice) -> tuple[int, int | None]:
+    if isinstance(times, int):
+        low: Any = times
+        high: Any = times
+    elif isinstance(times, slice) and times.step is None:
+        low, high = 0 if times.start is None else times.start, times.stop
+    else:
+        raise TypeError(f"how often is [n] or [least:most]; got [{times!r}]")
+    if not isinstance(low, int) or not isinstance(high, int | None) or low < 0 or (high is not None and high < max(low, 1)):
+        raise ValueError(f"how often is [n] or [least:most], both inclusive, 0 <= least <= most, 1 <= most; got {times!r}")
+    return low, high
+
+
+class Together:
+    """Runs of one turn, or truly concurrent ones, in any order. Made by `together`."""
+
+    def __init__(self, members: tuple[Any, ...]) -> None:
+        self.members = members
+
+    def __repr__(self) -> str:
+        return f"together({', '.join(map(repr, self.members))})"
+
+
+# -- how they are made
+
+
+def _quoted(name: Name) -> str:
+    return repr(name) if isinstance(name, str) else f"re.compile({name.pattern!r})"
+
+
+def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: type[Selector] = Selector) -> Any:
+    if not isinstance(name, str | re.Pattern):
+        raise TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
+    return cls(f"{function}({'' if name == '*' else _quoted(name)})", frozenset(kinds), noun, name)
+
+
+def called(name: Name = "*", /, **args: Any) -> Selector:
+    """Tool runs of this name with these arguments; each value may be a matcher, a regular expression or `unittest.mock.ANY`.
+
+    Arguments that are not given may be anything. A bare string in a rule means the same as `called` of it.
+
+    >>> from llmtest.matching import called
+    >>> called("book", id=7)
+    called('book', id=7)
+
+    It does not see a tool call that a model asked for and nobody ran.
+    """
+    made: Selector = _made("called", ("tool",), "" if name != "*" else "a tool", name)
+    shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
+    made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
+    made.conditions = tuple(Condition(text, _has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
+    return made
+
+
+def _has(key: str, expected: Any) -> Callable[[Run], str | None]:
+    def misses(run: Run) -> str | None:
+        args = run.args
+        if key in args:
+            return None if fits(expected, args[key]) else f"`{key}` is {_quick(args[key])}"
+        if not args and run.input:
+            raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")
+        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in args) or 'none at all'}"
+
+    return misses
+
+
+def model(name: Name = "*") -> Selector:
+    """Runs of chat models and text models of this name."""
+    return _made("model", ("chat", "llm"), "model" if name != "*" else "a model", name)  # type: ignore[no-any-return]
+
+
+def chain(name: Name = "*") -> Selector:
+    """Chain runs of this name: runnables, agents, graphs, functions."""
+    return _made("chain", ("chain",), "chain" if name != "*" else "a chain", name)  # type: ignore[no-any-return]
+
+
+def retriever(name: Name = "*") -> Selector:
+    """Retriever runs of this name."""
+    return _made("retriever", ("retriever",), "retriever" if name != "*" else "a retriever", name)  # type: ignore[no-any-return]
+
+
+def node(name: Name = "*") -> Selector:
+    """The runs of a LangGraph node of this name."""
+
+    def misses(run: Run) -> str | None:
+        return None if any(tag.startswith("graph:step:") for tag in run.tags) else "it is no node of a graph"
+
+    made = _made("node", ("chain",), "node" if name != "*" else "a node", name)
+    made.conditions = (Condition("", misses),)
+    return made  # type: ignore[no-any-return]
+
+
+def event(kind: Name, /, **payload: Any) -> Selector:
+    """Events: a callback of this name, `event("on_retry")`, whose payload has these entries. For rules, not for shapes.
+
+    Raises:
+        ValueError: there is no such callback.
+    """
+    if isinstance(kind, str) and not any(named(kind, known) for known in _KINDS):
+        raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(_KINDS))}")
+    made = _made("event", (), "event", kind, EventSelector)
+    shown = [f"{key}={short(value)}" for key, value in payload.items()]
+    made.made = f"event({', '.join([_quoted(kind), *shown])})"
+    made.conditions = tuple(Condition(text, _carries(*item), item[0]) for text, item in zip(shown, payload.items(), strict=True))
+    return made  # type: ignore[no-any-return]
+
+
+def _carries(key: str, expected: Any) -> Callable[[Event], str | None]:
+    def misses(event: Event) -> str | None:
+        given = event.payload.get(key)
+        given = given.type if isinstance(given, Failure) and isinstance(expected, str | re.Pattern) else given
+        return None if fits(expected, given) else f"`{key}` is {short(given)}"
+
+    return misses
+
+
+def together(*members: Any) -> Together:
+    """In a shape: these runs in one turn or truly concurrent, in any order; duplicates count.
+
+    One turn is the tool calls that one message of a model asked for, also where the program makes them one after the
+    other. A member is a name, a `called(...)` or the like, or a repetition of it: `together(called("search")[1:3], "rate")`.
+
+    Raises:
+        TypeError: nothing is given, or `...`, a list or another `together`.
+    """
+    if not members:
+        raise TypeError("together() takes at least one name or called(...)")
+    for member in members:
+        if member is ... or _is_many(member):
+            raise TypeError(f"a member of together() is a name, a called(...) or a repetition of it; got {member!r}")
+    return Together(members)
+
+
+def _is_many(member: Any) -> bool:
+    return isinstance(member, list | tuple | set | frozenset | Together) and not isinstance(member, Repeated)
+
+
+_KINDS: Final = frozenset(
+    {"on_llm_new_token", "on_stream_event", "on_agent_action", "on_agent_finish", "on_text", "on_retry", "on_custom_event"}
+    | START_KINDS.keys()
+    | END_KINDS
+    | ERROR_KINDS
+)
+_ANY_KIND: Final = frozenset(("chain", "chat", "llm", "tool", "retriever"))
+
+
+def by_name(name: Name) -> Selector:
+    """Runs of any kind of this name: what a bare string means in a shape."""
+    return _named(name, _ANY_KIND)
+
+
+def _named(name: Name, kinds: frozenset[str]) -> Selector:
+    made: Selector = _made("called", (*kinds,), "", name)
+    made.made = _quoted(name)
+    return made
+
+
+def selector(given: Any) -> Selector:
+    """What stands in a rule: a bare string names a tool.
+
+    Raises:
+        TypeError: it is no selector.
+    """
+    if isinstance(given, Selector):
+        return given
+    if isinstance(given, str | re.Pattern):
+        return called(given)
+    raise TypeError(
+        f"a rule is about runs: the name of a tool, called(...), model(...), chain(...), node(...) or event(...);"
+        f" got {type(given).__name__} {given!r}"
+    )

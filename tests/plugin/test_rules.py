@@ -1,0 +1,131 @@
+"""Rules of the suite and of markers fail tests; explanations are in the report, whole."""
+
+from __future__ import annotations
+
+PROGRAM = """
+import pytest
+from langchain_core.tools import tool
+from llmtest.matching import *
+
+@tool
+def search(q: str) -> str:
+    "Search."
+    return q
+
+@tool
+def delete(id: int) -> str:
+    "Delete."
+    return "gone"
+
+RULES = [never("delete"), at_most(2, "search").named("thrift")]
+"""
+
+
+def test_a_shape_that_does_not_match_is_one_line_and_a_section(suite):
+    outcome = suite.run(
+        PROGRAM
+        + """
+def test_it(llm_recording):
+    search.invoke({"q": "hat"})
+    delete.invoke({"id": 7})
+    assert llm_recording.tools == [..., "search", called("delete", id=8)]
+"""
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert (
+        "E       AssertionError: assert broken: tools == [..., 'search', called('delete', id=8)]: it ended after 2 items,"
+        " where called('delete', id=8) was due (event 2)"
+    ) in outcome.text
+    assert outcome.part("llmtest: explanation") == (
+        "expected tools == [..., 'search', called('delete', id=8)]\n"
+        "  got      it ended after 2 items, where called('delete', id=8) was due\n"
+        "  all      [called('search', q='hat'), called('delete', id=7)]\n"
+        "  event    2: on_tool_start `delete`, depth 0: delete\n"
+        "  nearest  event 2: on_tool_start `delete`, depth 0: delete; `id` is 7"
+    )
+
+
+def test_a_broken_rule_is_a_section_too(suite):
+    outcome = suite.run(
+        PROGRAM
+        + """
+def test_it(llm_recording):
+    delete.invoke({"id": 7})
+    assert llm_recording.obeys(never("delete"))
+
+def test_other(llm_recording):
+    assert llm_recording.obeys(never("delete"))
+    assert False
+"""
+    )
+
+    assert outcome.counts == {"failed": 2}
+    assert "expected never `delete`\n  got      `delete` was called\n" in outcome.text
+    assert outcome.text.count("llmtest: explanation") == 1
+
+
+def test_rules_of_the_ini_key_and_of_markers_are_judged_in_every_test_that_records(suite):
+    outcome = suite.run(
+        PROGRAM
+        + """
+def test_deletes(llm_recording):
+    delete.invoke({"id": 7})
+
+@pytest.mark.llm_rules(at_least(1, "search"))
+def test_marked(llm_recording):
+    pass
+
+def test_kept(llm_recording):
+    search.invoke({"q": "hat"})
+
+def test_without():
+    pass
+""",
+        "-o",
+        "llmtest_rules=test_it:RULES",
+        "-o",
+        "pythonpath=.",
+        "-p",
+        "no:cacheprovider",
+    )
+
+    assert outcome.counts == {"failed": 2, "passed": 2}
+    assert "expected never `delete`\n  got      `delete` was called" in outcome.text
+    assert "expected `search` at least once\n  got      `search` came not at all" in outcome.text
+
+
+def test_rules_that_are_none_are_refused(suite):
+    outcome = suite.run("def test_it(): pass", "-o", "llmtest_rules=os:nothing")
+
+    text = "the ini key llmtest_rules names `module:rules`; got 'os:nothing': module 'os' has no attribute 'nothing'"
+    assert text in outcome.text + outcome.errors
+
+
+def test_an_ini_key_that_names_something_else_is_refused(suite):
+    outcome = suite.run("def test_it(): pass", "-o", "llmtest_rules=os:sep")
+
+    assert "the ini key llmtest_rules names rules; os:sep is '/'" in outcome.text + outcome.errors
+
+
+def test_other_comparisons_are_left_to_pytest(suite):
+    outcome = suite.run(
+        PROGRAM
+        + """
+def test_runs(llm_recording):
+    assert llm_recording.tools == llm_recording.runs == "ab"
+
+def test_kinds(llm_recording):
+    assert llm_recording.kinds == ["on_tool_start"]
+
+def test_tokens(llm_recording):
+    assert llm_recording.tokens == ["a"]
+
+def test_type(llm_recording):
+    assert llm_recording.kinds != []
+"""
+    )
+
+    assert outcome.counts == {"failed": 4}
+    assert "broken: kinds == ['on_tool_start']: it ended after 0 items, where 'on_tool_start' was due" in outcome.text
+    assert "broken: tokens == ['a']: it ended after 0 items, where 'a' was due" in outcome.text

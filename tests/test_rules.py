@@ -1,0 +1,537 @@
+"""Rules mean what the reference says: they hold if they hold in every sequence that the program allows."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest.mock import ANY
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import StructuredTool
+
+from llmtest import record
+from llmtest.causality import Order
+from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
+from llmtest.matching import (
+    after,
+    at_least,
+    at_most,
+    before,
+    between,
+    called,
+    chain,
+    each,
+    event,
+    exactly,
+    model,
+    never,
+    only,
+    together,
+)
+from tests.programs import MAIN, Step, Trace, chat, run, trace
+
+# -- the reference: every sequence of starts and ends, and the rule read off each of them
+
+Point = tuple[str, str, int]
+"""`start` or `end`, the name, and which run it is."""
+
+
+def sequences(runs: Sequence[Run], order: Order) -> Iterator[list[Point]]:
+    """Every sequence in which these runs may start and end."""
+    points = [(what, n) for n in range(len(runs)) for what in ("start", "end")]
+    first = {(("start", n), ("end", n)) for n in range(len(runs))}
+    for (m, a), (n, b) in itertools.permutations(enumerate(runs), 2):
+        if order.before(a, b):
+            first.add((("end", m), ("start", n)))
+        if order.contains(a, b):
+            first |= {(("start", m), ("start", n)), (("end", n), ("end", m))}
+
+    def rest(left: tuple[tuple[str, int], ...]) -> Iterator[list[Point]]:
+        if not left:
+            yield []
+        for point in left:
+            if not any((other, point) in first for other in left):
+                for more in rest(tuple(other for other in left if other is not point)):
+                    yield [(point[0], runs[point[1]].name, point[1]), *more]
+
+    yield from rest(tuple(points))
+
+
+def _at(line: list[Point], what: str, name: str) -> list[tuple[int, int]]:
+    return [(place, n) for place, (kind, called, n) in enumerate(line) if (kind, called) == (what, name)]
+
+
+def _before(line: list[Point], a: str, b: str) -> bool:
+    return all(any(end < start and m != n for end, m in _at(line, "end", a)) for start, n in _at(line, "start", b))
+
+
+def _followed(line: list[Point], a: str, b: str) -> bool:
+    return all(any(end < start and m != n for start, n in _at(line, "start", b)) for end, m in _at(line, "end", a))
+
+
+def _never_after(line: list[Point], a: str, b: str) -> bool:
+    return not any(end < start and m != n for start, n in _at(line, "start", a) for end, m in _at(line, "end", b))
+
+
+def _ends_before(line: list[Point], a: str, b: str) -> bool:
+    ends = {m: end for end, m in _at(line, "end", a)}
+    begun = [(start, ends[m], m) for start, m in _at(line, "start", a)]
+    return not any(start < other < end and m != n for start, end, m in begun for other, n in _at(line, "start", b))
+
+
+def _between(line: list[Point], a: str, b: str, c: str) -> bool:
+    for end, m in _at(line, "end", a):
+        closing = [start for start, n in _at(line, "start", b) if start > end and n != m]
+        if closing and any(end < start < min(closing) and n != m for start, n in _at(line, "start", c)):
+            return False
+    return True
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> Trace:
+    left = [4]
+
+    def step(depth: int) -> Step:
+        left[0] -= 1
+        if depth and left[0] > 0 and draw(st.booleans()):
+            return run(draw(st.sampled_from("abc")), *(stage(depth - 1) for _ in range(draw(st.integers(1, 2)))), kind="tool")
+        return run(draw(st.sampled_from("abc")))
+
+    def stage(depth: int) -> list[Step]:
+        return [step(depth) for _ in range(draw(st.integers(1, 3)) if left[0] > 1 else 1)]
+
+    return trace(*(stage(2) for _ in range(draw(st.integers(1, 3))) if left[0] > 0))
+
+
+name = st.sampled_from("abc")
+
+
+@settings(max_examples=120, deadline=None)
+@given(programs(), name, name, name)
+def test_a_rule_holds_where_the_reference_says_so(caught: Trace, a: str, b: str, c: str) -> None:
+    runs = list(caught.runs)[:4]
+    few = Trace([event for event in caught if event.run_id in {one.id for one in runs}])
+    lines = list(sequences(list(few.runs), few.order()))
+
+    found = {
+        "before": bool(few.obeys(before(a, b))),
+        "after": bool(few.obeys(after(b, a))),
+        "followed": bool(few.obeys(each(a).followed_by(b))),
+        "never after": bool(few.obeys(never(a).after(b))),
+        "ends before": bool(few.obeys(each(a).ends_before(b))),
+        "between": bool(few.obeys(between(a, b).never(c))),
+    }
+
+    assert found == {
+        "before": all(_before(line, a, b) for line in lines),
+        "after": all(_before(line, a, b) for line in lines),
+        "followed": all(_followed(line, a, b) for line in lines),
+        "never after": all(_never_after(line, a, b) for line in lines),
+        "ends before": all(_ends_before(line, a, b) for line in lines),
+        "between": all(_between(line, a, b, c) for line in lines),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs(), name, name, name)
+def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str, b: str, c: str) -> None:
+    place = {one.id: n for n, one in enumerate(caught.runs)}
+    line = [("start" if e.kind == "on_tool_start" else "end", e.name, place[e.run_id]) for e in caught]
+
+    assert bool(caught.obeys(before(a, b, order="recorded"))) is _before(line, a, b)
+    assert bool(caught.obeys(each(a).followed_by(b, order="recorded"))) is _followed(line, a, b)
+
+
+# -- the verbs, at their edges
+
+NOTHING = trace()
+SHOP = trace(
+    run("search", args={"q": "hat"}, output=FrozenDict(id=7, price=9.5)),
+    run("book", args={"id": 7, "order_id": 1}),
+    run("pay", args={"order_id": 1}),
+    run("confirm", args={"order_id": 1}),
+)
+SIDE_BY_SIDE = trace([run("search"), run("book")])
+CUT_SHORT = trace(run("search", open=True), run("book"))
+NESTED = trace(run("search", [run("book")], kind="tool"))
+
+
+@pytest.mark.parametrize(
+    ("caught", "rule", "holds"),
+    [
+        (NOTHING, before("search", "book"), True),
+        (NOTHING, never("book"), True),
+        (NOTHING, each("search").followed_by("book"), True),
+        (NOTHING, each("search").ends(), True),
+        (NOTHING, between("a", "b").never("c"), True),
+        (NOTHING, at_most(0, "book"), True),
+        (NOTHING, at_least(1, "book"), False),
+        (NOTHING, exactly(1, "book"), False),
+        (NOTHING, only("book"), True),
+        (NOTHING, called("book").came_from("search"), True),
+        (SHOP, before("search", "book"), True),
+        (SHOP, before("book", "search"), False),
+        (SHOP, after("book", "search"), True),
+        (SHOP, before("nothing", "book"), False),
+        (SHOP, before("search", "nothing"), True),
+        (SHOP, before("book", "book"), False),
+        (SHOP, before("book", "pay", per="order_id"), True),
+        (SHOP, before("search", "pay", per=lambda run: run.kind), True),
+        (SHOP, never("delete_*", "drop_*"), True),
+        (SHOP, never("b*"), False),
+        (SHOP, never("search").after("book"), True),
+        (SHOP, never("pay").after("book"), False),
+        (SHOP, never("pay").after("nothing"), True),
+        (SHOP, each("search").followed_by("pay"), True),
+        (SHOP, each("confirm").followed_by("pay"), False),
+        (SHOP, each("book").followed_by("confirm", per="order_id"), True),
+        (SHOP, between("pay", "confirm").never("search"), True),
+        (SHOP, between("search", "confirm").never("pay"), False),
+        (SHOP, between("search", "nothing").never("pay"), True),
+        (SHOP, at_most(1, "pay"), True),
+        (SHOP, at_most(2, called()), False),
+        (SHOP, at_least(4, called("*")), True),
+        (SHOP, exactly(1, called("pay", order_id=ANY)), True),
+        (SHOP, at_most(1, "pay", per="order_id"), True),
+        (SHOP, only("search", "book", "pay", "confirm"), True),
+        (SHOP, only("search", called("book", id=8), "pay", "confirm"), False),
+        (SHOP, only(model()), True),
+        (SHOP, called("book").came_from("search"), True),
+        (SHOP, called("book").came_from("search", arg="id"), True),
+        (SHOP, called("pay").came_from("search"), False),
+        (SHOP, called("book").came_from("confirm"), False),
+        (SHOP, called("book").came_from("nothing"), False),
+        (SHOP, before("search", "book") & before("book", "pay"), True),
+        (SHOP, before("search", "book") & before("pay", "book"), False),
+        (SHOP, before("pay", "book") | before("book", "pay"), True),
+        (SHOP, before("pay", "book") | never("pay"), False),
+        (SHOP, ~before("pay", "book"), True),
+        (SHOP, ~before("book", "pay"), False),
+        (SIDE_BY_SIDE, before("search", "book"), False),
+        (SIDE_BY_SIDE, before("search", "book", order="recorded"), False),
+        (SIDE_BY_SIDE, never("book").after("search"), False),
+        (SIDE_BY_SIDE, each("search").ends_before("book"), False),
+        (CUT_SHORT, before("search", "book"), False),
+        (CUT_SHORT, each("search").followed_by("book"), False),
+        (CUT_SHORT, each("search").ends(), False),
+        (CUT_SHORT, each("search").ends_before("book"), False),
+        (CUT_SHORT, each("book").ends_before("search"), True),
+        (CUT_SHORT, never(called("search").returned(1)), None),
+        (CUT_SHORT, never(called("search").failed()), None),
+        (NESTED, before("search", "book"), False),
+        (NESTED, before("book", "search"), False),
+        (NESTED, each("search").ends_before("book"), False),
+        (NESTED, each("book").ends_before("search"), True),
+        (SHOP, never(called("book", ordr_id=1)), None),
+        (SHOP, ~never(called("book", ordr_id=1)), None),
+        (SHOP, never(called("book").where(lambda run: 1 / 0)), None),
+        (SHOP, at_most(1, called(), per="order_id"), None),
+        (SHOP, at_most(1, "pay", per=lambda run: 1 / 0), None),
+        (SHOP, called("book").came_from("search", arg="price"), None),
+        (trace(run("book", text="7")), never(called("book", id=7)), None),
+        (trace(run("search"), run("book", args={"sure": True})), called("book").came_from("search"), None),
+        (SHOP, never("zzz") | never(called("book", ordr_id=1)), True),
+        (SHOP, never("book") | never(called("book", ordr_id=1)), None),
+        (SHOP, never("zzz") & never(called("book", ordr_id=1)), None),
+        (SHOP, at_most(1, called("pay") | "confirm"), False),
+    ],
+)
+def test_what_a_rule_means(caught: Trace, rule: Any, holds: bool | None) -> None:
+    answer = caught.obeys(rule)
+
+    assert (answer.holds, bool(answer)) == (holds, holds is True)
+
+
+def result(output: Any, given: Any = 7) -> Trace:
+    return trace(run("search", output=output), run("book", args={"id": given}))
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "expected"),
+    [
+        (7, 7, True),
+        ("order 7 is here", 7, True),
+        ("order 77 is here", 7, False),
+        (FrozenList([FrozenDict(a=FrozenList([7]))]), 7, True),
+        (Message("tool", "id: 7"), 7, True),
+        (Message("ai", "", (ToolCall("x", FrozenDict(id=7)),)), 7, True),
+        (FrozenList([Document("page 7")]), 7, True),
+        (FrozenList([ToolCall("x", FrozenDict(id=7))]), 7, True),
+        (Structured("Order", FrozenDict(id=7)), 7, True),
+        (True, 1, False),
+        (None, 7, False),
+        ("a.b", "a.b", True),
+        ("axb", "a.b", False),
+        ("x", FrozenDict(deep=FrozenList(["y", "x"])), True),
+    ],
+)
+def test_when_a_value_came_from_a_result(output: Any, given: Any, expected: bool) -> None:
+    assert bool(result(output, given).obeys(called("book").came_from("search"))) is expected
+
+
+def test_each_value_is_judged_by_itself() -> None:
+    caught = trace(*(run("pay", args={"order_id": n}) for n in (1, 2, 1)), run("refund", args={"order_id": 3}))
+
+    assert not caught.obeys(at_most(1, "pay", per="order_id"))
+    assert caught.obeys(at_most(2, "pay", per="order_id"))
+    assert not caught.obeys(at_least(2, "pay", per="order_id"))
+    assert not caught.obeys(before("pay", "refund", per="order_id"))
+    assert caught.obeys(before("pay", "refund"))
+    assert caught.obeys(at_most(2, "pay", per=lambda run: [run.args["order_id"]]))
+
+
+def test_every_tool_call_is_answered_before_the_next_model_call() -> None:
+    waits = trace(chat(), [run("a"), run("b")], chat())
+    hurries = trace(chat(), [run("a"), chat()])
+
+    assert waits.obeys(each("*").ends_before(model()))
+    assert not hurries.obeys(each("*").ends_before(model()))
+
+
+def test_events_have_an_order_too() -> None:
+    caught = trace(run("agent", [run("a")], [chat()], kind="chain"), run("b"))
+    agent = caught.run("agent")
+    retry = Event("on_retry", agent.id, None, "agent", payload=FrozenDict(attempt_number=1), lane=agent.start.lane)
+    told = Trace([*caught[:3], retry, *caught[3:]])
+
+    assert told.obeys(exactly(1, event("on_retry", attempt_number=1)), never(event("on_retry", attempt_number=2)))
+    assert told.obeys(before("a", event("on_retry")), before(event("on_retry"), model()), before(event("on_retry"), "b"))
+    assert not told.obeys(before(event("on_retry"), "a"))
+    assert not told.obeys(before("b", event("on_retry")))
+    assert not told.obeys(before(chain("agent"), event("on_retry")))
+    assert told.obeys(before(event("on_chain_start"), event("on_retry")))
+    assert not told.obeys(never(event("on_retry").where(lambda one: one.payload["attempt_number"] == 1)))
+    assert told.obeys(each(event("on_retry")).followed_by("b"), at_most(1, event("on_retry"), per="attempt_number"))
+    assert told.obeys(before(event("on_tool_*", output=None) | called("a"), model()))
+
+
+def test_a_failure_is_meant_by_the_name_of_its_class() -> None:
+    caught = trace(run("a", error=Failure("TimeoutError", "late")))
+
+    assert caught.obeys(
+        exactly(1, event("on_tool_error", error="TimeoutError")), never(event("on_tool_error", error="ValueError"))
+    )
+
+
+# -- words
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        (before("search", "book"), "`search` before `book`"),
+        (after("book", "search"), "`book` after `search`"),
+        (before("a", "b", per="order_id", order="recorded"), "`a` before `b`, for each `order_id`, as recorded"),
+        (before("a", "b", per=len), "`a` before `b`, for each len"),
+        (never("delete_*"), "never `delete_*`"),
+        (never("a", "b"), "never `a` or `b`"),
+        (never("a").after(model()), "never `a` after a model"),
+        (each("a").followed_by("b"), "each `a` is followed by `b`"),
+        (each("a").ends(), "each `a` ends"),
+        (each("*").ends_before(model("gpt")), "each a tool ends before the next model `gpt`"),
+        (between("a", "b").never("c"), "between `a` and `b` never `c`"),
+        (at_most(3, model()), "a model at most 3 times"),
+        (at_least(1, "a"), "`a` at least once"),
+        (exactly(2, "a"), "`a` exactly twice"),
+        (exactly(0, "a"), "never `a`"),
+        (only("a", "b", model()), "only `a`, `b` or a model"),
+        (called("a").came_from("b"), "a value in each `a` came from `b`"),
+        (called("a").came_from("b", arg="id"), "`id` of each `a` came from `b`"),
+        (never("a") & never("b") | never("c"), "(never `a` and never `b`) or never `c`"),
+        (~never("a"), "not (never `a`)"),
+        (never("a").named("a is forbidden"), "a is forbidden: never `a`"),
+    ],
+)
+def test_a_rule_is_one_sentence(rule: Any, sentence: str) -> None:
+    assert repr(rule) == sentence
+
+
+def test_rules_are_values() -> None:
+    assert before("a", "b") == before("a", "b") != before("a", "c")
+    assert len({never("a"), never("a"), never("b")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (lambda: SHOP.obeys(), "obeys() takes at least one rule: before(...), never(...), each(...).followed_by(...), ..."),
+        (lambda: SHOP.obeys("search"), "obeys() takes rules, before(...), never(...), ...; got str 'search'"),  # type: ignore[arg-type]
+        (
+            lambda: before("a", 7),
+            "a rule is about runs: the name of a tool, called(...), model(...), chain(...), node(...) or event(...); got int 7",
+        ),
+        (lambda: never(), "never() takes at least one tool name or selector"),
+        (lambda: only(), "only() takes at least one tool name or selector"),
+        (lambda: between("a", "b").never(), "between(...).never() takes at least one tool name or selector"),
+        (lambda: at_most(-1, "a"), "how often is a whole number, 0 or more; got -1"),
+        (lambda: exactly(True, "a"), "how often is a whole number, 0 or more; got True"),
+        (lambda: never("a") & 7, "unsupported operand type(s) for &: 'Never' and 'int'"),  # type: ignore[operator]
+        (lambda: never("a") | 7, "unsupported operand type(s) for |: 'Never' and 'int'"),  # type: ignore[operator]
+    ],
+)
+def test_what_is_no_rule(wrong: Callable[[], object], text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        wrong()
+
+    assert str(caught.value) == text
+
+
+def test_a_half_said_rule_is_refused() -> None:
+    with pytest.raises(TypeError) as caught:
+        SHOP.obeys(each("a"))  # type: ignore[arg-type]
+
+    assert str(caught.value).endswith("; say .followed_by(...), .ends() or .never(...) of it")
+
+
+def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None:
+    caught = trace(run("search"))
+    caught.unseen_calls = [UnseenCall("book", "app.py:3", "Worker-1", "no context")] * 2
+
+    answers = [caught.obeys(rule).holds for rule in (never("book"), at_least(1, "search"), never("search"))]
+
+    assert answers == [None, True, False]
+    assert caught.obeys(never("book")).said == (
+        "a call of `book` from thread Worker-1 at app.py:3 and 1 more was not recorded (no context);"
+        " whether the rule holds of it is not known"
+    )
+    assert caught.obeys(before("x", "y")).holds is None
+    assert caught.obeys(never("x") & at_least(1, "search")).holds is None
+    assert caught.obeys(never("x") | at_least(1, "search")).holds is True
+
+
+@pytest.mark.parametrize(
+    ("rule", "meant"),
+    [
+        (before("a", "b"), ["a", "b"]),
+        (each("a").followed_by("b"), ["a", "b"]),
+        (each("a").ends_before("b"), ["a", "b"]),
+        (each("a").ends(), ["a"]),
+        (never("a").after("b"), ["a", "b"]),
+        (between("a", "b").never("c"), ["a", "b", "c"]),
+        (at_most(1, "a"), ["a"]),
+        (only("a", "b"), ["a", "b"]),
+        (called("a").came_from("b"), ["a", "b"]),
+        (never("a") & never("b"), ["a", "b"]),
+        (never("a") | never("b"), ["a", "b"]),
+        (~(never("a") | never("b")), ["a", "b"]),
+    ],
+)
+def test_a_rule_that_must_not_hold_shows_the_runs_that_it_is_about(rule: Any, meant: list[str]) -> None:
+    assert [one.name for one in rule.selectors()] == meant
+
+
+def test_what_an_opposite_shows_is_where_its_runs_began() -> None:
+    assert [shown.name for shown in SHOP.obeys(~before("search", "book")).events] == ["search", "book"]
+
+
+def test_relations_that_break_an_order_are_told_apart() -> None:
+    told = [
+        NESTED.obeys(before("search", "book")).said,
+        NESTED.obeys(before("book", "search")).said,
+        CUT_SHORT.obeys(before("search", "book")).said,
+        SHOP.obeys(each("pay").followed_by("search")).said,
+        SHOP.obeys(never("pay").after("book")).said,
+        SHOP.obeys(called("search").came_from("book")).said,
+        SHOP.obeys(called("pay").came_from("book", arg="order_id")).said,
+        SHOP.obeys(called("pay").came_from("nothing")).said,
+    ]
+
+    assert told == [
+        "`book` ran inside `search`, which had not ended",
+        "`book` ran inside `search`, which had begun",
+        "`search` never ended",
+        "`pay` came after `search`",
+        "`pay` came after `book`",
+        "`book` came after `search`",
+        "`pay` was given 1, which `book` did not return: it returned None",
+        "`pay` was given 1, and there was no `nothing`",
+    ]
+
+
+# -- real programs
+
+
+def test_branches_of_a_map_overlap_and_steps_of_a_sequence_do_not() -> None:
+    lookup = RunnableParallel(a=RunnableLambda(_tool("a")), b=RunnableLambda(_tool("b")))
+    with record() as caught:
+        (lookup | RunnableLambda(_tool("c"))).invoke("x")
+
+    assert caught.tools == [together("a", "b"), "c"]
+    assert caught.obeys(before("a", "c"), before("b", "c"))
+    assert "overlapped" in caught.obeys(before("a", "b")).said
+
+
+def test_calls_in_a_row_are_in_order_and_gathered_ones_are_not() -> None:
+    a, b = _tool("a"), _tool("b")
+
+    async def program() -> None:
+        a("x")
+        await asyncio.gather(asyncio.to_thread(a, "x"), asyncio.to_thread(b, "x"))
+
+    with record() as caught:
+        asyncio.run(program())
+
+    assert caught.tools == ["a", {"a", "b"}]
+    assert not caught.obeys(each("a").followed_by("b"))
+
+
+def _tool(name: str) -> Callable[[Any], Any]:
+    made = StructuredTool.from_function(
+        lambda: "ok", name=name, description="x", args_schema={"type": "object", "properties": {}}
+    )
+    return lambda given: made.invoke({})
+
+
+def test_a_task_that_was_started_before_is_beside_what_its_starter_goes_on_to_do() -> None:
+    a, b, c = _tool("a"), _tool("b"), _tool("c")
+
+    async def later() -> None:
+        b("x")
+
+    async def program() -> None:
+        task = asyncio.create_task(later())
+        a("x")
+        c("x")
+        await task
+
+    with record() as caught:
+        asyncio.run(program())
+
+    assert caught.tools == ["a", "c", ...]
+    assert caught.tools == [..., "b", ...]
+    assert caught.tools != ["a", "c", "b"]
+    assert caught.obeys(before("a", "c"), ~before("a", "b"), ~before("b", "c"))
+
+
+def test_a_time_that_was_closed_is_over() -> None:
+    once = trace(run("a"), run("b"), run("c"), run("b"))
+    beside = trace([run("x", [run("a")], [run("b")]), run("y", [run("b")])], run("c"), run("b"))
+
+    assert once.obeys(between("a", "b").never("c"))
+    assert beside.obeys(between("a", "b").never("c"))
+    assert not trace(run("a"), run("c"), run("b")).obeys(between("a", "b").never("c"))
+
+
+def test_runs_are_never_or_rarely_after_events() -> None:
+    caught = trace(run("a"), run("b"))
+
+    assert not caught.obeys(never("b").after(event("on_tool_end")))
+    assert caught.obeys(never(event("on_tool_error")).after("a"))
+    assert caught.obeys(each(event("on_tool_start")).ends())
+
+
+def test_what_a_tool_calls_runs_inside_it_though_langchain_calls_it_a_sibling() -> None:
+    def told(kind: str, number: int, name: str) -> Event:
+        return Event(kind, UUID(int=number), None, name, lane=MAIN)
+
+    events = [told("on_tool_start", 1, "ask"), told("on_chat_model_start", 2, "gpt")]
+    caught = Trace([*events, told("on_llm_end", 2, "gpt"), told("on_tool_end", 1, "ask")])
+
+    assert caught.obeys(before("ask", model())).said == "`gpt` ran inside `ask`, which had not ended"
+    assert caught.runs == ["ask", "gpt"]
