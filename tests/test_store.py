@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import Recording, ScriptedChatModel, fail, protocol, record, say
+from llmtest import Recording, ScriptedChatModel, call, fail, protocol, record, reply, say
+from llmtest.matching import at_most, before, called, model, never, together
 from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, _patiently, migrate, place
 from llmtest.traces import of_all, rows, traces_of
 
@@ -150,6 +153,21 @@ def test_a_block_within_another_has_no_traces_of_its_own():
     assert [trace.root for trace in traces] == [run.id for run in outer.roots]
 
 
+def test_shapes_rules_and_texts_say_the_same_of_what_ran_at_once(store):
+    asked = reply(*[call("weather", city=city) for city in ("Paris", "Rome", "Lyon")])
+    agent = create_agent(ScriptedChatModel(asked, call("weather", city="Bern"), "done"), [weather])
+    with record() as recording:
+        asyncio.run(agent.ainvoke({"messages": "hi"}))
+
+    (back,) = stored(recording, store)
+
+    assert str(back) == str(recording)
+    for trace in (recording, back):
+        assert trace.tools == [together("weather", "weather", "weather"), called("weather", city="Bern")]
+        assert trace.obeys(before(model("*"), called("weather", city="Paris")), at_most(4, "weather"))
+        assert not trace.obeys(never("weather"))
+
+
 # -- lists
 
 
@@ -276,7 +294,7 @@ def test_a_failure_in_the_middle_leaves_nothing(store, path):
 
 
 def test_hostile_content_is_read_back_or_masked(store):
-    hostile = "\x1b[2J\x00\u202e\ud800\U0001f600" + "x" * 1_000_000
+    hostile = "\x1b[2J\x00\u202e\ud800\U0001f600" + "x" * 10_000_000
 
     with record() as recording:
         RunnableLambda(lambda _: {"api_key": "abc", hostile[:5]: hostile}).with_config(run_name=hostile[:5]).invoke(hostile)
