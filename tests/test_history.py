@@ -19,7 +19,7 @@ from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import Script, ScriptedChatModel, call, record, say
-from llmtest import recording as rooms
+from llmtest import blocks as rooms
 from llmtest.events import FrozenDict, Message, Opaque
 from llmtest.langchain import freezing, tap
 from llmtest.langchain.freezing import freeze, hold, words
