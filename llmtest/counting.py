@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
-from llmtest.events import START_KINDS, Ended, Failure, FrozenDict, Usage, is_cached, usage_of
+from llmtest.events import START_KINDS, Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
 from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
@@ -249,9 +249,10 @@ class _Book:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        asked = payload.get("invocation_params", metadata)
-        model = metadata.get("ls_model_name") or asked.get("model") or asked.get("model_name")
-        call = ModelCall(name, model, tags, metadata.get("langgraph_node"))
+        asked = payload.get("invocation_params")
+        asked = asked if isinstance(asked, Mapping) else {}
+        model = _first_name([metadata.get("ls_model_name"), asked.get("model"), asked.get("model_name")])
+        call = ModelCall(name, model, tags, _first_name([metadata.get("langgraph_node")]))
         self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
         if not self.ended:
             self.calls.append(call)
@@ -259,7 +260,8 @@ class _Book:
     def _go_on(self, raw: RawEvent) -> None:
         payload, running = raw[3](), self.running[raw[1]]
         if raw[0] == "on_llm_new_token":
-            running.streamed += [payload["usage"]] if "usage" in payload else []
+            usage = payload.get("usage")
+            running.streamed += [usage] if isinstance(usage, Usage) else []
             return
         del self.running[raw[1]]
         failure = payload.get("error")
@@ -362,11 +364,13 @@ class TokenCount(Block, Figures):
 
 def _model(payload: FrozenDict) -> str | None:
     """The name by which the provider answered."""
-    end = payload.get("response") or payload
-    messages = (g.message for g in end.get("generations", ()))
-    sources = [*(message.response_metadata for message in messages if message is not None), end.get("llm_output") or {}]
-    names = (source.get(key) for source in sources for key in ("model_name", "model"))
-    return next((name for name in names if isinstance(name, str) and name), None)
+    output = response_of(payload).get("llm_output")
+    sources = [*(message.response_metadata for message in answers(payload)), output if isinstance(output, Mapping) else {}]
+    return _first_name(source.get(key) for source in sources for key in ("model_name", "model"))
+
+
+def _first_name(found: Iterable[Any]) -> str | None:
+    return next((name for name in found if isinstance(name, str) and name), None)
 
 
 # -- prices

@@ -356,7 +356,8 @@ class Run:
         """Token counts that the model reported for this run; None if it reported none."""
         if self.end is None:
             return None
-        streamed = [e.payload["usage"] for e in self.events if e.kind == "on_llm_new_token" and "usage" in e.payload]
+        chunks = (e.payload.get("usage") for e in self.events if e.kind == "on_llm_new_token")
+        streamed = [usage for usage in chunks if isinstance(usage, Usage)]
         return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
 
     @property
@@ -402,8 +403,8 @@ def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched:
     time would come out as a multiple (https://github.com/langchain-ai/langchain/issues/30429). `batched` is for one of several
     prompts that went to a text model together: the first one reports the tokens of all.
     """
-    end = end.get("response") or end
-    usages: list[Usage] = [g.message.usage for g in end.get("generations", ()) if g.message and g.message.usage]
+    usages = [message.usage for message in answers(end) if message.usage is not None]
+    end = response_of(end)
     if not usages:
         return _usage_of_text_model(end, batched)
     total = sum(usages[1:], usages[0])
@@ -416,7 +417,19 @@ def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched:
 
 def is_cached(end: Mapping[str, Any]) -> bool:
     """Whether `end`, the payload of a model run's last event, tells of an answer from LangChain's cache."""
-    return any(g.message is not None and g.message.cached for g in end.get("generations", ()))
+    return any(message.cached for message in answers(end))
+
+
+def answers(end: Mapping[str, Any]) -> list[Message]:
+    """The messages of `end`, the payload of a model run's last event. A program may end a run with anything."""
+    found = (g.message for g in response_of(end).get("generations", ()) if isinstance(g, Generation))
+    return [message for message in found if isinstance(message, Message)]
+
+
+def response_of(end: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where the generations are: in the payload itself, or in the `response` that a failed run had got so far."""
+    response = end.get("response")
+    return response if isinstance(response, Mapping) else end
 
 
 def _counts(usage: Usage) -> tuple[int, int, int]:
@@ -440,7 +453,7 @@ def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
 
 def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | None:
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
-    for source in (payload.get("llm_output") or {}, *(g.info for g in payload.get("generations", ()))):
+    for source in (payload.get("llm_output"), *(getattr(g, "info", None) for g in payload.get("generations", ()))):
         counts = source.get("token_usage", source.get("usage")) if isinstance(source, Mapping) else None
         if counts and isinstance(counts, Mapping):
             return _usage_from(counts)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import CallbackManager
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
@@ -636,6 +637,16 @@ def test_an_event_of_a_call_that_never_started_is_not_counted() -> None:
         member.deliver(("on_llm_end", run_id, None, lambda: FrozenDict(), 0, 0, None))
 
     assert (counts(tokens), tokens.calls) == ({}, [])
+
+
+def test_an_answer_that_is_none_is_a_request_without_usage() -> None:
+    def work() -> None:
+        (run,) = CallbackManager.configure().on_chat_model_start({}, [[HumanMessage("hi")]])
+        run.on_llm_end("no result")  # type: ignore[arg-type]
+
+    tokens, _ = both(work)
+
+    assert counts(tokens) == {"requests": 1, "successful_requests": 1, "unreported": 1}
 
 
 # -- memory

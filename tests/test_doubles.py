@@ -36,7 +36,6 @@ from llmtest import (
     ViolationError,
     call,
     fail,
-    give,
     on,
     record,
     respond,
@@ -48,6 +47,7 @@ from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Ledger, expect_violation, opened
 from llmtest.script import Request
 from llmtest.steps import ScriptError, StatusError
+from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 

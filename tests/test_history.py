@@ -19,7 +19,7 @@ from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import Script, ScriptedChatModel, call, record, say
-from llmtest import recording as rooms
+from llmtest import blocks as rooms
 from llmtest.events import FrozenDict, Message, Opaque
 from llmtest.langchain import freezing, tap
 from llmtest.langchain.freezing import freeze, hold, words
@@ -390,7 +390,7 @@ def test_with_nothing_open_only_the_hook_is_asked_once_for_each_manager(monkeypa
     get = tap._Hook.get
     monkeypatch.setattr(tap._Hook, "get", lambda self: (asked.append("get"), get(self))[1])
     monkeypatch.setattr(rooms, "begin", lambda *args: asked.append("begin"))
-    monkeypatch.setattr(rooms, "deliver", lambda *args: asked.append("deliver"))
+    monkeypatch.setattr(rooms.Membership, "deliver", lambda *args: asked.append("deliver"))
 
     class Counter:
         def get(self) -> None:

@@ -20,13 +20,13 @@ from llmtest import (
     ScriptedEmbeddings,
     ScriptedLLM,
     ScriptedRetriever,
-    give,
     record,
     say,
     scripted_tool,
 )
 from llmtest.events import UnseenCall
 from llmtest.ledger import Ledger, opened
+from llmtest.vocabulary import give
 
 HERE = str(Path(__file__))
 MODEL = ScriptedChatModel(say("Hello").repeat())

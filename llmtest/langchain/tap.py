@@ -229,12 +229,14 @@ def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
 
 def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
     """The start of a model call, as far as counting needs it."""
-    metadata: dict[str, Any] = about.get("metadata") or {}
-    given = about.get("invocation_params")
-    parameters: dict[str, Any] = given if isinstance(given, dict) else {}
+    metadata, parameters = _dict(about.get("metadata")), _dict(about.get("invocation_params"))
     model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
     take = partial(_counted_words, model, metadata.get("langgraph_node"), about.get("batch_size"))
     return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _counted_words(model: Any, node: Any, batch_size: Any) -> FrozenDict:
