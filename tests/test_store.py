@@ -24,8 +24,6 @@ from llmtest.matching import at_most, before, called, model, never, together
 from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, _patiently, migrate, place
 from llmtest.traces import of_all, rows, traces_of
 
-POSIX = pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs file modes that hold for this user")
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
