@@ -20,7 +20,7 @@ types: $(VENV)/test.stamp
 # coverage must start before pytest, or the plugin's own import lines are missed.
 suite: $(VENV)/test.stamp
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
