@@ -652,12 +652,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = _hidden
-    attempt = item.stash[_attempt]
+    attempt = item.stash.get(_attempt, None)
     try:
         yield
-        attempt.judge(item)
+        if attempt is not None:  # another plugin's setup may have failed before ours
+            attempt.judge(item)
     finally:
-        attempt.close()
+        if attempt is not None:
+            attempt.close()
 
 
 @pytest.hookimpl(wrapper=True)

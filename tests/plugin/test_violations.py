@@ -646,3 +646,22 @@ def test_inner_run_does_not_disturb_the_outer_one(suite):
     )
 
     assert outcome.counts == {"passed": 1}
+
+
+def test_setup_that_another_plugin_fails_before_ours_is_that_failure_alone(suite):
+    suite.write(
+        """
+        import pytest
+
+        @pytest.hookimpl(wrapper=True, tryfirst=True)
+        def pytest_runtest_setup(item):
+            raise ValueError("not today")
+            yield
+        """,
+        name="conftest",
+    )
+
+    outcome = suite.run("def test_it():\n    pass\n", "-pno:logging")  # pytest's own logging plugin fails then too
+
+    assert outcome.counts == {"error": 1}
+    assert "ValueError: not today" in outcome.text
