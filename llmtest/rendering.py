@@ -216,7 +216,7 @@ class _Shapes:
                 streamed.append(event)
             elif end is None and (event.kind in END_KINDS or event.kind in ERROR_KINDS):
                 end = event
-            else:
+            elif not self._is_told_elsewhere(event):
                 notes.append((event, self._note(event)))
         given = self._input(run, end)
         before = [*self._given(run, parent, given), *self._streamed(streamed)]
@@ -333,6 +333,11 @@ class _Shapes:
 
     # what happened within it
 
+    def _is_told_elsewhere(self, event: Event) -> bool:
+        """LangGraph tells of them since 1.2. Without them the tree is the same before: a node that waits says for what, and what
+        is resumed has the command, or nothing, for its input. Only an interrupt before or after a node has no other sign."""
+        return not self.words.full and (event.kind == "on_resume" or (event.kind == "on_interrupt" and _is_of_a_node(event)))
+
     def _note(self, event: Event) -> _Part:
         payload = event.payload
         if event.kind == "on_text":
@@ -446,6 +451,10 @@ def _piece(block: Any) -> tuple[str, str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _is_of_a_node(event: Event) -> bool:
+    return bool(event.payload.get("interrupts"))
 
 
 def _interrupts(payload: Any) -> list[Structured]:

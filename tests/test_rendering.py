@@ -21,7 +21,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
-from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, reply, think
+from llmtest import Recording, ScriptedChatModel, ScriptedLLM, call, fail, record, reply, think
 from llmtest.events import (
     START_KINDS,
     Document,
@@ -1022,16 +1022,34 @@ def test_an_interrupt_and_its_resumption() -> None:
         '  > {"notes": ["a"]}',
         "  chain approve",
         '    ? paused: {"question": "Approve?"}',
-        '  @ interrupt {"question": "Approve?"}',
         '  < {"notes": ["a"]}',
         "chain LangGraph",
         '  > Command(resume="yes")',
-        "  @ resume",
         "  chain approve",
         '    > {"notes": ["a"]}',
         '    < {"notes": ["yes"]}',
         '  < {"notes": ["a", "yes"]}',
     )
+
+
+def _stopped(**options: Any) -> Recording:
+    graph = StateGraph(State).add_node("ask", lambda state: {"notes": [interrupt("Sure?")]}).add_edge(START, "ask")
+    with record() as recording:
+        graph.compile(checkpointer=InMemorySaver(), **options).invoke({"notes": ["a"]}, {"configurable": {"thread_id": "1"}})
+    return recording
+
+
+def test_graph_that_stops_before_a_node_says_so_because_nothing_else_does() -> None:
+    assert str(_stopped(interrupt_before=["ask"])) == text(
+        "chain LangGraph",
+        '  > {"notes": ["a"]}',
+        "  @ interrupt",
+        '  < {"notes": ["a"]}',
+    )
+
+
+def test_full_detail_has_the_events_of_the_graph_itself() -> None:
+    assert '  @ interrupt "Sure?"\n' in render(_stopped(), detail="full")
 
 
 @pytest.mark.usefixtures("restless")
