@@ -23,7 +23,8 @@ RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 
 Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule", "open"]
 """How a run ended. `paused` is an interrupt, `handed off` a command to the parent graph, `stopped` a
-KeyboardInterrupt or SystemExit, `stopped by rule` one that `record(rules=[...])` did not let begin, `closed early` an iterator that its consumer dropped."""
+KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dropped. `stopped by rule` is a run that
+`record(rules=[...])` did not let go on, and those around it."""
 
 START_KINDS: Final[Mapping[str, RunKind]] = {
     "on_chain_start": "chain",

@@ -327,12 +327,12 @@ class Watched(list[RawEvent]):
         if not roles or self.violation is not None:
             return None
         takings = [Taking(one, run_id, kind, role, None if one.per is None else _UNKNOWN) for one, role in roles]
-        if any([taking.asks for taking in takings]):
+        if any(taking.asks for taking in takings):
             start = self._owner()._event(len(self), raw)
             run = _Begun(run_id, raw[2], kind, name, start.tags, start.metadata, _SoFar((start,)), _SoFar())
             for taking in takings:
                 taking.ask(run)
-        going = self._going[run_id] = _Going([raw], takings, any([taking.asks for taking in takings]))
+        going = self._going[run_id] = _Going([raw], takings, any(taking.asks for taking in takings))
         return going
 
     def _roles_of(self, kind: str, name: str) -> list[tuple[Watch, tuple[bool | None, ...]]]:
@@ -388,4 +388,4 @@ class Watched(list[RawEvent]):
             raise ViolationError(*self._unsaid)
 
 
-_STOPPED: Final = "  stopped  it did not run, and no tool and no model of this recording starts from here on"
+_STOPPED: Final = "  stopped  no tool and no model of this recording runs from here on"

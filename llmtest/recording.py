@@ -453,9 +453,9 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     >>> recording.kinds
     ['on_chat_model_start', 'on_llm_end']
 
-    With `rules=[never("delete_*"), at_most(3, model())]` the program is held to rules while it runs: what would break one for good
-    does not run, but raises a `ViolationError`, and so does every tool, model and retriever of this recording that starts later.
-    The other rules are judged when a `with` block ends, which raises what is broken, also what the program swallowed.
+    With `rules=[never("delete_*"), at_most(3, model())]` the program is held to rules while it runs: what would break one for
+    good does not run, but raises a `ViolationError`, and so does every tool, model and retriever of this recording that starts
+    later. The other rules are judged when a `with` block ends, which raises what is broken, also what the program swallowed.
 
     Raises:
         TypeError: `rules` has something that is no rule.

@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, CallbackManager
-from langchain_core.documents import Document
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import BaseTool, StructuredTool
-from langgraph.prebuilt import ToolNode
 
-from llmtest import Script, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, record
+from llmtest import Script, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, record, say
+from llmtest.langchain.doubles import give
 from llmtest.ledger import ViolationError, expect_violation
 from llmtest.matching import (
     Rule,
@@ -88,7 +89,7 @@ def test_a_forbidden_tool_does_not_run_and_its_run_shows_as_stopped() -> None:
         "expected never `delete_*`\n"
         "  got      `delete_all` was called\n"
         "  event    2: on_tool_start `delete_all`, depth 0: delete_all\n"
-        "  stopped  it did not run, and no tool and no model of this recording starts from here on"
+        "  stopped  no tool and no model of this recording runs from here on"
     ]
 
 
@@ -175,12 +176,12 @@ def test_an_inner_start_is_stopped_while_the_outer_run_goes_on() -> None:
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("late", [False, True], ids=["itself", "a later one"])
 def test_whatever_the_rule_is_about_tools_models_and_retrievers_do_not_run(kind: str, asynchronous: bool, late: bool) -> None:
-    desk, documents = Desk(), [Document("found")]
+    desk = Desk()
     work: Any = {
         "tool": desk.tool("tool"),
-        "chat": ScriptedChatModel(script=Script("chat").optional()),
-        "llm": ScriptedLLM(script=Script("llm").optional()),
-        "retriever": ScriptedRetriever(script=Script(documents).optional()),
+        "chat": ScriptedChatModel(script=Script(say("chat").optional())),
+        "llm": ScriptedLLM(script=Script(say("llm").optional())),
+        "retriever": ScriptedRetriever(give("found").optional()),
     }[kind]
     rule = never("forbidden") if late else only("forbidden", model("none"), retriever("none"))
     given: Any = {} if kind == "tool" else "hi"
@@ -221,12 +222,25 @@ def test_in_threads_of_a_batch_no_more_run_than_the_rule_allows() -> None:
     assert (len(recording.tools), len(caught)) == (20, 1)
 
 
+class Swallow(AgentMiddleware[Any, Any, Any]):
+    def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+        try:
+            return handler(request)
+        except Exception as error:
+            return ToolMessage(str(error), tool_call_id=request.tool_call["id"])
+
+    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+        try:
+            return await handler(request)
+        except Exception as error:
+            return ToolMessage(str(error), tool_call_id=request.tool_call["id"])
+
+
 def agent(*names: str) -> tuple[Desk, Any]:
     """An agent that calls these tools and swallows whatever they raise."""
     desk = Desk()
-    model = ScriptedChatModel(script=Script(*[call(name) for name in names], "done").optional())
-    tools = ToolNode([desk.tool(name) for name in dict.fromkeys(names)], handle_tool_errors=True)
-    return desk, create_agent(model, tools)
+    model = ScriptedChatModel(script=Script(*[call(name).optional() for name in names], say("done").optional()))
+    return desk, create_agent(model, [desk.tool(name) for name in dict.fromkeys(names)], middleware=[Swallow()])
 
 
 def test_an_agent_that_swallows_errors_is_stopped_at_its_next_model_call() -> None:
@@ -275,29 +289,32 @@ class Inline(Sync):
     run_inline = True
 
 
-class Async(AsyncCallbackHandler, Sync):
-    async def on_tool_start(self, *args: Any, **kwargs: Any) -> None:
-        self.seen.append("tool start")
-
-    async def on_tool_error(self, *args: Any, **kwargs: Any) -> None:
-        self.seen.append("ViolationError")
+class Async(AsyncCallbackHandler):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
 
     async def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         self.seen.append("chat start")
 
-    async def on_llm_error(self, *args: Any, **kwargs: Any) -> None:
-        self.seen.append("ViolationError")
+    async def on_tool_start(self, *args: Any, **kwargs: Any) -> None:
+        self.seen.append("tool start")
+
+    async def on_tool_error(self, error: BaseException, **kwargs: Any) -> None:
+        self.seen.append(type(error).__name__)
+
+    async def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        self.seen.append(type(error).__name__)
 
 
 @pytest.mark.parametrize("handler", [Sync, Inline, Async])
-def test_other_handlers_get_the_start_and_then_the_error(handler: type[Sync]) -> None:
+def test_other_handlers_get_the_start_and_then_the_error(handler: type[Sync | Async]) -> None:
     desk, mine = Desk(), handler()
-    model = ScriptedChatModel(script=Script("never said").optional())
+    model = ScriptedChatModel(script=Script(say("never said").optional()))
 
     async def work() -> None:
         with pytest.raises(ViolationError):
             await desk.tool("a").ainvoke({}, {"callbacks": [mine]})
-        await model.agenerate([["hi"], ["ho"]], callbacks=[mine])  # type: ignore[list-item]
+        await model.agenerate([[HumanMessage("hi")], [HumanMessage("ho")]], callbacks=[mine])
 
     with expect_violation(RULE), record(rules=[never("a")]):
         asyncio.run(work())
@@ -315,7 +332,7 @@ def test_a_violation_belongs_to_the_recording_that_has_the_rule() -> None:
 
     assert desk.ran == ["a", "b"]
     assert len(caught) == 2
-    assert (outer.tools, inner.tools) == (["a", "a", "b"], ["a"])
+    assert (outer.tools.names, inner.tools.names) == (["a", "a", "b"], ["a"])
 
 
 def test_a_rule_of_an_outer_recording_stops_what_runs_in_an_inner_one() -> None:
@@ -383,8 +400,8 @@ def test_as_a_decorator_it_stops_too() -> None:
 
 
 def test_a_condition_may_ask_for_tokens_when_the_run_has_ended() -> None:
-    model_ = ScriptedChatModel("one two", "three")
-    rule = at_most(0, model().where(lambda run: run.tokens == ["one", " ", "two"] or (run.children and False)))
+    model_ = ScriptedChatModel("one two")
+    rule = at_most(0, model().where(lambda run: run.tokens == ["one", " two"] or (run.children and False)))
 
     with expect_violation(RULE) as caught, record(rules=[rule]):
         list(model_.stream("hi"))
@@ -400,8 +417,8 @@ def test_what_is_no_rule_is_refused_at_once(rules: Any) -> None:
 
 
 def test_without_rules_nothing_is_wrapped(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        plain="""
+    script = pytester.makepyfile(
+        """
         from langchain_core.callbacks import CallbackManager
         from llmtest import record
         from llmtest.matching import never
@@ -417,7 +434,7 @@ def test_without_rules_nothing_is_wrapped(pytester: pytest.Pytester) -> None:
         """
     )
 
-    result = pytester.runpython("plain.py")
+    result = pytester.runpython(script)
 
     assert result.ret == 0
 
