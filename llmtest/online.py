@@ -369,8 +369,7 @@ class Watched(list[RawEvent]):
         with self._lock:
             if self.violation is not None:
                 return
-            self.violation = violation = Violation(BROKEN_RULE, f"{answer}\n{_STOPPED}")
-        _broken[recording] = violation
+            self.violation = _broken[recording] = violation = Violation(BROKEN_RULE, f"{answer}\n{_STOPPED}")
         ledger.report(violation, self._unsaid)
 
     def conclude(self, *, failed: bool) -> None:

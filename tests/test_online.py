@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, CallbackManager
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool, StructuredTool
 
 from llmtest import Script, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, record, say
-from llmtest.langchain.doubles import give
 from llmtest.ledger import ViolationError, expect_violation
 from llmtest.matching import (
     Rule,
@@ -34,6 +36,7 @@ from llmtest.matching import (
     only,
     retriever,
 )
+from llmtest.vocabulary import give
 
 RULE = "broken rule"
 
@@ -122,6 +125,43 @@ def test_each_rule_that_can_be_lost_stops_what_loses_it(rule: Rule, names: list[
     assert stopped_at(rule, *names) == ran
 
 
+LOST_AT_ONCE = [
+    never("a"),
+    at_most(2, "a"),
+    at_most(1, "a", per="id"),
+    only("a", "b"),
+    before("a", "b"),
+    before("a", "b", order="recorded"),
+    before("a", "b", per="id"),
+    never("a").after("b"),
+    between("a", "b").never("c"),
+    between("a", "a").never("b"),
+    each("a").ends_before("b"),
+    before("a", "b") & at_most(1, "c"),
+    before("a", "b") | at_most(1, "c"),
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(rule=st.sampled_from(LOST_AT_ONCE), steps=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 1)), max_size=6))
+def test_a_program_is_stopped_exactly_where_the_recording_would_begin_to_break_the_rule(
+    rule: Rule, steps: list[tuple[str, int]]
+) -> None:
+    desk, free = Desk(), Desk()
+    allowed = len(steps)
+    for number in range(1, len(steps) + 1):
+        with record() as recording:
+            free.run(*steps[:number])
+        if not recording.obeys(rule):
+            allowed = number - 1
+            break
+
+    with expect_violation(RULE) if allowed < len(steps) else nullcontext(), record(rules=[rule]):
+        desk.run(*steps)
+
+    assert desk.ran == [name for name, _ in steps[:allowed]]
+
+
 @pytest.mark.parametrize(
     ("rule", "names"),
     [
@@ -202,7 +242,7 @@ def test_whatever_the_rule_is_about_tools_models_and_retrievers_do_not_run(kind:
 
 def test_a_chain_that_breaks_a_rule_goes_on_to_its_next_tool() -> None:
     desk = Desk()
-    work = RunnableLambda(lambda _: desk.run("a")).with_config(run_name="work")
+    work: Runnable[Any, Any] = RunnableLambda(lambda _: desk.run("a")).with_config(run_name="work")
 
     with expect_violation(RULE) as caught, record(rules=[never(chain("work"))]) as recording:
         work.invoke(1)
@@ -333,6 +373,13 @@ def test_a_violation_belongs_to_the_recording_that_has_the_rule() -> None:
     assert desk.ran == ["a", "b"]
     assert len(caught) == 2
     assert (outer.tools.names, inner.tools.names) == (["a", "a", "b"], ["a"])
+
+
+def test_of_two_rules_that_are_lost_at_once_the_first_is_told() -> None:
+    with expect_violation(RULE) as caught, record(rules=[never("a"), only("b")]):
+        Desk().run("a")
+
+    assert [str(violation).splitlines()[0] for violation in caught] == ["expected never `a`"]
 
 
 def test_a_rule_of_an_outer_recording_stops_what_runs_in_an_inner_one() -> None:
