@@ -1,4 +1,7 @@
-"""Shapes and rules over 100,000 events, against one plain Python loop over them; the index of the recording is built before."""
+"""Shapes and rules over 100,000 events, against one plain Python loop over them; the index of the recording is built before.
+
+And an agent that must obey ten rules while it runs, against the same agent recorded.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,30 @@ from typing import Any
 from uuid import UUID
 
 from benchmarks.harness import Ratio, measure
+from benchmarks.recording import TURNS, run_agent
+from llmtest import record
 from llmtest.events import EMPTY, Event, FrozenDict
 from llmtest.lanes import Lane
-from llmtest.matching import at_most, before, between, called, each, model, never, together
+from llmtest.matching import Rule, after, at_most, before, between, called, each, exactly, model, never, only, together
 from llmtest.recording import Recording
 
 EVENTS = 100_000
 TURN = ("on_chat_model_start", "on_llm_end", *("on_tool_start", "on_tool_end") * 2)
+
+
+HELD: list[Rule] = [
+    never("delete_*"),
+    never(called("search", query="secret")),
+    at_most(TURNS, "search"),
+    at_most(TURNS + 1, model()),
+    only("search", "book"),
+    before("search", "book"),
+    after("pay", "book"),
+    each("search").ends_before(model()),
+    between("search", "book").never("pay"),
+    never("search").after("book") & exactly(0, "pay"),
+]
+"""Ten rules that an agent which searches in each of its turns obeys."""
 
 
 class _Written(Recording):
@@ -63,3 +83,25 @@ def ratios(rounds: int) -> Iterator[Ratio]:
     for name, ours in cases:
         assert ours(), name
         yield measure(name, ours, loop, against="a plain loop", bar=3.0, per=EVENTS, rounds=max(rounds // 20, 3))
+    yield from _online(max(rounds // 15, 3))
+
+
+def _online(rounds: int) -> Iterator[Ratio]:
+    """Decorated, nothing is judged at the end: that is what holding costs. At its end a `with` block also builds its runs."""
+
+    def block() -> None:
+        with record(rules=HELD):
+            run_agent(TURNS, [])
+
+    def recorded() -> None:
+        record()(run_agent)(TURNS, [])
+
+    def held() -> None:
+        record(rules=HELD)(run_agent)(TURNS, [])
+
+    cases: list[tuple[str, Callable[[], Any], float | None]] = [
+        ("create_agent held to ten rules, per turn", held, 1.1),
+        ("... and judged at the end of a block", block, None),
+    ]
+    for name, ours, bar in cases:
+        yield measure(name, ours, recorded, against="recorded alone", bar=bar, per=TURNS, rounds=rounds)

@@ -101,7 +101,7 @@ def ratios(rounds: int) -> Iterator[Ratio]:
     yield from _growth(rounds)
 
 
-def _run_agent(turns: int, callbacks: list[BaseCallbackHandler]) -> None:
+def run_agent(turns: int, callbacks: list[BaseCallbackHandler]) -> None:
     """An agent that calls a tool in each of its turns. LangGraph counts two steps a turn."""
     model = ScriptedChatModel(script=Script(*[call("search", query=f"llama {n}") for n in range(turns)], "done"))
     config: Any = {"callbacks": callbacks, "recursion_limit": 2 * turns + 10}
@@ -111,12 +111,12 @@ def _run_agent(turns: int, callbacks: list[BaseCallbackHandler]) -> None:
 def _agent(rounds: int) -> Iterator[Ratio]:
     def recorded() -> None:
         with record():
-            _run_agent(TURNS, [])
+            run_agent(TURNS, [])
 
     yield measure(
         "recorded create_agent, 100 turns, per turn",
         recorded,
-        lambda: _run_agent(TURNS, [Empty()]),
+        lambda: run_agent(TURNS, [Empty()]),
         against="empty inline handler",
         bar=1.15,
         per=TURNS,
@@ -151,7 +151,7 @@ def _growth(rounds: int) -> Iterator[Ratio]:
 
 def _callbacks(turns: int) -> Callbacks:
     keeper = Keeper()
-    _run_agent(turns, [keeper])
+    run_agent(turns, [keeper])
     return keeper.log
 
 

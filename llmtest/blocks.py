@@ -208,6 +208,7 @@ class Block(ABC):
     """Whether its runs are known for as long as it lives. A tally of a test counts along for as long as others hold them."""
     traced: ClassVar[bool] = False
     """Whether the trace store gets its runs."""
+    sources: tuple[str, ...] = SOURCES
     word: ClassVar[str]
     """How the program wrote it, for messages."""
 
@@ -254,7 +255,7 @@ class Block(ABC):
         if self._decorates:
             raise RuntimeError(f"this {self.word}() block decorates functions; write {self.word}() anew for a `with` block")
         self._opening = Opening(self)
-        _attach()
+        _attach(self)
         _list(self._opening)
         return self
 
@@ -376,7 +377,7 @@ def inside(block: Block) -> Iterator[None]:
 @contextmanager
 def _opened(block: Block) -> Iterator[Opening]:
     opening = Opening(block)
-    _attach()
+    _attach(block)
     try:
         yield opening
     finally:
@@ -392,8 +393,8 @@ def _listed(opening: Opening) -> Iterator[None]:
         _unlist(opening)
 
 
-def _attach() -> None:
-    for source in SOURCES:
+def _attach(block: Block) -> None:
+    for source in block.sources:
         (sys.modules.get(source) or importlib.import_module(source)).install()
 
 

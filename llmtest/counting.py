@@ -78,7 +78,7 @@ class _Sum:
             self.usage + call.spent,
             self.requests + (not call.cached),
             self.successful + (ended and not call.cached),
-            self.errors + (call.ended in ("error", "stopped")),
+            self.errors + (call.ended in ("error", "stopped", "stopped by rule")),
             self.cached + call.cached,
             self.cached_usage + call.usage if call.cached and call.usage else self.cached_usage,
             self.unreported + (ended and not call.cached and call.usage is None),

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 """What a run executes: `chat` is a chat model, `llm` a text model."""
 
-Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "open"]
+Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule", "open"]
 """How a run ended. `paused` is an interrupt, `handed off` a command to the parent graph, `stopped` a
-KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dropped."""
+KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dropped. `stopped by rule` is a run that
+`record(rules=[...])` did not let go on, and those around it."""
 
 START_KINDS: Final[Mapping[str, RunKind]] = {
     "on_chain_start": "chain",
@@ -308,7 +309,7 @@ class Run:
         """What the run failed with. None when it was cancelled, closed early, paused or handed off: see `ended`."""
         end = self.end
         failure = end.payload.get("error") if end else None
-        return failure if isinstance(failure, Failure) and failure.ended in ("error", "stopped") else None
+        return failure if isinstance(failure, Failure) and failure.ended in ("error", "stopped", "stopped by rule") else None
 
     @property
     def input(self) -> Any:

@@ -69,6 +69,9 @@ class Double(Protocol):
     def unused(self) -> list[Violation]: ...
 
 
+BROKEN_RULE: Final = "broken rule"
+"""What `record(rules=[...])` and the rules of a suite find: a rule of `llmtest.matching` does not hold."""
+
 SWALLOWED: Final = "swallowed handler error"
 """The rule that an error of a callback handler breaks which LangChain does not let out."""
 

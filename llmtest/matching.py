@@ -168,14 +168,23 @@ def judge(recording: Judged, rules: Sequence[Rule]) -> list[Answer]:
     Raises:
         TypeError: something is no rule, or there is none.
     """
+    check_rules(rules, "obeys()")
+    facts = Facts(recording)
+    return [of_rule(rule, _judged(rule, facts), facts.order) for rule in rules]
+
+
+def check_rules(rules: Sequence[Rule], who: str) -> None:
+    """Whether these are rules.
+
+    Raises:
+        TypeError: something is no rule, or there is none.
+    """
     if not rules:
-        raise TypeError("obeys() takes at least one rule: before(...), never(...), each(...).followed_by(...), ...")
+        raise TypeError(f"{who} takes at least one rule: before(...), never(...), each(...).followed_by(...), ...")
     for rule in rules:
         if not isinstance(rule, Rule):
             hint = "; say .followed_by(...), .ends() or .never(...) of it" if hasattr(rule, "__dataclass_fields__") else ""
-            raise TypeError(f"obeys() takes rules, before(...), never(...), ...; got {type(rule).__name__} {rule!r}{hint}")
-    facts = Facts(recording)
-    return [of_rule(rule, _judged(rule, facts), facts.order) for rule in rules]
+            raise TypeError(f"{who} takes rules, before(...), never(...), ...; got {type(rule).__name__} {rule!r}{hint}")
 
 
 def _judged(rule: Rule, facts: Facts) -> Verdict:

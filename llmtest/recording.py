@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, get_args, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, cast, get_args, overload
 from uuid import UUID
 
 from llmtest import ledger
@@ -37,6 +38,7 @@ from llmtest.events import (
 if TYPE_CHECKING:
     from llmtest.causality import Order
     from llmtest.explaining import Answer
+    from llmtest.online import Watched
     from llmtest.rendering import Part
     from llmtest.rules import Rule
     from llmtest.shapes import Line
@@ -156,9 +158,16 @@ class Recording(Block, Sequence[Event]):
 
     word = "record"
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
         super().__init__()
         self._raw: list[RawEvent] = []
+        self.rules = tuple(rules)
+        """What it must obey while it is open, and when its block ends."""
+        if self.rules:
+            from llmtest import online
+
+            self._raw = online.Watched(self, self.rules)
+            self.sources = (*self.sources, online.SOURCE)
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
@@ -172,6 +181,12 @@ class Recording(Block, Sequence[Event]):
         super().__enter__()
         ledger.note_recording(self)
         return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        __tracebackhide__ = True
+        super().__exit__(kind, error, trace)
+        if self.rules:
+            cast("Watched", self._raw).conclude(failed=error is not None)
 
     # -- a sequence of events
 
@@ -420,7 +435,7 @@ class Recording(Block, Sequence[Event]):
         return self.open_runs
 
 
-def record() -> Recording:
+def record(*, rules: Sequence[Rule] = ()) -> Recording:
     """Records every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
 
     A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
@@ -438,9 +453,16 @@ def record() -> Recording:
     >>> recording.kinds
     ['on_chat_model_start', 'on_llm_end']
 
+    With `rules=[never("delete_*"), at_most(3, model())]` the program is held to rules while it runs: what would break one for
+    good does not run, but raises a `ViolationError`, and so does every tool, model and retriever of this recording that starts
+    later. The other rules are judged when a `with` block ends, which raises what is broken, also what the program swallowed.
+
+    Raises:
+        TypeError: `rules` has something that is no rule.
+
     It does not see models that are called without LangChain's callback system.
     """
-    return Recording()
+    return Recording(rules)
 
 
 def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:

@@ -135,7 +135,7 @@ def _is_open(hit: Hit) -> bool:
     return isinstance(hit, Run) and hit.end is None
 
 
-def _value(per: Per | None, hit: Hit) -> Hashable:
+def value_of(per: Per | None, hit: Hit) -> Hashable:
     """The value of `per` of a run.
 
     Raises:
@@ -165,7 +165,7 @@ def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence
         return {None: hits} if hits else {}
     groups: dict[Hashable, list[Any]] = {}
     for hit in hits:
-        groups.setdefault(_value(per, hit), []).append(hit)
+        groups.setdefault(value_of(per, hit), []).append(hit)
     return groups
 
 
@@ -193,7 +193,7 @@ class Before(Rule):
     def judge(self, case: Case) -> Verdict:
         firsts = _grouped(case.hits(self.first), self.per)
         for later in case.hits(self.second):
-            value = _value(self.per, later)
+            value = value_of(self.per, later)
             mine = firsts.get(value, [])
             if not any(not _is_open(one) and case.before(one, later, self.order) for one in mine):
                 return self._broken(case, later, mine, _for(self.per, value))
@@ -254,7 +254,7 @@ class FollowedBy(Rule):
     def judge(self, case: Case) -> Verdict:
         seconds = _grouped(case.hits(self.second), self.per)
         for first in case.hits(self.first):
-            value = _value(self.per, first)
+            value = value_of(self.per, first)
             mine = seconds.get(value, [])
             if _is_open(first) or not any(case.before(first, one, self.order) for one in reversed(mine)):
                 return self._broken(case, first, mine, _for(self.per, value))

@@ -13,6 +13,7 @@ import llmtest.langchain.conformance
 import llmtest.langchain.doubles
 import llmtest.langchain.models
 import llmtest.langchain.providers
+import llmtest.langchain.stopping
 import llmtest.langchain.tap  # noqa: F401
 
 ROOT = Path(__file__).parent.parent

@@ -56,7 +56,7 @@ failures = st.builds(
     Failure,
     st.sampled_from(["ValueError", "KeyError"]),
     words,
-    st.sampled_from(["error", "cancelled", "closed early", "paused", "handed off", "stopped"]),
+    st.sampled_from(["error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule"]),
 )
 PLACES = ["seq:step:1", "map:key:joke", "map:key:a: b", "condition:1", "branch:default", "retry:attempt:2"]
 tags = st.lists(names | st.sampled_from(PLACES), max_size=2)

@@ -48,6 +48,7 @@ from llmtest.events import (
     ToolCall,
     Usage,
 )
+from llmtest.ledger import BROKEN_RULE, ViolationError
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
@@ -661,6 +662,8 @@ def _ended(error: BaseException) -> Ended:
             return "cancelled"
     if isinstance(error, GeneratorExit):
         return "closed early"
+    if isinstance(error, ViolationError) and any(violation.rule == BROKEN_RULE for violation in error.violations):
+        return "stopped by rule"
     return "stopped" if isinstance(error, KeyboardInterrupt | SystemExit) else "error"
 
 

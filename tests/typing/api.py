@@ -43,6 +43,7 @@ from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
+from llmtest.matching import Rule, never
 from llmtest.recording import Kinds, Runs
 from llmtest.script import Keyed, On, Request
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
@@ -129,6 +130,7 @@ def recordings() -> None:
     with record() as recording:
         pass
     assert_type(recording, Recording)
+    assert_type(record(rules=[never("delete_*")]).rules, tuple[Rule, ...])
     assert_type(recording[0], Event)
     assert_type(recording[1:], list[Event])
     assert_type([event.kind for event in recording], list[str])

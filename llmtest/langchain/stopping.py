@@ -1,0 +1,71 @@
+"""Stopping: what a rule forbids ends with an error after its start has been told, and never runs.
+
+Floor 2. A handler cannot do it: LangChain logs what most handlers raise, and a handler that comes first would keep the start
+from the others. So the methods of LangChain's managers that tell a start are wrapped, once, when the first recording with rules
+is opened: when everybody has the start, everybody gets the error, and the program does.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+
+from llmtest import online
+
+_ERRORS: Final = {
+    "on_tool_start": "on_tool_error",
+    "on_chat_model_start": "on_llm_error",
+    "on_llm_start": "on_llm_error",
+    "on_retriever_start": "on_retriever_error",
+}
+
+_installed = threading.Lock()
+
+
+def install() -> None:
+    """Wraps the managers, once per process. Safe to call from any thread, any number of times."""
+    if _installed.acquire(blocking=False):
+        for start, error in _ERRORS.items():
+            setattr(CallbackManager, start, _checked(getattr(CallbackManager, start), error))
+            setattr(AsyncCallbackManager, start, _achecked(getattr(AsyncCallbackManager, start), error))
+
+
+def _checked(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def on_start(self: CallbackManager, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        started = original(self, *args, **kwargs)
+        runs = _runs(started)
+        error = online.stopped(run.run_id for run in runs)
+        if error is None:
+            return started
+        for run in runs:
+            getattr(run, kind)(error)
+        raise error
+
+    return on_start
+
+
+def _achecked(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def on_start(self: AsyncCallbackManager, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        started = await original(self, *args, **kwargs)
+        runs = _runs(started)
+        error = online.stopped(run.run_id for run in runs)
+        if error is None:
+            return started
+        for run in runs:
+            await getattr(run, kind)(error)
+        raise error
+
+    return on_start
+
+
+def _runs(started: Any) -> list[Any]:
+    """A model may be given many prompts at once, each of which is a run."""
+    return started if isinstance(started, list) else [started]
