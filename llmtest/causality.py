@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, overload
 from uuid import UUID
 
@@ -21,13 +23,11 @@ from llmtest.shapes import Line, Tangle
 class Hits(Sequence[Any]):
     """Runs or events in order, with what it takes to find quickly those that come before or after one."""
 
-    def __init__(self, items: Sequence[Any], order: Order) -> None:
+    def __init__(self, items: Sequence[Any], order: Order, mixed: bool = False) -> None:
         self.items = items
+        self.mixed = mixed
+        """Whether there may be events among them."""
         self._order = order
-        self._places: list[int] | None = None
-        self._lows: list[int] = []
-        self.mixed = any(isinstance(item, Event) for item in items)
-        """Whether there are events among them."""
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -39,22 +39,30 @@ class Hits(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
-    def places(self) -> list[int]:
-        """Their positions."""
-        if self._places is None:
-            self._places = [self._order.position(item) for item in self.items]
-            low = len(self._order.runs)
-            for item in reversed(self.items):
-                low = min(low, self._order.clear(item))
-                self._lows.append(low)
-            self._lows.reverse()
-        return self._places
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
 
-    @property
+    @cached_property
+    def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Of each, `clear`, `stop` and its position."""
+        seats = [self._order.seat(run) for run in self.items]
+        return [seat.clear for seat in seats], [seat.stop for seat in seats], [seat.position for seat in seats]
+
+    @cached_property
     def lows(self) -> list[int]:
         """For each, the lowest `clear` from it on."""
-        return self._lows if self.places else []
+        return [*accumulate(reversed(self.spans[0]), min)][::-1]
+
+    @cached_property
+    def earlier(self) -> list[int]:
+        """For each position, how many of them stand before it."""
+        places = self.spans[2]
+        return [bisect_left(places, position) for position in range(len(self._order.runs) + 1)]
+
+    @cached_property
+    def unclear(self) -> list[int]:
+        """For each position, the number of the first of them from which on all are clear of it."""
+        return [bisect_right(self.lows, position) for position in range(len(self._order.runs) + 1)]
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +109,8 @@ class Order:
         self._lines: dict[int, tuple[Sequence[Run], Line]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
+        self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
+        self._open: set[int] = set()
         self._sit(roots)
         self.straight = all(seat.clear == seat.position for seat in self._seats.values())
 
@@ -129,6 +139,8 @@ class Order:
         self.by_name.setdefault((run.kind, run.name), []).append(run)
         self._seats[run] = seat
         seat.clear = self._clear(seat)
+        if run.end is None:
+            self._open.add(id(run))
         if run.kind == "chat" and isinstance(run.output, Message):
             self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
@@ -190,9 +202,13 @@ class Order:
         """The place of a run in an order that the program does not contradict."""
         return self._seats[run].position
 
-    def clear(self, run: Run) -> int:
-        """All runs at lower positions than this come before the run or contain it; of the others it must be asked."""
-        return self._seats[run].clear
+    def seat(self, run: Run) -> _Seat:
+        """Where it stands. All runs at positions below `clear` come before it or contain it; of the others it must be asked."""
+        return self._seats[run]
+
+    def is_open(self, what: Run | Event) -> bool:
+        """Whether this is a run that has not ended."""
+        return id(what) in self._open
 
     def parent(self, run: Run) -> Run | None:
         """The run within which it runs."""
@@ -230,11 +246,26 @@ class Order:
 
     # many runs
 
+    def named(self, names: tuple[tuple[str, str], ...]) -> Hits:
+        """The runs of these kinds and names, in order. They are kept, with what is known of them."""
+        known = self._named.get(names)
+        if known is None:
+            runs = [run for name in names for run in self.by_name[name]]
+            known = self._named[names] = Hits(runs if len(names) == 1 else sorted(runs, key=self.position), self)
+        return known
+
     def window(self, one: Run, hits: Hits) -> tuple[int, int]:
         """Of these runs, those before the first number come before `one` or contain it; from the second on they come after it."""
         seat = self._seats[one]
-        start = bisect_left(hits.places, seat.clear)
-        return start, max(start, bisect_left(hits.places, seat.stop), bisect_right(hits.lows, seat.position))
+        start = hits.earlier[seat.clear]
+        return start, max(start, hits.earlier[seat.stop], hits.unclear[seat.position])
+
+    def windows(self, ones: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
+        """The `window` of each."""
+        clears, stops, places = ones.spans
+        earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
+        for one, start, stop, clear in zip(ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):
+            yield one, start, max(start, stop, clear) if start < stop or start < clear else start
 
     def line(self, runs: Sequence[Run]) -> Line:
         """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""

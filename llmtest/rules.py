@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -32,6 +32,8 @@ class Case(Protocol):
     def runs(self) -> Sequence[Run]: ...
     def hits(self, which: Selector) -> Sequence[Any]: ...
     def window(self, one: Any, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]: ...
+    def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]: ...
+    def is_open(self, hit: Any) -> bool: ...
     def near(self, which: Selector) -> tuple[Run, str] | None: ...
     def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
     def contains(self, a: Any, b: Any) -> bool: ...
@@ -131,10 +133,6 @@ def _end(hit: Hit) -> Event:
     return hit.end or hit.start if isinstance(hit, Run) else hit
 
 
-def _is_open(hit: Hit) -> bool:
-    return isinstance(hit, Run) and hit.end is None
-
-
 def _value(per: Per | None, hit: Hit) -> Hashable:
     """The value of `per` of a run.
 
@@ -192,12 +190,18 @@ class Before(Rule):
 
     def judge(self, case: Case) -> Verdict:
         firsts = _grouped(case.hits(self.first), self.per)
-        for later in case.hits(self.second):
+        seconds = case.hits(self.second)
+        for later in seconds[: self._unsure(case, firsts, seconds)]:
             value = _value(self.per, later)
             mine = firsts.get(value, [])
-            if not any(not _is_open(one) and case.before(one, later, self.order) for one in mine):
+            if not any(not case.is_open(one) and case.before(one, later, self.order) for one in mine):
                 return self._broken(case, later, mine, _for(self.per, value))
         return HOLDS
+
+    def _unsure(self, case: Case, firsts: Mapping[Hashable, Sequence[Hit]], seconds: Sequence[Hit]) -> int:
+        """How many of `seconds` must be looked at: all that are left come after the earliest of `firsts` that has ended."""
+        ended = None if self.per is not None else next((one for one in firsts.get(None, ()) if not case.is_open(one)), None)
+        return len(seconds) if ended is None else case.window(ended, seconds, self.order)[1]
 
     def _broken(self, case: Case, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
         if not firsts:
@@ -252,16 +256,19 @@ class FollowedBy(Rule):
         yield from (self.first, self.second)
 
     def judge(self, case: Case) -> Verdict:
-        seconds = _grouped(case.hits(self.second), self.per)
-        for first in case.hits(self.first):
+        all_seconds = case.hits(self.second)
+        seconds = _grouped(all_seconds, self.per)
+        for first, _, stop in case.windows(case.hits(self.first), all_seconds, self.order):
+            if self.per is None and stop < len(all_seconds) and not case.is_open(first):
+                continue
             value = _value(self.per, first)
             mine = seconds.get(value, [])
-            if _is_open(first) or not any(case.before(first, one, self.order) for one in reversed(mine)):
+            if case.is_open(first) or not any(case.before(first, one, self.order) for one in reversed(mine)):
                 return self._broken(case, first, mine, _for(self.per, value))
         return HOLDS
 
     def _broken(self, case: Case, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
-        if _is_open(first):
+        if case.is_open(first):
             return Verdict(False, f"{_name(first)} never ended", (_start(first),))
         if not seconds:
             said = f"{_name(first)} ended{which}, and no {self.second} came{which}"
@@ -286,15 +293,14 @@ class EndsBefore(Rule):
 
     def judge(self, case: Case) -> Verdict:
         others = case.hits(self.other)
-        for one in case.hits(self.each):
-            start, stop = case.window(one, others, "cause")
-            for other in others[start : len(others) if _is_open(one) else stop]:
+        for one, start, stop in case.windows(case.hits(self.each), others, "cause"):
+            for other in others[start : len(others) if case.is_open(one) else stop]:
                 if one is not other and not case.before(other, one, "cause") and not self._done(case, one, other):
                     return Verdict(False, _relation(case, one, other, "cause"), _both(one, other))
         return HOLDS
 
     def _done(self, case: Case, one: Hit, other: Hit) -> bool:
-        return case.contains(other, one) or (not _is_open(one) and case.before(one, other, "cause"))
+        return case.contains(other, one) or (not case.is_open(one) and case.before(one, other, "cause"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -311,7 +317,7 @@ class Ends(Rule):
         yield self.each
 
     def judge(self, case: Case) -> Verdict:
-        left = [one for one in case.hits(self.each) if _is_open(one)]
+        left = [one for one in case.hits(self.each) if case.is_open(one)]
         if not left:
             return HOLDS
         return Verdict(False, f"{_name(left[0])} never ended", tuple(map(_start, left[:4])))
@@ -334,8 +340,8 @@ class NeverAfter(Rule):
 
     def judge(self, case: Case) -> Verdict:
         ends = case.hits(self.end)
-        for one in case.hits(self.which):
-            for end in ends[: case.window(one, ends, self.order)[1]]:
+        for one, _, stop in case.windows(case.hits(self.which), ends, self.order):
+            for end in ends[:stop]:
                 began = one is end or case.contains(one, end) or case.contains(end, one)
                 if not began and not case.before(one, end, self.order):
                     return Verdict(False, self._said(case, one, end), _both(end, one))

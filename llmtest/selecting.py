@@ -118,6 +118,14 @@ class Selector:
                 return why
         return None
 
+    def means(self, run: Any) -> bool:
+        """Whether `run` is meant: `misses(run) is None`.
+
+        Raises:
+            UnjudgedError: it cannot be told.
+        """
+        return self.misses(run) is None
+
     def _asked(self, condition: Condition, run: Any) -> str | None:
         try:
             return condition.misses(run)
