@@ -44,9 +44,11 @@ class Hits(Sequence[Any]):
 
     @cached_property
     def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """Of each, `clear`, `stop` and its position."""
-        seats = [self._order.seat(run) for run in self.items]
-        return [seat.clear for seat in seats], [seat.stop for seat in seats], [seat.position for seat in seats]
+        """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
+        order, end = self._order, len(self._order.runs)
+        seats = [order.seat(run) for run in self.items]
+        stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
+        return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
 
     @cached_property
     def lows(self) -> list[int]:
@@ -261,7 +263,7 @@ class Order:
         return start, max(start, hits.earlier[seat.stop], hits.unclear[seat.position])
 
     def windows(self, ones: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
-        """The `window` of each."""
+        """The `window` of each; nothing surely comes after one that has not ended."""
         clears, stops, places = ones.spans
         earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
         for one, start, stop, clear in zip(ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):

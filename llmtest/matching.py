@@ -117,10 +117,11 @@ class Facts:
         return 0, len(hits)
 
     def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]:
-        """The `window` of each of `ones`."""
+        """The `window` of each of `ones`; nothing surely comes after one that has not ended."""
         if order == "cause" and isinstance(ones, Hits) and isinstance(hits, Hits) and not ones.mixed and not hits.mixed:
             return self.order.windows(ones, hits)
-        return ((one, *self.window(one, hits, order)) for one in ones)
+        windows = ((one, *self.window(one, hits, order)) for one in ones)
+        return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
     def is_open(self, hit: Hit) -> bool:
         return self.order.is_open(hit)
@@ -158,9 +159,12 @@ def _means(which: Selector, one: Hit) -> bool:
 
 def _expect_arguments(option: Selector, runs: Sequence[Run]) -> None:
     """A misspelt argument would never match, and a rule with `never` would hold for ever."""
-    alike = [run for run in runs if option.accepts(run.kind, run.name)]
-    for key in (condition.argument for condition in option.conditions):
-        if key is not None and alike and all(run.args and key not in run.args for run in alike):
+    keys = [condition.argument for condition in option.conditions if condition.argument is not None]
+    for key in keys:
+        if not any(not run.args or key in run.args for run in runs if option.accepts(run.kind, run.name)):
+            alike = [run for run in runs if option.accepts(run.kind, run.name)]
+            if not alike:
+                return
             theirs = ", ".join(f"`{name}`" for name in dict.fromkeys(name for run in alike for name in run.args))
             raise UnjudgedError(f"no run of {_quoted(alike)} has an argument `{key}`; they have {theirs}")
 

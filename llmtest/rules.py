@@ -258,8 +258,9 @@ class FollowedBy(Rule):
     def judge(self, case: Case) -> Verdict:
         all_seconds = case.hits(self.second)
         seconds = _grouped(all_seconds, self.per)
+        sure = len(all_seconds) if self.per is None else 0
         for first, _, stop in case.windows(case.hits(self.first), all_seconds, self.order):
-            if self.per is None and stop < len(all_seconds) and not case.is_open(first):
+            if stop < sure:
                 continue
             value = _value(self.per, first)
             mine = seconds.get(value, [])
@@ -294,7 +295,7 @@ class EndsBefore(Rule):
     def judge(self, case: Case) -> Verdict:
         others = case.hits(self.other)
         for one, start, stop in case.windows(case.hits(self.each), others, "cause"):
-            for other in others[start : len(others) if case.is_open(one) else stop]:
+            for other in others[start:stop] if start < stop else ():
                 if one is not other and not case.before(other, one, "cause") and not self._done(case, one, other):
                     return Verdict(False, _relation(case, one, other, "cause"), _both(one, other))
         return HOLDS

@@ -218,7 +218,7 @@ class Shape:
     def means(self, member: Member, item: Any) -> bool:
         """Whether an item is meant; what cannot be told is not."""
         try:
-            return member.selector.misses(item) is None
+            return member.selector.means(item)
         except UnjudgedError:
             return False
 
