@@ -259,12 +259,13 @@ class FollowedBy(Rule):
         all_seconds = case.hits(self.second)
         seconds = _grouped(all_seconds, self.per)
         sure = len(all_seconds) if self.per is None else 0
-        for first, _, stop in case.windows(case.hits(self.first), all_seconds, self.order):
+        for first, start, stop in case.windows(case.hits(self.first), all_seconds, self.order):
             if stop < sure:
                 continue
             value = _value(self.per, first)
             mine = seconds.get(value, [])
-            if case.is_open(first) or not any(case.before(first, one, self.order) for one in reversed(mine)):
+            later = mine[start:] if sure else mine
+            if case.is_open(first) or not any(case.before(first, one, self.order) for one in reversed(later)):
                 return self._broken(case, first, mine, _for(self.per, value))
         return HOLDS
 

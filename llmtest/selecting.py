@@ -94,6 +94,7 @@ class Selector:
         self.noun = noun
         self.name = name
         self.conditions: tuple[Condition, ...] = ()
+        self.first: tuple[str, Any] | None = None
         self.seen: Run | None = None
 
     # what it means
@@ -124,6 +125,11 @@ class Selector:
         Raises:
             UnjudgedError: it cannot be told.
         """
+        if self.first is not None and isinstance(run, Run):
+            key, expected = self.first
+            actual = run.args.get(key)
+            if type(actual) is type(expected) and actual != expected:
+                return False  # most runs differ in the first argument: that is quickly seen, and needs no words
         return self.misses(run) is None
 
     def _asked(self, condition: Condition, run: Any) -> str | None:
@@ -270,20 +276,6 @@ class Either(Selector):
         return " or ".join(map(str, self.parts)) + "".join(condition.text for condition in self.conditions)
 
 
-class _Called(Selector):
-    """Tool runs with some arguments. Most runs differ in the first of them, which is quickly seen."""
-
-    first: tuple[str, Any] | None = None
-
-    def means(self, run: Any) -> bool:
-        if self.first is not None and isinstance(run, Run):
-            key, expected = self.first
-            actual = run.args.get(key)
-            if type(actual) is type(expected) and actual != expected:
-                return False
-        return super().means(run)
-
-
 class EventSelector(Selector):
     """Which events are meant."""
 
@@ -360,7 +352,7 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
 
     It does not see a tool call that a model asked for and nobody ran.
     """
-    made: _Called = _made("called", ("tool",), "" if name != "*" else "a tool", name, _Called)
+    made: Selector = _made("called", ("tool",), "" if name != "*" else "a tool", name)
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
     made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
     made.conditions = tuple(Condition(text, _has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
