@@ -6,11 +6,10 @@ answers for any two runs of a recording: they are lifted to siblings below their
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any, overload
 from uuid import UUID
 
@@ -58,13 +57,25 @@ class Hits(Sequence[Any]):
     @cached_property
     def earlier(self) -> list[int]:
         """For each position, how many of them stand before it."""
-        places = self.spans[2]
-        return [bisect_left(places, position) for position in range(len(self._order.runs) + 1)]
+        return _counts([place + 1 for place in self.spans[2]], len(self._order.runs) + 1)
 
     @cached_property
     def unclear(self) -> list[int]:
         """For each position, the number of the first of them from which on all are clear of it."""
-        return [bisect_right(self.lows, position) for position in range(len(self._order.runs) + 1)]
+        return _counts(self.lows, len(self._order.runs) + 1)
+
+    @cached_property
+    def highs(self) -> list[int]:
+        """For each, the highest `stop` up to it."""
+        return [*accumulate(self.spans[1], max)]
+
+
+def _counts(values: Sequence[int], size: int) -> list[int]:
+    """For each number below `size`, how many of these ascending values are not above it."""
+    counts: list[int] = []
+    for n, value in enumerate(values):
+        counts.extend(repeat(n, value - len(counts)))
+    return [*counts, *repeat(len(values), size - len(counts))]
 
 
 @dataclass(slots=True, eq=False)
@@ -262,11 +273,18 @@ class Order:
         start = hits.earlier[seat.clear]
         return start, max(start, hits.earlier[seat.stop], hits.unclear[seat.position])
 
+    def precede(self, hits: Hits, count: int, one: Run) -> bool:
+        """Whether the first `count` of these surely come before `one`. May be false where that takes more than a look."""
+        seat = self._seats[one]
+        return count <= hits.earlier[seat.clear] and hits.highs[count - 1] <= seat.position
+
     def windows(self, ones: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
         """The `window` of each; nothing surely comes after one that has not ended."""
         clears, stops, places = ones.spans
         earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
-        for one, start, stop, clear in zip(ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):
+        for one, start, stop, clear in zip(
+            ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True
+        ):
             yield one, start, max(start, stop, clear) if start < stop or start < clear else start
 
     def line(self, runs: Sequence[Run]) -> Line:

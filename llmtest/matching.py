@@ -123,6 +123,12 @@ class Facts:
         windows = ((one, *self.window(one, hits, order)) for one in ones)
         return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
+    def precede(self, hits: Sequence[Any], count: int, one: Hit, order: OrderOf) -> bool:
+        """Whether the first `count` of `hits` surely come before `one`. May be false where that takes more than a look."""
+        if order == "cause" and isinstance(one, Run) and isinstance(hits, Hits) and not hits.mixed:
+            return self.order.precede(hits, count, one)
+        return False
+
     def is_open(self, hit: Hit) -> bool:
         return self.order.is_open(hit)
 

@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
@@ -33,6 +34,7 @@ class Case(Protocol):
     def hits(self, which: Selector) -> Sequence[Any]: ...
     def window(self, one: Any, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]: ...
     def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]: ...
+    def precede(self, hits: Sequence[Any], count: int, one: Any, order: OrderOf) -> bool: ...
     def is_open(self, hit: Any) -> bool: ...
     def near(self, which: Selector) -> tuple[Run, str] | None: ...
     def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
@@ -264,8 +266,8 @@ class FollowedBy(Rule):
                 continue
             value = _value(self.per, first)
             mine = seconds.get(value, [])
-            later = mine[start:] if sure else mine
-            if case.is_open(first) or not any(case.before(first, one, self.order) for one in reversed(later)):
+            left = range(start if sure else 0, len(mine))
+            if case.is_open(first) or not any(case.before(first, mine[n], self.order) for n in reversed(left)):
                 return self._broken(case, first, mine, _for(self.per, value))
         return HOLDS
 
@@ -355,6 +357,11 @@ class NeverAfter(Rule):
         return f"{_name(end)} and {_name(one)} overlapped: nothing makes {_name(one)} come first"
 
 
+def _backwards(hits: Sequence[Hit], count: int) -> Iterator[Hit]:
+    """The first so many, the last of them first; without a copy, for it is asked of each run."""
+    return (hits[n] for n in range(count - 1, -1, -1))
+
+
 @dataclass(frozen=True, repr=False)
 class NeverBetween(Rule):
     """From the end of a `begin` to the beginning of the next `end`, none of `which` begins."""
@@ -373,24 +380,32 @@ class NeverBetween(Rule):
 
     def judge(self, case: Case) -> Verdict:
         begins, ends = case.hits(self.begin), case.hits(self.end)
-        closing = {id(end) for end in ends}
-        for one in case.hits(self.which):
+        ones, closing = case.hits(self.which), {id(end) for end in ends}
+        to_ends, to_begins = case.windows(ones, ends, self.order), case.windows(ones, begins, self.order)
+        for (one, start, stop), (_, low, high) in zip(to_ends, to_begins, strict=True):
+            if start == stop and low == high and self._over(case, begins, low, ends, start):
+                continue
             found = next(self._around(case, one, begins, ends), None) if id(one) not in closing else None
             if found is not None:
                 return self._broken(case, one, *found)
         return HOLDS
 
+    def _over(self, case: Case, begins: Sequence[Hit], low: int, ends: Sequence[Hit], start: int) -> bool:
+        """Whether of what began before there is nothing left that the last `end` has not closed; or no other `end` comes."""
+        return low == 0 or start == len(ends) or (start > 0 and case.precede(begins, low, ends[start - 1], self.order))
+
     def _around(self, case: Case, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
         """The `begin`s and `end`s between which `one` may begin."""
         start, stop = case.window(one, ends, self.order)
-        unsure = ends[start:stop]
-        later = [*(end for end in unsure if not self._first(case, end, one)), *ends[stop:][-1:]]
-        closed = [*ends[:start], *(end for end in unsure if self._first(case, end, one))] if later else []
-        for begin in reversed(begins[: case.window(one, begins, self.order)[1]]) if later else ():
+        unsure = [(end, self._first(case, end, one)) for end in ends[start:stop]]
+        later = [*(end for end, closed in unsure if not closed), *ends[max(stop, len(ends) - 1) :]]
+        closed = [end for end, closed in reversed(unsure) if closed]
+        for n in range(case.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
+            begin = begins[n]
             if begin is one or case.contains(one, begin) or case.contains(begin, one) or case.before(one, begin, self.order):
                 continue
-            if any(case.before(begin, end, self.order) for end in reversed(closed)):
-                if case.window(closed[-1], begins, self.order)[0] > begins.index(begin):
+            if any(case.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
+                if case.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
                     return  # all that are left come before this end too
                 continue
             open_to = (end for end in later if end is not begin and not case.contains(begin, end))

@@ -247,6 +247,7 @@ class Shape:
         self._known: dict[Hashable, tuple[int, list[int]]] = {}
         self._table: dict[int, dict[int, int]] = {}
         self._rows: dict[int, _Row] = {}
+        self._questions: dict[Hashable, Sequence[tuple[Member, int]]] = {}
         self._conditional = [member for element in self.elements for member in element.members if member.dynamic]
         self._weaves: dict[Hashable, int] = {}
         self.gave_up = False
@@ -367,7 +368,7 @@ class Shape:
         row, cut = self._row(self.begin), self.line.cut
         for look, part in zip(cut.looks, cut.parts, strict=True):
             after = row[look]
-            row = after if after is not None else self._row(self._through(part, look, row.states))
+            row = after if after is not None else self._through(part, look, row)
         return row.states
 
     def _row(self, states: int) -> _Row:
@@ -380,9 +381,7 @@ class Shape:
         """The row after every part of this look; None if that depends on the part."""
         part = self.line.cut.samples.get(look, look)
         if isinstance(part, Tangle):
-            runs = self.line.items[part.start : part.stop]
-            asked = any(member.selector.accepts(run.kind, run.name) for member in self._conditional for run in runs)
-            return None if asked else self._row(self._woven(part, look, states))
+            return None if self._asked(look) else self._row(self._woven(part, look, states))
         sure, unsure = self._lone(part)
         least = self.step(states, sure)
         return self._row(least) if least == self.step(states, sure | unsure) else None
@@ -403,7 +402,29 @@ class Shape:
         """Whether a run that overlapped with no other is all that a group has."""
         return self.elements[n].least <= 1 and seats(self.elements[n].members, [item], self.means)
 
-    def _through(self, part: Any, look: Hashable, states: int) -> int:
+    def _through(self, part: Any, look: Hashable, row: _Row) -> _Row:
+        """The row after this very part."""
+        runs = self._runs_in(part)
+        key = (look, *[self.means(member, runs[n]) for member, n in self._asked(look)])
+        after = row.get(key)
+        if after is None:
+            after = row[key] = self._row(self._told(part, look, row.states))
+        return after
+
+    def _runs_in(self, part: Any) -> Sequence[Any]:
+        return self.line.items[part.start : part.stop] if isinstance(part, Tangle) else (part,)
+
+    def _asked(self, look: Hashable) -> Sequence[tuple[Member, int]]:
+        """The members with conditions, and which of the runs of such a part they may mean."""
+        known = self._questions.get(look)
+        if known is None:
+            runs = self._runs_in(self.line.cut.samples[look])
+            places = [(member, n, run) for member in self._conditional for n, run in enumerate(runs)]
+            known = [(member, n) for member, n, run in places if member.selector.accepts(run.kind, run.name)]
+            self._questions[look] = known
+        return known
+
+    def _told(self, part: Any, look: Hashable, states: int) -> int:
         """The places after this very part."""
         if isinstance(part, Tangle):
             return self._woven(part, look, states)
