@@ -13,7 +13,7 @@ from itertools import accumulate, repeat
 from typing import Any, overload
 from uuid import UUID
 
-from llmtest.events import Event, Message, Run
+from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, _before, home_of, item_of, layers
 from llmtest.shapes import Line, Tangle
@@ -40,6 +40,17 @@ class Hits(Sequence[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)
+
+    @cached_property
+    def args(self) -> list[FrozenDict]:
+        """The arguments of each."""
+        return [run.args for run in self.items]
+
+    def having(self, key: str, expected: Any) -> Sequence[Any]:
+        """Those whose argument `key` may be this plain value: all but those with another of its type."""
+        kind = type(expected)
+        given = zip(self.items, self.args, strict=True)
+        return [run for run, args in given if type(actual := args.get(key)) is not kind or actual == expected]
 
     @cached_property
     def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

@@ -104,7 +104,8 @@ class Facts:
             _expect_arguments(option, found)
         if not any(option.conditions for option in (which, *options)):
             return found
-        return Hits([run for run in found if which.means(run)], self.order)
+        likely = found if which.first is None else found.having(*which.first)
+        return Hits([run for run in likely if which.means(run)], self.order)
 
     def _happened(self) -> list[Event]:
         """Every event of a run that is known, in order."""
