@@ -51,7 +51,7 @@ class _Written(Recording):
                 payload = FrozenDict(inputs=FrozenDict(id=number)) if kind == "on_tool_start" else EMPTY
                 event = Event(kind, run_id, None, name, tags, EMPTY, payload, len(self._events), lane=lane)
                 self._events.append(event)
-                self._raw.append((kind, run_id, None, None, 0, 0, lane))
+                self._raw.append((kind, run_id, None, None, 0, 0, (lane, 0)))
         self.close()
 
 
@@ -65,10 +65,21 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         ("shape of tools", lambda: one_by_one.tools == ["search", ..., called("book", id=7), ..., "book"]),
         ("shape of tools, two at a time", lambda: beside.tools == [together("search", "book"), ..., {"search", "book"}]),
         ("shape of kinds", lambda: kinds == ["on_chat_model_start", ..., "on_tool_start", "on_tool_end"]),
+        ("shape of tools, by argument", lambda: one_by_one.tools == [..., called("book", id=turns - 2), ..., "book"]),
+        ("shape, two at a time, by argument", lambda: beside.tools == [..., together("search", called("book", id=turns - 1))]),
         ("before", lambda: one_by_one.obeys(before("search", "book"))),
         ("each followed by, two at a time", lambda: beside.obeys(~each("search").followed_by("book"))),
+        ("before, per argument", lambda: one_by_one.obeys(before("search", "book", per="id"))),
+        ("before, as recorded", lambda: beside.obeys(before("search", "book", order="recorded"))),
+        ("each followed by, per argument", lambda: one_by_one.obeys(each("search").followed_by("book", per="id"))),
+        ("each followed by, as recorded", lambda: one_by_one.obeys(each("search").followed_by("book", order="recorded"))),
+        ("each ends", lambda: beside.obeys(each("*").ends())),
         ("each ends before", lambda: beside.obeys(each("*").ends_before(model()))),
         ("between never", lambda: one_by_one.obeys(between("search", "book").never("delete_*"))),
+        ("between never, what comes often", lambda: one_by_one.obeys(between("search", "book").never(model()))),
+        ("never after", lambda: one_by_one.obeys(never("search").after(called("book", id=turns - 1)))),
+        ("at most, per argument", lambda: beside.obeys(at_most(1, "search", per="id"))),
+        ("only", lambda: beside.obeys(only("search", "book"))),
         ("at most", lambda: beside.obeys(at_most(turns, "search"))),
         ("never, by argument", lambda: one_by_one.obeys(never(called("book", id=-1)))),
     ]

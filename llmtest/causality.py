@@ -6,13 +6,14 @@ answers for any two runs of a recording: they are lifted to siblings below their
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate, repeat
 from typing import Any, overload
 from uuid import UUID
 
-from llmtest.events import Event, Message, Run
+from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, _before, home_of, item_of, layers
 from llmtest.shapes import Line, Tangle
@@ -21,13 +22,11 @@ from llmtest.shapes import Line, Tangle
 class Hits(Sequence[Any]):
     """Runs or events in order, with what it takes to find quickly those that come before or after one."""
 
-    def __init__(self, items: Sequence[Any], order: Order) -> None:
+    def __init__(self, items: Sequence[Any], order: Order, mixed: bool = False) -> None:
         self.items = items
+        self.mixed = mixed
+        """Whether there may be events among them."""
         self._order = order
-        self._places: list[int] | None = None
-        self._lows: list[int] = []
-        self.mixed = any(isinstance(item, Event) for item in items)
-        """Whether there are events among them."""
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -39,22 +38,55 @@ class Hits(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
-    def places(self) -> list[int]:
-        """Their positions."""
-        if self._places is None:
-            self._places = [self._order.position(item) for item in self.items]
-            low = len(self._order.runs)
-            for item in reversed(self.items):
-                low = min(low, self._order.clear(item))
-                self._lows.append(low)
-            self._lows.reverse()
-        return self._places
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
 
-    @property
+    @cached_property
+    def args(self) -> list[FrozenDict]:
+        """The arguments of each."""
+        return [run.args for run in self.items]
+
+    def having(self, key: str, expected: Any) -> Sequence[Any]:
+        """Those whose argument `key` may be this plain value: all but those with another of its type."""
+        kind = type(expected)
+        given = zip(self.items, self.args, strict=True)
+        return [run for run, args in given if type(actual := args.get(key)) is not kind or actual == expected]
+
+    @cached_property
+    def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+        """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
+        order, end = self._order, len(self._order.runs)
+        seats = [order.seat(run) for run in self.items]
+        stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
+        return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
+
+    @cached_property
     def lows(self) -> list[int]:
         """For each, the lowest `clear` from it on."""
-        return self._lows if self.places else []
+        return [*accumulate(reversed(self.spans[0]), min)][::-1]
+
+    @cached_property
+    def earlier(self) -> list[int]:
+        """For each position, how many of them stand before it."""
+        return _counts([place + 1 for place in self.spans[2]], len(self._order.runs) + 1)
+
+    @cached_property
+    def unclear(self) -> list[int]:
+        """For each position, the number of the first of them from which on all are clear of it."""
+        return _counts(self.lows, len(self._order.runs) + 1)
+
+    @cached_property
+    def highs(self) -> list[int]:
+        """For each, the highest `stop` up to it."""
+        return [*accumulate(self.spans[1], max)]
+
+
+def _counts(values: Sequence[int], size: int) -> list[int]:
+    """For each number below `size`, how many of these ascending values are not above it."""
+    counts: list[int] = []
+    for n, value in enumerate(values):
+        counts.extend(repeat(n, value - len(counts)))
+    return [*counts, *repeat(len(values), size - len(counts))]
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +133,8 @@ class Order:
         self._lines: dict[int, tuple[Sequence[Run], Line]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
+        self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
+        self._open: set[int] = set()
         self._sit(roots)
         self.straight = all(seat.clear == seat.position for seat in self._seats.values())
 
@@ -129,6 +163,8 @@ class Order:
         self.by_name.setdefault((run.kind, run.name), []).append(run)
         self._seats[run] = seat
         seat.clear = self._clear(seat)
+        if run.end is None:
+            self._open.add(id(run))
         if run.kind == "chat" and isinstance(run.output, Message):
             self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
@@ -190,9 +226,13 @@ class Order:
         """The place of a run in an order that the program does not contradict."""
         return self._seats[run].position
 
-    def clear(self, run: Run) -> int:
-        """All runs at lower positions than this come before the run or contain it; of the others it must be asked."""
-        return self._seats[run].clear
+    def seat(self, run: Run) -> _Seat:
+        """Where it stands. All runs at positions below `clear` come before it or contain it; of the others it must be asked."""
+        return self._seats[run]
+
+    def is_open(self, what: Run | Event) -> bool:
+        """Whether this is a run that has not ended."""
+        return id(what) in self._open
 
     def parent(self, run: Run) -> Run | None:
         """The run within which it runs."""
@@ -230,11 +270,33 @@ class Order:
 
     # many runs
 
+    def named(self, names: tuple[tuple[str, str], ...]) -> Hits:
+        """The runs of these kinds and names, in order. They are kept, with what is known of them."""
+        known = self._named.get(names)
+        if known is None:
+            runs = [run for name in names for run in self.by_name[name]]
+            known = self._named[names] = Hits(runs if len(names) == 1 else sorted(runs, key=self.position), self)
+        return known
+
     def window(self, one: Run, hits: Hits) -> tuple[int, int]:
         """Of these runs, those before the first number come before `one` or contain it; from the second on they come after it."""
         seat = self._seats[one]
-        start = bisect_left(hits.places, seat.clear)
-        return start, max(start, bisect_left(hits.places, seat.stop), bisect_right(hits.lows, seat.position))
+        start = hits.earlier[seat.clear]
+        return start, max(start, hits.earlier[seat.stop], hits.unclear[seat.position])
+
+    def precede(self, hits: Hits, count: int, one: Run) -> bool:
+        """Whether the first `count` of these surely come before `one`. May be false where that takes more than a look."""
+        seat = self._seats[one]
+        return count <= hits.earlier[seat.clear] and hits.highs[count - 1] <= seat.position
+
+    def windows(self, ones: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
+        """The `window` of each; nothing surely comes after one that has not ended."""
+        clears, stops, places = ones.spans
+        earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
+        for one, start, stop, clear in zip(
+            ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True
+        ):
+            yield one, start, max(start, stop, clear) if start < stop or start < clear else start
 
     def line(self, runs: Sequence[Run]) -> Line:
         """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""

@@ -7,7 +7,7 @@ Floor 1. `llmtest.selecting` says which runs are meant, `llmtest.shapes` and `ll
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -91,19 +91,21 @@ class Facts:
         """
         known = self._hits.get(id(which))
         if known is None:
-            known = self._hits[id(which)] = (which, Hits(self._found(which), self.order))
+            known = self._hits[id(which)] = (which, self._found(which))
         return known[1]
 
-    def _found(self, which: Selector) -> list[Any]:
-        if any(isinstance(option, EventSelector) for option in which.options()):
+    def _found(self, which: Selector) -> Hits:
+        options = [*which.options()]
+        if any(isinstance(option, EventSelector) for option in options):
             everything: list[Hit] = [*self._happened(), *self.order.runs]
-            return [one for one in everything if _means(which, one)]
-        named = [runs for (kind, name), runs in self.order.by_name.items() if which.accepts(kind, name)]
-        found = named[0] if len(named) == 1 else sorted((run for runs in named for run in runs), key=self.order.position)
-        conditions = [condition for option in (which, *which.options()) for condition in option.conditions]
-        for option in which.options():
+            return Hits([one for one in everything if _means(which, one)], self.order, mixed=True)
+        found = self.order.named(tuple(name for name in self.order.by_name if which.accepts(*name)))
+        for option in options:
             _expect_arguments(option, found)
-        return [run for run in found if which.misses(run) is None] if conditions else found
+        if not any(option.conditions for option in (which, *options)):
+            return found
+        likely = found if which.first is None else found.having(*which.first)
+        return Hits([run for run in likely if which.means(run)], self.order)
 
     def _happened(self) -> list[Event]:
         """Every event of a run that is known, in order."""
@@ -114,6 +116,22 @@ class Facts:
         if order == "cause" and isinstance(one, Run) and isinstance(hits, Hits) and not hits.mixed:
             return self.order.window(one, hits)
         return 0, len(hits)
+
+    def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]:
+        """The `window` of each of `ones`; nothing surely comes after one that has not ended."""
+        if order == "cause" and isinstance(ones, Hits) and isinstance(hits, Hits) and not ones.mixed and not hits.mixed:
+            return self.order.windows(ones, hits)
+        windows = ((one, *self.window(one, hits, order)) for one in ones)
+        return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
+
+    def precede(self, hits: Sequence[Any], count: int, one: Hit, order: OrderOf) -> bool:
+        """Whether the first `count` of `hits` surely come before `one`. May be false where that takes more than a look."""
+        if order == "cause" and isinstance(one, Run) and isinstance(hits, Hits) and not hits.mixed:
+            return self.order.precede(hits, count, one)
+        return False
+
+    def is_open(self, hit: Hit) -> bool:
+        return self.order.is_open(hit)
 
     def near(self, which: Selector) -> tuple[Run, str] | None:
         """The run that comes nearest to being meant, and why it is not."""
@@ -148,9 +166,12 @@ def _means(which: Selector, one: Hit) -> bool:
 
 def _expect_arguments(option: Selector, runs: Sequence[Run]) -> None:
     """A misspelt argument would never match, and a rule with `never` would hold for ever."""
-    alike = [run for run in runs if option.accepts(run.kind, run.name)]
-    for key in (condition.argument for condition in option.conditions):
-        if key is not None and alike and all(run.args and key not in run.args for run in alike):
+    keys = [condition.argument for condition in option.conditions if condition.argument is not None]
+    for key in keys:
+        if not any(not run.args or key in run.args for run in runs if option.accepts(run.kind, run.name)):
+            alike = [run for run in runs if option.accepts(run.kind, run.name)]
+            if not alike:
+                return
             theirs = ", ".join(f"`{name}`" for name in dict.fromkeys(name for run in alike for name in run.args))
             raise UnjudgedError(f"no run of {_quoted(alike)} has an argument `{key}`; they have {theirs}")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
@@ -32,6 +33,9 @@ class Case(Protocol):
     def runs(self) -> Sequence[Run]: ...
     def hits(self, which: Selector) -> Sequence[Any]: ...
     def window(self, one: Any, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]: ...
+    def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]: ...
+    def precede(self, hits: Sequence[Any], count: int, one: Any, order: OrderOf) -> bool: ...
+    def is_open(self, hit: Any) -> bool: ...
     def near(self, which: Selector) -> tuple[Run, str] | None: ...
     def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
     def contains(self, a: Any, b: Any) -> bool: ...
@@ -131,10 +135,6 @@ def _end(hit: Hit) -> Event:
     return hit.end or hit.start if isinstance(hit, Run) else hit
 
 
-def _is_open(hit: Hit) -> bool:
-    return isinstance(hit, Run) and hit.end is None
-
-
 def value_of(per: Per | None, hit: Hit) -> Hashable:
     """The value of `per` of a run.
 
@@ -192,12 +192,18 @@ class Before(Rule):
 
     def judge(self, case: Case) -> Verdict:
         firsts = _grouped(case.hits(self.first), self.per)
-        for later in case.hits(self.second):
+        seconds = case.hits(self.second)
+        for later in seconds[: self._unsure(case, firsts, seconds)]:
             value = value_of(self.per, later)
             mine = firsts.get(value, [])
-            if not any(not _is_open(one) and case.before(one, later, self.order) for one in mine):
+            if not any(not case.is_open(one) and case.before(one, later, self.order) for one in mine):
                 return self._broken(case, later, mine, _for(self.per, value))
         return HOLDS
+
+    def _unsure(self, case: Case, firsts: Mapping[Hashable, Sequence[Hit]], seconds: Sequence[Hit]) -> int:
+        """How many of `seconds` must be looked at: all that are left come after the earliest of `firsts` that has ended."""
+        ended = None if self.per is not None else next((one for one in firsts.get(None, ()) if not case.is_open(one)), None)
+        return len(seconds) if ended is None else case.window(ended, seconds, self.order)[1]
 
     def _broken(self, case: Case, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
         if not firsts:
@@ -252,16 +258,21 @@ class FollowedBy(Rule):
         yield from (self.first, self.second)
 
     def judge(self, case: Case) -> Verdict:
-        seconds = _grouped(case.hits(self.second), self.per)
-        for first in case.hits(self.first):
+        all_seconds = case.hits(self.second)
+        seconds = _grouped(all_seconds, self.per)
+        sure = len(all_seconds) if self.per is None else 0
+        for first, start, stop in case.windows(case.hits(self.first), all_seconds, self.order):
+            if stop < sure:
+                continue
             value = value_of(self.per, first)
             mine = seconds.get(value, [])
-            if _is_open(first) or not any(case.before(first, one, self.order) for one in reversed(mine)):
+            left = range(start if sure else 0, len(mine))
+            if case.is_open(first) or not any(case.before(first, mine[n], self.order) for n in reversed(left)):
                 return self._broken(case, first, mine, _for(self.per, value))
         return HOLDS
 
     def _broken(self, case: Case, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
-        if _is_open(first):
+        if case.is_open(first):
             return Verdict(False, f"{_name(first)} never ended", (_start(first),))
         if not seconds:
             said = f"{_name(first)} ended{which}, and no {self.second} came{which}"
@@ -286,15 +297,14 @@ class EndsBefore(Rule):
 
     def judge(self, case: Case) -> Verdict:
         others = case.hits(self.other)
-        for one in case.hits(self.each):
-            start, stop = case.window(one, others, "cause")
-            for other in others[start : len(others) if _is_open(one) else stop]:
+        for one, start, stop in case.windows(case.hits(self.each), others, "cause"):
+            for other in others[start:stop] if start < stop else ():
                 if one is not other and not case.before(other, one, "cause") and not self._done(case, one, other):
                     return Verdict(False, _relation(case, one, other, "cause"), _both(one, other))
         return HOLDS
 
     def _done(self, case: Case, one: Hit, other: Hit) -> bool:
-        return case.contains(other, one) or (not _is_open(one) and case.before(one, other, "cause"))
+        return case.contains(other, one) or (not case.is_open(one) and case.before(one, other, "cause"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -311,7 +321,7 @@ class Ends(Rule):
         yield self.each
 
     def judge(self, case: Case) -> Verdict:
-        left = [one for one in case.hits(self.each) if _is_open(one)]
+        left = [one for one in case.hits(self.each) if case.is_open(one)]
         if not left:
             return HOLDS
         return Verdict(False, f"{_name(left[0])} never ended", tuple(map(_start, left[:4])))
@@ -334,8 +344,8 @@ class NeverAfter(Rule):
 
     def judge(self, case: Case) -> Verdict:
         ends = case.hits(self.end)
-        for one in case.hits(self.which):
-            for end in ends[: case.window(one, ends, self.order)[1]]:
+        for one, _, stop in case.windows(case.hits(self.which), ends, self.order):
+            for end in ends[:stop]:
                 began = one is end or case.contains(one, end) or case.contains(end, one)
                 if not began and not case.before(one, end, self.order):
                     return Verdict(False, self._said(case, one, end), _both(end, one))
@@ -345,6 +355,11 @@ class NeverAfter(Rule):
         if case.before(end, one, self.order):
             return f"{_name(one)} came after {_name(end)}"
         return f"{_name(end)} and {_name(one)} overlapped: nothing makes {_name(one)} come first"
+
+
+def _backwards(hits: Sequence[Hit], count: int) -> Iterator[Hit]:
+    """The first so many, the last of them first; without a copy, for it is asked of each run."""
+    return (hits[n] for n in range(count - 1, -1, -1))
 
 
 @dataclass(frozen=True, repr=False)
@@ -365,24 +380,32 @@ class NeverBetween(Rule):
 
     def judge(self, case: Case) -> Verdict:
         begins, ends = case.hits(self.begin), case.hits(self.end)
-        closing = {id(end) for end in ends}
-        for one in case.hits(self.which):
+        ones, closing = case.hits(self.which), {id(end) for end in ends}
+        to_ends, to_begins = case.windows(ones, ends, self.order), case.windows(ones, begins, self.order)
+        for (one, start, stop), (_, low, high) in zip(to_ends, to_begins, strict=True):
+            if start == stop and low == high and self._over(case, begins, low, ends, start):
+                continue
             found = next(self._around(case, one, begins, ends), None) if id(one) not in closing else None
             if found is not None:
                 return self._broken(case, one, *found)
         return HOLDS
 
+    def _over(self, case: Case, begins: Sequence[Hit], low: int, ends: Sequence[Hit], start: int) -> bool:
+        """Whether of what began before there is nothing left that the last `end` has not closed; or no other `end` comes."""
+        return low == 0 or start == len(ends) or (start > 0 and case.precede(begins, low, ends[start - 1], self.order))
+
     def _around(self, case: Case, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
         """The `begin`s and `end`s between which `one` may begin."""
         start, stop = case.window(one, ends, self.order)
-        unsure = ends[start:stop]
-        later = [*(end for end in unsure if not self._first(case, end, one)), *ends[stop:][-1:]]
-        closed = [*ends[:start], *(end for end in unsure if self._first(case, end, one))] if later else []
-        for begin in reversed(begins[: case.window(one, begins, self.order)[1]]) if later else ():
+        unsure = [(end, self._first(case, end, one)) for end in ends[start:stop]]
+        later = [*(end for end, closed in unsure if not closed), *ends[max(stop, len(ends) - 1) :]]
+        closed = [end for end, closed in reversed(unsure) if closed]
+        for n in range(case.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
+            begin = begins[n]
             if begin is one or case.contains(one, begin) or case.contains(begin, one) or case.before(one, begin, self.order):
                 continue
-            if any(case.before(begin, end, self.order) for end in reversed(closed)):
-                if case.window(closed[-1], begins, self.order)[0] > begins.index(begin):
+            if any(case.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
+                if case.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
                     return  # all that are left come before this end too
                 continue
             open_to = (end for end in later if end is not begin and not case.contains(begin, end))

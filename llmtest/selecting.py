@@ -94,6 +94,7 @@ class Selector:
         self.noun = noun
         self.name = name
         self.conditions: tuple[Condition, ...] = ()
+        self.first: tuple[str, Any] | None = None
         self.seen: Run | None = None
 
     # what it means
@@ -117,6 +118,19 @@ class Selector:
             if why is not None:
                 return why
         return None
+
+    def means(self, run: Any) -> bool:
+        """Whether `run` is meant: `misses(run) is None`.
+
+        Raises:
+            UnjudgedError: it cannot be told.
+        """
+        if self.first is not None and isinstance(run, Run):
+            key, expected = self.first
+            actual = run.args.get(key)
+            if type(actual) is type(expected) and actual != expected:
+                return False  # most runs differ in the first argument: that is quickly seen, and needs no words
+        return self.misses(run) is None
 
     def _asked(self, condition: Condition, run: Any) -> str | None:
         try:
@@ -342,6 +356,7 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
     made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
     made.conditions = tuple(Condition(text, _has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
+    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in _PLAIN), None)
     return made
 
 

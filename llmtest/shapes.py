@@ -15,8 +15,9 @@ import difflib
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from llmtest.events import Run
@@ -40,12 +41,47 @@ class Tangle:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """A line cut into its tangles and the items between them: all `parts`, and of each its look, which is equal where a shape
+    without conditions cannot tell two parts apart. `samples` has one part of each look."""
+
+    parts: Sequence[Any]
+    looks: Sequence[Hashable]
+    samples: Mapping[Hashable, Any]
+
+
+@dataclass(frozen=True)
 class Line:
     """What a shape is compared with. Runs stand in an order that the program does not contradict."""
 
     items: Sequence[Any]
     tangles: Sequence[Tangle] = ()
     reading: Literal["runs", "names", "texts"] = "runs"
+
+    @cached_property
+    def cut(self) -> Parts:
+        """Its parts. Kept, because a line of runs is compared often."""
+        if self.reading != "runs":
+            return Parts(self.items, self.items, {})
+        parts = [*self._parts()]
+        known: dict[Hashable, int] = {}
+        looks = [known.setdefault(self.look(part), len(known)) for part in parts]
+        return Parts(parts, looks, dict(zip(looks, parts, strict=True)))
+
+    def _parts(self) -> Iterator[Any]:
+        here = 0
+        for tangle in self.tangles:
+            yield from self.items[here : tangle.start]
+            yield tangle
+            here = tangle.stop
+        yield from self.items[here:]
+
+    def look(self, part: Any) -> Hashable:
+        """Equal for parts that look alike."""
+        if isinstance(part, Run):
+            return part.kind, part.name
+        turns = [part.turns.index(turn) if turn is not None else -1 for turn in part.turns]
+        return part.down, *turns, *((run.kind, run.name) for run in self.items[part.start : part.stop])
 
 
 # -- elements
@@ -180,6 +216,21 @@ def _paired(wishes: Sequence[Sequence[int]]) -> bool:
 # -- the automaton
 
 
+class _Row(dict[Hashable, "_Row | None"]):
+    """Where the automaton is when it is at these places, and where it comes to by a part of each look; None where the part
+    itself must be asked."""
+
+    __slots__ = ("_shape", "states")
+
+    def __init__(self, shape: Shape, states: int) -> None:
+        self._shape = shape
+        self.states = states
+
+    def __missing__(self, look: Hashable) -> _Row | None:
+        after = self[look] = self._shape.after(self.states, look)
+        return after
+
+
 class Shape:
     """A literal, read for a line. A state is a set of places in it, as bits; place n is before element n."""
 
@@ -195,9 +246,11 @@ class Shape:
         self._single = sum(1 << n for n, e in enumerate(self.elements) if e.role in ("one", "may", "many"))
         self._known: dict[Hashable, tuple[int, list[int]]] = {}
         self._table: dict[int, dict[int, int]] = {}
-        self.gave_up = False
+        self._rows: dict[int, _Row] = {}
+        self._questions: dict[Hashable, Sequence[tuple[Member, int]]] = {}
+        self._conditional = [member for element in self.elements for member in element.members if member.dynamic]
         self._weaves: dict[Hashable, int] = {}
-        self._dynamic = any(member.dynamic for element in self.elements for member in element.members)
+        self.gave_up = False
 
     def _bits(self, role: Role) -> int:
         return sum(1 << n for n, element in enumerate(self.elements) if element.role == role)
@@ -218,7 +271,7 @@ class Shape:
     def means(self, member: Member, item: Any) -> bool:
         """Whether an item is meant; what cannot be told is not."""
         try:
-            return member.selector.misses(item) is None
+            return member.selector.means(item)
         except UnjudgedError:
             return False
 
@@ -270,16 +323,13 @@ class Shape:
                 here, states = here + 1, after
                 yield here - 1, here, states
             if tangle is not None:
-                here, states = tangle.stop, self._woven(tangle, states)
+                here, states = tangle.stop, self._woven(tangle, self.line.look(tangle), states)
                 yield tangle.start, tangle.stop, states
 
-    def _woven(self, tangle: Tangle, states: int) -> int:
+    def _woven(self, tangle: Tangle, look: Hashable, states: int) -> int:
         """The places after a tangle. Programs repeat themselves: what looks the same comes to the same."""
-        if self._dynamic:
-            return Weave(self, tangle).through(states)
-        turns = [tangle.turns.index(turn) if turn is not None else -1 for turn in tangle.turns]
-        names = [(run.kind, run.name) for run in self.line.items[tangle.start : tangle.stop]]
-        key = (states, tangle.down, *turns, *names)
+        runs = self.line.items[tangle.start : tangle.stop]
+        key = (states, look, *(self.means(member, run) for member in self._conditional for run in runs))
         if key not in self._weaves:
             self._weaves[key] = Weave(self, tangle).through(states)
         return self._weaves[key]
@@ -305,26 +355,81 @@ class Shape:
                 later[here + count] = later.get(here + count, 0) | 1 << n + 1
 
     def matches(self) -> bool:
-        states = self.begin
-        if self.groups or self.line.tangles:
-            # To the end: a group of texts may be under way where no place is reached.
-            states = deque((states for _, _, states in self.walk()), maxlen=1).pop() if self.line.items else states
-        else:
-            states = self._quick(states)
-        return bool(states & self.end)
+        if self.line.reading == "runs" or (not self.groups and {*map(type, self.line.items)} == {str}):
+            return bool(self._quick() & self.end)
+        # To the end: a group of texts may be under way where no place is reached.
+        last = deque(self.walk(), maxlen=1)
+        return bool((last.pop()[2] if last else self.begin) & self.end)
 
-    def _quick(self, states: int) -> int:
-        """The same for a line in which everything comes one after the other, and a shape without groups."""
-        known, table, takers = self._known, self._table, self.takers
-        run = self.line.reading == "runs"
-        for item in self.line.items:
-            found = known.get((item.kind, item.name) if run else item) if run or type(item) is str else None
-            bits = found[0] if found is not None and not found[1] else takers(item, states)
-            try:
-                states = table[states][bits]
-            except KeyError:
-                states = self.step(states, bits)
-        return states
+    # the whole line, part by part
+
+    def _quick(self) -> int:
+        """The places at the end of a line of runs; or of texts, if the shape has no groups."""
+        row, cut = self._row(self.begin), self.line.cut
+        for look, part in zip(cut.looks, cut.parts, strict=True):
+            after = row[look]
+            row = after if after is not None else self._through(part, look, row)
+        return row.states
+
+    def _row(self, states: int) -> _Row:
+        row = self._rows.get(states)
+        if row is None:
+            row = self._rows[states] = _Row(self, states)
+        return row
+
+    def after(self, states: int, look: Hashable) -> _Row | None:
+        """The row after every part of this look; None if that depends on the part."""
+        part = self.line.cut.samples.get(look, look)
+        if isinstance(part, Tangle):
+            return None if self._asked(look) else self._row(self._woven(part, look, states))
+        sure, unsure = self._lone(part)
+        least = self.step(states, sure)
+        return self._row(least) if least == self.step(states, sure | unsure) else None
+
+    def _lone(self, item: Any) -> tuple[int, int]:
+        """The elements that take every such item that overlapped with no other, and those that look closer."""
+        sure, doubtful = self._look(item, isinstance(item, Run))
+        unsure = sum(1 << n for n in doubtful)
+        for n in self.groups:
+            meant = [m for m in self.elements[n].members if m.selector.accepts(item.kind, item.name)]
+            if any(member.dynamic for member in meant):
+                unsure |= 1 << n
+            elif self._fills(n, item):
+                sure |= 1 << n
+        return sure, unsure
+
+    def _fills(self, n: int, item: Any) -> bool:
+        """Whether a run that overlapped with no other is all that a group has."""
+        return self.elements[n].least <= 1 and seats(self.elements[n].members, [item], self.means)
+
+    def _through(self, part: Any, look: Hashable, row: _Row) -> _Row:
+        """The row after this very part."""
+        runs = self._runs_in(part)
+        key = (look, *[self.means(member, runs[n]) for member, n in self._asked(look)])
+        after = row.get(key)
+        if after is None:
+            after = row[key] = self._row(self._told(part, look, row.states))
+        return after
+
+    def _runs_in(self, part: Any) -> Sequence[Any]:
+        return self.line.items[part.start : part.stop] if isinstance(part, Tangle) else (part,)
+
+    def _asked(self, look: Hashable) -> Sequence[tuple[Member, int]]:
+        """The members with conditions, and which of the runs of such a part they may mean."""
+        known = self._questions.get(look)
+        if known is None:
+            runs = self._runs_in(self.line.cut.samples[look])
+            places = [(member, n, run) for member in self._conditional for n, run in enumerate(runs)]
+            known = [(member, n) for member, n, run in places if member.selector.accepts(run.kind, run.name)]
+            self._questions[look] = known
+        return known
+
+    def _told(self, part: Any, look: Hashable, states: int) -> int:
+        """The places after this very part."""
+        if isinstance(part, Tangle):
+            return self._woven(part, look, states)
+        groups = sum(1 << n for n in self.groups if states >> n & 1 and self._fills(n, part))
+        return self.step(states, self.takers(part, states) | groups)
 
 
 # -- where runs overlapped

@@ -294,6 +294,13 @@ def test_every_tool_call_is_answered_before_the_next_model_call() -> None:
     assert not hurries.obeys(each("*").ends_before(model()))
 
 
+def test_between_looks_at_the_order_that_was_recorded_if_told_so() -> None:
+    caught = trace(run("open"), run("open"), run("close"), run("use"), run("close"))
+
+    assert caught.obeys(between("open", "close", order="recorded").never("use"))
+    assert not caught.obeys(between("open", "use", order="recorded").never("close"))
+
+
 def test_events_have_an_order_too() -> None:
     caught = trace(run("agent", [run("a")], [chat()], kind="chain"), run("b"))
     agent = caught.run("agent")

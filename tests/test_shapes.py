@@ -300,6 +300,15 @@ def test_turns_that_look_the_same_match_the_same() -> None:
     assert caught.tools == [{"a", "b"}] * 5
 
 
+def test_a_group_may_be_one_run_that_ran_alone() -> None:
+    second = called("b").where(lambda one: one.name == "b")
+    nobody = called("b").where(lambda one: one.name == "a")
+
+    matched = [SEQUENCE.runs == [..., together(one), ...] for one in ("b", second, nobody)]
+
+    assert matched == [True, True, False]
+
+
 def test_kinds_and_tokens_have_shapes_too() -> None:
     kinds = trace(run("a"), run("b", error=Failure("ValueError", "x"))).kinds
 
