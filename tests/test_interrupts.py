@@ -22,6 +22,7 @@ from langgraph.types import Command, interrupt
 from llmtest import record
 from llmtest.langchain.tap import TAP
 from llmtest.ledger import Ledger, opened
+from llmtest.protocol import check
 
 
 def _approval(**options: Any) -> Any:
@@ -94,6 +95,9 @@ def test_run_whose_start_never_came_gets_one_that_says_so() -> None:
     ]
     assert [event.payload for event in recording][::2] == [{"synthesised": True}] * 4
     assert recording.runs == ["unnamed"] * 4
+    assert [found.text.splitlines()[0] for found in check(recording) if found.rule == "event without a start"] == [
+        f"{kind} `unnamed` was told of without a start" for kind in ("llm", "chain", "tool", "retriever")
+    ]
 
 
 def test_run_from_before_the_block_is_given_no_start() -> None:

@@ -564,6 +564,15 @@ def test_settle_waits_for_a_run_in_another_thread_and_takes_what_came_late() -> 
     assert (ended(recording), len(recording), recording.late_events, list(left)) == (["ended"], 2, [], [])
 
 
+def test_settle_is_not_waiting_for_what_happens_within_a_run() -> None:
+    with record() as recording:
+        run = start("chain", "talks")
+        tell("text", run)
+        tell("chain_end", run)
+
+    assert list(recording.settle(timeout_s=0)) == []
+
+
 def test_settle_gives_up_in_time_and_says_what_is_still_open() -> None:
     with record() as recording:
         start("chain", "cancelled")

@@ -294,6 +294,10 @@ def test_every_tool_call_is_answered_before_the_next_model_call() -> None:
     assert not hurries.obeys(each("*").ends_before(model()))
 
 
+def test_arguments_of_runs_that_did_not_happen_are_not_looked_for() -> None:
+    assert trace(run("pay")).obeys(never(called("refund", order_id=1)))
+
+
 def test_between_looks_at_the_order_that_was_recorded_if_told_so() -> None:
     caught = trace(run("open"), run("open"), run("close"), run("use"), run("close"))
 

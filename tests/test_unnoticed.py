@@ -126,7 +126,7 @@ IgnoresChats = handler("IgnoresChats", AsyncCallbackHandler, make=_async, ignore
 Breaks = handler("Breaks", BaseCallbackHandler, act=_breaks)
 BreaksAll = handler("BreaksAll", BaseCallbackHandler, act=_breaks, raise_error=True)
 BreaksAllAsync = handler("BreaksAllAsync", AsyncCallbackHandler, make=_async, act=_breaks, raise_error=True)
-Meddles = handler("Meddles", BaseCallbackHandler, act=_meddles)
+Meddles = handler("Meddles", BaseCallbackHandler, act=_meddles, run_inline=True)  # or chance decides who is first
 Streams = handler("Streams", BaseCallbackHandler, _StreamingCallbackHandler, tap_output_iter=_pass_on, tap_output_aiter=_pass_on)
 
 
