@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from benchmarks.harness import Ratio, measure
-from benchmarks.recording import TURNS, _run_agent
+from benchmarks.recording import TURNS, run_agent
 from llmtest import record, tracing_enabled
 from llmtest.store import MIGRATIONS, SESSIONS, Store
 from llmtest.traces import Rows, rows, traces_of
@@ -36,11 +36,11 @@ def ratios(rounds: int) -> Iterator[Ratio]:
 def _traced(rounds: int) -> Iterator[Ratio]:
     def recorded() -> None:
         with record():
-            _run_agent(TURNS, [])
+            run_agent(TURNS, [])
 
     def traced() -> None:
         with tracing_enabled("benchmark"):
-            _run_agent(TURNS, [])
+            run_agent(TURNS, [])
 
     def traced_and_written() -> None:
         traced()
@@ -60,7 +60,7 @@ def _traced(rounds: int) -> Iterator[Ratio]:
 
 def _written(folder: Path, rounds: int) -> Iterator[Ratio]:
     with record() as recording:
-        _run_agent(TURNS, [])
+        run_agent(TURNS, [])
     (trace,) = traces_of(recording)
     ready = rows(trace)
     bare = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
