@@ -65,3 +65,18 @@ def test_small_talk_reaches_no_tool(scripted_chat_model, llm_recording):
 
     assert state["messages"][-1].text == "Hello yourself."
     assert llm_recording.tools == []
+    assert llm_recording.runs == ["support_desk", "router", "ScriptedChatModel", "route", "small_talk", "ScriptedChatModel"]
+    assert llm_recording.kinds == [
+        "on_chain_start",  # support_desk
+        "on_chain_start",  # router
+        "on_chat_model_start",
+        "on_llm_end",
+        "on_chain_start",  # route
+        "on_chain_end",
+        "on_chain_end",
+        "on_chain_start",  # small_talk
+        "on_chat_model_start",
+        "on_llm_end",
+        "on_chain_end",
+        "on_chain_end",
+    ]

@@ -1,7 +1,13 @@
-"""What the assertions of the examples notice of a changed recording."""
+"""What assertions notice of a changed recording: those of the examples themselves, and kinds, tools and snapshots alone."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from langchain.agents import create_agent
@@ -11,7 +17,14 @@ from examples.test_langgraph_graph import support_desk
 from llmtest import ScriptedChatModel, call, record
 from llmtest.matching import called, each, exactly, model
 from llmtest.recording import Recording
+from tests import mutated_examples
 from tests.mutation import mutants, score, survivors
+
+ROOT = Path(__file__).parent.parent
+REASONS = {
+    "exchange": "neighbours of different runs: how the events of runs interleave, a tree leaves out on purpose",
+}
+"""Why a change that no example noticed may go unnoticed."""
 
 
 def desk() -> Recording:
@@ -67,3 +80,24 @@ def test_kinds_and_rules_notice_what_is_dropped_or_doubled() -> None:
     # Only neighbours of one kind change places unseen: their names are those of their runs' starts, in the same order.
     assert {what.split(" ")[0] for what in left} <= {"exchange"}
     assert len(left) * 10 <= len(list(mutants(caught)))
+
+
+def test_the_assertions_of_the_examples_notice_every_change_that_they_have_no_reason_to_pass_over(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    report = tmp_path / "report.json"
+    plugins = ["-p", "tests.mutated_examples", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:rerunfailures"]
+    command = [sys.executable, "-m", "pytest", *plugins, f"--mutations={report}", "--tb=no", "-q", "-c", ROOT / "pyproject.toml"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    done = subprocess.run(
+        [*command, f"--rootdir={tmp_path}", tmp_path / "examples"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+    assert report.exists(), done.stdout + done.stderr
+    found = json.loads(report.read_text("utf-8"))
+    left = mutated_examples.survivors(found)
+    every = sum(map(len, found.values()))
+    assert len(found) >= 4, "which examples read their recording"
+    assert {what: number for what, number in left.items() if what.split(" ")[0] not in REASONS} == {}
+    assert left.total() / every < 0.15

@@ -470,6 +470,8 @@ class _Integration:
         (folder / "langchain_openai").mkdir()
         (folder / "langchain_openai" / "__init__.py").write_text("class ChatOpenAI:\n    def __init__(self, **_): 1 / 0\n")
         monkeypatch.syspath_prepend(folder)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "langchain_openai"]:
+            monkeypatch.delitem(sys.modules, name)  # the real one, where another test has used it
 
     @property
     def is_imported(self) -> bool:

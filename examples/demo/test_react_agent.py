@@ -79,6 +79,8 @@ def test_callback_guide(scripted_llm, llm_recording, llm_snapshot, capsys):
 
     assert result["output"] == "1.1769067372187674"
     assert capsys.readouterr().out.splitlines() == GUIDE
+    steps = (ASKS_CALCULATOR, WRITES_EXPRESSION, KNOWS_ANSWER)
+    assert llm_recording.tokens == [token for step in steps for token in step.parts[0].tokens]
     assert llm_recording == llm_snapshot
 
 

@@ -129,3 +129,64 @@ def test_type(llm_recording):
     assert outcome.counts == {"failed": 4}
     assert "broken: kinds == ['on_tool_start']: it ended after 0 items, where 'on_tool_start' was due" in outcome.text
     assert "broken: tokens == ['a']: it ended after 0 items, where 'a' was due" in outcome.text
+
+
+WIDE = """
+def test_wide(llm_recording):
+    for number in range(12):
+        search.invoke({"q": f"{number:03}" + " hat" * 9})
+    %s
+"""
+ALL = ", ".join(f"called('search', q='{number:03}{' hat' * 9}')" for number in range(4, 12))
+WHOLE = f"""\
+expected tools == ['search', ..., 'pay']
+  got      it ended after 12 items, where 'pay' was due
+  all      [<4 more>, {ALL}]
+  event    22: on_tool_start `search`, depth 0: search"""
+"""Longer than what pytest leaves of a comparison, which is 640 characters."""
+UNITTEST = """
+import unittest
+from llmtest import record
+
+class TestShop(unittest.TestCase):
+    def test_shape(self):
+        with record() as recording:
+            search.invoke({"q": "hat"})
+        recording.tools.assert_matches(["pay"])
+
+    def test_rule(self):
+        with record() as recording:
+            delete.invoke({"id": 7})
+        recording.assert_obeys(*RULES)
+"""
+
+
+def test_the_explanation_is_whole_on_a_worker(suite):
+    outcome = suite.run_on_workers(PROGRAM + WIDE % "assert llm_recording.tools == ['search', ..., 'pay']")
+
+    assert outcome.counts == {"failed": 1}
+    assert len(WHOLE) > 640
+    assert outcome.part("llmtest: explanation") == WHOLE
+
+
+def test_an_answer_is_explained_in_a_section_with_plain_asserts(suite):
+    outcome = suite.run(PROGRAM + WIDE % "assert llm_recording.obeys(at_most(2, 'search'))", "--assert=plain")
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("llmtest: explanation").startswith("expected `search` at most twice\n  got      ")
+
+
+def test_assert_matches_explains_with_plain_asserts(suite):
+    outcome = suite.run(PROGRAM + WIDE % "llm_recording.tools.assert_matches(['search', ..., 'pay'])", "--assert=plain")
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("llmtest: explanation") == WHOLE
+    assert "E       llmtest.explaining.MatchError: " + WHOLE.split("\n")[0] in outcome.text
+
+
+def test_unittest_gets_the_explanation_as_its_error(suite):
+    outcome = suite.run(PROGRAM + UNITTEST)
+
+    assert outcome.counts == {"failed": 2}
+    assert "MatchError: expected tools == ['pay']" in outcome.text
+    assert "MatchError: expected never `delete`" in outcome.text
