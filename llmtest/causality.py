@@ -6,7 +6,9 @@ answers for any two runs of a recording: they are lifted to siblings below their
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, repeat
@@ -27,6 +29,10 @@ class Hits(Sequence[Any]):
         self.mixed = mixed
         """Whether there may be events among them."""
         self._order = order
+        self._keys: dict[str | None, Sequence[Hashable]] = {}
+        self._soonest: dict[tuple[str | None, str], Mapping[Hashable, float]] = {}
+        self._latest: dict[tuple[str | None, str], Mapping[Hashable, float]] = {}
+        self._counts: dict[str, Counter[Hashable]] = {}
 
     @overload
     def __getitem__(self, index: int) -> Any: ...
@@ -59,6 +65,49 @@ class Hits(Sequence[Any]):
         seats = [order.seat(run) for run in self.items]
         stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
         return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
+
+    # by value: of what each one is, and where it stands among those of the same value
+
+    def keys(self, per: str | None, value: Callable[[Any], Hashable]) -> Iterable[Hashable]:
+        """The value of each; without `per` they are all alike."""
+        if per is None:
+            return repeat(None, len(self.items))
+        if per not in self._keys:
+            self._keys[per] = [value(one) for one in self.items]
+        return self._keys[per]
+
+    def counts(self, per: str, value: Callable[[Any], Hashable]) -> Counter[Hashable]:
+        """How many there are of each value."""
+        if per not in self._counts:
+            self._counts[per] = Counter(self.keys(per, value))
+        return self._counts[per]
+
+    @cached_property
+    def _recorded(self) -> tuple[Sequence[float], Sequence[float]]:
+        ends = [run.end for run in self.items]
+        return [run.start.number for run in self.items], [math.inf if end is None else end.number for end in ends]
+
+    def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
+        """Two numbers for each: one run surely came before another if its second is not above the other's first."""
+        return self._recorded if order == "recorded" else self.spans[:2]
+
+    def soonest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
+        """For each value, when the first of them had surely ended."""
+        if (per, order) not in self._soonest:
+            found: dict[Hashable, float] = {}
+            for key, mark in zip(self.keys(per, value), self.marks(order)[1], strict=True):
+                found[key] = min(mark, found.get(key, math.inf))
+            self._soonest[per, order] = found
+        return self._soonest[per, order]
+
+    def latest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
+        """For each value, what had surely ended before the last of them began."""
+        if (per, order) not in self._latest:
+            found: dict[Hashable, float] = {}
+            for key, mark in zip(self.keys(per, value), self.marks(order)[0], strict=True):
+                found[key] = max(mark, found.get(key, -1))
+            self._latest[per, order] = found
+        return self._latest[per, order]
 
     @cached_property
     def lows(self) -> list[int]:
@@ -297,6 +346,18 @@ class Order:
             ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True
         ):
             yield one, start, max(start, stop, clear) if start < stop or start < clear else start
+
+    def unled(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
+        """Those of `seconds` of which a look does not tell that one of `firsts` with the same value had ended before."""
+        soonest, far = firsts.soonest(per, order, value).get, math.inf
+        rows = zip(seconds.items, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
+        return [one for one, key, begin in rows if soonest(key, far) > begin]
+
+    def unfollowed(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
+        """Those of `firsts` of which a look does not tell that one of `seconds` with the same value comes after."""
+        latest = seconds.latest(per, order, value).get
+        rows = zip(firsts.items, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
+        return [one for one, key, end in rows if latest(key, -1) < end]
 
     def line(self, runs: Sequence[Run]) -> Line:
         """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""

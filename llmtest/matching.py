@@ -7,17 +7,18 @@ Floor 1. `llmtest.selecting` says which runs are meant, `llmtest.shapes` and `ll
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from llmtest import ledger
 from llmtest.causality import Hits, Order
 from llmtest.events import Event, Run, Tokens, UnseenCall
 from llmtest.explaining import Answer, MatchError, of_rule, of_shape
 from llmtest.recording import Kinds, Runs
-from llmtest.rules import Hit, OrderOf, Rule, Verdict, judged
+from llmtest.rules import Hit, OrderOf, Per, Rule, Verdict, judged, value_of
 from llmtest.selecting import (
     EventSelector,
     Repeated,
@@ -130,6 +131,31 @@ class Facts:
             return self.order.precede(hits, count, one)
         return False
 
+    def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+        """Those of `seconds` that must be looked at: the others surely come after one of `firsts` with the same value."""
+        return self._after_a_look(self.order.unled, firsts, seconds, per, order, seconds)
+
+    def unfollowed(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+        """Those of `firsts` that must be looked at: after the others surely comes one of `seconds` with the same value."""
+        return self._after_a_look(self.order.unfollowed, firsts, seconds, per, order, firsts)
+
+    def _after_a_look(
+        self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: Sequence[Any]
+    ) -> Sequence[Any]:
+        if not (_unmixed(firsts) and _unmixed(seconds)) or callable(per):
+            return every
+        try:
+            left: Sequence[Any] = look(firsts, seconds, per, order, partial(value_of, per))
+        except UnjudgedError:  # some have no value; whether that matters is told one by one
+            return every
+        return left
+
+    def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None:
+        """How many there are of each value, if that is known at a look."""
+        if per is None or callable(per) or not _unmixed(hits):
+            return None
+        return cast("Hits", hits).counts(per, partial(value_of, per))
+
     def is_open(self, hit: Hit) -> bool:
         return self.order.is_open(hit)
 
@@ -155,6 +181,10 @@ class Facts:
 
     def contains(self, a: Hit, b: Hit) -> bool:
         return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
+
+
+def _unmixed(hits: Sequence[Any]) -> bool:
+    return isinstance(hits, Hits) and not hits.mixed
 
 
 def _means(which: Selector, one: Hit) -> bool:

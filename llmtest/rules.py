@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
-from llmtest.selecting import Selector, UnjudgedError, short
+from llmtest.selecting import EventSelector, Selector, UnjudgedError, short
 
 Hit = Run | Event
 """What a selector means in a recording."""
@@ -35,6 +35,9 @@ class Case(Protocol):
     def window(self, one: Any, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]: ...
     def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]: ...
     def precede(self, hits: Sequence[Any], count: int, one: Any, order: OrderOf) -> bool: ...
+    def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]: ...
+    def unfollowed(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]: ...
+    def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None: ...
     def is_open(self, hit: Any) -> bool: ...
     def near(self, which: Selector) -> tuple[Run, str] | None: ...
     def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
@@ -191,19 +194,22 @@ class Before(Rule):
         yield from (self.first, self.second)
 
     def judge(self, case: Case) -> Verdict:
-        firsts = _grouped(case.hits(self.first), self.per)
-        seconds = case.hits(self.second)
-        for later in seconds[: self._unsure(case, firsts, seconds)]:
+        every, seconds = case.hits(self.first), case.hits(self.second)
+        left = self._unsure(case, every, seconds)
+        firsts = _grouped(every, self.per) if left else {}
+        for later in left:
             value = value_of(self.per, later)
             mine = firsts.get(value, [])
             if not any(not case.is_open(one) and case.before(one, later, self.order) for one in mine):
                 return self._broken(case, later, mine, _for(self.per, value))
         return HOLDS
 
-    def _unsure(self, case: Case, firsts: Mapping[Hashable, Sequence[Hit]], seconds: Sequence[Hit]) -> int:
-        """How many of `seconds` must be looked at: all that are left come after the earliest of `firsts` that has ended."""
-        ended = None if self.per is not None else next((one for one in firsts.get(None, ()) if not case.is_open(one)), None)
-        return len(seconds) if ended is None else case.window(ended, seconds, self.order)[1]
+    def _unsure(self, case: Case, firsts: Sequence[Hit], seconds: Sequence[Hit]) -> Sequence[Hit]:
+        """Which of `seconds` must be looked at: all that are left come after one of `firsts` that has ended."""
+        ended = next((one for one in firsts if not case.is_open(one)), None)
+        if self.per is None and self.order == "cause":
+            return seconds if ended is None else seconds[: case.window(ended, seconds, self.order)[1]]
+        return case.unled(firsts, seconds, self.per, self.order)
 
     def _broken(self, case: Case, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
         if not firsts:
@@ -258,16 +264,15 @@ class FollowedBy(Rule):
         yield from (self.first, self.second)
 
     def judge(self, case: Case) -> Verdict:
-        all_seconds = case.hits(self.second)
-        seconds = _grouped(all_seconds, self.per)
-        sure = len(all_seconds) if self.per is None else 0
-        for first, start, stop in case.windows(case.hits(self.first), all_seconds, self.order):
-            if stop < sure:
-                continue
+        every = case.hits(self.second)
+        left = case.unfollowed(case.hits(self.first), every, self.per, self.order)
+        seconds = _grouped(every, self.per) if left else {}
+        for first in left:
             value = value_of(self.per, first)
             mine = seconds.get(value, [])
-            left = range(start if sure else 0, len(mine))
-            if case.is_open(first) or not any(case.before(first, mine[n], self.order) for n in reversed(left)):
+            start = case.window(first, every, self.order)[0] if self.per is None else 0
+            later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
+            if case.is_open(first) or not any(case.before(first, one, self.order) for one in later):
                 return self._broken(case, first, mine, _for(self.per, value))
         return HOLDS
 
@@ -453,7 +458,11 @@ class Count(Rule):
         return self.most is not None
 
     def judge(self, case: Case) -> Verdict:
-        groups = _grouped(case.hits(self.which), self.per)
+        every = case.hits(self.which)
+        counts = case.counts(every, self.per)
+        if counts and min(counts.values()) >= self.least and (self.most is None or max(counts.values()) <= self.most):
+            return HOLDS
+        groups = _grouped(every, self.per)
         for value, hits in (groups or {None: []}).items():
             if len(hits) < self.least or (self.most is not None and len(hits) > self.most):
                 return self._broken(case, hits, _for(self.per, value))
@@ -483,7 +492,10 @@ class Only(Rule):
 
     def judge(self, case: Case) -> Verdict:
         kinds = frozenset().union(*(one.kinds for one in self.which))
-        allowed = {id(hit) for one in self.which for hit in case.hits(one)}
+        allowed = set().union(*(map(id, case.hits(one)) for one in self.which))
+        events = any(isinstance(option, EventSelector) for one in self.which for option in one.options())
+        if not events and sum(run.kind in kinds for run in case.runs) == len(allowed):
+            return HOLDS
         others = [run for run in case.runs if run.kind in kinds and id(run) not in allowed]
         if not others:
             return HOLDS
