@@ -546,3 +546,10 @@ def test_what_a_tool_calls_runs_inside_it_though_langchain_calls_it_a_sibling() 
 
     assert caught.obeys(before("ask", model())).said == "`gpt` ran inside `ask`, which had not ended"
     assert caught.runs == ["ask", "gpt"]
+
+
+def test_only_may_name_events_beside_runs() -> None:
+    recording = trace(run("search"), run("book"))
+
+    assert recording.obeys(only("search", "book", event("on_tool_*")))
+    assert not recording.obeys(only("search", event("on_tool_*")))
