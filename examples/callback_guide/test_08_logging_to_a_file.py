@@ -59,7 +59,7 @@ def shown(path: Path) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")  # LLMChain and run, which the guide uses
-@pytest.mark.parametrize("verbose", [True, False])
+@pytest.mark.parametrize("verbose", [True, False], ids=["verbose", "quiet"])
 def test_an_llm_chain_writes_to_the_file_with_and_without_verbose(
     verbose, scripted_llm, llm_recording, llm_snapshot, log_file, capsys
 ):

@@ -169,7 +169,7 @@ class Today:
         return trace.roots[0].input["messages"][0][1]
 
 
-both = pytest.mark.parametrize("style", [Classic, Today])
+both = pytest.mark.parametrize("style", [Classic, Today], ids=["classic", "create_agent"])
 
 
 # -- what is in the store
