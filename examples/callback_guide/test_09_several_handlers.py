@@ -65,7 +65,9 @@ class AsInTheGuide(MyCustomHandlerOne):
         print(f"on_chain_start {serialized['name']}")
 
 
-def test_the_guides_own_handler_loses_the_start_of_every_chain_and_nobody_is_told(scripted_llm, llm_recording, llm_snapshot, capsys):
+def test_the_guides_own_handler_loses_the_start_of_every_chain_and_nobody_is_told(
+    scripted_llm, llm_recording, llm_snapshot, capsys
+):
     agent = classic_agent(scripted_llm, MyCustomHandlerTwo())
 
     with expect_violation("swallowed handler error") as caught:  # without it, this test fails

@@ -50,7 +50,8 @@ class Case:
 
     @property
     def answer(self) -> str:
-        return f"{self.winner}, aged {self.age}, won the {self.event} and their age raised to the {self.power} power is {self.result}."
+        won = f"{self.winner}, aged {self.age}, won the {self.event}"
+        return f"{won} and their age raised to the {self.power} power is {self.result}."
 
 
 def made_up(seed: int) -> list[Case]:
@@ -188,7 +189,9 @@ def anonymous(recording: Recording) -> str:
     for number, case in enumerate(CASES):
         for value, name in ((case.event, "EVENT"), (case.winner, "WINNER"), (case.result, "RESULT"), (case.expression, "POWER")):
             text = text.replace(value, f"{name}-{number}")
-        text = re.sub(rf"\b{case.age}\b(?= years|, won)", f"AGE-{number}", text.replace(f"aged {case.age},", f"aged AGE-{number},"))
+        text = re.sub(
+            rf"\b{case.age}\b(?= years|, won)", f"AGE-{number}", text.replace(f"aged {case.age},", f"aged AGE-{number},")
+        )
     return text
 
 
