@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 
+from examples.callback_guide.test_12_tracing import CASES, Classic, Today, anonymous, assert_whole
 from examples.test_langgraph_graph import support_desk
 from llmtest import ScriptedChatModel, call, record
 from llmtest.matching import called, each, exactly, model
@@ -67,3 +69,22 @@ def test_kinds_and_rules_notice_what_is_dropped_or_doubled() -> None:
     # Only neighbours of one kind change places unseen: their names are those of their runs' starts, in the same order.
     assert {what.split(" ")[0] for what in left} <= {"exchange"}
     assert len(left) * 10 <= len(list(mutants(caught)))
+
+
+# initialize_agent and run, which LangChain's guide uses
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")
+@pytest.mark.parametrize("style", [Classic, Today])
+def test_the_assertions_of_the_callback_guide_notice_what_becomes_of_an_agent(style: Any) -> None:
+    agent = style(CASES[:1])
+    with record() as caught:
+        agent.run(CASES[0].question)
+    tree, kinds = anonymous(caught), list(caught.kinds)
+
+    def holds(one: Recording) -> bool:
+        assert_whole(one, agent, CASES[0])
+        return anonymous(one) == tree
+
+    # Only neighbours change places unseen, and with the kinds of the events beside the tree not even those.
+    assert {what.split(" ")[0] for what in survivors(caught, holds)} == {"exchange"}
+    assert score(caught, holds) > 0.9
+    assert survivors(caught, lambda one: holds(one) and one.kinds == kinds) == []
