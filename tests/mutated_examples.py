@@ -98,6 +98,7 @@ class Again:
     """Runs a test once as it is, and then once for each change of its recording."""
 
     report: Path
+    most: int | None
 
     def __post_init__(self) -> None:
         self.change: Change | None = None
@@ -117,7 +118,7 @@ class Again:
             return True  # it asserts on something else
         events = list(self.recording)
         told = self.found[item.nodeid] = {}
-        for change in changes_of(events):
+        for change in _spread(list(changes_of(events)), self.most):
             self.change = change
             item._initrequest()  # type: ignore[no-untyped-call]
             told[str(change)] = _who(runtestprotocol(item, log=False, nextitem=None))
@@ -137,6 +138,13 @@ class Again:
         self.report.write_text(json.dumps(self.found, indent=1), "utf-8")
 
 
+def _spread(changes: list[Change], most: int | None) -> list[Change]:
+    """At most so many of these, as far apart as can be."""
+    if most is None or len(changes) <= most:
+        return changes
+    return [changes[n * len(changes) // most] for n in range(most)]
+
+
 def _who(reports: Sequence[pytest.TestReport]) -> str | None:
     failed = {report.when for report in reports if report.failed}
     return "assertion" if "call" in failed else "protocol" if failed else None
@@ -149,7 +157,8 @@ def survivors(found: dict[str, dict[str, str | None]]) -> Counter[str]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutations", help="where to write what was noticed")
+    parser.addoption("--mutations-of-a-test", type=int, help="at most so many changes of each test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Again(Path(config.getoption("--mutations"))))
+    config.pluginmanager.register(Again(Path(config.getoption("--mutations")), config.getoption("--mutations-of-a-test")))
