@@ -111,7 +111,7 @@ def test_a_changed_chunk_of_our_stream_is_seen(case: str, monkeypatch: pytest.Mo
         def other(self: Any, changed: int = changed) -> Any:
             for number, chunk in enumerate(chunks(self)):
                 if number == changed:
-                    chunk.message.content += "!"
+                    chunk.message.content = f"{chunk.message.content}!"
                 yield chunk
 
         monkeypatch.setattr(dialects.OpenAI, "chunks", other)
