@@ -75,6 +75,7 @@ HOUSE = {
     # hands
     "langchain": Room(2),
     "langchain.conformance": Room(2, LANGCHAIN),
+    "langchain.dialects": Room(2, LANGCHAIN),
     "langchain.doubles": Room(2, LANGCHAIN),
     "langchain.freezing": Room(2, LANGCHAIN),
     "langchain.models": Room(2, LANGCHAIN),

@@ -37,6 +37,7 @@ from pydantic import Field, SecretStr, SkipValidation
 from llmtest import blocks, lanes, ledger
 from llmtest.complaints import check_call
 from llmtest.events import EMPTY, FrozenDict
+from llmtest.langchain import dialects
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.script import Request, Script
 from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
@@ -378,7 +379,8 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
 
     It takes the parameters that LangChain's chat models have in common: `temperature` and `max_tokens` are reported, a
     step whose text has a `stop` sequence in it is a violation, and `timeout`, `max_retries` and `api_key` have nothing
-    to act on. `model=` in a call is the name that this answer is from.
+    to act on. `model=` in a call is the name that this answer is from. `dialect="openai"` gives chunks and messages as
+    `ChatOpenAI` does over Chat Completions.
 
     Raises:
         ScriptError: a step is not a step, or a field does not exist.
@@ -397,12 +399,15 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
     streaming: bool | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    dialect: str = "plain"
     stop: list[str] | None = None
     timeout: float | None = None
     max_retries: int | None = None
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
+        if "dialect" in fields:
+            dialects.check(fields["dialect"])
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Give):
@@ -479,9 +484,10 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
             lanes.current(),
         )
 
-    def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> _Answer:
+    def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> dialects.Answer:
         prompt_tokens = sum(map(_count_message, messages)) if reply.usage is None else 0
-        return _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens)
+        answer = _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens)
+        return answer if self.dialect == "plain" else dialects.OpenAI(answer)
 
     def _generate(
         self,
