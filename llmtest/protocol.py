@@ -79,6 +79,42 @@ def check(recording: Recording) -> list[Broken]:
     return [_broken(rule, found, index) for rule in RULES for found in rule.find(index)]
 
 
+def cut_streams(recording: Recording) -> list[Broken]:
+    """The streams of models that ended well, and gave no reason: clients take a stream that was cut off for a whole one.
+
+    A reason is a `finish_reason`, `stop_reason`, `done_reason` or `status` in the metadata of the answer. Each stream is
+    an `unusual` violation of the rule `"stream without a reason"`. `check` does not ask for this, because a script
+    may cut a stream on purpose: `assert not cut_streams(recording)` makes a test fail.
+
+    >>> from llmtest import ScriptedChatModel, record, say
+    >>> from llmtest.protocol import cut_streams
+    >>> with record() as recording:
+    ...     _ = list(ScriptedChatModel(say("Hello there").then_truncate()).stream("hi"))
+    >>> [broken.rule for broken in cut_streams(recording)]
+    ['stream without a reason']
+
+    It sees only runs with tokens. Models that never give a reason are told of each time.
+    """
+    index = read(recording)
+    return [_cut(life, index) for life in index.talking if MODELS & life.kinds and life.ended == "ended" and _reasonless(life)]
+
+
+_REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "status")
+
+
+def _reasonless(life: Life) -> bool:
+    generations = life.end.payload.get("generations") if life.end is not None else None
+    told = [{**(g.info or {}), **(g.message.response_metadata if g.message else {})} for g in generations or ()]
+    return bool(told) and not any(one.get(key) for one in told for key in _REASONS)
+
+
+def _cut(life: Life, index: Index) -> Broken:
+    hint = "the answer may be cut off; look for a reason before you use it"
+    witnesses = (life.tokens[-1], *life.ends)
+    lines = [f"{life} streamed, and ended without a reason", *(f"  {_line(e, index.lives)}" for e in witnesses), f"  {hint}"]
+    return Broken("stream without a reason", "\n".join(lines), "unusual", witnesses)
+
+
 def _broken(rule: Rule, found: Found, index: Index) -> Broken:
     deviation = known(rule.name, found.life, index) if found.life is not None else None
     level = rule.level if deviation is None else "unusual"
