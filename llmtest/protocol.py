@@ -100,12 +100,13 @@ def cut_streams(recording: Recording) -> list[Broken]:
 
 
 _REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "status")
+_NO_REASON: Final = (None, "", "in_progress")  # the Responses API tells of an answer that it has begun
 
 
 def _reasonless(life: Life) -> bool:
     generations = life.end.payload.get("generations") if life.end is not None else None
     told = [{**(g.info or {}), **(g.message.response_metadata if g.message else {})} for g in generations or ()]
-    return bool(told) and not any(one.get(key) for one in told for key in _REASONS)
+    return bool(told) and not any(one.get(key) not in _NO_REASON for one in told for key in _REASONS)
 
 
 def _cut(life: Life, index: Index) -> Broken:

@@ -24,3 +24,14 @@ def test_a_whole_stream_and_an_answer_without_tokens_are_not_told_of() -> None:
         list(ScriptedChatModel(say("Hello")).stream("hi"))
         ScriptedChatModel(say("Hello").then_truncate()).invoke("hi")
     assert cut_streams(recording) == []
+
+
+def test_an_answer_that_has_only_begun_has_given_no_reason() -> None:
+    statuses = ("in_progress", "incomplete")
+    model = ScriptedChatModel(*(say("Hello", response_metadata={"status": one}).then_truncate() for one in statuses))
+
+    with record() as recording:
+        for _ in statuses:
+            list(model.stream("hi"))
+
+    assert [broken.witnesses[0].run_id for broken in cut_streams(recording)] == [recording.models[0].id]
