@@ -57,7 +57,7 @@ def fits(expected: Any, actual: Any) -> bool:
 
     Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
     """
-    if type(expected) in _PLAIN:
+    if type(expected) in PLAIN:
         return bool(expected == actual)
     if isinstance(expected, re.Pattern):
         return isinstance(actual, str) and expected.search(actual) is not None
@@ -68,7 +68,7 @@ def fits(expected: Any, actual: Any) -> bool:
     return bool(expected == actual)
 
 
-_PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 # -- selectors
 
@@ -356,7 +356,7 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
     made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
     made.conditions = tuple(Condition(text, _has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
-    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in _PLAIN), None)
+    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN), None)
     return made
 
 
