@@ -105,7 +105,7 @@ class Facts:
         if not any(option.conditions for option in (which, *options)):
             return found
         likely = found if which.first is None else found.having(*which.first)
-        return Hits([run for run in likely if which.means(run)], self.order)
+        return Hits(which.among(likely), self.order)
 
     def _mixed(self, which: Selector, options: Sequence[Selector]) -> Hits:
         """What a selector means of which a part means events."""
@@ -114,8 +114,9 @@ class Facts:
         pure = len(asked) == len(options)
         if pure and not any(option.conditions for option in options):
             return events
-        everything: list[Hit] = [*events, *(() if pure else self.order.runs)]
-        return self.order.mixed([one for one in everything if _means(which, one)], "events" if pure else "both")
+        if pure:
+            return self.order.mixed(which.among(events.items), "events")
+        return self.order.mixed([one for one in (*events, *self.order.runs) if _means(which, one)], "both")
 
     def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
         """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""

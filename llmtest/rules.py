@@ -219,8 +219,9 @@ class Before(Rule):
         if not firsts:
             said = f"{_name(later)} was called{which}, and there was no {self.first}{which}"
             return Verdict(False, said, (_start(later),), case.near(self.first), _tools(self.first))
-        near = next((one for one in firsts if case.before(one, later, self.order)), None)  # open, or it would do
-        near = near or next((one for one in firsts if not case.before(later, one, self.order)), firsts[0])
+        close = firsts if self.per is not None else firsts[: case.window(later, firsts, self.order)[1]]
+        near = next((one for one in close if case.before(one, later, self.order)), None)  # open, or it would do
+        near = near or next((one for one in close if not case.before(later, one, self.order)), firsts[0])
         return Verdict(False, _relation(case, near, later, self.order), _both(near, later))
 
 

@@ -64,12 +64,19 @@ class Parts:
         for name, runs in self.places.items():
             if which.accepts(*name):
                 if which.first is None:
-                    yield from (number for number, _ in runs)
+                    yield from self._meant(which, runs)
                 else:
                     key, expected = which.first
                     values, others = self._by_value(name, key)
                     yield from values.get(expected, ())
                     yield from others
+
+    def _meant(self, which: Selector, runs: Sequence[tuple[int, Run]]) -> Iterator[int]:
+        try:
+            meant = {id(run) for run in which.among([run for _, run in runs])}
+        except UnjudgedError:  # of which, is told one by one
+            meant = {id(run) for _, run in runs}
+        return (number for number, run in runs if id(run) in meant)
 
     def _by_value(self, name: tuple[str, str], key: str) -> tuple[dict[Any, list[int]], list[int]]:
         """The runs of this kind and name by the value of an argument; and those where it is absent, or no plain value."""
@@ -139,10 +146,13 @@ class _Text(Selector):
         value = run.name if isinstance(run, Run) else run
         return None if self.accepts("", value) else f"it is {short(value)}"
 
+    def means(self, run: Any) -> bool:
+        return self.misses(run) is None
+
 
 def _same(expected: Run) -> Selector:
     made = by_name(expected.name)
-    made.conditions = (Condition("", lambda run: None if run is expected else "it is another run of that name"),)
+    made.conditions = (Condition("", lambda run: run is expected, lambda run: "it is another run of that name"),)
     return made
 
 
