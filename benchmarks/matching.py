@@ -91,8 +91,8 @@ def ratios(rounds: int) -> Iterator[Ratio]:
 
     def loop() -> int:
         count = 0
-        for event in one_by_one:
-            if event.kind == "on_tool_start" and event.name == "book":
+        for one in one_by_one:
+            if one.kind == "on_tool_start" and one.name == "book":
                 count += 1
         return count
 
