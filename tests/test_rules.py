@@ -573,6 +573,39 @@ def test_a_time_that_was_closed_is_over() -> None:
     assert not trace(run("a"), run("c"), run("b")).obeys(between("a", "b").never("c"))
 
 
+def test_a_time_that_was_closed_is_over_though_another_end_may_come_at_any_time() -> None:
+    beside = trace([run("x", [run("a")], [run("b")], [run("c")], [run("b")]), run("y", [run("b")])])
+
+    assert beside.obeys(between("a", "b").never("c"))
+
+
+@pytest.mark.parametrize(
+    ("which", "holds"),
+    [
+        (called("pay", order_id=1) | called("book", id=8), True),
+        (called("pay", order_id=2) | called("book", id=8), False),
+        ((called("pay", order_id=1) | "book").where(lambda one: one.name == "book"), True),
+        ((called("pay", order_id=1) | "book").where(lambda one: one.name == "confirm"), False),
+        (called("pay", order_id=2) | event("on_tool_end", output=7), False),
+        (event("on_tool_end", output=7) | event("on_tool_start", inputs=ANY), True),
+    ],
+)
+def test_either_of_two_may_have_conditions(which: Any, holds: bool) -> None:
+    assert [bool(SHOP.obeys(at_least(1, which))), bool(SHOP.obeys(never(which)))] == [holds, not holds]
+
+
+def test_a_rule_that_is_asked_again_answers_the_same() -> None:
+    rules = [before("pay", "confirm", per="order_id"), each("pay").followed_by("confirm", per="order_id")]
+
+    assert [bool(SHOP.obeys(rule)) for rule in rules * 2] == [True] * 4
+
+
+def test_where_some_have_no_value_it_cannot_be_told_whether_a_rule_holds() -> None:
+    answer = SHOP.obeys(each("search").followed_by("pay", per="order_id"))
+
+    assert (answer.holds, bool(answer)) == (None, False)
+
+
 def test_runs_are_never_or_rarely_after_events() -> None:
     caught = trace(run("a"), run("b"))
 

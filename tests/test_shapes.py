@@ -310,6 +310,15 @@ def test_turns_that_look_the_same_match_the_same() -> None:
 
     assert caught.tools == [..., {"a", "b"}]
     assert caught.tools == [{"a", "b"}] * 5
+    assert caught.tools.explain([..., "c"]).holds is False
+
+
+def test_each_run_that_may_be_meant_is_asked() -> None:
+    caught = trace(run("a", args={"n": 1}), run("a", args={"n": [2]}), run("a", args={"n": [3]}))
+
+    assert caught.tools == [..., called("a", n=ANY)]
+    assert caught.tools == [..., called("a", n=[3])]
+    assert caught.tools != [..., called("a", n=[2])]
 
 
 def test_a_group_may_be_one_run_that_ran_alone() -> None:
