@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmtest.blocks import carry_context
     from llmtest.counting import count_tokens
     from llmtest.events import Event, Run
+    from llmtest.gates import hold
     from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.ledger import LlmtestError, ViolationError
@@ -52,6 +53,7 @@ _HOME = {
     "carry_context": "blocks",
     "count_tokens": "counting",
     "fail": "vocabulary",
+    "hold": "gates",
     "load": "tracing",
     "on": "script",
     "record": "recording",
@@ -79,6 +81,7 @@ __all__ = [
     "carry_context",
     "count_tokens",
     "fail",
+    "hold",
     "load",
     "on",
     "record",
