@@ -42,8 +42,8 @@ from llmtest import (
 )
 from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
-from llmtest.langchain.doubles import Embedded
 from llmtest.gates import Gate
+from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.matching import Rule, never
 from llmtest.recording import Kinds, Runs
