@@ -56,6 +56,7 @@ class Gate:
         """Whether the test has called `release`."""
         self.violations: list[Violation] = []
         self._open = False
+        self._late: Violation | None = None
         self._came = 0
         self._visits: list[_Visit] = []
         self._waiters: list[tuple[Ready, Wake]] = []
@@ -103,7 +104,8 @@ class Gate:
 
     def release(self) -> None:
         """Opens the gate for good. Safe from any thread, and any number of times."""
-        self.released = self._open = True
+        self.released = True
+        self._opens()
         self._tell()
 
     # -- for doubles
@@ -122,9 +124,10 @@ class Gate:
                 f"  hold() at {place(self.where)}\n"
                 "  use ainvoke or astream, or a thread: await asyncio.to_thread(model.invoke, ...)"
             )
-        with self._visit(who):
-            if not self._until(self._is_open, self.timeout_s):
-                self._expire()
+        with self._visit(who) as waits:
+            if waits:
+                self._until(self._is_open, self.timeout_s)
+                self._leave()
 
     async def ahold(self, who: Callable[[], str]) -> None:
         """As `hold`, for a call that can be awaited; its event loop goes on meanwhile.
@@ -133,9 +136,10 @@ class Gate:
             ViolationError: nobody has released it in time.
         """
         __tracebackhide__ = True
-        with self._visit(who):
-            if not await self._auntil(self._is_open, self.timeout_s):
-                self._expire()
+        with self._visit(who) as waits:
+            if waits:
+                await self._auntil(self._is_open, self.timeout_s)
+                self._leave()
 
     def end(self) -> None:
         """The test is over: opens the gate, and it is a violation if a call has come and nobody has released it."""
@@ -151,33 +155,41 @@ class Gate:
     # -- calls
 
     @contextmanager
-    def _visit(self, who: Callable[[], str]) -> Iterator[None]:
+    def _visit(self, who: Callable[[], str]) -> Iterator[bool]:
+        """A call comes; whether it has to wait."""
         visit = _Visit(who)
         with self._lock:
             self._came += 1
-            if not self._open:
-                self._visits.append(visit)
+            waits = not self._open
+            self._visits += [visit] * waits
             is_first = self._visits == [visit]
         if is_first:
             ledger.current().keep_gate(self)
         self._tell()
         try:
-            yield
+            yield waits
             visit.left = "went on"
         finally:
             visit.left = visit.left or "cancelled"
 
-    def _expire(self) -> None:
-        if self._opens():
-            error = ledger.report(self._unreleased(f"for {self.timeout_s:g} s, so it opened by itself"), self.violations)
-            self._tell()
-            raise error
+    def _leave(self) -> None:
+        """A call goes on, or fails with all that waited with it. The first that has waited too long opens the gate."""
+        __tracebackhide__ = True
+        if not self._open:
+            late = self._unreleased(f"for {self.timeout_s:g} s, so it opened by itself")
+            if self._opens(late):
+                ledger.report(late, self.violations)
+                self._tell()
+        if self._late is not None:
+            raise ViolationError(self._late)
 
-    def _opens(self) -> bool:
-        """Opens it; whether it was closed."""
+    def _opens(self, late: Violation | None = None) -> bool:
+        """Opens it; whether it was closed. `late` says that nobody has released it in time."""
         with self._lock:
-            was_open, self._open = self._open, True
-        return not was_open
+            if self._open:
+                return False
+            self._open, self._late = True, late
+        return True
 
     def _is_open(self) -> bool:
         return self._open
@@ -280,9 +292,9 @@ def hold(*, timeout_s: float = LIMIT_S) -> Gate:
     a call that does not stream waits as a whole. It works in models, tools and retrievers, in threads and in tasks. One gate
     may stand in several places, and holds every call that comes to it.
 
-    A gate that held a call must be released in the test. If it is not within `timeout_s` real seconds, the call fails with
-    the violation "gate never released" and the gate opens, so that a test which waits for the call ends. At the end of the
-    test function all gates open. Nothing waits so long in a test that holds.
+    A gate that held a call must be released in the test. If a call has waited for `timeout_s` real seconds, all that wait
+    there fail with the violation "gate never released", and the gate opens: so a test that waits for them ends. At the end
+    of the test function all gates open. In a test that holds nothing waits so long.
 
     Raises:
         ScriptError: `timeout_s` is no number above 0.
