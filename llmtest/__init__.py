@@ -4,6 +4,7 @@ The house, from the ground up; imports go down only:
 
     floor 0  words      ledger     violations, and who is told of them
                         events     Event, Run, Usage, Message, ...: the frozen payloads of a recording
+                        gates      hold(): where a call waits until the test lets it go on
                         script     say, call, reply, fail, ...; Script; what a token is
                         scriptfile script files, read and written
     floor 1  thought    blocks     which run belongs to which block; with, async with, decorators

@@ -104,8 +104,7 @@ class Gate:
 
     def release(self) -> None:
         """Opens the gate for good. Safe from any thread, and any number of times."""
-        self.released = True
-        self._opens()
+        self.released = self._open = True
         self._tell()
 
     # -- for doubles
@@ -143,9 +142,7 @@ class Gate:
 
     def end(self) -> None:
         """The test is over: opens the gate, and it is a violation if a call has come and nobody has released it."""
-        if self._opens():
-            ledger.report(self._unreleased("by the end of the test"), self.violations)
-            self._tell()
+        self._give_up("by the end of the test")
 
     def found(self) -> list[Violation]:
         """The violations so far; also that a call has come and nobody has released the gate."""
@@ -176,20 +173,19 @@ class Gate:
         """A call goes on, or fails with all that waited with it. The first that has waited too long opens the gate."""
         __tracebackhide__ = True
         if not self._open:
-            late = self._unreleased(f"for {self.timeout_s:g} s, so it opened by itself")
-            if self._opens(late):
-                ledger.report(late, self.violations)
-                self._tell()
+            self._give_up(f"for {self.timeout_s:g} s, so it opened by itself", fails=True)
         if self._late is not None:
             raise ViolationError(self._late)
 
-    def _opens(self, late: Violation | None = None) -> bool:
-        """Opens it; whether it was closed. `late` says that nobody has released it in time."""
+    def _give_up(self, when: str, *, fails: bool = False) -> None:
+        """Opens it, if it is closed, and says that nobody has released it."""
         with self._lock:
-            if self._open:
-                return False
-            self._open, self._late = True, late
-        return True
+            was_open, self._open = self._open, True
+        if not was_open:
+            found = self._unreleased(when)
+            self._late = found if fails else None
+            ledger.report(found, self.violations)
+            self._tell()
 
     def _is_open(self) -> bool:
         return self._open
