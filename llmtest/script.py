@@ -20,7 +20,7 @@ from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.gates import Gate
 from llmtest.lanes import Lane
 from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, caller, place
+from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, behind, caller, place
 from llmtest.vocabulary import as_step
 
 
@@ -461,7 +461,7 @@ def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
     plain: list[Step] = []
     for position, item, gates in _gated(given):
         if not isinstance(item, Keyed):
-            plain.append(_behind(gates, as_step(item, f"step {position} of the script", where)))
+            plain.append(behind(gates, as_step(item, f"step {position} of the script", where)))
             continue
         if gates:
             raise ScriptError(
@@ -469,7 +469,7 @@ def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
                 "\n  behind the key it holds them: on(...) >> Script(gate, 'text')"
             )
         what = f"what {item.key} leads to"
-        lanes.append(_Lane(item.key, [_behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
+        lanes.append(_Lane(item.key, [behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
     if plain or not lanes:
         lanes.append(_Lane(None, plain, 0))
     first = 1
@@ -489,10 +489,6 @@ def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
         else:
             yield position, item, gates
             gates = ()
-
-
-def _behind(gates: tuple[Gate, ...], step: Step) -> Step:
-    return step.behind(*gates) if gates else step
 
 
 def _reachable(lane: _Lane) -> None:

@@ -159,10 +159,6 @@ class Modifiers:
         """Where a call that the step answers waits, in this order."""
         return self.terms.gates
 
-    def behind(self, *gates: Gate) -> Self:
-        """The same step for a call that waits at these gates first. In a script: `Script(gate, step)`."""
-        return self._with(gates=(*gates, *self.terms.gates))
-
     def _with(self, **changed: Any) -> Self:
         return replace(self, terms=replace(self.terms, **changed))  # type: ignore[type-var]
 
@@ -400,6 +396,11 @@ class Reply(Modifiers):
 
 
 Step = Reply | Fail | Respond | Give
+
+
+def behind(gates: tuple[Gate, ...], step: Step) -> Step:
+    """`step` for a call that waits at these gates first."""
+    return step._with(gates=(*gates, *step.terms.gates)) if gates else step
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from llmtest import (
 from llmtest.gates import Gate
 from llmtest.ledger import Ledger, Outside, expect_violation, opened
 from llmtest.script import Keyed
-from llmtest.steps import ScriptError
+from llmtest.steps import ScriptError, behind
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -802,8 +802,8 @@ GATE = Gate(1.0, "test_x.py:7")
         (reply("a", GATE, call("f"), GATE), "reply(say('a'), hold(), call('f'), hold())"),
         (reply("a", say(GATE, "b", "c", GATE), "d"), "reply(say('a'), say(hold(), 'b', 'c'), say(hold(), 'd'))"),
         (reply(GATE), "hold()"),
-        (fail(429).behind(GATE), "fail(429) after hold()"),
-        (say("a").behind(GATE).times(2), "say('a').times(2) after hold()"),
+        (behind((GATE,), fail(429)), "fail(429) after hold()"),
+        (behind((GATE,), say("a")).times(2), "say('a').times(2) after hold()"),
     ],
 )
 def test_a_step_says_where_its_gates_are(step: Any, text: str) -> None:
@@ -813,7 +813,7 @@ def test_a_step_says_where_its_gates_are(step: Any, text: str) -> None:
 def test_the_same_gate_in_the_same_place_is_the_same_step() -> None:
     assert say("a", GATE) == reply(say("a"), GATE) != say("a")
     assert say("a", GATE) != say("a", hold())
-    assert say("a").behind(GATE).gates == reply(GATE, "a").gates == (GATE,)
+    assert behind((GATE,), say("a")).gates == reply(GATE, "a").gates == (GATE,)
 
 
 def test_a_gate_says_where_it_is_and_who_waits() -> None:
@@ -862,7 +862,7 @@ BEHIND = (
             BEHIND.format("what respond(<lambda>) returned", "PLACE"),
         ),
         (
-            lambda: scriptfile.write([say("a").behind(GATE)]),
+            lambda: scriptfile.write([behind((GATE,), say("a"))]),
             "step 1 waits at a gate, which a file cannot name: say('a') after hold()",
         ),
         (
