@@ -14,10 +14,11 @@ from benchmarks.recording import TURNS, run_agent
 from llmtest import record
 from llmtest.events import EMPTY, Event, FrozenDict
 from llmtest.lanes import Lane
-from llmtest.matching import Rule, after, at_most, before, between, called, each, exactly, model, never, only, together
+from llmtest.matching import Rule, after, at_most, before, between, called, each, event, exactly, model, never, only, together
 from llmtest.recording import Recording
 
 EVENTS = 100_000
+END = event("on_llm_end")
 TURN = ("on_chat_model_start", "on_llm_end", *("on_tool_start", "on_tool_end") * 2)
 
 
@@ -77,6 +78,10 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         ("each ends before", lambda: beside.obeys(each("*").ends_before(model()))),
         ("between never", lambda: one_by_one.obeys(between("search", "book").never("delete_*"))),
         ("between never, what comes often", lambda: one_by_one.obeys(between("search", "book").never(model()))),
+        ("between never, as recorded", lambda: beside.obeys(between("search", "book", order="recorded").never(model()))),
+        ("between never, of events", lambda: one_by_one.obeys(between(END, event("on_tool_start")).never(event("on_retry")))),
+        ("before, of events", lambda: beside.obeys(before(event("on_chat_model_start"), event("on_tool_start")))),
+        ("each followed by, of events", lambda: one_by_one.obeys(each(END).followed_by(event("on_tool_end")))),
         ("never after", lambda: one_by_one.obeys(never("search").after(called("book", id=turns - 1)))),
         ("at most, per argument", lambda: beside.obeys(at_most(1, "search", per="id"))),
         ("only", lambda: beside.obeys(only("search", "book"))),
@@ -86,8 +91,8 @@ def ratios(rounds: int) -> Iterator[Ratio]:
 
     def loop() -> int:
         count = 0
-        for event in one_by_one:
-            if event.kind == "on_tool_start" and event.name == "book":
+        for one in one_by_one:
+            if one.kind == "on_tool_start" and one.name == "book":
                 count += 1
         return count
 

@@ -19,6 +19,8 @@ from llmtest import record
 from llmtest.causality import Order
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
+    Facts,
+    Rule,
     after,
     at_least,
     at_most,
@@ -146,6 +148,48 @@ def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str
 
     assert bool(caught.obeys(before(a, b, order="recorded"))) is _before(line, a, b)
     assert bool(caught.obeys(each(a).followed_by(b, order="recorded"))) is _followed(line, a, b)
+    assert bool(caught.obeys(between(a, b, order="recorded").never(c))) is _between(line, a, b, c)
+
+
+class OneByOne(Facts):
+    """Looks at each pair: it knows nothing of what a look may tell."""
+
+    def window(self, one: Any, hits: Any, order: Any) -> tuple[int, int]:
+        return 0, len(hits)
+
+    def windows(self, ones: Any, hits: Any, order: Any) -> Any:
+        return [(one, 0, len(hits)) for one in ones]
+
+    def unled(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
+        return seconds
+
+    def unfollowed(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
+        return firsts
+
+    def late(self, ones: Any, hits: Any, order: Any) -> Any:
+        return ones
+
+    def unclosed(self, ones: Any, begins: Any, ends: Any) -> Any:
+        return ones
+
+    def left_open(self, ones: Any, begins: Any, ends: Any, order: Any) -> Any:
+        return None
+
+
+started, ended = event("on_tool_start"), event("on_tool_end")
+things = st.sampled_from([*"abc", called(), started, ended, event("on_tool_*"), ended.where(lambda one: one.name == "a")])
+things = things | st.just(started | called("b"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(programs(), things, things, things, st.sampled_from(["cause", "recorded"]))
+def test_what_a_look_tells_is_what_each_pair_tells(caught: Trace, a: Any, b: Any, c: Any, order: Any) -> None:
+    rules: list[Rule] = [before(a, b, order=order), each(a).followed_by(b, order=order), never(a).after(b, order=order)]
+    if order == "cause":
+        rules += [between(a, b).never(c), each(a).ends_before(b)]
+
+    for rule in rules:
+        assert rule.judge(Facts(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
 
 
 # -- the verbs, at their edges
