@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+from dirty_equals import IsInt
+
 from benchmarks.harness import Ratio, measure
 from benchmarks.recording import TURNS, run_agent
 from llmtest import record
@@ -89,6 +91,11 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         ("never, by argument", lambda: one_by_one.obeys(never(called("book", id=-1)))),
     ]
 
+    strange: list[tuple[str, Callable[[], Any]]] = [
+        ("never, by a matcher", lambda: one_by_one.obeys(never(called("book", id=IsInt(lt=0))))),
+        ("shape, by a matcher", lambda: one_by_one.tools == [..., called("book", id=IsInt(gt=turns - 2))]),
+    ]
+
     def loop() -> int:
         count = 0
         for one in one_by_one:
@@ -96,9 +103,10 @@ def ratios(rounds: int) -> Iterator[Ratio]:
                 count += 1
         return count
 
-    for name, ours in cases:
+    for name, ours in (*cases, *strange):
         assert ours(), name
-        yield measure(name, ours, loop, against="a plain loop", bar=3.0, per=EVENTS, rounds=max(rounds // 20, 3))
+        bar = 3.0 if (name, ours) in cases else None
+        yield measure(name, ours, loop, against="a plain loop", bar=bar, per=EVENTS, rounds=max(rounds // 20, 3))
     yield from _online(max(rounds // 15, 3))
 
 
