@@ -173,19 +173,25 @@ def calls(reply: Reply, request: Request) -> str | None:
 
 
 def _against_choice(reply: Reply, request: Request) -> str | None:
-    choice = request.tool_choice
+    choice = wanted(request.tool_choice)
     if choice in (None, False, "auto") or reply.failure is not None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    named = _chosen(choice)
+    named = chosen(choice)
     if not reply.calls:
         return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
     wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
 
 
-def _chosen(choice: Any) -> str | None:
+def wanted(choice: Any) -> Any:
+    """`choice`, with Anthropic's `{"type": "auto"}` and `{"type": "none"}` as the words that others use."""
+    kind = choice.get("type") if isinstance(choice, Mapping) else None
+    return kind if kind in ("auto", "none") else choice
+
+
+def chosen(choice: Any) -> str | None:
     """The tool that a `tool_choice` names, in the forms in which integrations take it; None if any will do."""
     if isinstance(choice, Mapping):
         found = choice.get("function", choice).get("name")
@@ -208,10 +214,29 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     if args.keys() <= known.keys() and _fits(args, schema):
         return None
     missing = [name for name in schema.get("required", ()) if name not in asked.args]
-    extra = [] if schema.get("additionalProperties") else [name for name in asked.args if name not in known]
+    known = _all_properties(schema, schema)
+    open_ended = schema.get("additionalProperties") or "patternProperties" in schema
+    extra = [] if open_ended else [name for name in asked.args if name not in known]
     if missing or extra:
         return "\n".join(_other_arguments(asked.tool, known, missing, extra))
     return _invalid_arguments(asked, schema)
+
+
+def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The arguments that `schema` knows, those of the schemas that it is made of among them."""
+    if not isinstance(schema, Mapping):
+        return {}
+    found = dict(schema.get("properties", {}))
+    parts = [part for key in ("allOf", "anyOf", "oneOf") for part in schema.get(key, ())]
+    for part in [*parts, schema.get("then"), schema.get("else")]:
+        found.update(_all_properties(part, root, seen))
+    ref = str(schema.get("$ref", ""))
+    if ref.startswith("#/") and ref not in seen:
+        target: Any = root
+        for key in ref.split("/")[1:]:
+            target = target.get(key) if isinstance(target, Mapping) else None
+        found.update(_all_properties(target, root, seen | {ref}))
+    return found
 
 
 def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], extra: list[str]) -> Iterable[str]:
@@ -252,13 +277,22 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     known = _validators.get(id(schema))
     if known is not None and known[0] is schema:
         return known[1]
-    from jsonschema_rs import validator_for
-
-    validator = validator_for(dict(schema), retriever=_refuse)
+    validator = compiled(schema)
     if len(_validators) >= 256:
         _validators.clear()
     _validators[id(schema)] = (schema, validator)
     return validator
+
+
+def compiled(schema: Mapping[str, Any]) -> Any:
+    """A new validator of `schema`.
+
+    Raises:
+        ValueError: it is no JSON schema, or refers to another document.
+    """
+    from jsonschema_rs import validator_for
+
+    return validator_for(dict(schema), retriever=_refuse)
 
 
 def _refuse(uri: str) -> Any:

@@ -35,6 +35,7 @@ from llmtest import blocks, complaints, lanes, ledger
 from llmtest.complaints import check_call
 from llmtest.events import EMPTY, FrozenDict
 from llmtest.gates import Gate, stopping
+from llmtest.improvising import Improvises, JsonObject
 from llmtest.langchain import dialects
 from llmtest.langchain.asking import about, calling, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
@@ -344,7 +345,7 @@ def _waited(given: Any) -> Any:
     return asyncio.run(wait())
 
 
-class ScriptedChatModel(_Scripted, BaseChatModel):
+class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
     """A chat model that says what a test wrote down: one step answers one call.
 
     `ScriptedChatModel("Hello", call("search", q="x"))` takes steps, `ScriptedChatModel(script=script)` a `Script`. The
@@ -441,7 +442,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
             raise ScriptError(f"method= is 'function_calling', 'json_schema' or 'json_mode'; got {method!r}")
         named = convert_to_openai_tool(schema)["function"]
         spec = {"name": named["name"], "schema": named.get("parameters", {}), **({} if strict is None else {"strict": strict})}
-        bound = {"type": "json_object"} if method == "json_mode" else {"type": "json_schema", "json_schema": spec}
+        bound = JsonObject(spec["schema"]) if method == "json_mode" else {"type": "json_schema", "json_schema": spec}
         typed = isinstance(schema, type) and is_basemodel_subclass(schema)
         parser: Any = PydanticOutputParser(pydantic_object=cast("Any", schema)) if typed else JsonOutputParser()
         traced = {"kwargs": {"method": method}, "schema": schema}
