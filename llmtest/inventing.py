@@ -39,9 +39,8 @@ def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     >>> arguments("book", {"properties": {"seats": {"type": "integer", "minimum": 2, "maximum": 2}}, "required": ["seats"]}, "0")
     {'seats': 2}
     """
-    fits = lambda made: complaints.check_call(Call(tool, FrozenDict(made)), {tool: schema}) is None  # noqa: E731
-    found = _invented({"type": "object", **schema}, key, fits, f"arguments for the tool `{tool}`")
-    return dict(found)
+    misfit = lambda made: complaints.check_call(Call(tool, FrozenDict(made)), {tool: schema})  # noqa: E731
+    return dict(_invented({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
 
 
 def value(schema: Mapping[str, Any], key: str) -> Any:
@@ -53,21 +52,27 @@ def value(schema: Mapping[str, Any], key: str) -> Any:
     >>> value({"enum": ["red"]}, "0")
     'red'
     """
-    try:
-        fits = complaints.compiled(schema).is_valid
-    except ValueError as error:
-        raise InventError(
-            f"a value for a schema that is no JSON schema cannot be invented: {str(error).splitlines()[0]}"
-        ) from None
-    return _invented(schema, key, fits, "a value for the schema")
+    return _invented(schema, key, None, "a value for the schema")
 
 
-def _invented(schema: Mapping[str, Any], key: str, fits: Callable[[Any], bool], what: str) -> Any:
+def _invented(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
     fake = generator()
+    last: list[str] = []
+
+    def fits(made: Any) -> bool:
+        errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(made)]
+        problem = (misfit and misfit(made)) or ""
+        last[:] = errors[:1] or problem.splitlines()[1:2]
+        return not errors and not problem
+
     try:
+        validator = complaints.compiled(schema)
         return schemas.fitting(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
+    except ValueError as error:
+        raise InventError(f"{what} could not be invented, because it is no JSON schema: {str(error).splitlines()[0]}") from None
     except schemas.Impossible as error:
-        raise InventError(f"{what} could not be invented\n  {error}") from None
+        tried = f"\n  the last that was tried  {last[0].strip()}" if last else ""
+        raise InventError(f"{what} could not be invented\n  {error}{tried}") from None
 
 
 def sentences(key: str, tokens: int | None = None) -> str:
