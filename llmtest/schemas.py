@@ -45,9 +45,10 @@ class Impossible(Exception):
 
 _DEEP: Final = 4
 """From this depth on only what must be there is made."""
-_BOTTOM: Final = 60
-_BUDGET: Final = 20_000
-"""How many values, those that did not fit among them, are made for one."""
+_BOTTOM: Final = 50
+"""How many values and choices may lie within one another."""
+_BUDGET: Final = 5000
+"""How many values, those that did not fit among them, and how many checks are made for one."""
 _TRIES: Final = 30
 _CHECKED: Final = frozenset(
     ("not", "oneOf", "if", "contains", "propertyNames", "patternProperties", "dependentRequired", "dependentSchemas")
@@ -72,10 +73,11 @@ class _Maker:
         self._words = words
         self._salt = ""
         self._left = _BUDGET
+        self._depth = 0
 
     def tried(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = _TRIES) -> Any:
         """What `make` makes, from other words each time, until it fits."""
-        salt, why = self._salt, Impossible(path, "nothing that was tried fits all of its schema")
+        salt, why = self._salt, None
         for attempt in range(tries):
             self._salt = salt if not attempt else f"{salt}~{attempt}"
             try:
@@ -83,18 +85,19 @@ class _Maker:
                 if fits(made):
                     return made
             except Impossible as error:
-                why = error
+                why = error if why is None or self._left >= 0 else why
             finally:
                 self._salt = salt
             if self._left < 0:
                 break
-        raise why
+        raise why or Impossible(path, "nothing that was tried fits all of its schema")
 
     def _at(self, path: Path) -> Words:
         return self._words("/".join(map(str, path)) + self._salt)
 
     def _passes(self, value: Any, schema: Mapping[str, Any]) -> bool:
         """Whether `value` fits this part of the schema; what cannot be checked apart from the rest is checked with it."""
+        self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
         try:
             return bool(complaints.compiled({**about, **schema}).is_valid(value))
@@ -102,9 +105,16 @@ class _Maker:
             return True
 
     def value(self, schema: Any, path: Path, name: str = "") -> Any:
-        self._left -= 1
-        if self._left < 0 or len(path) > _BOTTOM:
+        if self._left < 0 or self._depth > _BOTTOM:
             raise Impossible(path[:_DEEP], "its schema goes on without end")
+        self._left -= 1
+        self._depth += 1
+        try:
+            return self._value(schema, path, name)
+        finally:
+            self._depth -= 1
+
+    def _value(self, schema: Any, path: Path, name: str) -> Any:
         found = self._resolved(schema, path)
         if not found.keys() & _CHECKED:
             return self._made(found, path, name)
@@ -226,7 +236,8 @@ class _Maker:
         pattern, kind = schema.get("pattern"), schema.get("format")
         if pattern is None and (kind is None or self._at(path).format(kind) is None):
             return _fitted(self._at(path), name or str(kind or ""), low, high)
-        for attempt in range(100):
+        for attempt in range(min(100, max(1, self._left))):
+            self._left -= 1
             words = self._at((*path, attempt) if attempt else path)
             if pattern is None:
                 tried = [words.format(str(kind)) or ""]
@@ -316,18 +327,23 @@ class _Maker:
     def _more(self, schema: dict[str, Any], made: dict[str, Any], path: Path) -> Iterator[str]:
         """Names of fields that may be added: those that have a schema, then new ones."""
         yield from (name for name in schema.get("properties", {}) if name not in made)
-        by_pattern = list(schema.get("patternProperties", ()))
         for number in range(50):
-            here = (*path, "name", number)
-            words = self._at(here)
-            if "propertyNames" in schema:
-                name = self.value({"type": "string", **self._resolved(schema["propertyNames"], path)}, here, "key")
-            elif schema.get("additionalProperties") is False and by_pattern:
-                name = _by_pattern(words.random.choice(by_pattern), words.random, 0, path)
-            else:
-                name = words.word()
+            try:
+                name = self._new_name(schema, (*path, "name", number))
+            except Impossible:
+                return
             if name not in made:
                 yield name
+
+    def _new_name(self, schema: dict[str, Any], path: Path) -> str:
+        words = self._at(path)
+        if "propertyNames" in schema:
+            asked = merged({"type": "string"}, self._resolved(schema["propertyNames"], path))
+            return str(self.value(asked, path, "key"))
+        by_pattern = list(schema.get("patternProperties", ()))
+        if schema.get("additionalProperties") is False and by_pattern:
+            return _by_pattern(words.random.choice(by_pattern), words.random, 0, path)
+        return words.word()
 
 
 # -- single values
