@@ -92,15 +92,15 @@ class _Reader:
         return write
 
     def _bounds(self) -> tuple[int, int | None] | None:
-        """How often the atom before may come; a brace that is no repetition is a character."""
+        """How often the atom before may come; None if nothing is said of it."""
         for sign, bounds in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
             if self._take(sign):
                 return bounds
-        stop = self.pattern.find("}", self.at)
-        low, comma, high = self.pattern[self.at + 1 : stop].partition(",")
-        if not self.pattern.startswith("{", self.at) or stop < 0 or not low.isdigit() or (high and not high.isdigit()):
+        if not self._take("{"):
             return None
-        self.at = stop + 1
+        low, comma, high = self._until("}").partition(",")
+        if not low.isdigit() or not (high or "0").isdigit():
+            raise PatternError("it has a brace that is no repetition")
         if high and int(high) < int(low):
             raise PatternError(f"it asks for {low} to {high} times")
         return int(low), (int(high) if high else None) if comma else int(low)
@@ -165,15 +165,13 @@ class _Reader:
             return low
         self.at += 1
         high = self._set_character()
-        if len(high) != 1:
-            return f"{low}-{high}"
-        if ord(high) < ord(low):
+        if len(high) != 1 or high < low:
             raise PatternError(f"it has the range {low}-{high}")
         return "".join(map(chr, range(ord(low), min(ord(high), ord(low) + 1000) + 1)))
 
     def _set_character(self) -> str:
         char = self._next()
-        return ("\b" if self._take("b") else self._escape()) if char == "\\" else char
+        return self._escape() if char == "\\" else char
 
 
 def _nothing(random: Random, more: int) -> str:

@@ -215,7 +215,7 @@ class _Maker:
 
     def _of_type(self, schema: dict[str, Any], path: Path, name: str) -> Any:
         words = self._at(path)
-        shown = [value for value in _several(schema.get("examples")) if self._passes(value, schema)]
+        shown = [value for value in schema.get("examples", ()) if self._passes(value, schema)]
         if shown:
             return words.random.choice(shown)
         kind = _type_of(schema, words.random, path)
@@ -356,10 +356,6 @@ def _is_null(way: Any) -> bool:
 def _is_map(schema: Mapping[str, Any]) -> bool:
     """Whether it has fields of any name, and says what is in them."""
     return isinstance(schema.get("additionalProperties"), Mapping) or bool(schema.get("patternProperties"))
-
-
-def _several(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else []
 
 
 _KEYWORDS: Final = {
