@@ -80,7 +80,7 @@ def improvised(seed: int) -> Script:
         try:
             return _answer(seed, request)
         except InventError as error:
-            hint = f"write this call yourself, with respond(...) or call(...); auto(seed={seed}) is another script"
+            hint = "write this call yourself, with call(...) or respond(...)"
             raise ledger.report(Violation("nothing fits", f"{error}\n  {hint}"), script.violations) from None
 
     script = Script(respond(auto).repeat())

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from random import Random
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 from llmtest import complaints, patterns
 
@@ -138,13 +139,11 @@ class _Maker:
 
     def _target(self, ref: Any, path: Path) -> Any:
         target: Any = self._root
-        if ref != "#" and not str(ref).startswith("#/"):
-            raise Impossible(path, f"its schema is {ref!r}, which is not in the schema of the whole")
-        for part in str(ref).split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(target, Mapping) or key not in target:
-                raise Impossible(path, f"its schema is {ref!r}, which is not in the schema of the whole")
-            target = target[key]
+        try:
+            for part in _pointer(str(ref)):
+                target = target[int(part)] if isinstance(target, list) else target[part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise Impossible(path, f"its schema is {ref!r}, and only references such as '#/$defs/name' are followed") from None
         if not isinstance(target, Mapping):
             return {} if target is True else {"enum": []}
         return target
@@ -344,6 +343,14 @@ class _Maker:
         if schema.get("additionalProperties") is False and by_pattern:
             return _by_pattern(words.random.choice(by_pattern), words.random, 0, path)
         return words.word()
+
+
+def _pointer(ref: str) -> list[str]:
+    """The keys of a reference into the schema."""
+    start, *keys = unquote(ref).split("/")
+    if start != "#":
+        raise ValueError(ref)
+    return [key.replace("~1", "/").replace("~0", "~") for key in keys]
 
 
 # -- single values

@@ -222,6 +222,8 @@ FITTING: list[Any] = [
     {"$ref": "#/$defs/any"},
     {"$ref": "#/$defs/a~1b~0c"},
     {"$ref": "#/$defs/all"},
+    {"$ref": "#/$defs/with%20space"},
+    {"anyOf": [{"type": "integer"}, {"$ref": "#/anyOf/0"}]},
     {"type": "object", "properties": {"me": {"$ref": "#"}, "v": {"type": "integer"}}, "required": ["v"]},
     {"type": "object", "properties": {"deep": {"oneOf": [{"$ref": "#"}, {"$ref": "#/properties/leaf"}]}, "leaf": {"const": 1}}},
 ]
@@ -292,6 +294,14 @@ def test_a_value_fits_its_schema(schema: dict[str, Any]) -> None:
         (
             {"$ref": "#/$defs/loop"},
             "a.a.a.a  its schema goes on without end",
+        ),
+        (
+            {"$ref": "#named", "not": {"$anchor": "named"}},
+            "the value  its schema is '#named', and only references such as '#/$defs/name' are followed",
+        ),
+        (
+            {"items": {"$id": "urn:x", "allOf": [{"$ref": "#/$defs/here"}], "$defs": {"here": {}}}, "minItems": 1},
+            "0  its schema is '#/$defs/here', and only references such as '#/$defs/name' are followed",
         ),
     ],
 )
