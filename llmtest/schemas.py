@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from random import Random
 from typing import Any, Final, Protocol
-from urllib.parse import unquote
 
 from llmtest import complaints, patterns
 
@@ -347,7 +346,7 @@ class _Maker:
 
 def _pointer(ref: str) -> list[str]:
     """The keys of a reference into the schema."""
-    start, *keys = unquote(ref).split("/")
+    start, *keys = ref.split("/")
     if start != "#":
         raise ValueError(ref)
     return [key.replace("~1", "/").replace("~0", "~") for key in keys]

@@ -222,7 +222,6 @@ FITTING: list[Any] = [
     {"$ref": "#/$defs/any"},
     {"$ref": "#/$defs/a~1b~0c"},
     {"$ref": "#/$defs/all"},
-    {"$ref": "#/$defs/with%20space"},
     {"anyOf": [{"type": "integer"}, {"$ref": "#/anyOf/0"}]},
     {"type": "object", "properties": {"me": {"$ref": "#"}, "v": {"type": "integer"}}, "required": ["v"]},
     {"type": "object", "properties": {"deep": {"oneOf": [{"$ref": "#"}, {"$ref": "#/properties/leaf"}]}, "leaf": {"const": 1}}},
