@@ -355,7 +355,13 @@ class Recording(Block, Sequence[Event]):
 
         Raises:
             LookupError: there is none; the message has the names that come nearest.
+            TypeError: `name` is no str.
         """
+        if not isinstance(name, str):
+            raise TypeError(
+                f"run() takes the name of a run; got {type(name).__name__} {name!r}; what a selector means is"
+                " [run for run in recording.runs if selector == run]"
+            )
         names = self.runs.names
         if name in names:
             return self.runs[names.index(name)]
