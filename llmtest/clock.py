@@ -62,7 +62,7 @@ class Clock:
 
     def __init__(self, latencies: Mapping[UUID, Sequence[Latency]]) -> None:
         self._latencies = latencies
-        self._tracks: dict[Lane | None, _Track] = {}
+        self._tracks: dict[Lane | None, _Track] = {None: _Track([0], [0])}
         self._runs: dict[UUID, _Running] = {}
         self._ends: dict[tuple[Hashable, str], dict[Any, int]] = {}
         """When the steps of a sequence or a graph ended, as far as they have."""
@@ -132,25 +132,25 @@ class Clock:
     def _heard(self, lane: Lane | None, moment: int) -> int:
         """The time of a lane at a moment of it, now that it has heard of what was over by then."""
         track = self._track(lane)
-        for other in [one for one in track.spawned if one.joined is not None and one.joined <= moment]:
-            track.spawned.remove(other)
-            track.reach(other.joined or 0, self._over(other))
+        for other in track.spawned.copy():
+            if other.joined is not None and other.joined <= moment:
+                track.spawned.remove(other)
+                track.reach(other.joined, self._over(other))
         return track.at(moment)
 
     def _track(self, lane: Lane | None) -> _Track:
         """The track of a lane; those of the lanes that it comes from are made first."""
-        new: list[Lane | None] = []
-        while lane not in self._tracks:
-            new.append(lane)
-            if lane is None or lane.parent is None:
-                break
-            lane = lane.parent
+        new: list[Lane] = []
+        above = lane
+        while above is not None and above not in self._tracks:
+            new.append(above)
+            above = above.parent
         for one in reversed(new):
-            above = one.parent if one is not None else None
-            self._tracks[one] = _Track([0], [self._heard(above, one.attach) if one is not None and above is not None else 0])
-            if above is not None and one is not None:
-                self._tracks[above].spawned.append(one)
-        return self._tracks[new[0] if new else lane]
+            begins = 0 if one.parent is None else self._heard(one.parent, one.attach)
+            self._tracks[one] = _Track([0], [begins])
+            if one.parent is not None:
+                self._tracks[one.parent].spawned.append(one)
+        return self._tracks[lane]
 
     def _over(self, lane: Lane) -> int:
         """When a lane was over, and all that it had waited for."""

@@ -218,7 +218,8 @@ class Recording(Block, Sequence[Event]):
         """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
-                self._events.append(self._event(number, self._raw[number]))
+                event = self._event(number, self._raw[number])
+                self._events.append(self._timed(event) if self.latencies else event)
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
@@ -232,9 +233,7 @@ class Recording(Block, Sequence[Event]):
         else:
             payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
-        about = (name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
-        event = Event(kind, run_id, parent_id, *about)
-        return self._timed(event) if self.latencies else event
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
 
     def _timed(self, event: Event) -> Event:
         """`event` with its place in virtual time. Those before it are looked at from the first latency on."""
@@ -244,7 +243,8 @@ class Recording(Block, Sequence[Event]):
             self._clock = Clock(self.latencies)
             for earlier in self._events:
                 self._clock.at(earlier)
-        return replace(event, virtual_ns=self._clock.at(event))
+        object.__setattr__(event, "virtual_ns", self._clock.at(event))  # nobody has seen it yet
+        return event
 
     # -- what it holds
 
