@@ -146,7 +146,9 @@ class Clock:
             new.append(above)
             above = above.parent
         for one in reversed(new):
-            begins = 0 if one.parent is None else self._heard(one.parent, one.attach)
+            begins = self._heard(one.parent, one.attach) if one.parent is not None else 0
+            if one.born is not None:  # of a stream that has a task for each step, the step before
+                begins = max(begins, self._track(one.born[0]).at(one.born[1]))
             self._tracks[one] = _Track([0], [begins])
             if one.parent is not None:
                 self._tracks[one.parent].spawned.append(one)

@@ -209,13 +209,16 @@ def _lanes(events: Iterable[Event]) -> list[Lane]:
 
 def _facts(lane: Lane) -> dict[str, Any]:
     facts = {name: getattr(lane, name) for name in _FACTS}
-    return {**facts, "parent": lane.parent.number if lane.parent is not None else None}
+    born = [lane.born[0].number, lane.born[1]] if lane.born is not None else None
+    return {**facts, "parent": lane.parent.number if lane.parent is not None else None, "born": born}
 
 
 def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
     lanes: dict[int, Lane] = {}
     for one in sorted(facts, key=lambda one: int(one["number"])):  # a lane is spawned before the one that it spawns
-        lanes[one["number"]] = Lane(**{name: one[name] for name in _FACTS}, parent=lanes.get(one["parent"]))
+        number, moment = one.get("born") or (None, 0)
+        born = (lanes[number], moment) if number in lanes else None
+        lanes[one["number"]] = Lane(**{name: one[name] for name in _FACTS}, parent=lanes.get(one["parent"]), born=born)
     return lanes
 
 
