@@ -55,12 +55,14 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "light")
+    __slots__ = ("_blocks", "light", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
         self.light = all(block.light for block in blocks)
         """Whether counts are all that anybody wants of the run."""
+        self.timed = False
+        """Whether an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
 
     def __iter__(self) -> Iterator[Block]:
         return (block for block in (ref() for ref in self._blocks) if block is not None)
@@ -190,8 +192,10 @@ def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
 
 def takes(run_id: UUID | None, latency: Latency) -> None:
     """The answer of a double to a run of this id takes so long in virtual time: for whoever reads the recordings of it."""
-    if run_id is not None:
-        for block in _memberships.get(run_id, ()):
+    member = _memberships.get(run_id) if run_id is not None else None
+    if run_id is not None and member is not None:
+        member.timed = True
+        for block in member:
             block.latencies.setdefault(run_id, []).append(latency)
 
 

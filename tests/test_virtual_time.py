@@ -461,6 +461,23 @@ def test_what_reads_a_stream_begins_when_there_is_something_to_read(way: str) ->
     assert recording.took_s == 1.8
 
 
+def test_a_task_that_a_token_sets_off_begins_with_it() -> None:
+    """One event loop runs them all when the stream is over; that says nothing."""
+
+    async def program() -> None:
+        voices: list[asyncio.Task[Any]] = []
+        async for _ in ScriptedChatModel(say("a", "b", "c", ttft_s=1, tokens_per_s=1)).astream("go"):
+            voice = ScriptedRetriever(give("sound", takes_s=0.5), name="voice")
+            voices.append(asyncio.create_task(voice.ainvoke("go")))
+        await asyncio.gather(*voices)
+
+    with record() as recording:
+        asyncio.run(program())
+
+    assert [run.start.at_s for run in recording.retrievers] == [1.0, 2.0, 3.0]
+    assert recording.took_s == 3.5
+
+
 def test_what_a_chain_says_in_between_has_the_time_of_its_place() -> None:
     async def chain(_: str, config: RunnableConfig) -> None:
         await asyncio.gather(model(1).ainvoke("go"), model(2).ainvoke("go"))
