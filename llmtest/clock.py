@@ -15,7 +15,7 @@ from uuid import UUID
 
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Latency
 from llmtest.lanes import Lane
-from llmtest.ordering import FALLBACKS, is_pooled, place_of
+from llmtest.ordering import is_pooled, place_of
 
 
 @dataclass(slots=True)
@@ -30,11 +30,8 @@ class _Track:
         return self.times[max(0, bisect_right(self.moments, moment) - 1)]
 
     def reach(self, moment: int, time: int) -> None:
-        time = max(time, self.times[-1])
-        if self.moments[-1] >= moment:
-            self.times[-1] = time
-        elif time > self.times[-1]:
-            self.moments.append(moment)
+        if time > self.times[-1]:
+            self.moments.append(max(moment, self.moments[-1]))
             self.times.append(time)
 
 
@@ -42,7 +39,6 @@ class _Track:
 class _Running:
     """A run in virtual time: when it began, where it is now, and when the last of its children that have ended did."""
 
-    name: str
     lane: Lane | None
     parent: UUID | None
     family: tuple[Hashable, str] | None
@@ -90,11 +86,9 @@ class Clock:
         home, now = (above.lane, above.began) if above is not None else (self._home, 0)
         if event.lane is not None and is_pooled(event.lane, home):
             self._tracks[event.lane] = _Track([0], [now])  # what else this thread did has nothing to do with it
-        if above is not None and above.name.startswith(FALLBACKS):
-            now = max(now, above.children)
         family, step = place_of(event.parent_run_id, event.tags, event.metadata)
         now = max([now, *self._earlier(family, step)])
-        run = _Running(event.name, event.lane, event.parent_run_id, family, step, now, now)
+        run = _Running(event.lane, event.parent_run_id, family, step, now, now)
         self._runs[event.run_id] = run
         run.began = run.now = max(now, self._heard(event.lane, event.moment))
         return run
@@ -114,7 +108,6 @@ class Clock:
     def _ended(self, run: _Running, event: Event) -> Iterator[int]:
         """When everything was over for which the end of a run had to wait."""
         yield run.children
-        yield from self._earlier(run.family, run.step)
         failure = event.payload.get("error")
         if not isinstance(failure, Failure) or (failure.ended == "error" and not run.said):
             yield from (run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))

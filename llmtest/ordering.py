@@ -17,7 +17,7 @@ from uuid import UUID
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Run
 from llmtest.lanes import Lane, Mark
 
-FALLBACKS: Final = "RunnableWithFallbacks"
+_FALLBACKS: Final = "RunnableWithFallbacks"
 
 Relation = Literal["before", "after", "parallel", "contains", "within", "same"]
 """What is certain of two runs or events. `parallel`: nothing is, they come in either order or at once."""
@@ -49,7 +49,7 @@ class Item:
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
     end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
-    free = parent is None or not parent.name.startswith(FALLBACKS)
+    free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
     family, step = place_of(run.parent_id, run.tags, run.metadata)
     number = end.number if end is not None else math.inf
@@ -206,7 +206,7 @@ def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item
 def _can_host(item: Item) -> bool:
     """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
     run = item.run
-    return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(FALLBACKS))
+    return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
 
 
 def home_of(roots: Sequence[Run]) -> Lane | None:

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableConfig, RunnableGenerator, RunnableLambda, RunnableParallel
@@ -123,6 +124,14 @@ def test_tokens_come_after_ttft_and_then_at_their_pace(way: str) -> None:
     (run,) = recording.models
     assert times(run) == [0.8, 0.82, 0.84, 0.86]
     assert (run.start.at_s, run.took_s, recording.took_s) == (0.0, 0.86, 0.86)
+
+
+def test_an_empty_token_comes_with_the_next_one() -> None:
+    with record() as recording:
+        list(ScriptedChatModel(say("", "It", "", " is", ttft_s=1, tokens_per_s=4)).stream("go"))
+
+    assert times(recording.models[0]) == [1.0, 1.0, 1.25, 1.25]
+    assert recording.took_s == 1.25
 
 
 ANSWERS = {
@@ -232,6 +241,27 @@ def test_a_stream_that_is_left_early_ends_where_it_was() -> None:
         stream.close()  # type: ignore[attr-defined]
 
     assert (recording.models[0].ended, recording.took_s) == ("closed early", 2.0)
+
+
+class Impatient(BaseCallbackHandler):
+    """Has heard enough at the second token, of which then nobody hears."""
+
+    raise_error = True
+    heard = 0
+
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        self.heard += 1
+        if self.heard == 2:
+            raise InterruptedError
+
+
+def test_a_stream_that_fails_on_its_way_ends_where_it_was() -> None:
+    said = ScriptedChatModel(say("a", "b", "c", ttft_s=1, tokens_per_s=1))
+
+    with record() as recording, pytest.raises(InterruptedError):
+        list(said.stream("go", {"callbacks": [Impatient()]}))
+
+    assert (recording.models[0].tokens, recording.models[0].ended, recording.took_s) == (["a"], "error", 1.0)
 
 
 def test_what_has_not_ended_has_not_taken_any_time_yet() -> None:
@@ -395,7 +425,7 @@ def test_who_waited_for_several_goes_on_after_the_last(program: Program) -> None
 
 
 def agent() -> Any:
-    tools = [scripted_tool(name, give("18C", takes_s=seconds), args={}) for name, seconds in (("a", 0.3), ("b", 0.5))]
+    tools = [scripted_tool(name, give("18C", takes_s=seconds), args={}) for name, seconds in (("a", 0.5), ("b", 0.3))]
     thought = reply("Both.", call("a"), call("b"), ttft_s=1)
     return create_agent(ScriptedChatModel(thought, say("Done.", ttft_s=1)), tools)
 
@@ -405,7 +435,7 @@ def test_the_tools_of_an_agent_run_side_by_side(way: str) -> None:
     with record() as recording:
         ways(agent(), {"messages": [("user", "go")]})[way]()
 
-    assert {run.name: (run.start.at_s, run.took_s) for run in recording.tools} == {"a": (1.0, 0.3), "b": (1.0, 0.5)}
+    assert {run.name: (run.start.at_s, run.took_s) for run in recording.tools} == {"a": (1.0, 0.5), "b": (1.0, 0.3)}
     assert [run.start.at_s for run in recording.models] == [0.0, 1.5]
     assert recording.roots[0].took_s == 2.5
 
@@ -461,6 +491,19 @@ def test_what_reads_a_stream_begins_when_there_is_something_to_read(way: str) ->
     assert recording.took_s == 1.8
 
 
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_a_thread_that_a_token_sets_off_begins_with_it(version: str) -> None:
+    said = ScriptedChatModel(say("a", "b", "c", ttft_s=1, tokens_per_s=1))
+    voice = ScriptedRetriever(give("sound", takes_s=0.5).repeat(), name="voice")
+
+    with record() as recording, ThreadPoolExecutor() as pool:
+        for _ in said.stream("go") if version == "v1" else said.stream_events("go", version="v3").text:
+            pool.submit(carry_context(lambda: voice.invoke("go")))
+
+    assert sorted(run.start.at_s for run in recording.retrievers) == [1.0, 2.0, 3.0]
+    assert recording.took_s == 3.5
+
+
 def test_a_task_that_a_token_sets_off_begins_with_it() -> None:
     """One event loop runs them all when the stream is over; that says nothing."""
 
@@ -509,6 +552,20 @@ def test_a_thread_that_comes_from_nowhere_begins_with_its_parent() -> None:
     assert recording.took_s == 3.0
 
 
+def test_a_program_on_another_thread_goes_on_there() -> None:
+    took_s: list[float] = []
+
+    def program() -> None:
+        model(1).invoke("go")
+        model(1).invoke("go")
+
+    thread = threading.Thread(target=lambda: took_s.append(took(program)))
+    thread.start()
+    thread.join()
+
+    assert took_s == [2.0]
+
+
 def test_one_id_for_two_runs_is_two_times() -> None:
     one, same = model(1), uuid4()
 
@@ -551,6 +608,17 @@ def test_it_is_the_same_whenever_it_is_read() -> None:
     whole = [event.at_s for event in recording]
     assert all(whole[: len(part)] == part for part in read)
     assert (len(read), recording.took_s) == (4, 3.0)
+
+
+def test_what_was_read_before_the_first_latency_counts() -> None:
+    def answer(request: Any) -> Any:
+        assert [event.at_s for event in recording] == [0.0]
+        return say(model(1).invoke("go").text, ttft_s=2)
+
+    with record() as recording:
+        ScriptedChatModel(respond(answer)).invoke("go")
+
+    assert [event.at_s for event in recording] == [0.0, 0.0, 1.0, 2.0]
 
 
 def test_a_lane_without_events_is_passed_through() -> None:
