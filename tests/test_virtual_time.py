@@ -373,6 +373,13 @@ async def _grouped() -> None:
     await model(1).ainvoke("go")
 
 
+async def _grouped_and_busy() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(model(1).ainvoke("go"))
+        await model(3).ainvoke("go")
+    await model(1).ainvoke("go")
+
+
 async def _in_threads() -> None:
     await asyncio.gather(*(asyncio.to_thread(model(n).invoke, "go") for n in (1, 2, 3)))
     await model(1).ainvoke("go")
@@ -409,6 +416,7 @@ def _batched_in_threads() -> None:
 CONCURRENT: dict[str, Program] = {
     "gather": lambda: asyncio.run(_gathered()),
     "task group": lambda: asyncio.run(_grouped()),
+    "task group that works itself": lambda: asyncio.run(_grouped_and_busy()),
     "to_thread": lambda: asyncio.run(_in_threads()),
     "abatch": lambda: asyncio.run(_batched()),
     "wait_for": lambda: asyncio.run(_waited_for()),
