@@ -343,8 +343,8 @@ def _step(at: _At) -> Step:
         _failure(pairs["then_fail"], None) if "then_fail" in pairs else None,
         "then_truncate" in pairs and pairs["then_truncate"].flag(),
         "refusal" in pairs and pairs["refusal"].flag(),
-        _number(pairs, "ttft_s", is_seconds, SECONDS),
-        _number(pairs, "tokens_per_s", is_rate, RATE),
+        ttft_s=_number(pairs, "ttft_s", is_seconds, SECONDS),
+        tokens_per_s=_number(pairs, "tokens_per_s", is_rate, RATE),
         where=at.where,
         terms=_terms(at, pairs),
     )
@@ -553,8 +553,8 @@ def _listed(value: Any) -> Any:
 
 
 def _step_lines(step: Step, name: str) -> list[str]:
-    if isinstance(step, Respond):
-        raise ScriptError(f"{name} asks a function, which a file cannot name: {step}")
+    if isinstance(step, Respond) or step.gates:
+        raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
     if isinstance(step, Give):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):

@@ -38,6 +38,7 @@ from llmtest import (
     carry_context,
     count_tokens,
     fail,
+    hold,
     load,
     record,
     reply,
@@ -408,6 +409,13 @@ def _pooled() -> None:
     model(1).invoke("go")
 
 
+def _pooled_and_busy() -> None:
+    with ThreadPoolExecutor() as pool:
+        pool.submit(carry_context(lambda: model(1).invoke("go")))
+        model(3).invoke("go")
+    model(1).invoke("go")
+
+
 def _batched_in_threads() -> None:
     RunnableLambda(lambda n: model(n).invoke("go")).batch([1, 2, 3])
     model(1).invoke("go")
@@ -422,6 +430,7 @@ CONCURRENT: dict[str, Program] = {
     "wait_for": lambda: asyncio.run(_waited_for()),
     "nested": lambda: asyncio.run(_nested()),
     "pool": _pooled,
+    "pool of one who works too": _pooled_and_busy,
     "batch": _batched_in_threads,
 }
 
@@ -801,6 +810,29 @@ def test_the_programs_own_timeout_does_not_fire() -> None:
         await asyncio.wait_for(model(3600).ainvoke("go"), timeout=60)
 
     assert took(lambda: asyncio.run(program())) == 3600.0
+
+
+def test_a_call_that_is_cancelled_at_a_gate_took_no_time() -> None:
+    async def program() -> None:
+        gate = hold()
+        held = asyncio.create_task(ScriptedChatModel(reply(gate, "x", ttft_s=5)).ainvoke("go"))
+        await gate.reached()
+        held.cancel()
+        await asyncio.wait([held])
+        gate.release()
+
+    with record() as recording:
+        asyncio.run(program())
+
+    assert recording.took_s == 0.0
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "astream"])
+def test_who_was_held_at_a_gate_lost_no_time(way: str) -> None:
+    gate = hold()
+    gate.release()
+
+    assert took(ways(ScriptedChatModel(say("a", gate, "b", ttft_s=5, tokens_per_s=1)))[way]) == 6.0
 
 
 NEW_YEAR = datetime(2030, 1, 1, tzinfo=UTC)
