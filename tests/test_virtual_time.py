@@ -49,7 +49,7 @@ from llmtest import (
     think,
     tracing_enabled,
 )
-from llmtest.events import Event, FrozenDict, Latency, Run
+from llmtest.events import Event, FrozenDict, Latency, Message, Run
 from llmtest.exchange import export, take_in
 from llmtest.lanes import Lane
 from llmtest.langchain.dialects import NAMES
@@ -154,6 +154,15 @@ def test_an_answer_is_whole_when_its_stream_would_have_ended(answer: Any, dialec
     ends = {took(ways(ScriptedChatModel(answer, dialect=dialect))[way]) for way in ("invoke", "ainvoke", "stream", "astream")}
 
     assert ends == {answer.latency.total_ns / 1e9}
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_the_same_text_comes_at_the_same_time_in_each_dialect(dialect: str) -> None:
+    with record() as recording:
+        list(ScriptedChatModel(say("It", " is", " sunny", ttft_s=1, tokens_per_s=4), dialect=dialect).stream("go"))
+
+    tokens = [(event.at_s, Message("ai", event.payload["token"]).text) for event in recording.models[0].events[1:-1]]
+    assert [(at, text) for at, text in tokens if text] == [(1.0, "It"), (1.25, " is"), (1.5, " sunny")]
 
 
 @pytest.mark.parametrize("dialect", NAMES)
