@@ -1,54 +1,164 @@
-"""Each dialect is what the real integration gives for canned bodies: callbacks, tokens, chunks and messages."""
+"""Each dialect is what the real integration gives for canned bodies: callbacks, tokens, chunks, messages and errors."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx2
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import ModelError
 from langchain_openai import ChatOpenAI
 
-from llmtest import ScriptedChatModel, call, reply, say
+from llmtest import Script, ScriptedChatModel, call, reply, say, think
 from llmtest.langchain import dialects
-from llmtest.steps import ScriptError
+from llmtest.steps import ScriptError, StatusError
 
 WIRE = Path(__file__).parent.parent / "fixtures/wire"
-MODEL = "gpt-4o-2024-08-06"
+GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
+NAMES = {"openai": GPT, "openai-responses": GPT, "anthropic": CLAUDE}
+
+
+# -- what is said
 
 
 def _weather(city: str, id: str) -> Any:
     return call("weather", city=city).deltas('{"city": ', f'"{city}"}}').with_id(id)
 
 
-CASES = {
-    "text": lambda: say("It is ", "sunny.", usage=(8, 5)),
-    "length": lambda: say("It is ", "sunny.", stop_reason="length", usage=(8, 5)),
-    "tool_call": lambda: reply(_weather("Paris", "call_1"), usage=(8, 5)),
-    "parallel_calls": lambda: reply(_weather("Paris", "call_1"), _weather("Rome", "call_2"), usage=(8, 5)),
+def _broken(reason: str | None = None) -> Any:
+    asked = call("weather", city="Paris").malformed('{"city": ', '"Par').with_id("call_1")
+    return replace(reply(asked, usage=(8, 5), stop_reason=reason), parts=asked.parts)
+
+
+def _told(read: int, made: int, thought: int | None) -> Any:
+    details = {"input_token_details": {"cache_read": read, **({"cache_creation": made} if made else {})}}
+    thinking = {} if thought is None else {"output_token_details": {"reasoning": thought}}
+    return {"input_tokens": 8, "output_tokens": 5, "total_tokens": 13, **details, **thinking}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One answer, in our words. `file` is its canned body, `bound` what is bound to both models."""
+
+    step: Callable[[], Any]
+    tools: bool = False
+    file: str | None = None
+    bound: Any = None
+    whole: bool = True  # a cut-off stream has no counterpart among whole answers
+
+
+SUNNY = ("It is ", "sunny.")
+PARIS, ROME = _weather("Paris", "call_1"), _weather("Rome", "call_2")
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+COMMON = {
+    "text": Case(lambda: say(*SUNNY, usage=(8, 5))),
+    "text, tools bound": Case(lambda: say(*SUNNY, usage=(8, 5)), tools=True, file="text"),
+    "length": Case(lambda: say(*SUNNY, stop_reason="length", usage=(8, 5))),
+    "tool_call": Case(lambda: reply(PARIS, usage=(8, 5)), tools=True),
+    "parallel_calls": Case(lambda: reply(PARIS, ROME, usage=(8, 5)), tools=True),
+    "text_and_call": Case(lambda: reply(say("Let me ", "look."), PARIS, usage=(8, 5)), tools=True),
+    "refusal": Case(lambda: say("I can't ", "say.", refusal=True, usage=(8, 5))),
+    "cut": Case(lambda: say(*SUNNY).then_truncate(), whole=False),
+    "cut_in_call": Case(lambda: _broken().then_truncate(), tools=True, whole=False),
 }
-TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {"type": "string"}}}}}]
+THOUGHT = think("A clear ", "sky.")
+DEFAULT: dict[str, Any] = {"usage": _told(0, 0, 3)}
+CASES: dict[str, dict[str, Case]] = {
+    "openai": {
+        **COMMON,
+        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), **DEFAULT)),
+        "malformed": Case(_broken, tools=True),
+        "no_usage": Case(lambda: say(*SUNNY, usage=False)),
+        "cached": Case(
+            lambda: say(*SUNNY, usage=_told(4, 0, None), response_metadata={"system_fingerprint": "fp_cbf1785567"}),
+        ),
+    },
+    "openai-responses": {
+        **COMMON,
+        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), **DEFAULT)),
+        "reasoning_and_call": Case(lambda: reply(THOUGHT, PARIS, **DEFAULT), tools=True),
+        "malformed": Case(lambda: _broken("length"), tools=True),
+        "no_usage": Case(lambda: say(*SUNNY, usage=False)),
+        "cached": Case(lambda: say(*SUNNY, usage=_told(4, 0, None))),
+    },
+    "anthropic": {
+        **COMMON,
+        "refusal": Case(
+            lambda: say(
+                "I can't ",
+                "say.",
+                refusal=True,
+                usage=(8, 5),
+                response_metadata={"stop_details": {"type": "refusal", "category": "cyber", "explanation": None}},
+            )
+        ),
+        "text, thinking bound": Case(lambda: say(*SUNNY, usage=(8, 5)), bound=THINKING, file="text"),
+        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), usage=(8, 5)), bound=THINKING),
+        "reasoning_and_call": Case(lambda: reply(THOUGHT, PARIS, usage=(8, 5)), bound=THINKING, tools=True),
+        "malformed": Case(lambda: _broken("length"), tools=True, whole=False),
+        "cached": Case(lambda: say(*SUNNY, usage=_told(4, 2, 3))),
+    },
+}
+STATUSES = {"openai": (400, 429, 500), "openai-responses": (400, 429, 500), "anthropic": (400, 429, 500, 529)}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+    }
+]
 
 
-def _answered(case: str, request: httpx2.Request) -> httpx2.Response:
+# -- who says it
+
+
+def _answered(folder: Path, file: str, request: httpx2.Request) -> httpx2.Response:
+    if file.isdigit():
+        headers = {"content-type": "application/json", "retry-after": "2"}
+        return httpx2.Response(int(file), content=(folder / f"{file}.json").read_bytes(), headers=headers)
     streamed = b'"stream":true' in request.content.replace(b" ", b"")
-    body = (WIRE / "openai" / f"{case}.{'sse' if streamed else 'json'}").read_bytes()
+    body = (folder / f"{file}.{'sse' if streamed else 'json'}").read_bytes()
     return httpx2.Response(200, content=body, headers={"content-type": "text/event-stream" if streamed else "application/json"})
 
 
-def _real(case: str) -> Any:
-    transport = httpx2.MockTransport(lambda request: _answered(case, request))
-    clients: Any = {
-        "http_client": httpx2.Client(transport=transport),
-        "http_async_client": httpx2.AsyncClient(transport=transport),
-    }
-    return ChatOpenAI(model="gpt-4o", api_key="none", **clients)  # type: ignore[arg-type]
+def _integration(dialect: str, answer: Callable[[httpx2.Request], httpx2.Response], **fields: Any) -> Any:
+    transport = httpx2.MockTransport(answer)
+    sync, async_ = httpx2.Client(transport=transport), httpx2.AsyncClient(transport=transport)
+    if dialect != "anthropic":
+        clients: Any = {"http_client": sync, "http_async_client": async_, "use_responses_api": dialect == "openai-responses"}
+        return ChatOpenAI(model="gpt-4o", api_key="none", max_retries=0, **clients, **fields)  # type: ignore[arg-type]
+    named: Any = {"model": "claude-haiku-4-5", "max_tokens": 2048}
+    model = ChatAnthropic(api_key="none", max_retries=0, **named, **fields)  # type: ignore[arg-type]
+    model.__dict__["_client"] = anthropic.Anthropic(api_key="none", http_client=sync, max_retries=0)
+    model.__dict__["_async_client"] = anthropic.AsyncAnthropic(api_key="none", http_client=async_, max_retries=0)
+    return model
 
 
-def _scripted(case: str) -> Any:
-    return ScriptedChatModel(CASES[case](), dialect="openai", model_name=MODEL)
+def _bound(model: Any, case: Case) -> Any:
+    if case.tools:
+        return model.bind_tools(TOOLS, **(case.bound or {}))
+    return model.bind(**case.bound) if case.bound else model
+
+
+def _real(dialect: str, name: str, **fields: Any) -> Any:
+    case = CASES[dialect][name]
+    model = _integration(dialect, lambda request: _answered(WIRE / dialect, case.file or name, request), **fields)
+    return _bound(model, case)
+
+
+def _scripted(dialect: str, name: str, **fields: Any) -> Any:
+    case = CASES[dialect][name]
+    return _bound(ScriptedChatModel(case.step(), dialect=dialect, model_name=NAMES[dialect], **fields), case)
+
+
+# -- what is heard
 
 
 class _Told(BaseCallbackHandler):
@@ -60,76 +170,189 @@ class _Told(BaseCallbackHandler):
     def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         self.seen.append("start")
 
-    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        self.seen.append(("token", token, _parts(kwargs["chunk"].message)))
+    def on_llm_new_token(self, token: Any, *, chunk: Any, **kwargs: Any) -> None:
+        self.seen.append(("token", token, _generation(chunk), sorted(kwargs)))
 
     def on_llm_end(self, response: Any, **kwargs: Any) -> None:
-        self.seen.append(("end", _parts(response.generations[0][0].message)))
+        generations = [[_generation(one) for one in some] for some in response.generations]
+        self.seen.append(("end", generations, response.llm_output, response.run, sorted(kwargs)))
+
+    def on_llm_error(self, error: Any, *, response: Any, **kwargs: Any) -> None:
+        generations = [[_generation(one) for one in some] for some in response.generations]
+        self.seen.append(("error", _error(error), generations, response.llm_output, sorted(kwargs)))
 
 
-def _parts(message: Any) -> dict[str, Any]:
-    """All of a message but its id and the provider's own id of the answer, which a script cannot know."""
-    parts = message.model_dump(exclude={"id"})
-    parts["response_metadata"].pop("id", None)
-    return dict(parts)
+def _generation(one: Any) -> Any:
+    return type(one).__name__, one.text, one.generation_info, _message(one.message)
+
+
+def _message(message: Any) -> Any:
+    """All of a message but its id."""
+    return type(message).__name__, message.model_dump(exclude={"id"})
+
+
+def _error(error: Any) -> Any:
+    known = ("message", "body", "status_code", "request_id", "code", "param", "type", "api_message", "error_code", "details")
+    told = {name: getattr(error, name, "missing") for name in known}
+    response, request = error.response, error.request
+    return type(error), str(error), error.args, told, response.status_code, response.json(), request.method, str(request.url)
+
+
+def _without_ids(told: Any, seen: dict[str, str]) -> Any:
+    """`told` with each id as the number in which it came, and without the time and the length of a response."""
+    if isinstance(told, list | tuple):
+        return [_without_ids(item, seen) for item in told]
+    if not isinstance(told, dict):
+        return told
+    plain = {}
+    for key in sorted(told, key=str):
+        if key in ("id", "call_id", "signature") and isinstance(told[key], str):
+            plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
+        elif key != "content-length":
+            plain[key] = type(told[key]) if key == "created_at" else _without_ids(told[key], seen)
+    return plain
 
 
 async def _all(stream: Any) -> list[Any]:
     return [chunk async for chunk in stream]
 
 
+def _given(model: Any, way: str, told: _Told) -> list[Any]:
+    result = getattr(model, way)("hi", {"callbacks": [told]})
+    if way == "astream":
+        return asyncio.run(_all(result))
+    result = asyncio.run(result) if way == "ainvoke" else result
+    return [result] if way.endswith("invoke") else list(result)
+
+
 def _heard(model: Any, way: str) -> Any:
     told = _Told()
-    given = ("hi", {"callbacks": [told]})
-    result = getattr(model, way)(*given)
-    if way == "astream":
-        result = asyncio.run(_all(result))
-    elif way == "ainvoke":
-        result = asyncio.run(result)
-    messages = [result] if way.endswith("invoke") else list(result)
-    return told.seen, [_parts(message) for message in messages]
+    try:
+        messages = [_message(message) for message in _given(model, way, told)]
+    except (StatusError, ModelError) as error:
+        messages = [_error(error)]
+    return _without_ids([told.seen, messages], {})
+
+
+# -- the same
 
 
 WAYS = ("invoke", "ainvoke", "stream", "astream")
+ALL = [(dialect, name) for dialect, cases in CASES.items() for name in cases]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", CASES)
-def test_the_dialect_is_what_the_real_integration_gives(case: str, way: str) -> None:
-    scripted = _scripted(case)
-    ours = _heard(scripted.bind(tools=TOOLS) if "call" in case else scripted, way)
-
-    assert ours == _heard(_real(case), way)
+def _ways() -> Iterator[Any]:
+    for dialect, name in ALL:
+        whole = CASES[dialect][name].whole
+        yield from ((dialect, name, way) for way in WAYS if whole or way.endswith("stream"))
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_changed_chunk_of_our_stream_is_seen(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _heard(_real(case), "stream")
-    chunks = dialects.OpenAI.chunks
-    for changed in range(len(real[1]) - 1):  # langchain-core makes the last one, of both
-
-        def other(self: Any, changed: int = changed) -> Any:
-            for number, chunk in enumerate(chunks(self)):
-                if number == changed:
-                    chunk.message.content = f"{chunk.message.content}!"
-                yield chunk
-
-        monkeypatch.setattr(dialects.OpenAI, "chunks", other)
-        scripted = _scripted(case)
-        assert _heard(scripted.bind(tools=TOOLS) if "call" in case else scripted, "stream") != real
+@pytest.mark.parametrize(("dialect", "name", "way"), list(_ways()))
+def test_the_dialect_is_what_the_real_integration_gives(dialect: str, name: str, way: str) -> None:
+    assert _heard(_scripted(dialect, name), way) == _heard(_real(dialect, name), way)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("opanai", "; nearest 'openai'"), ("x", "")])
-def test_a_dialect_that_there_is_not_is_refused(name: str, hint: str) -> None:
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_invoke_with_streaming_on_is_the_same_too(dialect: str, name: str) -> None:
+    ours = _heard(_scripted(dialect, name, streaming=True), "invoke")
+
+    assert ours == _heard(_real(dialect, name, streaming=True), "invoke")
+    assert [one[0] for one in ours[0]].count("token") > 2
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_each_canned_body_is_used(dialect: str) -> None:
+    named = {(case.file or name, case.whole) for name, case in CASES[dialect].items()}
+    used = {f"{file}.sse" for file, _ in named} | {f"{file}.json" for file, whole in named if whole}
+
+    assert {path.name for path in (WIRE / dialect).iterdir()} == used | {f"{status}.json" for status in STATUSES[dialect]}
+
+
+# -- a difference is seen
+
+
+def _louder(chunk: Any) -> Any:
+    content = chunk.message.content
+    chunk.message.content = [*content, {"type": "text", "text": "!"}] if isinstance(content, list) else f"{content}!"
+    return [chunk]
+
+
+def _about(chunk: Any) -> Any:
+    chunk.message.response_metadata["more"] = True
+    return [chunk]
+
+
+def _informed(chunk: Any) -> Any:
+    chunk.generation_info = {"more": True}
+    return [chunk]
+
+
+def _counted(chunk: Any) -> Any:
+    usage = chunk.message.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    chunk.message.usage_metadata = {**usage, "output_tokens": usage["output_tokens"] + 1}
+    return [chunk]
+
+
+def _called(chunk: Any) -> Any:
+    chunk.message.tool_call_chunks.append({"name": "x", "args": "", "id": "x", "index": 9})
+    return [chunk]
+
+
+CHANGES: dict[str, Callable[[Any], list[Any]]] = {
+    "content": _louder,
+    "metadata": _about,
+    "generation_info": _informed,
+    "usage": _counted,
+    "tool calls": _called,
+    "left out": lambda chunk: [],
+    "twice": lambda chunk: [chunk, chunk],
+}
+
+
+@cache
+def _really_streamed(dialect: str, name: str) -> Any:
+    return _heard(_real(dialect, name), "stream")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_a_change_of_any_chunk_of_our_stream_is_seen(
+    dialect: str, name: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = dialects.CLASSES[dialect]
+    chunks, places = kind.chunks, [0]
+    for place in range(99):
+
+        def other(self: Any, place: int = place) -> Any:
+            given = list(chunks(self))
+            places[:] = range(len(given))
+            given[place : place + 1] = CHANGES[change](given[place])
+            yield from given
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "chunks", other)
+            assert _heard(_scripted(dialect, name), "stream") != _really_streamed(dialect, name)
+        if place == places[-1]:
+            break
+    assert len(places) > 2
+
+
+# -- what cannot be
+
+
+@pytest.mark.parametrize(("name", "hint"), [("opanai", "; nearest 'openai'"), ("x", ""), (["openai"], "; nearest 'openai'")])
+def test_a_dialect_that_there_is_not_is_refused(name: Any, hint: str) -> None:
     with pytest.raises(ScriptError) as error:
         ScriptedChatModel(say("a"), dialect=name)
 
-    assert str(error.value) == f"dialect= is 'plain' or 'openai'; got {name!r}{hint}"
+    assert str(error.value) == f"dialect= is 'plain', 'openai', 'openai-responses' or 'anthropic'; got {name!r}{hint}"
 
 
-def test_an_answer_without_usage_has_no_usage_chunk() -> None:
-    def model() -> Any:
-        return ScriptedChatModel(say("a", usage=False), dialect="openai")
+def test_a_script_for_a_model_of_no_dialect_owes_nothing() -> None:
+    script = Script(say("a"))
+    with pytest.raises(ScriptError):
+        ScriptedChatModel(script=script, dialect="opanai")
 
-    assert [chunk.content for chunk in model().stream("hi")] == ["", "a", "", ""]
-    assert "token_usage" not in model().invoke("hi").response_metadata
+    assert script.remaining == 0
+    with pytest.raises(ScriptError, match="dialect="):
+        ScriptedChatModel(script="no script", dialect="opanai")
