@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -11,13 +14,14 @@ from typing import Any
 
 import anthropic
 import httpx2
+import openai
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.exceptions import ModelError
+from langchain_core.exceptions import ModelError, ModelRateLimitError
 from langchain_openai import ChatOpenAI
 
-from llmtest import Script, ScriptedChatModel, call, reply, say, think
+from llmtest import Script, ScriptedChatModel, call, fail, reply, say, think
 from llmtest.langchain import dialects
 from llmtest.steps import ScriptError, StatusError
 
@@ -335,6 +339,100 @@ def test_a_change_of_any_chunk_of_our_stream_is_seen(
         if place == places[-1]:
             break
     assert len(places) > 2
+
+
+# -- errors
+
+
+def _refusing(dialect: str, status: int) -> Any:
+    """The real integration, and our double; its provider answers with a status and a canned body."""
+    body = json.loads((WIRE / dialect / f"{status}.json").read_text("utf-8"))
+    step = replace(fail(status, retry_after=2), message=body["error"]["message"])
+    real = _integration(dialect, lambda request: _answered(WIRE / dialect, str(status), request))
+    return real, ScriptedChatModel(step, dialect=dialect)
+
+
+FAILING = [(dialect, status) for dialect, statuses in STATUSES.items() for status in statuses]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("dialect", "status"), FAILING)
+def test_an_error_is_the_one_of_the_real_integration(dialect: str, status: int, way: str) -> None:
+    real, ours = _refusing(dialect, status)
+    heard = _heard(ours, way)
+
+    assert heard == _heard(real, way)
+    assert [seen[0] for seen in heard[0]] == ["s", "error"]
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_each_status_is_the_class_of_the_real_integration(dialect: str) -> None:
+    for status in range(400, 600):
+
+        def answer(request: httpx2.Request, status: int = status) -> httpx2.Response:
+            return httpx2.Response(status, json={"error": {"message": "No."}})
+
+        with pytest.raises(Exception) as theirs:
+            _integration(dialect, answer).invoke("hi")
+        with pytest.raises(Exception) as ours:
+            ScriptedChatModel(fail(status), dialect=dialect).invoke("hi")
+        assert ours.type is theirs.type, status
+        assert isinstance(ours.value, StatusError) is False
+
+
+def test_an_error_says_after_how_long_to_come_again_where_the_provider_says_it() -> None:
+    model = ScriptedChatModel(fail(429, retry_after=0.5), say("a").then_fail(429), dialect="openai")
+    with pytest.raises(openai.RateLimitError) as error:
+        model.invoke("hi")
+
+    assert error.value.response.headers["retry-after"] == "0.5"
+    assert str(error.value) == "Error code: 429 - Too Many Requests"
+    with pytest.raises(openai.RateLimitError) as error:
+        model.invoke("hi")
+    assert "retry-after" not in error.value.response.headers
+
+
+@pytest.mark.parametrize("dialect", CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_failure_after_some_text_breaks_the_stream_there(dialect: str, way: str) -> None:
+    def step() -> Any:
+        return reply(think("A clear ", "sky."), say(*SUNNY))
+
+    heard = _heard(ScriptedChatModel(step().then_fail(500), dialect=dialect), way)[0]
+    cut = _heard(ScriptedChatModel(step().then_truncate(), dialect=dialect), way)[0]
+
+    assert heard[-1][0] == "error"
+    assert heard[1:-1] == [seen for seen in cut[:-1] if seen[0] == "token"][:-1]  # langchain-core makes the last one
+
+
+def test_without_the_integration_the_error_is_that_of_its_sdk_and_else_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raised() -> Any:
+        with pytest.raises(Exception) as error:
+            ScriptedChatModel(fail(429), dialect="anthropic").invoke("hi")
+        return error.value
+
+    monkeypatch.setitem(sys.modules, "langchain_anthropic.chat_models", None)
+    assert type(raised()) is anthropic.RateLimitError
+    monkeypatch.setitem(sys.modules, "anthropic", None)
+    found = raised()
+    assert isinstance(found, StatusError)
+    assert isinstance(found, ModelRateLimitError)
+
+
+def test_a_provider_is_imported_only_for_its_own_error() -> None:
+    program = """
+import sys
+from llmtest import ScriptedChatModel, fail, say
+given = {"openai", "langchain_openai", "anthropic", "langchain_anthropic"}
+for dialect in ("openai", "openai-responses", "anthropic"):
+    model = ScriptedChatModel(say("a"), say("a"), fail(TimeoutError), dialect=dialect)
+    model.invoke("hi"), list(model.stream("hi"))
+    try: model.invoke("hi")
+    except TimeoutError: print(given & set(sys.modules))
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert told.stdout == "set()\n" * 3
 
 
 # -- what cannot be
