@@ -20,6 +20,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError, ModelRateLimitError
 from langchain_openai import ChatOpenAI
+from pydantic import ValidationError
 
 from llmtest import Script, ScriptedChatModel, call, fail, reply, say, think
 from llmtest.langchain import dialects
@@ -174,14 +175,15 @@ class _Told(BaseCallbackHandler):
     def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         self.seen.append("start")
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any, **kwargs: Any) -> None:
-        self.seen.append(("token", token, _generation(chunk), sorted(kwargs)))
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        self.seen.append(("token", token, _generation(kwargs["chunk"]), sorted(kwargs)))
 
     def on_llm_end(self, response: Any, **kwargs: Any) -> None:
         generations = [[_generation(one) for one in some] for some in response.generations]
         self.seen.append(("end", generations, response.llm_output, response.run, sorted(kwargs)))
 
-    def on_llm_error(self, error: Any, *, response: Any, **kwargs: Any) -> None:
+    def on_llm_error(self, error: Any, **kwargs: Any) -> None:
+        response = kwargs["response"]
         generations = [[_generation(one) for one in some] for some in response.generations]
         self.seen.append(("error", _error(error), generations, response.llm_output, sorted(kwargs)))
 
@@ -196,6 +198,8 @@ def _message(message: Any) -> Any:
 
 
 def _error(error: Any) -> Any:
+    if isinstance(error, ValidationError):
+        return type(error), str(error)
     known = ("message", "body", "status_code", "request_id", "code", "param", "type", "api_message", "error_code", "details")
     told = {name: getattr(error, name, "missing") for name in known}
     response, request = error.response, error.request
@@ -208,7 +212,7 @@ def _without_ids(told: Any, seen: dict[str, str]) -> Any:
         return [_without_ids(item, seen) for item in told]
     if not isinstance(told, dict):
         return told
-    plain = {}
+    plain: dict[Any, Any] = {}
     for key in sorted(told, key=str):
         if key in ("id", "call_id", "signature") and isinstance(told[key], str):
             plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
@@ -233,7 +237,7 @@ def _heard(model: Any, way: str) -> Any:
     told = _Told()
     try:
         messages = [_message(message) for message in _given(model, way, told)]
-    except (StatusError, ModelError) as error:
+    except (StatusError, ModelError, ValidationError) as error:
         messages = [_error(error)]
     return _without_ids([told.seen, messages], {})
 
@@ -262,6 +266,21 @@ def test_invoke_with_streaming_on_is_the_same_too(dialect: str, name: str) -> No
 
     assert ours == _heard(_real(dialect, name, streaming=True), "invoke")
     assert [one[0] for one in ours[0]].count("token") > 2
+
+
+@pytest.mark.parametrize("arguments", ["[1]", "7", "null", "", '{"city": "Par\nis"}'])
+@pytest.mark.parametrize("dialect", ["openai", "openai-responses"])
+def test_arguments_that_are_odd_json_are_read_as_the_real_integration_reads_them(dialect: str, arguments: str) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        canned = (WIRE / dialect / "malformed.json").read_text("utf-8")
+        return httpx2.Response(200, text=canned.replace(json.dumps('{"city": "Par')[1:-1], json.dumps(arguments)[1:-1]))
+
+    asked = call("weather", city="Paris").malformed(arguments).with_id("call_1")
+    step = replace(asked, stop_reason="length" if dialect == "openai-responses" else None)
+    ours = ScriptedChatModel(replace(step, usage=say("a", usage=(8, 5)).usage), dialect=dialect, model_name=GPT)
+
+    _, said = _heard(ours.bind_tools(TOOLS), "invoke")
+    assert said == _heard(_integration(dialect, answer).bind_tools(TOOLS), "invoke")[1]
 
 
 @pytest.mark.parametrize("dialect", CASES)
@@ -453,4 +472,4 @@ def test_a_script_for_a_model_of_no_dialect_owes_nothing() -> None:
 
     assert script.remaining == 0
     with pytest.raises(ScriptError, match="dialect="):
-        ScriptedChatModel(script="no script", dialect="opanai")
+        ScriptedChatModel(script="no script", dialect="opanai")  # type: ignore[arg-type]

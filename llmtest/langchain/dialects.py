@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import responses
@@ -67,7 +68,7 @@ def check(name: Any, script: Any) -> None:
     raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{hint}")
 
 
-class _Dialect:
+class _Dialect(ABC):
     """What all dialects have in common: the order in which an answer is streamed, and where it ends."""
 
     provider: str
@@ -107,31 +108,35 @@ class _Dialect:
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _message(self, content: Content, calls: Sequence[tuple[Call, str]], **fields: Any) -> AIMessage:
-        called = [_called(call, key) for call, key in calls if not call.malformed]
-        broken = [self._broken(call, key) for call, key in calls if call.malformed]
+        read = [self._read(call, key) for call, key in calls]
         return AIMessage(
             content=content,
             id=self.plain.id,
-            tool_calls=called,
-            invalid_tool_calls=broken,
+            tool_calls=[call for call in read if call["type"] == "tool_call"],
+            invalid_tool_calls=[call for call in read if call["type"] == "invalid_tool_call"],
             usage_metadata=self.usage,
             **fields,
         )
 
-    def _broken(self, call: Call, id: str) -> Any:
-        return {"type": "invalid_tool_call", "name": call.tool, "args": _joined([call]), "id": id, "error": None}
+    @abstractmethod
+    def _read(self, call: Call, key: str) -> Any:
+        """A tool call as the integration reads it, valid or not."""
 
+    @abstractmethod
     def _whole(self) -> ChatResult:
-        raise NotImplementedError
+        """The whole answer."""
 
+    @abstractmethod
     def _opening(self) -> Iterator[ChatGenerationChunk]:
-        raise NotImplementedError
+        """What comes before the first block."""
 
+    @abstractmethod
     def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
-        raise NotImplementedError
+        """One block; one that is `cut` has no end."""
 
+    @abstractmethod
     def _end(self) -> Iterator[ChatGenerationChunk]:
-        raise NotImplementedError
+        """What comes after the last block."""
 
 
 def _tokens(parts: Sequence[Part]) -> Iterator[str]:
@@ -142,8 +147,12 @@ def _joined(parts: Sequence[Part]) -> str:
     return "".join(_tokens(parts))
 
 
-def _called(call: Call, id: str) -> Any:
-    return {"type": "tool_call", "name": call.tool, "args": json.loads(_joined([call])), "id": id}
+def _called(call: Call, key: str, args: Any) -> Any:
+    return {"type": "tool_call", "name": call.tool, "args": args, "id": key}
+
+
+def _broken(call: Call, key: str, error: str | None) -> Any:
+    return {"type": "invalid_tool_call", "name": call.tool, "args": _joined([call]), "id": key, "error": error}
 
 
 def _with_details(usage: Any, into: Mapping[str, int], out: Mapping[str, int]) -> Any:
@@ -191,13 +200,12 @@ class OpenAI(_Dialect):
         info = {"finish_reason": self._reason(), "logprobs": None}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
 
-    def _broken(self, call: Call, id: str) -> Any:
-        raw = {"id": id, "function": {"name": call.tool, "arguments": _joined([call])}}
+    def _read(self, call: Call, key: str) -> Any:
+        raw = {"id": key, "function": {"name": call.tool, "arguments": _joined([call])}}
         try:
-            parse_tool_call(raw, return_id=True)
+            return parse_tool_call(raw, return_id=True)
         except OutputParserException as error:
             return make_invalid_tool_call(raw, str(error))
-        return super()._broken(call, id)
 
     def _token_usage(self) -> dict[str, Any] | None:
         if self.usage is None:
@@ -292,12 +300,11 @@ class Responses(_Dialect):
         said = {"arguments": _joined([call]), "call_id": id, "name": call.tool}
         return {**said, "type": "function_call", "id": _fresh("fc"), "status": status}
 
-    def _broken(self, call: Call, id: str) -> Any:
+    def _read(self, call: Call, key: str) -> Any:
         try:
-            json.loads(_joined([call]), strict=False)
+            return _called(call, key, json.loads(_joined([call]), strict=False))
         except ValueError as error:
-            return {**super()._broken(call, id), "error": str(error)}
-        return super()._broken(call, id)
+            return _broken(call, key, str(error))
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
         yield self._chunk([], response_metadata={"id": self.plain.id})
@@ -411,6 +418,9 @@ class Anthropic(_Dialect):
         unknown = {"container": None, "diagnostics": None, "stop_details": None}
         output = {**names, **unknown, "usage": self._raw_usage(), **self._stop()}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=output)
+
+    def _read(self, call: Call, key: str) -> Any:
+        return _broken(call, key, None) if call.malformed else _called(call, key, json.loads(_joined([call])))
 
     def _said(self, parts: list[Part], ids: Iterator[str]) -> dict[str, Any]:
         part = parts[0]
