@@ -20,10 +20,12 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError, ModelRateLimitError
 from langchain_openai import ChatOpenAI
-from pydantic import ValidationError
+from openai.types import chat, responses
+from pydantic import TypeAdapter, ValidationError
 
-from llmtest import Script, ScriptedChatModel, call, fail, reply, say, think
+from llmtest import Script, ScriptedChatModel, call, fail, record, reply, say, think
 from llmtest.langchain import dialects
+from llmtest.protocol import cut_streams
 from llmtest.steps import ScriptError, StatusError
 
 WIRE = Path(__file__).parent.parent / "fixtures/wire"
@@ -220,7 +222,7 @@ def _without_ids(told: Any, seen: dict[str, str]) -> Any:
         return told
     plain: dict[Any, Any] = {}
     for key in sorted(told, key=str):
-        if key in ("id", "call_id", "signature") and isinstance(told[key], str):
+        if key in ("id", "call_id", "item_id", "signature") and isinstance(told[key], str):
             plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
         elif key != "content-length":
             plain[key] = type(told[key]) if key == "created_at" else _without_ids(told[key], seen)
@@ -274,6 +276,15 @@ def test_invoke_with_streaming_on_is_the_same_too(dialect: str, name: str) -> No
     assert [one[0] for one in ours[0]].count("token") > 2
 
 
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_the_events_of_version_3_are_the_same_too(dialect: str, name: str) -> None:
+    def events(model: Any) -> Any:
+        stream = model.stream_events("hi", version="v3")
+        return _without_ids([list(stream), _message(stream.output)], {})
+
+    assert events(_scripted(dialect, name)) == events(_real(dialect, name))
+
+
 @pytest.mark.parametrize("arguments", ["[1]", "7", "null", "", '{"city": "Par\nis"}'])
 @pytest.mark.parametrize("dialect", ["openai", "openai-responses"])
 def test_arguments_that_are_odd_json_are_read_as_the_real_integration_reads_them(dialect: str, arguments: str) -> None:
@@ -295,6 +306,30 @@ def test_each_canned_body_is_used(dialect: str) -> None:
     used = {f"{file}.sse" for file, _ in named} | {f"{file}.json" for file, whole in named if whole}
 
     assert {path.name for path in (WIRE / dialect).iterdir()} == used | {f"{status}.json" for status in STATUSES[dialect]}
+
+
+def _sent(dialect: str) -> Iterator[tuple[str, Any, Any]]:
+    """Every answer and every event of the canned bodies, and the type that the provider's SDK has for it."""
+    whole, event = {
+        "openai": (chat.ChatCompletion, chat.ChatCompletionChunk),
+        "openai-responses": (responses.Response, responses.ResponseStreamEvent),
+        "anthropic": (anthropic.types.Message, anthropic.types.RawMessageStreamEvent),
+    }[dialect]
+    for path in sorted((WIRE / dialect).iterdir()):
+        text = path.read_text("utf-8")
+        if path.suffix == ".json" and not path.stem.isdigit():
+            yield path.name, whole, json.loads(text)
+        if path.suffix == ".sse":
+            data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+            sent = [json.loads(one) for one in data if one != "[DONE]"]
+            yield from ((path.name, event, one) for one in sent if one.get("type") != "ping")  # the SDK has no type for it
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_the_canned_bodies_are_of_the_types_of_the_sdk(dialect: str) -> None:
+    for name, kind, body in _sent(dialect):
+        read = TypeAdapter(kind).validate_python(body)
+        assert type(read).__name__ != "dict", name
 
 
 # -- a difference is seen
@@ -458,6 +493,16 @@ for dialect in ("openai", "openai-responses", "anthropic"):
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert told.stdout == "set()\n" * 3
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_a_stream_that_was_cut_off_is_found_in_a_recording(dialect: str) -> None:
+    model = ScriptedChatModel(say("a"), say("a", stop_reason="length"), say("a").then_truncate(), dialect=dialect)
+    with record() as recording:
+        for _ in range(3):
+            list(model.stream("hi"))
+
+    assert [broken.witnesses[0].run_id for broken in cut_streams(recording)] == [recording.models[2].id]
 
 
 # -- what cannot be

@@ -74,7 +74,7 @@ class _Dialect(ABC):
     provider: str
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
-        self.plain, self.reply, self.params = plain, plain.reply, params
+        self.plain, self.reply, self.id = plain, plain.reply, plain.id
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.cut = self.reply.truncated or self.reply.failure is not None
@@ -104,14 +104,14 @@ class _Dialect(ABC):
 
     def _chunk(self, content: Content, info: Any = None, **fields: Any) -> ChatGenerationChunk:
         metadata = {"model_provider": self.provider, **fields.pop("response_metadata", {})}
-        message = AIMessageChunk(content=content, id=self.plain.id, response_metadata=metadata, **fields)
+        message = AIMessageChunk(content=content, id=self.id, response_metadata=metadata, **fields)
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _message(self, content: Content, calls: Sequence[tuple[Call, str]], **fields: Any) -> AIMessage:
         read = [self._read(call, key) for call, key in calls]
         return AIMessage(
             content=content,
-            id=self.plain.id,
+            id=self.id,
             tool_calls=[call for call in read if call["type"] == "tool_call"],
             invalid_tool_calls=[call for call in read if call["type"] == "invalid_tool_call"],
             usage_metadata=self.usage,
@@ -137,6 +137,10 @@ class _Dialect(ABC):
     @abstractmethod
     def _end(self) -> Iterator[ChatGenerationChunk]:
         """What comes after the last block."""
+
+
+def _fresh(kind: str) -> str:
+    return ledger.current().fresh_id(kind)
 
 
 def _tokens(parts: Sequence[Part]) -> Iterator[str]:
@@ -193,7 +197,7 @@ class OpenAI(_Dialect):
             "model_provider": "openai",
             "model_name": self.model_name,
             "system_fingerprint": None,
-            "id": ledger.current().fresh_id("chatcmpl"),
+            "id": _fresh("chatcmpl"),
             "service_tier": "default",
             **self.reply.response_metadata,
         }
@@ -244,7 +248,7 @@ class OpenAI(_Dialect):
         said = {"finish_reason": self._reason(), "model_name": self.model_name, "service_tier": "default"}
         yield self._chunk("", {**said, **self.reply.response_metadata})
         if self.usage is not None:
-            message = AIMessageChunk(content="", id=self.plain.id, usage_metadata=self.usage)
+            message = AIMessageChunk(content="", id=self.id, usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})
 
 
@@ -258,7 +262,8 @@ class Responses(_Dialect):
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
-        self.usage = _with_details(self.usage, {"cache_read": 0}, {"reasoning": 0})
+        self.usage = _with_details(self.usage, {"cache_read": 0, "cache_creation": 0}, {"reasoning": 0})
+        self.id = _fresh("resp")
         self.incomplete = _INCOMPLETE.get(self.reply.stop_reason or "")
 
     def _metadata(self) -> dict[str, Any]:
@@ -285,7 +290,7 @@ class Responses(_Dialect):
                 content.append(self._call(*calls[-1], "incomplete" if last and self.incomplete else "completed"))
             else:
                 content.append(self._spoken(parts))
-        metadata = {**self._metadata(), "id": self.plain.id}
+        metadata = {**self._metadata(), "id": self.id}
         return ChatResult(generations=[ChatGeneration(message=self._message(content, calls, response_metadata=metadata))])
 
     def _spoken(self, parts: list[Part]) -> dict[str, Any]:
@@ -307,7 +312,7 @@ class Responses(_Dialect):
             return _broken(call, key, str(error))
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
-        yield self._chunk([], response_metadata={"id": self.plain.id})
+        yield self._chunk([], response_metadata={"id": self.id})
 
     def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
         if isinstance(parts[0], Call):
@@ -352,10 +357,6 @@ def _summary(text: str) -> dict[str, Any]:
 
 
 _INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}
-
-
-def _fresh(kind: str) -> str:
-    return ledger.current().fresh_id(kind)
 
 
 # -- ChatAnthropic
@@ -414,7 +415,7 @@ class Anthropic(_Dialect):
             content = content[0]["text"]
         message = self._message(content, calls, response_metadata={"model_provider": "anthropic"})
         message.usage_metadata = self._usage_metadata(True)
-        names = {"model": self.model_name, "model_name": self.model_name, "id": self.plain.id}
+        names = {"model": self.model_name, "model_name": self.model_name, "id": self.id}
         unknown = {"container": None, "diagnostics": None, "stop_details": None}
         output = {**names, **unknown, "usage": self._raw_usage(), **self._stop()}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=output)
