@@ -23,7 +23,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from llmtest import ledger
 from llmtest.script import Script
-from llmtest.steps import Call, Part, Reply, ScriptError, Text
+from llmtest.steps import Call, Fail, Part, Reply, ScriptError, Text
 
 Content = str | list[str | dict[str, Any]]
 
@@ -71,6 +71,7 @@ def check(name: Any, script: Any) -> None:
 class _Dialect(ABC):
     """What all dialects have in common: the order in which an answer is streamed, and where it ends."""
 
+    name: str
     provider: str
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
@@ -92,9 +93,15 @@ class _Dialect(ABC):
         for number, parts in enumerate(blocks):
             yield from self._block(number, parts, self.cut and number == len(blocks) - 1)
         if self.reply.failure is not None:
-            raise self.plain.error()
+            raise self._midway(self.reply.failure)
         if not self.reply.truncated:
             yield from self._end()
+
+    def _midway(self, failure: Fail) -> BaseException:
+        """What breaks the stream. A status has been sent by then, so the provider tells of an error in an event."""
+        status = failure.error
+        known = midway(self.name, status, failure.message) if isinstance(status, int) else None
+        return known or self.plain.error()
 
     def _blocks(self) -> Iterator[list[Part]]:
         """The parts of the answer; text after text is one block, and so is reasoning after reasoning."""
@@ -173,7 +180,7 @@ def _with_details(usage: Any, into: Mapping[str, int], out: Mapping[str, int]) -
 class OpenAI(_Dialect):
     """An answer as `ChatOpenAI` gives it over Chat Completions: without reasoning; streamed, without the text of a refusal."""
 
-    provider = "openai"
+    name = provider = "openai"
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
@@ -258,7 +265,7 @@ class OpenAI(_Dialect):
 class Responses(_Dialect):
     """An answer as `ChatOpenAI` gives it over the Responses API: its tokens are lists, and a refusal comes in one piece."""
 
-    provider = "openai"
+    name, provider = "openai-responses", "openai"
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
@@ -365,7 +372,7 @@ _INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_o
 class Anthropic(_Dialect):
     """An answer as `ChatAnthropic` gives it: tokens are lists as soon as tools are bound, or when it reasons."""
 
-    provider = "anthropic"
+    name = provider = "anthropic"
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
@@ -469,7 +476,7 @@ class Anthropic(_Dialect):
 _STOPS: Final = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
 
 
-CLASSES: Final[Mapping[str, type[_Dialect]]] = {"openai": OpenAI, "openai-responses": Responses, "anthropic": Anthropic}
+CLASSES: Final[Mapping[str, type[_Dialect]]] = {kind.name: kind for kind in (OpenAI, Responses, Anthropic)}
 NAMES: Final = ("plain", *CLASSES)
 
 
@@ -492,13 +499,14 @@ class _Integration:
         named += [(self.sdk, "InternalServerError" if status >= 500 else _SDKS.get(status, "")), (self.sdk, "APIStatusError")]
         return next((kind for kind in map(_found, *zip(*named, strict=True)) if kind is not None), None)
 
-    def body(self, status: int, message: str) -> dict[str, Any]:
-        """What the provider answers."""
+    def told(self, status: int, message: str | None) -> tuple[str, dict[str, Any]]:
+        """What the provider says, and in which body."""
+        text = message or responses.get(status, "error")
         if self.sdk == "anthropic":
             kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-            return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+            return text, {"type": "error", "error": {"type": kind, "message": text}, "request_id": None}
         kind, code = _OPENAI_TYPES.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
-        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        return text, {"error": {"message": text, "type": kind, "param": None, "code": code}}
 
 
 def _found(module: str, name: str) -> Any:
@@ -514,16 +522,36 @@ def error(dialect: str, status: int, retry_after: float | None, message: str | N
     kind: Any = None if known is None else known.kind(status)
     if known is None or kind is None:
         return None
-    room = kind.__init__.__globals__
-    client = room.get("httpx2") or room["httpx"]  # of the two, the one that this version of the SDK is built on
-    text = message or responses.get(status, "error")
-    body = known.body(status, text)
+    text, body = known.told(status, message)
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+    client = _client(kind)
+    response = client.Response(status, json=body, headers=headers, request=client.Request("POST", known.url))
+    said = (body, body) if known.sdk == "anthropic" else (text, body["error"])
+    return cast("BaseException", kind(f"Error code: {status} - {said[0]}", response=response, body=said[1]))
+
+
+def midway(dialect: str, status: int, message: str | None) -> BaseException | None:
+    """What the integration raises when its provider breaks a stream off; None if its SDK is not installed."""
+    known = _INTEGRATIONS[dialect]
+    text, body = known.told(status, message)
+    if dialect == "openai-responses":
+        return ValueError(f"{body['error']['code'] or body['error']['type']}: {text}")
+    kind = _found(known.sdk, "APIStatusError" if known.sdk == "anthropic" else "APIError")
+    if kind is None:
+        return None
+    client = _client(kind)
     request = client.Request("POST", known.url)
-    response = client.Response(status, json=body, headers=headers, request=request)
-    if known.sdk == "anthropic":
-        return cast("BaseException", kind(f"Error code: {status} - {body}", response=response, body=body))
-    return cast("BaseException", kind(f"Error code: {status} - {text}", response=response, body=body["error"]))
+    if known.sdk == "openai":
+        return cast("BaseException", kind(text, request, body=body["error"]))
+    unread = client.ByteStream(b"")
+    response = client.Response(200, headers={"content-type": "text/event-stream"}, stream=unread, request=request)
+    return cast("BaseException", kind(str(body), response=response, body=body))
+
+
+def _client(kind: Any) -> Any:
+    """The HTTP library that this version of the SDK is built on: the one or the other."""
+    room = kind.__init__.__globals__
+    return room.get("httpx2") or room["httpx"]
 
 
 _THEIRS: Final = {
