@@ -349,6 +349,15 @@ def test_the_canned_bodies_are_of_the_types_of_the_sdk(dialect: str) -> None:
         assert type(read).__name__ != "dict", name
 
 
+def test_the_page_says_of_each_answer_what_is_proved() -> None:
+    page = (WIRE.parent.parent / "docs/reference/dialects.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    written = {(row[1], dialect, mark) for row in rows if len(row) == 5 for dialect, mark in zip(CASES, row[2:], strict=True)}
+
+    proved = {(case.file or name, dialect, "◐●"[case.whole]) for dialect, name in ALL for case in [CASES[dialect][name]]}
+    assert {row for row in written if row[2] in ("●", "◐")} == proved
+
+
 # -- a difference is seen
 
 

@@ -387,11 +387,14 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
 
     It takes the parameters that LangChain's chat models have in common: `temperature` and `max_tokens` are reported, a
     step whose text has a `stop` sequence in it is a violation, and `timeout`, `max_retries` and `api_key` have nothing
-    to act on. `model=` in a call is the name that this answer is from. `dialect="openai"` gives chunks and messages as
-    `ChatOpenAI` does over Chat Completions.
+    to act on. `model=` in a call is the name that this answer is from.
+
+    `dialect=` is `"plain"`, or `"openai"`, `"openai-responses"` or `"anthropic"`: its chunks, messages and errors are then
+    those of `ChatOpenAI`, over Chat Completions or the Responses API, and of `ChatAnthropic`. What of them is proved
+    equal, and what is not, is in docs/reference/dialects.md.
 
     Raises:
-        ScriptError: a step is not a step, or a field does not exist.
+        ScriptError: a step is not a step, or a field or dialect does not exist.
         ViolationError: when it is called and no step is left, or the step's tool call does not fit the bound tools.
 
     >>> from llmtest import ScriptedChatModel, call, say
