@@ -23,7 +23,7 @@ from langchain_openai import ChatOpenAI
 from openai.types import chat, responses
 from pydantic import TypeAdapter
 
-from llmtest import Script, ScriptedChatModel, call, fail, record, reply, say, think
+from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, record, reply, say, think
 from llmtest.langchain import dialects
 from llmtest.protocol import cut_streams
 from llmtest.steps import ScriptError, StatusError
@@ -528,6 +528,40 @@ def test_a_stream_that_was_cut_off_is_found_in_a_recording(dialect: str) -> None
             list(model.stream("hi"))
 
     assert [broken.witnesses[0].run_id for broken in cut_streams(recording)] == [recording.models[2].id]
+
+
+def _joined(model: Any) -> Any:
+    first, *rest = model.stream("hi")
+    return sum(rest, first)
+
+
+def _gist(message: Any) -> Any:
+    known = ("model_name", "model_provider", "finish_reason", "stop_reason", "status")
+    about = {key: message.response_metadata.get(key) for key in known}
+    thoughts = "".join(block.get("reasoning", "") for block in message.content_blocks)
+    return message.text, thoughts, message.tool_calls, message.usage_metadata, about
+
+
+SAID_AGAIN = [(dialect, name) for dialect, name in ALL if name in ("text", "text_and_call", "reasoning", "cached")]
+
+
+@pytest.mark.parametrize(("dialect", "name"), SAID_AGAIN)
+def test_an_answer_of_the_integration_can_be_said_again(dialect: str, name: str) -> None:
+    said = _real(dialect, name).invoke("hi")
+    model = _bound(ScriptedChatModel(said, said, dialect=dialect), CASES[dialect][name])
+
+    assert _gist(model.invoke("hi")) == _gist(said)
+    assert _gist(_joined(model)) == _gist(_joined(_real(dialect, name)))
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_tokens_are_counted_once(dialect: str) -> None:
+    model = ScriptedChatModel(say("a", usage=(8, 5)).times(2), dialect=dialect)
+    with count_tokens() as tokens:
+        model.invoke("hi")
+        list(model.stream("hi"))
+
+    assert (tokens.input_tokens, tokens.output_tokens, tokens.requests) == (16, 10, 2)
 
 
 # -- what cannot be

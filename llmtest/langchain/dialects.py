@@ -78,6 +78,7 @@ class _Dialect(ABC):
         self.plain, self.reply, self.id = plain, plain.reply, plain.id
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
+        self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
         self.cut = self.reply.truncated or self.reply.failure is not None
 
     def result(self) -> ChatResult:
@@ -146,6 +147,9 @@ class _Dialect(ABC):
         """What comes after the last block."""
 
 
+_ONCE: Final = ("id", "model_name", "model_provider")  # said before the end: LangChain joins what two chunks say of it
+
+
 def _fresh(kind: str) -> str:
     return ledger.current().fresh_id(kind)
 
@@ -206,7 +210,7 @@ class OpenAI(_Dialect):
             "system_fingerprint": None,
             "id": _fresh("chatcmpl"),
             "service_tier": "default",
-            **self.reply.response_metadata,
+            **self.more,
         }
         info = {"finish_reason": self._reason(), "logprobs": None}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
@@ -253,7 +257,7 @@ class OpenAI(_Dialect):
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
         said = {"finish_reason": self._reason(), "model_name": self.model_name, "service_tier": "default"}
-        yield self._chunk("", {**said, **self.reply.response_metadata})
+        yield self._chunk("", {**said, **self.more})
         if self.usage is not None:
             message = AIMessageChunk(content="", id=self.id, usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})
@@ -284,7 +288,7 @@ class Responses(_Dialect):
             "service_tier": "default",
             "model_provider": "openai",
             "model_name": self.model_name,
-            **self.reply.response_metadata,
+            **self.more,
         }
 
     def _whole(self) -> ChatResult:
@@ -382,16 +386,15 @@ class Anthropic(_Dialect):
     def _stop(self) -> dict[str, Any]:
         reason = self.reply.stop_reason or ("tool_use" if self.reply.calls else "end_turn")
         said = {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
-        return {**said, **self.reply.response_metadata}
+        return {**said, **self.more}
 
     def _details(self, whole: bool) -> dict[str, int]:
         """Cached tokens; the whole answer says for how long they are cached, the stream does not."""
-        given = dict(self.usage.get("input_token_details", {}))
+        given = {"cache_read": 0, "cache_creation": 0, _FIVE: 0, _HOUR: 0, **self.usage.get("input_token_details", {})}
+        made, five, hour = given.pop("cache_creation"), given.pop(_FIVE), given.pop(_HOUR)
         if whole:
-            five = given.pop("cache_creation", 0)
-            known = {"ephemeral_5m_input_tokens": five, "ephemeral_1h_input_tokens": 0}
-            return {"cache_read": 0, "cache_creation": 0, **known, **given}
-        return {"cache_read": 0, "cache_creation": 0, **given}
+            return {**given, "cache_creation": 0, _FIVE: five + made, _HOUR: hour}
+        return {**given, "cache_creation": made + five + hour}
 
     def _usage_metadata(self, whole: bool) -> Any:
         return None if self.usage is None else {**self.usage, "input_token_details": self._details(whole)}
@@ -402,7 +405,7 @@ class Anthropic(_Dialect):
         cached, creation = self._details(False), self._details(True)
         out = self.usage.get("output_token_details", {})
         return {
-            "cache_creation": {name: creation[name] for name in ("ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens")},
+            "cache_creation": {_HOUR: creation[_HOUR], _FIVE: creation[_FIVE]},
             "cache_creation_input_tokens": cached["cache_creation"],
             "cache_read_input_tokens": cached["cache_read"],
             "inference_geo": None,
@@ -473,6 +476,7 @@ class Anthropic(_Dialect):
         )
 
 
+_FIVE, _HOUR = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
 _STOPS: Final = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
 
 
