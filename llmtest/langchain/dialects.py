@@ -297,10 +297,11 @@ class Responses(_Dialect):
         for parts in self._blocks():
             if isinstance(parts[0], Call):
                 calls.append((parts[0], self.plain.call_id(parts[0])))
-                last = parts[0] is self.reply.parts[-1]
-                content.append(self._call(*calls[-1], "incomplete" if last and self.incomplete else "completed"))
+                content.append(self._call(*calls[-1]))
             else:
                 content.append(self._spoken(parts))
+        if self.incomplete and content and "status" in content[-1]:  # the answer ended in a call
+            content[-1] = {**cast("dict[str, Any]", content[-1]), "status": "incomplete"}
         metadata = {**self._metadata(), "id": self.id}
         return ChatResult(generations=[ChatGeneration(message=self._message(content, calls, response_metadata=metadata))])
 
@@ -312,9 +313,9 @@ class Responses(_Dialect):
             return {"type": "refusal", "refusal": text, "id": _fresh("msg")}
         return {"type": "text", "text": text, "annotations": [], "id": _fresh("msg")}
 
-    def _call(self, call: Call, id: str, status: str) -> dict[str, Any]:
-        said = {"arguments": _joined([call]), "call_id": id, "name": call.tool}
-        return {**said, "type": "function_call", "id": _fresh("fc"), "status": status}
+    def _call(self, call: Call, key: str) -> dict[str, Any]:
+        said = {"arguments": _joined([call]), "call_id": key, "name": call.tool}
+        return {**said, "type": "function_call", "id": _fresh("fc"), "status": "completed"}
 
     def _read(self, call: Call, key: str) -> Any:
         try:
