@@ -35,6 +35,7 @@ START_KINDS: Final[Mapping[str, RunKind]] = {
 }
 END_KINDS: Final = frozenset({"on_chain_end", "on_llm_end", "on_tool_end", "on_retriever_end"})
 ERROR_KINDS: Final = frozenset({"on_chain_error", "on_llm_error", "on_tool_error", "on_retriever_error"})
+_ENDINGS: Final = END_KINDS | ERROR_KINDS
 
 
 def _read_only(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -292,7 +293,10 @@ class Run:
     @property
     def end(self) -> Event | None:
         """The event that ended the run, or None while it is open."""
-        return next((e for e in self.events if e.kind in END_KINDS or e.kind in ERROR_KINDS), None)
+        for event in self.events:
+            if event.kind in _ENDINGS:
+                return event
+        return None
 
     @property
     def ended(self) -> Ended:

@@ -537,8 +537,8 @@ def _listed(value: Any) -> Any:
 
 
 def _step_lines(step: Step, name: str) -> list[str]:
-    if isinstance(step, Respond):
-        raise ScriptError(f"{name} asks a function, which a file cannot name: {step}")
+    if isinstance(step, Respond) or step.gates:
+        raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
     if isinstance(step, Give):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Literal
 
 from llmtest.events import FrozenDict, FrozenList, Usage
+from llmtest.gates import Gate
 from llmtest.steps import (
     ONCE,
     Call,
@@ -36,8 +37,8 @@ from llmtest.steps import (
 
 
 def say(
-    *text: str,
-    tokens: Sequence[str] | None = None,
+    *text: str | Gate,
+    tokens: Sequence[str | Gate] | None = None,
     chunk: Chunk | None = None,
     usage: UsageLike = None,
     stop_reason: str | None = None,
@@ -50,6 +51,7 @@ def say(
     `chunk` cuts one string otherwise: `"char"`, `"word"` (a word with the white space after it), a number of characters,
     or a `random.Random(seed)`, which cuts at random and in the same places for the same seed. `refusal=True` sends the
     text as a refusal: in `additional_kwargs["refusal"]`, as OpenAI does, with the stop reason `refusal`.
+    A gate among the strings stops the stream there until the test releases it, and changes nothing else: see `hold`.
     `usage` is `(input_tokens, output_tokens)`, a `Usage`, or a LangChain usage dict; `None` counts: output is the
     scripted tokens, input the prompt as `split` cuts it; `False` reports none, as some providers do.
 
@@ -59,9 +61,29 @@ def say(
     >>> say("It is ", "sunny.").text
     'It is sunny.'
     """
-    cut = as_tokens("say", text, tokens) if chunk is None else _chunked(text, tokens, chunk)
-    answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata)
+    said, exact, stops = _gated(text, tokens)
+    cut = as_tokens("say", said, exact) if chunk is None else _chunked(said, exact, chunk)
+    answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata, stops)
     return replace(answer, refusal=True) if refusal else answer
+
+
+Stops = tuple[tuple[int, int, Gate], ...]
+
+
+def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
+    """What was given as arguments and as `tokens`, without the gates; and where the gates stand in the part. Those after
+    its last text come after the part."""
+    items = given if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
+    texts = tuple(item for item in items if not isinstance(item, Gate))
+    stops, before = list[tuple[int, int, Gate]](), 0
+    for item in items:
+        if isinstance(item, Gate):
+            stops.append((0, before, item) if before < len(texts) else (1, 0, item))
+        else:
+            before += 1
+    if tokens is None:
+        return texts, None, tuple(stops)
+    return given, tokens if isinstance(tokens, str) else texts, tuple(stops)
 
 
 Chunk = Literal["char", "word"] | int | Random
@@ -92,15 +114,16 @@ def _cut_at_random(text: str, random: Random) -> Iterator[str]:
         start = end
 
 
-def think(*text: str, tokens: Sequence[str] | None = None) -> Reply:
-    """A step, or with `reply` a part, of reasoning content. Tokens as in `say`.
+def think(*text: str | Gate, tokens: Sequence[str | Gate] | None = None) -> Reply:
+    """A step, or with `reply` a part, of reasoning content. Tokens and gates as in `say`.
 
     It becomes a `reasoning` content block, so the message's content is then a list of blocks.
 
     >>> reply(think("Paris, then."), "It is sunny.").text
     'It is sunny.'
     """
-    return _reply((Thinking(as_tokens("think", text, tokens)),))
+    said, exact, stops = _gated(text, tokens)
+    return _reply((Thinking(as_tokens("think", said, exact)),), stops=stops)
 
 
 def call(tool: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Reply:
@@ -220,15 +243,15 @@ def give(value: Any) -> Give:
 
 
 def reply(
-    *parts: str | Reply,
+    *parts: str | Reply | Gate,
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, Any] | None = None,
 ) -> Reply:
     """A step of several parts in one answer: text, reasoning and tool calls, in this order.
 
-    A part is a str (cut by `split`), or what `say`, `think` and `call` return. Usage and stop reason belong to the
-    whole answer, so they are given here.
+    A part is a str (cut by `split`), or what `say`, `think` and `call` return. A gate between parts stops the stream there:
+    see `hold`. Usage and stop reason belong to the whole answer, so they are given here.
 
     Raises:
         ScriptError: a part is something else, or brings a usage, stop reason or failure of its own.
@@ -237,17 +260,21 @@ def reply(
     ['search', 'search']
     """
     flat: list[Part] = []
+    stops: list[tuple[int, int, Gate]] = []
     for position, part in enumerate(parts, 1):
         if isinstance(part, str):
             flat.append(Text(tuple(split(part))))
+        elif isinstance(part, Gate):
+            stops.append((len(flat), 0, part))
         elif isinstance(part, Reply):
+            stops += [(len(flat) + at, token, gate) for at, token, gate in part.stops]
             flat.extend(_bare(part, position))
         else:
             raise ScriptError(
                 f"part {position} of reply() is not a part: got {type(part).__name__} {part!r}\n"
-                "  a part is a str, say(...), think(...) or call(...)"
+                "  a part is a str, say(...), think(...), call(...) or a gate"
             )
-    return _reply(tuple(flat), usage, stop_reason, response_metadata)
+    return _reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops))
 
 
 def _bare(part: Reply, position: int) -> tuple[Part, ...]:
@@ -274,8 +301,9 @@ def _reply(
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, Any] | None = None,
+    stops: Stops = (),
 ) -> Reply:
-    return Reply(parts, _usage(usage), stop_reason, FrozenDict(response_metadata or {}), where=caller())
+    return Reply(parts, _usage(usage), stop_reason, FrozenDict(response_metadata or {}), stops=stops, where=caller())
 
 
 def fail(error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Fail:
@@ -330,6 +358,11 @@ def as_step(step: Any, what: str, where: str) -> Step:
         return as_failure(step, None, None, where)
     if getattr(step, "type", None) == "ai" and hasattr(step, "tool_calls"):
         return replace(_from_message(step), where=where)
+    if isinstance(step, Gate):
+        raise ScriptError(
+            f"{what} is a gate, which holds the step after it, but no step comes after it; got it at {place(where)}\n"
+            "  a gate and its step in one: reply(gate, 'text'); with a key: on(...) >> Script(gate, 'text')"
+        )
     raise ScriptError(
         f"{what} is not a step: got {type(step).__name__} {step!r} at {place(where)}\n"
         "  a step is say(...), think(...), call(...), structured(...), reply(...), fail(...), respond(...),\n"

@@ -23,7 +23,8 @@ from langchain_openai import ChatOpenAI
 from openai.types import chat, responses
 from pydantic import TypeAdapter
 
-from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, record, reply, say, think
+from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, hold, record, reply, say, think
+from llmtest.gates import Gate
 from llmtest.langchain import dialects
 from llmtest.protocol import cut_streams
 from llmtest.steps import ScriptError, StatusError
@@ -552,6 +553,21 @@ def test_an_answer_of_the_integration_can_be_said_again(dialect: str, name: str)
 
     assert _gist(model.invoke("hi")) == _gist(said)
     assert _gist(_joined(model)) == _gist(_joined(_real(dialect, name)))
+
+
+@pytest.mark.parametrize("dialect", dialects.NAMES)
+def test_a_gate_stands_right_before_what_follows_it(dialect: str) -> None:
+    gate = hold()
+    step = reply(think("t1", gate, "t2"), say(gate, "a1", gate, "a2"), gate, call("weather", city="Paris"), gate).optional()
+    words = ("t1", "t2", "a1", "a2", "weather", "Paris", "'last'")
+
+    came = list(ScriptedChatModel(step, dialect=dialect)._answer(step, [], {}).chunks())
+    told = ["hold" if isinstance(one, Gate) else next(filter(str(one.message.model_dump()).count, words), "") for one in came]
+
+    wanted = ["t1", "hold", "t2", "hold", "a1", "hold", "a2", "hold", "weather", "Paris", "hold"]
+    wanted = [word for word in wanted if dialect != "openai" or word[0] != "t"]
+    assert [word for word in told if word in wanted] == wanted
+    assert told.index("hold") < len(told) - 1 - told[::-1].index("hold") < len(told) - 1
 
 
 @pytest.mark.parametrize("dialect", CASES)

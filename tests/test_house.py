@@ -34,6 +34,7 @@ HOUSE = {
     # words
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
+    "gates": Room(0),
     "lanes": Room(0),
     "ledger": Room(0),
     "rules": Room(0),
@@ -74,6 +75,7 @@ HOUSE = {
     "wording": Room(1),
     # hands
     "langchain": Room(2),
+    "langchain.asking": Room(2, LANGCHAIN),
     "langchain.conformance": Room(2, LANGCHAIN),
     "langchain.dialects": Room(2, LANGCHAIN),
     "langchain.doubles": Room(2, LANGCHAIN),

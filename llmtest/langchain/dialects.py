@@ -22,8 +22,9 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
+from llmtest.gates import Gate
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Part, Reply, ScriptError, Text
+from llmtest.steps import Call, Fail, Part, Reply, ScriptError, Text, Thinking
 
 Content = str | list[str | dict[str, Any]]
 
@@ -34,8 +35,8 @@ class Answer(Protocol):
     def result(self) -> ChatResult:
         """The whole answer."""
 
-    def chunks(self) -> Iterator[ChatGenerationChunk]:
-        """The answer as it is streamed."""
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        """The answer as it is streamed, and the gates at which it stops."""
 
 
 class Plain(Protocol):
@@ -80,6 +81,7 @@ class _Dialect(ABC):
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
         self.cut = self.reply.truncated or self.reply.failure is not None
+        self.before = 0  # how many tokens and openings of calls are behind the chunk that is being made
 
     def result(self) -> ChatResult:
         """The whole answer, with what the integration says beside it."""
@@ -87,16 +89,31 @@ class _Dialect(ABC):
             raise self.plain.error()
         return self._whole()
 
-    def chunks(self) -> Iterator[ChatGenerationChunk]:
-        """The answer as it is streamed."""
-        yield from self._opening()
-        blocks = list(self._blocks())
-        for number, parts in enumerate(blocks):
-            yield from self._block(number, parts, self.cut and number == len(blocks) - 1)
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        """The answer as it is streamed, and the gates at which it stops."""
+        gates = list(self.reply.stopped()) if self.reply.stops else []
+        for chunk in self._ungated():
+            while gates and gates[0][0] <= self.before:
+                yield gates.pop(0)[1]
+            yield chunk
+        yield from (gate for _, gate in gates)
         if self.reply.failure is not None:
             raise self._midway(self.reply.failure)
         if not self.reply.truncated:
             yield from self._end()
+
+    def _ungated(self) -> Iterator[ChatGenerationChunk]:
+        yield from self._opening()
+        blocks = list(self._blocks())
+        for number, parts in enumerate(blocks):
+            yield from self._block(number, parts, self.cut and number == len(blocks) - 1)
+
+    def _streamed(self, parts: Sequence[Part]) -> Iterator[str]:
+        """The tokens, each counted when its chunk is behind us."""
+        for part in parts:
+            for token in part.tokens:
+                yield token
+                self.before += 1
 
     def _midway(self, failure: Fail) -> BaseException:
         """What breaks the stream. A status has been sent by then, so the provider tells of an error in an event."""
@@ -154,12 +171,8 @@ def _fresh(kind: str) -> str:
     return ledger.current().fresh_id(kind)
 
 
-def _tokens(parts: Sequence[Part]) -> Iterator[str]:
-    return (token for part in parts for token in part.tokens)
-
-
 def _joined(parts: Sequence[Part]) -> str:
-    return "".join(_tokens(parts))
+    return "".join(token for part in parts for token in part.tokens)
 
 
 def _called(call: Call, key: str, args: Any) -> Any:
@@ -237,22 +250,23 @@ class OpenAI(_Dialect):
             "completion_tokens_details": {**said, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
         }
 
-    def _blocks(self) -> Iterator[list[Part]]:
-        return (parts for parts in super()._blocks() if isinstance(parts[0], Text | Call))
-
     def _opening(self) -> Iterator[ChatGenerationChunk]:
-        first = next(self._blocks(), [None])[0]
+        first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
         if not isinstance(first, Call):
             yield self._chunk("")
 
     def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
         call = parts[0]
         if not isinstance(call, Call):
-            yield from (self._chunk("" if self.reply.refusal else token) for token in _tokens(parts))
+            for token in self._streamed(parts):
+                if isinstance(call, Text):
+                    yield self._chunk("" if self.reply.refusal else token)
             return
-        opening: dict[str, Any] = {"name": call.tool, "args": "", "id": self.plain.call_id(call)}
-        for piece in (opening, *({"name": None, "args": token, "id": None} for token in call.tokens)):
-            yield self._chunk("", tool_call_chunks=[{**piece, "index": self.called}])
+        opening: dict[str, Any] = {"name": call.tool, "args": "", "id": self.plain.call_id(call), "index": self.called}
+        yield self._chunk("", tool_call_chunks=[opening])
+        self.before += 1
+        for token in self._streamed(parts):
+            yield self._chunk("", tool_call_chunks=[{"name": None, "args": token, "id": None, "index": self.called}])
         self.called += 1
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
@@ -334,10 +348,11 @@ class Responses(_Dialect):
     def _saying(self, parts: list[Part], index: int, cut: bool) -> Iterator[ChatGenerationChunk]:
         yield self._chunk([])
         if self.reply.refusal:
-            whole = [] if cut else [{"type": "refusal", "refusal": _joined(parts)}]
-            yield from (self._chunk([block]) for block in whole)
+            refused = "".join(self._streamed(parts))
+            if not cut:
+                yield self._chunk([{"type": "refusal", "refusal": refused}])
             return
-        for token in _tokens(parts):
+        for token in self._streamed(parts):
             yield self._chunk([{"type": "text", "text": token, "index": index}])
         if not cut:
             yield self._chunk([{"type": "text", "text": "", "id": _fresh("msg"), "index": index}])
@@ -347,7 +362,7 @@ class Responses(_Dialect):
         named = {**known, "id": _fresh("rs")}
         yield self._chunk([{**named, "summary": []}])
         yield self._chunk([{**named, "summary": [_summary("")]}])
-        for token in _tokens(parts):
+        for token in self._streamed(parts):
             yield self._chunk([{**known, "summary": [_summary(token)]}])
 
     def _calling(self, call: Call, index: int) -> Iterator[ChatGenerationChunk]:
@@ -356,7 +371,8 @@ class Responses(_Dialect):
         known = {"type": "tool_call_chunk", "index": index}
         named = {**known, "name": call.tool, "args": "", "id": key}
         yield self._chunk([{"type": "function_call", **opening}], tool_call_chunks=[named])
-        for token in call.tokens:
+        self.before += 1
+        for token in self._streamed([call]):
             block: dict[str, Any] = {"type": "function_call", "arguments": token, "index": index}
             yield self._chunk([block], tool_call_chunks=[{**known, "args": token}])
 
@@ -450,11 +466,11 @@ class Anthropic(_Dialect):
         if isinstance(parts[0], Call):
             yield from self._calling(parts[0], number)
         elif isinstance(parts[0], Text):
-            for token in _tokens(parts):
+            for token in self._streamed(parts):
                 yield self._chunk([{"text": token, "type": "text", "index": number}] if self.lists else token)
         else:
             known = {"type": "thinking", "index": number}
-            for token in _tokens(parts):
+            for token in self._streamed(parts):
                 yield self._chunk([{**known, "thinking": token}])
             if not cut:
                 yield self._chunk([{**known, "thinking": "", "signature": _fresh("signature")}])
@@ -464,9 +480,14 @@ class Anthropic(_Dialect):
         named: dict[str, Any] = {"name": call.tool, "id": key, "index": index}
         opening = {**named, "input": {}, "type": "tool_use", "toolset_name": None}
         yield self._chunk([opening], tool_call_chunks=[{**named, "args": ""}])
-        for piece in ("", *call.tokens):
-            block: dict[str, Any] = {"partial_json": piece, "type": "input_json_delta", "index": index}
-            yield self._chunk([block], tool_call_chunks=[{"name": None, "args": piece, "id": None, "index": index}])
+        yield self._arguments("", index)
+        self.before += 1
+        for token in self._streamed([call]):
+            yield self._arguments(token, index)
+
+    def _arguments(self, piece: str, index: int) -> ChatGenerationChunk:
+        block: dict[str, Any] = {"partial_json": piece, "type": "input_json_delta", "index": index}
+        return self._chunk([block], tool_call_chunks=[{"name": None, "args": piece, "id": None, "index": index}])
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
         yield self._chunk(

@@ -28,6 +28,7 @@ from llmtest import (
     carry_context,
     count_tokens,
     fail,
+    hold,
     load,
     on,
     record,
@@ -41,6 +42,7 @@ from llmtest import (
 )
 from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
+from llmtest.gates import Gate
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.matching import Rule, never
@@ -64,6 +66,9 @@ async def answer_later(request: Request) -> Reply:
 
 
 def scripts() -> None:
+    gate = hold(timeout_s=2)
+    assert_type(gate, Gate)
+    assert_type(say("It is ", gate, "sunny."), Reply)
     assert_type(say("It is ", "sunny."), Reply)
     assert_type(say(tokens=["whole"], usage=(7, 2), stop_reason="stop", response_metadata={"region": "eu"}), Reply)
     assert_type(say("a", usage=False), Reply)
@@ -74,6 +79,7 @@ def scripts() -> None:
     assert_type(call(search, {"class": 2}).with_id("call_7"), Reply)
     assert_type(reply(think("hm"), "Let me look", call("search", q="x"), usage=(3, 4)), Reply)
     assert_type(say("a").then_fail(ConnectionError("reset")), Reply)
+    assert_type(reply("Let me look", gate, call("search", q="x")), Reply)
     assert_type(fail(429, retry_after=2), Fail)
     assert_type(fail("TimeoutError"), Fail)
     assert_type(fail(TimeoutError), Fail)
