@@ -46,8 +46,10 @@ HOUSE = {
     "verbs": Room(0),
     "vocabulary": Room(0),
     "waits": Room(0),
+    "yamlwords": Room(0),
     # thought
     "causality": Room(1),
+    "clock": Room(1),
     "deviations": Room(1),
     "exchange": Room(1),
     "explaining": Room(1),

@@ -33,7 +33,7 @@ from pydantic import Field, SecretStr, SkipValidation
 
 from llmtest import blocks, complaints, lanes, ledger
 from llmtest.complaints import check_call
-from llmtest.events import EMPTY, FrozenDict
+from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.langchain import dialects
 from llmtest.langchain.asking import about, calling, run_of, weakly
@@ -305,6 +305,12 @@ class _Served:
         run = request.run()
         blocks.served(run.run_id if run is not None else None, self._known_as(), calling)
 
+    def _takes(self, latency: Latency | None, request: Request) -> None:
+        """Tells the recordings of the call how long it takes in virtual time."""
+        if latency is not None:
+            run = request.run()
+            blocks.takes(run.run_id if run is not None else None, latency)
+
     def _known_as(self) -> str:
         return type(self).__name__
 
@@ -325,11 +331,13 @@ class _Scripted(_Served):
 
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Reply:
         if isinstance(step, Fail):
+            self._takes(step.latency, request)
             raise _exception(step, getattr(self, "dialect", "plain"))
         if isinstance(step, Give):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {place(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
+        self._takes(reply.latency, request)
         return reply
 
 
