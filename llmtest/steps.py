@@ -54,6 +54,7 @@ class ScriptError(LlmtestError, ValueError):
 class StatusError(Exception):
     """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
     that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
+    A model with a `dialect=` raises what the integration does instead, where that is installed.
     """
 
     def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:

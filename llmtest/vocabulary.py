@@ -414,8 +414,8 @@ def _content_parts(content: Any) -> Iterator[Part]:
         if kind == "text":
             yield Text(tuple(split(text)))
         elif kind in ("reasoning", "thinking"):
-            yield Thinking(tuple(split(text)))
-        elif kind not in ("tool_call", "tool_use"):
+            yield Thinking(tuple(split(text or "".join(part.get("text", "") for part in block.get("summary", ())))))
+        elif kind not in ("tool_call", "tool_use", "function_call"):
             raise ScriptError(
                 f"an AIMessage step has a content block of type {kind!r}; a script can say text, reasoning and tool calls"
             )
