@@ -363,6 +363,7 @@ class _Attempt:
 
     def _end_of_call(self) -> None:
         self.running = False
+        self.page.end_gates()  # first of all: what waits at them may hold up what comes next
         if self.recording is not None:
             self.recording.close()
 
@@ -654,8 +655,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = _hidden
     attempt = item.stash.get(_attempt, None)
     try:
-        yield
         if attempt is not None:  # another plugin's setup may have failed before ours
+            attempt.page.end_gates()  # where the setup failed there was no call
+        yield
+        if attempt is not None:
+            attempt.page.end_gates()
             attempt.judge(item)
     finally:
         if attempt is not None:

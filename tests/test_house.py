@@ -34,6 +34,7 @@ HOUSE = {
     # words
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
+    "gates": Room(0),
     "lanes": Room(0),
     "ledger": Room(0),
     "rules": Room(0),
@@ -45,8 +46,10 @@ HOUSE = {
     "verbs": Room(0),
     "vocabulary": Room(0),
     "waits": Room(0),
+    "yamlwords": Room(0),
     # thought
     "causality": Room(1),
+    "clock": Room(1),
     "deviations": Room(1),
     "exchange": Room(1),
     "explaining": Room(1),
@@ -74,6 +77,7 @@ HOUSE = {
     "wording": Room(1),
     # hands
     "langchain": Room(2),
+    "langchain.asking": Room(2, LANGCHAIN),
     "langchain.conformance": Room(2, LANGCHAIN),
     "langchain.dialects": Room(2, LANGCHAIN),
     "langchain.doubles": Room(2, LANGCHAIN),

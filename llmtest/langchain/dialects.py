@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
+from llmtest.gates import Gate
 from llmtest.steps import ScriptError
 
 NAMES: Final = ("plain", "openai")
@@ -23,8 +24,8 @@ class Answer(Protocol):
     def message(self) -> AIMessage:
         """The whole answer."""
 
-    def chunks(self) -> Iterator[ChatGenerationChunk]:
-        """The answer as it is streamed."""
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        """The answer as it is streamed, and the gates at which it stops."""
 
 
 def check(name: Any) -> None:
@@ -55,10 +56,13 @@ class OpenAI:
         message.usage_metadata = usage
         return message
 
-    def chunks(self) -> Iterator[ChatGenerationChunk]:
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         """The answer as it is streamed: the reason of its end, its usage, and langchain-core's empty end are a chunk each."""
         opened = False
         for chunk in self.plain.chunks():
+            if isinstance(chunk, Gate):
+                yield chunk
+                continue
             message: Any = chunk.message
             if not opened and not message.tool_call_chunks:
                 yield _chunk(message, response_metadata=_PROVIDER)
