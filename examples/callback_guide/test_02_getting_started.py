@@ -11,7 +11,7 @@ from langchain_classic.chains import LLMChain, SimpleSequentialChain
 from langchain_core.callbacks import StdOutCallbackHandler
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from llmtest.matching import called, chain, model, node
@@ -144,9 +144,9 @@ def add(number: int) -> int:
 def test_a_tool_prints_its_result_by_constructor_verbose_and_request(llm_recording, llm_snapshot, capsys):
     handler = StdOutCallbackHandler()
 
-    add.model_copy(update={"callbacks": [handler]}).invoke({"number": 2})
+    StructuredTool.from_function(add.func, callbacks=[handler]).invoke({"number": 2})
     by_constructor = printed(capsys)
-    add.model_copy(update={"verbose": True}).invoke({"number": 2})
+    StructuredTool.from_function(add.func, verbose=True).invoke({"number": 2})
     by_verbose = printed(capsys)
     add.invoke({"number": 2}, {"callbacks": [handler]})
     by_request = printed(capsys)
@@ -189,7 +189,7 @@ def test_a_graph_prints_itself_and_its_nodes_by_config_and_by_request(scripted_c
 
 
 def test_a_handler_in_the_constructor_of_one_tool_prints_nothing_of_the_chain_and_of_others(llm_recording, llm_snapshot, capsys):
-    adds = add.model_copy(update={"callbacks": [StdOutCallbackHandler()]})
+    adds = StructuredTool.from_function(add.func, callbacks=[StdOutCallbackHandler()])
     program = RunnableLambda(lambda x: x) | adds | RunnableLambda(lambda number: add.invoke({"number": number}))
 
     assert program.invoke({"number": 2}) == 4
