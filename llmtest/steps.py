@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from llmtest.events import EMPTY, FrozenDict, Usage
+from llmtest.events import EMPTY, FrozenDict, Latency, Usage
 from llmtest.ledger import LlmtestError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ScriptError(LlmtestError, ValueError):
 class StatusError(Exception):
     """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
     that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
+    A model with a `dialect=` raises what the integration does instead, where that is installed.
     """
 
     def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:
@@ -230,6 +231,12 @@ class Fail(Modifiers):
     message: str | None = None
     where: str = field(default="", compare=False, repr=False)
     terms: Terms = ONCE
+    takes_s: float | None = None
+
+    @property
+    def latency(self) -> Latency | None:
+        """How long it takes in virtual time until it fails."""
+        return None if self.takes_s is None else Latency(self.takes_s)
 
     @property
     def cause(self) -> tuple[type[BaseException] | int, tuple[Any, ...]]:
@@ -242,7 +249,8 @@ class Fail(Modifiers):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fail):
             return NotImplemented
-        return self.cause == other.cause and self.retry_after == other.retry_after and self.terms == other.terms
+        rest, others = ((step.retry_after, step.takes_s, step.terms) for step in (self, other))
+        return self.cause == other.cause and rest == others
 
     def __hash__(self) -> int:
         return hash((self.cause[0], self.retry_after))
@@ -274,6 +282,12 @@ class Give(Modifiers):
     value: Any = field(hash=False)
     where: str = field(default="", compare=False, repr=False)
     terms: Terms = ONCE
+    takes_s: float | None = None
+
+    @property
+    def latency(self) -> Latency | None:
+        """How long it takes in virtual time."""
+        return None if self.takes_s is None else Latency(self.takes_s)
 
     def __str__(self) -> str:
         shown = repr(self.value)
@@ -286,7 +300,8 @@ class Reply(Modifiers):
 
     `usage` is None for the counted default, False for none. `failure` is raised after the last part; `truncated` means
     that the stream ends there without a finish reason; `refusal` that the text is a refusal. `stops` are the gates within:
-    each with the part, and the token of that part, before which it stands.
+    each with the part, and the token of that part, before which it stands. `ttft_s` and `tokens_per_s` say when the answer
+    comes in virtual time.
     """
 
     parts: tuple[Part, ...]
@@ -297,6 +312,8 @@ class Reply(Modifiers):
     truncated: bool = False
     refusal: bool = False
     stops: tuple[tuple[int, int, Gate], ...] = ()
+    ttft_s: float | None = None
+    tokens_per_s: float | None = None
     where: str = field(default="", compare=False, repr=False)
     terms: Terms = ONCE
     # Derived when the step is written, not when it is served.
@@ -308,6 +325,8 @@ class Reply(Modifiers):
     """Whether it is text and nothing else."""
     token_count: int = field(init=False, compare=False, repr=False)
     """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
+    latency: Latency | None = field(init=False, compare=False, repr=False)
+    """When it comes in virtual time; None if nothing is said of that."""
 
     def __post_init__(self) -> None:
         calls = tuple(part for part in self.parts if isinstance(part, Call))
@@ -319,6 +338,13 @@ class Reply(Modifiers):
         text = "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "plain", not self.refusal and all(isinstance(part, Text) for part in self.parts))
+        timed = self.ttft_s is not None or self.tokens_per_s is not None
+        object.__setattr__(self, "latency", self._latency() if timed else None)
+
+    def _latency(self) -> Latency:
+        """What comes one after the other is each piece of the stream that says something; that a call begins is one."""
+        pieces = len(self.calls) + sum(1 for part in self.parts for token in part.tokens if token)
+        return Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces)
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -521,6 +547,35 @@ def _makes(error: type[BaseException]) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+SECONDS: Final = "a number of seconds from 0 to 1e9"
+RATE: Final = "a number of tokens a second from 0.001 to 1e9"
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether a latency can be this long."""
+    return _is_number(value) and bool(0 <= value <= 1e9)
+
+
+def is_rate(value: Any) -> bool:
+    """Whether tokens can come at this rate."""
+    return _is_number(value) and bool(0.001 <= value <= 1e9)
+
+
+def as_seconds(name: str, value: Any) -> float | None:
+    if value is not None and not is_seconds(value):
+        raise ScriptError(f"{name}= is {SECONDS}; got {type(value).__name__} {value!r}")
+    seconds: float | None = value
+    return seconds
+
+
+def paced(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
+    """The same answer, at this pace in virtual time."""
+    first = as_seconds("ttft_s", ttft_s)
+    if tokens_per_s is not None and not is_rate(tokens_per_s):
+        raise ScriptError(f"tokens_per_s= is {RATE}; got {type(tokens_per_s).__name__} {tokens_per_s!r}")
+    return answer if first is tokens_per_s is None else replace(answer, ttft_s=first, tokens_per_s=tokens_per_s)
 
 
 @lru_cache(maxsize=1)

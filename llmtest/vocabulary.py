@@ -29,8 +29,10 @@ from llmtest.steps import (
     Thinking,
     Value,
     as_failure,
+    as_seconds,
     as_tokens,
     caller,
+    paced,
     place,
     split,
 )
@@ -44,6 +46,8 @@ def say(
     stop_reason: str | None = None,
     refusal: bool = False,
     response_metadata: Mapping[str, Any] | None = None,
+    ttft_s: float | None = None,
+    tokens_per_s: float | None = None,
 ) -> Reply:
     """A step that answers with text.
 
@@ -55,8 +59,12 @@ def say(
     `usage` is `(input_tokens, output_tokens)`, a `Usage`, or a LangChain usage dict; `None` counts: output is the
     scripted tokens, input the prompt as `split` cuts it; `False` reports none, as some providers do.
 
+    `ttft_s` and `tokens_per_s` are a latency: after how many seconds the first token comes, and how many then come in a
+    second; without `tokens_per_s` they come all at once. Nobody waits: the events of a recording have the times that it
+    comes to (`event.at_s`, `run.took_s`). The program's own timeouts do not fire: `fail(TimeoutError)` is for those.
+
     Raises:
-        ScriptError: a token is not a str, or `usage` is none of the above.
+        ScriptError: a token is not a str, `usage` is none of the above, or a latency is no such number.
 
     >>> say("It is ", "sunny.").text
     'It is sunny.'
@@ -64,7 +72,7 @@ def say(
     said, exact, stops = _gated(text, tokens)
     cut = as_tokens("say", said, exact) if chunk is None else _chunked(said, exact, chunk)
     answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata, stops)
-    return replace(answer, refusal=True) if refusal else answer
+    return paced(replace(answer, refusal=True) if refusal else answer, ttft_s, tokens_per_s)
 
 
 Stops = tuple[tuple[int, int, Gate], ...]
@@ -219,14 +227,15 @@ def respond(function: Callable[[Any], Any]) -> Respond:
     return Respond(function, caller())
 
 
-def give(value: Any) -> Give:
+def give(value: Any, *, takes_s: float | None = None) -> Give:
     """A step that gives `value`: what a `ScriptedRetriever` finds, or what a `scripted_tool` returns.
 
     Those take bare values too; `give` is for what is said of a step: `give(documents).times(2)`. The value is copied
-    when it is scripted, and again for each call, so that a program that changes it does not change the script.
+    when it is scripted, and again for each call, so that a program that changes it does not change the script. `takes_s` is
+    how many seconds of virtual time the call takes, as `ttft_s` of `say`: nobody waits.
 
     Raises:
-        ScriptError: `value` cannot be copied.
+        ScriptError: `value` cannot be copied, or `takes_s` is no number of seconds.
 
     >>> str(give(["a", "b"]).times(2))
     "give(['a', 'b']).times(2)"
@@ -234,12 +243,13 @@ def give(value: Any) -> Give:
     It is no answer of a model.
     """
     try:
-        return Give(copy.deepcopy(value), caller())
+        copied = copy.deepcopy(value)
     except Exception as error:
         raise ScriptError(
             f"give() takes a value that can be copied; got {type(value).__name__} {value!r} ({error})"
             "\n  respond(lambda request: value) gives the value itself"
         ) from None
+    return Give(copied, caller(), takes_s=as_seconds("takes_s", takes_s))
 
 
 def reply(
@@ -247,14 +257,17 @@ def reply(
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, Any] | None = None,
+    ttft_s: float | None = None,
+    tokens_per_s: float | None = None,
 ) -> Reply:
     """A step of several parts in one answer: text, reasoning and tool calls, in this order.
 
     A part is a str (cut by `split`), or what `say`, `think` and `call` return. A gate between parts stops the stream there:
-    see `hold`. Usage and stop reason belong to the whole answer, so they are given here.
+    see `hold`. Usage and stop reason belong to the whole answer, so they are given here; so is its latency, as in `say`:
+    `reply(call("search", q="x"), ttft_s=0.5)`.
 
     Raises:
-        ScriptError: a part is something else, or brings a usage, stop reason or failure of its own.
+        ScriptError: a part is something else, or brings a usage, stop reason, latency or failure of its own.
 
     >>> [c.tool for c in reply("Let me look", call("search", q="x"), call("search", q="y")).calls]
     ['search', 'search']
@@ -274,7 +287,7 @@ def reply(
                 f"part {position} of reply() is not a part: got {type(part).__name__} {part!r}\n"
                 "  a part is a str, say(...), think(...), call(...) or a gate"
             )
-    return _reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops))
+    return paced(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
 
 
 def _bare(part: Reply, position: int) -> tuple[Part, ...]:
@@ -287,6 +300,8 @@ def _bare(part: Reply, position: int) -> tuple[Part, ...]:
             ("then_fail", part.failure),
             ("then_truncate", part.truncated or None),
             ("refusal", part.refusal or None),
+            ("ttft_s", part.ttft_s),
+            ("tokens_per_s", part.tokens_per_s),
             ("times, expects, optional or unchecked", None if part.terms == ONCE else part.terms),
         )
         if value is not None
@@ -306,19 +321,22 @@ def _reply(
     return Reply(parts, _usage(usage), stop_reason, FrozenDict(response_metadata or {}), stops=stops, where=caller())
 
 
-def fail(error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Fail:
+def fail(
+    error: BaseException | type[BaseException] | str | int, retry_after: float | None = None, *, takes_s: float | None = None
+) -> Fail:
     """A step that fails before its first token.
 
     `error` is an exception, an exception class, the name of a built-in exception, or an HTTP status: the double turns a
-    status into the error that an integration would raise. `retry_after` is in seconds.
+    status into the error that an integration would raise. `retry_after` is in seconds. `takes_s` is after how many seconds
+    of virtual time it fails, as `ttft_s` of `say`: nobody waits.
 
     Raises:
-        ScriptError: `error` is none of these.
+        ScriptError: `error` is none of these, or `takes_s` is no number of seconds.
 
     >>> str(fail(429, retry_after=2))
     'fail(429, retry_after=2)'
     """
-    return as_failure(error, retry_after, None, caller())
+    return replace(as_failure(error, retry_after, None, caller()), takes_s=as_seconds("takes_s", takes_s))
 
 
 UsageLike = Usage | tuple[int, int] | Mapping[str, Any] | Literal[False] | None
@@ -396,8 +414,8 @@ def _content_parts(content: Any) -> Iterator[Part]:
         if kind == "text":
             yield Text(tuple(split(text)))
         elif kind in ("reasoning", "thinking"):
-            yield Thinking(tuple(split(text)))
-        elif kind not in ("tool_call", "tool_use"):
+            yield Thinking(tuple(split(text or "".join(part.get("text", "") for part in block.get("summary", ())))))
+        elif kind not in ("tool_call", "tool_use", "function_call"):
             raise ScriptError(
                 f"an AIMessage step has a content block of type {kind!r}; a script can say text, reasoning and tool calls"
             )

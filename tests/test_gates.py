@@ -454,9 +454,12 @@ def test_a_gate_after_all_the_rest_adds_a_chunk_for_the_end(name: str, dialect: 
     assert _without_ids([with_gate[1]]) == _without_ids([without[1]])
 
 
+IN_BLOCKS = [[{"text": token, "type": "text", "index": 0}] for token in ("Let", " me")]
+
+
 @pytest.mark.parametrize(
     ("dialect", "seen"),
-    [("plain", ["Let", " me"]), ("openai", ["", "Let", " me"])],
+    [("plain", ["Let", " me"]), ("openai", ["", "Let", " me"]), ("anthropic", ["[]", *map(str, IN_BLOCKS)])],
 )
 def test_nothing_of_what_comes_after_a_gate_is_seen_before_it_opens(dialect: str, seen: list[str]) -> None:
     gate, came = hold(), list[AIMessageChunk]()

@@ -104,6 +104,7 @@ class _Double(_Served):
 
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
         """A fresh copy of the value that a step gives."""
+        self._takes(step.latency, request)
         if isinstance(step, Fail):
             raise _exception(step)
         return step.text if isinstance(step, Reply) else copy.deepcopy(step.value)

@@ -33,7 +33,7 @@ from pydantic import Field, SecretStr, SkipValidation
 
 from llmtest import blocks, complaints, lanes, ledger
 from llmtest.complaints import check_call
-from llmtest.events import EMPTY, FrozenDict
+from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.improvising import Improvises, JsonObject
 from llmtest.langchain import dialects
@@ -46,13 +46,14 @@ from llmtest.vocabulary import as_step
 # -- from a script's words to LangChain's
 
 
-def _exception(failure: Fail) -> BaseException:
+def _exception(failure: Fail, dialect: str = "plain") -> BaseException:
     """The exception that a failing step raises."""
     error = failure.error
     if isinstance(error, BaseException):
         return error
     if isinstance(error, int):
-        return _status_class(error)(error, failure.retry_after, failure.message)
+        said = (error, failure.retry_after, failure.message)
+        return dialects.error(dialect, *said) or _status_class(error)(*said)
     kind = getattr(builtins, error) if isinstance(error, str) else error
     return cast("BaseException", kind(failure.message) if failure.message is not None else kind())
 
@@ -147,8 +148,9 @@ def _plain(value: Any) -> Any:
 class _Answer:
     """One reply on its way out: the same ids whether it is sent whole or in chunks."""
 
-    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int) -> None:
+    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
         self.reply = reply
+        self.dialect = dialect
         self.id = ledger.current().fresh_id("msg")
         self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
@@ -162,13 +164,19 @@ class _Answer:
         kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
         return [{"type": kind, key: text, "index": index}]
 
-    def _call_id(self, call: Call) -> str:
+    def call_id(self, call: Call) -> str:
         return call.id or ledger.current().fresh_id("call")
 
-    def message(self) -> AIMessage:
+    def error(self) -> BaseException:
+        return _exception(cast("Fail", self.reply.failure), self.dialect)
+
+    def result(self) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._message())])
+
+    def _message(self) -> AIMessage:
         reply = self.reply
         if reply.failure is not None:
-            raise _exception(reply.failure)
+            raise self.error()
         message = AIMessage(content=reply.text if reply.plain else self._whole_content(), id=self.id)
         if reply.refusal:
             message.additional_kwargs["refusal"] = reply.text
@@ -188,10 +196,10 @@ class _Answer:
         return content
 
     def _called(self, call: Call) -> dict[str, Any]:
-        return {"name": call.tool, "args": _plain(call.args), "id": self._call_id(call), "type": "tool_call"}
+        return {"name": call.tool, "args": _plain(call.args), "id": self.call_id(call), "type": "tool_call"}
 
     def _broken(self, call: Call) -> dict[str, Any]:
-        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self._call_id(call), "error": None}
+        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**broken, "type": "invalid_tool_call"}
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
@@ -203,7 +211,7 @@ class _Answer:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **piece))
         if self.reply.failure is not None:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
-            raise _exception(self.reply.failure)
+            raise self.error()
         last = {**pieces[-1], **self.closing}
         if not self.reply.truncated:  # langchain-core ends a stream that says nothing of its end with one more, empty chunk
             last["chunk_position"] = "last"
@@ -219,7 +227,7 @@ class _Answer:
                 yield from ({"content": self._content(part, token, index)} for token in part.tokens)
             else:
                 number = index if self.blocks else order  # beside blocks, calls are numbered with them
-                opening = {"name": part.tool, "args": "", "id": self._call_id(part), "index": number}
+                opening = {"name": part.tool, "args": "", "id": self.call_id(part), "index": number}
                 yield {"content": empty, "tool_call_chunks": [opening]}
                 for token in part.tokens:
                     yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": number}]}
@@ -298,6 +306,12 @@ class _Served:
         run = request.run()
         blocks.served(run.run_id if run is not None else None, self._known_as(), calling)
 
+    def _takes(self, latency: Latency | None, request: Request) -> None:
+        """Tells the recordings of the call how long it takes in virtual time."""
+        if latency is not None:
+            run = request.run()
+            blocks.takes(run.run_id if run is not None else None, latency)
+
     def _known_as(self) -> str:
         return type(self).__name__
 
@@ -318,11 +332,13 @@ class _Scripted(_Served):
 
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Reply:
         if isinstance(step, Fail):
-            raise _exception(step)
+            self._takes(step.latency, request)
+            raise _exception(step, getattr(self, "dialect", "plain"))
         if isinstance(step, Give):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {place(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
+        self._takes(reply.latency, request)
         return reply
 
 
@@ -357,11 +373,14 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
 
     It takes the parameters that LangChain's chat models have in common: `temperature` and `max_tokens` are reported, a
     step whose text has a `stop` sequence in it is a violation, and `timeout`, `max_retries` and `api_key` have nothing
-    to act on. `model=` in a call is the name that this answer is from. `dialect="openai"` gives chunks and messages as
-    `ChatOpenAI` does over Chat Completions.
+    to act on. `model=` in a call is the name that this answer is from.
+
+    `dialect=` is `"plain"`, or `"openai"`, `"openai-responses"` or `"anthropic"`: its chunks, messages and errors are then
+    those of `ChatOpenAI`, over Chat Completions or the Responses API, and of `ChatAnthropic`. What of them is proved
+    equal, and what is not, is in docs/reference/dialects.md.
 
     Raises:
-        ScriptError: a step is not a step, or a field does not exist.
+        ScriptError: a step is not a step, or a field or dialect does not exist.
         ViolationError: when it is called and no step is left, or the step's tool call does not fit the bound tools.
 
     >>> from llmtest import ScriptedChatModel, call, say
@@ -385,7 +404,7 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         if "dialect" in fields:
-            dialects.check(fields["dialect"])
+            dialects.check(fields["dialect"], script)
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Give):
@@ -464,8 +483,8 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> dialects.Answer:
         prompt_tokens = sum(map(_count_message, messages)) if reply.usage is None else 0
-        answer = _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens)
-        return answer if self.dialect == "plain" else dialects.OpenAI(answer)
+        answer = _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens, self.dialect)
+        return answer if self.dialect == "plain" else dialects.CLASSES[self.dialect](answer, kwargs)
 
     def _generate(
         self,
@@ -475,7 +494,7 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         reply = self._serve(self._request(messages, stop, run_manager, kwargs))
-        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages, kwargs).message())])
+        return self._answer(reply, messages, kwargs).result()
 
     async def _agenerate(
         self,
@@ -485,7 +504,7 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
-        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages, kwargs).message())])
+        return self._answer(reply, messages, kwargs).result()
 
     def _stream(
         self,
