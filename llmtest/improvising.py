@@ -1,7 +1,7 @@
 """A model without a script: what it does next is read from the prompt and the bound tools.
 
 It calls each tool once, one a turn, in the order of binding, and then answers. Nothing is remembered between calls, so
-conversations, threads and models do not disturb one another.
+conversations, threads and models do not disturb one another. What is invented, and how, is loaded when it is first asked for.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
-from llmtest import inventing, ledger
+from llmtest import ledger
 from llmtest.complaints import chosen, wanted
-from llmtest.inventing import InventError
 from llmtest.ledger import Violation
 from llmtest.script import Request, Script
 from llmtest.steps import Reply, ScriptError
@@ -74,12 +73,14 @@ def improvised(seed: int) -> Script:
     """
     if type(seed) is not int:
         raise ScriptError(f"seed= of auto() is a whole number; got {type(seed).__name__} {seed!r}")
+    from llmtest import inventing
+
     inventing.generator()
 
     def auto(request: Request) -> Reply:
         try:
             return _answer(seed, request)
-        except InventError as error:
+        except inventing.InventError as error:
             hint = "write this call yourself, with call(...) or respond(...)"
             raise ledger.report(Violation("nothing fits", f"{error}\n  {hint}"), script.violations) from None
 
@@ -88,6 +89,8 @@ def improvised(seed: int) -> Script:
 
 
 def _answer(seed: int, request: Request) -> Reply:
+    from llmtest import inventing
+
     made = Counter(c.name for message in request.messages for c in message.tool_calls)
     tool = _next(request, made)
     if tool is not None:
@@ -121,6 +124,8 @@ def _offered(request: Request) -> list[str]:
 
 def _value(wanted: Any, key: str) -> Any:
     """A value for a response format, in the forms in which integrations take it."""
+    from llmtest import inventing
+
     schema = getattr(wanted, "schema", None) if isinstance(wanted, JsonObject) else None
     if isinstance(wanted, Mapping) and isinstance(wanted.get("json_schema"), Mapping):
         schema = wanted["json_schema"].get("schema")

@@ -109,6 +109,7 @@ def scripts() -> None:
 def models() -> None:
     chat = ScriptedChatModel("Hello", call("search", q="x"), model_name="mine", streaming=True)
     assert_type(chat, ScriptedChatModel)
+    assert_type(ScriptedChatModel.auto(seed=1), ScriptedChatModel)
     assert_type(chat.invoke("Hi"), AIMessage)
     bound: Runnable[Any, BaseMessage] = chat.bind_tools([search], tool_choice="auto")
     bound.invoke("Hi")
