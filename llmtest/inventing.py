@@ -4,7 +4,7 @@ Everything is made from a key, a text such as `"0 book 1"`: the same key gives t
 by whom and in which thread. Nothing here touches `random` or a `Faker` of the program.
 
 What leads outside leads nowhere: addresses are of `example.org`, IP addresses of ranges for documentation, phone numbers of
-those that nobody has. Days lie in fixed years, so that no value depends on today.
+those that nobody has, paths of `/nonexistent`. Days lie in fixed years, so that no value depends on today.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def _invented(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str |
 
     try:
         validator = complaints.compiled(schema)
-        return schemas.fitting(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
     except ValueError as error:
         raise InventError(f"{what} could not be invented, because it is no JSON schema: {str(error).splitlines()[0]}") from None
+    try:
+        return schemas.fitting(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
     except schemas.Impossible as error:
         tried = f"\n  the last that was tried  {last[0].strip()}" if last else ""
         raise InventError(f"{what} could not be invented\n  {error}{tried}") from None
@@ -159,7 +160,7 @@ class Words:
         return f"{self.word()}.{self.word()}{self.random.randint(1, 99)}@example.org"
 
     def path(self) -> str:
-        return f"/{self.word()}/{self.word()}.txt"
+        return f"/nonexistent/{self.word()}/{self.word()}.txt"
 
     def code(self) -> str:
         letters = "".join(self.random.choice("ABCDEFGHJKLMNPQRSTUVWXYZ") for _ in range(3))
@@ -269,7 +270,7 @@ _FORMATS: Final[dict[str, _Say]] = {
     "regex": lambda words: f"^{words.word()}$",
     "json-string": lambda words: f'{{"{words.word()}": {words.random.randint(0, 99)}}}',
     **dict.fromkeys(("path", "file-path"), Words.path),
-    "directory-path": lambda words: f"/{words.word()}/{words.word()}",
+    "directory-path": lambda words: f"/nonexistent/{words.word()}",
     "color": lambda words: f"#{words.random.getrandbits(24):06x}",
     "base64url": lambda words: "".join(words.random.choice("ABCDEFGHabcdefgh01234567") for _ in range(8)),
     "byte": lambda words: "".join(words.random.choice("ABCDEFGHabcdefgh01234567") for _ in range(8)),

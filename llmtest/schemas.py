@@ -127,13 +127,13 @@ class _Maker:
             return {}
         if not isinstance(schema, Mapping):
             raise Impossible(path, "nothing is allowed there" if schema is False else f"its schema is {schema!r}")
-        found, seen = dict(schema), set()
+        found, seen = _today(schema), set()
         while "$ref" in found:
             ref = found.pop("$ref")
             if ref in seen:
                 raise Impossible(path, f"its schema is {ref!r}, which is itself")
             seen.add(ref)
-            found = merged(found, self._target(ref, path))
+            found = merged(found, _today(self._target(ref, path)))
         return found
 
     def _target(self, ref: Any, path: Path) -> Any:
@@ -342,6 +342,17 @@ class _Maker:
         if schema.get("additionalProperties") is False and by_pattern:
             return _by_pattern(words.random.choice(by_pattern), words.random, 0, path)
         return words.word()
+
+
+def _today(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` in the words of today, where drafts before 2019 had others: lists of items, and bounds that are excluded."""
+    found = dict(schema)
+    if isinstance(found.get("items"), list):
+        found["prefixItems"], found["items"] = found["items"], found.pop("additionalItems", True)
+    for key, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(found.get(key), bool):
+            found.update({key: found[bound]} if found.pop(key) and bound in found else {})
+    return found
 
 
 def _pointer(ref: str) -> list[str]:

@@ -125,6 +125,9 @@ DEFS = {
     "all": {"allOf": [{"$ref": "#/$defs/node"}]},
 }
 
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+DRAFT_4 = "http://json-schema.org/draft-04/schema#"
+
 FITTING: list[Any] = [
     {},
     {"const": {"a": [1]}},
@@ -217,6 +220,17 @@ FITTING: list[Any] = [
     {"type": "integer", "if": {"minimum": 50}},
     {"type": "integer", "examples": [17, "seventeen"]},
     {"type": "object", "properties": {"t": {"$ref": "#/$defs/node"}}, "required": ["t"]},
+    {
+        "$schema": DRAFT_7,
+        "type": "array",
+        "items": [{"type": "integer"}, {"const": "x"}],
+        "additionalItems": False,
+        "minItems": 2,
+    },
+    {"$schema": DRAFT_7, "type": "array", "items": [{"type": "integer"}], "minItems": 2},
+    {"$schema": DRAFT_4, "type": "integer", "minimum": 3, "exclusiveMinimum": True, "maximum": 5, "exclusiveMaximum": True},
+    {"$schema": DRAFT_4, "type": "integer", "minimum": 3, "exclusiveMinimum": False, "maximum": 3},
+    {"$schema": DRAFT_4, "type": "integer", "exclusiveMinimum": True, "minimum": -5},
     {"$ref": "#/$defs/term"},
     {"$ref": "#/$defs/pair", "minProperties": 1},
     {"$ref": "#/$defs/any"},
@@ -461,7 +475,7 @@ def test_a_senseless_schema_gives_a_value_that_fits_or_an_error_of_ours(schema: 
         ("ip_addresses", r"192\.0\.2\.\d+"),
         ("host", r"\w+\.example\.org"),
         ("filename", r"\w+\.txt"),
-        ("path", r"/\w+/\w+\.txt"),
+        ("path", r"/nonexistent/\w+/\w+\.txt"),
         ("orderId", r"[A-Z]{3}-\d{4}"),
         ("uuid", r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
         ("currencies", r"[A-Z]{3}"),
