@@ -43,6 +43,13 @@ class LLMProvider(BaseProvider):
 
         Raises:
             InventError: `tokens` is no whole number of 1 or more.
+
+        >>> from faker import Faker
+        >>> from llmtest.steps import split
+        >>> fake = Faker()
+        >>> fake.add_provider(LLMProvider)
+        >>> len(split(fake.llm_reply(tokens=12)))
+        12
         """
         _at_least_one("tokens", "llm_reply", tokens)
         return inventing.sentences(self._key(), tokens)
@@ -55,6 +62,12 @@ class LLMProvider(BaseProvider):
 
         Raises:
             InventError: `turns` is no whole number of 1 or more, or nothing fits the schema of a tool.
+
+        >>> from faker import Faker
+        >>> fake = Faker()
+        >>> fake.add_provider(LLMProvider)
+        >>> [message.type for message in fake.llm_conversation(turns=1, tools=[{"name": "ping", "description": "Ping."}])]
+        ['human', 'ai', 'tool', 'ai']
         """
         _at_least_one("turns", "llm_conversation", turns)
         key = self._key()
@@ -73,6 +86,14 @@ class LLMProvider(BaseProvider):
 
         Raises:
             InventError: nothing fits the schema.
+
+        >>> from faker import Faker
+        >>> fake = Faker()
+        >>> fake.add_provider(LLMProvider)
+        >>> fake.tool_call({"name": "book", "description": "Book.", "parameters": {"properties": {"seats": {"const": 2}}}})["name"]
+        'book'
+
+        It does not run the tool.
         """
         return _call(tool, self._key())
 
