@@ -1,0 +1,687 @@
+"""What LangChain and its users count on in a model, a tool or a retriever, and the programs that find out.
+
+Each program runs in a thread of its own (`llmtest.langchain.trying`), with a new object from the user's function. What it
+finds is a `Fault`; the same fault found by several programs is told once, with the names of all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, groupby, islice
+from typing import Any, Final
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_chunk_to_message
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableBinding
+from langchain_core.tools import BaseTool
+
+from llmtest.events import Run, RunKind
+from llmtest.langchain.freezing import freeze
+from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, raised_at
+from llmtest.langchain.watching import Fault, clip
+from llmtest.ledger import Violation
+from llmtest.protocol import REASONS, check, cut_streams, gave_reason
+from llmtest.recording import Recording
+
+AT_ONCE: Final = 8
+"""So many calls are made at once."""
+_TURNS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60)
+"""After so many turns of the event loop a call is cancelled."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is checked: its class, and what of its answers must be the same each time."""
+
+    noun: str
+    base: type
+    facts: Callable[[Any], Mapping[str, Any]]
+    inputs: tuple[Any, ...] = ()
+    given: Callable[[Any], Any] = copy.deepcopy
+    run: RunKind = "chat"
+
+    @property
+    def is_model(self) -> bool:
+        return self.base in (BaseChatModel, BaseLLM)
+
+
+# -- what an answer says
+
+
+def _of_message(message: Any) -> dict[str, Any]:
+    calls = [(call["name"], call["args"], call["id"]) for call in getattr(message, "tool_calls", ())]
+    broken = [(call["name"], call["args"], call["id"]) for call in getattr(message, "invalid_tool_calls", ())]
+    blocks = message.content_blocks
+    usage = getattr(message, "usage_metadata", None)
+    metadata = message.response_metadata
+    return {
+        "type": message.type,
+        "text": str(message.text),
+        "reasoning": "".join(block.get("reasoning", "") for block in blocks if block["type"] == "reasoning"),
+        "tool calls": calls,
+        "invalid tool calls": broken,
+        "usage": usage and {key: usage[key] for key in ("input_tokens", "output_tokens", "total_tokens")},
+        "finish reason": next((metadata[key] for key in REASONS if metadata.get(key)), None),
+    }
+
+
+def _of_documents(documents: Any) -> dict[str, Any]:
+    return {"documents": freeze(documents)}
+
+
+def _of_text(text: Any) -> dict[str, Any]:
+    return {"text": text}
+
+
+def _of_result(result: Any) -> dict[str, Any]:
+    return {"result": freeze(result)}
+
+
+def _conversation(given: Any) -> Any:
+    """A str as a list of messages: a model can change those, and a str it cannot."""
+    return [HumanMessage(content=given)] if isinstance(given, str) else copy.deepcopy(given)
+
+
+_TEXTS: Final = ("Hello", "What is the capital of France?", "Name a colour.")
+CHAT_MODEL: Final = Kind("chat model", BaseChatModel, _of_message, _TEXTS, _conversation)
+LLM: Final = Kind("text model", BaseLLM, _of_text, _TEXTS, run="llm")
+TOOL: Final = Kind("tool", BaseTool, _of_result, run="tool")
+RETRIEVER: Final = Kind("retriever", BaseRetriever, _of_documents, _TEXTS, run="retriever")
+
+
+# -- a check
+
+
+@dataclass(slots=True)
+class _Sighting:
+    fault: Fault
+    where: list[str]
+
+
+class _Stuck(Exception):
+    """A program did not end: no other is tried."""
+
+
+class _Heard(BaseCallbackHandler):
+    """Keeps the tokens that a model tells, with their chunks."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.chunks: list[Any] = []
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        self.chunks.append(chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """The chunks of one stream, how many tokens had been told when each came, and the tokens."""
+
+    chunks: list[Any]
+    told: list[int]
+    heard: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """What calls in sync code, or in async code, answered: for each input the facts; and the kinds of events of one run."""
+
+    way: str
+    facts: list[Mapping[str, Any]]
+    kinds: list[str]
+    gave_reason: bool
+
+
+class Checking:
+    """One check: the programs, and what they have found so far."""
+
+    def __init__(self, kind: Kind, make: Callable[[], Any], inputs: Sequence[Any], timeout_s: float) -> None:
+        self.kind, self.make, self.inputs, self.timeout_s = kind, make, inputs, timeout_s
+        self.seen: dict[tuple[str, str], _Sighting] = {}
+        self.name = name_of(make())
+
+    def violations(self, failing: Callable[[], Any] | None) -> list[Violation]:
+        """All that is wrong, each once."""
+        try:
+            self._programs()
+            if failing is not None:
+                self._failing(failing)
+        except _Stuck:
+            pass
+        return [_sighted(sighting) for sighting in self.seen.values()]
+
+    def _programs(self) -> None:
+        sync, other = self._asked("invoke"), self._asked("ainvoke")
+        self._same_on_both_sides(sync, other)
+        streams = [self._streamed(side) for side in (sync, other)]
+        self._same_streams(*streams)
+        for side in (sync, other):
+            if side is not None:
+                self._together(side)
+                self._closed_early(side)
+        self._cancelled("ainvoke")
+        self._cancelled("astream")
+        if self.kind is TOOL:
+            self._called()
+
+    # -- how a program is run, and what is told
+
+    def _tell(self, where: str, rule: str, text: str, *evidence: tuple[str, str], about: str = "", hint: str = "") -> None:
+        key = (rule, about)
+        sighting = self.seen.setdefault(key, _Sighting(Fault(rule, about, text, "", evidence, hint), []))
+        sighting.where += [] if where in sighting.where else [where]
+
+    def _of(self, where: str) -> str:
+        method, _, how = where.partition(", ")
+        return f"`{self.name}.{method}`" + (f" ({how})" if how else "")
+
+    def _run(self, where: str, body: Callable[[], Any], *, fails: bool = False, found: Sequence[str] = ()) -> Attempt:
+        """Runs a program, and tells of everything that is wrong with any program. With `fails` it may raise; if it has `found`
+        something itself, it was not left in peace to end.
+        """
+        done = attempt(body, self.timeout_s, f"check {self.kind.noun}: {where}")
+        self._tell_of_time(where, done, found)
+        for line in done.left if not found else ():
+            hint = "cancel what a call has started when the call ends; keep no task that nobody waits for"
+            text = f"{self._of(where)} leaves a task behind that goes on"
+            self._tell(where, "leaves work behind", text, ("left", line), hint=hint)
+        if done.error is not None and not fails:
+            self._tell_of_error(where, done.error)
+        self._tell_of_protocol(where, done.recording)
+        return done
+
+    def _tell_of_time(self, where: str, done: Attempt, found: Sequence[str]) -> None:
+        if done.stalled is not None:
+            hint = "await what takes long, or leave it to a thread: await asyncio.to_thread(...)"
+            waited = f"it stood at one line for {STALL_S:g} s, and nothing else could run"
+            text = f"{self._of(where)} blocks the event loop"
+            self._tell(where, "blocks the event loop", text, ("at", done.stalled), ("seen", waited), hint=hint)
+        if done.ended:
+            return
+        if done.stalled is None and not found:
+            hint = "if it only needs longer, give `timeout_s`"
+            text = f"{self._of(where)} does not end"
+            evidence = (("at", done.stands), ("waited", f"{self.timeout_s:g} s; nothing more was tried"))
+            self._tell(where, "does not end", text, *evidence, hint=hint)
+        raise _Stuck
+
+    def _tell_of_error(self, where: str, error: BaseException) -> None:
+        text = f"{self._of(where)} raises {type(error).__name__}: {clip(str(error), 100)}".rstrip(": ")
+        about = f"{type(error).__name__} {raised_at(error)}"
+        self._tell(where, "raises", text, ("at", raised_at(error)), about=about)
+
+    def _tell_of_protocol(self, where: str, recording: Recording) -> None:
+        recording.settle(timeout_s=0)
+        for broken in check(recording):
+            if broken.deviation is None:
+                said, *lines, hint = broken.text.splitlines()
+                evidence = [("events" if not number else "", line.strip()) for number, line in enumerate(lines)]
+                self._tell(where, broken.rule, said, *evidence, about=said, hint=hint.strip())
+
+    def _differ(self, way: str, than: str, expected: Mapping[str, Any], got: Mapping[str, Any], rule: str, hint: str) -> bool:
+        """Tells in what two answers differ."""
+        found = [key for key in expected if expected[key] != got.get(key)]
+        for key in found:
+            text = f"{self._of(way)} gives another {key} than {self._of(than)}"
+            if not got.get(key):
+                text = f"{self._of(way)} gives no {key}, {self._of(than)} does"
+            evidence = (("expected", _shown(expected[key])), ("got", _shown(got.get(key))))
+            self._tell(way, rule, text, *evidence, about=key, hint=hint)
+        return bool(found)
+
+    # -- one call after the other
+
+    def _asked(self, way: str) -> _Side | None:
+        """Each input twice, of one object. None where it has no such side, or nothing to compare."""
+        it, call = self.make(), _CALLS[way]
+
+        async def later() -> list[Any]:
+            return [await call(it, given) for given in twice]
+
+        twice = [given for one in self.inputs for given in (self.kind.given(one), self.kind.given(one))]
+        body = later if way == "ainvoke" else lambda: [call(it, given) for given in twice]
+        done = self._run(way, body, fails=True)
+        if isinstance(done.error, NotImplementedError) and way == "invoke":
+            return None  # a tool of a coroutine, for example
+        if done.error is not None:
+            self._tell_of_error(way, done.error)
+            return None
+        self._unchanged(way, twice, [one for one in self.inputs for _ in range(2)])
+        self._runs_of(way, done.recording, len(twice))
+        self._fresh(way, done.value)
+        return self._steady(way, done.value, done.recording)
+
+    def _steady(self, way: str, answers: list[Any], recording: Recording) -> _Side | None:
+        facts = [self.kind.facts(answer) for answer in answers]
+        for first, second in zip(facts[::2], facts[1::2], strict=True):
+            changed = next((key for key in first if first[key] != second[key]), None)
+            if changed is not None:
+                hint = "nothing else was compared: give it a seed, or canned answers"
+                evidence = (("first", _shown(first[changed])), ("then", _shown(second[changed])))
+                text = f"{self._of(way)} does not answer the same question twice in the same way"
+                self._tell(way, "unsteady", text, *evidence, hint=hint)
+                return None
+        for answer, run in zip(facts, recording.roots, strict=False):
+            self._told(way, answer, run)
+        kinds = [event.kind for event in recording.roots[0].events] if recording.roots else []
+        return _Side(way, facts[::2], kinds, bool(recording.roots) and gave_reason(recording.roots[0].end))
+
+    def _told(self, way: str, answer: Mapping[str, Any], run: Run) -> None:
+        """The text of a model is also what its run told."""
+        told = getattr(run.output, "text", run.output)
+        if self.kind.is_model and run.ended == "ended" and told != answer["text"]:
+            text = f"{self._of(way)} returns another text than its run told in on_llm_end"
+            evidence = (("told", _shown(told)), ("returned", _shown(answer["text"])))
+            self._tell(way, "told otherwise", text, *evidence, hint="handlers and traces see only what is told")
+
+    def _runs_of(self, way: str, recording: Recording, calls: int) -> None:
+        runs = [run for run in recording.roots if run.kind == self.kind.run]
+        if len(runs) != calls or len(recording.roots) != calls:
+            text = f"{self._of(way)} tells {_times(len(recording.roots), 'run')} for {_times(calls, 'call')}"
+            hint = "override the methods with an underscore (`_generate`, `_stream`, `_run`, ...): the others tell the callbacks"
+            self._tell(way, "no run of its own", text, about="runs", hint=hint)
+
+    def _unchanged(self, way: str, given: list[Any], inputs: list[Any]) -> None:
+        for changed, one in zip(given, inputs, strict=True):
+            original = self.kind.given(one)
+            if changed != original:
+                evidence = (("gave", _shown(original)), ("is now", _shown(changed)))
+                text = f"{self._of(way)} changes its input"
+                self._tell(way, "changes its input", text, *evidence, hint="make a copy first: the caller goes on to use it")
+                return
+
+    def _fresh(self, way: str, answers: list[Any]) -> None:
+        """Chat models give a new message each time, with an id of its own; retrievers a new list."""
+        if self.kind not in (CHAT_MODEL, RETRIEVER):
+            return
+        if len({id(answer) for answer in answers}) < len(answers):
+            text = f"{self._of(way)} returns the same object again"
+            hint = "make a new one for each call: who changes one changes all, and a graph takes two messages with one id for one"
+            self._tell(way, "returned twice", text, ("got", _shown(answers[0])), hint=hint)
+        elif self.kind is CHAT_MODEL:
+            self._ids(way, [answer.id for answer in answers])
+
+    def _ids(self, way: str, ids: list[str | None]) -> None:
+        twice = [one for one, number in Counter(ids).items() if number > 1]
+        if twice:
+            text = f"{self._of(way)} gives two messages one id"
+            hint = "leave `id` out, and LangChain gives each one of its own; a graph takes two messages with one id for one"
+            self._tell(way, "id used twice", text, ("id", _shown(twice[0])), hint=hint)
+
+    # -- sync and async
+
+    def _same_on_both_sides(self, sync: _Side | None, other: _Side | None) -> None:
+        if sync is None or other is None:
+            return
+        for expected, got in zip(sync.facts, other.facts, strict=True):
+            self._differ(other.way, sync.way, expected, got, "sync and async differ", "both must give the same answer")
+        self._same_kinds("ainvoke", "invoke", sync.kinds, other.kinds)
+
+    def _same_kinds(self, way: str, than: str, expected: list[str], got: list[str]) -> None:
+        if expected != got:
+            text = f"{self._of(way)} tells other events than {self._of(than)}"
+            evidence = (("expected", _counted(expected)), ("got", _counted(got)))
+            self._tell(way, "sync and async differ", text, *evidence, about="events", hint="both must call the same callbacks")
+
+    def _same_streams(self, sync: _Streamed, other: _Streamed) -> None:
+        if sync is None or other is None:
+            return
+        self._same_kinds("astream", "stream", sync[1], other[1])
+        if sync[1] == other[1] and sync[0] != other[0] and "".join(sync[0]) == "".join(other[0]):
+            text = f"{self._of('astream')} cuts its answer into other chunks than {self._of('stream')}"
+            evidence = (("expected", _shown(sync[0])), ("got", _shown(other[0])))
+            self._tell("astream", "sync and async differ", text, *evidence, about="chunks", hint="both must give the same chunks")
+
+    # -- streams
+
+    def _streamed(self, side: _Side | None) -> _Streamed:
+        """What joined chunks say, when tokens were told, and ids. The texts of the chunks, and the kinds of events."""
+        if side is None:
+            return None
+        way = "stream" if side.way == "invoke" else "astream"
+        it, given = self.make(), self.kind.given(self.inputs[0])
+        done = self._run(way, partial(_STREAMS[way], it, given))
+        if done.error is not None:
+            return None
+        stream: _Stream = done.value
+        self._unchanged(way, [given], [self.inputs[0]])
+        self._runs_of(way, done.recording, 1)
+        self._joined(way, side, stream.chunks)
+        if self.kind.is_model:
+            self._tokens(way, it, stream)
+            self._reason(way, side, done.recording)
+        if self.kind is CHAT_MODEL:
+            self._stream_ids(way, stream.chunks)
+        return [_text_of(chunk) for chunk in stream.chunks], [event.kind for run in done.recording.roots for event in run.events]
+
+    def _joined(self, way: str, side: _Side, chunks: list[Any]) -> None:
+        if not chunks:
+            self._tell(way, "stream and answer differ", f"{self._of(way)} gives nothing", about="nothing")
+            return
+        got = self.kind.facts(_sum(self.kind, chunks))
+        if got.get("finish reason") is None:
+            got = {**got, "finish reason": side.facts[0].get("finish reason")}  # `_reason` looks at that
+        hint = "the chunks together must be the answer: add what is missing to one of them"
+        self._differ(way, side.way, side.facts[0], got, "stream and answer differ", hint)
+
+    def _reason(self, way: str, side: _Side, recording: Recording) -> None:
+        if side.gave_reason and cut_streams(recording):
+            text = f"{self._of(way)} ends without a reason, {self._of(side.way)} gives one"
+            hint = "put the finish reason into the `response_metadata` of the last chunk: a cut stream looks whole without it"
+            self._tell(way, "stream without a reason", text, hint=hint)
+
+    def _tokens(self, way: str, it: Any, stream: _Stream) -> None:
+        """Each chunk was told with on_llm_new_token, once, before it came, and the chunk with it."""
+        if not _streams(self.kind, it, way, stream.chunks):
+            return
+        numbers = list(range(1, len(stream.chunks) + 1))
+        hint = "call run_manager.on_llm_new_token(token, chunk=chunk) once for each chunk, before the `yield`"
+        if len(stream.heard) != len(stream.chunks):
+            told = f"{_times(len(stream.heard), 'token')} for {_times(len(stream.chunks), 'chunk')}"
+            self._tell(way, "tokens and chunks differ", f"{self._of(way)} tells {told}", about="number", hint=hint)
+        elif any(told < number for told, number in zip(stream.told, numbers, strict=True)):
+            late = next(number for told, number in zip(stream.told, numbers, strict=True) if told < number)
+            text = f"{self._of(way)} gives chunk {late} before it tells its token"
+            self._tell(way, "tokens and chunks differ", text, about="late", hint=hint)
+        else:
+            self._told_chunks(way, stream, hint)
+
+    def _told_chunks(self, way: str, stream: _Stream, hint: str) -> None:
+        for number, (heard, chunk) in enumerate(zip(stream.heard, stream.chunks, strict=True), 1):
+            expected = chunk.content if isinstance(chunk, BaseMessage) else chunk
+            got = None if heard is None else heard.message.content if isinstance(chunk, BaseMessage) else heard.text
+            if got != expected:
+                text = f"{self._of(way)} tells token {number} with{'out its' if heard is None else ' another'} chunk"
+                evidence = (("expected", _shown(expected)), ("got", _shown(got)))
+                self._tell(way, "tokens and chunks differ", text, *evidence, about="chunk", hint=hint)
+                return
+
+    def _stream_ids(self, way: str, chunks: list[Any]) -> None:
+        """One message has one id. LangChain gives one of its own to chunks that have none."""
+        ids = list(dict.fromkeys(chunk.id for chunk in chunks if chunk.id and not chunk.id.startswith("lc_")))
+        if len(ids) > 1:
+            text = f"the chunks of one {self._of(way)} have {len(ids)} ids"
+            evidence = (("ids", _shown(ids)),)
+            hint = "all chunks of one message have its id: a program that joins them by id finds many messages"
+            self._tell(way, "ids in a stream", text, *evidence, hint=hint)
+
+    # -- many calls
+
+    def _together(self, side: _Side) -> None:
+        number = max(AT_ONCE, len(self.inputs))
+        expected = list(islice(cycle(side.facts), number))
+        for way in _TOGETHER[side.way]:
+            it, given = self.make(), [self.kind.given(one) for one in islice(cycle(self.inputs), number)]
+            with _much_switching():
+                done = self._run(way, partial(_MANY[way], it, given))
+            if done.error is not None:
+                continue
+            self._runs_of(way, done.recording, number)
+            for number_of, (one, answer) in enumerate(zip(expected, done.value, strict=False)):
+                self._not_mixed(way, number_of, one, self.kind.facts(answer), expected)
+            if self.kind is CHAT_MODEL and "returned twice" not in {rule for rule, _ in self.seen}:
+                self._ids(way, [answer.id for answer in done.value])
+
+    def _not_mixed(
+        self, way: str, number: int, one: Mapping[str, Any], got: Mapping[str, Any], all_of: list[Mapping[str, Any]]
+    ) -> None:
+        key = next((key for key in one if one[key] != got[key]), None)
+        if key is None:
+            return
+        of_another = any(other is not one and other[key] == got[key] for other in all_of)
+        what = "the answer of another" if of_another else "an answer that it does not give alone"
+        evidence = (("call", f"{number + 1} of {len(all_of)}"), ("expected", _shown(one[key])), ("got", _shown(got[key])))
+        hint = "keep nothing of one call in the object: many calls use it at once"
+        self._tell(way, "answers mixed up", f"{self._of(way)} gives one of its calls {what}", *evidence, hint=hint)
+
+    # -- calls that are given up
+
+    def _closed_early(self, side: _Side) -> None:
+        way = "stream" if side.way == "invoke" else "astream"
+        self._run(f"{way}, closed early", partial(_CLOSES[way], self.make(), self.kind.given(self.inputs[0])))
+
+    def _cancelled(self, way: str) -> None:
+        it, where = self.make(), f"{way}, cancelled"
+        given = partial(self.kind.given, self.inputs[0])
+        patience_s = min(self.timeout_s, 1.0)
+        found: list[str] = []
+        body = partial(_cancel, partial(_CANCELS[way], it, given), patience_s, found)
+        try:
+            self._run(where, body, found=found)
+        finally:
+            for said in found:
+                text = f"{self._of(way)} {said}"
+                self._tell(where, "ignores cancellation", text, hint="let CancelledError through")
+
+    # -- calls that fail
+
+    def _failing(self, make: Callable[[], Any]) -> None:
+        for way, call in _WAYS.items():
+            done = self._run(f"{way}, failing", partial(call, make(), self.kind.given(self.inputs[0])), fails=True)
+            if done.error is None:
+                hint = "let the error through: the run is then told as failed, and the caller can retry or fall back"
+                text = f"{self._of(way)} answers where its call fails"
+                self._tell(way, "swallows errors", text, ("got", _shown(done.value)), about="answer", hint=hint)
+            elif wrong := [run for run in done.recording.roots if run.ended != "error"]:
+                text = f"{self._of(way)} raises, and its run {_how(wrong[0])}"
+                evidence = (("raised", clip(repr(done.error), 100)),)
+                self._tell(way, "swallows errors", text, *evidence, about="told", hint="tell on_*_error of what is raised")
+
+    # -- tools as models call them
+
+    def _called(self) -> None:
+        it = self.make()
+        for way, call in _CALLS.items():
+            request = {"type": "tool_call", "name": it.name, "args": copy.deepcopy(self.inputs[0]), "id": "call_1"}
+            done = self._run(f"{way}, with a tool call", partial(call, it, request), fails=True)
+            got = done.value
+            if isinstance(got, ToolMessage) and got.tool_call_id != "call_1":
+                text = f"{self._of(way)} answers another tool call than it was given"
+                evidence = (("expected", "call_1"), ("got", got.tool_call_id))
+                self._tell(way, "another tool call", text, *evidence, hint="the ToolMessage has the id of the call")
+
+
+_Streamed = tuple[list[str], list[str]] | None
+
+
+# -- the programs
+
+
+def _invoke(it: Any, given: Any) -> Any:
+    return it.invoke(given)
+
+
+async def _ainvoke(it: Any, given: Any) -> Any:
+    return await it.ainvoke(given)
+
+
+def _stream(it: Any, given: Any) -> _Stream:
+    heard, stream = _Heard(), _Stream([], [], [])
+    for chunk in it.stream(given, {"callbacks": [heard]}):
+        stream.chunks.append(chunk)
+        stream.told.append(len(heard.chunks))
+    stream.heard.extend(heard.chunks)
+    return stream
+
+
+async def _astream(it: Any, given: Any) -> _Stream:
+    heard, stream = _Heard(), _Stream([], [], [])
+    async for chunk in it.astream(given, {"callbacks": [heard]}):
+        stream.chunks.append(chunk)
+        stream.told.append(len(heard.chunks))
+    stream.heard.extend(heard.chunks)
+    return stream
+
+
+def _batch(it: Any, given: list[Any]) -> Any:
+    return it.batch(given)
+
+
+async def _abatch(it: Any, given: list[Any]) -> Any:
+    return await it.abatch(given)
+
+
+def _threads(it: Any, given: list[Any]) -> list[Any]:
+    """Each call in a thread of its own; all begin together."""
+    answers: dict[int, Any] = {}
+    errors: list[BaseException] = []
+    together = threading.Barrier(len(given))
+
+    def work(number: int, one: Any) -> None:
+        try:
+            together.wait()
+            answers[number] = it.invoke(one)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=copy_context().run, args=(work, *one), daemon=True) for one in enumerate(given)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        raise error
+    return [answers[number] for number in range(len(given))]
+
+
+async def _tasks(it: Any, given: list[Any]) -> list[Any]:
+    return await asyncio.gather(*(it.ainvoke(one) for one in given))
+
+
+def _close(it: Any, given: Any) -> None:
+    stream = it.stream(given)
+    next(stream, None)
+    stream.close()
+
+
+async def _aclose(it: Any, given: Any) -> None:
+    async with aclosing(it.astream(given)) as stream:
+        await anext(stream, None)
+
+
+async def _read(it: Any, given: Callable[[], Any]) -> None:
+    async for _ in it.astream(given()):
+        pass
+
+
+async def _wait(it: Any, given: Callable[[], Any]) -> None:
+    await it.ainvoke(given())
+
+
+async def _cancel(start: Callable[[], Any], patience_s: float, found: list[str]) -> None:
+    """Cancels a call after some turns of the loop, and one more after some more, until a call is too quick."""
+    for turns in _TURNS:
+        task = asyncio.ensure_future(start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.done():
+            await task
+            return
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=patience_s)
+        if not done or not task.cancelled():
+            error = task.exception() if done else None
+            what = f"raises {type(error).__name__}" if error else "answers" if done else "goes on"
+            found.append(f"{what} when its task is cancelled")
+            return
+
+
+_CALLS: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke, "ainvoke": _ainvoke}
+_STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _stream, "astream": _astream}
+_WAYS: Final = {**_CALLS, **_STREAMS}
+_CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
+_CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}
+_IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"
+_IN_TASKS: Final = f"ainvoke, {AT_ONCE} tasks at once"
+_TOGETHER: Final = {"invoke": ("batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
+_MANY: Final[Mapping[str, Callable[..., Any]]] = {
+    "batch": _batch,
+    "abatch": _abatch,
+    _IN_THREADS: _threads,
+    _IN_TASKS: _tasks,
+}
+
+
+@contextmanager
+def _much_switching() -> Iterator[None]:
+    """Threads give way to one another as often as they can: what is not safe shows itself sooner."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+# -- what is checked
+
+
+def inner(it: Any) -> Any:
+    """What was bound: `model.bind_tools(...)` is the model with some arguments."""
+    while isinstance(it, RunnableBinding):
+        it = it.bound
+    return it
+
+
+def name_of(it: Any) -> str:
+    """A tool is called by its name, everything else by that of its class."""
+    own = inner(it)
+    return str(own.name) if isinstance(own, BaseTool) else type(own).__name__
+
+
+def _streams(kind: Kind, it: Any, way: str, chunks: list[Any]) -> bool:
+    """Whether a model streams: those that do not give their answer as the only chunk, and tell no token."""
+    if kind is CHAT_MODEL:
+        return any(isinstance(chunk, AIMessageChunk) for chunk in chunks)
+    names = ("_stream", "stream") if way == "stream" else ("_stream", "_astream", "astream")
+    return any(getattr(type(inner(it)), name) is not getattr(BaseLLM, name) for name in names)
+
+
+def _sum(kind: Kind, chunks: list[Any]) -> Any:
+    if kind is LLM:
+        return "".join(chunks)
+    if all(isinstance(chunk, AIMessageChunk) for chunk in chunks):
+        return message_chunk_to_message(chunks[0].__add__(chunks[1:]))
+    return chunks[-1]
+
+
+def _text_of(chunk: Any) -> str:
+    return str(chunk.text) if isinstance(chunk, BaseMessage) else chunk if isinstance(chunk, str) else ""
+
+
+# -- in words
+
+
+def _sighted(sighting: _Sighting) -> Violation:
+    where = "; ".join(sighting.where)
+    return in_words(sighting.fault, [("where", where)] if len(sighting.where) > 1 else ())
+
+
+def _shown(value: Any) -> str:
+    return clip(repr(value), 100)
+
+
+def _times(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}" if number == 1 else f"{number or 'no'} {what}s"
+
+
+def _how(run: Run) -> str:
+    return "is still open" if run.ended == "open" else f"is told as {run.ended}"
+
+
+def _counted(kinds: Iterable[str]) -> str:
+    groups = [(kind, len(list(same))) for kind, same in groupby(kinds)]
+    return ", ".join(kind if number == 1 else f"{number} {kind}" for kind, number in groups)
