@@ -39,6 +39,8 @@ AT_ONCE: Final = 8
 """So many calls are made at once."""
 _TURNS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60)
 """After so many turns of the event loop a call is cancelled."""
+# https://github.com/python/cpython/issues/86296
+_LET_THROUGH: Final = "let CancelledError through; on Python 3.11 asyncio.wait_for swallows it if its answer is there already"
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Kind:
 
 
 def _of_message(message: Any) -> dict[str, Any]:
-    calls = [(call["name"], call["args"], call["id"]) for call in getattr(message, "tool_calls", ())]
-    broken = [(call["name"], call["args"], call["id"]) for call in getattr(message, "invalid_tool_calls", ())]
+    calls, broken = (
+        [(call["name"], call["args"], "with an id" if call["id"] else "without an id") for call in getattr(message, name, ())]
+        for name in ("tool_calls", "invalid_tool_calls")
+    )
     blocks = message.content_blocks
     usage = getattr(message, "usage_metadata", None)
     metadata = message.response_metadata
@@ -464,7 +468,7 @@ class Checking:
         finally:
             for said in found:
                 text = f"{self._of(way)} {said}"
-                self._tell(where, "ignores cancellation", text, hint="let CancelledError through")
+                self._tell(where, "ignores cancellation", text, hint=_LET_THROUGH)
 
     # -- calls that fail
 
