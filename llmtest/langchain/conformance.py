@@ -24,7 +24,7 @@ from langsmith import tracing_context
 from llmtest import lanes, ledger
 from llmtest.langchain.conforming import CHAT_MODEL, LLM, RETRIEVER, TOOL, Checking, Kind, inner
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
-from llmtest.langchain.trying import in_words, new_loop, without_a_loop
+from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
 from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, clip, line_of, owner
 from llmtest.ledger import Violation, ViolationError
 
@@ -375,7 +375,7 @@ def _check(check: str, kind: Kind, make: Any, inputs: Sequence[Any], failing: Ca
             raise TypeError(f"{check}() takes {what}; got {type(function).__name__} {clip(repr(function), 80)}")
     if isinstance(inputs, str | Mapping) or not isinstance(inputs, Sequence):
         raise TypeError(f"{check}() takes a list of `inputs`; got {clip(repr(inputs), 80)}")
-    if not isinstance(inner(it := make()), kind.base):
+    if not isinstance(inner(it := new(make)), kind.base):
         raise ViolationError(in_words(_other(kind, it)))
     found = Checking(kind, make, inputs or _inputs(check, kind, it), timeout_s).violations(failing)
     if found:

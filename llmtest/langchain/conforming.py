@@ -29,7 +29,7 @@ from langchain_core.tools import BaseTool
 
 from llmtest.events import Run, RunKind
 from llmtest.langchain.freezing import freeze
-from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, raised_at
+from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, patience_s, raised_at
 from llmtest.langchain.watching import Fault, clip
 from llmtest.ledger import Violation
 from llmtest.protocol import REASONS, check, cut_streams, gave_reason
@@ -155,7 +155,7 @@ class Checking:
     def __init__(self, kind: Kind, make: Callable[[], Any], inputs: Sequence[Any], timeout_s: float) -> None:
         self.kind, self.make, self.inputs, self.timeout_s = kind, make, inputs, timeout_s
         self.seen: dict[tuple[str, str], _Sighting] = {}
-        self.name = name_of(make())
+        self.name = name_of(new(make))
 
     def violations(self, failing: Callable[[], Any] | None) -> list[Violation]:
         """All that is wrong, each once."""
@@ -228,7 +228,6 @@ class Checking:
         self._tell(where, "raises", text, ("at", raised_at(error)), about=about)
 
     def _tell_of_protocol(self, where: str, recording: Recording) -> None:
-        recording.settle(timeout_s=0)
         for broken in check(recording):
             if broken.deviation is None:
                 said, *lines, hint = broken.text.splitlines()
@@ -250,7 +249,7 @@ class Checking:
 
     def _asked(self, way: str) -> _Side | None:
         """Each input twice, of one object. None where it has no such side, or nothing to compare."""
-        it, call = self.make(), _CALLS[way]
+        it, call = new(self.make), _CALLS[way]
 
         async def later() -> list[Any]:
             return [await call(it, given) for given in twice]
@@ -319,7 +318,7 @@ class Checking:
             self._ids(way, [answer.id for answer in answers])
 
     def _ids(self, way: str, ids: list[str | None]) -> None:
-        twice = [one for one, number in Counter(ids).items() if number > 1]
+        twice = [one for one, number in Counter(ids).items() if one and number > 1]
         if twice:
             text = f"{self._of(way)} gives two messages one id"
             hint = "leave `id` out, and LangChain gives each one of its own; a graph takes two messages with one id for one"
@@ -335,7 +334,7 @@ class Checking:
         self._same_kinds("ainvoke", "invoke", sync.kinds, other.kinds)
 
     def _same_kinds(self, way: str, than: str, expected: list[str], got: list[str]) -> None:
-        if expected != got:
+        if expected and got and expected != got:
             text = f"{self._of(way)} tells other events than {self._of(than)}"
             evidence = (("expected", _counted(expected)), ("got", _counted(got)))
             self._tell(way, "sync and async differ", text, *evidence, about="events", hint="both must call the same callbacks")
@@ -356,7 +355,7 @@ class Checking:
         if side is None:
             return None
         way = "stream" if side.way == "invoke" else "astream"
-        it, given = self.make(), self.kind.given(self.inputs[0])
+        it, given = new(self.make), self.kind.given(self.inputs[0])
         done = self._run(way, partial(_STREAMS[way], it, given))
         if done.error is not None:
             return None
@@ -428,7 +427,7 @@ class Checking:
         number = max(AT_ONCE, len(self.inputs))
         expected = list(islice(cycle(side.facts), number))
         for way in _TOGETHER[side.way]:
-            it, given = self.make(), [self.kind.given(one) for one in islice(cycle(self.inputs), number)]
+            it, given = new(self.make), [self.kind.given(one) for one in islice(cycle(self.inputs), number)]
             with _much_switching():
                 done = self._run(way, partial(_MANY[way], it, given))
             if done.error is not None:
@@ -455,14 +454,13 @@ class Checking:
 
     def _closed_early(self, side: _Side) -> None:
         way = "stream" if side.way == "invoke" else "astream"
-        self._run(f"{way}, closed early", partial(_CLOSES[way], self.make(), self.kind.given(self.inputs[0])))
+        self._run(f"{way}, closed early", partial(_CLOSES[way], new(self.make), self.kind.given(self.inputs[0])))
 
     def _cancelled(self, way: str) -> None:
-        it, where = self.make(), f"{way}, cancelled"
+        it, where = new(self.make), f"{way}, cancelled"
         given = partial(self.kind.given, self.inputs[0])
-        patience_s = min(self.timeout_s, 1.0)
         found: list[str] = []
-        body = partial(_cancel, partial(_CANCELS[way], it, given), patience_s, found)
+        body = partial(_cancel, partial(_CANCELS[way], it, given), patience_s(self.timeout_s), found)
         try:
             self._run(where, body, found=found)
         finally:
@@ -474,7 +472,7 @@ class Checking:
 
     def _failing(self, make: Callable[[], Any]) -> None:
         for way, call in _WAYS.items():
-            done = self._run(f"{way}, failing", partial(call, make(), self.kind.given(self.inputs[0])), fails=True)
+            done = self._run(f"{way}, failing", partial(call, new(make), self.kind.given(self.inputs[0])), fails=True)
             if done.error is None:
                 hint = "let the error through: the run is then told as failed, and the caller can retry or fall back"
                 text = f"{self._of(way)} answers where its call fails"
@@ -487,7 +485,7 @@ class Checking:
     # -- tools as models call them
 
     def _called(self) -> None:
-        it = self.make()
+        it = new(self.make)
         for way, call in _CALLS.items():
             request = {"type": "tool_call", "name": it.name, "args": copy.deepcopy(self.inputs[0]), "id": "call_1"}
             done = self._run(f"{way}, with a tool call", partial(call, it, request), fails=True)

@@ -57,9 +57,14 @@ class Attempt:
     _last: tuple[int, int] = (0, 0)
 
 
+def patience_s(timeout_s: float) -> float:
+    """How long work that was given up may take to end."""
+    return min(timeout_s / 10, 1.0)
+
+
 def attempt(body: Callable[[], Any], timeout_s: float, name: str) -> Attempt:
     """Runs `body`, or the coroutine that it returns, recorded, in an empty context; waits at most `timeout_s` for it."""
-    this = Attempt(Recording(), min(timeout_s, 1.0))
+    this = Attempt(Recording(), patience_s(timeout_s))
     thread = threading.Thread(target=lanes.empty_context().run, args=(_work, this, body), daemon=True, name=name)
     with ledger.opened(ledger.Outside()):
         thread.start()
@@ -79,6 +84,13 @@ def _work(this: Attempt, body: Callable[[], Any]) -> None:
             this.value = _on_a_loop(this, value) if inspect.iscoroutine(value) else value
     except BaseException as error:  # whatever it is, the program has no error of its own
         this.error = error
+    this.recording.settle(timeout_s=0)  # what came late is in it, too
+
+
+def new(make: Callable[[], Any]) -> Any:
+    """What `make` makes. A scripted double among it is nobody's: nobody asks for steps that it has not served."""
+    with ledger.opened(ledger.Outside()):
+        return make()
 
 
 def _on_a_loop(this: Attempt, program: Coroutine[Any, Any, Any]) -> Any:
