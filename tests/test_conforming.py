@@ -294,6 +294,60 @@ class CannotStreamInAsyncCode(Echo):
         yield
 
 
+class OneCallAtATime(Echo):
+    busy: bool = False
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        if self.busy:
+            raise RuntimeError("one at a time")
+        self.busy = True
+        for _ in range(500):
+            time.sleep(0)  # another thread may go on here
+        self.busy = False
+        return super()._generate(messages)
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        return super()._generate(messages)
+
+
+class ForgetsAnAnswer(Echo):
+    def batch(self, inputs: Any, config: Any = None, **kwargs: Any) -> Any:
+        return super().batch(inputs, config, **kwargs)[:-1]
+
+
+class TakesItsTime(Echo):
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return self._generate(messages)
+
+
+class StreamsAList(Echo):
+    """What it gives cannot be closed."""
+
+    def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
+        return iter(list(super().stream(input, config, **kwargs)))
+
+    def astream(self, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
+        return Read(super().astream(input, config, **kwargs))
+
+
+class Read:
+    def __init__(self, stream: AsyncIterator[Any]) -> None:
+        self.stream = stream
+        self.chunks: Iterator[Any] | None = None
+
+    def __aiter__(self) -> Read:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self.chunks is None:
+            self.chunks = iter([chunk async for chunk in self.stream])
+        for chunk in self.chunks:
+            return chunk
+        raise StopAsyncIteration
+
+
 class IgnoresTheEndOfItsReader(Echo):
     def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
         for chunk in super().stream(input, config, **kwargs):
@@ -305,6 +359,8 @@ class IgnoresTheEndOfItsReader(Echo):
 
 def test_a_model_that_is_right_passes() -> None:
     check_chat_model(Echo, failing=Failing)
+    check_chat_model(TakesItsTime)
+    check_chat_model(StreamsAList)
 
 
 DEFECTS = {
@@ -343,6 +399,9 @@ DEFECTS = {
         "`StreamsInOnePieceInAsyncCode.astream` tells other events than `StreamsInOnePieceInAsyncCode.stream`"
     ],
     CountsItsCalls: ["`CountsItsCalls.invoke` does not answer the same question twice in the same way"],
+    OneCallAtATime: ["`OneCallAtATime.batch` raises RuntimeError: one at a time"],
+    ForgetsAnAnswer: ["`ForgetsAnAnswer.batch` gives 7 answers to 8 inputs"],
+    Failing: ["`Failing.invoke` raises ConnectionError: no answer"],
     CannotStreamInAsyncCode: ["`CannotStreamInAsyncCode.astream` raises TypeError: no stream"],
     IgnoresTheEndOfItsReader: [
         "`IgnoresTheEndOfItsReader.stream` (closed early) raises RuntimeError: generator ignored GeneratorExit",
@@ -437,6 +496,12 @@ WORDS: dict[type[Echo], str] = {
         "  where      astream, closed early; astream, cancelled\n"
         "  left       `LeavesATaskBehind.produce` at test_conforming.py:N  async def produce(self, queue: Any) -> None:\n"
         "  cancel what a call has started when the call ends; keep no task that nobody waits for"
+    ),
+    ForgetsAnAnswer: ("`ForgetsAnAnswer.batch` gives 7 answers to 8 inputs\n  each input has its answer, in the same order"),
+    OneCallAtATime: (
+        "`OneCallAtATime.batch` raises RuntimeError: one at a time\n"
+        "  where      batch; invoke, 8 threads at once\n"
+        '  at         test_conforming.py:N  raise RuntimeError("one at a time")'
     ),
     CutsOtherwiseInAsyncCode: (
         "`CutsOtherwiseInAsyncCode.astream` cuts its answer into other chunks than `CutsOtherwiseInAsyncCode.stream`\n"

@@ -74,6 +74,7 @@ HOUSE = {
     "wording": Room(1),
     # hands
     "langchain": Room(2),
+    "langchain.calling": Room(2, LANGCHAIN),
     "langchain.conformance": Room(2, LANGCHAIN),
     "langchain.conforming": Room(2, LANGCHAIN),
     "langchain.dialects": Room(2, LANGCHAIN),

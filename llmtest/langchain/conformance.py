@@ -290,8 +290,8 @@ def check_chat_model(
     ...     print(str(error).splitlines()[0])
     `FakeMessagesListChatModel.invoke` returns the same object again
 
-    It does not know what a good answer is, and cannot see a race that does not happen while it looks. A program that has
-    not ended after `timeout_s` is left behind in a daemon thread, and the check ends.
+    It does not know what a good answer is, and cannot see a race that does not happen while it looks. It asks up to a
+    hundred times. A program that has not ended after `timeout_s` is left behind in a daemon thread, and the check ends.
     """
     __tracebackhide__ = True
     _check("check_chat_model", CHAT_MODEL, make, inputs, failing, timeout_s)
@@ -339,7 +339,7 @@ def check_tool(
     ...     return f"18C in {city}"
     >>> check_tool(lambda: weather, inputs=[{"city": "Paris"}, {"city": "Rome"}])
 
-    It runs the tool some fifty times: a tool that books something needs a double behind it.
+    It runs the tool up to a hundred times: a tool that books something needs a double behind it.
     """
     __tracebackhide__ = True
     _check("check_tool", TOOL, make, inputs, failing, timeout_s)

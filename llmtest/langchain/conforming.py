@@ -6,20 +6,14 @@ finds is a `Fault`; the same fault found by several programs is told once, with 
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
-from contextvars import copy_context
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, groupby, islice
 from typing import Any, Final
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_chunk_to_message
@@ -28,6 +22,19 @@ from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 
 from llmtest.events import Run, RunKind
+from llmtest.langchain.calling import (
+    AT_ONCE,
+    CALLS,
+    CANCELS,
+    CLOSES,
+    MANY,
+    STREAMS,
+    TOGETHER,
+    WAYS,
+    Streamed,
+    cancel_at_each_turn,
+    much_switching,
+)
 from llmtest.langchain.freezing import freeze
 from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, patience_s, raised_at
 from llmtest.langchain.watching import Fault, clip
@@ -35,10 +42,6 @@ from llmtest.ledger import Violation
 from llmtest.protocol import REASONS, check, cut_streams, gave_reason
 from llmtest.recording import Recording
 
-AT_ONCE: Final = 8
-"""So many calls are made at once."""
-_TURNS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60)
-"""After so many turns of the event loop a call is cancelled."""
 # https://github.com/python/cpython/issues/86296
 _LET_THROUGH: Final = "let CancelledError through; on Python 3.11 asyncio.wait_for swallows it if its answer is there already"
 
@@ -116,27 +119,6 @@ class _Sighting:
 
 class _Stuck(Exception):
     """A program did not end: no other is tried."""
-
-
-class _Heard(BaseCallbackHandler):
-    """Keeps the tokens that a model tells, with their chunks."""
-
-    run_inline = True
-
-    def __init__(self) -> None:
-        self.chunks: list[Any] = []
-
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
-        self.chunks.append(chunk)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stream:
-    """The chunks of one stream, how many tokens had been told when each came, and the tokens."""
-
-    chunks: list[Any]
-    told: list[int]
-    heard: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +231,7 @@ class Checking:
 
     def _asked(self, way: str) -> _Side | None:
         """Each input twice, of one object. None where it has no such side, or nothing to compare."""
-        it, call = new(self.make), _CALLS[way]
+        it, call = new(self.make), CALLS[way]
 
         async def later() -> list[Any]:
             return [await call(it, given) for given in twice]
@@ -339,7 +321,7 @@ class Checking:
             evidence = (("expected", _counted(expected)), ("got", _counted(got)))
             self._tell(way, "sync and async differ", text, *evidence, about="events", hint="both must call the same callbacks")
 
-    def _same_streams(self, sync: _Streamed, other: _Streamed) -> None:
+    def _same_streams(self, sync: _Heard, other: _Heard) -> None:
         if sync is None or other is None:
             return
         self._same_kinds("astream", "stream", sync[1], other[1])
@@ -350,16 +332,16 @@ class Checking:
 
     # -- streams
 
-    def _streamed(self, side: _Side | None) -> _Streamed:
+    def _streamed(self, side: _Side | None) -> _Heard:
         """What joined chunks say, when tokens were told, and ids. The texts of the chunks, and the kinds of events."""
         if side is None:
             return None
         way = "stream" if side.way == "invoke" else "astream"
         it, given = new(self.make), self.kind.given(self.inputs[0])
-        done = self._run(way, partial(_STREAMS[way], it, given))
+        done = self._run(way, partial(STREAMS[way], it, given))
         if done.error is not None:
             return None
-        stream: _Stream = done.value
+        stream: Streamed = done.value
         self._unchanged(way, [given], [self.inputs[0]])
         self._runs_of(way, done.recording, 1)
         self._joined(way, side, stream.chunks)
@@ -386,7 +368,7 @@ class Checking:
             hint = "put the finish reason into the `response_metadata` of the last chunk: a cut stream looks whole without it"
             self._tell(way, "stream without a reason", text, hint=hint)
 
-    def _tokens(self, way: str, it: Any, stream: _Stream) -> None:
+    def _tokens(self, way: str, it: Any, stream: Streamed) -> None:
         """Each chunk was told with on_llm_new_token, once, before it came, and the chunk with it."""
         if not _streams(self.kind, it, way, stream.chunks):
             return
@@ -402,7 +384,7 @@ class Checking:
         else:
             self._told_chunks(way, stream, hint)
 
-    def _told_chunks(self, way: str, stream: _Stream, hint: str) -> None:
+    def _told_chunks(self, way: str, stream: Streamed, hint: str) -> None:
         for number, (heard, chunk) in enumerate(zip(stream.heard, stream.chunks, strict=True), 1):
             expected = chunk.content if isinstance(chunk, BaseMessage) else chunk
             got = None if heard is None else heard.message.content if isinstance(chunk, BaseMessage) else heard.text
@@ -426,17 +408,24 @@ class Checking:
     def _together(self, side: _Side) -> None:
         number = max(AT_ONCE, len(self.inputs))
         expected = list(islice(cycle(side.facts), number))
-        for way in _TOGETHER[side.way]:
+        for way in TOGETHER[side.way]:
             it, given = new(self.make), [self.kind.given(one) for one in islice(cycle(self.inputs), number)]
-            with _much_switching():
-                done = self._run(way, partial(_MANY[way], it, given))
+            with much_switching():
+                done = self._run(way, partial(MANY[way], it, given))
             if done.error is not None:
                 continue
             self._runs_of(way, done.recording, number)
-            for number_of, (one, answer) in enumerate(zip(expected, done.value, strict=False)):
-                self._not_mixed(way, number_of, one, self.kind.facts(answer), expected)
+            self._answers(way, expected, [self.kind.facts(answer) for answer in done.value])
             if self.kind is CHAT_MODEL and "returned twice" not in {rule for rule, _ in self.seen}:
                 self._ids(way, [answer.id for answer in done.value])
+
+    def _answers(self, way: str, expected: list[Mapping[str, Any]], got: list[Mapping[str, Any]]) -> None:
+        if len(got) != len(expected):
+            text = f"{self._of(way)} gives {_times(len(got), 'answer')} to {_times(len(expected), 'input')}"
+            self._tell(way, "answers mixed up", text, about="number", hint="each input has its answer, in the same order")
+            return
+        for number, (one, answer) in enumerate(zip(expected, got, strict=True)):
+            self._not_mixed(way, number, one, answer, expected)
 
     def _not_mixed(
         self, way: str, number: int, one: Mapping[str, Any], got: Mapping[str, Any], all_of: list[Mapping[str, Any]]
@@ -454,13 +443,13 @@ class Checking:
 
     def _closed_early(self, side: _Side) -> None:
         way = "stream" if side.way == "invoke" else "astream"
-        self._run(f"{way}, closed early", partial(_CLOSES[way], new(self.make), self.kind.given(self.inputs[0])))
+        self._run(f"{way}, closed early", partial(CLOSES[way], new(self.make), self.kind.given(self.inputs[0])))
 
     def _cancelled(self, way: str) -> None:
         it, where = new(self.make), f"{way}, cancelled"
         given = partial(self.kind.given, self.inputs[0])
         found: list[str] = []
-        body = partial(_cancel, partial(_CANCELS[way], it, given), patience_s(self.timeout_s), found)
+        body = partial(cancel_at_each_turn, partial(CANCELS[way], it, given), patience_s(self.timeout_s), found)
         try:
             self._run(where, body, found=found)
         finally:
@@ -471,7 +460,7 @@ class Checking:
     # -- calls that fail
 
     def _failing(self, make: Callable[[], Any]) -> None:
-        for way, call in _WAYS.items():
+        for way, call in WAYS.items():
             done = self._run(f"{way}, failing", partial(call, new(make), self.kind.given(self.inputs[0])), fails=True)
             if done.error is None:
                 hint = "let the error through: the run is then told as failed, and the caller can retry or fall back"
@@ -486,7 +475,7 @@ class Checking:
 
     def _called(self) -> None:
         it = new(self.make)
-        for way, call in _CALLS.items():
+        for way, call in CALLS.items():
             request = {"type": "tool_call", "name": it.name, "args": copy.deepcopy(self.inputs[0]), "id": "call_1"}
             done = self._run(f"{way}, with a tool call", partial(call, it, request), fails=True)
             got = done.value
@@ -496,136 +485,7 @@ class Checking:
                 self._tell(way, "another tool call", text, *evidence, hint="the ToolMessage has the id of the call")
 
 
-_Streamed = tuple[list[str], list[str]] | None
-
-
-# -- the programs
-
-
-def _invoke(it: Any, given: Any) -> Any:
-    return it.invoke(given)
-
-
-async def _ainvoke(it: Any, given: Any) -> Any:
-    return await it.ainvoke(given)
-
-
-def _stream(it: Any, given: Any) -> _Stream:
-    heard, stream = _Heard(), _Stream([], [], [])
-    for chunk in it.stream(given, {"callbacks": [heard]}):
-        stream.chunks.append(chunk)
-        stream.told.append(len(heard.chunks))
-    stream.heard.extend(heard.chunks)
-    return stream
-
-
-async def _astream(it: Any, given: Any) -> _Stream:
-    heard, stream = _Heard(), _Stream([], [], [])
-    async for chunk in it.astream(given, {"callbacks": [heard]}):
-        stream.chunks.append(chunk)
-        stream.told.append(len(heard.chunks))
-    stream.heard.extend(heard.chunks)
-    return stream
-
-
-def _batch(it: Any, given: list[Any]) -> Any:
-    return it.batch(given)
-
-
-async def _abatch(it: Any, given: list[Any]) -> Any:
-    return await it.abatch(given)
-
-
-def _threads(it: Any, given: list[Any]) -> list[Any]:
-    """Each call in a thread of its own; all begin together."""
-    answers: dict[int, Any] = {}
-    errors: list[BaseException] = []
-    together = threading.Barrier(len(given))
-
-    def work(number: int, one: Any) -> None:
-        try:
-            together.wait()
-            answers[number] = it.invoke(one)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=copy_context().run, args=(work, *one), daemon=True) for one in enumerate(given)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for error in errors:
-        raise error
-    return [answers[number] for number in range(len(given))]
-
-
-async def _tasks(it: Any, given: list[Any]) -> list[Any]:
-    return await asyncio.gather(*(it.ainvoke(one) for one in given))
-
-
-def _close(it: Any, given: Any) -> None:
-    stream = it.stream(given)
-    next(stream, None)
-    stream.close()
-
-
-async def _aclose(it: Any, given: Any) -> None:
-    async with aclosing(it.astream(given)) as stream:
-        await anext(stream, None)
-
-
-async def _read(it: Any, given: Callable[[], Any]) -> None:
-    async for _ in it.astream(given()):
-        pass
-
-
-async def _wait(it: Any, given: Callable[[], Any]) -> None:
-    await it.ainvoke(given())
-
-
-async def _cancel(start: Callable[[], Any], patience_s: float, found: list[str]) -> None:
-    """Cancels a call after some turns of the loop, and one more after some more, until a call is too quick."""
-    for turns in _TURNS:
-        task = asyncio.ensure_future(start())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        if task.done():
-            await task
-            return
-        task.cancel()
-        done, _ = await asyncio.wait([task], timeout=patience_s)
-        if not done or not task.cancelled():
-            error = task.exception() if done else None
-            what = f"raises {type(error).__name__}" if error else "answers" if done else "goes on"
-            found.append(f"{what} when its task is cancelled")
-            return
-
-
-_CALLS: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke, "ainvoke": _ainvoke}
-_STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _stream, "astream": _astream}
-_WAYS: Final = {**_CALLS, **_STREAMS}
-_CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
-_CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}
-_IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"
-_IN_TASKS: Final = f"ainvoke, {AT_ONCE} tasks at once"
-_TOGETHER: Final = {"invoke": ("batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
-_MANY: Final[Mapping[str, Callable[..., Any]]] = {
-    "batch": _batch,
-    "abatch": _abatch,
-    _IN_THREADS: _threads,
-    _IN_TASKS: _tasks,
-}
-
-
-@contextmanager
-def _much_switching() -> Iterator[None]:
-    """Threads give way to one another as often as they can: what is not safe shows itself sooner."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
+_Heard = tuple[list[str], list[str]] | None
 
 
 # -- what is checked
