@@ -22,17 +22,6 @@ def _whole(body: bytes) -> bytes:
     return body
 
 
-def cut(before: bytes) -> Body:
-    """A body that ends before the event that has these bytes, as when a proxy closes the connection."""
-
-    def until(body: bytes) -> bytes:
-        kept, found, _ = body.partition(before)
-        assert found, f"{before!r} is not in the body"
-        return kept[: kept.rindex(b"\n\n") + 2]
-
-    return until
-
-
 class Server:
     """Answers every request with the body of a case; each answer has ids of its own, as those of a provider."""
 
