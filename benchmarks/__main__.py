@@ -11,7 +11,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import counting, harness, matching, models, protocol, recording, tracing, trees
+from benchmarks import counting, harness, latency, matching, models, protocol, recording, tracing, trees
 
 SUITES = {
     "models": models.ratios,
@@ -21,6 +21,7 @@ SUITES = {
     "trees": trees.ratios,
     "tracing": tracing.ratios,
     "matching": matching.ratios,
+    "latency": latency.ratios,
 }
 
 

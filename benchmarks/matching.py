@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+from dirty_equals import IsInt
+
 from benchmarks.harness import Ratio, measure
 from benchmarks.recording import TURNS, run_agent
 from llmtest import record
 from llmtest.events import EMPTY, Event, FrozenDict
 from llmtest.lanes import Lane
-from llmtest.matching import Rule, after, at_most, before, between, called, each, exactly, model, never, only, together
+from llmtest.matching import Rule, after, at_most, before, between, called, each, event, exactly, model, never, only, together
 from llmtest.recording import Recording
 
 EVENTS = 100_000
+END = event("on_llm_end")
 TURN = ("on_chat_model_start", "on_llm_end", *("on_tool_start", "on_tool_end") * 2)
 
 
@@ -77,6 +80,10 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         ("each ends before", lambda: beside.obeys(each("*").ends_before(model()))),
         ("between never", lambda: one_by_one.obeys(between("search", "book").never("delete_*"))),
         ("between never, what comes often", lambda: one_by_one.obeys(between("search", "book").never(model()))),
+        ("between never, as recorded", lambda: beside.obeys(between("search", "book", order="recorded").never(model()))),
+        ("between never, of events", lambda: one_by_one.obeys(between(END, event("on_tool_start")).never(event("on_retry")))),
+        ("before, of events", lambda: beside.obeys(before(event("on_chat_model_start"), event("on_tool_start")))),
+        ("each followed by, of events", lambda: one_by_one.obeys(each(END).followed_by(event("on_tool_end")))),
         ("never after", lambda: one_by_one.obeys(never("search").after(called("book", id=turns - 1)))),
         ("at most, per argument", lambda: beside.obeys(at_most(1, "search", per="id"))),
         ("only", lambda: beside.obeys(only("search", "book"))),
@@ -84,16 +91,22 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         ("never, by argument", lambda: one_by_one.obeys(never(called("book", id=-1)))),
     ]
 
+    strange: list[tuple[str, Callable[[], Any]]] = [
+        ("never, by a matcher", lambda: one_by_one.obeys(never(called("book", id=IsInt(lt=0))))),
+        ("shape, by a matcher", lambda: one_by_one.tools == [..., called("book", id=IsInt(gt=turns - 2))]),
+    ]
+
     def loop() -> int:
         count = 0
-        for event in one_by_one:
-            if event.kind == "on_tool_start" and event.name == "book":
+        for one in one_by_one:
+            if one.kind == "on_tool_start" and one.name == "book":
                 count += 1
         return count
 
-    for name, ours in cases:
+    for name, ours in (*cases, *strange):
         assert ours(), name
-        yield measure(name, ours, loop, against="a plain loop", bar=3.0, per=EVENTS, rounds=max(rounds // 20, 3))
+        bar = 3.0 if (name, ours) in cases else None
+        yield measure(name, ours, loop, against="a plain loop", bar=bar, per=EVENTS, rounds=max(rounds // 20, 3))
     yield from _online(max(rounds // 15, 3))
 
 

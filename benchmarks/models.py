@@ -67,6 +67,7 @@ def ratios(rounds: int) -> Iterator[Ratio]:
     loop.close()
     yield from _tools(rounds)
     yield from _growth(rounds)
+    yield from _dialects(rounds)
 
 
 @tool
@@ -114,3 +115,29 @@ def _growth(rounds: int) -> Iterator[Ratio]:
         per=CALLS,
         rounds=rounds,
     )
+
+
+def _dialects(rounds: int) -> Iterator[Ratio]:
+    """What it costs to be able to speak otherwise, when nobody does; and what it costs to do it."""
+    said = say(tokens=list(TEXT)).repeat()
+    plain, given = ScriptedChatModel(said), ScriptedChatModel(said, dialect="plain")
+    yield measure(
+        'invoke, dialect="plain" given',
+        lambda: [given.invoke("hi") for _ in range(CALLS)],
+        lambda: [plain.invoke("hi") for _ in range(CALLS)],
+        against="without it",
+        bar=1.05,
+        per=CALLS,
+        rounds=rounds,
+    )
+    for dialect, bar in (("plain", 1.05), ("openai", None), ("openai-responses", None), ("anthropic", None)):
+        model = ScriptedChatModel(said, dialect=dialect)
+        yield measure(
+            f'stream, dialect="{dialect}" given, per token',
+            lambda model=model: list(model.stream("hi")),  # type: ignore[misc]
+            lambda: list(plain.stream("hi")),
+            against="without it",
+            bar=bar,
+            per=TOKENS,
+            rounds=rounds,
+        )

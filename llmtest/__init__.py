@@ -4,6 +4,7 @@ The house, from the ground up; imports go down only:
 
     floor 0  words      ledger     violations, and who is told of them
                         events     Event, Run, Usage, Message, ...: the frozen payloads of a recording
+                        gates      hold(): where a call waits until the test lets it go on
                         script     say, call, reply, fail, ...; Script; what a token is
                         scriptfile script files, read and written
     floor 1  thought    blocks     which run belongs to which block; with, async with, decorators
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llmtest.blocks import carry_context
     from llmtest.counting import count_tokens
     from llmtest.events import Event, Run
+    from llmtest.gates import hold
     from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.ledger import LlmtestError, ViolationError
@@ -52,6 +54,7 @@ _HOME = {
     "carry_context": "blocks",
     "count_tokens": "counting",
     "fail": "vocabulary",
+    "hold": "gates",
     "load": "tracing",
     "on": "script",
     "record": "recording",
@@ -79,6 +82,7 @@ __all__ = [
     "carry_context",
     "count_tokens",
     "fail",
+    "hold",
     "load",
     "on",
     "record",

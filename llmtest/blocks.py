@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cas
 from uuid import UUID
 
 from llmtest import lanes, ledger
-from llmtest.events import FrozenDict, UnseenCall
+from llmtest.events import FrozenDict, Latency, UnseenCall
 from llmtest.lanes import Mark
 
 P = ParamSpec("P")
@@ -55,12 +55,14 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "light")
+    __slots__ = ("_blocks", "light", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
         self.light = all(block.light for block in blocks)
         """Whether counts are all that anybody wants of the run."""
+        self.timed = False
+        """Whether an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
 
     def __iter__(self) -> Iterator[Block]:
         return (block for block in (ref() for ref in self._blocks) if block is not None)
@@ -188,6 +190,15 @@ def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
         block.unseen_calls.append(UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context"))
 
 
+def takes(run_id: UUID | None, latency: Latency) -> None:
+    """The answer of a double to a run of this id takes so long in virtual time: for whoever reads the recordings of it."""
+    member = _memberships.get(run_id) if run_id is not None else None
+    if run_id is not None and member is not None:
+        member.timed = True
+        for block in member:
+            block.latencies.setdefault(run_id, []).append(latency)
+
+
 def _takes_runs(opening: Opening) -> Block | None:
     block = opening.block
     return block if block is not None and not block._closed else None
@@ -222,6 +233,8 @@ class Block(ABC):
         self._decorates = False
         self.unseen_calls: list[UnseenCall] = []
         """Calls that scripted doubles received while this block was open, and that it did not see."""
+        self.latencies: dict[UUID, list[Latency]] = {}
+        """How long the answers of its runs took in virtual time. A call with several prompts is of the first one's run."""
 
     def __del__(self) -> None:
         for run_id in self._run_ids:

@@ -7,12 +7,14 @@ answers for any two runs of a recording: they are lifted to siblings below their
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, repeat
-from typing import Any, overload
+from operator import le
+from typing import Any, Literal, overload
 from uuid import UUID
 
 from llmtest.events import Event, FrozenDict, Message, Run
@@ -24,10 +26,10 @@ from llmtest.shapes import Line, Tangle
 class Hits(Sequence[Any]):
     """Runs or events in order, with what it takes to find quickly those that come before or after one."""
 
-    def __init__(self, items: Sequence[Any], order: Order, mixed: bool = False) -> None:
+    def __init__(self, items: Sequence[Any], order: Order, what: Literal["runs", "events", "both"] = "runs") -> None:
         self.items = items
-        self.mixed = mixed
-        """Whether there may be events among them."""
+        self.what = what
+        """What there may be among them."""
         self._order = order
         self._keys: dict[str | None, Sequence[Hashable]] = {}
         self._soonest: dict[tuple[str | None, str], Mapping[Hashable, float]] = {}
@@ -62,7 +64,7 @@ class Hits(Sequence[Any]):
     def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
         order, end = self._order, len(self._order.runs)
-        seats = [order.seat(run) for run in self.items]
+        seats = [order.seat(order.run_of(one)) for one in self.items]
         stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
         return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
 
@@ -83,13 +85,38 @@ class Hits(Sequence[Any]):
         return self._counts[per]
 
     @cached_property
-    def _recorded(self) -> tuple[Sequence[float], Sequence[float]]:
-        ends = [run.end for run in self.items]
-        return [run.start.number for run in self.items], [math.inf if end is None else end.number for end in ends]
+    def numbers(self) -> tuple[Sequence[int], Sequence[float]]:
+        """Of each, the number of the event with which it began, and one more than that of the event with which it ended."""
+        starts = [(one.start if isinstance(one, Run) else one).number for one in self.items]
+        ends = [one.end if isinstance(one, Run) else one for one in self.items]
+        return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
     def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
-        """Two numbers for each: one run surely came before another if its second is not above the other's first."""
-        return self._recorded if order == "recorded" else self.spans[:2]
+        """Two numbers for each: one surely came before another if its second is not above the other's first."""
+        return self.numbers if order == "recorded" else self.spans[:2]
+
+    @cached_property
+    def ended(self) -> list[int]:
+        """For the number of each event, how many of them had ended before it."""
+        return _counts(sorted(int(end) for end in self.numbers[1] if end != math.inf), self._order.size)
+
+    @cached_property
+    def begun(self) -> list[int]:
+        """For the number of each event, how many of them had begun before it."""
+        return _counts(sorted(start + 1 for start in self.numbers[0]), self._order.size)
+
+    @cached_property
+    def in_sequence(self) -> bool:
+        """Whether they stand in the order in which they began."""
+        starts = self.numbers[0]
+        return all(map(le, starts, starts[1:]))
+
+    def around(self, one: Run | Event) -> tuple[int, int]:
+        """Of those in sequence, those before the first number began before `one`, those from the second on after its end."""
+        end = one.end if isinstance(one, Run) else one
+        starts = self.numbers[0]
+        first = bisect_left(starts, (one.start if isinstance(one, Run) else one).number)
+        return first, len(starts) if end is None else max(first, bisect_right(starts, end.number))
 
     def soonest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
         """For each value, when the first of them had surely ended."""
@@ -183,6 +210,7 @@ class Order:
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
+        self._kinds: dict[tuple[str, ...], Hits] = {}
         self._open: set[int] = set()
         self._sit(roots)
         self.straight = all(seat.clear == seat.position for seat in self._seats.values())
@@ -302,12 +330,13 @@ class Order:
         """Whether `a` came before `b` for certain, where either may be an event within a run."""
         if isinstance(a, Run) and isinstance(b, Run):
             return self.before(a, b)
-        x, y = self._run_of(a), self._run_of(b)
+        x, y = self.run_of(a), self.run_of(b)
         if x is y or self.contains(x, y) or self.contains(y, x):
             return self._on_one_line(a, x, b, y)
         return self.before(x, y)
 
-    def _run_of(self, what: Run | Event) -> Run:
+    def run_of(self, what: Run | Event) -> Run:
+        """The run itself, or the one whose event it is."""
         return what if isinstance(what, Run) else self.by_id[what.run_id]
 
     def _on_one_line(self, a: Run | Event, x: Run, b: Run | Event, y: Run) -> bool:
@@ -319,6 +348,41 @@ class Order:
 
     # many runs
 
+    @cached_property
+    def by_event(self) -> Mapping[str, Sequence[Event]]:
+        """The events of all runs by their kind, in order."""
+        found: dict[str, list[Event]] = {}
+        for one in sorted((event for run in self.runs for event in run.events), key=lambda event: event.number):
+            found.setdefault(one.kind, []).append(one)
+        return found
+
+    @cached_property
+    def size(self) -> int:
+        """One more than the highest number of an event, and room for what follows it."""
+        return max((event.number for run in self.runs for event in run.events), default=0) + 2
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether all happened on one line of control, so that the sequence that was recorded is the only one."""
+        return self.straight and len({id(event.lane) for run in self.runs for event in run.events}) < 2
+
+    def of_events(self, kinds: tuple[str, ...]) -> Hits:
+        """The events of these kinds, in order. They are kept, with what is known of them."""
+        if kinds not in self._kinds:
+            events = [one for kind in kinds for one in self.by_event[kind]]
+            self._kinds[kinds] = self.mixed(events, "events")
+        return self._kinds[kinds]
+
+    def mixed(self, found: Sequence[Run | Event], what: Literal["events", "both"]) -> Hits:
+        """These, of which some are events, in order: as recorded if there is no other."""
+        return Hits(sorted(found, key=self._began if self.single else self._placed), self, what)
+
+    def _began(self, one: Run | Event) -> int:
+        return (one.start if isinstance(one, Run) else one).number
+
+    def _placed(self, one: Run | Event) -> tuple[int, int]:
+        return self.position(self.run_of(one)), self._began(one)
+
     def named(self, names: tuple[tuple[str, str], ...]) -> Hits:
         """The runs of these kinds and names, in order. They are kept, with what is known of them."""
         known = self._named.get(names)
@@ -327,16 +391,14 @@ class Order:
             known = self._named[names] = Hits(runs if len(names) == 1 else sorted(runs, key=self.position), self)
         return known
 
-    def window(self, one: Run, hits: Hits) -> tuple[int, int]:
-        """Of these runs, those before the first number come before `one` or contain it; from the second on they come after it."""
-        seat = self._seats[one]
+    def window(self, one: Run | Event, hits: Hits) -> tuple[int, int]:
+        """Of these, those before the first number come before `one` or contain it; from the second on they come after it. A run
+        around an event has not ended, and goes on around an event: these come neither before nor after."""
+        seat = self._seats[self.run_of(one)]
         start = hits.earlier[seat.clear]
+        if hits.what != "runs" or isinstance(one, Event):
+            start = min(start, bisect_right(hits.highs, seat.position))
         return start, max(start, hits.earlier[seat.stop], hits.unclear[seat.position])
-
-    def precede(self, hits: Hits, count: int, one: Run) -> bool:
-        """Whether the first `count` of these surely come before `one`. May be false where that takes more than a look."""
-        seat = self._seats[one]
-        return count <= hits.earlier[seat.clear] and hits.highs[count - 1] <= seat.position
 
     def windows(self, ones: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
         """The `window` of each; nothing surely comes after one that has not ended."""
@@ -358,6 +420,46 @@ class Order:
         latest = seconds.latest(per, order, value).get
         rows = zip(firsts.items, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
         return [one for one, key, end in rows if latest(key, -1) < end]
+
+    def late(self, ones: Hits, hits: Hits, order: str) -> list[Any]:
+        """Those of `ones` of which a look does not tell that all of `hits` come after them."""
+        if order == "recorded":
+            first = min(hits.numbers[0], default=math.inf)
+            return [one for one, end in zip(ones.items, ones.numbers[1], strict=True) if end > first]
+        clears, stops, places = ones.spans
+        earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
+        rows = zip(ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True)
+        return [one for one, a, b, c in rows if a or b or c]
+
+    def closed(self, begins: Hits, ends: Hits) -> list[float]:
+        """Of each number of `ends` that have begun, how many of `begins` the last of them closed; after the last nothing is left
+        open."""
+        marks = map(ends.spans[2].__getitem__, range(len(ends) - 1))
+        clears = map(ends.spans[0].__getitem__, range(len(ends) - 1))
+        closed = [min(begins.earlier[clear], bisect_right(begins.highs, at)) for at, clear in zip(marks, clears, strict=True)]
+        return [0, *closed, math.inf] if ends.items else [math.inf]
+
+    def unclosed(self, ones: Hits, begins: Hits, ends: Hits) -> list[Run]:
+        """Those of `ones` of which a look does not tell that what came before them of `begins` was closed by one of `ends`."""
+        clears, stops, places = ones.spans
+        sides = []
+        for hits in (begins, ends):
+            earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
+            sides += [map(earlier, clears), map(earlier, stops), map(unclear, places)]
+        closed = self.closed(begins, ends)
+        rows = zip(ones.items, *sides, strict=True)
+        return [one for one, b, c, d, e, f, g in rows if b > closed[e] or b < c or b < d or e < f or e < g]
+
+    def left_open(self, ones: Hits, begins: Hits, ends: Hits) -> Iterator[tuple[Any, Any, Any]]:
+        """Those of `ones` that began, as it was recorded, after one of `begins` had ended and before the next of `ends` began:
+        each with the two."""
+        starts, closings = sorted(ends.numbers[0]), [0, *map(begins.ended.__getitem__, sorted(ends.numbers[0])), math.inf]
+        ended, begun = begins.ended.__getitem__, ends.begun.__getitem__
+        rows = zip(ones.items, ones.numbers[0], map(ended, ones.numbers[0]), map(begun, ones.numbers[0]), strict=True)
+        for one, at, low, count in rows:
+            if low > closings[count] and count < len(starts) and at < starts[count]:
+                begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
+                yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
     def line(self, runs: Sequence[Run]) -> Line:
         """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""

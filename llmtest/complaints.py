@@ -55,6 +55,12 @@ def _came(request: Request, who: Speaker) -> list[str]:
     return lines
 
 
+def waiting(request: Request, who: Speaker) -> str:
+    """A call that waits at a gate."""
+    last = show_message(request.messages[-1]) if request.messages else "an empty prompt"
+    return f"{who.name} call  {last}"
+
+
 # -- calls that the script has no step for
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 from uuid import UUID
 
 from llmtest.lanes import Lane
@@ -35,6 +35,7 @@ START_KINDS: Final[Mapping[str, RunKind]] = {
 }
 END_KINDS: Final = frozenset({"on_chain_end", "on_llm_end", "on_tool_end", "on_retriever_end"})
 ERROR_KINDS: Final = frozenset({"on_chain_error", "on_llm_error", "on_tool_error", "on_retriever_error"})
+_ENDINGS: Final = END_KINDS | ERROR_KINDS
 
 
 def _read_only(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -227,6 +228,25 @@ class UnseenCall:
     cause: Literal["no context", "no callbacks"]
 
 
+class Latency(NamedTuple):
+    """When a scripted answer came, in virtual time: its first token after `ttft_s` seconds, and then `tokens_per_s` of its
+    `tokens` in a second; None: all at once."""
+
+    ttft_s: float
+    tokens_per_s: float | None = None
+    tokens: int = 1
+
+    def ns(self, token: int) -> int:
+        """After how many nanoseconds this token came; they count from 0, and what comes after the last comes with it."""
+        index = max(0, min(token, self.tokens - 1))
+        return round(self.ttft_s * 1e9) + (round(index * 1e9 / self.tokens_per_s) if self.tokens_per_s else 0)
+
+    @property
+    def total_ns(self) -> int:
+        """After how many nanoseconds the whole answer was there."""
+        return self.ns(self.tokens)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One callback.
@@ -236,6 +256,10 @@ class Event:
     `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
     of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
     `lane` is the line of control on which it fired, and `moment` its place among what happened there.
+
+    `virtual_ns` is its place in virtual time, in nanoseconds; `at_s` the same in seconds. Virtual time begins with the recording
+    at 0, and goes on only by what a script says: `say(..., ttft_s=0.8, tokens_per_s=50)`, `give(..., takes_s=0.2)`. It is
+    no order: events that happened side by side may have smaller times than those before them.
     """
 
     kind: str
@@ -250,10 +274,16 @@ class Event:
     wall_ns: int = 0
     lane: Lane | None = field(default=None, compare=False)
     moment: int = field(default=0, compare=False)
+    virtual_ns: int = field(default=0, compare=False)
 
     @property
     def time(self) -> datetime:
         return datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
+
+    @property
+    def at_s(self) -> float:
+        """When it fired, in seconds of virtual time since the recording began; 0 where no script has a latency."""
+        return self.virtual_ns / 1e9
 
     @property
     def thread(self) -> str | None:
@@ -292,7 +322,10 @@ class Run:
     @property
     def end(self) -> Event | None:
         """The event that ended the run, or None while it is open."""
-        return next((e for e in self.events if e.kind in END_KINDS or e.kind in ERROR_KINDS), None)
+        for event in self.events:
+            if event.kind in _ENDINGS:
+                return event
+        return None
 
     @property
     def ended(self) -> Ended:
@@ -303,6 +336,20 @@ class Run:
         if isinstance(error, Failure):
             return error.ended
         return "paused" if any(event.kind == "on_interrupt" for event in self.events) else "ended"
+
+    @property
+    def took_s(self) -> float | None:
+        """How long it took, in seconds of virtual time; None while it is open. It counts the latencies of scripts, and not
+        the time that the program took.
+
+        >>> from llmtest import ScriptedChatModel, record, say
+        >>> with record() as recording:
+        ...     _ = ScriptedChatModel(say("It is ", "sunny.", ttft_s=0.8, tokens_per_s=50)).invoke("weather?")
+        >>> recording.models[0].took_s
+        0.82
+        """
+        end = self.end
+        return None if end is None else (end.virtual_ns - self.start.virtual_ns) / 1e9
 
     @property
     def error(self) -> Failure | None:

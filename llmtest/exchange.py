@@ -63,7 +63,7 @@ def take_in(store: Store, lines: Iterable[str], progress: Progress, *, session: 
     for number, text in enumerate(lines, 1):
         if text.strip():
             name, root, recording = _read(text, number)
-            numbers = Trace(root, [*recording, *recording.late_events], len(recording))
+            numbers = Trace(root, [*recording, *recording.late_events], len(recording), recording.latencies)
             store.write(session or name, [rows(numbers)])
             done += 1
             progress(done, 0)

@@ -63,6 +63,12 @@ def told(error: BaseException | None) -> list[Violation]:
     return found
 
 
+class Gate(Protocol):
+    """What the ledger asks of a gate at which a call of the test has waited: to open, and to say if nobody had opened it."""
+
+    def end(self) -> None: ...
+
+
 class Double(Protocol):
     """What the ledger asks of a script: which of its steps were never served."""
 
@@ -92,6 +98,7 @@ class Ledger:
     ) -> None:
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
+        self._gates: list[Gate] = []
         self.answer: Any = None
         """The last rule or shape that did not hold, as an `Answer`, for the report."""
         self.on_touch = on_touch
@@ -140,6 +147,21 @@ class Ledger:
         if self.on_note is not None:
             self.on_note()
 
+    def keep_gate(self, gate: Gate) -> None:
+        """A call has come to `gate` while this page was open."""
+        self._gates.append(gate)
+
+    def end_gates(self) -> None:
+        """The test is over, so that nobody will release a gate any more."""
+        while self._gates:
+            self._gates.pop(0).end()
+
+    def pass_gates(self, page: Ledger) -> None:
+        """Another page looks after the gates from here on."""
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            page.keep_gate(gate)
+
     def take(self) -> list[Violation]:
         """What has been written since the last `take`, then unused steps. Each double is asked for them once."""
         number = len(self.violations)
@@ -157,6 +179,9 @@ class Outside(Ledger):
 
     def write(self, violation: Violation) -> None:
         """Nobody would read it; the script keeps it."""
+
+    def keep_gate(self, gate: Gate) -> None:
+        """Keeps no reference; it opens by itself."""
 
     def note(self, recording: Any) -> None:
         """Keeps no reference."""
@@ -225,6 +250,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
             current().write(violation)
         for recording in page.recordings:
             current().note(recording)
+        page.pass_gates(current())
         page.violations, page.recordings = [], []
 
 

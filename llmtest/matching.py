@@ -98,38 +98,60 @@ class Facts:
     def _found(self, which: Selector) -> Hits:
         options = [*which.options()]
         if any(isinstance(option, EventSelector) for option in options):
-            everything: list[Hit] = [*self._happened(), *self.order.runs]
-            return Hits([one for one in everything if _means(which, one)], self.order, mixed=True)
+            return self._mixed(which, options)
         found = self.order.named(tuple(name for name in self.order.by_name if which.accepts(*name)))
         for option in options:
             _expect_arguments(option, found)
         if not any(option.conditions for option in (which, *options)):
             return found
         likely = found if which.first is None else found.having(*which.first)
-        return Hits([run for run in likely if which.means(run)], self.order)
+        return Hits(which.among(likely), self.order)
 
-    def _happened(self) -> list[Event]:
-        """Every event of a run that is known, in order."""
-        return [one for one in self.recording if one.run_id in self.order.by_id]
+    def _mixed(self, which: Selector, options: Sequence[Selector]) -> Hits:
+        """What a selector means of which a part means events."""
+        asked = [option for option in options if isinstance(option, EventSelector)]
+        events = self.order.of_events(tuple(kind for kind in self.order.by_event if any(o.accepts(kind, "") for o in asked)))
+        pure = len(asked) == len(options)
+        if pure and not any(option.conditions for option in options):
+            return events
+        if pure:
+            return self.order.mixed(which.among(events.items), "events")
+        return self.order.mixed([one for one in (*events, *self.order.runs) if _means(which, one)], "both")
 
-    def window(self, one: Hit, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]:
+    def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
         """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
-        if order == "cause" and isinstance(one, Run) and isinstance(hits, Hits) and not hits.mixed:
+        if order == "cause":
             return self.order.window(one, hits)
-        return 0, len(hits)
+        return hits.around(one) if hits.in_sequence else (0, len(hits))
 
-    def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]:
+    def windows(self, ones: Any, hits: Any, order: OrderOf) -> Iterable[tuple[Any, int, int]]:
         """The `window` of each of `ones`; nothing surely comes after one that has not ended."""
-        if order == "cause" and isinstance(ones, Hits) and isinstance(hits, Hits) and not ones.mixed and not hits.mixed:
+        if order == "cause" and ones.what == hits.what == "runs":
             return self.order.windows(ones, hits)
         windows = ((one, *self.window(one, hits, order)) for one in ones)
         return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
-    def precede(self, hits: Sequence[Any], count: int, one: Hit, order: OrderOf) -> bool:
-        """Whether the first `count` of `hits` surely come before `one`. May be false where that takes more than a look."""
-        if order == "cause" and isinstance(one, Run) and isinstance(hits, Hits) and not hits.mixed:
-            return self.order.precede(hits, count, one)
-        return False
+    def _as_recorded(self, order: OrderOf, *hits: Hits) -> bool:
+        """Whether the sequence that was recorded is the one that counts."""
+        alike = {one.what for one in hits}
+        return order == "recorded" or (self.order.single and alike in ({"runs"}, {"events"}))
+
+    def left_open(self, ones: Any, begins: Any, ends: Any, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None:
+        """Each of `ones` that began after one of `begins` had ended and before the next of `ends`, with the two; None if that
+        must be asked one by one."""
+        return self.order.left_open(ones, begins, ends) if self._as_recorded(order, ones, begins, ends) else None
+
+    def late(self, ones: Any, hits: Any, order: OrderOf) -> Sequence[Any]:
+        """Those of `ones` that must be looked at: all of `hits` come after the others."""
+        runs = ones.what == hits.what == "runs"
+        if not (runs or self._as_recorded(order, ones, hits)):
+            return cast("Hits", ones)
+        return self.order.late(ones, hits, order if runs else "recorded")
+
+    def unclosed(self, ones: Any, begins: Any, ends: Any) -> Sequence[Any]:
+        """Those of `ones` that must be looked at: whatever of `begins` came before the others was closed by one of `ends`."""
+        runs = all(hits.what == "runs" for hits in (ones, begins, ends))
+        return self.order.unclosed(ones, begins, ends) if runs else ones
 
     def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
         """Those of `seconds` that must be looked at: the others surely come after one of `firsts` with the same value."""
@@ -142,17 +164,18 @@ class Facts:
     def _after_a_look(
         self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: Sequence[Any]
     ) -> Sequence[Any]:
-        if not (_unmixed(firsts) and _unmixed(seconds)) or callable(per):
+        runs = firsts.what == seconds.what == "runs"
+        if callable(per) or not (runs or self._as_recorded(order, firsts, seconds)):
             return every
         try:
-            left: Sequence[Any] = look(firsts, seconds, per, order, partial(value_of, per))
+            left: Sequence[Any] = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
         except UnjudgedError:  # some have no value; whether that matters is told one by one
             return every
         return left
 
     def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None:
         """How many there are of each value, if that is known at a look."""
-        if per is None or callable(per) or not _unmixed(hits):
+        if per is None or callable(per):
             return None
         return cast("Hits", hits).counts(per, partial(value_of, per))
 
@@ -181,10 +204,6 @@ class Facts:
 
     def contains(self, a: Hit, b: Hit) -> bool:
         return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
-
-
-def _unmixed(hits: Sequence[Any]) -> bool:
-    return isinstance(hits, Hits) and not hits.mixed
 
 
 def _means(which: Selector, one: Hit) -> bool:

@@ -51,7 +51,7 @@ def item_of(run: Run, parent: Run | None) -> Item:
     end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
-    family, step = _place(run)
+    family, step = place_of(run.parent_id, run.tags, run.metadata)
     number = end.number if end is not None else math.inf
     return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
 
@@ -87,7 +87,7 @@ def _before(a: Item, b: Item, home: Lane | None) -> bool:
     if a.lane is None or b.lane is None:
         return a.lane is b.lane or a.end < b.start
     if a.lane is b.lane:
-        return not _is_pooled(a.lane, home)
+        return not is_pooled(a.lane, home)
     return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
 
 
@@ -106,10 +106,10 @@ def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
         if parent is None or joined is None:
             return False
         over, last = parent, joined
-    return last <= moments[over] and not _is_pooled(over, home)
+    return last <= moments[over] and not is_pooled(over, home)
 
 
-def _is_pooled(lane: Lane, home: Lane | None) -> bool:
+def is_pooled(lane: Lane, home: Lane | None) -> bool:
     """Whether a lane is a thread of unknown origin: pools give one thread to many pieces of work, and that these come one
     after the other is chance."""
     return lane is not home and lane.parent is None and lane.task is None and lane.thread != "MainThread"
@@ -217,16 +217,16 @@ def home_of(roots: Sequence[Run]) -> Lane | None:
     return next((lane for lane in lanes if lane is not None and lane.task is None and lane.thread == "MainThread"), None)
 
 
-def _place(run: Run) -> tuple[tuple[Hashable, str] | None, Any]:
+def place_of(parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]) -> tuple[tuple[Hashable, str] | None, Any]:
     """The place that the program gave to a run: a step of a sequence or a graph, a key of a map."""
-    for tag in run.tags:
+    for tag in tags:
         what, _, place = tag.rpartition(":")
         if what == "seq:step" and place.isdigit():
-            return (run.parent_id, "seq"), int(place)
-        if what == "graph:step" and isinstance(run.metadata.get("langgraph_step"), int):
-            return (run.parent_id, "graph"), run.metadata["langgraph_step"]
+            return (parent_id, "seq"), int(place)
+        if what == "graph:step" and isinstance(metadata.get("langgraph_step"), int):
+            return (parent_id, "graph"), metadata["langgraph_step"]
         if tag.startswith("map:key:"):
-            return (run.parent_id, "map"), tag[8:]
+            return (parent_id, "map"), tag[8:]
     return None, 0
 
 
@@ -235,7 +235,7 @@ def _seat(run: Run, family: tuple[Hashable, str] | None) -> tuple[str, str, tupl
     if family is None or family[1] == "seq":
         return "", "", ()
     if family[1] == "map":
-        return _place(run)[1], "", ()
+        return place_of(run.parent_id, run.tags, run.metadata)[1], "", ()
     return "", str(run.metadata.get("langgraph_node")), tuple(_numbers(run.metadata.get("langgraph_path")))
 
 

@@ -37,6 +37,7 @@ from llmtest.events import (
 
 if TYPE_CHECKING:
     from llmtest.causality import Order
+    from llmtest.clock import Clock
     from llmtest.explaining import Answer
     from llmtest.online import Watched
     from llmtest.rendering import Part
@@ -171,6 +172,7 @@ class Recording(Block, Sequence[Event]):
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
+        self._clock: Clock | None = None
         self._tree: tuple[int, tuple[Run, ...], tuple[Run, ...]] | None = None
         self._order: Order | None = None
         self._chosen: dict[str, tuple[Run, ...]] = {}
@@ -216,7 +218,8 @@ class Recording(Block, Sequence[Event]):
         """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
-                self._events.append(self._event(number, self._raw[number]))
+                event = self._event(number, self._raw[number])
+                self._events.append(self._timed(event) if self.latencies else event)
             return self._events
 
     def _event(self, number: int, raw: RawEvent) -> Event:
@@ -231,6 +234,17 @@ class Recording(Block, Sequence[Event]):
             payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
         return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
+
+    def _timed(self, event: Event) -> Event:
+        """`event` with its place in virtual time. Those before it are looked at from the first latency on."""
+        if self._clock is None:
+            from llmtest.clock import Clock
+
+            self._clock = Clock(self.latencies)
+            for earlier in self._events:
+                self._clock.at(earlier)
+        object.__setattr__(event, "virtual_ns", self._clock.at(event))  # nobody has seen it yet
+        return event
 
     # -- what it holds
 
@@ -350,12 +364,24 @@ class Recording(Block, Sequence[Event]):
         """Tokens of all model runs together. What LangChain's cache answered cost none."""
         return sum((run.usage for run in self.models if run.usage is not None and not run.cached), Usage())
 
+    @property
+    def took_s(self) -> float:
+        """How long everything together took, in seconds of virtual time: only by the latencies of scripts, such as
+        `say(..., ttft_s=0.8)`. What comes for certain after something begins when that was over; the rest is side by side."""
+        return max((event.virtual_ns for event in self), default=0) / 1e9
+
     def run(self, name: str) -> Run:
         """The first run called `name`.
 
         Raises:
             LookupError: there is none; the message has the names that come nearest.
+            TypeError: `name` is no str.
         """
+        if not isinstance(name, str):
+            raise TypeError(
+                f"run() takes the name of a run; got {type(name).__name__} {name!r}; what a selector means is"
+                " [run for run in recording.runs if selector == run]"
+            )
         names = self.runs.names
         if name in names:
             return self.runs[names.index(name)]

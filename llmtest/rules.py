@@ -34,7 +34,11 @@ class Case(Protocol):
     def hits(self, which: Selector) -> Sequence[Any]: ...
     def window(self, one: Any, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]: ...
     def windows(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Iterable[tuple[Any, int, int]]: ...
-    def precede(self, hits: Sequence[Any], count: int, one: Any, order: OrderOf) -> bool: ...
+    def late(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Sequence[Any]: ...
+    def unclosed(self, ones: Sequence[Any], begins: Sequence[Any], ends: Sequence[Any]) -> Sequence[Any]: ...
+    def left_open(
+        self, ones: Sequence[Any], begins: Sequence[Any], ends: Sequence[Any], order: OrderOf
+    ) -> Iterable[tuple[Any, Any, Any]] | None: ...
     def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]: ...
     def unfollowed(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]: ...
     def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None: ...
@@ -215,8 +219,9 @@ class Before(Rule):
         if not firsts:
             said = f"{_name(later)} was called{which}, and there was no {self.first}{which}"
             return Verdict(False, said, (_start(later),), case.near(self.first), _tools(self.first))
-        near = next((one for one in firsts if case.before(one, later, self.order)), None)  # open, or it would do
-        near = near or next((one for one in firsts if not case.before(later, one, self.order)), firsts[0])
+        close = firsts if self.per is not None else firsts[: case.window(later, firsts, self.order)[1]]
+        near = next((one for one in close if case.before(one, later, self.order)), None)  # open, or it would do
+        near = near or next((one for one in close if not case.before(later, one, self.order)), firsts[0])
         return Verdict(False, _relation(case, near, later, self.order), _both(near, later))
 
 
@@ -349,7 +354,8 @@ class NeverAfter(Rule):
 
     def judge(self, case: Case) -> Verdict:
         ends = case.hits(self.end)
-        for one, _, stop in case.windows(case.hits(self.which), ends, self.order):
+        for one in case.late(case.hits(self.which), ends, self.order):
+            stop = len(ends) if case.is_open(one) else case.window(one, ends, self.order)[1]
             for end in ends[:stop]:
                 began = one is end or case.contains(one, end) or case.contains(end, one)
                 if not began and not case.before(one, end, self.order):
@@ -384,20 +390,14 @@ class NeverBetween(Rule):
         yield from (self.begin, self.end, self.which)
 
     def judge(self, case: Case) -> Verdict:
-        begins, ends = case.hits(self.begin), case.hits(self.end)
-        ones, closing = case.hits(self.which), {id(end) for end in ends}
-        to_ends, to_begins = case.windows(ones, ends, self.order), case.windows(ones, begins, self.order)
-        for (one, start, stop), (_, low, high) in zip(to_ends, to_begins, strict=True):
-            if start == stop and low == high and self._over(case, begins, low, ends, start):
-                continue
-            found = next(self._around(case, one, begins, ends), None) if id(one) not in closing else None
-            if found is not None:
-                return self._broken(case, one, *found)
-        return HOLDS
-
-    def _over(self, case: Case, begins: Sequence[Hit], low: int, ends: Sequence[Hit], start: int) -> bool:
-        """Whether of what began before there is nothing left that the last `end` has not closed; or no other `end` comes."""
-        return low == 0 or start == len(ends) or (start > 0 and case.precede(begins, low, ends[start - 1], self.order))
+        begins, ends, ones = case.hits(self.begin), case.hits(self.end), case.hits(self.which)
+        found = case.left_open(ones, begins, ends, self.order)
+        if found is None:
+            closing = {id(end) for end in ends}
+            left = (one for one in case.unclosed(ones, begins, ends) if id(one) not in closing)
+            found = ((one, *around) for one in left for around in self._around(case, one, begins, ends))
+        broken = next(iter(found), None)
+        return HOLDS if broken is None else self._broken(case, *broken)
 
     def _around(self, case: Case, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
         """The `begin`s and `end`s between which `one` may begin."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from llmtest import complaints, ledger
 from llmtest.events import EMPTY, FrozenDict, Message
+from llmtest.gates import Gate
 from llmtest.lanes import Lane
 from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, caller, place
+from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, behind, caller, place
 from llmtest.vocabulary import as_step
 
 
@@ -261,6 +262,8 @@ class Script:
     a prompt that is not as the step expects, a call that two keys match, two open runs that compete for steps in order;
     and a step that no call has asked for by the end of the test (`verify()` outside pytest).
 
+    Between two steps may stand a gate, which `hold` makes: the call that the next step answers waits there.
+
     Thread-safe: claiming a step is one locked act; nothing is called while the lock is held.
 
     Raises:
@@ -418,7 +421,8 @@ class Script:
         Raises:
             ViolationError: with all of them.
         """
-        found = [*self.violations, *self.unused()]
+        gates = dict.fromkeys(gate for step in self.steps for gate in step.gates)
+        found = [*self.violations, *(violation for gate in gates for violation in gate.found()), *self.unused()]
         if found:
             raise ViolationError(*found)
 
@@ -455,12 +459,17 @@ def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
     """The lanes of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     lanes: list[_Lane] = []
     plain: list[Step] = []
-    for position, item in enumerate(given, 1):
-        if isinstance(item, Keyed):
-            keyed = [as_step(step, f"what {item.key} leads to", item.where) for step in item.steps]
-            lanes.append(_Lane(item.key, keyed, 0))
-        else:
-            plain.append(as_step(item, f"step {position} of the script", where))
+    for position, item, gates in _gated(given):
+        if not isinstance(item, Keyed):
+            plain.append(behind(gates, as_step(item, f"step {position} of the script", where)))
+            continue
+        if gates:
+            raise ScriptError(
+                f"a gate stands before {item.key}, whose steps it does not hold, at {place(where)}"
+                "\n  behind the key it holds them: on(...) >> Script(gate, 'text')"
+            )
+        what = f"what {item.key} leads to"
+        lanes.append(_Lane(item.key, [behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
     if plain or not lanes:
         lanes.append(_Lane(None, plain, 0))
     first = 1
@@ -469,6 +478,17 @@ def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
         first += len(lane.steps)
         _reachable(lane)
     return lanes
+
+
+def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
+    """Each item with its position and the gates before it. A gate with nothing after it is an item too."""
+    gates: tuple[Gate, ...] = ()
+    for position, item in enumerate(items, 1):
+        if isinstance(item, Gate) and position < len(items):
+            gates += (item,)
+        else:
+            yield position, item, gates
+            gates = ()
 
 
 def _reachable(lane: _Lane) -> None:

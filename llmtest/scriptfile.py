@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import builtins
 import difflib
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -22,6 +21,8 @@ from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.script import Keyed, On, on
 from llmtest.steps import (
     ONCE,
+    RATE,
+    SECONDS,
     Call,
     Expects,
     Fail,
@@ -37,9 +38,12 @@ from llmtest.steps import (
     Value,
     as_role,
     exception_names,
+    is_rate,
+    is_seconds,
     place,
     split,
 )
+from llmtest.yamlwords import as_key, flow, quoted, wrapped
 
 if TYPE_CHECKING:
     from yaml import Node, SafeLoader
@@ -47,11 +51,11 @@ if TYPE_CHECKING:
 _HEADER: Final = "# llmtest script v1"
 _TIMES: Final = "a whole number of 1 or more"
 _TOKENS: Final = "a number of tokens, 0 or more"
-_WIDTH: Final = 110
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
 _TERMS: Final = ("times", "repeat", "optional", "unchecked", "expects")
-_ANSWER: Final = ("usage", "stop_reason", "response_metadata", "then_fail", "then_truncate", *_TERMS)
+_PACE: Final = ("ttft_s", "tokens_per_s")
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *_PACE, "then_fail", "then_truncate", *_TERMS)
 _PART_KEYS: Final = {
     "say": ("say",),
     "think": ("think",),
@@ -61,7 +65,7 @@ _PART_KEYS: Final = {
 _STEP_KEYS: Final = {
     **{verb: (*_PART_KEYS.get(verb, (verb,)), *_ANSWER) for verb in _VERBS[:-1]},
     "say": ("say", "refusal", *_ANSWER),
-    "fail": ("fail", "retry_after", *_TERMS),
+    "fail": ("fail", "retry_after", "takes_s", *_TERMS),
 }
 _EXPECTS_KEYS: Final = ("contains", "forbids", "tools", "last")
 _ON_KEYS: Final = ("contains", "tools", "node", "tag", "tool_result", "metadata", "thread", "last")
@@ -94,7 +98,7 @@ class _At:
 
     def wrong(self, expected: str) -> ScriptError:
         quotable = "text" in expected and self.kind in ("int", "float", "bool")
-        evidence = [f"quote it to make it text: {_quoted(self.node.value)}"] if quotable else []
+        evidence = [f"quote it to make it text: {quoted(self.node.value)}"] if quotable else []
         return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
 
     # What it holds. PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
@@ -326,7 +330,8 @@ def _step(at: _At) -> Step:
         raise at.wrong(f"text, or a mapping with {_either(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
-        return replace(_failure(pairs["fail"], pairs.get("retry_after")), terms=_terms(at, pairs))
+        failure = _failure(pairs["fail"], pairs.get("retry_after"))
+        return replace(failure, terms=_terms(at, pairs), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
     parts = (
         map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
     )
@@ -338,9 +343,20 @@ def _step(at: _At) -> Step:
         _failure(pairs["then_fail"], None) if "then_fail" in pairs else None,
         "then_truncate" in pairs and pairs["then_truncate"].flag(),
         "refusal" in pairs and pairs["refusal"].flag(),
+        ttft_s=_number(pairs, "ttft_s", is_seconds, SECONDS),
+        tokens_per_s=_number(pairs, "tokens_per_s", is_rate, RATE),
         where=at.where,
         terms=_terms(at, pairs),
     )
+
+
+def _number(pairs: Mapping[str, _At], key: str, fits: Callable[[Any], bool], expected: str) -> float | None:
+    if key not in pairs:
+        return None
+    number: float = pairs[key].number(float, expected)
+    if not fits(number):
+        raise pairs[key].wrong(expected)
+    return number
 
 
 def _terms(at: _At, pairs: Mapping[str, _At]) -> Terms:
@@ -537,15 +553,15 @@ def _listed(value: Any) -> Any:
 
 
 def _step_lines(step: Step, name: str) -> list[str]:
-    if isinstance(step, Respond):
-        raise ScriptError(f"{name} asks a function, which a file cannot name: {step}")
+    if isinstance(step, Respond) or step.gates:
+        raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
     if isinstance(step, Give):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):
         error, message, wait = _named(step, name)
         short = {"error": error, "message": message} if message is not None else error
-        waits = [] if wait is None else [f"retry_after: {_flow(wait)}"]
-        return [f"fail: {_flow(short)}", *waits, *_terms_lines(step.terms, name)]
+        waits = [] if wait is None else [f"retry_after: {flow(wait)}"]
+        return [f"fail: {flow(short)}", *waits, *_number_lines(step, "takes_s"), *_terms_lines(step.terms, name)]
     extras = _answer_lines(step, name)
     if len(step.parts) == 1:
         return [*_part_lines(step.parts[0], name, keyed=bool(extras)), *extras]
@@ -566,17 +582,23 @@ def _terms_lines(terms: Terms, name: str) -> list[str]:
 def _answer_lines(step: Reply, name: str) -> list[str]:
     lines = ["refusal: true"] * step.refusal
     if step.usage is not None:
-        lines.append(f"usage: {_flow(_usage_value(step.usage))}")
+        lines.append(f"usage: {flow(_usage_value(step.usage))}")
     if step.stop_reason is not None:
-        lines.append(f"stop_reason: {_flow(step.stop_reason)}")
+        lines.append(f"stop_reason: {flow(step.stop_reason)}")
     if step.response_metadata:
         lines += _json_lines("response_metadata", step.response_metadata, name)
+    lines += _number_lines(step, *_PACE)
     if step.failure is not None:
         error, message, wait = _named(step.failure, name)
         value = {"error": error, "message": message, "retry_after": wait}
         given = {key: item for key, item in value.items() if item is not None}
-        lines.append(f"then_fail: {_flow(given if len(given) > 1 else error)}")
+        lines.append(f"then_fail: {flow(given if len(given) > 1 else error)}")
     return [*lines, *(["then_truncate: true"] * step.truncated), *_terms_lines(step.terms, name)]
+
+
+def _number_lines(step: Step, *names: str) -> list[str]:
+    numbers = ((name, getattr(step, name)) for name in names)
+    return [f"{name}: {flow(number)}" for name, number in numbers if number is not None]
 
 
 def _usage_value(usage: Usage | Literal[False]) -> Any:
@@ -592,21 +614,21 @@ def _usage_value(usage: Usage | Literal[False]) -> Any:
 def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
     """The lines of a part; a text that `split` cuts into its tokens may stand without the key `say`."""
     if isinstance(part, Call):
-        lines = [f"call: {_flow(part.tool)}"]
+        lines = [f"call: {flow(part.tool)}"]
         lines += _json_lines("args", part.args, name) if part.args else []
-        lines += [f"id: {_flow(part.id)}"] if part.id is not None else []
-        pieces = [_quoted(piece) for piece in part.pieces]
-        return lines + (_wrapped(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
+        lines += [f"id: {flow(part.id)}"] if part.id is not None else []
+        pieces = [quoted(piece) for piece in part.pieces]
+        return lines + (wrapped(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
     if isinstance(part, Value):
         lines = _json_lines("structured", part.value, name)
-        return lines if part.type is None else [*lines, f"type: {_flow(part.type)}"]
+        return lines if part.type is None else [*lines, f"type: {flow(part.type)}"]
     key = "say" if isinstance(part, Text) else "think"
     text = "".join(part.tokens)
     if list(part.tokens) != split(text):
-        return _wrapped(f"{key}: [", [_quoted(token) for token in part.tokens], "]")
+        return wrapped(f"{key}: [", [quoted(token) for token in part.tokens], "]")
     if _reads_as_lines(text):
         return [f"{key}: |-", *(f"  {line}" if line else "" for line in text.split("\n"))]
-    return [f"{key}: {_quoted(text)}" if keyed or key == "think" else _quoted(text)]
+    return [f"{key}: {quoted(text)}" if keyed or key == "think" else quoted(text)]
 
 
 def _reads_as_lines(text: str) -> bool:
@@ -620,8 +642,8 @@ def _json_lines(key: str, value: Any, name: str) -> list[str]:
     if not _is_json(value):
         raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {value!r}")
     if not isinstance(value, Mapping):
-        return [f"{key}: {_flow(value)}"]
-    return _wrapped(f"{key}: {{", [f"{_key(k)}: {_flow(item)}" for k, item in value.items()] or [""], "}")
+        return [f"{key}: {flow(value)}"]
+    return wrapped(f"{key}: {{", [f"{as_key(k)}: {flow(item)}" for k, item in value.items()] or [""], "}")
 
 
 def _is_json(value: Any) -> bool:
@@ -647,54 +669,3 @@ def _named(failure: Fail, name: str) -> tuple[str | int, str | None, float | Non
 
 def _is_builtin(kind: type[BaseException]) -> bool:
     return kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind
-
-
-# -- words of YAML
-
-
-def _flow(value: Any) -> str:
-    """A JSON value in one line."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_key(key)}: {_flow(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{', '.join(_flow(item) for item in value)}]"
-    if isinstance(value, str):
-        return value if _WORD.fullmatch(value) else _quoted(value)
-    return json.dumps(value)
-
-
-_WORD: Final = re.compile(r"(?!(?i:y|n|yes|no|on|off|true|false|null)\Z)[A-Za-z_][A-Za-z0-9_.-]*")
-
-
-def _key(key: str) -> str:
-    """A key; PyYAML reads a long one only after a question mark."""
-    text = _flow(key)
-    return text if len(text) < 1000 else f"? {text} "
-
-
-def _quoted(text: str) -> str:
-    """Text in double quotes; what does not show is an escape."""
-    return f'"{"".join(_escaped(character) for character in text)}"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    code = ord(character)
-    if character.isprintable():
-        return character
-    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
-
-
-_ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def _wrapped(start: str, items: Sequence[str], end: str) -> list[str]:
-    """A list or mapping in as few lines as its items fill."""
-    lines = [start]
-    for number, item in enumerate(items, 1):
-        piece = item + (", " if number < len(items) else end)
-        if len(lines[-1]) + len(piece) > _WIDTH and number > 1:
-            lines.append("  ")
-        lines[-1] += piece
-    return [line.rstrip() for line in lines]

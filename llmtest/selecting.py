@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,11 +35,6 @@ def short(value: Any) -> str:
     return _shorten.repr(value)
 
 
-def _quick(value: Any) -> str:
-    """`short`, without its cost for a number: most runs that are looked at are not the one that is meant."""
-    return repr(value) if type(value) is int else short(value)
-
-
 @lru_cache(maxsize=1024)
 def _globbed(name: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
@@ -57,7 +52,7 @@ def fits(expected: Any, actual: Any) -> bool:
 
     Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
     """
-    if type(expected) in _PLAIN:
+    if type(expected) in PLAIN:
         return bool(expected == actual)
     if isinstance(expected, re.Pattern):
         return isinstance(actual, str) and expected.search(actual) is not None
@@ -68,16 +63,17 @@ def fits(expected: Any, actual: Any) -> bool:
     return bool(expected == actual)
 
 
-_PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 # -- selectors
 
 
 class Condition(NamedTuple):
-    """More than kind and name: how it is written, and why a run does not have it (None: it has it)."""
+    """More than kind and name: how it is written, whether it is true of a run, and of one that it is not true of, why."""
 
     text: str
-    misses: Callable[[Any], str | None]
+    holds: Callable[[Any], object]
+    why: Callable[[Any], str]
     argument: str | None = None
 
 
@@ -113,11 +109,7 @@ class Selector:
             return f"it is a {run.kind}"
         if not named(self.name, run.name):
             return f"it is `{run.name}`"
-        for condition in self.conditions:
-            why = self._asked(condition, run)
-            if why is not None:
-                return why
-        return None
+        return next((condition.why(run) for condition in self.conditions if not self._holds(condition, run)), None)
 
     def means(self, run: Any) -> bool:
         """Whether `run` is meant: `misses(run) is None`.
@@ -129,12 +121,25 @@ class Selector:
             key, expected = self.first
             actual = run.args.get(key)
             if type(actual) is type(expected) and actual != expected:
-                return False  # most runs differ in the first argument: that is quickly seen, and needs no words
-        return self.misses(run) is None
+                return False  # most runs differ in the first argument: that is quickly seen
+        return self.accepts(run.kind, run.name) and all(self._holds(condition, run) for condition in self.conditions)
 
-    def _asked(self, condition: Condition, run: Any) -> str | None:
+    def among(self, runs: Sequence[Any]) -> Sequence[Any]:
+        """Those that are meant of these, which are of a kind and a name that may be.
+
+        Raises:
+            UnjudgedError: of one it cannot be told.
+        """
+        for condition in self.conditions:
+            try:
+                runs = [run for run in runs if condition.holds(run)]
+            except Exception:  # of which, and how to say it, is told by asking one by one
+                runs = [run for run in runs if self._holds(condition, run)]
+        return runs
+
+    def _holds(self, condition: Condition, run: Any) -> bool:
         try:
-            return condition.misses(run)
+            return bool(condition.holds(run))
         except UnjudgedError:
             raise
         except Exception as error:  # a condition is a stranger's code; what it cannot look at cannot be told
@@ -155,45 +160,50 @@ class Selector:
         """Those that ended with this result: equal to it, or as a matcher or regular expression says. Of a message, its
         content or text may be meant."""
 
-        def misses(run: Run) -> str | None:
-            if run.ended == "open":
+        def holds(run: Run) -> bool:
+            ended = run.ended
+            if ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so what it returns is not known")
-            if run.ended != "ended":
-                return f"it did not return ({run.ended})"
             given = run.output
-            readings = (given, given.content, given.text) if isinstance(given, Message) else (given,)
-            return None if any(fits(value, one) for one in readings) else f"it returned {short(readings[-1])}"
+            if isinstance(given, Message):
+                return ended == "ended" and any(fits(value, one) for one in (given, given.content, given.text))
+            return ended == "ended" and fits(value, given)
 
-        return self._having(Condition(f".returned({short(value)})", misses))
+        def why(run: Run) -> str:
+            given = run.output
+            said = f"it returned {short(given.text if isinstance(given, Message) else given)}"
+            return said if run.ended == "ended" else f"it did not return ({run.ended})"
+
+        return self._having(Condition(f".returned({short(value)})", holds, why))
 
     def failed(self, error: Name = "*") -> Selector:
         """Those that failed with an exception whose class has this name."""
 
-        def misses(run: Run) -> str | None:
-            if run.ended == "open":
+        def holds(run: Run) -> bool:
+            failure = run.error
+            if failure is None and run.ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so whether it fails is not known")
-            if run.error is None:
-                return f"it did not fail ({run.ended})"
-            return None if named(error, run.error.type) else f"it failed with {run.error.type}"
+            return failure is not None and named(error, failure.type)
 
-        return self._having(Condition(f".failed({_quoted(error)})" if error != "*" else ".failed()", misses))
+        def why(run: Run) -> str:
+            return f"it did not fail ({run.ended})" if run.error is None else f"it failed with {run.error.type}"
+
+        return self._having(Condition(f".failed({_quoted(error)})" if error != "*" else ".failed()", holds, why))
 
     def tagged(self, tag: Name) -> Selector:
         """Those that have this tag."""
 
-        def misses(run: Run) -> str | None:
-            return None if any(named(tag, one) for one in run.tags) else f"its tags are {short(list(run.tags))}"
+        def holds(run: Run) -> bool:
+            tags = run.tags
+            return tag in tags or any(named(tag, one) for one in tags)
 
-        return self._having(Condition(f".tagged({_quoted(tag)})", misses))
+        return self._having(Condition(f".tagged({_quoted(tag)})", holds, lambda run: f"its tags are {short(list(run.tags))}"))
 
     def where(self, true: Callable[[Any], object]) -> Selector:
         """Those of which `true(run)` is true. A function that raises fails what asks it."""
 
-        def misses(run: Any) -> str | None:
-            return None if true(run) else f"{text[1:]} is false"
-
         text = f".where({getattr(true, '__name__', short(true))})"
-        return self._having(Condition(text, misses))
+        return self._having(Condition(text, true, lambda run: f"{text[1:]} is false"))
 
     def came_from(self, source: str | Selector, *, arg: str | None = None) -> CameFrom:
         """The rule that a value in the input of each of these runs is a result of a run that `source` means.
@@ -268,6 +278,18 @@ class Either(Selector):
         mine = super().misses(run)
         return mine if None in told else next(filter(None, reversed(told)))
 
+    def means(self, run: Any) -> bool:
+        told = [part.means(run) for part in self.parts]
+        return any(told) and super().means(run)
+
+    def among(self, runs: Sequence[Any]) -> Sequence[Any]:
+        names = {(run.kind, run.name) for run in runs}
+        meant: set[int] = set()
+        for part in self.parts:
+            due = {name for name in names if part.accepts(*name)}
+            meant.update(map(id, part.among([run for run in runs if (run.kind, run.name) in due])))
+        return super().among([run for run in runs if id(run) in meant])
+
     def options(self) -> Iterator[Selector]:
         for part in self.parts:
             yield from part.options()
@@ -285,7 +307,7 @@ class EventSelector(Selector):
     def misses(self, event: Any) -> str | None:
         if not named(self.name, event.kind):
             return f"it is {event.kind}"
-        return next(filter(None, (self._asked(condition, event) for condition in self.conditions)), None)
+        return next((condition.why(event) for condition in self.conditions if not self._holds(condition, event)), None)
 
     def _of_a_run(self, *args: Any) -> Any:
         raise TypeError(f"{self.text} means events; returned, failed, tagged and came_from are said of runs")
@@ -355,21 +377,26 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
     made: Selector = _made("called", ("tool",), "" if name != "*" else "a tool", name)
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
     made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
-    made.conditions = tuple(Condition(text, _has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
-    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in _PLAIN), None)
+    made.conditions = tuple(Condition(text, *_has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
+    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN), None)
     return made
 
 
-def _has(key: str, expected: Any) -> Callable[[Run], str | None]:
-    def misses(run: Run) -> str | None:
+def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run], str]]:
+    def holds(run: Run) -> bool:
         args = run.args
         if key in args:
-            return None if fits(expected, args[key]) else f"`{key}` is {_quick(args[key])}"
+            return fits(expected, args[key])
         if not args and run.input:
             raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")
-        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in args) or 'none at all'}"
+        return False
 
-    return misses
+    def why(run: Run) -> str:
+        if key in run.args:
+            return f"`{key}` is {short(run.args[key])}"
+        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in run.args) or 'none at all'}"
+
+    return holds, why
 
 
 def model(name: Name = "*") -> Selector:
@@ -390,11 +417,11 @@ def retriever(name: Name = "*") -> Selector:
 def node(name: Name = "*") -> Selector:
     """The runs of a LangGraph node of this name."""
 
-    def misses(run: Run) -> str | None:
-        return None if any(tag.startswith("graph:step:") for tag in run.tags) else "it is no node of a graph"
+    def holds(run: Run) -> bool:
+        return any(tag.startswith("graph:step:") for tag in run.tags)
 
     made = _made("node", ("chain",), "node" if name != "*" else "a node", name)
-    made.conditions = (Condition("", misses),)
+    made.conditions = (Condition("", holds, lambda run: "it is no node of a graph"),)
     return made  # type: ignore[no-any-return]
 
 
@@ -409,17 +436,16 @@ def event(kind: Name, /, **payload: Any) -> Selector:
     made = _made("event", (), "event", kind, EventSelector)
     shown = [f"{key}={short(value)}" for key, value in payload.items()]
     made.made = f"event({', '.join([_quoted(kind), *shown])})"
-    made.conditions = tuple(Condition(text, _carries(*item), item[0]) for text, item in zip(shown, payload.items(), strict=True))
+    made.conditions = tuple(Condition(text, *_carries(*item), item[0]) for text, item in zip(shown, payload.items(), strict=True))
     return made  # type: ignore[no-any-return]
 
 
-def _carries(key: str, expected: Any) -> Callable[[Event], str | None]:
-    def misses(event: Event) -> str | None:
-        given = event.payload.get(key)
-        given = given.type if isinstance(given, Failure) and isinstance(expected, str | re.Pattern) else given
-        return None if fits(expected, given) else f"`{key}` is {short(given)}"
+def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable[[Event], str]]:
+    def given(event: Event) -> Any:
+        value = event.payload.get(key)
+        return value.type if isinstance(value, Failure) and isinstance(expected, str | re.Pattern) else value
 
-    return misses
+    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {short(given(event))}"
 
 
 def together(*members: Any) -> Together:

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from llmtest.events import Run
-from llmtest.selecting import Condition, Repeated, Selector, Together, UnjudgedError, by_name, fits, named, short
+from llmtest.selecting import PLAIN, Condition, Repeated, Selector, Together, UnjudgedError, by_name, fits, named, short
 
 Role = Literal["gap", "one", "may", "many", "group"]
 """What an element takes: anything; one; at most one; any number; those of a `Together`."""
@@ -40,14 +40,53 @@ class Tangle:
     turns: tuple[Hashable, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
     """A line cut into its tangles and the items between them: all `parts`, and of each its look, which is equal where a shape
-    without conditions cannot tell two parts apart. `samples` has one part of each look."""
+    without conditions cannot tell two parts apart. `inside(part)` has its items."""
 
     parts: Sequence[Any]
     looks: Sequence[Hashable]
-    samples: Mapping[Hashable, Any]
+    inside: Callable[[Any], Sequence[Any]]
+    _values: dict[Hashable, tuple[dict[Any, list[int]], list[int]]] = field(default_factory=dict)
+
+    @cached_property
+    def places(self) -> Mapping[tuple[str, str], Sequence[tuple[int, Run]]]:
+        """The runs of each kind and name, each with the number of its part."""
+        places: dict[tuple[str, str], list[tuple[int, Run]]] = {}
+        for number, part in enumerate(self.parts):
+            for run in self.inside(part):
+                places.setdefault((run.kind, run.name), []).append((number, run))
+        return places
+
+    def likely(self, which: Selector) -> Iterator[int]:
+        """The numbers of all parts that have a run which is meant, and of some others."""
+        for name, runs in self.places.items():
+            if which.accepts(*name):
+                if which.first is None:
+                    yield from self._meant(which, runs)
+                else:
+                    key, expected = which.first
+                    values, others = self._by_value(name, key)
+                    yield from values.get(expected, ())
+                    yield from others
+
+    def _meant(self, which: Selector, runs: Sequence[tuple[int, Run]]) -> Iterator[int]:
+        try:
+            meant = {id(run) for run in which.among([run for _, run in runs])}
+        except UnjudgedError:  # of which, is told one by one
+            meant = {id(run) for _, run in runs}
+        return (number for number, run in runs if id(run) in meant)
+
+    def _by_value(self, name: tuple[str, str], key: str) -> tuple[dict[Any, list[int]], list[int]]:
+        """The runs of this kind and name by the value of an argument; and those where it is absent, or no plain value."""
+        known = self._values.get((name, key))
+        if known is None:
+            known = self._values[name, key] = {}, []
+            for number, run in self.places[name]:
+                value = run.args.get(key, self)
+                (known[0].setdefault(value, []) if type(value) in PLAIN else known[1]).append(number)
+        return known
 
 
 @dataclass(frozen=True)
@@ -62,11 +101,14 @@ class Line:
     def cut(self) -> Parts:
         """Its parts. Kept, because a line of runs is compared often."""
         if self.reading != "runs":
-            return Parts(self.items, self.items, {})
+            return Parts(self.items, self.items, self.inside)
         parts = [*self._parts()]
         known: dict[Hashable, int] = {}
-        looks = [known.setdefault(self.look(part), len(known)) for part in parts]
-        return Parts(parts, looks, dict(zip(looks, parts, strict=True)))
+        return Parts(parts, [known.setdefault(self.look(part), len(known)) for part in parts], self.inside)
+
+    def inside(self, part: Any) -> Sequence[Any]:
+        """The items in a part."""
+        return self.items[part.start : part.stop] if isinstance(part, Tangle) else (part,)
 
     def _parts(self) -> Iterator[Any]:
         here = 0
@@ -104,10 +146,13 @@ class _Text(Selector):
         value = run.name if isinstance(run, Run) else run
         return None if self.accepts("", value) else f"it is {short(value)}"
 
+    def means(self, run: Any) -> bool:
+        return self.misses(run) is None
+
 
 def _same(expected: Run) -> Selector:
     made = by_name(expected.name)
-    made.conditions = (Condition("", lambda run: None if run is expected else "it is another run of that name"),)
+    made.conditions = (Condition("", lambda run: run is expected, lambda run: "it is another run of that name"),)
     return made
 
 
@@ -216,19 +261,13 @@ def _paired(wishes: Sequence[Sequence[int]]) -> bool:
 # -- the automaton
 
 
-class _Row(dict[Hashable, "_Row | None"]):
-    """Where the automaton is when it is at these places, and where it comes to by a part of each look; None where the part
-    itself must be asked."""
+@dataclass(slots=True, eq=False)
+class _Row:
+    """Where the automaton is when it is at these places, and where it comes to by a part of each look: one without a run that
+    a condition is true of, or, under a look with answers, one of which these are true."""
 
-    __slots__ = ("_shape", "states")
-
-    def __init__(self, shape: Shape, states: int) -> None:
-        self._shape = shape
-        self.states = states
-
-    def __missing__(self, look: Hashable) -> _Row | None:
-        after = self[look] = self._shape.after(self.states, look)
-        return after
+    states: int
+    after: dict[Hashable, _Row] = field(default_factory=dict)
 
 
 class Shape:
@@ -247,8 +286,8 @@ class Shape:
         self._known: dict[Hashable, tuple[int, list[int]]] = {}
         self._table: dict[int, dict[int, int]] = {}
         self._rows: dict[int, _Row] = {}
-        self._questions: dict[Hashable, Sequence[tuple[Member, int]]] = {}
-        self._conditional = [member for element in self.elements for member in element.members if member.dynamic]
+        self._questions: dict[tuple[int, Hashable], Sequence[tuple[Member, int]]] = {}
+        self._conditional = [(n, m) for n, element in enumerate(self.elements) for m in element.members if m.dynamic]
         self._weaves: dict[Hashable, int] = {}
         self.gave_up = False
 
@@ -329,7 +368,7 @@ class Shape:
     def _woven(self, tangle: Tangle, look: Hashable, states: int) -> int:
         """The places after a tangle. Programs repeat themselves: what looks the same comes to the same."""
         runs = self.line.items[tangle.start : tangle.stop]
-        key = (states, look, *(self.means(member, run) for member in self._conditional for run in runs))
+        key = (states, look, *(self.means(member, run) for _, member in self._conditional for run in runs))
         if key not in self._weaves:
             self._weaves[key] = Weave(self, tangle).through(states)
         return self._weaves[key]
@@ -365,64 +404,45 @@ class Shape:
 
     def _quick(self) -> int:
         """The places at the end of a line of runs; or of texts, if the shape has no groups."""
-        row, cut = self._row(self.begin), self.line.cut
-        for look, part in zip(cut.looks, cut.parts, strict=True):
-            after = row[look]
-            row = after if after is not None else self._through(part, look, row)
+        row, cut, here = self._row(self.begin), self.line.cut, 0
+        for stop in (*self._stops(), len(cut.parts)):
+            for look, part in zip(cut.looks[here:stop], cut.parts[here:stop], strict=True):
+                row = row.after.get(look) or self._after(row, look, part, look)
+            if stop < len(cut.parts):
+                row = self._through(row, cut.looks[stop], cut.parts[stop])
+            here = stop + 1
         return row.states
+
+    def _stops(self) -> Sequence[int]:
+        """The numbers of the parts that must be asked: a condition may be true of a run in them."""
+        options = (option for _, member in self._conditional for option in member.selector.options())
+        return sorted({number for option in options for number in self.line.cut.likely(option)})
 
     def _row(self, states: int) -> _Row:
         row = self._rows.get(states)
         if row is None:
-            row = self._rows[states] = _Row(self, states)
+            row = self._rows[states] = _Row(states)
         return row
 
-    def after(self, states: int, look: Hashable) -> _Row | None:
-        """The row after every part of this look; None if that depends on the part."""
-        part = self.line.cut.samples.get(look, look)
-        if isinstance(part, Tangle):
-            return None if self._asked(look) else self._row(self._woven(part, look, states))
-        sure, unsure = self._lone(part)
-        least = self.step(states, sure)
-        return self._row(least) if least == self.step(states, sure | unsure) else None
+    def _through(self, row: _Row, look: Hashable, part: Any) -> _Row:
+        """The row after a part that must be asked."""
+        runs = self.line.inside(part)
+        key = (look, *[self.means(member, runs[n]) for member, n in self._asked(row.states, look, runs)])
+        return row.after.get(key) or self._after(row, look, part, key)
 
-    def _lone(self, item: Any) -> tuple[int, int]:
-        """The elements that take every such item that overlapped with no other, and those that look closer."""
-        sure, doubtful = self._look(item, isinstance(item, Run))
-        unsure = sum(1 << n for n in doubtful)
-        for n in self.groups:
-            meant = [m for m in self.elements[n].members if m.selector.accepts(item.kind, item.name)]
-            if any(member.dynamic for member in meant):
-                unsure |= 1 << n
-            elif self._fills(n, item):
-                sure |= 1 << n
-        return sure, unsure
-
-    def _fills(self, n: int, item: Any) -> bool:
-        """Whether a run that overlapped with no other is all that a group has."""
-        return self.elements[n].least <= 1 and seats(self.elements[n].members, [item], self.means)
-
-    def _through(self, part: Any, look: Hashable, row: _Row) -> _Row:
-        """The row after this very part."""
-        runs = self._runs_in(part)
-        key = (look, *[self.means(member, runs[n]) for member, n in self._asked(look)])
-        after = row.get(key)
-        if after is None:
-            after = row[key] = self._row(self._told(part, look, row.states))
-        return after
-
-    def _runs_in(self, part: Any) -> Sequence[Any]:
-        return self.line.items[part.start : part.stop] if isinstance(part, Tangle) else (part,)
-
-    def _asked(self, look: Hashable) -> Sequence[tuple[Member, int]]:
-        """The members with conditions, and which of the runs of such a part they may mean."""
-        known = self._questions.get(look)
+    def _asked(self, states: int, look: Hashable, runs: Sequence[Any]) -> Sequence[tuple[Member, int]]:
+        """The members with conditions that matter from these places on, and which of the runs of such a part they may mean."""
+        known = self._questions.get((states, look))
         if known is None:
-            runs = self._runs_in(self.line.cut.samples[look])
-            places = [(member, n, run) for member in self._conditional for n, run in enumerate(runs)]
-            known = [(member, n) for member, n, run in places if member.selector.accepts(run.kind, run.name)]
-            self._questions[look] = known
+            due = [m for n, m in self._conditional if (states >> n & 1 if len(runs) == 1 else states & (2 << n) - 1)]
+            known = [(m, n) for m in due for n, run in enumerate(runs) if m.selector.accepts(run.kind, run.name)]
+            self._questions[states, look] = known
         return known
+
+    def _after(self, row: _Row, look: Hashable, part: Any, key: Hashable) -> _Row:
+        """The row after this very part, kept for those that are like it."""
+        row.after[key] = after = self._row(self._told(part, look, row.states))
+        return after
 
     def _told(self, part: Any, look: Hashable, states: int) -> int:
         """The places after this very part."""
@@ -430,6 +450,10 @@ class Shape:
             return self._woven(part, look, states)
         groups = sum(1 << n for n in self.groups if states >> n & 1 and self._fills(n, part))
         return self.step(states, self.takers(part, states) | groups)
+
+    def _fills(self, n: int, item: Any) -> bool:
+        """Whether a run that overlapped with no other is all that a group has."""
+        return self.elements[n].least <= 1 and seats(self.elements[n].members, [item], self.means)
 
 
 # -- where runs overlapped

@@ -17,13 +17,16 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from llmtest.events import EMPTY, FrozenDict, Usage
+from llmtest.events import EMPTY, FrozenDict, Latency, Usage
 from llmtest.ledger import LlmtestError
+
+if TYPE_CHECKING:
+    from llmtest.gates import Gate
 
 _CJK: Final = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 _TOKEN: Final = re.compile(rf"\s*(?:[{_CJK}]|[^\W{_CJK}]+|[^\w\s])|\s+")
@@ -51,6 +54,7 @@ class ScriptError(LlmtestError, ValueError):
 class StatusError(Exception):
     """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
     that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
+    A model with a `dialect=` raises what the integration does instead, where that is installed.
     """
 
     def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:
@@ -133,12 +137,13 @@ class Expects:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How often a step is served and under which conditions. `times` None is without end."""
+    """How often a step is served and under which conditions. `times` None is without end; `gates` are those before it."""
 
     times: int | None = 1
     optional: bool = False
     checked: bool = True
     expects: Expects | None = None
+    gates: tuple[Gate, ...] = ()
 
 
 ONCE: Final = Terms()
@@ -149,6 +154,11 @@ class Modifiers:
 
     __slots__ = ()
     terms: Terms
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Where a call that the step answers waits, in this order."""
+        return self.terms.gates
 
     def _with(self, **changed: Any) -> Self:
         return replace(self, terms=replace(self.terms, **changed))  # type: ignore[type-var]
@@ -221,6 +231,12 @@ class Fail(Modifiers):
     message: str | None = None
     where: str = field(default="", compare=False, repr=False)
     terms: Terms = ONCE
+    takes_s: float | None = None
+
+    @property
+    def latency(self) -> Latency | None:
+        """How long it takes in virtual time until it fails."""
+        return None if self.takes_s is None else Latency(self.takes_s)
 
     @property
     def cause(self) -> tuple[type[BaseException] | int, tuple[Any, ...]]:
@@ -233,7 +249,8 @@ class Fail(Modifiers):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fail):
             return NotImplemented
-        return self.cause == other.cause and self.retry_after == other.retry_after and self.terms == other.terms
+        rest, others = ((step.retry_after, step.takes_s, step.terms) for step in (self, other))
+        return self.cause == other.cause and rest == others
 
     def __hash__(self) -> int:
         return hash((self.cause[0], self.retry_after))
@@ -265,6 +282,12 @@ class Give(Modifiers):
     value: Any = field(hash=False)
     where: str = field(default="", compare=False, repr=False)
     terms: Terms = ONCE
+    takes_s: float | None = None
+
+    @property
+    def latency(self) -> Latency | None:
+        """How long it takes in virtual time."""
+        return None if self.takes_s is None else Latency(self.takes_s)
 
     def __str__(self) -> str:
         shown = repr(self.value)
@@ -276,7 +299,9 @@ class Reply(Modifiers):
     """A step that answers: its parts in order, then its usage and stop reason. Made by `say`, `think`, `call`, `reply`.
 
     `usage` is None for the counted default, False for none. `failure` is raised after the last part; `truncated` means
-    that the stream ends there without a finish reason; `refusal` that the text is a refusal.
+    that the stream ends there without a finish reason; `refusal` that the text is a refusal. `stops` are the gates within:
+    each with the part, and the token of that part, before which it stands. `ttft_s` and `tokens_per_s` say when the answer
+    comes in virtual time.
     """
 
     parts: tuple[Part, ...]
@@ -286,6 +311,9 @@ class Reply(Modifiers):
     failure: Fail | None = None
     truncated: bool = False
     refusal: bool = False
+    stops: tuple[tuple[int, int, Gate], ...] = ()
+    ttft_s: float | None = None
+    tokens_per_s: float | None = None
     where: str = field(default="", compare=False, repr=False)
     terms: Terms = ONCE
     # Derived when the step is written, not when it is served.
@@ -297,6 +325,8 @@ class Reply(Modifiers):
     """Whether it is text and nothing else."""
     token_count: int = field(init=False, compare=False, repr=False)
     """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
+    latency: Latency | None = field(init=False, compare=False, repr=False)
+    """When it comes in virtual time; None if nothing is said of that."""
 
     def __post_init__(self) -> None:
         calls = tuple(part for part in self.parts if isinstance(part, Call))
@@ -308,6 +338,30 @@ class Reply(Modifiers):
         text = "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "plain", not self.refusal and all(isinstance(part, Text) for part in self.parts))
+        timed = self.ttft_s is not None or self.tokens_per_s is not None
+        object.__setattr__(self, "latency", self._latency() if timed else None)
+
+    def _latency(self) -> Latency:
+        """What comes one after the other is each piece of the stream that says something; that a call begins is one."""
+        pieces = len(self.calls) + sum(1 for part in self.parts for token in part.tokens if token)
+        return Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces)
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Where a call that the step answers waits, in this order."""
+        return (*self.terms.gates, *(gate for *_, gate in self.stops))
+
+    def stopped(self) -> Iterator[tuple[int, Gate]]:
+        """The gates within, and how many pieces of the stream come before each: one a token, and one that opens a call."""
+        starts = [0]
+        for part in self.parts:
+            starts.append(starts[-1] + len(part.tokens) + isinstance(part, Call))
+        return ((starts[part] + token, gate) for part, token, gate in self.stops)
+
+    @property
+    def stops_last(self) -> bool:
+        """Whether a gate comes after all the rest, so that the stream needs another piece to end with."""
+        return bool(self.stops) and self.stops[-1][0] == len(self.parts)
 
     def with_id(self, id: str) -> Reply:
         """The same tool call under an id of your own; without one it gets an id that is unique in the test.
@@ -357,14 +411,22 @@ class Reply(Modifiers):
         """The same answer, and then the failure: a stream breaks after its last token; an invoke fails as a whole."""
         return replace(self, failure=as_failure(error, retry_after, None, caller()))
 
+    def _stops_in(self, at: int) -> list[int]:
+        return [token for part, token, _ in self.stops if part == at]
+
     def __str__(self) -> str:
-        shown = [_show_part(part) for part in self.parts]
+        shown = [text for at, part in enumerate((*self.parts, None)) for text in _show_part(part, self._stops_in(at))]
         text = shown[0] if len(shown) == 1 else f"reply({', '.join(shown)})" if shown else "say()"
         text += f".then_{self.failure}" if self.failure else ".then_truncate()" if self.truncated else ""
         return text + _show_terms(self.terms)
 
 
 Step = Reply | Fail | Respond | Give
+
+
+def behind(gates: tuple[Gate, ...], step: Step) -> Step:
+    """`step` for a call that waits at these gates first."""
+    return step._with(gates=(*gates, *step.terms.gates)) if gates else step
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,19 +453,27 @@ def _show_terms(terms: Terms) -> str:
             wanted["tools"] = tuple(sorted(terms.expects.tools))
         named = {k: list(v) if isinstance(v, tuple) else v for k, v in wanted.items() if v is not None and v != ()}
         shown += f".expects({', '.join(f'{k}={v!r}' for k, v in named.items())})"
-    return shown + ".optional()" * terms.optional + ".unchecked()" * (not terms.checked)
+    shown += ".optional()" * terms.optional + ".unchecked()" * (not terms.checked)
+    return shown + " after hold()" * bool(terms.gates)
 
 
-def _show_part(part: Part) -> str:
+def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
+    """A part with the gates before it or in it, or those after the last part."""
+    if isinstance(part, Text | Thinking):
+        shown = list(map(repr, part.tokens))
+        for token in reversed(stops):
+            shown.insert(token, "hold()")
+        return [f"{'say' if isinstance(part, Text) else 'think'}({', '.join(shown[:6])}{', ...' * (len(shown) > 6)})"]
+    return ["hold()"] * len(stops) + ([_show_bare(part)] if part is not None else [])
+
+
+def _show_bare(part: Call | Value) -> str:
     if isinstance(part, Call):
         args = "".join(f", {key}={value!r}" for key, value in part.args.items())
         named = f".with_id({part.id!r})" if part.id else ""
         pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
         return f"call({part.tool!r}{args}){named}{pieces}"
-    if isinstance(part, Value):
-        return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
-    shown = ", ".join(repr(token) for token in part.tokens[:6]) + (", ..." if len(part.tokens) > 6 else "")
-    return f"{'say' if isinstance(part, Text) else 'think'}({shown})"
+    return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
 
 
 _PACKAGE: Final = os.path.join(os.path.dirname(__file__), "")
@@ -477,6 +547,35 @@ def _makes(error: type[BaseException]) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+SECONDS: Final = "a number of seconds from 0 to 1e9"
+RATE: Final = "a number of tokens a second from 0.001 to 1e9"
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether a latency can be this long."""
+    return _is_number(value) and bool(0 <= value <= 1e9)
+
+
+def is_rate(value: Any) -> bool:
+    """Whether tokens can come at this rate."""
+    return _is_number(value) and bool(0.001 <= value <= 1e9)
+
+
+def as_seconds(name: str, value: Any) -> float | None:
+    if value is not None and not is_seconds(value):
+        raise ScriptError(f"{name}= is {SECONDS}; got {type(value).__name__} {value!r}")
+    seconds: float | None = value
+    return seconds
+
+
+def paced(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
+    """The same answer, at this pace in virtual time."""
+    first = as_seconds("ttft_s", ttft_s)
+    if tokens_per_s is not None and not is_rate(tokens_per_s):
+        raise ScriptError(f"tokens_per_s= is {RATE}; got {type(tokens_per_s).__name__} {tokens_per_s!r}")
+    return answer if first is tokens_per_s is None else replace(answer, ttft_s=first, tokens_per_s=tokens_per_s)
 
 
 @lru_cache(maxsize=1)

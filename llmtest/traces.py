@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 from llmtest import masks
 from llmtest.blocks import RawEvent
-from llmtest.events import EMPTY, START_KINDS, Event, FrozenDict, Run
+from llmtest.events import EMPTY, START_KINDS, Event, FrozenDict, Latency, Run
 from llmtest.jsonwords import Reader, Writer
 from llmtest.lanes import Lane
 from llmtest.recording import Recording, _build_runs
+from llmtest.steps import is_rate, is_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One root run, and all events of it and of the runs inside it; `inside` of them came before its block had ended."""
+    """One root run, and all events of it and of the runs inside it; `inside` of them came before its block had ended.
+    `latencies` are what the answers of its runs took in virtual time."""
 
     root: UUID
     events: Sequence[Event]
     inside: int
+    latencies: Mapping[UUID, Sequence[Latency]] = field(default_factory=dict)
 
 
 def traces_of(recording: Recording) -> list[Trace]:
@@ -76,7 +79,7 @@ class Splitter:
     def trace(self, root: UUID) -> Trace:
         numbers, events, end = self.roots[root], self.recording._read(), self.recording._closed_at
         inside = len(numbers) if end is None else sum(number < end for number in numbers)
-        return Trace(root, [events[number] for number in numbers], inside)
+        return Trace(root, [events[number] for number in numbers], inside, self.recording.latencies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ def rows(trace: Trace) -> Rows:
     """What is written of a trace, secrets masked."""
     writer = Writer()
     hidden = _hidden_tokens(trace.events)
-    events = [_event_row(number, event, writer, hidden) for number, event in enumerate(trace.events)]
+    numbered = enumerate(trace.events)
+    events = [_event_row(number, event, writer, hidden, trace.latencies.get(event.run_id, ())) for number, event in numbered]
     _, roots = _build_runs(trace.events)
     lines = [(number, *row) for number, row in enumerate(row for root in roots for row in _run_rows(root))]
     lanes = [(lane.number, json.dumps(_facts(lane))) for lane in _lanes(trace.events)]
@@ -102,10 +106,13 @@ def rows(trace: Trace) -> Rows:
     return Rows(_summary(trace, root, lines), lines, lanes, list(enumerate(writer.messages)), events)
 
 
-def _event_row(number: int, event: Event, writer: Writer, hidden: Mapping[int, str]) -> tuple[Any, ...]:
+def _event_row(
+    number: int, event: Event, writer: Writer, hidden: Mapping[int, str], latencies: Sequence[Latency]
+) -> tuple[Any, ...]:
     about = None
     if event.kind in START_KINDS:
-        about = writer.value([event.name, list(event.tags), event.metadata])
+        timed = [[list(latency) for latency in latencies]] if latencies else []
+        about = writer.value([event.name, list(event.tags), event.metadata, *timed])
     payload = event.payload if number not in hidden else FrozenDict({**event.payload, "token": hidden[number]})
     parent = event.parent_run_id.bytes if event.parent_run_id is not None else None
     lane = event.lane.number if event.lane is not None else None
@@ -202,13 +209,16 @@ def _lanes(events: Iterable[Event]) -> list[Lane]:
 
 def _facts(lane: Lane) -> dict[str, Any]:
     facts = {name: getattr(lane, name) for name in _FACTS}
-    return {**facts, "parent": lane.parent.number if lane.parent is not None else None}
+    born = [lane.born[0].number, lane.born[1]] if lane.born is not None else None
+    return {**facts, "parent": lane.parent.number if lane.parent is not None else None, "born": born}
 
 
 def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
     lanes: dict[int, Lane] = {}
     for one in sorted(facts, key=lambda one: int(one["number"])):  # a lane is spawned before the one that it spawns
-        lanes[one["number"]] = Lane(**{name: one[name] for name in _FACTS}, parent=lanes.get(one["parent"]))
+        number, moment = one.get("born") or (None, 0)
+        born = (lanes[number], moment) if number in lanes else None
+        lanes[one["number"]] = Lane(**{name: one[name] for name in _FACTS}, parent=lanes.get(one["parent"]), born=born)
     return lanes
 
 
@@ -220,20 +230,29 @@ def revived(inside: int, lanes: Iterable[str], messages: Sequence[str], events: 
     reader = Reader(messages)
     known = _lanes_from(json.loads(facts) for facts in lanes)
     recording = Recording()
-    recording._raw = [_raw_from(row, reader, known) for row in events]
+    recording._raw = [_raw_from(row, reader, known, recording.latencies) for row in events]
     recording._closed, recording._closed_at = True, min(inside, len(recording._raw))
     return recording
 
 
-def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane]) -> RawEvent:
+def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], timed: dict[UUID, list[Latency]]) -> RawEvent:
     _, kind, run, parent, monotonic_ns, wall_ns, number, moment, about, payload = row
     taken: Any = partial(reader.payload, payload)
     if kind in START_KINDS:
-        name, tags, metadata = reader.value(about) if about is not None else ("", (), EMPTY)
+        name, tags, metadata, *latencies = reader.value(about) if about is not None else ("", (), EMPTY)
+        if latencies:
+            timed[UUID(bytes=run)] = [_latency(*numbers) for numbers in latencies[0]]
         taken = (name, tuple(tags), partial(_start, metadata, reader, payload))
     parent_id = UUID(bytes=parent) if parent is not None else None
     mark = (lanes[number], moment) if number is not None else None
     return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, mark)
+
+
+def _latency(ttft_s: Any, tokens_per_s: Any, tokens: Any) -> Latency:
+    paced = tokens_per_s is None or is_rate(tokens_per_s)
+    if not (is_seconds(ttft_s) and paced and type(tokens) is int and 0 <= tokens < 10**9):
+        raise ValueError(f"no latency: {ttft_s!r}, {tokens_per_s!r}, {tokens!r}")
+    return Latency(ttft_s, tokens_per_s, tokens)
 
 
 def _start(metadata: FrozenDict, reader: Reader, payload: str) -> FrozenDict:

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Literal
 
 from llmtest.events import FrozenDict, FrozenList, Usage
+from llmtest.gates import Gate
 from llmtest.steps import (
     ONCE,
     Call,
@@ -28,21 +29,25 @@ from llmtest.steps import (
     Thinking,
     Value,
     as_failure,
+    as_seconds,
     as_tokens,
     caller,
+    paced,
     place,
     split,
 )
 
 
 def say(
-    *text: str,
-    tokens: Sequence[str] | None = None,
+    *text: str | Gate,
+    tokens: Sequence[str | Gate] | None = None,
     chunk: Chunk | None = None,
     usage: UsageLike = None,
     stop_reason: str | None = None,
     refusal: bool = False,
     response_metadata: Mapping[str, Any] | None = None,
+    ttft_s: float | None = None,
+    tokens_per_s: float | None = None,
 ) -> Reply:
     """A step that answers with text.
 
@@ -50,18 +55,43 @@ def say(
     `chunk` cuts one string otherwise: `"char"`, `"word"` (a word with the white space after it), a number of characters,
     or a `random.Random(seed)`, which cuts at random and in the same places for the same seed. `refusal=True` sends the
     text as a refusal: in `additional_kwargs["refusal"]`, as OpenAI does, with the stop reason `refusal`.
+    A gate among the strings stops the stream there until the test releases it, and changes nothing else: see `hold`.
     `usage` is `(input_tokens, output_tokens)`, a `Usage`, or a LangChain usage dict; `None` counts: output is the
     scripted tokens, input the prompt as `split` cuts it; `False` reports none, as some providers do.
 
+    `ttft_s` and `tokens_per_s` are a latency: after how many seconds the first token comes, and how many then come in a
+    second; without `tokens_per_s` they come all at once. Nobody waits: the events of a recording have the times that it
+    comes to (`event.at_s`, `run.took_s`). The program's own timeouts do not fire: `fail(TimeoutError)` is for those.
+
     Raises:
-        ScriptError: a token is not a str, or `usage` is none of the above.
+        ScriptError: a token is not a str, `usage` is none of the above, or a latency is no such number.
 
     >>> say("It is ", "sunny.").text
     'It is sunny.'
     """
-    cut = as_tokens("say", text, tokens) if chunk is None else _chunked(text, tokens, chunk)
-    answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata)
-    return replace(answer, refusal=True) if refusal else answer
+    said, exact, stops = _gated(text, tokens)
+    cut = as_tokens("say", said, exact) if chunk is None else _chunked(said, exact, chunk)
+    answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata, stops)
+    return paced(replace(answer, refusal=True) if refusal else answer, ttft_s, tokens_per_s)
+
+
+Stops = tuple[tuple[int, int, Gate], ...]
+
+
+def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
+    """What was given as arguments and as `tokens`, without the gates; and where the gates stand in the part. Those after
+    its last text come after the part."""
+    items = given if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
+    texts = tuple(item for item in items if not isinstance(item, Gate))
+    stops, before = list[tuple[int, int, Gate]](), 0
+    for item in items:
+        if isinstance(item, Gate):
+            stops.append((0, before, item) if before < len(texts) else (1, 0, item))
+        else:
+            before += 1
+    if tokens is None:
+        return texts, None, tuple(stops)
+    return given, tokens if isinstance(tokens, str) else texts, tuple(stops)
 
 
 Chunk = Literal["char", "word"] | int | Random
@@ -92,15 +122,16 @@ def _cut_at_random(text: str, random: Random) -> Iterator[str]:
         start = end
 
 
-def think(*text: str, tokens: Sequence[str] | None = None) -> Reply:
-    """A step, or with `reply` a part, of reasoning content. Tokens as in `say`.
+def think(*text: str | Gate, tokens: Sequence[str | Gate] | None = None) -> Reply:
+    """A step, or with `reply` a part, of reasoning content. Tokens and gates as in `say`.
 
     It becomes a `reasoning` content block, so the message's content is then a list of blocks.
 
     >>> reply(think("Paris, then."), "It is sunny.").text
     'It is sunny.'
     """
-    return _reply((Thinking(as_tokens("think", text, tokens)),))
+    said, exact, stops = _gated(text, tokens)
+    return _reply((Thinking(as_tokens("think", said, exact)),), stops=stops)
 
 
 def call(tool: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Reply:
@@ -196,14 +227,15 @@ def respond(function: Callable[[Any], Any]) -> Respond:
     return Respond(function, caller())
 
 
-def give(value: Any) -> Give:
+def give(value: Any, *, takes_s: float | None = None) -> Give:
     """A step that gives `value`: what a `ScriptedRetriever` finds, or what a `scripted_tool` returns.
 
     Those take bare values too; `give` is for what is said of a step: `give(documents).times(2)`. The value is copied
-    when it is scripted, and again for each call, so that a program that changes it does not change the script.
+    when it is scripted, and again for each call, so that a program that changes it does not change the script. `takes_s` is
+    how many seconds of virtual time the call takes, as `ttft_s` of `say`: nobody waits.
 
     Raises:
-        ScriptError: `value` cannot be copied.
+        ScriptError: `value` cannot be copied, or `takes_s` is no number of seconds.
 
     >>> str(give(["a", "b"]).times(2))
     "give(['a', 'b']).times(2)"
@@ -211,43 +243,51 @@ def give(value: Any) -> Give:
     It is no answer of a model.
     """
     try:
-        return Give(copy.deepcopy(value), caller())
+        copied = copy.deepcopy(value)
     except Exception as error:
         raise ScriptError(
             f"give() takes a value that can be copied; got {type(value).__name__} {value!r} ({error})"
             "\n  respond(lambda request: value) gives the value itself"
         ) from None
+    return Give(copied, caller(), takes_s=as_seconds("takes_s", takes_s))
 
 
 def reply(
-    *parts: str | Reply,
+    *parts: str | Reply | Gate,
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, Any] | None = None,
+    ttft_s: float | None = None,
+    tokens_per_s: float | None = None,
 ) -> Reply:
     """A step of several parts in one answer: text, reasoning and tool calls, in this order.
 
-    A part is a str (cut by `split`), or what `say`, `think` and `call` return. Usage and stop reason belong to the
-    whole answer, so they are given here.
+    A part is a str (cut by `split`), or what `say`, `think` and `call` return. A gate between parts stops the stream there:
+    see `hold`. Usage and stop reason belong to the whole answer, so they are given here; so is its latency, as in `say`:
+    `reply(call("search", q="x"), ttft_s=0.5)`.
 
     Raises:
-        ScriptError: a part is something else, or brings a usage, stop reason or failure of its own.
+        ScriptError: a part is something else, or brings a usage, stop reason, latency or failure of its own.
 
     >>> [c.tool for c in reply("Let me look", call("search", q="x"), call("search", q="y")).calls]
     ['search', 'search']
     """
     flat: list[Part] = []
+    stops: list[tuple[int, int, Gate]] = []
     for position, part in enumerate(parts, 1):
         if isinstance(part, str):
             flat.append(Text(tuple(split(part))))
+        elif isinstance(part, Gate):
+            stops.append((len(flat), 0, part))
         elif isinstance(part, Reply):
+            stops += [(len(flat) + at, token, gate) for at, token, gate in part.stops]
             flat.extend(_bare(part, position))
         else:
             raise ScriptError(
                 f"part {position} of reply() is not a part: got {type(part).__name__} {part!r}\n"
-                "  a part is a str, say(...), think(...) or call(...)"
+                "  a part is a str, say(...), think(...), call(...) or a gate"
             )
-    return _reply(tuple(flat), usage, stop_reason, response_metadata)
+    return paced(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
 
 
 def _bare(part: Reply, position: int) -> tuple[Part, ...]:
@@ -260,6 +300,8 @@ def _bare(part: Reply, position: int) -> tuple[Part, ...]:
             ("then_fail", part.failure),
             ("then_truncate", part.truncated or None),
             ("refusal", part.refusal or None),
+            ("ttft_s", part.ttft_s),
+            ("tokens_per_s", part.tokens_per_s),
             ("times, expects, optional or unchecked", None if part.terms == ONCE else part.terms),
         )
         if value is not None
@@ -274,23 +316,27 @@ def _reply(
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, Any] | None = None,
+    stops: Stops = (),
 ) -> Reply:
-    return Reply(parts, _usage(usage), stop_reason, FrozenDict(response_metadata or {}), where=caller())
+    return Reply(parts, _usage(usage), stop_reason, FrozenDict(response_metadata or {}), stops=stops, where=caller())
 
 
-def fail(error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Fail:
+def fail(
+    error: BaseException | type[BaseException] | str | int, retry_after: float | None = None, *, takes_s: float | None = None
+) -> Fail:
     """A step that fails before its first token.
 
     `error` is an exception, an exception class, the name of a built-in exception, or an HTTP status: the double turns a
-    status into the error that an integration would raise. `retry_after` is in seconds.
+    status into the error that an integration would raise. `retry_after` is in seconds. `takes_s` is after how many seconds
+    of virtual time it fails, as `ttft_s` of `say`: nobody waits.
 
     Raises:
-        ScriptError: `error` is none of these.
+        ScriptError: `error` is none of these, or `takes_s` is no number of seconds.
 
     >>> str(fail(429, retry_after=2))
     'fail(429, retry_after=2)'
     """
-    return as_failure(error, retry_after, None, caller())
+    return replace(as_failure(error, retry_after, None, caller()), takes_s=as_seconds("takes_s", takes_s))
 
 
 UsageLike = Usage | tuple[int, int] | Mapping[str, Any] | Literal[False] | None
@@ -330,6 +376,11 @@ def as_step(step: Any, what: str, where: str) -> Step:
         return as_failure(step, None, None, where)
     if getattr(step, "type", None) == "ai" and hasattr(step, "tool_calls"):
         return replace(_from_message(step), where=where)
+    if isinstance(step, Gate):
+        raise ScriptError(
+            f"{what} is a gate, which holds the step after it, but no step comes after it; got it at {place(where)}\n"
+            "  a gate and its step in one: reply(gate, 'text'); with a key: on(...) >> Script(gate, 'text')"
+        )
     raise ScriptError(
         f"{what} is not a step: got {type(step).__name__} {step!r} at {place(where)}\n"
         "  a step is say(...), think(...), call(...), structured(...), reply(...), fail(...), respond(...),\n"
@@ -363,8 +414,8 @@ def _content_parts(content: Any) -> Iterator[Part]:
         if kind == "text":
             yield Text(tuple(split(text)))
         elif kind in ("reasoning", "thinking"):
-            yield Thinking(tuple(split(text)))
-        elif kind not in ("tool_call", "tool_use"):
+            yield Thinking(tuple(split(text or "".join(part.get("text", "") for part in block.get("summary", ())))))
+        elif kind not in ("tool_call", "tool_use", "function_call"):
             raise ScriptError(
                 f"an AIMessage step has a content block of type {kind!r}; a script can say text, reasoning and tool calls"
             )

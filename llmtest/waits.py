@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import Future as ThreadFuture
@@ -16,6 +15,7 @@ from concurrent.futures import thread as pool_threads
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from time import sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -178,7 +178,7 @@ def spawner(work: Work) -> asyncio.Task[Any] | None:
             running = asyncio.current_task(future.get_loop())
             hold = holder(future)
             return hold.task if hold is not None else running
-        time.sleep(0)
+        sleep(0)
     return None
 
 

@@ -208,7 +208,7 @@ class Words:
         self.names: list[Name] = []
         self.owners: dict[str, Name] = {}
         self._marks: dict[tuple[str, str], str] = {}
-        self._messages: dict[int, str] = {}
+        self._messages: dict[int, tuple[Message, str]] = {}
         self._strings: dict[str, str] = {}
         self._masks = masks.table()
         self._depth = 0
@@ -416,14 +416,16 @@ class Words:
         return text if call.id is None else self.mark("request", f"{call.id}\n{text}", [self.mark("call", call.id), text])
 
     def message(self, message: Message) -> str:
-        mark = self._messages.get(id(message))
-        if mark is None:
+        known = self._messages.get(id(message))
+        if known is None:
             body = self._body(message)
             prefix = _LABELS.get(message.role, "m")
-            mark = self._messages[id(message)] = self.mark(prefix, "\n".join(body), body, message.text)
+            mark = self.mark(prefix, "\n".join(body), body, message.text)
+            self._messages[id(message)] = message, mark  # one that was read from a pair or a dict lives only here
             if message.id and message.role != "remove":
                 self.owners.setdefault(message.id, self.names[int(mark[1:-1])])
-        return mark
+            return mark
+        return known[1]
 
     def _body(self, message: Message) -> list[str]:
         opening = "" if message.role in _LABELS else message.role

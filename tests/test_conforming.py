@@ -839,7 +839,7 @@ def test_defects_of_retrievers_are_told() -> None:
 # -- our own doubles
 
 
-@pytest.mark.parametrize("dialect", ["plain", "openai"])
+@pytest.mark.parametrize("dialect", ["plain", "openai", "openai-responses", "anthropic"])
 def test_scripted_chat_models_pass(dialect: str) -> None:
     def asks() -> ScriptedChatModel:
         return ScriptedChatModel(reply("Let me see.", call("weather", city="Paris")).unchecked().repeat(), dialect=dialect)
@@ -936,19 +936,28 @@ def test_what_is_wrong_with_langchains_fakes_is_known(name: str) -> None:
 OPENAI = ["`ChatOpenAI.astream` answers when its task is cancelled"] if sys.version_info < (3, 12) else []
 
 
+CASES = ["text", "tool_call", "parallel_calls", "reasoning"]
+
+
+def answering(provider: str, case: str) -> Any:
+    return real(provider, case).bind_tools([weather]) if "call" in case else real(provider, case)
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("provider", ["openai", "openai-responses"])
-def test_chat_openai_passes_but_for_what_python_does(provider: str) -> None:
+def test_chat_openai_passes_but_for_what_python_does(provider: str, case: str) -> None:
     found = []
     try:
-        check_chat_model(lambda: real(provider), failing=lambda: real(provider, status=500))
+        check_chat_model(lambda: answering(provider, case), failing=lambda: real(provider, status=500))
     except ViolationError as error:
         found = [violation.text.splitlines()[0] for violation in error.violations]
 
     assert found == OPENAI
 
 
-def test_chat_anthropic_passes() -> None:
-    check_chat_model(lambda: real("anthropic"), failing=lambda: real("anthropic", status=529))
+@pytest.mark.parametrize("case", CASES)
+def test_chat_anthropic_passes(case: str) -> None:
+    check_chat_model(lambda: answering("anthropic", case), failing=lambda: real("anthropic", status=529))
 
 
 # -- what it does not disturb, and what it refuses

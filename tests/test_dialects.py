@@ -1,54 +1,186 @@
-"""Each dialect is what the real integration gives for canned bodies: callbacks, tokens, chunks and messages."""
+"""Each dialect is what the real integration gives for canned bodies: callbacks, tokens, chunks, messages and errors."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx2
+import openai
 import pytest
+from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.exceptions import ModelError, ModelRateLimitError
 from langchain_openai import ChatOpenAI
+from openai.types import chat, responses
+from pydantic import TypeAdapter
 
-from llmtest import ScriptedChatModel, call, reply, say
+from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, hold, record, reply, say, think
+from llmtest.gates import Gate
 from llmtest.langchain import dialects
-from llmtest.steps import ScriptError
+from llmtest.protocol import cut_streams
+from llmtest.steps import ScriptError, StatusError
 
 WIRE = Path(__file__).parent.parent / "fixtures/wire"
-MODEL = "gpt-4o-2024-08-06"
+GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
+NAMES = {"openai": GPT, "openai-responses": GPT, "anthropic": CLAUDE}
+
+
+# -- what is said
 
 
 def _weather(city: str, id: str) -> Any:
     return call("weather", city=city).deltas('{"city": ', f'"{city}"}}').with_id(id)
 
 
-CASES = {
-    "text": lambda: say("It is ", "sunny.", usage=(8, 5)),
-    "length": lambda: say("It is ", "sunny.", stop_reason="length", usage=(8, 5)),
-    "tool_call": lambda: reply(_weather("Paris", "call_1"), usage=(8, 5)),
-    "parallel_calls": lambda: reply(_weather("Paris", "call_1"), _weather("Rome", "call_2"), usage=(8, 5)),
+def _broken(reason: str | None = None) -> Any:
+    asked = call("weather", city="Paris").malformed('{"city": ', '"Par').with_id("call_1")
+    return replace(reply(asked, usage=(8, 5), stop_reason=reason), parts=asked.parts)
+
+
+def _told(read: int, made: int, thought: int | None) -> Any:
+    details = {"input_token_details": {"cache_read": read, **({"cache_creation": made} if made else {})}}
+    thinking = {} if thought is None else {"output_token_details": {"reasoning": thought}}
+    return {"input_tokens": 8, "output_tokens": 5, "total_tokens": 13, **details, **thinking}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One answer, in our words. `file` is its canned body, `bound` what is bound to both models."""
+
+    step: Callable[[], Any]
+    tools: bool = False
+    file: str | None = None
+    bound: Any = None
+    whole: bool = True  # a cut-off stream has no counterpart among whole answers
+
+
+def _breaking() -> Any:
+    step = say(*SUNNY).then_fail(500)
+    told = "The server had an error while processing your request."
+    return replace(step, failure=replace(step.failure, message=told))  # type: ignore[type-var]
+
+
+SUNNY = ("It is ", "sunny.")
+PARIS, ROME = _weather("Paris", "call_1"), _weather("Rome", "call_2")
+THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+COMMON = {
+    "text": Case(lambda: say(*SUNNY, usage=(8, 5))),
+    "text, tools bound": Case(lambda: say(*SUNNY, usage=(8, 5)), tools=True, file="text"),
+    "length": Case(lambda: say(*SUNNY, stop_reason="length", usage=(8, 5))),
+    "tool_call": Case(lambda: reply(PARIS, usage=(8, 5)), tools=True),
+    "parallel_calls": Case(lambda: reply(PARIS, ROME, usage=(8, 5)), tools=True),
+    "text_and_call": Case(lambda: reply(say("Let me ", "look."), PARIS, usage=(8, 5)), tools=True),
+    "refusal": Case(lambda: say("I can't ", "say.", refusal=True, usage=(8, 5))),
+    "cut": Case(lambda: say(*SUNNY).then_truncate(), whole=False),
+    "broken": Case(_breaking, whole=False),
+    "cut_in_call": Case(lambda: _broken().then_truncate(), tools=True, whole=False),
 }
-TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {"type": "string"}}}}}]
-
-
-def _answered(case: str, request: httpx2.Request) -> httpx2.Response:
-    streamed = b'"stream":true' in request.content.replace(b" ", b"")
-    body = (WIRE / "openai" / f"{case}.{'sse' if streamed else 'json'}").read_bytes()
-    return httpx2.Response(200, content=body, headers={"content-type": "text/event-stream" if streamed else "application/json"})
-
-
-def _real(case: str) -> Any:
-    transport = httpx2.MockTransport(lambda request: _answered(case, request))
-    clients: Any = {
-        "http_client": httpx2.Client(transport=transport),
-        "http_async_client": httpx2.AsyncClient(transport=transport),
+THOUGHT = think("A clear ", "sky.")
+CUT_THOUGHT = Case(THOUGHT.then_truncate, whole=False)
+CUT_REFUSAL = Case(lambda: say("I can't ", "say.", refusal=True).then_truncate(), whole=False)
+DEFAULT: dict[str, Any] = {"usage": _told(0, 0, 3)}
+CASES: dict[str, dict[str, Case]] = {
+    "openai": {
+        **COMMON,
+        "cut_in_refusal": CUT_REFUSAL,
+        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), **DEFAULT)),
+        "malformed": Case(_broken, tools=True),
+        "no_usage": Case(lambda: say(*SUNNY, usage=False)),
+        "cached": Case(
+            lambda: say(*SUNNY, usage=_told(4, 0, None), response_metadata={"system_fingerprint": "fp_cbf1785567"}),
+        ),
+    },
+    "openai-responses": {
+        **COMMON,
+        "cut_in_refusal": CUT_REFUSAL,
+        "cut_in_reasoning": CUT_THOUGHT,
+        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), **DEFAULT)),
+        "reasoning_and_call": Case(lambda: reply(THOUGHT, PARIS, **DEFAULT), tools=True),
+        "malformed": Case(lambda: _broken("length"), tools=True),
+        "no_usage": Case(lambda: say(*SUNNY, usage=False)),
+        "cached": Case(lambda: say(*SUNNY, usage=_told(4, 0, None))),
+    },
+    "anthropic": {
+        **COMMON,
+        "refusal": Case(
+            lambda: say(
+                "I can't ",
+                "say.",
+                refusal=True,
+                usage=(8, 5),
+                response_metadata={"stop_details": {"type": "refusal", "category": "cyber", "explanation": None}},
+            )
+        ),
+        "text, thinking bound": Case(lambda: say(*SUNNY, usage=(8, 5)), bound=THINKING, file="text"),
+        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), usage=(8, 5)), bound=THINKING),
+        "reasoning_and_call": Case(lambda: reply(THOUGHT, PARIS, usage=(8, 5)), bound=THINKING, tools=True),
+        "cut_in_reasoning": replace(CUT_THOUGHT, bound=THINKING),
+        "malformed": Case(lambda: _broken("length"), tools=True, whole=False),
+        "cached": Case(lambda: say(*SUNNY, usage=_told(4, 2, 3))),
+    },
+}
+STATUSES = {"openai": (400, 429, 500), "openai-responses": (400, 429, 500), "anthropic": (400, 429, 500, 529)}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
     }
-    return ChatOpenAI(model="gpt-4o", api_key="none", **clients)  # type: ignore[arg-type]
+]
 
 
-def _scripted(case: str) -> Any:
-    return ScriptedChatModel(CASES[case](), dialect="openai", model_name=MODEL)
+# -- who says it
+
+
+def _answered(folder: Path, file: str, request: httpx2.Request) -> httpx2.Response:
+    if file.isdigit():
+        headers = {"content-type": "application/json", "retry-after": "2"}
+        return httpx2.Response(int(file), content=(folder / f"{file}.json").read_bytes(), headers=headers)
+    if b'"stream":true' in request.content.replace(b" ", b""):
+        stream = httpx2.ByteStream((folder / f"{file}.sse").read_bytes())  # not read yet, as what comes from a network
+        return httpx2.Response(200, stream=stream, headers={"content-type": "text/event-stream"})
+    return httpx2.Response(200, content=(folder / f"{file}.json").read_bytes(), headers={"content-type": "application/json"})
+
+
+def _integration(dialect: str, answer: Callable[[httpx2.Request], httpx2.Response], **fields: Any) -> Any:
+    transport = httpx2.MockTransport(answer)
+    sync, async_ = httpx2.Client(transport=transport), httpx2.AsyncClient(transport=transport)
+    if dialect != "anthropic":
+        clients: Any = {"http_client": sync, "http_async_client": async_, "use_responses_api": dialect == "openai-responses"}
+        return ChatOpenAI(model="gpt-4o", api_key="none", max_retries=0, **clients, **fields)  # type: ignore[arg-type]
+    named: Any = {"model": "claude-haiku-4-5", "max_tokens": 2048}
+    model = ChatAnthropic(api_key="none", max_retries=0, **named, **fields)  # type: ignore[arg-type]
+    model.__dict__["_client"] = anthropic.Anthropic(api_key="none", http_client=sync, max_retries=0)
+    model.__dict__["_async_client"] = anthropic.AsyncAnthropic(api_key="none", http_client=async_, max_retries=0)
+    return model
+
+
+def _bound(model: Any, case: Case) -> Any:
+    if case.tools:
+        return model.bind_tools(TOOLS, **(case.bound or {}))
+    return model.bind(**case.bound) if case.bound else model
+
+
+def _real(dialect: str, name: str, **fields: Any) -> Any:
+    case = CASES[dialect][name]
+    model = _integration(dialect, lambda request: _answered(WIRE / dialect, case.file or name, request), **fields)
+    return _bound(model, case)
+
+
+def _scripted(dialect: str, name: str, **fields: Any) -> Any:
+    case = CASES[dialect][name]
+    return _bound(ScriptedChatModel(case.step(), dialect=dialect, model_name=NAMES[dialect], **fields), case)
+
+
+# -- what is heard
 
 
 class _Told(BaseCallbackHandler):
@@ -61,75 +193,409 @@ class _Told(BaseCallbackHandler):
         self.seen.append("start")
 
     def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        self.seen.append(("token", token, _parts(kwargs["chunk"].message)))
+        self.seen.append(("token", token, _generation(kwargs["chunk"]), sorted(kwargs)))
 
     def on_llm_end(self, response: Any, **kwargs: Any) -> None:
-        self.seen.append(("end", _parts(response.generations[0][0].message)))
+        generations = [[_generation(one) for one in some] for some in response.generations]
+        self.seen.append(("end", generations, response.llm_output, response.run, sorted(kwargs)))
+
+    def on_llm_error(self, error: Any, **kwargs: Any) -> None:
+        response = kwargs["response"]
+        generations = [[_generation(one) for one in some] for some in response.generations]
+        self.seen.append(("error", _error(error), generations, response.llm_output, sorted(kwargs)))
 
 
-def _parts(message: Any) -> dict[str, Any]:
-    """All of a message but its id and the provider's own id of the answer, which a script cannot know."""
-    parts = message.model_dump(exclude={"id"})
-    parts["response_metadata"].pop("id", None)
-    return dict(parts)
+def _generation(one: Any) -> Any:
+    return type(one).__name__, one.text, one.generation_info, _message(one.message)
+
+
+def _message(message: Any) -> Any:
+    """All of a message but its id."""
+    return type(message).__name__, message.model_dump(exclude={"id"})
+
+
+def _error(error: Any) -> Any:
+    if isinstance(error, ValueError):
+        return type(error), str(error)
+    known = ("message", "body", "status_code", "request_id", "code", "param", "type", "api_message", "error_code", "details")
+    told = {name: getattr(error, name, "missing") for name in known}
+    sent = (error.request.method, str(error.request.url), getattr(getattr(error, "response", None), "status_code", None))
+    return type(error), str(error), error.args, told, sent
+
+
+def _without_ids(told: Any, seen: dict[str, str]) -> Any:
+    """`told` with each id as the number in which it came, and without the time and the length of a response."""
+    if isinstance(told, list | tuple):
+        return [_without_ids(item, seen) for item in told]
+    if not isinstance(told, dict):
+        return told
+    plain: dict[Any, Any] = {}
+    for key in sorted(told, key=str):
+        if key in ("id", "call_id", "item_id", "signature") and isinstance(told[key], str):
+            plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
+        elif key != "content-length":
+            plain[key] = type(told[key]) if key == "created_at" else _without_ids(told[key], seen)
+    return plain
 
 
 async def _all(stream: Any) -> list[Any]:
     return [chunk async for chunk in stream]
 
 
+def _given(model: Any, way: str, told: _Told) -> list[Any]:
+    result = getattr(model, way)("hi", {"callbacks": [told]})
+    if way == "astream":
+        return asyncio.run(_all(result))
+    result = asyncio.run(result) if way == "ainvoke" else result
+    return [result] if way.endswith("invoke") else list(result)
+
+
+RAISED = (StatusError, ModelError, ValueError, openai.APIError, anthropic.APIError)
+
+
 def _heard(model: Any, way: str) -> Any:
     told = _Told()
-    given = ("hi", {"callbacks": [told]})
-    result = getattr(model, way)(*given)
-    if way == "astream":
-        result = asyncio.run(_all(result))
-    elif way == "ainvoke":
-        result = asyncio.run(result)
-    messages = [result] if way.endswith("invoke") else list(result)
-    return told.seen, [_parts(message) for message in messages]
+    try:
+        messages = [_message(message) for message in _given(model, way, told)]
+    except RAISED as error:
+        messages = [_error(error)]
+    return _without_ids([told.seen, messages], {})
+
+
+# -- the same
 
 
 WAYS = ("invoke", "ainvoke", "stream", "astream")
+ALL = [(dialect, name) for dialect, cases in CASES.items() for name in cases]
+
+
+def _ways() -> Iterator[Any]:
+    for dialect, name in ALL:
+        whole = CASES[dialect][name].whole
+        yield from ((dialect, name, way) for way in WAYS if whole or way.endswith("stream"))
+
+
+@pytest.mark.parametrize(("dialect", "name", "way"), list(_ways()))
+def test_the_dialect_is_what_the_real_integration_gives(dialect: str, name: str, way: str) -> None:
+    assert _heard(_scripted(dialect, name), way) == _heard(_real(dialect, name), way)
+
+
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_invoke_with_streaming_on_is_the_same_too(dialect: str, name: str) -> None:
+    ours = _heard(_scripted(dialect, name, streaming=True), "invoke")
+
+    assert ours == _heard(_real(dialect, name, streaming=True), "invoke")
+    assert [one[0] for one in ours[0]].count("token") > 2
+
+
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_the_events_of_version_3_are_the_same_too(dialect: str, name: str) -> None:
+    def events(model: Any) -> Any:
+        heard: list[Any] = []
+        try:
+            stream = model.stream_events("hi", version="v3")
+            heard.extend(stream)
+            heard.append(_message(stream.output))
+        except RAISED as error:
+            heard.append(_error(error))
+        return _without_ids(heard, {})
+
+    assert events(_scripted(dialect, name)) == events(_real(dialect, name))
+
+
+@pytest.mark.parametrize("arguments", ["[1]", "7", "null", "", '{"city": "Par\nis"}'])
+@pytest.mark.parametrize("dialect", ["openai", "openai-responses"])
+def test_arguments_that_are_odd_json_are_read_as_the_real_integration_reads_them(dialect: str, arguments: str) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        canned = (WIRE / dialect / "malformed.json").read_text("utf-8")
+        return httpx2.Response(200, text=canned.replace(json.dumps('{"city": "Par')[1:-1], json.dumps(arguments)[1:-1]))
+
+    asked = call("weather", city="Paris").malformed(arguments).with_id("call_1")
+    step = replace(asked, stop_reason="length" if dialect == "openai-responses" else None)
+    ours = ScriptedChatModel(replace(step, usage=say("a", usage=(8, 5)).usage), dialect=dialect, model_name=GPT)
+
+    _, said = _heard(ours.bind_tools(TOOLS), "invoke")
+    assert said == _heard(_integration(dialect, answer).bind_tools(TOOLS), "invoke")[1]
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_each_canned_body_is_used(dialect: str) -> None:
+    named = {(case.file or name, case.whole) for name, case in CASES[dialect].items()}
+    used = {f"{file}.sse" for file, _ in named} | {f"{file}.json" for file, whole in named if whole}
+
+    assert {path.name for path in (WIRE / dialect).iterdir()} == used | {f"{status}.json" for status in STATUSES[dialect]}
+
+
+def _sent(dialect: str) -> Iterator[tuple[str, Any, Any]]:
+    """Every answer and event of the canned bodies that has a type in the provider's SDK: all but pings and errors."""
+    whole, event = {
+        "openai": (chat.ChatCompletion, chat.ChatCompletionChunk),
+        "openai-responses": (responses.Response, responses.ResponseStreamEvent),
+        "anthropic": (anthropic.types.Message, anthropic.types.RawMessageStreamEvent),
+    }[dialect]
+    for path in sorted((WIRE / dialect).iterdir()):
+        text = path.read_text("utf-8")
+        if path.suffix == ".json" and not path.stem.isdigit():
+            yield path.name, whole, json.loads(text)
+        if path.suffix == ".sse":
+            data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+            sent = [json.loads(one) for one in data if one != "[DONE]"]
+            yield from ((path.name, event, one) for one in sent if "error" not in one and one.get("type") != "ping")
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_the_canned_bodies_are_of_the_types_of_the_sdk(dialect: str) -> None:
+    for name, kind, body in _sent(dialect):
+        read = TypeAdapter(kind).validate_python(body)
+        assert type(read).__name__ != "dict", name
+
+
+def test_the_page_says_of_each_answer_what_is_proved() -> None:
+    page = (WIRE.parent.parent / "docs/reference/dialects.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    written = {(row[1], dialect, mark) for row in rows if len(row) == 5 for dialect, mark in zip(CASES, row[2:], strict=True)}
+
+    proved = {(case.file or name, dialect, "◐●"[case.whole]) for dialect, name in ALL for case in [CASES[dialect][name]]}
+    assert {row for row in written if row[2] in ("●", "◐")} == proved
+
+
+# -- a difference is seen
+
+
+def _louder(chunk: Any) -> Any:
+    content = chunk.message.content
+    chunk.message.content = [*content, {"type": "text", "text": "!"}] if isinstance(content, list) else f"{content}!"
+    return [chunk]
+
+
+def _about(chunk: Any) -> Any:
+    chunk.message.response_metadata["more"] = True
+    return [chunk]
+
+
+def _informed(chunk: Any) -> Any:
+    chunk.generation_info = {"more": True}
+    return [chunk]
+
+
+def _counted(chunk: Any) -> Any:
+    usage = chunk.message.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    chunk.message.usage_metadata = {**usage, "output_tokens": usage["output_tokens"] + 1}
+    return [chunk]
+
+
+def _called(chunk: Any) -> Any:
+    chunk.message.tool_call_chunks.append({"name": "x", "args": "", "id": "x", "index": 9})
+    return [chunk]
+
+
+CHANGES: dict[str, Callable[[Any], list[Any]]] = {
+    "content": _louder,
+    "metadata": _about,
+    "generation_info": _informed,
+    "usage": _counted,
+    "tool calls": _called,
+    "left out": lambda chunk: [],
+    "twice": lambda chunk: [chunk, chunk],
+}
+
+
+@cache
+def _really_streamed(dialect: str, name: str) -> Any:
+    return _heard(_real(dialect, name), "stream")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_a_change_of_any_chunk_of_our_stream_is_seen(
+    dialect: str, name: str, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = dialects.CLASSES[dialect]
+    chunks, count = kind.chunks, len(_heard(_scripted(dialect, name), "stream")[0])
+    for place in range(count):
+        reached: list[bool] = []
+
+        def other(self: Any, place: int = place, reached: list[bool] = reached) -> Any:
+            for number, chunk in enumerate(chunks(self)):
+                reached.append(number == place)
+                yield from CHANGES[change](chunk) if number == place else [chunk]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "chunks", other)
+            same = _heard(_scripted(dialect, name), "stream") == _really_streamed(dialect, name)
+        assert same is not any(reached)
+    assert reached
+
+
+# -- errors
+
+
+def _refusing(dialect: str, status: int) -> Any:
+    """The real integration, and our double; its provider answers with a status and a canned body."""
+    body = json.loads((WIRE / dialect / f"{status}.json").read_text("utf-8"))
+    step = replace(fail(status, retry_after=2), message=body["error"]["message"])
+    real = _integration(dialect, lambda request: _answered(WIRE / dialect, str(status), request))
+    return real, ScriptedChatModel(step, dialect=dialect)
+
+
+FAILING = [(dialect, status) for dialect, statuses in STATUSES.items() for status in statuses]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", CASES)
-def test_the_dialect_is_what_the_real_integration_gives(case: str, way: str) -> None:
-    scripted = _scripted(case)
-    ours = _heard(scripted.bind(tools=TOOLS) if "call" in case else scripted, way)
+@pytest.mark.parametrize(("dialect", "status"), FAILING)
+def test_an_error_is_the_one_of_the_real_integration(dialect: str, status: int, way: str) -> None:
+    real, ours = _refusing(dialect, status)
+    heard = _heard(ours, way)
 
-    assert ours == _heard(_real(case), way)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_a_changed_chunk_of_our_stream_is_seen(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = _heard(_real(case), "stream")
-    chunks = dialects.OpenAI.chunks
-    for changed in range(len(real[1]) - 1):  # langchain-core makes the last one, of both
-
-        def other(self: Any, changed: int = changed) -> Any:
-            for number, chunk in enumerate(chunks(self)):
-                if number == changed:
-                    chunk.message.content = f"{chunk.message.content}!"
-                yield chunk
-
-        monkeypatch.setattr(dialects.OpenAI, "chunks", other)
-        scripted = _scripted(case)
-        assert _heard(scripted.bind(tools=TOOLS) if "call" in case else scripted, "stream") != real
+    assert heard == _heard(real, way)
+    assert [seen[0] for seen in heard[0]] == ["s", "error"]
 
 
-@pytest.mark.parametrize(("name", "hint"), [("opanai", "; nearest 'openai'"), ("x", "")])
-def test_a_dialect_that_there_is_not_is_refused(name: str, hint: str) -> None:
+@pytest.mark.parametrize("dialect", CASES)
+def test_each_status_is_the_class_of_the_real_integration(dialect: str) -> None:
+    for status in range(400, 600):
+
+        def answer(request: httpx2.Request, status: int = status) -> httpx2.Response:
+            return httpx2.Response(status, json={"error": {"message": "No."}})
+
+        with pytest.raises(Exception) as theirs:
+            _integration(dialect, answer).invoke("hi")
+        with pytest.raises(Exception) as ours:
+            ScriptedChatModel(fail(status), dialect=dialect).invoke("hi")
+        assert ours.type is theirs.type, status
+        assert isinstance(ours.value, StatusError) is False
+
+
+def test_an_error_says_after_how_long_to_come_again_where_the_provider_says_it() -> None:
+    model = ScriptedChatModel(fail(429, retry_after=0.5), say("a").then_fail(429), dialect="openai")
+    with pytest.raises(openai.RateLimitError) as error:
+        model.invoke("hi")
+
+    assert error.value.response.headers["retry-after"] == "0.5"
+    assert str(error.value) == "Error code: 429 - Too Many Requests"
+    with pytest.raises(openai.RateLimitError) as error:
+        model.invoke("hi")
+    assert "retry-after" not in error.value.response.headers
+
+
+@pytest.mark.parametrize("dialect", CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_failure_after_some_text_breaks_the_stream_there(dialect: str, way: str) -> None:
+    step = reply(THOUGHT, say(*SUNNY))
+    heard = _heard(ScriptedChatModel(step.then_fail(500), dialect=dialect), way)[0]
+    cut = _heard(ScriptedChatModel(step.then_truncate(), dialect=dialect), way)[0]
+
+    assert heard[-1][0] == "error"
+    assert heard[1:-1] == [seen for seen in cut[:-1] if seen[0] == "token"][:-1]  # langchain-core makes the last one
+
+
+def test_without_the_integration_the_error_is_that_of_its_sdk_and_else_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raised() -> Any:
+        with pytest.raises(Exception) as error:
+            ScriptedChatModel(fail(429), dialect="anthropic").invoke("hi")
+        return error.value
+
+    monkeypatch.setitem(sys.modules, "langchain_anthropic.chat_models", None)
+    assert type(raised()) is anthropic.RateLimitError
+    monkeypatch.setitem(sys.modules, "anthropic", None)
+    found = raised()
+    assert isinstance(found, StatusError)
+    assert isinstance(found, ModelRateLimitError)
+    with pytest.raises(StatusError):
+        list(ScriptedChatModel(say("a").then_fail(429), dialect="anthropic").stream("hi"))
+
+
+def test_a_provider_is_imported_only_for_its_own_error() -> None:
+    program = """
+import sys
+from llmtest import ScriptedChatModel, fail, say
+given = {"openai", "langchain_openai", "anthropic", "langchain_anthropic"}
+for dialect in ("openai", "openai-responses", "anthropic"):
+    model = ScriptedChatModel(say("a"), say("a"), fail(TimeoutError), dialect=dialect)
+    model.invoke("hi"), list(model.stream("hi"))
+    try: model.invoke("hi")
+    except TimeoutError: print(given & set(sys.modules))
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert told.stdout == "set()\n" * 3
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_a_stream_that_was_cut_off_is_found_in_a_recording(dialect: str) -> None:
+    model = ScriptedChatModel(say("a"), say("a", stop_reason="length"), say("a").then_truncate(), dialect=dialect)
+    with record() as recording:
+        for _ in range(3):
+            list(model.stream("hi"))
+
+    assert [broken.witnesses[0].run_id for broken in cut_streams(recording)] == [recording.models[2].id]
+
+
+def _joined(model: Any) -> Any:
+    first, *rest = model.stream("hi")
+    return sum(rest, first)
+
+
+def _gist(message: Any) -> Any:
+    known = ("model_name", "model_provider", "finish_reason", "stop_reason", "status")
+    about = {key: message.response_metadata.get(key) for key in known}
+    thoughts = "".join(block.get("reasoning", "") for block in message.content_blocks)
+    return message.text, thoughts, message.tool_calls, message.usage_metadata, about
+
+
+SAID_AGAIN = [(dialect, name) for dialect, name in ALL if name in ("text", "text_and_call", "reasoning", "cached")]
+
+
+@pytest.mark.parametrize(("dialect", "name"), SAID_AGAIN)
+def test_an_answer_of_the_integration_can_be_said_again(dialect: str, name: str) -> None:
+    said = _real(dialect, name).invoke("hi")
+    model = _bound(ScriptedChatModel(said, said, dialect=dialect), CASES[dialect][name])
+
+    assert _gist(model.invoke("hi")) == _gist(said)
+    assert _gist(_joined(model)) == _gist(_joined(_real(dialect, name)))
+
+
+@pytest.mark.parametrize("dialect", dialects.NAMES)
+def test_a_gate_stands_right_before_what_follows_it(dialect: str) -> None:
+    gate = hold()
+    step = reply(think("t1", gate, "t2"), say(gate, "a1", gate, "a2"), gate, call("weather", city="Paris"), gate).optional()
+    words = ("t1", "t2", "a1", "a2", "weather", "Paris", "'last'")
+
+    came = list(ScriptedChatModel(step, dialect=dialect)._answer(step, [], {}).chunks())
+    told = ["hold" if isinstance(one, Gate) else next(filter(str(one.message.model_dump()).count, words), "") for one in came]
+
+    wanted = ["t1", "hold", "t2", "hold", "a1", "hold", "a2", "hold", "weather", "Paris", "hold"]
+    wanted = [word for word in wanted if dialect != "openai" or word[0] != "t"]
+    assert [word for word in told if word in wanted] == wanted
+    assert told.index("hold") < len(told) - 1 - told[::-1].index("hold") < len(told) - 1
+
+
+@pytest.mark.parametrize("dialect", CASES)
+def test_tokens_are_counted_once(dialect: str) -> None:
+    model = ScriptedChatModel(say("a", usage=(8, 5)).times(2), dialect=dialect)
+    with count_tokens() as tokens:
+        model.invoke("hi")
+        list(model.stream("hi"))
+
+    assert (tokens.input_tokens, tokens.output_tokens, tokens.requests) == (16, 10, 2)
+
+
+# -- what cannot be
+
+
+@pytest.mark.parametrize(("name", "hint"), [("opanai", "; nearest 'openai'"), ("x", ""), (["openai"], "; nearest 'openai'")])
+def test_a_dialect_that_there_is_not_is_refused(name: Any, hint: str) -> None:
     with pytest.raises(ScriptError) as error:
         ScriptedChatModel(say("a"), dialect=name)
 
-    assert str(error.value) == f"dialect= is 'plain' or 'openai'; got {name!r}{hint}"
+    assert str(error.value) == f"dialect= is 'plain', 'openai', 'openai-responses' or 'anthropic'; got {name!r}{hint}"
 
 
-def test_an_answer_without_usage_has_no_usage_chunk() -> None:
-    def model() -> Any:
-        return ScriptedChatModel(say("a", usage=False), dialect="openai")
+def test_a_script_for_a_model_of_no_dialect_owes_nothing() -> None:
+    script = Script(say("a"))
+    with pytest.raises(ScriptError):
+        ScriptedChatModel(script=script, dialect="opanai")
 
-    assert [chunk.content for chunk in model().stream("hi")] == ["", "a", "", ""]
-    assert "token_usage" not in model().invoke("hi").response_metadata
+    assert script.remaining == 0
+    with pytest.raises(ScriptError, match="dialect="):
+        ScriptedChatModel(script="no script", dialect="opanai")  # type: ignore[arg-type]

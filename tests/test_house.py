@@ -34,6 +34,7 @@ HOUSE = {
     # words
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
+    "gates": Room(0),
     "lanes": Room(0),
     "ledger": Room(0),
     "rules": Room(0),
@@ -45,8 +46,10 @@ HOUSE = {
     "verbs": Room(0),
     "vocabulary": Room(0),
     "waits": Room(0),
+    "yamlwords": Room(0),
     # thought
     "causality": Room(1),
+    "clock": Room(1),
     "deviations": Room(1),
     "exchange": Room(1),
     "explaining": Room(1),
@@ -74,6 +77,7 @@ HOUSE = {
     "wording": Room(1),
     # hands
     "langchain": Room(2),
+    "langchain.asking": Room(2, LANGCHAIN),
     "langchain.calling": Room(2, LANGCHAIN),
     "langchain.conformance": Room(2, LANGCHAIN),
     "langchain.conforming": Room(2, LANGCHAIN),
@@ -92,7 +96,8 @@ HOUSE = {
     "snapshots": Room(2, frozenset({"syrupy", "pytest"})),
     # doors
     "cli": Room(3),
-    "pytest_plugin": Room(3, frozenset({"pytest"}), later=frozenset({"langsmith", "syrupy"})),
+    "attempt": Room(3, frozenset({"pytest"}), later=frozenset({"langsmith"})),
+    "pytest_plugin": Room(3, frozenset({"pytest"}), later=frozenset({"syrupy"})),
     "verifying": Room(3, frozenset({"pytest", "_pytest"})),
 }
 PATHS = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")}
@@ -194,7 +199,9 @@ def test_a_hand_never_imports_another_hand(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in sorted(HOUSE) if HOUSE[name].floor == 3])
 def test_a_door_imports_our_modules_inside_functions_only(name: str) -> None:
-    assert [f"line {found.line}: {other}" for other, found in own(name) if found.at_once] == []
+    at_once = [f"line {found.line}: {other}" for other, found in own(name) if found.at_once and other != "attempt"]
+
+    assert at_once == []  # the attempt at a test is a part of the plugin's door, and imports as little
 
 
 @pytest.mark.parametrize("name", sorted(HOUSE))

@@ -51,6 +51,7 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
     assert unwanted(loaded - bare) == []
     assert {name for name in loaded - bare if name.startswith("llmtest")} == {
         "llmtest",
+        "llmtest.attempt",
         "llmtest.ledger",
         "llmtest.pytest_plugin",
     }

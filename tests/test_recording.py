@@ -18,6 +18,7 @@ from llmtest import Event, Recording, Run, blocks, ledger, record, rendering
 from llmtest.blocks import anything_open, begin, membership
 from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, Usage
 from llmtest.lanes import Lane
+from llmtest.matching import called
 from llmtest.recording import Runs
 
 
@@ -285,6 +286,19 @@ def test_a_name_that_no_run_has_is_told_with_the_nearest() -> None:
 
     assert str(near.value) == "no run called 'serch_web' in this recording; nearest: `search_web`, `search_news`"
     assert str(far.value) == "no run called 'zzz' in this recording; nearest: `search_web`, `book`, `search_news`"
+
+
+def test_what_is_no_name_is_refused_with_what_to_do_for_a_selector() -> None:
+    with record() as caught:
+        start("tool", "book")
+
+    with pytest.raises(TypeError) as told:
+        caught.run(called("book"))  # type: ignore[arg-type]
+
+    assert str(told.value) == (
+        "run() takes the name of a run; got Selector called('book'); what a selector means is"
+        " [run for run in recording.runs if selector == run]"
+    )
 
 
 def test_a_name_in_an_empty_recording_is_told_that_it_is_empty() -> None:

@@ -19,6 +19,8 @@ from llmtest import record
 from llmtest.causality import Order
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
+    Facts,
+    Rule,
     after,
     at_least,
     at_most,
@@ -146,6 +148,48 @@ def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str
 
     assert bool(caught.obeys(before(a, b, order="recorded"))) is _before(line, a, b)
     assert bool(caught.obeys(each(a).followed_by(b, order="recorded"))) is _followed(line, a, b)
+    assert bool(caught.obeys(between(a, b, order="recorded").never(c))) is _between(line, a, b, c)
+
+
+class OneByOne(Facts):
+    """Looks at each pair: it knows nothing of what a look may tell."""
+
+    def window(self, one: Any, hits: Any, order: Any) -> tuple[int, int]:
+        return 0, len(hits)
+
+    def windows(self, ones: Any, hits: Any, order: Any) -> Any:
+        return [(one, 0, len(hits)) for one in ones]
+
+    def unled(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
+        return seconds
+
+    def unfollowed(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
+        return firsts
+
+    def late(self, ones: Any, hits: Any, order: Any) -> Any:
+        return ones
+
+    def unclosed(self, ones: Any, begins: Any, ends: Any) -> Any:
+        return ones
+
+    def left_open(self, ones: Any, begins: Any, ends: Any, order: Any) -> Any:
+        return None
+
+
+started, ended = event("on_tool_start"), event("on_tool_end")
+things = st.sampled_from([*"abc", called(), started, ended, event("on_tool_*"), ended.where(lambda one: one.name == "a")])
+things = things | st.just(started | called("b"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(programs(), things, things, things, st.sampled_from(["cause", "recorded"]))
+def test_what_a_look_tells_is_what_each_pair_tells(caught: Trace, a: Any, b: Any, c: Any, order: Any) -> None:
+    rules: list[Rule] = [before(a, b, order=order), each(a).followed_by(b, order=order), never(a).after(b, order=order)]
+    if order == "cause":
+        rules += [between(a, b).never(c), each(a).ends_before(b)]
+
+    for rule in rules:
+        assert rule.judge(Facts(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
 
 
 # -- the verbs, at their edges
@@ -527,6 +571,39 @@ def test_a_time_that_was_closed_is_over() -> None:
     assert once.obeys(between("a", "b").never("c"))
     assert beside.obeys(between("a", "b").never("c"))
     assert not trace(run("a"), run("c"), run("b")).obeys(between("a", "b").never("c"))
+
+
+def test_a_time_that_was_closed_is_over_though_another_end_may_come_at_any_time() -> None:
+    beside = trace([run("x", [run("a")], [run("b")], [run("c")], [run("b")]), run("y", [run("b")])])
+
+    assert beside.obeys(between("a", "b").never("c"))
+
+
+@pytest.mark.parametrize(
+    ("which", "holds"),
+    [
+        (called("pay", order_id=1) | called("book", id=8), True),
+        (called("pay", order_id=2) | called("book", id=8), False),
+        ((called("pay", order_id=1) | "book").where(lambda one: one.name == "book"), True),
+        ((called("pay", order_id=1) | "book").where(lambda one: one.name == "confirm"), False),
+        (called("pay", order_id=2) | event("on_tool_end", output=7), False),
+        (event("on_tool_end", output=7) | event("on_tool_start", inputs=ANY), True),
+    ],
+)
+def test_either_of_two_may_have_conditions(which: Any, holds: bool) -> None:
+    assert [bool(SHOP.obeys(at_least(1, which))), bool(SHOP.obeys(never(which)))] == [holds, not holds]
+
+
+def test_a_rule_that_is_asked_again_answers_the_same() -> None:
+    rules = [before("pay", "confirm", per="order_id"), each("pay").followed_by("confirm", per="order_id")]
+
+    assert [bool(SHOP.obeys(rule)) for rule in rules * 2] == [True] * 4
+
+
+def test_where_some_have_no_value_it_cannot_be_told_whether_a_rule_holds() -> None:
+    answer = SHOP.obeys(each("search").followed_by("pay", per="order_id"))
+
+    assert (answer.holds, bool(answer)) == (None, False)
 
 
 def test_runs_are_never_or_rarely_after_events() -> None:

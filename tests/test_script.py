@@ -279,11 +279,11 @@ MISTAKES = {
     ),
     "reply: a number": (
         lambda: reply("a", 7),  # type: ignore[arg-type]
-        "part 2 of reply() is not a part: got int 7\n  a part is a str, say(...), think(...) or call(...)",
+        "part 2 of reply() is not a part: got int 7\n  a part is a str, say(...), think(...), call(...) or a gate",
     ),
     "reply: a failure as a part": (
         lambda: reply(fail(429)),  # type: ignore[arg-type]
-        f"part 1 of reply() is not a part: got Fail {fail(429)!r}\n  a part is a str, say(...), think(...) or call(...)",
+        f"part 1 of reply() is not a part: got Fail {fail(429)!r}\n  a part is a str, say(...), think(...), call(...) or a gate",
     ),
     "reply: a part with a usage": (
         lambda: reply("a", say("b", usage=False)),

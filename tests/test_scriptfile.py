@@ -55,8 +55,11 @@ steps:
   - fail: 429
     retry_after: 2
   - fail: TimeoutError
+    takes_s: 30
   - fail: {error: TimeoutError, message: took too long}
   - say: broken
+    ttft_s: 0.8
+    tokens_per_s: 50
     then_fail: {error: 529, message: busy, retry_after: 0.5}
 """
 
@@ -73,9 +76,9 @@ steps:
         think("only", "reasoning"),
         reply(),
         fail(429, retry_after=2),
-        fail("TimeoutError"),
+        fail("TimeoutError", takes_s=30),
         fail(TimeoutError("took too long")),
-        Reply((Text(("broken",)),), failure=Fail(529, 0.5, "busy")),
+        Reply((Text(("broken",)),), failure=Fail(529, 0.5, "busy"), ttft_s=0.8, tokens_per_s=50),
     )
 
 
@@ -288,7 +291,8 @@ MISTAKES = {
     "key of another verb": (
         "steps:\n  - say: Hello\n    args: {q: x}\n",
         "x.yaml:3: step 1 cannot have `args`\n"
-        "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, "
+        "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
+        "`tokens_per_s`, `then_fail`, "
         "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
     ),
     "key twice": (
@@ -477,6 +481,22 @@ MISTAKES = {
         "steps:\n  - fail: 429\n    retry_after: -1\n",
         "x.yaml:3: `retry_after` of step 1 must be a number of seconds, 0 or more; got the int -1",
     ),
+    "no time": (
+        "steps:\n  - say: Hello\n    ttft_s: 2000000000\n",
+        "x.yaml:3: `ttft_s` of step 1 must be a number of seconds from 0 to 1e9; got the int 2000000000",
+    ),
+    "no pace": (
+        "steps:\n  - say: Hello\n    tokens_per_s: 0\n",
+        "x.yaml:3: `tokens_per_s` of step 1 must be a number of tokens a second from 0.001 to 1e9; got the int 0",
+    ),
+    "a failure that takes no number of seconds": (
+        "steps:\n  - fail: 429\n    takes_s: long\n",
+        "x.yaml:3: `takes_s` of step 1 must be a number of seconds from 0 to 1e9; got the text 'long'",
+    ),
+    "a part with a latency": (
+        "steps:\n  - reply:\n      - say: Hello\n        ttft_s: 1\n",
+        "x.yaml:4: part 1 of step 1 has a `ttft_s` of its own\n  give it to the whole step, beside `reply`",
+    ),
     "retry_after twice": (
         "steps:\n  - fail: {error: 429, retry_after: 1}\n    retry_after: 2\n",
         "x.yaml:3: `fail` of step 1 has `retry_after` twice: inside and beside it",
@@ -484,7 +504,8 @@ MISTAKES = {
     "retry_after beside then_fail": (
         "steps:\n  - say: Hello\n    then_fail: 429\n    retry_after: 2\n",
         "x.yaml:4: step 1 cannot have `retry_after`\n"
-        "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, "
+        "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
+        "`tokens_per_s`, `then_fail`, "
         "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
     ),
     "code as a tag": (
@@ -526,7 +547,8 @@ MISTAKES = {
     "refusal of a thought": (
         "steps:\n  - think: hm\n    refusal: true\n",
         "x.yaml:3: step 1 cannot have `refusal`\n"
-        "  a `think` has  `think`, `usage`, `stop_reason`, `response_metadata`, `then_fail`, "
+        "  a `think` has  `think`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
+        "`tokens_per_s`, `then_fail`, "
         "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
     ),
     "text as expectations": (
@@ -734,17 +756,23 @@ errors = (
     | st.sampled_from(["TimeoutError", "IOError", ValueError, KeyError()])
     | st.builds(lambda kind, text: kind(text), st.sampled_from([KeyError, OSError, StopIteration, UnicodeWarning]), texts)
 )
+seconds = st.none() | st.integers(0, 10**9) | st.floats(0, 1e9)
+rates = st.none() | st.integers(1, 10**9) | st.floats(0.001, 1e9)
 replies = st.builds(
-    lambda parts, usage, reason, metadata: reply(*parts, usage=usage, stop_reason=reason, response_metadata=metadata),
+    lambda parts, usage, reason, metadata, first, rate: reply(
+        *parts, usage=usage, stop_reason=reason, response_metadata=metadata, ttft_s=first, tokens_per_s=rate
+    ),
     st.lists(parts, max_size=4),
     usages,
     st.none() | texts,
     mappings,
+    seconds,
+    rates,
 )
 refusals = st.builds(lambda text: say(text, refusal=True), texts)
 broken_replies = st.builds(lambda said, error, wait: said.then_fail(error, wait), replies, errors, waits)
 cut_replies = st.builds(lambda said: said.then_truncate(), replies)
-steps_of_any_kind = replies | refusals | broken_replies | cut_replies | st.builds(fail, errors, waits)
+steps_of_any_kind = replies | refusals | broken_replies | cut_replies | st.builds(fail, errors, waits, takes_s=seconds)
 
 
 @settings(deadline=None, max_examples=60)
@@ -825,9 +853,9 @@ def test_a_written_file_is_good_to_read() -> None:
         say(*["a long list of tokens "] * 6),
         fail(429),
         fail(429, retry_after=2),
-        fail(TimeoutError),
+        fail(TimeoutError, takes_s=30),
         fail(TimeoutError("took too long"), retry_after=0.5),
-        say("Hello").then_fail(503),
+        say("Hello", ttft_s=0.8, tokens_per_s=50).then_fail(503),
         say("Hello").then_fail(ConnectionError("reset"), retry_after=2),
         say("I must not.", refusal=True),
         say("Hello").then_truncate().times(2).expects(contains="weather", forbids=["a", "b"], tools=set()),
@@ -882,9 +910,12 @@ steps:
   - fail: 429
     retry_after: 2
   - fail: TimeoutError
+    takes_s: 30
   - fail: {error: TimeoutError, message: "took too long"}
     retry_after: 0.5
   - say: "Hello"
+    ttft_s: 0.8
+    tokens_per_s: 50
     then_fail: 503
   - say: "Hello"
     then_fail: {error: ConnectionError, message: reset, retry_after: 2}

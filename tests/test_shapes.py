@@ -104,7 +104,8 @@ def programs(draw: st.DrawFn, size: int = 4) -> Trace:
         if depth and left[0] > 1 and draw(st.booleans()):
             return run("chain", *(stage(depth - 1) for _ in range(draw(st.integers(1, 2)))))
         left[0] -= 1
-        return run(draw(st.sampled_from("abc")), call_id=draw(st.sampled_from([None, "1", "2"])))
+        given: Any = draw(st.sampled_from([{}, {}, *({"n": value} for value in (0, 1, 1.0, True, "1", None, [1], Twin()))]))
+        return run(draw(st.sampled_from("abc")), call_id=draw(st.sampled_from([None, "1", "2"])), args=given)
 
     def stage(depth: int) -> list[Step]:
         return [step(depth) for _ in range(draw(st.integers(1, 3)) if left[0] > 1 else 1)]
@@ -112,7 +113,18 @@ def programs(draw: st.DrawFn, size: int = 4) -> Trace:
     return trace(chat("gpt", "1", "2"), *(stage(2) for _ in range(draw(st.integers(1, 3))) if left[0] > 0))
 
 
-singles = st.sampled_from("abcz") | st.sampled_from([called("a") | "b", called("*")])
+class Twin:
+    """An argument that is equal to whatever is 1."""
+
+    def __eq__(self, other: object) -> bool:
+        return other == 1
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+asking = [called("a", n=1), called(n=0), called("b", n=None), called("a", n="1") | called("b", n=True), called(n=IsInt(gt=0))]
+closer = [called("a").where(lambda one: one.args.get("n")), called("c").returned(ANY), called("a", n=1).where(callable)]
+singles = st.sampled_from("abcz") | st.sampled_from([called("a") | "b", called("*"), *asking, *closer])
 repeated = st.sampled_from([called("a")[1:], called("*")[2], called("b")[:2], (called("a") | "b")[1:2]])
 groups = st.lists(singles | repeated, min_size=1, max_size=3).map(lambda members: together(*members))
 shapes = st.lists(st.just(...) | singles | repeated | groups, max_size=5)
@@ -298,6 +310,15 @@ def test_turns_that_look_the_same_match_the_same() -> None:
 
     assert caught.tools == [..., {"a", "b"}]
     assert caught.tools == [{"a", "b"}] * 5
+    assert caught.tools.explain([..., "c"]).holds is False
+
+
+def test_each_run_that_may_be_meant_is_asked() -> None:
+    caught = trace(run("a", args={"n": 1}), run("a", args={"n": [2]}), run("a", args={"n": [3]}))
+
+    assert caught.tools == [..., called("a", n=ANY)]
+    assert caught.tools == [..., called("a", n=[3])]
+    assert caught.tools != [..., called("a", n=[2])]
 
 
 def test_a_group_may_be_one_run_that_ran_alone() -> None:

@@ -307,6 +307,14 @@ def test_each_kind_of_message_has_its_letter() -> None:
     ]
 
 
+def test_messages_that_are_written_as_pairs_are_never_taken_for_each_other() -> None:
+    asked = [f"question {number}" for number in range(50)]
+
+    text = shown(*(frozen([["user", one]]) for one in asked))
+
+    assert [one for one in asked if f'"{one}"' not in text] == []
+
+
 def test_a_message_is_its_content_whatever_its_id_and_name() -> None:
     block = frozen([{"type": "text", "text": "hi"}])
     messages = [Message("ai", "hi"), Message("ai", "hi", id="7", name="bob"), Message("ai", block)]

@@ -35,7 +35,9 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 from llmtest import lanes, ledger
 from llmtest.complaints import amount, capped
 from llmtest.events import EMPTY, Message
-from llmtest.langchain.models import _about, _exception, _script_of, _Served, _weakly
+from llmtest.gates import Gate
+from llmtest.langchain.asking import about, weakly
+from llmtest.langchain.models import _exception, _script_of, _Served
 from llmtest.ledger import Violation, ViolationError
 from llmtest.script import Keyed, Request, Script
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts, caller, place
@@ -49,7 +51,7 @@ def _given(step: Any, where: str) -> Any:
     if isinstance(step, Keyed):
         return replace(step, steps=tuple(_given(one, step.where) for one in step.steps))
     fails = isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
-    return step if fails or isinstance(step, Reply | Fail | Respond | Give) else replace(give(step), where=where)
+    return step if fails or isinstance(step, Reply | Fail | Respond | Give | Gate) else replace(give(step), where=where)
 
 
 class _Double(_Served):
@@ -102,15 +104,16 @@ class _Double(_Served):
 
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
         """A fresh copy of the value that a step gives."""
+        self._takes(step.latency, request)
         if isinstance(step, Fail):
             raise _exception(step)
         return step.text if isinstance(step, Reply) else copy.deepcopy(step.value)
 
     def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
-        run = _weakly(run_manager)
+        run = weakly(run_manager)
         role = self.script.speaker.input
         messages = lambda: [Message(role, read())]  # noqa: E731
-        return Request(EMPTY, messages, None, None, params, lambda: _about(run()), run, lanes.current(), args)
+        return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args)
 
 
 def _is_text(step: Reply) -> bool:

@@ -11,10 +11,8 @@ import builtins
 import difflib
 import functools
 import inspect
-import sys
-import weakref
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Literal, cast
@@ -28,16 +26,17 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SecretStr, SkipValidation
 
-from llmtest import blocks, lanes, ledger
+from llmtest import blocks, complaints, lanes, ledger
 from llmtest.complaints import check_call
-from llmtest.events import EMPTY, FrozenDict
+from llmtest.events import EMPTY, FrozenDict, Latency
+from llmtest.gates import Gate, stopping
 from llmtest.langchain import dialects
+from llmtest.langchain.asking import about, calling, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.script import Request, Script
 from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
@@ -46,13 +45,14 @@ from llmtest.vocabulary import as_step
 # -- from a script's words to LangChain's
 
 
-def _exception(failure: Fail) -> BaseException:
+def _exception(failure: Fail, dialect: str = "plain") -> BaseException:
     """The exception that a failing step raises."""
     error = failure.error
     if isinstance(error, BaseException):
         return error
     if isinstance(error, int):
-        return _status_class(error)(error, failure.retry_after, failure.message)
+        said = (error, failure.retry_after, failure.message)
+        return dialects.error(dialect, *said) or _status_class(error)(*said)
     kind = getattr(builtins, error) if isinstance(error, str) else error
     return cast("BaseException", kind(failure.message) if failure.message is not None else kind())
 
@@ -83,50 +83,6 @@ def _tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 _ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
-
-
-def _run_of(run_manager: Any, model: Any) -> Any:
-    """The run manager of the call that is being answered. `_stream` is not given it, but whoever calls it holds it."""
-    if run_manager is not None:
-        return run_manager
-    frame: Any = sys._getframe(1)
-    depth = 0
-    while frame is not None and depth < 8:
-        if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
-            return frame.f_locals["run_manager"]
-        frame, depth = frame.f_back, depth + 1
-    return None
-
-
-def _weakly(run: Any) -> Callable[[], Any]:
-    """A run manager lives as long as its run is open, and nobody may keep it alive longer."""
-    return _no_run if run is None else weakref.ref(run)
-
-
-def _no_run() -> None:
-    return None
-
-
-_LANGCHAIN = ("langchain", "langchain_core", "langchain_classic", "langchain_community", "langgraph", "langsmith")
-_PASSED = frozenset(("llmtest", *_LANGCHAIN, "asyncio", "concurrent", "threading", "contextvars", "functools"))
-
-
-def _calling() -> str:
-    """`file:line` of the program that is calling: the innermost frame that is neither ours, LangChain's nor Python's."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED:
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "a thread whose target is LangChain's"
-
-
-def _about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
-    """Tags and metadata of a run; what is bound by the configuration around it, such as LangGraph's thread, is in it."""
-    config: Mapping[str, Any] = var_child_runnable_config.get() or {}
-    configurable = config.get("configurable") or {}
-    thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}
-    if run is None:
-        return config.get("tags") or (), {**thread, **(config.get("metadata") or {})}
-    return run.tags, {**thread, **run.metadata}
 
 
 def _materialised(reply: Reply, request: Request) -> Reply:
@@ -191,8 +147,9 @@ def _plain(value: Any) -> Any:
 class _Answer:
     """One reply on its way out: the same ids whether it is sent whole or in chunks."""
 
-    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int) -> None:
+    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
         self.reply = reply
+        self.dialect = dialect
         self.id = ledger.current().fresh_id("msg")
         self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
@@ -206,13 +163,19 @@ class _Answer:
         kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
         return [{"type": kind, key: text, "index": index}]
 
-    def _call_id(self, call: Call) -> str:
+    def call_id(self, call: Call) -> str:
         return call.id or ledger.current().fresh_id("call")
 
-    def message(self) -> AIMessage:
+    def error(self) -> BaseException:
+        return _exception(cast("Fail", self.reply.failure), self.dialect)
+
+    def result(self) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._message())])
+
+    def _message(self) -> AIMessage:
         reply = self.reply
         if reply.failure is not None:
-            raise _exception(reply.failure)
+            raise self.error()
         message = AIMessage(content=reply.text if reply.plain else self._whole_content(), id=self.id)
         if reply.refusal:
             message.additional_kwargs["refusal"] = reply.text
@@ -232,19 +195,22 @@ class _Answer:
         return content
 
     def _called(self, call: Call) -> dict[str, Any]:
-        return {"name": call.tool, "args": _plain(call.args), "id": self._call_id(call), "type": "tool_call"}
+        return {"name": call.tool, "args": _plain(call.args), "id": self.call_id(call), "type": "tool_call"}
 
     def _broken(self, call: Call) -> dict[str, Any]:
-        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self._call_id(call), "error": None}
+        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**broken, "type": "invalid_tool_call"}
 
-    def chunks(self) -> Iterator[ChatGenerationChunk]:
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        return stopping(self._chunks(), self.reply.stopped()) if self.reply.stops else self._chunks()
+
+    def _chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]
         for piece in pieces[:-1]:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **piece))
         if self.reply.failure is not None:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
-            raise _exception(self.reply.failure)
+            raise self.error()
         last = {**pieces[-1], **self.closing}
         if not self.reply.truncated:  # langchain-core ends a stream that says nothing of its end with one more, empty chunk
             last["chunk_position"] = "last"
@@ -260,12 +226,12 @@ class _Answer:
                 yield from ({"content": self._content(part, token, index)} for token in part.tokens)
             else:
                 number = index if self.blocks else order  # beside blocks, calls are numbered with them
-                opening = {"name": part.tool, "args": "", "id": self._call_id(part), "index": number}
+                opening = {"name": part.tool, "args": "", "id": self.call_id(part), "index": number}
                 yield {"content": empty, "tool_call_chunks": [opening]}
                 for token in part.tokens:
                     yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": number}]}
                 order += 1
-        if self.reply.parts and isinstance(self.reply.parts[-1], Call):
+        if self.reply.stops_last or (self.reply.parts and isinstance(self.reply.parts[-1], Call)):
             yield {"content": empty}  # a chunk that ends the stream is read as whole: it must not carry a piece of a call
 
 
@@ -303,27 +269,47 @@ class _Served:
     def _as_step(self, given: Any, what: str, where: str) -> Step:
         return as_step(given, what, where)
 
-    def _serve(self, request: Request) -> Any:
-        """The answer to `request`, on a synchronous path."""
+    def _serve(self, request: Request, *, streams: bool = False) -> Any:
+        """The answer to `request`, on a synchronous path. A stream stops at the gates within an answer; else it waits here."""
         self._note(request)
         step = self.script.serve(request)
+        self._hold(step.terms.gates, request)
         while isinstance(step, Respond):
             step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
-        return self._reply_of(step, request)
+        answer = self._reply_of(step, request)
+        self._hold(() if streams else _within(step), request)
+        return answer
 
-    async def _aserve(self, request: Request) -> Any:
+    async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._note(request)
         step = self.script.serve(request)
+        await self._ahold(step.terms.gates, request)
         while isinstance(step, Respond):
             given = step.function(request)
             given = await given if inspect.isawaitable(given) else given
             step = self._as_step(given, f"what {step} returned", step.where)
-        return self._reply_of(step, request)
+        answer = self._reply_of(step, request)
+        await self._ahold(() if streams else _within(step), request)
+        return answer
+
+    def _hold(self, gates: Iterable[Gate], request: Request) -> None:
+        for gate in gates:
+            gate.hold(lambda: complaints.waiting(request, self.script.speaker))
+
+    async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
+        for gate in gates:
+            await gate.ahold(lambda: complaints.waiting(request, self.script.speaker))
 
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
-        blocks.served(run.run_id if run is not None else None, self._known_as(), _calling)
+        blocks.served(run.run_id if run is not None else None, self._known_as(), calling)
+
+    def _takes(self, latency: Latency | None, request: Request) -> None:
+        """Tells the recordings of the call how long it takes in virtual time."""
+        if latency is not None:
+            run = request.run()
+            blocks.takes(run.run_id if run is not None else None, latency)
 
     def _known_as(self) -> str:
         return type(self).__name__
@@ -345,12 +331,19 @@ class _Scripted(_Served):
 
     def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Reply:
         if isinstance(step, Fail):
-            raise _exception(step)
+            self._takes(step.latency, request)
+            raise _exception(step, getattr(self, "dialect", "plain"))
         if isinstance(step, Give):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {place(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
+        self._takes(reply.latency, request)
         return reply
+
+
+def _within(step: Step) -> list[Gate]:
+    """The gates within an answer."""
+    return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
 
 
 def _waited(given: Any) -> Any:
@@ -379,11 +372,14 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
 
     It takes the parameters that LangChain's chat models have in common: `temperature` and `max_tokens` are reported, a
     step whose text has a `stop` sequence in it is a violation, and `timeout`, `max_retries` and `api_key` have nothing
-    to act on. `model=` in a call is the name that this answer is from. `dialect="openai"` gives chunks and messages as
-    `ChatOpenAI` does over Chat Completions.
+    to act on. `model=` in a call is the name that this answer is from.
+
+    `dialect=` is `"plain"`, or `"openai"`, `"openai-responses"` or `"anthropic"`: its chunks, messages and errors are then
+    those of `ChatOpenAI`, over Chat Completions or the Responses API, and of `ChatAnthropic`. What of them is proved
+    equal, and what is not, is in docs/reference/dialects.md.
 
     Raises:
-        ScriptError: a step is not a step, or a field does not exist.
+        ScriptError: a step is not a step, or a field or dialect does not exist.
         ViolationError: when it is called and no step is left, or the step's tool call does not fit the bound tools.
 
     >>> from llmtest import ScriptedChatModel, call, say
@@ -407,7 +403,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         if "dialect" in fields:
-            dialects.check(fields["dialect"])
+            dialects.check(fields["dialect"], script)
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Give):
@@ -472,22 +468,22 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         return _with_raw(model, parser) if include_raw else model | parser
 
     def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
-        run = _weakly(_run_of(run_manager, self))
+        run = weakly(run_of(run_manager, self))
         return Request(
             _tool_schemas(kwargs.get("tools")),
             lambda: [freeze_message(message) for message in messages],
             kwargs.get("tool_choice"),
             self.stop if stop is None else stop,
             kwargs,
-            lambda: _about(run()),
+            lambda: about(run()),
             run,
             lanes.current(),
         )
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> dialects.Answer:
         prompt_tokens = sum(map(_count_message, messages)) if reply.usage is None else 0
-        answer = _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens)
-        return answer if self.dialect == "plain" else dialects.OpenAI(answer)
+        answer = _Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens, self.dialect)
+        return answer if self.dialect == "plain" else dialects.CLASSES[self.dialect](answer, kwargs)
 
     def _generate(
         self,
@@ -497,7 +493,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         reply = self._serve(self._request(messages, stop, run_manager, kwargs))
-        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages, kwargs).message())])
+        return self._answer(reply, messages, kwargs).result()
 
     async def _agenerate(
         self,
@@ -507,7 +503,7 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
-        return ChatResult(generations=[ChatGeneration(message=self._answer(reply, messages, kwargs).message())])
+        return self._answer(reply, messages, kwargs).result()
 
     def _stream(
         self,
@@ -516,8 +512,12 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        reply = self._serve(self._request(messages, stop, run_manager, kwargs))
-        yield from self._answer(reply, messages, kwargs).chunks()
+        request = self._request(messages, stop, run_manager, kwargs)
+        for chunk in self._answer(self._serve(request, streams=True), messages, kwargs).chunks():
+            if isinstance(chunk, Gate):
+                self._hold([chunk], request)
+            else:
+                yield chunk
 
     async def _astream(
         self,
@@ -526,9 +526,12 @@ class ScriptedChatModel(_Scripted, BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        reply = await self._aserve(self._request(messages, stop, run_manager, kwargs))
-        for chunk in self._answer(reply, messages, kwargs).chunks():
-            yield chunk
+        request = self._request(messages, stop, run_manager, kwargs)
+        for chunk in self._answer(await self._aserve(request, streams=True), messages, kwargs).chunks():
+            if isinstance(chunk, Gate):
+                await self._ahold([chunk], request)
+            else:
+                yield chunk
 
 
 def _with_raw(model: Runnable[Any, Any], parser: Any) -> Runnable[Any, Any]:
@@ -580,9 +583,9 @@ class ScriptedLLM(_Scripted, BaseLLM):
         return {"model_name": self.model_name}
 
     def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
-        run = _weakly(_run_of(run_manager, self))
+        run = weakly(run_of(run_manager, self))
         read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
-        return Request(EMPTY, read, None, stop, kwargs, lambda: _about(run()), run, lanes.current())
+        return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())
 
     def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
         """What a provider says with the end of an answer."""
@@ -590,8 +593,11 @@ class ScriptedLLM(_Scripted, BaseLLM):
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
         return {**_metadata(reply, self.model_name), **counts}
 
+    def _pieces(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk | Gate]:
+        return stopping(self._chunks(reply, prompt), reply.stopped()) if reply.stops else self._chunks(reply, prompt)
+
     def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
-        *first, last = [token for part in reply.parts for token in part.tokens] or [""]
+        *first, last = [token for part in reply.parts for token in part.tokens] + [""] * reply.stops_last or [""]
         yield from (GenerationChunk(text=token) for token in first)
         if reply.failure is not None:
             yield GenerationChunk(text=last)
@@ -642,7 +648,11 @@ class ScriptedLLM(_Scripted, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        for chunk in self._chunks(self._serve(self._request(prompt, stop, run_manager, kwargs)), prompt):
+        request = self._request(prompt, stop, run_manager, kwargs)
+        for chunk in self._pieces(self._serve(request, streams=True), prompt):
+            if isinstance(chunk, Gate):
+                self._hold([chunk], request)
+                continue
             if run_manager is not None:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
@@ -654,7 +664,11 @@ class ScriptedLLM(_Scripted, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
-        for chunk in self._chunks(await self._aserve(self._request(prompt, stop, run_manager, kwargs)), prompt):
+        request = self._request(prompt, stop, run_manager, kwargs)
+        for chunk in self._pieces(await self._aserve(request, streams=True), prompt):
+            if isinstance(chunk, Gate):
+                await self._ahold([chunk], request)
+                continue
             if run_manager is not None:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk

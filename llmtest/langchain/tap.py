@@ -94,7 +94,8 @@ class Tap(BaseCallbackHandler):
         member = blocks.membership(run_id) or _begun_unseen(kind, run_id, parent)
         if member is not None and not member.light:
             payload = partial(words, take())
-            member.deliver((kind, run_id, parent, payload, monotonic_ns(), time_ns(), now()))
+            at = lanes.tick() if member.timed else now()
+            member.deliver((kind, run_id, parent, payload, monotonic_ns(), time_ns(), at))
 
     # models
 
@@ -117,8 +118,8 @@ class Tap(BaseCallbackHandler):
             payload = _token(token, chunk)
             if member.light and type(payload) is str:
                 return
-            raw = ("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.mark())
-            member.deliver(raw)
+            now = lanes.tick() if member.timed else lanes.mark()
+            member.deliver(("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), now))
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
         self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)

@@ -75,9 +75,11 @@ class TestUnit(Answers, ChatModelUnitTests):
 class TestFunctionCalling(Answers, ChatModelIntegrationTests):
     """Structured output as a tool call: `method="function_calling"`, the default."""
 
+    dialect = "plain"
+
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"script": Script(respond(provider).repeat())}
+        return {"script": Script(respond(provider).repeat()), "dialect": self.dialect}
 
     @pytest.fixture(autouse=True)
     def files(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +96,7 @@ class TestFunctionCalling(Answers, ChatModelIntegrationTests):
 
     def _call_with(self, side: Literal["input", "output"], detail: str, stream: bool) -> AIMessage:
         usage = {"input_tokens": 9, "output_tokens": 7, f"{side}_token_details": {detail: 5}}
-        model = ScriptedChatModel(say("It is ", "sunny.", usage=usage))
+        model = ScriptedChatModel(say("It is ", "sunny.", usage=usage), dialect=self.dialect)
         if not stream:
             return model.invoke("weather?")
         first, *rest = model.stream("weather?")
@@ -120,3 +122,21 @@ class TestJsonSchema(TestFunctionCalling):
     """The same with structured output as JSON text of a given schema."""
 
     structured_output_kwargs = {"method": "json_schema"}  # noqa: RUF012
+
+
+class TestAsChatOpenAI(TestFunctionCalling):
+    """The same, as `ChatOpenAI` says it over Chat Completions."""
+
+    dialect = "openai"
+
+
+class TestAsChatOpenAIOverResponses(TestFunctionCalling):
+    """The same, as `ChatOpenAI` says it over the Responses API."""
+
+    dialect = "openai-responses"
+
+
+class TestAsChatAnthropic(TestFunctionCalling):
+    """The same, as `ChatAnthropic` says it."""
+
+    dialect = "anthropic"

@@ -28,6 +28,7 @@ from llmtest import (
     carry_context,
     count_tokens,
     fail,
+    hold,
     load,
     on,
     record,
@@ -41,6 +42,7 @@ from llmtest import (
 )
 from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
+from llmtest.gates import Gate
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.matching import Rule, never
@@ -64,6 +66,9 @@ async def answer_later(request: Request) -> Reply:
 
 
 def scripts() -> None:
+    gate = hold(timeout_s=2)
+    assert_type(gate, Gate)
+    assert_type(say("It is ", gate, "sunny."), Reply)
     assert_type(say("It is ", "sunny."), Reply)
     assert_type(say(tokens=["whole"], usage=(7, 2), stop_reason="stop", response_metadata={"region": "eu"}), Reply)
     assert_type(say("a", usage=False), Reply)
@@ -74,9 +79,14 @@ def scripts() -> None:
     assert_type(call(search, {"class": 2}).with_id("call_7"), Reply)
     assert_type(reply(think("hm"), "Let me look", call("search", q="x"), usage=(3, 4)), Reply)
     assert_type(say("a").then_fail(ConnectionError("reset")), Reply)
+    assert_type(reply("Let me look", gate, call("search", q="x")), Reply)
     assert_type(fail(429, retry_after=2), Fail)
     assert_type(fail("TimeoutError"), Fail)
     assert_type(fail(TimeoutError), Fail)
+    assert_type(say("a", "b", ttft_s=0.8, tokens_per_s=50), Reply)
+    assert_type(reply(call("search", q="x"), ttft_s=1), Reply)
+    assert_type(fail(TimeoutError, takes_s=30), Fail)
+    assert_type(give("18C", takes_s=0.3), Give)
 
     assert_type(structured({"name": "Ada"}), Reply)
     assert_type(say("a").times(2).optional().unchecked().expects(contains="b", tools={"search"}, last="human"), Reply)
@@ -138,6 +148,7 @@ def recordings() -> None:
     assert_type(recording.late_events, list[Event])
     assert_type(recording.runs, Runs)
     assert_type(recording.roots, tuple[Run, ...])
+    assert_type(recording.took_s, float)
     assert_type(recording.tools, Runs)
     assert_type(recording.models, Runs)
     assert_type(recording.retrievers, Runs)
@@ -212,9 +223,11 @@ def words(event: Event, run: Run, message: Message, tool_call: ToolCall) -> None
     assert_type(event.time, datetime)
     assert_type(event.thread, str | None)
     assert_type(event.task, str | None)
+    assert_type(event.at_s, float)
 
     assert_type(run.kind, RunKind)
     assert_type(run.ended, Ended)
+    assert_type(run.took_s, float | None)
     assert_type(run.error, Failure | None)
     assert_type(run.args, FrozenDict)
     assert_type(run.usage, Usage | None)
