@@ -121,8 +121,14 @@ class ReturnsItAgain(Echo):
 
 
 class ChangesIds(Echo):
+    number: int = 0
+
     def pieces(self, text: str) -> list[AIMessageChunk]:
-        return [piece.model_copy(update={"id": f"part-{n}"}) for n, piece in enumerate(super().pieces(text))]
+        return [self.part(piece) for piece in super().pieces(text)]
+
+    def part(self, piece: AIMessageChunk) -> AIMessageChunk:
+        self.number += 1
+        return piece.model_copy(update={"id": f"part-{self.number}"})
 
 
 class ChangesItsInput(Echo):
@@ -130,6 +136,26 @@ class ChangesItsInput(Echo):
         text = super().answer(messages)
         messages[-1].content += " (be brief)"
         return text
+
+
+class ReusesItsIdInStreams(Echo):
+    def pieces(self, text: str) -> list[AIMessageChunk]:
+        return [piece.model_copy(update={"id": "answer-1"}) for piece in super().pieces(text)]
+
+
+class SaysLessInAsyncCode(Echo):
+    def message(self, text: str) -> AIMessage:
+        message = super().message(text)
+        message.response_metadata["model_name"] = "echo-1"
+        return message
+
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=super().message(self.answer(messages)))])
+
+    async def _astream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
+        for piece in self.pieces(self.answer(messages)):
+            piece.additional_kwargs["seen"] = True
+            yield ChatGenerationChunk(message=piece)
 
 
 class SaysAnotherThingInAsyncCode(Echo):
@@ -370,6 +396,11 @@ DEFECTS = {
     ForgetsUsage: ["`ForgetsUsage.stream` gives no usage, `ForgetsUsage.invoke` does"],
     ForgetsTheReason: ["`ForgetsTheReason.stream` ends without a reason, `ForgetsTheReason.invoke` gives one"],
     ReusesItsId: ["`ReusesItsId.invoke` gives two messages one id"],
+    ReusesItsIdInStreams: ["`ReusesItsIdInStreams.stream` gives two messages one id"],
+    SaysLessInAsyncCode: [
+        "`SaysLessInAsyncCode.ainvoke` gives another response metadata than `SaysLessInAsyncCode.invoke`",
+        "`SaysLessInAsyncCode.astream` gives other additional kwargs than `SaysLessInAsyncCode.stream`",
+    ],
     ReturnsItAgain: ["`ReturnsItAgain.invoke` returns the same object again"],
     ChangesIds: ["the chunks of one `ChangesIds.stream` have 4 ids"],
     ChangesItsInput: ["`ChangesItsInput.invoke` changes its input"],
@@ -446,7 +477,7 @@ WORDS: dict[type[Echo], str] = {
     ChangesIds: (
         "the chunks of one `ChangesIds.stream` have 4 ids\n"
         "  where      stream; astream\n"
-        "  ids        ['part-0', 'part-1', 'part-2', 'part-3']\n"
+        "  ids        ['part-1', 'part-2', 'part-3', 'part-4']\n"
         "  all chunks of one message have its id: a program that joins them by id finds many messages"
     ),
     ForgetsTheReason: (
@@ -833,7 +864,7 @@ class Sorted(Shelf):
 
 def test_defects_of_retrievers_are_told() -> None:
     assert sentences(check_retriever, Shelf) == ["`Shelf.invoke` returns the same object again"]
-    assert sentences(check_retriever, Sorted) == ["`Sorted.ainvoke` gives another documents than `Sorted.invoke`"]
+    assert sentences(check_retriever, Sorted) == ["`Sorted.ainvoke` gives other documents than `Sorted.invoke`"]
 
 
 # -- our own doubles

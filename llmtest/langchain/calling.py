@@ -69,6 +69,14 @@ async def _astream(it: Any, given: Any) -> Streamed:
     return stream
 
 
+def _streams(it: Any, given: list[Any]) -> list[Streamed]:
+    return [_stream(it, one) for one in given]
+
+
+async def _astreams(it: Any, given: list[Any]) -> list[Streamed]:
+    return [await _astream(it, one) for one in given]
+
+
 def _batch(it: Any, given: list[Any]) -> Any:
     return it.batch(given)
 
@@ -146,8 +154,8 @@ async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found
 
 
 CALLS: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke, "ainvoke": _ainvoke}
-STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _stream, "astream": _astream}
-WAYS: Final = {**CALLS, **STREAMS}
+STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _streams, "astream": _astreams}
+WAYS: Final[Mapping[str, Callable[..., Any]]] = {**CALLS, "stream": _stream, "astream": _astream}
 CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
 CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}
 _IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"

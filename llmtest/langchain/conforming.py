@@ -42,6 +42,7 @@ from llmtest.ledger import Violation
 from llmtest.protocol import REASONS, check, cut_streams, gave_reason
 from llmtest.recording import Recording
 
+_SAME: Final = "both must give the same answer"
 # https://github.com/python/cpython/issues/86296
 _LET_THROUGH: Final = "let CancelledError through; on Python 3.11 asyncio.wait_for swallows it if its answer is there already"
 
@@ -56,6 +57,7 @@ class Kind:
     inputs: tuple[Any, ...] = ()
     given: Callable[[Any], Any] = copy.deepcopy
     run: RunKind = "chat"
+    beside: Callable[[Any], Mapping[str, Any]] = lambda _: {}
 
     @property
     def is_model(self) -> bool:
@@ -84,6 +86,11 @@ def _of_message(message: Any) -> dict[str, Any]:
     }
 
 
+def _beside(message: Any) -> dict[str, Any]:
+    """What is the same in sync and in async code, but need not be in a stream."""
+    return {"response metadata": sorted(message.response_metadata), "additional kwargs": freeze(message.additional_kwargs)}
+
+
 def _of_documents(documents: Any) -> dict[str, Any]:
     return {"documents": freeze(documents)}
 
@@ -102,7 +109,7 @@ def _conversation(given: Any) -> Any:
 
 
 _TEXTS: Final = ("Hello", "What is the capital of France?", "Name a colour.")
-CHAT_MODEL: Final = Kind("chat model", BaseChatModel, _of_message, _TEXTS, _conversation)
+CHAT_MODEL: Final = Kind("chat model", BaseChatModel, _of_message, _TEXTS, _conversation, beside=_beside)
 LLM: Final = Kind("text model", BaseLLM, _of_text, _TEXTS, run="llm")
 TOOL: Final = Kind("tool", BaseTool, _of_result, run="tool")
 RETRIEVER: Final = Kind("retriever", BaseRetriever, _of_documents, _TEXTS, run="retriever")
@@ -128,7 +135,17 @@ class _Side:
     way: str
     facts: list[Mapping[str, Any]]
     kinds: list[str]
+    beside: Mapping[str, Any]
     gave_reason: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What one stream gave: the texts of its chunks, the kinds of events, and what else its message says."""
+
+    texts: list[str]
+    kinds: list[str]
+    beside: Mapping[str, Any]
 
 
 class Checking:
@@ -220,7 +237,7 @@ class Checking:
         """Tells in what two answers differ."""
         found = [key for key in expected if expected[key] != got.get(key)]
         for key in found:
-            text = f"{self._of(way)} gives another {key} than {self._of(than)}"
+            text = f"{self._of(way)} gives {'other' if key.endswith('s') else 'another'} {key} than {self._of(than)}"
             if not got.get(key):
                 text = f"{self._of(way)} gives no {key}, {self._of(than)} does"
             evidence = (("expected", _shown(expected[key])), ("got", _shown(got.get(key))))
@@ -261,8 +278,8 @@ class Checking:
                 return None
         for answer, run in zip(facts, recording.roots, strict=False):
             self._told(way, answer, run)
-        kinds = [event.kind for event in recording.roots[0].events] if recording.roots else []
-        return _Side(way, facts[::2], kinds, bool(recording.roots) and gave_reason(recording.roots[0].end))
+        reason = bool(recording.roots) and gave_reason(recording.roots[0].end)
+        return _Side(way, facts[::2], _kinds(recording), self.kind.beside(answers[0]), reason)
 
     def _told(self, way: str, answer: Mapping[str, Any], run: Run) -> None:
         """The text of a model is also what its run told."""
@@ -301,7 +318,7 @@ class Checking:
 
     def _ids(self, way: str, ids: list[str | None]) -> None:
         twice = [one for one, number in Counter(ids).items() if one and number > 1]
-        if twice:
+        if twice and "returned twice" not in {rule for rule, _ in self.seen}:
             text = f"{self._of(way)} gives two messages one id"
             hint = "leave `id` out, and LangChain gives each one of its own; a graph takes two messages with one id for one"
             self._tell(way, "id used twice", text, ("id", _shown(twice[0])), hint=hint)
@@ -312,7 +329,8 @@ class Checking:
         if sync is None or other is None:
             return
         for expected, got in zip(sync.facts, other.facts, strict=True):
-            self._differ(other.way, sync.way, expected, got, "sync and async differ", "both must give the same answer")
+            self._differ(other.way, sync.way, expected, got, "sync and async differ", _SAME)
+        self._differ(other.way, sync.way, sync.beside, other.beside, "sync and async differ", _SAME)
         self._same_kinds("ainvoke", "invoke", sync.kinds, other.kinds)
 
     def _same_kinds(self, way: str, than: str, expected: list[str], got: list[str]) -> None:
@@ -321,36 +339,39 @@ class Checking:
             evidence = (("expected", _counted(expected)), ("got", _counted(got)))
             self._tell(way, "sync and async differ", text, *evidence, about="events", hint="both must call the same callbacks")
 
-    def _same_streams(self, sync: _Heard, other: _Heard) -> None:
+    def _same_streams(self, sync: _Heard | None, other: _Heard | None) -> None:
         if sync is None or other is None:
             return
-        self._same_kinds("astream", "stream", sync[1], other[1])
-        if sync[1] == other[1] and sync[0] != other[0] and "".join(sync[0]) == "".join(other[0]):
+        self._same_kinds("astream", "stream", sync.kinds, other.kinds)
+        self._differ("astream", "stream", sync.beside, other.beside, "sync and async differ", _SAME)
+        same_text = "".join(sync.texts) == "".join(other.texts)
+        if sync.kinds == other.kinds and sync.texts != other.texts and same_text:
             text = f"{self._of('astream')} cuts its answer into other chunks than {self._of('stream')}"
-            evidence = (("expected", _shown(sync[0])), ("got", _shown(other[0])))
+            evidence = (("expected", _shown(sync.texts)), ("got", _shown(other.texts)))
             self._tell("astream", "sync and async differ", text, *evidence, about="chunks", hint="both must give the same chunks")
 
     # -- streams
 
-    def _streamed(self, side: _Side | None) -> _Heard:
-        """What joined chunks say, when tokens were told, and ids. The texts of the chunks, and the kinds of events."""
+    def _streamed(self, side: _Side | None) -> _Heard | None:
+        """Two streams of one object: what joined chunks say, when tokens were told, and ids."""
         if side is None:
             return None
         way = "stream" if side.way == "invoke" else "astream"
-        it, given = new(self.make), self.kind.given(self.inputs[0])
+        it, given = new(self.make), [self.kind.given(self.inputs[0]) for _ in range(2)]
         done = self._run(way, partial(STREAMS[way], it, given))
         if done.error is not None:
             return None
-        stream: Streamed = done.value
-        self._unchanged(way, [given], [self.inputs[0]])
-        self._runs_of(way, done.recording, 1)
+        stream: Streamed = done.value[0]
+        self._unchanged(way, given, [self.inputs[0]] * 2)
+        self._runs_of(way, done.recording, 2)
         self._joined(way, side, stream.chunks)
         if self.kind.is_model:
             self._tokens(way, it, stream)
             self._reason(way, side, done.recording)
         if self.kind is CHAT_MODEL:
-            self._stream_ids(way, stream.chunks)
-        return [_text_of(chunk) for chunk in stream.chunks], [event.kind for run in done.recording.roots for event in run.events]
+            self._stream_ids(way, done.value)
+        beside = self.kind.beside(_sum(self.kind, stream.chunks)) if stream.chunks else {}
+        return _Heard([_text_of(chunk) for chunk in stream.chunks], _kinds(done.recording), beside)
 
     def _joined(self, way: str, side: _Side, chunks: list[Any]) -> None:
         if not chunks:
@@ -394,9 +415,10 @@ class Checking:
                 self._tell(way, "tokens and chunks differ", text, *evidence, about="chunk", hint=hint)
                 return
 
-    def _stream_ids(self, way: str, chunks: list[Any]) -> None:
-        """One message has one id. LangChain gives one of its own to chunks that have none."""
-        ids = list(dict.fromkeys(chunk.id for chunk in chunks if chunk.id and not chunk.id.startswith("lc_")))
+    def _stream_ids(self, way: str, streams: list[Streamed]) -> None:
+        """One message has one id, and no other has it. LangChain gives one of its own to chunks that have none."""
+        self._ids(way, [_sum(self.kind, stream.chunks).id for stream in streams if stream.chunks])
+        ids = list(dict.fromkeys(chunk.id for chunk in streams[0].chunks if chunk.id and not chunk.id.startswith("lc_")))
         if len(ids) > 1:
             text = f"the chunks of one {self._of(way)} have {len(ids)} ids"
             evidence = (("ids", _shown(ids)),)
@@ -416,7 +438,7 @@ class Checking:
                 continue
             self._runs_of(way, done.recording, number)
             self._answers(way, expected, [self.kind.facts(answer) for answer in done.value])
-            if self.kind is CHAT_MODEL and "returned twice" not in {rule for rule, _ in self.seen}:
+            if self.kind is CHAT_MODEL:
                 self._ids(way, [answer.id for answer in done.value])
 
     def _answers(self, way: str, expected: list[Mapping[str, Any]], got: list[Mapping[str, Any]]) -> None:
@@ -485,9 +507,6 @@ class Checking:
                 self._tell(way, "another tool call", text, *evidence, hint="the ToolMessage has the id of the call")
 
 
-_Heard = tuple[list[str], list[str]] | None
-
-
 # -- what is checked
 
 
@@ -518,6 +537,11 @@ def _sum(kind: Kind, chunks: list[Any]) -> Any:
     if all(isinstance(chunk, AIMessageChunk) for chunk in chunks):
         return message_chunk_to_message(chunks[0].__add__(chunks[1:]))
     return chunks[-1]
+
+
+def _kinds(recording: Recording) -> list[str]:
+    """The kinds of events of the first run."""
+    return [event.kind for event in recording.roots[0].events] if recording.roots else []
 
 
 def _text_of(chunk: Any) -> str:
