@@ -74,6 +74,10 @@ def _cancelled_chat(life: Life, index: Index) -> bool:
     return life.kind == "chat" and _abandoned(life) and _in_a_task(life)
 
 
+def _starting_llm(life: Life, index: Index) -> bool:
+    return life.kind == "llm" and _abandoned(life) and _in_a_task(life) and not life.tokens
+
+
 def _open_tool(life: Life, index: Index) -> bool:
     return life.kind == "tool" and _abandoned(life)
 
@@ -115,6 +119,16 @@ DEVIATIONS: Final = (
         f"{_GITHUB}/langchain/issues/38469",
         "tells no end of a chat model whose `ainvoke` is cancelled or times out",
         _cancelled_chat,
+    ),
+    Deviation(
+        "text model cancelled at its start",
+        "run never ended",
+        "langchain-core",
+        "1.0",
+        None,
+        None,
+        "tells no end of a text model that is cancelled while its start is told",
+        _starting_llm,
     ),
     Deviation(
         "cancelled tool",

@@ -79,15 +79,16 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
 def _before(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
 
-    This is all that is known of order: steps that the program numbered; one line of control; and lines of control that
-    were spawned when `a` had happened, or by one that had waited for it. Never the time, never whether two overlapped.
+    This is all that is known of order: steps that the program numbered; one line of control, on which what began before `a`
+    had ended is beside it, as the inputs of a batch are; and lines of control that were spawned when `a` had happened, or by
+    one that had waited for it. Never the time.
     """
     if a.family is not None and a.family == b.family and a.step != b.step:
         return a.family[1] != "map" and bool(a.step < b.step)
     if a.lane is None or b.lane is None:
         return a.lane is b.lane or a.end < b.start
     if a.lane is b.lane:
-        return not is_pooled(a.lane, home)
+        return not is_pooled(a.lane, home) and not b.start < a.end < b.end
     return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
 
 

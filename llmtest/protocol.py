@@ -99,14 +99,23 @@ def cut_streams(recording: Recording) -> list[Broken]:
     return [_cut(life, index) for life in index.talking if MODELS & life.kinds and life.ended == "ended" and _reasonless(life)]
 
 
-_REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "status")
+REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "status")
+"""Where an integration says why an answer ended, in the metadata of a message or of a generation."""
 _NO_REASON: Final = (None, "", "in_progress")  # the Responses API tells of an answer that it has begun
 
 
+def gave_reason(end: Event | None) -> bool:
+    """Whether the event that ended the run of a model says why the answer ended."""
+    return any(one.get(key) not in _NO_REASON for one in _told_by(end) for key in REASONS)
+
+
+def _told_by(end: Event | None) -> list[dict[str, Any]]:
+    generations = end.payload.get("generations") if end is not None else None
+    return [{**(g.info or {}), **(g.message.response_metadata if g.message else {})} for g in generations or ()]
+
+
 def _reasonless(life: Life) -> bool:
-    generations = life.end.payload.get("generations") if life.end is not None else None
-    told = [{**(g.info or {}), **(g.message.response_metadata if g.message else {})} for g in generations or ()]
-    return bool(told) and not any(one.get(key) not in _NO_REASON for one in told for key in _REASONS)
+    return bool(_told_by(life.end)) and not gave_reason(life.end)
 
 
 def _cut(life: Life, index: Index) -> Broken:

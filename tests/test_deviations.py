@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, BaseLLM
+from langchain_core.language_models import BaseChatModel, BaseLLM, FakeListLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.outputs import Generation, LLMResult
 from langchain_core.retrievers import BaseRetriever
@@ -82,6 +82,21 @@ def test_langchain_tells_no_end_of_a_chat_model_that_a_chain_gives_up() -> None:
     recording = asyncio.run(main())
 
     assert deviations_in(recording) == [("run never ended", "cancelled chat model")]
+
+
+def test_langchain_tells_no_end_of_a_text_model_that_is_cancelled_at_its_start() -> None:
+    class Waits(AsyncCallbackHandler):
+        def __init__(self, under_way: asyncio.Event) -> None:
+            self.under_way = under_way
+
+        async def on_llm_start(self, *args: Any, **kwargs: Any) -> None:
+            self.under_way.set()
+            await asyncio.Event().wait()
+
+    model = FakeListLLM(responses=["Hello"])
+    recording = asyncio.run(cancelled(lambda under_way: model.ainvoke("hi", {"callbacks": [Waits(under_way)]})))
+
+    assert deviations_in(recording) == [("run never ended", "text model cancelled at its start")]
 
 
 def test_langchain_before_1_8_tells_no_end_of_a_cancelled_tool() -> None:

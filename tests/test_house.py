@@ -82,7 +82,9 @@ HOUSE = {
     # hands
     "langchain": Room(2),
     "langchain.asking": Room(2, LANGCHAIN),
+    "langchain.calling": Room(2, LANGCHAIN),
     "langchain.conformance": Room(2, LANGCHAIN),
+    "langchain.conforming": Room(2, LANGCHAIN),
     "langchain.dialects": Room(2, LANGCHAIN),
     "langchain.doubles": Room(2, LANGCHAIN),
     "langchain.faking": Room(2, LANGCHAIN | {"faker"}),
@@ -93,6 +95,7 @@ HOUSE = {
     "langchain.scenarios": Room(2, LANGCHAIN | {"tenacity"}),
     "langchain.stopping": Room(2, LANGCHAIN),
     "langchain.tap": Room(2, LANGCHAIN, later=frozenset({"tenacity"})),
+    "langchain.trying": Room(2, LANGCHAIN),
     "langchain.watching": Room(2, LANGCHAIN),
     "keeping": Room(2, frozenset({"pytest"})),
     "snapshots": Room(2, frozenset({"syrupy", "pytest"})),

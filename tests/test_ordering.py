@@ -9,12 +9,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import ScriptedChatModel, record, respond
+from llmtest import ScriptedChatModel, matching, on, record, respond
 from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.lanes import Lane
+from llmtest.matching import together
 from llmtest.ordering import Item, Order, home_of, item_of, layers
 
 FALLBACKS = "RunnableWithFallbacks"
@@ -312,3 +314,33 @@ def test_what_is_not_in_the_recording_has_no_order() -> None:
 
     with pytest.raises(LookupError, match="not in the recording that this order was made of"):
         Order(Recorded([])).relation(stranger, run("b", 2, 3))
+
+
+@pytest.mark.parametrize("way", ["batch", "abatch"])
+def test_the_inputs_of_a_sequence_that_is_batched_are_beside_one_another(way: str) -> None:
+    """LangChain starts all of them on one line of control, and then runs each step for all."""
+    model = ScriptedChatModel(on(contains="atoms") >> "Why?", on(contains="bears") >> "Grr.")
+    program = PromptTemplate.from_template("A joke about {topic}") | model
+    given = [{"topic": "atoms"}, {"topic": "bears"}]
+
+    with record() as caught:
+        program.batch(given) if way == "batch" else asyncio.run(program.abatch(given))
+
+    assert Order(caught).relation(*caught.roots) == "parallel"
+    assert Order(caught).relation(*caught.models) == "parallel"
+    assert str(caught).startswith("parallel\n  chain RunnableSequence")
+    assert caught.models == [together(matching.model(), matching.model())]
+    atoms, bears = (matching.model().where(lambda run, topic=topic: topic in run.input[0].text) for topic in ("atoms", "bears"))
+    assert "overlapped" in str(caught.obeys(matching.before(atoms, bears)))
+
+
+def test_what_runs_within_another_on_its_line_of_control_keeps_its_place() -> None:
+    outer, inner, later = run("outer", 0, 5, HOME), run("inner", 1, 2, HOME), run("later", 6, 7, HOME)
+
+    assert order(outer, inner, later) == [["outer"], ["inner"], ["later"]]
+
+
+def test_what_crosses_another_on_its_line_of_control_is_beside_it() -> None:
+    first, second, later = run("first", 0, 2, HOME), run("second", 1, 3, HOME), run("later", 4, 5, HOME)
+
+    assert order(first, second, later) == [["first", "second"], ["later"]]

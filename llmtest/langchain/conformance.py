@@ -4,18 +4,16 @@ A check takes a function that makes the thing under test, and runs real LangChai
 is wrong, and tells everything that it found. It knows no test runner.
 
 `check_handler` is for callback handlers: LangChain logs what a handler raises, and goes on, so that a test passes.
+`check_chat_model`, `check_llm`, `check_tool` and `check_retriever` are for classes that you write yourself, and for doubles.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import difflib
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 from unittest.mock import NonCallableMock
 
@@ -24,8 +22,10 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langsmith import tracing_context
 
 from llmtest import lanes, ledger
+from llmtest.langchain.conforming import CHAT_MODEL, LLM, RETRIEVER, TOOL, Checking, Kind, inner
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
-from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, line_of, owner
+from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
+from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, clip, line_of, owner
 from llmtest.ledger import Violation, ViolationError
 
 
@@ -69,8 +69,8 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
     if not callable(make) or isinstance(make, BaseCallbackHandler):
         raise TypeError(f"check_handler() takes a class or a function that makes handlers; got {type(make).__name__} {make!r}")
     handler = make()
-    found = [_violation(fault) for fault in _unfit(handler, make)]
-    if found := found or [*map(_violation, _at_rest(handler)), *_driven(make, timeout_s)]:
+    found = [in_words(fault) for fault in _unfit(handler, make)]
+    if found := found or [*map(in_words, _at_rest(handler)), *_driven(make, timeout_s)]:
         raise ViolationError(*found)
 
 
@@ -228,40 +228,15 @@ def _play(scenario: Scenario, watch: Watch, timeout_s: float) -> tuple[list[Faul
 
 def _run(play: Any, watch: Watch) -> None:
     if not watch.way.on_a_loop:
-        _without_a_loop(play)
+        without_a_loop(play)
         return
 
-    def new_loop() -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        loop.set_default_executor(_Daemons())
-        watch.loops.append(loop)
-        return loop
+    def loop() -> asyncio.AbstractEventLoop:
+        watch.loops.append(new_loop())
+        return watch.loops[-1]
 
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+    with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(play)
-
-
-def _without_a_loop(play: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine that waits for nothing. In sync code no event loop runs, and LangChain looks."""
-    with contextlib.suppress(StopIteration):
-        play.send(None)
-
-
-class _Daemons(ThreadPoolExecutor):
-    """A daemon thread for each job: a handler that blocks for good keeps no process from ending."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        threading.Thread(target=self._work, args=(future, partial(fn, *args, **kwargs)), daemon=True).start()
-        return future
-
-    @staticmethod
-    def _work(future: Future[Any], job: Callable[[], Any]) -> None:
-        try:
-            future.set_result(job())
-        except BaseException as error:
-            future.set_exception(error)
 
 
 # -- in words
@@ -274,11 +249,151 @@ def _sighted(sighting: _Sighting, tried: list[Way]) -> Violation:
     if len(sighting.ways) < len(tried):
         where.append(("only", ", and ".join(way.name for way in sighting.ways)))
     hint = fault.hint or (first.why if fault.callback in first.about.split() else "")
-    return _violation(fault, where, hint)
+    return in_words(fault, where, hint)
 
 
-def _violation(fault: Fault, where: list[tuple[str, str]] | None = None, hint: str = "") -> Violation:
-    evidence = [("at", fault.at), *(where or []), *fault.evidence]
-    lines = [f"  {label:<10} {text}" for label, text in evidence if text]
-    advice = hint or fault.hint
-    return Violation(fault.rule, "\n".join([fault.text, *lines, *([f"  {advice}"] if advice else [])]))
+# -- models, tools and retrievers
+
+
+def check_chat_model(
+    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+) -> None:
+    """Nothing, if a chat model does what LangChain and its users count on; else an error that says what is wrong.
+
+    `make` makes a model that answers the same question in the same way as often as it is asked: a scripted one, one with
+    canned answers behind it, or a real one with a seed; or such a model with tools bound. Small programs call `invoke`,
+    `ainvoke`, `stream`, `astream`, `batch` and `abatch`, eight calls at once in threads and in tasks, and calls that are
+    cancelled or closed early. A `Violation` has one of these rules, or that of a broken rule of `llmtest.protocol`:
+
+    - `"raises"`, `"does not end"`, `"blocks the event loop"`: a call cannot be made;
+    - `"unsteady"`: two calls with one input differ, so that nothing can be compared;
+    - `"sync and async differ"`, `"stream and answer differ"`: text, reasoning, tool calls, usage, reason, events or chunks;
+    - `"tokens and chunks differ"`, `"told otherwise"`, `"no run of its own"`: what handlers hear is not what happens;
+    - `"stream without a reason"`: streaming loses the finish reason that the whole answer gives;
+    - `"returned twice"`, `"id used twice"`, `"ids in a stream"`, `"changes its input"`, `"answers mixed up"`: what calls share;
+    - `"ignores cancellation"`, `"leaves work behind"`: what a call that is given up does;
+    - `"swallows errors"`: only if `failing` makes a model whose calls fail.
+
+    `inputs` are what the model is asked; three texts by default. Answers that were mixed up are seen only if they differ.
+    No open recording or ledger sees the programs, and they run in an empty context. What `make` raises goes on.
+
+    Raises:
+        ViolationError: for all that is wrong; `.violations` has one for each.
+        TypeError: `make` or `failing` is a model, or cannot be called; `inputs` is no list.
+
+    >>> from langchain_core.language_models import FakeMessagesListChatModel
+    >>> from langchain_core.messages import AIMessage
+    >>> from llmtest.langchain.conformance import check_chat_model
+    >>> try:
+    ...     check_chat_model(lambda: FakeMessagesListChatModel(responses=[AIMessage("Hello")]))
+    ... except AssertionError as error:
+    ...     print(str(error).splitlines()[0])
+    `FakeMessagesListChatModel.invoke` returns the same object again
+
+    It does not know what a good answer is, and cannot see a race that does not happen while it looks. It asks up to a
+    hundred times. A program that has not ended after `timeout_s` is left behind in a daemon thread, and the check ends.
+    """
+    __tracebackhide__ = True
+    _check("check_chat_model", CHAT_MODEL, make, inputs, failing, timeout_s)
+
+
+def check_llm(
+    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+) -> None:
+    """Nothing, if a text model does what LangChain and its users count on; else an error that says what is wrong.
+
+    As `check_chat_model`, for classes derived from `LLM` or `BaseLLM`. LangChain does not tell the tokens of a text model:
+    its `_stream` has to, with `run_manager.on_llm_new_token(token, chunk=chunk)`.
+
+    Raises:
+        ViolationError: for all that is wrong; `.violations` has one for each.
+        TypeError: `make` or `failing` is a model, or cannot be called; `inputs` is no list.
+
+    >>> from langchain_core.language_models import FakeListLLM
+    >>> from llmtest.langchain.conformance import check_llm
+    >>> check_llm(lambda: FakeListLLM(responses=["Hello"]))
+
+    A text model answers with a str: usage is not compared, and the reason only as far as a stream must give one.
+    """
+    __tracebackhide__ = True
+    _check("check_llm", LLM, make, inputs, failing, timeout_s)
+
+
+def check_tool(
+    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+) -> None:
+    """Nothing, if a tool does what LangChain and its users count on; else an error that says what is wrong.
+
+    As `check_chat_model`. `inputs` are arguments, such as `[{"city": "Paris"}]`: a tool that needs none may leave it out.
+    Each result is compared as a value. Where sync calls raise NotImplementedError, only async calls are looked at.
+
+    Raises:
+        ViolationError: for all that is wrong; `.violations` has one for each.
+        TypeError: `make` or `failing` is a tool, or cannot be called; `inputs` is no list, or the tool needs some.
+
+    >>> from langchain_core.tools import tool
+    >>> from llmtest.langchain.conformance import check_tool
+    >>> @tool
+    ... def weather(city: str) -> str:
+    ...     '''The weather in a city.'''
+    ...     return f"18C in {city}"
+    >>> check_tool(lambda: weather, inputs=[{"city": "Paris"}, {"city": "Rome"}])
+
+    It runs the tool up to a hundred times: a tool that books something needs a double behind it.
+    """
+    __tracebackhide__ = True
+    _check("check_tool", TOOL, make, inputs, failing, timeout_s)
+
+
+def check_retriever(
+    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+) -> None:
+    """Nothing, if a retriever does what LangChain and its users count on; else an error that says what is wrong.
+
+    As `check_chat_model`; `inputs` are queries. What is found is compared by content, metadata and id. The list must be a new
+    one each time; the documents in it need not be.
+
+    Raises:
+        ViolationError: for all that is wrong; `.violations` has one for each.
+        TypeError: `make` or `failing` is a retriever, or cannot be called; `inputs` is no list.
+
+    >>> from llmtest.langchain.conformance import check_retriever
+    >>> from llmtest.langchain.doubles import ScriptedRetriever, give
+    >>> check_retriever(lambda: ScriptedRetriever(give("Cats purr.").repeat()))
+
+    It does not judge what is found.
+    """
+    __tracebackhide__ = True
+    _check("check_retriever", RETRIEVER, make, inputs, failing, timeout_s)
+
+
+def _check(check: str, kind: Kind, make: Any, inputs: Sequence[Any], failing: Callable[[], Any] | None, timeout_s: float) -> None:
+    __tracebackhide__ = True
+    for function in (make, failing) if failing is not None else (make,):
+        if not callable(function) or isinstance(function, kind.base):
+            what = f"a class or a function that makes {kind.noun}s"
+            raise TypeError(f"{check}() takes {what}; got {type(function).__name__} {clip(repr(function), 80)}")
+    if isinstance(inputs, str | Mapping) or not isinstance(inputs, Sequence):
+        raise TypeError(f"{check}() takes a list of `inputs`; got {clip(repr(inputs), 80)}")
+    if not isinstance(inner(it := new(make)), kind.base):
+        raise ViolationError(in_words(_other(kind, it)))
+    found = Checking(kind, make, inputs or _inputs(check, kind, it), timeout_s).violations(failing)
+    if found:
+        raise ViolationError(*found)
+
+
+def _other(kind: Kind, it: Any) -> Fault:
+    text = f"`{type(it).__name__}` is no {kind.noun}"
+    hint = f"derive it from {kind.base.__module__.removesuffix('.base')}.{kind.base.__name__}"
+    return Fault(f"no {kind.noun}", "class", text, hint=hint)
+
+
+def _inputs(check: str, kind: Kind, it: Any) -> Sequence[Any]:
+    """What it is asked when the user does not say. A tool may need arguments."""
+    if kind is not TOOL:
+        return kind.inputs
+    needed = inner(it).tool_call_schema.model_json_schema().get("required", ())
+    if needed:
+        example = f"[{{{', '.join(f'{name!r}: ...' for name in needed)}}}]"
+        raise TypeError(f"{check}() needs arguments for `{inner(it).name}`: inputs={example}")
+    return ({},)

@@ -238,7 +238,7 @@ class Watch:
 
     def _left(self, late: str) -> Fault:
         tasks = [task.get_coro() for loop in self.loops for task in asyncio.all_tasks(loop)]
-        codes = [code for code in (getattr(task, "cr_code", None) for task in tasks) if code and not _is_known(code)]
+        codes = [code for code in (getattr(task, "cr_code", None) for task in tasks) if code and not is_known(code)]
         left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that is not asyncio's or LangChain's")
         text = f"`{type(self.handler).__name__}` keeps a program from ending: it has not ended {late}"
         hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
@@ -292,7 +292,7 @@ _OURS: Final = str(Path(__file__).parent)
 _KNOWN: Final = (str(Path(asyncio.__file__).parent), str(Path(langchain_core.__file__).parent), _OURS)
 
 
-def _is_known(code: CodeType) -> bool:
+def is_known(code: CodeType) -> bool:
     """Whether it is asyncio's, LangChain's or ours."""
     return code.co_filename.startswith(_KNOWN)
 
