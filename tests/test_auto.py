@@ -26,6 +26,7 @@ from pydantic import BaseModel, Field
 
 from llmtest import LlmtestError, ScriptedChatModel, ViolationError, record
 from llmtest.inventing import InventError
+from llmtest.langchain.conformance import check_chat_model
 from llmtest.langchain.providers import scripted_providers
 from llmtest.ledger import Ledger, expect_violation, opened
 from llmtest.steps import ScriptError
@@ -234,6 +235,11 @@ def test_neither_the_random_of_the_program_nor_that_of_faker_is_touched() -> Non
     model.batch(["hi", answered("search"), answered("search", "book")])
 
     assert (random.getstate(), shared_by_faker.getstate()) == before
+
+
+@pytest.mark.parametrize("bound", [[], [search, book]], ids=["text", "tools"])
+def test_it_does_what_a_chat_model_has_to(bound: list[Any]) -> None:
+    check_chat_model(lambda: ScriptedChatModel.auto().bind_tools(bound))
 
 
 def test_it_takes_the_fields_of_a_model() -> None:
