@@ -215,6 +215,8 @@ FITTING: list[Any] = [
     {"type": "object", "additionalProperties": {"type": "integer"}, "allOf": [{"additionalProperties": {"minimum": 5}}]},
     {"allOf": [{"properties": {"a": {"type": "integer"}}}, {"properties": {"a": {"minimum": 5}, "b": {}}}], "required": ["a"]},
     {"allOf": [{"additionalProperties": False, "properties": {"a": {}}}, {"additionalProperties": True}], "required": ["a"]},
+    {"allOf": [{"type": "object", "properties": {"a": {}}}, {"properties": {"a": {"type": "integer"}}}], "required": ["a"]},
+    {"type": "object", "properties": {"a": True, "b": False}, "allOf": [{"properties": {"a": False, "b": {}}}]},
     {"type": "integer", "not": {"multipleOf": 2}},
     {"type": "integer", "if": {"minimum": 50}, "then": {"multipleOf": 7}, "else": {"multipleOf": 3}},
     {"type": "integer", "if": {"minimum": 50}},
