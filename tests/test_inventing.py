@@ -217,6 +217,7 @@ FITTING: list[Any] = [
     {"allOf": [{"additionalProperties": False, "properties": {"a": {}}}, {"additionalProperties": True}], "required": ["a"]},
     {"allOf": [{"type": "object", "properties": {"a": {}}}, {"properties": {"a": {"type": "integer"}}}], "required": ["a"]},
     {"type": "object", "properties": {"a": True, "b": False}, "allOf": [{"properties": {"a": False, "b": {}}}]},
+    {"anyOf": [{"oneOf": [{"type": "integer"}, {"type": "string"}]}], "oneOf": [{"type": "integer"}, {"type": "null"}]},
     {"type": "integer", "not": {"multipleOf": 2}},
     {"type": "integer", "if": {"minimum": 50}, "then": {"multipleOf": 7}, "else": {"multipleOf": 3}},
     {"type": "integer", "if": {"minimum": 50}},
