@@ -235,10 +235,16 @@ def _carried(task: asyncio.Task[Any]) -> Mark:
     while hold is not None and waits.is_courier(hold.task):
         hold = waits.holder(hold.task)
     if hold is None:
-        return _next(_here(task)[0])
+        return _next(_spawner(task) or _here(task)[0])
     now = _next(_lane_of(hold))
     _put(hold.context, now)
     return now
+
+
+def _spawner(task: asyncio.Task[Any]) -> Lane | None:
+    """The lane within whose statement an eager task runs: nobody waits for it yet, and its context is a copy of theirs."""
+    born = _mark.get() if waits.is_eager(task) else None
+    return born[0] if born is not None and born[0].thread_id == threading.get_ident() else None
 
 
 def _put(context: Context, at: Mark) -> None:
