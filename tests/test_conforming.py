@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import re
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -26,7 +28,7 @@ from langchain_core.language_models import (
 )
 from langchain_core.language_models.fake_chat_models import FakeChatModel
 from langchain_core.language_models.llms import LLM
-from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, GenerationChunk, LLMResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool, StructuredTool, tool
@@ -34,8 +36,10 @@ from langchain_core.tools import BaseTool, StructuredTool, tool
 from llmtest import ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, respond, say, scripted_tool
 from llmtest.langchain.conformance import check_chat_model, check_llm, check_retriever, check_tool
 from llmtest.langchain.doubles import ScriptedRetriever, give
+from llmtest.langchain.instep import LockStep, files_of
 from tests.wire import real
 
+ROOT = Path(__file__).parent.parent
 USAGE = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 
 
@@ -186,12 +190,65 @@ class MixesUpThreads(Echo):
 
     def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         self.last = self.answer(messages)
-        for _ in range(500):
-            time.sleep(0)  # another thread may go on here
         return ChatResult(generations=[ChatGeneration(message=self.message(self.last))])
 
     async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         return super()._generate(messages)
+
+
+class MixesUpStreams(Echo):
+    """Keeps what it has still to say in the object."""
+
+    left: ClassVar[list[AIMessageChunk]] = []
+
+    def pieces(self, text: str) -> Any:
+        self.left[:] = super().pieces(text)
+        while self.left:
+            yield self.left.pop(0)
+
+
+class OneStreamAtATime(Echo):
+    busy: bool = False
+
+    def pieces(self, text: str) -> Any:
+        if self.busy:
+            raise RuntimeError("one at a time")
+        self.busy = True
+        yield from super().pieces(text)
+        self.busy = False
+
+
+class StreamsPastItsStream(Echo):
+    """Its `stream` is right, and its `_stream` is not."""
+
+    def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
+        yield from Echo().stream(input, config, **kwargs)
+
+    def astream(self, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
+        return Echo().astream(input, config, **kwargs)
+
+    def pieces(self, text: str) -> list[AIMessageChunk]:
+        return super().pieces(text)[1:]
+
+
+class IgnoresItsHandlers(Echo):
+    def stream(self, input: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
+        with contextlib.suppress(Exception):
+            yield from super().stream(input, config, **kwargs)
+
+
+class RaisesSomethingElse(Echo):
+    async def astream(self, input: Any, config: Any = None, **kwargs: Any) -> AsyncIterator[Any]:
+        try:
+            async for chunk in super().astream(input, config, **kwargs):
+                yield chunk
+        except Exception as error:
+            raise RuntimeError("the stream failed") from error
+
+
+class AnswersAsAHuman(Echo):
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=HumanMessage(self.answer(messages)))])
 
 
 class SwallowsErrors(Failing):
@@ -413,7 +470,14 @@ DEFECTS = {
         "`TellsTokensTwice.ainvoke` tells other events than `TellsTokensTwice.invoke`",
     ],
     MixesUpTasks: ["`MixesUpTasks.abatch` gives one of its calls the answer of another"],
-    MixesUpThreads: ["`MixesUpThreads.batch` gives one of its calls the answer of another"],
+    MixesUpThreads: ["`MixesUpThreads.invoke` (threads in step) gives one of its calls the answer of another"],
+    MixesUpStreams: [
+        "`MixesUpStreams.stream` (8 by turns) gives one of its calls an answer that it does not give alone",
+    ],
+    StreamsPastItsStream: ["`StreamsPastItsStream.invoke` (streaming) gives another text than `StreamsPastItsStream.invoke`"],
+    IgnoresItsHandlers: ["`IgnoresItsHandlers.stream` swallows what a callback handler raises"],
+    RaisesSomethingElse: ["`RaisesSomethingElse.astream` swallows what a callback handler raises"],
+    AnswersAsAHuman: ["`AnswersAsAHuman.invoke` answers with another type than AIMessage"],
     AnswersWhenCancelled: ["`AnswersWhenCancelled.astream` answers when its task is cancelled"],
     RaisesWhenCancelled: ["`RaisesWhenCancelled.astream` raises ConnectionError when its task is cancelled"],
     GoesOnWhenCancelled: ["`GoesOnWhenCancelled.ainvoke` goes on when its task is cancelled"],
@@ -470,7 +534,8 @@ def test_two_defects_are_told_together() -> None:
 WORDS: dict[type[Echo], str] = {
     ReusesItsId: (
         "`ReusesItsId.invoke` gives two messages one id\n"
-        "  where      invoke; ainvoke; batch; invoke, 8 threads at once; abatch; ainvoke, 8 tasks at once\n"
+        "  where      invoke; ainvoke; invoke, threads in step; batch; invoke, 8 threads at once; abatch;"
+        " ainvoke, 8 tasks at once\n"
         "  id         'answer-1'\n"
         "  leave `id` out, and LangChain gives each one of its own; a graph takes two messages with one id for one"
     ),
@@ -515,8 +580,25 @@ WORDS: dict[type[Echo], str] = {
     ),
     TellsNoRun: (
         "`TellsNoRun.invoke` tells no runs for 6 calls\n"
-        "  where      invoke; batch; invoke, 8 threads at once\n"
+        "  where      invoke; invoke, threads in step; batch; invoke, 8 threads at once\n"
         "  override the methods with an underscore (`_generate`, `_stream`, `_run`, ...): the others tell the callbacks"
+    ),
+    StreamsPastItsStream: (
+        "`StreamsPastItsStream.invoke` (streaming) gives another text than `StreamsPastItsStream.invoke`\n"
+        "  where      invoke, streaming; ainvoke, streaming\n"
+        "  expected   'You said Hello'\n"
+        "  got        'said Hello'\n"
+        "  under astream_events, and in graphs that stream messages, `invoke` joins what `_stream` yields"
+    ),
+    IgnoresItsHandlers: (
+        "`IgnoresItsHandlers.stream` swallows what a callback handler raises\n"
+        "  got        an answer\n"
+        "  let it through: a handler with `raise_error` ends a run on purpose, at a limit or for a rule"
+    ),
+    RaisesSomethingElse: (
+        "`RaisesSomethingElse.astream` swallows what a callback handler raises\n"
+        "  got        RuntimeError('the stream failed')\n"
+        "  let it through: a handler with `raise_error` ends a run on purpose, at a limit or for a rule"
     ),
     AnswersWhenCancelled: (
         "`AnswersWhenCancelled.astream` answers when its task is cancelled\n"
@@ -524,7 +606,7 @@ WORDS: dict[type[Echo], str] = {
     ),
     LeavesATaskBehind: (
         "`LeavesATaskBehind.astream` (closed early) leaves a task behind that goes on\n"
-        "  where      astream, closed early; astream, cancelled\n"
+        "  where      astream, closed early; astream, ended by a handler; astream, cancelled\n"
         "  left       `LeavesATaskBehind.produce` at test_conforming.py:N  async def produce(self, queue: Any) -> None:\n"
         "  cancel what a call has started when the call ends; keep no task that nobody waits for"
     ),
@@ -548,7 +630,7 @@ WORDS: dict[type[Echo], str] = {
     ),
     CannotStreamInAsyncCode: (
         "`CannotStreamInAsyncCode.astream` raises TypeError: no stream\n"
-        "  where      astream; astream, closed early; astream, cancelled\n"
+        "  where      astream; ainvoke, streaming; astream, closed early; astream, cancelled\n"
         '  at         test_conforming.py:N  raise TypeError("no stream")'
     ),
     SaysAnotherThingInAsyncCode: (
@@ -617,6 +699,41 @@ class LeavesItsRunOpen(Failing):
     def invoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
         CallbackManager.configure().on_chat_model_start({"name": "model"}, [[]])
         return self.answer(input)
+
+
+class FailsOtherwiseInAsyncCode(Failing):
+    async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        raise RuntimeError("no answer")
+
+
+def test_another_error_in_async_code_is_told() -> None:
+    assert told(check_chat_model, Echo, failing=FailsOtherwiseInAsyncCode) == (
+        "`Echo.ainvoke` raises another error than `Echo.invoke`\n"
+        "  expected   ConnectionError\n"
+        "  got        RuntimeError\n"
+        "  programs catch an error by its class"
+    )
+
+
+def test_a_stream_that_refuses_a_second_is_told_of() -> None:
+    assert (
+        sentences(check_chat_model, OneStreamAtATime)[0]
+        == "`OneStreamAtATime.stream` (8 by turns) raises RuntimeError: one at a time"
+    )
+
+
+def test_whose_answer_it_was_is_told_in_each_run_of_the_check() -> None:
+    for _ in range(10):
+        lines = told(check_chat_model, MixesUpThreads).splitlines()
+        expected, got = (line[13:] for line in lines if line.startswith(("  expected", "  got")))
+        assert expected != got
+
+
+def test_what_a_check_makes_handlers_raise_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    check_chat_model(Echo)
+    check_llm(Says)
+
+    assert caplog.records == []
 
 
 def test_a_run_that_is_left_open_by_an_error_is_told() -> None:
@@ -854,16 +971,46 @@ class Shelf(BaseRetriever):
         return self.documents
 
 
-class Sorted(Shelf):
+class Lends(Shelf):
     def _get_relevant_documents(self, query: str, *, run_manager: Any = None) -> list[Document]:
         return list(self.documents)
 
+
+class Sorted(Shelf):
+    def _get_relevant_documents(self, query: str, *, run_manager: Any = None) -> list[Document]:
+        return copy.deepcopy(self.documents)
+
     async def _aget_relevant_documents(self, query: str, *, run_manager: Any = None) -> list[Document]:
-        return self.documents[::-1]
+        return copy.deepcopy(self.documents[::-1])
+
+
+class Texts(BaseRetriever):
+    def _get_relevant_documents(self, query: str, *, run_manager: Any = None) -> list[Document]:
+        return ["Cats purr."]  # type: ignore[list-item]
+
+
+class Nothing(BaseRetriever):
+    def _get_relevant_documents(self, query: str, *, run_manager: Any = None) -> list[Document]:
+        return []
+
+
+def test_a_retriever_that_finds_nothing_passes() -> None:
+    check_retriever(Nothing)
 
 
 def test_defects_of_retrievers_are_told() -> None:
     assert sentences(check_retriever, Shelf) == ["`Shelf.invoke` returns the same object again"]
+    assert told(check_retriever, Lends) == (
+        "`Lends.invoke` returns the same Document again\n"
+        "  where      invoke; ainvoke\n"
+        "  got        Document(metadata={}, page_content='Cats purr.')\n"
+        "  return copies: a program that writes into the metadata of one changes what the next call finds"
+    )
+    assert told(check_retriever, Texts) == (
+        "`Texts.invoke` answers with another type than a list of Documents\n"
+        "  where      invoke; ainvoke\n"
+        "  got        str 'Cats purr.'"
+    )
     assert sentences(check_retriever, Sorted) == ["`Sorted.ainvoke` gives other documents than `Sorted.invoke`"]
 
 
@@ -907,7 +1054,14 @@ FAKES = {
         lambda: FakeMessagesListChatModel(responses=[AIMessage("Hello there")]),
         ["`FakeMessagesListChatModel.invoke` returns the same object again"],
     ),
-    "ParrotFakeChatModel": (check_chat_model, ParrotFakeChatModel, ["`ParrotFakeChatModel.invoke` changes its input"]),
+    "ParrotFakeChatModel": (
+        check_chat_model,
+        ParrotFakeChatModel,
+        [
+            "`ParrotFakeChatModel.invoke` changes its input",
+            "`ParrotFakeChatModel.invoke` answers with another type than AIMessage",
+        ],
+    ),
     "GenericFakeChatModel of strings": (
         check_chat_model,
         lambda: GenericFakeChatModel(messages=itertools.cycle(["Hello there"])),
@@ -1040,3 +1194,75 @@ def test_what_cannot_be_checked_is_refused() -> None:
     )
     assert _refused(check_llm, Says, inputs="Hello") == "check_llm() takes a list of `inputs`; got 'Hello'"
     assert _refused(check_tool, lambda: weather) == ("check_tool() needs arguments for `weather`: inputs=[{'city': ...}]")
+
+
+def test_the_page_shows_the_text_of_its_failure() -> None:
+    page = (ROOT / "docs/how-to/custom-models.md").read_text("utf-8")
+    names: dict[str, Any] = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]), names)
+
+    text = told(check_chat_model, names["Forgetful"], inputs=["Hello there"])
+
+    assert f"```text\n{text}\n```" in page
+
+
+# -- threads in step
+
+
+def test_threads_in_step_wait_before_each_line_for_all_that_are_not_over() -> None:
+    steps, seen = LockStep(2, frozenset()), list[str]()
+
+    def work(name: str, lines: int) -> None:
+        for _ in range(lines):
+            steps.meet()
+            seen.append(name)
+        steps.leave()
+
+    threads = [threading.Thread(target=work, args=given) for given in (("a", 2), ("b", 3))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [sorted(pair) for pair in (seen[:2], seen[2:4], seen[4:])] == [["a", "b"], ["a", "b"], ["b"]]
+    assert not steps.over
+
+
+def test_a_thread_that_waits_in_vain_for_the_others_goes_on_for_good() -> None:
+    steps = LockStep(2, frozenset(), patience_s=0.01)
+
+    steps.meet()
+    steps.meet()
+
+    assert steps.over
+
+
+def test_long_work_is_not_in_step_for_good() -> None:
+    steps = LockStep(1, frozenset())
+
+    for _ in range(500):
+        assert not steps.over
+        steps.meet()
+
+    assert steps.over
+
+
+def test_only_lines_of_the_object_are_in_step() -> None:
+    frame: Any = sys._getframe()
+    inside, outside = LockStep(1, files_of(Echo().bind(stop=[]))), LockStep(1, files_of(FakeChatModel()))
+
+    assert outside.enter(frame, "call", None) is None
+    assert inside.enter(frame, "call", None) == inside.line(frame, "line", None) == inside.line(frame, "return", None)
+    assert files_of(weather) == files_of(Echo())
+
+
+def test_a_model_that_lets_in_one_call_at_a_time_passes() -> None:
+    class InTurn(MixesUpThreads):
+        turn: Any = None
+
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            self.turn = self.turn or threading.Lock()
+            with self.turn:
+                return super()._generate(messages)
+
+    check_chat_model(InTurn)

@@ -89,6 +89,7 @@ HOUSE = {
     "langchain.doubles": Room(2, LANGCHAIN),
     "langchain.faking": Room(2, LANGCHAIN | {"faker"}),
     "langchain.freezing": Room(2, LANGCHAIN),
+    "langchain.instep": Room(2, LANGCHAIN),
     "langchain.models": Room(2, LANGCHAIN),
     "langchain.providers": Room(2, LANGCHAIN),
     "langchain.swallowed": Room(2, LANGCHAIN),

@@ -41,7 +41,17 @@ class Server:
 
 
 def real(provider: str, case: str = "text", body: Body = _whole, status: int = 200) -> Any:
-    """A ChatOpenAI or a ChatAnthropic before such a server."""
+    """A ChatOpenAI or a ChatAnthropic before such a server, used once.
+
+    langchain-core 1.8 puts a model's `_serialized` into its fields at its first use. Another thread that reads the fields at
+    that moment meets "dictionary changed size during iteration".
+    """
+    model = _real(provider, case, body, status)
+    assert getattr(model, "_serialized", True)
+    return model
+
+
+def _real(provider: str, case: str, body: Body, status: int) -> Any:
     transport = httpx2.MockTransport(Server(provider, case, body, status))
     clients: Any = {
         "http_client": httpx2.Client(transport=transport),

@@ -6,15 +6,19 @@ None knows what is right. Each takes the object and what to ask it; those in asy
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, manager
+
+from llmtest.langchain.instep import LockStep, aby_turns, by_turns, files_of
 
 AT_ONCE: Final = 8
 """So many calls are made at once."""
@@ -32,6 +36,43 @@ class _Heard(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
         self.chunks.append(chunk)
+
+
+class _Streams(_Heard):
+    """Makes `invoke` stream, as `astream_events` and LangGraph's `stream_mode="messages"` do: LangChain looks for these names."""
+
+    def tap_output_iter(self, run_id: Any, output: Any) -> Any:
+        """Never called for a model."""
+
+    tap_output_aiter = tap_output_iter
+
+
+class ObjectionError(Exception):
+    """What a handler raises to end a run."""
+
+
+class _Objects(BaseCallbackHandler):
+    """Ends the run at its first token, as limits of programs and rules of llmtest do."""
+
+    run_inline = True
+    raise_error = True
+
+    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+        raise ObjectionError
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """LangChain logs what a handler raises, also where it lets it out. Nobody need know of those that are raised here."""
+
+    def is_theirs(record: logging.LogRecord) -> bool:
+        return ObjectionError.__name__ not in record.getMessage()
+
+    manager.logger.addFilter(is_theirs)
+    try:
+        yield
+    finally:
+        manager.logger.removeFilter(is_theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +110,24 @@ async def _astream(it: Any, given: Any) -> Streamed:
     return stream
 
 
+def _invoke_streaming(it: Any, given: Any) -> Any:
+    return it.invoke(given, {"callbacks": [_Streams()]})
+
+
+async def _ainvoke_streaming(it: Any, given: Any) -> Any:
+    return await it.ainvoke(given, {"callbacks": [_Streams()]})
+
+
+def _objected(it: Any, given: Any) -> list[Any]:
+    with _quiet():
+        return list(it.stream(given, {"callbacks": [_Objects()]}))
+
+
+async def _aobjected(it: Any, given: Any) -> list[Any]:
+    with _quiet():
+        return [chunk async for chunk in it.astream(given, {"callbacks": [_Objects()]})]
+
+
 def _streams(it: Any, given: list[Any]) -> list[Streamed]:
     return [_stream(it, one) for one in given]
 
@@ -87,14 +146,22 @@ async def _abatch(it: Any, given: list[Any]) -> Any:
 
 def _threads(it: Any, given: list[Any]) -> list[Any]:
     """Each call in a thread of its own; all begin together."""
+    return _in_threads(it, given, LockStep(len(given), frozenset()))
+
+
+def _in_step(it: Any, given: list[Any]) -> list[Any]:
+    """The first alone, because what is made once is often made under a lock; the others in threads, in step."""
+    return [it.invoke(given[0]), *_in_threads(it, given[1:], LockStep(len(given) - 1, files_of(it)))]
+
+
+def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
     answers: dict[int, Any] = {}
     errors: list[BaseException] = []
-    together = threading.Barrier(len(given))
 
     def work(number: int, one: Any) -> None:
         try:
-            together.wait()
-            answers[number] = it.invoke(one)
+            steps.meet()
+            answers[number] = steps.run(partial(it.invoke, one))
         except BaseException as error:
             errors.append(error)
 
@@ -106,6 +173,14 @@ def _threads(it: Any, given: list[Any]) -> list[Any]:
     for error in errors:
         raise error
     return [answers[number] for number in range(len(given))]
+
+
+def _stream_by_turns(it: Any, given: list[Any]) -> list[list[Any]]:
+    return by_turns([it.stream(one) for one in given])
+
+
+async def _astream_by_turns(it: Any, given: list[Any]) -> list[list[Any]]:
+    return await aby_turns([it.astream(one) for one in given])
 
 
 async def _tasks(it: Any, given: list[Any]) -> list[Any]:
@@ -158,13 +233,18 @@ STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _streams, "astream
 WAYS: Final[Mapping[str, Callable[..., Any]]] = {**CALLS, "stream": _stream, "astream": _astream}
 CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
 CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}
+STREAMING: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke_streaming, "ainvoke": _ainvoke_streaming}
+OBJECTED: Final[Mapping[str, Callable[..., Any]]] = {"stream": _objected, "astream": _aobjected}
+BY_TURNS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _stream_by_turns, "astream": _astream_by_turns}
 _IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"
+_IN_STEP: Final = "invoke, threads in step"
 _IN_TASKS: Final = f"ainvoke, {AT_ONCE} tasks at once"
-TOGETHER: Final = {"invoke": ("batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
+TOGETHER: Final = {"invoke": (_IN_STEP, "batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
 MANY: Final[Mapping[str, Callable[..., Any]]] = {
     "batch": _batch,
     "abatch": _abatch,
     _IN_THREADS: _threads,
+    _IN_STEP: _in_step,
     _IN_TASKS: _tasks,
 }
 

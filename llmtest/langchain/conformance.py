@@ -265,14 +265,15 @@ def check_chat_model(
     `ainvoke`, `stream`, `astream`, `batch` and `abatch`, eight calls at once in threads and in tasks, and calls that are
     cancelled or closed early. A `Violation` has one of these rules, or that of a broken rule of `llmtest.protocol`:
 
-    - `"raises"`, `"does not end"`, `"blocks the event loop"`: a call cannot be made;
+    - `"raises"`, `"wrong type"`, `"does not end"`, `"blocks the event loop"`: a call cannot be made;
     - `"unsteady"`: two calls with one input differ, so that nothing can be compared;
     - `"sync and async differ"`, `"stream and answer differ"`: text, reasoning, tool calls, usage, reason, events or chunks;
     - `"tokens and chunks differ"`, `"told otherwise"`, `"no run of its own"`: what handlers hear is not what happens;
     - `"stream without a reason"`: streaming loses the finish reason that the whole answer gives;
     - `"returned twice"`, `"id used twice"`, `"ids in a stream"`, `"changes its input"`, `"answers mixed up"`: what calls share;
     - `"ignores cancellation"`, `"leaves work behind"`: what a call that is given up does;
-    - `"swallows errors"`: only if `failing` makes a model whose calls fail.
+    - `"swallows errors"`: what a handler raises is lost; or what fails, if `failing` makes a model whose calls do;
+    - `"errors differ"`: those are of another class in async code.
 
     `inputs` are what the model is asked; three texts by default. Answers that were mixed up are seen only if they differ.
     No open recording or ledger sees the programs, and they run in an empty context. What `make` raises goes on.

@@ -14,9 +14,10 @@ from functools import partial
 from itertools import cycle, groupby, islice
 from typing import Any, Final
 
+from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage, message_chunk_to_message
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
@@ -24,13 +25,17 @@ from langchain_core.tools import BaseTool
 from llmtest.events import Run, RunKind
 from llmtest.langchain.calling import (
     AT_ONCE,
+    BY_TURNS,
     CALLS,
     CANCELS,
     CLOSES,
     MANY,
+    OBJECTED,
+    STREAMING,
     STREAMS,
     TOGETHER,
     WAYS,
+    ObjectionError,
     Streamed,
     cancel_at_each_turn,
     much_switching,
@@ -58,6 +63,7 @@ class Kind:
     given: Callable[[Any], Any] = copy.deepcopy
     run: RunKind = "chat"
     beside: Callable[[Any], Mapping[str, Any]] = lambda _: {}
+    answer: type = object
 
     @property
     def is_model(self) -> bool:
@@ -109,10 +115,10 @@ def _conversation(given: Any) -> Any:
 
 
 _TEXTS: Final = ("Hello", "What is the capital of France?", "Name a colour.")
-CHAT_MODEL: Final = Kind("chat model", BaseChatModel, _of_message, _TEXTS, _conversation, beside=_beside)
-LLM: Final = Kind("text model", BaseLLM, _of_text, _TEXTS, run="llm")
+CHAT_MODEL: Final = Kind("chat model", BaseChatModel, _of_message, _TEXTS, _conversation, beside=_beside, answer=AIMessage)
+LLM: Final = Kind("text model", BaseLLM, _of_text, _TEXTS, run="llm", answer=str)
 TOOL: Final = Kind("tool", BaseTool, _of_result, run="tool")
-RETRIEVER: Final = Kind("retriever", BaseRetriever, _of_documents, _TEXTS, run="retriever")
+RETRIEVER: Final = Kind("retriever", BaseRetriever, _of_documents, _TEXTS, run="retriever", answer=Document)
 
 
 # -- a check
@@ -154,6 +160,10 @@ class Checking:
     def __init__(self, kind: Kind, make: Callable[[], Any], inputs: Sequence[Any], timeout_s: float) -> None:
         self.kind, self.make, self.inputs, self.timeout_s = kind, make, inputs, timeout_s
         self.seen: dict[tuple[str, str], _Sighting] = {}
+        self.streams: list[str] = []
+        """The ways to stream that give something."""
+        self.telling: list[str] = []
+        """The ways to stream that tell tokens."""
         self.name = name_of(new(make))
 
     def violations(self, failing: Callable[[], Any] | None) -> list[Violation]:
@@ -171,10 +181,14 @@ class Checking:
         self._same_on_both_sides(sync, other)
         streams = [self._streamed(side) for side in (sync, other)]
         self._same_streams(*streams)
+        seen = {about for rule, about in self.seen if rule == "stream and answer differ"}
         for side in (sync, other):
             if side is not None:
+                self._invoked_streaming(side, seen)
                 self._together(side)
+                self._by_turns("stream" if side is sync else "astream")
                 self._closed_early(side)
+                self._objected("stream" if side is sync else "astream")
         self._cancelled("ainvoke")
         self._cancelled("astream")
         if self.kind is TOOL:
@@ -186,6 +200,9 @@ class Checking:
         key = (rule, about)
         sighting = self.seen.setdefault(key, _Sighting(Fault(rule, about, text, "", evidence, hint), []))
         sighting.where += [] if where in sighting.where else [where]
+
+    def _first(self) -> Any:
+        return self.kind.given(self.inputs[0])
 
     def _of(self, where: str) -> str:
         method, _, how = where.partition(", ")
@@ -263,8 +280,23 @@ class Checking:
             return None
         self._unchanged(way, twice, [one for one in self.inputs for _ in range(2)])
         self._runs_of(way, done.recording, len(twice))
+        if not self._fits(way, done.value):
+            return None
         self._fresh(way, done.value)
         return self._steady(way, done.value, done.recording)
+
+    def _fits(self, way: str, answers: list[Any]) -> bool:
+        """Whether answers are what a program may take them for; nothing else is compared if they are not."""
+        lists = self.kind is RETRIEVER
+        for answer in answers:
+            parts = answer if lists and isinstance(answer, list) else [answer]
+            wrong = [part for part in parts if not isinstance(part, self.kind.answer)]
+            if wrong:
+                wanted = f"{'a list of ' if lists else ''}{self.kind.answer.__name__}{'s' * lists}"
+                text = f"{self._of(way)} answers with another type than {wanted}"
+                self._tell(way, "wrong type", text, ("got", f"{type(wrong[0]).__name__} {_shown(wrong[0])}"))
+                return False
+        return True
 
     def _steady(self, way: str, answers: list[Any], recording: Recording) -> _Side | None:
         facts = [self.kind.facts(answer) for answer in answers]
@@ -315,6 +347,10 @@ class Checking:
             self._tell(way, "returned twice", text, ("got", _shown(answers[0])), hint=hint)
         elif self.kind is CHAT_MODEL:
             self._ids(way, [answer.id for answer in answers])
+        elif max(Counter(one for answer in answers for one in {id(document) for document in answer}).values(), default=0) > 1:
+            text = f"{self._of(way)} returns the same Document again"
+            hint = "return copies: a program that writes into the metadata of one changes what the next call finds"
+            self._tell(way, "returned twice", text, ("got", _shown(answers[0][0])), about="document", hint=hint)
 
     def _ids(self, way: str, ids: list[str | None]) -> None:
         twice = [one for one, number in Counter(ids).items() if one and number > 1]
@@ -357,11 +393,13 @@ class Checking:
         if side is None:
             return None
         way = "stream" if side.way == "invoke" else "astream"
-        it, given = new(self.make), [self.kind.given(self.inputs[0]) for _ in range(2)]
+        it, given = new(self.make), [self._first() for _ in range(2)]
         done = self._run(way, partial(STREAMS[way], it, given))
         if done.error is not None:
             return None
         stream: Streamed = done.value[0]
+        self.streams += [way] if stream.chunks else []
+        self.telling += [way] if stream.heard else []
         self._unchanged(way, given, [self.inputs[0]] * 2)
         self._runs_of(way, done.recording, 2)
         self._joined(way, side, stream.chunks)
@@ -372,6 +410,17 @@ class Checking:
             self._stream_ids(way, done.value)
         beside = self.kind.beside(_sum(self.kind, stream.chunks)) if stream.chunks else {}
         return _Heard([_text_of(chunk) for chunk in stream.chunks], _kinds(done.recording), beside)
+
+    def _invoked_streaming(self, side: _Side, seen: set[str]) -> None:
+        """Where a handler streams, LangChain calls `_stream` under `invoke`. What `stream` has shown is not told again."""
+        if self.kind is not CHAT_MODEL:
+            return
+        where = f"{side.way}, streaming"
+        done = self._run(where, partial(STREAMING[side.way], new(self.make), self._first()))
+        if done.error is None and self._fits(where, [done.value]):
+            new_to_us = {key: fact for key, fact in side.facts[0].items() if key not in seen and key != "finish reason"}
+            hint = "under astream_events, and in graphs that stream messages, `invoke` joins what `_stream` yields"
+            self._differ(where, side.way, new_to_us, self.kind.facts(done.value), "stream and answer differ", hint)
 
     def _joined(self, way: str, side: _Side, chunks: list[Any]) -> None:
         if not chunks:
@@ -441,6 +490,18 @@ class Checking:
             if self.kind is CHAT_MODEL:
                 self._ids(way, [answer.id for answer in done.value])
 
+    def _by_turns(self, way: str) -> None:
+        """Streams of one object, from which one chunk after the other is taken in turn, say what they say one by one."""
+        if not self.kind.is_model or way not in self.streams:
+            return
+        inputs = list(islice(cycle(self.inputs), max(AT_ONCE, len(self.inputs))))
+        alone = self._run(way, partial(STREAMS[way], new(self.make), [self.kind.given(one) for one in inputs]))
+        where = f"{way}, {len(inputs)} by turns"
+        done = self._run(where, partial(BY_TURNS[way], new(self.make), [self.kind.given(one) for one in inputs]))
+        if alone.error is None and done.error is None:
+            expected = [self.kind.facts(_sum(self.kind, stream.chunks)) for stream in alone.value]
+            self._answers(where, expected, [self.kind.facts(_sum(self.kind, chunks)) for chunks in done.value])
+
     def _answers(self, way: str, expected: list[Mapping[str, Any]], got: list[Mapping[str, Any]]) -> None:
         if len(got) != len(expected):
             text = f"{self._of(way)} gives {_times(len(got), 'answer')} to {_times(len(expected), 'input')}"
@@ -465,7 +526,7 @@ class Checking:
 
     def _closed_early(self, side: _Side) -> None:
         way = "stream" if side.way == "invoke" else "astream"
-        self._run(f"{way}, closed early", partial(CLOSES[way], new(self.make), self.kind.given(self.inputs[0])))
+        self._run(f"{way}, closed early", partial(CLOSES[way], new(self.make), self._first()))
 
     def _cancelled(self, way: str) -> None:
         it, where = new(self.make), f"{way}, cancelled"
@@ -482,8 +543,9 @@ class Checking:
     # -- calls that fail
 
     def _failing(self, make: Callable[[], Any]) -> None:
+        raised: dict[str, str] = {}
         for way, call in WAYS.items():
-            done = self._run(f"{way}, failing", partial(call, new(make), self.kind.given(self.inputs[0])), fails=True)
+            done = self._run(f"{way}, failing", partial(call, new(make), self._first()), fails=True)
             if done.error is None:
                 hint = "let the error through: the run is then told as failed, and the caller can retry or fall back"
                 text = f"{self._of(way)} answers where its call fails"
@@ -492,6 +554,28 @@ class Checking:
                 text = f"{self._of(way)} raises, and its run {_how(wrong[0])}"
                 evidence = (("raised", clip(repr(done.error), 100)),)
                 self._tell(way, "swallows errors", text, *evidence, about="told", hint="tell on_*_error of what is raised")
+            if done.error is not None and not isinstance(done.error, NotImplementedError):  # a tool of a coroutine, for example
+                raised[way] = type(done.error).__name__
+        self._same_errors(raised)
+
+    def _objected(self, way: str) -> None:
+        """What a handler raises at a token ends the run."""
+        if way not in self.telling:
+            return
+        done = self._run(f"{way}, ended by a handler", partial(OBJECTED[way], new(self.make), self._first()), fails=True)
+        if not isinstance(done.error, ObjectionError):
+            text = f"{self._of(way)} swallows what a callback handler raises"
+            came = "an answer" if done.error is None else clip(repr(done.error), 100)
+            hint = "let it through: a handler with `raise_error` ends a run on purpose, at a limit or for a rule"
+            self._tell(way, "swallows errors", text, ("got", came), about="handler", hint=hint)
+
+    def _same_errors(self, raised: Mapping[str, str]) -> None:
+        for way, kind in raised.items():
+            than = next(iter(raised))
+            if kind != raised[than]:
+                text = f"{self._of(way)} raises another error than {self._of(than)}"
+                evidence = (("expected", raised[than]), ("got", kind))
+                self._tell(way, "errors differ", text, *evidence, hint="programs catch an error by its class")
 
     # -- tools as models call them
 
