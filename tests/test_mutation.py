@@ -91,8 +91,12 @@ def test_kinds_and_rules_notice_what_is_dropped_or_doubled() -> None:
 
 @pytest.mark.parametrize(
     ("examples", "most"),
-    [(("demo", "test_langgraph_graph.py", "test_streaming.py"), 1_000), (("callback_guide",), 9)],
-    ids=["every change", "some changes of each test of the guide"],
+    [
+        (("demo", "test_langgraph_graph.py", "test_streaming.py"), 1_000),
+        (("callback_guide",), 9),
+        pytest.param(("callback_guide",), 1_000, marks=pytest.mark.soak),
+    ],
+    ids=["every change", "some changes of each test of the guide", "every change of each test of the guide"],
 )
 def test_the_examples_notice_every_change_that_they_have_no_reason_to_pass_over(
     tmp_path: Path, examples: tuple[str, ...], most: int

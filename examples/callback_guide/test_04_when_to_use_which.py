@@ -132,6 +132,7 @@ def test_an_agent_streams_the_answer_of_one_request_to_its_connection(scripted_c
     received = asyncio.run(served(answer, gates))
 
     assert {city: [token for token in tokens if token] for city, tokens in received.items()} == TOKENS
+    assert len(llm_recording.tokens) == sum(map(len, received.values()))  # those without text too: the pieces of a tool call
     assert [run.children[0].name for run in llm_recording.roots] == ["model"] * 3
     assert llm_recording.runs == [..., together(*[chain("weather")] * 3), ...]
     assert llm_recording == llm_snapshot

@@ -28,6 +28,7 @@ from llmtest.matching import called, chain, model
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")  # initialize_agent and run
 QUESTION = "What is 2 raised to the 0.235 power?"
 ANSWER = "1.1769067372187674"
+TOKENS = sum(step.token_count for step in (ASKS_CALCULATOR, WRITES_EXPRESSION, KNOWS_ANSWER))
 BY_NUMEXPR = "2**0.235"
 
 
@@ -55,6 +56,7 @@ def test_the_classic_agent_prints_every_line_of_the_guide(scripted_llm, llm_reco
         *(called("Calculator"), chain("LLMMathChain"), chain("LLMChain"), model()),
         *(chain("LLMChain"), model()),
     ]
+    assert len(llm_recording.tokens) == TOKENS  # the empty ones at the ends, too
     assert llm_recording == llm_snapshot
 
 
@@ -77,6 +79,7 @@ def test_the_guides_own_handler_loses_the_start_of_every_chain_and_nobody_is_tol
     lost = "the callback handler `AsInTheGuide.on_chain_start` raised TypeError: 'NoneType' object is not subscriptable"
     assert [violation.text.splitlines()[0] for violation in caught] == [lost] * 5
     assert len([run for run in llm_recording.runs if run.kind == "chain"]) == 5
+    assert len(llm_recording.tokens) == TOKENS
     assert llm_recording == llm_snapshot
 
 
