@@ -426,10 +426,11 @@ class Order:
         if order == "recorded":
             first = min(hits.numbers[0], default=math.inf)
             return [one for one, end in zip(ones.items, ones.numbers[1], strict=True) if end > first]
-        clears, stops, places = ones.spans
-        earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
-        rows = zip(ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True)
-        return [one for one, a, b, c in rows if a or b or c]
+        if not hits.items:
+            return []
+        first, low = hits.spans[2][0], min(hits.spans[0])
+        rows = zip(ones.items, *ones.spans, strict=True)
+        return [one for one, _, stop, place in rows if stop > first or place >= low]
 
     def closed(self, begins: Hits, ends: Hits) -> list[float]:
         """Of each number of `ends` that have begun, how many of `begins` the last of them closed; after the last nothing is left
