@@ -137,6 +137,10 @@ class On:
                 return f"no message contains {text!r}"
         return None
 
+    def fits(self, request: Request) -> bool:
+        """Whether the request has all of this key. Most rules differ in a text: that is quickly seen, and needs no words."""
+        return (not self.contains or self.contains[0] in request.text) and self.misses(request) is None
+
     def exactly(self, request: Request) -> bool:
         """Whether the key names the bound tools exactly, not just some of them."""
         return self.tools is not None and self.tools == set(request.tools)
@@ -384,7 +388,7 @@ class Script:
 
     def _lane(self, request: Request, call: int) -> _Lane:
         """The one lane that is for `request`."""
-        fits = [lane for lane in self._lanes if lane.key is not None and lane.key.misses(request) is None]
+        fits = [lane for lane in self._lanes if lane.key is not None and lane.key.fits(request)]
         fits = [lane for lane in fits if lane.key and lane.key.exactly(request)] or fits
         waiting = [lane for lane in fits if lane.current() is not None] or fits[:1]
         if len(waiting) > 1:
