@@ -11,6 +11,7 @@ nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest"]
 
 LOWEST = ["langchain-core==1.0.0", "langchain==1.0.0", "langchain-classic==1.0.0", "langgraph==1.0.0"]
 ROOMS = ("tap", "models", "providers", "serving", "freezing", "recording", "script", "properties", "treetext", "upgrade")
+ROOMS += ("gates", "ordering", "rules", "shapes", "explanations")
 ON_LOWEST = [f"tests/test_{room}.py" for room in ROOMS]
 
 
@@ -35,7 +36,9 @@ def langchain_core(session: nox.Session, core: str) -> None:
     """
     if core == "newest":
         return _run(session, "--upgrade-strategy", "eager")
-    session.install("-e", ".", *LOWEST, "numexpr", "pytest-asyncio", "anyio", "hypothesis", "dirty-equals")
+    session.install(
+        "-e", ".", *LOWEST, "numexpr", "pytest-asyncio", "anyio", "hypothesis", "dirty-equals", "freezegun", "time-machine"
+    )
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *ON_LOWEST, *session.posargs)
     return None
 
