@@ -217,7 +217,6 @@ class Attempt:
             return
         from llmtest import ledger
 
-        trees = self.modes["llmtest_trees"]
         known = ledger.told(excinfo.value if excinfo is not None else None)
         found = [v for v in self._take() if v not in known]
         if report.failed and found:

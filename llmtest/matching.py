@@ -124,11 +124,11 @@ class Facts:
             return self.order.window(one, hits)
         return hits.around(one) if hits.in_sequence else (0, len(hits))
 
-    def windows(self, ones: Any, hits: Any, order: OrderOf) -> Iterable[tuple[Any, int, int]]:
-        """The `window` of each of `ones`; nothing surely comes after one that has not ended."""
-        if order == "cause" and ones.what == hits.what == "runs":
+    def windows(self, ones: Any, hits: Any) -> Iterable[tuple[Any, int, int]]:
+        """The `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
+        if ones.what == hits.what == "runs":
             return self.order.windows(ones, hits)
-        windows = ((one, *self.window(one, hits, order)) for one in ones)
+        windows = ((one, *self.window(one, hits, "cause")) for one in ones)
         return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
     def _as_recorded(self, order: OrderOf, *hits: Hits) -> bool:

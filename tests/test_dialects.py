@@ -16,10 +16,8 @@ import anthropic
 import httpx2
 import openai
 import pytest
-from langchain_anthropic import ChatAnthropic
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError, ModelRateLimitError
-from langchain_openai import ChatOpenAI
 from openai.types import chat, responses
 from pydantic import TypeAdapter
 
@@ -28,8 +26,8 @@ from llmtest.gates import Gate
 from llmtest.langchain import dialects
 from llmtest.protocol import cut_streams
 from llmtest.steps import ScriptError, StatusError
+from tests.wire import WIRE, client
 
-WIRE = Path(__file__).parent.parent / "fixtures/wire"
 GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
 NAMES = {"openai": GPT, "openai-responses": GPT, "anthropic": CLAUDE}
 
@@ -151,16 +149,8 @@ def _answered(folder: Path, file: str, request: httpx2.Request) -> httpx2.Respon
 
 
 def _integration(dialect: str, answer: Callable[[httpx2.Request], httpx2.Response], **fields: Any) -> Any:
-    transport = httpx2.MockTransport(answer)
-    sync, async_ = httpx2.Client(transport=transport), httpx2.AsyncClient(transport=transport)
-    if dialect != "anthropic":
-        clients: Any = {"http_client": sync, "http_async_client": async_, "use_responses_api": dialect == "openai-responses"}
-        return ChatOpenAI(model="gpt-4o", api_key="none", max_retries=0, **clients, **fields)  # type: ignore[arg-type]
-    named: Any = {"model": "claude-haiku-4-5", "max_tokens": 2048}
-    model = ChatAnthropic(api_key="none", max_retries=0, **named, **fields)  # type: ignore[arg-type]
-    model.__dict__["_client"] = anthropic.Anthropic(api_key="none", http_client=sync, max_retries=0)
-    model.__dict__["_async_client"] = anthropic.AsyncAnthropic(api_key="none", http_client=async_, max_retries=0)
-    return model
+    api = {} if dialect == "anthropic" else {"use_responses_api": dialect == "openai-responses"}
+    return client(dialect, answer, **api, **fields)
 
 
 def _bound(model: Any, case: Case) -> Any:

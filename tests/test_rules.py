@@ -157,7 +157,7 @@ class OneByOne(Facts):
     def window(self, one: Any, hits: Any, order: Any) -> tuple[int, int]:
         return 0, len(hits)
 
-    def windows(self, ones: Any, hits: Any, order: Any) -> Any:
+    def windows(self, ones: Any, hits: Any) -> Any:
         return [(one, 0, len(hits)) for one in ones]
 
     def unled(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:

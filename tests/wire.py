@@ -46,23 +46,21 @@ def real(provider: str, case: str = "text", body: Body = _whole, status: int = 2
     langchain-core 1.8 puts a model's `_serialized` into its fields at its first use. Another thread that reads the fields at
     that moment meets "dictionary changed size during iteration".
     """
-    model = _real(provider, case, body, status)
+    fields: Any = {"use_responses_api": True} if provider == "openai-responses" else {}
+    model = client(provider, Server(provider, case, body, status), **fields)
     assert getattr(model, "_serialized", True)
     return model
 
 
-def _real(provider: str, case: str, body: Body, status: int) -> Any:
-    transport = httpx2.MockTransport(Server(provider, case, body, status))
-    clients: Any = {
-        "http_client": httpx2.Client(transport=transport),
-        "http_async_client": httpx2.AsyncClient(transport=transport),
-    }
+def client(provider: str, answer: Callable[[httpx2.Request], httpx2.Response], **fields: Any) -> Any:
+    """A ChatOpenAI or a ChatAnthropic to whose requests `answer` gives the responses; it tries once."""
+    transport = httpx2.MockTransport(answer)
+    sync, async_ = httpx2.Client(transport=transport), httpx2.AsyncClient(transport=transport)
     if provider != "anthropic":
-        api: Any = {"use_responses_api": provider == "openai-responses", "max_retries": 0}
-        return ChatOpenAI(model="gpt-4o", api_key="none", **api, **clients)
-    model = ChatAnthropic(model="claude-haiku-4-5", max_tokens=2048, api_key="none", max_retries=0)  # type: ignore[call-arg, arg-type]
-    model.__dict__["_client"] = anthropic.Anthropic(api_key="none", http_client=clients["http_client"], max_retries=0)
-    model.__dict__["_async_client"] = anthropic.AsyncAnthropic(
-        api_key="none", http_client=clients["http_async_client"], max_retries=0
-    )
+        clients: Any = {"http_client": sync, "http_async_client": async_}
+        return ChatOpenAI(model="gpt-4o", api_key="none", max_retries=0, **clients, **fields)  # type: ignore[arg-type]
+    named: Any = {"model": "claude-haiku-4-5", "max_tokens": 2048}
+    model = ChatAnthropic(api_key="none", max_retries=0, **named, **fields)  # type: ignore[arg-type]
+    model.__dict__["_client"] = anthropic.Anthropic(api_key="none", http_client=sync, max_retries=0)
+    model.__dict__["_async_client"] = anthropic.AsyncAnthropic(api_key="none", http_client=async_, max_retries=0)
     return model
