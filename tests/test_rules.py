@@ -606,6 +606,22 @@ def test_where_some_have_no_value_it_cannot_be_told_whether_a_rule_holds() -> No
     assert (answer.holds, bool(answer)) == (None, False)
 
 
+def test_what_began_a_time_is_not_what_came_within_it() -> None:
+    caught = trace(run("a"), run("c"), run("b"))
+
+    answer = caught.obeys(between(event("on_tool_end"), "b", order="recorded").never(event("on_tool_end")))
+
+    assert "on_tool_end of `c` came after on_tool_end of `a` and before `b`" in str(answer)
+
+
+def test_an_event_of_a_run_around_another_may_follow_it() -> None:
+    caught = trace([run("p"), run("q")], run("outer", [run("x")]))
+    end_of_x = event("on_tool_end").where(lambda one: one.name == "x")
+
+    assert caught.obeys(each(end_of_x).followed_by(event("on_chain_end")))
+    assert not caught.obeys(each(event("on_chain_end")).followed_by(end_of_x))
+
+
 def test_runs_are_never_or_rarely_after_events() -> None:
     caught = trace(run("a"), run("b"))
 

@@ -321,6 +321,22 @@ def test_each_run_that_may_be_meant_is_asked() -> None:
     assert caught.tools != [..., called("a", n=[2])]
 
 
+@pytest.mark.parametrize("last", [1, True, Twin()], ids=["the value", "another that is equal", "one of no plain type"])
+def test_a_run_is_asked_by_its_own_argument_whatever_those_before_it_were_given(last: Any) -> None:
+    caught = trace(*(run("a", args={"n": n}) for n in (5, 6, last, 7)))
+
+    assert caught.tools == [..., called("a", n=1), "a"]
+    assert caught.tools != [..., called("a", n=1)]
+    assert caught.tools != [..., called("a", n=2), ...]
+
+
+def test_a_condition_on_either_of_two_is_asked_too() -> None:
+    either = called("a") | "b"
+
+    assert SEQUENCE.tools == [either.where(lambda one: one.name == "a"), "b", ...]
+    assert SEQUENCE.tools != [either.where(lambda one: one.name == "b"), "b", ...]
+
+
 def test_a_group_may_be_one_run_that_ran_alone() -> None:
     second = called("b").where(lambda one: one.name == "b")
     nobody = called("b").where(lambda one: one.name == "a")
