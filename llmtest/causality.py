@@ -1,6 +1,6 @@
 """Which of two runs came first: for certain, whatever the schedule.
 
-Floor 1. `llmtest.ordering` says what is known of the order of siblings. An `Order` asks it once for each group of them and
+Floor 1. `llmtest.ordering` says what is known of the order of siblings. `HappensBefore` asks it once for each group of them and
 answers for any two runs of a recording: they are lifted to siblings below their nearest common ancestor and compared there.
 """
 
@@ -19,14 +19,14 @@ from uuid import UUID
 
 from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, _before, home_of, item_of, layers
+from llmtest.ordering import Item, home_of, item_of, layers, precedes
 from llmtest.shapes import Line, Tangle
 
 
 class Hits(Sequence[Any]):
     """Runs or events in order, with what it takes to find quickly those that come before or after one."""
 
-    def __init__(self, items: Sequence[Any], order: Order, what: Literal["runs", "events", "both"] = "runs") -> None:
+    def __init__(self, items: Sequence[Any], order: HappensBefore, what: Literal["runs", "events", "both"] = "runs") -> None:
         self.items = items
         self.what = what
         """What there may be among them."""
@@ -195,7 +195,7 @@ class _Seat:
     stop: int = 0
 
 
-class Order:
+class HappensBefore:
     """The order of the runs of some trees. Made once; a question costs a climb to the common ancestor.
 
     It knows nothing of runs that are not in these trees.
@@ -512,7 +512,7 @@ def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_St
     """Siblings cut wherever all that come before come before all that come after."""
     group: list[_Stretch] = []
     for layer in ordered:
-        if not group or not all(_leads(a, b, home) for a in group[-1].items for b in layer):
+        if not group or not all(precedes(a, b, home) for a in group[-1].items for b in layer):
             group = group or [_Stretch(home)]
         else:
             group.append(_Stretch(home))
@@ -526,12 +526,7 @@ def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
     for n, item in enumerate(items):
         below = 0
         for m in range(n - 1, -1, -1):
-            if not below >> m & 1 and _leads(items[m], item, home):
+            if not below >> m & 1 and precedes(items[m], item, home):
                 below |= 1 << m | down[m]
         down[n] = below
     return down
-
-
-def _leads(a: Item, b: Item, home: Lane | None) -> bool:
-    """Whether the program had one sibling come before another, which stands later among them. `home` is their parent's line."""
-    return _before(a, b, home)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmtest import ledger
-from llmtest.causality import Order
+from llmtest.causality import HappensBefore
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
 from llmtest.rules import Rule, Verdict
@@ -110,14 +110,14 @@ def _cut(text: str, width: int = _LINE) -> str:
 # -- of rules
 
 
-def of_rule(rule: Rule, verdict: Verdict, order: Order) -> Answer:
+def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
     near = f"{where(verdict.near[0].start, order).text}; {verdict.near[1]}" if verdict.near is not None else ""
     events = tuple(where(event, order) for event in verdict.witness)
     return Answer(repr(rule), verdict.holds, verdict.said, events, near, tuple(offered(verdict.missing)))
 
 
-def where(event: Event, order: Order) -> Shown:
+def where(event: Event, order: HappensBefore) -> Shown:
     """An event and its place in the tree."""
     run = order.by_id.get(event.run_id)
     path = tuple(one.name for one in order.path(run)) if run is not None else (event.name,)
@@ -137,7 +137,7 @@ def offered(names: Iterable[str]) -> Iterator[str]:
 # -- of shapes
 
 
-def of_shape(what: str, shape: Sequence[Any], line: Line, order: Order | None) -> Answer:
+def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore | None) -> Answer:
     """Why a line has not a shape."""
     found = mismatch(shape, line)
     mark(shape, line)

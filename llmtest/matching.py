@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from llmtest import ledger
-from llmtest.causality import Hits, Order
+from llmtest.causality import HappensBefore, Hits
 from llmtest.events import Event, Run, Tokens, UnseenCall
 from llmtest.explaining import Answer, MatchError, of_rule, of_shape
 from llmtest.recording import Kinds, Runs
@@ -66,7 +66,7 @@ class Judged(Protocol):
     unseen_calls: list[UnseenCall]
 
     def __iter__(self) -> Iterator[Event]: ...
-    def order(self) -> Order: ...
+    def order(self) -> HappensBefore: ...
 
 
 # -- a recording as rules see it
@@ -295,7 +295,7 @@ def has_shape(line: Line, shape: Sequence[Any]) -> bool:
     return found
 
 
-def explain_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> Answer:
+def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> Answer:
     """Whether a line has a shape, with the reasons."""
     if matches(shape, line):
         return Answer(f"{what} == {list(shape)!r}", True)
@@ -304,7 +304,7 @@ def explain_shape(what: str, line: Line, shape: Sequence[Any], order: Order | No
     return answer
 
 
-def assert_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> None:
+def assert_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> None:
     """Raises the whole explanation, if the line has not the shape, or leaves it to the `all_of` block around.
 
     Raises:

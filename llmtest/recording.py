@@ -36,7 +36,7 @@ from llmtest.events import (
 )
 
 if TYPE_CHECKING:
-    from llmtest.causality import Order
+    from llmtest.causality import HappensBefore
     from llmtest.clock import Clock
     from llmtest.explaining import Answer
     from llmtest.online import Watched
@@ -59,7 +59,7 @@ class Runs(Sequence[Run]):
 
     __slots__ = ("_order", "_runs", "_what")
 
-    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], Order] | None = None) -> None:
+    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], HappensBefore] | None = None) -> None:
         self._runs: tuple[Run, ...] = runs if isinstance(runs, tuple) else tuple(runs)
         self._what = what
         self._order = order
@@ -174,7 +174,7 @@ class Recording(Block, Sequence[Event]):
         self._events: list[Event] = []
         self._clock: Clock | None = None
         self._tree: tuple[int, tuple[Run, ...], tuple[Run, ...]] | None = None
-        self._order: Order | None = None
+        self._order: HappensBefore | None = None
         self._chosen: dict[str, tuple[Run, ...]] = {}
         self._lock = threading.Lock()
         self._unfinished: tuple[int, set[UUID]] = (0, set())
@@ -275,13 +275,13 @@ class Recording(Block, Sequence[Event]):
             self._order, self._chosen = None, {}
         return self._tree[1], self._tree[2]
 
-    def order(self) -> Order:
+    def order(self) -> HappensBefore:
         """Which of two runs came first for certain, as far as they are recorded."""
-        from llmtest.causality import Order
+        from llmtest.causality import HappensBefore
 
         roots = self._build()[1]
         if self._order is None:
-            self._order = Order(roots)
+            self._order = HappensBefore(roots)
         return self._order
 
     def _of(self, what: str, *kinds: RunKind) -> Runs:
@@ -520,7 +520,7 @@ def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ..
 _NO_RUNS: Final = Runs(())
 
 
-def _order_within(parent: Run, children: tuple[Run, ...]) -> Order:
-    from llmtest.causality import Order
+def _order_within(parent: Run, children: tuple[Run, ...]) -> HappensBefore:
+    from llmtest.causality import HappensBefore
 
-    return Order((replace(parent, children=children),))
+    return HappensBefore((replace(parent, children=children),))
