@@ -131,7 +131,7 @@ def doubles() -> None:
     scripted_tool("search", respond(lambda request: request.args["q"]), args={"q": str}).verify()
     scripted_tool(tool, on(contains="x") >> "a")
 
-    embeddings = ScriptedEmbeddings(size=8, similar={("cat", "kitten"): 0.9}, texts=["cat", "kitten"])
+    embeddings = ScriptedEmbeddings(size=2, vectors={"cat": [1, 0.0]}, texts=["cat", "kitten"])
     assert_type(embeddings.embed_query("cat"), list[float])
     assert_type(embeddings.calls, list[Embedded])
     embeddings.verify()
