@@ -137,11 +137,6 @@ class Hits(Sequence[Any]):
         return self._latest[per, order]
 
     @cached_property
-    def lows(self) -> list[int]:
-        """For each, the lowest `clear` from it on."""
-        return [*accumulate(reversed(self.spans[0]), min)][::-1]
-
-    @cached_property
     def earlier(self) -> list[int]:
         """For each position, how many of them stand before it."""
         return _counts([place + 1 for place in self.spans[2]], len(self._order.runs) + 1)
@@ -149,7 +144,8 @@ class Hits(Sequence[Any]):
     @cached_property
     def unclear(self) -> list[int]:
         """For each position, the number of the first of them from which on all are clear of it."""
-        return _counts(self.lows, len(self._order.runs) + 1)
+        lows = [*accumulate(reversed(self.spans[0]), min)][::-1]
+        return _counts(lows, len(self._order.runs) + 1)
 
     @cached_property
     def highs(self) -> list[int]:
@@ -294,10 +290,6 @@ class HappensBefore:
     def contains(self, a: Run, b: Run) -> bool:
         """Whether `b` runs within `a`."""
         return self._seats[a].position < self._seats[b].position < self._seats[a].stop
-
-    def overlapped(self, a: Run, b: Run) -> bool:
-        """Whether nothing says which of the two came first."""
-        return a is not b and not (self.before(a, b) or self.before(b, a) or self.contains(a, b) or self.contains(b, a))
 
     def position(self, run: Run) -> int:
         """The place of a run in an order that the program does not contradict."""
@@ -471,13 +463,10 @@ class HappensBefore:
 
     def _line(self, runs: Sequence[Run]) -> Line:
         if self.straight and not self._turns:
-            return Line(runs if self._sorted(runs) else sorted(runs, key=self.position))
+            places = [self._seats[run].position for run in runs]
+            return Line(runs if places == sorted(places) else sorted(runs, key=self.position))
         placed = sorted(runs, key=self.position)
         return Line(placed, [self._tangle(placed, *span) for span in self._spans(placed)])
-
-    def _sorted(self, runs: Sequence[Run]) -> bool:
-        places = [self._seats[run].position for run in runs]
-        return places == sorted(places)
 
     def _spans(self, runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
         """Where neighbours overlapped or are of one turn: from each beginning to its end."""
@@ -501,11 +490,9 @@ class HappensBefore:
         inside = runs[start:stop]
         down = []
         for n, run in enumerate(inside):
-            down.append(sum(1 << m for m in range(n) if self._precedes(inside[m], run)))
+            earlier = (m for m in range(n) if self.before(inside[m], run) or self.contains(inside[m], run))
+            down.append(sum(1 << m for m in earlier))
         return Tangle(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
-
-    def _precedes(self, a: Run, b: Run) -> bool:
-        return self.before(a, b) or self.contains(a, b)
 
 
 def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_Stretch]:

@@ -87,16 +87,12 @@ class Clock:
         if event.lane is not None and is_pooled(event.lane, home):
             self._tracks[event.lane] = _Track([0], [now])  # what else this thread did has nothing to do with it
         family, step = structural_position(event.parent_run_id, event.tags, event.metadata)
-        now = max([now, *self._earlier(family, step)])
+        ends = self._ends.get(family, {}) if family is not None and family[1] != "map" else {}  # keys of a map have no order
+        now = max([now, *(time for other, time in ends.items() if other < step)])
         run = _Running(event.lane, event.parent_run_id, family, step, now, now)
         self._runs[event.run_id] = run
         run.began = run.now = max(now, self._heard(event.lane, event.moment))
         return run
-
-    def _earlier(self, family: tuple[Hashable, str] | None, step: Any) -> Iterator[int]:
-        """When the steps before this one ended."""
-        if family is not None and family[1] != "map":
-            yield from (time for other, time in self._ends.get(family, {}).items() if other < step)
 
     def _said(self, run: _Running, event: Event) -> Iterator[int]:
         """When a token came, if this is one."""

@@ -190,7 +190,6 @@ def _parts(name: str) -> Iterator[str]:
             )
 
 
-_PLURALS: Final = (("ies", "y"), ("es", ""), ("s", ""))
 _Say = Callable[[Words], str]
 
 

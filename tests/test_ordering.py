@@ -18,6 +18,7 @@ from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.lanes import Lane
 from llmtest.matching import together
 from llmtest.ordering import Item, home_of, item_of, layers
+from tests.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
 PARENT = UUID(int=1)
@@ -272,7 +273,7 @@ def test_runs_and_events_are_compared_where_their_ways_part() -> None:
     outer, a, b, c = (recording.run(name) for name in ("all", "a", "b", "c"))
     order = HappensBefore(recording.roots)
 
-    assert order.overlapped(a, b)
+    assert overlapped(order, a, b)
     assert (order.before(a, c), order.before(b, c), order.before(c, b), order.before(a, a)) == (True, True, False, False)
     assert (order.contains(outer, c), order.contains(c, outer), order.contains(a, a)) == (True, False, False)
     assert (order.happened(a.start, a.events[-1]), order.happened(a.events[-1], a.start)) == (True, False)
@@ -312,8 +313,8 @@ def test_the_inputs_of_a_sequence_that_is_batched_are_beside_one_another(way: st
         program.batch(given) if way == "batch" else asyncio.run(program.abatch(given))
 
     order = HappensBefore(caught.roots)
-    assert order.overlapped(*caught.roots)
-    assert order.overlapped(*caught.models)
+    assert overlapped(order, *caught.roots)
+    assert overlapped(order, *caught.models)
     assert str(caught).startswith("parallel\n  chain RunnableSequence")
     assert caught.models == [together(matching.model(), matching.model())]
     atoms, bears = (matching.model().where(lambda run, topic=topic: topic in run.input[0].text) for topic in ("atoms", "bears"))

@@ -20,7 +20,7 @@ from llmtest.matching import called, chain, event, model, node, retriever, toget
 from llmtest.recording import Runs
 from llmtest.selecting import Repeated, Together
 from llmtest.shapes import Line, Member, seats
-from tests.programs import Step, Trace, chat, run, trace
+from tests.programs import Step, Trace, chat, overlapped, run, trace
 
 # -- the reference
 
@@ -75,7 +75,7 @@ def _fits(element: Any, piece: Sequence[Run], order: HappensBefore, first: Calla
 
 def _together(piece: Sequence[Run], order: HappensBefore) -> bool:
     return all(
-        order.overlapped(a, b) or (order.turn(a) is not None and order.turn(a) == order.turn(b))
+        overlapped(order, a, b) or (order.turn(a) is not None and order.turn(a) == order.turn(b))
         for a, b in itertools.combinations(piece, 2)
     )
 
