@@ -56,6 +56,7 @@ class Hits(Sequence[Any]):
 
     def having(self, key: str, expected: Any) -> Sequence[Any]:
         """Those whose argument `key` may be this plain value: all but those with another of its type."""
+        # By exact type, as a value of another class may have an `==` of its own: those are judged one by one.
         kind = type(expected)
         given = zip(self.items, self.args, strict=True)
         return [run for run, args in given if type(actual := args.get(key)) is not kind or actual == expected]
@@ -63,6 +64,7 @@ class Hits(Sequence[Any]):
     @cached_property
     def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
+        # Three lists and not one of triples: each question asks one column for all of them, in a `map` without Python code.
         order, end = self._order, len(self._order.runs)
         seats = [order.seat(order.run_of(one)) for one in self.items]
         stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
@@ -89,6 +91,7 @@ class Hits(Sequence[Any]):
         """Of each, the number of the event with which it began, and one more than that of the event with which it ended."""
         starts = [(one.start if isinstance(one, Run) else one).number for one in self.items]
         ends = [one.end if isinstance(one, Run) else one for one in self.items]
+        # What has not ended ends after all that was recorded: it comes before nothing.
         return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
     def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -170,6 +173,7 @@ class _Stretch:
     down: dict[int, int] | None = None
 
     def before(self, a: int, b: int) -> bool:
+        # Only when it is asked for: it takes a comparison of each pair, and most stretches are never asked.
         if self.down is None:
             self.down = _closed(self.items, self.home)
         return bool(self.down[b] >> a & 1)
@@ -222,6 +226,7 @@ class HappensBefore:
             if inside:
                 home = run.start.lane if run is not None else home_of(roots)
                 todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))
+        # From the last to the first: what is inside a run has its `stop` before the run itself.
         for run in reversed(self.runs):
             seat = self._seats[run]
             seat.stop = max(seat.stop, seat.position + 1)
@@ -237,11 +242,13 @@ class HappensBefore:
         self._seats[run] = seat
         seat.clear = self._clear(seat)
         if run.end is None:
-            self._open.add(id(run))
+            self._open.add(id(run))  # by id: events are asked for too, and to hash a frozen event is to hash its payload
+        # A call's id is all that links a tool run to the model run that asked for it: they are siblings, or not even that.
         if run.kind == "chat" and isinstance(run.output, Message):
             self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
     def _clear(self, seat: _Seat) -> int:
+        # Where something is beside its parent, the same is beside it, too; else it is clear up to its own stretch.
         above = self._seats[seat.parent] if seat.parent is not None else None
         if above is not None and above.clear < above.position:
             return above.clear
@@ -250,12 +257,13 @@ class HappensBefore:
         return self._seats[first].position
 
     def _group(self, parent: Run | None, depth: int, runs: Sequence[Run], home: Lane | None) -> list[tuple[Run, _Seat]]:
-        if len(runs) == 1:
+        if len(runs) == 1:  # an only child is the most frequent case, and has no order to find
             items = [item_of(runs[0], parent)]
             ordered = [items]
         else:
             items = [item_of(run, parent) for run in runs]
             ordered = layers(items, home)
+        # LangChain calls these siblings, but they run within one of them: that is where they are placed.
         for item in items:
             if item.host is not None and item.host.run is not None and item.run is not None:
                 self._strays.setdefault(item.host.run, []).append(item.run)
@@ -275,6 +283,7 @@ class HappensBefore:
         x, y = self._seats[a], self._seats[b]
         if x.position >= y.position:
             return False
+        # Two numbers answer for almost all pairs. Only what is concurrent with something has to climb.
         if x.position < y.clear:
             return x.stop <= y.position
         while x.depth > y.depth and x.parent is not None:
@@ -335,6 +344,7 @@ class HappensBefore:
         """Of an event in a run and what happens within that run: only what is on one line of control is ordered."""
         if (isinstance(a, Run) and not self.contains(y, x)) or (isinstance(b, Run) and not self.contains(x, y)):
             return False
+        # Across lines the numbers of events are chance, even within one run: they only say what was recorded first.
         first = (a.end if isinstance(a, Run) else a), (b.start if isinstance(b, Run) else b)
         return first[0] is not None and first[0].number < first[1].number and first[0].lane is first[1].lane
 
@@ -387,6 +397,7 @@ class HappensBefore:
         """Of these, those before the first number come before `one` or contain it; from the second on they come after it. A run
         around an event has not ended, and goes on around an event: these come neither before nor after."""
         seat = self._seats[self.run_of(one)]
+        # Before it are those that stand below `clear`. A run around an event stands there too, but has not ended.
         start = hits.earlier[seat.clear]
         if hits.what != "runs" or isinstance(one, Event):
             start = min(start, bisect_right(hits.highs, seat.position))
@@ -403,6 +414,7 @@ class HappensBefore:
 
     def unled(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
         """Those of `seconds` of which a look does not tell that one of `firsts` with the same value had ended before."""
+        # The first to end decides for all: if even that had not surely ended, this one has to be asked about each of them.
         soonest, far = firsts.soonest(per, order, value).get, math.inf
         rows = zip(seconds.items, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
         return [one for one, key, begin in rows if soonest(key, far) > begin]
@@ -456,6 +468,7 @@ class HappensBefore:
 
     def line(self, runs: Sequence[Run]) -> Line:
         """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""
+        # By identity, as to compare or hash many runs costs more than the line. An id may be given anew, so `is` is asked too.
         known = self._lines.get(id(runs))
         if known is None or known[0] is not runs:
             known = self._lines[id(runs)] = (runs, self._line(runs))
@@ -474,9 +487,11 @@ class HappensBefore:
         turns = [self.turn(run) for run in runs]
         last = {turn: n for n, turn in enumerate(turns) if turn is not None}
         low, cut = len(self.runs), [True] * (len(runs) + 1)
+        # Between two neighbours is a cut if everything from the second on is clear of everything up to the first.
         for n in range(len(runs) - 1, 0, -1):
             low = min(low, seats[n].clear)
             cut[n] = seats[n - 1].position < low
+        # A turn is not cut either: its tools are matched as one group, even where the program called them one by one.
         start, reach = 0, -1
         for n in range(len(runs)):
             turn = turns[n]
@@ -512,6 +527,7 @@ def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
     down: dict[int, int] = {}
     for n, item in enumerate(items):
         below = 0
+        # Downwards, so that what comes before through another item is already in `below` and is not asked again.
         for m in range(n - 1, -1, -1):
             if not below >> m & 1 and precedes(items[m], item, home):
                 below |= 1 << m | down[m]

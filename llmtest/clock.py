@@ -70,6 +70,7 @@ class Clock:
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
         ends = event.kind in END_KINDS or event.kind in ERROR_KINDS
+        # No event comes before an earlier one of its run, nor before what its line of control has waited for.
         soonest = self._ended(run, event) if ends else self._said(run, event)
         time = run.now = max([run.now, self._heard(event.lane, event.moment), *soonest])
         self._tracks[event.lane].reach(event.moment, time)
@@ -105,6 +106,7 @@ class Clock:
         """When everything was over for which the end of a run had to wait."""
         yield run.children
         failure = event.payload.get("error")
+        # What fails before its first token takes its whole latency first; what breaks off later took what its tokens took.
         if not isinstance(failure, Failure) or (failure.ended == "error" and not run.said):
             yield from (run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))
 
@@ -121,6 +123,7 @@ class Clock:
     def _heard(self, lane: Lane | None, moment: int) -> int:
         """The time of a lane at a moment of it, now that it has heard of what was over by then."""
         track = self._track(lane)
+        # Looked at anew at each event: that a lane is over may become known long after it was spawned.
         for other in track.spawned.copy():
             if other.joined is not None and other.joined <= moment:
                 track.spawned.remove(other)

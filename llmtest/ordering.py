@@ -44,6 +44,7 @@ class Item:
 
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
+    # From behind: the end is one of the last events, and a streaming run has thousands.
     end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
@@ -79,10 +80,13 @@ def precedes(a: Item, b: Item, home: Lane | None) -> bool:
     had ended is beside it, as the inputs of a batch are; and lines of control that were spawned when `a` had happened, or by
     one that had waited for it. Never the time.
     """
+    # Numbers first: a stream starts its last step before the others, so that starts would say the opposite.
     if a.family is not None and a.family == b.family and a.step != b.step:
         return a.family[1] != "map" and bool(a.step < b.step)
+    # What has no lane, such as the tries of a fallback, is on its parent's line, where one thing comes after the other.
     if a.lane is None or b.lane is None:
         return a.lane is b.lane or a.end < b.start
+    # Runs that cross on one line are kept apart by the program's data, not by their start: `batch` starts all its inputs.
     if a.lane is b.lane:
         return not is_pooled(a.lane, home) and not b.start < a.end < b.end
     return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
@@ -91,12 +95,14 @@ def precedes(a: Item, b: Item, home: Lane | None) -> bool:
 def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
     """Whether one moment comes before another: where their lines of control meet, all of the first one's was over when
     the other one's was spawned."""
+    # Up from `b`: on each line that it comes from, the moment at which the next one was spawned.
     moments: dict[Lane, int] = {}
     lane, moment = b
     while lane.parent is not None:
         moments[lane] = moment
         lane, moment = lane.parent, lane.attach
     moments[lane] = moment
+    # Up from `a`, until they meet: each line must be known to be over, and the first that is not ends the search.
     over, last = a
     while over not in moments:
         parent, joined = over.parent, over.joined
@@ -120,6 +126,7 @@ def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
     layers: list[list[Item]] = []
     heads: list[dict[Hashable, Item]] = []
     for item in items:
+        # From the last layer down: the highest one with a predecessor decides, and mostly that is the last one.
         after = (n for n in reversed(range(len(layers))) if any(precedes(head, item, home) for head in heads[n].values()))
         rank = next(after, -1) + 1
         if rank == len(layers):
@@ -142,6 +149,7 @@ def _arranged(items: list[Item]) -> list[Item]:
     for item in items:
         item.line = _line(item, crowds)
         families.setdefault(item.family or id(item), []).append(item)
+    # Steps order their own family only, so they leave the places of all other items as they are.
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]
 
@@ -163,7 +171,7 @@ def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
     while crowds[lane] == 1 and lane.parent is not None:
         over = lane.joined
         if ended is None or over is None:
-            return "never over"
+            return "never over"  # it comes before nothing on another line, as all others of which the end is unknown
         lane, joined = lane.parent, over
     return lane, joined, ended is None
 
@@ -191,6 +199,7 @@ def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item
     line = item.lane or home
     while True:
         hosts = running.get(line, [])
+        # Starts ascend, so what has ended by now can host nothing that comes later either.
         while hosts and hosts[-1].end < item.start:
             hosts.pop()
         if hosts and item.run is not None and (item.family, item.step) == (hosts[-1].family, hosts[-1].step):
@@ -219,6 +228,7 @@ def structural_position(
 ) -> tuple[tuple[Hashable, str] | None, Any]:
     """The place that the program gave to a run: a step of a sequence or a graph, a key of a map."""
     for tag in tags:
+        # Programs may have such tags of their own. A graph also says its step in the metadata, and there as a number.
         what, _, place = tag.rpartition(":")
         if what == "seq:step" and place.isdigit():
             return (parent_id, "seq"), int(place)
