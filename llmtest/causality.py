@@ -17,10 +17,10 @@ from operator import le
 from typing import Any, Literal, overload
 from uuid import UUID
 
+from llmtest.core.sequences import ConcurrentGroup
 from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, _before, home_of, item_of, layers
-from llmtest.shapes import Line, Tangle
 
 
 class Hits(Sequence[Any]):
@@ -206,7 +206,6 @@ class Order:
         self.runs: list[Run] = []
         self._turns: dict[str, int] = {}
         self._strays: dict[Run, list[Run]] = {}
-        self._lines: dict[int, tuple[Sequence[Run], Line]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
@@ -462,18 +461,12 @@ class Order:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
                 yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
-    def line(self, runs: Sequence[Run]) -> Line:
-        """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""
-        known = self._lines.get(id(runs))
-        if known is None or known[0] is not runs:
-            known = self._lines[id(runs)] = (runs, self._line(runs))
-        return known[1]
-
-    def _line(self, runs: Sequence[Run]) -> Line:
+    def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]:
+        """Return these runs in an order that is certain, and the groups of neighbours that overlapped or are of one turn."""
         if self.straight and not self._turns:
-            return Line(runs if self._sorted(runs) else sorted(runs, key=self.position))
+            return runs if self._sorted(runs) else sorted(runs, key=self.position), ()
         placed = sorted(runs, key=self.position)
-        return Line(placed, [self._tangle(placed, *span) for span in self._spans(placed)])
+        return placed, [self._concurrent(placed, *span) for span in self._spans(placed)]
 
     def _sorted(self, runs: Sequence[Run]) -> bool:
         places = [self._seats[run].position for run in runs]
@@ -497,12 +490,12 @@ class Order:
                     yield start, n + 1
                 start = n + 1
 
-    def _tangle(self, runs: Sequence[Run], start: int, stop: int) -> Tangle:
+    def _concurrent(self, runs: Sequence[Run], start: int, stop: int) -> ConcurrentGroup:
         inside = runs[start:stop]
         down = []
         for n, run in enumerate(inside):
             down.append(sum(1 << m for m in range(n) if self._precedes(inside[m], run)))
-        return Tangle(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
+        return ConcurrentGroup(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
 
     def _precedes(self, a: Run, b: Run) -> bool:
         return self.before(a, b) or self.contains(a, b)
