@@ -17,7 +17,7 @@ from operator import le
 from typing import Any, Literal, overload
 from uuid import UUID
 
-from llmtest.core.sequences import ConcurrentGroup
+from llmtest.core.literals import ConcurrentGroup
 from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, _before, home_of, item_of, layers

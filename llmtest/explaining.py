@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llmtest import ledger
 from llmtest.causality import Order
-from llmtest.core.sequences import ConcurrentGroup, Element, Line, Together
+from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
 from llmtest.core.values import short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError

@@ -15,7 +15,8 @@ from typing import Any, Protocol, cast
 
 from llmtest import ledger
 from llmtest.causality import Hits, Order
-from llmtest.core.sequences import Line, Repeated, Shape, Together
+from llmtest.core.literals import Line, Repeated, Together
+from llmtest.core.sequences import Shape
 from llmtest.events import Event, Run, UnseenCall
 from llmtest.explaining import Answer, MatchError, of_rule, of_shape
 from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, UnjudgedError, Verdict, judged, value_of

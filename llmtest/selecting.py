@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from llmtest.core.sequences import Repeated, Together, times
+from llmtest.core.literals import Repeated, Together, times
 from llmtest.core.values import PLAIN, Name, fits, matches_name, short
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
 from llmtest.rule import CameFrom, Condition, UnjudgedError
@@ -91,7 +91,7 @@ class Selector:
         """The selectors that this one is made of."""
         yield self
 
-    # in a shape: what `llmtest.core.sequences.Taker` asks
+    # in a shape: what `llmtest.core.literals.Taker` asks
 
     @property
     def is_conditional(self) -> bool:

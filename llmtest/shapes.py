@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Protocol, cast
 
-from llmtest.core.sequences import ConcurrentGroup, Element, Line, Shape, Taker, bits
+from llmtest.core.literals import ConcurrentGroup, Element, Line, Taker
+from llmtest.core.sequences import Shape, bits
 from llmtest.core.values import PLAIN, fits, short
 from llmtest.events import Run
 from llmtest.rule import Condition, UnjudgedError

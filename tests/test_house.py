@@ -33,6 +33,7 @@ class Room:
 HOUSE = {
     # words
     "core": Room(0),
+    "core.literals": Room(0),
     "core.sequences": Room(0),
     "core.values": Room(0),
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtest.causality import Order
-from llmtest.core.sequences import Names, Repeated, Together, Tokens
+from llmtest.core.literals import Repeated, Together
+from llmtest.core.sequences import Names, Tokens
 from llmtest.events import Failure, Run
 from llmtest.matching import called, chain, event, model, node, retriever, together
 from llmtest.recording import Runs
