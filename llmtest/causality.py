@@ -17,10 +17,10 @@ from operator import le
 from typing import Any, Literal, overload
 from uuid import UUID
 
+from llmtest.core.literals import ConcurrentGroup
 from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, home_of, item_of, layers, precedes
-from llmtest.shapes import Line, Tangle
 
 
 class Hits(Sequence[Any]):
@@ -206,7 +206,6 @@ class HappensBefore:
         self.runs: list[Run] = []
         self._turns: dict[str, int] = {}
         self._strays: dict[Run, list[Run]] = {}
-        self._lines: dict[int, tuple[Sequence[Run], Line]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
@@ -466,20 +465,13 @@ class HappensBefore:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
                 yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
-    def line(self, runs: Sequence[Run]) -> Line:
-        """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""
-        # By identity, as to compare or hash many runs costs more than the line. An id may be given anew, so `is` is asked too.
-        known = self._lines.get(id(runs))
-        if known is None or known[0] is not runs:
-            known = self._lines[id(runs)] = (runs, self._line(runs))
-        return known[1]
-
-    def _line(self, runs: Sequence[Run]) -> Line:
+    def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]:
+        """Return these runs in an order that is certain, and the groups of neighbours that overlapped or are of one turn."""
         if self.straight and not self._turns:
             places = [self._seats[run].position for run in runs]
-            return Line(runs if places == sorted(places) else sorted(runs, key=self.position))
+            return runs if places == sorted(places) else sorted(runs, key=self.position), ()
         placed = sorted(runs, key=self.position)
-        return Line(placed, [self._tangle(placed, *span) for span in self._spans(placed)])
+        return placed, [self._concurrent(placed, *span) for span in self._spans(placed)]
 
     def _spans(self, runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
         """Where neighbours overlapped or are of one turn: from each beginning to its end."""
@@ -501,13 +493,13 @@ class HappensBefore:
                     yield start, n + 1
                 start = n + 1
 
-    def _tangle(self, runs: Sequence[Run], start: int, stop: int) -> Tangle:
+    def _concurrent(self, runs: Sequence[Run], start: int, stop: int) -> ConcurrentGroup:
         inside = runs[start:stop]
         down = []
         for n, run in enumerate(inside):
             earlier = (m for m in range(n) if self.before(inside[m], run) or self.contains(inside[m], run))
             down.append(sum(1 << m for m in earlier))
-        return Tangle(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
+        return ConcurrentGroup(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
 
 
 def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_Stretch]:

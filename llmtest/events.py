@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 from uuid import UUID
 
+from llmtest.core.sequences import Tokens
 from llmtest.lanes import Lane
-
-if TYPE_CHECKING:
-    from llmtest.shapes import Line
 
 RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 """What a run executes: `chat` is a chat model, `llm` a text model."""
@@ -70,36 +68,6 @@ class FrozenList(list[Any]):
 
 
 EMPTY: Final = FrozenDict()
-
-
-class Tokens(list[Any]):
-    """Plain values in order: a list whose `==` understands shapes, `["It is", ..., "Paris."]`. It answers and never raises."""
-
-    reading: Literal["names", "texts"] = "texts"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, list | tuple):
-            return NotImplemented
-        from llmtest import shapes
-
-        return shapes.matches(other, self.line())
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None
-
-    def line(self) -> Line:
-        """What a shape is compared with."""
-        from llmtest.shapes import Line
-
-        return Line(list(self), (), self.reading)
-
-
-class Names(Tokens):
-    """Names in order; in a shape, `*` in a name stands for anything."""
-
-    reading = "names"
 
 
 @dataclass(frozen=True, slots=True)

@@ -449,11 +449,11 @@ def _headline(left: object, right: object) -> str:
     snapshot = next((side for side in (left, right) if _is_snapshot(side)), None)
     if snapshot is not None:
         return str(getattr(snapshot, "headline", "") or "")
-    if type(left).__module__ not in ("llmtest.recording", "llmtest.events"):
+    if type(left).__module__ not in ("llmtest.recording", "llmtest.core.sequences"):
         return ""
-    from llmtest import matching
+    from llmtest import recording
 
-    answer = matching.compared(left, right)
+    answer = recording.compared(left, right)
     return "" if answer is None else repr(answer)
 
 

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
+from llmtest.core.sequences import Names, Tokens
 from llmtest.events import (
     EMPTY,
     END_KINDS,
@@ -28,10 +29,8 @@ from llmtest.events import (
     Event,
     Failure,
     FrozenDict,
-    Names,
     Run,
     RunKind,
-    Tokens,
     Usage,
 )
 
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
     from llmtest.explaining import Answer
     from llmtest.online import Watched
     from llmtest.rendering import Part
-    from llmtest.rules import Rule
-    from llmtest.shapes import Line
+    from llmtest.rule import Rule
+    from llmtest.shapes import RunLine
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
@@ -107,10 +106,10 @@ class Runs(Sequence[Run]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _line(self) -> Line:
-        from llmtest.shapes import Line
+    def _line(self) -> RunLine:
+        from llmtest.shapes import RunLine, line_of
 
-        return self._order().line(self._runs) if self._order is not None else Line(self._runs)
+        return line_of(self._runs, self._order()) if self._order is not None else RunLine(self._runs)
 
     def explain(self, shape: Sequence[Any]) -> Answer:
         """Whether the runs have this shape, as an `Answer`: true or false, and why. It does not raise."""
@@ -489,6 +488,19 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     It does not see models that are called without LangChain's callback system.
     """
     return Recording(rules)
+
+
+def compared(left: object, right: object) -> Answer | None:
+    """Return why `left == right` is false, if that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest import matching
+
+    return matching.explain_shape("tokens", left.line(), right, None)
 
 
 def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:

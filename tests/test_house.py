@@ -32,12 +32,17 @@ class Room:
 
 HOUSE = {
     # words
+    "core": Room(0),
+    "core.literals": Room(0),
+    "core.sequences": Room(0),
+    "core.values": Room(0),
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
     "gates": Room(0),
     "lanes": Room(0),
     "ledger": Room(0),
     "patterns": Room(0),
+    "rule": Room(0),
     "rules": Room(0),
     "script": Room(0),
     "scriptfile": Room(0, later=frozenset({"yaml"})),

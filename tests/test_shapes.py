@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtest.causality import HappensBefore
-from llmtest.events import Failure, Names, Run, Tokens
+from llmtest.core.literals import Repeated, Together
+from llmtest.core.sequences import Names, Tokens
+from llmtest.events import Failure, Run
 from llmtest.matching import called, chain, event, model, node, retriever, together
 from llmtest.recording import Runs
-from llmtest.selecting import Repeated, Together
-from llmtest.shapes import Line, Member, seats
+from llmtest.shapes import RunLine, line_of
 from tests.programs import Step, Trace, chat, overlapped, run, trace
 
 # -- the reference
@@ -67,7 +68,7 @@ def _fits(element: Any, piece: Sequence[Run], order: HappensBefore, first: Calla
     if isinstance(element, Repeated):
         enough = element.least <= len(piece) and (element.most is None or len(piece) <= element.most)
         chained = all(first(a, b) for a, b in itertools.combinations(piece, 2))
-        return enough and chained and all(element.selector.misses(one) is None for one in piece)
+        return enough and chained and all(element.element.misses(one) is None for one in piece)
     if isinstance(element, Together):
         return _together(piece, order) and any(_seated(element.members, p) for p in itertools.permutations(piece))
     return len(piece) == 1 and _means(element, piece[0])
@@ -85,7 +86,7 @@ def _seated(members: Sequence[Any], piece: Sequence[Run]) -> bool:
         return not piece
     first, *rest = members
     low, high = (first.least, first.most) if isinstance(first, Repeated) else (1, 1)
-    selector = first.selector if isinstance(first, Repeated) else first
+    selector = first.element if isinstance(first, Repeated) else first
     high = len(piece) if high is None else min(high, len(piece))
     return any(all(_means(selector, one) for one in piece[:n]) and _seated(rest, piece[n:]) for n in range(low, high + 1))
 
@@ -478,22 +479,11 @@ def test_no_shape_takes_exponential_time() -> None:
     assert perf_counter() - began < 20  # a blow-up would take years
 
 
-def test_seats_are_found_whatever_order_they_are_tried_in() -> None:
-    def means(member: Member, item: Any) -> bool:
-        return member.selector.misses(item) is None
-
-    ab, a = Member(called("*")), Member(called("a"))
-    runs = list(trace(run("a"), run("b")).tools)
-
-    assert seats([ab, a], runs, means)
-    assert seats([a, ab], runs, means)
-    assert not seats([a, a], runs, means)
-    assert not seats([ab], runs, means)
-    assert not seats([Member(called("*"), 3, 3)], runs, means)
-
-
 def test_a_line_is_read_once() -> None:
-    line = AGENT.order().line(AGENT.tools._runs)
+    order, runs = AGENT.order(), AGENT.tools._runs
 
-    assert line is AGENT.order().line(AGENT.tools._runs)
-    assert isinstance(line, Line)
+    line = line_of(runs, order)
+
+    assert line is line_of(runs, order)
+    assert isinstance(line, RunLine)
+    assert line is not line_of(runs[:2], order)
