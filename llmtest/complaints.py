@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmtest.core.source import shown_path
 from llmtest.events import Message
-from llmtest.steps import Call, Expects, Reply, Speaker, Step, place
+from llmtest.steps import Call, Expects, Reply, Speaker, Step
 
 if TYPE_CHECKING:
     from llmtest.script import On, Request, Script
@@ -78,7 +79,9 @@ def unexpected(script: Script, request: Request, call: int, key: On | None) -> s
     if keys:
         whose = f"the steps {'without a key' if key is None else f'of {key}'} are all served"
     lines = [f"unexpected {who.name} call {call}: {whose}", *_came(request, who)]
-    lines += [f"  served  step {number}  {step}  at {place(step.where)}" for number, step in enumerate(lane.steps, lane.first)]
+    lines += [
+        f"  served  step {number}  {step}  at {shown_path(step.where)}" for number, step in enumerate(lane.steps, lane.first)
+    ]
     lines += _missed([other for other in keys if key is None], request)
     return capped([*lines, f"  add a step for this call, or find out why the program calls {who.the} again"])
 
@@ -120,7 +123,7 @@ def unused(script: Script, left: Sequence[tuple[int, Step]], calls: int) -> str:
     """Steps that no call has asked for."""
     steps = amount(len(script.steps), "step")
     lines = [f"{len(left)} of {steps} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
-    lines += [f"  step {number}  {step}  at {place(step.where)}" for number, step in left]
+    lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
     times = "never called" if not calls else f"called {amount(calls, 'time')}"
     who = script.speaker.the
     return capped([*lines, f"  {who} was {times}; remove the steps, or find out why the program stopped early"])

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmtest import complaints, ledger
+from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.gates import Gate
 from llmtest.lanes import Lane
 from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, behind, caller, place
+from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, behind
 from llmtest.vocabulary import as_step
 
 
@@ -110,7 +111,7 @@ class On:
         where = caller()
         if isinstance(steps, Script):
             if any(lane.key is not None for lane in steps._lanes):
-                raise ScriptError(f"{self} >> Script(...) takes a script without keys of its own at {place(where)}")
+                raise ScriptError(f"{self} >> Script(...) takes a script without keys of its own at {shown_path(where)}")
             steps.adopted()
             return Keyed(self, steps.steps, where)
         return Keyed(self, (steps,), where)
@@ -355,7 +356,7 @@ class Script:
             if problem and not step.terms.optional:
                 who = self.speaker
                 text = f"step {number} expects another {who.input} than {who.name} call {call} has\n{problem}"
-                raise self._violate(f"unexpected {who.input}", f"{text}\n  the script says {step} at {place(step.where)}")
+                raise self._violate(f"unexpected {who.input}", f"{text}\n  the script says {step} at {shown_path(step.where)}")
             with self._lock:
                 if lane.first + lane.index != number:  # another thread was faster
                     continue
@@ -384,7 +385,7 @@ class Script:
         if not problem and request.stop:
             rule, problem = "stop sequence", complaints.stop_sequence(reply, request.stop)
         if problem:
-            raise self._violate(rule, f"{problem}\n  the script says {reply} at {place(reply.where)}")
+            raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
 
     def _lane(self, request: Request, call: int) -> _Lane:
         """The one lane that is for `request`."""
@@ -469,7 +470,7 @@ def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
             continue
         if gates:
             raise ScriptError(
-                f"a gate stands before {item.key}, whose steps it does not hold, at {place(where)}"
+                f"a gate stands before {item.key}, whose steps it does not hold, at {shown_path(where)}"
                 "\n  behind the key it holds them: on(...) >> Script(gate, 'text')"
             )
         what = f"what {item.key} leads to"
@@ -501,5 +502,5 @@ def _reachable(lane: _Lane) -> None:
             after = lane.steps[position + 1]
             raise ScriptError(
                 f"step {lane.first + position} repeats for every further call, so {after} after it is never asked for"
-                f"\n  {step} at {place(step.where)}"
+                f"\n  {step} at {shown_path(step.where)}"
             )

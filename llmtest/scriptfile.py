@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from llmtest.core.source import shown_path
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.script import Keyed, On, on
 from llmtest.steps import (
@@ -40,7 +41,6 @@ from llmtest.steps import (
     exception_names,
     is_rate,
     is_seconds,
-    place,
     split,
 )
 from llmtest.yamlwords import as_key, flow, quoted, wrapped
@@ -211,7 +211,7 @@ def _scalar(kind: str, text: str) -> Any:
 
 
 def _error(where: str, text: str, *evidence: str) -> ScriptError:
-    return ScriptError("\n".join([f"{place(where)}: {text}", *(f"  {line}" for line in evidence)]))
+    return ScriptError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence)]))
 
 
 def _either(words: Iterable[str]) -> str:

@@ -14,14 +14,13 @@ import difflib
 import http
 import json
 import math
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from llmtest.core.source import caller
 from llmtest.events import EMPTY, FrozenDict, Latency, Usage
 from llmtest.ledger import LlmtestError
 
@@ -474,27 +473,6 @@ def _show_bare(part: Call | Value) -> str:
         pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
         return f"call({part.tool!r}{args}){named}{pieces}"
     return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
-
-
-_PACKAGE: Final = os.path.join(os.path.dirname(__file__), "")
-
-
-def caller() -> str:
-    """`file:line` of the code outside llmtest that wrote the step."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def place(where: str) -> str:
-    """`where` with its path relative to the current folder, when it lies below it."""
-    path, _, line = where.rpartition(":")
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # another drive on Windows
-        return where
-    return where if relative.startswith("..") else f"{relative}:{line}"
 
 
 # -- what is checked where a step is written

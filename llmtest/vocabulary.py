@@ -13,6 +13,7 @@ from dataclasses import asdict, is_dataclass, replace
 from random import Random
 from typing import Any, Literal
 
+from llmtest.core.source import caller, shown_path
 from llmtest.events import FrozenDict, FrozenList, Usage
 from llmtest.gates import Gate
 from llmtest.steps import (
@@ -31,9 +32,7 @@ from llmtest.steps import (
     as_failure,
     as_seconds,
     as_tokens,
-    caller,
     paced,
-    place,
     split,
 )
 
@@ -378,11 +377,11 @@ def as_step(step: Any, what: str, where: str) -> Step:
         return replace(_from_message(step), where=where)
     if isinstance(step, Gate):
         raise ScriptError(
-            f"{what} is a gate, which holds the step after it, but no step comes after it; got it at {place(where)}\n"
+            f"{what} is a gate, which holds the step after it, but no step comes after it; got it at {shown_path(where)}\n"
             "  a gate and its step in one: reply(gate, 'text'); with a key: on(...) >> Script(gate, 'text')"
         )
     raise ScriptError(
-        f"{what} is not a step: got {type(step).__name__} {step!r} at {place(where)}\n"
+        f"{what} is not a step: got {type(step).__name__} {step!r} at {shown_path(where)}\n"
         "  a step is say(...), think(...), call(...), structured(...), reply(...), fail(...), respond(...),\n"
         "  a str, an AIMessage or an exception"
     )

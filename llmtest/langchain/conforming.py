@@ -22,6 +22,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 
+from llmtest.core.source import shown_line
 from llmtest.events import Run, RunKind
 from llmtest.langchain.calling import (
     AT_ONCE,
@@ -228,20 +229,20 @@ class Checking:
             hint = "await what takes long, or leave it to a thread: await asyncio.to_thread(...)"
             waited = f"it stood at one line for {STALL_S:g} s, and nothing else could run"
             text = f"{self._of(where)} blocks the event loop"
-            self._tell(where, "blocks the event loop", text, ("at", done.stalled), ("seen", waited), hint=hint)
+            self._tell(where, "blocks the event loop", text, ("at", shown_line(done.stalled)), ("seen", waited), hint=hint)
         if done.ended:
             return
         if done.stalled is None and not found:
             hint = "if it only needs longer, give `timeout_s`"
             text = f"{self._of(where)} does not end"
-            evidence = (("at", done.stands), ("waited", f"{self.timeout_s:g} s; nothing more was tried"))
+            evidence = (("at", shown_line(done.stands)), ("waited", f"{self.timeout_s:g} s; nothing more was tried"))
             self._tell(where, "does not end", text, *evidence, hint=hint)
         raise _Stuck
 
     def _tell_of_error(self, where: str, error: BaseException) -> None:
         text = f"{self._of(where)} raises {type(error).__name__}: {clip(str(error), 100)}".rstrip(": ")
         about = f"{type(error).__name__} {raised_at(error)}"
-        self._tell(where, "raises", text, ("at", raised_at(error)), about=about)
+        self._tell(where, "raises", text, ("at", shown_line(raised_at(error))), about=about)
 
     def _tell_of_protocol(self, where: str, recording: Recording) -> None:
         for broken in check(recording):

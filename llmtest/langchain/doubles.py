@@ -34,13 +34,14 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 
 from llmtest import lanes, ledger
 from llmtest.complaints import amount, capped
+from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
 from llmtest.ledger import Violation, ViolationError
 from llmtest.script import Keyed, Request, Script
-from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts, caller, place
+from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts
 from llmtest.vocabulary import as_step, give
 
 # -- what retrievers and tools share
@@ -88,7 +89,7 @@ class _Double(_Served):
         elif isinstance(step, Reply | Give):
             problem = self._misfit(step.text if isinstance(step, Reply) else step.value)
         if problem:
-            raise ScriptError(f"{what} is {step} at {place(step.where)}, but {problem}")
+            raise ScriptError(f"{what} is {step} at {shown_path(step.where)}, but {problem}")
         return step
 
     def _known_as(self) -> str:
@@ -459,7 +460,9 @@ class ScriptedEmbeddings(Embeddings):
         strange = [text for text in dict.fromkeys(texts) if text not in allowed]
         lines = [f"{method} was given {amount(len(strange), 'text')} that texts= does not have"]
         lines += [f"  got  {text[:200]!r}{_near(text, allowed)}" for text in strange]
-        return capped([*lines, f"  texts= is given at {place(self._where)}; add them there, or find out why they are embedded"])
+        return capped(
+            [*lines, f"  texts= is given at {shown_path(self._where)}; add them there, or find out why they are embedded"]
+        )
 
     def _vector(self, text: str) -> list[float]:
         """A text of `similar` lies in the first dimensions, any other in the rest."""

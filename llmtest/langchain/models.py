@@ -33,14 +33,15 @@ from pydantic import Field, SecretStr, SkipValidation
 
 from llmtest import blocks, complaints, lanes, ledger
 from llmtest.complaints import check_call
+from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.improvising import Improvises, JsonObject
 from llmtest.langchain import dialects
-from llmtest.langchain.asking import about, calling, run_of, weakly
+from llmtest.langchain.asking import about, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.script import Request, Script
-from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
+from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count
 from llmtest.vocabulary import as_step
 
 # -- from a script's words to LangChain's
@@ -304,7 +305,8 @@ class _Served:
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
-        blocks.served(run.run_id if run is not None else None, self._known_as(), calling)
+        where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
+        blocks.served(run.run_id if run is not None else None, self._known_as(), where)
 
     def _takes(self, latency: Latency | None, request: Request) -> None:
         """Tells the recordings of the call how long it takes in virtual time."""
@@ -335,7 +337,7 @@ class _Scripted(_Served):
             self._takes(step.latency, request)
             raise _exception(step, getattr(self, "dialect", "plain"))
         if isinstance(step, Give):
-            raise ScriptError(f"a model cannot give values, it says something; got {step} at {place(step.where)}")
+            raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
         self._takes(reply.latency, request)
@@ -410,7 +412,7 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
             if isinstance(step, Give):
                 given.adopted()
                 raise ScriptError(
-                    f"step {number} of a ScriptedChatModel is {step} at {place(step.where)},"
+                    f"step {number} of a ScriptedChatModel is {step} at {shown_path(step.where)},"
                     " but a model cannot give values, it says something"
                 )
         super().__init__(**{"script": given, **fields})
@@ -571,7 +573,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
             if isinstance(step, Give) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
                 given.adopted()
                 raise ScriptError(
-                    f"step {number} of a ScriptedLLM is {step} at {place(step.where)}, but a text model says text only"
+                    f"step {number} of a ScriptedLLM is {step} at {shown_path(step.where)}, but a text model says text only"
                 )
         super().__init__(**{"script": given, **fields})
 
