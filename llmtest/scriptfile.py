@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.core.source import shown_path
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
-from llmtest.script import Keyed, On, on
+from llmtest.requests import Keyed, On, on
 from llmtest.steps import (
     ONCE,
     RATE,

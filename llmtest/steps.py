@@ -436,6 +436,10 @@ class Speaker:
     input: str = "prompt"
 
     @property
+    def is_model(self) -> bool:
+        return self == Speaker()
+
+    @property
     def the(self) -> str:
         return self.name if self.name.startswith("`") else f"the {self.name}"
 

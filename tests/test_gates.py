@@ -38,7 +38,7 @@ from llmtest import (
 from llmtest.gates import Gate
 from llmtest.langchain import dialects
 from llmtest.ledger import Ledger, Outside, expect_violation, opened
-from llmtest.script import Keyed
+from llmtest.requests import Keyed
 from llmtest.steps import ScriptError, behind
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)

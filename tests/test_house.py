@@ -34,7 +34,10 @@ HOUSE = {
     # words
     "core": Room(0),
     "core.source": Room(0),
-    "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
+    "complaints": Room(0),
+    "diagnostics": Room(0),
+    "requests": Room(0),
+    "tool_checks": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
     "gates": Room(0),
     "lanes": Room(0),

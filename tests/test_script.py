@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
-from llmtest.complaints import check_call, show_message
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.lanes import Lane
 from llmtest.ledger import Ledger, Violation, expect_violation
-from llmtest.script import Request
+from llmtest.requests import Request, show_message
 from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, split
+from llmtest.tool_checks import check_call
 from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)

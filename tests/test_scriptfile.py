@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmtest import Script, call, fail, ledger, on, reply, respond, say, structured, think
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
-from llmtest.script import Keyed, Request
+from llmtest.requests import Keyed, Request
 from llmtest.scriptfile import read, write
 from llmtest.steps import Call, Fail, Reply, ScriptError, Text, Value
 from llmtest.vocabulary import give

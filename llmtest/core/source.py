@@ -26,6 +26,8 @@ Frames = Iterable[tuple[FrameType, int]]
 
 def is_of(frame: FrameType, modules: Collection[str]) -> bool:
     """Whether the module of `frame`, or its top package, is one of `modules`."""
+    if frame.f_code.co_filename.startswith("<doctest "):  # a program, although it runs in the namespace of the module
+        return False
     module = frame.f_globals.get("__name__") or ""
     return module in modules or module.partition(".")[0] in modules
 

@@ -40,7 +40,8 @@ from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
 from llmtest.ledger import Violation, ViolationError
-from llmtest.script import Keyed, Request, Script
+from llmtest.requests import Keyed, Request
+from llmtest.script import Script
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts
 from llmtest.vocabulary import as_step, give
 
@@ -66,7 +67,7 @@ class _Double(_Served):
         """
         self.script, script.speaker = script, speaker
         try:
-            for entry in script.lanes:
+            for entry in script.entries:
                 key = entry.key if isinstance(entry, Keyed) else None
                 if key is not None and (key.tools is not None or key.tool_result is not None or key.last is not None):
                     hint = "it has no messages and no tools; contains=, node=, tag=, metadata= and thread= fit"

@@ -31,8 +31,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SecretStr, SkipValidation
 
-from llmtest import blocks, complaints, lanes, ledger
-from llmtest.complaints import check_call
+from llmtest import blocks, diagnostics, lanes, ledger
 from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
@@ -40,8 +39,10 @@ from llmtest.improvising import Improvises, JsonObject
 from llmtest.langchain import dialects
 from llmtest.langchain.asking import about, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
-from llmtest.script import Request, Script
+from llmtest.requests import Request
+from llmtest.script import Script
 from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count
+from llmtest.tool_checks import check_call
 from llmtest.vocabulary import as_step
 
 # -- from a script's words to LangChain's
@@ -296,11 +297,11 @@ class _Served:
 
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            gate.hold(lambda: complaints.waiting(request, self.script.speaker))
+            gate.hold(lambda: diagnostics.waiting(request, self.script.speaker))
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            await gate.ahold(lambda: complaints.waiting(request, self.script.speaker))
+            await gate.ahold(lambda: diagnostics.waiting(request, self.script.speaker))
 
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""

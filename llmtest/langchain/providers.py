@@ -38,7 +38,8 @@ from llmtest.complaints import names
 from llmtest.core.source import caller, shown_path
 from llmtest.langchain.models import ScriptedChatModel
 from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
-from llmtest.script import Request, Script
+from llmtest.requests import Request
+from llmtest.script import Script
 from llmtest.steps import Reply, ScriptError, Step
 
 
@@ -201,7 +202,7 @@ class _ScriptForEach:
 
     def __init__(self, path: Path) -> None:
         with ledger.opened(ledger.Outside()):  # it belongs to no test, least of all to one that runs this pytest
-            self._steps = _speakable(_load(path)).lanes
+            self._steps = _speakable(_load(path)).entries
         self._scripts: WeakKeyDictionary[Ledger, Script] = WeakKeyDictionary()
         self._lock = threading.Lock()
 

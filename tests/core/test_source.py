@@ -45,6 +45,10 @@ def test_other_modules_are_the_program(module: str | None) -> None:
     assert called_from(module, "program.py") == "program.py:1"
 
 
+def test_an_example_in_a_docstring_is_a_program() -> None:
+    assert called_from("llmtest.vocabulary", "<doctest llmtest.vocabulary.say[0]>") == "<doctest llmtest.vocabulary.say[0]>:1"
+
+
 def test_a_thread_that_runs_only_the_framework_has_no_caller() -> None:
     found: list[str] = []
     names = {"__name__": "langchain_core.tracers", "tell": lambda value: found.append(value), "caller": caller}

@@ -47,7 +47,7 @@ from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.matching import Rule, never
 from llmtest.recording import Kinds, Runs
-from llmtest.script import Keyed, On, Request
+from llmtest.requests import Keyed, On, Request
 from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
 from llmtest.tracing import Session
 from llmtest.vocabulary import give
