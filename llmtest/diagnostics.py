@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from llmtest.complaints import amount, capped, names
 from llmtest.core.source import shown_path
 from llmtest.requests import On, Request, show_last_message, show_message
-from llmtest.steps import Expects, Speaker, Step
+from llmtest.steps import Expects, ScriptOwner, Step
 
 
-def _came(request: Request, who: Speaker) -> list[str]:
+def _came(request: Request, owner: ScriptOwner) -> list[str]:
     """What a call brought, as evidence."""
-    count = f" ({amount(len(request.messages), 'message')})" if who.is_model else ""
+    count = f" ({amount(len(request.messages), 'message')})" if owner.is_model else ""
     lines = [f"  came  {show_last_message(request)}{count}"]
     if request.tools:
         lines.append(f"  tools  {names(request.tools)}")
@@ -26,48 +26,48 @@ def _came(request: Request, who: Speaker) -> list[str]:
     return lines
 
 
-def waiting(request: Request, who: Speaker) -> str:
+def waiting(request: Request, owner: ScriptOwner) -> str:
     """A call that waits at a gate."""
-    return f"{who.name} call  {show_last_message(request)}"
+    return f"{owner.name} call  {show_last_message(request)}"
 
 
 # -- calls that the script has no step for
 
 
-def unmatched(who: Speaker, request: Request, call: int, keys: Sequence[On]) -> str:
+def unmatched(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
     """No key matches the call, and there are no steps without one."""
     matched = "it matches no key, and the script has no steps without one"
-    lines = [f"unexpected {who.name} call {call}: {matched}", *_came(request, who), *_missed(keys, request)]
+    lines = [f"unexpected {owner.name} call {call}: {matched}", *_came(request, owner), *_missed(keys, request)]
     return capped([*lines, "  add a key that it matches, or a step without a key"])
 
 
 def exhausted(
-    who: Speaker, request: Request, call: int, key: On | None, served: Sequence[tuple[int, Step]], keys: Sequence[On]
+    owner: ScriptOwner, request: Request, call: int, key: On | None, served: Sequence[tuple[int, Step]], keys: Sequence[On]
 ) -> str:
     """No step is left for the call: those of its `key`, or those without one, are all `served`. `keys` are all of the script."""
     whose = f"the script has {amount(len(served), 'step')}, all served" if served else "the script has no steps"
     if keys:
         whose = f"the steps {'without a key' if key is None else f'of {key}'} are all served"
-    lines = [f"unexpected {who.name} call {call}: {whose}", *_came(request, who)]
+    lines = [f"unexpected {owner.name} call {call}: {whose}", *_came(request, owner)]
     lines += [f"  served  step {number}  {step}  at {shown_path(step.where)}" for number, step in served]
     lines += _missed(keys, request) if key is None else []
-    return capped([*lines, f"  add a step for this call, or find out why the program calls {who.the} again"])
+    return capped([*lines, f"  add a step for this call, or find out why the program calls {owner.the} again"])
 
 
 def _missed(keys: Iterable[On], request: Request) -> list[str]:
     return [f"  {key}  no: {key.misses(request)}" for key in keys]
 
 
-def ambiguous(who: Speaker, request: Request, call: int, keys: Sequence[On | None]) -> str:
-    """Several keys match the call."""
+def ambiguous(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On | None]) -> str:
+    """StepGroup keys match the call."""
     matched = f"matches {len(keys)} keys of the script, so which step answers it is not said"
-    lines = [f"{who.name} call {call} {matched}", *_came(request, who)]
+    lines = [f"{owner.name} call {call} {matched}", *_came(request, owner)]
     lines += [f"  matches  {key}" for key in keys]
-    ways = "tool_result=, last=, node= or tools=" if who.is_model else "contains=, node= or tag="
+    ways = "tool_result=, last=, node= or tools=" if owner.is_model else "contains=, node= or tag="
     return capped([*lines, f"  make the keys exclude each other, for example with {ways}"])
 
 
-def competing(who: Speaker, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
+def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
     """Two runs that are open at once take steps in order. Each is a request, and the numbers of its call and its step."""
     lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
     for request, call, number in (first, second):
@@ -75,30 +75,30 @@ def competing(who: Speaker, first: tuple[Request, int, int], second: tuple[Reque
     request = second[0]
     contained = request.messages[-1].text[:30] if request.messages else "..."
     hint = f"on(node={request.node!r})" if request.node else f"on(contains={contained!r})"
-    ways = "thread, tools or prompt" if who.is_model else f"thread or {who.input}"
+    ways = "thread, tools or prompt" if owner.is_model else f"thread or {owner.input}"
     return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
 
 
-def unused(who: Speaker, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
+def unused(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
     """Steps that no call has asked for, of so many `steps`, after so many `calls`."""
     lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
     lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
     times = "never called" if not calls else f"called {amount(calls, 'time')}"
-    return capped([*lines, f"  {who.the} was {times}; remove the steps, or find out why the program stopped early"])
+    return capped([*lines, f"  {owner.the} was {times}; remove the steps, or find out why the program stopped early"])
 
 
 # -- prompts that are not as a step expects
 
 
-def expectation(expects: Expects, request: Request, who: Speaker) -> str | None:
+def expectation(expects: Expects, request: Request, owner: ScriptOwner) -> str | None:
     """What of the prompt is not as expected."""
     for text in expects.contains:
         if text not in request.text:
-            return f"  expected {who.an_input} that contains {text!r}\n{_nearest_text(text, request)}"
+            return f"  expected {owner.an_input} that contains {text!r}\n{_nearest_text(text, request)}"
     for text in expects.forbids:
         holder = next((m for m in request.messages if text in m.text), None)
         if holder is not None:
-            return f"  expected {who.an_input} without {text!r}\n  got       {show_message(holder)}"
+            return f"  expected {owner.an_input} without {text!r}\n  got       {show_message(holder)}"
     if expects.tools is not None and expects.tools != set(request.tools):
         return f"  expected the tools {names(sorted(expects.tools))}\n  got       {names(request.tools)}"
     if expects.last is not None and (not request.messages or request.messages[-1].role != expects.last):

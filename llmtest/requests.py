@@ -114,9 +114,9 @@ class On:
     thread: str | None = None
     last: str | None = None
 
-    def __rshift__(self, steps: Any) -> Keyed:
+    def __rshift__(self, steps: Any) -> KeyedSteps:
         where = caller()
-        return Keyed(self, steps.hand_over(self, where) if isinstance(steps, Several) else (steps,), where)
+        return KeyedSteps(self, steps.hand_over(self, where) if isinstance(steps, StepGroup) else (steps,), where)
 
     def misses(self, request: Request) -> str | None:
         """What of this key the request does not have; None if it has all of it. The cheap looks come first."""
@@ -162,7 +162,7 @@ class On:
         return f"on({', '.join(f'{name}={value!r}' for name, value in shown.items() if value)})"
 
 
-class Several(ABC):
+class StepGroup(ABC):
     """Steps that a key takes over together; a `Script` is the one kind of it."""
 
     @abstractmethod
@@ -171,7 +171,7 @@ class Several(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
+class KeyedSteps:
     """Steps for the calls that match a key: what `on(...) >> ...` makes, for a `Script` to take and to read."""
 
     key: On

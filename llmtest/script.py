@@ -17,8 +17,8 @@ from llmtest import diagnostics, ledger, tool_checks
 from llmtest.core.source import caller, shown_path
 from llmtest.gates import Gate
 from llmtest.ledger import Violation, ViolationError
-from llmtest.requests import Keyed, On, Request, Several
-from llmtest.steps import Reply, ScriptError, Speaker, Step, behind
+from llmtest.requests import KeyedSteps, On, Request, StepGroup
+from llmtest.steps import Reply, ScriptError, ScriptOwner, Step, behind
 from llmtest.vocabulary import as_step
 
 
@@ -45,7 +45,7 @@ class _Queue:
     def take(self) -> None:
         """The current step is served once more."""
         self.served += 1
-        if self.served == self.steps[self.index].terms.times:
+        if self.served == self.steps[self.index].serving.times:
             self.index, self.served = self.index + 1, 0
 
     def numbered(self) -> list[tuple[int, Step]]:
@@ -55,9 +55,9 @@ class _Queue:
     def left(self) -> list[tuple[int, Step]]:
         """The steps that were owed a call and got none, with their numbers."""
         rest = self.numbered()[self.index :]
-        if rest and self.served and self.steps[self.index].terms.times is None:
+        if rest and self.served and self.steps[self.index].serving.times is None:
             rest = rest[1:]
-        return [(number, step) for number, step in rest if not step.terms.optional]
+        return [(number, step) for number, step in rest if not step.serving.optional]
 
 
 class _Claim(NamedTuple):
@@ -72,7 +72,7 @@ class _Claim(NamedTuple):
 # -- the script
 
 
-class Script(Several):
+class Script(StepGroup):
     """Steps that answer model calls in order: one step, one call.
 
     A step is what `say`, `think`, `call`, `structured`, `reply`, `fail` and `respond` return; or a plain str, an
@@ -98,7 +98,7 @@ class Script(Several):
     Steps are never repeated or skipped on their own: `.times(n)`, `.repeat()` and `.optional()` ask for it.
     """
 
-    speaker = Speaker()
+    owner = ScriptOwner()
 
     def __init__(self, *steps: Any) -> None:
         self.violations: list[Violation] = []
@@ -130,11 +130,11 @@ class Script(Several):
         return tuple(step for queue in self._queues for step in queue.steps)
 
     @property
-    def entries(self) -> tuple[Keyed | Step, ...]:
+    def entries(self) -> tuple[KeyedSteps | Step, ...]:
         """What the script was made of: steps, and keys with theirs."""
-        made: list[Keyed | Step] = []
+        made: list[KeyedSteps | Step] = []
         for queue in self._queues:
-            made.extend(queue.steps if queue.key is None else [Keyed(queue.key, queue.steps)])
+            made.extend(queue.steps if queue.key is None else [KeyedSteps(queue.key, queue.steps)])
         return tuple(made)
 
     @property
@@ -181,15 +181,15 @@ class Script(Several):
         while True:
             with self._lock:
                 number, step = queue.number, queue.current()
-                if step is not None and step.terms.expects is None:
+                if step is not None and step.serving.expects is None:
                     queue.take()
                     return number, step
             if step is None:
-                text = diagnostics.exhausted(self.speaker, request, call, queue.key, queue.numbered(), self._keys())
+                text = diagnostics.exhausted(self.owner, request, call, queue.key, queue.numbered(), self._keys())
                 raise self._violate("unexpected call", text)
-            problem = diagnostics.expectation(step.terms.expects, request, self.speaker) if step.terms.expects else None
-            if problem and not step.terms.optional:
-                who = self.speaker
+            problem = diagnostics.expectation(step.serving.expects, request, self.owner) if step.serving.expects else None
+            if problem and not step.serving.optional:
+                who = self.owner
                 text = f"step {number} expects another {who.input} than {who.name} call {call} has\n{problem}"
                 raise self._violate(f"unexpected {who.input}", f"{text}\n  the script says {step} at {shown_path(step.where)}")
             with self._lock:
@@ -207,7 +207,7 @@ class Script(Several):
             ViolationError: it calls a tool that is not bound, with arguments that do not fit, or against `tool_choice`
                 or `parallel_tool_calls=False`; or its text has a `stop` sequence in it.
         """
-        if not reply.terms.checked:
+        if not reply.serving.checked:
             return
         rule, problem = "", None
         if reply.calls or request.tool_choice is not None:
@@ -224,12 +224,12 @@ class Script(Several):
         waiting = [queue for queue in fits if queue.current() is not None] or fits[:1]
         if len(waiting) > 1:
             keys = [queue.key for queue in waiting]
-            raise self._violate("ambiguous match", diagnostics.ambiguous(self.speaker, request, call, keys))
+            raise self._violate("ambiguous match", diagnostics.ambiguous(self.owner, request, call, keys))
         if waiting:
             return waiting[0]
         unkeyed = [queue for queue in self._queues if queue.key is None]
         if not unkeyed:
-            raise self._violate("unexpected call", diagnostics.unmatched(self.speaker, request, call, self._keys()))
+            raise self._violate("unexpected call", diagnostics.unmatched(self.owner, request, call, self._keys()))
         return unkeyed[0]
 
     def _keys(self) -> list[On]:
@@ -245,12 +245,12 @@ class Script(Several):
                 continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
-                raise self._violate("competing calls", diagnostics.competing(self.speaker, rival[:3], claim[:3]))
+                raise self._violate("competing calls", diagnostics.competing(self.owner, rival[:3], claim[:3]))
 
     def unused(self) -> list[Violation]:
         """One violation for all steps that no call has asked for; empty when all were served."""
         left = [item for queue in self._queues for item in queue.left()]
-        return [Violation("unused step", diagnostics.unused(self.speaker, left, len(self.steps), self._calls))] if left else []
+        return [Violation("unused step", diagnostics.unused(self.owner, left, len(self.steps), self._calls))] if left else []
 
     def verify(self) -> None:
         """Raises for every violation so far and for unused steps. The pytest plugin does this for you.
@@ -297,7 +297,7 @@ def _queues(given: Sequence[Any], where: str) -> list[_Queue]:
     queues: list[_Queue] = []
     plain: list[Step] = []
     for position, item, gates in _gated(given):
-        if not isinstance(item, Keyed):
+        if not isinstance(item, KeyedSteps):
             plain.append(behind(gates, as_step(item, f"step {position} of the script", where)))
             continue
         if gates:
@@ -330,7 +330,7 @@ def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
 
 def _reachable(queue: _Queue) -> None:
     for position, step in enumerate(queue.steps[:-1]):
-        if step.terms.times is None and not (step.terms.optional and step.terms.expects):
+        if step.serving.times is None and not (step.serving.optional and step.serving.expects):
             after = queue.steps[position + 1]
             raise ScriptError(
                 f"step {queue.first + position} repeats for every further call, so {after} after it is never asked for"

@@ -20,10 +20,10 @@ from llmtest.steps import (
     ONCE,
     Call,
     Fail,
-    Give,
     Part,
     Reply,
     Respond,
+    Return,
     ScriptError,
     Step,
     Text,
@@ -50,7 +50,7 @@ def say(
 ) -> Reply:
     """A step that answers with text.
 
-    Several strings are exact tokens; one plain string is cut by `split`; `tokens=["whole"]` keeps a string whole.
+    StepGroup strings are exact tokens; one plain string is cut by `split`; `tokens=["whole"]` keeps a string whole.
     `chunk` cuts one string otherwise: `"char"`, `"word"` (a word with the white space after it), a number of characters,
     or a `random.Random(seed)`, which cuts at random and in the same places for the same seed. `refusal=True` sends the
     text as a refusal: in `additional_kwargs["refusal"]`, as OpenAI does, with the stop reason `refusal`.
@@ -226,7 +226,7 @@ def respond(function: Callable[[Any], Any]) -> Respond:
     return Respond(function, caller())
 
 
-def give(value: Any, *, takes_s: float | None = None) -> Give:
+def give(value: Any, *, takes_s: float | None = None) -> Return:
     """A step that gives `value`: what a `ScriptedRetriever` finds, or what a `scripted_tool` returns.
 
     Those take bare values too; `give` is for what is said of a step: `give(documents).times(2)`. The value is copied
@@ -248,7 +248,7 @@ def give(value: Any, *, takes_s: float | None = None) -> Give:
             f"give() takes a value that can be copied; got {type(value).__name__} {value!r} ({error})"
             "\n  respond(lambda request: value) gives the value itself"
         ) from None
-    return Give(copied, caller(), takes_s=as_seconds("takes_s", takes_s))
+    return Return(copied, caller(), takes_s=as_seconds("takes_s", takes_s))
 
 
 def reply(
@@ -301,7 +301,7 @@ def _bare(part: Reply, position: int) -> tuple[Part, ...]:
             ("refusal", part.refusal or None),
             ("ttft_s", part.ttft_s),
             ("tokens_per_s", part.tokens_per_s),
-            ("times, expects, optional or unchecked", None if part.terms == ONCE else part.terms),
+            ("times, expects, optional or unchecked", None if part.serving == ONCE else part.serving),
         )
         if value is not None
     ]
@@ -367,7 +367,7 @@ def _are_counts(*values: Any) -> bool:
 
 def as_step(step: Any, what: str, where: str) -> Step:
     """`step` as a step: a str, an `AIMessage` or an exception may stand for one. `what` says whose step it is."""
-    if isinstance(step, Reply | Fail | Respond | Give):
+    if isinstance(step, Reply | Fail | Respond | Return):
         return step
     if isinstance(step, str):
         return replace(say(step), where=where)

@@ -41,7 +41,7 @@ from llmtest.langchain.asking import about, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count
+from llmtest.steps import Call, Fail, Part, Reply, Respond, Return, ScriptError, StatusError, Step, Text, Value, count
 from llmtest.tool_checks import check_call
 from llmtest.vocabulary import as_step
 
@@ -276,7 +276,7 @@ class _Served:
         """The answer to `request`, on a synchronous path. A stream stops at the gates within an answer; else it waits here."""
         self._note(request)
         step = self.script.serve(request)
-        self._hold(step.terms.gates, request)
+        self._hold(step.serving.gates, request)
         while isinstance(step, Respond):
             step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
         answer = self._reply_of(step, request)
@@ -286,7 +286,7 @@ class _Served:
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._note(request)
         step = self.script.serve(request)
-        await self._ahold(step.terms.gates, request)
+        await self._ahold(step.serving.gates, request)
         while isinstance(step, Respond):
             given = step.function(request)
             given = await given if inspect.isawaitable(given) else given
@@ -297,11 +297,11 @@ class _Served:
 
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            gate.hold(lambda: diagnostics.waiting(request, self.script.speaker))
+            gate.hold(lambda: diagnostics.waiting(request, self.script.owner))
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            await gate.ahold(lambda: diagnostics.waiting(request, self.script.speaker))
+            await gate.ahold(lambda: diagnostics.waiting(request, self.script.owner))
 
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
@@ -319,7 +319,7 @@ class _Served:
         return type(self).__name__
 
     @abstractmethod
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
         """What a step that was served comes to."""
 
 
@@ -333,11 +333,11 @@ class _Scripted(_Served):
 
     __str__ = __repr__
 
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Reply:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):
             self._takes(step.latency, request)
             raise _exception(step, getattr(self, "dialect", "plain"))
-        if isinstance(step, Give):
+        if isinstance(step, Return):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
@@ -410,7 +410,7 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
             dialects.check(fields["dialect"], script)
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
-            if isinstance(step, Give):
+            if isinstance(step, Return):
                 given.adopted()
                 raise ScriptError(
                     f"step {number} of a ScriptedChatModel is {step} at {shown_path(step.where)},"
@@ -571,7 +571,7 @@ class ScriptedLLM(_Scripted, BaseLLM):
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
-            if isinstance(step, Give) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
+            if isinstance(step, Return) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
                 given.adopted()
                 raise ScriptError(
                     f"step {number} of a ScriptedLLM is {step} at {shown_path(step.where)}, but a text model says text only"
