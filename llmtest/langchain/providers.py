@@ -40,7 +40,7 @@ from llmtest.langchain.models import ScriptedChatModel
 from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Reply, ScriptError, Step
+from llmtest.steps import Reply, ScriptError, ScriptOwner, Step
 
 
 class ProvidersError(LlmtestError, RuntimeError):
@@ -318,6 +318,8 @@ class _Voice:
 
     A call may ask for another model of the same provider, with `model=`.
     """
+
+    owner = ScriptOwner()
 
     def __init__(self, provider: str, model: str) -> None:
         self.provider = provider
