@@ -658,14 +658,11 @@ def _named(failure: Fail, name: str) -> tuple[str | int, str | None, float | Non
     """A failure as a file has it: the name of its exception or its status, its message, and `retry_after`."""
     kind, args = failure.cause
     textual = len(args) < 2 and all(isinstance(argument, str) for argument in args)
-    if not textual or not (isinstance(kind, int) or _is_builtin(kind)):
+    known = isinstance(kind, int) or (kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind)
+    if not (textual and known):
         shown = kind.__name__ if failure.error is kind and isinstance(kind, type) else repr(failure.error)
         raise ScriptError(
             f"{name} fails with {shown}, which a file cannot name\n"
             "  a file names Python's built-in exceptions, made from one text or from nothing, and HTTP statuses"
         )
     return kind if isinstance(kind, int) else kind.__name__, args[0] if args else None, failure.retry_after
-
-
-def _is_builtin(kind: type[BaseException]) -> bool:
-    return kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind

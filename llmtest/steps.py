@@ -410,11 +410,9 @@ class Reply(StepOptions):
         """The same answer, and then the failure: a stream breaks after its last token; an invoke fails as a whole."""
         return replace(self, failure=as_failure(error, retry_after, None, caller()))
 
-    def _stops_in(self, at: int) -> list[int]:
-        return [token for part, token, _ in self.stops if part == at]
-
     def __str__(self) -> str:
-        shown = [text for at, part in enumerate((*self.parts, None)) for text in _show_part(part, self._stops_in(at))]
+        stops = [[token for part, token, _ in self.stops if part == at] for at in range(len(self.parts) + 1)]
+        shown = [text for part, within in zip((*self.parts, None), stops, strict=True) for text in _show_part(part, within)]
         text = shown[0] if len(shown) == 1 else f"reply({', '.join(shown)})" if shown else "say()"
         text += f".then_{self.failure}" if self.failure else ".then_truncate()" if self.truncated else ""
         return text + _show_serving(self.serving)

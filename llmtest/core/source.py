@@ -1,15 +1,18 @@
 """Source lines: which line of the program asked for something, and how a message shows it.
 
-A line is kept as `file:line`, the file as Python names it. Finding one only reads frames: the program may be on an event
-loop, where a library such as blockbuster forbids to ask for the current folder. Paths are shortened when they are shown.
+A line is kept as `file:line`, the file as Python names it, and its path is shortened when it is shown.
 """
 
 from __future__ import annotations
 
 import linecache
-import os
 import sys
 from collections.abc import Collection, Iterable
+
+# By its own name: blockbuster forbids `os.getcwd` on event loops, where messages are written too. It does not block.
+from os import getcwd
+from os.path import normpath
+from pathlib import PurePath
 from traceback import walk_stack
 from types import CodeType, FrameType
 from typing import Final
@@ -50,11 +53,10 @@ def definition_line(code: CodeType | None) -> str:
 def shown_path(where: str) -> str:
     """Return `where`, its path relative to the current folder if it lies below that."""
     path, _, line = where.rpartition(":")
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # no path at all, or another drive on Windows
+    if not path:
         return where
-    return where if relative.startswith("..") else f"{relative}:{line}"
+    pure, folder = PurePath(normpath(path)), getcwd()
+    return f"{pure.relative_to(folder) if pure.is_relative_to(folder) else pure}:{line}"
 
 
 def shown_line(where: str) -> str:

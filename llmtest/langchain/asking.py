@@ -27,11 +27,7 @@ def run_of(run_manager: Any, model: Any) -> Any:
 
 def weakly(run: Any) -> Callable[[], Any]:
     """A run manager lives as long as its run is open, and nobody may keep it alive longer."""
-    return _no_run if run is None else weakref.ref(run)
-
-
-def _no_run() -> None:
-    return None
+    return (lambda: None) if run is None else weakref.ref(run)
 
 
 def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:

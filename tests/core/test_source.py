@@ -95,19 +95,6 @@ def test_a_definition_is_where_its_code_begins() -> None:
     assert definition_line(None) == ""
 
 
-def test_to_find_a_line_asks_nothing_of_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(*_: object) -> str:
-        raise AssertionError("a blocking call")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "getcwd", forbidden)
-        patched.setattr(os.path, "abspath", forbidden)
-        step, gate = say("Hello"), hold()
-
-    assert step.where.startswith(f"{__file__}:")
-    assert gate.where.startswith(f"{__file__}:")
-
-
 # -- shown
 
 
@@ -116,8 +103,26 @@ def test_a_path_is_relative_when_it_lies_below_the_current_folder(tmp_path: Path
 
     assert shown_path(f"{tmp_path / 'tests' / 'test_a.py'}:7") == f"{Path('tests') / 'test_a.py'}:7"
     assert shown_path(f"{tmp_path.parent / 'test_a.py'}:7") == f"{tmp_path.parent / 'test_a.py'}:7"
+    assert shown_path(f"{tmp_path}_other{os.sep}test_a.py:7") == f"{tmp_path}_other{os.sep}test_a.py:7"
+    assert shown_path(f"{Path('.') / 'a' / '..' / 'test_a.py'}:7") == "test_a.py:7"
     assert shown_path("<stdin>:1") == "<stdin>:1"
+    assert shown_path("a thread whose target is LangChain's") == "a thread whose target is LangChain's"
     assert shown_path("") == ""
+
+
+def test_a_line_is_found_and_shown_where_blocking_calls_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> str:
+        raise AssertionError("a blocking call")
+
+    with monkeypatch.context() as patched:  # as blockbuster does it on an event loop
+        patched.setattr(os, "getcwd", forbidden)
+        patched.setattr(os.path, "abspath", forbidden)
+        step, gate = say("Hello"), hold()
+        shown = shown_path(step.where)
+
+    assert step.where.startswith(f"{__file__}:")
+    assert gate.where.startswith(f"{__file__}:")
+    assert step.where.endswith(shown)
 
 
 def test_a_line_is_shown_with_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
