@@ -13,13 +13,14 @@ from typing import Any, Final
 from llmtest import ledger
 from llmtest.causality import HappensBefore
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
+from llmtest.core.source import shown_path
 from llmtest.core.values import short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
 from llmtest.rule import Rule, Verdict
 from llmtest.selecting import Selector
 from llmtest.shapes import Mismatch, RunLine, mark, mismatch
-from llmtest.steps import Call, place
+from llmtest.steps import Call
 
 _LINE: Final = 199
 """The longest one-line answer."""
@@ -133,7 +134,7 @@ def offered(names: Iterable[str]) -> Iterator[str]:
         for script in scripts:
             for step in getattr(script, "steps", ()):
                 if any(isinstance(part, Call) and part.tool == name for part in getattr(step, "parts", ())):
-                    yield f"the script offered `{name}` at {place(step.where)}"
+                    yield f"the script offered `{name}` at {shown_path(step.where)}"
 
 
 # -- of shapes

@@ -263,7 +263,7 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
 
     attempt, session = request.node.stash[_attempt], request.config._syrupy
     if request.config.stash[_runs] > 1:
-        attempt.held = session = snapshots.Held(session)
+        attempt.held = session = snapshots.DeferredSession(session)
     return snapshots.assertion(request.node, attempt.compared, session)
 
 

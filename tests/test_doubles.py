@@ -45,7 +45,7 @@ from llmtest import (
 )
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Ledger, expect_violation, opened
-from llmtest.script import Request
+from llmtest.requests import Request
 from llmtest.steps import ScriptError, StatusError
 from llmtest.vocabulary import give
 

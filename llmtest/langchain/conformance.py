@@ -22,11 +22,12 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langsmith import tracing_context
 
 from llmtest import lanes, ledger
+from llmtest.core.source import definition_line
 from llmtest.langchain.conforming import violations_of
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TEXT_MODEL, TOOL, Subject, unbound
 from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
-from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, clip, line_of, owner
+from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, clip, owner
 from llmtest.ledger import Violation, ViolationError
 
 
@@ -172,7 +173,7 @@ def _streams(handler: Any) -> Fault:
 
 
 def _defined_at(handler: Any, name: str) -> str:
-    return line_of(getattr(getattr(handler, name), "__code__", None))
+    return definition_line(getattr(getattr(handler, name), "__code__", None))
 
 
 # -- what is seen while programs run

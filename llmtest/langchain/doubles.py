@@ -34,13 +34,15 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 
 from llmtest import lanes, ledger
 from llmtest.complaints import amount, capped
+from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
 from llmtest.ledger import Violation, ViolationError
-from llmtest.script import Keyed, Request, Script
-from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts, caller, place
+from llmtest.requests import KeyedSteps, Request
+from llmtest.script import Script
+from llmtest.steps import Fail, Reply, Respond, Return, ScriptError, ScriptOwner, Step, Text, as_texts
 from llmtest.vocabulary import as_step, give
 
 # -- what retrievers and tools share
@@ -48,51 +50,51 @@ from llmtest.vocabulary import as_step, give
 
 def _given(step: Any, where: str) -> Any:
     """What may stand for a step of a double, beside what may for one of a model: a bare value."""
-    if isinstance(step, Keyed):
+    if isinstance(step, KeyedSteps):
         return replace(step, steps=tuple(_given(one, step.where) for one in step.steps))
     fails = isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
-    return step if fails or isinstance(step, Reply | Fail | Respond | Give | Gate) else replace(give(step), where=where)
+    return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
 class _Double(_Served):
     """A mouth for a script of values."""
 
-    def _take(self, script: Script, speaker: Speaker) -> None:
+    def _take(self, script: Script, owner: ScriptOwner) -> None:
         """Makes `script`, which has just been given, speak for this double.
 
         Raises:
             ScriptError: a step is not one for it, or a key can match no call of it.
         """
-        self.script, script.speaker = script, speaker
+        self.script, script.owner = script, owner
         try:
-            for entry in script.lanes:
-                key = entry.key if isinstance(entry, Keyed) else None
+            for entry in script.entries:
+                key = entry.key if isinstance(entry, KeyedSteps) else None
                 if key is not None and (key.tools is not None or key.tool_result is not None or key.last is not None):
                     hint = "it has no messages and no tools; contains=, node=, tag=, metadata= and thread= fit"
-                    raise ScriptError(f"{key} matches no call of {speaker.the}: {hint}")
+                    raise ScriptError(f"{key} matches no call of {owner.the}: {hint}")
             for number, step in enumerate(script.steps, 1):
-                self._check(step, f"step {number} of {speaker.the}")
+                self._check(step, f"step {number} of {owner.the}")
         except ScriptError:
             script.adopted()
             raise
 
     def _check(self, step: Step, what: str) -> Step:
         """`step`, if a double can keep it."""
-        expects, problem = step.terms.expects, ""
-        if not step.terms.checked:
+        expects, problem = step.serving.expects, ""
+        if not step.serving.checked:
             problem = "unchecked() is about the answers of a model"
         elif expects is not None and (expects.tools is not None or expects.last is not None):
             problem = "here expects() takes contains= and forbids= only: there are no messages and no tools"
         elif isinstance(step, Reply) and not _is_text(step):
             problem = "only a model can say that; give it plain text, or give(...)"
-        elif isinstance(step, Reply | Give):
+        elif isinstance(step, Reply | Return):
             problem = self._misfit(step.text if isinstance(step, Reply) else step.value)
         if problem:
-            raise ScriptError(f"{what} is {step} at {place(step.where)}, but {problem}")
+            raise ScriptError(f"{what} is {step} at {shown_path(step.where)}, but {problem}")
         return step
 
     def _known_as(self) -> str:
-        name: str = self.script.speaker.name
+        name: str = self.script.owner.name
         return name
 
     @abstractmethod
@@ -102,7 +104,7 @@ class _Double(_Served):
     def _as_step(self, given: Any, what: str, where: str) -> Step:
         return self._check(as_step(_given(given, where), what, where), what)
 
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
         """A fresh copy of the value that a step gives."""
         self._takes(step.latency, request)
         if isinstance(step, Fail):
@@ -111,7 +113,7 @@ class _Double(_Served):
 
     def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
         run = weakly(run_manager)
-        role = self.script.speaker.input
+        role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
         return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args)
 
@@ -154,7 +156,7 @@ class ScriptedRetriever(_Double, BaseRetriever):
         where = caller()
         super().__init__(**{"script": None, **fields})
         given = _script_of(type(self), tuple(_given(step, where) for step in steps), script, fields)
-        self._take(given, Speaker(f"`{self.name}`" if self.name else "retriever", "query"))
+        self._take(given, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
 
     def __repr__(self) -> str:
         return f"ScriptedRetriever(name={self.get_name()!r})"
@@ -166,7 +168,7 @@ class ScriptedRetriever(_Double, BaseRetriever):
         wrong = [item for item in items if not isinstance(item, str | Document)]
         return f"a retriever finds documents or str, not {type(wrong[0]).__name__} {wrong[0]!r}" if wrong else ""
 
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> list[Document]:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> list[Document]:
         value = super()._reply_of(step, request)
         items = value if isinstance(value, list | tuple) else [value]
         found = [Document(page_content=item) if isinstance(item, str) else item for item in items]
@@ -174,7 +176,7 @@ class ScriptedRetriever(_Double, BaseRetriever):
 
     def _asked(self, query: Any, run_manager: Any, params: dict[str, Any]) -> Request:
         if not isinstance(query, str):
-            who = self.script.speaker.the
+            who = self.script.owner.the
             text = f"{who} takes a query, a str; got {type(query).__name__} {query!r}\n  find out what the program asks it with"
             raise self.script._violate("invalid query", text)
         return self._call(lambda: query, run_manager, {"k": self.k, **params}, EMPTY)
@@ -272,7 +274,7 @@ def scripted_tool(
     where = caller()
     made = ScriptedTool(**{**_like(tool, args, fields), **fields, "script": None})
     given = _script_of(ScriptedTool, tuple(_given(result, where) for result in results), script, fields)
-    made._take(given, Speaker(f"`{made.name}`", "input"))
+    made._take(given, ScriptOwner(f"`{made.name}`", "input"))
     return made
 
 
@@ -451,7 +453,9 @@ class ScriptedEmbeddings(Embeddings):
         strange = [text for text in dict.fromkeys(texts) if text not in allowed]
         lines = [f"{method} was given {amount(len(strange), 'text')} that texts= does not have"]
         lines += [f"  got  {text[:200]!r}{_near(text, allowed)}" for text in strange]
-        return capped([*lines, f"  texts= is given at {place(self._where)}; add them there, or find out why they are embedded"])
+        return capped(
+            [*lines, f"  texts= is given at {shown_path(self._where)}; add them there, or find out why they are embedded"]
+        )
 
 
 def _near(text: str, others: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmtest.core.source import shown_line
 from llmtest.langchain.subjects import Subject, name_of
 from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, raised_at
 from llmtest.langchain.watching import Fault, clip
@@ -107,20 +108,20 @@ class Driver:
         """Add the fault that a program raised."""
         text = f"{self.shown(where)} raises {type(error).__name__}: {clip(str(error), 100)}".rstrip(": ")
         about = f"{type(error).__name__} {raised_at(error)}"
-        self.tell(where, "raises", text, ("at", raised_at(error)), about=about)
+        self.tell(where, "raises", text, ("at", shown_line(raised_at(error))), about=about)
 
     def _check_time(self, where: str, done: Attempt, found: Sequence[str]) -> None:
         if done.stalled is not None:
             hint = "await what takes long, or leave it to a thread: await asyncio.to_thread(...)"
             waited = f"it stood at one line for {STALL_S:g} s, and nothing else could run"
             text = f"{self.shown(where)} blocks the event loop"
-            self.tell(where, "blocks the event loop", text, ("at", done.stalled), ("seen", waited), hint=hint)
+            self.tell(where, "blocks the event loop", text, ("at", shown_line(done.stalled)), ("seen", waited), hint=hint)
         if done.ended:
             return
         if done.stalled is None and not found:
             hint = "if it only needs longer, give `timeout_s`"
             text = f"{self.shown(where)} does not end"
-            evidence = (("at", done.stands), ("waited", f"{self.timeout_s:g} s; nothing more was tried"))
+            evidence = (("at", shown_line(done.stands)), ("waited", f"{self.timeout_s:g} s; nothing more was tried"))
             self.tell(where, "does not end", text, *evidence, hint=hint)
         raise StuckError
 
