@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tarfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -57,3 +61,63 @@ def pytest_lowest(session: nox.Session) -> None:
     """The plugin under the lowest pytest that we support."""
     session.install("-e", ".[test-core]", "pytest==8.4.*")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
+
+
+DOWNSTREAM = {  # project on the package index, and the tests that its source distribution has
+    "langgraph-supervisor": "tests",
+    "langgraph-swarm": "tests",
+    "langgraph-prebuilt": "tests",
+    "langgraph": "tests",
+    "langchain": "tests/unit_tests/agents",
+}
+
+
+@nox.session(python="3.11")
+@nox.parametrize("project", list(DOWNSTREAM))
+def downstream(session: nox.Session, project: str) -> None:
+    """The suites of projects that use LangGraph have the same outcomes while llmtest records everything that they do.
+
+    Needs the package index, and is not in the default list.
+    """
+    folder = _source_of(session, project)
+    session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "pip")  # `--group` needs pip 25.1
+    with session.chdir(folder):
+        session.install("--quiet", ".", "--group", "test")
+    session.install("--quiet", "-e", ".")
+    alone = _outcomes(session, folder, DOWNSTREAM[project], "alone", "-p", "no:llmtest-kit")
+    recorded = _outcomes(session, folder, DOWNSTREAM[project], "recorded", LLMTEST_TRACING="true")
+    different = sorted(test for test in alone.keys() | recorded.keys() if alone.get(test) != recorded.get(test))
+    lines = [f"{test}: {alone.get(test, 'not run')} alone, {recorded.get(test, 'not run')} recorded" for test in different]
+    session.log(f"{project}: {len(alone)} tests, {list(alone.values()).count('passed')} passed alone, {len(lines)} differ")
+    if lines or not alone:
+        session.error("\n".join(lines) or f"{project} has no tests")
+
+
+def _source_of(session: nox.Session, project: str) -> Path:
+    """The folder of the newest source distribution, unpacked."""
+    target = Path(session.create_tmp()).resolve()
+    session.run(
+        *("python", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(target), project)
+    )
+    (archive,) = target.glob(f"{project.replace('-', '_')}-*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(target, filter="data")
+    return target / archive.name.removesuffix(".tar.gz")
+
+
+def _outcomes(session: nox.Session, folder: Path, tests: str, name: str, *options: str, **variables: str) -> dict[str, str]:
+    """Run the tests of a project; return the outcome of each. A test of the project may fail for reasons of its own."""
+    report = folder / f"{name}.xml"
+    env = {"NO_DOCKER": "true", "LLMTEST_STORE": str(folder / "traces.sqlite"), **variables}
+    with session.chdir(folder):
+        session.run(
+            *("python", "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", f"--junitxml={report}", *options, tests),
+            env=env,
+            success_codes=[0, 1],
+        )
+    cases = ElementTree.parse(report).iter("testcase")
+    return {f"{case.get('classname')}::{case.get('name')}": _outcome(case) for case in cases}
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    return next((part.tag for part in case if part.tag in ("failure", "error", "skipped")), "passed")
