@@ -52,16 +52,18 @@ the tokens of chat `Stutterer` do not make its answer
   a model must tell each chunk once, in order, and answer with what it streamed"""]
 ```
 
-Each violation has the name of its `rule`, a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is the name of the
-known deviation, or None. There are two levels:
+Each violation has the name of its `rule`, a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is the name
+of the known deviation, or None. There are two levels:
 
 - **impossible**: a correct program never does it. It fails a test.
-- **unusual**: it has legitimate causes. It is reported, and fails a test only if you [set that](pytest.md#callbacks-that-break-their-protocol).
+- **unusual**: it has legitimate causes. It is reported, and fails a test only if you
+  [set that](pytest.md#callbacks-that-break-their-protocol).
 
-If the installed version of LangChain or LangGraph itself breaks a rule, this is a [known deviation](#known-deviations), and unusual.
+If the installed version of LangChain or LangGraph itself breaks a rule, this is a [known deviation](#known-deviations), and
+unusual.
 
-`check` reads only the recording, including its late events. In an open recording, it reports runs that have not ended yet. Its time grows in
-proportion to the number of events.
+`check` reads only the recording, including its late events. In an open recording, it reports runs that have not ended yet. Its
+time grows in proportion to the number of events.
 '''
 
 LEVELS = {
