@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from llmtest import ledger
 from llmtest.causality import Order
+from llmtest.core.text import amount, clip, plural, short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
 from llmtest.rules import Rule, Verdict
-from llmtest.selecting import Selector, Together, short
+from llmtest.selecting import Selector, Together
 from llmtest.shapes import Element, Line, Mismatch, mark, mismatch
 from llmtest.steps import Call, place
 
@@ -64,11 +65,11 @@ class Answer:
 
     def __repr__(self) -> str:
         if self.holds:
-            return _cut(f"holds: {self.expected}")
+            return clip(f"holds: {self.expected}", _LINE)
         word = "broken" if self.holds is False else "cannot tell"
-        numbers = f" (event{'s' * (len(self.events) > 1)} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
+        numbers = f" ({plural(len(self.events), 'event')} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
         said = self.said.splitlines()[0] if self.said else ""
-        return _cut(f"{word}: {self.expected}", 110) + _cut(f": {said}", _LINE - 110 - len(numbers)) + numbers
+        return clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers
 
     def __str__(self) -> str:
         if self.holds:
@@ -101,10 +102,6 @@ class MatchError(LlmtestError, AssertionError):
     def __init__(self, *answers: Answer) -> None:
         self.answers = answers
         super().__init__("\n\n".join(map(str, answers)))
-
-
-def _cut(text: str, width: int = _LINE) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 # -- of rules
@@ -157,7 +154,7 @@ def _said(found: Mismatch, line: Line) -> str:
     if found.at >= len(line.items) and not found.due:
         return f"more came after the shape was complete, at the end {_item(line.items[-1])}"
     if found.at >= len(line.items):
-        return f"it ended after {_count(len(line.items))}, where {due} was due"
+        return f"it ended after {amount(len(line.items), 'item')}, where {due} was due"
     item = _item(line.items[found.at])
     if found.gave_up:
         return f"more runs overlapped at item {found.at} than together(...) can look at; ask one run's children, or with a rule"
@@ -167,10 +164,6 @@ def _said(found: Mismatch, line: Line) -> str:
     if any(element.role == "group" for element in found.due):
         return f"{item} at item {found.at}, which ran alone, where {due} was due"
     return f"{item} at item {found.at}, where {due} was due"
-
-
-def _count(number: int) -> str:
-    return f"{number} item{'s' * (number != 1)}"
 
 
 def _due(element: Element) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
+from llmtest.core.text import short, times
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
-from llmtest.selecting import EventSelector, Selector, UnjudgedError, short
+from llmtest.selecting import EventSelector, Selector, UnjudgedError
 
 Hit = Run | Event
 """What a selector means in a recording."""
@@ -124,10 +125,6 @@ def _recorded(order: OrderOf) -> str:
 def _listed(which: Sequence[Selector], last: str = "or") -> str:
     texts = [str(one) for one in which]
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
-
-
-def _times(count: int) -> str:
-    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _name(hit: Hit) -> str:
@@ -449,7 +446,7 @@ class Count(Rule):
             word, count = ("exactly" if self.least == self.most else "at most"), self.most
         if count == 0:
             return f"never {self.which}{_by(self.per)}"
-        return f"{self.which} {word} {_times(count)}{_by(self.per)}"
+        return f"{self.which} {word} {times(count)}{_by(self.per)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield self.which
@@ -471,7 +468,7 @@ class Count(Rule):
     def _broken(self, case: Case, hits: Sequence[Hit], which: str) -> Verdict:
         if self.most == 0:
             return Verdict(False, f"{_name(hits[0])} was called", tuple(map(_start, hits[:4])))
-        said = f"{self.which} came {_times(len(hits))}{which}"
+        said = f"{self.which} came {times(len(hits))}{which}"
         if len(hits) < self.least:
             return Verdict(False, said, tuple(map(_start, hits[:4])), case.near(self.which), _tools(self.which))
         return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))

@@ -8,62 +8,19 @@ from __future__ import annotations
 
 import copy
 import re
-import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from llmtest.core.text import PLAIN, Name, fits, named, names, short
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
 
 if TYPE_CHECKING:
     from llmtest.rules import CameFrom
 
-Name = str | re.Pattern[str]
-"""A name in which `*` stands for anything, or a regular expression that is searched for in it."""
-
-_shorten = reprlib.Repr()
-_shorten.maxstring = _shorten.maxother = 60
-_shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
-
 
 class UnjudgedError(Exception):
     """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 
-
-def short(value: Any) -> str:
-    """The repr of a value, cut."""
-    return _shorten.repr(value)
-
-
-@lru_cache(maxsize=1024)
-def _globbed(name: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
-
-
-def named(pattern: Name, name: str) -> bool:
-    """Whether `name` is meant by `pattern`."""
-    if isinstance(pattern, str):
-        return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
-    return pattern.search(name) is not None
-
-
-def fits(expected: Any, actual: Any) -> bool:
-    """Whether a value is as expected: equal, or what a matcher says of it; a regular expression is searched for in a str.
-
-    Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
-    """
-    if type(expected) in PLAIN:
-        return bool(expected == actual)
-    if isinstance(expected, re.Pattern):
-        return isinstance(actual, str) and expected.search(actual) is not None
-    if isinstance(expected, dict) and isinstance(actual, Mapping):
-        return expected.keys() == actual.keys() and all(fits(value, actual[key]) for key, value in expected.items())
-    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
-        return len(expected) == len(actual) and all(map(fits, expected, actual))
-    return bool(expected == actual)
-
-
-PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 # -- selectors
 
@@ -394,7 +351,7 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
     def why(run: Run) -> str:
         if key in run.args:
             return f"`{key}` is {short(run.args[key])}"
-        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in run.args) or 'none at all'}"
+        return f"it has no argument `{key}`, only {names(run.args, 'none at all')}"
 
     return holds, why
 

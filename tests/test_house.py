@@ -32,6 +32,8 @@ class Room:
 
 HOUSE = {
     # words
+    "core": Room(0),
+    "core.text": Room(0),
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
     "gates": Room(0),

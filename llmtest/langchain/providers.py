@@ -11,7 +11,6 @@ import, or keeps, is scripted by each test anew.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -35,7 +34,7 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 
 from llmtest import ledger
-from llmtest.complaints import names
+from llmtest.core.text import did_you_mean, names
 from llmtest.langchain.models import ScriptedChatModel
 from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
 from llmtest.script import Request, Script
@@ -285,9 +284,8 @@ def _violation(rule: str, text: str) -> ViolationError:
 
 def _unmapped(model: str, act: str) -> str:
     keys = list(dict.fromkeys(entry.key for providers in reversed(_open) for entry in providers._entries.values()))
-    near = difflib.get_close_matches(model, keys, n=1)
     lines = [f"the program {act} the model `{model}`, which is mapped to no script", *_at(), f"  mapped   {names(keys)}"]
-    return "\n".join([*lines, *(f"  nearest  `{key}`" for key in near), _hint(model)])
+    return "\n".join([*lines, *filter(None, [did_you_mean(model, keys, before="  ")]), _hint(model)])
 
 
 def _ambiguous(model: str, act: str, fits: list[_Entry]) -> str:
