@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import ndiff
 from typing import TYPE_CHECKING, Any
 
-from llmtest.core.text import amount, capped, clip, did_you_mean, names, nearest, quote, times
+from llmtest.core.masks import show_text, table
+from llmtest.core.text import amount, capped, clip, did_you_mean, names, nearest, times
 from llmtest.events import Message
 from llmtest.steps import Call, Expects, Reply, Speaker, Step, place
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 def show_message(message: Message) -> str:
     """A message in one short line."""
-    calls = ", ".join(f"{c.name}({json.dumps(c.args, ensure_ascii=False, default=str)})" for c in message.tool_calls)
-    text = quote(message.text, 200) if message.text or not calls else ""
+    arguments = [json.dumps(table().hide(call.args), ensure_ascii=False, default=str) for call in message.tool_calls]
+    calls = ", ".join(f"{call.name}({shown})" for call, shown in zip(message.tool_calls, arguments, strict=True))
+    text = show_text(message.text, 200) if message.text or not calls else ""
     shown = " ".join(bit for bit in (text, f"calls {calls}" if calls else "") if bit)
     return f"{message.role} {shown}"
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from llmtest import ledger
 from llmtest.causality import Order
+from llmtest.core.masks import show, table
 from llmtest.core.text import amount, clip, plural, short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
@@ -111,7 +112,8 @@ def of_rule(rule: Rule, verdict: Verdict, order: Order) -> Answer:
     """What a rule came to, with its evidence."""
     near = f"{where(verdict.near[0].start, order).text}; {verdict.near[1]}" if verdict.near is not None else ""
     events = tuple(where(event, order) for event in verdict.witness)
-    return Answer(repr(rule), verdict.holds, verdict.said, events, near, tuple(offered(verdict.missing)))
+    hide = table().without_secrets
+    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), events, hide(near), tuple(offered(verdict.missing)))
 
 
 def where(event: Event, order: Order) -> Shown:
@@ -144,9 +146,11 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: Order | None) -
     near = ""
     if found.near is not None:
         item = line.items[found.near]
-        near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else short(item)}; {found.why}"
+        near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else show(item)}; {found.why}"
     missing = [m.selector.name for element in found.due for m in element.members if isinstance(m.selector.name, str)]
-    return Answer(expected, False, _said(found, line), events, near, tuple(offered(missing)), (("all", f"[{got}]"),))
+    hide = table().without_secrets
+    rows = (("all", hide(f"[{got}]")),)
+    return Answer(hide(expected), False, hide(_said(found, line)), events, hide(near), tuple(offered(missing)), rows)
 
 
 def _said(found: Mismatch, line: Line) -> str:
@@ -190,8 +194,8 @@ def _item(item: Any) -> str:
     if isinstance(item, Together):
         return f"together({', '.join(_item(member) for member in item.members)})"
     if not isinstance(item, Run):
-        return short(item)
-    args = "".join(f", {key}={short(value)}" for key, value in item.args.items())
+        return show(item)
+    args = "".join(f", {key}={show(value, key)}" for key, value in item.args.items())
     return f"called({item.name!r}{args})" if args else repr(item.name)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llmtest.core.text import quote
+from llmtest.core.masks import show_text
 from llmtest.events import Event
 
 
@@ -65,7 +65,7 @@ def _unlike(deltas: list[Any], index: Any, content: Any) -> str | None:
     text = _joined(deltas)
     if not text or not isinstance(content, dict) or content.get("type") != "text" or content.get("text") == text:
         return None
-    return f"the deltas of block {index} make {quote(text)}, but it finishes as {quote(str(content.get('text')))}"
+    return f"the deltas of block {index} make {show_text(text)}, but it finishes as {show_text(str(content.get('text')))}"
 
 
 def _joined(deltas: list[Any]) -> str | None:

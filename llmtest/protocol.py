@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from llmtest.core.text import amount, capped, quote, times
+from llmtest.core.masks import show_text, table
+from llmtest.core.text import amount, capped, times
 from llmtest.deviations import known
 from llmtest.events import Event, Failure, ToolCall
 from llmtest.grammar import ungrammatical
@@ -131,7 +132,7 @@ def _broken(rule: Rule, found: Found, index: Index) -> Broken:
     level = rule.level if deviation is None else "unusual"
     hint = rule.fix if deviation is None else f"known: {deviation}"
     lines = [*(_line(event, index.lives) for event in found.witnesses), *found.lines]
-    text = capped([found.said, *(f"  {line}" for line in lines), f"  {hint}"], _MOST + 2, tail=2)
+    text = table().without_secrets(capped([found.said, *(f"  {line}" for line in lines), f"  {hint}"], _MOST + 2, tail=2))
     return Broken(rule.name, text, level, tuple(found.witnesses), deviation.name if deviation else None)
 
 
@@ -228,7 +229,7 @@ def _tokens_and(index: Index, kind: str) -> Iterator[Found]:
         if life.end is not None and life.kind == kind and not life.again:
             answer, told = _answer(life.end), _joined(life.tokens)
             if answer is not None and told is not None and answer != told:
-                lines = (f"the tokens  {quote(told)}", f"the answer  {quote(answer)}")
+                lines = (f"the tokens  {show_text(told)}", f"the answer  {show_text(answer)}")
                 yield Found(f"the tokens of {life} do not make its answer", [*life.starts, life.end], life, lines)
 
 

@@ -111,7 +111,7 @@ def _open_masks(config: pytest.Config) -> None:
     lines = config.getini("llmtest_masks")
     if not lines:
         return
-    from llmtest import masks
+    from llmtest.core import masks
 
     session = ExitStack()
     config.add_cleanup(session.close)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
+from llmtest.core.masks import show
 from llmtest.core.text import short, times
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
 from llmtest.selecting import EventSelector, Selector, UnjudgedError
@@ -161,7 +162,7 @@ def value_of(per: Per | None, hit: Hit) -> Hashable:
 
 
 def _for(per: Per | None, value: Hashable) -> str:
-    return f" for {short(value)}" if per is not None else ""
+    return f" for {show(value, per if isinstance(per, str) else '')}" if per is not None else ""
 
 
 def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
@@ -543,7 +544,7 @@ class CameFrom(Rule):
         return values
 
     def _broken(self, case: Case, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]) -> Verdict:
-        given = ", ".join(short(value) for value in values[:3])
+        given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
             said = f"{_name(one)} was given {given}, and there was no {self.source}"
             return Verdict(False, said, (_start(one),), case.near(self.source), _tools(self.source))
@@ -554,7 +555,7 @@ class CameFrom(Rule):
 
 
 def _result(run: Run) -> str:
-    return short(run.output.text if isinstance(run.output, Message) else run.output)
+    return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
 def _says_something(leaf: Any) -> bool:

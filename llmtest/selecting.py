@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from llmtest.core.masks import show
 from llmtest.core.text import PLAIN, Name, fits, named, names, short
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
 
@@ -128,7 +129,7 @@ class Selector:
 
         def why(run: Run) -> str:
             given = run.output
-            said = f"it returned {short(given.text if isinstance(given, Message) else given)}"
+            said = f"it returned {show(given.text if isinstance(given, Message) else given)}"
             return said if run.ended == "ended" else f"it did not return ({run.ended})"
 
         return self._having(Condition(f".returned({short(value)})", holds, why))
@@ -350,7 +351,7 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
 
     def why(run: Run) -> str:
         if key in run.args:
-            return f"`{key}` is {short(run.args[key])}"
+            return f"`{key}` is {show(run.args[key], key)}"
         return f"it has no argument `{key}`, only {names(run.args, 'none at all')}"
 
     return holds, why
@@ -402,7 +403,7 @@ def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable
         value = event.payload.get(key)
         return value.type if isinstance(value, Failure) and isinstance(expected, str | re.Pattern) else value
 
-    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {short(given(event))}"
+    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {show(given(event), key)}"
 
 
 def together(*members: Any) -> Together:

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from llmtest.core.text import PLAIN, fits, named, nearest, short
+from llmtest.core.masks import show
+from llmtest.core.text import PLAIN, fits, named, nearest
 from llmtest.events import Run
 from llmtest.selecting import Condition, Repeated, Selector, Together, UnjudgedError, by_name
 
@@ -144,7 +145,7 @@ class _Text(Selector):
 
     def misses(self, run: Any) -> str | None:
         value = run.name if isinstance(run, Run) else run
-        return None if self.accepts("", value) else f"it is {short(value)}"
+        return None if self.accepts("", value) else f"it is {show(value)}"
 
     def means(self, run: Any) -> bool:
         return self.misses(run) is None

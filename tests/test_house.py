@@ -33,6 +33,7 @@ class Room:
 HOUSE = {
     # words
     "core": Room(0),
+    "core.masks": Room(0),
     "core.text": Room(0),
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
@@ -69,7 +70,6 @@ HOUSE = {
     "ordering": Room(1),
     "protocol": Room(1),
     "differ": Room(1),
-    "masks": Room(1),
     "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),

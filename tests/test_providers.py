@@ -301,7 +301,7 @@ def test_parameters_are_recorded_without_secrets_and_reach_the_script() -> None:
         model.bind(seed=7).invoke("hi")
 
     (run,) = recording.models
-    hidden = dict.fromkeys(secret, "**********")
+    hidden = {key: f"<mask:{key}>" for key in secret}
     params = {**given, **hidden, "seed": 7}
     assert seen == [params]
     assert (model.temperature, model.max_tokens, model.stop) == (0.5, 9, ["\n"])

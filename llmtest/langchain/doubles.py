@@ -32,7 +32,8 @@ from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
 from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
 
 from llmtest import lanes, ledger
-from llmtest.core.text import amount, capped, did_you_mean, quote
+from llmtest.core.masks import show_text
+from llmtest.core.text import amount, capped, did_you_mean
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
@@ -457,7 +458,7 @@ class ScriptedEmbeddings(Embeddings):
         allowed = self._texts or ()
         strange = [text for text in dict.fromkeys(texts) if text not in allowed]
         lines = [f"{method} was given {amount(len(strange), 'text')} that texts= does not have"]
-        lines += [f"  got  {quote(text, 200)}{did_you_mean(text, allowed)}" for text in strange]
+        lines += [f"  got  {show_text(text, 200)}{did_you_mean(text, allowed)}" for text in strange]
         return capped([*lines, f"  texts= is given at {place(self._where)}; add them there, or find out why they are embedded"])
 
     def _vector(self, text: str) -> list[float]:
