@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
+from llmtest.core.masks import show
+from llmtest.core.text import short, times
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
-from llmtest.selecting import EventSelector, Selector, UnjudgedError, short
+from llmtest.selecting import EventSelector, Selector, UnjudgedError
 
 Hit = Run | Event
 """What a selector means in a recording."""
@@ -126,10 +128,6 @@ def _listed(which: Sequence[Selector], last: str = "or") -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
 
 
-def _times(count: int) -> str:
-    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
 def _name(hit: Hit) -> str:
     return f"`{hit.name}`" if isinstance(hit, Run) else f"{hit.kind} of `{hit.name}`"
 
@@ -164,7 +162,7 @@ def value_of(per: Per | None, hit: Hit) -> Hashable:
 
 
 def _for(per: Per | None, value: Hashable) -> str:
-    return f" for {short(value)}" if per is not None else ""
+    return f" for {show(value, per if isinstance(per, str) else '')}" if per is not None else ""
 
 
 def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
@@ -449,7 +447,7 @@ class Count(Rule):
             word, count = ("exactly" if self.least == self.most else "at most"), self.most
         if count == 0:
             return f"never {self.which}{_by(self.per)}"
-        return f"{self.which} {word} {_times(count)}{_by(self.per)}"
+        return f"{self.which} {word} {times(count)}{_by(self.per)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield self.which
@@ -471,7 +469,7 @@ class Count(Rule):
     def _broken(self, case: Case, hits: Sequence[Hit], which: str) -> Verdict:
         if self.most == 0:
             return Verdict(False, f"{_name(hits[0])} was called", tuple(map(_start, hits[:4])))
-        said = f"{self.which} came {_times(len(hits))}{which}"
+        said = f"{self.which} came {times(len(hits))}{which}"
         if len(hits) < self.least:
             return Verdict(False, said, tuple(map(_start, hits[:4])), case.near(self.which), _tools(self.which))
         return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))
@@ -546,7 +544,7 @@ class CameFrom(Rule):
         return values
 
     def _broken(self, case: Case, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]) -> Verdict:
-        given = ", ".join(short(value) for value in values[:3])
+        given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
             said = f"{_name(one)} was given {given}, and there was no {self.source}"
             return Verdict(False, said, (_start(one),), case.near(self.source), _tools(self.source))
@@ -557,7 +555,7 @@ class CameFrom(Rule):
 
 
 def _result(run: Run) -> str:
-    return short(run.output.text if isinstance(run.output, Message) else run.output)
+    return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
 def _says_something(leaf: Any) -> bool:

@@ -8,62 +8,20 @@ from __future__ import annotations
 
 import copy
 import re
-import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from llmtest.core.masks import show
+from llmtest.core.text import PLAIN, Name, fits, named, names, short
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
 
 if TYPE_CHECKING:
     from llmtest.rules import CameFrom
 
-Name = str | re.Pattern[str]
-"""A name in which `*` stands for anything, or a regular expression that is searched for in it."""
-
-_shorten = reprlib.Repr()
-_shorten.maxstring = _shorten.maxother = 60
-_shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
-
 
 class UnjudgedError(Exception):
     """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 
-
-def short(value: Any) -> str:
-    """The repr of a value, cut."""
-    return _shorten.repr(value)
-
-
-@lru_cache(maxsize=1024)
-def _globbed(name: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
-
-
-def named(pattern: Name, name: str) -> bool:
-    """Whether `name` is meant by `pattern`."""
-    if isinstance(pattern, str):
-        return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
-    return pattern.search(name) is not None
-
-
-def fits(expected: Any, actual: Any) -> bool:
-    """Whether a value is as expected: equal, or what a matcher says of it; a regular expression is searched for in a str.
-
-    Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
-    """
-    if type(expected) in PLAIN:
-        return bool(expected == actual)
-    if isinstance(expected, re.Pattern):
-        return isinstance(actual, str) and expected.search(actual) is not None
-    if isinstance(expected, dict) and isinstance(actual, Mapping):
-        return expected.keys() == actual.keys() and all(fits(value, actual[key]) for key, value in expected.items())
-    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
-        return len(expected) == len(actual) and all(map(fits, expected, actual))
-    return bool(expected == actual)
-
-
-PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 
 # -- selectors
 
@@ -171,7 +129,7 @@ class Selector:
 
         def why(run: Run) -> str:
             given = run.output
-            said = f"it returned {short(given.text if isinstance(given, Message) else given)}"
+            said = f"it returned {show(given.text if isinstance(given, Message) else given)}"
             return said if run.ended == "ended" else f"it did not return ({run.ended})"
 
         return self._having(Condition(f".returned({short(value)})", holds, why))
@@ -393,8 +351,8 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
 
     def why(run: Run) -> str:
         if key in run.args:
-            return f"`{key}` is {short(run.args[key])}"
-        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in run.args) or 'none at all'}"
+            return f"`{key}` is {show(run.args[key], key)}"
+        return f"it has no argument `{key}`, only {names(run.args, 'none at all')}"
 
     return holds, why
 
@@ -445,7 +403,7 @@ def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable
         value = event.payload.get(key)
         return value.type if isinstance(value, Failure) and isinstance(expected, str | re.Pattern) else value
 
-    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {short(given(event))}"
+    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {show(given(event), key)}"
 
 
 def together(*members: Any) -> Together:

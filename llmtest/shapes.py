@@ -11,7 +11,6 @@ whatever the shape. Where runs overlapped (a `Tangle`) the pass looks at which o
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import deque
@@ -20,8 +19,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
+from llmtest.core.masks import show
+from llmtest.core.text import PLAIN, fits, named, nearest
 from llmtest.events import Run
-from llmtest.selecting import PLAIN, Condition, Repeated, Selector, Together, UnjudgedError, by_name, fits, named, short
+from llmtest.selecting import Condition, Repeated, Selector, Together, UnjudgedError, by_name
 
 Role = Literal["gap", "one", "may", "many", "group"]
 """What an element takes: anything; one; at most one; any number; those of a `Together`."""
@@ -144,7 +145,7 @@ class _Text(Selector):
 
     def misses(self, run: Any) -> str | None:
         value = run.name if isinstance(run, Run) else run
-        return None if self.accepts("", value) else f"it is {short(value)}"
+        return None if self.accepts("", value) else f"it is {show(value)}"
 
     def means(self, run: Any) -> bool:
         return self.misses(run) is None
@@ -606,9 +607,6 @@ class Mismatch:
     gave_up: bool = False
 
 
-_CUTOFF: Final = 0.6
-
-
 def mismatch(shape: Sequence[Any], line: Line) -> Mismatch:
     """Why a line that has not this shape has not got it."""
     read = Shape(shape, line)
@@ -645,10 +643,9 @@ def _nearest(shape: Shape, due: Sequence[Element], start: int) -> tuple[int | No
     names = {str(getattr(item, "name", item)): n for n, item in reversed(items)}
     for member in members:
         expected = getattr(member.selector, "expected", member.selector.name)
-        for close in difflib.get_close_matches(expected, names, n=1, cutoff=_CUTOFF) if isinstance(expected, str) else ():
-            why = _why(member, shape.line.items[names[close]])
-            if why:
-                return names[close], why
+        close = nearest(expected, names) if isinstance(expected, str) else None
+        if close is not None and (why := _why(member, shape.line.items[names[close]])):
+            return names[close], why
     return None, ""
 
 

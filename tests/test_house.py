@@ -33,8 +33,9 @@ class Room:
 HOUSE = {
     # words
     "core": Room(0),
+    "core.masks": Room(0),
     "core.source": Room(0),
-    "complaints": Room(0),
+    "core.text": Room(0),
     "diagnostics": Room(0),
     "requests": Room(0),
     "tool_checks": Room(0, later=frozenset({"jsonschema_rs"})),
@@ -72,7 +73,6 @@ HOUSE = {
     "ordering": Room(1),
     "protocol": Room(1),
     "differ": Room(1),
-    "masks": Room(1),
     "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
