@@ -13,8 +13,9 @@ from typing import Any, Final
 from llmtest import ledger
 from llmtest.causality import HappensBefore
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
+from llmtest.core.masks import show, table
 from llmtest.core.source import shown_path
-from llmtest.core.values import short
+from llmtest.core.text import amount, clip, plural, short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
 from llmtest.rule import Rule, Verdict
@@ -67,11 +68,11 @@ class Answer:
 
     def __repr__(self) -> str:
         if self.holds:
-            return _cut(f"holds: {self.expected}")
+            return clip(f"holds: {self.expected}", _LINE)
         word = "broken" if self.holds is False else "cannot tell"
-        numbers = f" (event{'s' * (len(self.events) > 1)} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
+        numbers = f" ({plural(len(self.events), 'event')} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
         said = self.said.splitlines()[0] if self.said else ""
-        return _cut(f"{word}: {self.expected}", 110) + _cut(f": {said}", _LINE - 110 - len(numbers)) + numbers
+        return clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers
 
     def __str__(self) -> str:
         if self.holds:
@@ -106,10 +107,6 @@ class MatchError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(map(str, answers)))
 
 
-def _cut(text: str, width: int = _LINE) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
 # -- of rules
 
 
@@ -117,7 +114,8 @@ def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
     near = f"{where(verdict.near[0].start, order).text}; {verdict.near[1]}" if verdict.near is not None else ""
     events = tuple(where(event, order) for event in verdict.witness)
-    return Answer(repr(rule), verdict.holds, verdict.said, events, near, tuple(offered(verdict.missing)))
+    hide = table().without_secrets
+    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), events, hide(near), tuple(offered(verdict.missing)))
 
 
 def where(event: Event, order: HappensBefore) -> Shown:
@@ -151,9 +149,11 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore |
     near = ""
     if found.near is not None:
         item = line.items[found.near]
-        near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else short(item)}; {found.why}"
+        near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else show(item)}; {found.why}"
     missing = _names(found) if isinstance(line, RunLine) else ()
-    return Answer(expected, False, _said(found, line), events, near, tuple(offered(missing)), (("all", f"[{got}]"),))
+    hide = table().without_secrets
+    rows = (("all", hide(f"[{got}]")),)
+    return Answer(hide(expected), False, hide(_said(found, line)), events, hide(near), tuple(offered(missing)), rows)
 
 
 def _names(found: Mismatch) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _said(found: Mismatch, line: Line) -> str:
     if found.at >= len(line.items) and not found.due:
         return f"more came after the shape was complete, at the end {_item(line.items[-1])}"
     if found.at >= len(line.items):
-        return f"it ended after {_count(len(line.items))}, where {due} was due"
+        return f"it ended after {amount(len(line.items), 'item')}, where {due} was due"
     item = _item(line.items[found.at])
     if found.gave_up:
         return f"more runs overlapped at item {found.at} than together(...) can look at; ask one run's children, or with a rule"
@@ -177,10 +177,6 @@ def _said(found: Mismatch, line: Line) -> str:
     if any(element.role == "group" for element in found.due):
         return f"{item} at item {found.at}, which ran alone, where {due} was due"
     return f"{item} at item {found.at}, where {due} was due"
-
-
-def _count(number: int) -> str:
-    return f"{number} item{'s' * (number != 1)}"
 
 
 def _due(element: Element) -> str:
@@ -203,8 +199,8 @@ def _item(item: Any) -> str:
     if isinstance(item, Together):
         return f"together({', '.join(_item(member) for member in item.members)})"
     if not isinstance(item, Run):
-        return short(item)
-    args = "".join(f", {key}={short(value)}" for key, value in item.args.items())
+        return show(item)
+    args = "".join(f", {key}={show(value, key)}" for key, value in item.args.items())
     return f"called({item.name!r}{args})" if args else repr(item.name)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
-from llmtest.core.values import Name, short
+from llmtest.core.masks import show
+from llmtest.core.text import Name
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
 
 Hit = Run | Event
@@ -246,7 +247,7 @@ class CameFrom(Rule):
         return values
 
     def _broken(self, case: Case, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]) -> Verdict:
-        given = ", ".join(short(value) for value in values[:3])
+        given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
             said = f"{name_of(one)} was given {given}, and there was no {self.source}"
             return Verdict(False, said, (start_of(one),), case.near(self.source), tool_names(self.source))
@@ -258,7 +259,7 @@ class CameFrom(Rule):
 
 
 def _result(run: Run) -> str:
-    return short(run.output.text if isinstance(run.output, Message) else run.output)
+    return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
 def _says_something(leaf: Any) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtest.core.source import shown_line
+from llmtest.core.text import clip
 from llmtest.langchain.subjects import Subject, name_of
 from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, raised_at
-from llmtest.langchain.watching import Fault, clip
+from llmtest.langchain.watching import Fault
 from llmtest.ledger import Violation
 from llmtest.protocol import check
 from llmtest.recording import Recording
