@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Latency
+from llmtest.callbacks import ENDINGS, START_KINDS, STREAMED
+from llmtest.events import Event, Failure, Latency
 from llmtest.lanes import Lane
 from llmtest.ordering import is_pooled, place_of
 
@@ -69,7 +70,7 @@ class Clock:
         run = self._runs.get(event.run_id)
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
-        ends = event.kind in END_KINDS or event.kind in ERROR_KINDS
+        ends = event.kind in ENDINGS
         soonest = self._ended(run, event) if ends else self._said(run, event)
         time = run.now = max([run.now, self._heard(event.lane, event.moment), *soonest])
         self._tracks[event.lane].reach(event.moment, time)
@@ -101,7 +102,7 @@ class Clock:
     def _said(self, run: _Running, event: Event) -> Iterator[int]:
         """When a token came, if this is one."""
         latencies = self._latencies.get(event.run_id)
-        if latencies and event.kind in ("on_llm_new_token", "on_stream_event"):
+        if latencies and event.kind in STREAMED:
             yield run.began + latencies[0].ns(run.said)
             run.said += _says_something(event)
 

@@ -17,7 +17,8 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
-from llmtest.events import START_KINDS, Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
+from llmtest.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
+from llmtest.events import Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
 from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
@@ -25,7 +26,7 @@ K = TypeVar("K")
 Prices = Mapping[str, tuple[float, ...]]
 """By model, the price of a million tokens: (input, output), (input, output, cache_read) or with cache_write as the fourth."""
 
-_KINDS: Final = frozenset({"on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_llm_end", "on_llm_error"})
+_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
 
 
 class PriceError(LlmtestError, LookupError):
@@ -259,7 +260,7 @@ class _Book:
 
     def _go_on(self, raw: RawEvent) -> None:
         payload, running = raw[3](), self.running[raw[1]]
-        if raw[0] == "on_llm_new_token":
+        if raw[0] == TOKEN:
             usage = payload.get("usage")
             running.streamed += [usage] if isinstance(usage, Usage) else []
             return

@@ -13,29 +13,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 from uuid import UUID
 
+from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN
+from llmtest.callbacks import RunKind as RunKind
 from llmtest.lanes import Lane
 
 if TYPE_CHECKING:
     from llmtest.shapes import Line
 
-RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
-"""What a run executes: `chat` is a chat model, `llm` a text model."""
-
 Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule", "open"]
 """How a run ended. `paused` is an interrupt, `handed off` a command to the parent graph, `stopped` a
 KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dropped. `stopped by rule` is a run that
 `record(rules=[...])` did not let go on, and those around it."""
-
-START_KINDS: Final[Mapping[str, RunKind]] = {
-    "on_chain_start": "chain",
-    "on_chat_model_start": "chat",
-    "on_llm_start": "llm",
-    "on_tool_start": "tool",
-    "on_retriever_start": "retriever",
-}
-END_KINDS: Final = frozenset({"on_chain_end", "on_llm_end", "on_tool_end", "on_retriever_end"})
-ERROR_KINDS: Final = frozenset({"on_chain_error", "on_llm_error", "on_tool_error", "on_retriever_error"})
-_ENDINGS: Final = END_KINDS | ERROR_KINDS
 
 
 def _read_only(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -323,7 +311,7 @@ class Run:
     def end(self) -> Event | None:
         """The event that ended the run, or None while it is open."""
         for event in self.events:
-            if event.kind in _ENDINGS:
+            if event.kind in ENDINGS:
                 return event
         return None
 
@@ -365,8 +353,7 @@ class Run:
         payload = self.start.payload
         if self.kind == "chain" and self.end is not None and "inputs" in self.end.payload:
             return self.end.payload["inputs"]
-        key = {"chat": "messages", "llm": "prompts", "tool": "inputs", "retriever": "query", "chain": "inputs"}[self.kind]
-        value = payload.get(key)
+        value = payload.get(INPUT_OF[self.kind])
         if self.kind == "tool" and value is None:
             return payload.get("input_str")
         return value[0] if self.kind == "llm" and value else value
@@ -381,10 +368,12 @@ class Run:
     def output(self) -> Any:
         """What the run gave back: a `Message` of a chat model, the text of a text model; None if it did not end."""
         payload = self.end.payload if self.end is not None else EMPTY
-        generations = payload.get("generations")
-        if generations:
-            return generations[0].message if self.kind == "chat" else generations[0].text
-        return payload.get({"retriever": "documents"}.get(self.kind, "output" if self.kind == "tool" else "outputs"))
+        given = payload.get(OUTPUT_OF[self.kind])
+        if self.kind not in MODELS:
+            return given
+        if not given:
+            return None
+        return given[0].message if self.kind == "chat" else given[0].text
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -397,14 +386,14 @@ class Run:
     @property
     def tokens(self) -> Tokens:
         """The streamed tokens, in order; as the provider sent them (a str, or a list of content blocks)."""
-        return Tokens(e.payload["token"] for e in self.events if e.kind == "on_llm_new_token")
+        return Tokens(e.payload["token"] for e in self.events if e.kind == TOKEN)
 
     @property
     def usage(self) -> Usage | None:
         """Token counts that the model reported for this run; None if it reported none."""
         if self.end is None:
             return None
-        chunks = (e.payload.get("usage") for e in self.events if e.kind == "on_llm_new_token")
+        chunks = (e.payload.get("usage") for e in self.events if e.kind == TOKEN)
         streamed = [usage for usage in chunks if isinstance(usage, Usage)]
         return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
 

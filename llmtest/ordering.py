@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Run
+from llmtest.callbacks import ENDINGS, START_KINDS
+from llmtest.events import Event, Run
 from llmtest.lanes import Lane, Mark
 
 _FALLBACKS: Final = "RunnableWithFallbacks"
@@ -48,7 +49,7 @@ class Item:
 
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
-    end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
+    end = next((event for event in reversed(run.events) if event.kind in ENDINGS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
     family, step = place_of(run.parent_id, run.tags, run.metadata)

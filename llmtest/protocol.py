@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from llmtest.callbacks import MODELS, STREAMED, may_fire
 from llmtest.deviations import known
 from llmtest.events import Event, Failure, ToolCall
 from llmtest.grammar import ungrammatical
 from llmtest.ledger import Violation
-from llmtest.lives import MODELS, STREAMED, TOKEN, Index, Life, read
+from llmtest.lives import Index, Life, read
 from llmtest.recording import Recording
 
 Level = Literal["impossible", "unusual"]
@@ -184,7 +185,6 @@ def _one_end(index: Index) -> Iterator[Found]:
             yield Found(f"{life} ended {len(life.ends)} times", [*life.starts, *life.ends], life)
 
 
-_TALK: Final = frozenset({TOKEN, STREAMED})
 _GIVEN_UP: Final = frozenset({"cancelled", "closed early"})
 _LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
 """Who is left like this may leave work behind."""
@@ -192,13 +192,13 @@ _LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
 
 def _token_after_the_end(index: Index) -> Iterator[Found]:
     for life in index.short["late"]:
-        if life.ended not in _GIVEN_UP and (late := [e for e in life.more("late") if e.kind in _TALK]):
+        if life.ended not in _GIVEN_UP and (late := [e for e in life.more("late") if e.kind in STREAMED]):
             yield Found(f"{_times(len(late), 'token')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _event_after_the_end(index: Index) -> Iterator[Found]:
     for life in index.short["late"]:
-        if late := [e for e in life.more("late") if e.kind not in _TALK or life.ended in _GIVEN_UP]:
+        if late := [e for e in life.more("late") if e.kind not in STREAMED or life.ended in _GIVEN_UP]:
             yield Found(f"{_times(len(late), 'event')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
@@ -207,21 +207,17 @@ def _other_end(index: Index) -> Iterator[Found]:
         yield Found(f"{life} ended as another kind of run", [*life.starts[:1], end], life)
 
 
-_AGENT: Final = frozenset({"on_agent_action", "on_agent_finish"})
-
-
 def _other_event(index: Index) -> Iterator[Found]:
-    talk = [
-        (life, [*life.tokens, *life.more("stream")])
-        for life in [*index.talking, *index.short["stream"]]
-        if not MODELS & life.kinds
-    ]
-    acts = [
-        (life, [e for e in life.more("other") if e.kind in _AGENT]) for life in index.short["other"] if "chain" not in life.kinds
-    ]
-    for life, events in [*talk, *acts]:
+    for life in dict.fromkeys([*index.talking, *index.short["stream"], *index.short["other"]]):
+        same = (life.tokens, life.more("stream"))  # all tokens of a run are right or wrong together
+        events = [event for group in same if group and not _fires(life, group[0]) for event in group]
+        events += [event for event in life.more("other") if not _fires(life, event)]
         if events:
             yield Found(f"{life} has events of another kind of run", [*life.starts[:1], *events], life)
+
+
+def _fires(life: Life, event: Event) -> bool:
+    return any(may_fire(kind, event.kind) for kind in life.kinds)
 
 
 def _tokens_and_answer(index: Index) -> Iterator[Found]:

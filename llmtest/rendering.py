@@ -18,11 +18,9 @@ from itertools import groupby
 from typing import Any, Final, Literal, Protocol, get_args
 from uuid import UUID
 
+from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, START_KINDS, STREAMED
 from llmtest.events import (
     EMPTY,
-    END_KINDS,
-    ERROR_KINDS,
-    START_KINDS,
     Event,
     Failure,
     FrozenDict,
@@ -154,7 +152,6 @@ _PLUMBING: Final = re.compile(
 )
 _VERSIONS: Final = re.compile(r"(?:lc_|ls_|langgraph_|LANGCHAIN_).*versions?$|revision_id$", re.IGNORECASE)
 _NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", "function_call", "complete", "completed"))
-_OUTPUTS: Final = {"chain": "outputs", "tool": "output", "retriever": "documents"}
 
 
 @dataclass(slots=True)
@@ -212,9 +209,9 @@ class _Shapes:
         notes: list[tuple[Event, _Part]] = []
         end = None
         for event in run.events[1:] if run.start.kind in START_KINDS else run.events:
-            if event.kind in ("on_llm_new_token", "on_stream_event"):
+            if event.kind in STREAMED:
                 streamed.append(event)
-            elif end is None and (event.kind in END_KINDS or event.kind in ERROR_KINDS):
+            elif end is None and event.kind in ENDINGS:
                 end = event
             elif not self._is_told_elsewhere(event):
                 notes.append((event, self._note(event)))
@@ -291,7 +288,7 @@ class _Shapes:
         if run.kind == "llm":
             prompts = payload.get("prompts", ())
             return self.words.value(prompts[0] if len(prompts) == 1 else prompts)
-        return self.words.value(payload.get({"chat": "messages", "retriever": "query"}.get(run.kind, "inputs")))
+        return self.words.value(payload.get(INPUT_OF[run.kind]))
 
     def _given(self, run: Run, parent: Run | None, given: list[str]) -> Iterator[_Part]:
         if id(run) in self._still:
@@ -384,8 +381,8 @@ class _Shapes:
         return [*(replace(part, sign="< partial") for part in parts), self._ending(error)]
 
     def _output(self, run: Run, payload: Mapping[str, Any]) -> list[_Part]:
-        if run.kind not in ("chat", "llm"):
-            return [_Part("<", self.words.value(payload.get(_OUTPUTS[run.kind])))]
+        if run.kind not in MODELS:
+            return [_Part("<", self.words.value(payload.get(OUTPUT_OF[run.kind])))]
         candidates = payload.get("generations") or ()
         parts = [_Part("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
         parts = parts or [_Part("<", ["nothing"])]

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
+from llmtest.callbacks import CALLBACKS, START_KINDS
+from llmtest.events import Event, Failure, Message, Run
 
 if TYPE_CHECKING:
     from llmtest.rules import CameFrom
@@ -431,8 +432,8 @@ def event(kind: Name, /, **payload: Any) -> Selector:
     Raises:
         ValueError: there is no such callback.
     """
-    if isinstance(kind, str) and not any(named(kind, known) for known in _KINDS):
-        raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(_KINDS))}")
+    if isinstance(kind, str) and not any(named(kind, known) for known in CALLBACKS):
+        raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(CALLBACKS))}")
     made = _made("event", (), "event", kind, EventSelector)
     shown = [f"{key}={short(value)}" for key, value in payload.items()]
     made.made = f"event({', '.join([_quoted(kind), *shown])})"
@@ -469,13 +470,7 @@ def _is_many(member: Any) -> bool:
     return isinstance(member, list | tuple | set | frozenset | Together) and not isinstance(member, Repeated)
 
 
-_KINDS: Final = frozenset(
-    {"on_llm_new_token", "on_stream_event", "on_agent_action", "on_agent_finish", "on_text", "on_retry", "on_custom_event"}
-    | START_KINDS.keys()
-    | END_KINDS
-    | ERROR_KINDS
-)
-_ANY_KIND: Final = frozenset(("chain", "chat", "llm", "tool", "retriever"))
+_ANY_KIND: Final = frozenset(START_KINDS.values())
 
 
 def by_name(name: Name) -> Selector:

@@ -15,13 +15,10 @@ from typing import Any, Final
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 
 from llmtest import online
+from llmtest.callbacks import ERROR_OF, START_KINDS
 
-_ERRORS: Final = {
-    "on_tool_start": "on_tool_error",
-    "on_chat_model_start": "on_llm_error",
-    "on_llm_start": "on_llm_error",
-    "on_retriever_start": "on_retriever_error",
-}
+# Chains are not stopped: what they call is.
+_ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
 
 _installed = threading.Lock()
 

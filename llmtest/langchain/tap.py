@@ -30,6 +30,7 @@ from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
 from llmtest import blocks, lanes, waits
+from llmtest.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList
 from llmtest.langchain.freezing import (
     freeze,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from tenacity import RetryCallState
 
-MODEL_STARTS: Final = ("on_chat_model_start", "on_llm_start")
+MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 
 # -- the handler
 
@@ -216,12 +217,7 @@ def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks
     return member
 
 
-_LOST_STARTS: Final = {
-    **dict.fromkeys(("on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"), "on_llm_start"),
-    **dict.fromkeys(("on_chain_end", "on_chain_error", "on_text", "on_agent_action", "on_agent_finish"), "on_chain_start"),
-    **dict.fromkeys(("on_tool_end", "on_tool_error"), "on_tool_start"),
-    **dict.fromkeys(("on_retriever_end", "on_retriever_error"), "on_retriever_start"),
-}
+_LOST_STARTS: Final = {name: START_OF[row.runs[0]] for name, row in CALLBACKS.items() if row.runs and row.role != "start"}
 
 
 def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
@@ -352,8 +348,8 @@ def _watch_graphs() -> None:
         setattr(owner, kind, told)
 
     for owner in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
-        watch(owner, "on_interrupt")
-        watch(owner, "on_resume")
+        for name in OF_LANGGRAPH:
+            watch(owner, name)
 
 
 def _mend_llm_start() -> None:

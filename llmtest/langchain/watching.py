@@ -17,41 +17,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from types import CodeType, FrameType, MappingProxyType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 import langchain_core
 
+from llmtest.callbacks import CALLBACKS
 from llmtest.langchain.freezing import freeze
 from llmtest.steps import place
-
-CALLBACKS: Final[Mapping[str, tuple[str | None, tuple[str, ...]]]] = MappingProxyType(
-    {
-        "on_llm_start": ("ignore_llm", ("serialized", "prompts")),
-        "on_chat_model_start": ("ignore_chat_model", ("serialized", "messages")),
-        "on_llm_new_token": ("ignore_llm", ("token",)),
-        "on_stream_event": ("ignore_llm", ("event",)),
-        "on_llm_end": ("ignore_llm", ("response",)),
-        "on_llm_error": ("ignore_llm", ("error",)),
-        "on_chain_start": ("ignore_chain", ("serialized", "inputs")),
-        "on_chain_end": ("ignore_chain", ("outputs",)),
-        "on_chain_error": ("ignore_chain", ("error",)),
-        "on_tool_start": ("ignore_agent", ("serialized", "input_str")),
-        "on_tool_end": ("ignore_agent", ("output",)),
-        "on_tool_error": ("ignore_agent", ("error",)),
-        "on_agent_action": ("ignore_agent", ("action",)),
-        "on_agent_finish": ("ignore_agent", ("finish",)),
-        "on_retriever_start": ("ignore_retriever", ("serialized", "query")),
-        "on_retriever_end": ("ignore_retriever", ("documents",)),
-        "on_retriever_error": ("ignore_retriever", ("error",)),
-        "on_text": (None, ("text",)),
-        "on_retry": ("ignore_retry", ("retry_state",)),
-        "on_custom_event": ("ignore_custom_event", ("name", "data")),
-        "on_interrupt": (None, ("event",)),
-        "on_resume": (None, ("event",)),
-    }
-)
-"""Every callback: the flag with which a handler turns it off, and what comes by position. The names are protocol."""
 
 
 def owner(handler: Any, name: str) -> type | None:
@@ -150,7 +123,7 @@ class Watch:
     @contextlib.contextmanager
     def _calling(self, name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Flight]:
         flight = _Flight(name, f"{type(self.handler).__name__}.{name}", _code(original), threading.get_ident())
-        given = {**dict(zip(CALLBACKS[name][1], args, strict=False)), **kwargs}
+        given = {**dict(zip(CALLBACKS[name].positional, args, strict=False)), **kwargs}
         before, variables = freeze(given), dict(copy_context())
         self.flights.append(flight)
         try:
@@ -185,7 +158,7 @@ class Watch:
         kind = type(error).__name__
         frames = _frames(error)
         if isinstance(error, TypeError) and not frames:
-            names = CALLBACKS[flight.name][1]
+            names = CALLBACKS[flight.name].positional
             called = ("called", f"{flight.name}({', '.join([*names[: len(args)], *(f'{key}=' for key in kwargs)])})")
             hint = f"declare it `def {flight.name}(self, {', '.join(names)}, **kwargs)`: LangChain passes some of it by keyword"
             text = f"cannot be called: {str(error).rpartition('() ')[2]}"
