@@ -310,6 +310,14 @@ class EventSelector(Selector):
             return f"it is {event.kind}"
         return next((condition.why(event) for condition in self.conditions if not self._holds(condition, event)), None)
 
+    def __eq__(self, other: object) -> bool:
+        """In the shape of `recording.kinds` it stands for the name of its callback; names carry no payload to compare."""
+        if isinstance(other, str):
+            return not self.conditions and named(self.name, other)
+        return super().__eq__(other)
+
+    __hash__ = Selector.__hash__
+
     def _of_a_run(self, *args: Any) -> Any:
         raise TypeError(f"{self.text} means events; returned, failed, tagged and came_from are said of runs")
 
@@ -427,7 +435,9 @@ def node(name: Name = "*") -> Selector:
 
 
 def event(kind: Name, /, **payload: Any) -> Selector:
-    """Events: a callback of this name, `event("on_retry")`, whose payload has these entries. For rules, not for shapes.
+    """Events: a callback of this name, `event("on_retry")`, whose payload has these entries.
+
+    In a rule it means events. In the shape of `recording.kinds` it means the name, and can have no entries.
 
     Raises:
         ValueError: there is no such callback.
