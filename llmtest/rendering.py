@@ -353,7 +353,12 @@ class _Shapes:
             return _Part("@", [f"finish {first}", *rest])
         if event.kind == "on_interrupt":
             return _Part("@", self._waiting("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
-        return _Part("@", ["resume" if event.kind == "on_resume" else event.kind])
+        if event.kind == "on_resume":
+            return _Part("@", ["resume"])
+        # A callback without words of its own is written as it came; a further start or end repeats what its run shows.
+        repeats = not payload or event.kind in START_KINDS or event.kind in ENDINGS
+        first, *rest = [""] if repeats else self.words.value(payload)
+        return _Part("@", [f"{event.kind} {first}".rstrip(), *rest])
 
     def _waiting(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
         """For what the program waits."""

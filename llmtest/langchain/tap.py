@@ -73,7 +73,7 @@ class Tap(BaseCallbackHandler):
     # tuple, so that any thread may read and replace it.
     _last_token: tuple[UUID | None, blocks.Membership | None] = (None, None)
 
-    def _begin(self, kind: str, serialized: Any, take: Callable[[], dict[str, Any]], about: dict[str, Any]) -> None:
+    def record_start(self, kind: str, serialized: Any, take: Callable[[], dict[str, Any]], about: dict[str, Any]) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to run after run
         member = blocks.begin(run_id, parent)
@@ -88,7 +88,7 @@ class Tap(BaseCallbackHandler):
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
         member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
-    def _next(
+    def record_event(
         self, kind: str, take: Callable[[], Any], about: dict[str, Any], now: Callable[[], lanes.Mark] = lanes.tick
     ) -> None:
         run_id, parent = about["run_id"], about.get("parent_run_id")
@@ -101,10 +101,12 @@ class Tap(BaseCallbackHandler):
     # models
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+        self.record_start("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        self._begin("on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs)
+        self.record_start(
+            "on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs
+        )
 
     def on_llm_new_token(
         self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
@@ -123,7 +125,7 @@ class Tap(BaseCallbackHandler):
             member.deliver(("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), now))
 
     def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
+        self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
         member = blocks.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
@@ -144,18 +146,18 @@ class Tap(BaseCallbackHandler):
             member.deliver(("on_llm_error", run_id, None, partial(_counted_error, freeze_error(error), held), 0, 0, None))
             return
         so_far = {"response": _result(response)} if response is not None else {}
-        self._next("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
+        self.record_event("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
 
     # chains
 
     def on_chain_start(self, serialized: dict[str, Any], inputs: Any, **kwargs: Any) -> None:
-        self._begin("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
+        self.record_start("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
-        self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
+        self.record_event("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
 
     def on_chain_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_chain_error", lambda: _failed(error, inputs=kwargs.get("inputs")), kwargs)
+        self.record_event("on_chain_error", lambda: _failed(error, inputs=kwargs.get("inputs")), kwargs)
 
     # tools and retrievers
 
@@ -163,48 +165,48 @@ class Tap(BaseCallbackHandler):
         def take() -> dict[str, Any]:
             return _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
 
-        self._begin("on_tool_start", serialized, take, kwargs)
+        self.record_start("on_tool_start", serialized, take, kwargs)
 
     def on_tool_end(self, output: Any, **kwargs: Any) -> None:
-        self._next("on_tool_end", lambda: {"output": hold(output)}, kwargs)
+        self.record_event("on_tool_end", lambda: {"output": hold(output)}, kwargs)
 
     def on_tool_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_tool_error", lambda: _failed(error), kwargs)
+        self.record_event("on_tool_error", lambda: _failed(error), kwargs)
 
     def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
-        self._begin("on_retriever_start", serialized, lambda: {"query": text_of(query)}, kwargs)
+        self.record_start("on_retriever_start", serialized, lambda: {"query": text_of(query)}, kwargs)
 
     def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
-        self._next("on_retriever_end", lambda: {"documents": hold(documents)}, kwargs)
+        self.record_event("on_retriever_end", lambda: {"documents": hold(documents)}, kwargs)
 
     def on_retriever_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_retriever_error", lambda: _failed(error), kwargs)
+        self.record_event("on_retriever_error", lambda: _failed(error), kwargs)
 
     # things that happen within a run
 
     def on_agent_action(self, action: AgentAction, **kwargs: Any) -> None:
-        self._next("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
+        self.record_event("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
 
     def on_agent_finish(self, finish: AgentFinish, **kwargs: Any) -> None:
-        self._next("on_agent_finish", lambda: _attributes(finish, "return_values", "log"), kwargs)
+        self.record_event("on_agent_finish", lambda: _attributes(finish, "return_values", "log"), kwargs)
 
     def on_text(self, text: str, **kwargs: Any) -> None:
-        self._next("on_text", lambda: {"text": text_of(text)}, kwargs)
+        self.record_event("on_text", lambda: {"text": text_of(text)}, kwargs)
 
     def on_retry(self, retry_state: RetryCallState, **kwargs: Any) -> None:
         outcome = getattr(retry_state, "outcome", None)
         error = outcome.exception() if outcome is not None and outcome.failed else None
         attempt = getattr(retry_state, "attempt_number", None)
-        self._next("on_retry", lambda: _fields(attempt_number=attempt, error=error), kwargs)
+        self.record_event("on_retry", lambda: _fields(attempt_number=attempt, error=error), kwargs)
 
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
-        self._next("on_custom_event", lambda: {"name": text_of(name), "data": hold(data)}, kwargs)
+        self.record_event("on_custom_event", lambda: {"name": text_of(name), "data": hold(data)}, kwargs)
 
     def on_interrupt(self, event: Any) -> None:
-        self._next("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
+        self.record_event("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
 
     def on_resume(self, event: Any) -> None:
-        self._next("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
+        self.record_event("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
 
 
 def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
