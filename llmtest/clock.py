@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from llmtest.callbacks import ENDINGS, START_KINDS, STREAMED
+from llmtest.callbacks import ENDINGS, START_KINDS, STREAM_EVENT, STREAMED
+from llmtest.content import pieces_of, read_stream_event
 from llmtest.events import Event, Failure, Latency
 from llmtest.lanes import Lane
 from llmtest.ordering import is_pooled, place_of
@@ -160,23 +161,8 @@ class Clock:
 
 def _says_something(event: Event) -> bool:
     """Whether a chunk of a stream has something of the answer in it: text, reasoning, the name or the arguments of a call."""
-    if event.kind == "on_stream_event":
-        return _is_delta(event.payload.get("event"))
-    token, calls = event.payload.get("token"), event.payload.get("tool_call_chunks") or ()
-    if any(piece.get("name") or piece.get("args") for piece in calls):
-        return True
-    return bool(token) if isinstance(token, str) else any(map(_has_text, token if isinstance(token, list) else ()))
-
-
-def _is_delta(event: Any) -> bool:
-    """Whether a stream event of version 3 is a piece of an answer; that a call begins is one."""
-    fields = event if isinstance(event, dict) else {}
-    if fields.get("event") == "content-block-start":
-        return "tool_call" in str(fields.get("content"))
-    return fields.get("event") == "content-block-delta"
-
-
-def _has_text(block: Any) -> bool:
-    if not isinstance(block, dict):
-        return bool(block)
-    return any(value for key, value in block.items() if key not in ("type", "index", "id"))
+    if event.kind == STREAM_EVENT:
+        told = read_stream_event(event.payload.get("event"))
+        opens_a_call = told.name == "content-block-start" and told.content is not None and told.content.kind == "call"
+        return opens_a_call or told.name == "content-block-delta"
+    return any(piece.text or piece.kind == "other" for piece in pieces_of(event.payload))

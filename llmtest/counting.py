@@ -18,7 +18,7 @@ from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
 from llmtest.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
-from llmtest.events import Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
+from llmtest.events import Ended, Failure, FrozenDict, Usage, answers, is_cached, read_model_name, response_of, usage_of
 from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
@@ -250,10 +250,9 @@ class _Book:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        asked = payload.get("invocation_params")
-        asked = asked if isinstance(asked, Mapping) else {}
-        model = _first_name([metadata.get("ls_model_name"), asked.get("model"), asked.get("model_name")])
-        call = ModelCall(name, model, tags, _first_name([metadata.get("langgraph_node")]))
+        node = metadata.get("langgraph_node")
+        model = read_model_name(metadata, payload.get("invocation_params"))
+        call = ModelCall(name, model, tags, node if isinstance(node, str) and node else None)
         self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
         if not self.ended:
             self.calls.append(call)
@@ -365,13 +364,8 @@ class TokenCount(Block, Figures):
 
 def _model(payload: FrozenDict) -> str | None:
     """The name by which the provider answered."""
-    output = response_of(payload).get("llm_output")
-    sources = [*(message.response_metadata for message in answers(payload)), output if isinstance(output, Mapping) else {}]
-    return _first_name(source.get(key) for source in sources for key in ("model_name", "model"))
-
-
-def _first_name(found: Iterable[Any]) -> str | None:
-    return next((name for name in found if isinstance(name, str) and name), None)
+    said = (message.response_metadata for message in answers(payload))
+    return read_model_name(*said, response_of(payload).get("llm_output"))
 
 
 # -- prices

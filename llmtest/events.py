@@ -15,6 +15,7 @@ from uuid import UUID
 
 from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN
 from llmtest.callbacks import RunKind as RunKind
+from llmtest.content import read_block
 from llmtest.lanes import Lane
 
 if TYPE_CHECKING:
@@ -149,14 +150,7 @@ class Message:
         """The text of the content, without blocks of other kinds."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(_block_text(block) for block in self.content)
-
-
-def _block_text(block: Any) -> str:
-    if isinstance(block, str):
-        return block
-    is_text = isinstance(block, Mapping) and block.get("type") == "text"
-    return str(block.get("text") or "") if is_text else ""
+        return "".join(block.text or "" for block in map(read_block, self.content) if block.kind == "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,28 +486,49 @@ def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | N
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
     for source in (payload.get("llm_output"), *(getattr(g, "info", None) for g in payload.get("generations", ()))):
         counts = source.get("token_usage", source.get("usage")) if isinstance(source, Mapping) else None
-        if counts and isinstance(counts, Mapping):
-            return _usage_from(counts)
+        usage = read_usage(counts)
+        if usage is not None:
+            return usage
         if batched and counts is not None:
             return Usage()
     return None
 
 
-def _usage_from(counts: Mapping[str, Any]) -> Usage:
-    """In the words of OpenAI, or in those of LangChain and Anthropic. What is no number does not count."""
-    into = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
-    out = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
-    read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
+def read_usage(counts: object) -> Usage | None:
+    """Return token counts in the words of LangChain, OpenAI or Anthropic as a `Usage`, or None if there are none.
+
+    Providers leave counts out, or send None: what is no number does not count. LangChain's cache adds a cost to what it
+    answers, which alone is no usage.
+    """
+    if not isinstance(counts, Mapping) or not counts or counts.keys() == {"total_cost"}:
+        return None
+    into = _count(counts, "input_tokens", "prompt_tokens")
+    out = _count(counts, "output_tokens", "completion_tokens")
+    cache_read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
     reasoning = _count(counts.get("completion_tokens_details"), "reasoning_tokens")
     return Usage(
         into,
         out,
         _count(counts, "total_tokens") or into + out,
-        FrozenDict(cache_read=read) if read else EMPTY,
-        FrozenDict(reasoning=reasoning) if reasoning else EMPTY,
+        _numbers(counts.get("input_token_details")) or (FrozenDict(cache_read=cache_read) if cache_read else EMPTY),
+        _numbers(counts.get("output_token_details")) or (FrozenDict(reasoning=reasoning) if reasoning else EMPTY),
     )
 
 
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, Mapping) else None
-    return value if isinstance(value, int) else 0
+def _count(counts: object, *names: str) -> Any:
+    found = (counts.get(name) for name in names) if isinstance(counts, Mapping) else ()
+    return next((count for count in found if count and isinstance(count, int | float)), 0)
+
+
+def _numbers(value: object) -> FrozenDict:
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return FrozenDict({name: number for name, number in pairs if isinstance(number, int | float)})
+
+
+def read_model_name(*sources: object) -> str | None:
+    """Return the first name of a model that is in `sources`: metadata of a start, parameters of a call, or of an answer."""
+    found = (source.get(key) for source in sources if isinstance(source, Mapping) for key in _MODEL_NAMES)
+    return next((name for name in found if isinstance(name, str) and name), None)
+
+
+_MODEL_NAMES: Final = ("ls_model_name", "model_name", "model")

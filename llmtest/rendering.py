@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 from uuid import UUID
 
 from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, START_KINDS, STREAMED
+from llmtest.content import BlockKind, pieces_of, read_stream_event
 from llmtest.events import (
     EMPTY,
     Event,
@@ -33,7 +34,7 @@ from llmtest.events import (
 )
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, home_of, item_at, item_of, layers
-from llmtest.wording import MARK, OPEN, Name, Words, field_of
+from llmtest.wording import MARK, OPEN, Name, Words
 
 Detail = Literal["outline", "default", "full"]
 
@@ -310,7 +311,7 @@ class _Shapes:
         if len(streams) > 1 and len(streams.get("empty", ())) == 1:
             del streams["empty"]  # langchain-core closes each stream with an empty token of its own
         yield from (self._stream(channel, streams[channel]) for channel in _CHANNELS if channel in streams)
-        kinds = [str(field_of(event.payload["event"], "event")) for event in events if "event" in event.payload]
+        kinds = [read_stream_event(event.payload["event"]).name for event in events if "event" in event.payload]
         if kinds:
             runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
             shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
@@ -415,40 +416,15 @@ class _Shapes:
 
 
 _CHANNELS: Final = ("reasoning", "", "call", "empty")
-_CHANNEL_OF: Final = {
-    "text": "",
-    "text-delta": "",
-    "reasoning": "reasoning",
-    "thinking": "reasoning",
-    "reasoning-delta": "reasoning",
-    "tool-call-delta": "call",
-}
+_CHANNEL_OF: Final[Mapping[BlockKind, str]] = {"text": "", "reasoning": "reasoning", "call": "call", "other": ""}
 
 
 def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What one token or stream event adds to which channel."""
-    token = payload.get("token")
-    chunks = payload.get("tool_call_chunks")
-    if type(token) is str and not chunks:
-        return [("", token) if token else ("empty", "")]
-    if "event" in payload:
-        delta = field_of(payload["event"], "delta")
-        return [_piece(delta)] if delta is not None else []
-    pieces = [("call", f"{field_of(chunk, 'name') or ''}{field_of(chunk, 'args') or ''}") for chunk in chunks or ()]
-    blocks = [token] if isinstance(token, str) and token else token or ()
-    pieces += [
-        _piece(block) for block in blocks if not chunks or isinstance(block, str) or field_of(block, "type") in _CHANNEL_OF
-    ]
-    return pieces or [("empty", "")]
-
-
-def _piece(block: Any) -> tuple[str, str]:
-    kind = field_of(block, "type")
-    if isinstance(block, str):
-        return "", block
-    if kind not in _CHANNEL_OF:
-        return "", f"<{kind}>"
-    return _CHANNEL_OF[kind], str(next((block[key] for key in ("text", "reasoning", "thinking", "args") if key in block), ""))
+    pieces = pieces_of(payload)
+    if not pieces and "token" in payload:
+        return [("empty", "")]
+    return [(_CHANNEL_OF[piece.kind], f"<{piece.type}>" if piece.kind == "other" else piece.text or "") for piece in pieces]
 
 
 def _count(number: int, what: str) -> str:

@@ -34,6 +34,7 @@ HOUSE = {
     # words
     "callbacks": Room(0),
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
+    "content": Room(0),
     "events": Room(0),
     "gates": Room(0),
     "lanes": Room(0),

@@ -46,7 +46,8 @@ from llmtest.events import (
     Opaque,
     Structured,
     ToolCall,
-    Usage,
+    read_model_name,
+    read_usage,
 )
 from llmtest.ledger import BROKEN_RULE, ViolationError
 
@@ -295,7 +296,7 @@ def _hold_usage(value: LangChainGeneration) -> tuple[Any, Any, Any]:
     state = message.__dict__
     usage, about = state.get("usage_metadata"), state.get("response_metadata") or {}
     held = _hold_dict(usage) if type(usage) is dict else hold(usage)
-    return held, about.get("model_name") or about.get("model"), None
+    return held, read_model_name(about), None
 
 
 def _hold_counted(value: dict[str, Any]) -> dict[str, Any]:
@@ -309,8 +310,8 @@ def _counted_result(held: list[tuple[Any, Any, Any]], output: dict[str, Any] | N
 def _counted(usage: dict[str, Any] | None, model: Any, info: dict[str, Any] | None) -> Generation:
     if info is not None:
         return Generation("", None, words(info))
-    about = FrozenDict(model_name=freeze(model)) if model else EMPTY
-    return Generation("", Message("ai", usage=freeze_usage(usage), response_metadata=about, cached=_is_cached(usage)))
+    about = FrozenDict(model_name=model) if model else EMPTY
+    return Generation("", Message("ai", usage=read_usage(usage), response_metadata=about, cached=_is_cached(usage)))
 
 
 def text_of(value: Any) -> str:
@@ -542,7 +543,7 @@ def _message(fields: FrozenDict) -> Message:
         name=fields.get("name"),
         tool_call_id=fields.get("tool_call_id"),
         status=fields.get("status"),
-        usage=freeze_usage(fields.get("usage_metadata")),
+        usage=read_usage(fields.get("usage_metadata")),
         response_metadata=_mapping(fields.get("response_metadata")),
         additional_kwargs=_mapping(fields.get("additional_kwargs")),
         artifact=fields.get("artifact"),
@@ -574,21 +575,6 @@ def _tool_call(call: Any, no_args: FrozenDict | str) -> ToolCall:
     if not isinstance(call, Mapping):  # a program may put anything into the list
         return ToolCall("", text_of(call))
     return ToolCall(call.get("name") or "", call.get("args") or no_args, call.get("id"))
-
-
-def freeze_usage(value: Any) -> Usage | None:
-    """LangChain's `UsageMetadata` as a `Usage`. Providers leave counts out, or send None; what is no number does not count."""
-    if not isinstance(value, Mapping) or not value or value.keys() == {"total_cost"}:
-        return None
-    counts = _counts(value)
-    into, out = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
-    details = (_counts(value.get(f"{side}_token_details")) for side in ("input", "output"))
-    return Usage(into, out, counts.get("total_tokens") or into + out, *details)
-
-
-def _counts(value: Any) -> FrozenDict:
-    pairs = value.items() if isinstance(value, Mapping) else ()
-    return FrozenDict({name: count for name, count in pairs if isinstance(count, int | float)})
 
 
 def _is_cached(usage: Any) -> bool:

@@ -31,11 +31,10 @@ from langchain_core.tracers.context import register_configure_hook
 
 from llmtest import blocks, lanes, waits
 from llmtest.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
-from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList
+from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList, read_model_name, read_usage
 from llmtest.langchain.freezing import (
     freeze,
     freeze_error,
-    freeze_usage,
     hold,
     hold_counts,
     hold_parameters,
@@ -228,18 +227,14 @@ def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
 
 def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
     """The start of a model call, as far as counting needs it."""
-    metadata, parameters = _dict(about.get("metadata")), _dict(about.get("invocation_params"))
-    model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
-    take = partial(_counted_words, model, metadata.get("langgraph_node"), about.get("batch_size"))
+    metadata = about.get("metadata")
+    node = metadata.get("langgraph_node") if isinstance(metadata, dict) else None
+    take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), node, about.get("batch_size"))
     return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _counted_words(model: Any, node: Any, batch_size: Any) -> FrozenDict:
-    metadata = FrozenDict(ls_model_name=freeze(model), langgraph_node=freeze(node))
+    metadata = FrozenDict(ls_model_name=model, langgraph_node=freeze(node))
     return FrozenDict(metadata=metadata, payload=FrozenDict(_batch(batch_size)))
 
 
@@ -298,7 +293,7 @@ def _token(token: Any, chunk: Any) -> Any:
         return token
     more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
     held = hold(token) if isinstance(token, list) else text_of(token)
-    return partial(words, {"token": held, **more, **({"usage": freeze_usage(usage)} if usage else {})})
+    return partial(words, {"token": held, **more, **({"usage": read_usage(usage)} if usage else {})})
 
 
 # -- attaching
