@@ -77,6 +77,7 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
 
 # -- what is seen before anything runs
 
+# LangChain turns starts of chat models off by a flag of their own, and everything else of theirs by that of text models.
 _SEEN_STARTS: Final = (START_OF["llm"], START_OF["chat"])
 _SEEN_ENDS: Final = tuple(name for name in STREAMED | ENDINGS if may_fire("chat", name))
 _GROUPS: Final = (*(name.removesuffix("start") for name in START_KINDS), "on_agent_")

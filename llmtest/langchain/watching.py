@@ -91,6 +91,7 @@ class Watch:
         self.flights: list[_Flight] = []
         self.loops: list[AbstractEventLoop] = []
         for name in CALLBACKS:
+            # LangChain's own stay as they are: on_chat_model_start must go on raising NotImplementedError.
             if owner(handler, name):
                 original = getattr(handler, name)
                 wrap = self._coroutine if inspect.iscoroutinefunction(original) else self._plain
@@ -124,11 +125,12 @@ class Watch:
     def _calling(self, name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Flight]:
         flight = _Flight(name, f"{type(self.handler).__name__}.{name}", _code(original), threading.get_ident())
         given = {**dict(zip(CALLBACKS[name].positional, args, strict=False)), **kwargs}
+        # Frozen before and after: handlers get the program's own objects, and a change of one is seen by all that come later.
         before, variables = freeze(given), dict(copy_context())
         self.flights.append(flight)
         try:
             yield flight
-        except (CancelledError, GeneratorExit):
+        except (CancelledError, GeneratorExit):  # how a coroutine is stopped from outside: no fault of the handler
             raise
         except BaseException as error:
             if isinstance(error, NotImplementedError) and name == "on_chat_model_start":
@@ -145,7 +147,7 @@ class Watch:
             text = "never runs: it has a `yield`, so that calling it only makes a generator"
             self.faults.append(flight.fault("never runs", "yields", text, hint=hint))
         elif asyncio.iscoroutine(result) and self.way.is_async:
-            result.close()
+            result.close()  # or Python warns that it was never awaited
             hint = "declare it with `async def`; if it is, look at its decorators"
             text = "never runs: it is no coroutine function, so that nobody awaits the coroutine which it returns"
             self.faults.append(flight.fault("never runs", "returns", text, hint=hint))
@@ -157,7 +159,7 @@ class Watch:
         does = ("LangChain", self._does(error, flight))
         kind = type(error).__name__
         frames = _frames(error)
-        if isinstance(error, TypeError) and not frames:
+        if isinstance(error, TypeError) and not frames:  # raised by the call itself, before its first line
             names = CALLBACKS[flight.name].positional
             called = ("called", f"{flight.name}({', '.join([*names[: len(args)], *(f'{key}=' for key in kwargs)])})")
             hint = f"declare it `def {flight.name}(self, {', '.join(names)}, **kwargs)`: LangChain passes some of it by keyword"
@@ -182,7 +184,7 @@ class Watch:
     def _lost(self, flight: _Flight, before: Mapping[Any, Any]) -> Iterator[Fault]:
         """Async code runs a callback that is not inline in a copy of its context."""
         if not self.way.is_async or self.handler.run_inline:
-            return
+            return  # it runs in the program's own context there
         how = ("LangChain", "runs it in a task or a thread, with a copy of the program's context")
         for variable, value in copy_context().items():
             if variable not in before or before[variable] is not value:
