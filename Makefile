@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types suite bench matrix soak clean
+.PHONY: demo test lint types suite bench matrix soak changelog clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/llmtest demo
@@ -33,6 +33,10 @@ soak: $(VENV)/test.stamp
 matrix: $(VENV)/test.stamp
 	$(BIN)/pip install --quiet nox
 	$(BIN)/nox
+
+changelog: $(VENV)/test.stamp
+	$(BIN)/pip install --quiet towncrier
+	$(BIN)/towncrier build --draft
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import tarfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -57,3 +61,66 @@ def pytest_lowest(session: nox.Session) -> None:
     """The plugin under the lowest pytest that we support."""
     session.install("-e", ".[test-core]", "pytest==8.4.*")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
+
+
+DOWNSTREAM = {  # project on the package index, and the tests that its source distribution has
+    "langgraph-supervisor": "tests",
+    "langgraph-swarm": "tests",
+    "langgraph-prebuilt": "tests",
+    "langgraph": "tests",
+    "langchain": "tests/unit_tests/agents",
+}
+
+
+@nox.session(python="3.11")
+@nox.parametrize("project", list(DOWNSTREAM))
+def downstream(session: nox.Session, project: str) -> None:
+    """Tests of projects that use LangGraph pass while llmtest records everything, if they pass without llmtest.
+
+    A failed test is repeated once, because some of these tests depend on the clock. Needs the package index, and is not in
+    the default list.
+    """
+    folder, tests = _source_of(session, project), DOWNSTREAM[project]
+    session.run("python", "-m", "pip", "install", "--quiet", "--upgrade", "pip")  # `--group` needs pip 25.1
+    with session.chdir(folder):
+        session.install("--quiet", ".", "--group", "test")
+    session.install("--quiet", "-e", ".")
+    passed = _passed(session, folder, "alone", "-p", "no:llmtest-kit", tests)
+    failed = sorted(passed - _passed(session, folder, "recorded", tests, LLMTEST_TRACING="true"))
+    if failed:
+        failed = sorted({*failed} - _passed(session, folder, "repeated", *failed, LLMTEST_TRACING="true"))
+    session.log(f"{project}: {len(passed)} tests pass without llmtest, {len(failed)} of them fail with it")
+    if failed or not passed:
+        session.error("\n".join(failed) or f"no test of {project} passes")
+
+
+def _source_of(session: nox.Session, project: str) -> Path:
+    """The folder of the newest source distribution, unpacked."""
+    target = Path(session.create_tmp()).resolve()
+    archives = f"{project.replace('-', '_')}-*.tar.gz"
+    for old in target.glob(archives):
+        old.unlink()
+    session.run(
+        *("python", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(target), project)
+    )
+    (archive,) = target.glob(archives)
+    with tarfile.open(archive) as packed:
+        packed.extractall(target, filter="data")
+    return target / archive.name.removesuffix(".tar.gz")
+
+
+def _passed(session: nox.Session, folder: Path, name: str, *arguments: str, **variables: str) -> set[str]:
+    """Run tests of a project; return the node ids of those that pass."""
+    report = folder / f"{name}.xml"
+    options = ("-q", "--tb=short", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}")
+    env = {"NO_DOCKER": "true", "LLMTEST_STORE": str(folder / "traces.sqlite"), **variables}
+    with session.chdir(folder):
+        session.run("python", "-m", "pytest", *options, *arguments, env=env, success_codes=[0, 1])
+    cases = ElementTree.parse(report).iter("testcase")
+    return {_node_id(case) for case in cases if not any(part.tag in ("failure", "error", "skipped") for part in case)}
+
+
+def _node_id(case: ElementTree.Element) -> str:
+    file, name = case.get("file", ""), case.get("name", "")
+    classes = case.get("classname", "").removeprefix(file.removesuffix(".py").replace("/", ".")).split(".")
+    return "::".join([file, *filter(None, classes), name])

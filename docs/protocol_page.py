@@ -20,8 +20,8 @@ HEAD = '''\
 <!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page.
 Only the programs under the rules are kept here. -->
 
-`check` reads a recording and says what is wrong with its callbacks: a run that ended twice, a token after the end, a call that no
-recording saw.
+`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording did
+not see.
 
 ```python
 from langchain_core.language_models import BaseChatModel
@@ -56,16 +56,18 @@ the tokens of chat `Stutterer` do not make its answer
   a model must tell each chunk once, in order, and answer with what it streamed"""]
 ```
 
-Each violation has the name of its `rule`, a `level`, its `text`, the events that show it (`witnesses`), and in `deviation` the
-name of the known deviation that it is, or None. Two levels:
+Each violation has the name of its `rule`, a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is the name
+of the known deviation, or None. There are two levels:
 
-- **impossible**: correct programs never do it. It fails a test.
-- **unusual**: it has lawful causes. It is reported; a test fails of it only if you ask for that.
+- **impossible**: a correct program never does it. It fails a test.
+- **unusual**: it has legitimate causes. It is reported, and fails a test only if you
+  [set that](pytest.md#callbacks-that-break-their-protocol).
 
-What LangChain or LangGraph do themselves, in the installed version, is a [known deviation](#known-deviations), and unusual.
+If the installed version of LangChain or LangGraph itself breaks a rule, this is a [known deviation](#known-deviations), and
+unusual.
 
-`check` looks at late events too. It reads nothing but the recording. A recording that is still open is checked as far as it goes:
-runs that have not ended yet are reported. It takes time in proportion to the number of events.
+`check` reads only the recording, including its late events. In an open recording, it reports runs that have not ended yet. Its
+time grows in proportion to the number of events.
 '''
 
 LEVELS = {
@@ -74,22 +76,24 @@ LEVELS = {
 }
 
 UNCHECKED = {
-    "The tags of a run are those of its parent and its own": (
-        "callbacks do not tell which of the parent's tags and metadata are inherited and which are the parent's alone"
+    "The tags of a run are its own tags and those of its parent": (
+        "callbacks do not show which of the parent's tags and metadata are inherited and which belong only to the parent"
     ),
-    "An exception is the same object in each run that it leaves": (
-        "a recording holds its class and its text; another exception may have the same"
+    "An exception is the same object in each run that it passes through": (
+        "a recording contains its class and its text; another exception may have the same class and text"
     ),
     "Run ids rise in the order in which runs are created": (
-        "a program may give its own; and a run may be created long before its start is told"
+        "a program may set a run id, and a run may be created long before its start callback fires"
     ),
     "The root run has the `run_id` of the config": "the config is not in the recording; retrievers and `batch` ignore it",
-    "Handlers are called in the order in which they are listed": "a recording is one handler and does not see the others",
-    "No handler raised": "LangChain logs it and goes on; no callback tells of it",
-    "Closing a stream stops the model": (
-        "callbacks do not tell how far a model got; `chain.stream()` that is closed drains its model to the end"
+    "Handlers are called in the order in which they are listed": (
+        "a recording comes from one handler, which does not see the others"
     ),
-    "A run has one candidate answer": "models that are asked for several give several",
+    "No handler raised": "LangChain logs the exception and continues; no callback reports it",
+    "Closing a stream stops the model": (
+        "callbacks do not show how far a model got; a closed `chain.stream()` still reads its model to the end"
+    ),
+    "A run has one candidate answer": "a program may request several candidates",
 }
 
 
@@ -105,7 +109,7 @@ def rendered() -> str:
 
 
 def _rules() -> Iterator[str]:
-    yield "## The rules\n\nEach program below, run while something records, breaks the rule above it.\n"
+    yield "## The rules\n\nEach program below breaks the rule above it, if the program is recorded.\n"
     for level, title in LEVELS.items():
         yield f"### {title}\n"
         for rule in RULES:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.ledger import LlmtestError, ViolationError
     from llmtest.recording import Recording, record
-    from llmtest.script import Script, on
+    from llmtest.requests import on
+    from llmtest.script import Script
     from llmtest.tracing import load, tracing_enabled
     from llmtest.vocabulary import call, fail, reply, respond, say, structured, think
 
@@ -56,7 +57,7 @@ _HOME = {
     "fail": "vocabulary",
     "hold": "gates",
     "load": "tracing",
-    "on": "script",
+    "on": "requests",
     "record": "recording",
     "reply": "vocabulary",
     "respond": "vocabulary",

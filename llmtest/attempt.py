@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmtest.pending import Mismatch
     from llmtest.protocol import Broken
     from llmtest.recording import Recording
-    from llmtest.snapshots import Held
+    from llmtest.snapshots import DeferredSession
 
 LINES: Final = 60
 """How many lines of a section a failing test shows."""
@@ -56,7 +56,7 @@ class Attempt:
         self.called = self.running = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
-        self.held: Held | None = None
+        self.held: DeferredSession | None = None
         self._shown: set[Any] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())

@@ -101,6 +101,9 @@ _memberships: dict[UUID, Membership] = {}
 _openings: set[Opening] = set()
 """The openings anywhere in the process that have not been closed. Any thread may copy, add and take away."""
 
+process_trace: Callable[[], Block] | None = None
+"""Opens the trace of a root run where `LLMTEST_TRACING` is set. The source of callbacks sets it: blocks know no store."""
+
 
 # -- which run belongs where
 
@@ -132,8 +135,8 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
             _memberships[run_id] = block._alone
             return block._alone
     members = _members(opened, parent or ())
-    if traced and not any(block.traced for block in members.values()):
-        trace = _new_trace()
+    if traced and process_trace is not None and not any(block.traced for block in members.values()):
+        trace = process_trace()
         members[id(trace)] = trace
     if not members:
         return None
@@ -144,12 +147,6 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         if block.holds_runs:
             block._run_ids.append(run_id)
     return membership
-
-
-def _new_trace() -> Block:
-    from llmtest import tracing
-
-    return tracing.whole_process()
 
 
 def _members(opened: tuple[Opening, ...], parent: Iterable[Block]) -> dict[int, Block]:

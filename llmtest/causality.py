@@ -1,6 +1,6 @@
 """Which of two runs came first: for certain, whatever the schedule.
 
-Floor 1. `llmtest.ordering` says what is known of the order of siblings. An `Order` asks it once for each group of them and
+Floor 1. `llmtest.ordering` says what is known of the order of siblings. `HappensBefore` asks it once for each group of them and
 answers for any two runs of a recording: they are lifted to siblings below their nearest common ancestor and compared there.
 """
 
@@ -17,16 +17,16 @@ from operator import le
 from typing import Any, Literal, overload
 from uuid import UUID
 
+from llmtest.core.literals import ConcurrentGroup
 from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, _before, home_of, item_of, layers
-from llmtest.shapes import Line, Tangle
+from llmtest.ordering import Item, home_of, item_of, layers, precedes
 
 
 class Hits(Sequence[Any]):
     """Runs or events in order, with what it takes to find quickly those that come before or after one."""
 
-    def __init__(self, items: Sequence[Any], order: Order, what: Literal["runs", "events", "both"] = "runs") -> None:
+    def __init__(self, items: Sequence[Any], order: HappensBefore, what: Literal["runs", "events", "both"] = "runs") -> None:
         self.items = items
         self.what = what
         """What there may be among them."""
@@ -56,6 +56,7 @@ class Hits(Sequence[Any]):
 
     def having(self, key: str, expected: Any) -> Sequence[Any]:
         """Those whose argument `key` may be this plain value: all but those with another of its type."""
+        # By exact type, as a value of another class may have an `==` of its own: those are judged one by one.
         kind = type(expected)
         given = zip(self.items, self.args, strict=True)
         return [run for run, args in given if type(actual := args.get(key)) is not kind or actual == expected]
@@ -63,6 +64,7 @@ class Hits(Sequence[Any]):
     @cached_property
     def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
         """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
+        # Three lists and not one of triples: each question asks one column for all of them, in a `map` without Python code.
         order, end = self._order, len(self._order.runs)
         seats = [order.seat(order.run_of(one)) for one in self.items]
         stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
@@ -89,6 +91,7 @@ class Hits(Sequence[Any]):
         """Of each, the number of the event with which it began, and one more than that of the event with which it ended."""
         starts = [(one.start if isinstance(one, Run) else one).number for one in self.items]
         ends = [one.end if isinstance(one, Run) else one for one in self.items]
+        # What has not ended ends after all that was recorded: it comes before nothing.
         return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
     def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
@@ -137,11 +140,6 @@ class Hits(Sequence[Any]):
         return self._latest[per, order]
 
     @cached_property
-    def lows(self) -> list[int]:
-        """For each, the lowest `clear` from it on."""
-        return [*accumulate(reversed(self.spans[0]), min)][::-1]
-
-    @cached_property
     def earlier(self) -> list[int]:
         """For each position, how many of them stand before it."""
         return _counts([place + 1 for place in self.spans[2]], len(self._order.runs) + 1)
@@ -149,7 +147,8 @@ class Hits(Sequence[Any]):
     @cached_property
     def unclear(self) -> list[int]:
         """For each position, the number of the first of them from which on all are clear of it."""
-        return _counts(self.lows, len(self._order.runs) + 1)
+        lows = [*accumulate(reversed(self.spans[0]), min)][::-1]
+        return _counts(lows, len(self._order.runs) + 1)
 
     @cached_property
     def highs(self) -> list[int]:
@@ -174,6 +173,7 @@ class _Stretch:
     down: dict[int, int] | None = None
 
     def before(self, a: int, b: int) -> bool:
+        # Only when it is asked for: it takes a comparison of each pair, and most stretches are never asked.
         if self.down is None:
             self.down = _closed(self.items, self.home)
         return bool(self.down[b] >> a & 1)
@@ -195,7 +195,7 @@ class _Seat:
     stop: int = 0
 
 
-class Order:
+class HappensBefore:
     """The order of the runs of some trees. Made once; a question costs a climb to the common ancestor.
 
     It knows nothing of runs that are not in these trees.
@@ -206,7 +206,6 @@ class Order:
         self.runs: list[Run] = []
         self._turns: dict[str, int] = {}
         self._strays: dict[Run, list[Run]] = {}
-        self._lines: dict[int, tuple[Sequence[Run], Line]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
@@ -226,6 +225,7 @@ class Order:
             if inside:
                 home = run.start.lane if run is not None else home_of(roots)
                 todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))
+        # From the last to the first: what is inside a run has its `stop` before the run itself.
         for run in reversed(self.runs):
             seat = self._seats[run]
             seat.stop = max(seat.stop, seat.position + 1)
@@ -241,11 +241,13 @@ class Order:
         self._seats[run] = seat
         seat.clear = self._clear(seat)
         if run.end is None:
-            self._open.add(id(run))
+            self._open.add(id(run))  # by id: events are asked for too, and to hash a frozen event is to hash its payload
+        # A call's id is all that links a tool run to the model run that asked for it: they are siblings, or not even that.
         if run.kind == "chat" and isinstance(run.output, Message):
             self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
     def _clear(self, seat: _Seat) -> int:
+        # Where something is beside its parent, the same is beside it, too; else it is clear up to its own stretch.
         above = self._seats[seat.parent] if seat.parent is not None else None
         if above is not None and above.clear < above.position:
             return above.clear
@@ -254,12 +256,13 @@ class Order:
         return self._seats[first].position
 
     def _group(self, parent: Run | None, depth: int, runs: Sequence[Run], home: Lane | None) -> list[tuple[Run, _Seat]]:
-        if len(runs) == 1:
+        if len(runs) == 1:  # an only child is the most frequent case, and has no order to find
             items = [item_of(runs[0], parent)]
             ordered = [items]
         else:
             items = [item_of(run, parent) for run in runs]
             ordered = layers(items, home)
+        # LangChain calls these siblings, but they run within one of them: that is where they are placed.
         for item in items:
             if item.host is not None and item.host.run is not None and item.run is not None:
                 self._strays.setdefault(item.host.run, []).append(item.run)
@@ -279,6 +282,7 @@ class Order:
         x, y = self._seats[a], self._seats[b]
         if x.position >= y.position:
             return False
+        # Two numbers answer for almost all pairs. Only what is concurrent with something has to climb.
         if x.position < y.clear:
             return x.stop <= y.position
         while x.depth > y.depth and x.parent is not None:
@@ -294,10 +298,6 @@ class Order:
     def contains(self, a: Run, b: Run) -> bool:
         """Whether `b` runs within `a`."""
         return self._seats[a].position < self._seats[b].position < self._seats[a].stop
-
-    def overlapped(self, a: Run, b: Run) -> bool:
-        """Whether nothing says which of the two came first."""
-        return a is not b and not (self.before(a, b) or self.before(b, a) or self.contains(a, b) or self.contains(b, a))
 
     def position(self, run: Run) -> int:
         """The place of a run in an order that the program does not contradict."""
@@ -343,6 +343,7 @@ class Order:
         """Of an event in a run and what happens within that run: only what is on one line of control is ordered."""
         if (isinstance(a, Run) and not self.contains(y, x)) or (isinstance(b, Run) and not self.contains(x, y)):
             return False
+        # Across lines the numbers of events are chance, even within one run: they only say what was recorded first.
         first = (a.end if isinstance(a, Run) else a), (b.start if isinstance(b, Run) else b)
         return first[0] is not None and first[0].number < first[1].number and first[0].lane is first[1].lane
 
@@ -395,6 +396,7 @@ class Order:
         """Of these, those before the first number come before `one` or contain it; from the second on they come after it. A run
         around an event has not ended, and goes on around an event: these come neither before nor after."""
         seat = self._seats[self.run_of(one)]
+        # Before it are those that stand below `clear`. A run around an event stands there too, but has not ended.
         start = hits.earlier[seat.clear]
         if hits.what != "runs" or isinstance(one, Event):
             start = min(start, bisect_right(hits.highs, seat.position))
@@ -411,6 +413,7 @@ class Order:
 
     def unled(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
         """Those of `seconds` of which a look does not tell that one of `firsts` with the same value had ended before."""
+        # The first to end decides for all: if even that had not surely ended, this one has to be asked about each of them.
         soonest, far = firsts.soonest(per, order, value).get, math.inf
         rows = zip(seconds.items, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
         return [one for one, key, begin in rows if soonest(key, far) > begin]
@@ -462,22 +465,13 @@ class Order:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
                 yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
-    def line(self, runs: Sequence[Run]) -> Line:
-        """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""
-        known = self._lines.get(id(runs))
-        if known is None or known[0] is not runs:
-            known = self._lines[id(runs)] = (runs, self._line(runs))
-        return known[1]
-
-    def _line(self, runs: Sequence[Run]) -> Line:
+    def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]:
+        """Return these runs in an order that is certain, and the groups of neighbours that overlapped or are of one turn."""
         if self.straight and not self._turns:
-            return Line(runs if self._sorted(runs) else sorted(runs, key=self.position))
+            places = [self._seats[run].position for run in runs]
+            return runs if places == sorted(places) else sorted(runs, key=self.position), ()
         placed = sorted(runs, key=self.position)
-        return Line(placed, [self._tangle(placed, *span) for span in self._spans(placed)])
-
-    def _sorted(self, runs: Sequence[Run]) -> bool:
-        places = [self._seats[run].position for run in runs]
-        return places == sorted(places)
+        return placed, [self._concurrent(placed, *span) for span in self._spans(placed)]
 
     def _spans(self, runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
         """Where neighbours overlapped or are of one turn: from each beginning to its end."""
@@ -485,9 +479,11 @@ class Order:
         turns = [self.turn(run) for run in runs]
         last = {turn: n for n, turn in enumerate(turns) if turn is not None}
         low, cut = len(self.runs), [True] * (len(runs) + 1)
+        # Between two neighbours is a cut if everything from the second on is clear of everything up to the first.
         for n in range(len(runs) - 1, 0, -1):
             low = min(low, seats[n].clear)
             cut[n] = seats[n - 1].position < low
+        # A turn is not cut either: its tools are matched as one group, even where the program called them one by one.
         start, reach = 0, -1
         for n in range(len(runs)):
             turn = turns[n]
@@ -497,22 +493,20 @@ class Order:
                     yield start, n + 1
                 start = n + 1
 
-    def _tangle(self, runs: Sequence[Run], start: int, stop: int) -> Tangle:
+    def _concurrent(self, runs: Sequence[Run], start: int, stop: int) -> ConcurrentGroup:
         inside = runs[start:stop]
         down = []
         for n, run in enumerate(inside):
-            down.append(sum(1 << m for m in range(n) if self._precedes(inside[m], run)))
-        return Tangle(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
-
-    def _precedes(self, a: Run, b: Run) -> bool:
-        return self.before(a, b) or self.contains(a, b)
+            earlier = (m for m in range(n) if self.before(inside[m], run) or self.contains(inside[m], run))
+            down.append(sum(1 << m for m in earlier))
+        return ConcurrentGroup(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
 
 
 def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_Stretch]:
     """Siblings cut wherever all that come before come before all that come after."""
     group: list[_Stretch] = []
     for layer in ordered:
-        if not group or not all(_leads(a, b, home) for a in group[-1].items for b in layer):
+        if not group or not all(precedes(a, b, home) for a in group[-1].items for b in layer):
             group = group or [_Stretch(home)]
         else:
             group.append(_Stretch(home))
@@ -525,13 +519,9 @@ def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
     down: dict[int, int] = {}
     for n, item in enumerate(items):
         below = 0
+        # Downwards, so that what comes before through another item is already in `below` and is not asked again.
         for m in range(n - 1, -1, -1):
-            if not below >> m & 1 and _leads(items[m], item, home):
+            if not below >> m & 1 and precedes(items[m], item, home):
                 below |= 1 << m | down[m]
         down[n] = below
     return down
-
-
-def _leads(a: Item, b: Item, home: Lane | None) -> bool:
-    """Whether the program had one sibling come before another, which stands later among them. `home` is their parent's line."""
-    return _before(a, b, home)

@@ -17,7 +17,7 @@ from llmtest.callbacks import ENDINGS, START_KINDS, STREAM_EVENT, STREAMED
 from llmtest.content import pieces_of, read_stream_event
 from llmtest.events import Event, Failure, Latency
 from llmtest.lanes import Lane
-from llmtest.ordering import is_pooled, place_of
+from llmtest.ordering import is_pooled, structural_position
 
 
 @dataclass(slots=True)
@@ -72,6 +72,7 @@ class Clock:
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
         ends = event.kind in ENDINGS
+        # No event comes before an earlier one of its run, nor before what its line of control has waited for.
         soonest = self._ended(run, event) if ends else self._said(run, event)
         time = run.now = max([run.now, self._heard(event.lane, event.moment), *soonest])
         self._tracks[event.lane].reach(event.moment, time)
@@ -88,17 +89,13 @@ class Clock:
         home, now = (above.lane, above.began) if above is not None else (self._home, 0)
         if event.lane is not None and is_pooled(event.lane, home):
             self._tracks[event.lane] = _Track([0], [now])  # what else this thread did has nothing to do with it
-        family, step = place_of(event.parent_run_id, event.tags, event.metadata)
-        now = max([now, *self._earlier(family, step)])
+        family, step = structural_position(event.parent_run_id, event.tags, event.metadata)
+        ends = self._ends.get(family, {}) if family is not None and family[1] != "map" else {}  # keys of a map have no order
+        now = max([now, *(time for other, time in ends.items() if other < step)])
         run = _Running(event.lane, event.parent_run_id, family, step, now, now)
         self._runs[event.run_id] = run
         run.began = run.now = max(now, self._heard(event.lane, event.moment))
         return run
-
-    def _earlier(self, family: tuple[Hashable, str] | None, step: Any) -> Iterator[int]:
-        """When the steps before this one ended."""
-        if family is not None and family[1] != "map":
-            yield from (time for other, time in self._ends.get(family, {}).items() if other < step)
 
     def _said(self, run: _Running, event: Event) -> Iterator[int]:
         """When a token came, if this is one."""
@@ -111,6 +108,7 @@ class Clock:
         """When everything was over for which the end of a run had to wait."""
         yield run.children
         failure = event.payload.get("error")
+        # What fails before its first token takes its whole latency first; what breaks off later took what its tokens took.
         if not isinstance(failure, Failure) or (failure.ended == "error" and not run.said):
             yield from (run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))
 
@@ -127,6 +125,7 @@ class Clock:
     def _heard(self, lane: Lane | None, moment: int) -> int:
         """The time of a lane at a moment of it, now that it has heard of what was over by then."""
         track = self._track(lane)
+        # Looked at anew at each event: that a lane is over may become known long after it was spawned.
         for other in track.spawned.copy():
             if other.joined is not None and other.joined <= moment:
                 track.spawned.remove(other)

@@ -10,16 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
+from typing import Any, Final, Literal, NamedTuple, NoReturn
 from uuid import UUID
 
 from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN
 from llmtest.callbacks import RunKind as RunKind
 from llmtest.content import read_block
+from llmtest.core.sequences import Tokens
 from llmtest.lanes import Lane
-
-if TYPE_CHECKING:
-    from llmtest.shapes import Line
 
 Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule", "open"]
 """How a run ended. `paused` is an interrupt, `handed off` a command to the parent graph, `stopped` a
@@ -59,36 +57,6 @@ class FrozenList(list[Any]):
 
 
 EMPTY: Final = FrozenDict()
-
-
-class Tokens(list[Any]):
-    """Plain values in order: a list whose `==` understands shapes, `["It is", ..., "Paris."]`. It answers and never raises."""
-
-    reading: Literal["names", "texts"] = "texts"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, list | tuple):
-            return NotImplemented
-        from llmtest import shapes
-
-        return shapes.matches(other, self.line())
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None
-
-    def line(self) -> Line:
-        """What a shape is compared with."""
-        from llmtest.shapes import Line
-
-        return Line(list(self), (), self.reading)
-
-
-class Names(Tokens):
-    """Names in order; in a shape, `*` in a name stands for anything."""
-
-    reading = "names"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmtest import ledger
-from llmtest.causality import Order
+from llmtest.causality import HappensBefore
+from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
+from llmtest.core.source import shown_path
+from llmtest.core.values import short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
-from llmtest.rules import Rule, Verdict
-from llmtest.selecting import Selector, Together, short
-from llmtest.shapes import Element, Line, Mismatch, mark, mismatch
-from llmtest.steps import Call, place
+from llmtest.rule import Rule, Verdict
+from llmtest.selecting import Selector
+from llmtest.shapes import Mismatch, RunLine, mark, mismatch
+from llmtest.steps import Call
 
 _LINE: Final = 199
 """The longest one-line answer."""
@@ -110,14 +113,14 @@ def _cut(text: str, width: int = _LINE) -> str:
 # -- of rules
 
 
-def of_rule(rule: Rule, verdict: Verdict, order: Order) -> Answer:
+def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
     near = f"{where(verdict.near[0].start, order).text}; {verdict.near[1]}" if verdict.near is not None else ""
     events = tuple(where(event, order) for event in verdict.witness)
     return Answer(repr(rule), verdict.holds, verdict.said, events, near, tuple(offered(verdict.missing)))
 
 
-def where(event: Event, order: Order) -> Shown:
+def where(event: Event, order: HappensBefore) -> Shown:
     """An event and its place in the tree."""
     run = order.by_id.get(event.run_id)
     path = tuple(one.name for one in order.path(run)) if run is not None else (event.name,)
@@ -131,25 +134,32 @@ def offered(names: Iterable[str]) -> Iterator[str]:
         for script in scripts:
             for step in getattr(script, "steps", ()):
                 if any(isinstance(part, Call) and part.tool == name for part in getattr(step, "parts", ())):
-                    yield f"the script offered `{name}` at {place(step.where)}"
+                    yield f"the script offered `{name}` at {shown_path(step.where)}"
 
 
 # -- of shapes
 
 
-def of_shape(what: str, shape: Sequence[Any], line: Line, order: Order | None) -> Answer:
+def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore | None) -> Answer:
     """Why a line has not a shape."""
     found = mismatch(shape, line)
-    mark(shape, line)
-    got = _window([_item(item) for item in _turns(line)], found.at)
+    if isinstance(line, RunLine):
+        mark(shape, line)
+    got = _window([_item(part) for part in _turns(line)], found.at)
     expected = f"{what} == {_written(shape)}"
     events = tuple(where(run.start, order) for run in _witness(found, line)) if order is not None else ()
     near = ""
     if found.near is not None:
         item = line.items[found.near]
         near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else short(item)}; {found.why}"
-    missing = [m.selector.name for element in found.due for m in element.members if isinstance(m.selector.name, str)]
+    missing = _names(found) if isinstance(line, RunLine) else ()
     return Answer(expected, False, _said(found, line), events, near, tuple(offered(missing)), (("all", f"[{got}]"),))
+
+
+def _names(found: Mismatch) -> Iterator[str]:
+    """The names of what was due, where they are plain."""
+    names = (member.taker.name for element in found.due for member in element.members)
+    return (name for name in names if isinstance(name, str))
 
 
 def _said(found: Mismatch, line: Line) -> str:
@@ -174,7 +184,7 @@ def _count(number: int) -> str:
 
 
 def _due(element: Element) -> str:
-    texts = [member.selector.text for member in element.members]
+    texts = [member.taker.text for member in element.members]
     return f"together({', '.join(texts)})" if element.role == "group" else texts[0]
 
 
@@ -184,13 +194,9 @@ def _witness(found: Mismatch, line: Line) -> list[Run]:
 
 
 def _turns(line: Line) -> Iterator[Any]:
-    """The items of a line, those of a tangle as one."""
-    here = 0
-    for tangle in line.tangles:
-        yield from line.items[here : tangle.start]
-        yield Together(tuple(line.items[tangle.start : tangle.stop]))
-        here = tangle.stop
-    yield from line.items[here:]
+    """The items of a line, those that were concurrent as one."""
+    for part in line.parts:
+        yield Together(tuple(line.inside(part))) if isinstance(part, ConcurrentGroup) else part
 
 
 def _item(item: Any) -> str:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from llmtest import ledger
+from llmtest.core.source import caller, shown_path
 from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import ScriptError, caller, place
+from llmtest.steps import ScriptError
 
 Ready = Callable[[], bool]
 Wake = Callable[[], Any]
@@ -64,7 +65,7 @@ class Gate:
 
     def __repr__(self) -> str:
         calls = f"{self.waiting} call{'s' * (self.waiting != 1)} waiting"
-        return f"<gate at {place(self.where)}: {'released' if self.released else 'open' if self._open else calls}>"
+        return f"<gate at {shown_path(self.where)}: {'released' if self.released else 'open' if self._open else calls}>"
 
     @property
     def waiting(self) -> int:
@@ -96,7 +97,7 @@ class Gate:
         if not come() and asyncio._get_running_loop() is not None:
             raise ScriptError(
                 "gate.wait() blocks the event loop, so that no call on it can reach the gate\n"
-                f"  hold() at {place(self.where)}\n"
+                f"  hold() at {shown_path(self.where)}\n"
                 "  in async code: await gate.reached()"
             )
         if not self._until(come, _seconds(timeout_s)):
@@ -120,7 +121,7 @@ class Gate:
         if not self._open and asyncio._get_running_loop() is not None:
             raise ScriptError(
                 "a call came to a gate without await in a running event loop, which would stand still with it\n"
-                f"  hold() at {place(self.where)}\n"
+                f"  hold() at {shown_path(self.where)}\n"
                 "  use ainvoke or astream, or a thread: await asyncio.to_thread(model.invoke, ...)"
             )
         with self._visit(who) as waits:
@@ -246,7 +247,7 @@ class Gate:
     # -- words
 
     def _unreleased(self, when: str) -> Violation:
-        lines = [f"a gate at which a call waited was not released {when}", f"  hold() at {place(self.where)}"]
+        lines = [f"a gate at which a call waited was not released {when}", f"  hold() at {shown_path(self.where)}"]
         lines += [f"  {visit.left or 'waits'}  {visit.who()}" for visit in self._visits[:10]]
         lines += [f"  ... {len(self._visits) - 10} more calls"] if len(self._visits) > 10 else []
         lines.append("  call gate.release() when the test has seen what it wanted, also if the call was cancelled")
@@ -254,7 +255,7 @@ class Gate:
 
     def _unreached(self, calls: int, timeout_s: float) -> ViolationError:
         came = f"{self._came} of {calls} calls have" if self._came else "no call has"
-        text = f"{came} reached the gate in {timeout_s:g} s\n  hold() at {place(self.where)}\n"
+        text = f"{came} reached the gate in {timeout_s:g} s\n  hold() at {shown_path(self.where)}\n"
         text += "  start the calls before you wait for them, in tasks or threads of their own"
         return ledger.report(Violation("gate never reached", text), self.violations)
 

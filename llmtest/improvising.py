@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Self, cast
 
 from llmtest import ledger
-from llmtest.complaints import chosen, wanted
 from llmtest.ledger import Violation
-from llmtest.script import Request, Script
+from llmtest.requests import Request
+from llmtest.script import Script
 from llmtest.steps import Reply, ScriptError
+from llmtest.tool_checks import chosen, wanted
 from llmtest.vocabulary import call, respond, say, structured
 
 

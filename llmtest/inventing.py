@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest import complaints, schemas
+from llmtest import schemas, tool_checks
 from llmtest.events import FrozenDict
 from llmtest.ledger import LlmtestError
 from llmtest.steps import Call
@@ -39,7 +39,7 @@ def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     >>> arguments("book", {"properties": {"seats": {"type": "integer", "minimum": 2, "maximum": 2}}, "required": ["seats"]}, "0")
     {'seats': 2}
     """
-    misfit = lambda made: complaints.check_call(Call(tool, FrozenDict(made)), {tool: schema})  # noqa: E731
+    misfit = lambda made: tool_checks.check_call(Call(tool, FrozenDict(made)), {tool: schema})  # noqa: E731
     return dict(_invented({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
 
 
@@ -66,7 +66,7 @@ def _invented(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str |
         return not errors and not problem
 
     try:
-        validator = complaints.compiled(schema)
+        validator = tool_checks.compiled(schema)
     except ValueError as error:
         raise InventError(f"{what} could not be invented, because it is no JSON schema: {str(error).splitlines()[0]}") from None
     try:
@@ -190,7 +190,6 @@ def _parts(name: str) -> Iterator[str]:
             )
 
 
-_PLURALS: Final = (("ies", "y"), ("es", ""), ("s", ""))
 _Say = Callable[[Words], str]
 
 

@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llmtest import waits
-from llmtest.waits import Hold, Work
+from llmtest.waits import Hold
 
 Mark = tuple["Lane", int]
 """A lane and a moment of it."""
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class Lane:  # compared by identity: two lanes with equal fields are still two lines of control
     """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known.
 
     `attach` and `joined` are moments of `parent`: what happened there up to `attach` came before the lane; what happens
@@ -53,8 +53,8 @@ class Lane:
     """The asyncio task, to recognise it by."""
     born: Mark | None = field(default=None, repr=False)
     """The mark that was in its context when it was spawned."""
-    asked: int = field(default=0, repr=False)
-    """How often it was asked who waits for it."""
+    asked: bool = field(default=False, repr=False)
+    """Whether it was asked who waits for it."""
     life: _Life | None = field(default=None, repr=False)
 
     def is_foreign_to(self, other: Lane) -> bool:
@@ -97,6 +97,7 @@ class _Wait:
         """The one who waited goes on: what let it go by failing is over, and of the others nothing is known."""
         futures = [ref() for ref in self.fragile]
         failed = [future for future in futures if future is not None and not waits.went_well(future)]
+        # `gather` raises the first exception at once and leaves its other tasks running: only the one that raised is over.
         for lane in self.lanes if failed else ():
             task = lane.owner() if lane.owner else None
             if not any(waits.failed_by(future, task) for future in failed):
@@ -131,10 +132,12 @@ class _Life:
             lane.joined = lane.joined if kept() else None
             over.append(lane)
         self.held.clear()
+        # A group with a lane that was spawned at that moment or later may have ended after it: that stays open.
         for key in [key for key, group in self.open.items() if group.since < spawned and group.is_over()]:
             for lane in self.open.pop(key).lanes:
                 lane.joined = moment if lane.joined is None else lane.joined
                 over.append(lane)
+        # Whoever waited for a lane has also waited for everything that this lane had waited for.
         for lane in over:
             lane.finish()
 
@@ -142,10 +145,13 @@ class _Life:
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
 _numbers = itertools.count(1)
 _lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
+# The futures that can let a task go by failing. A lane refers to them weakly, as a recording outlives the program; but it
+# asks how they ended only at the task's next event, when asyncio has dropped them. So they live as long as the task.
 _kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+# The main thread alone is known without its context: it is never reused for other work, as the threads of pools are.
 _main: Final[list[Lane]] = []
+# Threads write into the lanes that spawned them. Reentrant, because to ask who waits for one lane makes and asks others.
 _bookkeeping = threading.RLock()
-_ASKED_ENOUGH: Final = 3
 
 
 def current() -> Lane:
@@ -161,10 +167,11 @@ def mark() -> Mark:
 def tick() -> Mark:
     """The next moment of the line of control that runs now: for events that order depends on."""
     task = _task()
+    # LangChain wraps async callbacks in tasks of their own. Their events happen in the task that awaits the callback.
     if task is not None and waits.is_courier(task):
         return _carried(task)
     lane = _here(task)[0]
-    if lane.asked < _ASKED_ENOUGH:
+    if not lane.asked:
         _ask(lane, task)
     now = _next(lane)
     _mark.set(now)
@@ -172,6 +179,7 @@ def tick() -> Mark:
 
 
 def _task() -> asyncio.Task[Any] | None:
+    # Not `asyncio.current_task()`, which raises where no loop runs: this is asked at every event of synchronous programs too.
     loop = asyncio._get_running_loop()
     return asyncio.current_task(loop) if loop is not None else None
 
@@ -181,6 +189,7 @@ def _here(task: asyncio.Task[Any] | None) -> Mark:
     thread_id = threading.get_ident()
     if found is not None:
         lane = found[0]
+        # A mark of another thread or task was copied with the context when this one was spawned: it names the spawner.
         if lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
             return found
     here = _known(task, thread_id) or _new(task, found, thread_id)
@@ -236,6 +245,7 @@ def _carried(task: asyncio.Task[Any]) -> Mark:
         hold = waits.holder(hold.task)
     if hold is None:
         return _next(_spawner(task) or _here(task)[0])
+    # The moment goes into the context of the one who waits: what that one spawns next must copy it.
     now = _next(_lane_of(hold))
     _put(hold.context, now)
     return now
@@ -258,20 +268,21 @@ def _put(context: Context, at: Mark) -> None:
 def _lane_of(hold: Hold) -> Lane:
     """The lane of a task that waits for something, made if it has shown no event so far."""
     lane = _lanes.get(hold.task) or _new(hold.task, hold.context.get(_mark), threading.get_ident())
-    if lane.asked < _ASKED_ENOUGH:
+    if not lane.asked:
         _ask(lane, hold.task)
     return lane
 
 
 def _ask(lane: Lane, task: asyncio.Task[Any] | None) -> None:
-    lane.asked += 1
+    lane.asked = True
     with _bookkeeping:
-        known = _ask_task(lane, task) if task is not None else _ask_thread(lane)
-    if known:
-        lane.asked = _ASKED_ENOUGH
+        if task is not None:
+            _ask_task(lane, task)
+        else:
+            _ask_thread(lane)
 
 
-def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> bool:
+def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
     lane.joined = None
     hold = waits.holder(task)
     if hold is not None:
@@ -279,12 +290,12 @@ def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> bool:
     elif waits.is_main(task):
         _hang_on_thread(lane)
     elif waits.is_eager(task):
-        lane.asked = 0
-        _leave_open(lane, lane, lambda: lane.asked == 0)
-        return False
+        # Its spawner runs below it on the same stack and can wait for it only once this statement is over. So it is asked
+        # again at its next event; if there is none before its spawner goes on, it has never been suspended and is over.
+        lane.asked = False
+        _leave_open(lane, lane, lambda: not lane.asked)
     else:
         _ask_structure(lane, task)
-    return True
 
 
 def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
@@ -296,6 +307,7 @@ def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
     hold = waits.reader(queue) if queue is not None else None
     if queue is not None and hold is not None:
         above, owner = _lane_of(hold), weakref.ref(task)
+        # Only if the reader has done nothing since it spawned the writer: else something may have happened beside it.
         if _spawned(lane, above) == above.now:
             _begin(lane, above, above.now)
             above.now += 1
@@ -319,6 +331,7 @@ def _life(lane: Lane) -> _Life:
 def _spawned(lane: Lane, above: Lane) -> int | None:
     """The moment of `above` at which `lane` was spawned from it; None if it was spawned from elsewhere."""
     born = lane.born
+    # Tasks between the two that are over are skipped: a stream may make a new task for each step, each spawned by the last.
     while born is not None and born is not above.born:
         spawner, moment = born
         if spawner is above:
@@ -326,6 +339,7 @@ def _spawned(lane: Lane, above: Lane) -> int | None:
         if spawner.owner is None or not _is_over(spawner.owner()) or spawner.parent is None:
             return None
         born = (spawner.parent, spawner.attach if spawner.joined is None else spawner.joined)
+    # Both have the same mark: `above` has shown no event of its own before it spawned the lane.
     return 0 if born is not None else None
 
 
@@ -336,11 +350,11 @@ def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
         return
     lane.parent, lane.attach = above, moment
     life = _life(above)
-    if life.wait is not None and life.wait.future() is hold.future:
+    if life.wait is not None and life.wait.future() is hold.future:  # one more child of the same gather
         if moment == life.wait.spawned:
             lane.attach, lane.joined = life.wait.attach, life.wait.joined
             life.wait.lanes.append(lane)
-    elif moment == above.now:
+    elif moment == above.now:  # nothing has happened on `above` since the spawning, and nothing can until the lane is over
         _begin(lane, above, moment)
         above.now += 1
         lane.joined = above.now
@@ -368,29 +382,32 @@ def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> N
 def _hang_on_thread(lane: Lane) -> None:
     """The thread runs its loop only for `lane`: `asyncio.run`, `loop.run_until_complete`."""
     above = lane.parent
-    while above is not None and above.owner is not None:
+    while above is not None and above.owner is not None:  # a loop within a loop: the thread's own lane is what is blocked
         above = above.parent
     if above is not None and above.thread_id == lane.thread_id:
         _hold(lane, above)
 
 
-def _ask_thread(lane: Lane) -> bool:
-    """Whether it is known now who waits for the work on this thread of a pool."""
+def _ask_thread(lane: Lane) -> None:
     above, work = lane.parent, waits.work()
     if above is None or work is None or above.thread_id == lane.thread_id:
-        return True
+        return
     task = waits.spawner(work)
-    if task is None:
-        return _ask_pool(lane, work)
-    future = weakref.ref(work.future)
-    _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or done.done())
-    return True
+    if task is not None:
+        # A task that is cancelled goes on while its thread still works; a future that nobody holds any more was waited for.
+        future = weakref.ref(work.future)
+        _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or done.done())
+    elif work.pool is not None:
+        # Nobody waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
+        pool = weakref.ref(work.pool)
+        _leave_open(lane, pool, lambda: (shut := pool()) is None or waits.is_shut(shut))
 
 
 def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
     """The lane of a task on another thread, which takes no marks from here. So what it waits for is looked at later."""
     lane = _lanes.get(task) or _new(task, born, thread_id)
     hold = waits.holder(task)
+    # `Context.run` of a context that the other thread runs in raises, so there is no mark to put there, as `_hang` does.
     if not lane.asked and hold is not None:
         above, future = _far(hold.task, hold.context.get(_mark), thread_id), hold.future
         moment = _spawned(lane, above)
@@ -399,13 +416,5 @@ def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
             _leave_open(lane, future, lambda: waits.went_well(future))
     elif not lane.asked and waits.is_main(task):
         _hang_on_thread(lane)
-    lane.asked = _ASKED_ENOUGH
+    lane.asked = True
     return lane
-
-
-def _ask_pool(lane: Lane, work: Work) -> bool:
-    """A pool that was shut down has done all of its work."""
-    if work.pool is not None:
-        pool = weakref.ref(work.pool)
-        _leave_open(lane, pool, lambda: (shut := pool()) is None or waits.is_shut(shut))
-    return True

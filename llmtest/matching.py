@@ -14,17 +14,15 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from llmtest import ledger
-from llmtest.causality import Hits, Order
-from llmtest.events import Event, Run, Tokens, UnseenCall
+from llmtest.causality import HappensBefore, Hits
+from llmtest.core.literals import Line, Repeated, Together
+from llmtest.core.sequences import Shape
+from llmtest.events import Event, Run, UnseenCall
 from llmtest.explaining import Answer, MatchError, of_rule, of_shape
-from llmtest.recording import Kinds, Runs
-from llmtest.rules import Hit, OrderOf, Per, Rule, Verdict, judged, value_of
+from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, UnjudgedError, Verdict, judged, value_of
 from llmtest.selecting import (
     EventSelector,
-    Repeated,
     Selector,
-    Together,
-    UnjudgedError,
     called,
     chain,
     event,
@@ -33,7 +31,7 @@ from llmtest.selecting import (
     retriever,
     together,
 )
-from llmtest.shapes import Line, is_shape, mark, matches
+from llmtest.shapes import RunLine, mark
 from llmtest.verbs import after, at_least, at_most, before, between, each, exactly, never, only
 
 __all__ = [
@@ -66,7 +64,7 @@ class Judged(Protocol):
     unseen_calls: list[UnseenCall]
 
     def __iter__(self) -> Iterator[Event]: ...
-    def order(self) -> Order: ...
+    def order(self) -> HappensBefore: ...
 
 
 # -- a recording as rules see it
@@ -78,13 +76,13 @@ class Facts:
     def __init__(self, recording: Judged) -> None:
         self.order = recording.order()
         self.recording = recording
-        self._hits: dict[int, tuple[Selector, Hits]] = {}
+        self._hits: dict[int, tuple[SelectorLike, Hits]] = {}
 
     @property
     def runs(self) -> Sequence[Run]:
         return self.order.runs
 
-    def hits(self, which: Selector) -> Hits:
+    def hits(self, which: SelectorLike) -> Hits:
         """What a selector means, in order.
 
         Raises:
@@ -95,7 +93,7 @@ class Facts:
             known = self._hits[id(which)] = (which, self._found(which))
         return known[1]
 
-    def _found(self, which: Selector) -> Hits:
+    def _found(self, which: SelectorLike) -> Hits:
         options = [*which.options()]
         if any(isinstance(option, EventSelector) for option in options):
             return self._mixed(which, options)
@@ -107,7 +105,7 @@ class Facts:
         likely = found if which.first is None else found.having(*which.first)
         return Hits(which.among(likely), self.order)
 
-    def _mixed(self, which: Selector, options: Sequence[Selector]) -> Hits:
+    def _mixed(self, which: SelectorLike, options: Sequence[SelectorLike]) -> Hits:
         """What a selector means of which a part means events."""
         asked = [option for option in options if isinstance(option, EventSelector)]
         events = self.order.of_events(tuple(kind for kind in self.order.by_event if any(o.accepts(kind, "") for o in asked)))
@@ -182,13 +180,13 @@ class Facts:
     def is_open(self, hit: Hit) -> bool:
         return self.order.is_open(hit)
 
-    def near(self, which: Selector) -> tuple[Run, str] | None:
+    def near(self, which: SelectorLike) -> tuple[Run, str] | None:
         """The run that comes nearest to being meant, and why it is not."""
         alike = (run for run in self.order.runs if which.accepts(run.kind, run.name))
         found = next(((run, why) for run in alike if (why := which.misses(run))), None)
         return found or self._alike(which)
 
-    def _alike(self, which: Selector) -> tuple[Run, str] | None:
+    def _alike(self, which: SelectorLike) -> tuple[Run, str] | None:
         for option in which.options():
             names = {name: runs[0] for (kind, name), runs in self.order.by_name.items() if kind in option.kinds}
             wanted = option.name if isinstance(option.name, str) else option.name.pattern
@@ -206,14 +204,14 @@ class Facts:
         return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
 
 
-def _means(which: Selector, one: Hit) -> bool:
+def _means(which: SelectorLike, one: Hit) -> bool:
     """Whether one of mixed events and runs is meant."""
     return any(
         option.misses(one) is None for option in which.options() if isinstance(option, EventSelector) == isinstance(one, Event)
     )
 
 
-def _expect_arguments(option: Selector, runs: Sequence[Run]) -> None:
+def _expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
     """A misspelt argument would never match, and a rule with `never` would hold for ever."""
     keys = [condition.argument for condition in option.conditions if condition.argument is not None]
     for key in keys:
@@ -287,31 +285,31 @@ def assert_obeys(recording: Judged, rules: Sequence[Rule]) -> None:
 # -- shapes
 
 
-def has_shape(line: Line, shape: Sequence[Any]) -> bool:
+def has_shape(line: RunLine, shape: Sequence[Any]) -> bool:
     """Whether a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
-    found = matches(shape, line)
+    found = Shape(shape, line).matches()
     if not found and any(isinstance(one, Selector | Together | Repeated) for one in shape):
         mark(shape, line)
     return found
 
 
-def explain_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> Answer:
+def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> Answer:
     """Whether a line has a shape, with the reasons."""
-    if matches(shape, line):
+    if Shape(shape, line).matches():
         return Answer(f"{what} == {list(shape)!r}", True)
     answer = of_shape(what, shape, line, order)
     _note(answer)
     return answer
 
 
-def assert_shape(what: str, line: Line, shape: Sequence[Any], order: Order | None) -> None:
+def assert_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> None:
     """Raises the whole explanation, if the line has not the shape, or leaves it to the `all_of` block around.
 
     Raises:
         TypeError: the shape is no list.
     """
     __tracebackhide__ = True
-    if not is_shape(shape):
+    if not isinstance(shape, list | tuple):
         raise TypeError(f'a shape is a list: ["plan", ..., called("book")]; got {type(shape).__name__} {shape!r}')
     answer = explain_shape(what, line, shape, order)
     _settle([] if answer else [answer])
@@ -357,12 +355,3 @@ def all_of() -> Iterator[None]:
 def _note(answer: Answer) -> None:
     """Keeps the last answer that failed for the report of a test."""
     ledger.current().answer = answer
-
-
-def compared(left: object, right: object) -> Answer | None:
-    """Why `left == right` is false, where that is a comparison with a shape."""
-    if not isinstance(right, list | tuple) or isinstance(right, Runs):
-        return None
-    if isinstance(left, Runs | Kinds):
-        return left.explain(right)
-    return explain_shape("tokens", left.line(), right, None) if isinstance(left, Tokens) else None

@@ -24,8 +24,9 @@ from llmtest.events import Run
 from llmtest.ledger import BROKEN_RULE, Violation, ViolationError
 from llmtest.matching import check_rules, judge
 from llmtest.recording import Recording
-from llmtest.rules import All, Before, Count, EndsBefore, NeverAfter, NeverBetween, Only, Per, Rule, Some, value_of
-from llmtest.selecting import EventSelector, Selector, UnjudgedError
+from llmtest.rule import All, Per, Rule, Some, UnjudgedError, value_of
+from llmtest.rules import Before, Count, EndsBefore, NeverAfter, NeverBetween, Only
+from llmtest.selecting import EventSelector, Selector
 
 SOURCE: Final = "llmtest.langchain.stopping"
 """The module that stops tools and models; a recording with rules has it attached."""

@@ -1,8 +1,7 @@
 """The order of siblings: from the program, never from the clock.
 
 Floor 1. Concurrent runs start in any order, so the order in which they were seen says nothing. `layers` puts siblings
-into ranks by what the program itself says about their order; all that is known of it is in `_before`. `Order` answers
-the same question for any two runs or events of a recording.
+into ranks by what the program itself says about their order; all that is known of it is in `precedes`.
 """
 
 from __future__ import annotations
@@ -11,17 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 from uuid import UUID
 
-from llmtest.callbacks import ENDINGS, START_KINDS
+from llmtest.callbacks import ENDINGS
 from llmtest.events import Event, Run
 from llmtest.lanes import Lane, Mark
 
 _FALLBACKS: Final = "RunnableWithFallbacks"
-
-Relation = Literal["before", "after", "parallel", "contains", "within", "same"]
-"""What is certain of two runs or events. `parallel`: nothing is, they come in either order or at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,10 +45,11 @@ class Item:
 
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
+    # From behind: the end is one of the last events, and a streaming run has thousands.
     end = next((event for event in reversed(run.events) if event.kind in ENDINGS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
-    family, step = place_of(run.parent_id, run.tags, run.metadata)
+    family, step = structural_position(run.parent_id, run.tags, run.metadata)
     number = end.number if end is not None else math.inf
     return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
 
@@ -77,17 +74,20 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     return _ranked(_arranged([item for item in items if item.host is None]), home)
 
 
-def _before(a: Item, b: Item, home: Lane | None) -> bool:
+def precedes(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
 
     This is all that is known of order: steps that the program numbered; one line of control, on which what began before `a`
     had ended is beside it, as the inputs of a batch are; and lines of control that were spawned when `a` had happened, or by
     one that had waited for it. Never the time.
     """
+    # Numbers first: a stream starts its last step before the others, so that starts would say the opposite.
     if a.family is not None and a.family == b.family and a.step != b.step:
         return a.family[1] != "map" and bool(a.step < b.step)
+    # What has no lane, such as the tries of a fallback, is on its parent's line, where one thing comes after the other.
     if a.lane is None or b.lane is None:
         return a.lane is b.lane or a.end < b.start
+    # Runs that cross on one line are kept apart by the program's data, not by their start: `batch` starts all its inputs.
     if a.lane is b.lane:
         return not is_pooled(a.lane, home) and not b.start < a.end < b.end
     return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
@@ -96,12 +96,14 @@ def _before(a: Item, b: Item, home: Lane | None) -> bool:
 def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
     """Whether one moment comes before another: where their lines of control meet, all of the first one's was over when
     the other one's was spawned."""
+    # Up from `b`: on each line that it comes from, the moment at which the next one was spawned.
     moments: dict[Lane, int] = {}
     lane, moment = b
     while lane.parent is not None:
         moments[lane] = moment
         lane, moment = lane.parent, lane.attach
     moments[lane] = moment
+    # Up from `a`, until they meet: each line must be known to be over, and the first that is not ends the search.
     over, last = a
     while over not in moments:
         parent, joined = over.parent, over.joined
@@ -125,7 +127,8 @@ def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
     layers: list[list[Item]] = []
     heads: list[dict[Hashable, Item]] = []
     for item in items:
-        after = (n for n in reversed(range(len(layers))) if any(_before(head, item, home) for head in heads[n].values()))
+        # From the last layer down: the highest one with a predecessor decides, and mostly that is the last one.
+        after = (n for n in reversed(range(len(layers))) if any(precedes(head, item, home) for head in heads[n].values()))
         rank = next(after, -1) + 1
         if rank == len(layers):
             layers.append([])
@@ -147,6 +150,7 @@ def _arranged(items: list[Item]) -> list[Item]:
     for item in items:
         item.line = _line(item, crowds)
         families.setdefault(item.family or id(item), []).append(item)
+    # Steps order their own family only, so they leave the places of all other items as they are.
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]
 
@@ -168,7 +172,7 @@ def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
     while crowds[lane] == 1 and lane.parent is not None:
         over = lane.joined
         if ended is None or over is None:
-            return "never over"
+            return "never over"  # it comes before nothing on another line, as all others of which the end is unknown
         lane, joined = lane.parent, over
     return lane, joined, ended is None
 
@@ -196,6 +200,7 @@ def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item
     line = item.lane or home
     while True:
         hosts = running.get(line, [])
+        # Starts ascend, so what has ended by now can host nothing that comes later either.
         while hosts and hosts[-1].end < item.start:
             hosts.pop()
         if hosts and item.run is not None and (item.family, item.step) == (hosts[-1].family, hosts[-1].step):
@@ -219,9 +224,12 @@ def home_of(roots: Sequence[Run]) -> Lane | None:
     return next((lane for lane in lanes if lane is not None and lane.task is None and lane.thread == "MainThread"), None)
 
 
-def place_of(parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]) -> tuple[tuple[Hashable, str] | None, Any]:
+def structural_position(
+    parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]
+) -> tuple[tuple[Hashable, str] | None, Any]:
     """The place that the program gave to a run: a step of a sequence or a graph, a key of a map."""
     for tag in tags:
+        # Programs may have such tags of their own. A graph also says its step in the metadata, and there as a number.
         what, _, place = tag.rpartition(":")
         if what == "seq:step" and place.isdigit():
             return (parent_id, "seq"), int(place)
@@ -237,7 +245,7 @@ def _seat(run: Run, family: tuple[Hashable, str] | None) -> tuple[str, str, tupl
     if family is None or family[1] == "seq":
         return "", "", ()
     if family[1] == "map":
-        return place_of(run.parent_id, run.tags, run.metadata)[1], "", ()
+        return structural_position(run.parent_id, run.tags, run.metadata)[1], "", ()
     return "", str(run.metadata.get("langgraph_node")), tuple(_numbers(run.metadata.get("langgraph_path")))
 
 
@@ -247,122 +255,3 @@ def _numbers(path: Any) -> Iterator[int]:
             yield from _numbers(part)
     elif isinstance(path, int) and not isinstance(path, bool):
         yield path
-
-
-# -- any two of a recording
-
-
-class Traced(Protocol):
-    """What has an order: a `Recording`, or anything else that has trees."""
-
-    @property
-    def roots(self) -> Sequence[Run]: ...
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """Where something stands: as which item, below which run (None for roots), how deep, and the parent's lane."""
-
-    item: Item
-    above: UUID | None
-    depth: int
-    home: Lane | None
-
-
-class Order:
-    """What the program says about the order of any two runs or events of a recording.
-
-    Both are lifted to siblings below the run that they have in common, and those are compared as the tree text compares
-    them: by steps, and by who spawned whom and waited for whom. A run contains its events and the runs inside it; what a
-    tool or a fallback calls is inside it, too. Events of one run keep the order in which they fired.
-
-    It is made once for a recording, in one pass over its runs; each question takes as many steps as the tree is deep. It
-    is a copy of that moment, and safe to ask from any thread.
-
-    >>> from llmtest import ScriptedChatModel, record
-    >>> model = ScriptedChatModel("one", "two")
-    >>> with record() as recording:
-    ...     _ = model.invoke("first"), model.invoke("second")
-    >>> order = Order(recording)
-    >>> first, second = recording.models
-    >>> order.before(first, second), order.relation(second, first), order.relation(first, first.start)
-    (True, 'after', 'contains')
-
-    It never answers from the clock: what only happened to come first is `parallel`.
-    """
-
-    def __init__(self, source: Traced) -> None:
-        self._places: dict[UUID, _Place] = {}
-        self._strays: dict[UUID, list[Run]] = {}
-        todo = self._siblings([item_of(run, None) for run in source.roots], None, 0, home_of(source.roots))
-        while todo:
-            run, depth = todo.pop()
-            inside = [item_of(child, run) for child in (*run.children, *self._strays.pop(run.id, ()))]
-            todo += self._siblings(inside, run.id, depth + 1, run.start.lane)
-
-    def _siblings(self, items: list[Item], above: UUID | None, depth: int, home: Lane | None) -> list[tuple[Run, int]]:
-        """Gives siblings their places, but for those that run within another one. Returns the runs that were placed."""
-        _find_hosts(items, home)
-        placed: list[tuple[Run, int]] = []
-        for item in items:
-            assert item.run is not None
-            if item.host is not None and item.host.run is not None:
-                self._strays.setdefault(item.host.run.id, []).append(item.run)
-            else:
-                self._places[item.run.id] = _Place(item, above, depth, home)
-                placed.append((item.run, depth))
-        return placed
-
-    def before(self, a: Run | Event, b: Run | Event) -> bool:
-        """Whether `a` certainly came before `b`: all of it, if it is a run.
-
-        Raises:
-            LookupError: one of them is not in the recording, or came after its block had ended.
-        """
-        return self.relation(a, b) == "before"
-
-    def relation(self, a: Run | Event, b: Run | Event) -> Relation:
-        """What is certain of `a` and `b`, said of `a`: it is `before` b, or it `contains` b, ...
-
-        Raises:
-            LookupError: one of them is not in the recording, or came after its block had ended.
-        """
-        if a is b:
-            return "same"
-        if isinstance(a, Event) and isinstance(b, Event) and a.run_id == b.run_id:
-            return _answer(a.number < b.number, a.number > b.number)
-        x, y = x_own, y_own = self._place(a), self._place(b)
-        while x.depth != y.depth or x.above != y.above:
-            x, y = (self._above(x) if x.depth >= y.depth else x), (self._above(y) if y.depth >= x.depth else y)
-        if x.item is y.item:
-            return "contains" if x is x_own else "within"
-        a_begins, b_begins = (isinstance(thing, Event) and thing.kind in START_KINDS for thing in (a, b))
-        if (a_begins and x is x_own) or (b_begins and y is y_own):
-            return "before" if a_begins and x is x_own else "after"  # a run begins before anything inside it
-        return _compared(x.item, y.item, x.home)
-
-    def _place(self, thing: Run | Event) -> _Place:
-        run_id = thing.id if isinstance(thing, Run) else thing.run_id
-        place = self._places.get(run_id)
-        if place is None:
-            raise LookupError(f"{thing} is not in the recording that this order was made of, or came after its block had ended")
-        if isinstance(thing, Run):
-            return place
-        return _Place(item_at(thing), run_id, place.depth + 1, place.item.lane)
-
-    def _above(self, place: _Place) -> _Place:
-        assert place.above is not None
-        return self._places[place.above]
-
-
-def _compared(a: Item, b: Item, home: Lane | None) -> Relation:
-    """What is certain of two siblings; one of them may be an event of their parent."""
-    if a.start > b.start:
-        opposite = _compared(b, a, home)
-        return _answer(opposite == "after", opposite == "before")
-    stepped = a.family is not None and a.family == b.family and a.step != b.step
-    return _answer(_before(a, b, home), stepped and _before(b, a, home))
-
-
-def _answer(before: bool, after: bool) -> Relation:
-    return "before" if before else "after" if after else "parallel"

@@ -263,7 +263,7 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
 
     attempt, session = request.node.stash[_attempt], request.config._syrupy
     if request.config.stash[_runs] > 1:
-        attempt.held = session = snapshots.Held(session)
+        attempt.held = session = snapshots.DeferredSession(session)
     return snapshots.assertion(request.node, attempt.compared, session)
 
 
@@ -449,11 +449,11 @@ def _headline(left: object, right: object) -> str:
     snapshot = next((side for side in (left, right) if _is_snapshot(side)), None)
     if snapshot is not None:
         return str(getattr(snapshot, "headline", "") or "")
-    if type(left).__module__ not in ("llmtest.recording", "llmtest.events"):
+    if type(left).__module__ not in ("llmtest.recording", "llmtest.core.sequences"):
         return ""
-    from llmtest import matching
+    from llmtest import recording
 
-    answer = matching.compared(left, right)
+    answer = recording.compared(left, right)
     return "" if answer is None else repr(answer)
 
 

@@ -21,25 +21,24 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
 from llmtest.callbacks import ENDINGS, START_KINDS, RunKind
+from llmtest.core.sequences import Names, Tokens
 from llmtest.events import (
     EMPTY,
     Event,
     Failure,
     FrozenDict,
-    Names,
     Run,
-    Tokens,
     Usage,
 )
 
 if TYPE_CHECKING:
-    from llmtest.causality import Order
+    from llmtest.causality import HappensBefore
     from llmtest.clock import Clock
     from llmtest.explaining import Answer
     from llmtest.online import Watched
     from llmtest.rendering import Part
-    from llmtest.rules import Rule
-    from llmtest.shapes import Line
+    from llmtest.rule import Rule
+    from llmtest.shapes import RunLine
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
@@ -56,7 +55,7 @@ class Runs(Sequence[Run]):
 
     __slots__ = ("_order", "_runs", "_what")
 
-    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], Order] | None = None) -> None:
+    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], HappensBefore] | None = None) -> None:
         self._runs: tuple[Run, ...] = runs if isinstance(runs, tuple) else tuple(runs)
         self._what = what
         self._order = order
@@ -104,10 +103,10 @@ class Runs(Sequence[Run]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _line(self) -> Line:
-        from llmtest.shapes import Line
+    def _line(self) -> RunLine:
+        from llmtest.shapes import RunLine, line_of
 
-        return self._order().line(self._runs) if self._order is not None else Line(self._runs)
+        return line_of(self._runs, self._order()) if self._order is not None else RunLine(self._runs)
 
     def explain(self, shape: Sequence[Any]) -> Answer:
         """Whether the runs have this shape, as an `Answer`: true or false, and why. It does not raise."""
@@ -171,7 +170,7 @@ class Recording(Block, Sequence[Event]):
         self._events: list[Event] = []
         self._clock: Clock | None = None
         self._tree: tuple[int, tuple[Run, ...], tuple[Run, ...]] | None = None
-        self._order: Order | None = None
+        self._order: HappensBefore | None = None
         self._chosen: dict[str, tuple[Run, ...]] = {}
         self._lock = threading.Lock()
         self._unfinished: tuple[int, set[UUID]] = (0, set())
@@ -272,13 +271,13 @@ class Recording(Block, Sequence[Event]):
             self._order, self._chosen = None, {}
         return self._tree[1], self._tree[2]
 
-    def order(self) -> Order:
+    def order(self) -> HappensBefore:
         """Which of two runs came first for certain, as far as they are recorded."""
-        from llmtest.causality import Order
+        from llmtest.causality import HappensBefore
 
         roots = self._build()[1]
         if self._order is None:
-            self._order = Order(roots)
+            self._order = HappensBefore(roots)
         return self._order
 
     def _of(self, what: str, *kinds: RunKind) -> Runs:
@@ -488,6 +487,19 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     return Recording(rules)
 
 
+def compared(left: object, right: object) -> Answer | None:
+    """Return why `left == right` is false, if that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest import matching
+
+    return matching.explain_shape("tokens", left.line(), right, None)
+
+
 def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
     """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
@@ -517,7 +529,7 @@ def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ..
 _NO_RUNS: Final = Runs(())
 
 
-def _order_within(parent: Run, children: tuple[Run, ...]) -> Order:
-    from llmtest.causality import Order
+def _order_within(parent: Run, children: tuple[Run, ...]) -> HappensBefore:
+    from llmtest.causality import HappensBefore
 
-    return Order((replace(parent, children=children),))
+    return HappensBefore((replace(parent, children=children),))

@@ -14,7 +14,7 @@ from fractions import Fraction
 from random import Random
 from typing import Any, Final, Protocol
 
-from llmtest import complaints, patterns
+from llmtest import complaints, patterns, tool_checks
 
 Path = tuple[str | int, ...]
 
@@ -100,7 +100,7 @@ class _Maker:
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
         try:
-            return bool(complaints.compiled({**about, **schema}).is_valid(value))
+            return bool(tool_checks.compiled({**about, **schema}).is_valid(value))
         except ValueError:
             return True
 

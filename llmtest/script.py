@@ -9,212 +9,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmtest import complaints, ledger
-from llmtest.events import EMPTY, FrozenDict, Message
+from llmtest import diagnostics, ledger, tool_checks
+from llmtest.core.source import caller, shown_path
 from llmtest.gates import Gate
-from llmtest.lanes import Lane
 from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, behind, caller, place
+from llmtest.requests import KeyedSteps, On, Request, StepGroup
+from llmtest.steps import Reply, ScriptError, ScriptOwner, Step, behind
 from llmtest.vocabulary import as_step
 
 
-@dataclass(slots=True)
-class Request:
-    """One call of a model, in neutral words: what a matcher looks at, and what the function of `respond` gets.
-
-    `tools` are the bound ones: name to JSON schema of their arguments. `tool_choice`, `stop` and `params` are as the
-    program bound or passed them; `tags` and `metadata` are those of the run. Of a retriever, `text` is the query; of a
-    tool, `args` are its arguments, and `text` is their JSON.
-    """
-
-    tools: Mapping[str, Mapping[str, Any]] = EMPTY
-    read: Callable[[], Sequence[Message]] = list
-    tool_choice: Any = None
-    stop: Sequence[str] | None = None
-    params: Mapping[str, Any] = EMPTY
-    about: Callable[[], tuple[Sequence[str], Mapping[str, Any]]] = lambda: ((), EMPTY)
-    run: Callable[[], Any] = lambda: None
-    lane: Lane | None = None
-    args: Mapping[str, Any] = EMPTY
-    _messages: Sequence[Message] | None = None
-    _text: str | None = None
-
-    @property
-    def messages(self) -> Sequence[Message]:
-        """The prompt, translated when it is first asked for."""
-        if self._messages is None:
-            self._messages = tuple(self.read())
-        return self._messages
-
-    @property
-    def text(self) -> str:
-        """The text of all messages, one after the other, each on lines of its own."""
-        if self._text is None:
-            self._text = "\n".join(message.text for message in self.messages)
-        return self._text
-
-    @property
-    def tags(self) -> Sequence[str]:
-        return self.about()[0]
-
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        return self.about()[1]
-
-    @property
-    def node(self) -> str | None:
-        """The LangGraph node in which the model is called."""
-        return self.metadata.get("langgraph_node")
-
-    @property
-    def thread(self) -> str | None:
-        """LangGraph's `thread_id`."""
-        thread = self.metadata.get("thread_id")
-        return None if thread is None else str(thread)
-
-    @property
-    def tool_results(self) -> tuple[str, ...]:
-        """The names of the tools whose results end the prompt: those that the model has not answered yet."""
-        names: list[str] = []
-        asked = {c.id: c.name for m in self.messages for c in m.tool_calls}
-        for message in reversed(self.messages):
-            if message.role != "tool":
-                break
-            names.append(message.name or asked.get(message.tool_call_id, ""))
-        return tuple(reversed(names))
-
-
-# -- which steps are for whom
-
-
-@dataclass(frozen=True, slots=True)
-class On:
-    """Which calls a step or lane is for. Made by `on`; `on(...) >> step` and `on(...) >> Script(...)` make a lane."""
-
-    contains: tuple[str, ...] = ()
-    tools: frozenset[str] | None = None
-    node: str | None = None
-    tag: str | None = None
-    tool_result: str | None = None
-    metadata: FrozenDict = EMPTY
-    thread: str | None = None
-    last: str | None = None
-
-    def __rshift__(self, steps: Any) -> Keyed:
-        where = caller()
-        if isinstance(steps, Script):
-            if any(lane.key is not None for lane in steps._lanes):
-                raise ScriptError(f"{self} >> Script(...) takes a script without keys of its own at {place(where)}")
-            steps.adopted()
-            return Keyed(self, steps.steps, where)
-        return Keyed(self, (steps,), where)
-
-    def misses(self, request: Request) -> str | None:
-        """What of this key the request does not have; None if it has all of it. The cheap looks come first."""
-        if self.tools is not None and not self.tools <= set(request.tools):
-            return f"the bound tools are {complaints.names(request.tools)}"
-        if self.node is not None and not fnmatchcase(request.node or "", self.node):
-            return f"the node is {request.node!r}"
-        if self.thread is not None and request.thread != self.thread:
-            return f"the thread is {request.thread!r}"
-        if self.tag is not None and self.tag not in request.tags:
-            return f"the tags are {complaints.names(request.tags)}"
-        for key, value in self.metadata.items():
-            if request.metadata.get(key) != value:
-                return f"the metadata has {key}={request.metadata.get(key)!r}"
-        if self.tool_result is not None and self.tool_result not in request.tool_results:
-            return f"the tool results at the end are of {complaints.names(request.tool_results)}"
-        if self.last is not None and (not request.messages or request.messages[-1].role != self.last):
-            return f"the last message is {complaints.show_message(request.messages[-1]) if request.messages else 'missing'}"
-        for text in self.contains:
-            if text not in request.text:
-                return f"no message contains {text!r}"
-        return None
-
-    def fits(self, request: Request) -> bool:
-        """Whether the request has all of this key. Most rules differ in a text: that is quickly seen, and needs no words."""
-        return (not self.contains or self.contains[0] in request.text) and self.misses(request) is None
-
-    def exactly(self, request: Request) -> bool:
-        """Whether the key names the bound tools exactly, not just some of them."""
-        return self.tools is not None and self.tools == set(request.tools)
-
-    def __str__(self) -> str:
-        shown: dict[str, Any] = {
-            "contains": self.contains[0] if len(self.contains) == 1 else list(self.contains),
-            "tools": sorted(self.tools or ()),
-            "node": self.node,
-            "tag": self.tag,
-            "tool_result": self.tool_result,
-            "metadata": dict(self.metadata),
-            "thread": self.thread,
-            "last": self.last,
-        }
-        return f"on({', '.join(f'{name}={value!r}' for name, value in shown.items() if value)})"
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """Steps for the calls that match a key: what `on(...) >> ...` makes, for a `Script` to take and to read."""
-
-    key: On
-    steps: tuple[Any, ...]
-    where: str = field(default="", compare=False, repr=False)
-
-
-def on(
-    *,
-    contains: str | Sequence[str] = (),
-    tools: str | Sequence[str] | set[str] | None = None,
-    node: str | None = None,
-    tag: str | None = None,
-    tool_result: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    thread: str | None = None,
-    last: str | None = None,
-) -> On:
-    """A key: `on(contains="weather") >> step` answers the calls that match it, `on(node="planner") >> Script(...)` is a lane.
-
-    Everything that is given must hold. `contains`: these texts, in any message of the prompt. `tools`: these tools are
-    bound; a key that names all of them goes before one that names some. `node`: the LangGraph node (`*` stands for
-    anything). `tag`: a tag of the run. `tool_result`: the prompt ends with a result of this tool. `metadata`: these
-    entries. `thread`: LangGraph's `thread_id`. `last`: the role of the last message.
-
-    A call that matches no key falls to the steps without one. A call that matches two is a violation.
-
-    Raises:
-        ScriptError: nothing is given, or something of a wrong type.
-
-    >>> from llmtest import ScriptedChatModel
-    >>> model = ScriptedChatModel(on(contains="weather") >> "Sunny.", on(contains="name") >> "Ada.")
-    >>> model.invoke("your name?").content, model.invoke("the weather?").content
-    ('Ada.', 'Sunny.')
-    """
-    for name, value in (("node", node), ("tag", tag), ("tool_result", tool_result)):
-        if value is not None and not isinstance(value, str):
-            raise ScriptError(f"{name}= of on() is a str; got {type(value).__name__} {value!r}")
-    key = On(
-        as_texts("contains", contains),
-        frozenset(as_texts("tools", tools)) if tools is not None else None,
-        node,
-        tag,
-        tool_result,
-        FrozenDict(metadata or {}),
-        None if thread is None else str(thread),
-        as_role(last),
-    )
-    if key == On():
-        raise ScriptError("on() matches every call if nothing is given; a step without a key does that")
-    return key
-
-
-class _Lane:
+class _Queue:
     """Steps that are served one after the other. Holds state; the script's lock guards it."""
 
     __slots__ = ("first", "index", "key", "served", "steps")
@@ -226,21 +34,30 @@ class _Lane:
         self.index = 0
         self.served = 0
 
+    @property
+    def number(self) -> int:
+        """The number of the current step in the script."""
+        return self.first + self.index
+
     def current(self) -> Step | None:
         return self.steps[self.index] if self.index < len(self.steps) else None
 
     def take(self) -> None:
         """The current step is served once more."""
         self.served += 1
-        if self.served == self.steps[self.index].terms.times:
+        if self.served == self.steps[self.index].serving.times:
             self.index, self.served = self.index + 1, 0
+
+    def numbered(self) -> list[tuple[int, Step]]:
+        """The steps with their numbers in the script."""
+        return list(enumerate(self.steps, self.first))
 
     def left(self) -> list[tuple[int, Step]]:
         """The steps that were owed a call and got none, with their numbers."""
-        rest = list(enumerate(self.steps, self.first))[self.index :]
-        if rest and self.served and self.steps[self.index].terms.times is None:
+        rest = self.numbered()[self.index :]
+        if rest and self.served and self.steps[self.index].serving.times is None:
             rest = rest[1:]
-        return [(number, step) for number, step in rest if not step.terms.optional]
+        return [(number, step) for number, step in rest if not step.serving.optional]
 
 
 class _Claim(NamedTuple):
@@ -255,7 +72,7 @@ class _Claim(NamedTuple):
 # -- the script
 
 
-class Script:
+class Script(StepGroup):
     """Steps that answer model calls in order: one step, one call.
 
     A step is what `say`, `think`, `call`, `structured`, `reply`, `fail` and `respond` return; or a plain str, an
@@ -281,15 +98,15 @@ class Script:
     Steps are never repeated or skipped on their own: `.times(n)`, `.repeat()` and `.optional()` ask for it.
     """
 
-    speaker = Speaker()
+    owner = ScriptOwner()
 
     def __init__(self, *steps: Any) -> None:
         self.violations: list[Violation] = []
         self._calls = 0
         self._claims: list[_Claim] = []
         self._lock = threading.Lock()
-        self._lanes = _lanes(steps, caller())
-        self._plain = self._lanes[0] if len(self._lanes) == 1 and self._lanes[0].key is None else None
+        self._queues = _queues(steps, caller())
+        self._plain = self._queues[0] if len(self._queues) == 1 and self._queues[0].key is None else None
         ledger.made(self)
 
     def __copy__(self) -> Script:
@@ -310,25 +127,36 @@ class Script:
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step, in the order in which they were written."""
-        return tuple(step for lane in self._lanes for step in lane.steps)
+        return tuple(step for queue in self._queues for step in queue.steps)
 
     @property
-    def lanes(self) -> tuple[Keyed | Step, ...]:
+    def entries(self) -> tuple[KeyedSteps | Step, ...]:
         """What the script was made of: steps, and keys with theirs."""
-        made: list[Keyed | Step] = []
-        for lane in self._lanes:
-            made.extend(lane.steps if lane.key is None else [Keyed(lane.key, lane.steps)])
+        made: list[KeyedSteps | Step] = []
+        for queue in self._queues:
+            made.extend(queue.steps if queue.key is None else [KeyedSteps(queue.key, queue.steps)])
         return tuple(made)
 
     @property
     def remaining(self) -> int:
         """How many steps are owed a call that has not come yet."""
-        return sum(len(lane.left()) for lane in self._lanes)
+        return sum(len(queue.left()) for queue in self._queues)
+
+    def hand_over(self, key: On, where: str) -> tuple[Step, ...]:
+        """Give the steps to `key`: what `key >> script` does. This script owes no calls then.
+
+        Raises:
+            ScriptError: the script has keys of its own.
+        """
+        if any(queue.key is not None for queue in self._queues):
+            raise ScriptError(f"{key} >> Script(...) takes a script without keys of its own at {shown_path(where)}")
+        self.adopted()
+        return self.steps
 
     def adopted(self) -> None:
         """Another script has taken over the steps: this one owes no calls any more."""
-        for lane in self._lanes:
-            lane.index = len(lane.steps)
+        for queue in self._queues:
+            queue.index = len(queue.steps)
 
     def serve(self, request: Request) -> Step:
         """Claims the next step for `request`.
@@ -341,33 +169,36 @@ class Script:
         with self._lock:
             self._calls += 1
             call = self._calls
-        lane = self._plain or self._lane(request, call)
+        queue = self._plain or self._queue_for(request, call)
+        number, step = self._take(queue, request, call)
+        run = request.run() if len(queue.steps) > 1 else None
+        if run is not None:
+            self._watch(queue, run, _Claim(request, call, number, step))
+        return step
+
+    def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
+        """The next step of `queue` and its number. Optional steps that expect another prompt are passed over."""
         while True:
             with self._lock:
-                step, number = lane.current(), lane.first + lane.index
-                if step is not None and step.terms.expects is None:
-                    lane.take()
+                number, step = queue.number, queue.current()
+                if step is not None and step.serving.expects is None:
+                    queue.take()
+                    return number, step
             if step is None:
-                raise self._violate("unexpected call", complaints.unexpected(self, request, call, lane.key))
-            if step.terms.expects is None:
-                break
-            problem = complaints.expectation(step.terms.expects, request, self.speaker)
-            if problem and not step.terms.optional:
-                who = self.speaker
+                text = diagnostics.exhausted(self.owner, request, call, queue.key, queue.numbered(), self._keys())
+                raise self._violate("unexpected call", text)
+            problem = diagnostics.expectation(step.serving.expects, request, self.owner) if step.serving.expects else None
+            if problem and not step.serving.optional:
+                who = self.owner
                 text = f"step {number} expects another {who.input} than {who.name} call {call} has\n{problem}"
-                raise self._violate(f"unexpected {who.input}", f"{text}\n  the script says {step} at {place(step.where)}")
+                raise self._violate(f"unexpected {who.input}", f"{text}\n  the script says {step} at {shown_path(step.where)}")
             with self._lock:
-                if lane.first + lane.index != number:  # another thread was faster
+                if queue.number != number:  # another thread was faster
                     continue
-                if problem:
-                    lane.index += 1
-                    continue
-                lane.take()
-                break
-        run = request.run() if len(lane.steps) > 1 else None
-        if run is not None:
-            self._watch(lane, run, _Claim(request, call, number, step))
-        return step
+                if not problem:
+                    queue.take()
+                    return number, step
+                queue.index += 1
 
     def check(self, reply: Reply, request: Request) -> None:
         """Whether `reply` keeps what the caller of the model may rely on.
@@ -376,48 +207,50 @@ class Script:
             ViolationError: it calls a tool that is not bound, with arguments that do not fit, or against `tool_choice`
                 or `parallel_tool_calls=False`; or its text has a `stop` sequence in it.
         """
-        if not reply.terms.checked:
+        if not reply.serving.checked:
             return
         rule, problem = "", None
         if reply.calls or request.tool_choice is not None:
-            rule, problem = "invalid tool call", complaints.calls(reply, request)
+            rule, problem = "invalid tool call", tool_checks.calls(reply, request)
         if not problem and request.stop:
-            rule, problem = "stop sequence", complaints.stop_sequence(reply, request.stop)
+            rule, problem = "stop sequence", tool_checks.stop_sequence(reply, request.stop)
         if problem:
-            raise self._violate(rule, f"{problem}\n  the script says {reply} at {place(reply.where)}")
+            raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
 
-    def _lane(self, request: Request, call: int) -> _Lane:
-        """The one lane that is for `request`."""
-        fits = [lane for lane in self._lanes if lane.key is not None and lane.key.fits(request)]
-        fits = [lane for lane in fits if lane.key and lane.key.exactly(request)] or fits
-        waiting = [lane for lane in fits if lane.current() is not None] or fits[:1]
+    def _queue_for(self, request: Request, call: int) -> _Queue:
+        """The one queue that is for `request`."""
+        fits = [queue for queue in self._queues if queue.key is not None and queue.key.fits(request)]
+        fits = [queue for queue in fits if queue.key and queue.key.exactly(request)] or fits
+        waiting = [queue for queue in fits if queue.current() is not None] or fits[:1]
         if len(waiting) > 1:
-            raise self._violate("ambiguous match", complaints.ambiguous(self, [lane.key for lane in waiting], request, call))
+            keys = [queue.key for queue in waiting]
+            raise self._violate("ambiguous match", diagnostics.ambiguous(self.owner, request, call, keys))
         if waiting:
             return waiting[0]
-        unkeyed = [lane for lane in self._lanes if lane.key is None]
+        unkeyed = [queue for queue in self._queues if queue.key is None]
         if not unkeyed:
-            raise self._violate("unexpected call", complaints.unexpected(self, request, call, None))
+            raise self._violate("unexpected call", diagnostics.unmatched(self.owner, request, call, self._keys()))
         return unkeyed[0]
 
-    def _watch(self, lane: _Lane, run: Any, claim: _Claim) -> None:
+    def _keys(self) -> list[On]:
+        return [queue.key for queue in self._queues if queue.key is not None]
+
+    def _watch(self, queue: _Queue, run: Any, claim: _Claim) -> None:
         """Two open runs that take different steps in order get them by luck, unless one waits for the other."""
         with self._lock:
             rivals = [c for c in self._claims if c.request.run() not in (None, run)] if self._claims else []
             self._claims = [*rivals, claim]
         for rival in rivals:
-            if not lane.first <= rival.number < lane.first + len(lane.steps):
+            if not queue.first <= rival.number < queue.first + len(queue.steps):
                 continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
-                pair = ((c.request, c.call, c.number) for c in (rival, claim))
-                text = complaints.competing(self.speaker, *pair)
-                raise self._violate("competing calls", text)
+                raise self._violate("competing calls", diagnostics.competing(self.owner, rival[:3], claim[:3]))
 
     def unused(self) -> list[Violation]:
         """One violation for all steps that no call has asked for; empty when all were served."""
-        left = [item for lane in self._lanes for item in lane.left()]
-        return [Violation("unused step", complaints.unused(self, left, self._calls))] if left else []
+        left = [item for queue in self._queues for item in queue.left()]
+        return [Violation("unused step", diagnostics.unused(self.owner, left, len(self.steps), self._calls))] if left else []
 
     def verify(self) -> None:
         """Raises for every violation so far and for unused steps. The pytest plugin does this for you.
@@ -456,32 +289,32 @@ class Script:
         """
         from llmtest import scriptfile
 
-        Path(path).write_text(scriptfile.write(self.lanes), "utf-8", newline="\n")
+        Path(path).write_text(scriptfile.write(self.entries), "utf-8", newline="\n")
 
 
-def _lanes(given: Sequence[Any], where: str) -> list[_Lane]:
-    """The lanes of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
-    lanes: list[_Lane] = []
+def _queues(given: Sequence[Any], where: str) -> list[_Queue]:
+    """The queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
+    queues: list[_Queue] = []
     plain: list[Step] = []
     for position, item, gates in _gated(given):
-        if not isinstance(item, Keyed):
+        if not isinstance(item, KeyedSteps):
             plain.append(behind(gates, as_step(item, f"step {position} of the script", where)))
             continue
         if gates:
             raise ScriptError(
-                f"a gate stands before {item.key}, whose steps it does not hold, at {place(where)}"
+                f"a gate stands before {item.key}, whose steps it does not hold, at {shown_path(where)}"
                 "\n  behind the key it holds them: on(...) >> Script(gate, 'text')"
             )
         what = f"what {item.key} leads to"
-        lanes.append(_Lane(item.key, [behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
-    if plain or not lanes:
-        lanes.append(_Lane(None, plain, 0))
+        queues.append(_Queue(item.key, [behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
+    if plain or not queues:
+        queues.append(_Queue(None, plain, 0))
     first = 1
-    for lane in lanes:
-        lane.first = first
-        first += len(lane.steps)
-        _reachable(lane)
-    return lanes
+    for queue in queues:
+        queue.first = first
+        first += len(queue.steps)
+        _reachable(queue)
+    return queues
 
 
 def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
@@ -495,11 +328,11 @@ def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
             gates = ()
 
 
-def _reachable(lane: _Lane) -> None:
-    for position, step in enumerate(lane.steps[:-1]):
-        if step.terms.times is None and not (step.terms.optional and step.terms.expects):
-            after = lane.steps[position + 1]
+def _reachable(queue: _Queue) -> None:
+    for position, step in enumerate(queue.steps[:-1]):
+        if step.serving.times is None and not (step.serving.optional and step.serving.expects):
+            after = queue.steps[position + 1]
             raise ScriptError(
-                f"step {lane.first + position} repeats for every further call, so {after} after it is never asked for"
-                f"\n  {step} at {place(step.where)}"
+                f"step {queue.first + position} repeats for every further call, so {after} after it is never asked for"
+                f"\n  {step} at {shown_path(step.where)}"
             )

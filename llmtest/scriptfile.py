@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from llmtest.core.source import shown_path
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
-from llmtest.script import Keyed, On, on
+from llmtest.requests import KeyedSteps, On, on
 from llmtest.steps import (
     ONCE,
     RATE,
@@ -26,13 +27,13 @@ from llmtest.steps import (
     Call,
     Expects,
     Fail,
-    Give,
     Part,
     Reply,
     Respond,
+    Return,
     ScriptError,
+    Serving,
     Step,
-    Terms,
     Text,
     Thinking,
     Value,
@@ -40,7 +41,6 @@ from llmtest.steps import (
     exception_names,
     is_rate,
     is_seconds,
-    place,
     split,
 )
 from llmtest.yamlwords import as_key, flow, quoted, wrapped
@@ -53,9 +53,9 @@ _TIMES: Final = "a whole number of 1 or more"
 _TOKENS: Final = "a number of tokens, 0 or more"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
-_TERMS: Final = ("times", "repeat", "optional", "unchecked", "expects")
+_SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects")
 _PACE: Final = ("ttft_s", "tokens_per_s")
-_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *_PACE, "then_fail", "then_truncate", *_TERMS)
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *_PACE, "then_fail", "then_truncate", *_SERVING)
 _PART_KEYS: Final = {
     "say": ("say",),
     "think": ("think",),
@@ -65,7 +65,7 @@ _PART_KEYS: Final = {
 _STEP_KEYS: Final = {
     **{verb: (*_PART_KEYS.get(verb, (verb,)), *_ANSWER) for verb in _VERBS[:-1]},
     "say": ("say", "refusal", *_ANSWER),
-    "fail": ("fail", "retry_after", "takes_s", *_TERMS),
+    "fail": ("fail", "retry_after", "takes_s", *_SERVING),
 }
 _EXPECTS_KEYS: Final = ("contains", "forbids", "tools", "last")
 _ON_KEYS: Final = ("contains", "tools", "node", "tag", "tool_result", "metadata", "thread", "last")
@@ -211,7 +211,7 @@ def _scalar(kind: str, text: str) -> Any:
 
 
 def _error(where: str, text: str, *evidence: str) -> ScriptError:
-    return ScriptError("\n".join([f"{place(where)}: {text}", *(f"  {line}" for line in evidence)]))
+    return ScriptError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence)]))
 
 
 def _either(words: Iterable[str]) -> str:
@@ -222,7 +222,7 @@ def _either(words: Iterable[str]) -> str:
 # -- reading
 
 
-def read(text: str | bytes, path: str) -> tuple[Step | Keyed, ...]:
+def read(text: str | bytes, path: str) -> tuple[Step | KeyedSteps, ...]:
     """The steps in the text of a script file, in UTF-8 if it is bytes. `path` is where an error says that it stands.
 
     Raises:
@@ -301,7 +301,7 @@ _PLAIN_WORDS: Final = {
 }
 
 
-def _entry_of(at: _At) -> Step | Keyed:
+def _entry_of(at: _At) -> Step | KeyedSteps:
     """A step, or a key with the steps that are for it."""
     if at.kind != "map" or "on" not in at.pairs():
         return _step(at)
@@ -309,7 +309,7 @@ def _entry_of(at: _At) -> Step | Keyed:
     if "steps" not in pairs:
         raise at.error(f"{at.name} has the key `on` and no `steps`")
     steps = pairs["steps"].items("a list of steps", "step", at.name.replace("step", "entry"))
-    return Keyed(_key_of(pairs["on"]), tuple(_step(step) for step in steps), at.where)
+    return KeyedSteps(_key_of(pairs["on"]), tuple(_step(step) for step in steps), at.where)
 
 
 def _key_of(at: _At) -> On:
@@ -331,7 +331,7 @@ def _step(at: _At) -> Step:
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
-        return replace(failure, terms=_terms(at, pairs), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
+        return replace(failure, serving=_serving(at, pairs), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
     parts = (
         map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
     )
@@ -346,7 +346,7 @@ def _step(at: _At) -> Step:
         ttft_s=_number(pairs, "ttft_s", is_seconds, SECONDS),
         tokens_per_s=_number(pairs, "tokens_per_s", is_rate, RATE),
         where=at.where,
-        terms=_terms(at, pairs),
+        serving=_serving(at, pairs),
     )
 
 
@@ -359,7 +359,7 @@ def _number(pairs: Mapping[str, _At], key: str, fits: Callable[[Any], bool], exp
     return number
 
 
-def _terms(at: _At, pairs: Mapping[str, _At]) -> Terms:
+def _serving(at: _At, pairs: Mapping[str, _At]) -> Serving:
     flags = {key: pairs[key].flag() for key in ("repeat", "optional", "unchecked") if key in pairs}
     times = pairs["times"].number(int, _TIMES) if "times" in pairs else 1
     if times == 0:
@@ -367,7 +367,7 @@ def _terms(at: _At, pairs: Mapping[str, _At]) -> Terms:
     if flags.get("repeat") and "times" in pairs:
         raise pairs["times"].key_error(f"{at.name} has both `times` and `repeat`")
     expects = _expects(pairs["expects"]) if "expects" in pairs else None
-    return Terms(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
+    return Serving(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
 
 
 def _expects(at: _At) -> Expects:
@@ -502,7 +502,7 @@ def _cause(at: _At) -> str | int:
 # -- writing
 
 
-def write(steps: Iterable[Step | Keyed]) -> str:
+def write(steps: Iterable[Step | KeyedSteps]) -> str:
     """The text of a script file from which `read` makes equal steps; that is checked.
 
     Raises:
@@ -525,7 +525,7 @@ def write(steps: Iterable[Step | Keyed]) -> str:
     return "\n".join([_HEADER, *(["steps:", *body] if body else ["steps: []"])]) + "\n"
 
 
-def _reads_as(step: Step | Keyed, lines: list[str]) -> bool:
+def _reads_as(step: Step | KeyedSteps, lines: list[str]) -> bool:
     try:
         return read("\n".join(["steps:", *lines]), "") == (step,)
     except ScriptError:
@@ -537,8 +537,8 @@ def _entry(lines: list[str]) -> list[str]:
     return [f"  - {lines[0]}", *(f"    {line}" if line else "" for line in lines[1:])]
 
 
-def _entry_lines(entry: Step | Keyed, name: str) -> list[str]:
-    if not isinstance(entry, Keyed):
+def _entry_lines(entry: Step | KeyedSteps, name: str) -> list[str]:
+    if not isinstance(entry, KeyedSteps):
         return _step_lines(entry, name)
     wanted = {field: getattr(entry.key, field) for field in _ON_KEYS}
     given = {key: _listed(value) for key, value in wanted.items() if value}
@@ -547,7 +547,7 @@ def _entry_lines(entry: Step | Keyed, name: str) -> list[str]:
 
 
 def _listed(value: Any) -> Any:
-    """Several texts as a list, and one of them alone."""
+    """StepGroup texts as a list, and one of them alone."""
     texts = sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
     return texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
 
@@ -555,13 +555,13 @@ def _listed(value: Any) -> Any:
 def _step_lines(step: Step, name: str) -> list[str]:
     if isinstance(step, Respond) or step.gates:
         raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
-    if isinstance(step, Give):
+    if isinstance(step, Return):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):
         error, message, wait = _named(step, name)
         short = {"error": error, "message": message} if message is not None else error
         waits = [] if wait is None else [f"retry_after: {flow(wait)}"]
-        return [f"fail: {flow(short)}", *waits, *_number_lines(step, "takes_s"), *_terms_lines(step.terms, name)]
+        return [f"fail: {flow(short)}", *waits, *_number_lines(step, "takes_s"), *_serving_lines(step.serving, name)]
     extras = _answer_lines(step, name)
     if len(step.parts) == 1:
         return [*_part_lines(step.parts[0], name, keyed=bool(extras)), *extras]
@@ -569,11 +569,11 @@ def _step_lines(step: Step, name: str) -> list[str]:
     return [*(["reply:", *parts] if parts else ["reply: []"]), *extras]
 
 
-def _terms_lines(terms: Terms, name: str) -> list[str]:
-    lines = ["repeat: true"] if terms.times is None else [f"times: {terms.times}"] * (terms.times != ONCE.times)
-    lines += ["optional: true"] * terms.optional + ["unchecked: true"] * (not terms.checked)
-    if terms.expects is not None:
-        wanted = {field: getattr(terms.expects, field) for field in _EXPECTS_KEYS}
+def _serving_lines(serving: Serving, name: str) -> list[str]:
+    lines = ["repeat: true"] if serving.times is None else [f"times: {serving.times}"] * (serving.times != ONCE.times)
+    lines += ["optional: true"] * serving.optional + ["unchecked: true"] * (not serving.checked)
+    if serving.expects is not None:
+        wanted = {field: getattr(serving.expects, field) for field in _EXPECTS_KEYS}
         given = {key: _listed(value) for key, value in wanted.items() if value not in ((), None)}
         lines += _json_lines("expects", given, name)
     return lines
@@ -593,7 +593,7 @@ def _answer_lines(step: Reply, name: str) -> list[str]:
         value = {"error": error, "message": message, "retry_after": wait}
         given = {key: item for key, item in value.items() if item is not None}
         lines.append(f"then_fail: {flow(given if len(given) > 1 else error)}")
-    return [*lines, *(["then_truncate: true"] * step.truncated), *_terms_lines(step.terms, name)]
+    return [*lines, *(["then_truncate: true"] * step.truncated), *_serving_lines(step.serving, name)]
 
 
 def _number_lines(step: Step, *names: str) -> list[str]:
@@ -658,14 +658,11 @@ def _named(failure: Fail, name: str) -> tuple[str | int, str | None, float | Non
     """A failure as a file has it: the name of its exception or its status, its message, and `retry_after`."""
     kind, args = failure.cause
     textual = len(args) < 2 and all(isinstance(argument, str) for argument in args)
-    if not textual or not (isinstance(kind, int) or _is_builtin(kind)):
+    known = isinstance(kind, int) or (kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind)
+    if not (textual and known):
         shown = kind.__name__ if failure.error is kind and isinstance(kind, type) else repr(failure.error)
         raise ScriptError(
             f"{name} fails with {shown}, which a file cannot name\n"
             "  a file names Python's built-in exceptions, made from one text or from nothing, and HTTP statuses"
         )
     return kind if isinstance(kind, int) else kind.__name__, args[0] if args else None, failure.retry_after
-
-
-def _is_builtin(kind: type[BaseException]) -> bool:
-    return kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind

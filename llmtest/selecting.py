@@ -8,74 +8,16 @@ from __future__ import annotations
 
 import copy
 import re
-import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from llmtest.callbacks import CALLBACKS, START_KINDS
+from llmtest.core.literals import Repeated, Together, times
+from llmtest.core.values import PLAIN, Name, fits, matches_name, short
 from llmtest.events import Event, Failure, Message, Run
-
-if TYPE_CHECKING:
-    from llmtest.rules import CameFrom
-
-Name = str | re.Pattern[str]
-"""A name in which `*` stands for anything, or a regular expression that is searched for in it."""
-
-_shorten = reprlib.Repr()
-_shorten.maxstring = _shorten.maxother = 60
-_shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
-
-
-class UnjudgedError(Exception):
-    """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
-
-
-def short(value: Any) -> str:
-    """The repr of a value, cut."""
-    return _shorten.repr(value)
-
-
-@lru_cache(maxsize=1024)
-def _globbed(name: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
-
-
-def named(pattern: Name, name: str) -> bool:
-    """Whether `name` is meant by `pattern`."""
-    if isinstance(pattern, str):
-        return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
-    return pattern.search(name) is not None
-
-
-def fits(expected: Any, actual: Any) -> bool:
-    """Whether a value is as expected: equal, or what a matcher says of it; a regular expression is searched for in a str.
-
-    Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
-    """
-    if type(expected) in PLAIN:
-        return bool(expected == actual)
-    if isinstance(expected, re.Pattern):
-        return isinstance(actual, str) and expected.search(actual) is not None
-    if isinstance(expected, dict) and isinstance(actual, Mapping):
-        return expected.keys() == actual.keys() and all(fits(value, actual[key]) for key, value in expected.items())
-    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
-        return len(expected) == len(actual) and all(map(fits, expected, actual))
-    return bool(expected == actual)
-
-
-PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+from llmtest.rule import CameFrom, Condition, UnjudgedError
 
 # -- selectors
-
-
-class Condition(NamedTuple):
-    """More than kind and name: how it is written, whether it is true of a run, and of one that it is not true of, why."""
-
-    text: str
-    holds: Callable[[Any], object]
-    why: Callable[[Any], str]
-    argument: str | None = None
 
 
 class Selector:
@@ -98,7 +40,7 @@ class Selector:
 
     def accepts(self, kind: str, name: str) -> bool:
         """Whether a run of this kind and name may be meant."""
-        return kind in self.kinds and named(self.name, name)
+        return kind in self.kinds and matches_name(self.name, name)
 
     def misses(self, run: Any) -> str | None:
         """Why `run` is not meant, or None if it is.
@@ -108,7 +50,7 @@ class Selector:
         """
         if run.kind not in self.kinds:
             return f"it is a {run.kind}"
-        if not named(self.name, run.name):
+        if not matches_name(self.name, run.name):
             return f"it is `{run.name}`"
         return next((condition.why(run) for condition in self.conditions if not self._holds(condition, run)), None)
 
@@ -150,6 +92,24 @@ class Selector:
         """The selectors that this one is made of."""
         yield self
 
+    # in a shape: what `llmtest.core.literals.Taker` asks
+
+    @property
+    def is_conditional(self) -> bool:
+        """True if kind and name do not decide whether it means a run."""
+        return any(option.conditions for option in (self, *self.options()))
+
+    def may_take(self, run: Any) -> bool:
+        """True if a run of this kind and name may be meant."""
+        return self.accepts(run.kind, run.name)
+
+    def takes(self, run: Any) -> bool:
+        """True if `run` is meant; if that cannot be told, it is not."""
+        try:
+            return self.means(run)
+        except UnjudgedError:
+            return False
+
     # more conditions
 
     def _having(self, condition: Condition) -> Selector:
@@ -184,7 +144,7 @@ class Selector:
             failure = run.error
             if failure is None and run.ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so whether it fails is not known")
-            return failure is not None and named(error, failure.type)
+            return failure is not None and matches_name(error, failure.type)
 
         def why(run: Run) -> str:
             return f"it did not fail ({run.ended})" if run.error is None else f"it failed with {run.error.type}"
@@ -196,7 +156,7 @@ class Selector:
 
         def holds(run: Run) -> bool:
             tags = run.tags
-            return tag in tags or any(named(tag, one) for one in tags)
+            return tag in tags or any(matches_name(tag, one) for one in tags)
 
         return self._having(Condition(f".tagged({_quoted(tag)})", holds, lambda run: f"its tags are {short(list(run.tags))}"))
 
@@ -209,11 +169,9 @@ class Selector:
     def came_from(self, source: str | Selector, *, arg: str | None = None) -> CameFrom:
         """The rule that a value in the input of each of these runs is a result of a run that `source` means.
 
-        See `llmtest.rules.CameFrom`.
+        See `llmtest.rule.CameFrom`.
         """
-        from llmtest import rules
-
-        return rules.CameFrom(self, selector(source), arg)
+        return CameFrom(self, selector(source), arg)
 
     # in a shape
 
@@ -223,8 +181,8 @@ class Selector:
     def __ror__(self, other: object) -> Selector:
         return Either(other, self) if isinstance(other, str) else NotImplemented
 
-    def __getitem__(self, times: int | slice) -> Repeated:
-        return Repeated(self, *_times(times))
+    def __getitem__(self, count: int | slice) -> Repeated:
+        return Repeated(self, *times(count))
 
     __iter__ = None  # without it, `__getitem__` would make it an endless sequence
 
@@ -303,17 +261,17 @@ class EventSelector(Selector):
     """Which events are meant."""
 
     def accepts(self, kind: str, name: str) -> bool:
-        return named(self.name, kind)
+        return matches_name(self.name, kind)
 
     def misses(self, event: Any) -> str | None:
-        if not named(self.name, event.kind):
+        if not matches_name(self.name, event.kind):
             return f"it is {event.kind}"
         return next((condition.why(event) for condition in self.conditions if not self._holds(condition, event)), None)
 
     def __eq__(self, other: object) -> bool:
         """In the shape of `recording.kinds` it stands for the name of its callback; names carry no payload to compare."""
         if isinstance(other, str):
-            return not self.conditions and named(self.name, other)
+            return not self.conditions and matches_name(self.name, other)
         return super().__eq__(other)
 
     __hash__ = Selector.__hash__
@@ -322,41 +280,6 @@ class EventSelector(Selector):
         raise TypeError(f"{self.text} means events; returned, failed, tagged and came_from are said of runs")
 
     returned = failed = tagged = came_from = _of_a_run  # type: ignore[assignment]
-
-
-class Repeated(NamedTuple):
-    """A selector, and how many runs of it: `most` is None for any number."""
-
-    selector: Selector
-    least: int
-    most: int | None
-
-    def __repr__(self) -> str:
-        times = str(self.least) if self.least == self.most else f"{self.least or ''}:{'' if self.most is None else self.most}"
-        return f"{self.selector!r}[{times}]"
-
-
-def _times(times: int | slice) -> tuple[int, int | None]:
-    if isinstance(times, int):
-        low: Any = times
-        high: Any = times
-    elif isinstance(times, slice) and times.step is None:
-        low, high = 0 if times.start is None else times.start, times.stop
-    else:
-        raise TypeError(f"how often is [n] or [least:most]; got [{times!r}]")
-    if not isinstance(low, int) or not isinstance(high, int | None) or low < 0 or (high is not None and high < max(low, 1)):
-        raise ValueError(f"how often is [n] or [least:most], both inclusive, 0 <= least <= most, 1 <= most; got {times!r}")
-    return low, high
-
-
-class Together:
-    """Runs of one turn, or truly concurrent ones, in any order. Made by `together`."""
-
-    def __init__(self, members: tuple[Any, ...]) -> None:
-        self.members = members
-
-    def __repr__(self) -> str:
-        return f"together({', '.join(map(repr, self.members))})"
 
 
 # -- how they are made
@@ -442,7 +365,7 @@ def event(kind: Name, /, **payload: Any) -> Selector:
     Raises:
         ValueError: there is no such callback.
     """
-    if isinstance(kind, str) and not any(named(kind, known) for known in CALLBACKS):
+    if isinstance(kind, str) and not any(matches_name(kind, known) for known in CALLBACKS):
         raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(CALLBACKS))}")
     made = _made("event", (), "event", kind, EventSelector)
     shown = [f"{key}={short(value)}" for key, value in payload.items()]

@@ -175,7 +175,7 @@ def _refuse_open(data: Recording | Run | Part) -> None:
         )
 
 
-class Held:
+class DeferredSession:
     """syrupy's session, in which what one run of a test would write waits until it is known whether it counts."""
 
     def __init__(self, session: Any) -> None:
@@ -207,7 +207,7 @@ class Held:
 def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TraceAssertion:
     """What `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` hears of each comparison.
 
-    `session` is syrupy's, or a `Held`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
+    `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
     plugins and many conftests claim.
     """
     options = vars(item.config.option)

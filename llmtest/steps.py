@@ -14,14 +14,13 @@ import difflib
 import http
 import json
 import math
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from llmtest.core.source import caller
 from llmtest.events import EMPTY, FrozenDict, Latency, Usage
 from llmtest.ledger import LlmtestError
 
@@ -136,7 +135,7 @@ class Expects:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Serving:
     """How often a step is served and under which conditions. `times` None is without end; `gates` are those before it."""
 
     times: int | None = 1
@@ -146,22 +145,22 @@ class Terms:
     gates: tuple[Gate, ...] = ()
 
 
-ONCE: Final = Terms()
+ONCE: Final = Serving()
 
 
-class Modifiers:
+class StepOptions:
     """What can be said of any step. Each returns a changed copy."""
 
     __slots__ = ()
-    terms: Terms
+    serving: Serving
 
     @property
     def gates(self) -> tuple[Gate, ...]:
         """Where a call that the step answers waits, in this order."""
-        return self.terms.gates
+        return self.serving.gates
 
     def _with(self, **changed: Any) -> Self:
-        return replace(self, terms=replace(self.terms, **changed))  # type: ignore[type-var]
+        return replace(self, serving=replace(self.serving, **changed))  # type: ignore[type-var]
 
     def times(self, number: int) -> Self:
         """The same step for `number` calls, one after the other.
@@ -223,14 +222,14 @@ def as_texts(what: str, given: Any) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Fail(Modifiers):
+class Fail(StepOptions):
     """A step that fails: an exception, its class, the name of a built-in one, or an HTTP status."""
 
     error: BaseException | type[BaseException] | str | int
     retry_after: float | None = None
     message: str | None = None
     where: str = field(default="", compare=False, repr=False)
-    terms: Terms = ONCE
+    serving: Serving = ONCE
     takes_s: float | None = None
 
     @property
@@ -249,7 +248,7 @@ class Fail(Modifiers):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Fail):
             return NotImplemented
-        rest, others = ((step.retry_after, step.takes_s, step.terms) for step in (self, other))
+        rest, others = ((step.retry_after, step.takes_s, step.serving) for step in (self, other))
         return self.cause == other.cause and rest == others
 
     def __hash__(self) -> int:
@@ -260,28 +259,28 @@ class Fail(Modifiers):
         if self.message is not None:
             shown = f"{shown}, message={self.message!r}"
         more = "" if self.retry_after is None else f", retry_after={self.retry_after:g}"
-        return f"fail({shown}{more}){_show_terms(self.terms)}"
+        return f"fail({shown}{more}){_show_serving(self.serving)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Respond(Modifiers):
+class Respond(StepOptions):
     """A step that asks a function what to answer."""
 
     function: Callable[[Any], Any]
     where: str = field(default="", compare=False, repr=False)
-    terms: Terms = ONCE
+    serving: Serving = ONCE
 
     def __str__(self) -> str:
-        return f"respond({getattr(self.function, '__name__', type(self.function).__name__)}){_show_terms(self.terms)}"
+        return f"respond({getattr(self.function, '__name__', type(self.function).__name__)}){_show_serving(self.serving)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Give(Modifiers):
+class Return(StepOptions):
     """A step that gives a value: what a retriever finds, what a tool returns. Made by `give`."""
 
     value: Any = field(hash=False)
     where: str = field(default="", compare=False, repr=False)
-    terms: Terms = ONCE
+    serving: Serving = ONCE
     takes_s: float | None = None
 
     @property
@@ -291,11 +290,11 @@ class Give(Modifiers):
 
     def __str__(self) -> str:
         shown = repr(self.value)
-        return f"give({shown if len(shown) <= 200 else f'{shown[:200]}...'}){_show_terms(self.terms)}"
+        return f"give({shown if len(shown) <= 200 else f'{shown[:200]}...'}){_show_serving(self.serving)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply(Modifiers):
+class Reply(StepOptions):
     """A step that answers: its parts in order, then its usage and stop reason. Made by `say`, `think`, `call`, `reply`.
 
     `usage` is None for the counted default, False for none. `failure` is raised after the last part; `truncated` means
@@ -315,7 +314,7 @@ class Reply(Modifiers):
     ttft_s: float | None = None
     tokens_per_s: float | None = None
     where: str = field(default="", compare=False, repr=False)
-    terms: Terms = ONCE
+    serving: Serving = ONCE
     # Derived when the step is written, not when it is served.
     calls: tuple[Call, ...] = field(init=False, compare=False, repr=False)
     thinks: bool = field(init=False, compare=False, repr=False)
@@ -349,7 +348,7 @@ class Reply(Modifiers):
     @property
     def gates(self) -> tuple[Gate, ...]:
         """Where a call that the step answers waits, in this order."""
-        return (*self.terms.gates, *(gate for *_, gate in self.stops))
+        return (*self.serving.gates, *(gate for *_, gate in self.stops))
 
     def stopped(self) -> Iterator[tuple[int, Gate]]:
         """The gates within, and how many pieces of the stream come before each: one a token, and one that opens a call."""
@@ -411,30 +410,32 @@ class Reply(Modifiers):
         """The same answer, and then the failure: a stream breaks after its last token; an invoke fails as a whole."""
         return replace(self, failure=as_failure(error, retry_after, None, caller()))
 
-    def _stops_in(self, at: int) -> list[int]:
-        return [token for part, token, _ in self.stops if part == at]
-
     def __str__(self) -> str:
-        shown = [text for at, part in enumerate((*self.parts, None)) for text in _show_part(part, self._stops_in(at))]
+        stops = [[token for part, token, _ in self.stops if part == at] for at in range(len(self.parts) + 1)]
+        shown = [text for part, within in zip((*self.parts, None), stops, strict=True) for text in _show_part(part, within)]
         text = shown[0] if len(shown) == 1 else f"reply({', '.join(shown)})" if shown else "say()"
         text += f".then_{self.failure}" if self.failure else ".then_truncate()" if self.truncated else ""
-        return text + _show_terms(self.terms)
+        return text + _show_serving(self.serving)
 
 
-Step = Reply | Fail | Respond | Give
+Step = Reply | Fail | Respond | Return
 
 
 def behind(gates: tuple[Gate, ...], step: Step) -> Step:
     """`step` for a call that waits at these gates first."""
-    return step._with(gates=(*gates, *step.terms.gates)) if gates else step
+    return step._with(gates=(*gates, *step.serving.gates)) if gates else step
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
+class ScriptOwner:
     """Whose script it is, and what a call of it brings, in the words of a complaint."""
 
     name: str = "model"
     input: str = "prompt"
+
+    @property
+    def is_model(self) -> bool:
+        return self == ScriptOwner()
 
     @property
     def the(self) -> str:
@@ -445,16 +446,16 @@ class Speaker:
         return f"{'an' if self.input[0] in 'aeiou' else 'a'} {self.input}"
 
 
-def _show_terms(terms: Terms) -> str:
-    shown = "" if terms.times == 1 else ".repeat()" if terms.times is None else f".times({terms.times})"
-    if terms.expects is not None:
-        wanted = {"contains": terms.expects.contains, "forbids": terms.expects.forbids, "last": terms.expects.last}
-        if terms.expects.tools is not None:
-            wanted["tools"] = tuple(sorted(terms.expects.tools))
+def _show_serving(serving: Serving) -> str:
+    shown = "" if serving.times == 1 else ".repeat()" if serving.times is None else f".times({serving.times})"
+    if serving.expects is not None:
+        wanted = {"contains": serving.expects.contains, "forbids": serving.expects.forbids, "last": serving.expects.last}
+        if serving.expects.tools is not None:
+            wanted["tools"] = tuple(sorted(serving.expects.tools))
         named = {k: list(v) if isinstance(v, tuple) else v for k, v in wanted.items() if v is not None and v != ()}
         shown += f".expects({', '.join(f'{k}={v!r}' for k, v in named.items())})"
-    shown += ".optional()" * terms.optional + ".unchecked()" * (not terms.checked)
-    return shown + " after hold()" * bool(terms.gates)
+    shown += ".optional()" * serving.optional + ".unchecked()" * (not serving.checked)
+    return shown + " after hold()" * bool(serving.gates)
 
 
 def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
@@ -474,27 +475,6 @@ def _show_bare(part: Call | Value) -> str:
         pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
         return f"call({part.tool!r}{args}){named}{pieces}"
     return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
-
-
-_PACKAGE: Final = os.path.join(os.path.dirname(__file__), "")
-
-
-def caller() -> str:
-    """`file:line` of the code outside llmtest that wrote the step."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def place(where: str) -> str:
-    """`where` with its path relative to the current folder, when it lies below it."""
-    path, _, line = where.rpartition(":")
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # another drive on Windows
-        return where
-    return where if relative.startswith("..") else f"{relative}:{line}"
 
 
 # -- what is checked where a step is written

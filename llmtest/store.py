@@ -251,10 +251,6 @@ class Store:
         columns = "number, kind, run, parent, monotonic_ns, wall_ns, lane, moment, about, payload"
         return lanes, messages, self._all(f"SELECT {columns} FROM events WHERE trace = ? ORDER BY number", (trace.id,))
 
-    def plan(self, query: str) -> list[str]:
-        """What SQLite would read for a query, in its own words."""
-        return [str(row[-1]) for row in self._all(f"EXPLAIN QUERY PLAN {query}")]
-
     def _all(self, query: str, given: Sequence[Any] = ()) -> list[Sequence[Any]]:
         if not self.path.exists():
             return []

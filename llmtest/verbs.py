@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtest.rules import Before, Count, Ends, EndsBefore, FollowedBy, NeverAfter, NeverBetween, Only, OrderOf, Per, Rule
+from llmtest.rule import OrderOf, Per, Rule
+from llmtest.rules import Before, Count, Ends, EndsBefore, FollowedBy, NeverAfter, NeverBetween, Only
 from llmtest.selecting import Either, Selector, selector
 
 

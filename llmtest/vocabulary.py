@@ -14,16 +14,17 @@ from random import Random
 from typing import Any, Literal
 
 from llmtest.content import read_block
+from llmtest.core.source import caller, shown_path
 from llmtest.events import FrozenDict, FrozenList, Usage
 from llmtest.gates import Gate
 from llmtest.steps import (
     ONCE,
     Call,
     Fail,
-    Give,
     Part,
     Reply,
     Respond,
+    Return,
     ScriptError,
     Step,
     Text,
@@ -32,9 +33,7 @@ from llmtest.steps import (
     as_failure,
     as_seconds,
     as_tokens,
-    caller,
     paced,
-    place,
     split,
 )
 
@@ -52,7 +51,7 @@ def say(
 ) -> Reply:
     """A step that answers with text.
 
-    Several strings are exact tokens; one plain string is cut by `split`; `tokens=["whole"]` keeps a string whole.
+    StepGroup strings are exact tokens; one plain string is cut by `split`; `tokens=["whole"]` keeps a string whole.
     `chunk` cuts one string otherwise: `"char"`, `"word"` (a word with the white space after it), a number of characters,
     or a `random.Random(seed)`, which cuts at random and in the same places for the same seed. `refusal=True` sends the
     text as a refusal: in `additional_kwargs["refusal"]`, as OpenAI does, with the stop reason `refusal`.
@@ -228,7 +227,7 @@ def respond(function: Callable[[Any], Any]) -> Respond:
     return Respond(function, caller())
 
 
-def give(value: Any, *, takes_s: float | None = None) -> Give:
+def give(value: Any, *, takes_s: float | None = None) -> Return:
     """A step that gives `value`: what a `ScriptedRetriever` finds, or what a `scripted_tool` returns.
 
     Those take bare values too; `give` is for what is said of a step: `give(documents).times(2)`. The value is copied
@@ -250,7 +249,7 @@ def give(value: Any, *, takes_s: float | None = None) -> Give:
             f"give() takes a value that can be copied; got {type(value).__name__} {value!r} ({error})"
             "\n  respond(lambda request: value) gives the value itself"
         ) from None
-    return Give(copied, caller(), takes_s=as_seconds("takes_s", takes_s))
+    return Return(copied, caller(), takes_s=as_seconds("takes_s", takes_s))
 
 
 def reply(
@@ -303,7 +302,7 @@ def _bare(part: Reply, position: int) -> tuple[Part, ...]:
             ("refusal", part.refusal or None),
             ("ttft_s", part.ttft_s),
             ("tokens_per_s", part.tokens_per_s),
-            ("times, expects, optional or unchecked", None if part.terms == ONCE else part.terms),
+            ("times, expects, optional or unchecked", None if part.serving == ONCE else part.serving),
         )
         if value is not None
     ]
@@ -369,7 +368,7 @@ def _are_counts(*values: Any) -> bool:
 
 def as_step(step: Any, what: str, where: str) -> Step:
     """`step` as a step: a str, an `AIMessage` or an exception may stand for one. `what` says whose step it is."""
-    if isinstance(step, Reply | Fail | Respond | Give):
+    if isinstance(step, Reply | Fail | Respond | Return):
         return step
     if isinstance(step, str):
         return replace(say(step), where=where)
@@ -379,11 +378,11 @@ def as_step(step: Any, what: str, where: str) -> Step:
         return replace(_from_message(step), where=where)
     if isinstance(step, Gate):
         raise ScriptError(
-            f"{what} is a gate, which holds the step after it, but no step comes after it; got it at {place(where)}\n"
+            f"{what} is a gate, which holds the step after it, but no step comes after it; got it at {shown_path(where)}\n"
             "  a gate and its step in one: reply(gate, 'text'); with a key: on(...) >> Script(gate, 'text')"
         )
     raise ScriptError(
-        f"{what} is not a step: got {type(step).__name__} {step!r} at {place(where)}\n"
+        f"{what} is not a step: got {type(step).__name__} {step!r} at {shown_path(where)}\n"
         "  a step is say(...), think(...), call(...), structured(...), reply(...), fail(...), respond(...),\n"
         "  a str, an AIMessage or an exception"
     )

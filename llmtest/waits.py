@@ -19,9 +19,12 @@ from time import sleep
 from types import FrameType
 from typing import Any, Final
 
+# In a version that nobody has checked, no future has callbacks: everything is unordered rather than wrongly ordered.
 _KNOWN: Final = sys.version_info < (3, 15)
+# Frames are recognised by code object. Names would be ambiguous: programs have methods called `run` too.
 _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
+# How often a thread gives way to the loop that spawned it. One look is enough almost always; each costs a switch of threads.
 _LOOKS: Final = 1000
 
 Queued = Callable[[Mapping[str, Any]], Any]
@@ -54,6 +57,7 @@ def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...]
     """The task that is blocked until `future` is done, through gather, wait, wait_for, shield or a task group."""
     for callback, context in _callbacks(future):
         owner = getattr(callback, "__self__", None)
+        # Programs add methods of tasks as callbacks as well; `_fut_waiter` alone says for what a task is suspended.
         if isinstance(owner, asyncio.Task) and getattr(owner, "_fut_waiter", None) is future:
             return Hold(owner, context, future, fragile)
         onward, breaks = _onward(callback, owner)
@@ -64,16 +68,20 @@ def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...]
 
 
 def _callbacks(future: Any) -> list[tuple[Any, Context]]:
+    # A copy, because the future may belong to the loop of another thread, which adds and removes callbacks meanwhile.
     return list(getattr(future, "_callbacks", None) or ()) if _KNOWN else []
 
 
 def _onward(callback: Any, owner: Any) -> tuple[asyncio.Future[Any] | None, bool]:
     """The future that is done when all that `callback` counts is done, and whether it may be done before that by failing."""
     if isinstance(owner, asyncio.TaskGroup):
+        # None until the body of the group is over: up to then its task is not blocked.
         return getattr(owner, "_on_completed_fut", None), False
+    # `asyncio.wait_for` of Python 3.11; since 3.12 it runs the coroutine in the caller's own task.
     if isinstance(callback, partial) and getattr(callback.func, "__name__", None) == "_release_waiter":
         return callback.args[0], False
     name = getattr(callback, "__qualname__", "")
+    # The callbacks of gather, shield and wait are closures: the future to go on with is only among their variables.
     if getattr(callback, "__module__", None) != "asyncio.tasks" or name not in _COUNTERS:
         return None, False
     return _COUNTERS[name](_closure(callback))
@@ -97,7 +105,8 @@ _COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future
 
 
 def went_well(future: asyncio.Future[Any]) -> bool:
-    """Whether `future` is done by its result. Who asks for its exception has seen it, says asyncio; so we do not."""
+    """Whether `future` is done by its result."""
+    # Not `future.exception()`: asyncio takes that for handling it, and would no longer log "exception was never retrieved".
     return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
 
 
@@ -125,7 +134,7 @@ def is_main(task: asyncio.Task[Any]) -> bool:
 
 def is_eager(task: asyncio.Task[Any]) -> bool:
     """Whether `task` runs within the statement that makes it, as eager tasks of 3.12 do up to their first wait."""
-    return task in getattr(asyncio.tasks, "_eager_tasks", ())
+    return task in getattr(asyncio.tasks, "_eager_tasks", ())  # Python 3.11 has no eager tasks
 
 
 def is_courier(task: asyncio.Task[Any]) -> bool:
@@ -138,6 +147,7 @@ def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[Any] | None:
     """The queue that `task` fills for the one who spawned it, if it is one of `streams`."""
     coroutine = task.get_coro()
     find = streams.get(getattr(coroutine, "__qualname__", ""))
+    # A coroutine that is over has no frame.
     queue = find(coroutine.cr_frame.f_locals) if find and coroutine.cr_frame else None  # type: ignore[union-attr]
     return queue if isinstance(queue, asyncio.Queue) else None
 
@@ -172,9 +182,11 @@ def spawner(work: Work) -> asyncio.Task[Any] | None:
     A loop that has just handed over its work may not have said so yet: then it gets a chance to go on. The frames of its
     thread would tell, but to look at the frames of a thread that runs is not safe.
     """
+    # Only of the loop's default pool ("asyncio") is it sure that a loop handed over the work and will say so.
     for _ in range(_LOOKS if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else 1):
         future = _chained(work.future)
         if future is not None:
+            # Nobody waits yet: then the task that runs on the loop now is in the call of `run_in_executor`.
             running = asyncio.current_task(future.get_loop())
             hold = holder(future)
             return hold.task if hold is not None else running

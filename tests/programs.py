@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from llmtest.causality import HappensBefore
 from llmtest.events import EMPTY, Event, FrozenDict, FrozenList, Generation, Message, Run, ToolCall
 from llmtest.lanes import Lane
 from llmtest.recording import Recording
@@ -43,6 +44,11 @@ def run(name: str, *stages: Sequence[Step], **about: Any) -> Step:
 def chat(name: str = "gpt", *asks: str, **about: Any) -> Step:
     """A model that asks for tool calls with these ids."""
     return Step(name, kind="chat", asks=asks, **about)
+
+
+def overlapped(order: HappensBefore, a: Run, b: Run) -> bool:
+    """Whether nothing says which of the two came first."""
+    return a is not b and not any(order.before(x, y) or order.contains(x, y) for x, y in ((a, b), (b, a)))
 
 
 class _Writer:

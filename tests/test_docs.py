@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,16 +46,33 @@ def test_every_page_runs_and_shows_the_trees_that_come_out(page: Path, pytester:
             assert written.read_text("utf-8").split("\n", 1)[1].strip() == tree.strip()
 
 
-LINK = re.compile(r"\]\((?!https?:)([^)\s#]+)(?:#[^)\s]*)?(?: \"(\w+)\")?\)")
+HOME = "https://github.com/llmtest/llmtest/blob/main/"
+LINK = re.compile(rf"\]\(({HOME})?(?!https?:|#)([^)\s#]+)(?:#[^)\s]*)?(?: \"(\w+)\")?\)")
 
 
 @pytest.mark.parametrize(
     "page",
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))],
+    [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_every_link_leads_to_a_file_and_to_the_test_that_it_names(page: Path) -> None:
-    for target, name in LINK.findall(page.read_text("utf-8")):
-        found = page.parent / target
+    for home, target, name in LINK.findall(page.read_text("utf-8")):
+        found = (ROOT if home else page.parent) / target
         assert found.exists(), target
         assert not name or f"def {name}(" in found.read_text("utf-8"), name
+
+
+def test_links_of_the_readme_work_on_a_package_index() -> None:
+    links = LINK.findall((ROOT / "README.md").read_text("utf-8"))
+
+    assert links
+    assert [target for home, target, _ in links if not home] == []
+
+
+def test_the_metadata_links_to_files_that_exist() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"].values()
+
+    ours = [url.removeprefix(HOME) for url in urls if url.startswith(HOME)]
+
+    assert ours
+    assert [path for path in ours if not (ROOT / path).exists()] == []

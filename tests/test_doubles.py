@@ -7,15 +7,15 @@ import copy
 import itertools
 import json
 import math
+import operator
 import sys
 import threading
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from langchain.agents import create_agent
 from langchain.tools import ToolRuntime
 from langchain_core.documents import Document
@@ -45,7 +45,7 @@ from llmtest import (
 )
 from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Ledger, expect_violation, opened
-from llmtest.script import Request
+from llmtest.requests import Request
 from llmtest.steps import ScriptError, StatusError
 from llmtest.vocabulary import give
 
@@ -638,61 +638,65 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
             "(int, 1", f"({int!r}, 1"
         ),
     ),
-    "two different texts": (
-        lambda: ScriptedEmbeddings(similar={("a", "a"): 0.5}),
-        "similar= maps two different texts to a number from -1 to 1; got {('a', 'a'): 0.5}",
+    "vectors that are no mapping": (
+        lambda: ScriptedEmbeddings(vectors=[[1.0]]),  # type: ignore[arg-type]
+        "vectors= maps texts to vectors, as in {'cat': [1.0, 0.0]}; got list [[1.0]]",
     ),
-    "no pair": (
-        lambda: ScriptedEmbeddings(similar={"ab": 0.5}),  # type: ignore[dict-item]
-        "similar= maps two different texts to a number from -1 to 1; got {'ab': 0.5}",
+    "a vector of what is no text": (
+        lambda: ScriptedEmbeddings(vectors={5: [1.0]}),  # type: ignore[dict-item]
+        "vectors= maps texts to vectors, as in {'cat': [1.0, 0.0]}; got the key 5",
     ),
-    "no cosine": (
-        lambda: ScriptedEmbeddings(similar={("a", "b"): 2}),
-        "similar= maps two different texts to a number from -1 to 1; got {('a', 'b'): 2}",
+    "a vector that is none": (
+        lambda: ScriptedEmbeddings(vectors={"a": 0.5}),  # type: ignore[dict-item]
+        "the vector of 'a' in vectors= is a list of numbers; got float 0.5",
     ),
-    "a pair twice": (
-        lambda: ScriptedEmbeddings(similar={("a", "b"): 0.5, ("b", "a"): 0.25}),
-        "similar= has ('a', 'b') twice: 0.5 and 0.25",
+    "a vector that is a text": (
+        lambda: ScriptedEmbeddings(vectors={"a": "10"}),  # type: ignore[dict-item]
+        "the vector of 'a' in vectors= is a list of numbers; got str '10'",
+    ),
+    "a vector of nothing": (
+        lambda: ScriptedEmbeddings(vectors={"a": []}),
+        "the vector of 'a' in vectors= is a list of numbers; got list []",
+    ),
+    "a vector of texts": (
+        lambda: ScriptedEmbeddings(vectors={"a": [1, "0"]}),  # type: ignore[list-item]
+        "the vector of 'a' in vectors= takes finite numbers; got '0' at index 1",
+    ),
+    "a vector of bools": (
+        lambda: ScriptedEmbeddings(vectors={"a": [True, False]}),
+        "the vector of 'a' in vectors= takes finite numbers; got True at index 0",
+    ),
+    "a vector with NaN": (
+        lambda: ScriptedEmbeddings(vectors={"a": [0.0, math.nan]}),
+        "the vector of 'a' in vectors= takes finite numbers; got nan at index 1",
+    ),
+    "a vector with infinity": (
+        lambda: ScriptedEmbeddings(vectors={"a": [-math.inf]}),
+        "the vector of 'a' in vectors= takes finite numbers; got -inf at index 0",
+    ),
+    "vectors of different lengths": (
+        lambda: ScriptedEmbeddings(vectors={"a": [1, 0], "b": [0, 1], "c": [1, 0, 0]}),
+        "vectors= has vectors of different lengths: 2 for 'a', 3 for 'c'",
+    ),
+    "a size that is not that of the vectors": (
+        lambda: ScriptedEmbeddings(size=3, vectors={"a": [1, 0]}),
+        "size=3 is not the length of the vectors of vectors=, which is 2; leave size= out",
     ),
     "a size that is too small": (
-        lambda: ScriptedEmbeddings(size=3, similar={("a", "b"): 0.5}),
-        "size= is a whole number of 4 or more: a dimension for each text of similar=, and two for all others; got int 3",
+        lambda: ScriptedEmbeddings(size=0),
+        "size= is a whole number of 1 or more; got int 0",
     ),
     "a size that is no number": (
         lambda: ScriptedEmbeddings(size="8"),  # type: ignore[arg-type]
-        "size= is a whole number of 2 or more: a dimension for each text of similar=, and two for all others; got str '8'",
+        "size= is a whole number of 1 or more; got str '8'",
     ),
-    "similar to what may not come": (
-        lambda: ScriptedEmbeddings(similar={("cat", "kittn"): 0.5}, texts=["cat", "kitten"]),
-        "similar= names 'kittn', which is not in texts=; nearest 'kitten'",
+    "a vector of what may not come": (
+        lambda: ScriptedEmbeddings(vectors={"kittn": [1.0]}, texts=["cat", "kitten"]),
+        "vectors= names 'kittn', which is not in texts=; nearest 'kitten'",
     ),
     "a text that is none": (
         lambda: ScriptedEmbeddings(texts=["a", 5]),  # type: ignore[list-item]
         "texts= takes a str or several; got int 5",
-    ),
-    "a circle that cannot be closed": (
-        lambda: ScriptedEmbeddings(similar={("a", "b"): 0.9, ("b", "c"): 0.9, ("c", "a"): -0.9}),
-        "similar= asks for cosines that no vectors have\n"
-        "  ('c', 'b'): 0.9\n"
-        "  ('c', 'a'): -0.9\n"
-        "  ('b', 'a'): 0.9\n"
-        "  what is like two texts makes these alike: change a pair, or give the one that follows",
-    ),
-    "a longer circle": (
-        lambda: ScriptedEmbeddings(similar={("a", "b"): 0.9, ("b", "c"): -0.9, ("c", "d"): 0.9, ("d", "a"): 0.9}),
-        "similar= asks for cosines that no vectors have\n"
-        "  ('d', 'c'): 0.9\n"
-        "  ('d', 'a'): 0.9\n"
-        "  ('c', 'a'): -0.81, which follows from the other pairs\n"
-        "  what is like two texts makes these alike: change a pair, or give the one that follows",
-    ),
-    "the same and not the same": (
-        lambda: ScriptedEmbeddings(similar={("a", "b"): 1, ("b", "c"): 0.5, ("a", "c"): 0.25}),
-        "similar= asks for cosines that no vectors have\n"
-        "  ('c', 'b'): 0.5\n"
-        "  ('c', 'a'): 0.25\n"
-        "  ('b', 'a'): 1\n"
-        "  what is like two texts makes these alike: change a pair, or give the one that follows",
     ),
     "a chat model that gives": (
         lambda: ScriptedChatModel("a", give("b")),
@@ -744,10 +748,6 @@ def test_a_value_is_a_step_that_can_be_compared_and_hashed() -> None:
 # -- embeddings
 
 
-def cosine(one: list[float], other: list[float]) -> float:
-    return math.fsum(a * b for a, b in zip(one, other, strict=True))
-
-
 def test_a_text_has_the_same_vector_on_every_machine() -> None:
     embeddings = ScriptedEmbeddings(size=4)
 
@@ -758,39 +758,40 @@ def test_a_text_has_the_same_vector_on_every_machine() -> None:
 CAT = [0.06640709865777253, 0.6318742540034427, -0.10281312221887262, 0.7653459912190412]
 
 
-def test_texts_are_as_alike_as_is_asked_for_and_others_are_not() -> None:
-    embeddings = ScriptedEmbeddings(size=16, similar={("cat", "kitten"): 0.9, ("lion", "kitten"): 0.5, ("dog", "puppy"): -1})
-    texts = ["cat", "kitten", "lion", "dog", "puppy", "tax law"]
+def test_texts_without_a_given_vector_have_unit_vectors_of_the_same_length_nearly_at_right_angles() -> None:
+    vectors = ScriptedEmbeddings().embed_documents([f"text {n}" for n in range(30)])
 
-    vectors = dict(zip(texts, embeddings.embed_documents(texts), strict=True))
-
-    found = {(a, b): round(cosine(vectors[a], vectors[b]), 12) for a, b in itertools.combinations(texts, 2)}
-    alike = {("cat", "kitten"): 0.9, ("kitten", "lion"): 0.5, ("cat", "lion"): 0.45, ("dog", "puppy"): -1}
-    assert found == {pair: alike.get(pair, 0) for pair in found}
-    assert [round(cosine(v, v), 12) for v in vectors.values()] == [1] * 6
+    products = {pair: math.fsum(map(operator.mul, *pair)) for pair in itertools.combinations(map(tuple, vectors), 2)}
+    assert {len(vector) for vector in vectors} == {64}
+    assert [math.fsum(number * number for number in vector) for vector in vectors] == pytest.approx([1.0] * 30)
+    assert max(map(abs, products.values())) < 4 / math.sqrt(64)
 
 
-def test_a_circle_of_similar_texts_is_kept_where_it_can_be() -> None:
-    asked = {("a", "b"): 0.9, ("b", "c"): 0.9, ("c", "d"): 0.9, ("d", "a"): 0.9, ("a", "c"): 1.0}
-    embeddings = ScriptedEmbeddings(size=4, similar=asked, texts=["a", "b", "c", "d"])
+def test_given_vectors_are_returned_as_they_are_and_give_the_others_their_length() -> None:
+    given: dict[str, Any] = {"cat": [1, 0, 0, 0], "dog": (0.5, -2.0, 0, 1e300), "sun": array("f", [0.5] * 4), "nothing": [0] * 4}
+    embeddings = ScriptedEmbeddings(vectors=given)
 
-    found = {pair: round(cosine(*embeddings.embed_documents(list(pair))), 12) for pair in asked}
+    found = embeddings.embed_documents([*given, "tax law"])
 
-    assert found == asked
+    assert found[:4] == [[1.0, 0.0, 0.0, 0.0], [0.5, -2.0, 0.0, 1e300], [0.5] * 4, [0.0] * 4]
+    assert {type(number) for vector in found for number in vector} == {float}
+    assert found[4] == ScriptedEmbeddings(size=4).embed_query("tax law")
+    assert embeddings.size == 4
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 20), st.floats(-1, 1)), max_size=12), st.randoms(use_true_random=False))
-def test_pairs_without_a_circle_can_always_be_kept(edges: list[tuple[int, float]], random: Any) -> None:
-    pairs = [((str(parent % child), str(child)), value) for child, (parent, value) in enumerate(edges, 1)]
-    random.shuffle(pairs)
+def test_who_changes_a_vector_changes_no_other() -> None:
+    embeddings = ScriptedEmbeddings(vectors={"cat": [1.0, 0.0]}, size=2, texts=["cat"])
 
-    embeddings = ScriptedEmbeddings(size=16, similar=dict(pairs))
+    embeddings.embed_query("cat").append(7.0)
 
-    for pair, value in pairs:
-        one, other = embeddings.embed_documents(list(pair))
-        assert cosine(one, other) == pytest.approx(value, abs=1e-9)
-        assert cosine(one, one) == pytest.approx(1, abs=1e-12)
+    assert embeddings.embed_query("cat") == [1.0, 0.0]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    embeddings = ScriptedEmbeddings(vectors={"cat": numpy.array([0.5, 0.25], dtype="float32")})
+
+    assert embeddings.embed_query("cat") == [0.5, 0.25]
 
 
 def test_the_calls_are_what_was_embedded_sync_and_async() -> None:

@@ -38,7 +38,7 @@ from llmtest import (
 from llmtest.gates import Gate
 from llmtest.langchain import dialects
 from llmtest.ledger import Ledger, Outside, expect_violation, opened
-from llmtest.script import Keyed
+from llmtest.requests import KeyedSteps
 from llmtest.steps import ScriptError, behind
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
@@ -870,7 +870,7 @@ BEHIND = (
             "step 1 waits at a gate, which a file cannot name: say('a') after hold()",
         ),
         (
-            lambda: scriptfile.write([say("a"), Keyed(on(node="x"), (reply("b", GATE),))]),
+            lambda: scriptfile.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
             "step 1 of step 2 waits at a gate, which a file cannot name: reply(say('b'), hold())",
         ),
     ],

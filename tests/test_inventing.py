@@ -22,11 +22,11 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
 from llmtest import inventing, patterns
-from llmtest.complaints import check_call
 from llmtest.events import FrozenDict
 from llmtest.inventing import InventError
 from llmtest.langchain.faking import LLMProvider
 from llmtest.steps import Call, split
+from llmtest.tool_checks import check_call
 
 # -- patterns
 

@@ -10,7 +10,8 @@ import pytest
 
 from llmtest import LlmtestError, ViolationError, ledger
 from llmtest.ledger import Ledger, Outside, Violation, expect_violation
-from llmtest.script import Request, Script
+from llmtest.requests import Request
+from llmtest.script import Script
 
 UNUSED = Violation("unused step", "1 of 1 steps of the script were never asked for")
 CALLED = Violation("unexpected call", "unexpected model call 1: the script has no steps")

@@ -433,7 +433,7 @@ def test_verify_raises_for_what_is_left() -> None:
 
 
 def _request() -> Any:
-    from llmtest.script import Request
+    from llmtest.requests import Request
 
     return Request({}, lambda: [])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,10 +13,12 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, matching, on, record, respond
+from llmtest.causality import HappensBefore
 from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.lanes import Lane
 from llmtest.matching import together
-from llmtest.ordering import Item, Order, home_of, item_of, layers
+from llmtest.ordering import Item, home_of, item_of, layers
+from tests.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
 PARENT = UUID(int=1)
@@ -40,11 +41,6 @@ def run(
     if end is not None:
         events.append(Event(f"on_{kind}_end", events[0].run_id, PARENT, name, number=end, lane=lane, moment=end))
     return Run(events[0].run_id, PARENT, kind, name, tags, FrozenDict(metadata), tuple(events), ())
-
-
-@dataclass
-class Recorded:
-    roots: list[Run]
 
 
 def order(*runs: Run, home: Lane | None = HOME, parent: Run | None = None, notes: tuple[Item, ...] = ()) -> list[list[str]]:
@@ -274,18 +270,15 @@ def test_runs_and_events_are_compared_where_their_ways_part() -> None:
 
     with record() as recording:
         asyncio.run((RunnableLambda(teller) | RunnableLambda(str)).with_config(run_name="all").ainvoke("hi", {}))
-    outer, teller_run, a, b, c = (recording.run(name) for name in ("all", "teller", "a", "b", "c"))
-    told = Order(recording)
+    outer, a, b, c = (recording.run(name) for name in ("all", "a", "b", "c"))
+    order = HappensBefore(recording.roots)
 
-    pairs = [(a, b), (a, c), (c, b), (outer, c), (c, outer), (a, a), (a.start, a.events[-1]), (a.events[-1], a.start)]
-    assert [told.relation(*pair) for pair in pairs] == [
-        *("parallel", "before", "after", "contains", "within", "same", "before", "after")
-    ]
-    assert told.relation(teller_run.start, a) == "before"
-    assert told.relation(a, teller_run.start) == "after"
-    assert told.relation(a.start, b.start) == "parallel"
-    assert told.relation(a.start, a) == "within"
-    assert told.before(b, teller_run.events[-1])
+    assert overlapped(order, a, b)
+    assert (order.before(a, c), order.before(b, c), order.before(c, b), order.before(a, a)) == (True, True, False, False)
+    assert (order.contains(outer, c), order.contains(c, outer), order.contains(a, a)) == (True, False, False)
+    assert (order.happened(a.start, a.events[-1]), order.happened(a.events[-1], a.start)) == (True, False)
+    assert (order.happened(a.start, b.start), order.happened(b.start, a.start)) == (False, False)
+    assert (order.happened(b, c.start), order.happened(a.events[-1], c), order.happened(c.start, a)) == (True, True, False)
 
 
 def test_what_a_tool_calls_is_within_it() -> None:
@@ -299,21 +292,14 @@ def test_what_a_tool_calls_is_within_it() -> None:
     with record() as recording:
         RunnableLambda(lambda x, config: look.invoke(x, config)).invoke({"city": "Rome"})
 
-    assert Order(recording).relation(recording.run("look"), recording.models[0]) == "contains"
+    assert HappensBefore(recording.roots).contains(recording.run("look"), recording.models[0])
 
 
 def test_steps_are_compared_whenever_they_start() -> None:
     second, first = run("b", 0, 1, task(2), "seq:step:2"), run("a", 2, 3, task(3), "seq:step:1")
-    told = Order(Recorded([second, first]))
+    order = HappensBefore([second, first])
 
-    assert (told.relation(first, second), told.relation(second, first)) == ("before", "after")
-
-
-def test_what_is_not_in_the_recording_has_no_order() -> None:
-    stranger = run("a", 0, 1)
-
-    with pytest.raises(LookupError, match="not in the recording that this order was made of"):
-        Order(Recorded([])).relation(stranger, run("b", 2, 3))
+    assert (order.before(first, second), order.before(second, first)) == (True, False)
 
 
 @pytest.mark.parametrize("way", ["batch", "abatch"])
@@ -326,8 +312,9 @@ def test_the_inputs_of_a_sequence_that_is_batched_are_beside_one_another(way: st
     with record() as caught:
         program.batch(given) if way == "batch" else asyncio.run(program.abatch(given))
 
-    assert Order(caught).relation(*caught.roots) == "parallel"
-    assert Order(caught).relation(*caught.models) == "parallel"
+    order = HappensBefore(caught.roots)
+    assert overlapped(order, *caught.roots)
+    assert overlapped(order, *caught.models)
     assert str(caught).startswith("parallel\n  chain RunnableSequence")
     assert caught.models == [together(matching.model(), matching.model())]
     atoms, bears = (matching.model().where(lambda run, topic=topic: topic in run.input[0].text) for topic in ("atoms", "bears"))

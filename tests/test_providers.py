@@ -23,7 +23,7 @@ from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from llmtest import Script, call, fail, on, record, respond, say, structured
+from llmtest import Script, call, fail, hold, on, record, respond, say, structured
 from llmtest.langchain.providers import Providers, ProvidersError, from_ini, scripted_providers
 from llmtest.ledger import Ledger, ViolationError, expect_violation, opened
 from llmtest.steps import ScriptError
@@ -201,7 +201,7 @@ def test_model_is_found_however_it_is_named(module: ModuleType, model: str, prov
 
 @pytest.mark.parametrize(
     "value",
-    ["Hello!", ["Hello!"], say("Hello!"), (say("Hello!"),), Script("Hello!").lanes, on(contains="hi") >> "Hello!"],
+    ["Hello!", ["Hello!"], say("Hello!"), (say("Hello!"),), Script("Hello!").entries, on(contains="hi") >> "Hello!"],
     ids=["str", "list", "step", "tuple", "lanes", "key"],
 )
 def test_values_that_are_scripts(value: Any) -> None:
@@ -496,6 +496,15 @@ def test_unmapped_model_is_a_violation_before_its_integration_is_imported(
         "  nearest  `openai:gpt-5`\n"
         '  map it: scripted_providers({"openai:gpt-5-mini": [...]}), or a line in the ini key llmtest_providers'
     )
+
+
+def test_a_gate_that_nobody_releases_names_the_call_of_a_model_by_name() -> None:
+    gate = hold(timeout_s=0.01)
+
+    with expect_violation("gate never released") as caught, scripted_providers({"openai:gpt-5": [gate, "Hello"]}):
+        init_chat_model("openai:gpt-5").invoke("hi")
+
+    assert caught[0].text.splitlines()[2] == "  waits  model call  human 'hi'"
 
 
 def test_unmapped_model_that_a_program_swallows_stays_on_the_ledger() -> None:

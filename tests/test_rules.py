@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import StructuredTool
 
 from llmtest import record
-from llmtest.causality import Order
+from llmtest.causality import HappensBefore
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
     Facts,
@@ -44,7 +44,7 @@ Point = tuple[str, str, int]
 """`start` or `end`, the name, and which run it is."""
 
 
-def sequences(runs: Sequence[Run], order: Order) -> Iterator[list[Point]]:
+def sequences(runs: Sequence[Run], order: HappensBefore) -> Iterator[list[Point]]:
     """Every sequence in which these runs may start and end."""
     points = [(what, n) for n in range(len(runs)) for what in ("start", "end")]
     first = {(("start", n), ("end", n)) for n in range(len(runs))}

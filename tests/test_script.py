@@ -17,14 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
-import llmtest
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
-from llmtest.complaints import check_call, show_message
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.lanes import Lane
 from llmtest.ledger import Ledger, Violation, expect_violation
-from llmtest.script import Request
-from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, place, split
+from llmtest.requests import Request, show_message
+from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, split
+from llmtest.tool_checks import check_call
 from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
@@ -387,24 +386,6 @@ def test_a_step_knows_where_it_was_written() -> None:
 
     assert {step.where for step in steps} == {f"{__file__}:{told - 2}"}
     assert {step.where for step in script.steps} == {f"{__file__}:{told - 1}"}
-
-
-def test_a_folder_whose_name_begins_with_ours_is_not_ours() -> None:
-    file = f"{Path(llmtest.__file__).parent}_demo/test_it.py"
-    names: dict[str, Any] = {"say": say}
-
-    exec(compile("step = say('a')", file, "exec"), names)
-
-    assert names["step"].where == f"{file}:1"
-
-
-def test_a_place_is_relative_when_it_lies_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    assert place(f"{tmp_path / 'tests' / 'test_a.py'}:7") == f"{Path('tests') / 'test_a.py'}:7"
-    assert place(f"{tmp_path.parent / 'test_a.py'}:7") == f"{tmp_path.parent / 'test_a.py'}:7"
-    assert place("<stdin>:1") == "<stdin>:1"
-    assert place("") == ""
 
 
 # -- steps of a script

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from llmtest import Script, call, fail, ledger, on, reply, respond, say, structured, think
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
-from llmtest.script import Keyed, Request
+from llmtest.requests import KeyedSteps, Request
 from llmtest.scriptfile import read, write
 from llmtest.steps import Call, Fail, Reply, ScriptError, Text, Value
 from llmtest.vocabulary import give
@@ -128,8 +128,8 @@ steps:
     )
     expected = {"contains": "secret", "forbids": ["a", "b"], "tools": {"search", "book"}, "last": "ai"}
     assert steps == (
-        Keyed(key, (say("Sunny"), say("Done").times(2))),
-        Keyed(on(contains="name"), ()),
+        KeyedSteps(key, (say("Sunny"), say("Done").times(2))),
+        KeyedSteps(on(contains="name"), ()),
         Reply((Value(FrozenDict(name="Ada"), "Person"),)).optional(),
         structured([1, None]),
         call("search", q="x").deltas('{"q": ', '"x"}').unchecked(),
@@ -822,11 +822,11 @@ def test_keys_and_terms_are_written_as_they_are_read(key: Any, changed: set[str]
         steps = [changes[change](step) for step in steps]
     if expected is not None:
         steps = [step.expects(**expected) for step in steps]
-    keyed = Keyed(on(**key), tuple(steps))
+    keyed = KeyedSteps(on(**key), tuple(steps))
 
-    again = read(write([*steps, keyed, Keyed(keyed.key, ())]), "x.yaml")
+    again = read(write([*steps, keyed, KeyedSteps(keyed.key, ())]), "x.yaml")
 
-    assert again == (*steps, keyed, Keyed(keyed.key, ()))
+    assert again == (*steps, keyed, KeyedSteps(keyed.key, ()))
 
 
 def test_a_written_file_is_good_to_read() -> None:
@@ -864,8 +864,8 @@ def test_a_written_file_is_good_to_read() -> None:
         reply(structured([1, None]), structured({})),
         call("search", q="x").with_id("1").deltas('{"q": ', '"x"}'),
         call("search").malformed('{"q'),
-        Keyed(on(contains="weather", tools={"b", "a"}, node="plan*", last="user"), (say("Hello"), say("a", "b"))),
-        Keyed(on(metadata={"step": 1}), ()),
+        KeyedSteps(on(contains="weather", tools={"b", "a"}, node="plan*", last="user"), (say("Hello"), say("a", "b"))),
+        KeyedSteps(on(metadata={"step": 1}), ()),
     ]
 
     text = write(steps)
@@ -981,7 +981,7 @@ UNNAMED = "\n  a file names Python's built-in exceptions, made from one text or 
         (give(["a"]), "step 2 gives a value, and a file holds what a model says: give(['a'])"),
         (respond(str.upper), "step 2 asks a function, which a file cannot name: respond(upper)"),
         (
-            Keyed(on(node="planner"), (respond(str.upper),)),
+            KeyedSteps(on(node="planner"), (respond(str.upper),)),
             "step 1 of step 2 asks a function, which a file cannot name: respond(upper)",
         ),
         (

@@ -37,7 +37,7 @@ from llmtest import (
     think,
 )
 from llmtest.ledger import Ledger, expect_violation, opened
-from llmtest.script import Request
+from llmtest.requests import Request
 from llmtest.steps import ScriptError
 
 INTEGER_TOOL = {
@@ -808,10 +808,10 @@ def test_a_schema_that_is_none_or_that_leads_elsewhere_is_named() -> None:
 
 
 def test_validators_are_kept_for_a_while() -> None:
-    from llmtest import complaints
+    from llmtest import tool_checks
 
     for number in range(300):
         tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {f"a{number}": {}}}}}
         ScriptedChatModel(call("f", {f"a{number}": 1})).invoke("hi", tools=[tool])
 
-    assert 0 < len(complaints._validators) <= 256
+    assert 0 < len(tool_checks._validators) <= 256

@@ -14,13 +14,14 @@ from dirty_equals import IsInt, IsPartialDict, IsStr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest.causality import Order
-from llmtest.events import Failure, Names, Run, Tokens
+from llmtest.causality import HappensBefore
+from llmtest.core.literals import Repeated, Together
+from llmtest.core.sequences import Names, Tokens
+from llmtest.events import Failure, Run
 from llmtest.matching import called, chain, event, model, node, retriever, together
 from llmtest.recording import Runs
-from llmtest.selecting import Repeated, Together
-from llmtest.shapes import Line, Member, seats
-from tests.programs import Step, Trace, chat, run, trace
+from llmtest.shapes import RunLine, line_of
+from tests.programs import Step, Trace, chat, overlapped, run, trace
 
 # -- the reference
 
@@ -35,7 +36,7 @@ def linearisations(runs: Sequence[Run], first: Callable[[Run, Run], bool]) -> It
                 yield (one, *rest)
 
 
-def has_shape(runs: Sequence[Run], order: Order, shape: Sequence[Any]) -> bool:
+def has_shape(runs: Sequence[Run], order: HappensBefore, shape: Sequence[Any]) -> bool:
     """The definition, word for word."""
     known = {(a, b): order.before(a, b) or order.contains(a, b) for a, b in itertools.permutations(runs, 2)}
 
@@ -45,7 +46,9 @@ def has_shape(runs: Sequence[Run], order: Order, shape: Sequence[Any]) -> bool:
     return any(_cut(line, list(shape), (), order, first) for line in linearisations(list(runs), first))
 
 
-def _cut(line: Sequence[Run], shape: list[Any], taken: tuple[Run, ...], order: Order, first: Callable[[Run, Run], bool]) -> bool:
+def _cut(
+    line: Sequence[Run], shape: list[Any], taken: tuple[Run, ...], order: HappensBefore, first: Callable[[Run, Run], bool]
+) -> bool:
     if not shape:
         return not line
     element, *rest = shape
@@ -61,19 +64,19 @@ def _cut(line: Sequence[Run], shape: list[Any], taken: tuple[Run, ...], order: O
     return False
 
 
-def _fits(element: Any, piece: Sequence[Run], order: Order, first: Callable[[Run, Run], bool]) -> bool:
+def _fits(element: Any, piece: Sequence[Run], order: HappensBefore, first: Callable[[Run, Run], bool]) -> bool:
     if isinstance(element, Repeated):
         enough = element.least <= len(piece) and (element.most is None or len(piece) <= element.most)
         chained = all(first(a, b) for a, b in itertools.combinations(piece, 2))
-        return enough and chained and all(element.selector.misses(one) is None for one in piece)
+        return enough and chained and all(element.element.misses(one) is None for one in piece)
     if isinstance(element, Together):
         return _together(piece, order) and any(_seated(element.members, p) for p in itertools.permutations(piece))
     return len(piece) == 1 and _means(element, piece[0])
 
 
-def _together(piece: Sequence[Run], order: Order) -> bool:
+def _together(piece: Sequence[Run], order: HappensBefore) -> bool:
     return all(
-        order.overlapped(a, b) or (order.turn(a) is not None and order.turn(a) == order.turn(b))
+        overlapped(order, a, b) or (order.turn(a) is not None and order.turn(a) == order.turn(b))
         for a, b in itertools.combinations(piece, 2)
     )
 
@@ -83,7 +86,7 @@ def _seated(members: Sequence[Any], piece: Sequence[Run]) -> bool:
         return not piece
     first, *rest = members
     low, high = (first.least, first.most) if isinstance(first, Repeated) else (1, 1)
-    selector = first.selector if isinstance(first, Repeated) else first
+    selector = first.element if isinstance(first, Repeated) else first
     high = len(piece) if high is None else min(high, len(piece))
     return any(all(_means(selector, one) for one in piece[:n]) and _seated(rest, piece[n:]) for n in range(low, high + 1))
 
@@ -476,22 +479,11 @@ def test_no_shape_takes_exponential_time() -> None:
     assert perf_counter() - began < 20  # a blow-up would take years
 
 
-def test_seats_are_found_whatever_order_they_are_tried_in() -> None:
-    def means(member: Member, item: Any) -> bool:
-        return member.selector.misses(item) is None
-
-    ab, a = Member(called("*")), Member(called("a"))
-    runs = list(trace(run("a"), run("b")).tools)
-
-    assert seats([ab, a], runs, means)
-    assert seats([a, ab], runs, means)
-    assert not seats([a, a], runs, means)
-    assert not seats([ab], runs, means)
-    assert not seats([Member(called("*"), 3, 3)], runs, means)
-
-
 def test_a_line_is_read_once() -> None:
-    line = AGENT.order().line(AGENT.tools._runs)
+    order, runs = AGENT.order(), AGENT.tools._runs
 
-    assert line is AGENT.order().line(AGENT.tools._runs)
-    assert isinstance(line, Line)
+    line = line_of(runs, order)
+
+    assert line is line_of(runs, order)
+    assert isinstance(line, RunLine)
+    assert line is not line_of(runs[:2], order)

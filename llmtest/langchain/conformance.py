@@ -23,10 +23,12 @@ from langsmith import tracing_context
 
 from llmtest import lanes, ledger
 from llmtest.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KINDS, START_OF, STREAMED, may_fire
-from llmtest.langchain.conforming import CHAT_MODEL, LLM, RETRIEVER, TOOL, Checking, Kind, inner
+from llmtest.core.source import definition_line
+from llmtest.langchain.conforming import violations_of
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
+from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TEXT_MODEL, TOOL, Subject, unbound
 from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
-from llmtest.langchain.watching import WAYS, Fault, Watch, Way, clip, line_of, owner
+from llmtest.langchain.watching import WAYS, Fault, Watch, Way, clip, owner
 from llmtest.ledger import Violation, ViolationError
 
 
@@ -173,7 +175,7 @@ def _streams(handler: Any) -> Fault:
 
 
 def _defined_at(handler: Any, name: str) -> str:
-    return line_of(getattr(getattr(handler, name), "__code__", None))
+    return definition_line(getattr(getattr(handler, name), "__code__", None))
 
 
 # -- what is seen while programs run
@@ -319,7 +321,7 @@ def check_llm(
     A text model answers with a str: usage is not compared, and the reason only as far as a stream must give one.
     """
     __tracebackhide__ = True
-    _check("check_llm", LLM, make, inputs, failing, timeout_s)
+    _check("check_llm", TEXT_MODEL, make, inputs, failing, timeout_s)
 
 
 def check_tool(
@@ -370,33 +372,35 @@ def check_retriever(
     _check("check_retriever", RETRIEVER, make, inputs, failing, timeout_s)
 
 
-def _check(check: str, kind: Kind, make: Any, inputs: Sequence[Any], failing: Callable[[], Any] | None, timeout_s: float) -> None:
+def _check(
+    check: str, subject: Subject, make: Any, inputs: Sequence[Any], failing: Callable[[], Any] | None, timeout_s: float
+) -> None:
     __tracebackhide__ = True
     for function in (make, failing) if failing is not None else (make,):
-        if not callable(function) or isinstance(function, kind.base):
-            what = f"a class or a function that makes {kind.noun}s"
+        if not callable(function) or isinstance(function, subject.base):
+            what = f"a class or a function that makes {subject.noun}s"
             raise TypeError(f"{check}() takes {what}; got {type(function).__name__} {clip(repr(function), 80)}")
     if isinstance(inputs, str | Mapping) or not isinstance(inputs, Sequence):
         raise TypeError(f"{check}() takes a list of `inputs`; got {clip(repr(inputs), 80)}")
-    if not isinstance(inner(it := new(make)), kind.base):
-        raise ViolationError(in_words(_other(kind, it)))
-    found = Checking(kind, make, inputs or _inputs(check, kind, it), timeout_s).violations(failing)
+    if not isinstance(unbound(it := new(make)), subject.base):
+        raise ViolationError(in_words(_other(subject, it)))
+    found = violations_of(subject, make, inputs or _inputs(check, subject, it), failing, timeout_s)
     if found:
         raise ViolationError(*found)
 
 
-def _other(kind: Kind, it: Any) -> Fault:
-    text = f"`{type(it).__name__}` is no {kind.noun}"
-    hint = f"derive it from {kind.base.__module__.removesuffix('.base')}.{kind.base.__name__}"
-    return Fault(f"no {kind.noun}", "class", text, hint=hint)
+def _other(subject: Subject, it: Any) -> Fault:
+    text = f"`{type(it).__name__}` is no {subject.noun}"
+    hint = f"derive it from {subject.base.__module__.removesuffix('.base')}.{subject.base.__name__}"
+    return Fault(f"no {subject.noun}", "class", text, hint=hint)
 
 
-def _inputs(check: str, kind: Kind, it: Any) -> Sequence[Any]:
+def _inputs(check: str, subject: Subject, it: Any) -> Sequence[Any]:
     """What it is asked when the user does not say. A tool may need arguments."""
-    if kind is not TOOL:
-        return kind.inputs
-    needed = inner(it).tool_call_schema.model_json_schema().get("required", ())
+    if subject is not TOOL:
+        return subject.inputs
+    needed = unbound(it).tool_call_schema.model_json_schema().get("required", ())
     if needed:
         example = f"[{{{', '.join(f'{name!r}: ...' for name in needed)}}}]"
-        raise TypeError(f"{check}() needs arguments for `{inner(it).name}`: inputs={example}")
+        raise TypeError(f"{check}() needs arguments for `{unbound(it).name}`: inputs={example}")
     return ({},)

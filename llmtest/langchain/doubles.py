@@ -14,9 +14,9 @@ import inspect
 import json
 import math
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Final, NamedTuple, NoReturn
 
 from langchain_core.callbacks import (
@@ -34,13 +34,15 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 
 from llmtest import lanes, ledger
 from llmtest.complaints import amount, capped
+from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
 from llmtest.ledger import Violation, ViolationError
-from llmtest.script import Keyed, Request, Script
-from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts, caller, place
+from llmtest.requests import KeyedSteps, Request
+from llmtest.script import Script
+from llmtest.steps import Fail, Reply, Respond, Return, ScriptError, ScriptOwner, Step, Text, as_texts
 from llmtest.vocabulary import as_step, give
 
 # -- what retrievers and tools share
@@ -48,51 +50,51 @@ from llmtest.vocabulary import as_step, give
 
 def _given(step: Any, where: str) -> Any:
     """What may stand for a step of a double, beside what may for one of a model: a bare value."""
-    if isinstance(step, Keyed):
+    if isinstance(step, KeyedSteps):
         return replace(step, steps=tuple(_given(one, step.where) for one in step.steps))
     fails = isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
-    return step if fails or isinstance(step, Reply | Fail | Respond | Give | Gate) else replace(give(step), where=where)
+    return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
 class _Double(_Served):
     """A mouth for a script of values."""
 
-    def _take(self, script: Script, speaker: Speaker) -> None:
+    def _take(self, script: Script, owner: ScriptOwner) -> None:
         """Makes `script`, which has just been given, speak for this double.
 
         Raises:
             ScriptError: a step is not one for it, or a key can match no call of it.
         """
-        self.script, script.speaker = script, speaker
+        self.script, script.owner = script, owner
         try:
-            for entry in script.lanes:
-                key = entry.key if isinstance(entry, Keyed) else None
+            for entry in script.entries:
+                key = entry.key if isinstance(entry, KeyedSteps) else None
                 if key is not None and (key.tools is not None or key.tool_result is not None or key.last is not None):
                     hint = "it has no messages and no tools; contains=, node=, tag=, metadata= and thread= fit"
-                    raise ScriptError(f"{key} matches no call of {speaker.the}: {hint}")
+                    raise ScriptError(f"{key} matches no call of {owner.the}: {hint}")
             for number, step in enumerate(script.steps, 1):
-                self._check(step, f"step {number} of {speaker.the}")
+                self._check(step, f"step {number} of {owner.the}")
         except ScriptError:
             script.adopted()
             raise
 
     def _check(self, step: Step, what: str) -> Step:
         """`step`, if a double can keep it."""
-        expects, problem = step.terms.expects, ""
-        if not step.terms.checked:
+        expects, problem = step.serving.expects, ""
+        if not step.serving.checked:
             problem = "unchecked() is about the answers of a model"
         elif expects is not None and (expects.tools is not None or expects.last is not None):
             problem = "here expects() takes contains= and forbids= only: there are no messages and no tools"
         elif isinstance(step, Reply) and not _is_text(step):
             problem = "only a model can say that; give it plain text, or give(...)"
-        elif isinstance(step, Reply | Give):
+        elif isinstance(step, Reply | Return):
             problem = self._misfit(step.text if isinstance(step, Reply) else step.value)
         if problem:
-            raise ScriptError(f"{what} is {step} at {place(step.where)}, but {problem}")
+            raise ScriptError(f"{what} is {step} at {shown_path(step.where)}, but {problem}")
         return step
 
     def _known_as(self) -> str:
-        name: str = self.script.speaker.name
+        name: str = self.script.owner.name
         return name
 
     @abstractmethod
@@ -102,7 +104,7 @@ class _Double(_Served):
     def _as_step(self, given: Any, what: str, where: str) -> Step:
         return self._check(as_step(_given(given, where), what, where), what)
 
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
         """A fresh copy of the value that a step gives."""
         self._takes(step.latency, request)
         if isinstance(step, Fail):
@@ -111,7 +113,7 @@ class _Double(_Served):
 
     def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
         run = weakly(run_manager)
-        role = self.script.speaker.input
+        role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
         return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args)
 
@@ -154,7 +156,7 @@ class ScriptedRetriever(_Double, BaseRetriever):
         where = caller()
         super().__init__(**{"script": None, **fields})
         given = _script_of(type(self), tuple(_given(step, where) for step in steps), script, fields)
-        self._take(given, Speaker(f"`{self.name}`" if self.name else "retriever", "query"))
+        self._take(given, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
 
     def __repr__(self) -> str:
         return f"ScriptedRetriever(name={self.get_name()!r})"
@@ -166,7 +168,7 @@ class ScriptedRetriever(_Double, BaseRetriever):
         wrong = [item for item in items if not isinstance(item, str | Document)]
         return f"a retriever finds documents or str, not {type(wrong[0]).__name__} {wrong[0]!r}" if wrong else ""
 
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> list[Document]:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> list[Document]:
         value = super()._reply_of(step, request)
         items = value if isinstance(value, list | tuple) else [value]
         found = [Document(page_content=item) if isinstance(item, str) else item for item in items]
@@ -174,7 +176,7 @@ class ScriptedRetriever(_Double, BaseRetriever):
 
     def _asked(self, query: Any, run_manager: Any, params: dict[str, Any]) -> Request:
         if not isinstance(query, str):
-            who = self.script.speaker.the
+            who = self.script.owner.the
             text = f"{who} takes a query, a str; got {type(query).__name__} {query!r}\n  find out what the program asks it with"
             raise self.script._violate("invalid query", text)
         return self._call(lambda: query, run_manager, {"k": self.k, **params}, EMPTY)
@@ -272,7 +274,7 @@ def scripted_tool(
     where = caller()
     made = ScriptedTool(**{**_like(tool, args, fields), **fields, "script": None})
     given = _script_of(ScriptedTool, tuple(_given(result, where) for result in results), script, fields)
-    made._take(given, Speaker(f"`{made.name}`", "input"))
+    made._take(given, ScriptOwner(f"`{made.name}`", "input"))
     return made
 
 
@@ -365,24 +367,23 @@ class Embedded(NamedTuple):
 class ScriptedEmbeddings(Embeddings):
     """Embeddings that need no model: the same text gives the same unit vector, on every machine.
 
-    `similar` says how alike texts are: with `{("cat", "kitten"): 0.9}` the cosine of the two is 0.9. Texts of `similar`
-    that are not paired are as alike as the pairs between them say (0.9 and 0.9 come to 0.81), and 0 if there are none; so
-    are they and all other texts. Two other texts have a cosine near 0, within about 1 / sqrt(`size`), by chance.
+    `vectors` says which texts have which vectors, as in `{"cat": [1.0, 0.0]}`; they are returned as they are given, not
+    normalized. Every other text has a vector that is computed from its characters: two of them have a cosine near 0, within
+    about 1 / sqrt(`size`), by chance. `size` is the length of all vectors: 64, or the length of those given.
 
     `texts` are the only ones that may be embedded; another one is a violation. `calls` is what was embedded so far, one
     `(method, texts)` for each call. Thread-safe; async calls answer at once, on the event loop.
 
     Raises:
-        ScriptError: no vectors have these similarities, or `size` is too small for them.
+        ScriptError: `vectors` are no vectors of one length, or `size` is not a positive whole number or not that length.
         ViolationError: when it is given a text that is not in `texts`, or something that is no text.
 
     >>> from llmtest import ScriptedEmbeddings
-    >>> embeddings = ScriptedEmbeddings(size=8, similar={("cat", "kitten"): 0.9})
-    >>> cat, kitten = embeddings.embed_documents(["cat", "kitten"])
-    >>> round(sum(a * b for a, b in zip(cat, kitten)), 9)
-    0.9
+    >>> embeddings = ScriptedEmbeddings(vectors={"cat": [1.0, 0.0], "kitten": [0.8, 0.6]})  # their cosine is 0.8
+    >>> embeddings.embed_documents(["kitten", "cat"])
+    [[0.8, 0.6], [1.0, 0.0]]
     >>> embeddings.calls
-    [Embedded(method='embed_documents', texts=('cat', 'kitten'))]
+    [Embedded(method='embed_documents', texts=('kitten', 'cat'))]
 
     A recording has no trace of it: LangChain fires no callbacks for embeddings.
     """
@@ -390,33 +391,26 @@ class ScriptedEmbeddings(Embeddings):
     def __init__(
         self,
         *,
-        size: int = 64,
-        similar: Mapping[tuple[str, str], float] | None = None,
+        size: int | None = None,
+        vectors: Mapping[str, Iterable[float]] | None = None,
         texts: Sequence[str] | None = None,
     ) -> None:
-        self.size = size
         self.calls: list[Embedded] = []
         self.violations: list[Violation] = []
         self._where = caller()
         self._texts = None if texts is None else as_texts("texts", texts)
-        self._vectors = _similar_vectors(_pairs(similar or {}))
-        self._fit()
+        self._vectors = _checked_vectors({} if vectors is None else vectors, self._texts)
+        length = len(next(iter(self._vectors.values()))) if self._vectors else None
+        self.size = (length or 64) if size is None else size
+        if type(self.size) is not int or self.size < 1:
+            raise ScriptError(f"size= is a whole number of 1 or more; got {type(self.size).__name__} {self.size!r}")
+        if length is not None and self.size != length:
+            raise ScriptError(
+                f"size={self.size} is not the length of the vectors of vectors=, which is {length}; leave size= out"
+            )
 
     def __repr__(self) -> str:
         return f"ScriptedEmbeddings(size={self.size})"
-
-    def _fit(self) -> None:
-        named, others = len(self._vectors), 2
-        if self._texts is not None:
-            for text in self._vectors:
-                if text not in self._texts:
-                    raise ScriptError(f"similar= names {text!r}, which is not in texts={_near(text, self._texts)}")
-            others = min(2, len(set(self._texts)) - named)
-        if type(self.size) is not int or self.size < max(1, named + others):
-            raise ScriptError(
-                f"size= is a whole number of {max(1, named + others)} or more: a dimension for each text of similar=,"
-                f" and two for all others; got {type(self.size).__name__} {self.size!r}"
-            )
 
     def embed_query(self, text: str) -> list[float]:
         """The vector of a text."""
@@ -452,21 +446,16 @@ class ScriptedEmbeddings(Embeddings):
         self.calls.append(Embedded(method, tuple(texts)))
         if self._texts is not None and not set(texts) <= set(self._texts):
             raise ledger.report(Violation("unexpected text", self._unexpected(method, texts)), self.violations)
-        return [self._vector(text) for text in texts]
+        return [list(self._vectors.get(text) or _unit_vector(text, self.size)) for text in texts]
 
     def _unexpected(self, method: str, texts: Iterable[str]) -> str:
         allowed = self._texts or ()
         strange = [text for text in dict.fromkeys(texts) if text not in allowed]
         lines = [f"{method} was given {amount(len(strange), 'text')} that texts= does not have"]
         lines += [f"  got  {text[:200]!r}{_near(text, allowed)}" for text in strange]
-        return capped([*lines, f"  texts= is given at {place(self._where)}; add them there, or find out why they are embedded"])
-
-    def _vector(self, text: str) -> list[float]:
-        """A text of `similar` lies in the first dimensions, any other in the rest."""
-        named = len(self._vectors)
-        if text in self._vectors:
-            return self._vectors[text] + [0.0] * (self.size - named)
-        return [0.0] * named + _direction(text, self.size - named)
+        return capped(
+            [*lines, f"  texts= is given at {shown_path(self._where)}; add them there, or find out why they are embedded"]
+        )
 
 
 def _near(text: str, others: Iterable[str]) -> str:
@@ -474,85 +463,47 @@ def _near(text: str, others: Iterable[str]) -> str:
     return f"; nearest {near[0]!r}" if near else ""
 
 
-def _direction(text: str, size: int) -> list[float]:
-    """A unit vector of which nothing but the text decides, bit for bit: no function in it is rounded by the machine's library."""
+def _unit_vector(text: str, size: int) -> list[float]:
+    """Return a vector that depends on the text alone, bit for bit: no function in it is rounded by the machine's library."""
     noise = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(8 * size)
-    return _unit([int.from_bytes(noise[start : start + 8], "big") / 2**63 - 1 for start in range(0, 8 * size, 8)])
-
-
-def _unit(vector: Sequence[float]) -> list[float]:
-    length = math.sqrt(_dot(vector, vector))
+    vector = [int.from_bytes(noise[start : start + 8], "big") / 2**63 - 1 for start in range(0, 8 * size, 8)]
+    length = math.sqrt(math.fsum(number * number for number in vector))
     return [number / length for number in vector]
 
 
-def _dot(one: Sequence[float], other: Sequence[float]) -> float:
-    return math.fsum(a * b for a, b in zip(one, other, strict=True))
+def _checked_vectors(vectors: Mapping[str, Iterable[float]], texts: Sequence[str] | None) -> dict[str, list[float]]:
+    """Return `vectors=` with lists of float.
 
-
-_Pairs = dict[str, dict[str, float]]
-
-
-def _pairs(similar: Mapping[tuple[str, str], float]) -> _Pairs:
-    """Each text with those that it is paired with."""
-    pairs: _Pairs = {}
-    for key, cosine in similar.items():
-        two = isinstance(key, tuple) and len(key) == 2 and all(isinstance(text, str) for text in key) and key[0] != key[1]
-        if not two or isinstance(cosine, bool) or not isinstance(cosine, int | float) or not -1 <= cosine <= 1:
-            raise ScriptError(f"similar= maps two different texts to a number from -1 to 1; got {{{key!r}: {cosine!r}}}")
-        if pairs.get(key[0], {}).get(key[1], cosine) != cosine:
-            raise ScriptError(f"similar= has {key[::-1]!r} twice: {pairs[key[0]][key[1]]:g} and {cosine:g}")
-        for one, other in (key, key[::-1]):
-            pairs.setdefault(one, {})[other] = float(cosine)
-    return pairs
-
-
-def _similar_vectors(pairs: _Pairs) -> dict[str, list[float]]:
-    """Unit vectors with these cosines, one dimension for each text. Neighbours come one after the other, so that pairs
-    without a circle can always be kept."""
-    vectors: dict[str, list[float]] = {}
-    todo = deque(pairs)
-    while todo:
-        text = todo.popleft()
-        if text not in vectors:
-            vectors[text] = _placed(text, pairs, vectors)
-            todo.extendleft(reversed(pairs[text]))
-    return {text: vector + [0.0] * (len(vectors) - len(vector)) for text, vector in vectors.items()}
-
-
-_TINY: Final = 1e-9
-
-
-def _placed(text: str, pairs: _Pairs, vectors: Mapping[str, list[float]]) -> list[float]:
-    """The vector of one more text: what its neighbours ask for, and the rest in a dimension of its own.
-
-    Gram-Schmidt over the neighbours; `place` is always the point in their span that has the cosines asked for so far.
+    Raises:
+        ScriptError: it is no mapping of texts to vectors of one length, or names a text that is not in `texts`.
     """
-    size = len(vectors)
-    place, axes = [0.0] * size, list[list[float]]()
-    neighbours = [other for other in pairs[text] if other in vectors]
-    for other in neighbours:
-        vector = rest = vectors[other] + [0.0] * (size - len(vectors[other]))
-        for axis in axes:
-            share = _dot(rest, axis)
-            rest = [r - share * a for r, a in zip(rest, axis, strict=True)]
-        length, missing = math.sqrt(_dot(rest, rest)), pairs[text][other] - _dot(vector, place)
-        if length > _TINY:
-            axes.append(_unit(rest))
-            place = [p + missing / length * a for p, a in zip(place, axes[-1], strict=True)]
-        elif abs(missing) > _TINY:
-            raise ScriptError(_impossible(text, neighbours, pairs, vectors))
-    if _dot(place, place) > 1 + _TINY:
-        raise ScriptError(_impossible(text, neighbours, pairs, vectors))
-    return _unit([*place, math.sqrt(max(0.0, 1 - _dot(place, place)))])
+    if not isinstance(vectors, Mapping):
+        raise ScriptError(
+            f"vectors= maps texts to vectors, as in {{'cat': [1.0, 0.0]}}; got {type(vectors).__name__} {vectors!r}"
+        )
+    checked: dict[str, list[float]] = {}
+    for text, vector in vectors.items():
+        if not isinstance(text, str):
+            raise ScriptError(f"vectors= maps texts to vectors, as in {{'cat': [1.0, 0.0]}}; got the key {text!r}")
+        if texts is not None and text not in texts:
+            raise ScriptError(f"vectors= names {text[:200]!r}, which is not in texts={_near(text, texts)}")
+        checked[text] = _checked_vector(text, vector)
+        first = next(iter(checked))
+        if len(checked[text]) != len(checked[first]):
+            raise ScriptError(
+                f"vectors= has vectors of different lengths: {len(checked[first])} for {first[:200]!r},"
+                f" {len(checked[text])} for {text[:200]!r}"
+            )
+    return checked
 
 
-def _impossible(text: str, neighbours: Sequence[str], pairs: _Pairs, vectors: Mapping[str, list[float]]) -> str:
-    lines = ["similar= asks for cosines that no vectors have"]
-    lines += [f"  {(text, other)!r}: {pairs[text][other]:g}" for other in neighbours]
-    for position, one in enumerate(neighbours):
-        for other in neighbours[position + 1 :]:
-            size = min(len(vectors[one]), len(vectors[other]))
-            cosine = _dot(vectors[one][:size], vectors[other][:size])
-            follows = "" if other in pairs[one] else ", which follows from the other pairs"
-            lines.append(f"  {(one, other)!r}: {cosine:g}{follows}")
-    return capped([*lines, "  what is like two texts makes these alike: change a pair, or give the one that follows"])
+def _checked_vector(text: str, vector: Any) -> list[float]:
+    about = f"the vector of {text[:200]!r} in vectors="
+    numbers = list(vector) if isinstance(vector, Iterable) and not isinstance(vector, str) else []
+    if not numbers:
+        raise ScriptError(f"{about} is a list of numbers; got {type(vector).__name__} {vector!r}")
+    for index, number in enumerate(numbers):
+        # numbers.Real and not float: the numbers of a float32 array of numpy are no floats
+        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
+            raise ScriptError(f"{about} takes finite numbers; got {number!r} at index {index}")
+    return [float(number) for number in numbers]

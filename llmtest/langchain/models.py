@@ -31,16 +31,18 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import Field, SecretStr, SkipValidation
 
-from llmtest import blocks, complaints, lanes, ledger
-from llmtest.complaints import check_call
+from llmtest import blocks, diagnostics, lanes, ledger
+from llmtest.core.source import caller, shown_path
 from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.improvising import Improvises, JsonObject
 from llmtest.langchain import dialects
-from llmtest.langchain.asking import about, calling, run_of, weakly
+from llmtest.langchain.asking import about, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
-from llmtest.script import Request, Script
-from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
+from llmtest.requests import Request
+from llmtest.script import Script
+from llmtest.steps import Call, Fail, Part, Reply, Respond, Return, ScriptError, StatusError, Step, Text, Value, count
+from llmtest.tool_checks import check_call
 from llmtest.vocabulary import as_step
 
 # -- from a script's words to LangChain's
@@ -274,7 +276,7 @@ class _Served:
         """The answer to `request`, on a synchronous path. A stream stops at the gates within an answer; else it waits here."""
         self._note(request)
         step = self.script.serve(request)
-        self._hold(step.terms.gates, request)
+        self._hold(step.serving.gates, request)
         while isinstance(step, Respond):
             step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
         answer = self._reply_of(step, request)
@@ -284,7 +286,7 @@ class _Served:
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._note(request)
         step = self.script.serve(request)
-        await self._ahold(step.terms.gates, request)
+        await self._ahold(step.serving.gates, request)
         while isinstance(step, Respond):
             given = step.function(request)
             given = await given if inspect.isawaitable(given) else given
@@ -295,16 +297,17 @@ class _Served:
 
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            gate.hold(lambda: complaints.waiting(request, self.script.speaker))
+            gate.hold(lambda: diagnostics.waiting(request, self.script.owner))
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            await gate.ahold(lambda: complaints.waiting(request, self.script.speaker))
+            await gate.ahold(lambda: diagnostics.waiting(request, self.script.owner))
 
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
-        blocks.served(run.run_id if run is not None else None, self._known_as(), calling)
+        where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
+        blocks.served(run.run_id if run is not None else None, self._known_as(), where)
 
     def _takes(self, latency: Latency | None, request: Request) -> None:
         """Tells the recordings of the call how long it takes in virtual time."""
@@ -316,7 +319,7 @@ class _Served:
         return type(self).__name__
 
     @abstractmethod
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Any:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
         """What a step that was served comes to."""
 
 
@@ -330,12 +333,12 @@ class _Scripted(_Served):
 
     __str__ = __repr__
 
-    def _reply_of(self, step: Reply | Fail | Give, request: Request) -> Reply:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):
             self._takes(step.latency, request)
             raise _exception(step, getattr(self, "dialect", "plain"))
-        if isinstance(step, Give):
-            raise ScriptError(f"a model cannot give values, it says something; got {step} at {place(step.where)}")
+        if isinstance(step, Return):
+            raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
         reply = _materialised(step, request) if step.structured else step
         self.script.check(reply, request)
         self._takes(reply.latency, request)
@@ -407,10 +410,10 @@ class ScriptedChatModel(_Scripted, Improvises, BaseChatModel):
             dialects.check(fields["dialect"], script)
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
-            if isinstance(step, Give):
+            if isinstance(step, Return):
                 given.adopted()
                 raise ScriptError(
-                    f"step {number} of a ScriptedChatModel is {step} at {place(step.where)},"
+                    f"step {number} of a ScriptedChatModel is {step} at {shown_path(step.where)},"
                     " but a model cannot give values, it says something"
                 )
         super().__init__(**{"script": given, **fields})
@@ -568,10 +571,10 @@ class ScriptedLLM(_Scripted, BaseLLM):
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         given = _script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
-            if isinstance(step, Give) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
+            if isinstance(step, Return) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
                 given.adopted()
                 raise ScriptError(
-                    f"step {number} of a ScriptedLLM is {step} at {place(step.where)}, but a text model says text only"
+                    f"step {number} of a ScriptedLLM is {step} at {shown_path(step.where)}, but a text model says text only"
                 )
         super().__init__(**{"script": given, **fields})
 

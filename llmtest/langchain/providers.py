@@ -18,7 +18,6 @@ import importlib.metadata
 import inspect
 import os
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -36,10 +35,12 @@ from langchain_core.messages import BaseMessage
 
 from llmtest import ledger
 from llmtest.complaints import names
+from llmtest.core.source import caller, shown_path
 from llmtest.langchain.models import ScriptedChatModel
 from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
-from llmtest.script import Request, Script
-from llmtest.steps import Reply, ScriptError, Step, place
+from llmtest.requests import Request
+from llmtest.script import Script
+from llmtest.steps import Reply, ScriptError, ScriptOwner, Step
 
 
 class ProvidersError(LlmtestError, RuntimeError):
@@ -201,7 +202,7 @@ class _ScriptForEach:
 
     def __init__(self, path: Path) -> None:
         with ledger.opened(ledger.Outside()):  # it belongs to no test, least of all to one that runs this pytest
-            self._steps = _speakable(_load(path)).lanes
+            self._steps = _speakable(_load(path)).entries
         self._scripts: WeakKeyDictionary[Ledger, Script] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -306,17 +307,10 @@ def _hint(model: str) -> str:
     return f'  map it: scripted_providers({{"{model}": [...]}}), or a line in the ini key llmtest_providers'
 
 
-_THEIRS: Final = frozenset(
-    ("llmtest", "langchain", "langchain_classic", "langchain_core", "langgraph", "tenacity", "asyncio", "concurrent", "threading")
-)
-
-
 def _at() -> list[str]:
     """The line of the program that asks, as evidence; a bare thread of LangChain's own has none."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _THEIRS:
-        frame = frame.f_back
-    return [] if frame is None else [f"  at       {place(f'{frame.f_code.co_filename}:{frame.f_lineno}')}"]
+    where = caller()
+    return [f"  at       {shown_path(where)}"] if where else []
 
 
 class _Voice:
@@ -324,6 +318,8 @@ class _Voice:
 
     A call may ask for another model of the same provider, with `model=`.
     """
+
+    owner = ScriptOwner()
 
     def __init__(self, provider: str, model: str) -> None:
         self.provider = provider

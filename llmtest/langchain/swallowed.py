@@ -7,22 +7,19 @@ a synchronous call, not even then. `watched` listens at that one logger, inside 
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import inspect
-import itertools
-import os
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import dropwhile
+from traceback import StackSummary, walk_tb
 from typing import Any, Final
 
 from langchain_core.callbacks import manager
 
 from llmtest import ledger
+from llmtest.core.source import is_of, shown_path
 from llmtest.ledger import Violation
-from llmtest.steps import place
 
 LINES: Final = 12
 """How many frames of a handler's own are shown."""
@@ -64,10 +61,14 @@ _REPORTERS: Final = ("handle_event", "_ahandle_event_for_handler", "_run_coros")
 
 
 def _text(error: BaseException, handler: Any, event: str) -> str:
-    own = _own(traceback.extract_tb(error.__traceback__))
-    name = f"`{type(handler).__name__}.{event}`" if handler is not None else _coroutine_of(error)
+    # The frames from the handler on; none if LangChain could not even call it.
+    frames = list(dropwhile(lambda passed: is_of(passed[0], _MACHINERY), walk_tb(error.__traceback__)))
+    name = f"`{type(handler).__name__}.{event}`" if handler is not None else "of an async method"
+    if handler is None and frames:  # LangChain ran an async method in a loop of its own
+        name = f"`{frames[0][0].f_code.co_qualname}`"
     said = f"{type(error).__name__}: {error}".strip().removesuffix(":")
-    shown = [f"{place(f'{frame.filename}:{frame.lineno}')} in {frame.name}: {frame.line}" for frame in own]
+    own = StackSummary.extract(iter(frames))
+    shown = [f"{shown_path(f'{frame.filename}:{frame.lineno}')} in {frame.name}: {frame.line}" for frame in own]
     if not shown and handler is not None:
         shown = [f"it takes {_taken(getattr(handler, event))}; LangChain passes other arguments"]
     out = "no caller sees it" if handler is None or isinstance(error, NotImplementedError) else "`raise_error = True` lets it out"
@@ -85,21 +86,4 @@ def _taken(method: Callable[..., object]) -> str:
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))
 
 
-def _coroutine_of(error: BaseException) -> str:
-    """The async method that raised, which LangChain ran in a loop of its own."""
-    trace = error.__traceback__
-    while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    return f"`{trace.tb_frame.f_code.co_qualname}`" if trace is not None else "of an async method"
-
-
-def _own(frames: Iterable[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    """The frames from the handler on; none if LangChain could not even call it."""
-    return list(itertools.dropwhile(lambda frame: _is_machinery(frame.filename), frames))
-
-
-_MACHINERY: Final = (manager.__file__, os.path.dirname(asyncio.__file__), os.path.dirname(concurrent.futures.__file__))
-
-
-def _is_machinery(path: str) -> bool:
-    return path.startswith(_MACHINERY)
+_MACHINERY: Final = frozenset((manager.__name__, "asyncio", "concurrent"))

@@ -369,7 +369,14 @@ def install() -> None:
         register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
         waits.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
         waits.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
+        blocks.process_trace = _process_trace
         _mend_llm_start()
+
+
+def _process_trace() -> blocks.Block:
+    from llmtest import tracing  # the store is loaded by the first run that is traced, and by no other
+
+    return tracing.whole_process()
 
 
 def _queue_of_events(variables: Mapping[str, object]) -> object:

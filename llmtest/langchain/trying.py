@@ -11,21 +11,21 @@ import contextlib
 import inspect
 import selectors
 import sys
-import sysconfig
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import CodeType, FrameType
+from traceback import walk_stack, walk_tb
 from typing import Any, Final
 
 from langsmith import tracing_context
 
 from llmtest import lanes, ledger
-from llmtest.langchain.watching import Fault, is_known, line_of
+from llmtest.core.source import HARNESS, definition_line, is_of, program_line, shown_line
+from llmtest.langchain.watching import Fault
 from llmtest.ledger import Violation
 from llmtest.recording import Recording
 
@@ -73,7 +73,8 @@ def attempt(body: Callable[[], Any], timeout_s: float, name: str) -> Attempt:
             thread.join(_LOOK_S)
             _look(this, thread)
     this.ended = not thread.is_alive()
-    this.stands = "" if this.ended else _stands(thread)
+    frame = sys._current_frames().get(thread.ident or 0)
+    this.stands = "" if this.ended or frame is None else program_line(walk_stack(frame), HARNESS)
     return this
 
 
@@ -114,9 +115,9 @@ async def _left(patience_s: float) -> list[str]:
 
 def _task(task: asyncio.Task[Any]) -> str:
     coroutine: Any = task.get_coro()
-    code = getattr(coroutine, "cr_code", None)
+    frame = getattr(coroutine, "cr_frame", None)
     name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
-    return f"`{name}`" + ("" if code is None or is_known(code) else f" at {line_of(code)}")
+    return f"`{name}`" + ("" if frame is None or is_of(frame, HARNESS) else f" at {shown_line(definition_line(frame.f_code))}")
 
 
 # -- where it stands
@@ -131,41 +132,12 @@ def _look(this: Attempt, thread: threading.Thread) -> None:
     here = id(frame), frame.f_lasti
     this._same, this._last = this._same + 1 if here == this._last else 0, here
     if this._same >= _LOOKS and this.stalled is None:
-        this.stalled = _line(frame)
-
-
-def _stands(thread: threading.Thread) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)
-    return _line(frame)
-
-
-_PYTHON: Final = sysconfig.get_path("stdlib")
-_PACKAGES: Final = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-
-
-def _is_own(code: CodeType) -> bool:
-    """Whether it belongs to what is tried, as far as one can tell."""
-    file = code.co_filename
-    return not is_known(code) and (file.startswith(_PACKAGES) or not file.startswith(_PYTHON))
-
-
-def _line(frame: FrameType | None) -> str:
-    """The innermost line that is neither Python's, nor LangChain's, nor ours."""
-    while frame is not None and not _is_own(frame.f_code):
-        frame = frame.f_back
-    return "" if frame is None else line_of(frame.f_code, frame.f_lineno)
+        this.stalled = program_line(walk_stack(frame), HARNESS)
 
 
 def raised_at(error: BaseException) -> str:
     """The innermost line that `error` went through, of those that are neither Python's, nor LangChain's, nor ours."""
-    return next((line_of(code, line) for code, line in reversed(list(_passed(error))) if _is_own(code)), "")
-
-
-def _passed(error: BaseException) -> Iterator[tuple[CodeType, int]]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame.f_code, trace.tb_lineno
-        trace = trace.tb_next
+    return program_line(reversed(list(walk_tb(error.__traceback__))), HARNESS)
 
 
 # -- loops
@@ -206,7 +178,7 @@ class _Daemons(ThreadPoolExecutor):
 
 def in_words(fault: Fault, where: Sequence[tuple[str, str]] = (), hint: str = "") -> Violation:
     """A fault as a sentence, its evidence, and one hint; `where` stands before the evidence of its own."""
-    evidence = [("at", fault.at), *where, *fault.evidence]
+    evidence = [("at", shown_line(fault.at)), *where, *fault.evidence]
     lines = [f"  {label:<10} {text}" for label, text in evidence if text]
     advice = hint or fault.hint
     return Violation(fault.rule, "\n".join([fault.text, *lines, *([f"  {advice}"] if advice else [])]))

@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import linecache
 import sys
 import threading
 from asyncio import AbstractEventLoop, CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
+from itertools import dropwhile
+from traceback import walk_stack, walk_tb
 from types import CodeType, FrameType
 from typing import Any, Final
 
-import langchain_core
-
 from llmtest.callbacks import CALLBACKS
+from llmtest.core.source import HARNESS, OURS, definition_line, is_of, program_line
 from llmtest.langchain.freezing import freeze
-from llmtest.steps import place
 
 
 def owner(handler: Any, name: str) -> type | None:
@@ -75,7 +73,8 @@ class _Flight:
     coroutine: Any = None
 
     def fault(self, rule: str, subject: str, text: str, *evidence: tuple[str, str], at: str = "", hint: str = "") -> Fault:
-        return Fault(rule, f"{self.who} {subject}", f"`{self.who}` {text}", at or line_of(self.code), evidence, hint, self.name)
+        where = at or definition_line(self.code)
+        return Fault(rule, f"{self.who} {subject}", f"`{self.who}` {text}", where, evidence, hint, self.name)
 
 
 class Watch:
@@ -213,11 +212,12 @@ class Watch:
 
     def _left(self, late: str) -> Fault:
         tasks = [task.get_coro() for loop in self.loops for task in asyncio.all_tasks(loop)]
-        codes = [code for code in (getattr(task, "cr_code", None) for task in tasks) if code and not is_known(code)]
+        frames = [getattr(task, "cr_frame", None) for task in tasks]
+        codes = [frame.f_code for frame in frames if frame is not None and not is_of(frame, HARNESS)]
         left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that is not asyncio's or LangChain's")
         text = f"`{type(self.handler).__name__}` keeps a program from ending: it has not ended {late}"
         hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
-        return Fault("blocks", "keeps", text, line_of(codes[0]) if codes else "", (left,), hint)
+        return Fault("blocks", "keeps", text, definition_line(codes[0]) if codes else "", (left,), hint)
 
     def _why(self, flight: _Flight) -> str:
         if flight.coroutine is not None and not self.way.is_async:
@@ -263,14 +263,6 @@ def _parts(word: Any) -> Mapping[str, Any]:
 
 # -- places
 
-_OURS: Final = str(Path(__file__).parent)
-_KNOWN: Final = (str(Path(asyncio.__file__).parent), str(Path(langchain_core.__file__).parent), _OURS)
-
-
-def is_known(code: CodeType) -> bool:
-    """Whether it is asyncio's, LangChain's or ours."""
-    return code.co_filename.startswith(_KNOWN)
-
 
 def clip(text: str, most: int) -> str:
     """`text` in one line of at most `most` characters."""
@@ -278,42 +270,24 @@ def clip(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def line_of(code: CodeType | None, line: int | None = None) -> str:
-    """`file:line` and the line itself."""
-    return "" if code is None else _source(code.co_filename, line or code.co_firstlineno)
-
-
-def _source(file: str, line: int) -> str:
-    return f"{place(f'{file}:{line}')}  {linecache.getline(file, line).strip()}".rstrip()
-
-
 def _code(function: Any) -> CodeType | None:
     code = getattr(inspect.unwrap(function), "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
-def _frames(error: BaseException) -> list[tuple[CodeType, int]]:
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
     """Where `error` went through, from the outside in, from the first frame on that is not ours."""
-    frames: list[tuple[CodeType, int]] = []
-    trace = error.__traceback__
-    while trace is not None:
-        if frames or not trace.tb_frame.f_code.co_filename.startswith(_OURS):
-            frames.append((trace.tb_frame.f_code, trace.tb_lineno))
-        trace = trace.tb_next
-    return frames
+    return list(dropwhile(lambda passed: is_of(passed[0], OURS), walk_tb(error.__traceback__)))
 
 
-def _at(frames: list[tuple[CodeType, int]], code: CodeType | None) -> str:
+def _at(frames: list[tuple[FrameType, int]], code: CodeType | None) -> str:
     """The innermost line in the file of `code`, or of all."""
-    own = [frame for frame in frames if code is not None and frame[0].co_filename == code.co_filename]
-    return line_of(*(own or frames)[-1]) if frames else ""
+    own = [passed for passed in frames if code is not None and passed[0].f_code.co_filename == code.co_filename]
+    return program_line((own or frames)[-1:], ())
 
 
 def _stands_at(flight: _Flight) -> str:
     """The line of the callback in which it stands."""
-    frame: FrameType | None = sys._current_frames().get(flight.thread_id)
-    if flight.coroutine is not None:
-        frame = flight.coroutine.cr_frame
-    while frame is not None and frame.f_code is not flight.code:
-        frame = frame.f_back
-    return line_of(flight.code, frame.f_lineno if frame is not None else None)
+    frame = sys._current_frames().get(flight.thread_id) if flight.coroutine is None else flight.coroutine.cr_frame
+    own = (passed for passed in walk_stack(frame) if passed[0].f_code is flight.code) if frame is not None else ()
+    return program_line(own, ()) or definition_line(flight.code)

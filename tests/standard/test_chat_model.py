@@ -17,7 +17,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from llmtest import Script, ScriptedChatModel, call, respond, say, structured
-from llmtest.script import Request
+from llmtest.requests import Request
 from llmtest.steps import Reply
 
 # -- a provider in a few lines

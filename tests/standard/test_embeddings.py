@@ -18,7 +18,7 @@ class Vectors:
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        return {"size": 8, "similar": {("foo", "bar"): 0.5}, "texts": ["foo", "bar", "baz"]}
+        return {"size": 2, "vectors": {"foo": [1.0, 0.0], "bar": [0.6, 0.8]}, "texts": ["foo", "bar", "baz"]}
 
 
 class TestUnit(Vectors, EmbeddingsUnitTests):

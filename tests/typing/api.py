@@ -47,8 +47,8 @@ from llmtest.langchain.doubles import Embedded
 from llmtest.ledger import Violation, expect_violation
 from llmtest.matching import Rule, never
 from llmtest.recording import Kinds, Runs
-from llmtest.script import Keyed, On, Request
-from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Step
+from llmtest.requests import KeyedSteps, On, Request
+from llmtest.steps import Fail, Reply, Respond, Return, ScriptError, Step
 from llmtest.tracing import Session
 from llmtest.vocabulary import give
 
@@ -86,7 +86,7 @@ def scripts() -> None:
     assert_type(say("a", "b", ttft_s=0.8, tokens_per_s=50), Reply)
     assert_type(reply(call("search", q="x"), ttft_s=1), Reply)
     assert_type(fail(TimeoutError, takes_s=30), Fail)
-    assert_type(give("18C", takes_s=0.3), Give)
+    assert_type(give("18C", takes_s=0.3), Return)
 
     assert_type(structured({"name": "Ada"}), Reply)
     assert_type(say("a").times(2).optional().unchecked().expects(contains="b", tools={"search"}, last="human"), Reply)
@@ -95,7 +95,7 @@ def scripts() -> None:
     assert_type(respond(answer), Respond)
     assert_type(respond(answer_later).times(2), Respond)
     assert_type(on(contains="weather", node="plan*", metadata={"step": 1}), On)
-    assert_type(on(tools={"search"}) >> say("a"), Keyed)
+    assert_type(on(tools={"search"}) >> say("a"), KeyedSteps)
 
     script = Script("Hello", say("a"), AIMessage("b"), ValueError("c"), on(tag="a") >> Script("d"))
     assert_type(script.steps, tuple[Step, ...])
@@ -123,7 +123,7 @@ def models() -> None:
 def doubles() -> None:
     retriever = ScriptedRetriever(["a", Document("b")], "c", give("d").repeat(), TimeoutError, k=2, name="docs")
     assert_type(retriever.invoke("q"), list[Document])
-    assert_type(give(["a"]).times(2).expects(contains="b"), Give)
+    assert_type(give(["a"]).times(2).expects(contains="b"), Return)
     retriever.verify()
 
     tool: StructuredTool = scripted_tool(search, "a", fail(TimeoutError), description="Search.")
@@ -131,7 +131,7 @@ def doubles() -> None:
     scripted_tool("search", respond(lambda request: request.args["q"]), args={"q": str}).verify()
     scripted_tool(tool, on(contains="x") >> "a")
 
-    embeddings = ScriptedEmbeddings(size=8, similar={("cat", "kitten"): 0.9}, texts=["cat", "kitten"])
+    embeddings = ScriptedEmbeddings(size=2, vectors={"cat": [1, 0.0]}, texts=["cat", "kitten"])
     assert_type(embeddings.embed_query("cat"), list[float])
     assert_type(embeddings.calls, list[Embedded])
     embeddings.verify()

@@ -1,0 +1,254 @@
+"""Literals: what may stand in one, and the line of items that it is compared with.
+
+Nothing here knows what an item is: a `Line` reads each element of a literal as a `Taker`, which answers which items it may take.
+What a literal means and how it is matched is the matter of `llmtest.core.sequences`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+# -- what stands in a literal
+
+
+class Repeated(NamedTuple):
+    """An element, and how many items it takes: `most` is None for any number."""
+
+    element: Any
+    least: int
+    most: int | None
+
+    def __repr__(self) -> str:
+        times = str(self.least) if self.least == self.most else f"{self.least or ''}:{'' if self.most is None else self.most}"
+        return f"{self.element!r}[{times}]"
+
+
+def times(count: int | slice) -> tuple[int, int | None]:
+    """Return the least and the most of `[count]`, where a slice is inclusive at both ends.
+
+    Raises:
+        TypeError: it is neither an int nor a slice without a step.
+        ValueError: no number of items is in that range.
+    """
+    if isinstance(count, int):
+        low: Any = count
+        high: Any = count
+    elif isinstance(count, slice) and count.step is None:
+        low, high = 0 if count.start is None else count.start, count.stop
+    else:
+        raise TypeError(f"how often is [n] or [least:most]; got [{count!r}]")
+    if not isinstance(low, int) or not isinstance(high, int | None) or low < 0 or (high is not None and high < max(low, 1)):
+        raise ValueError(f"how often is [n] or [least:most], both inclusive, 0 <= least <= most, 1 <= most; got {count!r}")
+    return low, high
+
+
+class Together:
+    """Items of one turn, or concurrent ones, in any order; in a literal, a set means the same."""
+
+    def __init__(self, members: tuple[Any, ...]) -> None:
+        self.members = members
+
+    def __repr__(self) -> str:
+        return f"together({', '.join(map(repr, self.members))})"
+
+
+# -- what it is matched with
+
+
+class Taker(Protocol):
+    """What an element of a literal stands for: it answers which items it may take."""
+
+    @property
+    def name(self) -> object:
+        """What its items are called, to find the nearest miss."""
+
+    @property
+    def text(self) -> str:
+        """How it is written."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """True if it may take one of two items that look alike, and not the other."""
+
+    def may_take(self, item: Any) -> bool:
+        """True if it takes items that look like this one; if it is conditional, perhaps not all of them."""
+
+    def takes(self, item: Any) -> bool:
+        """True if it takes this very item. If it cannot be told, it does not."""
+
+    def misses(self, item: Any) -> str | None:
+        """Return why it does not take this item, or None if it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrentGroup:
+    """Neighbours in a line, from `start` to `stop`, of which some overlapped or are of one turn.
+
+    `down[i]` has a bit for each of them that comes before the i-th; `turns[i]` is equal for those of one turn, None for an item
+    of no turn.
+    """
+
+    start: int
+    stop: int
+    down: tuple[int, ...]
+    turns: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Line(ABC):
+    """What a literal is compared with: items in an order that is not contradicted, and the groups of concurrent ones.
+
+    Its `parts` are the groups and the items between them. Two parts that look alike (`look`, `looks`) differ for conditional
+    takers only, so whatever else is found out about one of them is remembered for all.
+    """
+
+    items: Sequence[Any]
+    groups: Sequence[ConcurrentGroup] = ()
+
+    takes_neighbours: ClassVar[bool] = False
+    """Whether items that follow one another can fill a `together`; if not, only concurrent ones can, or those of one turn."""
+
+    @abstractmethod
+    def taker(self, element: Any) -> Taker:
+        """Return what an element of the literal stands for, which is neither `...` nor a group nor a repetition."""
+
+    @abstractmethod
+    def look(self, item: Any) -> Hashable:
+        """Return a key that is equal for items that look alike."""
+
+    def likely(self, taker: Taker) -> Iterable[int]:
+        """Return the numbers of all parts that have an item which this conditional taker takes, and of others too."""
+        return (number for number, part in enumerate(self.parts) if any(map(taker.may_take, self.inside(part))))
+
+    @cached_property
+    def parts(self) -> Sequence[Any]:
+        """The groups and the items between them. Kept, because a line of runs is compared often."""
+        return list(self._parts()) if self.groups else self.items
+
+    @cached_property
+    def looks(self) -> Sequence[Hashable]:
+        """The look of each part, as a number."""
+        # The look of a group is a long tuple. Numbered once here, it is never hashed again while literals are matched.
+        known: dict[Hashable, int] = {}
+        return [known.setdefault(self.look_of(part), len(known)) for part in self.parts]
+
+    def inside(self, part: Any) -> Sequence[Any]:
+        """Return the items of a part."""
+        return self.items[part.start : part.stop] if isinstance(part, ConcurrentGroup) else (part,)
+
+    def look_of(self, part: Any) -> Hashable:
+        """Return a key that is equal for parts that look alike."""
+        if not isinstance(part, ConcurrentGroup):
+            return self.look(part)
+        # Turns are told apart by who shares one, and not by which turn it is: else no two groups would look alike.
+        turns = [part.turns.index(turn) if turn is not None else -1 for turn in part.turns]
+        return part.down, *turns, *map(self.look, self.inside(part))
+
+    def _parts(self) -> Iterator[Any]:
+        here = 0
+        for group in self.groups:
+            yield from self.items[here : group.start]
+            yield group
+            here = group.stop
+        yield from self.items[here:]
+
+
+# -- elements
+
+Role = Literal["gap", "one", "may", "many", "group"]
+"""What an element takes: anything; one item; at most one; any number; those of a `Together`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The items that an element takes of one kind, and how many of them."""
+
+    taker: Taker
+    least: int = 1
+    most: float = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One state of the automaton: what it takes. Only a group has several members, only a gap has none."""
+
+    role: Role
+    members: tuple[Member, ...] = ()
+
+    @property
+    def least(self) -> int:
+        return sum(member.least for member in self.members)
+
+    @property
+    def most(self) -> float:
+        return sum(member.most for member in self.members)
+
+    @property
+    def may_be_empty(self) -> bool:
+        return self.role in ("gap", "may", "many") or (self.role == "group" and self.least == 0)
+
+
+def read_elements(literal: Sequence[Any], line: Line) -> Iterator[Element]:
+    """Read each element of a literal as the line takes it."""
+    for written in literal:
+        if written is ...:
+            yield Element("gap")
+        elif isinstance(written, Together | set | frozenset):
+            # A set has no order of its own; sorted, a failure text is the same in every process.
+            members = written.members if isinstance(written, Together) else sorted(written, key=repr)
+            yield Element("group", tuple(_member(one, line) for one in members))
+        else:
+            yield from _in_sequence(_member(written, line))
+
+
+def _in_sequence(member: Member) -> Iterator[Element]:
+    """A repetition as elements that take one item each, because a state of the automaton cannot count."""
+    alone = (Member(member.taker),)
+    yield from [Element("one", alone)] * member.least
+    if member.most == math.inf:
+        yield Element("many", alone)
+    else:
+        yield from [Element("may", alone)] * int(member.most - member.least)
+
+
+def _member(written: Any, line: Line) -> Member:
+    if isinstance(written, Repeated):
+        return Member(line.taker(written.element), written.least, math.inf if written.most is None else written.most)
+    return Member(line.taker(written))
+
+
+def can_assign(members: Sequence[Member], items: Sequence[Any]) -> bool:
+    """True if each item can be assigned to a member that takes it, so that each member has as many as it must and may.
+
+    If all items can be assigned, and all slots that must be filled can be filled, then both at once (Mendelsohn and Dulmage,
+    1958). So two matchings decide it, each found by itself, and no search for one that does both.
+    """
+    slots = [(member, number < member.least) for member in members for number in range(int(min(member.most, len(items))))]
+    required = [slot for slot, (_, is_required) in enumerate(slots) if is_required]
+    if len(required) < sum(member.least for member in members):
+        return False
+    open_to = [[slot for slot, (member, _) in enumerate(slots) if member.taker.takes(item)] for item in items]
+    candidates = [[item for item, free in enumerate(open_to) if slot in free] for slot in required]
+    return has_perfect_matching(open_to) and has_perfect_matching(candidates)
+
+
+def has_perfect_matching(choices: Sequence[Sequence[int]]) -> bool:
+    """True if each can have one of its choices, and no two the same (Kuhn's algorithm)."""
+    owner: dict[int, int] = {}
+
+    def assign(number: int, tried: set[int]) -> bool:
+        for choice in choices[number]:
+            if choice not in tried:
+                tried.add(choice)
+                # A choice that is taken is free if its owner can be moved to another.
+                if choice not in owner or assign(owner[choice], tried):
+                    owner[choice] = number
+                    return True
+        return False
+
+    return all(assign(number, set()) for number in range(len(choices)))

@@ -1,0 +1,65 @@
+"""Source lines: which line of the program asked for something, and how a message shows it.
+
+A line is kept as `file:line`, the file as Python names it, and its path is shortened when it is shown.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Collection, Iterable
+
+# By its own name: blockbuster forbids `os.getcwd` on event loops, where messages are written too. It does not block.
+from os import getcwd
+from os.path import normpath
+from pathlib import PurePath
+from traceback import walk_stack
+from types import CodeType, FrameType
+from typing import Final
+
+OURS: Final = frozenset({"llmtest"})
+HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
+"""What runs a handler, model or tool under check. Other packages of LangChain's have some of those themselves."""
+FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
+"""What is never the program: ours, LangChain's with the library that it retries with, and Python's."""
+
+Frames = Iterable[tuple[FrameType, int]]
+"""Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
+
+
+def is_of(frame: FrameType, modules: Collection[str]) -> bool:
+    """Whether the module of `frame`, or its top package, is one of `modules`."""
+    if frame.f_code.co_filename.startswith("<doctest "):  # a program, although it runs in the namespace of the module
+        return False
+    module = frame.f_globals.get("__name__") or ""
+    return module in modules or module.partition(".")[0] in modules
+
+
+def program_line(frames: Frames, passed: Collection[str] = FRAMEWORK) -> str:
+    """Return the line of the first frame that is of none of the modules `passed`; an empty string if all are."""
+    return next((f"{frame.f_code.co_filename}:{line}" for frame, line in frames if not is_of(frame, passed)), "")
+
+
+def caller() -> str:
+    """Return the innermost line of the program on this thread; an empty string where a thread runs only the framework."""
+    return program_line(walk_stack(sys._getframe(1)))
+
+
+def definition_line(code: CodeType | None) -> str:
+    """Return the line where a function is defined; an empty string without its code."""
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def shown_path(where: str) -> str:
+    """Return `where`, its path relative to the current folder if it lies below that."""
+    path, _, line = where.rpartition(":")
+    if not path:
+        return where
+    pure, folder = PurePath(normpath(path)), getcwd()
+    return f"{pure.relative_to(folder) if pure.is_relative_to(folder) else pure}:{line}"
+
+
+def shown_line(where: str) -> str:
+    """Return `where` as `shown_path` shows it, and the text of the line."""
+    path, _, line = where.rpartition(":")
+    return f"{shown_path(where)}  {linecache.getline(path, int(line)).strip()}".rstrip() if path else where
