@@ -1,4 +1,7 @@
-"""Writes docs/reference/protocol.md from the tables of rules and deviations. Run: `python docs/protocol_page.py`."""
+"""Write docs/reference/protocol.md from the tables of rules and deviations. Run: `python docs/protocol_page.py`.
+
+The program under each rule is kept on the page: a new rule needs a heading and its program there first.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ PAGE = Path(__file__).parent / "reference" / "protocol.md"
 HEAD = '''\
 # The callback protocol
 
-<!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page. -->
+<!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page.
+Only the programs under the rules are kept here. -->
 
-`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording did not
-see.
+`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording did
+not see.
 
 ```python
 from langchain_core.language_models import BaseChatModel
@@ -82,13 +86,21 @@ UNCHECKED = {
         "a program may set a run id, and a run may be created long before its start callback fires"
     ),
     "The root run has the `run_id` of the config": "the config is not in the recording; retrievers and `batch` ignore it",
-    "Handlers are called in the order in which they are listed": "a recording comes from one handler, which does not see the others",
+    "Handlers are called in the order in which they are listed": (
+        "a recording comes from one handler, which does not see the others"
+    ),
     "No handler raised": "LangChain logs the exception and continues; no callback reports it",
     "Closing a stream stops the model": (
         "callbacks do not show how far a model got; a closed `chain.stream()` still reads its model to the end"
     ),
     "A run has one candidate answer": "a program may request several candidates",
 }
+
+
+def examples() -> dict[str, str]:
+    """By rule, what stands on the page between its sentence and what to do: the programs are kept there and nowhere else."""
+    sections = (section.split("\n\n", 2) for section in PAGE.read_text("utf-8").split("\n#### ")[1:])
+    return {name: said.partition("\n\nWhat to do:")[0] for name, _, said in sections}
 
 
 def rendered() -> str:
@@ -106,11 +118,7 @@ def _rules() -> Iterator[str]:
 
 
 def _rule(rule: Rule) -> Iterator[str]:
-    yield f"#### {rule.name}\n\n{fill(rule.words, 130)}\n"
-    if rule.breaks.startswith("#"):
-        yield f"{rule.breaks.removeprefix('#').strip()}\n"
-    else:
-        yield f"```python\n{rule.breaks}```\n"
+    yield f"#### {rule.name}\n\n{fill(rule.words, 130)}\n\n{examples()[rule.name]}\n"
     yield f"What to do: {rule.fix}.\n"
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Latency
+from llmtest.callbacks import ENDINGS, START_KINDS, STREAM_EVENT, STREAMED
+from llmtest.content import pieces_of, read_stream_event
+from llmtest.events import Event, Failure, Latency
 from llmtest.lanes import Lane
 from llmtest.ordering import is_pooled, structural_position
 
@@ -69,7 +71,7 @@ class Clock:
         run = self._runs.get(event.run_id)
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
-        ends = event.kind in END_KINDS or event.kind in ERROR_KINDS
+        ends = event.kind in ENDINGS
         # No event comes before an earlier one of its run, nor before what its line of control has waited for.
         soonest = self._ended(run, event) if ends else self._said(run, event)
         time = run.now = max([run.now, self._heard(event.lane, event.moment), *soonest])
@@ -98,7 +100,7 @@ class Clock:
     def _said(self, run: _Running, event: Event) -> Iterator[int]:
         """When a token came, if this is one."""
         latencies = self._latencies.get(event.run_id)
-        if latencies and event.kind in ("on_llm_new_token", "on_stream_event"):
+        if latencies and event.kind in STREAMED:
             yield run.began + latencies[0].ns(run.said)
             run.said += _says_something(event)
 
@@ -158,23 +160,8 @@ class Clock:
 
 def _says_something(event: Event) -> bool:
     """Whether a chunk of a stream has something of the answer in it: text, reasoning, the name or the arguments of a call."""
-    if event.kind == "on_stream_event":
-        return _is_delta(event.payload.get("event"))
-    token, calls = event.payload.get("token"), event.payload.get("tool_call_chunks") or ()
-    if any(piece.get("name") or piece.get("args") for piece in calls):
-        return True
-    return bool(token) if isinstance(token, str) else any(map(_has_text, token if isinstance(token, list) else ()))
-
-
-def _is_delta(event: Any) -> bool:
-    """Whether a stream event of version 3 is a piece of an answer; that a call begins is one."""
-    fields = event if isinstance(event, dict) else {}
-    if fields.get("event") == "content-block-start":
-        return "tool_call" in str(fields.get("content"))
-    return fields.get("event") == "content-block-delta"
-
-
-def _has_text(block: Any) -> bool:
-    if not isinstance(block, dict):
-        return bool(block)
-    return any(value for key, value in block.items() if key not in ("type", "index", "id"))
+    if event.kind == STREAM_EVENT:
+        told = read_stream_event(event.payload.get("event"))
+        opens_a_call = told.name == "content-block-start" and told.content is not None and told.content.kind == "call"
+        return opens_a_call or told.name == "content-block-delta"
+    return any(piece.text or piece.kind == "other" for piece in pieces_of(event.payload))

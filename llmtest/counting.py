@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
+from llmtest.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
 from llmtest.core.text import amount, did_you_mean, names
-from llmtest.events import START_KINDS, Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
+from llmtest.events import Ended, Failure, FrozenDict, Usage, answers, is_cached, read_model_name, response_of, usage_of
 from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
@@ -25,7 +26,7 @@ K = TypeVar("K")
 Prices = Mapping[str, tuple[float, ...]]
 """By model, the price of a million tokens: (input, output), (input, output, cache_read) or with cache_write as the fourth."""
 
-_KINDS: Final = frozenset({"on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_llm_end", "on_llm_error"})
+_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
 
 
 class PriceError(LlmtestError, LookupError):
@@ -245,17 +246,16 @@ class _Book:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        asked = payload.get("invocation_params")
-        asked = asked if isinstance(asked, Mapping) else {}
-        model = _first_name([metadata.get("ls_model_name"), asked.get("model"), asked.get("model_name")])
-        call = ModelCall(name, model, tags, _first_name([metadata.get("langgraph_node")]))
+        node = metadata.get("langgraph_node")
+        model = read_model_name(metadata, payload.get("invocation_params"))
+        call = ModelCall(name, model, tags, node if isinstance(node, str) and node else None)
         self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
         if not self.ended:
             self.calls.append(call)
 
     def _go_on(self, raw: RawEvent) -> None:
         payload, running = raw[3](), self.running[raw[1]]
-        if raw[0] == "on_llm_new_token":
+        if raw[0] == TOKEN:
             usage = payload.get("usage")
             running.streamed += [usage] if isinstance(usage, Usage) else []
             return
@@ -360,13 +360,8 @@ class TokenCount(Block, Figures):
 
 def _model(payload: FrozenDict) -> str | None:
     """The name by which the provider answered."""
-    output = response_of(payload).get("llm_output")
-    sources = [*(message.response_metadata for message in answers(payload)), output if isinstance(output, Mapping) else {}]
-    return _first_name(source.get(key) for source in sources for key in ("model_name", "model"))
-
-
-def _first_name(found: Iterable[Any]) -> str | None:
-    return next((name for name in found if isinstance(name, str) and name), None)
+    said = (message.response_metadata for message in answers(payload))
+    return read_model_name(*said, response_of(payload).get("llm_output"))
 
 
 # -- prices

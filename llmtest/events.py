@@ -13,27 +13,16 @@ from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple, NoReturn
 from uuid import UUID
 
+from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN
+from llmtest.callbacks import RunKind as RunKind
+from llmtest.content import read_block
 from llmtest.core.sequences import Tokens
 from llmtest.lanes import Lane
-
-RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
-"""What a run executes: `chat` is a chat model, `llm` a text model."""
 
 Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule", "open"]
 """How a run ended. `paused` is an interrupt, `handed off` a command to the parent graph, `stopped` a
 KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dropped. `stopped by rule` is a run that
 `record(rules=[...])` did not let go on, and those around it."""
-
-START_KINDS: Final[Mapping[str, RunKind]] = {
-    "on_chain_start": "chain",
-    "on_chat_model_start": "chat",
-    "on_llm_start": "llm",
-    "on_tool_start": "tool",
-    "on_retriever_start": "retriever",
-}
-END_KINDS: Final = frozenset({"on_chain_end", "on_llm_end", "on_tool_end", "on_retriever_end"})
-ERROR_KINDS: Final = frozenset({"on_chain_error", "on_llm_error", "on_tool_error", "on_retriever_error"})
-_ENDINGS: Final = END_KINDS | ERROR_KINDS
 
 
 def _read_only(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -129,14 +118,7 @@ class Message:
         """The text of the content, without blocks of other kinds."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(_block_text(block) for block in self.content)
-
-
-def _block_text(block: Any) -> str:
-    if isinstance(block, str):
-        return block
-    is_text = isinstance(block, Mapping) and block.get("type") == "text"
-    return str(block.get("text") or "") if is_text else ""
+        return "".join(block.text or "" for block in map(read_block, self.content) if block.kind == "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +273,7 @@ class Run:
     def end(self) -> Event | None:
         """The event that ended the run, or None while it is open."""
         for event in self.events:
-            if event.kind in _ENDINGS:
+            if event.kind in ENDINGS:
                 return event
         return None
 
@@ -333,8 +315,7 @@ class Run:
         payload = self.start.payload
         if self.kind == "chain" and self.end is not None and "inputs" in self.end.payload:
             return self.end.payload["inputs"]
-        key = {"chat": "messages", "llm": "prompts", "tool": "inputs", "retriever": "query", "chain": "inputs"}[self.kind]
-        value = payload.get(key)
+        value = payload.get(INPUT_OF[self.kind])
         if self.kind == "tool" and value is None:
             return payload.get("input_str")
         return value[0] if self.kind == "llm" and value else value
@@ -349,10 +330,12 @@ class Run:
     def output(self) -> Any:
         """What the run gave back: a `Message` of a chat model, the text of a text model; None if it did not end."""
         payload = self.end.payload if self.end is not None else EMPTY
-        generations = payload.get("generations")
-        if generations:
-            return generations[0].message if self.kind == "chat" else generations[0].text
-        return payload.get({"retriever": "documents"}.get(self.kind, "output" if self.kind == "tool" else "outputs"))
+        given = payload.get(OUTPUT_OF[self.kind])
+        if self.kind not in MODELS:
+            return given
+        if not given:
+            return None
+        return given[0].message if self.kind == "chat" else given[0].text
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -365,14 +348,14 @@ class Run:
     @property
     def tokens(self) -> Tokens:
         """The streamed tokens, in order; as the provider sent them (a str, or a list of content blocks)."""
-        return Tokens(e.payload["token"] for e in self.events if e.kind == "on_llm_new_token")
+        return Tokens(e.payload["token"] for e in self.events if e.kind == TOKEN)
 
     @property
     def usage(self) -> Usage | None:
         """Token counts that the model reported for this run; None if it reported none."""
         if self.end is None:
             return None
-        chunks = (e.payload.get("usage") for e in self.events if e.kind == "on_llm_new_token")
+        chunks = (e.payload.get("usage") for e in self.events if e.kind == TOKEN)
         streamed = [usage for usage in chunks if isinstance(usage, Usage)]
         return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
 
@@ -471,28 +454,49 @@ def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | N
     """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
     for source in (payload.get("llm_output"), *(getattr(g, "info", None) for g in payload.get("generations", ()))):
         counts = source.get("token_usage", source.get("usage")) if isinstance(source, Mapping) else None
-        if counts and isinstance(counts, Mapping):
-            return _usage_from(counts)
+        usage = read_usage(counts)
+        if usage is not None:
+            return usage
         if batched and counts is not None:
             return Usage()
     return None
 
 
-def _usage_from(counts: Mapping[str, Any]) -> Usage:
-    """In the words of OpenAI, or in those of LangChain and Anthropic. What is no number does not count."""
-    into = _count(counts, "prompt_tokens") or _count(counts, "input_tokens")
-    out = _count(counts, "completion_tokens") or _count(counts, "output_tokens")
-    read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
+def read_usage(counts: object) -> Usage | None:
+    """Return token counts in the words of LangChain, OpenAI or Anthropic as a `Usage`, or None if there are none.
+
+    Providers leave counts out, or send None: what is no number does not count. LangChain's cache adds a cost to what it
+    answers, which alone is no usage.
+    """
+    if not isinstance(counts, Mapping) or not counts or counts.keys() == {"total_cost"}:
+        return None
+    into = _count(counts, "input_tokens", "prompt_tokens")
+    out = _count(counts, "output_tokens", "completion_tokens")
+    cache_read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
     reasoning = _count(counts.get("completion_tokens_details"), "reasoning_tokens")
     return Usage(
         into,
         out,
         _count(counts, "total_tokens") or into + out,
-        FrozenDict(cache_read=read) if read else EMPTY,
-        FrozenDict(reasoning=reasoning) if reasoning else EMPTY,
+        _numbers(counts.get("input_token_details")) or (FrozenDict(cache_read=cache_read) if cache_read else EMPTY),
+        _numbers(counts.get("output_token_details")) or (FrozenDict(reasoning=reasoning) if reasoning else EMPTY),
     )
 
 
-def _count(counts: Any, name: str) -> int:
-    value = counts.get(name) if isinstance(counts, Mapping) else None
-    return value if isinstance(value, int) else 0
+def _count(counts: object, *names: str) -> Any:
+    found = (counts.get(name) for name in names) if isinstance(counts, Mapping) else ()
+    return next((count for count in found if count and isinstance(count, int | float)), 0)
+
+
+def _numbers(value: object) -> FrozenDict:
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return FrozenDict({name: number for name, number in pairs if isinstance(number, int | float)})
+
+
+def read_model_name(*sources: object) -> str | None:
+    """Return the first name of a model that is in `sources`: metadata of a start, parameters of a call, or of an answer."""
+    found = (source.get(key) for source in sources if isinstance(source, Mapping) for key in _MODEL_NAMES)
+    return next((name for name in found if isinstance(name, str) and name), None)
+
+
+_MODEL_NAMES: Final = ("ls_model_name", "model_name", "model")

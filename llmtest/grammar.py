@@ -7,8 +7,8 @@ Floor 1. A message is: `message-start`; content blocks, each a start, deltas and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from llmtest.content import Block, StreamEvent, read_stream_event
 from llmtest.core.masks import show_text
 from llmtest.events import Event
 
@@ -17,7 +17,7 @@ def ungrammatical(streamed: Sequence[Event]) -> tuple[Event, str] | None:
     """The first stream event of a run that may not stand where it does, and why; None if all may."""
     reader = _Reader()
     for event in streamed:
-        why = reader.read(event.payload.get("event"))
+        why = reader.read(read_stream_event(event.payload.get("event")))
         if why:
             return event, why
     return None
@@ -28,47 +28,46 @@ class _Reader:
 
     def __init__(self) -> None:
         self.begun = self.over = False
-        self.blocks: dict[Any, list[Any]] = {}
+        self.blocks: dict[object, list[Block | None]] = {}
         """The open blocks by index, with their deltas."""
 
-    def read(self, event: Any) -> str | None:
+    def read(self, event: StreamEvent) -> str | None:
         """What is wrong with the next event; None if nothing."""
-        fields = event if isinstance(event, dict) else {}
-        kind = str(fields.get("event"))
         if self.over:
-            return f"`{kind}` after `message-finish`"
-        if kind == "message-start":
+            return f"`{event.name}` after `message-finish`"
+        if event.name == "message-start":
             self.begun, again = True, self.begun
             return "a second `message-start`" if again else None
         if not self.begun:
-            return f"`{kind}` before `message-start`"
-        if kind.startswith("content-block-"):
-            return self._of_block(kind, fields.get("index"), fields)
-        self.over = kind == "message-finish"
+            return f"`{event.name}` before `message-start`"
+        if event.name.startswith("content-block-"):
+            return self._of_block(event)
+        self.over = event.name == "message-finish"
         return f"`message-finish` while block {next(iter(self.blocks))} is open" if self.over and self.blocks else None
 
-    def _of_block(self, kind: str, index: Any, fields: dict[str, Any]) -> str | None:
-        if kind == "content-block-start":
+    def _of_block(self, event: StreamEvent) -> str | None:
+        index = event.block_index
+        if event.name == "content-block-start":
             again = index in self.blocks
             self.blocks[index] = []
             return f"block {index} starts twice" if again else None
         if index not in self.blocks:
-            return f"`{kind}` of block {index}, which is not open"
-        if kind == "content-block-finish":
-            return _unlike(self.blocks.pop(index), index, fields.get("content"))
-        self.blocks[index].append(fields.get("delta"))
+            return f"`{event.name}` of block {index}, which is not open"
+        if event.name == "content-block-finish":
+            return _unlike(self.blocks.pop(index), index, event.content)
+        self.blocks[index].append(event.delta)
         return None
 
 
-def _unlike(deltas: list[Any], index: Any, content: Any) -> str | None:
+def _unlike(deltas: list[Block | None], index: object, content: Block | None) -> str | None:
     """What is wrong with a finish that does not say what the deltas said."""
     text = _joined(deltas)
-    if not text or not isinstance(content, dict) or content.get("type") != "text" or content.get("text") == text:
+    if not text or content is None or content.kind != "text" or content.text == text:
         return None
-    return f"the deltas of block {index} make {show_text(text)}, but it finishes as {show_text(str(content.get('text')))}"
+    return f"the deltas of block {index} make {show_text(text)}, but it finishes as {show_text(content.text or '')}"
 
 
-def _joined(deltas: list[Any]) -> str | None:
+def _joined(deltas: list[Block | None]) -> str | None:
     """The text of the deltas of a block; None if one is more than text."""
-    plain = all(isinstance(delta, dict) and delta.get("type") == "text-delta" for delta in deltas)
-    return "".join(str(delta.get("text")) for delta in deltas) if plain else None
+    texts = [delta.text or "" for delta in deltas if delta is not None and delta.kind == "text"]
+    return "".join(texts) if len(texts) == len(deltas) else None

@@ -10,21 +10,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Ended, Event, Failure, Message, Structured, ToolCall, UnseenCall
+from llmtest.callbacks import CALLBACKS, ENDINGS, MODELS, START_KINDS, STREAM_EVENT, TOKEN, WITHOUT_PARENT, RunKind
+from llmtest.events import Ended, Event, Failure, Message, Structured, ToolCall, UnseenCall
 from llmtest.recording import Recording
 
-TOKEN: Final = "on_llm_new_token"
-STREAMED: Final = "on_stream_event"
-_WITHOUT_PARENT: Final = frozenset({"on_custom_event", "on_interrupt", "on_resume"})
-"""LangChain and LangGraph tell these without the id of a parent."""
-MODELS: Final = frozenset({"chat", "llm"})
-_TERMINAL: Final = END_KINDS | ERROR_KINDS
-FAMILIES: Final = {
-    **{kind: "llm" if of in MODELS else of for kind, of in START_KINDS.items()},
-    **{kind: kind.split("_")[1] for kind in _TERMINAL},
-}
-"""The kind of run that a start or an end is told of. Chat models end as text models do."""
-
+_ENDINGS_OF: Final = {start: frozenset(e for e in ENDINGS if kind in CALLBACKS[e].runs) for start, kind in START_KINDS.items()}
+"""By the callback that starts a run: those that may end it."""
 
 What = Literal["again", "astray", "early", "late", "other", "second end", "stream"]
 """Further starts; events that name another parent; events before any start; after the end; of other kinds than tokens
@@ -81,7 +72,7 @@ class Life:
         return "" if self.start is None else START_KINDS[self.start.kind]
 
     @property
-    def kinds(self) -> set[str]:
+    def kinds(self) -> set[RunKind]:
         """The kind of each run that has this id."""
         return {START_KINDS[start.kind] for start in self.starts}
 
@@ -143,7 +134,7 @@ class Index:
                 if kind == TOKEN and life.tokens:
                     life.tokens.append(event)  # type: ignore[attr-defined]
                     continue
-                if kind in _TERMINAL and life.end is None and FAMILIES[kind] == FAMILIES[life.start.kind]:  # type: ignore[union-attr]
+                if life.end is None and kind in _ENDINGS_OF[life.start.kind]:  # type: ignore[union-attr]
                     life.end, life.running = event, 0
                     continue
             self._take(life, event)
@@ -172,9 +163,9 @@ class Index:
         elif life.start is None:
             self._put(life, "early", event)
         else:
-            if event.parent_run_id != life.start.parent_run_id and kind not in _WITHOUT_PARENT:
+            if event.parent_run_id != life.start.parent_run_id and kind not in WITHOUT_PARENT:
                 self._put(life, "astray", event)
-            if kind in _TERMINAL:
+            if kind in ENDINGS:
                 self._end(life, life.start, event)
             else:
                 self._tell(life, event)
@@ -185,7 +176,7 @@ class Index:
 
     def _end(self, life: Life, start: Event, event: Event) -> None:
         life.running -= 1
-        if not life.again and FAMILIES[event.kind] != FAMILIES[start.kind]:
+        if not life.again and event.kind not in _ENDINGS_OF[start.kind]:
             self.misfits.append((life, event))
         if life.end is None:
             life.end = event
@@ -201,7 +192,7 @@ class Index:
         elif event.kind == TOKEN:
             life.tokens.append(event)  # type: ignore[attr-defined]
         else:
-            self._put(life, "stream" if event.kind == STREAMED else "other", event)
+            self._put(life, "stream" if event.kind == STREAM_EVENT else "other", event)
 
     def _relate(self) -> None:
         """Finds the parent of each life, and its root: where its parent came later, or is in a circle, that is itself."""

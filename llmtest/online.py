@@ -19,7 +19,8 @@ from uuid import UUID
 
 from llmtest import blocks, ledger
 from llmtest.blocks import Block, RawEvent
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Run
+from llmtest.callbacks import ENDINGS, START_KINDS
+from llmtest.events import Run
 from llmtest.ledger import BROKEN_RULE, Violation, ViolationError
 from llmtest.matching import check_rules, judge
 from llmtest.recording import Recording
@@ -30,7 +31,6 @@ from llmtest.selecting import EventSelector, Selector
 SOURCE: Final = "llmtest.langchain.stopping"
 """The module that stops tools and models; a recording with rules has it attached."""
 
-_ENDS: Final = END_KINDS | ERROR_KINDS
 _UNKNOWN: Final = object()
 """The value of `per` of a run that does not tell it yet."""
 
@@ -304,10 +304,10 @@ class Watched(list[RawEvent]):
             going = self._going.get(run_id)
             if going is not None and going.asks:
                 going.raws.append(raw)
-        if going is None or (kind not in START_KINDS and kind not in _ENDS):
+        if going is None or (kind not in START_KINDS and kind not in ENDINGS):
             super().append(raw)
             return
-        if kind in _ENDS:
+        if kind in ENDINGS:
             self._end(run_id, going)
         with self._lock:  # so that the watches see it in the order in which it is recorded
             super().append(raw)

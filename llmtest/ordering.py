@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, Event, Run
+from llmtest.callbacks import ENDINGS
+from llmtest.events import Event, Run
 from llmtest.lanes import Lane, Mark
 
 _FALLBACKS: Final = "RunnableWithFallbacks"
@@ -45,7 +46,7 @@ class Item:
 def item_of(run: Run, parent: Run | None) -> Item:
     """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
     # From behind: the end is one of the last events, and a streaming run has thousands.
-    end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
+    end = next((event for event in reversed(run.events) if event.kind in ENDINGS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
     family, step = structural_position(run.parent_id, run.tags, run.metadata)

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+from llmtest.callbacks import MODELS, STREAMED, may_fire
 from llmtest.core.masks import show_text, table
 from llmtest.core.text import amount, capped, times
 from llmtest.deviations import known
 from llmtest.events import Event, Failure, ToolCall
 from llmtest.grammar import ungrammatical
 from llmtest.ledger import Violation
-from llmtest.lives import MODELS, STREAMED, TOKEN, Index, Life, read
+from llmtest.lives import Index, Life, read
 from llmtest.recording import Recording
 
 Level = Literal["impossible", "unusual"]
@@ -48,12 +49,14 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of the protocol: its short name, the rule in words, a program that breaks it, and what to do then."""
+    """One rule of the protocol: its short name, the rule in words, and what to do where it is broken.
+
+    A program that breaks it stands in docs/reference/protocol.md.
+    """
 
     name: str
     level: Level
     words: str
-    breaks: str
     fix: str
     find: Callable[[Index], Iterator[Found]]
 
@@ -176,7 +179,6 @@ def _one_end(index: Index) -> Iterator[Found]:
             yield Found(f"{life} ended {times(len(life.ends))}", [*life.starts, *life.ends], life)
 
 
-_TALK: Final = frozenset({TOKEN, STREAMED})
 _GIVEN_UP: Final = frozenset({"cancelled", "closed early"})
 _LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
 """Who is left like this may leave work behind."""
@@ -184,13 +186,13 @@ _LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
 
 def _token_after_the_end(index: Index) -> Iterator[Found]:
     for life in index.short["late"]:
-        if life.ended not in _GIVEN_UP and (late := [e for e in life.more("late") if e.kind in _TALK]):
+        if life.ended not in _GIVEN_UP and (late := [e for e in life.more("late") if e.kind in STREAMED]):
             yield Found(f"{amount(len(late), 'token')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _event_after_the_end(index: Index) -> Iterator[Found]:
     for life in index.short["late"]:
-        if late := [e for e in life.more("late") if e.kind not in _TALK or life.ended in _GIVEN_UP]:
+        if late := [e for e in life.more("late") if e.kind not in STREAMED or life.ended in _GIVEN_UP]:
             yield Found(f"{amount(len(late), 'event')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
@@ -199,21 +201,17 @@ def _other_end(index: Index) -> Iterator[Found]:
         yield Found(f"{life} ended as another kind of run", [*life.starts[:1], end], life)
 
 
-_AGENT: Final = frozenset({"on_agent_action", "on_agent_finish"})
-
-
 def _other_event(index: Index) -> Iterator[Found]:
-    talk = [
-        (life, [*life.tokens, *life.more("stream")])
-        for life in [*index.talking, *index.short["stream"]]
-        if not MODELS & life.kinds
-    ]
-    acts = [
-        (life, [e for e in life.more("other") if e.kind in _AGENT]) for life in index.short["other"] if "chain" not in life.kinds
-    ]
-    for life, events in [*talk, *acts]:
+    for life in dict.fromkeys([*index.talking, *index.short["stream"], *index.short["other"]]):
+        same = (life.tokens, life.more("stream"))  # all tokens of a run are right or wrong together
+        events = [event for group in same if group and not _fires(life, group[0]) for event in group]
+        events += [event for event in life.more("other") if not _fires(life, event)]
         if events:
             yield Found(f"{life} has events of another kind of run", [*life.starts[:1], *events], life)
+
+
+def _fires(life: Life, event: Event) -> bool:
+    return any(may_fire(kind, event.kind) for kind in life.kinds)
 
 
 def _tokens_and_answer(index: Index) -> Iterator[Found]:
@@ -370,15 +368,6 @@ def _call_run_twice(index: Index) -> Iterator[Found]:
 
 # -- the table
 
-_RUN: Final = "run = CallbackManager.configure().on_chain_start(None, {})\n"
-_CHAIN: Final = f"from langchain_core.callbacks import CallbackManager\n\n{_RUN}"
-_MODEL: Final = (
-    "from langchain_core.callbacks import CallbackManager\n"
-    "from langchain_core.messages import AIMessage\n"
-    "from langchain_core.outputs import ChatGeneration, LLMResult\n\n"
-    "answer = LLMResult(generations=[[ChatGeneration(message=AIMessage('Hello'))]])\n"
-    "(run,) = CallbackManager.configure().on_chat_model_start({'name': 'model'}, [[]])\n"
-)
 _BY_HAND: Final = "whoever calls the run manager by hand must call it as LangChain does; look at the model or chain that is named"
 _IN_ITS_TIME: Final = "wait for it before the parent returns, or give it a root of its own (callbacks=[])"
 
@@ -387,7 +376,6 @@ RULES: Final = (
         "event without a start",
         "impossible",
         "Every event belongs to a run that has started, and comes after its start.",
-        "# No program can: only a recording that was cut, or sorted anew, when it was saved.",
         "the recording lost a start, or its order; record the program again",
         _no_start,
     ),
@@ -395,7 +383,6 @@ RULES: Final = (
         "one end",
         "impossible",
         "A run ends at most once: with an end or with an error.",
-        f"{_CHAIN}run.on_chain_end({{}})\nrun.on_chain_error(ValueError('too late'))\n",
         _BY_HAND,
         _one_end,
     ),
@@ -404,7 +391,6 @@ RULES: Final = (
         "impossible",
         "Tokens and stream events come between the start and the end of their run. After a cancelled or closed stream a"
         " thread may still deliver some: that is an event after the end.",
-        f"{_MODEL}run.on_llm_end(answer)\nrun.on_llm_new_token('Hello')\n",
         _BY_HAND,
         _token_after_the_end,
     ),
@@ -412,9 +398,6 @@ RULES: Final = (
         "end of another kind",
         "impossible",
         "A chain ends as a chain, a tool as a tool, a retriever as a retriever, a model as a model.",
-        f"from langchain_core.callbacks import CallbackManager, CallbackManagerForToolRun\n\n{_RUN}"
-        "tool = CallbackManagerForToolRun(run_id=run.run_id, handlers=run.handlers, inheritable_handlers=[])\n"
-        "tool.on_tool_end('18C')\n",
         _BY_HAND,
         _other_end,
     ),
@@ -422,9 +405,6 @@ RULES: Final = (
         "event of another kind",
         "impossible",
         "Tokens and stream events are told of models, agent actions of chains.",
-        f"from langchain_core.callbacks import CallbackManager, CallbackManagerForLLMRun\n\n{_RUN}"
-        "model = CallbackManagerForLLMRun(run_id=run.run_id, handlers=run.handlers, inheritable_handlers=[])\n"
-        "model.on_llm_new_token('Hello')\nrun.on_chain_end({})\n",
         _BY_HAND,
         _other_event,
     ),
@@ -433,7 +413,6 @@ RULES: Final = (
         "impossible",
         "Where a chat model streams text, its tokens together are its answer. Tokens that are content blocks, and answers with"
         " several candidates, are not compared.",
-        f"{_MODEL}run.on_llm_new_token('Good bye')\nrun.on_llm_end(answer)\n",
         "a model must tell each chunk once, in order, and answer with what it streamed",
         _tokens_and_answer,
     ),
@@ -442,7 +421,6 @@ RULES: Final = (
         "impossible",
         "Stream events (version 3) of a message are: message-start; for each content block a start, deltas and a finish, which"
         " says what the deltas of a text said; message-finish.",
-        f"{_MODEL}run.on_stream_event({{'event': 'message-finish'}})\nrun.on_llm_end(answer)\n",
         "a model with `_stream_chat_model_events` of its own must follow langchain_protocol.MessagesData",
         _grammar,
     ),
@@ -450,8 +428,6 @@ RULES: Final = (
         "unseen call",
         "impossible",
         "Every call that a scripted double received while the recording was open is in the recording.",
-        "import threading\n\nfrom llmtest import ScriptedChatModel\n\n"
-        "thread = threading.Thread(target=ScriptedChatModel('Hello').invoke, args=['hi'])\nthread.start()\nthread.join()\n",
         "what the recording did not see, no snapshot or assertion of it can tell",
         _unseen,
     ),
@@ -459,8 +435,6 @@ RULES: Final = (
         "run id used twice",
         "unusual",
         "A run id belongs to one run. A config with `run_id` that is used for two calls gives it to both.",
-        "from uuid import UUID\n\nfrom langchain_core.runnables import RunnableLambda\n\n"
-        "for text in ('one', 'two'):\n    RunnableLambda(len).invoke(text, {'run_id': UUID(int=1)})\n",
         "leave `run_id` out of a config that is used more than once",
         _id_twice,
     ),
@@ -469,9 +443,6 @@ RULES: Final = (
         "unusual",
         "The parent of a run is in the recording, or is the run in which the recording was opened. LangSmith's `@traceable`"
         " puts runs between that no callback tells of.",
-        "from uuid import uuid4\n\nfrom langchain_core.callbacks import CallbackManager\nfrom langchain_core.runnables import"
-        " RunnableLambda\n\nRunnableLambda(len).invoke('one')\nmanager = CallbackManager.configure()\n"
-        "manager.parent_run_id = uuid4()\nmanager.on_chain_start(None, {}).on_chain_end({})\n",
         "open the recording where the outermost run is called",
         _unknown_parent,
     ),
@@ -479,7 +450,6 @@ RULES: Final = (
         "two parents",
         "unusual",
         "All events of a run name the same parent.",
-        f"{_CHAIN}run.parent_run_id = run.run_id\nrun.on_chain_end({{}})\n",
         _BY_HAND,
         _two_parents,
     ),
@@ -487,10 +457,6 @@ RULES: Final = (
         "child before its parent",
         "unusual",
         "A run starts after its parent has started.",
-        "from uuid import UUID\n\nfrom langchain_core.callbacks import CallbackManager\n\n"
-        "inner, outer = CallbackManager.configure(), CallbackManager.configure()\ninner.parent_run_id = UUID(int=1)\n"
-        "child = inner.on_chain_start(None, {})\nparent = outer.on_chain_start(None, {}, run_id=UUID(int=1))\n"
-        "child.on_chain_end({})\nparent.on_chain_end({})\n",
         _BY_HAND,
         _before_parent,
     ),
@@ -499,7 +465,6 @@ RULES: Final = (
         "unusual",
         "A run starts before its parent ends, unless that was cancelled, closed early, interrupted or handed off. A task or"
         " thread that the parent left behind may start one later.",
-        f"{_CHAIN}run.on_chain_end({{}})\nrun.get_child().on_chain_start(None, {{}}).on_chain_end({{}})\n",
         _IN_ITS_TIME,
         _after_parent,
     ),
@@ -508,7 +473,6 @@ RULES: Final = (
         "unusual",
         "A run ends before its parent ends, unless one of them was cancelled or closed early, or the parent was interrupted or"
         " handed off. An async RunnableParallel does not wait for the other branches when one fails.",
-        f"{_CHAIN}child = run.get_child().on_chain_start(None, {{}})\nrun.on_chain_end({{}})\nchild.on_chain_end({{}})\n",
         _IN_ITS_TIME,
         _outlives_parent,
     ),
@@ -517,7 +481,6 @@ RULES: Final = (
         "unusual",
         "A run that has started ends. One that is still at work when the recording is checked has not; cancelled runs often"
         " tell no end (see the known deviations).",
-        _CHAIN,
         "wait for it inside the block; if it was cancelled, LangChain may have told no end",
         _never_ended,
     ),
@@ -525,7 +488,6 @@ RULES: Final = (
         "event after the end",
         "unusual",
         "What a run tells, it tells before it ends. A task that it left behind may send a custom event later.",
-        f"{_CHAIN}run.on_chain_end({{}})\nrun.on_text('one more thing')\n",
         _IN_ITS_TIME,
         _event_after_the_end,
     ),
@@ -533,9 +495,6 @@ RULES: Final = (
         "tokens and text differ",
         "unusual",
         "Where a text model streams, its tokens together are its answer. Some integrations cut or strip what they streamed.",
-        "from langchain_core.callbacks import CallbackManager\nfrom langchain_core.outputs import Generation, LLMResult\n\n"
-        "(run,) = CallbackManager.configure().on_llm_start({'name': 'model'}, ['hi'])\nrun.on_llm_new_token('Hello ')\n"
-        "run.on_llm_end(LLMResult(generations=[[Generation(text='Hello')]]))\n",
         "a model should answer with what it streamed",
         _tokens_and_text,
     ),
@@ -543,7 +502,6 @@ RULES: Final = (
         "time goes back",
         "unusual",
         "Events of one thread come in the order of their time. A frozen clock that is moved breaks it.",
-        "# No program can, with a clock that runs: only a recording that was sorted anew when it was saved.",
         "the order of the recording is not the order in which its callbacks fired",
         _time_goes_back,
     ),
@@ -552,12 +510,6 @@ RULES: Final = (
         "unusual",
         "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason: the tool"
         " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed.",
-        "from langchain_core.tools import tool\n\nfrom llmtest import ScriptedChatModel, call, reply\n\n"
-        "@tool\ndef weather(city: str) -> str:\n    '''The weather in a city.'''\n    return '18C'\n\n"
-        "paris, rome = (call('weather', city=city).with_id(city) for city in ('Paris', 'Rome'))\n"
-        "model = ScriptedChatModel(reply(paris, rome))\n"
-        "answer = model.bind_tools([weather]).invoke('How warm is it in Paris and in Rome?')\n"
-        "weather.invoke(answer.tool_calls[0])\n",
         "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
         _call_without_a_run,
     ),
@@ -565,10 +517,6 @@ RULES: Final = (
         "tool call run twice",
         "unusual",
         "A tool call has one tool run that ends well. A graph that is run again from a checkpoint runs it again.",
-        "from langchain_core.tools import tool\n\nfrom llmtest import ScriptedChatModel, call\n\n"
-        "@tool\ndef weather(city: str) -> str:\n    '''The weather in a city.'''\n    return '18C'\n\n"
-        "model = ScriptedChatModel(call('weather', city='Paris').with_id('Paris')).bind_tools([weather])\n"
-        "answer = model.invoke('How warm is it?')\nfor _ in range(2):\n    weather.invoke(answer.tool_calls[0])\n",
         "find out who runs the tools of one answer twice",
         _call_run_twice,
     ),

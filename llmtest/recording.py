@@ -19,18 +19,15 @@ from uuid import UUID
 
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
+from llmtest.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.core.sequences import Names, Tokens
 from llmtest.core.text import did_you_mean, names
 from llmtest.events import (
     EMPTY,
-    END_KINDS,
-    ERROR_KINDS,
-    START_KINDS,
     Event,
     Failure,
     FrozenDict,
     Run,
-    RunKind,
     Usage,
 )
 
@@ -448,7 +445,7 @@ class Recording(Block, Sequence[Event]):
             for kind, run_id, *_ in self._raw[seen:size]:
                 if kind in START_KINDS:
                     unfinished.add(run_id)
-                elif kind in END_KINDS or kind in ERROR_KINDS:
+                elif kind in ENDINGS:
                     unfinished.discard(run_id)
             self._unfinished = (size, unfinished)
             return bool(unfinished)

@@ -18,12 +18,11 @@ from itertools import groupby
 from typing import Any, Final, Literal, Protocol, get_args
 from uuid import UUID
 
+from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, START_KINDS, STREAMED
+from llmtest.content import BlockKind, pieces_of, read_stream_event
 from llmtest.core.text import plural
 from llmtest.events import (
     EMPTY,
-    END_KINDS,
-    ERROR_KINDS,
-    START_KINDS,
     Event,
     Failure,
     FrozenDict,
@@ -36,7 +35,7 @@ from llmtest.events import (
 )
 from llmtest.lanes import Lane
 from llmtest.ordering import Item, home_of, item_at, item_of, layers
-from llmtest.wording import MARK, OPEN, Name, Words, field_of
+from llmtest.wording import MARK, OPEN, Name, Words
 
 Detail = Literal["outline", "default", "full"]
 
@@ -155,7 +154,6 @@ _PLUMBING: Final = re.compile(
 )
 _VERSIONS: Final = re.compile(r"(?:lc_|ls_|langgraph_|LANGCHAIN_).*versions?$|revision_id$", re.IGNORECASE)
 _NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", "function_call", "complete", "completed"))
-_OUTPUTS: Final = {"chain": "outputs", "tool": "output", "retriever": "documents"}
 
 
 @dataclass(slots=True)
@@ -213,9 +211,9 @@ class _Shapes:
         notes: list[tuple[Event, _Part]] = []
         end = None
         for event in run.events[1:] if run.start.kind in START_KINDS else run.events:
-            if event.kind in ("on_llm_new_token", "on_stream_event"):
+            if event.kind in STREAMED:
                 streamed.append(event)
-            elif end is None and (event.kind in END_KINDS or event.kind in ERROR_KINDS):
+            elif end is None and event.kind in ENDINGS:
                 end = event
             elif not self._is_told_elsewhere(event):
                 notes.append((event, self._note(event)))
@@ -292,7 +290,7 @@ class _Shapes:
         if run.kind == "llm":
             prompts = payload.get("prompts", ())
             return self.words.value(prompts[0] if len(prompts) == 1 else prompts)
-        return self.words.value(payload.get({"chat": "messages", "retriever": "query"}.get(run.kind, "inputs")))
+        return self.words.value(payload.get(INPUT_OF[run.kind]))
 
     def _given(self, run: Run, parent: Run | None, given: list[str]) -> Iterator[_Part]:
         if id(run) in self._still:
@@ -314,7 +312,7 @@ class _Shapes:
         if len(streams) > 1 and len(streams.get("empty", ())) == 1:
             del streams["empty"]  # langchain-core closes each stream with an empty token of its own
         yield from (self._stream(channel, streams[channel]) for channel in _CHANNELS if channel in streams)
-        kinds = [str(field_of(event.payload["event"], "event")) for event in events if "event" in event.payload]
+        kinds = [read_stream_event(event.payload["event"]).name for event in events if "event" in event.payload]
         if kinds:
             runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
             shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
@@ -357,7 +355,12 @@ class _Shapes:
             return _Part("@", [f"finish {first}", *rest])
         if event.kind == "on_interrupt":
             return _Part("@", self._waiting("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
-        return _Part("@", ["resume" if event.kind == "on_resume" else event.kind])
+        if event.kind == "on_resume":
+            return _Part("@", ["resume"])
+        # A callback without words of its own is written as it came; a further start or end repeats what its run shows.
+        repeats = not payload or event.kind in START_KINDS or event.kind in ENDINGS
+        first, *rest = [""] if repeats else self.words.value(payload)
+        return _Part("@", [f"{event.kind} {first}".rstrip(), *rest])
 
     def _waiting(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
         """For what the program waits."""
@@ -385,8 +388,8 @@ class _Shapes:
         return [*(replace(part, sign="< partial") for part in parts), self._ending(error)]
 
     def _output(self, run: Run, payload: Mapping[str, Any]) -> list[_Part]:
-        if run.kind not in ("chat", "llm"):
-            return [_Part("<", self.words.value(payload.get(_OUTPUTS[run.kind])))]
+        if run.kind not in MODELS:
+            return [_Part("<", self.words.value(payload.get(OUTPUT_OF[run.kind])))]
         candidates = payload.get("generations") or ()
         parts = [_Part("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
         parts = parts or [_Part("<", ["nothing"])]
@@ -414,40 +417,15 @@ class _Shapes:
 
 
 _CHANNELS: Final = ("reasoning", "", "call", "empty")
-_CHANNEL_OF: Final = {
-    "text": "",
-    "text-delta": "",
-    "reasoning": "reasoning",
-    "thinking": "reasoning",
-    "reasoning-delta": "reasoning",
-    "tool-call-delta": "call",
-}
+_CHANNEL_OF: Final[Mapping[BlockKind, str]] = {"text": "", "reasoning": "reasoning", "call": "call", "other": ""}
 
 
 def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What one token or stream event adds to which channel."""
-    token = payload.get("token")
-    chunks = payload.get("tool_call_chunks")
-    if type(token) is str and not chunks:
-        return [("", token) if token else ("empty", "")]
-    if "event" in payload:
-        delta = field_of(payload["event"], "delta")
-        return [_piece(delta)] if delta is not None else []
-    pieces = [("call", f"{field_of(chunk, 'name') or ''}{field_of(chunk, 'args') or ''}") for chunk in chunks or ()]
-    blocks = [token] if isinstance(token, str) and token else token or ()
-    pieces += [
-        _piece(block) for block in blocks if not chunks or isinstance(block, str) or field_of(block, "type") in _CHANNEL_OF
-    ]
-    return pieces or [("empty", "")]
-
-
-def _piece(block: Any) -> tuple[str, str]:
-    kind = field_of(block, "type")
-    if isinstance(block, str):
-        return "", block
-    if kind not in _CHANNEL_OF:
-        return "", f"<{kind}>"
-    return _CHANNEL_OF[kind], str(next((block[key] for key in ("text", "reasoning", "thinking", "args") if key in block), ""))
+    pieces = pieces_of(payload)
+    if not pieces and "token" in payload:
+        return [("empty", "")]
+    return [(_CHANNEL_OF[piece.kind], f"<{piece.type}>" if piece.kind == "other" else piece.text or "") for piece in pieces]
 
 
 def _is_of_a_node(event: Event) -> bool:

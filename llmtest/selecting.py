@@ -11,10 +11,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from llmtest.callbacks import CALLBACKS, START_KINDS
 from llmtest.core.literals import Repeated, Together, times
 from llmtest.core.masks import show
 from llmtest.core.text import PLAIN, Name, fits, named, names, short
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
+from llmtest.events import Event, Failure, Message, Run
 from llmtest.rule import CameFrom, Condition, UnjudgedError
 
 # -- selectors
@@ -268,6 +269,14 @@ class EventSelector(Selector):
             return f"it is {event.kind}"
         return next((condition.why(event) for condition in self.conditions if not self._holds(condition, event)), None)
 
+    def __eq__(self, other: object) -> bool:
+        """In the shape of `recording.kinds` it stands for the name of its callback; names carry no payload to compare."""
+        if isinstance(other, str):
+            return not self.conditions and named(self.name, other)
+        return super().__eq__(other)
+
+    __hash__ = Selector.__hash__
+
     def _of_a_run(self, *args: Any) -> Any:
         raise TypeError(f"{self.text} means events; returned, failed, tagged and came_from are said of runs")
 
@@ -350,13 +359,15 @@ def node(name: Name = "*") -> Selector:
 
 
 def event(kind: Name, /, **payload: Any) -> Selector:
-    """Events: a callback of this name, `event("on_retry")`, whose payload has these entries. For rules, not for shapes.
+    """Events: a callback of this name, `event("on_retry")`, whose payload has these entries.
+
+    In a rule it means events. In the shape of `recording.kinds` it means the name, and can have no entries.
 
     Raises:
         ValueError: there is no such callback.
     """
-    if isinstance(kind, str) and not any(named(kind, known) for known in _KINDS):
-        raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(_KINDS))}")
+    if isinstance(kind, str) and not any(named(kind, known) for known in CALLBACKS):
+        raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(CALLBACKS))}")
     made = _made("event", (), "event", kind, EventSelector)
     shown = [f"{key}={short(value)}" for key, value in payload.items()]
     made.made = f"event({', '.join([_quoted(kind), *shown])})"
@@ -393,13 +404,7 @@ def _is_many(member: Any) -> bool:
     return isinstance(member, list | tuple | set | frozenset | Together) and not isinstance(member, Repeated)
 
 
-_KINDS: Final = frozenset(
-    {"on_llm_new_token", "on_stream_event", "on_agent_action", "on_agent_finish", "on_text", "on_retry", "on_custom_event"}
-    | START_KINDS.keys()
-    | END_KINDS
-    | ERROR_KINDS
-)
-_ANY_KIND: Final = frozenset(("chain", "chat", "llm", "tool", "retriever"))
+_ANY_KIND: Final = frozenset(START_KINDS.values())
 
 
 def by_name(name: Name) -> Selector:

@@ -14,8 +14,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from llmtest.blocks import RawEvent
+from llmtest.callbacks import MODELS, START_KINDS, TOKEN
 from llmtest.core import masks
-from llmtest.events import EMPTY, START_KINDS, Event, FrozenDict, Latency, Run
+from llmtest.events import EMPTY, Event, FrozenDict, Latency, Run
 from llmtest.jsonwords import Reader, Writer
 from llmtest.lanes import Lane
 from llmtest.recording import Recording, _build_runs
@@ -124,7 +125,7 @@ def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
     """Tokens that are parts of a secret: none of them looks like one."""
     streams: dict[UUID, list[int]] = {}
     for number, event in enumerate(events):
-        if event.kind == "on_llm_new_token" and isinstance(event.payload.get("token"), str):
+        if event.kind == TOKEN and isinstance(event.payload.get("token"), str):
             streams.setdefault(event.run_id, []).append(number)
     hidden: dict[int, str] = {}
     for numbers in streams.values():
@@ -164,7 +165,7 @@ def _run_facts(run: Run) -> tuple[Any, ...]:
 
 def _tokens(run: Run) -> tuple[int, int]:
     """What it cost: nothing, if LangChain's cache answered."""
-    usage = run.usage if run.kind in ("chat", "llm") and not run.cached else None
+    usage = run.usage if run.kind in MODELS and not run.cached else None
     return (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
 
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS
+from llmtest.callbacks import ENDINGS, START_KINDS
 from llmtest.recording import Recording
 from llmtest.store import Store, StoreError, place
 from llmtest.traces import Rows, Splitter, rows
@@ -165,7 +165,7 @@ class Tracked:
         for kind, run_id in events:
             if kind in START_KINDS:
                 running.add(run_id)
-            elif kind in END_KINDS or kind in ERROR_KINDS:
+            elif kind in ENDINGS:
                 running.discard(run_id)
         if root not in self._foreign:
             self._dirty[root] = None

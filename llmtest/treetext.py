@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
+from llmtest.callbacks import RunKind
 from llmtest.ledger import LlmtestError
 from llmtest.rendering import HEADER
 
@@ -23,7 +24,7 @@ NOTHING: Final = "(nothing was recorded)"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _HEAD: Final = re.compile(
     rf"(?P<still>still )?(?P<keys>(?:(?:(?:condition|branch) (?:\d+|default)|{_QUOTED}|[^\s\"():]+): )*)"
-    rf"(?P<kind>chain|chat|llm|tool|retriever) (?P<name>{_QUOTED}|[^\s\"()]+)(?P<rest>.*)"
+    rf"(?P<kind>{'|'.join(get_args(RunKind))}) (?P<name>{_QUOTED}|[^\s\"()]+)(?P<rest>.*)"
 )
 _KEY: Final = re.compile(rf"((?:condition|branch) (?:\d+|default)|{_QUOTED}|[^\s\"():]+): ")
 _FIELD: Final = re.compile(rf" (attempt|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (meta)=(.*)")

@@ -13,6 +13,7 @@ from dataclasses import asdict, is_dataclass, replace
 from random import Random
 from typing import Any, Literal
 
+from llmtest.content import read_block
 from llmtest.core.source import caller, shown_path
 from llmtest.events import FrozenDict, FrozenList, Usage
 from llmtest.gates import Gate
@@ -408,13 +409,12 @@ def _content_parts(content: Any) -> Iterator[Part]:
             yield Text(tuple(split(content)))
         return
     for block in content:
-        kind = "text" if isinstance(block, str) else block.get("type")
-        text = block if isinstance(block, str) else block.get("text") or block.get("reasoning") or block.get("thinking") or ""
+        kind, text, name = read_block(block)
         if kind == "text":
-            yield Text(tuple(split(text)))
-        elif kind in ("reasoning", "thinking"):
-            yield Thinking(tuple(split(text or "".join(part.get("text", "") for part in block.get("summary", ())))))
-        elif kind not in ("tool_call", "tool_use", "function_call"):
+            yield Text(tuple(split(text or "")))
+        elif kind == "reasoning":
+            yield Thinking(tuple(split(text or "")))
+        elif kind == "other":
             raise ScriptError(
-                f"an AIMessage step has a content block of type {kind!r}; a script can say text, reasoning and tool calls"
+                f"an AIMessage step has a content block of type {name!r}; a script can say text, reasoning and tool calls"
             )

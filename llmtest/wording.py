@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
+from llmtest.content import read_block
 from llmtest.core import masks
 from llmtest.core.masks import DATE_TIME, mask, snake
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
@@ -86,21 +87,20 @@ _LABELS: Final = {"human": "u", "ai": "a", "system": "s", "developer": "s", "too
 _ROLES: Final = {"user": "human", "assistant": "ai", **{role: role for role in _LABELS}}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 _MEDIA: Final = frozenset(("image", "image_url", "audio", "input_audio", "video", "file", "document", "media"))
-_THOUGHTS: Final = frozenset(("reasoning", "thinking"))
-_CALL_BLOCKS: Final = frozenset(("tool_use", "tool_call", "tool_call_chunk", "input_json_delta", "function_call"))
 
 
 def _as_message(value: Any) -> Message | None:
     """A message, also in the loose forms that programs hand to LangChain: ("user", "hi"), {"role": ..., "content": ...}."""
     if isinstance(value, Message):
         return value
-    role, content, name = None, None, None
+    role, content, name, call_id = None, None, None, None
     if isinstance(value, list | tuple) and len(value) == 2:
         role, content = value
     elif isinstance(value, dict) and {"role", "content"} <= value.keys() <= {"role", "content", "name", "id", "tool_call_id"}:
         role, content, name = value["role"], value["content"], value.get("name")
+        call_id = value.get("tool_call_id")
     if isinstance(role, str) and role in _ROLES and isinstance(content, str | FrozenList):
-        return Message(_ROLES[role], content, name=name, tool_call_id=field_of(value, "tool_call_id"))
+        return Message(_ROLES[role], content, name=name, tool_call_id=call_id)
     return None
 
 
@@ -116,10 +116,6 @@ def _as_call(value: Any) -> ToolCall | None:
 
 def _as_document(value: Any) -> Document | None:
     return value if isinstance(value, Document) else None
-
-
-def field_of(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
 
 
 def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
@@ -444,9 +440,8 @@ class Words:
             if message.content or not message.tool_calls:
                 yield self._text(message.content)
         else:
-            yield from (
-                self._block(b) for b in message.content if not (message.tool_calls and field_of(b, "type") in _CALL_BLOCKS)
-            )
+            # Their calls are written once, in one form for all providers.
+            yield from (self._block(b) for b in message.content if not (message.tool_calls and read_block(b).kind == "call"))
         yield from ([self.request(call)] for call in message.tool_calls)
         if message.name and message.role not in ("ai", "tool"):
             yield [f"name={self.string(message.name)}"]
@@ -473,12 +468,12 @@ class Words:
         return self.bars(text) if _many_lines(text) and not self.outline else [self.string(text)]
 
     def _block(self, block: Any) -> list[str]:
-        kind = field_of(block, "type")
-        if isinstance(block, str) or kind == "text":
-            return self._text(str(block if isinstance(block, str) else block.get("text", "")))
-        if kind in _THOUGHTS and isinstance(block.get(kind), str):
-            return [f"think({self.string(block[kind])})"]
-        return [(_medium(kind, block, self.string) if kind in _MEDIA else None) or self.flow(block)]
+        read = read_block(block)
+        if read.kind == "text":
+            return self._text(read.text or "")
+        if read.kind == "reasoning" and read.text is not None:
+            return [f"think({self.string(read.text)})"]
+        return [(_medium(read.type, block, self.string) if read.type in _MEDIA else None) or self.flow(block)]
 
     def document(self, document: Document) -> str:
         parts = [self._text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from llmtest.events import START_KINDS, Event
+from llmtest.callbacks import START_KINDS
+from llmtest.events import Event
 from llmtest.recording import Kinds, Recording
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llmtest.events import START_KINDS, Event
+from llmtest.callbacks import START_KINDS
+from llmtest.events import Event
 from llmtest.recording import Recording
 from tests.programs import Trace
 

@@ -38,8 +38,9 @@ from langchain_core.tracers.stdout import ConsoleCallbackHandler
 from langgraph.callbacks import GraphCallbackHandler
 
 from llmtest import ViolationError, record
+from llmtest.callbacks import CALLBACKS
 from llmtest.langchain.conformance import check_handler
-from llmtest.langchain.watching import CALLBACKS, WAYS
+from llmtest.langchain.watching import WAYS
 
 # A program that has not ended by then never will.
 SOON_S = 2.0
@@ -87,7 +88,7 @@ class FrozenCollector(GraphCallbackHandler):
 
 def _collects(name: str) -> Any:
     def collect(self: Any, *args: Any, **kwargs: Any) -> None:
-        self.seen.append((name, {**dict(zip(CALLBACKS[name][1], args, strict=False)), **kwargs}))
+        self.seen.append((name, {**dict(zip(CALLBACKS[name].positional, args, strict=False)), **kwargs}))
 
     return collect
 

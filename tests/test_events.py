@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 
 from llmtest import Event, Run
+from llmtest.callbacks import START_KINDS
 from llmtest.events import (
     EMPTY,
-    START_KINDS,
     Document,
     Ended,
     Failure,

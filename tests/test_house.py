@@ -32,6 +32,8 @@ class Room:
 
 HOUSE = {
     # words
+    "callbacks": Room(0),
+    "content": Room(0),
     "core": Room(0),
     "core.literals": Room(0),
     "core.sequences": Room(0),

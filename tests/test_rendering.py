@@ -22,8 +22,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedLLM, call, fail, record, reply, think
+from llmtest.callbacks import START_KINDS
 from llmtest.events import (
-    START_KINDS,
     Document,
     Event,
     Failure,

@@ -21,13 +21,14 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langsmith import tracing_context
 
 from llmtest import lanes, ledger
+from llmtest.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KINDS, START_OF, STREAMED, may_fire
 from llmtest.core.source import definition_line
 from llmtest.core.text import clip, did_you_mean, nearest
 from llmtest.langchain.conforming import violations_of
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TEXT_MODEL, TOOL, Subject, unbound
 from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
-from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, owner
+from llmtest.langchain.watching import WAYS, Fault, Watch, Way, owner
 from llmtest.ledger import Violation, ViolationError
 
 
@@ -78,9 +79,10 @@ def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
 
 # -- what is seen before anything runs
 
-_SEEN_STARTS: Final = ("on_llm_start", "on_chat_model_start")
-_SEEN_ENDS: Final = ("on_llm_new_token", "on_llm_end", "on_llm_error")
-_GROUPS: Final = ("on_llm_", "on_chat_model_", "on_chain_", "on_tool_", "on_retriever_", "on_agent_")
+# LangChain turns starts of chat models off by a flag of their own, and everything else of theirs by that of text models.
+_SEEN_STARTS: Final = (START_OF["llm"], START_OF["chat"])
+_SEEN_ENDS: Final = tuple(name for name in STREAMED | ENDINGS if may_fire("chat", name))
+_GROUPS: Final = (*(name.removesuffix("start") for name in START_KINDS), "on_agent_")
 
 
 def _unfit(handler: Any, make: Callable[[], Any]) -> Iterator[Fault]:
@@ -105,8 +107,8 @@ def _at_rest(handler: Any) -> Iterator[Fault]:
     methods = [name for name in dir(type(handler)) if name.startswith("on_") and callable(getattr(type(handler), name))]
     yield from (_no_callback(handler, name) for name in methods if _is_misnamed(handler, name))
     overridden = [name for name in CALLBACKS if owner(handler, name)]
-    for flag in sorted({flag for flag, _ in CALLBACKS.values() if flag}):
-        off = [name for name in overridden if CALLBACKS[name][0] == flag and _contradicts(handler, name, flag)]
+    for flag in sorted({row.flag for row in CALLBACKS.values() if row.flag}):
+        off = [name for name in overridden if CALLBACKS[name].flag == flag and _contradicts(handler, name, flag)]
         if off:
             yield _turned_off(handler, flag, off)
     if handler.ignore_chat_model and not handler.ignore_llm and _meets(overridden, _SEEN_STARTS, _SEEN_ENDS):
@@ -122,7 +124,7 @@ def _meets(names: list[str], *groups: tuple[str, ...]) -> bool:
 def _is_misnamed(handler: Any, name: str) -> bool:
     """Whether a method looks as if LangChain called it, and it never does."""
     if name in CALLBACKS:
-        return name in ("on_interrupt", "on_resume") and not is_graph_handler(handler)
+        return name in OF_LANGGRAPH and not is_graph_handler(handler)
     return name.startswith(_GROUPS) or nearest(name, CALLBACKS, 0.8) is not None
 
 
@@ -152,7 +154,7 @@ def _contradicts(handler: Any, name: str, flag: str) -> bool:
 def _turned_off(handler: Any, flag: str, names: list[str]) -> Fault:
     who = f"`{type(handler).__name__}.{names[0]}`"
     verb = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
-    covers = ", ".join(name for name, (own, _) in CALLBACKS.items() if own == flag)
+    covers = ", ".join(row.name for row in CALLBACKS.values() if row.flag == flag)
     hint = "it is the flag of tools, too" if flag == "ignore_agent" else "drop the flag, or the method"
     text = f"{who} {verb} never called: `{flag}` is true"
     return Fault("turned off", who, text, _defined_at(handler, names[0]), (("turns off", covers),), hint)

@@ -26,7 +26,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 from langchain_core.documents import Document as LangChainDocument
 from langchain_core.messages import BaseMessage
@@ -46,7 +46,8 @@ from llmtest.events import (
     Opaque,
     Structured,
     ToolCall,
-    Usage,
+    read_model_name,
+    read_usage,
 )
 from llmtest.ledger import BROKEN_RULE, ViolationError
 
@@ -60,10 +61,10 @@ class _Held:
 
     __slots__ = ("_make", "_name", "_word", "state")
 
-    def __init__(self, make: Callable[..., Any], state: dict[str, Any], *name: str) -> None:
+    def __init__(self, make: Callable[..., object], state: dict[str, object], *name: str) -> None:
         self._make = make
         self._name = name
-        self._word: Any = None
+        self._word: object = None
         self.state = state
 
     def word(self) -> Any:
@@ -77,14 +78,14 @@ class _Held:
     __hash__ = None  # type: ignore[assignment]
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> Any:
     """`value` in frozen words, now."""
     return words(hold(value))
 
 
 def words(held: Any) -> Any:
     """What `hold` took, as frozen words. The same object twice gives the same word twice."""
-    kind = type(held)
+    kind = type(held)  # exact types: what `hold` made is never of a subclass, and this runs for each part of each payload
     if kind is dict:
         return FrozenDict({key: value if type(value) in ATOMS else words(value) for key, value in held.items()})
     if kind is list:
@@ -92,15 +93,16 @@ def words(held: Any) -> Any:
     return held.word() if kind in _LATER else held
 
 
-def hold(value: Any) -> Any:
+def hold(value: object) -> object:
     """What is true of `value` now; an `Opaque` in place of each part where that cannot be taken."""
     try:
         return _hold(value)
     except RecursionError:
+        # Cycles and great depths are rare: only they pay for remembering which containers have been seen.
         return _hold_recursive(value, set())
 
 
-def _hold(value: Any) -> Any:
+def _hold(value: Any) -> object:
     kind = type(value)
     if kind is dict:
         return _hold_dict(value)
@@ -109,7 +111,7 @@ def _hold(value: Any) -> Any:
     return value if kind in ATOMS else _hold_other(value)
 
 
-def _hold_dict(value: dict[Any, Any]) -> dict[str, Any]:
+def _hold_dict(value: Mapping[Any, object]) -> dict[str, object]:
     if not value:
         return {}
     try:
@@ -117,13 +119,14 @@ def _hold_dict(value: dict[Any, Any]) -> dict[str, Any]:
     except RecursionError:
         raise
     except RuntimeError:  # another thread has changed its size meanwhile
-        return _hold_dict(value.copy())
-    return held if len(held) == len(value) else _hold_items(value.copy().items(), _hold)
+        return _hold_dict(dict(value))
+    # Two keys have become one text, such as 1 and "1".
+    return held if len(held) == len(value) else _hold_items(dict(value).items(), _hold)
 
 
-def _hold_items(items: Iterable[tuple[Any, Any]], take: Callable[[Any], Any]) -> dict[str, Any]:
+def _hold_items(items: Iterable[tuple[object, object]], take: Callable[[object], object]) -> dict[str, object]:
     """Keys that are the same as text (1 and "1") get a number, so that none is lost."""
-    held: dict[str, Any] = {}
+    held: dict[str, object] = {}
     for key, item in items:
         name = text = _key(key)
         count = 1
@@ -134,9 +137,9 @@ def _hold_items(items: Iterable[tuple[Any, Any]], take: Callable[[Any], Any]) ->
     return held
 
 
-def _key(key: Any) -> str:
+def _key(key: object) -> str:
     """A key as text; one that is an object of the program goes by its type."""
-    held = hold(key)
+    held = hold(key)  # and not `str(key)`, which may be the program's own code
     if type(held) is list and all(type(item) in ATOMS for item in held):
         held = tuple(held)
     try:
@@ -145,15 +148,15 @@ def _key(key: Any) -> str:
         return type(key).__name__
 
 
-def _hold_list(value: Sequence[Any]) -> Any:
+def _hold_list(value: Sequence[object]) -> object:
     if len(value) >= _SHORT and _how(type(value[0])) is hold_message:
         items = list(value)
         if all(_how(kind) is hold_message for kind in set(map(type, items))):
-            return _hold_messages(items)
+            return _hold_messages(cast("list[BaseMessage]", items))
     return [item if type(item) in ATOMS else _hold(item) for item in value]
 
 
-def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> Any:
+def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> object:
     """As `_hold`, for structures that contain themselves or are very deep: a container that comes again is described."""
     kind = type(value)
     try:
@@ -172,7 +175,7 @@ def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> Any:
 # -- objects
 
 
-def _hold_other(value: Any) -> Any:
+def _hold_other(value: object) -> object:
     try:
         return (_ways.get(type(value)) or _how(type(value)))(value)
     except RecursionError:
@@ -181,10 +184,10 @@ def _hold_other(value: Any) -> Any:
         return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
 
 
-_ways: dict[type, Callable[[Any], Any]] = {}
+_ways: dict[type, Callable[[Any], object]] = {}
 
 
-def _how(kind: type) -> Callable[[Any], Any]:
+def _how(kind: type) -> Callable[[Any], object]:
     """How objects of `kind` are held. The class decides: a mock answers to everything, `__class__` too."""
     way = _ways.get(kind)
     if way is None:
@@ -194,7 +197,7 @@ def _how(kind: type) -> Callable[[Any], Any]:
     return way
 
 
-def _find_way(kind: type) -> Callable[[Any], Any]:
+def _find_way(kind: type) -> Callable[[Any], object]:
     for base, way in _BY_BASE:
         if issubclass(kind, base):
             return way
@@ -205,7 +208,7 @@ def _find_way(kind: type) -> Callable[[Any], Any]:
     return _describe
 
 
-def _describe(value: Any) -> Opaque:
+def _describe(value: object) -> Opaque:
     return Opaque(type(value).__name__)
 
 
@@ -218,8 +221,9 @@ def _hold_slots(value: Any) -> _Held:
     return _structured(type(value).__name__, _fields(value, [n for n in type(value).__slots__ if not n.startswith("_")]))
 
 
-def _fields(value: Any, names: Iterable[str]) -> dict[str, Any]:
+def _fields(value: object, names: Iterable[str]) -> dict[str, object]:
     """Those fields that are stored in the object or its class. Properties are code of the program: they are not asked."""
+    # Past a `__getattribute__` of the class; `vars(value)` would ask it.
     stored = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else {}
     found = {}
     for name in names:
@@ -229,7 +233,7 @@ def _fields(value: Any, names: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _of_class(value: Any, name: str) -> Any:
+def _of_class(value: object, name: str) -> object:
     for base in type(value).__mro__:
         if name in base.__dict__:
             there = base.__dict__[name]
@@ -239,11 +243,12 @@ def _of_class(value: Any, name: str) -> Any:
     return None
 
 
-def _structured(name: str, fields: dict[str, Any]) -> _Held:
+def _structured(name: str, fields: dict[str, object]) -> _Held:
     return _Held(Structured, _hold_dict(fields), name)
 
 
 def _hold_model(value: BaseModel) -> _Held:
+    # Not `model_dump`: it runs the program's serializers, and makes plain dicts of the models within.
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if v is not None})
 
@@ -260,7 +265,7 @@ def _document(state: FrozenDict) -> Document:
 def _hold_generation(value: LangChainGeneration) -> _Held:
     message = getattr(value, "message", None)
     text = value.text
-    state: dict[str, Any] = {
+    state: dict[str, object] = {
         "text": text if type(text) is str else str(hold(text)),
         "message": None if message is None else hold(message),
     }
@@ -273,7 +278,7 @@ def _generation(state: FrozenDict) -> Generation:
     return Generation(**state)
 
 
-def hold_result(value: LLMResult) -> dict[str, Any]:
+def hold_result(value: LLMResult) -> dict[str, object]:
     """What a model gave back for one run: its candidates, and what the provider said beside them."""
     candidates = [_hold_generation(g) for group in value.generations for g in group]
     output = value.llm_output
@@ -287,33 +292,39 @@ def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
     return partial(_counted_result, held, _hold_counted(output) if output else None)
 
 
-def _hold_usage(value: LangChainGeneration) -> tuple[Any, Any, Any]:
-    """The usage and the model of a message; or the same of a text, in its info."""
+class _HeldUsage(NamedTuple):
+    """The usage and the model of a message; of a text, what its info says of them."""
+
+    usage: object = None
+    model: str | None = None
+    info: dict[str, object] | None = None
+
+    def word(self) -> Generation:
+        if self.info is not None:
+            return Generation("", None, words(self.info))
+        about = FrozenDict(model_name=self.model) if self.model else EMPTY
+        message = Message("ai", usage=read_usage(self.usage), response_metadata=about, cached=_is_cached(self.usage))
+        return Generation("", message)
+
+
+def _hold_usage(value: LangChainGeneration) -> _HeldUsage:
     message = getattr(value, "message", None)
     if message is None:
-        return None, None, _hold_counted(value.generation_info or {})
-    state = message.__dict__
-    usage, about = state.get("usage_metadata"), state.get("response_metadata") or {}
-    held = _hold_dict(usage) if type(usage) is dict else hold(usage)
-    return held, about.get("model_name") or about.get("model"), None
+        return _HeldUsage(info=_hold_counted(value.generation_info or {}))
+    state = message.__dict__  # a subclass may have a property of such a name, which is code of the program
+    usage = state.get("usage_metadata")
+    return _HeldUsage(_hold_dict(usage) if type(usage) is dict else hold(usage), read_model_name(state.get("response_metadata")))
 
 
-def _hold_counted(value: dict[str, Any]) -> dict[str, Any]:
+def _hold_counted(value: dict[str, object]) -> dict[str, object]:
     return {key: hold(value[key]) for key in ("token_usage", "usage", "model_name", "model") if key in value}
 
 
-def _counted_result(held: list[tuple[Any, Any, Any]], output: dict[str, Any] | None) -> FrozenDict:
-    return FrozenDict(generations=FrozenList([_counted(*one) for one in held]), llm_output=words(output))
+def _counted_result(held: list[_HeldUsage], output: dict[str, object] | None) -> FrozenDict:
+    return FrozenDict(generations=FrozenList([usage.word() for usage in held]), llm_output=words(output))
 
 
-def _counted(usage: dict[str, Any] | None, model: Any, info: dict[str, Any] | None) -> Generation:
-    if info is not None:
-        return Generation("", None, words(info))
-    about = FrozenDict(model_name=freeze(model)) if model else EMPTY
-    return Generation("", Message("ai", usage=freeze_usage(usage), response_metadata=about, cached=_is_cached(usage)))
-
-
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """`str(value)`, also of an object that has no text."""
     try:
         return value if type(value) is str else str(value)
@@ -321,7 +332,7 @@ def text_of(value: Any) -> str:
         return f"({type(error).__name__} when read)"
 
 
-def _hold_set(value: set[Any] | frozenset[Any]) -> list[Any]:
+def _hold_set(value: set[object] | frozenset[object]) -> list[object]:
     """In the order of the words: a set's own order changes from run to run. `union` copies without asking the items."""
     return sorted(map(hold, set().union(value)), key=lambda held: repr(words(held)))
 
@@ -337,14 +348,14 @@ class _HeldMessage(_Held):
 
     __slots__ = ("plain",)
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    def __init__(self, fields: dict[str, object]) -> None:
         self._make = _message
         self._name = ()
         self._word = None
         self.state = _hold_fields(fields)
         self.plain: bool | None = None
 
-    def settle(self, fields: dict[str, Any]) -> bool:
+    def settle(self, fields: dict[str, object]) -> bool:
         """Whether this can be compared with `fields` as they are."""
         if self.plain is None:
             try:
@@ -355,7 +366,7 @@ class _HeldMessage(_Held):
                 self.plain = False
         return self.plain
 
-    def still(self, fields: dict[str, Any]) -> bool:
+    def still(self, fields: dict[str, object]) -> bool:
         """Whether the message is what it was."""
         now = fields if self.settle(fields) else _hold_fields(fields)
         return _same(self.state, now)
@@ -370,10 +381,10 @@ class _Number:
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self._value = value
 
-    def word(self) -> Any:
+    def word(self) -> object:
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -387,11 +398,11 @@ _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
 """What a provider reports: full of counts. A count that becomes a bool is not looked for."""
 
 
-def _plain_fields(fields: dict[str, Any]) -> dict[str, Any]:
+def _plain_fields(fields: dict[str, object]) -> dict[str, object]:
     return {key: _plain(value, key not in _REPORTED) for key, value in fields.items()}
 
 
-def _plain(value: Any, exact: bool) -> Any:
+def _plain(value: Any, exact: bool) -> object:
     kind = type(value)
     if kind is str or value is None:
         return value
@@ -404,14 +415,14 @@ def _plain(value: Any, exact: bool) -> Any:
     raise _NotPlain
 
 
-def _hold_fields(fields: dict[str, Any]) -> dict[str, Any]:
+def _hold_fields(fields: dict[str, object]) -> dict[str, object]:
     try:
         return _hold_dict(fields)
     except RecursionError:
         return {key: hold(value) for key, value in fields.items()}
 
 
-def _same(held: Any, now: Any) -> bool:
+def _same(held: object, now: object) -> bool:
     """Whether plain values are what they were. What has taken the place of one may be an object that minds `==`."""
     try:
         return bool(held == now)
@@ -433,6 +444,7 @@ def hold_message(message: BaseMessage) -> _HeldMessage:
     fields = message.__dict__
     key = id(message)
     seen = _seen_messages.get(key)
+    # The weak reference tells whether this is still the same message: a dead one's id is given to the next object.
     if seen is not None and seen[0]() is message and seen[1].still(fields):
         return seen[1]
     held = _HeldMessage(fields)
@@ -447,12 +459,12 @@ class _History:
 
     def __init__(self) -> None:
         self.held: list[_HeldMessage] = []
-        self.states: list[dict[str, Any]] = []
+        self.states: list[dict[str, object]] = []
         self.odd: list[int] = []
         self._words: list[Message] = []
         self._last: weakref.ref[_HeldList] | None = None
 
-    def begins(self, now: list[Any]) -> bool:
+    def begins(self, now: list[dict[str, object]]) -> bool:
         """Whether `now`, the fields of messages, are what is held here, as far as both go. One comparison for all of them."""
         for index in self.odd:
             if index < len(now):
@@ -465,6 +477,7 @@ class _History:
         plain = [one.settle(message.__dict__) for one, message in zip(held, more, strict=True)]
         odd = [number for number, one in enumerate(plain, known) if not one]
         states = [one.state for one in held]
+        # Messages are held before the lock is taken: holding them may run code of the program, which may wait for it.
         with _growing:
             if len(self.held) != known:
                 return False
@@ -513,13 +526,14 @@ _SHORT: Final = 8
 """Lists of fewer messages are held message by message."""
 
 _growing = threading.Lock()
-_histories: weakref.WeakValueDictionary[tuple[Any, ...], _History] = weakref.WeakValueDictionary()
+_histories: weakref.WeakValueDictionary[tuple[object, ...], _History] = weakref.WeakValueDictionary()
 """By the texts of their first messages, which are of one program, or do no harm. They live as long as a recording holds them."""
 
 
-def _hold_messages(messages: list[BaseMessage]) -> Any:
+def _hold_messages(messages: list[BaseMessage]) -> object:
+    # An agent passes its whole conversation with each callback: holding it message by message is quadratic in its length.
     size = len(messages)
-    now = [message.__dict__ for message in messages]
+    now: list[dict[str, object]] = [message.__dict__ for message in messages]
     key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT]])
     history = _histories.get(key)
     if history is not None:
@@ -542,7 +556,7 @@ def _message(fields: FrozenDict) -> Message:
         name=fields.get("name"),
         tool_call_id=fields.get("tool_call_id"),
         status=fields.get("status"),
-        usage=freeze_usage(fields.get("usage_metadata")),
+        usage=read_usage(fields.get("usage_metadata")),
         response_metadata=_mapping(fields.get("response_metadata")),
         additional_kwargs=_mapping(fields.get("additional_kwargs")),
         artifact=fields.get("artifact"),
@@ -560,64 +574,52 @@ _ROLES: Final = {
 }
 
 
-def _mapping(value: Any) -> FrozenDict:
+def _mapping(value: object) -> FrozenDict:
     if isinstance(value, FrozenDict):
         return value
     return FrozenDict(unreadable=value) if value else EMPTY
 
 
-def _tool_calls(calls: Any, no_args: FrozenDict | str) -> list[ToolCall]:
+def _tool_calls(calls: Sequence[object] | None, no_args: FrozenDict | str) -> list[ToolCall]:
     return [_tool_call(call, no_args) for call in calls or ()]
 
 
-def _tool_call(call: Any, no_args: FrozenDict | str) -> ToolCall:
+def _tool_call(call: object, no_args: FrozenDict | str) -> ToolCall:
     if not isinstance(call, Mapping):  # a program may put anything into the list
         return ToolCall("", text_of(call))
     return ToolCall(call.get("name") or "", call.get("args") or no_args, call.get("id"))
 
 
-def freeze_usage(value: Any) -> Usage | None:
-    """LangChain's `UsageMetadata` as a `Usage`. Providers leave counts out, or send None; what is no number does not count."""
-    if not isinstance(value, Mapping) or not value or value.keys() == {"total_cost"}:
-        return None
-    counts = _counts(value)
-    into, out = counts.get("input_tokens", 0), counts.get("output_tokens", 0)
-    details = (_counts(value.get(f"{side}_token_details")) for side in ("input", "output"))
-    return Usage(into, out, counts.get("total_tokens") or into + out, *details)
-
-
-def _counts(value: Any) -> FrozenDict:
-    pairs = value.items() if isinstance(value, Mapping) else ()
-    return FrozenDict({name: count for name, count in pairs if isinstance(count, int | float)})
-
-
-def _is_cached(usage: Any) -> bool:
+def _is_cached(usage: object) -> bool:
     """LangChain's cache puts a cost of zero into the usage of each answer that it gives, its only sign of that."""
     return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
 # -- what a model is called with
 
-_seen_tools: dict[int, tuple[Any, Any, _Held, list[str]]] = {}
+_seen_tools: dict[int, tuple[object, object, _Held, list[str]]] = {}
 
 
-def hold_parameters(parameters: Any) -> dict[str, Any]:
+def hold_parameters(parameters: object) -> dict[str, object]:
     """The parameters of a model call, and the names of the bound tools if there are any."""
-    if parameters and not isinstance(parameters, dict):
+    given: dict[str, object] = {}
+    if isinstance(parameters, dict):
+        given = parameters
+    elif parameters:
         return {"invocation_params": hold(parameters)}
-    given = parameters or {}
     tools = given.get("tools")
     taken, names = _hold_tools(tools) if tools else (hold(tools), [])
     held = {key: value if type(value) in ATOMS else taken if value is tools else hold(value) for key, value in given.items()}
     return {"tools": names, "invocation_params": held} if tools else {"invocation_params": held}
 
 
-def _hold_tools(tools: Any) -> tuple[Any, list[str]]:
+def _hold_tools(tools: object) -> tuple[object, list[str]]:
     """The bound tools and their names. They are one list in call after call: they are held once."""
     seen = _seen_tools.get(id(tools))
     if seen is not None and seen[0] is tools and _same(seen[1], tools):
         return seen[2], seen[3]
     names = tool_names(tools)
+    # Only plain tools are kept: with any other, whether they have changed could not be told without running their code.
     try:
         copy = _plain(tools, True)
     except (_NotPlain, RuntimeError):
@@ -629,12 +631,12 @@ def _hold_tools(tools: Any) -> tuple[Any, list[str]]:
     return held, names
 
 
-def tool_names(tools: Any) -> list[str]:
+def tool_names(tools: object) -> list[str]:
     """The names of bound tools, in the formats in which integrations bind them."""
     return [name for name, _ in named_tools(tools)]
 
 
-def named_tools(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Bound tools: the name of each, and what says the rest of it."""
     for tool in tools if isinstance(tools, list | tuple) else ():
         inner = tool.get("function", tool) if issubclass(type(tool), dict) else {}
@@ -649,6 +651,7 @@ def named_tools(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def freeze_error(error: BaseException) -> Failure:
     """`error`, and how it ends the run that reports it."""
     ended = _ended(error)
+    # An interrupt carries what the program waits for, a hand-off its command; other errors may carry the whole world.
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
     return Failure(type(error).__name__, text_of(error), ended, payload)
 
@@ -674,7 +677,9 @@ _DEEP: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
 
-_BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], Any]]]] = (
+# The order decides where a class has several of these bases: LangChain's own classes are pydantic models too, and an enum
+# may be a str. Methods are those of the base, so that none of a subclass runs.
+_BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (
     (BaseMessage, hold_message),
     (LangChainDocument, _hold_document),
     (LLMResult, hold_result),

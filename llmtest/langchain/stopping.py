@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, cast
+from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 
 from llmtest import online
+from llmtest.callbacks import ERROR_OF, START_KINDS
 
-_ERRORS: Final = {
-    "on_tool_start": "on_tool_error",
-    "on_chat_model_start": "on_llm_error",
-    "on_llm_start": "on_llm_error",
-    "on_retriever_start": "on_retriever_error",
-}
+# Chains are not stopped: what they call is.
+_ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
 
 _installed = threading.Lock()
 
@@ -34,9 +32,16 @@ def install() -> None:
             setattr(AsyncCallbackManager, start, _achecked(getattr(AsyncCallbackManager, start), error))
 
 
-def _checked(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+class _Started(Protocol):
+    """A run manager, as the start of a run returns it."""
+
+    @property
+    def run_id(self) -> UUID: ...
+
+
+def _checked(original: Callable[..., object], kind: str) -> Callable[..., object]:
     @functools.wraps(original)
-    def on_start(self: CallbackManager, *args: Any, **kwargs: Any) -> Any:
+    def on_start(self: CallbackManager, *args: object, **kwargs: object) -> object:
         __tracebackhide__ = True
         started = original(self, *args, **kwargs)
         runs = _runs(started)
@@ -44,15 +49,15 @@ def _checked(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
         if error is None:
             return started
         for run in runs:
-            getattr(run, kind)(error)
+            getattr(run, kind)(error)  # the handlers that have the start get an end
         raise error
 
     return on_start
 
 
-def _achecked(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
+def _achecked(original: Callable[..., Awaitable[object]], kind: str) -> Callable[..., Awaitable[object]]:
     @functools.wraps(original)
-    async def on_start(self: AsyncCallbackManager, *args: Any, **kwargs: Any) -> Any:
+    async def on_start(self: AsyncCallbackManager, *args: object, **kwargs: object) -> object:
         __tracebackhide__ = True
         started = await original(self, *args, **kwargs)
         runs = _runs(started)
@@ -66,6 +71,6 @@ def _achecked(original: Callable[..., Any], kind: str) -> Callable[..., Any]:
     return on_start
 
 
-def _runs(started: Any) -> list[Any]:
+def _runs(started: object) -> list[_Started]:
     """A model may be given many prompts at once, each of which is a run."""
-    return started if isinstance(started, list) else [started]
+    return started if isinstance(started, list) else [cast("_Started", started)]

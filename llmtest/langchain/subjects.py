@@ -15,6 +15,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 
+from llmtest.content import read_block
 from llmtest.events import RunKind
 from llmtest.langchain.freezing import freeze
 from llmtest.protocol import REASONS
@@ -49,13 +50,12 @@ def _facts_of_message(message: Any) -> dict[str, Any]:
         [(call["name"], call["args"], "with an id" if call["id"] else "without an id") for call in getattr(message, name, ())]
         for name in ("tool_calls", "invalid_tool_calls")
     )
-    blocks = message.content_blocks
     usage = getattr(message, "usage_metadata", None)
     metadata = message.response_metadata
     return {
         "type": message.type,
         "text": str(message.text),
-        "reasoning": "".join(block.get("reasoning", "") for block in blocks if block["type"] == "reasoning"),
+        "reasoning": "".join(block.text or "" for block in map(read_block, message.content_blocks) if block.kind == "reasoning"),
         "tool calls": calls,
         "invalid tool calls": broken,
         "usage": usage and {key: usage[key] for key in ("input_tokens", "output_tokens", "total_tokens")},

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Required, TypedDict, cast
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, manager
@@ -30,11 +30,11 @@ from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
 from llmtest import blocks, lanes, waits
-from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList
+from llmtest.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
+from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList, read_model_name, read_usage
 from llmtest.langchain.freezing import (
     freeze,
     freeze_error,
-    freeze_usage,
     hold,
     hold_counts,
     hold_parameters,
@@ -45,10 +45,51 @@ from llmtest.langchain.freezing import (
 
 if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
     from langchain_core.documents import Document
     from tenacity import RetryCallState
 
-MODEL_STARTS: Final = ("on_chat_model_start", "on_llm_start")
+
+class About(TypedDict, total=False):
+    """What LangChain passes to a callback by keyword, as far as it is recorded. It leaves out what it does not know."""
+
+    run_id: Required[UUID]
+    parent_run_id: UUID | None
+    name: str | None
+    tags: Sequence[str] | None
+    metadata: Mapping[str, object] | None
+    batch_size: int
+    inputs: object
+    invocation_params: Mapping[str, object] | None
+    response: LLMResult | None
+    tool_call_id: str | None
+
+
+class GraphLifecycleEvent(Protocol):
+    """What LangGraph passes of an interrupt or a resume: its frozen dataclass, of any version."""
+
+    @property
+    def run_id(self) -> UUID: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def checkpoint_id(self) -> str: ...
+    @property
+    def checkpoint_ns(self) -> Sequence[str]: ...
+
+
+class GraphInterruptEvent(GraphLifecycleEvent, Protocol):
+    @property
+    def interrupts(self) -> Sequence[object]: ...
+
+
+Serialized = Mapping[str, object] | None
+"""How LangChain describes what runs. None for nearly all chains."""
+
+Held = Callable[[], dict[str, object]]
+"""Takes a payload at the moment of the callback. It is called only if a recording wants the event."""
+
+MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 
 # -- the handler
 
@@ -67,18 +108,22 @@ class Tap(BaseCallbackHandler):
     def __reduce__(self) -> str:
         return "TAP"
 
+    # LangChain calls an inline handler on the thread of the program and in order; any other in async code through an executor,
+    # which costs five times as much for a token (155 to 290 microseconds) and loses the order between runs.
     run_inline = True
     # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
     # tuple, so that any thread may read and replace it.
     _last_token: tuple[UUID | None, blocks.Membership | None] = (None, None)
 
-    def _begin(self, kind: str, serialized: Any, take: Callable[[], dict[str, Any]], about: dict[str, Any]) -> None:
+    def record_start(self, kind: str, serialized: Serialized, take: Held, keywords: Mapping[str, object]) -> None:
+        """Record that a run starts: `take` gives its payload, `keywords` are what LangChain passed by keyword."""
+        about = cast("About", keywords)
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to run after run
         member = blocks.begin(run_id, parent)
         if member is None:
             return
-        if member.light:
+        if member.light:  # only token counts are open: they need no payload, which is what costs time
             if kind in MODEL_STARTS:
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
@@ -87,9 +132,11 @@ class Tap(BaseCallbackHandler):
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
         member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
-    def _next(
-        self, kind: str, take: Callable[[], Any], about: dict[str, Any], now: Callable[[], lanes.Mark] = lanes.tick
+    def record_event(
+        self, kind: str, take: Held, keywords: Mapping[str, object], now: Callable[[], lanes.Mark] = lanes.tick
     ) -> None:
+        """Record what happens within a run, or its end."""
+        about = cast("About", keywords)
         run_id, parent = about["run_id"], about.get("parent_run_id")
         member = blocks.membership(run_id) or _begun_unseen(kind, run_id, parent)
         if member is not None and not member.light:
@@ -99,14 +146,17 @@ class Tap(BaseCallbackHandler):
 
     # models
 
-    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], **kwargs: Any) -> None:
-        self._begin("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
+    def on_llm_start(self, serialized: Serialized, prompts: list[str], **kwargs: object) -> None:
+        self.record_start("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
-    def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **kwargs: Any) -> None:
-        self._begin("on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs)
+    def on_chat_model_start(self, serialized: Serialized, messages: list[list[BaseMessage]], **kwargs: object) -> None:
+        self.record_start(
+            "on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs
+        )
 
+    # LangChain passes `token` by keyword in sync code and by position in async code: the name must stay.
     def on_llm_new_token(
-        self, token: Any, *, chunk: Any = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any
+        self, token: object, *, chunk: object = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object
     ) -> None:
         last = self._last_token
         if last[0] is run_id:
@@ -121,10 +171,10 @@ class Tap(BaseCallbackHandler):
             now = lanes.tick() if member.timed else lanes.mark()
             member.deliver(("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), now))
 
-    def on_stream_event(self, event: Any, **kwargs: Any) -> None:
-        self._next("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
+    def on_stream_event(self, event: object, **kwargs: object) -> None:
+        self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: Any) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
         member = blocks.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
         if member is None:
             return
@@ -135,75 +185,75 @@ class Tap(BaseCallbackHandler):
             raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.tick())
             member.deliver(raw)
 
-    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        response, run_id = kwargs.get("response"), kwargs["run_id"]
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, response: LLMResult | None = None, **kwargs: object) -> None:
         member = blocks.membership(run_id)
         if member is not None and member.light:
             held = _counts(response) if response is not None else None
             member.deliver(("on_llm_error", run_id, None, partial(_counted_error, freeze_error(error), held), 0, 0, None))
             return
         so_far = {"response": _result(response)} if response is not None else {}
-        self._next("on_llm_error", lambda: {**_failed(error), **so_far}, kwargs)
+        self.record_event("on_llm_error", lambda: {**_failed(error), **so_far}, {"run_id": run_id, **kwargs})
 
     # chains
 
-    def on_chain_start(self, serialized: dict[str, Any], inputs: Any, **kwargs: Any) -> None:
-        self._begin("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
+    def on_chain_start(self, serialized: Serialized, inputs: object, **kwargs: object) -> None:
+        self.record_start("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
 
-    def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
-        self._next("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
+    def on_chain_end(self, outputs: object, **kwargs: object) -> None:
+        self.record_event("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
 
-    def on_chain_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_chain_error", lambda: _failed(error, inputs=kwargs.get("inputs")), kwargs)
+    def on_chain_error(self, error: BaseException, **kwargs: object) -> None:
+        self.record_event("on_chain_error", lambda: _failed(error, inputs=kwargs.get("inputs")), kwargs)
 
     # tools and retrievers
 
-    def on_tool_start(self, serialized: dict[str, Any], input_str: str, **kwargs: Any) -> None:
-        def take() -> dict[str, Any]:
+    def on_tool_start(self, serialized: Serialized, input_str: str, **kwargs: object) -> None:
+        def take() -> dict[str, object]:
             return _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
 
-        self._begin("on_tool_start", serialized, take, kwargs)
+        self.record_start("on_tool_start", serialized, take, kwargs)
 
-    def on_tool_end(self, output: Any, **kwargs: Any) -> None:
-        self._next("on_tool_end", lambda: {"output": hold(output)}, kwargs)
+    # LangChain does not say which tool call this answers; the start of the run does.
+    def on_tool_end(self, output: object, **kwargs: object) -> None:
+        self.record_event("on_tool_end", lambda: {"output": hold(output)}, kwargs)
 
-    def on_tool_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_tool_error", lambda: _failed(error), kwargs)
+    def on_tool_error(self, error: BaseException, **kwargs: object) -> None:
+        self.record_event("on_tool_error", lambda: _failed(error), kwargs)
 
-    def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
-        self._begin("on_retriever_start", serialized, lambda: {"query": text_of(query)}, kwargs)
+    def on_retriever_start(self, serialized: Serialized, query: str, **kwargs: object) -> None:
+        self.record_start("on_retriever_start", serialized, lambda: {"query": text_of(query)}, kwargs)
 
-    def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
-        self._next("on_retriever_end", lambda: {"documents": hold(documents)}, kwargs)
+    def on_retriever_end(self, documents: Sequence[Document], **kwargs: object) -> None:
+        self.record_event("on_retriever_end", lambda: {"documents": hold(documents)}, kwargs)
 
-    def on_retriever_error(self, error: BaseException, **kwargs: Any) -> None:
-        self._next("on_retriever_error", lambda: _failed(error), kwargs)
+    def on_retriever_error(self, error: BaseException, **kwargs: object) -> None:
+        self.record_event("on_retriever_error", lambda: _failed(error), kwargs)
 
     # things that happen within a run
 
-    def on_agent_action(self, action: AgentAction, **kwargs: Any) -> None:
-        self._next("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
+    def on_agent_action(self, action: AgentAction, **kwargs: object) -> None:
+        self.record_event("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
 
-    def on_agent_finish(self, finish: AgentFinish, **kwargs: Any) -> None:
-        self._next("on_agent_finish", lambda: _attributes(finish, "return_values", "log"), kwargs)
+    def on_agent_finish(self, finish: AgentFinish, **kwargs: object) -> None:
+        self.record_event("on_agent_finish", lambda: _attributes(finish, "return_values", "log"), kwargs)
 
-    def on_text(self, text: str, **kwargs: Any) -> None:
-        self._next("on_text", lambda: {"text": text_of(text)}, kwargs)
+    def on_text(self, text: str, **kwargs: object) -> None:
+        self.record_event("on_text", lambda: {"text": text_of(text)}, kwargs)
 
-    def on_retry(self, retry_state: RetryCallState, **kwargs: Any) -> None:
+    def on_retry(self, retry_state: RetryCallState, **kwargs: object) -> None:
         outcome = getattr(retry_state, "outcome", None)
         error = outcome.exception() if outcome is not None and outcome.failed else None
         attempt = getattr(retry_state, "attempt_number", None)
-        self._next("on_retry", lambda: _fields(attempt_number=attempt, error=error), kwargs)
+        self.record_event("on_retry", lambda: _fields(attempt_number=attempt, error=error), kwargs)
 
-    def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
-        self._next("on_custom_event", lambda: {"name": text_of(name), "data": hold(data)}, kwargs)
+    def on_custom_event(self, name: str, data: object, **kwargs: object) -> None:
+        self.record_event("on_custom_event", lambda: {"name": text_of(name), "data": hold(data)}, kwargs)
 
-    def on_interrupt(self, event: Any) -> None:
-        self._next("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        self.record_event("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
 
-    def on_resume(self, event: Any) -> None:
-        self._next("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
+    def on_resume(self, event: GraphLifecycleEvent) -> None:
+        self.record_event("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
 
 
 def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
@@ -216,32 +266,23 @@ def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks
     return member
 
 
-_LOST_STARTS: Final = {
-    **dict.fromkeys(("on_llm_new_token", "on_stream_event", "on_llm_end", "on_llm_error"), "on_llm_start"),
-    **dict.fromkeys(("on_chain_end", "on_chain_error", "on_text", "on_agent_action", "on_agent_finish"), "on_chain_start"),
-    **dict.fromkeys(("on_tool_end", "on_tool_error"), "on_tool_start"),
-    **dict.fromkeys(("on_retriever_end", "on_retriever_error"), "on_retriever_start"),
-}
+_LOST_STARTS: Final = {name: START_OF[row.runs[0]] for name, row in CALLBACKS.items() if row.runs and row.role != "start"}
 
 
-def _lifecycle(event: Any, **fields: Any) -> dict[str, Any]:
+def _lifecycle(event: GraphLifecycleEvent, **fields: object) -> dict[str, object]:
     return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
 
 
-def _counted(serialized: Any, about: dict[str, Any]) -> blocks.Start:
+def _counted(serialized: Serialized, about: About) -> blocks.Start:
     """The start of a model call, as far as counting needs it."""
-    metadata, parameters = _dict(about.get("metadata")), _dict(about.get("invocation_params"))
-    model = metadata.get("ls_model_name") or parameters.get("model") or parameters.get("model_name")
-    take = partial(_counted_words, model, metadata.get("langgraph_node"), about.get("batch_size"))
+    metadata = about.get("metadata")
+    node = metadata.get("langgraph_node") if isinstance(metadata, dict) else None
+    take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), node, about.get("batch_size"))
     return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _counted_words(model: Any, node: Any, batch_size: Any) -> FrozenDict:
-    metadata = FrozenDict(ls_model_name=freeze(model), langgraph_node=freeze(node))
+def _counted_words(model: object, node: object, batch_size: object) -> FrozenDict:
+    metadata = FrozenDict(ls_model_name=model, langgraph_node=freeze(node))
     return FrozenDict(metadata=metadata, payload=FrozenDict(_batch(batch_size)))
 
 
@@ -249,58 +290,58 @@ def _counted_error(error: Failure, response: Callable[[], FrozenDict] | None) ->
     return FrozenDict(error=error, response=EMPTY if response is None else response())
 
 
-def _parameters(about: dict[str, Any]) -> dict[str, Any]:
+def _parameters(about: Mapping[str, object]) -> dict[str, object]:
     return {**hold_parameters(about.get("invocation_params")), **_batch(about.get("batch_size"))}
 
 
-def _batch(size: Any) -> dict[str, int]:
+def _batch(size: object) -> dict[str, int]:
     """How many prompts went to the model in one call, where it was more than one: the first reports the tokens of all."""
     return {"batch_size": size} if isinstance(size, int) and size > 1 else {}
 
 
-def _name(serialized: Any) -> str:
+def _name(serialized: object) -> str:
     """The name of a run whose start has no `name=`; `serialized` is None for most chains."""
     named = serialized if isinstance(serialized, dict) else {}
     path = named.get("id")
     return str(named.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
 
 
-def _fields(**fields: Any) -> dict[str, Any]:
+def _fields(**fields: object) -> dict[str, object]:
     return {key: hold(value) for key, value in fields.items() if value is not None}
 
 
-def _attributes(value: Any, *names: str) -> dict[str, Any]:
+def _attributes(value: object, *names: str) -> dict[str, object]:
     return _fields(**{name: getattr(value, name, None) for name in names})
 
 
-def _result(response: Any) -> dict[str, Any]:
+def _result(response: LLMResult) -> dict[str, object]:
     try:
         return hold_result(response)
     except Exception:  # a custom model ended its run with something else
         return {"generations": [], "unreadable": hold(response)}
 
 
-def _counts(response: Any) -> Callable[[], FrozenDict]:
+def _counts(response: LLMResult) -> Callable[[], FrozenDict]:
     try:
         return hold_counts(response)
     except Exception:  # as above
         return partial(FrozenDict, generations=FrozenList())
 
 
-def _failed(error: BaseException, **fields: Any) -> dict[str, Any]:
+def _failed(error: BaseException, **fields: object) -> dict[str, object]:
     return {"error": freeze_error(error), **_fields(**fields)}
 
 
-def _token(token: Any, chunk: Any) -> Any:
+def _token(token: object, chunk: object) -> object:
     """A token as it is stored: the bare str, or with what else its chunk carried."""
     message = getattr(chunk, "message", None)
     fields = getattr(message, "__dict__", {})
     calls, usage = fields.get("tool_call_chunks"), fields.get("usage_metadata")
     if not calls and not usage and type(token) is str:
         return token
-    more: dict[str, Any] = {"tool_call_chunks": hold(calls)} if calls else {}
+    more: dict[str, object] = {"tool_call_chunks": hold(calls)} if calls else {}
     held = hold(token) if isinstance(token, list) else text_of(token)
-    return partial(words, {"token": held, **more, **({"usage": freeze_usage(usage)} if usage else {})})
+    return partial(words, {"token": held, **more, **({"usage": read_usage(usage)} if usage else {})})
 
 
 # -- attaching
@@ -325,7 +366,7 @@ _graphs_watched = threading.Lock()
 def install() -> None:
     """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
-        register_configure_hook(cast("ContextVar[Any]", _Hook()), inheritable=True, handle_class=Tap)
+        register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
         waits.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
         waits.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         blocks.process_trace = _process_trace
@@ -338,7 +379,7 @@ def _process_trace() -> blocks.Block:
     return tracing.whole_process()
 
 
-def _queue_of_events(variables: Mapping[str, Any]) -> Any:
+def _queue_of_events(variables: Mapping[str, object]) -> object:
     """The queue of `astream_events`, among the variables of the coroutine that fills it."""
     streamer = variables.get("event_streamer")
     return getattr(getattr(streamer, "receive_stream", None), "_queue", None)
@@ -352,15 +393,16 @@ def _watch_graphs() -> None:
         original, tell = getattr(owner, kind), getattr(TAP, kind)
 
         @functools.wraps(original)
-        def told(self: Any, event: Any) -> Any:
+        def told(self: object, event: object) -> object:
             tell(event)
             return original(self, event)
 
         setattr(owner, kind, told)
 
+    # A handler that comes from a hook is not in the config, so neither manager would call it.
     for owner in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
-        watch(owner, "on_interrupt")
-        watch(owner, "on_resume")
+        for name in OF_LANGGRAPH:
+            watch(owner, name)
 
 
 def _mend_llm_start() -> None:
@@ -370,8 +412,9 @@ def _mend_llm_start() -> None:
     @functools.wraps(original)
     async def on_llm_start(
         self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
-    ) -> list[Any]:
+    ) -> list[AsyncCallbackManagerForLLMRun]:
         others = [handler for handler in self.handlers if handler is not TAP]
+        # Without the tap there is nothing to mend; beside another inline handler LangChain would lose starts anyway.
         if len(others) == len(self.handlers) or any(handler.run_inline for handler in others):
             return await original(self, serialized, prompts, run_id, **kwargs)
         about = {"parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata, **kwargs}
@@ -388,5 +431,6 @@ def _mend_llm_start() -> None:
             run.handlers = self.handlers
         return managers
 
+    # A method of another shape is a later LangChain's, which may have mended it: leave it alone.
     if list(inspect.signature(original).parameters) == ["self", "serialized", "prompts", "run_id", "kwargs"]:
         AsyncCallbackManager.on_llm_start = on_llm_start  # type: ignore[method-assign]

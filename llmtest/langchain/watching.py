@@ -17,40 +17,13 @@ from contextvars import copy_context
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import dropwhile
 from traceback import walk_stack, walk_tb
-from types import CodeType, FrameType, MappingProxyType
+from types import CodeType, FrameType
 from typing import Any, Final
 
+from llmtest.callbacks import CALLBACKS
 from llmtest.core.source import HARNESS, OURS, definition_line, is_of, program_line
 from llmtest.core.text import clip, names
 from llmtest.langchain.freezing import freeze
-
-CALLBACKS: Final[Mapping[str, tuple[str | None, tuple[str, ...]]]] = MappingProxyType(
-    {
-        "on_llm_start": ("ignore_llm", ("serialized", "prompts")),
-        "on_chat_model_start": ("ignore_chat_model", ("serialized", "messages")),
-        "on_llm_new_token": ("ignore_llm", ("token",)),
-        "on_stream_event": ("ignore_llm", ("event",)),
-        "on_llm_end": ("ignore_llm", ("response",)),
-        "on_llm_error": ("ignore_llm", ("error",)),
-        "on_chain_start": ("ignore_chain", ("serialized", "inputs")),
-        "on_chain_end": ("ignore_chain", ("outputs",)),
-        "on_chain_error": ("ignore_chain", ("error",)),
-        "on_tool_start": ("ignore_agent", ("serialized", "input_str")),
-        "on_tool_end": ("ignore_agent", ("output",)),
-        "on_tool_error": ("ignore_agent", ("error",)),
-        "on_agent_action": ("ignore_agent", ("action",)),
-        "on_agent_finish": ("ignore_agent", ("finish",)),
-        "on_retriever_start": ("ignore_retriever", ("serialized", "query")),
-        "on_retriever_end": ("ignore_retriever", ("documents",)),
-        "on_retriever_error": ("ignore_retriever", ("error",)),
-        "on_text": (None, ("text",)),
-        "on_retry": ("ignore_retry", ("retry_state",)),
-        "on_custom_event": ("ignore_custom_event", ("name", "data")),
-        "on_interrupt": (None, ("event",)),
-        "on_resume": (None, ("event",)),
-    }
-)
-"""Every callback: the flag with which a handler turns it off, and what comes by position. The names are protocol."""
 
 
 def owner(handler: Any, name: str) -> type | None:
@@ -118,6 +91,7 @@ class Watch:
         self.flights: list[_Flight] = []
         self.loops: list[AbstractEventLoop] = []
         for name in CALLBACKS:
+            # LangChain's own stay as they are: on_chat_model_start must go on raising NotImplementedError.
             if owner(handler, name):
                 original = getattr(handler, name)
                 wrap = self._coroutine if inspect.iscoroutinefunction(original) else self._plain
@@ -150,12 +124,13 @@ class Watch:
     @contextlib.contextmanager
     def _calling(self, name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Flight]:
         flight = _Flight(name, f"{type(self.handler).__name__}.{name}", _code(original), threading.get_ident())
-        given = {**dict(zip(CALLBACKS[name][1], args, strict=False)), **kwargs}
+        given = {**dict(zip(CALLBACKS[name].positional, args, strict=False)), **kwargs}
+        # Frozen before and after: handlers get the program's own objects, and a change of one is seen by all that come later.
         before, variables = freeze(given), dict(copy_context())
         self.flights.append(flight)
         try:
             yield flight
-        except (CancelledError, GeneratorExit):
+        except (CancelledError, GeneratorExit):  # how a coroutine is stopped from outside: no fault of the handler
             raise
         except BaseException as error:
             if isinstance(error, NotImplementedError) and name == "on_chat_model_start":
@@ -172,7 +147,7 @@ class Watch:
             text = "never runs: it has a `yield`, so that calling it only makes a generator"
             self.faults.append(flight.fault("never runs", "yields", text, hint=hint))
         elif asyncio.iscoroutine(result) and self.way.is_async:
-            result.close()
+            result.close()  # or Python warns that it was never awaited
             hint = "declare it with `async def`; if it is, look at its decorators"
             text = "never runs: it is no coroutine function, so that nobody awaits the coroutine which it returns"
             self.faults.append(flight.fault("never runs", "returns", text, hint=hint))
@@ -184,8 +159,8 @@ class Watch:
         does = ("LangChain", self._does(error, flight))
         kind = type(error).__name__
         frames = _frames(error)
-        if isinstance(error, TypeError) and not frames:
-            names = CALLBACKS[flight.name][1]
+        if isinstance(error, TypeError) and not frames:  # raised by the call itself, before its first line
+            names = CALLBACKS[flight.name].positional
             called = ("called", f"{flight.name}({', '.join([*names[: len(args)], *(f'{key}=' for key in kwargs)])})")
             hint = f"declare it `def {flight.name}(self, {', '.join(names)}, **kwargs)`: LangChain passes some of it by keyword"
             text = f"cannot be called: {str(error).rpartition('() ')[2]}"
@@ -209,7 +184,7 @@ class Watch:
     def _lost(self, flight: _Flight, before: Mapping[Any, Any]) -> Iterator[Fault]:
         """Async code runs a callback that is not inline in a copy of its context."""
         if not self.way.is_async or self.handler.run_inline:
-            return
+            return  # it runs in the program's own context there
         how = ("LangChain", "runs it in a task or a thread, with a copy of the program's context")
         for variable, value in copy_context().items():
             if variable not in before or before[variable] is not value:
