@@ -89,11 +89,11 @@ class Shape:
         known = self._known.get(look)
         if known is None:
             known = self._known[look] = self._ask(item)
-        bits, doubtful = known
+        taking, doubtful = known
         for n in doubtful:
             if states >> n & 1 and self.elements[n].members[0].taker.takes(item):
-                bits |= 1 << n
-        return bits
+                taking |= 1 << n
+        return taking
 
     def _ask(self, item: Any) -> tuple[int, list[int]]:
         """What holds for all items of this look: the elements that take each, and those that must be asked about each."""
