@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 
-class Judged(Protocol):
+class Judgeable(Protocol):
     """What rules are asked of: a `Recording`."""
 
     unseen_calls: list[UnseenCall]
@@ -72,10 +72,10 @@ class Judged(Protocol):
 # -- a recording as rules see it
 
 
-class Facts:
+class RuleEvaluator:
     """What a rule asks of one recording. Made for one question."""
 
-    def __init__(self, recording: Judged) -> None:
+    def __init__(self, recording: Judgeable) -> None:
         self.order = recording.order()
         self.recording = recording
         self._hits: dict[int, tuple[Selector, Hits]] = {}
@@ -232,15 +232,15 @@ def _quoted(runs: Sequence[Run]) -> str:
 # -- rules
 
 
-def judge(recording: Judged, rules: Sequence[Rule]) -> list[Answer]:
+def judge(recording: Judgeable, rules: Sequence[Rule]) -> list[Answer]:
     """What each rule comes to.
 
     Raises:
         TypeError: something is no rule, or there is none.
     """
     check_rules(rules, "obeys()")
-    facts = Facts(recording)
-    return [of_rule(rule, _judged(rule, facts), facts.order) for rule in rules]
+    evaluator = RuleEvaluator(recording)
+    return [of_rule(rule, _judged(rule, evaluator), evaluator.order) for rule in rules]
 
 
 def check_rules(rules: Sequence[Rule], who: str) -> None:
@@ -257,9 +257,9 @@ def check_rules(rules: Sequence[Rule], who: str) -> None:
             raise TypeError(f"{who} takes rules, before(...), never(...), ...; got {type(rule).__name__} {rule!r}{hint}")
 
 
-def _judged(rule: Rule, facts: Facts) -> Verdict:
-    verdict = judged(rule, facts)
-    unseen = facts.recording.unseen_calls
+def _judged(rule: Rule, evaluator: RuleEvaluator) -> Verdict:
+    verdict = judged(rule, evaluator)
+    unseen = evaluator.recording.unseen_calls
     if not verdict.holds or not unseen or not rule.needs_all():
         return verdict
     one = unseen[0]
@@ -268,7 +268,7 @@ def _judged(rule: Rule, facts: Facts) -> Verdict:
     return Verdict(None, f"{why}; whether the rule holds of it is not known")
 
 
-def obeys(recording: Judged, rules: Sequence[Rule]) -> Answer:
+def obeys(recording: Judgeable, rules: Sequence[Rule]) -> Answer:
     """What all rules come to together: the first that is broken, or that they hold."""
     answers = judge(recording, rules)
     broken = [answer for answer in answers if not answer]
@@ -278,7 +278,7 @@ def obeys(recording: Judged, rules: Sequence[Rule]) -> Answer:
     return Answer(" and ".join(answer.expected for answer in answers), True)
 
 
-def assert_obeys(recording: Judged, rules: Sequence[Rule]) -> None:
+def assert_obeys(recording: Judgeable, rules: Sequence[Rule]) -> None:
     """Raises the whole explanation of every rule that does not hold, or leaves it to the `all_of` block around."""
     __tracebackhide__ = True
     _settle([answer for answer in judge(recording, rules) if not answer])

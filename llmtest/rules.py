@@ -1,6 +1,6 @@
 """Rules: sentences that must hold of a recording, `before("search", "book")`, and what each of them means.
 
-Floor 0: standard library only. A rule is a value. `judge` asks a `Case` (a recording, seen through its order) and gives a
+Floor 0: standard library only. A rule is a value. `judge` asks a `RuleContext` (a recording, seen through its order) and gives a
 `Verdict`. A rule holds if it holds whatever the schedule: "before" is never an accident of when things happened to start.
 """
 
@@ -26,7 +26,7 @@ Per = str | Callable[[Any], object]
 """The name of an argument, or a function of the run: the rule holds for each value by itself."""
 
 
-class Case(Protocol):
+class RuleContext(Protocol):
     """What a rule asks of a recording."""
 
     @property
@@ -80,7 +80,7 @@ class Rule(ABC):
         """What must be true, in words."""
 
     @abstractmethod
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, context: RuleContext) -> Verdict:
         """Whether it is true."""
 
     @abstractmethod
@@ -197,45 +197,45 @@ class Before(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.first, self.second)
 
-    def judge(self, case: Case) -> Verdict:
-        every, seconds = case.hits(self.first), case.hits(self.second)
-        left = self._unsure(case, every, seconds)
+    def judge(self, context: RuleContext) -> Verdict:
+        every, seconds = context.hits(self.first), context.hits(self.second)
+        left = self._unsure(context, every, seconds)
         firsts = _grouped(every, self.per) if left else {}
         for later in left:
             value = value_of(self.per, later)
             mine = firsts.get(value, [])
-            if not any(not case.is_open(one) and case.before(one, later, self.order) for one in mine):
-                return self._broken(case, later, mine, _for(self.per, value))
+            if not any(not context.is_open(one) and context.before(one, later, self.order) for one in mine):
+                return self._broken(context, later, mine, _for(self.per, value))
         return HOLDS
 
-    def _unsure(self, case: Case, firsts: Sequence[Hit], seconds: Sequence[Hit]) -> Sequence[Hit]:
+    def _unsure(self, context: RuleContext, firsts: Sequence[Hit], seconds: Sequence[Hit]) -> Sequence[Hit]:
         """Which of `seconds` must be looked at: all that are left come after one of `firsts` that has ended."""
-        ended = next((one for one in firsts if not case.is_open(one)), None)
+        ended = next((one for one in firsts if not context.is_open(one)), None)
         if self.per is None and self.order == "cause":
-            return seconds if ended is None else seconds[: case.window(ended, seconds, self.order)[1]]
-        return case.unled(firsts, seconds, self.per, self.order)
+            return seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
+        return context.unled(firsts, seconds, self.per, self.order)
 
-    def _broken(self, case: Case, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
+    def _broken(self, context: RuleContext, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
         if not firsts:
             said = f"{_name(later)} was called{which}, and there was no {self.first}{which}"
-            return Verdict(False, said, (_start(later),), case.near(self.first), _tools(self.first))
-        close = firsts if self.per is not None else firsts[: case.window(later, firsts, self.order)[1]]
-        near = next((one for one in close if case.before(one, later, self.order)), None)  # open, or it would do
-        near = near or next((one for one in close if not case.before(later, one, self.order)), firsts[0])
-        return Verdict(False, _relation(case, near, later, self.order), _both(near, later))
+            return Verdict(False, said, (_start(later),), context.near(self.first), _tools(self.first))
+        close = firsts if self.per is not None else firsts[: context.window(later, firsts, self.order)[1]]
+        near = next((one for one in close if context.before(one, later, self.order)), None)  # open, or it would do
+        near = near or next((one for one in close if not context.before(later, one, self.order)), firsts[0])
+        return Verdict(False, _relation(context, near, later, self.order), _both(near, later))
 
 
-def _relation(case: Case, first: Hit, later: Hit, order: OrderOf) -> str:
+def _relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> str:
     """How two things stand, of which the first should have ended before the other began."""
     if first is later:
         return f"{_name(first)} is one and the same run"
-    if case.before(first, later, order):
+    if context.before(first, later, order):
         return f"{_name(first)} never ended"
-    if case.before(later, first, order):
+    if context.before(later, first, order):
         return f"{_name(first)} came after {_name(later)}"
-    if case.contains(first, later):
+    if context.contains(first, later):
         return f"{_name(later)} ran inside {_name(first)}, which had not ended"
-    if case.contains(later, first):
+    if context.contains(later, first):
         return f"{_name(first)} ran inside {_name(later)}, which had begun"
     return f"{_name(first)} and {_name(later)} overlapped: nothing makes one wait for the other"
 
@@ -268,27 +268,27 @@ class FollowedBy(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.first, self.second)
 
-    def judge(self, case: Case) -> Verdict:
-        every = case.hits(self.second)
-        left = case.unfollowed(case.hits(self.first), every, self.per, self.order)
+    def judge(self, context: RuleContext) -> Verdict:
+        every = context.hits(self.second)
+        left = context.unfollowed(context.hits(self.first), every, self.per, self.order)
         seconds = _grouped(every, self.per) if left else {}
         for first in left:
             value = value_of(self.per, first)
             mine = seconds.get(value, [])
-            start = case.window(first, every, self.order)[0] if self.per is None else 0
+            start = context.window(first, every, self.order)[0] if self.per is None else 0
             later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
-            if case.is_open(first) or not any(case.before(first, one, self.order) for one in later):
-                return self._broken(case, first, mine, _for(self.per, value))
+            if context.is_open(first) or not any(context.before(first, one, self.order) for one in later):
+                return self._broken(context, first, mine, _for(self.per, value))
         return HOLDS
 
-    def _broken(self, case: Case, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
-        if case.is_open(first):
+    def _broken(self, context: RuleContext, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
+        if context.is_open(first):
             return Verdict(False, f"{_name(first)} never ended", (_start(first),))
         if not seconds:
             said = f"{_name(first)} ended{which}, and no {self.second} came{which}"
-            return Verdict(False, said, (_end(first),), case.near(self.second), _tools(self.second))
-        near = next((one for one in reversed(seconds) if not case.before(one, first, self.order)), seconds[-1])
-        return Verdict(False, _relation(case, first, near, self.order), _both(first, near))
+            return Verdict(False, said, (_end(first),), context.near(self.second), _tools(self.second))
+        near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
+        return Verdict(False, _relation(context, first, near, self.order), _both(first, near))
 
 
 @dataclass(frozen=True, repr=False)
@@ -305,16 +305,16 @@ class EndsBefore(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.each, self.other)
 
-    def judge(self, case: Case) -> Verdict:
-        others = case.hits(self.other)
-        for one, start, stop in case.windows(case.hits(self.each), others):
+    def judge(self, context: RuleContext) -> Verdict:
+        others = context.hits(self.other)
+        for one, start, stop in context.windows(context.hits(self.each), others):
             for other in others[start:stop] if start < stop else ():
-                if one is not other and not case.before(other, one, "cause") and not self._done(case, one, other):
-                    return Verdict(False, _relation(case, one, other, "cause"), _both(one, other))
+                if one is not other and not context.before(other, one, "cause") and not self._done(context, one, other):
+                    return Verdict(False, _relation(context, one, other, "cause"), _both(one, other))
         return HOLDS
 
-    def _done(self, case: Case, one: Hit, other: Hit) -> bool:
-        return case.contains(other, one) or (not case.is_open(one) and case.before(one, other, "cause"))
+    def _done(self, context: RuleContext, one: Hit, other: Hit) -> bool:
+        return context.contains(other, one) or (not context.is_open(one) and context.before(one, other, "cause"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -330,8 +330,8 @@ class Ends(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield self.each
 
-    def judge(self, case: Case) -> Verdict:
-        left = [one for one in case.hits(self.each) if case.is_open(one)]
+    def judge(self, context: RuleContext) -> Verdict:
+        left = [one for one in context.hits(self.each) if context.is_open(one)]
         if not left:
             return HOLDS
         return Verdict(False, f"{_name(left[0])} never ended", tuple(map(_start, left[:4])))
@@ -352,18 +352,18 @@ class NeverAfter(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.which, self.end)
 
-    def judge(self, case: Case) -> Verdict:
-        ends = case.hits(self.end)
-        for one in case.late(case.hits(self.which), ends, self.order):
-            stop = len(ends) if case.is_open(one) else case.window(one, ends, self.order)[1]
+    def judge(self, context: RuleContext) -> Verdict:
+        ends = context.hits(self.end)
+        for one in context.late(context.hits(self.which), ends, self.order):
+            stop = len(ends) if context.is_open(one) else context.window(one, ends, self.order)[1]
             for end in ends[:stop]:
-                began = one is end or case.contains(one, end) or case.contains(end, one)
-                if not began and not case.before(one, end, self.order):
-                    return Verdict(False, self._said(case, one, end), _both(end, one))
+                began = one is end or context.contains(one, end) or context.contains(end, one)
+                if not began and not context.before(one, end, self.order):
+                    return Verdict(False, self._said(context, one, end), _both(end, one))
         return HOLDS
 
-    def _said(self, case: Case, one: Hit, end: Hit) -> str:
-        if case.before(end, one, self.order):
+    def _said(self, context: RuleContext, one: Hit, end: Hit) -> str:
+        if context.before(end, one, self.order):
             return f"{_name(one)} came after {_name(end)}"
         return f"{_name(end)} and {_name(one)} overlapped: nothing makes {_name(one)} come first"
 
@@ -389,39 +389,44 @@ class NeverBetween(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.begin, self.end, self.which)
 
-    def judge(self, case: Case) -> Verdict:
-        begins, ends, ones = case.hits(self.begin), case.hits(self.end), case.hits(self.which)
-        found = case.left_open(ones, begins, ends, self.order)
+    def judge(self, context: RuleContext) -> Verdict:
+        begins, ends, ones = context.hits(self.begin), context.hits(self.end), context.hits(self.which)
+        found = context.left_open(ones, begins, ends, self.order)
         if found is None:
             closing = {id(end) for end in ends}
-            left = (one for one in case.unclosed(ones, begins, ends) if id(one) not in closing)
-            found = ((one, *around) for one in left for around in self._around(case, one, begins, ends))
+            left = (one for one in context.unclosed(ones, begins, ends) if id(one) not in closing)
+            found = ((one, *around) for one in left for around in self._around(context, one, begins, ends))
         broken = next(iter(found), None)
-        return HOLDS if broken is None else self._broken(case, *broken)
+        return HOLDS if broken is None else self._broken(context, *broken)
 
-    def _around(self, case: Case, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
+    def _around(self, context: RuleContext, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
         """The `begin`s and `end`s between which `one` may begin."""
-        start, stop = case.window(one, ends, self.order)
-        unsure = [(end, self._first(case, end, one)) for end in ends[start:stop]]
+        start, stop = context.window(one, ends, self.order)
+        unsure = [(end, self._first(context, end, one)) for end in ends[start:stop]]
         later = [*(end for end, closed in unsure if not closed), *ends[max(stop, len(ends) - 1) :]]
         closed = [end for end, closed in reversed(unsure) if closed]
-        for n in range(case.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
+        for n in range(context.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
             begin = begins[n]
-            if begin is one or case.contains(one, begin) or case.contains(begin, one) or case.before(one, begin, self.order):
+            if (
+                begin is one
+                or context.contains(one, begin)
+                or context.contains(begin, one)
+                or context.before(one, begin, self.order)
+            ):
                 continue
-            if any(case.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
-                if case.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
+            if any(context.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
+                if context.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
                     return  # all that are left come before this end too
                 continue
-            open_to = (end for end in later if end is not begin and not case.contains(begin, end))
-            yield from ((begin, end) for end in open_to if not self._first(case, end, begin))
+            open_to = (end for end in later if end is not begin and not context.contains(begin, end))
+            yield from ((begin, end) for end in open_to if not self._first(context, end, begin))
 
-    def _first(self, case: Case, a: Hit, b: Hit) -> bool:
+    def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
         """Whether `a` began before `b` for certain."""
-        return case.before(a, b, self.order) or case.contains(a, b)
+        return context.before(a, b, self.order) or context.contains(a, b)
 
-    def _broken(self, case: Case, one: Hit, begin: Hit, end: Hit) -> Verdict:
-        certain = case.before(begin, one, self.order) and self._first(case, one, end)
+    def _broken(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> Verdict:
+        certain = context.before(begin, one, self.order) and self._first(context, one, end)
         events = sorted({id(e): e for e in (_end(begin), _start(one), _start(end))}.values(), key=lambda event: event.number)
         if certain:
             return Verdict(False, f"{_name(one)} came after {_name(begin)} and before {_name(end)}", tuple(events))
@@ -457,23 +462,23 @@ class Count(Rule):
     def needs_all(self) -> bool:
         return self.most is not None
 
-    def judge(self, case: Case) -> Verdict:
-        every = case.hits(self.which)
-        counts = case.counts(every, self.per)
+    def judge(self, context: RuleContext) -> Verdict:
+        every = context.hits(self.which)
+        counts = context.counts(every, self.per)
         if counts and min(counts.values()) >= self.least and (self.most is None or max(counts.values()) <= self.most):
             return HOLDS
         groups = _grouped(every, self.per)
         for value, hits in (groups or {None: []}).items():
             if len(hits) < self.least or (self.most is not None and len(hits) > self.most):
-                return self._broken(case, hits, _for(self.per, value))
+                return self._broken(context, hits, _for(self.per, value))
         return HOLDS
 
-    def _broken(self, case: Case, hits: Sequence[Hit], which: str) -> Verdict:
+    def _broken(self, context: RuleContext, hits: Sequence[Hit], which: str) -> Verdict:
         if self.most == 0:
             return Verdict(False, f"{_name(hits[0])} was called", tuple(map(_start, hits[:4])))
         said = f"{self.which} came {_times(len(hits))}{which}"
         if len(hits) < self.least:
-            return Verdict(False, said, tuple(map(_start, hits[:4])), case.near(self.which), _tools(self.which))
+            return Verdict(False, said, tuple(map(_start, hits[:4])), context.near(self.which), _tools(self.which))
         return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))
 
 
@@ -490,13 +495,13 @@ class Only(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from self.which
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, context: RuleContext) -> Verdict:
         kinds = frozenset().union(*(one.kinds for one in self.which))
-        allowed = set().union(*(map(id, case.hits(one)) for one in self.which))
+        allowed = set().union(*(map(id, context.hits(one)) for one in self.which))
         events = any(isinstance(option, EventSelector) for one in self.which for option in one.options())
-        if not events and sum(run.kind in kinds for run in case.runs) == len(allowed):
+        if not events and sum(run.kind in kinds for run in context.runs) == len(allowed):
             return HOLDS
-        others = [run for run in case.runs if run.kind in kinds and id(run) not in allowed]
+        others = [run for run in context.runs if run.kind in kinds and id(run) not in allowed]
         if not others:
             return HOLDS
         said = f"{_name(others[0])} was called"
@@ -527,13 +532,13 @@ class CameFrom(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.which, self.source)
 
-    def judge(self, case: Case) -> Verdict:
-        sources = case.hits(self.source)
-        for one in case.hits(self.which):
+    def judge(self, context: RuleContext) -> Verdict:
+        sources = context.hits(self.source)
+        for one in context.hits(self.which):
             values = self._values(one)
-            earlier = [source for source in sources if case.before(source, one, "cause")]
+            earlier = [source for source in sources if context.before(source, one, "cause")]
             if not any(_holds(leaf, value) for source in earlier for leaf in _leaves(source.output) for value in values):
-                return self._broken(case, one, values, earlier, sources)
+                return self._broken(context, one, values, earlier, sources)
         return HOLDS
 
     def _values(self, one: Run) -> list[Any]:
@@ -545,13 +550,15 @@ class CameFrom(Rule):
             raise UnjudgedError(f"{_name(one)} was given no number and no text, so it cannot be told where it came from")
         return values
 
-    def _broken(self, case: Case, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]) -> Verdict:
+    def _broken(
+        self, context: RuleContext, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]
+    ) -> Verdict:
         given = ", ".join(short(value) for value in values[:3])
         if not sources:
             said = f"{_name(one)} was given {given}, and there was no {self.source}"
-            return Verdict(False, said, (_start(one),), case.near(self.source), _tools(self.source))
+            return Verdict(False, said, (_start(one),), context.near(self.source), _tools(self.source))
         if not earlier:
-            return Verdict(False, _relation(case, sources[0], one, "cause"), _both(sources[0], one))
+            return Verdict(False, _relation(context, sources[0], one, "cause"), _both(sources[0], one))
         said = f"{_name(one)} was given {given}, which {_name(earlier[-1])} did not return: it returned {_result(earlier[-1])}"
         return Verdict(False, said, (_end(earlier[-1]), _start(one)))
 
@@ -611,8 +618,8 @@ class All(Rule):
     def needs_all(self) -> bool:
         return any(rule.needs_all() for rule in self.rules)
 
-    def judge(self, case: Case) -> Verdict:
-        verdicts = [judged(rule, case) for rule in self.rules]
+    def judge(self, context: RuleContext) -> Verdict:
+        verdicts = [judged(rule, context) for rule in self.rules]
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
 
 
@@ -633,8 +640,8 @@ class Some(Rule):
     def needs_all(self) -> bool:
         return all(rule.needs_all() for rule in self.rules)
 
-    def judge(self, case: Case) -> Verdict:
-        verdicts = [judged(rule, case) for rule in self.rules]
+    def judge(self, context: RuleContext) -> Verdict:
+        verdicts = [judged(rule, context) for rule in self.rules]
         if any(verdict.holds for verdict in verdicts):
             return HOLDS
         said = "; and ".join(verdict.said for verdict in verdicts)
@@ -656,13 +663,13 @@ class Not(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from self.rule.selectors()
 
-    def judge(self, case: Case) -> Verdict:
-        verdict = judged(self.rule, case)
+    def judge(self, context: RuleContext) -> Verdict:
+        verdict = judged(self.rule, context)
         if verdict.holds is None:
             return verdict
         if not verdict.holds:
             return HOLDS
-        hits = [hit for which in self.rule.selectors() for hit in case.hits(which)[:1]]
+        hits = [hit for which in self.rule.selectors() for hit in context.hits(which)[:1]]
         events = {id(event): event for event in map(_start, hits)}
         return Verdict(False, f"it holds: {self.rule!r}", tuple(sorted(events.values(), key=lambda event: event.number))[:4])
 
@@ -671,9 +678,9 @@ def _inner(rule: Rule) -> str:
     return f"({rule!r})" if isinstance(rule, All | Some) else repr(rule)
 
 
-def judged(rule: Rule, case: Case) -> Verdict:
+def judged(rule: Rule, context: RuleContext) -> Verdict:
     """What a rule comes to; what cannot be told is said, and never raised."""
     try:
-        return rule.judge(case)
+        return rule.judge(context)
     except UnjudgedError as missing:
         return Verdict(None, str(missing))
