@@ -15,9 +15,8 @@ from typing import Any, Protocol, cast
 
 from llmtest import ledger
 from llmtest.causality import HappensBefore, Hits
-from llmtest.events import Event, Run, Tokens, UnseenCall
+from llmtest.events import Event, Run, UnseenCall
 from llmtest.explaining import Answer, MatchError, of_rule, of_shape
-from llmtest.recording import Kinds, Runs
 from llmtest.rules import Hit, OrderOf, Per, Rule, Verdict, judged, value_of
 from llmtest.selecting import (
     EventSelector,
@@ -357,12 +356,3 @@ def all_of() -> Iterator[None]:
 def _note(answer: Answer) -> None:
     """Keeps the last answer that failed for the report of a test."""
     ledger.current().answer = answer
-
-
-def compared(left: object, right: object) -> Answer | None:
-    """Why `left == right` is false, where that is a comparison with a shape."""
-    if not isinstance(right, list | tuple) or isinstance(right, Runs):
-        return None
-    if isinstance(left, Runs | Kinds):
-        return left.explain(right)
-    return explain_shape("tokens", left.line(), right, None) if isinstance(left, Tokens) else None

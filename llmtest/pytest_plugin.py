@@ -451,9 +451,9 @@ def _headline(left: object, right: object) -> str:
         return str(getattr(snapshot, "headline", "") or "")
     if type(left).__module__ not in ("llmtest.recording", "llmtest.events"):
         return ""
-    from llmtest import matching
+    from llmtest import recording
 
-    answer = matching.compared(left, right)
+    answer = recording.compared(left, right)
     return "" if answer is None else repr(answer)
 
 

@@ -146,6 +146,19 @@ class Kinds(Names):
         matching.assert_shape("kinds", self.line(), shape, None)
 
 
+def compared(left: object, right: object) -> Answer | None:
+    """Why `left == right` is false, where that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest import matching
+
+    return matching.explain_shape("tokens", left.line(), right, None)
+
+
 class Recording(Block, Sequence[Event]):
     """What a block caught: a sequence of events, and the runs built from them.
 
@@ -218,11 +231,12 @@ class Recording(Block, Sequence[Event]):
         """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
-                event = self._event(number, self._raw[number])
+                event = self.event_of(self._raw[number], number)
                 self._events.append(self._timed(event) if self.latencies else event)
             return self._events
 
-    def _event(self, number: int, raw: RawEvent) -> Event:
+    def event_of(self, raw: RawEvent, number: int) -> Event:
+        """Return the event that a raw tuple stands for. The start of its run was looked at before."""
         kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
         lane, moment = mark or (None, 0)
         if kind in START_KINDS:

@@ -1,17 +1,22 @@
 """Rules: sentences that must hold of a recording, `before("search", "book")`, and what each of them means.
 
-Floor 0: standard library only. A rule is a value. `judge` asks a `RuleContext` (a recording, seen through its order) and gives a
-`Verdict`. A rule holds if it holds whatever the schedule: "before" is never an accident of when things happened to start.
+Floor 0: standard library only. A rule is a value, and its class says twice what it means, side by side. `judge` asks a
+`RuleContext` (a recording, seen through its order) and gives a `Verdict`: a rule holds if it holds whatever the schedule,
+"before" is never an accident of when things happened to start. `watch` gives a `Watch`, which suspects while the program runs
+that the rule is broken for good; it goes by what is recorded, and `judge` has the last word before anything is stopped.
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, Literal, Protocol
+from uuid import UUID
 
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
 from llmtest.selecting import EventSelector, Selector, UnjudgedError, short
@@ -90,6 +95,10 @@ class Rule(ABC):
     def needs_all(self) -> bool:
         """Whether a call that was not recorded could break it."""
         return True
+
+    def watch(self) -> Watch | JointWatch | None:
+        """Return what suspects, while the program runs, that the rule is broken for good; None if only the end can tell."""
+        return None
 
     def named(self, title: str) -> Any:
         """The same rule with a name."""
@@ -176,6 +185,104 @@ def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence
     return groups
 
 
+# -- while the program runs
+
+UNKNOWN: Final = object()
+"""The value of `per` of a run that does not tell it yet."""
+
+
+@dataclass(slots=True)
+class WatchedRun:
+    """What a run is to one watch: whether each of its selectors means it (None: that cannot be told yet), and for which value."""
+
+    watch: Watch
+    run_id: UUID
+    kind: str
+    meant: tuple[bool | None, ...]
+    value: Any = None
+    counted: bool = False
+
+    def ask(self, run: Run) -> None:
+        """Find out what is not known yet, as far as `run` tells it."""
+        which = zip(self.watch.selectors, self.meant, strict=True)
+        self.meant = tuple(_means(one, run) if meant is None else meant for one, meant in which)
+        if self.value is UNKNOWN:
+            with suppress(UnjudgedError):  # the end of the run may tell; what is never known loses no rule
+                self.value = value_of(self.watch.per, run)
+
+    @property
+    def asks(self) -> bool:
+        """Whether something is not known yet."""
+        return self.value is UNKNOWN or None in self.meant
+
+
+def _means(which: Selector, run: Run) -> bool | None:
+    try:
+        return which.misses(run) is None
+    except UnjudgedError:
+        return None
+
+
+def _ended_unseen(run: WatchedRun) -> bool:
+    """The `ended` of a watch to which it does not matter that a run has ended."""
+    return False
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """Suspects that a rule is broken for good. Holds state: one watch is for one recording.
+
+    `began` and `ended` get each run that one of `selectors` may mean, in the order of the recording, and return whether the
+    rule is lost by that, as far as it was recorded. What cannot be told never loses a rule here.
+    """
+
+    selectors: tuple[Selector, ...]
+    began: Callable[[WatchedRun], bool]
+    ended: Callable[[WatchedRun], bool] = _ended_unseen
+    per: Per | None = None
+    lost: bool = False
+
+    def leaves(self) -> Iterator[Watch]:
+        """Yield each watch that gets runs."""
+        yield self
+
+    def role(self, kind: str, name: str) -> tuple[bool | None, ...]:
+        """Return what runs of this name are to it, as far as a name tells."""
+        return tuple(_plainly(which) if which.accepts(kind, name) else False for which in self.selectors)
+
+
+def _plainly(which: Selector) -> bool | None:
+    return None if any(option.conditions for option in (which, *which.options())) else True
+
+
+@dataclass(slots=True, eq=False)
+class JointWatch:
+    """The watches of a rule that is made of rules. `lost_by` is `any` if one of them loses the rule, `all` if only all do."""
+
+    lost_by: Callable[[Iterable[object]], bool]
+    parts: Sequence[Watch | JointWatch]
+
+    @property
+    def lost(self) -> bool:
+        return self.lost_by(part.lost for part in self.parts)
+
+    def leaves(self) -> Iterator[Watch]:
+        """Yield each watch that gets runs."""
+        for part in self.parts:
+            yield from part.leaves()
+
+
+def _watch_runs(
+    *selectors: Selector,
+    began: Callable[[WatchedRun], bool],
+    ended: Callable[[WatchedRun], bool] = _ended_unseen,
+    per: Per | None = None,
+) -> Watch | None:
+    """Return a watch, or None if a selector means events: these are not watched."""
+    of_events = any(isinstance(option, EventSelector) for which in selectors for option in which.options())
+    return None if of_events else Watch(selectors, began, ended, per)
+
+
 # -- one thing before another
 
 
@@ -223,6 +330,26 @@ class Before(Rule):
         near = next((one for one in close if context.before(one, later, self.order)), None)  # open, or it would do
         near = near or next((one for one in close if not context.before(later, one, self.order)), firsts[0])
         return Verdict(False, _relation(context, near, later, self.order), _both(near, later))
+
+    def watch(self) -> Watch | None:
+        """Lost when a `second` begins and no `first` has ended."""
+        done: set[Any] = set()
+
+        def began(run: WatchedRun) -> bool:
+            late = run.meant[1] is True and _begins_in_time(run) and run.value is not UNKNOWN
+            return late and done.isdisjoint((run.value, UNKNOWN))
+
+        def ended(run: WatchedRun) -> bool:
+            if run.meant[0] is not False:
+                done.add(run.value)
+            return False
+
+        return _watch_runs(self.first, self.second, began=began, ended=ended, per=self.per)
+
+
+def _begins_in_time(run: WatchedRun) -> bool:
+    """Whether a run begins only when what it waits for is over. The steps of a chain that streams begin before."""
+    return run.kind != "chain"
 
 
 def _relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> str:
@@ -316,6 +443,22 @@ class EndsBefore(Rule):
     def _done(self, context: RuleContext, one: Hit, other: Hit) -> bool:
         return context.contains(other, one) or (not context.is_open(one) and context.before(one, other, "cause"))
 
+    def watch(self) -> Watch | None:
+        """Lost when an `other` begins and one of `each` goes on."""
+        going: set[UUID] = set()
+
+        def began(run: WatchedRun) -> bool:
+            lost = bool(going) and run.meant[1] is True and _begins_in_time(run)
+            if run.meant[0]:
+                going.add(run.run_id)
+            return lost
+
+        def ended(run: WatchedRun) -> bool:
+            going.discard(run.run_id)
+            return False
+
+        return _watch_runs(self.each, self.other, began=began, ended=ended)
+
 
 @dataclass(frozen=True, repr=False)
 class Ends(Rule):
@@ -366,6 +509,20 @@ class NeverAfter(Rule):
         if context.before(end, one, self.order):
             return f"{_name(one)} came after {_name(end)}"
         return f"{_name(end)} and {_name(one)} overlapped: nothing makes {_name(one)} come first"
+
+    def watch(self) -> Watch | None:
+        """Lost when one of `which` begins and an `end` has ended."""
+        is_over = False
+
+        def began(run: WatchedRun) -> bool:
+            return is_over and run.meant[0] is True
+
+        def ended(run: WatchedRun) -> bool:
+            nonlocal is_over
+            is_over = is_over or run.meant[1] is True
+            return False
+
+        return _watch_runs(self.which, self.end, began=began, ended=ended)
 
 
 def _backwards(hits: Sequence[Hit], count: int) -> Iterator[Hit]:
@@ -433,6 +590,27 @@ class NeverBetween(Rule):
         said = f"{_name(one)} overlapped with {_name(begin)} or {_name(end)}: nothing keeps it from coming between them"
         return Verdict(False, said, tuple(events))
 
+    def watch(self) -> Watch | None:
+        """Lost when an `end` begins, and one of `which` has begun since a `begin` was over. Without an end nothing is between."""
+        is_open = has_begun = False
+
+        def began(run: WatchedRun) -> bool:
+            nonlocal is_open, has_begun
+            which, _, end = run.meant
+            lost = has_begun and end is True
+            if end is not False:  # what may be an end may have been one
+                is_open = has_begun = False
+            elif which and is_open:
+                has_begun = True
+            return lost
+
+        def ended(run: WatchedRun) -> bool:
+            nonlocal is_open
+            is_open = is_open or run.meant[1] is True
+            return False
+
+        return _watch_runs(self.which, self.begin, self.end, began=began, ended=ended)
+
 
 # -- how often
 
@@ -481,6 +659,21 @@ class Count(Rule):
             return Verdict(False, said, tuple(map(_start, hits[:4])), context.near(self.which), _tools(self.which))
         return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))
 
+    def watch(self) -> Watch | None:
+        """Lost when one more than `most` begins; too few are seen at the end only."""
+        most, counts = self.most, Counter[Any]()
+        if most is None:
+            return None
+
+        def count(run: WatchedRun) -> bool:
+            if run.counted or not run.meant[0] or run.value is UNKNOWN:
+                return False
+            run.counted = True
+            counts[run.value] += 1
+            return counts[run.value] > most
+
+        return _watch_runs(self.which, began=count, ended=count, per=self.per)
+
 
 @dataclass(frozen=True, repr=False)
 class Only(Rule):
@@ -507,6 +700,15 @@ class Only(Rule):
         said = f"{_name(others[0])} was called"
         why = next(filter(None, (one.misses(others[0]) for one in self.which if one.accepts(others[0].kind, others[0].name))), "")
         return Verdict(False, f"{said}: {why}" if why else said, tuple(map(_start, others[:4])))
+
+    def watch(self) -> Watch | None:
+        """Lost when a run of one of these kinds begins that is none of these."""
+        kinds = frozenset().union(*(one.kinds for one in self.which))
+
+        def began(run: WatchedRun) -> bool:
+            return run.meant[0] is True and not any(meant is not False for meant in run.meant[1:])
+
+        return _watch_runs(Selector("", kinds, ""), *self.which, began=began)
 
 
 # -- where values come from
@@ -602,18 +804,23 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, repr=False)
-class All(Rule):
-    """Every one of these rules."""
+class Joint(Rule):
+    """A rule that is made of rules."""
 
     rules: tuple[Rule, ...]
-
-    @property
-    def sentence(self) -> str:
-        return " and ".join(_inner(rule) for rule in self.rules)
 
     def selectors(self) -> Iterator[Selector]:
         for rule in self.rules:
             yield from rule.selectors()
+
+
+@dataclass(frozen=True, repr=False)
+class All(Joint):
+    """Every one of these rules."""
+
+    @property
+    def sentence(self) -> str:
+        return " and ".join(_inner(rule) for rule in self.rules)
 
     def needs_all(self) -> bool:
         return any(rule.needs_all() for rule in self.rules)
@@ -622,20 +829,18 @@ class All(Rule):
         verdicts = [judged(rule, context) for rule in self.rules]
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
 
+    def watch(self) -> JointWatch:
+        """Lost when one of them is."""
+        return JointWatch(any, [watch for rule in self.rules if (watch := rule.watch()) is not None])
+
 
 @dataclass(frozen=True, repr=False)
-class Some(Rule):
+class Some(Joint):
     """At least one of these rules."""
-
-    rules: tuple[Rule, ...]
 
     @property
     def sentence(self) -> str:
         return " or ".join(_inner(rule) for rule in self.rules)
-
-    def selectors(self) -> Iterator[Selector]:
-        for rule in self.rules:
-            yield from rule.selectors()
 
     def needs_all(self) -> bool:
         return all(rule.needs_all() for rule in self.rules)
@@ -648,6 +853,11 @@ class Some(Rule):
         events = {id(event): event for verdict in verdicts for event in verdict.witness[:2]}
         holds = None if any(verdict.holds is None for verdict in verdicts) else False
         return Verdict(holds, said, tuple(sorted(events.values(), key=lambda event: event.number))[:4])
+
+    def watch(self) -> JointWatch | None:
+        """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
+        watches = [watch for rule in self.rules if (watch := rule.watch()) is not None]
+        return JointWatch(all, watches) if len(watches) == len(self.rules) else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -675,7 +885,7 @@ class Not(Rule):
 
 
 def _inner(rule: Rule) -> str:
-    return f"({rule!r})" if isinstance(rule, All | Some) else repr(rule)
+    return f"({rule!r})" if isinstance(rule, Joint) else repr(rule)
 
 
 def judged(rule: Rule, context: RuleContext) -> Verdict:
