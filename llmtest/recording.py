@@ -521,14 +521,14 @@ def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ..
     for run_id in reversed(own):
         start = own[run_id][0]
         about = (START_KINDS[start.kind], start.name, start.tags, start.metadata, tuple(own[run_id]))
-        inside = tuple(built[child] for child in children.get(run_id, ()))
+        inside = tuple(map(built.__getitem__, children.get(run_id, ())))
         run = Run(run_id, start.parent_run_id, *about, _NO_RUNS)
         if inside:
             # They know a parent without children: a circle of references would keep a recording alive until it is collected.
             around = Runs(inside, f"children of {run.name}", partial(_order_within, run, inside))
             run = Run(run_id, start.parent_run_id, *about, around)
         built[run_id] = run
-    return tuple(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
+    return tuple(map(built.__getitem__, own)), tuple(map(built.__getitem__, roots))
 
 
 _NO_RUNS: Final = Runs(())

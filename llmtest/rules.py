@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
@@ -120,14 +120,11 @@ class Rule(ABC):
 # -- words
 
 
-def _by(per: Per | None) -> str:
-    if per is None:
-        return ""
-    return f", for each `{per}`" if isinstance(per, str) else f", for each {getattr(per, '__name__', short(per))}"
-
-
-def _recorded(order: OrderOf) -> str:
-    return ", as recorded" if order == "recorded" else ""
+def _terms(per: Per | None, order: OrderOf = "cause") -> str:
+    """What a sentence says of `per` and `order`."""
+    name = per if per is None or isinstance(per, str) else getattr(per, "__name__", short(per))
+    shown = f"`{name}`" if isinstance(per, str) else name
+    return ("" if per is None else f", for each {shown}") + (", as recorded" if order == "recorded" else "")
 
 
 def _listed(which: Sequence[Selector], last: str = "or") -> str:
@@ -174,6 +171,16 @@ def value_of(per: Per | None, hit: Hit) -> Hashable:
 
 def _for(per: Per | None, value: Hashable) -> str:
     return f" for {short(value)}" if per is not None else ""
+
+
+def _with_same_value(
+    ones: Sequence[Hit], others: Sequence[Hit], per: Per | None
+) -> Iterator[tuple[Hit, Hashable, Sequence[Hit]]]:
+    """Yield each of `ones` with its value of `per`, and those of `others` that have the same value."""
+    groups = _grouped(others, per) if ones and per is not None else {}
+    for one in ones:
+        value = value_of(per, one) if per is not None else None
+        yield one, value, others if per is None else groups.get(value, ())
 
 
 def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
@@ -299,37 +306,41 @@ class Before(Rule):
     @property
     def sentence(self) -> str:
         words = (self.second, "after", self.first) if self.turned else (self.first, "before", self.second)
-        return f"{' '.join(map(str, words))}{_by(self.per)}{_recorded(self.order)}"
+        return f"{' '.join(map(str, words))}{_terms(self.per, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.first, self.second)
 
     def judge(self, context: RuleContext) -> Verdict:
         every, seconds = context.hits(self.first), context.hits(self.second)
-        left = self._unsure(context, every, seconds)
-        firsts = _grouped(every, self.per) if left else {}
-        for later in left:
-            value = value_of(self.per, later)
-            mine = firsts.get(value, [])
-            if not any(not context.is_open(one) and context.before(one, later, self.order) for one in mine):
-                return self._broken(context, later, mine, _for(self.per, value))
+        if self.per is None and self.order == "cause":
+            ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
+            left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
+        else:
+            left = context.unled(every, seconds, self.per, self.order)
+        for later, value, firsts in _with_same_value(left, every, self.per):
+            for first in firsts:
+                if not context.is_open(first) and context.before(first, later, self.order):
+                    break
+            else:
+                return self._broken(context, later, firsts, value)
         return HOLDS
 
-    def _unsure(self, context: RuleContext, firsts: Sequence[Hit], seconds: Sequence[Hit]) -> Sequence[Hit]:
-        """Which of `seconds` must be looked at: all that are left come after one of `firsts` that has ended."""
-        ended = next((one for one in firsts if not context.is_open(one)), None)
-        if self.per is None and self.order == "cause":
-            return seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
-        return context.unled(firsts, seconds, self.per, self.order)
-
-    def _broken(self, context: RuleContext, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
+    def _broken(self, context: RuleContext, later: Hit, firsts: Sequence[Hit], value: Hashable) -> Verdict:
         if not firsts:
+            which = _for(self.per, value)
             said = f"{_name(later)} was called{which}, and there was no {self.first}{which}"
             return Verdict(False, said, (_start(later),), context.near(self.first), _tools(self.first))
         close = firsts if self.per is not None else firsts[: context.window(later, firsts, self.order)[1]]
-        near = next((one for one in close if context.before(one, later, self.order)), None)  # open, or it would do
-        near = near or next((one for one in close if not context.before(later, one, self.order)), firsts[0])
-        return Verdict(False, _relation(context, near, later, self.order), _both(near, later))
+        near: Hit | None = None
+        for one in close:
+            if context.before(one, later, self.order):
+                near = one  # it is open, or it would do
+                break
+            if near is None and not context.before(later, one, self.order):
+                near = one  # it overlapped
+        near = near or firsts[0]
+        return Verdict(False, _relation(context, near, later, self.order), _events_of(near, later))
 
     def watch(self) -> Watch | None:
         """Lost when a `second` begins and no `first` has ended."""
@@ -367,10 +378,13 @@ def _relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> s
     return f"{_name(first)} and {_name(later)} overlapped: nothing makes one wait for the other"
 
 
-def _both(a: Hit, b: Hit) -> tuple[Event, ...]:
-    """The beginnings and ends of two things, in order."""
-    events = {id(event): event for event in (_start(a), _end(a), _start(b), _end(b))}
-    return tuple(sorted(events.values(), key=lambda event: event.number))
+def _events_of(*hits: Hit) -> tuple[Event, ...]:
+    """The beginnings and ends of these runs, and these events, in order."""
+    events: dict[int, Event] = {}
+    for hit in hits:
+        for event in (hit.start, hit.end or hit.start) if isinstance(hit, Run) else (hit,):
+            events[event.number] = event
+    return tuple(map(events.__getitem__, sorted(events)))
 
 
 def _tools(which: Selector) -> tuple[str, ...]:
@@ -390,7 +404,7 @@ class FollowedBy(Rule):
 
     @property
     def sentence(self) -> str:
-        return f"each {self.first} is followed by {self.second}{_by(self.per)}{_recorded(self.order)}"
+        return f"each {self.first} is followed by {self.second}{_terms(self.per, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.first, self.second)
@@ -398,10 +412,7 @@ class FollowedBy(Rule):
     def judge(self, context: RuleContext) -> Verdict:
         every = context.hits(self.second)
         left = context.unfollowed(context.hits(self.first), every, self.per, self.order)
-        seconds = _grouped(every, self.per) if left else {}
-        for first in left:
-            value = value_of(self.per, first)
-            mine = seconds.get(value, [])
+        for first, value, mine in _with_same_value(left, every, self.per):
             start = context.window(first, every, self.order)[0] if self.per is None else 0
             later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
             if context.is_open(first) or not any(context.before(first, one, self.order) for one in later):
@@ -415,7 +426,7 @@ class FollowedBy(Rule):
             said = f"{_name(first)} ended{which}, and no {self.second} came{which}"
             return Verdict(False, said, (_end(first),), context.near(self.second), _tools(self.second))
         near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
-        return Verdict(False, _relation(context, first, near, self.order), _both(first, near))
+        return Verdict(False, _relation(context, first, near, self.order), _events_of(first, near))
 
 
 @dataclass(frozen=True, repr=False)
@@ -437,7 +448,7 @@ class EndsBefore(Rule):
         for one, start, stop in context.windows(context.hits(self.each), others):
             for other in others[start:stop] if start < stop else ():
                 if one is not other and not context.before(other, one, "cause") and not self._done(context, one, other):
-                    return Verdict(False, _relation(context, one, other, "cause"), _both(one, other))
+                    return Verdict(False, _relation(context, one, other, "cause"), _events_of(one, other))
         return HOLDS
 
     def _done(self, context: RuleContext, one: Hit, other: Hit) -> bool:
@@ -490,7 +501,7 @@ class NeverAfter(Rule):
 
     @property
     def sentence(self) -> str:
-        return f"never {self.which} after {self.end}{_recorded(self.order)}"
+        return f"never {self.which} after {self.end}{_terms(None, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.which, self.end)
@@ -502,7 +513,7 @@ class NeverAfter(Rule):
             for end in ends[:stop]:
                 began = one is end or context.contains(one, end) or context.contains(end, one)
                 if not began and not context.before(one, end, self.order):
-                    return Verdict(False, self._said(context, one, end), _both(end, one))
+                    return Verdict(False, self._said(context, one, end), _events_of(end, one))
         return HOLDS
 
     def _said(self, context: RuleContext, one: Hit, end: Hit) -> str:
@@ -541,7 +552,7 @@ class NeverBetween(Rule):
 
     @property
     def sentence(self) -> str:
-        return f"between {self.begin} and {self.end} never {self.which}{_recorded(self.order)}"
+        return f"between {self.begin} and {self.end} never {self.which}{_terms(None, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.begin, self.end, self.which)
@@ -584,11 +595,11 @@ class NeverBetween(Rule):
 
     def _broken(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> Verdict:
         certain = context.before(begin, one, self.order) and self._first(context, one, end)
-        events = sorted({id(e): e for e in (_end(begin), _start(one), _start(end))}.values(), key=lambda event: event.number)
+        events = _events_of(_end(begin), _start(one), _start(end))
         if certain:
-            return Verdict(False, f"{_name(one)} came after {_name(begin)} and before {_name(end)}", tuple(events))
+            return Verdict(False, f"{_name(one)} came after {_name(begin)} and before {_name(end)}", events)
         said = f"{_name(one)} overlapped with {_name(begin)} or {_name(end)}: nothing keeps it from coming between them"
-        return Verdict(False, said, tuple(events))
+        return Verdict(False, said, events)
 
     def watch(self) -> Watch | None:
         """Lost when an `end` begins, and one of `which` has begun since a `begin` was over. Without an end nothing is between."""
@@ -631,8 +642,8 @@ class Count(Rule):
         else:
             word, count = ("exactly" if self.least == self.most else "at most"), self.most
         if count == 0:
-            return f"never {self.which}{_by(self.per)}"
-        return f"{self.which} {word} {_times(count)}{_by(self.per)}"
+            return f"never {self.which}{_terms(self.per, 'cause')}"
+        return f"{self.which} {word} {_times(count)}{_terms(self.per, 'cause')}"
 
     def selectors(self) -> Iterator[Selector]:
         yield self.which
@@ -760,7 +771,7 @@ class CameFrom(Rule):
             said = f"{_name(one)} was given {given}, and there was no {self.source}"
             return Verdict(False, said, (_start(one),), context.near(self.source), _tools(self.source))
         if not earlier:
-            return Verdict(False, _relation(context, sources[0], one, "cause"), _both(sources[0], one))
+            return Verdict(False, _relation(context, sources[0], one, "cause"), _events_of(sources[0], one))
         said = f"{_name(one)} was given {given}, which {_name(earlier[-1])} did not return: it returned {_result(earlier[-1])}"
         return Verdict(False, said, (_end(earlier[-1]), _start(one)))
 
@@ -850,9 +861,9 @@ class Some(Joint):
         if any(verdict.holds for verdict in verdicts):
             return HOLDS
         said = "; and ".join(verdict.said for verdict in verdicts)
-        events = {id(event): event for verdict in verdicts for event in verdict.witness[:2]}
+        events = _events_of(*(event for verdict in verdicts for event in verdict.witness[:2]))
         holds = None if any(verdict.holds is None for verdict in verdicts) else False
-        return Verdict(holds, said, tuple(sorted(events.values(), key=lambda event: event.number))[:4])
+        return Verdict(holds, said, events[:4])
 
     def watch(self) -> JointWatch | None:
         """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
@@ -879,9 +890,8 @@ class Not(Rule):
             return verdict
         if not verdict.holds:
             return HOLDS
-        hits = [hit for which in self.rule.selectors() for hit in context.hits(which)[:1]]
-        events = {id(event): event for event in map(_start, hits)}
-        return Verdict(False, f"it holds: {self.rule!r}", tuple(sorted(events.values(), key=lambda event: event.number))[:4])
+        hits = [_start(hit) for which in self.rule.selectors() for hit in context.hits(which)[:1]]
+        return Verdict(False, f"it holds: {self.rule!r}", _events_of(*hits)[:4])
 
 
 def _inner(rule: Rule) -> str:
