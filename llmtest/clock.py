@@ -15,7 +15,7 @@ from uuid import UUID
 
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Latency
 from llmtest.lanes import Lane
-from llmtest.ordering import is_pooled, place_of
+from llmtest.ordering import is_pooled, structural_position
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class Clock:
         home, now = (above.lane, above.began) if above is not None else (self._home, 0)
         if event.lane is not None and is_pooled(event.lane, home):
             self._tracks[event.lane] = _Track([0], [now])  # what else this thread did has nothing to do with it
-        family, step = place_of(event.parent_run_id, event.tags, event.metadata)
+        family, step = structural_position(event.parent_run_id, event.tags, event.metadata)
         now = max([now, *self._earlier(family, step)])
         run = _Running(event.lane, event.parent_run_id, family, step, now, now)
         self._runs[event.run_id] = run

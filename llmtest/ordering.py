@@ -1,8 +1,7 @@
 """The order of siblings: from the program, never from the clock.
 
 Floor 1. Concurrent runs start in any order, so the order in which they were seen says nothing. `layers` puts siblings
-into ranks by what the program itself says about their order; all that is known of it is in `_before`. `Order` answers
-the same question for any two runs or events of a recording.
+into ranks by what the program itself says about their order; all that is known of it is in `precedes`.
 """
 
 from __future__ import annotations
@@ -11,16 +10,13 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final
 from uuid import UUID
 
-from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Run
+from llmtest.events import END_KINDS, ERROR_KINDS, Event, Run
 from llmtest.lanes import Lane, Mark
 
 _FALLBACKS: Final = "RunnableWithFallbacks"
-
-Relation = Literal["before", "after", "parallel", "contains", "within", "same"]
-"""What is certain of two runs or events. `parallel`: nothing is, they come in either order or at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +47,7 @@ def item_of(run: Run, parent: Run | None) -> Item:
     end = next((event for event in reversed(run.events) if event.kind in END_KINDS or event.kind in ERROR_KINDS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
     lane, over = (run.start.lane, _mark(end)) if free else (None, None)
-    family, step = place_of(run.parent_id, run.tags, run.metadata)
+    family, step = structural_position(run.parent_id, run.tags, run.metadata)
     number = end.number if end is not None else math.inf
     return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
 
@@ -76,7 +72,24 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     return _ranked(_arranged([item for item in items if item.host is None]), home)
 
 
-def _before(a: Item, b: Item, home: Lane | None) -> bool:
+def are_in_sequence(runs: Sequence[Run], home: Lane | None) -> bool:
+    """Return whether a look tells that these came one after the other, as most siblings do.
+
+    All ran on the line of control of their parent, each was over when the next began, and the program gave them no place of
+    their own, which would be a tag. `layers` would find a layer for each of them, and none that runs within another.
+    """
+    if len(runs) == 1:
+        return True
+    over: float = -1
+    for run in runs:
+        start, last = run.events[0], run.events[-1]
+        if run.tags or start.lane is not home or start.number < over:
+            return False
+        over = last.number if last.kind in END_KINDS or last.kind in ERROR_KINDS else math.inf
+    return True
+
+
+def precedes(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
 
     This is all that is known of order: steps that the program numbered; one line of control, on which what began before `a`
@@ -124,7 +137,7 @@ def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
     layers: list[list[Item]] = []
     heads: list[dict[Hashable, Item]] = []
     for item in items:
-        after = (n for n in reversed(range(len(layers))) if any(_before(head, item, home) for head in heads[n].values()))
+        after = (n for n in reversed(range(len(layers))) if any(precedes(head, item, home) for head in heads[n].values()))
         rank = next(after, -1) + 1
         if rank == len(layers):
             layers.append([])
@@ -212,13 +225,15 @@ def _can_host(item: Item) -> bool:
 
 def home_of(roots: Sequence[Run]) -> Lane | None:
     """The line of control that started the roots, if there was one: theirs, if they share it, or the main thread."""
-    lanes = [run.start.lane for run in roots]
-    if all(lane is lanes[0] for lane in lanes):
-        return lanes[0] if lanes else None
+    lanes = {run.start.lane: None for run in roots}
+    if len(lanes) < 2:
+        return next(iter(lanes), None)
     return next((lane for lane in lanes if lane is not None and lane.task is None and lane.thread == "MainThread"), None)
 
 
-def place_of(parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]) -> tuple[tuple[Hashable, str] | None, Any]:
+def structural_position(
+    parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]
+) -> tuple[tuple[Hashable, str] | None, Any]:
     """The place that the program gave to a run: a step of a sequence or a graph, a key of a map."""
     for tag in tags:
         what, _, place = tag.rpartition(":")
@@ -236,7 +251,7 @@ def _seat(run: Run, family: tuple[Hashable, str] | None) -> tuple[str, str, tupl
     if family is None or family[1] == "seq":
         return "", "", ()
     if family[1] == "map":
-        return place_of(run.parent_id, run.tags, run.metadata)[1], "", ()
+        return structural_position(run.parent_id, run.tags, run.metadata)[1], "", ()
     return "", str(run.metadata.get("langgraph_node")), tuple(_numbers(run.metadata.get("langgraph_path")))
 
 
@@ -246,122 +261,3 @@ def _numbers(path: Any) -> Iterator[int]:
             yield from _numbers(part)
     elif isinstance(path, int) and not isinstance(path, bool):
         yield path
-
-
-# -- any two of a recording
-
-
-class Traced(Protocol):
-    """What has an order: a `Recording`, or anything else that has trees."""
-
-    @property
-    def roots(self) -> Sequence[Run]: ...
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """Where something stands: as which item, below which run (None for roots), how deep, and the parent's lane."""
-
-    item: Item
-    above: UUID | None
-    depth: int
-    home: Lane | None
-
-
-class Order:
-    """What the program says about the order of any two runs or events of a recording.
-
-    Both are lifted to siblings below the run that they have in common, and those are compared as the tree text compares
-    them: by steps, and by who spawned whom and waited for whom. A run contains its events and the runs inside it; what a
-    tool or a fallback calls is inside it, too. Events of one run keep the order in which they fired.
-
-    It is made once for a recording, in one pass over its runs; each question takes as many steps as the tree is deep. It
-    is a copy of that moment, and safe to ask from any thread.
-
-    >>> from llmtest import ScriptedChatModel, record
-    >>> model = ScriptedChatModel("one", "two")
-    >>> with record() as recording:
-    ...     _ = model.invoke("first"), model.invoke("second")
-    >>> order = Order(recording)
-    >>> first, second = recording.models
-    >>> order.before(first, second), order.relation(second, first), order.relation(first, first.start)
-    (True, 'after', 'contains')
-
-    It never answers from the clock: what only happened to come first is `parallel`.
-    """
-
-    def __init__(self, source: Traced) -> None:
-        self._places: dict[UUID, _Place] = {}
-        self._strays: dict[UUID, list[Run]] = {}
-        todo = self._siblings([item_of(run, None) for run in source.roots], None, 0, home_of(source.roots))
-        while todo:
-            run, depth = todo.pop()
-            inside = [item_of(child, run) for child in (*run.children, *self._strays.pop(run.id, ()))]
-            todo += self._siblings(inside, run.id, depth + 1, run.start.lane)
-
-    def _siblings(self, items: list[Item], above: UUID | None, depth: int, home: Lane | None) -> list[tuple[Run, int]]:
-        """Gives siblings their places, but for those that run within another one. Returns the runs that were placed."""
-        _find_hosts(items, home)
-        placed: list[tuple[Run, int]] = []
-        for item in items:
-            assert item.run is not None
-            if item.host is not None and item.host.run is not None:
-                self._strays.setdefault(item.host.run.id, []).append(item.run)
-            else:
-                self._places[item.run.id] = _Place(item, above, depth, home)
-                placed.append((item.run, depth))
-        return placed
-
-    def before(self, a: Run | Event, b: Run | Event) -> bool:
-        """Whether `a` certainly came before `b`: all of it, if it is a run.
-
-        Raises:
-            LookupError: one of them is not in the recording, or came after its block had ended.
-        """
-        return self.relation(a, b) == "before"
-
-    def relation(self, a: Run | Event, b: Run | Event) -> Relation:
-        """What is certain of `a` and `b`, said of `a`: it is `before` b, or it `contains` b, ...
-
-        Raises:
-            LookupError: one of them is not in the recording, or came after its block had ended.
-        """
-        if a is b:
-            return "same"
-        if isinstance(a, Event) and isinstance(b, Event) and a.run_id == b.run_id:
-            return _answer(a.number < b.number, a.number > b.number)
-        x, y = x_own, y_own = self._place(a), self._place(b)
-        while x.depth != y.depth or x.above != y.above:
-            x, y = (self._above(x) if x.depth >= y.depth else x), (self._above(y) if y.depth >= x.depth else y)
-        if x.item is y.item:
-            return "contains" if x is x_own else "within"
-        a_begins, b_begins = (isinstance(thing, Event) and thing.kind in START_KINDS for thing in (a, b))
-        if (a_begins and x is x_own) or (b_begins and y is y_own):
-            return "before" if a_begins and x is x_own else "after"  # a run begins before anything inside it
-        return _compared(x.item, y.item, x.home)
-
-    def _place(self, thing: Run | Event) -> _Place:
-        run_id = thing.id if isinstance(thing, Run) else thing.run_id
-        place = self._places.get(run_id)
-        if place is None:
-            raise LookupError(f"{thing} is not in the recording that this order was made of, or came after its block had ended")
-        if isinstance(thing, Run):
-            return place
-        return _Place(item_at(thing), run_id, place.depth + 1, place.item.lane)
-
-    def _above(self, place: _Place) -> _Place:
-        assert place.above is not None
-        return self._places[place.above]
-
-
-def _compared(a: Item, b: Item, home: Lane | None) -> Relation:
-    """What is certain of two siblings; one of them may be an event of their parent."""
-    if a.start > b.start:
-        opposite = _compared(b, a, home)
-        return _answer(opposite == "after", opposite == "before")
-    stepped = a.family is not None and a.family == b.family and a.step != b.step
-    return _answer(_before(a, b, home), stepped and _before(b, a, home))
-
-
-def _answer(before: bool, after: bool) -> Relation:
-    return "before" if before else "after" if after else "parallel"

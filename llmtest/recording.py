@@ -35,7 +35,7 @@ from llmtest.events import (
 )
 
 if TYPE_CHECKING:
-    from llmtest.causality import Order
+    from llmtest.causality import HappensBefore
     from llmtest.clock import Clock
     from llmtest.explaining import Answer
     from llmtest.online import Watched
@@ -58,7 +58,7 @@ class Runs(Sequence[Run]):
 
     __slots__ = ("_order", "_runs", "_what")
 
-    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], Order] | None = None) -> None:
+    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], HappensBefore] | None = None) -> None:
         self._runs: tuple[Run, ...] = runs if isinstance(runs, tuple) else tuple(runs)
         self._what = what
         self._order = order
@@ -145,6 +145,19 @@ class Kinds(Names):
         matching.assert_shape("kinds", self.line(), shape, None)
 
 
+def compared(left: object, right: object) -> Answer | None:
+    """Why `left == right` is false, where that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest import matching
+
+    return matching.explain_shape("tokens", left.line(), right, None)
+
+
 class Recording(Block, Sequence[Event]):
     """What a block caught: a sequence of events, and the runs built from them.
 
@@ -173,7 +186,7 @@ class Recording(Block, Sequence[Event]):
         self._events: list[Event] = []
         self._clock: Clock | None = None
         self._tree: tuple[int, tuple[Run, ...], tuple[Run, ...]] | None = None
-        self._order: Order | None = None
+        self._order: HappensBefore | None = None
         self._chosen: dict[str, tuple[Run, ...]] = {}
         self._lock = threading.Lock()
         self._unfinished: tuple[int, set[UUID]] = (0, set())
@@ -217,11 +230,12 @@ class Recording(Block, Sequence[Event]):
         """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
-                event = self._event(number, self._raw[number])
+                event = self.event_of(self._raw[number], number)
                 self._events.append(self._timed(event) if self.latencies else event)
             return self._events
 
-    def _event(self, number: int, raw: RawEvent) -> Event:
+    def event_of(self, raw: RawEvent, number: int) -> Event:
+        """Return the event that a raw tuple stands for. The start of its run was looked at before."""
         kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
         lane, moment = mark or (None, 0)
         if kind in START_KINDS:
@@ -274,13 +288,13 @@ class Recording(Block, Sequence[Event]):
             self._order, self._chosen = None, {}
         return self._tree[1], self._tree[2]
 
-    def order(self) -> Order:
+    def order(self) -> HappensBefore:
         """Which of two runs came first for certain, as far as they are recorded."""
-        from llmtest.causality import Order
+        from llmtest.causality import HappensBefore
 
         roots = self._build()[1]
         if self._order is None:
-            self._order = Order(roots)
+            self._order = HappensBefore(roots)
         return self._order
 
     def _of(self, what: str, *kinds: RunKind) -> Runs:
@@ -490,19 +504,6 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     return Recording(rules)
 
 
-def compared(left: object, right: object) -> Answer | None:
-    """Return why `left == right` is false, if that is a comparison with a shape."""
-    if not isinstance(right, list | tuple) or isinstance(right, Runs):
-        return None
-    if isinstance(left, Runs | Kinds):
-        return left.explain(right)
-    if not isinstance(left, Tokens):
-        return None
-    from llmtest import matching
-
-    return matching.explain_shape("tokens", left.line(), right, None)
-
-
 def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
     """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
@@ -519,20 +520,20 @@ def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ..
     for run_id in reversed(own):
         start = own[run_id][0]
         about = (START_KINDS[start.kind], start.name, start.tags, start.metadata, tuple(own[run_id]))
-        inside = tuple(built[child] for child in children.get(run_id, ()))
+        inside = tuple(map(built.__getitem__, children.get(run_id, ())))
         run = Run(run_id, start.parent_run_id, *about, _NO_RUNS)
         if inside:
             # They know a parent without children: a circle of references would keep a recording alive until it is collected.
             around = Runs(inside, f"children of {run.name}", partial(_order_within, run, inside))
             run = Run(run_id, start.parent_run_id, *about, around)
         built[run_id] = run
-    return tuple(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
+    return tuple(map(built.__getitem__, own)), tuple(map(built.__getitem__, roots))
 
 
 _NO_RUNS: Final = Runs(())
 
 
-def _order_within(parent: Run, children: tuple[Run, ...]) -> Order:
-    from llmtest.causality import Order
+def _order_within(parent: Run, children: tuple[Run, ...]) -> HappensBefore:
+    from llmtest.causality import HappensBefore
 
-    return Order((replace(parent, children=children),))
+    return HappensBefore((replace(parent, children=children),))

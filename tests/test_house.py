@@ -47,7 +47,6 @@ HOUSE = {
     "script": Room(0),
     "scriptfile": Room(0, later=frozenset({"yaml"})),
     "selecting": Room(0),
-    "shapes": Room(0),
     "steps": Room(0),
     "verbs": Room(0),
     "vocabulary": Room(0),
@@ -78,6 +77,7 @@ HOUSE = {
     "rendering": Room(1),
     "review": Room(1),
     "schemas": Room(1),
+    "shapes": Room(1),
     "treetext": Room(1),
     "showing": Room(1),
     "store": Room(1),
@@ -237,7 +237,7 @@ def test_modules_import_one_another_in_no_circle() -> None:
 
 
 STILL_IN_A_CIRCLE = frozenset(
-    ("complaints", "script", "scriptfile", "gates", "steps", "blocks", "online", "recording", "store", "traces", "tracing")
+    ("complaints", "script", "scriptfile", "gates", "steps", "blocks", "recording", "store", "traces", "tracing")
 )
 """Modules that import one another inside functions, or for type checkers."""
 

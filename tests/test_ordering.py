@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, matching, on, record, respond
+from llmtest.causality import HappensBefore
 from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.lanes import Lane
 from llmtest.matching import together
-from llmtest.ordering import Item, Order, home_of, item_of, layers
+from llmtest.ordering import Item, are_in_sequence, home_of, item_of, layers
 
 FALLBACKS = "RunnableWithFallbacks"
 PARENT = UUID(int=1)
@@ -40,11 +42,6 @@ def run(
     if end is not None:
         events.append(Event(f"on_{kind}_end", events[0].run_id, PARENT, name, number=end, lane=lane, moment=end))
     return Run(events[0].run_id, PARENT, kind, name, tags, FrozenDict(metadata), tuple(events), ())
-
-
-@dataclass
-class Recorded:
-    roots: list[Run]
 
 
 def order(*runs: Run, home: Lane | None = HOME, parent: Run | None = None, notes: tuple[Item, ...] = ()) -> list[list[str]]:
@@ -103,6 +100,40 @@ def test_steps_of_other_parents_say_nothing() -> None:
 
 def test_one_line_of_control_is_in_the_order_of_its_starts() -> None:
     assert order(run("a", 0, 1, HOME), run("b", 2, 3, HOME), run("c", 4, None, HOME)) == [["a"], ["b"], ["c"]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([HOME, HOME, HOME, task(2), None]),
+            st.sampled_from(["", "", "", "seq:step:1"]),
+            st.integers(0, 2),
+            st.sampled_from([1, 1, 3, None]),
+            st.sampled_from(["tool", "chain"]),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([HOME, HOME, None]),
+)
+def test_what_a_look_takes_for_a_sequence_is_one(siblings: list[Any], home: Lane | None) -> None:
+    runs, start = [], 0
+    for lane, tag, pause, took, kind in siblings:
+        start += 10 + pause
+        runs.append(run(str(start), start, None if took is None else start + took * 7, lane, *filter(None, [tag]), kind=kind))
+
+    if are_in_sequence(runs, home):
+        assert order(*runs, home=home) == [[one.name] for one in runs]
+
+
+def test_siblings_are_a_sequence_if_each_was_over_on_the_line_of_their_parent() -> None:
+    first, second, beside = run("a", 0, 1, HOME), run("b", 2, None, HOME), run("c", 3, 4, HOME)
+
+    assert are_in_sequence([beside], None)
+    assert are_in_sequence([first, second], HOME)
+    assert not are_in_sequence([first, second, beside], HOME)
+    assert not are_in_sequence([first, second], task(2))
+    assert not are_in_sequence([first, run("b", 2, 3, HOME, "seq:step:1")], HOME)
 
 
 def test_what_has_no_lane_runs_where_its_parent_runs() -> None:
@@ -274,18 +305,15 @@ def test_runs_and_events_are_compared_where_their_ways_part() -> None:
 
     with record() as recording:
         asyncio.run((RunnableLambda(teller) | RunnableLambda(str)).with_config(run_name="all").ainvoke("hi", {}))
-    outer, teller_run, a, b, c = (recording.run(name) for name in ("all", "teller", "a", "b", "c"))
-    told = Order(recording)
+    outer, a, b, c = (recording.run(name) for name in ("all", "a", "b", "c"))
+    order = HappensBefore(recording.roots)
 
-    pairs = [(a, b), (a, c), (c, b), (outer, c), (c, outer), (a, a), (a.start, a.events[-1]), (a.events[-1], a.start)]
-    assert [told.relation(*pair) for pair in pairs] == [
-        *("parallel", "before", "after", "contains", "within", "same", "before", "after")
-    ]
-    assert told.relation(teller_run.start, a) == "before"
-    assert told.relation(a, teller_run.start) == "after"
-    assert told.relation(a.start, b.start) == "parallel"
-    assert told.relation(a.start, a) == "within"
-    assert told.before(b, teller_run.events[-1])
+    assert order.overlapped(a, b)
+    assert (order.before(a, c), order.before(b, c), order.before(c, b), order.before(a, a)) == (True, True, False, False)
+    assert (order.contains(outer, c), order.contains(c, outer), order.contains(a, a)) == (True, False, False)
+    assert (order.happened(a.start, a.events[-1]), order.happened(a.events[-1], a.start)) == (True, False)
+    assert (order.happened(a.start, b.start), order.happened(b.start, a.start)) == (False, False)
+    assert (order.happened(b, c.start), order.happened(a.events[-1], c), order.happened(c.start, a)) == (True, True, False)
 
 
 def test_what_a_tool_calls_is_within_it() -> None:
@@ -299,21 +327,14 @@ def test_what_a_tool_calls_is_within_it() -> None:
     with record() as recording:
         RunnableLambda(lambda x, config: look.invoke(x, config)).invoke({"city": "Rome"})
 
-    assert Order(recording).relation(recording.run("look"), recording.models[0]) == "contains"
+    assert HappensBefore(recording.roots).contains(recording.run("look"), recording.models[0])
 
 
 def test_steps_are_compared_whenever_they_start() -> None:
     second, first = run("b", 0, 1, task(2), "seq:step:2"), run("a", 2, 3, task(3), "seq:step:1")
-    told = Order(Recorded([second, first]))
+    order = HappensBefore([second, first])
 
-    assert (told.relation(first, second), told.relation(second, first)) == ("before", "after")
-
-
-def test_what_is_not_in_the_recording_has_no_order() -> None:
-    stranger = run("a", 0, 1)
-
-    with pytest.raises(LookupError, match="not in the recording that this order was made of"):
-        Order(Recorded([])).relation(stranger, run("b", 2, 3))
+    assert (order.before(first, second), order.before(second, first)) == (True, False)
 
 
 @pytest.mark.parametrize("way", ["batch", "abatch"])
@@ -326,8 +347,9 @@ def test_the_inputs_of_a_sequence_that_is_batched_are_beside_one_another(way: st
     with record() as caught:
         program.batch(given) if way == "batch" else asyncio.run(program.abatch(given))
 
-    assert Order(caught).relation(*caught.roots) == "parallel"
-    assert Order(caught).relation(*caught.models) == "parallel"
+    order = HappensBefore(caught.roots)
+    assert order.overlapped(*caught.roots)
+    assert order.overlapped(*caught.models)
     assert str(caught).startswith("parallel\n  chain RunnableSequence")
     assert caught.models == [together(matching.model(), matching.model())]
     atoms, bears = (matching.model().where(lambda run, topic=topic: topic in run.input[0].text) for topic in ("atoms", "bears"))

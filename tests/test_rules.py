@@ -16,11 +16,11 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import StructuredTool
 
 from llmtest import record
-from llmtest.causality import Order
+from llmtest.causality import HappensBefore
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
-    Facts,
     Rule,
+    RuleEvaluator,
     after,
     at_least,
     at_most,
@@ -44,7 +44,7 @@ Point = tuple[str, str, int]
 """`start` or `end`, the name, and which run it is."""
 
 
-def sequences(runs: Sequence[Run], order: Order) -> Iterator[list[Point]]:
+def sequences(runs: Sequence[Run], order: HappensBefore) -> Iterator[list[Point]]:
     """Every sequence in which these runs may start and end."""
     points = [(what, n) for n in range(len(runs)) for what in ("start", "end")]
     first = {(("start", n), ("end", n)) for n in range(len(runs))}
@@ -151,7 +151,7 @@ def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str
     assert bool(caught.obeys(between(a, b, order="recorded").never(c))) is _between(line, a, b, c)
 
 
-class OneByOne(Facts):
+class OneByOne(RuleEvaluator):
     """Looks at each pair: it knows nothing of what a look may tell."""
 
     def window(self, one: Any, hits: Any, order: Any) -> tuple[int, int]:
@@ -189,7 +189,7 @@ def test_what_a_look_tells_is_what_each_pair_tells(caught: Trace, a: Any, b: Any
         rules += [between(a, b).never(c), each(a).ends_before(b)]
 
     for rule in rules:
-        assert rule.judge(Facts(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
+        assert rule.judge(RuleEvaluator(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
 
 
 # -- the verbs, at their edges

@@ -14,7 +14,7 @@ from dirty_equals import IsInt, IsPartialDict, IsStr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest.causality import Order
+from llmtest.causality import HappensBefore
 from llmtest.core.literals import Repeated, Together
 from llmtest.core.sequences import Names, Tokens
 from llmtest.events import Failure, Run
@@ -36,7 +36,7 @@ def linearisations(runs: Sequence[Run], first: Callable[[Run, Run], bool]) -> It
                 yield (one, *rest)
 
 
-def has_shape(runs: Sequence[Run], order: Order, shape: Sequence[Any]) -> bool:
+def has_shape(runs: Sequence[Run], order: HappensBefore, shape: Sequence[Any]) -> bool:
     """The definition, word for word."""
     known = {(a, b): order.before(a, b) or order.contains(a, b) for a, b in itertools.permutations(runs, 2)}
 
@@ -46,7 +46,9 @@ def has_shape(runs: Sequence[Run], order: Order, shape: Sequence[Any]) -> bool:
     return any(_cut(line, list(shape), (), order, first) for line in linearisations(list(runs), first))
 
 
-def _cut(line: Sequence[Run], shape: list[Any], taken: tuple[Run, ...], order: Order, first: Callable[[Run, Run], bool]) -> bool:
+def _cut(
+    line: Sequence[Run], shape: list[Any], taken: tuple[Run, ...], order: HappensBefore, first: Callable[[Run, Run], bool]
+) -> bool:
     if not shape:
         return not line
     element, *rest = shape
@@ -62,7 +64,7 @@ def _cut(line: Sequence[Run], shape: list[Any], taken: tuple[Run, ...], order: O
     return False
 
 
-def _fits(element: Any, piece: Sequence[Run], order: Order, first: Callable[[Run, Run], bool]) -> bool:
+def _fits(element: Any, piece: Sequence[Run], order: HappensBefore, first: Callable[[Run, Run], bool]) -> bool:
     if isinstance(element, Repeated):
         enough = element.least <= len(piece) and (element.most is None or len(piece) <= element.most)
         chained = all(first(a, b) for a, b in itertools.combinations(piece, 2))
@@ -72,7 +74,7 @@ def _fits(element: Any, piece: Sequence[Run], order: Order, first: Callable[[Run
     return len(piece) == 1 and _means(element, piece[0])
 
 
-def _together(piece: Sequence[Run], order: Order) -> bool:
+def _together(piece: Sequence[Run], order: HappensBefore) -> bool:
     return all(
         order.overlapped(a, b) or (order.turn(a) is not None and order.turn(a) == order.turn(b))
         for a, b in itertools.combinations(piece, 2)
