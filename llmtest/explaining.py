@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat, starmap
 from typing import Any, Final
 
 from llmtest import ledger
@@ -32,7 +33,10 @@ _SHOWN: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An event of an answer: its number, what it is, how deep in the tree, and the names of the runs around it."""
+    """An event of an answer: its number, what it is, how deep in the tree, and the names of the runs around it.
+
+    Its text is where to find it: "7: on_tool_start `book`, depth 1: agent > book".
+    """
 
     number: int
     kind: str
@@ -40,9 +44,8 @@ class Shown:
     depth: int
     path: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        return f"event {self.number}: {self.kind} `{self.name}`, depth {self.depth}: {' > '.join(self.path)}"
+    def __str__(self) -> str:
+        return f"{self.number}: {self.kind} `{self.name}`, depth {self.depth}: {' > '.join(self.path)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,10 +81,10 @@ class Answer:
         if self.holds:
             return f"holds: {self.expected}"
         rows = [("got" if self.holds is False else "missing", self.said), *self.lines]
-        rows += [("event", event.text.removeprefix("event ")) for event in self.events]
+        rows += zip(repeat("event"), map(str, self.events), strict=False)
         rows += [("nearest", self.nearest)] if self.nearest else []
-        evidence = (f"  {head:8} {text}" for head, text in rows)
-        return "\n".join([f"expected {self.expected}", *evidence, *(f"  {line}" for line in self.script)])
+        evidence = starmap("  {:8} {}".format, rows)
+        return "\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)])
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data, for JSON."""
@@ -112,16 +115,17 @@ class MatchError(LlmtestError, AssertionError):
 
 def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
-    near = f"{where(verdict.near[0].start, order).text}; {verdict.near[1]}" if verdict.near is not None else ""
-    events = tuple(where(event, order) for event in verdict.witness)
     hide = table().without_secrets
-    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), events, hide(near), tuple(offered(verdict.missing)))
+    near = f"event {where(verdict.near[0].start, order)}; {verdict.near[1]}" if verdict.near is not None else ""
+    script = tuple(offered(verdict.missing)) if verdict.missing else ()
+    witness = tuple(map(where, verdict.witness, repeat(order)))
+    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), witness, hide(near), script)
 
 
 def where(event: Event, order: HappensBefore) -> Shown:
     """An event and its place in the tree."""
     run = order.by_id.get(event.run_id)
-    path = tuple(one.name for one in order.path(run)) if run is not None else (event.name,)
+    path = order.path(run) if run is not None else (event.name,)
     return Shown(event.number, event.kind, event.name, len(path) - 1, path)
 
 
@@ -149,7 +153,8 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore |
     near = ""
     if found.near is not None:
         item = line.items[found.near]
-        near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else show(item)}; {found.why}"
+        shown = f"event {where(item.start, order)}" if order is not None and isinstance(item, Run) else show(item)
+        near = f"{shown}; {found.why}"
     missing = _names(found) if isinstance(line, RunLine) else ()
     hide = table().without_secrets
     rows = (("all", hide(f"[{got}]")),)

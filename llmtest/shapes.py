@@ -1,6 +1,6 @@
 """Shapes of runs: a literal that the runs of a recording must match, with `...`, `together(...)`, `called(...)[1:3]`.
 
-Floor 0: standard library only. `llmtest.core.sequences` says what a literal means and matches it. Here stands what it means of
+Floor 1. `llmtest.core.sequences` says what a literal means and matches it. Here stands what it means of
 runs (`RunLine`), and why a line has not a shape (`Mismatch`).
 """
 
@@ -11,9 +11,10 @@ import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from llmtest.core.literals import ConcurrentGroup, Element, Line, Taker
+from llmtest.causality import HappensBefore
+from llmtest.core.literals import Element, Line, Taker
 from llmtest.core.masks import show
 from llmtest.core.sequences import Shape, bits
 from llmtest.core.text import PLAIN, fits, nearest
@@ -103,17 +104,11 @@ def _this(expected: Run) -> Selector:
     return made
 
 
-class Order(Protocol):
-    """What puts runs in order (`llmtest.causality`)."""
-
-    def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]: ...
-
-
-_lines: weakref.WeakKeyDictionary[Order, dict[int, tuple[Sequence[Run], RunLine]]] = weakref.WeakKeyDictionary()
+_lines: weakref.WeakKeyDictionary[HappensBefore, dict[int, tuple[Sequence[Run], RunLine]]] = weakref.WeakKeyDictionary()
 """The lines of each order, by the identity of the runs. A recording is compared often, and its tools are one tuple."""
 
 
-def line_of(runs: Sequence[Run], order: Order) -> RunLine:
+def line_of(runs: Sequence[Run], order: HappensBefore) -> RunLine:
     """Return these runs as a line, in an order that is certain. Made once for each order and sequence of runs."""
     lines = _lines.setdefault(order, {})
     known = lines.get(id(runs))

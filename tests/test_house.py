@@ -53,7 +53,6 @@ HOUSE = {
     "script": Room(0),
     "scriptfile": Room(0, later=frozenset({"yaml"})),
     "selecting": Room(0),
-    "shapes": Room(0),
     "steps": Room(0),
     "verbs": Room(0),
     "vocabulary": Room(0),
@@ -83,6 +82,7 @@ HOUSE = {
     "rendering": Room(1),
     "review": Room(1),
     "schemas": Room(1),
+    "shapes": Room(1),
     "treetext": Room(1),
     "showing": Room(1),
     "store": Room(1),
@@ -241,6 +241,21 @@ def test_modules_import_one_another_in_no_circle() -> None:
     order = list(TopologicalSorter(graph).static_order())  # raises CycleError, with the circle
 
     assert sorted(order) == sorted(HOUSE)
+
+
+STILL_IN_A_CIRCLE = frozenset(
+    ("complaints", "script", "scriptfile", "gates", "steps", "blocks", "recording", "store", "traces", "tracing")
+)
+"""Modules that import one another inside functions, or for type checkers."""
+
+
+def test_no_other_modules_import_one_another_inside_functions_or_for_type_checkers() -> None:
+    free = HOUSE.keys() - STILL_IN_A_CIRCLE
+    graph = {name: {other for other, _ in own(name) if other in free} for name in free}
+
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, with the circle
+
+    assert sorted(order) == sorted(free)
 
 
 def test_no_public_name_is_the_name_of_a_module() -> None:
