@@ -76,7 +76,7 @@ def _add(commands: Any, name: str, words: str, run: Callable[..., int], *parents
 
 
 def _reported(command: str, run: Callable[..., int], /, **arguments: Any) -> int:
-    from llmtest.ledger import LlmtestError
+    from llmtest.errors import LlmtestError
 
     try:
         return run(**arguments)

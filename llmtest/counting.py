@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
+from llmtest.errors import PriceError
 from llmtest.events import START_KINDS, Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
-from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
 
@@ -26,10 +26,6 @@ Prices = Mapping[str, tuple[float, ...]]
 """By model, the price of a million tokens: (input, output), (input, output, cache_read) or with cache_write as the fourth."""
 
 _KINDS: Final = frozenset({"on_chat_model_start", "on_llm_start", "on_llm_new_token", "on_llm_end", "on_llm_error"})
-
-
-class PriceError(LlmtestError, LookupError):
-    """What a model call costs is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from llmtest.treetext import ENDINGS, Head, Node, TreeTextError, head, read, split, walk
+from llmtest.errors import TreeTextError
+from llmtest.treetext import ENDINGS, Head, Node, head, read, split, walk
 
 LINES: Final = 60
 """How many lines of a diff are shown."""

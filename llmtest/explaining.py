@@ -13,7 +13,6 @@ from typing import Any, Final
 from llmtest import ledger
 from llmtest.causality import Order
 from llmtest.events import Event, Run
-from llmtest.ledger import LlmtestError
 from llmtest.rules import Rule, Verdict
 from llmtest.selecting import Selector, Together, short
 from llmtest.shapes import Element, Line, Mismatch, mark, mismatch
@@ -93,14 +92,6 @@ class Answer:
             "script": list(self.script),
             **dict(self.lines),
         }
-
-
-class MatchError(LlmtestError, AssertionError):
-    """A rule or shape that was asserted does not hold. `.answers` has what does not."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = answers
-        super().__init__("\n\n".join(map(str, answers)))
 
 
 def _cut(text: str, width: int = _LINE) -> str:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from llmtest import ledger
-from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import ScriptError, caller, place
+from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.steps import caller, place
 
 Ready = Callable[[], bool]
 Wake = Callable[[], Any]

@@ -12,9 +12,9 @@ from typing import Any, Self, cast
 
 from llmtest import ledger
 from llmtest.complaints import chosen, wanted
-from llmtest.ledger import Violation
+from llmtest.errors import InventError, ScriptError, Violation
 from llmtest.script import Request, Script
-from llmtest.steps import Reply, ScriptError
+from llmtest.steps import Reply
 from llmtest.vocabulary import call, respond, say, structured
 
 
@@ -80,7 +80,7 @@ def improvised(seed: int) -> Script:
     def auto(request: Request) -> Reply:
         try:
             return _answer(seed, request)
-        except inventing.InventError as error:
+        except InventError as error:
             hint = "write this call yourself, with call(...) or respond(...)"
             raise ledger.report(Violation("nothing fits", f"{error}\n  {hint}"), script.violations) from None
 

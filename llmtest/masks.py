@@ -13,17 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from llmtest.ledger import LlmtestError
+from llmtest.errors import MaskError
 
 DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _HEX_UUID = "[0-9a-f]{12}[47][0-9a-f]{3}[89ab][0-9a-f]{15}"  # uuid4().hex, uuid7().hex; 3 of 100 digests look like one
 _SECRETS = "api_?key|access_?key|secret_?key|private_?key|secrets?|password|passwd|passphrase|token|jwt|credentials?"
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
-
-
-class MaskError(LlmtestError, ValueError):
-    """A line of `llmtest_masks` is no rule."""
 
 
 @dataclass(frozen=True, slots=True)

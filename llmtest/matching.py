@@ -11,34 +11,21 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from llmtest import ledger
+from llmtest import errors, ledger
 from llmtest.causality import Hits, Order
+from llmtest.errors import UnjudgedError
 from llmtest.events import Event, Run, Tokens, UnseenCall
-from llmtest.explaining import Answer, MatchError, of_rule, of_shape
+from llmtest.explaining import Answer, of_rule, of_shape
 from llmtest.recording import Kinds, Runs
 from llmtest.rules import Hit, OrderOf, Per, Rule, Verdict, judged, value_of
-from llmtest.selecting import (
-    EventSelector,
-    Repeated,
-    Selector,
-    Together,
-    UnjudgedError,
-    called,
-    chain,
-    event,
-    model,
-    node,
-    retriever,
-    together,
-)
+from llmtest.selecting import EventSelector, Repeated, Selector, Together, called, chain, event, model, node, retriever, together
 from llmtest.shapes import Line, is_shape, mark, matches
 from llmtest.verbs import after, at_least, at_most, before, between, each, exactly, never, only
 
 __all__ = [
     "Answer",
-    "MatchError",
     "Rule",
     "Selector",
     "after",
@@ -331,7 +318,7 @@ def _settle(answers: list[Answer]) -> None:
     elif answers:
         for answer in answers:
             _note(answer)
-        raise MatchError(*answers)
+        raise errors.MatchError(*answers)
 
 
 @contextmanager
@@ -366,3 +353,11 @@ def compared(left: object, right: object) -> Answer | None:
     if isinstance(left, Runs | Kinds):
         return left.explain(right)
     return explain_shape("tokens", left.line(), right, None) if isinstance(left, Tokens) else None
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

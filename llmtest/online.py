@@ -19,12 +19,12 @@ from uuid import UUID
 
 from llmtest import blocks, ledger
 from llmtest.blocks import Block, RawEvent
+from llmtest.errors import BROKEN_RULE, UnjudgedError, Violation, ViolationError
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Run
-from llmtest.ledger import BROKEN_RULE, Violation, ViolationError
 from llmtest.matching import check_rules, judge
 from llmtest.recording import Recording
 from llmtest.rules import All, Before, Count, EndsBefore, NeverAfter, NeverBetween, Only, Per, Rule, Some, value_of
-from llmtest.selecting import EventSelector, Selector, UnjudgedError
+from llmtest.selecting import EventSelector, Selector
 
 SOURCE: Final = "llmtest.langchain.stopping"
 """The module that stops tools and models; a recording with rules has it attached."""

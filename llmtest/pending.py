@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from llmtest.differ import LINES, Difference, compare
-from llmtest.ledger import LlmtestError
+from llmtest.errors import PendingError
 from llmtest.rendering import HEADER
 from llmtest.treetext import Damage, damage
 
@@ -25,10 +25,6 @@ VARIABLE: Final = "LLMTEST_PENDING_DIR"
 
 _TEST: Final = "# test "
 _SNAPSHOT: Final = "# snapshot "
-
-
-class PendingError(LlmtestError):
-    """A pending snapshot cannot be found, read, accepted or rejected."""
 
 
 # -- files

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from llmtest.differ import compare
-from llmtest.pending import Folder, Pending, PendingError, as_json, read_text, shown
+from llmtest.errors import PendingError
+from llmtest.pending import Folder, Pending, as_json, read_text, shown
 
 Say = Callable[[str], None]
 Ask = Callable[[str], str]

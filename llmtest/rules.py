@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, Literal, Protocol
 
+from llmtest.errors import UnjudgedError
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
-from llmtest.selecting import EventSelector, Selector, UnjudgedError, short
+from llmtest.selecting import EventSelector, Selector, short
 
 Hit = Run | Event
 """What a selector means in a recording."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmtest import complaints, ledger
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.gates import Gate
 from llmtest.lanes import Lane
-from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import Reply, ScriptError, Speaker, Step, as_role, as_texts, behind, caller, place
+from llmtest.steps import Reply, Speaker, Step, as_role, as_texts, behind, caller, place
 from llmtest.vocabulary import as_step
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.script import Keyed, On, on
 from llmtest.steps import (
@@ -30,7 +31,6 @@ from llmtest.steps import (
     Part,
     Reply,
     Respond,
-    ScriptError,
     Step,
     Terms,
     Text,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from llmtest.errors import UnjudgedError
 from llmtest.events import END_KINDS, ERROR_KINDS, START_KINDS, Event, Failure, Message, Run
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ Name = str | re.Pattern[str]
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
 _shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
-
-
-class UnjudgedError(Exception):
-    """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 
 
 def short(value: Any) -> str:

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
+from llmtest.errors import UnjudgedError
 from llmtest.events import Run
-from llmtest.selecting import PLAIN, Condition, Repeated, Selector, Together, UnjudgedError, by_name, fits, named, short
+from llmtest.selecting import PLAIN, Condition, Repeated, Selector, Together, by_name, fits, named, short
 
 Role = Literal["gap", "one", "may", "many", "group"]
 """What an element takes: anything; one; at most one; any number; those of a `Together`."""

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmtest import review
+from llmtest.errors import StoreError
 from llmtest.rendering import render
-from llmtest.store import RunLine, SessionLine, Store, Stored, StoreError
+from llmtest.store import RunLine, SessionLine, Store, Stored
 
 Say = Callable[[str, str], None]
 """Prints one line, with the number of its colour or an empty text."""

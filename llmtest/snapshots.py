@@ -20,18 +20,14 @@ from syrupy.extensions.base import AbstractSyrupyExtension
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
+from llmtest.errors import PendingError, SnapshotError
 from llmtest.events import Run
-from llmtest.ledger import LlmtestError
-from llmtest.pending import Mismatch, PendingError, harm, read_text, write_text
+from llmtest.pending import Mismatch, harm, read_text, write_text
 from llmtest.recording import Recording
 from llmtest.rendering import HEADER, Part, render
 
 _LONGEST: Final = 180
 """The most bytes of a file's name, without what we add to it: file systems take 255."""
-
-
-class SnapshotError(LlmtestError):
-    """A snapshot cannot be compared: its file is damaged, or runs are still open."""
 
 
 class TraceExtension(SingleFileSnapshotExtension):

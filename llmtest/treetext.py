@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from llmtest.ledger import LlmtestError
+from llmtest.errors import TreeTextError
 from llmtest.rendering import HEADER
 
 NodeKind = Literal["run", "parallel", "late", "entry", "line"]
@@ -32,15 +32,6 @@ _TOKEN: Final = re.compile(rf"{_QUOTED}|[()\[\]{{}},]")
 _WIDE_CODE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\U([0-9a-f]{8})")
 _VERSION: Final = re.compile(r"# llmtest trace v(\d+)")
 _CONFLICT: Final = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$")
-
-
-class TreeTextError(LlmtestError, ValueError):
-    """A text is not what the grammar says. `line` is the number of the line, from 1; `problem` what is wrong with it."""
-
-    def __init__(self, line: int, problem: str) -> None:
-        super().__init__(f"line {line}: {problem}")
-        self.line = line
-        self.problem = problem
 
 
 @dataclass(slots=True, eq=False)

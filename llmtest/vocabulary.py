@@ -13,6 +13,7 @@ from dataclasses import asdict, is_dataclass, replace
 from random import Random
 from typing import Any, Literal
 
+from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, FrozenList, Usage
 from llmtest.gates import Gate
 from llmtest.steps import (
@@ -23,7 +24,6 @@ from llmtest.steps import (
     Part,
     Reply,
     Respond,
-    ScriptError,
     Step,
     Text,
     Thinking,

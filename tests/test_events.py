@@ -11,17 +11,18 @@ from uuid import UUID
 
 import pytest
 
-from llmtest import Event, Run
 from llmtest.events import (
     EMPTY,
     START_KINDS,
     Document,
     Ended,
+    Event,
     Failure,
     FrozenDict,
     FrozenList,
     Generation,
     Message,
+    Run,
     RunKind,
     ToolCall,
     Usage,

@@ -23,8 +23,8 @@ from pydantic import BaseModel, Field
 
 from llmtest import inventing, patterns
 from llmtest.complaints import check_call
+from llmtest.errors import InventError
 from llmtest.events import FrozenDict
-from llmtest.inventing import InventError
 from llmtest.langchain.faking import LLMProvider
 from llmtest.steps import Call, split
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmtest.differ import LINES
-from llmtest.pending import Folder, Mismatch, Pending, PendingError, as_json, read_text, shown, write_text
+from llmtest.errors import PendingError
+from llmtest.pending import Folder, Mismatch, Pending, as_json, read_text, shown, write_text
 from llmtest.rendering import HEADER
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'

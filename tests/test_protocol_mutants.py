@@ -183,7 +183,7 @@ def mutants(program: Callable[[], Recording]) -> Iterator[tuple[str, str, str | 
             mutant._raw.extend(events)
             mutant.close()
             why = invisible(mutation, raw, number, good)
-            yield mutation.__name__, f"#{number} {good[number]}", why, [found.rule for found in check(mutant)]
+            yield mutation.__name__, f"#{number} {good[number]}", why, [found.code for found in check(mutant)]
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")

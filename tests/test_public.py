@@ -95,7 +95,7 @@ def test_the_examples_in_docstrings_are_found() -> None:
     assert {
         "llmtest.script",
         "llmtest.scriptfile",
-        "llmtest.ledger",
+        "llmtest.errors",
         "llmtest.recording",
         "llmtest.langchain.models",
     } <= with_examples

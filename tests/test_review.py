@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from llmtest import cli
-from llmtest.pending import Folder, Mismatch, PendingError, read_text, write_text
+from llmtest.errors import PendingError
+from llmtest.pending import Folder, Mismatch, read_text, write_text
 from llmtest.rendering import HEADER
 from llmtest.review import Ask, diff, pending, review, settle
 

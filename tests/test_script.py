@@ -20,11 +20,12 @@ from langchain_core.messages import AIMessage, HumanMessage
 import llmtest
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
 from llmtest.complaints import check_call, show_message
+from llmtest.errors import ScriptError, StatusError, Violation, expect_violation
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.lanes import Lane
-from llmtest.ledger import Ledger, Violation, expect_violation
+from llmtest.ledger import Ledger
 from llmtest.script import Request
-from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, place, split
+from llmtest.steps import Call, Fail, Reply, Text, Thinking, count, exception_names, place, split
 from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
@@ -704,7 +705,7 @@ def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
     with pytest.raises(ViolationError) as caught:
         script.verify()
 
-    assert [violation.rule for violation in caught.value.violations] == ["invalid tool call", "unused step"]
+    assert [violation.code for violation in caught.value.violations] == ["invalid tool call", "unused step"]
     assert str(caught.value) == "\n\n".join(violation.text for violation in caught.value.violations)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtest.errors import TreeTextError
 from llmtest.events import (
     Document,
     Event,
@@ -25,7 +26,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.rendering import HEADER, render
-from llmtest.treetext import Damage, Head, Node, TreeTextError, damage, head, read, split, unquoted, walk, write
+from llmtest.treetext import Damage, Head, Node, damage, head, read, split, unquoted, walk, write
 
 # -- random trees
 

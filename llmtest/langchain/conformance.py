@@ -22,11 +22,11 @@ from langchain_core.tracers._streaming import _StreamingCallbackHandler
 from langsmith import tracing_context
 
 from llmtest import lanes, ledger
+from llmtest.errors import Violation, ViolationError
 from llmtest.langchain.conforming import CHAT_MODEL, LLM, RETRIEVER, TOOL, Checking, Kind, inner
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
 from llmtest.langchain.watching import CALLBACKS, WAYS, Fault, Watch, Way, clip, line_of, owner
-from llmtest.ledger import Violation, ViolationError
 
 
 def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:

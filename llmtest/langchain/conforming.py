@@ -22,6 +22,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 
+from llmtest.errors import Violation
 from llmtest.events import Run, RunKind
 from llmtest.langchain.calling import (
     AT_ONCE,
@@ -43,7 +44,6 @@ from llmtest.langchain.calling import (
 from llmtest.langchain.freezing import freeze
 from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, patience_s, raised_at
 from llmtest.langchain.watching import Fault, clip
-from llmtest.ledger import Violation
 from llmtest.protocol import REASONS, check, cut_streams, gave_reason
 from llmtest.recording import Recording
 
@@ -248,7 +248,7 @@ class Checking:
             if broken.deviation is None:
                 said, *lines, hint = broken.text.splitlines()
                 evidence = [("events" if not number else "", line.strip()) for number, line in enumerate(lines)]
-                self._tell(where, broken.rule, said, *evidence, about=said, hint=hint.strip())
+                self._tell(where, broken.code, said, *evidence, about=said, hint=hint.strip())
 
     def _differ(self, way: str, than: str, expected: Mapping[str, Any], got: Mapping[str, Any], rule: str, hint: str) -> bool:
         """Tells in what two answers differ."""

@@ -22,9 +22,10 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
+from llmtest.errors import ScriptError
 from llmtest.gates import Gate
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Part, Reply, ScriptError, Text, Thinking
+from llmtest.steps import Call, Fail, Part, Reply, Text, Thinking
 
 Content = str | list[str | dict[str, Any]]
 

@@ -34,13 +34,13 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 
 from llmtest import lanes, ledger
 from llmtest.complaints import amount, capped
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
-from llmtest.ledger import Violation, ViolationError
 from llmtest.script import Keyed, Request, Script
-from llmtest.steps import Fail, Give, Reply, Respond, ScriptError, Speaker, Step, Text, as_texts, caller, place
+from llmtest.steps import Fail, Give, Reply, Respond, Speaker, Step, Text, as_texts, caller, place
 from llmtest.vocabulary import as_step, give
 
 # -- what retrievers and tools share

@@ -33,6 +33,7 @@ from pydantic import Field, SecretStr, SkipValidation
 
 from llmtest import blocks, complaints, lanes, ledger
 from llmtest.complaints import check_call
+from llmtest.errors import ScriptError, StatusError
 from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.improvising import Improvises, JsonObject
@@ -40,7 +41,7 @@ from llmtest.langchain import dialects
 from llmtest.langchain.asking import about, calling, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.script import Request, Script
-from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, ScriptError, StatusError, Step, Text, Value, count, place
+from llmtest.steps import Call, Fail, Give, Part, Reply, Respond, Step, Text, Value, count, place
 from llmtest.vocabulary import as_step
 
 # -- from a script's words to LangChain's

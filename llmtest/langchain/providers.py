@@ -36,14 +36,11 @@ from langchain_core.messages import BaseMessage
 
 from llmtest import ledger
 from llmtest.complaints import names
+from llmtest.errors import ProvidersError, ScriptError, Violation, ViolationError
 from llmtest.langchain.models import ScriptedChatModel
-from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
+from llmtest.ledger import Ledger
 from llmtest.script import Request, Script
-from llmtest.steps import Reply, ScriptError, Step, place
-
-
-class ProvidersError(LlmtestError, RuntimeError):
-    """The installed LangChain builds its models in another way than we know, or is not installed."""
+from llmtest.steps import Reply, Step, place
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:

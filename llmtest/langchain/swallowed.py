@@ -21,7 +21,7 @@ from typing import Any, Final
 from langchain_core.callbacks import manager
 
 from llmtest import ledger
-from llmtest.ledger import Violation
+from llmtest.errors import SWALLOWED, Violation
 from llmtest.steps import place
 
 LINES: Final = 12
@@ -52,7 +52,7 @@ def _listening(warn: Callable[..., None]) -> Callable[..., None]:
         if error is not None and frame.f_code.co_name in _REPORTERS:
             handler, event = frame.f_locals.get("handler"), frame.f_locals.get("event_name", "")
             if handler is None or isinstance(error, NotImplementedError) or not handler.raise_error:
-                ledger.report(Violation(ledger.SWALLOWED, _text(error, handler, event)), [])
+                ledger.report(Violation(SWALLOWED, _text(error, handler, event)), [])
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # so that the record names LangChain's line, as without us
         warn(message, *args, **kwargs)
 

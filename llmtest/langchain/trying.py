@@ -25,8 +25,8 @@ from typing import Any, Final
 from langsmith import tracing_context
 
 from llmtest import lanes, ledger
+from llmtest.errors import Violation
 from llmtest.langchain.watching import Fault, is_known, line_of
-from llmtest.ledger import Violation
 from llmtest.recording import Recording
 
 STALL_S: Final = 0.3

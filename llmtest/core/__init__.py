@@ -1,0 +1,1 @@
+"""Foundations: text, masks, source lines, sequences. Knows no run and no LangChain."""
