@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from llmtest.differ import LINES, Difference, compare
+from llmtest.differ import LINES, Difference, diff
 from llmtest.errors import PendingError
 from llmtest.rendering import HEADER
 from llmtest.treetext import Damage, damage
@@ -86,7 +86,7 @@ class Mismatch:
 
     @property
     def difference(self) -> Difference | None:
-        return None if self.expected is None or self.received is None else compare(self.expected, self.received)
+        return None if self.expected is None or self.received is None else diff(self.expected, self.received)
 
     @property
     def category(self) -> str:
@@ -136,9 +136,9 @@ class Mismatch:
                 f"  accept    {update} {shlex.quote(self.test)}",
                 f"  (nothing was kept: CI is set, {VARIABLE} is not)",
             ]
-        diff = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
+        show = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
         accept = shlex.join(["llmtest", "accept", self.test])
-        return [*lines, f"  accept    {accept}", "  review    llmtest review", f"  show      {diff}"]
+        return [*lines, f"  accept    {accept}", "  review    llmtest review", f"  show      {show}"]
 
 
 def shown(path: Path, root: Path) -> str:

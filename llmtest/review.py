@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from llmtest.differ import compare
+from llmtest.differ import diff
 from llmtest.errors import PendingError
 from llmtest.pending import Folder, Pending, as_json, read_text, shown
 
@@ -91,18 +91,9 @@ def _show(one: Pending, place: str, say: Say, color: bool) -> None:
     say("\n".join((f"\n{place}: {one.test}  ({mismatch.category})", mismatch.headline, *mismatch.lines(color=color))))
 
 
-def diff(before: Path, after: Path, say: Say, *, color: bool = False) -> int:
-    """Shows what differs between two files with tree texts. Returns 0 if they are equal and 1 if they are not, as `diff`.
-
-    Raises:
-        PendingError: there is no such file.
-    """
-    return compared(text_of(before), text_of(after), say, color=color)
-
-
 def compared(before: str, after: str, say: Say, *, color: bool = False) -> int:
     """Shows what differs between two tree texts. Returns 0 if they are equal and 1 if they are not."""
-    difference = compare(before, after)
+    difference = diff(before, after)
     if difference is None:
         return 0
     say("\n".join((difference.headline, *difference.lines(limit=None, color=color))))

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.errors import TreeTextError
 from llmtest.rendering import HEADER
@@ -36,7 +36,7 @@ _CONFLICT: Final = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$")
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run. `read` makes no `line`: that is
+    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run. `parse` makes no `line`: that is
     a line of another text, which the differ takes apart in the same way.
 
     `text` is its line without indentation, `more` the lines that continue an entry, indented as they stand under it,
@@ -72,10 +72,10 @@ class Head:
     meta: str | None = None
 
 
-def read(text: str) -> list[Node]:
+def parse(text: str) -> list[Node]:
     """The trees of a text, with or without the header line of a file.
 
-    >>> (run,) = read('chat Model\\n  > u1: "hi"\\n  < a1: "Hello"\\n')
+    >>> (run,) = parse('chat Model\\n  > u1: "hi"\\n  < a1: "Hello"\\n')
     >>> head(run).name, [entry.text for entry in run.inside]
     ('Model', ['> u1: "hi"', '< a1: "Hello"'])
 
@@ -97,7 +97,7 @@ def read(text: str) -> list[Node]:
 
 
 def write(nodes: Sequence[Node]) -> str:
-    """The text of nodes: what `read` read, without the header."""
+    """The text of nodes: what `parse` read, without the header."""
     return "".join(f"{line}\n" for line in _lines(nodes)) or f"{NOTHING}\n"
 
 
@@ -249,7 +249,15 @@ def damage(text: str, *, tree: bool = True) -> Damage | None:
         if lines[-1]:
             return Damage(len(lines), "the file is cut off: its last line has no end")
         if tree:
-            read(text)
+            parse(text)
     except TreeTextError as error:
         return Damage(error.line, error.problem)
     return None
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

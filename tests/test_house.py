@@ -77,6 +77,7 @@ HOUSE = {
     "review": Room(1),
     "schemas": Room(1),
     "treetext": Room(1),
+    "trees": Room(1),
     "showing": Room(1),
     "store": Room(1),
     "traces": Room(1),

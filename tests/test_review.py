@@ -12,7 +12,7 @@ from llmtest import cli
 from llmtest.errors import PendingError
 from llmtest.pending import Folder, Mismatch, read_text, write_text
 from llmtest.rendering import HEADER
-from llmtest.review import Ask, diff, pending, review, settle
+from llmtest.review import Ask, compared, pending, review, settle, text_of
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
 NEW = OLD.replace("Hello", "Goodbye")
@@ -161,7 +161,7 @@ def test_two_files_are_compared_as_trees(project: Project, tmp_path: Path) -> No
     project.wait("test_1")
     (one,) = project.folder.found()
 
-    codes = [diff(one.snapshot, one.path, project.say), diff(one.snapshot, one.snapshot, project.say)]
+    codes = [compared(text_of(one.snapshot), text_of(path), project.say) for path in (one.path, one.snapshot)]
 
     assert codes == [1, 0]
     assert project.said == [DIFF.removeprefix("snapshot differs: ")]
@@ -169,7 +169,7 @@ def test_two_files_are_compared_as_trees(project: Project, tmp_path: Path) -> No
 
 def test_a_file_that_is_not_there_cannot_be_compared(project: Project) -> None:
     with pytest.raises(PendingError, match=r"^there is no file nowhere\.trace$"):
-        diff(Path("nowhere.trace"), Path("nowhere.trace"), project.say)
+        text_of(Path("nowhere.trace"))
 
 
 # -- on the command line

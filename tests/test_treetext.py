@@ -26,7 +26,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.rendering import HEADER, render
-from llmtest.treetext import Damage, Head, Node, damage, head, read, split, unquoted, walk, write
+from llmtest.treetext import Damage, Head, Node, damage, head, parse, split, unquoted, walk, write
 
 # -- random trees
 
@@ -148,7 +148,7 @@ def _true_shape(roots: Any) -> Any:
 def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(roots: list[Run], detail: Any) -> None:
     text = render(Recorded(roots), detail=detail)
 
-    nodes = read(text)
+    nodes = parse(text)
 
     assert write(nodes) == text
     assert _shape(nodes) == _true_shape(roots)
@@ -158,7 +158,7 @@ def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(root
 @settings(max_examples=100, deadline=None)
 @given(runs(depth=2))
 def test_every_first_line_is_read_back_to_its_fields(run: Run) -> None:
-    (node,) = read(render(Recorded([run])))
+    (node,) = parse(render(Recorded([run])))
 
     found = head(node)
 
@@ -196,7 +196,7 @@ late
 
 
 def test_a_text_is_read_to_runs_groups_and_entries() -> None:
-    nodes = read(AGENT)
+    nodes = parse(AGENT)
 
     assert [(depth, node.kind, node.text, node.more, node.line) for depth, node in walk(nodes)] == [
         (0, "run", "chain agent", [], 2),
@@ -216,7 +216,7 @@ def test_a_text_is_read_to_runs_groups_and_entries() -> None:
 
 
 def test_a_first_line_has_fields() -> None:
-    heads = [head(node) for _, node in walk(read(AGENT)) if node.kind == "run"]
+    heads = [head(node) for _, node in walk(parse(AGENT)) if node.kind == "run"]
 
     assert heads == [
         Head("chain", "agent"),
@@ -236,7 +236,7 @@ def test_a_first_line_has_fields() -> None:
 
 
 def test_parentheses_that_do_not_close_are_no_arguments() -> None:
-    (node,) = read("tool x(\n  < 1\n")
+    (node,) = parse("tool x(\n  < 1\n")
 
     assert head(node).arguments is None
 
@@ -254,7 +254,7 @@ def test_a_string_is_read_without_quotes_and_escapes(text: str, value: str) -> N
 
 
 def test_nothing_is_read_as_no_trees() -> None:
-    assert read(f"{HEADER}\n(nothing was recorded)\n") == []
+    assert parse(f"{HEADER}\n(nothing was recorded)\n") == []
     assert write([]) == "(nothing was recorded)\n"
 
 
@@ -262,7 +262,7 @@ def test_no_tree_is_too_deep_to_be_read() -> None:
     depth = 3000
     text = "".join(f"{'  ' * n}chain c\n" for n in range(depth)) + "".join(f"{'  ' * n}< 1\n" for n in range(depth, 0, -1))
 
-    assert write(read(text)) == text
+    assert write(parse(text)) == text
 
 
 # -- what is wrong with a text
@@ -284,7 +284,7 @@ def test_no_tree_is_too_deep_to_be_read() -> None:
 )
 def test_a_text_that_does_not_follow_the_grammar_says_where(text: str, problem: str) -> None:
     with pytest.raises(TreeTextError) as caught:
-        read(text)
+        parse(text)
 
     assert str(caught.value) == problem
 

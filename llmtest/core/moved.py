@@ -20,10 +20,12 @@ MOVED: Final = {
     "llmtest.Event": "llmtest.events.Event",
     "llmtest.Run": "llmtest.events.Run",
     "llmtest.load": "llmtest.load_traces",
+    "llmtest.differ.compare": "llmtest.trees.diff",
     "llmtest.ledger.LlmtestError": "llmtest.errors.LlmtestError",
     "llmtest.ledger.LlmtestWarning": "llmtest.errors.LlmtestWarning",
     "llmtest.ledger.expect_violation": "llmtest.errors.expect_violation",
     "llmtest.matching.MatchError": "llmtest.errors.MatchError",
+    "llmtest.treetext.read": "llmtest.trees.parse",
 }
 """The old path of each name that has moved, and the new one."""
 
