@@ -52,8 +52,8 @@ the tokens of chat `Stutterer` do not make its answer
   a model must tell each chunk once, in order, and answer with what it streamed"""]
 ```
 
-Each violation has the name of its `rule`, a `level`, its `text`, the events that show it (`witnesses`), and in `deviation` the
-name of the known deviation that it is, or None. Two levels:
+Each violation has the name of its rule (`code`), a `level`, its `text`, the events that show it (`witnesses`), and in `deviation`
+the name of the known deviation that it is, or None. Two levels:
 
 - **impossible**: correct programs never do it. It fails a test.
 - **unusual**: it has lawful causes. It is reported; a test fails of it only if you ask for that.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.errors import TreeTextError
-from llmtest.treetext import ENDINGS, Head, Node, head, parse, split, walk
+from llmtest.treetext import ENDINGS, Head, Node, head, parse, renew_header, split, walk
 
 LINES: Final = 60
 """How many lines of a diff are shown."""
@@ -109,6 +109,7 @@ def diff(expected: str, received: str) -> Difference | None:
 
     Texts that are no trees are compared line by line. It does not say whether a difference is right.
     """
+    expected, received = renew_header(expected), renew_header(received)
     if expected == received:
         return None
     before, after = _nodes(expected, received)

@@ -246,7 +246,7 @@ def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
 
 @pytest.fixture
 def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
-    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.trace`. The test is recorded.
+    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.tree`. The test is recorded.
 
         def test_agent(llm_recording, llm_snapshot):
             agent.invoke({"messages": [("user", "weather in Paris?")]})
@@ -462,7 +462,7 @@ def _headline(left: object, right: object) -> str:
 
 
 def _is_snapshot(side: object) -> bool:
-    return type(side).__name__ == "TraceAssertion" and type(side).__module__ == "llmtest.snapshots"
+    return type(side).__name__ == "TreeAssertion" and type(side).__module__ == "llmtest.snapshots"
 
 
 @pytest.hookimpl(wrapper=True)

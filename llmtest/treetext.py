@@ -30,7 +30,8 @@ _FIELD: Final = re.compile(rf" (attempt|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (m
 _CALL: Final = re.compile(r" (call\d+)(?= |$)")
 _TOKEN: Final = re.compile(rf"{_QUOTED}|[()\[\]{{}},]")
 _WIDE_CODE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\U([0-9a-f]{8})")
-_VERSION: Final = re.compile(r"# llmtest trace v(\d+)")
+_OLD_HEADER: Final = "# llmtest trace v1"  # before a trace meant a stored run
+_VERSION: Final = re.compile(r"# llmtest (?:tree|trace) v(\d+)")
 _CONFLICT: Final = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$")
 
 
@@ -84,7 +85,7 @@ def parse(text: str) -> list[Node]:
 
     It does not evaluate values: they stay the text that they are.
     """
-    lines = text.removesuffix("\n").split("\n")
+    lines = renew_header(text).removesuffix("\n").split("\n")
     first = 0
     if lines[0].startswith("# llmtest"):
         _known(lines[0])
@@ -227,6 +228,12 @@ def unquoted(text: str) -> str:
 # -- files
 
 
+def renew_header(text: str) -> str:
+    """Return `text` with today's header, if its first line is the one that files had before."""
+    first, end, rest = text.partition("\n")
+    return f"{HEADER}{first.removeprefix(_OLD_HEADER)}{end}{rest}" if first.rstrip("\r") == _OLD_HEADER else text
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """What is wrong with a file that should hold a tree text, and where. `line` counts from 1."""
@@ -240,7 +247,7 @@ class Damage:
 
 def damage(text: str, *, tree: bool = True) -> Damage | None:
     """What is wrong with the text of a snapshot file, or None. `tree=False` for one that holds a plain text."""
-    lines = text.split("\n")
+    lines = renew_header(text).split("\n")
     marks = [number for number, line in enumerate(lines, 1) if _CONFLICT.match(line)]
     if {lines[number - 1][0] for number in marks} >= set("<=>"):
         return Damage(marks[0], f"an unresolved merge conflict, {lines[marks[0] - 1]!r}")

@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "how-to" / "first-test.md"
 
 def tree(name: str) -> list[str]:
     """The lines of a committed snapshot, without its header."""
-    return (DEMO / "__snapshots__" / f"{name}.trace").read_text("utf-8").splitlines()[1:]
+    return (DEMO / "__snapshots__" / f"{name}.tree").read_text("utf-8").splitlines()[1:]
 
 
 def is_part(part: list[str], lines: list[str]) -> bool:

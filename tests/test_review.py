@@ -34,7 +34,7 @@ class Project:
         self.say = self.said.append
 
     def snapshot(self, name: str) -> Path:
-        return self.folder.root / "__snapshots__" / "test_a" / f"{name}.trace"
+        return self.folder.root / "__snapshots__" / "test_a" / f"{name}.tree"
 
     def wait(self, *names: str, expected: str | None = OLD) -> None:
         for name in names:
@@ -43,7 +43,7 @@ class Project:
             self.folder.keep(Mismatch(f"test_a.py::{name}", self.snapshot(name), expected, NEW))
 
     def accepted(self) -> list[str]:
-        files = sorted((self.folder.root / "__snapshots__" / "test_a").glob("*.trace"))
+        files = sorted((self.folder.root / "__snapshots__" / "test_a").glob("*.tree"))
         return [path.stem for path in files if read_text(path) == NEW]
 
     def waiting(self) -> list[str]:
@@ -69,7 +69,7 @@ def test_what_is_pending_is_listed(project: Project) -> None:
     assert code == 0
     assert project.said == [
         "test_a.py::test_x  (changed text)\n  " + DIFF.splitlines()[0],
-        "test_a.py::test_y  (new)\n  no snapshot yet: there is no test_y.trace",
+        "test_a.py::test_y  (new)\n  no snapshot yet: there is no test_y.tree",
     ]
 
 
@@ -97,8 +97,8 @@ def test_what_is_named_is_accepted_or_rejected_and_the_rest_waits(project: Proje
 
     assert (codes, project.accepted(), project.waiting()) == ([0, 0], ["test_x"], ["test_z"])
     assert project.said == [
-        "accepted  test_a.py::test_x: __snapshots__/test_a/test_x.trace",
-        "rejected  test_a.py::test_y: __snapshots__/test_a/test_y.trace",
+        "accepted  test_a.py::test_x: __snapshots__/test_a/test_x.tree",
+        "rejected  test_a.py::test_y: __snapshots__/test_a/test_y.tree",
     ]
 
 
@@ -109,7 +109,7 @@ def test_without_a_name_all_are_accepted_but_damaged_ones(project: Project) -> N
     code = settle(project.folder, [], project.say, accepted=True)
 
     assert (code, project.accepted(), project.waiting()) == (1, ["test_x"], ["test_y"])
-    assert project.said[1].startswith("refused   test_a.py::test_y: test_y.trace, line 3: an unresolved merge conflict")
+    assert project.said[1].startswith("refused   test_a.py::test_y: test_y.tree, line 3: an unresolved merge conflict")
 
 
 def test_a_review_asks_of_one_after_the_other(project: Project) -> None:
@@ -168,8 +168,8 @@ def test_two_files_are_compared_as_trees(project: Project, tmp_path: Path) -> No
 
 
 def test_a_file_that_is_not_there_cannot_be_compared(project: Project) -> None:
-    with pytest.raises(PendingError, match=r"^there is no file nowhere\.trace$"):
-        text_of(Path("nowhere.trace"))
+    with pytest.raises(PendingError, match=r"^there is no file nowhere\.tree$"):
+        text_of(Path("nowhere.tree"))
 
 
 # -- on the command line
@@ -200,8 +200,8 @@ def test_the_command_line_lists_accepts_rejects_and_compares(here: Project, caps
     assert codes == [0, 0, 0, 1, 0, 0, 0]
     assert here.accepted() == ["test_1"]
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "accepted  test_a.py::test_1: __snapshots__/test_a/test_1.trace",
-        "rejected  test_a.py::test_2: __snapshots__/test_a/test_2.trace",
+        "accepted  test_a.py::test_1: __snapshots__/test_a/test_1.tree",
+        "rejected  test_a.py::test_2: __snapshots__/test_a/test_2.tree",
         "nothing is pending",
     ]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtest.differ import diff
 from llmtest.errors import TreeTextError
 from llmtest.events import (
     Document,
@@ -26,7 +27,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.rendering import HEADER, render
-from llmtest.treetext import Damage, Head, Node, damage, head, parse, split, unquoted, walk, write
+from llmtest.treetext import Damage, Head, Node, damage, head, parse, renew_header, split, unquoted, walk, write
 
 # -- random trees
 
@@ -175,7 +176,7 @@ def test_every_first_line_is_read_back_to_its_fields(run: Run) -> None:
 
 
 AGENT = """\
-# llmtest trace v1
+# llmtest tree v1
 chain agent
   > u1: "hi"
   parallel
@@ -265,14 +266,40 @@ def test_no_tree_is_too_deep_to_be_read() -> None:
     assert write(parse(text)) == text
 
 
+# -- the header that files had before
+
+
+def old(text: str) -> str:
+    return text.replace(HEADER, "# llmtest trace v1")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_header_of_before_becomes_that_of_today(end: str) -> None:
+    assert renew_header(f"# llmtest trace v1{end}chain x{end}") == f"{HEADER}{end}chain x{end}"
+
+
+@pytest.mark.parametrize("text", [f"{HEADER}\nchain x\n", "# llmtest trace v12\n", "chain x\n# llmtest trace v1\n", ""])
+def test_any_other_text_stays_as_it_is(text: str) -> None:
+    assert renew_header(text) == text
+
+
+def test_a_text_with_the_header_of_before_is_read_and_compared() -> None:
+    text = f"{HEADER}\nchain x\n  < 1\n"
+
+    assert write(parse(old(text))) == write(parse(text))
+    assert damage(old(text)) is None
+    assert diff(old(text), text) is None
+
+
 # -- what is wrong with a text
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("# llmtest tree v2\nchain x\n", "line 1: it is of version 2, and this llmtest knows version 1; upgrade llmtest-kit"),
         ("# llmtest trace v2\nchain x\n", "line 1: it is of version 2, and this llmtest knows version 1; upgrade llmtest-kit"),
-        ("# llmtest\nchain x\n", "line 1: expected '# llmtest trace v1'; got '# llmtest'"),
+        ("# llmtest\nchain x\n", "line 1: expected '# llmtest tree v1'; got '# llmtest'"),
         ("chain x\n   > 1\n", "line 2: expected an indentation of at most 2 spaces, an even number; got 3"),
         ("chain x\n    > 1\n", "line 2: expected an indentation of at most 2 spaces, an even number; got 4"),
         ("> 1\n", "line 1: an entry stands within a run; got '> 1' outside"),
@@ -298,7 +325,7 @@ CONFLICT = f"{HEADER}\nchain x\n<<<<<<< HEAD\n  < 1\n=======\n  < 2\n>>>>>>> the
         (CONFLICT, Damage(3, "an unresolved merge conflict, '<<<<<<< HEAD'")),
         (f"{HEADER}\nchain x\n  < 1", Damage(3, "the file is cut off: its last line has no end")),
         (f"{HEADER}\nchain x\n  > 1\n", Damage(3, "the text is cut off: the run in line 2, 'chain x', has no ending")),
-        ("", Damage(1, "expected '# llmtest trace v1'; got ''")),
+        ("", Damage(1, "expected '# llmtest tree v1'; got ''")),
         (f"{HEADER}\nchain x\n  < 1\n", None),
     ],
 )
