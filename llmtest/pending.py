@@ -290,7 +290,7 @@ def _is_meant(one: Pending, name: str, root: Path) -> bool:
     return one.test.startswith((f"{inside}/", f"{inside}::", f"{inside}[")) or one.test.endswith((f"/{name}", f"::{name}"))
 
 
-def as_json(pending: Sequence[Pending], root: Path) -> str:
+def to_json(pending: Sequence[Pending], root: Path) -> str:
     """What is pending, for machines."""
     told = [
         {

@@ -11,7 +11,7 @@ from typing import Final
 
 from llmtest.differ import diff
 from llmtest.errors import PendingError
-from llmtest.pending import Folder, Pending, as_json, read_text, shown
+from llmtest.pending import Folder, Pending, read_text, shown, to_json
 
 Say = Callable[[str], None]
 Ask = Callable[[str], str]
@@ -19,14 +19,14 @@ Ask = Callable[[str], str]
 QUESTION: Final = "[a]ccept  [r]eject  [s]kip  [A]ccept all that are left  [q]uit? "
 
 
-def pending(folder: Folder, say: Say, *, machine: bool = False) -> int:
+def pending(folder: Folder, say: Say, *, as_json: bool = False) -> int:
     """Lists what is pending."""
     found = folder.found()
-    if machine:
-        say(as_json(found, folder.root))
+    if as_json:
+        say(to_json(found, folder.root))
     elif not found:
         say("nothing is pending")
-    for one in () if machine else found:
+    for one in () if as_json else found:
         say(f"{one.test}  ({one.mismatch.category})\n  {one.mismatch.headline}")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmtest import __version__, cli
+from llmtest.cli import demo
 
 NOTICES = """
 def call(tool, expression):
@@ -44,6 +46,20 @@ def test_version_names_the_distribution(capsys):
     assert capsys.readouterr().out == f"llmtest-kit {__version__}\n"
 
 
+@pytest.mark.parametrize("command", [["-m", "llmtest"], ["-c", "from llmtest.cli import main; raise SystemExit(main())"]])
+def test_the_module_is_the_command(command):
+    run = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"llmtest-kit {__version__}\n", "")
+
+
+def test_a_name_that_the_package_has_not_is_an_attribute_error():
+    with pytest.raises(AttributeError) as caught:
+        cli.mian  # noqa: B018
+
+    assert str(caught.value) == "module 'llmtest.cli' has no attribute 'mian'"
+
+
 def test_help_names_every_command(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -67,7 +83,7 @@ def test_no_command_is_a_wrong_command_line(capsys):
 def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path, capsys):
     folder = folder_of(tmp_path, NOTICES)
 
-    code = cli.demo(folder, needs=("pytest", "no_such_package", "nor_this"))
+    code = demo.run(folder, needs=("pytest", "no_such_package", "nor_this"))
 
     assert (code, *capsys.readouterr()) == (
         2,
@@ -77,7 +93,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path
 
 
 def test_missing_files_are_named_with_the_place(tmp_path, capsys):
-    code = cli.demo(tmp_path, needs=())
+    code = demo.run(tmp_path, needs=())
 
     assert (code, *capsys.readouterr()) == (
         1,
@@ -92,7 +108,7 @@ def test_missing_files_are_named_with_the_place(tmp_path, capsys):
 def test_a_test_that_notices_the_change_is_a_success(tmp_path, capsys):
     folder = folder_of(tmp_path, NOTICES)
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -125,7 +141,7 @@ def test_the_folder_is_left_as_it_was_and_nothing_else_is_left(tmp_path, monkeyp
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -139,7 +155,7 @@ def test_a_read_only_installation_is_enough(tmp_path):
     folder.chmod(0o555)
 
     try:
-        assert cli.demo(folder, needs=()) == 0
+        assert demo.run(folder, needs=()) == 0
     finally:
         folder.chmod(0o755)
 
@@ -151,7 +167,7 @@ def test_settings_of_the_readers_own_projects_do_not_reach_it(tmp_path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = folder_of(tmp_path, f"import os\n{NOTICES}\n\ndef test_alone():\n    assert 'LANGSMITH_TRACING' not in os.environ\n")
 
-    assert cli.demo(folder, needs=()) == 0
+    assert demo.run(folder, needs=()) == 0
 
 
 # -- what goes wrong
@@ -160,7 +176,7 @@ def test_settings_of_the_readers_own_projects_do_not_reach_it(tmp_path, monkeypa
 def test_a_first_run_that_fails_is_a_failure(tmp_path, capsys):
     folder = folder_of(tmp_path, "def test_agent():\n    assert False, 'broken'\n")
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -171,7 +187,7 @@ def test_a_first_run_that_fails_is_a_failure(tmp_path, capsys):
 def test_a_file_without_the_argument_is_a_failure(tmp_path, capsys):
     folder = folder_of(tmp_path, "def test_agent():\n    pass\n")
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -182,7 +198,7 @@ def test_a_file_without_the_argument_is_a_failure(tmp_path, capsys):
 def test_a_test_that_does_not_notice_is_a_failure(tmp_path, capsys):
     folder = folder_of(tmp_path, NOTICES.replace('== "2 ** 0.235"', ""))
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -204,7 +220,7 @@ def test_agent():
 """
     folder = folder_of(tmp_path, source)
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -216,7 +232,7 @@ def test_an_error_is_not_the_failure_that_was_expected(tmp_path, capsys):
     source = f"{NOTICES}\n\nif '3 ' '** 0.235' in open(__file__, encoding='utf-8').read():\n    raise OSError\n"
     folder = folder_of(tmp_path, source)
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -233,7 +249,7 @@ def test_a_terminal_gets_colours(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.delenv("NO_COLOR", raising=False)
 
-    code = cli.demo(folder_of(tmp_path, NOTICES), needs=())
+    code = demo.run(folder_of(tmp_path, NOTICES), needs=())
 
     assert code == 0
     assert '\x1b[32m+    assert call("calculator", expression="3 ** 0.235")' in terminal.getvalue()
@@ -246,7 +262,7 @@ def test_no_color_is_respected_on_a_terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
 
-    code = cli.demo(folder_of(tmp_path, NOTICES), needs=())
+    code = demo.run(folder_of(tmp_path, NOTICES), needs=())
 
     assert code == 0
     assert "\x1b" not in terminal.getvalue()
@@ -256,7 +272,7 @@ def test_an_output_that_knows_few_characters_gets_the_rest(tmp_path, monkeypatch
     narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", narrow)
 
-    code = cli.demo(folder_of(tmp_path, f"{NOTICES}\n    assert not '18 °C → ok'\n"), needs=())
+    code = demo.run(folder_of(tmp_path, f"{NOTICES}\n    assert not '18 °C → ok'\n"), needs=())
 
     assert code == 1
     narrow.seek(0)

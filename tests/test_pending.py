@@ -9,7 +9,7 @@ import pytest
 
 from llmtest.differ import LINES
 from llmtest.errors import PendingError
-from llmtest.pending import Folder, Mismatch, Pending, as_json, read_text, renew, shown, stored, write_text
+from llmtest.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored, to_json, write_text
 from llmtest.rendering import HEADER
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
@@ -408,7 +408,7 @@ def test_a_name_that_is_not_there_has_a_nearest(folder: Folder, snapshot: Path) 
 def test_machines_read_what_is_pending(folder: Folder, snapshot: Path, root: Path) -> None:
     one = waiting(folder, snapshot, OLD)
 
-    assert json.loads(as_json([one], root)) == [
+    assert json.loads(to_json([one], root)) == [
         {
             "test": TEST,
             "category": "changed text",

@@ -74,7 +74,7 @@ def test_what_is_pending_is_listed(project: Project) -> None:
 
 
 def test_machines_get_a_list_also_of_nothing(project: Project) -> None:
-    pending(project.folder, project.say, machine=True)
+    pending(project.folder, project.say, as_json=True)
 
     assert json.loads(project.said[0]) == []
 
