@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import types
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,46 @@ def test_no_command_is_a_wrong_command_line(capsys):
         cli.main([])
 
     assert capsys.readouterr().err.splitlines()[-1] == "llmtest: error: the following arguments are required: COMMAND"
+
+
+# -- versions
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    """The versions of an installation without LangGraph."""
+    installed = {"langchain-core": "1.8.3", "pytest": "9.2.0", "syrupy": "5.5.3"}
+
+    def distribution(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return types.SimpleNamespace(version=installed[name])
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+    monkeypatch.setattr("platform.python_version", lambda: "3.11.7")
+    return {"llmtest": __version__, "python": "3.11.7", "langgraph": None, **installed}
+
+
+def test_version_prints_each_version_and_what_is_not_installed(versions, capsys):
+    code = cli.main(["version"])
+
+    assert (code, *capsys.readouterr()) == (
+        0,
+        f"llmtest         {__version__}\n"
+        "python          3.11.7\n"
+        "langchain-core  1.8.3\n"
+        "langgraph       not installed\n"
+        "pytest          9.2.0\n"
+        "syrupy          5.5.3\n",
+        "",
+    )
+
+
+def test_version_as_json_has_null_for_what_is_not_installed(versions, capsys):
+    code = cli.main(["version", "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out) == versions
 
 
 # -- what keeps the demo from starting

@@ -112,6 +112,7 @@ HOUSE = {
     "cli.snapshots": Room(3),
     "cli.terminal": Room(3),
     "cli.traces": Room(3),
+    "cli.version": Room(3),
     "attempt": Room(3, frozenset({"pytest"}), later=frozenset({"langsmith"})),
     "pytest_plugin": Room(3, frozenset({"pytest"}), later=frozenset({"syrupy"})),
     "verifying": Room(3, frozenset({"pytest", "_pytest"})),

@@ -19,6 +19,7 @@ MODULES: Final = (
     "demo",
     "snapshots",
     "traces",
+    "version",
 )
 """The modules of this package that have commands. Each has a function `add(commands)`."""
 
