@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import llmtest
+from llmtest import cli
 
 PACKAGE = Path(llmtest.__file__).parent
 PROJECT = Path(__file__).parent.parent
@@ -75,6 +76,19 @@ def test_every_public_name_is_documented() -> None:
 
     missing = [name for name in llmtest.__all__ if not re.search(rf"(?<![\w.]){name}\b", code)]
 
+    assert missing == []
+
+
+def test_every_command_is_documented(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    code = documented()
+
+    missing = [command for command in commands if f"llmtest {command}" not in code]
+
+    assert "version" in commands
     assert missing == []
 
 
