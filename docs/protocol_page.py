@@ -20,8 +20,8 @@ HEAD = '''\
 <!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page.
 Only the programs under the rules are kept here. -->
 
-`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording did
-not see.
+`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording
+did not see.
 
 ```python
 from langchain_core.language_models import BaseChatModel
@@ -56,8 +56,8 @@ the tokens of chat `Stutterer` do not make its answer
   a model must tell each chunk once, in order, and answer with what it streamed"""]
 ```
 
-Each violation has the name of its `rule`, a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is the name
-of the known deviation, or None. There are two levels:
+Each violation has the name of its rule (`code`), a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is
+the name of the known deviation, or None. There are two levels:
 
 - **impossible**: a correct program never does it. It fails a test.
 - **unusual**: it has legitimate causes. It is reported, and fails a test only if you

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from llmtest.core.text import did_you_mean
-from llmtest.counting import Counts, ModelCall, PriceError, Prices, checked, cost_of
-from llmtest.ledger import LlmtestError
+from llmtest.counting import Counts, ModelCall, Prices, checked, cost_of
+from llmtest.errors import BudgetError, PriceError
 
 LIMITS: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "cost")
 SHOWN: Final = 5
 """How many of the calls that spent most a failing test shows."""
-
-
-class BudgetError(LlmtestError, ValueError):
-    """A marker `llm_budget` that says nothing, or something that is not a limit."""
 
 
 @dataclass(frozen=True, slots=True)

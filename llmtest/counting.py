@@ -18,8 +18,8 @@ from uuid import UUID
 from llmtest.blocks import Block, RawEvent
 from llmtest.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
 from llmtest.core.text import amount, did_you_mean, names
+from llmtest.errors import PriceError
 from llmtest.events import Ended, Failure, FrozenDict, Usage, answers, is_cached, read_model_name, response_of, usage_of
-from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
 
@@ -27,10 +27,6 @@ Prices = Mapping[str, tuple[float, ...]]
 """By model, the price of a million tokens: (input, output), (input, output, cache_read) or with cache_write as the fourth."""
 
 _KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
-
-
-class PriceError(LlmtestError, LookupError):
-    """What a model call costs is not known."""
 
 
 @dataclass(frozen=True, slots=True)

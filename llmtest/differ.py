@@ -11,10 +11,11 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.core.text import amount, clip
-from llmtest.treetext import ENDINGS, Head, Node, TreeTextError, head, read, split, walk
+from llmtest.errors import TreeTextError
+from llmtest.treetext import ENDINGS, Head, Node, head, parse, renew_header, split, walk
 
 LINES: Final = 60
 """How many lines of a diff are shown."""
@@ -95,10 +96,10 @@ def _shown(row: Row, color: bool) -> str:
     return f"{line}\x1b[2m{_NOTES[row.note]}\x1b[0m" if row.note else line
 
 
-def compare(expected: str, received: str) -> Difference | None:
+def diff(expected: str, received: str) -> Difference | None:
     """What differs between two texts, with or without a header; None if they are equal.
 
-    >>> difference = compare('tool weather(city="Paris")\\n  < 1\\n', 'tool weather(city="Lyon")\\n  < 1\\n')
+    >>> difference = diff('tool weather(city="Paris")\\n  < 1\\n', 'tool weather(city="Lyon")\\n  < 1\\n')
     >>> difference.headline
     'tool argument city "Paris" → "Lyon" at weather (1 of 2 lines, 1 cause)'
     >>> print("\\n".join(difference.lines()))
@@ -108,6 +109,7 @@ def compare(expected: str, received: str) -> Difference | None:
 
     Texts that are no trees are compared line by line. It does not say whether a difference is right.
     """
+    expected, received = renew_header(expected), renew_header(received)
     if expected == received:
         return None
     before, after = _nodes(expected, received)
@@ -121,7 +123,7 @@ def compare(expected: str, received: str) -> Difference | None:
 
 def _nodes(expected: str, received: str) -> tuple[list[Node], list[Node]]:
     try:
-        return read(expected), read(received)
+        return parse(expected), parse(received)
     except TreeTextError:
         return _plain(expected), _plain(received)
 
@@ -630,3 +632,11 @@ def _quoted(text: str) -> str:
 
 def _cut(text: str) -> str:
     return clip(text, _SHOWN, "…")
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

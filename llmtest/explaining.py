@@ -18,7 +18,6 @@ from llmtest.core.masks import show, table
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, clip, plural, short
 from llmtest.events import Event, Run
-from llmtest.ledger import LlmtestError
 from llmtest.rule import Rule, Verdict
 from llmtest.selecting import Selector
 from llmtest.shapes import Mismatch, RunLine, mark, mismatch
@@ -100,14 +99,6 @@ class Answer:
             "script": list(self.script),
             **dict(self.lines),
         }
-
-
-class MatchError(LlmtestError, AssertionError):
-    """A rule or shape that was asserted does not hold. `.answers` has what does not."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = answers
-        super().__init__("\n\n".join(map(str, answers)))
 
 
 # -- of rules

@@ -17,8 +17,7 @@ from typing import Any, Final, TypeVar
 from llmtest import ledger
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
-from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import ScriptError
+from llmtest.errors import ScriptError, Violation, ViolationError
 
 Ready = Callable[[], bool]
 Wake = Callable[[], Any]

@@ -11,33 +11,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import compress, starmap
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from llmtest import ledger
+from llmtest import errors, ledger
 from llmtest.causality import HappensBefore, Hits
 from llmtest.core.literals import Line, Repeated, Together
 from llmtest.core.sequences import Shape
 from llmtest.core.text import names, nearest
+from llmtest.errors import UnjudgedError
 from llmtest.events import Event, Run, UnseenCall
-from llmtest.explaining import Answer, MatchError, of_rule, of_shape
-from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, UnjudgedError, Verdict, judged, value_of
-from llmtest.selecting import (
-    EventSelector,
-    Selector,
-    called,
-    chain,
-    event,
-    model,
-    node,
-    retriever,
-    together,
-)
+from llmtest.explaining import Answer, of_rule, of_shape
+from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
+from llmtest.selecting import EventSelector, Selector, called, chain, event, model, node, retriever, together
 from llmtest.shapes import RunLine, mark
 from llmtest.verbs import after, at_least, at_most, before, between, each, exactly, never, only
 
 __all__ = [
     "Answer",
-    "MatchError",
     "Rule",
     "Selector",
     "after",
@@ -331,7 +321,7 @@ def _settle(answers: list[Answer]) -> None:
         soft += answers
     elif answers:
         ledger.current().answer = answers[-1]
-        raise MatchError(*answers)
+        raise errors.MatchError(*answers)
 
 
 @contextmanager
@@ -352,3 +342,11 @@ def all_of() -> Iterator[None]:
     finally:
         _collected.reset(token)
     _settle(found)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

@@ -19,14 +19,13 @@ from uuid import UUID
 from llmtest import blocks, ledger
 from llmtest.blocks import Block, RawEvent
 from llmtest.callbacks import ENDINGS, START_KINDS
+from llmtest.errors import BROKEN_RULE, UnjudgedError, Violation, ViolationError
 from llmtest.events import Event, Run
-from llmtest.ledger import BROKEN_RULE, Violation, ViolationError
 from llmtest.matching import Judgeable, check_rules, judge
-from llmtest.rule import UNKNOWN, Rule, UnjudgedError, Watch, WatchedRun
+from llmtest.rule import UNKNOWN, Rule, Watch, WatchedRun
 
 SOURCE: Final = "llmtest.langchain.stopping"
 """The module that stops tools and models; a recording with rules has it attached."""
-
 
 
 class Enforceable(Judgeable, Protocol):

@@ -15,9 +15,9 @@ from llmtest.callbacks import MODELS, STREAMED, may_fire
 from llmtest.core.masks import show_text, table
 from llmtest.core.text import amount, capped, times
 from llmtest.deviations import known
+from llmtest.errors import Violation
 from llmtest.events import Event, Failure, ToolCall
 from llmtest.grammar import ungrammatical
-from llmtest.ledger import Violation
 from llmtest.lives import Index, Life, read
 from llmtest.recording import Recording
 
@@ -64,7 +64,7 @@ class Rule:
 def check(recording: Recording) -> list[Broken]:
     """What is wrong with the callbacks of `recording`; nothing, if they are as they must be.
 
-    Each is a `Violation`: `.rule` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
+    Each is a `Violation`: `.code` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
     came, the events that show it, and what to do. What is known to be LangChain's or LangGraph's own doing, in the
     installed version, has the name of that in `.deviation` and is `unusual`.
 
@@ -95,7 +95,7 @@ def cut_streams(recording: Recording) -> list[Broken]:
     >>> from llmtest.protocol import cut_streams
     >>> with record() as recording:
     ...     _ = list(ScriptedChatModel(say("Hello there").then_truncate()).stream("hi"))
-    >>> [broken.rule for broken in cut_streams(recording)]
+    >>> [broken.code for broken in cut_streams(recording)]
     ['stream without a reason']
 
     It sees only runs with tokens. Models that never give a reason are told of each time.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
     from llmtest.budget import Budget
+    from llmtest.errors import Violation
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
-    from llmtest.ledger import Violation
     from llmtest.recording import Recording
 
 TREES: Final = ("failed", "all", "off")
@@ -112,12 +112,13 @@ def _open_masks(config: pytest.Config) -> None:
     if not lines:
         return
     from llmtest.core import masks
+    from llmtest.errors import MaskError
 
     session = ExitStack()
     config.add_cleanup(session.close)
     try:
         session.enter_context(masks.ruled(lines))
-    except masks.MaskError as error:
+    except MaskError as error:
         raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 
 
@@ -139,6 +140,7 @@ def _open_providers(config: pytest.Config) -> None:
     if not lines or _providers in config.stash:
         return
     from llmtest import ledger
+    from llmtest.errors import LlmtestError
     from llmtest.langchain import providers
 
     session = ExitStack()
@@ -146,7 +148,7 @@ def _open_providers(config: pytest.Config) -> None:
     session.enter_context(ledger.opened(ledger.Outside()))  # for the conftests; `pytest_sessionstart` is later
     try:
         opened = providers.from_ini(lines, config.inipath.parent if config.inipath else config.invocation_params.dir)
-    except ledger.LlmtestError as error:
+    except LlmtestError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[_providers] = session.enter_context(opened)
 
@@ -242,7 +244,7 @@ def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
 
 @pytest.fixture
 def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
-    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.trace`. The test is recorded.
+    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.tree`. The test is recorded.
 
         def test_agent(llm_recording, llm_snapshot):
             agent.invoke({"messages": [("user", "weather in Paris?")]})
@@ -277,7 +279,8 @@ def _budget_of(item: pytest.Item) -> Budget | None:
     marks = list(item.iter_markers("llm_budget"))
     if not marks:
         return None
-    from llmtest.budget import BudgetError, budget
+    from llmtest.budget import budget
+    from llmtest.errors import BudgetError
 
     problem = ""
     try:
@@ -414,9 +417,10 @@ def _waived(item: pytest.Item) -> set[str]:
     marks = list(item.iter_markers("llm_waive"))
     if not marks:
         return set()
-    from llmtest import ledger, protocol
+    from llmtest import protocol
+    from llmtest.errors import SWALLOWED
 
-    return {_rule(mark, [ledger.SWALLOWED, *(rule.name for rule in protocol.RULES)]) for mark in marks}
+    return {_rule(mark, [SWALLOWED, *(rule.name for rule in protocol.RULES)]) for mark in marks}
 
 
 def _rule(mark: pytest.Mark, rules: list[str]) -> str:
@@ -457,7 +461,7 @@ def _headline(left: object, right: object) -> str:
 
 
 def _is_snapshot(side: object) -> bool:
-    return type(side).__name__ == "TraceAssertion" and type(side).__module__ == "llmtest.snapshots"
+    return type(side).__name__ == "TreeAssertion" and type(side).__module__ == "llmtest.snapshots"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -555,7 +559,7 @@ def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violati
     rules = (*_rules_of(item.config), *marked)
     if not rules or not recordings:
         return []
-    from llmtest.ledger import Violation
+    from llmtest.errors import Violation
     from llmtest.matching import judge
 
     broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]

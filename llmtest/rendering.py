@@ -39,7 +39,7 @@ from llmtest.wording import MARK, OPEN, Name, Words
 
 Detail = Literal["outline", "default", "full"]
 
-HEADER: Final = "# llmtest trace v1"
+HEADER: Final = "# llmtest tree v1"
 """The first line of a file that holds such text."""
 
 _TOKENS: Final = 40

@@ -15,9 +15,10 @@ from typing import Any
 from llmtest.core.masks import show_text, table
 from llmtest.core.source import caller
 from llmtest.core.text import names
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.lanes import Lane
-from llmtest.steps import ScriptError, as_role, as_texts
+from llmtest.steps import as_role, as_texts
 
 
 def show_message(message: Message) -> str:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from llmtest import diagnostics, ledger, tool_checks
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.gates import Gate
-from llmtest.ledger import Violation, ViolationError
 from llmtest.requests import KeyedSteps, On, Request, StepGroup
-from llmtest.steps import Reply, ScriptError, ScriptOwner, Step, behind
+from llmtest.steps import Reply, ScriptOwner, Step, behind
 from llmtest.vocabulary import as_step
 
 

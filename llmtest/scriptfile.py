@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.core.source import shown_path
 from llmtest.core.text import did_you_mean
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.requests import KeyedSteps, On, on
 from llmtest.steps import (
@@ -31,7 +32,6 @@ from llmtest.steps import (
     Reply,
     Respond,
     Return,
-    ScriptError,
     Serving,
     Step,
     Text,

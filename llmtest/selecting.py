@@ -15,8 +15,9 @@ from llmtest.callbacks import CALLBACKS, START_KINDS
 from llmtest.core.literals import Repeated, Together, times
 from llmtest.core.masks import show
 from llmtest.core.text import PLAIN, Name, fits, named, names, short
+from llmtest.errors import UnjudgedError
 from llmtest.events import Event, Failure, Message, Run
-from llmtest.rule import CameFrom, Condition, UnjudgedError
+from llmtest.rule import CameFrom, Condition
 
 # -- selectors
 

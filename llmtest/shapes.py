@@ -18,8 +18,9 @@ from llmtest.core.literals import Element, Line, Taker
 from llmtest.core.masks import show
 from llmtest.core.sequences import Shape, bits
 from llmtest.core.text import PLAIN, fits, nearest
+from llmtest.errors import UnjudgedError
 from llmtest.events import Run
-from llmtest.rule import Condition, UnjudgedError
+from llmtest.rule import Condition
 from llmtest.selecting import Selector, by_name
 
 

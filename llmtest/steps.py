@@ -10,7 +10,6 @@ at the end is a token of its own. Joined, the tokens are always the string again
 from __future__ import annotations
 
 import builtins
-import http
 import json
 import math
 import re
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from llmtest.core.source import caller
 from llmtest.core.text import clip, did_you_mean
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, Latency, Usage
-from llmtest.ledger import LlmtestError
 
 if TYPE_CHECKING:
     from llmtest.gates import Gate
@@ -44,25 +43,6 @@ def split(text: str) -> list[str]:
 def count(text: str) -> int:
     """How many tokens `split` would make of `text`. Not what a provider's tokenizer would count."""
     return len(split(text))
-
-
-class ScriptError(LlmtestError, ValueError):
-    """A script was written wrongly: raised where it is written, not when it is served."""
-
-
-class StatusError(Exception):
-    """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
-    that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
-    A model with a `dialect=` raises what the integration does instead, where that is installed.
-    """
-
-    def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:
-        self.status_code = status_code
-        self.retry_after = retry_after
-        super().__init__(message or f"{status_code} {_PHRASES.get(status_code, 'error')}")
-
-
-_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 # -- parts and steps

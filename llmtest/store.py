@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmtest.core.text import did_you_mean
-from llmtest.ledger import LlmtestError
+from llmtest.errors import StoreError
 from llmtest.recording import Recording
 from llmtest.traces import Rows, column, of_all, revived, rows
 
@@ -78,10 +78,6 @@ MIGRATIONS: Final = (
     """,
 )
 """Each lifts a file by one version. Never change one that was released: add another."""
-
-
-class StoreError(LlmtestError):
-    """The store cannot be used, or does not have what was asked for. The message says what to do."""
 
 
 def place(root: Path | None = None) -> Path:

@@ -25,11 +25,10 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel, Field
 
 from llmtest import LlmtestError, ScriptedChatModel, ViolationError, record
-from llmtest.inventing import InventError
+from llmtest.errors import InventError, ScriptError, expect_violation
 from llmtest.langchain.conformance import check_chat_model
 from llmtest.langchain.providers import scripted_providers
-from llmtest.ledger import Ledger, expect_violation, opened
-from llmtest.steps import ScriptError
+from llmtest.ledger import Ledger, opened
 
 
 @tool

@@ -255,9 +255,9 @@ def test_diff_of_two_traces(capsys):
 
 def test_diff_of_a_file_and_a_trace(capsys, tmp_path):
     text = run(capsys, "show", "paris", "--tree").split("\n", 1)[1].removesuffix("\n")
-    (tmp_path / "accepted.trace").write_text(text, "utf-8")
+    (tmp_path / "accepted.tree").write_text(text, "utf-8")
 
-    assert run(capsys, "diff", str(tmp_path / "accepted.trace"), "paris") == ""
+    assert run(capsys, "diff", str(tmp_path / "accepted.tree"), "paris") == ""
 
 
 # -- export and import

@@ -56,7 +56,7 @@ def told(make: Callable[[], Any], timeout_s: float = 5.0) -> str:
 def rules(make: Callable[[], Any]) -> list[str]:
     with pytest.raises(ViolationError) as caught:
         check_handler(make)
-    return [violation.rule for violation in caught.value.violations]
+    return [violation.code for violation in caught.value.violations]
 
 
 # -- handlers that are right

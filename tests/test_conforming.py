@@ -35,8 +35,9 @@ from langchain_core.tools import BaseTool, StructuredTool, tool
 
 from llmtest import ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, respond, say, scripted_tool
 from llmtest.langchain.conformance import check_chat_model, check_llm, check_retriever, check_tool
-from llmtest.langchain.doubles import ScriptedRetriever, give
+from llmtest.langchain.doubles import ScriptedRetriever
 from llmtest.langchain.instep import LockStep, files_of
+from llmtest.vocabulary import give
 from tests.wire import real
 
 ROOT = Path(__file__).parent.parent

@@ -20,7 +20,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from llmtest import ScriptedChatModel, ScriptedLLM, blocks, call, count_tokens, fail, record, say, scripted_tool
-from llmtest.counting import ModelCall, PriceError, TokenCount, cost_of
+from llmtest.counting import ModelCall, TokenCount, cost_of
+from llmtest.errors import PriceError
 from llmtest.events import FrozenDict, Usage
 
 SAID = say("Hello", " there", usage=(3, 2)).repeat()

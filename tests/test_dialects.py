@@ -22,10 +22,10 @@ from openai.types import chat, responses
 from pydantic import TypeAdapter
 
 from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, hold, record, reply, say, think
+from llmtest.errors import ScriptError, StatusError
 from llmtest.gates import Gate
 from llmtest.langchain import dialects
 from llmtest.protocol import cut_streams
-from llmtest.steps import ScriptError, StatusError
 from tests.wire import WIRE, client
 
 GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"

@@ -43,10 +43,10 @@ from llmtest import (
     scripted_tool,
     think,
 )
+from llmtest.errors import ScriptError, StatusError, expect_violation
 from llmtest.langchain.doubles import Embedded
-from llmtest.ledger import Ledger, expect_violation, opened
+from llmtest.ledger import Ledger, opened
 from llmtest.requests import Request
-from llmtest.steps import ScriptError, StatusError
 from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)

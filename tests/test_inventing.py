@@ -22,8 +22,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
 from llmtest import inventing, patterns
+from llmtest.errors import InventError
 from llmtest.events import FrozenDict
-from llmtest.inventing import InventError
 from llmtest.langchain.faking import LLMProvider
 from llmtest.steps import Call, split
 from llmtest.tool_checks import check_call

@@ -31,8 +31,7 @@ from llmtest import (
     say,
     think,
 )
-from llmtest.ledger import expect_violation
-from llmtest.steps import ScriptError, StatusError
+from llmtest.errors import ScriptError, StatusError, expect_violation
 
 # langchain-core gained these after 1.0.
 HAS_V3 = hasattr(BaseChatModel, "stream_events")

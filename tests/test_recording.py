@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from llmtest import Event, Recording, Run, blocks, ledger, record, rendering
+from llmtest import Recording, blocks, ledger, record, rendering
 from llmtest.blocks import anything_open, begin, membership
-from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, Usage
+from llmtest.events import Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Usage
 from llmtest.lanes import Lane
 from llmtest.matching import called
 from llmtest.recording import Runs

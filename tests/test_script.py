@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
+from llmtest.errors import ScriptError, StatusError, Violation, expect_violation
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.lanes import Lane
-from llmtest.ledger import Ledger, Violation, expect_violation
+from llmtest.ledger import Ledger
 from llmtest.requests import Request, show_message
-from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, split
+from llmtest.steps import Call, Fail, Reply, Text, Thinking, count, exception_names, split
 from llmtest.tool_checks import check_call
 from llmtest.vocabulary import give
 
@@ -686,7 +687,7 @@ def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
     with pytest.raises(ViolationError) as caught:
         script.verify()
 
-    assert [violation.rule for violation in caught.value.violations] == ["invalid tool call", "unused step"]
+    assert [violation.code for violation in caught.value.violations] == ["invalid tool call", "unused step"]
     assert str(caught.value) == "\n\n".join(violation.text for violation in caught.value.violations)
 
 

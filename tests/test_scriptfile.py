@@ -12,11 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmtest import Script, call, fail, ledger, on, reply, respond, say, structured, think
+from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
 from llmtest.requests import KeyedSteps, Request
 from llmtest.scriptfile import read, write
-from llmtest.steps import Call, Fail, Reply, ScriptError, Text, Value
+from llmtest.steps import Call, Fail, Reply, Text, Value
 from llmtest.vocabulary import give
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"

@@ -36,9 +36,9 @@ from llmtest import (
     structured,
     think,
 )
-from llmtest.ledger import Ledger, expect_violation, opened
+from llmtest.errors import ScriptError, expect_violation
+from llmtest.ledger import Ledger, opened
 from llmtest.requests import Request
-from llmtest.steps import ScriptError
 
 INTEGER_TOOL = {
     "type": "function",
@@ -732,7 +732,7 @@ def test_verify_tells_every_violation_and_what_is_unused() -> None:
     with pytest.raises(ViolationError) as caught:
         model.verify()
 
-    assert [v.rule for v in caught.value.violations] == ["invalid tool call", "unused step"]
+    assert [v.code for v in caught.value.violations] == ["invalid tool call", "unused step"]
 
 
 def test_a_model_that_is_called_without_a_run_has_no_tags_and_no_node() -> None:

@@ -21,8 +21,9 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import Recording, ScriptedChatModel, call, fail, protocol, record, reply, say
+from llmtest.errors import StoreError
 from llmtest.matching import at_most, before, called, model, never, together
-from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, _patiently, migrate, place
+from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, _patiently, migrate, place
 from llmtest.traces import of_all, rows, traces_of
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from llmtest.core.text import clip, quote, short
-from llmtest.ledger import LlmtestError
+from llmtest.errors import MaskError
 
 DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -28,10 +28,6 @@ _HINTS: Final = (
 )
 """A text of JSON with none of these in it, in lower case, holds no secret: that is known in a microsecond."""
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
-
-
-class MaskError(LlmtestError, ValueError):
-    """A line of `llmtest_masks` is no rule."""
 
 
 @dataclass(frozen=True, slots=True)

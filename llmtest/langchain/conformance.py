@@ -24,12 +24,12 @@ from llmtest import lanes, ledger
 from llmtest.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KINDS, START_OF, STREAMED, may_fire
 from llmtest.core.source import definition_line
 from llmtest.core.text import clip, did_you_mean, nearest
+from llmtest.errors import Violation, ViolationError
 from llmtest.langchain.conforming import violations_of
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TEXT_MODEL, TOOL, Subject, unbound
 from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
 from llmtest.langchain.watching import WAYS, Fault, Watch, Way, owner
-from llmtest.ledger import Violation, ViolationError
 
 
 def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from langchain_core.messages import BaseMessage, ToolMessage
 
 from llmtest.core.text import amount, clip
+from llmtest.errors import Violation
 from llmtest.events import Run
 from llmtest.langchain.calling import (
     AT_ONCE,
@@ -37,7 +38,6 @@ from llmtest.langchain.calling import (
 from llmtest.langchain.driver import Driver, StuckError, cut
 from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TOOL, Subject, is_streaming, text_of
 from llmtest.langchain.trying import new, patience_s
-from llmtest.ledger import Violation
 from llmtest.protocol import cut_streams, gave_reason
 from llmtest.recording import Recording
 

@@ -22,9 +22,10 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from llmtest import ledger
 from llmtest.core.text import did_you_mean
+from llmtest.errors import ScriptError
 from llmtest.gates import Gate
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Part, Reply, ScriptError, Text, Thinking
+from llmtest.steps import Call, Fail, Part, Reply, Text, Thinking
 
 Content = str | list[str | dict[str, Any]]
 

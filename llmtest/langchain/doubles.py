@@ -35,14 +35,14 @@ from llmtest import lanes, ledger
 from llmtest.core.masks import show_text
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount, capped, did_you_mean
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
-from llmtest.ledger import Violation, ViolationError
 from llmtest.requests import KeyedSteps, Request
 from llmtest.script import Script
-from llmtest.steps import Fail, Reply, Respond, Return, ScriptError, ScriptOwner, Step, Text, as_texts
+from llmtest.steps import Fail, Reply, Respond, Return, ScriptOwner, Step, Text, as_texts
 from llmtest.vocabulary import as_step, give
 
 # -- what retrievers and tools share

@@ -33,6 +33,7 @@ from pydantic import Field, SecretStr, SkipValidation
 from llmtest import blocks, diagnostics, lanes, ledger
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ScriptError, StatusError
 from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.improvising import Improvises, JsonObject
@@ -41,7 +42,7 @@ from llmtest.langchain.asking import about, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Part, Reply, Respond, Return, ScriptError, StatusError, Step, Text, Value, count
+from llmtest.steps import Call, Fail, Part, Reply, Respond, Return, Step, Text, Value, count
 from llmtest.tool_checks import check_call
 from llmtest.vocabulary import as_step
 

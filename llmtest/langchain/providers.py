@@ -35,15 +35,12 @@ from llmtest import ledger
 from llmtest.core.masks import mask, table
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ProvidersError, ScriptError, Violation, ViolationError
 from llmtest.langchain.models import ScriptedChatModel
-from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
+from llmtest.ledger import Ledger
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Reply, ScriptError, ScriptOwner, Step
-
-
-class ProvidersError(LlmtestError, RuntimeError):
-    """The installed LangChain builds its models in another way than we know, or is not installed."""
+from llmtest.steps import Reply, ScriptOwner, Step
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:

@@ -10,11 +10,11 @@ from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, record, say
-from llmtest.core.masks import MaskError, Rule, mask, rule, ruled, show, show_text, table
+from llmtest.core.masks import Rule, mask, rule, ruled, show, show_text, table
+from llmtest.errors import MaskError, expect_violation
 from llmtest.events import FrozenDict, Message
 from llmtest.jsonwords import Writer
 from llmtest.langchain.providers import scripted_providers
-from llmtest.ledger import expect_violation
 from llmtest.matching import MatchError, at_least, called
 from llmtest.wording import Words
 

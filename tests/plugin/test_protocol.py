@@ -250,7 +250,7 @@ def test_swallowed_error_can_be_waived_and_expected(suite):
     outcome = suite.run(
         f"""{HANDLER}
 import pytest
-from llmtest.ledger import expect_violation
+from llmtest import expect_violation
 
 @pytest.mark.llm_waive("swallowed handler error", reason="another test is about it")
 def test_waived(scripted_chat_model):

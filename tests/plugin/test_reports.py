@@ -284,7 +284,7 @@ def test_place_of_a_violation_is_its_test(suite):
     )
     outcome = suite.run(None, "--tb=line")
 
-    assert f"{suite.path / 'test_it.py'}:4: llmtest.ledger.ViolationError: 1 of 2 steps" in outcome.text
+    assert f"{suite.path / 'test_it.py'}:4: llmtest.errors.ViolationError: 1 of 2 steps" in outcome.text
 
 
 def test_subtests_do_not_take_the_ledger_away_from_their_test(suite):
