@@ -16,8 +16,8 @@ HEAD = '''\
 
 <!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page. -->
 
-`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording did not
-see.
+`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording
+did not see.
 
 ```python
 from langchain_core.language_models import BaseChatModel
@@ -82,7 +82,7 @@ UNCHECKED = {
         "a program may set a run id, and a run may be created long before its start callback fires"
     ),
     "The root run has the `run_id` of the config": "the config is not in the recording; retrievers and `batch` ignore it",
-    "Handlers are called in the order in which they are listed": "a recording comes from one handler, which does not see the others",
+    "Handlers are called in the order in which they are listed": "a recording is one handler, which does not see the others",
     "No handler raised": "LangChain logs the exception and continues; no callback reports it",
     "Closing a stream stops the model": (
         "callbacks do not show how far a model got; a closed `chain.stream()` still reads its model to the end"
