@@ -88,6 +88,7 @@ def downstream(session: nox.Session, project: str) -> None:
     passed = _passed(session, folder, "alone", "-p", "no:llmtest-kit", tests)
     failed = sorted(passed - _passed(session, folder, "recorded", tests, LLMTEST_TRACING="true"))
     if failed:
+        session.log("\n".join(["they fail with llmtest, and are repeated:", *failed]))
         failed = sorted({*failed} - _passed(session, folder, "repeated", *failed, LLMTEST_TRACING="true"))
     session.log(f"{project}: {len(passed)} tests pass without llmtest, {len(failed)} of them fail with it")
     if failed or not passed:

@@ -86,9 +86,7 @@ UNCHECKED = {
         "a program may set a run id, and a run may be created long before its start callback fires"
     ),
     "The root run has the `run_id` of the config": "the config is not in the recording; retrievers and `batch` ignore it",
-    "Handlers are called in the order in which they are listed": (
-        "a recording comes from one handler, which does not see the others"
-    ),
+    "Handlers are called in the order in which they are listed": "a recording is one handler, which does not see the others",
     "No handler raised": "LangChain logs the exception and continues; no callback reports it",
     "Closing a stream stops the model": (
         "callbacks do not show how far a model got; a closed `chain.stream()` still reads its model to the end"
