@@ -831,8 +831,8 @@ def test_a_text_that_is_not_allowed_is_a_violation_with_the_nearest() -> None:
         "embed_documents was given 2 texts that texts= does not have\n"
         "  got  'kittn'; did you mean `kitten`?\n"
         "  got  'a tax law'\n" + hint,
-        f"embed_query was given 1 text that texts= does not have\n  got  {('cta' * 100)[:184]!r} ... {('cta' * 100)[-16:]!r} (300 characters)\n"
-        + hint,
+        "embed_query was given 1 text that texts= does not have\n"
+        f"  got  {('cta' * 100)[:184]!r} ... {('cta' * 100)[-16:]!r} (300 characters)\n" + hint,
     ]
     assert embeddings.embed_query("cat") == ScriptedEmbeddings().embed_query("cat")
 
