@@ -350,8 +350,9 @@ def _tree(recording: Recording) -> str:
 
 
 def _cut(text: str) -> str:
-    lines = text.splitlines()
-    return text if len(lines) <= LINES else "\n".join([*lines[:LINES], f"... {len(lines) - LINES} more lines"])
+    from llmtest.core.text import capped
+
+    return capped(text.splitlines(), LINES + 1, tail=0)
 
 
 def _new_tally() -> TokenCount:

@@ -6,11 +6,13 @@ was expected, where it was written, the nearest miss, what to do.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import ndiff
 from typing import TYPE_CHECKING, Any
 
+from llmtest.core.masks import show_text, table
+from llmtest.core.text import amount, capped, clip, did_you_mean, names, nearest, times
 from llmtest.events import Message
 from llmtest.steps import Call, Expects, Reply, Speaker, Step, place
 
@@ -20,26 +22,12 @@ if TYPE_CHECKING:
 # -- bits of text
 
 
-def amount(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def names(given: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in given) or "none"
-
-
-def capped(lines: list[str], limit: int = 20) -> str:
-    """At most `limit` lines: the last one, which says what to do, is always there."""
-    if len(lines) > limit:
-        lines = [*lines[: limit - 2], f"  ... {len(lines) - limit + 1} more", lines[-1]]
-    return "\n".join(lines)
-
-
 def show_message(message: Message) -> str:
     """A message in one short line."""
-    calls = ", ".join(f"{c.name}({json.dumps(c.args, ensure_ascii=False, default=str)})" for c in message.tool_calls)
-    text = message.text if len(message.text) <= 200 else f"{message.text[:200]}..."
-    shown = " ".join(bit for bit in (repr(text) if text or not calls else "", f"calls {calls}" if calls else "") if bit)
+    arguments = [json.dumps(table().hide(call.args), ensure_ascii=False, default=str) for call in message.tool_calls]
+    calls = ", ".join(f"{call.name}({shown})" for call, shown in zip(message.tool_calls, arguments, strict=True))
+    text = show_text(message.text, 200) if message.text or not calls else ""
+    shown = " ".join(bit for bit in (text, f"calls {calls}" if calls else "") if bit)
     return f"{message.role} {shown}"
 
 
@@ -113,7 +101,7 @@ def competing(who: Speaker, first: tuple[Request, int, int], second: tuple[Reque
 
 
 def _hint(request: Request) -> str:
-    return request.messages[-1].text[:30] if request.messages else "..."
+    return clip(request.messages[-1].text.strip().partition("\n")[0], 30, mark="") if request.messages else "..."
 
 
 def unused(script: Script, left: Sequence[tuple[int, Step]], calls: int) -> str:
@@ -121,9 +109,9 @@ def unused(script: Script, left: Sequence[tuple[int, Step]], calls: int) -> str:
     steps = amount(len(script.steps), "step")
     lines = [f"{len(left)} of {steps} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
     lines += [f"  step {number}  {step}  at {place(step.where)}" for number, step in left]
-    times = "never called" if not calls else f"called {amount(calls, 'time')}"
+    called = "never called" if not calls else f"called {times(calls)}"
     who = script.speaker.the
-    return capped([*lines, f"  {who} was {times}; remove the steps, or find out why the program stopped early"])
+    return capped([*lines, f"  {who} was {called}; remove the steps, or find out why the program stopped early"])
 
 
 # -- prompts that are not as a step expects
@@ -149,11 +137,11 @@ def expectation(expects: Expects, request: Request, who: Speaker) -> str | None:
 def _nearest_text(text: str, request: Request) -> str:
     """The line of the prompt that comes nearest to `text`, with what differs marked below; else the prompt."""
     lines = [line for message in request.messages for line in message.text.splitlines() if line.strip()]
-    near = difflib.get_close_matches(text, lines, n=1, cutoff=0.5)
-    if not near:
+    near = nearest(text, lines, 0.5)
+    if near is None:
         shown = [f"  got       {show_message(message)}" for message in request.messages[-5:]]
         return "\n".join(shown or ["  got       an empty prompt"])
-    marks = [line.rstrip() for line in difflib.ndiff([text], [near[0]])]
+    marks = [line.rstrip() for line in ndiff([text], [near])]
     return "\n".join(["  nearest", *(f"    {line}" for line in marks)])
 
 
@@ -202,9 +190,8 @@ def chosen(choice: Any) -> str | None:
 def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
     """What is wrong with a scripted tool call, given the tools that are bound; None if nothing."""
     if asked.tool not in tools:
-        near = difflib.get_close_matches(asked.tool, tools, n=1)
         unknown = f"the script calls the tool `{asked.tool}`, which is not bound to the model\n  bound  {names(tools)}"
-        return unknown + (f"\n  nearest  `{near[0]}`" if near else "")
+        return unknown + did_you_mean(asked.tool, tools, before="\n  ")
     if asked.pieces and asked.malformed:
         return None
     schema, args = tools[asked.tool], asked.args
@@ -243,9 +230,8 @@ def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], ex
     yield f"the script calls the tool `{tool}` with other arguments than it takes"
     yield from (f"  missing  `{name}`" for name in missing)
     for name in extra:
-        near = difflib.get_close_matches(name, known, n=1)
-        yield f"  unknown  `{name}`" + (f", nearest `{near[0]}`" if near else "")
-    yield f"  takes  {', '.join(f'`{name}`' for name in known) or 'nothing'}"
+        yield f"  unknown  `{name}`{did_you_mean(name, known)}"
+    yield f"  takes  {names(known, 'nothing')}"
 
 
 def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:

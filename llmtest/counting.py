@@ -6,7 +6,6 @@ runs: the counts are made when they are read.
 
 from __future__ import annotations
 
-import difflib
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
+from llmtest.core.text import amount, did_you_mean, names
 from llmtest.events import START_KINDS, Ended, Failure, FrozenDict, Usage, answers, is_cached, response_of, usage_of
 from llmtest.ledger import LlmtestError
 
@@ -179,15 +179,11 @@ class Figures(ABC):
 
     def __repr__(self) -> str:
         now = self._now()
-        words = [f"{now.usage.input_tokens} in, {now.usage.output_tokens} out", _many(now.requests, "request")]
-        words += [_many(now.errors, "error")] if now.errors else []
+        words = [f"{now.usage.input_tokens} in, {now.usage.output_tokens} out", amount(now.requests, "request")]
+        words += [amount(now.errors, "error")] if now.errors else []
         words += [f"{now.cached} from the cache"] if now.cached else []
         words += [f"{now.unreported} without usage"] if now.unreported else []
         return f"<{type(self).__name__}: {', '.join(words)}>"
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class Counts(Figures):
@@ -407,9 +403,8 @@ def cost_of(call: ModelCall, prices: Prices | None = None) -> float:
 
 def _by_table(model: str, usage: Usage, prices: Prices) -> float:
     if model not in prices:
-        near = difflib.get_close_matches(model, prices, n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(map(repr, near))}" if near else f"the table has {', '.join(map(repr, prices)) or 'no model'}"
-        raise PriceError(f"no price for the model {model!r}; {hint}\n  add it to prices=: {{{model!r}: (input, output)}}")
+        hint = did_you_mean(model, prices, otherwise=f"the table has {names(prices, 'no model')}")
+        raise PriceError(f"no price for the model {model!r}{hint}\n  add it to prices=: {{{model!r}: (input, output)}}")
     into, out, read, write = (*prices[model], *[prices[model][0]] * 2)[:4]
     of_read, of_write = _cache(usage)
     rest = usage.input_tokens - of_read - of_write

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from llmtest.core.text import amount, clip
 from llmtest.treetext import ENDINGS, Head, Node, TreeTextError, head, read, split, walk
 
 LINES: Final = 60
@@ -72,15 +73,14 @@ class Difference:
     @property
     def headline(self) -> str:
         """The first cause on one line, with how much differs."""
-        causes = "1 cause" if self.causes == 1 else f"{self.causes} causes"
-        return f"{self.cause} ({self.changed} of {_count(self.total, 'line')}, {causes})"
+        return f"{self.cause} ({self.changed} of {amount(self.total, 'line')}, {amount(self.causes, 'cause')})"
 
     def lines(self, *, limit: int | None = LINES, color: bool = False) -> list[str]:
         """The diff, at most `limit` lines of it, which is said in the last one."""
-        folded = [f"  … {_count(self.folded, 'unchanged line')}"] if self.folded else []
+        folded = [f"  … {amount(self.folded, 'unchanged line')}"] if self.folded else []
         room = len(self.rows) if limit is None else limit - len(folded)
         if len(self.rows) > room:
-            folded = [f"  … {len(self.rows) - room + 1} more lines of the difference", *folded]
+            folded = [f"  … {amount(len(self.rows) - room + 1, 'more line')} of the difference", *folded]
             room -= 1
         shown = [_shown(row, color) for row in self.rows[:room]]
         return [*shown, *folded]
@@ -629,9 +629,4 @@ def _quoted(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = text.replace("\n", " ")
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return clip(text, _SHOWN, "…")

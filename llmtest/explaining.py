@@ -14,7 +14,8 @@ from typing import Any, Final
 from llmtest import ledger
 from llmtest.causality import HappensBefore
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
-from llmtest.core.values import short
+from llmtest.core.masks import show, table
+from llmtest.core.text import amount, clip, plural, short
 from llmtest.events import Event, Run
 from llmtest.ledger import LlmtestError
 from llmtest.rule import Rule, Verdict
@@ -69,11 +70,11 @@ class Answer:
 
     def __repr__(self) -> str:
         if self.holds:
-            return _cut(f"holds: {self.expected}")
+            return clip(f"holds: {self.expected}", _LINE)
         word = "broken" if self.holds is False else "cannot tell"
-        numbers = f" (event{'s' * (len(self.events) > 1)} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
+        numbers = f" ({plural(len(self.events), 'event')} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
         said = self.said.splitlines()[0] if self.said else ""
-        return _cut(f"{word}: {self.expected}", 110) + _cut(f": {said}", _LINE - 110 - len(numbers)) + numbers
+        return clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers
 
     def __str__(self) -> str:
         if self.holds:
@@ -108,18 +109,16 @@ class MatchError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(map(str, answers)))
 
 
-def _cut(text: str, width: int = _LINE) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
 # -- of rules
 
 
 def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
     near = f"event {where(verdict.near[0].start, order)}; {verdict.near[1]}" if verdict.near is not None else ""
+    events = tuple(map(where, verdict.witness, repeat(order)))
     script = tuple(offered(verdict.missing)) if verdict.missing else ()
-    return Answer(repr(rule), verdict.holds, verdict.said, tuple(map(where, verdict.witness, repeat(order))), near, script)
+    hide = table().without_secrets
+    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), events, hide(near), script)
 
 
 def where(event: Event, order: HappensBefore) -> Shown:
@@ -153,10 +152,12 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore |
     near = ""
     if found.near is not None:
         item = line.items[found.near]
-        shown = f"event {where(item.start, order)}" if order is not None and isinstance(item, Run) else short(item)
+        shown = f"event {where(item.start, order)}" if order is not None and isinstance(item, Run) else show(item)
         near = f"{shown}; {found.why}"
     missing = _names(found) if isinstance(line, RunLine) else ()
-    return Answer(expected, False, _said(found, line), events, near, tuple(offered(missing)), (("all", f"[{got}]"),))
+    hide = table().without_secrets
+    rows = (("all", hide(f"[{got}]")),)
+    return Answer(hide(expected), False, hide(_said(found, line)), events, hide(near), tuple(offered(missing)), rows)
 
 
 def _names(found: Mismatch) -> Iterator[str]:
@@ -170,7 +171,7 @@ def _said(found: Mismatch, line: Line) -> str:
     if found.at >= len(line.items) and not found.due:
         return f"more came after the shape was complete, at the end {_item(line.items[-1])}"
     if found.at >= len(line.items):
-        return f"it ended after {_count(len(line.items))}, where {due} was due"
+        return f"it ended after {amount(len(line.items), 'item')}, where {due} was due"
     item = _item(line.items[found.at])
     if found.gave_up:
         return f"more runs overlapped at item {found.at} than together(...) can look at; ask one run's children, or with a rule"
@@ -180,10 +181,6 @@ def _said(found: Mismatch, line: Line) -> str:
     if any(element.role == "group" for element in found.due):
         return f"{item} at item {found.at}, which ran alone, where {due} was due"
     return f"{item} at item {found.at}, where {due} was due"
-
-
-def _count(number: int) -> str:
-    return f"{number} item{'s' * (number != 1)}"
 
 
 def _due(element: Element) -> str:
@@ -206,8 +203,8 @@ def _item(item: Any) -> str:
     if isinstance(item, Together):
         return f"together({', '.join(_item(member) for member in item.members)})"
     if not isinstance(item, Run):
-        return short(item)
-    args = "".join(f", {key}={short(value)}" for key, value in item.args.items())
+        return show(item)
+    args = "".join(f", {key}={show(value, key)}" for key, value in item.args.items())
     return f"called({item.name!r}{args})" if args else repr(item.name)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from llmtest.core.masks import show_text
 from llmtest.events import Event
 
 
@@ -64,14 +65,10 @@ def _unlike(deltas: list[Any], index: Any, content: Any) -> str | None:
     text = _joined(deltas)
     if not text or not isinstance(content, dict) or content.get("type") != "text" or content.get("text") == text:
         return None
-    return f"the deltas of block {index} make {_short(text)}, but it finishes as {_short(str(content.get('text')))}"
+    return f"the deltas of block {index} make {show_text(text)}, but it finishes as {show_text(str(content.get('text')))}"
 
 
 def _joined(deltas: list[Any]) -> str | None:
     """The text of the deltas of a block; None if one is more than text."""
     plain = all(isinstance(delta, dict) and delta.get("type") == "text-delta" for delta in deltas)
     return "".join(str(delta.get("text")) for delta in deltas) if plain else None
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 40 else f"{text[:40]!r}..."

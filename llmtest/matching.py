@@ -6,7 +6,6 @@ Floor 1. `llmtest.selecting` says which runs are meant, `llmtest.shapes` and `ll
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ from llmtest import ledger
 from llmtest.causality import HappensBefore, Hits
 from llmtest.core.literals import Line, Repeated, Together
 from llmtest.core.sequences import Shape
+from llmtest.core.text import names, nearest
 from llmtest.events import Event, Run, UnseenCall
 from llmtest.explaining import Answer, MatchError, of_rule, of_shape
 from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, UnjudgedError, Verdict, judged, value_of
@@ -191,7 +191,8 @@ class RuleEvaluator:
         for option in which.options():
             names = {name: runs[0] for (kind, name), runs in self.order.by_name.items() if kind in option.kinds}
             wanted = option.name if isinstance(option.name, str) else option.name.pattern
-            for name in difflib.get_close_matches(wanted, names, n=1):
+            name = nearest(wanted, names)
+            if name is not None:
                 return names[name], f"it is `{name}`"
         return None
 
@@ -220,12 +221,12 @@ def _expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
             alike = [run for run in runs if option.accepts(run.kind, run.name)]
             if not alike:
                 return
-            theirs = ", ".join(f"`{name}`" for name in dict.fromkeys(name for run in alike for name in run.args))
+            theirs = names(dict.fromkeys(name for run in alike for name in run.args))
             raise UnjudgedError(f"no run of {_quoted(alike)} has an argument `{key}`; they have {theirs}")
 
 
 def _quoted(runs: Sequence[Run]) -> str:
-    return ", ".join(f"`{name}`" for name in dict.fromkeys(run.name for run in runs))
+    return names(dict.fromkeys(run.name for run in runs))
 
 
 # -- rules

@@ -6,7 +6,6 @@ came, and in two lines below its header says of which test it is and which snaps
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shlex
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from llmtest.core.text import amount, did_you_mean
 from llmtest.differ import LINES, Difference, compare
 from llmtest.ledger import LlmtestError
 from llmtest.rendering import HEADER
@@ -121,7 +121,7 @@ class Mismatch:
             return self.error.splitlines()[:-1]
         if self.expected is None or self.damage is not None:
             shown = self.received.splitlines()[1:]
-            more = [] if limit is None or len(shown) <= limit else [f"  … {len(shown) - limit + 1} more lines"]
+            more = [] if limit is None or len(shown) <= limit else [f"  … {amount(len(shown) - limit + 1, 'more line')}"]
             return [*(f"  {line}" for line in shown[: limit - 1 if limit is not None and more else None]), *more]
         return self.difference.lines(limit=limit, color=color) if self.difference else []
 
@@ -248,8 +248,7 @@ class Folder:
         chosen = [one for one in pending if _is_meant(one, name, self.root)]
         if chosen:
             return chosen
-        near = difflib.get_close_matches(name, [one.test for one in pending], n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else "; `llmtest pending` lists all"
+        hint = did_you_mean(name, [one.test for one in pending], otherwise="`llmtest pending` lists all", at_least=0.3)
         raise PendingError(f"nothing is pending for {name!r}{hint}")
 
 

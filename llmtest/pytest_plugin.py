@@ -101,11 +101,9 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
     """A setting that has an option and an ini key of one name."""
     mode: str = config.getoption(key) or config.getini(key)
     if mode not in choices:
-        import difflib
+        from llmtest.core.text import did_you_mean
 
-        near = difflib.get_close_matches(mode, choices, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{hint}")
+        raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{did_you_mean(mode, choices)}")
     return mode
 
 
@@ -113,7 +111,7 @@ def _open_masks(config: pytest.Config) -> None:
     lines = config.getini("llmtest_masks")
     if not lines:
         return
-    from llmtest import masks
+    from llmtest.core import masks
 
     session = ExitStack()
     config.add_cleanup(session.close)
@@ -298,8 +296,10 @@ def _tell_suite(terminalreporter: Any) -> None:
 
 
 def _suite_line(total: dict[str, int], tests: int) -> str:
-    tokens = f"{total['total_tokens']:,} tokens ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
-    calls = f"{total['requests']:,} model call{'s' * (total['requests'] != 1)} of {tests:,} test{'s' * (tests != 1)}"
+    from llmtest.core.text import amount
+
+    tokens = f"{amount(total['total_tokens'], 'token')} ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
+    calls = f"{amount(total['requests'], 'model call')} of {amount(tests, 'test')}"
     words = [f"{total['errors']:,} failed"] if total["errors"] else []
     words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
     words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
@@ -425,11 +425,10 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
     if len(mark.args) != 1 or set(mark.kwargs) != {"reason"} or not isinstance(reason, str) or not reason.strip():
         raise pytest.UsageError(f"the marker is llm_waive(rule, reason='why'), with one rule; got llm_waive({given})")
     if mark.args[0] not in rules:
-        import difflib
+        from llmtest.core.text import did_you_mean, names
 
-        near = difflib.get_close_matches(str(mark.args[0]), rules, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the rules are {', '.join(map(repr, rules))}"
-        raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}; {hint}")
+        hint = did_you_mean(str(mark.args[0]), rules, otherwise=f"the rules are {names(rules)}")
+        raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}{hint}")
     return str(mark.args[0])
 
 
@@ -503,9 +502,11 @@ def _summarise_unusual(terminalreporter: Any) -> None:
         return
     rules = [rule for some in told for rule in some]
     counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
-    where = f"{len(told)} test" if len(told) == 1 else f"{len(told)} tests"
+    from llmtest.core.text import amount
+
     terminalreporter.write_line(
-        f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict makes them fail"
+        f"llmtest: unusual callbacks in {amount(len(told), 'test')}: {counts};"
+        " -rA shows them, llmtest_protocol = strict makes them fail"
     )
 
 
@@ -516,9 +517,10 @@ def _is_unusual(report: Any) -> bool:
 def _summarize_pending(terminalreporter: Any) -> None:
     pending = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_pending", False)]
     if pending:
-        tests = f"{len(pending)} test{'' if len(pending) == 1 else 's'}"
+        from llmtest.core.text import amount
+
         terminalreporter.write_sep("=", "llmtest")
-        terminalreporter.write_line(f"snapshots of {tests} are pending: llmtest review, or llmtest accept")
+        terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review, or llmtest accept")
 
 
 # -- shapes and rules

@@ -6,7 +6,6 @@ Floor 1. Which run belongs to which recording is the matter of `llmtest.blocks`;
 from __future__ import annotations
 
 import asyncio
-import difflib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
 from llmtest.core.sequences import Names, Tokens
+from llmtest.core.text import did_you_mean, names
 from llmtest.events import (
     EMPTY,
     END_KINDS,
@@ -395,12 +395,11 @@ class Recording(Block, Sequence[Event]):
                 f"run() takes the name of a run; got {type(name).__name__} {name!r}; what a selector means is"
                 " [run for run in recording.runs if selector == run]"
             )
-        names = self.runs.names
-        if name in names:
-            return self.runs[names.index(name)]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(dict.fromkeys(names))[:10]
-        hint = f"nearest: {', '.join(f'`{n}`' for n in dict.fromkeys(near))}" if near else "nothing was recorded"
-        raise LookupError(f"no run called {name!r} in this recording; {hint}")
+        known = list(dict.fromkeys(self.runs.names))
+        if name in known:
+            return self.runs[self.runs.names.index(name)]
+        what = f"it has {names(known[:10])}" if known else "nothing was recorded"
+        raise LookupError(f"no run called {name!r} in this recording{did_you_mean(name, known, otherwise=what)}")
 
     def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
         """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.

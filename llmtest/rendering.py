@@ -18,6 +18,7 @@ from itertools import groupby
 from typing import Any, Final, Literal, Protocol, get_args
 from uuid import UUID
 
+from llmtest.core.text import plural
 from llmtest.events import (
     EMPTY,
     END_KINDS,
@@ -317,10 +318,10 @@ class _Shapes:
         if kinds:
             runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
             shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
-            yield _Part("~", [f"{_count(len(kinds), 'stream event')}: {shown}"])
+            yield _Part("~", [f"{len(kinds)} {plural(len(kinds), 'stream event')}: {shown}"])
 
     def _stream(self, channel: str, texts: list[str]) -> _Part:
-        what = _count(len(texts), f"{channel} token".strip())
+        what = f"{len(texts)} {plural(len(texts), f'{channel} token'.strip())}"
         whole = "".join(texts)
         if not whole:
             return _Part("~", [what])
@@ -447,10 +448,6 @@ def _piece(block: Any) -> tuple[str, str]:
     if kind not in _CHANNEL_OF:
         return "", f"<{kind}>"
     return _CHANNEL_OF[kind], str(next((block[key] for key in ("text", "reasoning", "thinking", "args") if key in block), ""))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _is_of_a_node(event: Event) -> bool:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from llmtest.core.values import Name, short
+from llmtest.core.masks import show
+from llmtest.core.text import Name
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
 
 Hit = Run | Event
@@ -344,7 +345,7 @@ class CameFrom(Rule):
     def _broken(
         self, context: RuleContext, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]
     ) -> Verdict:
-        given = ", ".join(short(value) for value in values[:3])
+        given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
             said = f"{name_of(one)} was given {given}, and there was no {self.source}"
             return Verdict(False, said, (start_of(one),), context.near(self.source), tool_names(self.source))
@@ -356,7 +357,7 @@ class CameFrom(Rule):
 
 
 def _result(run: Run) -> str:
-    return short(run.output.text if isinstance(run.output, Message) else run.output)
+    return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
 def _says_something(leaf: Any) -> bool:

@@ -15,7 +15,8 @@ from itertools import chain, filterfalse
 from typing import Any
 from uuid import UUID
 
-from llmtest.core.values import short
+from llmtest.core.masks import show
+from llmtest.core.text import short, times
 from llmtest.rule import HOLDS, UNKNOWN, Hit, OrderOf, Per, Rule, RuleContext, Verdict, Watch, WatchedRun, ended_unseen, value_of
 from llmtest.rule import end_of as _end
 from llmtest.rule import events_of as _events_of
@@ -40,12 +41,8 @@ def _listed(which: Sequence[Selector], last: str = "or") -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
 
 
-def _times(count: int) -> str:
-    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
 def _for(per: Per | None, value: Hashable) -> str:
-    return f" for {short(value)}" if per is not None else ""
+    return f" for {show(value, per if isinstance(per, str) else '')}" if per is not None else ""
 
 
 def _with_same_value(
@@ -401,7 +398,7 @@ class Count(Rule):
             word, count = ("exactly" if self.least == self.most else "at most"), self.most
         if count == 0:
             return f"never {self.which}{_terms(self.per, 'cause')}"
-        return f"{self.which} {word} {_times(count)}{_terms(self.per, 'cause')}"
+        return f"{self.which} {word} {times(count)}{_terms(self.per, 'cause')}"
 
     def selectors(self) -> Iterator[Selector]:
         yield self.which
@@ -423,7 +420,7 @@ class Count(Rule):
     def _broken(self, context: RuleContext, hits: Sequence[Hit], which: str) -> Verdict:
         if self.most == 0:
             return Verdict(False, f"{_name(hits[0])} was called", tuple(map(_start, hits[:4])))
-        said = f"{self.which} came {_times(len(hits))}{which}"
+        said = f"{self.which} came {times(len(hits))}{which}"
         if len(hits) < self.least:
             return Verdict(False, said, tuple(map(_start, hits[:4])), context.near(self.which), _tools(self.which))
         return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))

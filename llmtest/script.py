@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmtest import complaints, ledger
+from llmtest.core.text import amount, names
 from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.gates import Gate
 from llmtest.lanes import Lane
@@ -118,18 +119,18 @@ class On:
     def misses(self, request: Request) -> str | None:
         """What of this key the request does not have; None if it has all of it. The cheap looks come first."""
         if self.tools is not None and not self.tools <= set(request.tools):
-            return f"the bound tools are {complaints.names(request.tools)}"
+            return f"the bound tools are {names(request.tools)}"
         if self.node is not None and not fnmatchcase(request.node or "", self.node):
             return f"the node is {request.node!r}"
         if self.thread is not None and request.thread != self.thread:
             return f"the thread is {request.thread!r}"
         if self.tag is not None and self.tag not in request.tags:
-            return f"the tags are {complaints.names(request.tags)}"
+            return f"the tags are {names(request.tags)}"
         for key, value in self.metadata.items():
             if request.metadata.get(key) != value:
                 return f"the metadata has {key}={request.metadata.get(key)!r}"
         if self.tool_result is not None and self.tool_result not in request.tool_results:
-            return f"the tool results at the end are of {complaints.names(request.tool_results)}"
+            return f"the tool results at the end are of {names(request.tool_results)}"
         if self.last is not None and (not request.messages or request.messages[-1].role != self.last):
             return f"the last message is {complaints.show_message(request.messages[-1]) if request.messages else 'missing'}"
         for text in self.contains:
@@ -305,7 +306,7 @@ class Script:
         )
 
     def __repr__(self) -> str:
-        return f"<Script: {self._calls} calls, {self.remaining} of {len(self.steps)} steps left>"
+        return f"<Script: {amount(self._calls, 'call')}, {self.remaining} of {amount(len(self.steps), 'step')} left>"
 
     @property
     def steps(self) -> tuple[Step, ...]:

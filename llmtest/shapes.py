@@ -6,18 +6,18 @@ runs (`RunLine`), and why a line has not a shape (`Mismatch`).
 
 from __future__ import annotations
 
-import difflib
 import re
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from llmtest.causality import HappensBefore
 from llmtest.core.literals import Element, Line, Taker
+from llmtest.core.masks import show
 from llmtest.core.sequences import Shape, bits
-from llmtest.core.values import PLAIN, fits, short
+from llmtest.core.text import PLAIN, fits, nearest
 from llmtest.events import Run
 from llmtest.rule import Condition, UnjudgedError
 from llmtest.selecting import Selector, by_name
@@ -95,7 +95,7 @@ class _Fitting(Selector):
         return fits(self.expected, name)
 
     def misses(self, run: Any) -> str | None:
-        return None if fits(self.expected, run.name) else f"it is {short(run.name)}"
+        return None if fits(self.expected, run.name) else f"it is {show(run.name)}"
 
 
 def _this(expected: Run) -> Selector:
@@ -136,10 +136,6 @@ class Mismatch:
     gave_up: bool = False
 
 
-MIN_SIMILARITY: Final = 0.6
-"""How alike two names must be to be the nearest miss, from 0 to 1."""
-
-
 def mismatch(literal: Sequence[Any], line: Line) -> Mismatch:
     """Return why a line that has not this shape has not got it."""
     shape = Shape(literal, line)
@@ -172,10 +168,9 @@ def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None
                 return n, why
     names = {str(getattr(item, "name", item)): n for n, item in reversed(items)}
     for taker in takers:
-        expected = taker.name
-        for close in difflib.get_close_matches(expected, names, 1, MIN_SIMILARITY) if isinstance(expected, str) else ():
-            if why := _why(taker, line.items[names[close]]):
-                return names[close], why
+        close = nearest(taker.name, names) if isinstance(taker.name, str) else None
+        if close is not None and (why := _why(taker, line.items[names[close]])):
+            return names[close], why
     return None, ""
 
 

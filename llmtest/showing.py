@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmtest import review
+from llmtest.core.text import amount
 from llmtest.rendering import render
 from llmtest.store import RunLine, SessionLine, Store, Stored, StoreError
 
@@ -143,13 +144,13 @@ def _show(store: Store, trace: Stored, say: Say, tree: bool) -> None:
 def _heading(trace: Stored) -> Iterator[str]:
     yield f"{printable(trace.session)} {trace.key}"
     yield _clock(trace.started_ns)
-    yield f"{trace.runs} run{'' if trace.runs == 1 else 's'}"
+    yield amount(trace.runs, "run")
     yield f"tokens {trace.input_tokens} in, {trace.output_tokens} out"
     if trace.errors:
-        yield f"{trace.errors} error{'' if trace.errors == 1 else 's'}"
+        yield amount(trace.errors, "error")
     late = trace.events - trace.inside
     if late:
-        yield f"{late} late event{'' if late == 1 else 's'}"
+        yield amount(late, "late event")
 
 
 def _show_run(run: RunLine, say: Say) -> None:

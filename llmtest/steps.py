@@ -10,7 +10,6 @@ at the end is a token of its own. Joined, the tokens are always the string again
 from __future__ import annotations
 
 import builtins
-import difflib
 import http
 import json
 import math
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from llmtest.core.text import clip, did_you_mean
 from llmtest.events import EMPTY, FrozenDict, Latency, Usage
 from llmtest.ledger import LlmtestError
 
@@ -290,8 +290,7 @@ class Give(Modifiers):
         return None if self.takes_s is None else Latency(self.takes_s)
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        return f"give({shown if len(shown) <= 200 else f'{shown[:200]}...'}){_show_terms(self.terms)}"
+        return f"give({clip(repr(self.value), 200)}){_show_terms(self.terms)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,9 +515,7 @@ def as_tokens(what: str, given: tuple[Any, ...], exact: Sequence[str] | None) ->
 
 def as_failure(error: Any, retry_after: float | None, message: str | None, where: str) -> Fail:
     if isinstance(error, str) and error not in exception_names():
-        near = difflib.get_close_matches(error, exception_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ScriptError(f"fail() knows no exception named {error!r}{hint}")
+        raise ScriptError(f"fail() knows no exception named {error!r}{did_you_mean(error, exception_names())}")
     known = isinstance(error, BaseException | str) or (isinstance(error, type) and issubclass(error, BaseException))
     status = isinstance(error, int) and not isinstance(error, bool)
     if status and not 400 <= error <= 599:

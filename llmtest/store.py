@@ -7,7 +7,6 @@ The rows themselves are the matter of `llmtest.traces`.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 import os
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from llmtest.core.text import did_you_mean
 from llmtest.ledger import LlmtestError
 from llmtest.recording import Recording
 from llmtest.traces import Rows, column, of_all, revived, rows
@@ -226,9 +226,8 @@ class Store:
         where = "WHERE root = ? OR substr(root, -8) = ? ORDER BY traces.id DESC LIMIT 1"
         found = self._traces(where, (what, what))
         if not found:
-            near = difflib.get_close_matches(what, names, n=3, cutoff=0.4)
-            hint = f"nearest: {', '.join(map(repr, near))}" if near else "`llmtest sessions` lists what there is"
-            raise StoreError(f"no session and no trace called {what!r} in {self.path}; {hint}")
+            hint = did_you_mean(what, names, otherwise="`llmtest sessions` lists what there is")
+            raise StoreError(f"no session and no trace called {what!r} in {self.path}{hint}")
         return found
 
     def with_run(self, name: str) -> set[int]:

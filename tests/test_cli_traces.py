@@ -199,7 +199,7 @@ def test_a_time_that_is_none(capsys):
 
 def test_what_is_not_there(capsys, path):
     assert run(capsys, "show", "pari", code=2) == (
-        f"llmtest show: no session and no trace called 'pari' in {path}; nearest: 'paris'\n"
+        f"llmtest show: no session and no trace called 'pari' in {path}; did you mean `paris`?\n"
     )
     assert run(capsys, "show", "paris", "--errors", code=2) == (
         f"llmtest show: no such trace in {path}; `llmtest sessions` lists what there is\n"

@@ -557,9 +557,11 @@ def told(model: str | None, prices: Any = None, **fields: Any) -> str:
 
 
 def test_an_unknown_model_is_an_error_that_names_it() -> None:
-    assert told("gpd", PRICES) == "no price for the model 'gpd'; nearest: 'gpt'\n  add it to prices=: {'gpd': (input, output)}"
+    assert (
+        told("gpd", PRICES) == "no price for the model 'gpd'; did you mean `gpt`?\n  add it to prices=: {'gpd': (input, output)}"
+    )
     assert told("zzz", PRICES) == (
-        "no price for the model 'zzz'; the table has 'gpt', 'claude'\n  add it to prices=: {'zzz': (input, output)}"
+        "no price for the model 'zzz'; the table has `gpt`, `claude`\n  add it to prices=: {'zzz': (input, output)}"
     )
     assert (
         told("zzz", {}) == "no price for the model 'zzz'; the table has no model\n  add it to prices=: {'zzz': (input, output)}"

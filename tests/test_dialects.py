@@ -573,7 +573,9 @@ def test_tokens_are_counted_once(dialect: str) -> None:
 # -- what cannot be
 
 
-@pytest.mark.parametrize(("name", "hint"), [("opanai", "; nearest 'openai'"), ("x", ""), (["openai"], "; nearest 'openai'")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("opanai", "; did you mean `openai`?"), ("x", ""), (["openai"], "; did you mean `openai`?")]
+)
 def test_a_dialect_that_there_is_not_is_refused(name: Any, hint: str) -> None:
     with pytest.raises(ScriptError) as error:
         ScriptedChatModel(say("a"), dialect=name)

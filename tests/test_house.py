@@ -34,8 +34,9 @@ HOUSE = {
     # words
     "core": Room(0),
     "core.literals": Room(0),
+    "core.masks": Room(0),
     "core.sequences": Room(0),
-    "core.values": Room(0),
+    "core.text": Room(0),
     "complaints": Room(0, later=frozenset({"jsonschema_rs"})),
     "events": Room(0),
     "gates": Room(0),
@@ -71,7 +72,6 @@ HOUSE = {
     "ordering": Room(1),
     "protocol": Room(1),
     "differ": Room(1),
-    "masks": Room(1),
     "pending": Room(1),
     "recording": Room(1),
     "rendering": Room(1),
@@ -237,7 +237,12 @@ def test_modules_import_one_another_in_no_circle() -> None:
 
 
 STILL_IN_A_CIRCLE = frozenset(
-    ("complaints", "script", "scriptfile", "gates", "steps", "blocks", "recording", "store", "traces", "tracing")
+    (
+        *("complaints", "script", "scriptfile"),
+        *("gates", "steps"),
+        *("blocks", "recording", "store", "traces", "tracing"),
+        *("core.masks", "ledger"),
+    )
 )
 """Modules that import one another inside functions, or for type checkers."""
 

@@ -664,7 +664,7 @@ def test_a_scripted_call_may_have_the_arguments_that_parts_of_the_schema_know() 
     assert check_call(Call("book", FrozenDict(to="Lyon", train="ICE")), tools) is None
     assert problem == (
         "the script calls the tool `book` with other arguments than it takes\n"
-        "  unknown  `trian`, nearest `train`\n"
+        "  unknown  `trian`; did you mean `train`?\n"
         "  takes  `to`, `flight`, `train`"
     )
 

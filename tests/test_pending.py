@@ -305,7 +305,7 @@ def test_a_name_that_is_not_there_has_a_nearest(folder: Folder, snapshot: Path) 
     with pytest.raises(PendingError) as far:
         folder.named("zzz")
 
-    assert str(near.value) == "nothing is pending for 'tests/test_a.py::test_if'; did you mean tests/test_a.py::test_it?"
+    assert str(near.value) == "nothing is pending for 'tests/test_a.py::test_if'; did you mean `tests/test_a.py::test_it`?"
     assert str(far.value) == "nothing is pending for 'zzz'; `llmtest pending` lists all"
 
 

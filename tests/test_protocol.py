@@ -80,7 +80,7 @@ IN_ITS_TIME = "wait for it before the parent returns, or give it a root of its o
 
 TEXTS = {
     "one end": f"""\
-chain `unnamed` ended 2 times
+chain `unnamed` ended twice
   #0 on_chain_start `unnamed`
   #1 on_chain_end `unnamed`
   #2 on_chain_error `unnamed`: ValueError
@@ -291,7 +291,7 @@ def test_evidence_has_at_most_twenty_lines() -> None:
 
     lines = found[0].split("\n")
     assert (lines[0], len(lines)) == ("chain `greet` ended 31 times", 22)
-    assert lines[18:21] == ["  #23 on_chain_end `greet`", "  ... and 13 more", "  #37 on_chain_end `greet`"]
+    assert lines[18:21] == ["  #23 on_chain_end `greet`", "  ... 13 more lines", "  #37 on_chain_end `greet`"]
 
 
 def test_a_deep_run_is_shown_with_the_four_runs_around_it() -> None:
@@ -309,7 +309,7 @@ def test_a_deep_run_is_shown_with_the_four_runs_around_it() -> None:
 def test_long_tokens_are_cut() -> None:
     recording = streamed(["x" * 99], ChatGeneration(message=AIMessage("no")))
 
-    assert f"  the tokens  {'x' * 60!r} ... {'x' * 15!r} (99 characters)" in texts(recording)[0].split("\n")
+    assert f"  the tokens  {'x' * 64!r} ... {'x' * 16!r} (99 characters)" in texts(recording)[0].split("\n")
 
 
 # -- the page about them
@@ -528,10 +528,10 @@ def test_the_grammar_of_stream_events() -> None:
         "`content-block-delta` of block 0, which is not open": [start, delta("a")],
         "`content-block-finish` of block 1, which is not open": [start, block("start"), done("a", 1)],
         "the deltas of block 0 make 'a', but it finishes as 'b'": [start, block("start"), delta("a"), done("b")],
-        f"the deltas of block 0 make {'a' * 40!r}..., but it finishes as 'b'": [
+        f"the deltas of block 0 make {'a' * 64!r} ... {'a' * 16!r} (81 characters), but it finishes as 'b'": [
             start,
             block("start"),
-            delta("a" * 41),
+            delta("a" * 81),
             done("b"),
         ],
         "`None` before `message-start`": ["no event"],

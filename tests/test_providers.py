@@ -301,7 +301,7 @@ def test_parameters_are_recorded_without_secrets_and_reach_the_script() -> None:
         model.bind(seed=7).invoke("hi")
 
     (run,) = recording.models
-    hidden = dict.fromkeys(secret, "**********")
+    hidden = {key: f"<mask:{key}>" for key in secret}
     params = {**given, **hidden, "seed": 7}
     assert seen == [params]
     assert (model.temperature, model.max_tokens, model.stop) == (0.5, 9, ["\n"])
@@ -493,7 +493,7 @@ def test_unmapped_model_is_a_violation_before_its_integration_is_imported(
         "the program asks for the model `openai:gpt-5-mini`, which is mapped to no script\n"
         "  at       HERE\n"
         "  mapped   `openai:gpt-5`, `anthropic:*`\n"
-        "  nearest  `openai:gpt-5`\n"
+        "  did you mean `openai:gpt-5`?\n"
         '  map it: scripted_providers({"openai:gpt-5-mini": [...]}), or a line in the ini key llmtest_providers'
     )
 

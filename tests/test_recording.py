@@ -284,8 +284,8 @@ def test_a_name_that_no_run_has_is_told_with_the_nearest() -> None:
     with pytest.raises(LookupError) as far:
         caught.run("zzz")
 
-    assert str(near.value) == "no run called 'serch_web' in this recording; nearest: `search_web`, `search_news`"
-    assert str(far.value) == "no run called 'zzz' in this recording; nearest: `search_web`, `book`, `search_news`"
+    assert str(near.value) == "no run called 'serch_web' in this recording; did you mean `search_web`?"
+    assert str(far.value) == "no run called 'zzz' in this recording; it has `search_web`, `book`, `search_news`"
 
 
 def test_what_is_no_name_is_refused_with_what_to_do_for_a_selector() -> None:

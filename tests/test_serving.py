@@ -274,7 +274,7 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
         "2 of 3 steps of the script were never asked for",
         "  step 1  say('x').times(3)",
         "  step 3  say('y').repeat()",
-        "  the model was called 1 time; remove the steps, or find out why the program stopped early",
+        "  the model was called once; remove the steps, or find out why the program stopped early",
     ]
 
 

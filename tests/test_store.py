@@ -221,7 +221,7 @@ def test_what_is_not_there_is_an_error_with_the_nearest(store, path):
     with pytest.raises(StoreError) as far:
         store.find("x")
 
-    assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; nearest: 'my session'"
+    assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; did you mean `my session`?"
     assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists what there is"
 
 

@@ -21,7 +21,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Member, Taker, can_assign, read_elements
-from llmtest.core.values import fits, matches_name, short
+from llmtest.core.masks import show
+from llmtest.core.text import fits, named
 
 # -- the automaton
 
@@ -366,13 +367,13 @@ class TextTaker:
 
     def takes(self, item: Any) -> bool:
         if self.has_wildcards and isinstance(self.name, str):
-            return matches_name(self.name, item)
+            return named(self.name, item)
         return fits(self.name, item)
 
     may_take = takes
 
     def misses(self, item: Any) -> str | None:
-        return None if self.takes(item) else f"it is {short(item)}"
+        return None if self.takes(item) else f"it is {show(item)}"
 
 
 @dataclass(frozen=True)

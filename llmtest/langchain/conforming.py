@@ -22,6 +22,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 
+from llmtest.core.text import amount, clip
 from llmtest.events import Run, RunKind
 from llmtest.langchain.calling import (
     AT_ONCE,
@@ -42,7 +43,7 @@ from llmtest.langchain.calling import (
 )
 from llmtest.langchain.freezing import freeze
 from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, patience_s, raised_at
-from llmtest.langchain.watching import Fault, clip
+from llmtest.langchain.watching import Fault
 from llmtest.ledger import Violation
 from llmtest.protocol import REASONS, check, cut_streams, gave_reason
 from llmtest.recording import Recording
@@ -324,7 +325,7 @@ class Checking:
     def _runs_of(self, way: str, recording: Recording, calls: int) -> None:
         runs = [run for run in recording.roots if run.kind == self.kind.run]
         if len(runs) != calls or len(recording.roots) != calls:
-            text = f"{self._of(way)} tells {_times(len(recording.roots), 'run')} for {_times(calls, 'call')}"
+            text = f"{self._of(way)} tells {amount(len(recording.roots), 'run')} for {amount(calls, 'call')}"
             hint = "override the methods with an underscore (`_generate`, `_stream`, `_run`, ...): the others tell the callbacks"
             self._tell(way, "no run of its own", text, about="runs", hint=hint)
 
@@ -445,7 +446,7 @@ class Checking:
         numbers = list(range(1, len(stream.chunks) + 1))
         hint = "call run_manager.on_llm_new_token(token, chunk=chunk) once for each chunk, before the `yield`"
         if len(stream.heard) != len(stream.chunks):
-            told = f"{_times(len(stream.heard), 'token')} for {_times(len(stream.chunks), 'chunk')}"
+            told = f"{amount(len(stream.heard), 'token')} for {amount(len(stream.chunks), 'chunk')}"
             self._tell(way, "tokens and chunks differ", f"{self._of(way)} tells {told}", about="number", hint=hint)
         elif any(told < number for told, number in zip(stream.told, numbers, strict=True)):
             late = next(number for told, number in zip(stream.told, numbers, strict=True) if told < number)
@@ -504,7 +505,7 @@ class Checking:
 
     def _answers(self, way: str, expected: list[Mapping[str, Any]], got: list[Mapping[str, Any]]) -> None:
         if len(got) != len(expected):
-            text = f"{self._of(way)} gives {_times(len(got), 'answer')} to {_times(len(expected), 'input')}"
+            text = f"{self._of(way)} gives {amount(len(got), 'answer')} to {amount(len(expected), 'input')}"
             self._tell(way, "answers mixed up", text, about="number", hint="each input has its answer, in the same order")
             return
         for number, (one, answer) in enumerate(zip(expected, got, strict=True)):
@@ -642,10 +643,6 @@ def _sighted(sighting: _Sighting) -> Violation:
 
 def _shown(value: Any) -> str:
     return clip(repr(value), 100)
-
-
-def _times(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}" if number == 1 else f"{number or 'no'} {what}s"
 
 
 def _how(run: Run) -> str:

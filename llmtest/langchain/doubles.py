@@ -7,7 +7,6 @@ give back comes from a `Script`, served as the models' is. They answer on the ca
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import hashlib
 import inspect
@@ -33,7 +32,8 @@ from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
 from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
 
 from llmtest import lanes, ledger
-from llmtest.complaints import amount, capped
+from llmtest.core.masks import show_text
+from llmtest.core.text import amount, capped, did_you_mean
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
@@ -410,7 +410,7 @@ class ScriptedEmbeddings(Embeddings):
         if self._texts is not None:
             for text in self._vectors:
                 if text not in self._texts:
-                    raise ScriptError(f"similar= names {text!r}, which is not in texts={_near(text, self._texts)}")
+                    raise ScriptError(f"similar= names {text!r}, which is not in texts={did_you_mean(text, self._texts)}")
             others = min(2, len(set(self._texts)) - named)
         if type(self.size) is not int or self.size < max(1, named + others):
             raise ScriptError(
@@ -458,7 +458,7 @@ class ScriptedEmbeddings(Embeddings):
         allowed = self._texts or ()
         strange = [text for text in dict.fromkeys(texts) if text not in allowed]
         lines = [f"{method} was given {amount(len(strange), 'text')} that texts= does not have"]
-        lines += [f"  got  {text[:200]!r}{_near(text, allowed)}" for text in strange]
+        lines += [f"  got  {show_text(text, 200)}{did_you_mean(text, allowed)}" for text in strange]
         return capped([*lines, f"  texts= is given at {place(self._where)}; add them there, or find out why they are embedded"])
 
     def _vector(self, text: str) -> list[float]:
@@ -467,11 +467,6 @@ class ScriptedEmbeddings(Embeddings):
         if text in self._vectors:
             return self._vectors[text] + [0.0] * (self.size - named)
         return [0.0] * named + _direction(text, self.size - named)
-
-
-def _near(text: str, others: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text, list(others), n=1)
-    return f"; nearest {near[0]!r}" if near else ""
 
 
 def _direction(text: str, size: int) -> list[float]:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import langchain_core
 
+from llmtest.core.text import clip, names
 from llmtest.langchain.freezing import freeze
 from llmtest.steps import place
 
@@ -239,7 +240,7 @@ class Watch:
     def _left(self, late: str) -> Fault:
         tasks = [task.get_coro() for loop in self.loops for task in asyncio.all_tasks(loop)]
         codes = [code for code in (getattr(task, "cr_code", None) for task in tasks) if code and not is_known(code)]
-        left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that is not asyncio's or LangChain's")
+        left = ("left", names((code.co_qualname for code in codes), "nothing that is not asyncio's or LangChain's"))
         text = f"`{type(self.handler).__name__}` keeps a program from ending: it has not ended {late}"
         hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
         return Fault("blocks", "keeps", text, line_of(codes[0]) if codes else "", (left,), hint)
@@ -295,12 +296,6 @@ _KNOWN: Final = (str(Path(asyncio.__file__).parent), str(Path(langchain_core.__f
 def is_known(code: CodeType) -> bool:
     """Whether it is asyncio's, LangChain's or ours."""
     return code.co_filename.startswith(_KNOWN)
-
-
-def clip(text: str, most: int) -> str:
-    """`text` in one line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def line_of(code: CodeType | None, line: int | None = None) -> str:

@@ -221,7 +221,7 @@ def test_unknown_ini_value_is_a_usage_error(suite):
     outcome = suite.run(TWO_TESTS)
 
     assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
-    expected = "ERROR: the ini key llmtest_trees is one of failed, all, off; got 'failled'; did you mean 'failed'?"
+    expected = "ERROR: the ini key llmtest_trees is one of failed, all, off; got 'failled'; did you mean `failed`?"
     assert outcome.errors.strip() == expected
 
 

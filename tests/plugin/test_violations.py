@@ -11,7 +11,7 @@ from llmtest import ledger
 
 def is_unused(text: str, line: int) -> bool:
     """Whether `text` is all that is said of the second step that a script in this line has left over; not its exact words."""
-    said = rf"1 of 2 steps .* never asked for\n  step 2  say\('b'\)  at test_it\.py:{line}\n  the model was called 1 time;.*"
+    said = rf"1 of 2 steps .* never asked for\n  step 2  say\('b'\)  at test_it\.py:{line}\n  the model was called once;.*"
     return re.fullmatch(said, text) is not None
 
 

@@ -1,24 +1,32 @@
-"""The one table of masks: what is never written down as it is, whoever writes a recording down.
+"""The one table of masks: what no tree, store, explanation or violation shows.
 
-Floor 1. Ids, times, addresses and temporary paths differ from run to run; keys and tokens are secrets. The ini key
+Floor 0. Ids, times, addresses and temporary paths differ from run to run; keys and tokens are secrets. The ini key
 `llmtest_masks` adds to the table, for the length of a session. A mask says nothing of what it hides, not even its length.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
+from llmtest.core.text import clip, quote, short
 from llmtest.ledger import LlmtestError
 
 DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _HEX_UUID = "[0-9a-f]{12}[47][0-9a-f]{3}[89ab][0-9a-f]{15}"  # uuid4().hex, uuid7().hex; 3 of 100 digests look like one
-_SECRETS = "api_?key|access_?key|secret_?key|private_?key|secrets?|password|passwd|passphrase|token|jwt|credentials?"
+_SECRETS = r"(?:api|secret|private)[_-]?key|access[_-]?key(?:[_-]?id)?|secrets?|password|passwd|passphrase|token|jwt|credentials?"
+_SECRETS_BY_KEY = "pwd|auth|authorization|cookie|bearer"  # too common in a text, where only quotes tell that they are keys
+_VALUES = r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
+_HINTS: Final = (
+    *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
+    *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "aiza"),
+)
+"""A text of JSON with none of these in it, in lower case, holds no secret: that is known in a microsecond."""
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
 
 
@@ -41,13 +49,12 @@ class Table:
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         keys = "".join(f"|{re.escape(rule.name.lower())}" for rule in rules if rule.pattern is None)
         own = [rule for rule in rules if rule.pattern is not None]
-        self._called = {f"rule_{number}": f"<mask:{rule.name}>" for number, rule in enumerate(own)}
+        self._called = {f"rule_{number}": mask(rule.name) for number, rule in enumerate(own)}
         patterns = "".join(f"(?P<rule_{number}>{rule.pattern})|" for number, rule in enumerate(own))
         secrets = f"{_SECRETS}{keys}"
-        self._secret_key = re.compile(rf"(?:^|_)(?:{secrets}|pwd|auth|authorization|cookie|bearer)$")
+        self._secret_key = re.compile(rf"(?:^|_)(?:{secrets}|{_SECRETS_BY_KEY})$")
         secret = (
-            r"(?P<secret>\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
-            r"|(?<=[Bb]earer )[\w.~+/=-]{8,})"
+            rf"(?P<secret>{_VALUES}|(?<=[Bb]earer )[\w.~+/=-]{{8,}})"
             rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{secrets})\"|'[\w-]*(?:{secrets})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
         )
         self.volatile: Final = re.compile(
@@ -61,8 +68,29 @@ class Table:
         self.has_rules: Final = bool(rules)
 
     def is_secret(self, key: str) -> bool:
-        """Whether the value of a key, written in snake case, is never shown."""
-        return self._secret_key.search(key) is not None
+        """True if what stands under `key` is never shown."""
+        return self._secret_key.search(snake(key)) is not None
+
+    def hides(self, key: str, value: Any) -> bool:
+        """True if `value` must not be shown under `key`. That there is none, or whether there is one, is no secret."""
+        return value is not None and not isinstance(value, bool) and self.is_secret(key)
+
+    def may_hold_secrets(self, json_text: str) -> bool:
+        """False if certainly nothing in a text of JSON has to be masked; a quick look."""
+        text = json_text.lower()
+        return self.has_rules or True in map(text.__contains__, _HINTS)
+
+    def hide(self, value: Any) -> Any:
+        """Return `value` with masks in place of the secrets in it; `value` itself if there is none."""
+        if isinstance(value, str):
+            return self.without_secrets(value)
+        if isinstance(value, Mapping):
+            hidden = {key: mask(key) if self.hides(str(key), item) else self.hide(item) for key, item in value.items()}
+            return value if all(hidden[key] is item for key, item in value.items()) else hidden
+        if isinstance(value, list | tuple):
+            items = [self.hide(item) for item in value]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        return value
 
     def without_secrets(self, text: str) -> str:
         """`text` with a mask in place of each secret in it, and of all that the project masks. Twice is as once."""
@@ -73,14 +101,24 @@ class Table:
         if group != "pair":
             return self.called(group)
         quote = match["key"][0]
-        return f"{match['key']}: {quote}<mask:{match['key'][1:-1]}>{quote}"
+        return f"{match['key']}: {quote}{mask(match['key'][1:-1])}{quote}"
 
     def called(self, group: str) -> str:
         """What stands in the place of something found by `volatile`."""
-        return self._called.get(group) or ("<mask:secret>" if group == "secret" else f"<{group}>")
+        return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
 
 
-_tables = [Table()]
+_tables: list[Table] = []
+
+
+@lru_cache(maxsize=1)
+def _default() -> Table:
+    return Table()
+
+
+def mask(name: str) -> str:
+    """Return what is written in place of a secret that is called, or stands under the key, `name`."""
+    return f"<mask:{name}>"
 
 
 @lru_cache(maxsize=4096)
@@ -91,7 +129,26 @@ def snake(key: str) -> str:
 
 def table() -> Table:
     """The table that holds now."""
-    return _tables[-1]
+    return _tables[-1] if _tables else _default()
+
+
+def show(value: Any, key: str = "") -> str:
+    """Return the repr of a value of the program under test, cut; secrets in it, or all of it if `key` names one, are masked.
+
+    They are masked before the text is cut: of half a secret nothing tells that it is one.
+    """
+    if table().hides(key, value):
+        return mask(key)
+    if isinstance(value, str | Mapping | list | tuple):
+        return short(table().hide(value))
+    whole = repr(value)
+    hidden = table().without_secrets(whole)
+    return short(value) if hidden == whole else clip(hidden, 60)
+
+
+def show_text(text: str, max_characters: int = 80) -> str:
+    """Return the repr of a text of the program under test, cut as `quote` does; secrets in it are masked before."""
+    return quote(table().without_secrets(text), max_characters)
 
 
 def rule(line: str) -> Rule:
