@@ -203,7 +203,11 @@ class RuleEvaluator:
         return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
 
     def contains(self, a: Hit, b: Hit) -> bool:
-        return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
+        """Whether `b` runs or happens within `a`."""
+        if not isinstance(a, Run):
+            return False
+        inner = self.order.run_of(b)
+        return self.order.contains(a, inner) or (inner is a and inner is not b)
 
 
 def _means(which: Selector, one: Hit) -> bool:

@@ -622,6 +622,16 @@ def test_an_event_of_a_run_around_another_may_follow_it() -> None:
     assert not caught.obeys(each(event("on_chain_end")).followed_by(end_of_x))
 
 
+def test_an_event_of_a_run_happens_within_it_whatever_runs_beside() -> None:
+    caught = trace([run("p"), run("q")], run("outer", [run("a")]), run("b"))
+    end_of_a = event("on_tool_end").where(lambda one: one.name == "a")
+
+    assert caught.obeys(never("a", chain("outer")).after(end_of_a))
+    assert caught.obeys(between("a", "b").never(end_of_a))
+    assert caught.obeys(each(end_of_a).ends_before(chain("outer")))
+    assert not caught.obeys(never("b").after(end_of_a))
+
+
 def test_runs_are_never_or_rarely_after_events() -> None:
     caught = trace(run("a"), run("b"))
 
