@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import compress, starmap
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 from llmtest import ledger
 from llmtest.causality import HappensBefore, Hits
@@ -72,12 +72,11 @@ class Judgeable(Protocol):
 # -- a recording as rules see it
 
 
-_FEW: Final = 8
-"""Of fewer than so many it is quicker to ask each than to make what tells of many at a look."""
-
-
 class RuleEvaluator:
     """What a rule asks of one recording. Made for one question."""
+
+    few = 8
+    """Of fewer than so many it is quicker to ask each than to make what tells of many at a look."""
 
     def __init__(self, recording: Judgeable) -> None:
         self.order = recording.order()
@@ -121,7 +120,7 @@ class RuleEvaluator:
 
     def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
         """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
-        if len(hits) < _FEW:
+        if len(hits) < self.few:
             return 0, len(hits)
         if order == "cause":
             return self.order.window(one, hits)
