@@ -448,6 +448,31 @@ class HappensBefore:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
                 yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
+    def unfilled(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Run]:
+        """Return those of `begins` of which a look does not tell that `least` of `ones` come after them and before each of `ends`
+        that may follow them."""
+        if not least:
+            return []
+        clears, stops, places = begins.spans
+        # Of `ends`, those below the first number came before or around it; of `ones`, those from the second on come after it.
+        firsts = map(ends.earlier.__getitem__, clears)
+        afters = map(max, map(ones.earlier.__getitem__, stops), map(ones.unclear.__getitem__, places))
+        # From this number on, all of `ends` come after one of `ones`, or within it; so they do after those that stand before it.
+        closed = [ends.unclear[place] for place in ones.spans[2]]
+        total, enough = len(ends), len(ones) - least
+        rows = zip(begins, firsts, afters, strict=True)
+        return [one for one, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
+
+    def unfilled_as_recorded(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Any]:
+        """Return those of `begins` after which the next of `ends` began, as it was recorded, before `least` of `ones` had."""
+        starts, closings = sorted(ones.numbers[0]), sorted(ends.numbers[0])
+        found = []
+        for begin, over in zip(begins, begins.numbers[1], strict=True):
+            end = bisect_left(closings, over)
+            if end < len(closings) and bisect_left(starts, closings[end]) - bisect_left(starts, over) < least:
+                found.append(begin)
+        return found
+
     def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]:
         """Return these runs in an order that is certain, and the groups of neighbours that overlapped or are of one turn."""
         if self.straight and not self._turns:

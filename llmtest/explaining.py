@@ -106,11 +106,11 @@ class Answer:
 
 def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
-    hide = table().without_secrets
     near = f"event {where(verdict.near[0].start, order)}; {verdict.near[1]}" if verdict.near is not None else ""
+    events = tuple(map(where, verdict.witness, repeat(order)))
     script = tuple(offered(verdict.missing)) if verdict.missing else ()
-    witness = tuple(map(where, verdict.witness, repeat(order)))
-    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), witness, hide(near), script)
+    hide = table().without_secrets
+    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), events, hide(near), script)
 
 
 def where(event: Event, order: HappensBefore) -> Shown:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import compress, starmap
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from llmtest import errors, ledger
 from llmtest.causality import HappensBefore, Hits
@@ -61,12 +61,11 @@ class Judgeable(Protocol):
 # -- a recording as rules see it
 
 
-_FEW: Final = 8
-"""Of fewer than so many it is quicker to ask each than to make what tells of many at a look."""
-
-
 class RuleEvaluator:
     """What a rule asks of one recording. Made for one question."""
+
+    few = 8
+    """Of fewer than so many it is quicker to ask each than to make what tells of many at a look."""
 
     def __init__(self, recording: Judgeable) -> None:
         self.order = recording.order()
@@ -110,7 +109,7 @@ class RuleEvaluator:
 
     def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
         """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
-        if len(hits) < _FEW:
+        if len(hits) < self.few:
             return 0, len(hits)
         if order == "cause":
             return self.order.window(one, hits)
@@ -144,6 +143,13 @@ class RuleEvaluator:
         """Those of `ones` that must be looked at: whatever of `begins` came before the others was closed by one of `ends`."""
         runs = all(hits.what == "runs" for hits in (ones, begins, ends))
         return self.order.unclosed(ones, begins, ends) if runs else ones
+
+    def unfilled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> Sequence[Any]:
+        """Those of `begins` that must be looked at: at least `least` of `ones` come between the others and the next of `ends`."""
+        if self._as_recorded(order, begins, ones, ends):
+            return self.order.unfilled_as_recorded(begins, ones, ends, least)
+        runs = all(hits.what == "runs" for hits in (begins, ones, ends))
+        return self.order.unfilled(begins, ones, ends, least) if runs else cast("Hits", begins)
 
     def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
         """Those of `seconds` that must be looked at: the others surely come after one of `firsts` with the same value."""
@@ -193,7 +199,11 @@ class RuleEvaluator:
         return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
 
     def contains(self, a: Hit, b: Hit) -> bool:
-        return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
+        """Whether `b` runs or happens within `a`."""
+        if not isinstance(a, Run):
+            return False
+        inner = self.order.run_of(b)
+        return self.order.contains(a, inner) or (inner is a and inner is not b)
 
 
 def _means(which: SelectorLike, one: Hit) -> bool:

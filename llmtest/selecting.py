@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from llmtest.callbacks import CALLBACKS, START_KINDS
-from llmtest.core.literals import Repeated, Together, times
+from llmtest.core.literals import Repeated, Together, bounds_of
 from llmtest.core.masks import show
 from llmtest.core.text import PLAIN, Name, fits, named, names, short
 from llmtest.errors import UnjudgedError
@@ -184,7 +184,7 @@ class Selector:
         return Either(other, self) if isinstance(other, str) else NotImplemented
 
     def __getitem__(self, count: int | slice) -> Repeated:
-        return Repeated(self, *times(count))
+        return Repeated(self, *bounds_of(count))
 
     __iter__ = None  # without it, `__getitem__` would make it an endless sequence
 

@@ -169,8 +169,7 @@ def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None
                 return n, why
     names = {str(getattr(item, "name", item)): n for n, item in reversed(items)}
     for taker in takers:
-        expected = taker.name
-        close = nearest(expected, names) if isinstance(expected, str) else None
+        close = nearest(taker.name, names) if isinstance(taker.name, str) else None
         if close is not None and (why := _why(taker, line.items[names[close]])):
             return names[close], why
     return None, ""

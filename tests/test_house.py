@@ -36,8 +36,8 @@ HOUSE = {
     "content": Room(0),
     "core": Room(0),
     "core.literals": Room(0),
-    "core.sequences": Room(0),
     "core.masks": Room(0),
+    "core.sequences": Room(0),
     "core.moved": Room(0),
     "core.source": Room(0),
     "core.text": Room(0),
@@ -260,9 +260,7 @@ def test_modules_import_one_another_in_no_circle() -> None:
     assert sorted(order) == sorted(HOUSE)
 
 
-STILL_IN_A_CIRCLE = frozenset(
-    ("script", "scriptfile", "gates", "steps", "blocks", "recording", "store", "traces", "tracing")
-)
+STILL_IN_A_CIRCLE = frozenset(("script", "scriptfile", "gates", "steps", "blocks", "recording", "store", "traces", "tracing"))
 """Modules that import one another inside functions, or for type checkers."""
 
 

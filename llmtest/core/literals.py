@@ -28,7 +28,7 @@ class Repeated(NamedTuple):
         return f"{self.element!r}[{times}]"
 
 
-def times(count: int | slice) -> tuple[int, int | None]:
+def bounds_of(count: int | slice) -> tuple[int, int | None]:
     """Return the least and the most of `[count]`, where a slice is inclusive at both ends.
 
     Raises:

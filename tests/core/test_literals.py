@@ -13,10 +13,10 @@ from llmtest.core.literals import (
     Member,
     Repeated,
     Together,
+    bounds_of,
     can_assign,
     has_perfect_matching,
     read_elements,
-    times,
 )
 from llmtest.core.sequences import TextLine, TextTaker
 
@@ -71,7 +71,7 @@ def test_how_many_items_a_group_takes(members: tuple[Member, ...], expected: tup
     ("count", "expected"), [(2, (2, 2)), (slice(1, 3), (1, 3)), (slice(1, None), (1, None)), (slice(None, 3), (0, 3))]
 )
 def test_how_often_is_written(count: Any, expected: tuple[int, int | None]) -> None:
-    assert times(count) == expected
+    assert bounds_of(count) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_how_often_is_written(count: Any, expected: tuple[int, int | None]) -> N
 )
 def test_how_often_cannot_be_written(count: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as caught:
-        times(count)
+        bounds_of(count)
 
     assert str(caught.value) == text
 
