@@ -20,8 +20,8 @@ HEAD = '''\
 <!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page.
 Only the programs under the rules are kept here. -->
 
-`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording did
-not see.
+`check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording
+did not see.
 
 ```python
 from langchain_core.language_models import BaseChatModel
