@@ -25,7 +25,7 @@ from syrupy.extensions.amber.serializer import AmberDataSerializer
 
 from benchmarks.harness import Ratio, measure
 from llmtest import ScriptedChatModel, call, record
-from llmtest.differ import compare
+from llmtest.differ import diff
 from llmtest.events import Event, FrozenDict, FrozenList, Generation, Message, Run, ToolCall, Usage
 from llmtest.rendering import render
 
@@ -109,8 +109,8 @@ def ratios(rounds: int) -> Iterator[Ratio]:
     before, after = _changed(1_000)
     yield measure(
         "diff of 1,000 changes",
-        lambda: compare(before, after),
-        lambda: compare(*_changed_few),
+        lambda: diff(before, after),
+        lambda: diff(*_changed_few),
         against="100 changes",
         bar=12.0,
         rounds=few,

@@ -56,8 +56,8 @@ the tokens of chat `Stutterer` do not make its answer
   a model must tell each chunk once, in order, and answer with what it streamed"""]
 ```
 
-Each violation has the name of its `rule`, a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is the name
-of the known deviation, or None. There are two levels:
+Each violation has the name of its rule (`code`), a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is
+the name of the known deviation, or None. There are two levels:
 
 - **impossible**: a correct program never does it. It fails a test.
 - **unusual**: it has legitimate causes. It is reported, and fails a test only if you

@@ -2,7 +2,8 @@
 
 The house, from the ground up; imports go down only:
 
-    floor 0  words      ledger     violations, and who is told of them
+    floor 0  words      errors     every exception of ours; Violation, expect_violation
+                        ledger     the violations of a test, and who is told of them
                         events     Event, Run, Usage, Message, ...: the frozen payloads of a recording
                         gates      hold(): where a call waits until the test lets it go on
                         script     say, call, reply, fail, ...; Script; what a token is
@@ -11,7 +12,7 @@ The house, from the ground up; imports go down only:
                         recording  record(), Recording: what a block or a test caught
                         counting   count_tokens(), TokenCount: what it cost
                         rendering  recording -> canonical tree -> text
-                        tracing    tracing_enabled(), load(): recordings in the trace store
+                        tracing    tracing_enabled(), load_traces(): recordings in the trace store
     floor 2  hands      langchain/ the only room that imports langchain_core: tap, freezing, models, doubles
                         snapshots  the only room that imports syrupy
     floor 3  doors      pytest_plugin, cli
@@ -29,34 +30,33 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from llmtest.blocks import carry_context
     from llmtest.counting import count_tokens
-    from llmtest.events import Event, Run
+    from llmtest.errors import LlmtestError, ViolationError, expect_violation
     from llmtest.gates import hold
     from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
-    from llmtest.ledger import LlmtestError, ViolationError
     from llmtest.recording import Recording, record
     from llmtest.requests import on
     from llmtest.script import Script
-    from llmtest.tracing import load, tracing_enabled
-    from llmtest.vocabulary import call, fail, reply, respond, say, structured, think
+    from llmtest.tracing import load_traces, tracing_enabled
+    from llmtest.vocabulary import call, fail, give, reply, respond, say, structured, think
 
 _HOME = {
-    "Event": "events",
-    "LlmtestError": "ledger",
+    "LlmtestError": "errors",
     "Recording": "recording",
-    "Run": "events",
     "Script": "script",
     "ScriptedChatModel": "langchain.models",
     "ScriptedEmbeddings": "langchain.doubles",
     "ScriptedLLM": "langchain.models",
     "ScriptedRetriever": "langchain.doubles",
-    "ViolationError": "ledger",
+    "ViolationError": "errors",
     "call": "vocabulary",
     "carry_context": "blocks",
     "count_tokens": "counting",
+    "expect_violation": "errors",
     "fail": "vocabulary",
+    "give": "vocabulary",
     "hold": "gates",
-    "load": "tracing",
+    "load_traces": "tracing",
     "on": "requests",
     "record": "recording",
     "reply": "vocabulary",
@@ -68,11 +68,11 @@ _HOME = {
     "tracing_enabled": "tracing",
 }
 
+_MOVED = ("Event", "Run", "load")  # here too, so that only they import `llmtest.core.moved`
+
 __all__ = [
-    "Event",
     "LlmtestError",
     "Recording",
-    "Run",
     "Script",
     "ScriptedChatModel",
     "ScriptedEmbeddings",
@@ -82,9 +82,11 @@ __all__ = [
     "call",
     "carry_context",
     "count_tokens",
+    "expect_violation",
     "fail",
+    "give",
     "hold",
-    "load",
+    "load_traces",
     "on",
     "record",
     "reply",
@@ -100,6 +102,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name in _MOVED:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # Not kept here: whoever runs pytest inside pytest forgets modules, and must not find their old classes again.

@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from llmtest.budget import Budget
     from llmtest.counting import ModelCall, TokenCount
-    from llmtest.ledger import Violation
+    from llmtest.errors import Violation
     from llmtest.pending import Mismatch
     from llmtest.protocol import Broken
     from llmtest.recording import Recording
@@ -141,11 +141,12 @@ class Attempt:
     def _keep_to_budget(self, calls: list[ModelCall]) -> None:
         if self.budget is None:
             return
-        from llmtest import budget, ledger
+        from llmtest import budget
+        from llmtest.errors import Violation
 
         text = budget.overspent(self.budget, calls)
         if text is not None:
-            self.page.write(ledger.Violation("over budget", text))
+            self.page.write(Violation("over budget", text))
 
     def tell_tokens(self, report: pytest.TestReport) -> None:
         """Puts into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
@@ -171,20 +172,20 @@ class Attempt:
             fail(found)
 
     def _take(self) -> list[Violation]:
-        from llmtest.ledger import SWALLOWED
+        from llmtest.errors import SWALLOWED
 
         found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
-        written = [v for v in found if self.called or v.rule != "unused step"]  # no chance to ask for it
-        swallowed = [v for v in written if v.rule == SWALLOWED]
+        written = [v for v in found if self.called or v.code != "unused step"]  # no chance to ask for it
+        swallowed = [v for v in written if v.code == SWALLOWED]
         failing = self._graded(swallowed, self.modes["llmtest_handler_errors"])
         failing += self._graded(self._protocol(), self.modes["llmtest_protocol"])
-        return [v for v in written if v.rule != SWALLOWED] + failing
+        return [v for v in written if v.code != SWALLOWED] + failing
 
     def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
         """What of `found` fails the test; the rest is said otherwise."""
-        told = [v for v in found if v.rule not in self.waived]
+        told = [v for v in found if v.code not in self.waived]
         if mode == "warn":
-            from llmtest.ledger import LlmtestWarning
+            from llmtest.errors import LlmtestWarning
 
             for violation in told:
                 warnings.warn_explicit(violation.text, LlmtestWarning, *self.place)
@@ -201,12 +202,12 @@ class Attempt:
 
         found = [broken for recording in closed for broken in protocol.check(recording) if self._is_unsaid(broken)]
         failing = [b for b in found if b.level == "impossible" or (mode == "strict" and b.deviation is None)]
-        self._unusual += [b for b in found if b not in failing and b.rule not in self.waived]
+        self._unusual += [b for b in found if b not in failing and b.code not in self.waived]
         return [*failing]
 
     def _is_unsaid(self, broken: Broken) -> bool:
         """Whether no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
-        key = (broken.rule, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
+        key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
         new = key not in self._broken
         self._broken.add(key)
         return new
@@ -215,16 +216,16 @@ class Attempt:
         """Puts into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
-        from llmtest import ledger
+        from llmtest.errors import violations_in
 
-        known = ledger.told(excinfo.value if excinfo is not None else None)
+        known = violations_in(excinfo.value if excinfo is not None else None)
         found = [v for v in self._take() if v not in known]
         if report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
         _tell_answer(self.page, report)
         if self._unusual:
             report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
-            vars(report)["llmtest_unusual"] = [violation.rule for violation in self._unusual]
+            vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
             self._unusual = []
         trees = self.modes["llmtest_trees"]
         told = report.when == "call" and _tell_snapshots(report, self, config)
@@ -325,7 +326,7 @@ def _tell_answer(page: Any, report: pytest.TestReport) -> None:
 
 
 def fail(found: list[Violation]) -> None:
-    from llmtest.ledger import ViolationError
+    from llmtest.errors import ViolationError
 
     raise ViolationError(*found)
 
@@ -350,8 +351,9 @@ def _tree(recording: Recording) -> str:
 
 
 def _cut(text: str) -> str:
-    lines = text.splitlines()
-    return text if len(lines) <= LINES else "\n".join([*lines[:LINES], f"... {len(lines) - LINES} more lines"])
+    from llmtest.core.text import capped
+
+    return capped(text.splitlines(), LINES + 1, tail=0)
 
 
 def _new_tally() -> TokenCount:

@@ -5,21 +5,17 @@ Floor 1. `@pytest.mark.llm_budget(...)` in words: what it may say, and how a tes
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llmtest.counting import Counts, ModelCall, PriceError, Prices, checked, cost_of
-from llmtest.ledger import LlmtestError
+from llmtest.core.text import did_you_mean
+from llmtest.counting import Counts, ModelCall, Prices, checked, cost_of
+from llmtest.errors import BudgetError, PriceError
 
 LIMITS: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "cost")
 SHOWN: Final = 5
 """How many of the calls that spent most a failing test shows."""
-
-
-class BudgetError(LlmtestError, ValueError):
-    """A marker `llm_budget` that says nothing, or something that is not a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +49,8 @@ def _check(name: str, value: Any) -> None:
     if name == "prices":
         return
     if name not in LIMITS:
-        near = difflib.get_close_matches(name, (*LIMITS, "prices"), n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(LIMITS)}, and prices"
-        raise BudgetError(f"llm_budget has no limit called `{name}`; {hint}")
+        hint = did_you_mean(name, (*LIMITS, "prices"), otherwise=f"there are {', '.join(LIMITS)}, and prices")
+        raise BudgetError(f"llm_budget has no limit called `{name}`{hint}")
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise BudgetError(f"the limit `{name}` of llm_budget is a number, 0 or more; got {value!r}")
 

@@ -12,22 +12,25 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, repeat
 from operator import le
-from typing import Any, Literal, overload
+from typing import Any, Literal
 from uuid import UUID
 
 from llmtest.core.literals import ConcurrentGroup
 from llmtest.events import Event, FrozenDict, Message, Run
 from llmtest.lanes import Lane
-from llmtest.ordering import Item, home_of, item_of, layers, precedes
+from llmtest.ordering import Item, are_in_sequence, home_of, item_of, layers, precedes
 
 
-class Hits(Sequence[Any]):
-    """Runs or events in order, with what it takes to find quickly those that come before or after one."""
+class Hits(list[Any]):
+    """Runs or events in order, with what it takes to find quickly those that come before or after one.
 
-    def __init__(self, items: Sequence[Any], order: HappensBefore, what: Literal["runs", "events", "both"] = "runs") -> None:
-        self.items = items
+    They do not change: what is known of them is found once, when it is first asked for.
+    """
+
+    def __init__(self, items: Iterable[Any], order: HappensBefore, what: Literal["runs", "events", "both"] = "runs") -> None:
+        super().__init__(items)
         self.what = what
         """What there may be among them."""
         self._order = order
@@ -36,29 +39,16 @@ class Hits(Sequence[Any]):
         self._latest: dict[tuple[str | None, str], Mapping[Hashable, float]] = {}
         self._counts: dict[str, Counter[Hashable]] = {}
 
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        return self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.items)
-
     @cached_property
     def args(self) -> list[FrozenDict]:
         """The arguments of each."""
-        return [run.args for run in self.items]
+        return [run.args for run in self]
 
     def having(self, key: str, expected: Any) -> Sequence[Any]:
         """Those whose argument `key` may be this plain value: all but those with another of its type."""
         # By exact type, as a value of another class may have an `==` of its own: those are judged one by one.
         kind = type(expected)
-        given = zip(self.items, self.args, strict=True)
+        given = zip(self, self.args, strict=True)
         return [run for run, args in given if type(actual := args.get(key)) is not kind or actual == expected]
 
     @cached_property
@@ -66,8 +56,8 @@ class Hits(Sequence[Any]):
         """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
         # Three lists and not one of triples: each question asks one column for all of them, in a `map` without Python code.
         order, end = self._order, len(self._order.runs)
-        seats = [order.seat(order.run_of(one)) for one in self.items]
-        stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self.items, seats, strict=True)]
+        seats = [order.seat(order.run_of(one)) for one in self]
+        stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self, seats, strict=True)]
         return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
 
     # by value: of what each one is, and where it stands among those of the same value
@@ -75,9 +65,9 @@ class Hits(Sequence[Any]):
     def keys(self, per: str | None, value: Callable[[Any], Hashable]) -> Iterable[Hashable]:
         """The value of each; without `per` they are all alike."""
         if per is None:
-            return repeat(None, len(self.items))
+            return repeat(None, len(self))
         if per not in self._keys:
-            self._keys[per] = [value(one) for one in self.items]
+            self._keys[per] = [value(one) for one in self]
         return self._keys[per]
 
     def counts(self, per: str, value: Callable[[Any], Hashable]) -> Counter[Hashable]:
@@ -89,8 +79,8 @@ class Hits(Sequence[Any]):
     @cached_property
     def numbers(self) -> tuple[Sequence[int], Sequence[float]]:
         """Of each, the number of the event with which it began, and one more than that of the event with which it ended."""
-        starts = [(one.start if isinstance(one, Run) else one).number for one in self.items]
-        ends = [one.end if isinstance(one, Run) else one for one in self.items]
+        starts = [(one.start if isinstance(one, Run) else one).number for one in self]
+        ends = [one.end if isinstance(one, Run) else one for one in self]
         # What has not ended ends after all that was recorded: it comes before nothing.
         return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
@@ -166,9 +156,10 @@ def _counts(values: Sequence[int], size: int) -> list[int]:
 
 @dataclass(slots=True, eq=False)
 class _Stretch:
-    """Siblings of which some are concurrent. All of them come after those of the stretch before."""
+    """Siblings of which some are concurrent, or a single one. All of them come after those of the stretch before."""
 
     home: Lane | None
+    first: Run
     items: list[Item] = field(default_factory=list)
     down: dict[int, int] | None = None
 
@@ -211,8 +202,9 @@ class HappensBefore:
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
         self._kinds: dict[tuple[str, ...], Hits] = {}
         self._open: set[int] = set()
+        self.straight = True
+        """Whether of any two runs one comes before or contains the other."""
         self._sit(roots)
-        self.straight = all(seat.clear == seat.position for seat in self._seats.values())
 
     def _sit(self, roots: Sequence[Run]) -> None:
         # A list of things to do instead of recursion: no tree is too deep for it.
@@ -221,7 +213,9 @@ class HappensBefore:
             run, seat = todo.pop()
             if run is not None and seat is not None:
                 self._place(run, seat)
-            inside = (*run.children, *self._strays.get(run, ())) if run is not None else roots
+            inside = run.children if run is not None else roots
+            if run is not None and run in self._strays:
+                inside = (*inside, *self._strays[run])
             if inside:
                 home = run.start.lane if run is not None else home_of(roots)
                 todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))
@@ -239,40 +233,36 @@ class HappensBefore:
         self.by_id[run.id] = run
         self.by_name.setdefault((run.kind, run.name), []).append(run)
         self._seats[run] = seat
-        seat.clear = self._clear(seat)
+        above = self._seats[seat.parent] if seat.parent is not None else None
+        first = seat.group[seat.stretch].first
+        # What may run beside its parent may run beside it too; of its siblings, those of its own stretch may.
+        seat.clear = above.clear if above is not None and above.clear < above.position else self._seats[first].position
+        self.straight = self.straight and seat.clear == seat.position
         if run.end is None:
             self._open.add(id(run))  # by id: events are asked for too, and to hash a frozen event is to hash its payload
         # A call's id is all that links a tool run to the model run that asked for it: they are siblings, or not even that.
         if run.kind == "chat" and isinstance(run.output, Message):
             self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
-    def _clear(self, seat: _Seat) -> int:
-        # Where something is beside its parent, the same is beside it, too; else it is clear up to its own stretch.
-        above = self._seats[seat.parent] if seat.parent is not None else None
-        if above is not None and above.clear < above.position:
-            return above.clear
-        first = seat.group[seat.stretch].items[0].run
-        assert first is not None
-        return self._seats[first].position
-
     def _group(self, parent: Run | None, depth: int, runs: Sequence[Run], home: Lane | None) -> list[tuple[Run, _Seat]]:
-        if len(runs) == 1:  # an only child is the most frequent case, and has no order to find
-            items = [item_of(runs[0], parent)]
-            ordered = [items]
-        else:
-            items = [item_of(run, parent) for run in runs]
-            ordered = layers(items, home)
+        group: list[_Stretch] = []
+        seats: list[tuple[Run, _Seat]] = []
+        if are_in_sequence(runs, home):
+            for n, run in enumerate(runs):
+                group.append(_Stretch(home, run))
+                seats.append((run, _Seat(parent, depth, n, 0, group)))
+            return seats
+        items = [item_of(run, parent) for run in runs]
+        group += _stretches(layers(items, home), home)
         # LangChain calls these siblings, but they run within one of them: that is where they are placed.
         for item in items:
             if item.host is not None and item.host.run is not None and item.run is not None:
                 self._strays.setdefault(item.host.run, []).append(item.run)
-        group = _stretches(ordered, home)
-        return [
-            (item.run, _Seat(parent, depth, s, n, group))
-            for s, stretch in enumerate(group)
-            for n, item in enumerate(stretch.items)
-            if item.run is not None
-        ]
+        for s, stretch in enumerate(group):
+            seats += [
+                (item.run, _Seat(parent, depth, s, n, group)) for n, item in enumerate(stretch.items) if item.run is not None
+            ]
+        return seats
 
     # questions
 
@@ -311,25 +301,20 @@ class HappensBefore:
         """Whether this is a run that has not ended."""
         return id(what) in self._open
 
-    def parent(self, run: Run) -> Run | None:
-        """The run within which it runs."""
-        return self._seats[run].parent
-
-    def path(self, run: Run) -> list[Run]:
-        """The runs around it, from the outside, and itself."""
-        found = [run]
-        while (above := self.parent(found[-1])) is not None:
-            found.append(above)
-        return found[::-1]
+    def path(self, run: Run) -> tuple[str, ...]:
+        """Return the names of the runs around it, from the outside, and its own."""
+        names, around = [run.name], self._seats[run].parent
+        while around is not None:
+            names.append(around.name)
+            around = self._seats[around].parent
+        return tuple(reversed(names))
 
     def turn(self, run: Run) -> int | None:
         """The position of the model run that asked for this tool run."""
         return self._turns.get(run.tool_call_id) if run.tool_call_id is not None else None
 
     def happened(self, a: Run | Event, b: Run | Event) -> bool:
-        """Whether `a` came before `b` for certain, where either may be an event within a run."""
-        if isinstance(a, Run) and isinstance(b, Run):
-            return self.before(a, b)
+        """Whether `a` came before `b` for certain, where one is an event within a run, or both are."""
         x, y = self.run_of(a), self.run_of(b)
         if x is y or self.contains(x, y) or self.contains(y, x):
             return self._on_one_line(a, x, b, y)
@@ -388,7 +373,7 @@ class HappensBefore:
         """The runs of these kinds and names, in order. They are kept, with what is known of them."""
         known = self._named.get(names)
         if known is None:
-            runs = [run for name in names for run in self.by_name[name]]
+            runs = chain.from_iterable(map(self.by_name.__getitem__, names))
             known = self._named[names] = Hits(runs if len(names) == 1 else sorted(runs, key=self.position), self)
         return known
 
@@ -406,33 +391,31 @@ class HappensBefore:
         """The `window` of each; nothing surely comes after one that has not ended."""
         clears, stops, places = ones.spans
         earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
-        for one, start, stop, clear in zip(
-            ones.items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True
-        ):
+        for one, start, stop, clear in zip(ones, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):
             yield one, start, max(start, stop, clear) if start < stop or start < clear else start
 
     def unled(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
         """Those of `seconds` of which a look does not tell that one of `firsts` with the same value had ended before."""
         # The first to end decides for all: if even that had not surely ended, this one has to be asked about each of them.
         soonest, far = firsts.soonest(per, order, value).get, math.inf
-        rows = zip(seconds.items, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
+        rows = zip(seconds, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
         return [one for one, key, begin in rows if soonest(key, far) > begin]
 
     def unfollowed(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
         """Those of `firsts` of which a look does not tell that one of `seconds` with the same value comes after."""
         latest = seconds.latest(per, order, value).get
-        rows = zip(firsts.items, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
+        rows = zip(firsts, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
         return [one for one, key, end in rows if latest(key, -1) < end]
 
     def late(self, ones: Hits, hits: Hits, order: str) -> list[Any]:
         """Those of `ones` of which a look does not tell that all of `hits` come after them."""
         if order == "recorded":
             first = min(hits.numbers[0], default=math.inf)
-            return [one for one, end in zip(ones.items, ones.numbers[1], strict=True) if end > first]
-        if not hits.items:
+            return [one for one, end in zip(ones, ones.numbers[1], strict=True) if end > first]
+        if not hits:
             return []
         first, low = hits.spans[2][0], min(hits.spans[0])
-        rows = zip(ones.items, *ones.spans, strict=True)
+        rows = zip(ones, *ones.spans, strict=True)
         return [one for one, _, stop, place in rows if stop > first or place >= low]
 
     def closed(self, begins: Hits, ends: Hits) -> list[float]:
@@ -441,7 +424,7 @@ class HappensBefore:
         marks = map(ends.spans[2].__getitem__, range(len(ends) - 1))
         clears = map(ends.spans[0].__getitem__, range(len(ends) - 1))
         closed = [min(begins.earlier[clear], bisect_right(begins.highs, at)) for at, clear in zip(marks, clears, strict=True)]
-        return [0, *closed, math.inf] if ends.items else [math.inf]
+        return [0, *closed, math.inf] if ends else [math.inf]
 
     def unclosed(self, ones: Hits, begins: Hits, ends: Hits) -> list[Run]:
         """Those of `ones` of which a look does not tell that what came before them of `begins` was closed by one of `ends`."""
@@ -451,7 +434,7 @@ class HappensBefore:
             earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
             sides += [map(earlier, clears), map(earlier, stops), map(unclear, places)]
         closed = self.closed(begins, ends)
-        rows = zip(ones.items, *sides, strict=True)
+        rows = zip(ones, *sides, strict=True)
         return [one for one, b, c, d, e, f, g in rows if b > closed[e] or b < c or b < d or e < f or e < g]
 
     def left_open(self, ones: Hits, begins: Hits, ends: Hits) -> Iterator[tuple[Any, Any, Any]]:
@@ -459,7 +442,7 @@ class HappensBefore:
         each with the two."""
         starts, closings = sorted(ends.numbers[0]), [0, *map(begins.ended.__getitem__, sorted(ends.numbers[0])), math.inf]
         ended, begun = begins.ended.__getitem__, ends.begun.__getitem__
-        rows = zip(ones.items, ones.numbers[0], map(ended, ones.numbers[0]), map(begun, ones.numbers[0]), strict=True)
+        rows = zip(ones, ones.numbers[0], map(ended, ones.numbers[0]), map(begun, ones.numbers[0]), strict=True)
         for one, at, low, count in rows:
             if low > closings[count] and count < len(starts) and at < starts[count]:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
@@ -506,10 +489,9 @@ def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_St
     """Siblings cut wherever all that come before come before all that come after."""
     group: list[_Stretch] = []
     for layer in ordered:
-        if not group or not all(precedes(a, b, home) for a in group[-1].items for b in layer):
-            group = group or [_Stretch(home)]
-        else:
-            group.append(_Stretch(home))
+        if not group or all(precedes(a, b, home) for a in group[-1].items for b in layer):
+            assert layer[0].run is not None
+            group.append(_Stretch(home, layer[0].run))
         group[-1].items += layer
     return group
 

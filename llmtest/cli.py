@@ -175,25 +175,27 @@ def _show_traces(store: Path | None, what: str | None, tree: bool, machine: bool
 
 def _export(store: Path | None, names: list[str], output: Path | None, **meant: Any) -> int:
     from llmtest import exchange, showing
+    from llmtest.core.text import amount
 
     with _opened(store) as opened, contextlib.ExitStack() as files:
         found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
         traces = showing.Filter(**meant).among(found, opened)
         file = files.enter_context(output.open("w", encoding="utf-8")) if output is not None else sys.stdout
         count = exchange.export(opened, traces, file, _progress)
-    print(f"{count} traces", file=sys.stderr)
+    print(amount(count, "trace"), file=sys.stderr)
     return 0
 
 
 def _import(store: Path | None, files: list[Path], session: str | None) -> int:
     from llmtest import exchange
+    from llmtest.core.text import amount
 
     count = 0
     with _opened(store) as opened:
         for path in files:
             with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as lines:
                 count += exchange.take_in(opened, lines, _progress, session=session)
-    print(f"{count} traces", file=sys.stderr)
+    print(amount(count, "trace"), file=sys.stderr)
     return 0
 
 

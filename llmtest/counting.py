@@ -6,7 +6,6 @@ runs: the counts are made when they are read.
 
 from __future__ import annotations
 
-import difflib
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,8 +17,9 @@ from uuid import UUID
 
 from llmtest.blocks import Block, RawEvent
 from llmtest.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
+from llmtest.core.text import amount, did_you_mean, names
+from llmtest.errors import PriceError
 from llmtest.events import Ended, Failure, FrozenDict, Usage, answers, is_cached, read_model_name, response_of, usage_of
-from llmtest.ledger import LlmtestError
 
 K = TypeVar("K")
 
@@ -27,10 +27,6 @@ Prices = Mapping[str, tuple[float, ...]]
 """By model, the price of a million tokens: (input, output), (input, output, cache_read) or with cache_write as the fourth."""
 
 _KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
-
-
-class PriceError(LlmtestError, LookupError):
-    """What a model call costs is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +176,11 @@ class Figures(ABC):
 
     def __repr__(self) -> str:
         now = self._now()
-        words = [f"{now.usage.input_tokens} in, {now.usage.output_tokens} out", _many(now.requests, "request")]
-        words += [_many(now.errors, "error")] if now.errors else []
+        words = [f"{now.usage.input_tokens} in, {now.usage.output_tokens} out", amount(now.requests, "request")]
+        words += [amount(now.errors, "error")] if now.errors else []
         words += [f"{now.cached} from the cache"] if now.cached else []
         words += [f"{now.unreported} without usage"] if now.unreported else []
         return f"<{type(self).__name__}: {', '.join(words)}>"
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class Counts(Figures):
@@ -402,9 +394,8 @@ def cost_of(call: ModelCall, prices: Prices | None = None) -> float:
 
 def _by_table(model: str, usage: Usage, prices: Prices) -> float:
     if model not in prices:
-        near = difflib.get_close_matches(model, prices, n=3, cutoff=0.4)
-        hint = f"nearest: {', '.join(map(repr, near))}" if near else f"the table has {', '.join(map(repr, prices)) or 'no model'}"
-        raise PriceError(f"no price for the model {model!r}; {hint}\n  add it to prices=: {{{model!r}: (input, output)}}")
+        hint = did_you_mean(model, prices, otherwise=f"the table has {names(prices, 'no model')}")
+        raise PriceError(f"no price for the model {model!r}{hint}\n  add it to prices=: {{{model!r}: (input, output)}}")
     into, out, read, write = (*prices[model], *[prices[model][0]] * 2)[:4]
     of_read, of_write = _cache(usage)
     rest = usage.input_tokens - of_read - of_write

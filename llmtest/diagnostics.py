@@ -6,11 +6,11 @@ written, the nearest miss, what to do.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
+from difflib import ndiff
 
-from llmtest.complaints import amount, capped, names
 from llmtest.core.source import shown_path
+from llmtest.core.text import amount, capped, clip, names, nearest, times
 from llmtest.requests import On, Request, show_last_message, show_message
 from llmtest.steps import Expects, ScriptOwner, Step
 
@@ -73,7 +73,7 @@ def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple
     for request, call, number in (first, second):
         lines.append(f"  call {call}  {show_last_message(request)}  takes step {number}")
     request = second[0]
-    contained = request.messages[-1].text[:30] if request.messages else "..."
+    contained = clip(request.messages[-1].text.strip().partition("\n")[0], 30, mark="") if request.messages else "..."
     hint = f"on(node={request.node!r})" if request.node else f"on(contains={contained!r})"
     ways = "thread, tools or prompt" if owner.is_model else f"thread or {owner.input}"
     return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
@@ -83,8 +83,8 @@ def unused(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, cal
     """Steps that no call has asked for, of so many `steps`, after so many `calls`."""
     lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
     lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
-    times = "never called" if not calls else f"called {amount(calls, 'time')}"
-    return capped([*lines, f"  {owner.the} was {times}; remove the steps, or find out why the program stopped early"])
+    called = "never called" if not calls else f"called {times(calls)}"
+    return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why the program stopped early"])
 
 
 # -- prompts that are not as a step expects
@@ -109,9 +109,9 @@ def expectation(expects: Expects, request: Request, owner: ScriptOwner) -> str |
 def _nearest_text(text: str, request: Request) -> str:
     """The line of the prompt that comes nearest to `text`, with what differs marked below; else the prompt."""
     lines = [line for message in request.messages for line in message.text.splitlines() if line.strip()]
-    near = difflib.get_close_matches(text, lines, n=1, cutoff=0.5)
-    if not near:
+    near = nearest(text, lines, 0.5)
+    if near is None:
         shown = [f"  got       {show_message(message)}" for message in request.messages[-5:]]
         return "\n".join(shown or ["  got       an empty prompt"])
-    marks = [line.rstrip() for line in difflib.ndiff([text], [near[0]])]
+    marks = [line.rstrip() for line in ndiff([text], [near])]
     return "\n".join(["  nearest", *(f"    {line}" for line in marks)])

@@ -11,9 +11,11 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from llmtest.treetext import ENDINGS, Head, Node, TreeTextError, head, read, split, walk
+from llmtest.core.text import amount, clip
+from llmtest.errors import TreeTextError
+from llmtest.treetext import ENDINGS, Head, Node, head, parse, renew_header, split, walk
 
 LINES: Final = 60
 """How many lines of a diff are shown."""
@@ -72,15 +74,14 @@ class Difference:
     @property
     def headline(self) -> str:
         """The first cause on one line, with how much differs."""
-        causes = "1 cause" if self.causes == 1 else f"{self.causes} causes"
-        return f"{self.cause} ({self.changed} of {_count(self.total, 'line')}, {causes})"
+        return f"{self.cause} ({self.changed} of {amount(self.total, 'line')}, {amount(self.causes, 'cause')})"
 
     def lines(self, *, limit: int | None = LINES, color: bool = False) -> list[str]:
         """The diff, at most `limit` lines of it, which is said in the last one."""
-        folded = [f"  … {_count(self.folded, 'unchanged line')}"] if self.folded else []
+        folded = [f"  … {amount(self.folded, 'unchanged line')}"] if self.folded else []
         room = len(self.rows) if limit is None else limit - len(folded)
         if len(self.rows) > room:
-            folded = [f"  … {len(self.rows) - room + 1} more lines of the difference", *folded]
+            folded = [f"  … {amount(len(self.rows) - room + 1, 'more line')} of the difference", *folded]
             room -= 1
         shown = [_shown(row, color) for row in self.rows[:room]]
         return [*shown, *folded]
@@ -95,10 +96,10 @@ def _shown(row: Row, color: bool) -> str:
     return f"{line}\x1b[2m{_NOTES[row.note]}\x1b[0m" if row.note else line
 
 
-def compare(expected: str, received: str) -> Difference | None:
+def diff(expected: str, received: str) -> Difference | None:
     """What differs between two texts, with or without a header; None if they are equal.
 
-    >>> difference = compare('tool weather(city="Paris")\\n  < 1\\n', 'tool weather(city="Lyon")\\n  < 1\\n')
+    >>> difference = diff('tool weather(city="Paris")\\n  < 1\\n', 'tool weather(city="Lyon")\\n  < 1\\n')
     >>> difference.headline
     'tool argument city "Paris" → "Lyon" at weather (1 of 2 lines, 1 cause)'
     >>> print("\\n".join(difference.lines()))
@@ -108,6 +109,7 @@ def compare(expected: str, received: str) -> Difference | None:
 
     Texts that are no trees are compared line by line. It does not say whether a difference is right.
     """
+    expected, received = renew_header(expected), renew_header(received)
     if expected == received:
         return None
     before, after = _nodes(expected, received)
@@ -121,7 +123,7 @@ def compare(expected: str, received: str) -> Difference | None:
 
 def _nodes(expected: str, received: str) -> tuple[list[Node], list[Node]]:
     try:
-        return read(expected), read(received)
+        return parse(expected), parse(received)
     except TreeTextError:
         return _plain(expected), _plain(received)
 
@@ -629,9 +631,12 @@ def _quoted(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    text = text.replace("\n", " ")
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return clip(text, _SHOWN, "…")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 from uuid import UUID
 
+from llmtest.errors import StoreError
 from llmtest.recording import Recording
-from llmtest.store import Store, Stored, StoreError
+from llmtest.store import Store, Stored
 from llmtest.traces import Trace, revived, rows
 
 FORMAT: Final = 1

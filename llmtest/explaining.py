@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat, starmap
 from typing import Any, Final
 
 from llmtest import ledger
 from llmtest.causality import HappensBefore
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
+from llmtest.core.masks import show, table
 from llmtest.core.source import shown_path
-from llmtest.core.values import short
+from llmtest.core.text import amount, clip, plural, short
 from llmtest.events import Event, Run
-from llmtest.ledger import LlmtestError
 from llmtest.rule import Rule, Verdict
 from llmtest.selecting import Selector
 from llmtest.shapes import Mismatch, RunLine, mark, mismatch
@@ -31,7 +32,10 @@ _SHOWN: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An event of an answer: its number, what it is, how deep in the tree, and the names of the runs around it."""
+    """An event of an answer: its number, what it is, how deep in the tree, and the names of the runs around it.
+
+    Its text is where to find it: "7: on_tool_start `book`, depth 1: agent > book".
+    """
 
     number: int
     kind: str
@@ -39,9 +43,8 @@ class Shown:
     depth: int
     path: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        return f"event {self.number}: {self.kind} `{self.name}`, depth {self.depth}: {' > '.join(self.path)}"
+    def __str__(self) -> str:
+        return f"{self.number}: {self.kind} `{self.name}`, depth {self.depth}: {' > '.join(self.path)}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,20 +70,20 @@ class Answer:
 
     def __repr__(self) -> str:
         if self.holds:
-            return _cut(f"holds: {self.expected}")
+            return clip(f"holds: {self.expected}", _LINE)
         word = "broken" if self.holds is False else "cannot tell"
-        numbers = f" (event{'s' * (len(self.events) > 1)} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
+        numbers = f" ({plural(len(self.events), 'event')} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
         said = self.said.splitlines()[0] if self.said else ""
-        return _cut(f"{word}: {self.expected}", 110) + _cut(f": {said}", _LINE - 110 - len(numbers)) + numbers
+        return clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers
 
     def __str__(self) -> str:
         if self.holds:
             return f"holds: {self.expected}"
         rows = [("got" if self.holds is False else "missing", self.said), *self.lines]
-        rows += [("event", event.text.removeprefix("event ")) for event in self.events]
+        rows += zip(repeat("event"), map(str, self.events), strict=False)
         rows += [("nearest", self.nearest)] if self.nearest else []
-        evidence = (f"  {head:8} {text}" for head, text in rows)
-        return "\n".join([f"expected {self.expected}", *evidence, *(f"  {line}" for line in self.script)])
+        evidence = starmap("  {:8} {}".format, rows)
+        return "\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)])
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data, for JSON."""
@@ -98,32 +101,22 @@ class Answer:
         }
 
 
-class MatchError(LlmtestError, AssertionError):
-    """A rule or shape that was asserted does not hold. `.answers` has what does not."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers = answers
-        super().__init__("\n\n".join(map(str, answers)))
-
-
-def _cut(text: str, width: int = _LINE) -> str:
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
 # -- of rules
 
 
 def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     """What a rule came to, with its evidence."""
-    near = f"{where(verdict.near[0].start, order).text}; {verdict.near[1]}" if verdict.near is not None else ""
-    events = tuple(where(event, order) for event in verdict.witness)
-    return Answer(repr(rule), verdict.holds, verdict.said, events, near, tuple(offered(verdict.missing)))
+    hide = table().without_secrets
+    near = f"event {where(verdict.near[0].start, order)}; {verdict.near[1]}" if verdict.near is not None else ""
+    script = tuple(offered(verdict.missing)) if verdict.missing else ()
+    witness = tuple(map(where, verdict.witness, repeat(order)))
+    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), witness, hide(near), script)
 
 
 def where(event: Event, order: HappensBefore) -> Shown:
     """An event and its place in the tree."""
     run = order.by_id.get(event.run_id)
-    path = tuple(one.name for one in order.path(run)) if run is not None else (event.name,)
+    path = order.path(run) if run is not None else (event.name,)
     return Shown(event.number, event.kind, event.name, len(path) - 1, path)
 
 
@@ -151,9 +144,12 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore |
     near = ""
     if found.near is not None:
         item = line.items[found.near]
-        near = f"{where(item.start, order).text if order is not None and isinstance(item, Run) else short(item)}; {found.why}"
+        shown = f"event {where(item.start, order)}" if order is not None and isinstance(item, Run) else show(item)
+        near = f"{shown}; {found.why}"
     missing = _names(found) if isinstance(line, RunLine) else ()
-    return Answer(expected, False, _said(found, line), events, near, tuple(offered(missing)), (("all", f"[{got}]"),))
+    hide = table().without_secrets
+    rows = (("all", hide(f"[{got}]")),)
+    return Answer(hide(expected), False, hide(_said(found, line)), events, hide(near), tuple(offered(missing)), rows)
 
 
 def _names(found: Mismatch) -> Iterator[str]:
@@ -167,7 +163,7 @@ def _said(found: Mismatch, line: Line) -> str:
     if found.at >= len(line.items) and not found.due:
         return f"more came after the shape was complete, at the end {_item(line.items[-1])}"
     if found.at >= len(line.items):
-        return f"it ended after {_count(len(line.items))}, where {due} was due"
+        return f"it ended after {amount(len(line.items), 'item')}, where {due} was due"
     item = _item(line.items[found.at])
     if found.gave_up:
         return f"more runs overlapped at item {found.at} than together(...) can look at; ask one run's children, or with a rule"
@@ -177,10 +173,6 @@ def _said(found: Mismatch, line: Line) -> str:
     if any(element.role == "group" for element in found.due):
         return f"{item} at item {found.at}, which ran alone, where {due} was due"
     return f"{item} at item {found.at}, where {due} was due"
-
-
-def _count(number: int) -> str:
-    return f"{number} item{'s' * (number != 1)}"
 
 
 def _due(element: Element) -> str:
@@ -203,8 +195,8 @@ def _item(item: Any) -> str:
     if isinstance(item, Together):
         return f"together({', '.join(_item(member) for member in item.members)})"
     if not isinstance(item, Run):
-        return short(item)
-    args = "".join(f", {key}={short(value)}" for key, value in item.args.items())
+        return show(item)
+    args = "".join(f", {key}={show(value, key)}" for key, value in item.args.items())
     return f"called({item.name!r}{args})" if args else repr(item.name)
 
 

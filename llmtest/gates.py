@@ -16,8 +16,8 @@ from typing import Any, Final, TypeVar
 
 from llmtest import ledger
 from llmtest.core.source import caller, shown_path
-from llmtest.ledger import Violation, ViolationError
-from llmtest.steps import ScriptError
+from llmtest.core.text import amount
+from llmtest.errors import ScriptError, Violation, ViolationError
 
 Ready = Callable[[], bool]
 Wake = Callable[[], Any]
@@ -64,7 +64,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        calls = f"{self.waiting} call{'s' * (self.waiting != 1)} waiting"
+        calls = f"{amount(self.waiting, 'call')} waiting"
         return f"<gate at {shown_path(self.where)}: {'released' if self.released else 'open' if self._open else calls}>"
 
     @property
@@ -249,7 +249,7 @@ class Gate:
     def _unreleased(self, when: str) -> Violation:
         lines = [f"a gate at which a call waited was not released {when}", f"  hold() at {shown_path(self.where)}"]
         lines += [f"  {visit.left or 'waits'}  {visit.who()}" for visit in self._visits[:10]]
-        lines += [f"  ... {len(self._visits) - 10} more calls"] if len(self._visits) > 10 else []
+        lines += [f"  ... {amount(len(self._visits) - 10, 'more call')}"] if len(self._visits) > 10 else []
         lines.append("  call gate.release() when the test has seen what it wanted, also if the call was cancelled")
         return Violation("gate never released", "\n".join(lines))
 

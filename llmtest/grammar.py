@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llmtest.content import Block, StreamEvent, read_stream_event
+from llmtest.core.masks import show_text
 from llmtest.events import Event
 
 
@@ -63,14 +64,10 @@ def _unlike(deltas: list[Block | None], index: object, content: Block | None) ->
     text = _joined(deltas)
     if not text or content is None or content.kind != "text" or content.text == text:
         return None
-    return f"the deltas of block {index} make {_short(text)}, but it finishes as {_short(content.text or '')}"
+    return f"the deltas of block {index} make {show_text(text)}, but it finishes as {show_text(content.text or '')}"
 
 
 def _joined(deltas: list[Block | None]) -> str | None:
     """The text of the deltas of a block; None if one is more than text."""
     texts = [delta.text or "" for delta in deltas if delta is not None and delta.kind == "text"]
     return "".join(texts) if len(texts) == len(deltas) else None
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 40 else f"{text[:40]!r}..."

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any, Self, cast
 
 from llmtest import ledger
-from llmtest.ledger import Violation
+from llmtest.errors import InventError, ScriptError, Violation
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Reply, ScriptError
+from llmtest.steps import Reply
 from llmtest.tool_checks import chosen, wanted
 from llmtest.vocabulary import call, respond, say, structured
 
@@ -81,7 +81,7 @@ def improvised(seed: int) -> Script:
     def auto(request: Request) -> Reply:
         try:
             return _answer(seed, request)
-        except inventing.InventError as error:
+        except InventError as error:
             hint = "write this call yourself, with call(...) or respond(...)"
             raise ledger.report(Violation("nothing fits", f"{error}\n  {hint}"), script.violations) from None
 

@@ -18,14 +18,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from llmtest import schemas, tool_checks
+from llmtest.errors import InventError
 from llmtest.events import FrozenDict
-from llmtest.ledger import LlmtestError
 from llmtest.steps import Call
-
-
-class InventError(LlmtestError, ValueError):
-    """Nothing could be invented that fits, or Faker is not installed."""
-
 
 MISSING: Final = "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
 

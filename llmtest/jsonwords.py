@@ -19,18 +19,12 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest import masks
+from llmtest.core import masks
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall, Usage
 
 TAG: Final = "$w"
 _TAGGED: Final = f'"{TAG}"'
 _WORDS: Final = {word.__name__: word for word in (Document, Failure, Generation, Message, Opaque, Structured, ToolCall, Usage)}
-
-_HINTS: Final = (
-    *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
-    *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "aiza"),
-)
-"""A text with none of these holds no secret: that is known in a microsecond. Of one that has some, all parts are looked at."""
 
 
 class Writer:
@@ -59,17 +53,13 @@ class Writer:
         tags, self._tags = self._tags, 0
         try:
             text = self._encode(value)
-            if text.count(_TAGGED) == self._tags and not self._may_hold_secrets(known(text)):
+            if text.count(_TAGGED) == self._tags and not self.masks.may_hold_secrets(known(text)):
                 return text
         except ValueError:  # a number that JSON does not have
             pass
         finally:
             self._tags = tags
         return None
-
-    def _may_hold_secrets(self, text: str) -> bool:
-        text = text.lower()
-        return self.masks.has_rules or True in map(text.__contains__, _HINTS)
 
     def _word(self, value: Any) -> dict[str, Any]:
         """For `json`: what it does not know by itself."""
@@ -113,9 +103,7 @@ class Writer:
         return value if value is None or kind in (bool, int, float) else _atom(value)
 
     def _under(self, key: str, value: Any) -> Any:
-        if self.masks.is_secret(masks.snake(key)) and value is not None and not isinstance(value, bool):
-            return f"<mask:{key}>"
-        return self._whole(value)
+        return masks.mask(key) if self.masks.hides(key, value) else self._whole(value)
 
 
 class _Conversation:

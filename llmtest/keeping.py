@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from llmtest.store import Store, StoreError, place
+from llmtest.errors import StoreError
+from llmtest.store import Store, place
 
 _failed: Final = pytest.StashKey[bool]()
 SECTION: Final = "llmtest: traces"

@@ -11,56 +11,12 @@ that is running.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
-
-class LlmtestError(Exception):
-    """The base of every exception that llmtest raises of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """Something that must not have happened.
-
-    `rule` is its short name (`"unexpected call"`, `"unused step"`, ...), `text` the whole message as a person
-    reads it: what was expected, what came, where, and what to do.
-    """
-
-    rule: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class ViolationError(LlmtestError, AssertionError):
-    """Raised for one or more violations; `.violations` holds them in the order in which they happened."""
-
-    def __init__(self, *violations: Violation) -> None:
-        self.violations = violations
-        super().__init__("\n\n".join(v.text for v in violations))
-
-
-class LlmtestWarning(UserWarning):
-    """What would fail a test, had the settings of pytest not made a warning of it."""
-
-
-def told(error: BaseException | None) -> list[Violation]:
-    """The violations that `error` tells: its own, and those of what caused it and of what it groups."""
-    found: list[Violation] = []
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while todo:
-        this = todo.pop()
-        if this is None or id(this) in seen:
-            continue
-        seen.add(id(this))
-        found += this.violations if isinstance(this, ViolationError) else ()
-        todo += [this.__cause__, this.__context__, *(this.exceptions if isinstance(this, BaseExceptionGroup) else ())]
-    return found
+from llmtest.errors import Violation, ViolationError, is_expected
 
 
 class Gate(Protocol):
@@ -73,13 +29,6 @@ class Double(Protocol):
     """What the ledger asks of a script: which of its steps were never served."""
 
     def unused(self) -> list[Violation]: ...
-
-
-BROKEN_RULE: Final = "broken rule"
-"""What `record(rules=[...])` and the rules of a suite find: a rule of `llmtest.matching` does not hold."""
-
-SWALLOWED: Final = "swallowed handler error"
-"""The rule that an error of a callback handler breaks which LangChain does not let out."""
 
 
 class Ledger:
@@ -263,12 +212,16 @@ def release(page: Ledger) -> list[Violation]:
 
 
 def report(violation: Violation, own: list[Violation]) -> ViolationError:
-    """Writes `violation` down, in the double's `own` list too, unless it was expected; returns the exception to raise for it."""
-    for claim in reversed(_claims):
-        if claim(violation):
-            return ViolationError(violation)
-    own.append(violation)
-    current().write(violation)
+    """Writes `violation` down, in the double's `own` list too, unless it was expected; returns the exception to raise for it.
+
+    Secrets in its text are masked: it goes into the logs of a CI.
+    """
+    from llmtest.core.masks import table  # the unused plugin loads the ledger, and reports nothing
+
+    violation = replace(violation, text=table().without_secrets(violation.text))
+    if not is_expected(violation):
+        own.append(violation)
+        current().write(violation)
     return ViolationError(violation)
 
 
@@ -277,48 +230,9 @@ def note_recording(recording: Any) -> None:
     current().note(recording)
 
 
-_claims: list[Callable[[Violation], bool]] = []
+if not TYPE_CHECKING:
 
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
 
-@contextmanager
-def expect_violation(rule: str) -> Iterator[list[Violation]]:
-    """Expects at least one violation of `rule` in the block, and takes it off the test's ledger.
-
-    Yields the list of those that came. The exception that the violation raises is swallowed only if it leaves
-    the block; a program that catches it itself goes on as usual. Violations of other rules stay on the ledger.
-    It claims for the whole process, as the ledger does: calls from other threads count.
-
-    Raises:
-        AssertionError: no violation of `rule` happened in the block.
-
-    >>> from llmtest import ScriptedChatModel
-    >>> from llmtest.ledger import expect_violation
-    >>> with expect_violation("unexpected call") as caught:
-    ...     _ = ScriptedChatModel().invoke("hello")
-    >>> [violation.rule for violation in caught]
-    ['unexpected call']
-
-    It does not look at steps that were left unused: those are known only at the end of the test.
-    """
-    caught: list[Violation] = []
-
-    def claim(violation: Violation) -> bool:
-        if violation.rule != rule:
-            return False
-        caught.append(violation)
-        return True
-
-    _claims.append(claim)
-    try:
-        yield caught
-    except ViolationError as error:
-        if not _all_of(error.violations, rule):
-            raise
-    finally:
-        _claims.remove(claim)
-    if not caught:
-        raise AssertionError(f"expected a violation of rule {rule!r}, but none happened")
-
-
-def _all_of(violations: Sequence[Violation], rule: str) -> bool:
-    return all(violation.rule == rule for violation in violations)
+        return moved(__name__, name)

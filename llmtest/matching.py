@@ -6,37 +6,28 @@ Floor 1. `llmtest.selecting` says which runs are meant, `llmtest.shapes` and `ll
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol, cast
+from itertools import compress, starmap
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from llmtest import ledger
+from llmtest import errors, ledger
 from llmtest.causality import HappensBefore, Hits
 from llmtest.core.literals import Line, Repeated, Together
 from llmtest.core.sequences import Shape
+from llmtest.core.text import names, nearest
+from llmtest.errors import UnjudgedError
 from llmtest.events import Event, Run, UnseenCall
-from llmtest.explaining import Answer, MatchError, of_rule, of_shape
-from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, UnjudgedError, Verdict, judged, value_of
-from llmtest.selecting import (
-    EventSelector,
-    Selector,
-    called,
-    chain,
-    event,
-    model,
-    node,
-    retriever,
-    together,
-)
+from llmtest.explaining import Answer, of_rule, of_shape
+from llmtest.rule import Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
+from llmtest.selecting import EventSelector, Selector, called, chain, event, model, node, retriever, together
 from llmtest.shapes import RunLine, mark
 from llmtest.verbs import after, at_least, at_most, before, between, each, exactly, never, only
 
 __all__ = [
     "Answer",
-    "MatchError",
     "Rule",
     "Selector",
     "after",
@@ -58,7 +49,7 @@ __all__ = [
 ]
 
 
-class Judged(Protocol):
+class Judgeable(Protocol):
     """What rules are asked of: a `Recording`."""
 
     unseen_calls: list[UnseenCall]
@@ -70,13 +61,16 @@ class Judged(Protocol):
 # -- a recording as rules see it
 
 
-class Facts:
+_FEW: Final = 8
+"""Of fewer than so many it is quicker to ask each than to make what tells of many at a look."""
+
+
+class RuleEvaluator:
     """What a rule asks of one recording. Made for one question."""
 
-    def __init__(self, recording: Judged) -> None:
+    def __init__(self, recording: Judgeable) -> None:
         self.order = recording.order()
-        self.recording = recording
-        self._hits: dict[int, tuple[SelectorLike, Hits]] = {}
+        self.is_open = self.order.is_open
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -88,20 +82,18 @@ class Facts:
         Raises:
             UnjudgedError: it asks for an argument that no such run has.
         """
-        known = self._hits.get(id(which))
-        if known is None:
-            known = self._hits[id(which)] = (which, self._found(which))
-        return known[1]
-
-    def _found(self, which: SelectorLike) -> Hits:
+        conditions = which.conditions
         options = [*which.options()]
-        if any(isinstance(option, EventSelector) for option in options):
-            return self._mixed(which, options)
-        found = self.order.named(tuple(name for name in self.order.by_name if which.accepts(*name)))
+        for option in options:
+            conditions += option.conditions
+            if isinstance(option, EventSelector):
+                return self._mixed(which, options)
+        names = self.order.by_name
+        found = self.order.named(tuple(compress(names, starmap(which.accepts, names))))
+        if not conditions:
+            return found
         for option in options:
             _expect_arguments(option, found)
-        if not any(option.conditions for option in (which, *options)):
-            return found
         likely = found if which.first is None else found.having(*which.first)
         return Hits(which.among(likely), self.order)
 
@@ -113,11 +105,13 @@ class Facts:
         if pure and not any(option.conditions for option in options):
             return events
         if pure:
-            return self.order.mixed(which.among(events.items), "events")
+            return self.order.mixed(which.among(events), "events")
         return self.order.mixed([one for one in (*events, *self.order.runs) if _means(which, one)], "both")
 
     def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
         """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
+        if len(hits) < _FEW:
+            return 0, len(hits)
         if order == "cause":
             return self.order.window(one, hits)
         return hits.around(one) if hits.in_sequence else (0, len(hits))
@@ -177,9 +171,6 @@ class Facts:
             return None
         return cast("Hits", hits).counts(per, partial(value_of, per))
 
-    def is_open(self, hit: Hit) -> bool:
-        return self.order.is_open(hit)
-
     def near(self, which: SelectorLike) -> tuple[Run, str] | None:
         """The run that comes nearest to being meant, and why it is not."""
         alike = (run for run in self.order.runs if which.accepts(run.kind, run.name))
@@ -190,7 +181,8 @@ class Facts:
         for option in which.options():
             names = {name: runs[0] for (kind, name), runs in self.order.by_name.items() if kind in option.kinds}
             wanted = option.name if isinstance(option.name, str) else option.name.pattern
-            for name in difflib.get_close_matches(wanted, names, n=1):
+            name = nearest(wanted, names)
+            if name is not None:
                 return names[name], f"it is `{name}`"
         return None
 
@@ -198,7 +190,7 @@ class Facts:
         if order == "recorded":
             ended = a.end if isinstance(a, Run) else a
             return ended is not None and ended.number < (b.start if isinstance(b, Run) else b).number
-        return self.order.happened(a, b)
+        return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
 
     def contains(self, a: Hit, b: Hit) -> bool:
         return isinstance(a, Run) and isinstance(b, Run) and self.order.contains(a, b)
@@ -219,26 +211,30 @@ def _expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
             alike = [run for run in runs if option.accepts(run.kind, run.name)]
             if not alike:
                 return
-            theirs = ", ".join(f"`{name}`" for name in dict.fromkeys(name for run in alike for name in run.args))
+            theirs = names(dict.fromkeys(name for run in alike for name in run.args))
             raise UnjudgedError(f"no run of {_quoted(alike)} has an argument `{key}`; they have {theirs}")
 
 
 def _quoted(runs: Sequence[Run]) -> str:
-    return ", ".join(f"`{name}`" for name in dict.fromkeys(run.name for run in runs))
+    return names(dict.fromkeys(run.name for run in runs))
 
 
 # -- rules
 
 
-def judge(recording: Judged, rules: Sequence[Rule]) -> list[Answer]:
-    """What each rule comes to.
+def judge(recording: Judgeable, rules: Sequence[Rule]) -> Iterator[Answer]:
+    """Yield what each rule comes to.
 
     Raises:
         TypeError: something is no rule, or there is none.
     """
     check_rules(rules, "obeys()")
-    facts = Facts(recording)
-    return [of_rule(rule, _judged(rule, facts), facts.order) for rule in rules]
+    evaluator = RuleEvaluator(recording)
+    for rule in rules:
+        verdict = judged(rule, evaluator)
+        if verdict.holds and recording.unseen_calls and rule.needs_all():
+            verdict = _unseen(recording.unseen_calls)
+        yield of_rule(rule, verdict, evaluator.order)
 
 
 def check_rules(rules: Sequence[Rule], who: str) -> None:
@@ -255,28 +251,25 @@ def check_rules(rules: Sequence[Rule], who: str) -> None:
             raise TypeError(f"{who} takes rules, before(...), never(...), ...; got {type(rule).__name__} {rule!r}{hint}")
 
 
-def _judged(rule: Rule, facts: Facts) -> Verdict:
-    verdict = judged(rule, facts)
-    unseen = facts.recording.unseen_calls
-    if not verdict.holds or not unseen or not rule.needs_all():
-        return verdict
-    one = unseen[0]
-    more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
-    why = f"a call of `{one.double}` from thread {one.thread} at {one.place}{more} was not recorded ({one.cause})"
+def _unseen(calls: Sequence[UnseenCall]) -> Verdict:
+    call = calls[0]
+    more = f" and {len(calls) - 1} more" if len(calls) > 1 else ""
+    why = f"a call of `{call.double}` from thread {call.thread} at {call.place}{more} was not recorded ({call.cause})"
     return Verdict(None, f"{why}; whether the rule holds of it is not known")
 
 
-def obeys(recording: Judged, rules: Sequence[Rule]) -> Answer:
-    """What all rules come to together: the first that is broken, or that they hold."""
-    answers = judge(recording, rules)
-    broken = [answer for answer in answers if not answer]
-    if broken:
-        _note(broken[0])
-        return broken[0]
-    return Answer(" and ".join(answer.expected for answer in answers), True)
+def obeys(recording: Judgeable, rules: Sequence[Rule]) -> Answer:
+    """What all rules come to together: the first that is broken, or that they hold. After that one none is judged."""
+    sentences = []
+    for answer in judge(recording, rules):
+        if not answer.holds:
+            ledger.current().answer = answer
+            return answer
+        sentences.append(answer.expected)
+    return Answer(" and ".join(sentences), True)
 
 
-def assert_obeys(recording: Judged, rules: Sequence[Rule]) -> None:
+def assert_obeys(recording: Judgeable, rules: Sequence[Rule]) -> None:
     """Raises the whole explanation of every rule that does not hold, or leaves it to the `all_of` block around."""
     __tracebackhide__ = True
     _settle([answer for answer in judge(recording, rules) if not answer])
@@ -298,7 +291,7 @@ def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBef
     if Shape(shape, line).matches():
         return Answer(f"{what} == {list(shape)!r}", True)
     answer = of_shape(what, shape, line, order)
-    _note(answer)
+    ledger.current().answer = answer
     return answer
 
 
@@ -327,9 +320,8 @@ def _settle(answers: list[Answer]) -> None:
     if soft is not None:
         soft += answers
     elif answers:
-        for answer in answers:
-            _note(answer)
-        raise MatchError(*answers)
+        ledger.current().answer = answers[-1]
+        raise errors.MatchError(*answers)
 
 
 @contextmanager
@@ -352,6 +344,9 @@ def all_of() -> Iterator[None]:
     _settle(found)
 
 
-def _note(answer: Answer) -> None:
-    """Keeps the last answer that failed for the report of a test."""
-    ledger.current().answer = answer
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

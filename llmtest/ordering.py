@@ -74,6 +74,23 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     return _ranked(_arranged([item for item in items if item.host is None]), home)
 
 
+def are_in_sequence(runs: Sequence[Run], home: Lane | None) -> bool:
+    """Return whether a look tells that these came one after the other, as most siblings do.
+
+    All ran on the line of control of their parent, each was over when the next began, and the program gave them no place of
+    their own, which would be a tag. `layers` would find a layer for each of them, and none that runs within another.
+    """
+    if len(runs) == 1:
+        return True
+    over: float = -1
+    for run in runs:
+        start, last = run.events[0], run.events[-1]
+        if run.tags or start.lane is not home or start.number < over:
+            return False
+        over = last.number if last.kind in ENDINGS else math.inf
+    return True
+
+
 def precedes(a: Item, b: Item, home: Lane | None) -> bool:
     """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
 
@@ -218,9 +235,9 @@ def _can_host(item: Item) -> bool:
 
 def home_of(roots: Sequence[Run]) -> Lane | None:
     """The line of control that started the roots, if there was one: theirs, if they share it, or the main thread."""
-    lanes = [run.start.lane for run in roots]
-    if all(lane is lanes[0] for lane in lanes):
-        return lanes[0] if lanes else None
+    lanes = {run.start.lane: None for run in roots}
+    if len(lanes) < 2:
+        return next(iter(lanes), None)
     return next((lane for lane in lanes if lane is not None and lane.task is None and lane.thread == "MainThread"), None)
 
 

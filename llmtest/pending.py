@@ -1,12 +1,11 @@
 """What came and was not expected: what is said of it, and the files in which it waits to be accepted or rejected.
 
-Floor 1. A pending file mirrors the tests: `.llmtest/pending/tests/test_agent.py/test_weather.trace`. It is the text that
+Floor 1. A pending file mirrors the tests: `.llmtest/pending/tests/test_agent.py/test_weather.tree`. It is the text that
 came, and in two lines below its header says of which test it is and which snapshot it would become.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shlex
@@ -15,27 +14,28 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from llmtest.differ import LINES, Difference, compare
-from llmtest.ledger import LlmtestError
+from llmtest.core.text import amount, did_you_mean
+from llmtest.differ import LINES, Difference, diff
+from llmtest.errors import PendingError
 from llmtest.rendering import HEADER
-from llmtest.treetext import Damage, damage
+from llmtest.treetext import Damage, damage, renew_header
 
 FOLDER: Final = ".llmtest/pending"
 VARIABLE: Final = "LLMTEST_PENDING_DIR"
 
+ENDING: Final = ".tree"
+OLD_ENDING: Final = ".trace"
+"""The ending of snapshots before a trace meant a stored run. They are read as before, until an update renames them."""
+
 _TEST: Final = "# test "
 _SNAPSHOT: Final = "# snapshot "
-
-
-class PendingError(LlmtestError):
-    """A pending snapshot cannot be found, read, accepted or rejected."""
 
 
 # -- files
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a snapshot file, exactly as it was written; None if there is none.
+    """The text of a snapshot file, exactly as it was written but with today's header; None if there is none.
 
     Raises:
         PendingError: it is not UTF-8.
@@ -44,7 +44,7 @@ def read_text(path: Path) -> str | None:
         return None
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8", "surrogatepass")
+        text = renew_header(data.decode("utf-8", "surrogatepass"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PendingError(f"{path.name}, line {line}: the file is not UTF-8; restore it, or delete it") from None
@@ -62,6 +62,29 @@ def write_text(path: Path, text: str) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def stored(snapshot: Path) -> Path:
+    """Return the file that holds `snapshot`: the one with the old ending, as long as it is the only one."""
+    old = snapshot.with_suffix(OLD_ENDING)
+    return old if old.is_file() and not snapshot.is_file() else snapshot
+
+
+def write_snapshot(path: Path, text: str) -> None:
+    """Write `text` to `path`, in place of a file there that has the old ending."""
+    write_text(path, text)
+    path.with_suffix(OLD_ENDING).unlink(missing_ok=True)
+
+
+def renew(snapshot: Path) -> None:
+    """Give `snapshot` the ending and the header of today, if only a file with the old ending holds it.
+
+    Raises:
+        PendingError: it is not UTF-8.
+    """
+    text = read_text(stored(snapshot)) if stored(snapshot) != snapshot else None
+    if text is not None:
+        write_snapshot(snapshot, text)
 
 
 def harm(expected: str, received: str) -> Damage | None:
@@ -90,7 +113,7 @@ class Mismatch:
 
     @property
     def difference(self) -> Difference | None:
-        return None if self.expected is None or self.received is None else compare(self.expected, self.received)
+        return None if self.expected is None or self.received is None else diff(self.expected, self.received)
 
     @property
     def category(self) -> str:
@@ -121,7 +144,7 @@ class Mismatch:
             return self.error.splitlines()[:-1]
         if self.expected is None or self.damage is not None:
             shown = self.received.splitlines()[1:]
-            more = [] if limit is None or len(shown) <= limit else [f"  … {len(shown) - limit + 1} more lines"]
+            more = [] if limit is None or len(shown) <= limit else [f"  … {amount(len(shown) - limit + 1, 'more line')}"]
             return [*(f"  {line}" for line in shown[: limit - 1 if limit is not None and more else None]), *more]
         return self.difference.lines(limit=limit, color=color) if self.difference else []
 
@@ -140,9 +163,9 @@ class Mismatch:
                 f"  accept    {update} {shlex.quote(self.test)}",
                 f"  (nothing was kept: CI is set, {VARIABLE} is not)",
             ]
-        diff = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
+        show = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
         accept = shlex.join(["llmtest", "accept", self.test])
-        return [*lines, f"  accept    {accept}", "  review    llmtest review", f"  show      {diff}"]
+        return [*lines, f"  accept    {accept}", "  review    llmtest review", f"  show      {show}"]
 
 
 def shown(path: Path, root: Path) -> str:
@@ -164,7 +187,8 @@ class Pending:
 
     @property
     def mismatch(self) -> Mismatch:
-        return Mismatch(self.test, self.snapshot, read_text(self.snapshot), self.received)
+        file = stored(self.snapshot)
+        return Mismatch(self.test, file, read_text(file), self.received)
 
     def accept(self, *, by_name: bool = False) -> None:
         """It becomes the snapshot. One whose file is damaged must be asked for by name.
@@ -172,11 +196,12 @@ class Pending:
         Raises:
             PendingError: the file of the snapshot is damaged.
         """
-        harmed = self.mismatch.damage
+        mismatch = self.mismatch
+        harmed = mismatch.damage
         if harmed is not None and not by_name:
             hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
-            raise PendingError(f"{self.snapshot.name}, {harmed}\n  it is not overwritten unasked; repair it, or {hint}")
-        write_text(self.snapshot, self.received)
+            raise PendingError(f"{mismatch.snapshot.name}, {harmed}\n  it is not overwritten unasked; repair it, or {hint}")
+        write_snapshot(self.snapshot, self.received)
         self.reject()
 
     def reject(self) -> None:
@@ -205,21 +230,24 @@ class Folder:
     def place(self, mismatch: Mismatch) -> Path:
         """Where the text of a mismatch waits."""
         file = PurePosixPath(mismatch.test.partition("::")[0])
-        return self.path.joinpath(*(part for part in file.parts if part not in ("..", "/")), mismatch.snapshot.name)
+        folders = (part for part in file.parts if part not in ("..", "/"))
+        return self.path.joinpath(*folders, mismatch.snapshot.with_suffix(ENDING).name)
 
     def keep(self, mismatch: Mismatch) -> Path | None:
         """Writes down what came; None if there is nothing to keep, or nothing may be written."""
         if not self.writes or mismatch.received is None:
             return None
         path = self.place(mismatch)
-        about = [f"{_TEST}{json.dumps(mismatch.test)}", f"{_SNAPSHOT}{json.dumps(shown(mismatch.snapshot, self.root))}"]
-        write_text(path, "\n".join((HEADER, *about, mismatch.received.removeprefix(f"{HEADER}\n"))))
+        snapshot = shown(mismatch.snapshot.with_suffix(ENDING), self.root)
+        about = [f"{_TEST}{json.dumps(mismatch.test)}", f"{_SNAPSHOT}{json.dumps(snapshot)}"]
+        write_snapshot(path, "\n".join((HEADER, *about, mismatch.received.removeprefix(f"{HEADER}\n"))))
         return path
 
     def forget(self, mismatch: Mismatch) -> None:
         """It matches by now, so nothing is pending."""
         if self.writes:
-            self.place(mismatch).unlink(missing_ok=True)
+            for ending in (ENDING, OLD_ENDING):
+                self.place(mismatch).with_suffix(ending).unlink(missing_ok=True)
 
     def found(self) -> list[Pending]:
         """All that is pending, by the names of the files.
@@ -227,16 +255,17 @@ class Folder:
         Raises:
             PendingError: a file is no pending file, or names a snapshot outside of the project.
         """
-        return [self._read(path) for path in sorted(self.path.rglob("*.trace"))]
+        return [self._read(path) for path in sorted(self.path.rglob("*")) if path.suffix in (ENDING, OLD_ENDING)]
 
     def _read(self, path: Path) -> Pending:
         header, test, snapshot, *rest = ((read_text(path) or "") + "\n\n\n").split("\n", 3)
         if header != HEADER or not test.startswith(_TEST) or not snapshot.startswith(_SNAPSHOT):
             raise PendingError(f"{shown(path, self.root)} is no pending snapshot; delete it")
         target = self.root / json.loads(snapshot.removeprefix(_SNAPSHOT))
-        if not target.resolve().is_relative_to(self.root.resolve()) or target.suffix != ".trace":
+        if not target.resolve().is_relative_to(self.root.resolve()) or target.suffix not in (ENDING, OLD_ENDING):
             raise PendingError(f"{shown(path, self.root)} names the snapshot {target}, which is not in {self.root}; delete it")
-        return Pending(path, json.loads(test.removeprefix(_TEST)), target, f"{HEADER}\n{rest[0].removesuffix(chr(10) * 3)}")
+        received = f"{HEADER}\n{rest[0].removesuffix(chr(10) * 3)}"
+        return Pending(path, json.loads(test.removeprefix(_TEST)), target.with_suffix(ENDING), received)
 
     def named(self, name: str) -> list[Pending]:
         """What is pending of a test, a file or a folder: by its node id or the end of it, or by the path of its file.
@@ -248,20 +277,19 @@ class Folder:
         chosen = [one for one in pending if _is_meant(one, name, self.root)]
         if chosen:
             return chosen
-        near = difflib.get_close_matches(name, [one.test for one in pending], n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else "; `llmtest pending` lists all"
+        hint = did_you_mean(name, [one.test for one in pending], otherwise="`llmtest pending` lists all", at_least=0.3)
         raise PendingError(f"nothing is pending for {name!r}{hint}")
 
 
 def _is_meant(one: Pending, name: str, root: Path) -> bool:
-    paths = {shown(path, root) for path in (one.path, one.snapshot)} | {str(one.path), str(one.snapshot)}
-    if name in paths or name == one.test:
+    paths = (one.path, one.snapshot, one.snapshot.with_suffix(OLD_ENDING))
+    if name in {*(shown(path, root) for path in paths), *map(str, paths)} or name == one.test:
         return True
     inside = name.rstrip("/")
     return one.test.startswith((f"{inside}/", f"{inside}::", f"{inside}[")) or one.test.endswith((f"/{name}", f"::{name}"))
 
 
-def as_json(pending: Sequence[Pending], root: Path) -> str:
+def to_json(pending: Sequence[Pending], root: Path) -> str:
     """What is pending, for machines."""
     told = [
         {

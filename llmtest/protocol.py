@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from llmtest.callbacks import MODELS, STREAMED, may_fire
+from llmtest.core.masks import show_text, table
+from llmtest.core.text import amount, capped, times
 from llmtest.deviations import known
+from llmtest.errors import Violation
 from llmtest.events import Event, Failure, ToolCall
 from llmtest.grammar import ungrammatical
-from llmtest.ledger import Violation
 from llmtest.lives import Index, Life, read
 from llmtest.recording import Recording
 
@@ -62,7 +64,7 @@ class Rule:
 def check(recording: Recording) -> list[Broken]:
     """What is wrong with the callbacks of `recording`; nothing, if they are as they must be.
 
-    Each is a `Violation`: `.rule` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
+    Each is a `Violation`: `.code` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
     came, the events that show it, and what to do. What is known to be LangChain's or LangGraph's own doing, in the
     installed version, has the name of that in `.deviation` and is `unusual`.
 
@@ -93,7 +95,7 @@ def cut_streams(recording: Recording) -> list[Broken]:
     >>> from llmtest.protocol import cut_streams
     >>> with record() as recording:
     ...     _ = list(ScriptedChatModel(say("Hello there").then_truncate()).stream("hi"))
-    >>> [broken.rule for broken in cut_streams(recording)]
+    >>> [broken.code for broken in cut_streams(recording)]
     ['stream without a reason']
 
     It sees only runs with tokens. Models that never give a reason are told of each time.
@@ -133,18 +135,12 @@ def _broken(rule: Rule, found: Found, index: Index) -> Broken:
     level = rule.level if deviation is None else "unusual"
     hint = rule.fix if deviation is None else f"known: {deviation}"
     lines = [*(_line(event, index.lives) for event in found.witnesses), *found.lines]
-    text = "\n".join([found.said, *(f"  {line}" for line in _capped(lines)), f"  {hint}"])
+    text = table().without_secrets(capped([found.said, *(f"  {line}" for line in lines), f"  {hint}"], _MOST + 2, tail=2))
     return Broken(rule.name, text, level, tuple(found.witnesses), deviation.name if deviation else None)
 
 
 _MOST: Final = 20
 _DEEP: Final = 4
-
-
-def _capped(lines: list[str]) -> list[str]:
-    if len(lines) <= _MOST:
-        return lines
-    return [*lines[: _MOST - 2], f"... and {len(lines) - _MOST + 1} more", lines[-1]]
 
 
 def _line(event: Event, lives: dict[int, Life]) -> str:
@@ -167,10 +163,6 @@ def _within(life: Life) -> str:
     return f" in {' > '.join(names)}" if names else ""
 
 
-def _times(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 # -- the rules
 
 
@@ -184,7 +176,7 @@ def _no_start(index: Index) -> Iterator[Found]:
 def _one_end(index: Index) -> Iterator[Found]:
     for life in index.short["second end"]:
         if len(life.ends) > len(life.starts):
-            yield Found(f"{life} ended {len(life.ends)} times", [*life.starts, *life.ends], life)
+            yield Found(f"{life} ended {times(len(life.ends))}", [*life.starts, *life.ends], life)
 
 
 _GIVEN_UP: Final = frozenset({"cancelled", "closed early"})
@@ -195,13 +187,13 @@ _LEFT: Final = _GIVEN_UP | {"paused", "handed off", "stopped"}
 def _token_after_the_end(index: Index) -> Iterator[Found]:
     for life in index.short["late"]:
         if life.ended not in _GIVEN_UP and (late := [e for e in life.more("late") if e.kind in STREAMED]):
-            yield Found(f"{_times(len(late), 'token')} of {life} came after its end", [*life.ends[:1], *late], life)
+            yield Found(f"{amount(len(late), 'token')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _event_after_the_end(index: Index) -> Iterator[Found]:
     for life in index.short["late"]:
         if late := [e for e in life.more("late") if e.kind not in STREAMED or life.ended in _GIVEN_UP]:
-            yield Found(f"{_times(len(late), 'event')} of {life} came after its end", [*life.ends[:1], *late], life)
+            yield Found(f"{amount(len(late), 'event')} of {life} came after its end", [*life.ends[:1], *late], life)
 
 
 def _other_end(index: Index) -> Iterator[Found]:
@@ -235,7 +227,7 @@ def _tokens_and(index: Index, kind: str) -> Iterator[Found]:
         if life.end is not None and life.kind == kind and not life.again:
             answer, told = _answer(life.end), _joined(life.tokens)
             if answer is not None and told is not None and answer != told:
-                lines = (f"the tokens  {_short(told)}", f"the answer  {_short(answer)}")
+                lines = (f"the tokens  {show_text(told)}", f"the answer  {show_text(answer)}")
                 yield Found(f"the tokens of {life} do not make its answer", [*life.starts, life.end], life, lines)
 
 
@@ -254,10 +246,6 @@ def _joined(tokens: Sequence[Event]) -> str | None:
         return "".join([event.payload["token"] for event in tokens])
     except TypeError:  # lists of content blocks
         return None
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 80 else f"{text[:60]!r} ... {text[-15:]!r} ({len(text)} characters)"
 
 
 def _grammar(index: Index) -> Iterator[Found]:
@@ -283,7 +271,7 @@ def _unseen(index: Index) -> Iterator[Found]:
     for call, number in Counter(index.unseen).items():
         why, remedy = _CAUSES[call.cause]
         lines = (f"called at {call.place} in thread `{call.thread}`: {why}", remedy)
-        yield Found(f"{_times(number, 'call')} of {call.double} happened that the recording did not see", [], None, lines)
+        yield Found(f"{amount(number, 'call')} of {call.double} happened that the recording did not see", [], None, lines)
 
 
 def _id_twice(index: Index) -> Iterator[Found]:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
     from llmtest.budget import Budget
+    from llmtest.errors import Violation
     from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
     from llmtest.langchain.providers import Providers
-    from llmtest.ledger import Violation
     from llmtest.recording import Recording
 
 TREES: Final = ("failed", "all", "off")
@@ -101,11 +101,9 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
     """A setting that has an option and an ini key of one name."""
     mode: str = config.getoption(key) or config.getini(key)
     if mode not in choices:
-        import difflib
+        from llmtest.core.text import did_you_mean
 
-        near = difflib.get_close_matches(mode, choices, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{hint}")
+        raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{did_you_mean(mode, choices)}")
     return mode
 
 
@@ -113,13 +111,14 @@ def _open_masks(config: pytest.Config) -> None:
     lines = config.getini("llmtest_masks")
     if not lines:
         return
-    from llmtest import masks
+    from llmtest.core import masks
+    from llmtest.errors import MaskError
 
     session = ExitStack()
     config.add_cleanup(session.close)
     try:
         session.enter_context(masks.ruled(lines))
-    except masks.MaskError as error:
+    except MaskError as error:
         raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 
 
@@ -141,6 +140,7 @@ def _open_providers(config: pytest.Config) -> None:
     if not lines or _providers in config.stash:
         return
     from llmtest import ledger
+    from llmtest.errors import LlmtestError
     from llmtest.langchain import providers
 
     session = ExitStack()
@@ -148,7 +148,7 @@ def _open_providers(config: pytest.Config) -> None:
     session.enter_context(ledger.opened(ledger.Outside()))  # for the conftests; `pytest_sessionstart` is later
     try:
         opened = providers.from_ini(lines, config.inipath.parent if config.inipath else config.invocation_params.dir)
-    except ledger.LlmtestError as error:
+    except LlmtestError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[_providers] = session.enter_context(opened)
 
@@ -244,7 +244,7 @@ def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
 
 @pytest.fixture
 def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> SnapshotAssertion:
-    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.trace`. The test is recorded.
+    """The tree that was accepted last, from `__snapshots__/<test file>/<test>.tree`. The test is recorded.
 
         def test_agent(llm_recording, llm_snapshot):
             agent.invoke({"messages": [("user", "weather in Paris?")]})
@@ -279,7 +279,8 @@ def _budget_of(item: pytest.Item) -> Budget | None:
     marks = list(item.iter_markers("llm_budget"))
     if not marks:
         return None
-    from llmtest.budget import BudgetError, budget
+    from llmtest.budget import budget
+    from llmtest.errors import BudgetError
 
     problem = ""
     try:
@@ -298,8 +299,10 @@ def _tell_suite(terminalreporter: Any) -> None:
 
 
 def _suite_line(total: dict[str, int], tests: int) -> str:
-    tokens = f"{total['total_tokens']:,} tokens ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
-    calls = f"{total['requests']:,} model call{'s' * (total['requests'] != 1)} of {tests:,} test{'s' * (tests != 1)}"
+    from llmtest.core.text import amount
+
+    tokens = f"{amount(total['total_tokens'], 'token')} ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
+    calls = f"{amount(total['requests'], 'model call')} of {amount(tests, 'test')}"
     words = [f"{total['errors']:,} failed"] if total["errors"] else []
     words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
     words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
@@ -414,9 +417,10 @@ def _waived(item: pytest.Item) -> set[str]:
     marks = list(item.iter_markers("llm_waive"))
     if not marks:
         return set()
-    from llmtest import ledger, protocol
+    from llmtest import protocol
+    from llmtest.errors import SWALLOWED
 
-    return {_rule(mark, [ledger.SWALLOWED, *(rule.name for rule in protocol.RULES)]) for mark in marks}
+    return {_rule(mark, [SWALLOWED, *(rule.name for rule in protocol.RULES)]) for mark in marks}
 
 
 def _rule(mark: pytest.Mark, rules: list[str]) -> str:
@@ -425,11 +429,10 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
     if len(mark.args) != 1 or set(mark.kwargs) != {"reason"} or not isinstance(reason, str) or not reason.strip():
         raise pytest.UsageError(f"the marker is llm_waive(rule, reason='why'), with one rule; got llm_waive({given})")
     if mark.args[0] not in rules:
-        import difflib
+        from llmtest.core.text import did_you_mean, names
 
-        near = difflib.get_close_matches(str(mark.args[0]), rules, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the rules are {', '.join(map(repr, rules))}"
-        raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}; {hint}")
+        hint = did_you_mean(str(mark.args[0]), rules, otherwise=f"the rules are {names(rules)}")
+        raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}{hint}")
     return str(mark.args[0])
 
 
@@ -458,7 +461,7 @@ def _headline(left: object, right: object) -> str:
 
 
 def _is_snapshot(side: object) -> bool:
-    return type(side).__name__ == "TraceAssertion" and type(side).__module__ == "llmtest.snapshots"
+    return type(side).__name__ == "TreeAssertion" and type(side).__module__ == "llmtest.snapshots"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -503,9 +506,11 @@ def _summarise_unusual(terminalreporter: Any) -> None:
         return
     rules = [rule for some in told for rule in some]
     counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
-    where = f"{len(told)} test" if len(told) == 1 else f"{len(told)} tests"
+    from llmtest.core.text import amount
+
     terminalreporter.write_line(
-        f"llmtest: unusual callbacks in {where}: {counts}; -rA shows them, llmtest_protocol = strict makes them fail"
+        f"llmtest: unusual callbacks in {amount(len(told), 'test')}: {counts};"
+        " -rA shows them, llmtest_protocol = strict makes them fail"
     )
 
 
@@ -516,9 +521,10 @@ def _is_unusual(report: Any) -> bool:
 def _summarize_pending(terminalreporter: Any) -> None:
     pending = [report for some in terminalreporter.stats.values() for report in some if getattr(report, "llmtest_pending", False)]
     if pending:
-        tests = f"{len(pending)} test{'' if len(pending) == 1 else 's'}"
+        from llmtest.core.text import amount
+
         terminalreporter.write_sep("=", "llmtest")
-        terminalreporter.write_line(f"snapshots of {tests} are pending: llmtest review, or llmtest accept")
+        terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review, or llmtest accept")
 
 
 # -- shapes and rules
@@ -553,7 +559,7 @@ def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violati
     rules = (*_rules_of(item.config), *marked)
     if not rules or not recordings:
         return []
-    from llmtest.ledger import Violation
+    from llmtest.errors import Violation
     from llmtest.matching import judge
 
     broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]

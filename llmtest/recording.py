@@ -6,7 +6,6 @@ Floor 1. Which run belongs to which recording is the matter of `llmtest.blocks`;
 from __future__ import annotations
 
 import asyncio
-import difflib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from llmtest import ledger
 from llmtest.blocks import Block, RawEvent
 from llmtest.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.core.sequences import Names, Tokens
+from llmtest.core.text import did_you_mean, names
 from llmtest.events import (
     EMPTY,
     Event,
@@ -142,6 +142,19 @@ class Kinds(Names):
         matching.assert_shape("kinds", self.line(), shape, None)
 
 
+def compared(left: object, right: object) -> Answer | None:
+    """Why `left == right` is false, where that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest import matching
+
+    return matching.explain_shape("tokens", left.line(), right, None)
+
+
 class Recording(Block, Sequence[Event]):
     """What a block caught: a sequence of events, and the runs built from them.
 
@@ -214,11 +227,12 @@ class Recording(Block, Sequence[Event]):
         """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
-                event = self._event(number, self._raw[number])
+                event = self.event_of(self._raw[number], number)
                 self._events.append(self._timed(event) if self.latencies else event)
             return self._events
 
-    def _event(self, number: int, raw: RawEvent) -> Event:
+    def event_of(self, raw: RawEvent, number: int) -> Event:
+        """Return the event that a raw tuple stands for. The start of its run was looked at before."""
         kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
         lane, moment = mark or (None, 0)
         if kind in START_KINDS:
@@ -378,12 +392,11 @@ class Recording(Block, Sequence[Event]):
                 f"run() takes the name of a run; got {type(name).__name__} {name!r}; what a selector means is"
                 " [run for run in recording.runs if selector == run]"
             )
-        names = self.runs.names
-        if name in names:
-            return self.runs[names.index(name)]
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or list(dict.fromkeys(names))[:10]
-        hint = f"nearest: {', '.join(f'`{n}`' for n in dict.fromkeys(near))}" if near else "nothing was recorded"
-        raise LookupError(f"no run called {name!r} in this recording; {hint}")
+        known = list(dict.fromkeys(self.runs.names))
+        if name in known:
+            return self.runs[self.runs.names.index(name)]
+        what = f"it has {names(known[:10])}" if known else "nothing was recorded"
+        raise LookupError(f"no run called {name!r} in this recording{did_you_mean(name, known, otherwise=what)}")
 
     def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
         """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
@@ -487,19 +500,6 @@ def record(*, rules: Sequence[Rule] = ()) -> Recording:
     return Recording(rules)
 
 
-def compared(left: object, right: object) -> Answer | None:
-    """Return why `left == right` is false, if that is a comparison with a shape."""
-    if not isinstance(right, list | tuple) or isinstance(right, Runs):
-        return None
-    if isinstance(left, Runs | Kinds):
-        return left.explain(right)
-    if not isinstance(left, Tokens):
-        return None
-    from llmtest import matching
-
-    return matching.explain_shape("tokens", left.line(), right, None)
-
-
 def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
     """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
@@ -516,14 +516,14 @@ def _build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ..
     for run_id in reversed(own):
         start = own[run_id][0]
         about = (START_KINDS[start.kind], start.name, start.tags, start.metadata, tuple(own[run_id]))
-        inside = tuple(built[child] for child in children.get(run_id, ()))
+        inside = tuple(map(built.__getitem__, children.get(run_id, ())))
         run = Run(run_id, start.parent_run_id, *about, _NO_RUNS)
         if inside:
             # They know a parent without children: a circle of references would keep a recording alive until it is collected.
             around = Runs(inside, f"children of {run.name}", partial(_order_within, run, inside))
             run = Run(run_id, start.parent_run_id, *about, around)
         built[run_id] = run
-    return tuple(built[run_id] for run_id in own), tuple(built[run_id] for run_id in roots)
+    return tuple(map(built.__getitem__, own)), tuple(map(built.__getitem__, roots))
 
 
 _NO_RUNS: Final = Runs(())

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from llmtest.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, START_KINDS, STREAMED
 from llmtest.content import BlockKind, pieces_of, read_stream_event
+from llmtest.core.text import plural
 from llmtest.events import (
     EMPTY,
     Event,
@@ -38,7 +39,7 @@ from llmtest.wording import MARK, OPEN, Name, Words
 
 Detail = Literal["outline", "default", "full"]
 
-HEADER: Final = "# llmtest trace v1"
+HEADER: Final = "# llmtest tree v1"
 """The first line of a file that holds such text."""
 
 _TOKENS: Final = 40
@@ -315,10 +316,10 @@ class _Shapes:
         if kinds:
             runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
             shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
-            yield _Part("~", [f"{_count(len(kinds), 'stream event')}: {shown}"])
+            yield _Part("~", [f"{len(kinds)} {plural(len(kinds), 'stream event')}: {shown}"])
 
     def _stream(self, channel: str, texts: list[str]) -> _Part:
-        what = _count(len(texts), f"{channel} token".strip())
+        what = f"{len(texts)} {plural(len(texts), f'{channel} token'.strip())}"
         whole = "".join(texts)
         if not whole:
             return _Part("~", [what])
@@ -425,10 +426,6 @@ def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not pieces and "token" in payload:
         return [("empty", "")]
     return [(_CHANNEL_OF[piece.kind], f"<{piece.type}>" if piece.kind == "other" else piece.text or "") for piece in pieces]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _is_of_a_node(event: Event) -> bool:

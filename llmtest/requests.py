@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from llmtest.complaints import names
+from llmtest.core.masks import show_text, table
 from llmtest.core.source import caller
+from llmtest.core.text import names
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, Message
 from llmtest.lanes import Lane
-from llmtest.steps import ScriptError, as_role, as_texts
+from llmtest.steps import as_role, as_texts
 
 
 def show_message(message: Message) -> str:
     """A message in one short line."""
-    calls = ", ".join(f"{c.name}({json.dumps(c.args, ensure_ascii=False, default=str)})" for c in message.tool_calls)
-    text = message.text if len(message.text) <= 200 else f"{message.text[:200]}..."
-    shown = " ".join(bit for bit in (repr(text) if text or not calls else "", f"calls {calls}" if calls else "") if bit)
+    arguments = [json.dumps(table().hide(call.args), ensure_ascii=False, default=str) for call in message.tool_calls]
+    calls = ", ".join(f"{call.name}({shown})" for call, shown in zip(message.tool_calls, arguments, strict=True))
+    text = show_text(message.text, 200) if message.text or not calls else ""
+    shown = " ".join(bit for bit in (text, f"calls {calls}" if calls else "") if bit)
     return f"{message.role} {shown}"
 
 

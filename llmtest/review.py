@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from llmtest.differ import compare
-from llmtest.pending import Folder, Pending, PendingError, as_json, read_text, shown
+from llmtest.differ import diff
+from llmtest.errors import PendingError
+from llmtest.pending import Folder, Pending, read_text, shown, to_json
 
 Say = Callable[[str], None]
 Ask = Callable[[str], str]
@@ -18,14 +19,14 @@ Ask = Callable[[str], str]
 QUESTION: Final = "[a]ccept  [r]eject  [s]kip  [A]ccept all that are left  [q]uit? "
 
 
-def pending(folder: Folder, say: Say, *, machine: bool = False) -> int:
+def pending(folder: Folder, say: Say, *, as_json: bool = False) -> int:
     """Lists what is pending."""
     found = folder.found()
-    if machine:
-        say(as_json(found, folder.root))
+    if as_json:
+        say(to_json(found, folder.root))
     elif not found:
         say("nothing is pending")
-    for one in () if machine else found:
+    for one in () if as_json else found:
         say(f"{one.test}  ({one.mismatch.category})\n  {one.mismatch.headline}")
     return 0
 
@@ -90,18 +91,9 @@ def _show(one: Pending, place: str, say: Say, color: bool) -> None:
     say("\n".join((f"\n{place}: {one.test}  ({mismatch.category})", mismatch.headline, *mismatch.lines(color=color))))
 
 
-def diff(before: Path, after: Path, say: Say, *, color: bool = False) -> int:
-    """Shows what differs between two files with tree texts. Returns 0 if they are equal and 1 if they are not, as `diff`.
-
-    Raises:
-        PendingError: there is no such file.
-    """
-    return compared(text_of(before), text_of(after), say, color=color)
-
-
 def compared(before: str, after: str, say: Say, *, color: bool = False) -> int:
     """Shows what differs between two tree texts. Returns 0 if they are equal and 1 if they are not."""
-    difference = compare(before, after)
+    difference = diff(before, after)
     if difference is None:
         return 0
     say("\n".join((difference.headline, *difference.lines(limit=None, color=color))))

@@ -1,8 +1,8 @@
 """A rule: a sentence that must hold of a recording, and what it asks of the recording and of selectors to be judged.
 
-Floor 0: standard library only. A rule is a value. `judge` asks a `Case` (a recording, seen through its order) and gives a
-`Verdict`. Selectors are known here only by what rules ask of them (`SelectorLike`), because a selector makes a rule too:
-`called("pay").came_from("ask")`.
+Floor 0: standard library only. A rule is a value. `judge` asks a `RuleContext` (a recording, seen through its order) and gives a
+`Verdict`. `watch` gives a `Watch`, which suspects while the program runs that the rule is broken for good. Selectors are known
+here only by what rules ask of them (`SelectorLike`), because a selector makes a rule too: `called("pay").came_from("ask")`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol
+from uuid import UUID
 
-from llmtest.core.values import Name, short
+from llmtest.core.masks import show
+from llmtest.core.text import Name
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
 
 Hit = Run | Event
@@ -50,7 +53,7 @@ class SelectorLike(Protocol):
     @property
     def name(self) -> Name: ...
     @property
-    def conditions(self) -> Sequence[Condition]: ...
+    def conditions(self) -> tuple[Condition, ...]: ...
     @property
     def first(self) -> tuple[str, Any] | None: ...
     def accepts(self, kind: str, name: str) -> bool: ...
@@ -59,7 +62,7 @@ class SelectorLike(Protocol):
     def options(self) -> Iterator[SelectorLike]: ...
 
 
-class Case(Protocol):
+class RuleContext(Protocol):
     """What a rule asks of a recording."""
 
     @property
@@ -113,7 +116,7 @@ class Rule(ABC):
         """What must be true, in words."""
 
     @abstractmethod
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, context: RuleContext) -> Verdict:
         """Whether it is true."""
 
     @abstractmethod
@@ -123,6 +126,10 @@ class Rule(ABC):
     def needs_all(self) -> bool:
         """Whether a call that was not recorded could break it."""
         return True
+
+    def watch(self) -> Watch | JointWatch | None:
+        """Return what suspects, while the program runs, that the rule is broken for good; None if only the end can tell."""
+        return None
 
     def named(self, title: str) -> Any:
         """The same rule with a name."""
@@ -177,31 +184,121 @@ def value_of(per: Per | None, hit: Hit) -> Hashable:
     return value if isinstance(value, Hashable) else repr(value)
 
 
-def relation(case: Case, first: Hit, later: Hit, order: OrderOf) -> str:
+def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> str:
     """How two things stand, of which the first should have ended before the other began."""
     if first is later:
         return f"{name_of(first)} is one and the same run"
-    if case.before(first, later, order):
+    if context.before(first, later, order):
         return f"{name_of(first)} never ended"
-    if case.before(later, first, order):
+    if context.before(later, first, order):
         return f"{name_of(first)} came after {name_of(later)}"
-    if case.contains(first, later):
+    if context.contains(first, later):
         return f"{name_of(later)} ran inside {name_of(first)}, which had not ended"
-    if case.contains(later, first):
+    if context.contains(later, first):
         return f"{name_of(first)} ran inside {name_of(later)}, which had begun"
     return f"{name_of(first)} and {name_of(later)} overlapped: nothing makes one wait for the other"
 
 
-def start_and_end(a: Hit, b: Hit) -> tuple[Event, ...]:
-    """The beginnings and ends of two things, in order."""
-    events = {id(event): event for event in (start_of(a), end_of(a), start_of(b), end_of(b))}
-    return tuple(sorted(events.values(), key=lambda event: event.number))
+def events_of(*hits: Hit) -> tuple[Event, ...]:
+    """The beginnings and ends of these runs, and these events, in order."""
+    events: dict[int, Event] = {}
+    for hit in hits:
+        for event in (hit.start, hit.end or hit.start) if isinstance(hit, Run) else (hit,):
+            events[event.number] = event
+    return tuple(map(events.__getitem__, sorted(events)))
 
 
 def tool_names(which: SelectorLike) -> tuple[str, ...]:
     """The names of tools that a selector means, where they are plain names."""
     options = (option for option in which.options() if option.kinds == frozenset({"tool"}))
     return tuple(option.name for option in options if isinstance(option.name, str) and "*" not in option.name)
+
+
+# -- while the program runs
+
+UNKNOWN: Final = object()
+"""The value of `per` of a run that does not tell it yet."""
+
+
+@dataclass(slots=True)
+class WatchedRun:
+    """What a run is to one watch: whether each of its selectors means it (None: that cannot be told yet), and for which value."""
+
+    watch: Watch
+    run_id: UUID
+    kind: str
+    meant: tuple[bool | None, ...]
+    value: Any = None
+    counted: bool = False
+
+    def ask(self, run: Run) -> None:
+        """Find out what is not known yet, as far as `run` tells it."""
+        which = zip(self.watch.selectors, self.meant, strict=True)
+        self.meant = tuple(_means(one, run) if meant is None else meant for one, meant in which)
+        if self.value is UNKNOWN:
+            with suppress(UnjudgedError):  # the end of the run may tell; what is never known loses no rule
+                self.value = value_of(self.watch.per, run)
+
+    @property
+    def asks(self) -> bool:
+        """Whether something is not known yet."""
+        return self.value is UNKNOWN or None in self.meant
+
+
+def _means(which: SelectorLike, run: Run) -> bool | None:
+    try:
+        return which.misses(run) is None
+    except UnjudgedError:
+        return None
+
+
+def ended_unseen(run: WatchedRun) -> bool:
+    """The `ended` of a watch to which it does not matter that a run has ended."""
+    return False
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """Suspects that a rule is broken for good. Holds state: one watch is for one recording.
+
+    `began` and `ended` get each run that one of `selectors` may mean, in the order of the recording, and return whether the
+    rule is lost by that, as far as it was recorded. What cannot be told never loses a rule here.
+    """
+
+    selectors: tuple[SelectorLike, ...]
+    began: Callable[[WatchedRun], bool]
+    ended: Callable[[WatchedRun], bool] = ended_unseen
+    per: Per | None = None
+    lost: bool = False
+
+    def leaves(self) -> Iterator[Watch]:
+        """Yield each watch that gets runs."""
+        yield self
+
+    def role(self, kind: str, name: str) -> tuple[bool | None, ...]:
+        """Return what runs of this name are to it, as far as a name tells."""
+        return tuple(_plainly(which) if which.accepts(kind, name) else False for which in self.selectors)
+
+
+def _plainly(which: SelectorLike) -> bool | None:
+    return None if any(option.conditions for option in (which, *which.options())) else True
+
+
+@dataclass(slots=True, eq=False)
+class JointWatch:
+    """The watches of a rule that is made of rules. `lost_by` is `any` if one of them loses the rule, `all` if only all do."""
+
+    lost_by: Callable[[Iterable[object]], bool]
+    parts: Sequence[Watch | JointWatch]
+
+    @property
+    def lost(self) -> bool:
+        return self.lost_by(part.lost for part in self.parts)
+
+    def leaves(self) -> Iterator[Watch]:
+        """Yield each watch that gets runs."""
+        for part in self.parts:
+            yield from part.leaves()
 
 
 # -- where values come from
@@ -227,13 +324,13 @@ class CameFrom(Rule):
     def selectors(self) -> Iterator[SelectorLike]:
         yield from (self.which, self.source)
 
-    def judge(self, case: Case) -> Verdict:
-        sources = case.hits(self.source)
-        for one in case.hits(self.which):
+    def judge(self, context: RuleContext) -> Verdict:
+        sources = context.hits(self.source)
+        for one in context.hits(self.which):
             values = self._values(one)
-            earlier = [source for source in sources if case.before(source, one, "cause")]
+            earlier = [source for source in sources if context.before(source, one, "cause")]
             if not any(_holds(leaf, value) for source in earlier for leaf in _leaves(source.output) for value in values):
-                return self._broken(case, one, values, earlier, sources)
+                return self._broken(context, one, values, earlier, sources)
         return HOLDS
 
     def _values(self, one: Run) -> list[Any]:
@@ -245,20 +342,22 @@ class CameFrom(Rule):
             raise UnjudgedError(f"{name_of(one)} was given no number and no text, so it cannot be told where it came from")
         return values
 
-    def _broken(self, case: Case, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]) -> Verdict:
-        given = ", ".join(short(value) for value in values[:3])
+    def _broken(
+        self, context: RuleContext, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]
+    ) -> Verdict:
+        given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
             said = f"{name_of(one)} was given {given}, and there was no {self.source}"
-            return Verdict(False, said, (start_of(one),), case.near(self.source), tool_names(self.source))
+            return Verdict(False, said, (start_of(one),), context.near(self.source), tool_names(self.source))
         if not earlier:
-            return Verdict(False, relation(case, sources[0], one, "cause"), start_and_end(sources[0], one))
+            return Verdict(False, relation(context, sources[0], one, "cause"), events_of(sources[0], one))
         last = earlier[-1]
         said = f"{name_of(one)} was given {given}, which {name_of(last)} did not return: it returned {_result(last)}"
         return Verdict(False, said, (end_of(last), start_of(one)))
 
 
 def _result(run: Run) -> str:
-    return short(run.output.text if isinstance(run.output, Message) else run.output)
+    return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
 def _says_something(leaf: Any) -> bool:
@@ -296,52 +395,60 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, repr=False)
-class All(Rule):
-    """Every one of these rules."""
+class Joint(Rule):
+    """A rule that is made of rules."""
 
     rules: tuple[Rule, ...]
+
+    def selectors(self) -> Iterator[SelectorLike]:
+        for rule in self.rules:
+            yield from rule.selectors()
+
+
+@dataclass(frozen=True, repr=False)
+class All(Joint):
+    """Every one of these rules."""
 
     @property
     def sentence(self) -> str:
         return " and ".join(_inner(rule) for rule in self.rules)
 
-    def selectors(self) -> Iterator[SelectorLike]:
-        for rule in self.rules:
-            yield from rule.selectors()
-
     def needs_all(self) -> bool:
         return any(rule.needs_all() for rule in self.rules)
 
-    def judge(self, case: Case) -> Verdict:
-        verdicts = [judged(rule, case) for rule in self.rules]
+    def judge(self, context: RuleContext) -> Verdict:
+        verdicts = [judged(rule, context) for rule in self.rules]
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
+
+    def watch(self) -> JointWatch:
+        """Lost when one of them is."""
+        return JointWatch(any, [watch for rule in self.rules if (watch := rule.watch()) is not None])
 
 
 @dataclass(frozen=True, repr=False)
-class Some(Rule):
+class Some(Joint):
     """At least one of these rules."""
-
-    rules: tuple[Rule, ...]
 
     @property
     def sentence(self) -> str:
         return " or ".join(_inner(rule) for rule in self.rules)
 
-    def selectors(self) -> Iterator[SelectorLike]:
-        for rule in self.rules:
-            yield from rule.selectors()
-
     def needs_all(self) -> bool:
         return all(rule.needs_all() for rule in self.rules)
 
-    def judge(self, case: Case) -> Verdict:
-        verdicts = [judged(rule, case) for rule in self.rules]
+    def judge(self, context: RuleContext) -> Verdict:
+        verdicts = [judged(rule, context) for rule in self.rules]
         if any(verdict.holds for verdict in verdicts):
             return HOLDS
         said = "; and ".join(verdict.said for verdict in verdicts)
-        events = {id(event): event for verdict in verdicts for event in verdict.witness[:2]}
+        events = events_of(*(event for verdict in verdicts for event in verdict.witness[:2]))
         holds = None if any(verdict.holds is None for verdict in verdicts) else False
-        return Verdict(holds, said, tuple(sorted(events.values(), key=lambda event: event.number))[:4])
+        return Verdict(holds, said, events[:4])
+
+    def watch(self) -> JointWatch | None:
+        """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
+        watches = [watch for rule in self.rules if (watch := rule.watch()) is not None]
+        return JointWatch(all, watches) if len(watches) == len(self.rules) else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -357,24 +464,23 @@ class Not(Rule):
     def selectors(self) -> Iterator[SelectorLike]:
         yield from self.rule.selectors()
 
-    def judge(self, case: Case) -> Verdict:
-        verdict = judged(self.rule, case)
+    def judge(self, context: RuleContext) -> Verdict:
+        verdict = judged(self.rule, context)
         if verdict.holds is None:
             return verdict
         if not verdict.holds:
             return HOLDS
-        hits = [hit for which in self.rule.selectors() for hit in case.hits(which)[:1]]
-        events = {id(event): event for event in map(start_of, hits)}
-        return Verdict(False, f"it holds: {self.rule!r}", tuple(sorted(events.values(), key=lambda event: event.number))[:4])
+        hits = [start_of(hit) for which in self.rule.selectors() for hit in context.hits(which)[:1]]
+        return Verdict(False, f"it holds: {self.rule!r}", events_of(*hits)[:4])
 
 
 def _inner(rule: Rule) -> str:
-    return f"({rule!r})" if isinstance(rule, All | Some) else repr(rule)
+    return f"({rule!r})" if isinstance(rule, Joint) else repr(rule)
 
 
-def judged(rule: Rule, case: Case) -> Verdict:
+def judged(rule: Rule, context: RuleContext) -> Verdict:
     """What a rule comes to; what cannot be told is said, and never raised."""
     try:
-        return rule.judge(case)
+        return rule.judge(context)
     except UnjudgedError as missing:
         return Verdict(None, str(missing))

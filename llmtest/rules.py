@@ -1,22 +1,27 @@
 """Rules: sentences that must hold of a recording, `before("search", "book")`, and what each of them means.
 
-Floor 0: standard library only. A rule holds if it holds whatever the schedule: "before" is never an accident of when things
-happened to start.
+Floor 0: standard library only. A rule is a value, and its class says twice what it means, side by side. `judge` asks a
+`RuleContext` (a recording, seen through its order) and gives a `Verdict`: a rule holds if it holds whatever the schedule,
+"before" is never an accident of when things happened to start. `watch` gives a `Watch`, which suspects while the program runs
+that the rule is broken for good; it goes by what is recorded, and `judge` has the last word before anything is stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Any
+from uuid import UUID
 
-from llmtest.core.values import short
-from llmtest.rule import HOLDS, Case, Hit, OrderOf, Per, Rule, Verdict, value_of
+from llmtest.core.masks import show
+from llmtest.core.text import short, times
+from llmtest.rule import HOLDS, UNKNOWN, Hit, OrderOf, Per, Rule, RuleContext, Verdict, Watch, WatchedRun, ended_unseen, value_of
 from llmtest.rule import end_of as _end
+from llmtest.rule import events_of as _events_of
 from llmtest.rule import name_of as _name
 from llmtest.rule import relation as _relation
-from llmtest.rule import start_and_end as _both
 from llmtest.rule import start_of as _start
 from llmtest.rule import tool_names as _tools
 from llmtest.selecting import EventSelector, Selector
@@ -24,14 +29,11 @@ from llmtest.selecting import EventSelector, Selector
 # -- words
 
 
-def _by(per: Per | None) -> str:
-    if per is None:
-        return ""
-    return f", for each `{per}`" if isinstance(per, str) else f", for each {getattr(per, '__name__', short(per))}"
-
-
-def _recorded(order: OrderOf) -> str:
-    return ", as recorded" if order == "recorded" else ""
+def _terms(per: Per | None, order: OrderOf = "cause") -> str:
+    """What a sentence says of `per` and `order`."""
+    name = per if per is None or isinstance(per, str) else getattr(per, "__name__", short(per))
+    shown = f"`{name}`" if isinstance(per, str) else name
+    return ("" if per is None else f", for each {shown}") + (", as recorded" if order == "recorded" else "")
 
 
 def _listed(which: Sequence[Selector], last: str = "or") -> str:
@@ -39,12 +41,18 @@ def _listed(which: Sequence[Selector], last: str = "or") -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
 
 
-def _times(count: int) -> str:
-    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
-
-
 def _for(per: Per | None, value: Hashable) -> str:
-    return f" for {short(value)}" if per is not None else ""
+    return f" for {show(value, per if isinstance(per, str) else '')}" if per is not None else ""
+
+
+def _with_same_value(
+    ones: Sequence[Hit], others: Sequence[Hit], per: Per | None
+) -> Iterator[tuple[Hit, Hashable, Sequence[Hit]]]:
+    """Yield each of `ones` with its value of `per`, and those of `others` that have the same value."""
+    groups = _grouped(others, per) if ones and per is not None else {}
+    for one in ones:
+        value = value_of(per, one) if per is not None else None
+        yield one, value, others if per is None else groups.get(value, ())
 
 
 def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
@@ -54,6 +62,17 @@ def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence
     for hit in hits:
         groups.setdefault(value_of(per, hit), []).append(hit)
     return groups
+
+
+def _watch_runs(
+    *selectors: Selector,
+    began: Callable[[WatchedRun], bool],
+    ended: Callable[[WatchedRun], bool] = ended_unseen,
+    per: Per | None = None,
+) -> Watch | None:
+    """Return a watch, or None if a selector means events: these are not watched."""
+    of_events = any(isinstance(option, EventSelector) for which in selectors for option in which.options())
+    return None if of_events else Watch(selectors, began, ended, per)
 
 
 # -- one thing before another
@@ -72,37 +91,61 @@ class Before(Rule):
     @property
     def sentence(self) -> str:
         words = (self.second, "after", self.first) if self.turned else (self.first, "before", self.second)
-        return f"{' '.join(map(str, words))}{_by(self.per)}{_recorded(self.order)}"
+        return f"{' '.join(map(str, words))}{_terms(self.per, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.first, self.second)
 
-    def judge(self, case: Case) -> Verdict:
-        every, seconds = case.hits(self.first), case.hits(self.second)
-        left = self._unsure(case, every, seconds)
-        firsts = _grouped(every, self.per) if left else {}
-        for later in left:
-            value = value_of(self.per, later)
-            mine = firsts.get(value, [])
-            if not any(not case.is_open(one) and case.before(one, later, self.order) for one in mine):
-                return self._broken(case, later, mine, _for(self.per, value))
+    def judge(self, context: RuleContext) -> Verdict:
+        every, seconds = context.hits(self.first), context.hits(self.second)
+        if self.per is None and self.order == "cause":
+            ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
+            left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
+        else:
+            left = context.unled(every, seconds, self.per, self.order)
+        for later, value, firsts in _with_same_value(left, every, self.per):
+            for first in firsts:
+                if not context.is_open(first) and context.before(first, later, self.order):
+                    break
+            else:
+                return self._broken(context, later, firsts, value)
         return HOLDS
 
-    def _unsure(self, case: Case, firsts: Sequence[Hit], seconds: Sequence[Hit]) -> Sequence[Hit]:
-        """Which of `seconds` must be looked at: all that are left come after one of `firsts` that has ended."""
-        ended = next((one for one in firsts if not case.is_open(one)), None)
-        if self.per is None and self.order == "cause":
-            return seconds if ended is None else seconds[: case.window(ended, seconds, self.order)[1]]
-        return case.unled(firsts, seconds, self.per, self.order)
-
-    def _broken(self, case: Case, later: Hit, firsts: Sequence[Hit], which: str) -> Verdict:
+    def _broken(self, context: RuleContext, later: Hit, firsts: Sequence[Hit], value: Hashable) -> Verdict:
         if not firsts:
+            which = _for(self.per, value)
             said = f"{_name(later)} was called{which}, and there was no {self.first}{which}"
-            return Verdict(False, said, (_start(later),), case.near(self.first), _tools(self.first))
-        close = firsts if self.per is not None else firsts[: case.window(later, firsts, self.order)[1]]
-        near = next((one for one in close if case.before(one, later, self.order)), None)  # open, or it would do
-        near = near or next((one for one in close if not case.before(later, one, self.order)), firsts[0])
-        return Verdict(False, _relation(case, near, later, self.order), _both(near, later))
+            return Verdict(False, said, (_start(later),), context.near(self.first), _tools(self.first))
+        close = firsts if self.per is not None else firsts[: context.window(later, firsts, self.order)[1]]
+        near: Hit | None = None
+        for one in close:
+            if context.before(one, later, self.order):
+                near = one  # it is open, or it would do
+                break
+            if near is None and not context.before(later, one, self.order):
+                near = one  # it overlapped
+        near = near or firsts[0]
+        return Verdict(False, _relation(context, near, later, self.order), _events_of(near, later))
+
+    def watch(self) -> Watch | None:
+        """Lost when a `second` begins and no `first` has ended."""
+        done: set[Any] = set()
+
+        def began(run: WatchedRun) -> bool:
+            late = run.meant[1] is True and _begins_in_time(run) and run.value is not UNKNOWN
+            return late and done.isdisjoint((run.value, UNKNOWN))
+
+        def ended(run: WatchedRun) -> bool:
+            if run.meant[0] is not False:
+                done.add(run.value)
+            return False
+
+        return _watch_runs(self.first, self.second, began=began, ended=ended, per=self.per)
+
+
+def _begins_in_time(run: WatchedRun) -> bool:
+    """Whether a run begins only when what it waits for is over. The steps of a chain that streams begin before."""
+    return run.kind != "chain"
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,32 +159,29 @@ class FollowedBy(Rule):
 
     @property
     def sentence(self) -> str:
-        return f"each {self.first} is followed by {self.second}{_by(self.per)}{_recorded(self.order)}"
+        return f"each {self.first} is followed by {self.second}{_terms(self.per, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.first, self.second)
 
-    def judge(self, case: Case) -> Verdict:
-        every = case.hits(self.second)
-        left = case.unfollowed(case.hits(self.first), every, self.per, self.order)
-        seconds = _grouped(every, self.per) if left else {}
-        for first in left:
-            value = value_of(self.per, first)
-            mine = seconds.get(value, [])
-            start = case.window(first, every, self.order)[0] if self.per is None else 0
+    def judge(self, context: RuleContext) -> Verdict:
+        every = context.hits(self.second)
+        left = context.unfollowed(context.hits(self.first), every, self.per, self.order)
+        for first, value, mine in _with_same_value(left, every, self.per):
+            start = context.window(first, every, self.order)[0] if self.per is None else 0
             later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
-            if case.is_open(first) or not any(case.before(first, one, self.order) for one in later):
-                return self._broken(case, first, mine, _for(self.per, value))
+            if context.is_open(first) or not any(context.before(first, one, self.order) for one in later):
+                return self._broken(context, first, mine, _for(self.per, value))
         return HOLDS
 
-    def _broken(self, case: Case, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
-        if case.is_open(first):
+    def _broken(self, context: RuleContext, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
+        if context.is_open(first):
             return Verdict(False, f"{_name(first)} never ended", (_start(first),))
         if not seconds:
             said = f"{_name(first)} ended{which}, and no {self.second} came{which}"
-            return Verdict(False, said, (_end(first),), case.near(self.second), _tools(self.second))
-        near = next((one for one in reversed(seconds) if not case.before(one, first, self.order)), seconds[-1])
-        return Verdict(False, _relation(case, first, near, self.order), _both(first, near))
+            return Verdict(False, said, (_end(first),), context.near(self.second), _tools(self.second))
+        near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
+        return Verdict(False, _relation(context, first, near, self.order), _events_of(first, near))
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,16 +198,32 @@ class EndsBefore(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from (self.each, self.other)
 
-    def judge(self, case: Case) -> Verdict:
-        others = case.hits(self.other)
-        for one, start, stop in case.windows(case.hits(self.each), others):
+    def judge(self, context: RuleContext) -> Verdict:
+        others = context.hits(self.other)
+        for one, start, stop in context.windows(context.hits(self.each), others):
             for other in others[start:stop] if start < stop else ():
-                if one is not other and not case.before(other, one, "cause") and not self._done(case, one, other):
-                    return Verdict(False, _relation(case, one, other, "cause"), _both(one, other))
+                if one is not other and not context.before(other, one, "cause") and not self._done(context, one, other):
+                    return Verdict(False, _relation(context, one, other, "cause"), _events_of(one, other))
         return HOLDS
 
-    def _done(self, case: Case, one: Hit, other: Hit) -> bool:
-        return case.contains(other, one) or (not case.is_open(one) and case.before(one, other, "cause"))
+    def _done(self, context: RuleContext, one: Hit, other: Hit) -> bool:
+        return context.contains(other, one) or (not context.is_open(one) and context.before(one, other, "cause"))
+
+    def watch(self) -> Watch | None:
+        """Lost when an `other` begins and one of `each` goes on."""
+        going: set[UUID] = set()
+
+        def began(run: WatchedRun) -> bool:
+            lost = bool(going) and run.meant[1] is True and _begins_in_time(run)
+            if run.meant[0]:
+                going.add(run.run_id)
+            return lost
+
+        def ended(run: WatchedRun) -> bool:
+            going.discard(run.run_id)
+            return False
+
+        return _watch_runs(self.each, self.other, began=began, ended=ended)
 
 
 @dataclass(frozen=True, repr=False)
@@ -183,8 +239,8 @@ class Ends(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield self.each
 
-    def judge(self, case: Case) -> Verdict:
-        left = [one for one in case.hits(self.each) if case.is_open(one)]
+    def judge(self, context: RuleContext) -> Verdict:
+        left = [one for one in context.hits(self.each) if context.is_open(one)]
         if not left:
             return HOLDS
         return Verdict(False, f"{_name(left[0])} never ended", tuple(map(_start, left[:4])))
@@ -200,25 +256,39 @@ class NeverAfter(Rule):
 
     @property
     def sentence(self) -> str:
-        return f"never {self.which} after {self.end}{_recorded(self.order)}"
+        return f"never {self.which} after {self.end}{_terms(None, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.which, self.end)
 
-    def judge(self, case: Case) -> Verdict:
-        ends = case.hits(self.end)
-        for one in case.late(case.hits(self.which), ends, self.order):
-            stop = len(ends) if case.is_open(one) else case.window(one, ends, self.order)[1]
+    def judge(self, context: RuleContext) -> Verdict:
+        ends = context.hits(self.end)
+        for one in context.late(context.hits(self.which), ends, self.order):
+            stop = len(ends) if context.is_open(one) else context.window(one, ends, self.order)[1]
             for end in ends[:stop]:
-                began = one is end or case.contains(one, end) or case.contains(end, one)
-                if not began and not case.before(one, end, self.order):
-                    return Verdict(False, self._said(case, one, end), _both(end, one))
+                began = one is end or context.contains(one, end) or context.contains(end, one)
+                if not began and not context.before(one, end, self.order):
+                    return Verdict(False, self._said(context, one, end), _events_of(end, one))
         return HOLDS
 
-    def _said(self, case: Case, one: Hit, end: Hit) -> str:
-        if case.before(end, one, self.order):
+    def _said(self, context: RuleContext, one: Hit, end: Hit) -> str:
+        if context.before(end, one, self.order):
             return f"{_name(one)} came after {_name(end)}"
         return f"{_name(end)} and {_name(one)} overlapped: nothing makes {_name(one)} come first"
+
+    def watch(self) -> Watch | None:
+        """Lost when one of `which` begins and an `end` has ended."""
+        is_over = False
+
+        def began(run: WatchedRun) -> bool:
+            return is_over and run.meant[0] is True
+
+        def ended(run: WatchedRun) -> bool:
+            nonlocal is_over
+            is_over = is_over or run.meant[1] is True
+            return False
+
+        return _watch_runs(self.which, self.end, began=began, ended=ended)
 
 
 def _backwards(hits: Sequence[Hit], count: int) -> Iterator[Hit]:
@@ -237,49 +307,75 @@ class NeverBetween(Rule):
 
     @property
     def sentence(self) -> str:
-        return f"between {self.begin} and {self.end} never {self.which}{_recorded(self.order)}"
+        return f"between {self.begin} and {self.end} never {self.which}{_terms(None, self.order)}"
 
     def selectors(self) -> Iterator[Selector]:
         yield from (self.begin, self.end, self.which)
 
-    def judge(self, case: Case) -> Verdict:
-        begins, ends, ones = case.hits(self.begin), case.hits(self.end), case.hits(self.which)
-        found = case.left_open(ones, begins, ends, self.order)
+    def judge(self, context: RuleContext) -> Verdict:
+        begins, ends, ones = context.hits(self.begin), context.hits(self.end), context.hits(self.which)
+        found = context.left_open(ones, begins, ends, self.order)
         if found is None:
             closing = {id(end) for end in ends}
-            left = (one for one in case.unclosed(ones, begins, ends) if id(one) not in closing)
-            found = ((one, *around) for one in left for around in self._around(case, one, begins, ends))
+            left = (one for one in context.unclosed(ones, begins, ends) if id(one) not in closing)
+            found = ((one, *around) for one in left for around in self._around(context, one, begins, ends))
         broken = next(iter(found), None)
-        return HOLDS if broken is None else self._broken(case, *broken)
+        return HOLDS if broken is None else self._broken(context, *broken)
 
-    def _around(self, case: Case, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
+    def _around(self, context: RuleContext, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
         """The `begin`s and `end`s between which `one` may begin."""
-        start, stop = case.window(one, ends, self.order)
-        unsure = [(end, self._first(case, end, one)) for end in ends[start:stop]]
+        start, stop = context.window(one, ends, self.order)
+        unsure = [(end, self._first(context, end, one)) for end in ends[start:stop]]
         later = [*(end for end, closed in unsure if not closed), *ends[max(stop, len(ends) - 1) :]]
         closed = [end for end, closed in reversed(unsure) if closed]
-        for n in range(case.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
+        for n in range(context.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
             begin = begins[n]
-            if begin is one or case.contains(one, begin) or case.contains(begin, one) or case.before(one, begin, self.order):
+            if (
+                begin is one
+                or context.contains(one, begin)
+                or context.contains(begin, one)
+                or context.before(one, begin, self.order)
+            ):
                 continue
-            if any(case.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
-                if case.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
+            if any(context.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
+                if context.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
                     return  # all that are left come before this end too
                 continue
-            open_to = (end for end in later if end is not begin and not case.contains(begin, end))
-            yield from ((begin, end) for end in open_to if not self._first(case, end, begin))
+            open_to = (end for end in later if end is not begin and not context.contains(begin, end))
+            yield from ((begin, end) for end in open_to if not self._first(context, end, begin))
 
-    def _first(self, case: Case, a: Hit, b: Hit) -> bool:
+    def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
         """Whether `a` began before `b` for certain."""
-        return case.before(a, b, self.order) or case.contains(a, b)
+        return context.before(a, b, self.order) or context.contains(a, b)
 
-    def _broken(self, case: Case, one: Hit, begin: Hit, end: Hit) -> Verdict:
-        certain = case.before(begin, one, self.order) and self._first(case, one, end)
-        events = sorted({id(e): e for e in (_end(begin), _start(one), _start(end))}.values(), key=lambda event: event.number)
+    def _broken(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> Verdict:
+        certain = context.before(begin, one, self.order) and self._first(context, one, end)
+        events = _events_of(_end(begin), _start(one), _start(end))
         if certain:
-            return Verdict(False, f"{_name(one)} came after {_name(begin)} and before {_name(end)}", tuple(events))
+            return Verdict(False, f"{_name(one)} came after {_name(begin)} and before {_name(end)}", events)
         said = f"{_name(one)} overlapped with {_name(begin)} or {_name(end)}: nothing keeps it from coming between them"
-        return Verdict(False, said, tuple(events))
+        return Verdict(False, said, events)
+
+    def watch(self) -> Watch | None:
+        """Lost when an `end` begins, and one of `which` has begun since a `begin` was over. Without an end nothing is between."""
+        is_open = has_begun = False
+
+        def began(run: WatchedRun) -> bool:
+            nonlocal is_open, has_begun
+            which, _, end = run.meant
+            lost = has_begun and end is True
+            if end is not False:  # what may be an end may have been one
+                is_open = has_begun = False
+            elif which and is_open:
+                has_begun = True
+            return lost
+
+        def ended(run: WatchedRun) -> bool:
+            nonlocal is_open
+            is_open = is_open or run.meant[1] is True
+            return False
+
+        return _watch_runs(self.which, self.begin, self.end, began=began, ended=ended)
 
 
 # -- how often
@@ -301,8 +397,8 @@ class Count(Rule):
         else:
             word, count = ("exactly" if self.least == self.most else "at most"), self.most
         if count == 0:
-            return f"never {self.which}{_by(self.per)}"
-        return f"{self.which} {word} {_times(count)}{_by(self.per)}"
+            return f"never {self.which}{_terms(self.per, 'cause')}"
+        return f"{self.which} {word} {times(count)}{_terms(self.per, 'cause')}"
 
     def selectors(self) -> Iterator[Selector]:
         yield self.which
@@ -310,24 +406,39 @@ class Count(Rule):
     def needs_all(self) -> bool:
         return self.most is not None
 
-    def judge(self, case: Case) -> Verdict:
-        every = case.hits(self.which)
-        counts = case.counts(every, self.per)
+    def judge(self, context: RuleContext) -> Verdict:
+        every = context.hits(self.which)
+        counts = context.counts(every, self.per)
         if counts and min(counts.values()) >= self.least and (self.most is None or max(counts.values()) <= self.most):
             return HOLDS
         groups = _grouped(every, self.per)
         for value, hits in (groups or {None: []}).items():
             if len(hits) < self.least or (self.most is not None and len(hits) > self.most):
-                return self._broken(case, hits, _for(self.per, value))
+                return self._broken(context, hits, _for(self.per, value))
         return HOLDS
 
-    def _broken(self, case: Case, hits: Sequence[Hit], which: str) -> Verdict:
+    def _broken(self, context: RuleContext, hits: Sequence[Hit], which: str) -> Verdict:
         if self.most == 0:
             return Verdict(False, f"{_name(hits[0])} was called", tuple(map(_start, hits[:4])))
-        said = f"{self.which} came {_times(len(hits))}{which}"
+        said = f"{self.which} came {times(len(hits))}{which}"
         if len(hits) < self.least:
-            return Verdict(False, said, tuple(map(_start, hits[:4])), case.near(self.which), _tools(self.which))
+            return Verdict(False, said, tuple(map(_start, hits[:4])), context.near(self.which), _tools(self.which))
         return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))
+
+    def watch(self) -> Watch | None:
+        """Lost when one more than `most` begins; too few are seen at the end only."""
+        most, counts = self.most, Counter[Any]()
+        if most is None:
+            return None
+
+        def count(run: WatchedRun) -> bool:
+            if run.counted or not run.meant[0] or run.value is UNKNOWN:
+                return False
+            run.counted = True
+            counts[run.value] += 1
+            return counts[run.value] > most
+
+        return _watch_runs(self.which, began=count, ended=count, per=self.per)
 
 
 @dataclass(frozen=True, repr=False)
@@ -343,15 +454,24 @@ class Only(Rule):
     def selectors(self) -> Iterator[Selector]:
         yield from self.which
 
-    def judge(self, case: Case) -> Verdict:
+    def judge(self, context: RuleContext) -> Verdict:
         kinds = frozenset().union(*(one.kinds for one in self.which))
-        allowed = set().union(*(map(id, case.hits(one)) for one in self.which))
+        allowed = set().union(*(map(id, context.hits(one)) for one in self.which))
         events = any(isinstance(option, EventSelector) for one in self.which for option in one.options())
-        if not events and sum(run.kind in kinds for run in case.runs) == len(allowed):
+        if not events and sum(run.kind in kinds for run in context.runs) == len(allowed):
             return HOLDS
-        others = [run for run in case.runs if run.kind in kinds and id(run) not in allowed]
+        others = [run for run in context.runs if run.kind in kinds and id(run) not in allowed]
         if not others:
             return HOLDS
         said = f"{_name(others[0])} was called"
         why = next(filter(None, (one.misses(others[0]) for one in self.which if one.accepts(others[0].kind, others[0].name))), "")
         return Verdict(False, f"{said}: {why}" if why else said, tuple(map(_start, others[:4])))
+
+    def watch(self) -> Watch | None:
+        """Lost when a run of one of these kinds begins that is none of these."""
+        kinds = frozenset().union(*(one.kinds for one in self.which))
+
+        def began(run: WatchedRun) -> bool:
+            return run.meant[0] is True and not any(meant is not False for meant in run.meant[1:])
+
+        return _watch_runs(Selector("", kinds, ""), *self.which, began=began)

@@ -14,7 +14,8 @@ from fractions import Fraction
 from random import Random
 from typing import Any, Final, Protocol
 
-from llmtest import complaints, patterns, tool_checks
+from llmtest import patterns, tool_checks
+from llmtest.core.text import amount
 
 Path = tuple[str | int, ...]
 
@@ -263,7 +264,7 @@ class _Maker:
                 break
             made += item
         if len(made) < low:
-            raise Impossible(path, f"only {complaints.amount(len(made), 'item')} of at least {low} were found")
+            raise Impossible(path, f"only {amount(len(made), 'item')} of at least {low} were found")
         return made
 
     def _item(self, schema: dict[str, Any], made: list[Any], path: Path, name: str) -> list[Any] | None:
@@ -294,14 +295,14 @@ class _Maker:
             if name in required or (name in chosen and len(made) + owed < high):
                 self._field(schema, made, name, path, name in required)
         if len(made) > high:
-            raise Impossible(path, f"it must have {complaints.amount(len(made), 'field')}, and at most {high}")
+            raise Impossible(path, f"it must have {amount(len(made), 'field')}, and at most {high}")
         for name in self._more(schema, made, path):
             enough = low if properties or len(path) >= _DEEP or not _is_map(schema) else max(low, 1)
             if len(made) >= min(enough, high):
                 break
             self._field(schema, made, name, path, False)
         if len(made) < low:
-            raise Impossible(path, f"only {complaints.amount(len(made), 'field')} of at least {low} were found")
+            raise Impossible(path, f"only {amount(len(made), 'field')} of at least {low} were found")
         return made
 
     def _field(self, schema: dict[str, Any], made: dict[str, Any], name: str, path: Path, required: bool) -> None:

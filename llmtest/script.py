@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from llmtest import diagnostics, ledger, tool_checks
 from llmtest.core.source import caller, shown_path
+from llmtest.core.text import amount
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.gates import Gate
-from llmtest.ledger import Violation, ViolationError
 from llmtest.requests import KeyedSteps, On, Request, StepGroup
-from llmtest.steps import Reply, ScriptError, ScriptOwner, Step, behind
+from llmtest.steps import Reply, ScriptOwner, Step, behind
 from llmtest.vocabulary import as_step
 
 
@@ -122,7 +123,7 @@ class Script(StepGroup):
         )
 
     def __repr__(self) -> str:
-        return f"<Script: {self._calls} calls, {self.remaining} of {len(self.steps)} steps left>"
+        return f"<Script: {amount(self._calls, 'call')}, {self.remaining} of {amount(len(self.steps), 'step')} left>"
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -9,7 +9,6 @@ Plain words mean what YAML 1.2 says, not what PyYAML makes of them: `no`, `12:30
 from __future__ import annotations
 
 import builtins
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.core.source import shown_path
+from llmtest.core.text import did_you_mean
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.requests import KeyedSteps, On, on
 from llmtest.steps import (
@@ -31,7 +32,6 @@ from llmtest.steps import (
     Reply,
     Respond,
     Return,
-    ScriptError,
     Serving,
     Step,
     Text,
@@ -150,10 +150,8 @@ class _At:
         pairs = self.pairs()
         for key, value in pairs.items():
             if key not in allowed:
-                near = difflib.get_close_matches(key, allowed, n=1)
-                lines = [f"nearest  `{near[0]}`"] if near else []
-                lines.append(f"expected  {_either(expected or allowed)}")
-                raise value.key_error(f"{self.name} has the unknown key `{key}`", *lines)
+                lines = [f"expected  {_either(expected or allowed)}", did_you_mean(key, allowed, before="")]
+                raise value.key_error(f"{self.name} has the unknown key `{key}`", *filter(None, lines))
         return pairs
 
     def text(self, expected: str = "text") -> str:
@@ -489,11 +487,10 @@ def _cause(at: _At) -> str | int:
     if isinstance(value, int) and not 400 <= value <= 599:
         raise at.error(f"{at.name} is the HTTP status {value}; one that fails lies between 400 and 599")
     if isinstance(value, str) and value not in exception_names():
-        near = difflib.get_close_matches(value, exception_names(), n=1)
         raise at.error(
             f"{at.name} names no exception that a file knows: {value!r}",
-            *(f"nearest  `{name}`" for name in near),
             "expected  an exception of Python's own that takes a text, or an HTTP status",
+            *filter(None, [did_you_mean(value, exception_names(), before="")]),
         )
     found: str | int = value
     return found

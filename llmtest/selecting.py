@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from llmtest.callbacks import CALLBACKS, START_KINDS
 from llmtest.core.literals import Repeated, Together, times
-from llmtest.core.values import PLAIN, Name, fits, matches_name, short
+from llmtest.core.masks import show
+from llmtest.core.text import PLAIN, Name, fits, named, names, short
+from llmtest.errors import UnjudgedError
 from llmtest.events import Event, Failure, Message, Run
-from llmtest.rule import CameFrom, Condition, UnjudgedError
+from llmtest.rule import CameFrom, Condition
 
 # -- selectors
 
@@ -40,7 +42,7 @@ class Selector:
 
     def accepts(self, kind: str, name: str) -> bool:
         """Whether a run of this kind and name may be meant."""
-        return kind in self.kinds and matches_name(self.name, name)
+        return kind in self.kinds and named(self.name, name)
 
     def misses(self, run: Any) -> str | None:
         """Why `run` is not meant, or None if it is.
@@ -50,7 +52,7 @@ class Selector:
         """
         if run.kind not in self.kinds:
             return f"it is a {run.kind}"
-        if not matches_name(self.name, run.name):
+        if not named(self.name, run.name):
             return f"it is `{run.name}`"
         return next((condition.why(run) for condition in self.conditions if not self._holds(condition, run)), None)
 
@@ -132,7 +134,7 @@ class Selector:
 
         def why(run: Run) -> str:
             given = run.output
-            said = f"it returned {short(given.text if isinstance(given, Message) else given)}"
+            said = f"it returned {show(given.text if isinstance(given, Message) else given)}"
             return said if run.ended == "ended" else f"it did not return ({run.ended})"
 
         return self._having(Condition(f".returned({short(value)})", holds, why))
@@ -144,7 +146,7 @@ class Selector:
             failure = run.error
             if failure is None and run.ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so whether it fails is not known")
-            return failure is not None and matches_name(error, failure.type)
+            return failure is not None and named(error, failure.type)
 
         def why(run: Run) -> str:
             return f"it did not fail ({run.ended})" if run.error is None else f"it failed with {run.error.type}"
@@ -156,7 +158,7 @@ class Selector:
 
         def holds(run: Run) -> bool:
             tags = run.tags
-            return tag in tags or any(matches_name(tag, one) for one in tags)
+            return tag in tags or any(named(tag, one) for one in tags)
 
         return self._having(Condition(f".tagged({_quoted(tag)})", holds, lambda run: f"its tags are {short(list(run.tags))}"))
 
@@ -261,17 +263,17 @@ class EventSelector(Selector):
     """Which events are meant."""
 
     def accepts(self, kind: str, name: str) -> bool:
-        return matches_name(self.name, kind)
+        return named(self.name, kind)
 
     def misses(self, event: Any) -> str | None:
-        if not matches_name(self.name, event.kind):
+        if not named(self.name, event.kind):
             return f"it is {event.kind}"
         return next((condition.why(event) for condition in self.conditions if not self._holds(condition, event)), None)
 
     def __eq__(self, other: object) -> bool:
         """In the shape of `recording.kinds` it stands for the name of its callback; names carry no payload to compare."""
         if isinstance(other, str):
-            return not self.conditions and matches_name(self.name, other)
+            return not self.conditions and named(self.name, other)
         return super().__eq__(other)
 
     __hash__ = Selector.__hash__
@@ -325,8 +327,8 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
 
     def why(run: Run) -> str:
         if key in run.args:
-            return f"`{key}` is {short(run.args[key])}"
-        return f"it has no argument `{key}`, only {', '.join(f'`{one}`' for one in run.args) or 'none at all'}"
+            return f"`{key}` is {show(run.args[key], key)}"
+        return f"it has no argument `{key}`, only {names(run.args, 'none at all')}"
 
     return holds, why
 
@@ -365,7 +367,7 @@ def event(kind: Name, /, **payload: Any) -> Selector:
     Raises:
         ValueError: there is no such callback.
     """
-    if isinstance(kind, str) and not any(matches_name(kind, known) for known in CALLBACKS):
+    if isinstance(kind, str) and not any(named(kind, known) for known in CALLBACKS):
         raise ValueError(f"event() takes the name of a callback; got {kind!r}. They are {', '.join(sorted(CALLBACKS))}")
     made = _made("event", (), "event", kind, EventSelector)
     shown = [f"{key}={short(value)}" for key, value in payload.items()]
@@ -379,7 +381,7 @@ def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable
         value = event.payload.get(key)
         return value.type if isinstance(value, Failure) and isinstance(expected, str | re.Pattern) else value
 
-    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {short(given(event))}"
+    return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {show(given(event), key)}"
 
 
 def together(*members: Any) -> Together:

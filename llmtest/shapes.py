@@ -1,24 +1,26 @@
 """Shapes of runs: a literal that the runs of a recording must match, with `...`, `together(...)`, `called(...)[1:3]`.
 
-Floor 0: standard library only. `llmtest.core.sequences` says what a literal means and matches it. Here stands what it means of
+Floor 1. `llmtest.core.sequences` says what a literal means and matches it. Here stands what it means of
 runs (`RunLine`), and why a line has not a shape (`Mismatch`).
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Protocol, cast
+from typing import Any, cast
 
-from llmtest.core.literals import ConcurrentGroup, Element, Line, Taker
+from llmtest.causality import HappensBefore
+from llmtest.core.literals import Element, Line, Taker
+from llmtest.core.masks import show
 from llmtest.core.sequences import Shape, bits
-from llmtest.core.values import PLAIN, fits, short
+from llmtest.core.text import PLAIN, fits, nearest
+from llmtest.errors import UnjudgedError
 from llmtest.events import Run
-from llmtest.rule import Condition, UnjudgedError
+from llmtest.rule import Condition
 from llmtest.selecting import Selector, by_name
 
 
@@ -94,7 +96,7 @@ class _Fitting(Selector):
         return fits(self.expected, name)
 
     def misses(self, run: Any) -> str | None:
-        return None if fits(self.expected, run.name) else f"it is {short(run.name)}"
+        return None if fits(self.expected, run.name) else f"it is {show(run.name)}"
 
 
 def _this(expected: Run) -> Selector:
@@ -103,17 +105,11 @@ def _this(expected: Run) -> Selector:
     return made
 
 
-class Order(Protocol):
-    """What puts runs in order (`llmtest.causality`)."""
-
-    def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]: ...
-
-
-_lines: weakref.WeakKeyDictionary[Order, dict[int, tuple[Sequence[Run], RunLine]]] = weakref.WeakKeyDictionary()
+_lines: weakref.WeakKeyDictionary[HappensBefore, dict[int, tuple[Sequence[Run], RunLine]]] = weakref.WeakKeyDictionary()
 """The lines of each order, by the identity of the runs. A recording is compared often, and its tools are one tuple."""
 
 
-def line_of(runs: Sequence[Run], order: Order) -> RunLine:
+def line_of(runs: Sequence[Run], order: HappensBefore) -> RunLine:
     """Return these runs as a line, in an order that is certain. Made once for each order and sequence of runs."""
     lines = _lines.setdefault(order, {})
     known = lines.get(id(runs))
@@ -139,10 +135,6 @@ class Mismatch:
     near: int | None = None
     why: str = ""
     gave_up: bool = False
-
-
-MIN_SIMILARITY: Final = 0.6
-"""How alike two names must be to be the nearest miss, from 0 to 1."""
 
 
 def mismatch(literal: Sequence[Any], line: Line) -> Mismatch:
@@ -178,9 +170,9 @@ def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None
     names = {str(getattr(item, "name", item)): n for n, item in reversed(items)}
     for taker in takers:
         expected = taker.name
-        for close in difflib.get_close_matches(expected, names, 1, MIN_SIMILARITY) if isinstance(expected, str) else ():
-            if why := _why(taker, line.items[names[close]]):
-                return names[close], why
+        close = nearest(expected, names) if isinstance(expected, str) else None
+        if close is not None and (why := _why(taker, line.items[names[close]])):
+            return names[close], why
     return None, ""
 
 

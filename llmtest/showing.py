@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmtest import review
+from llmtest.core.text import amount
+from llmtest.errors import StoreError
 from llmtest.rendering import render
-from llmtest.store import RunLine, SessionLine, Store, Stored, StoreError
+from llmtest.store import RunLine, SessionLine, Store, Stored
 
 Say = Callable[[str, str], None]
 """Prints one line, with the number of its colour or an empty text."""
@@ -69,10 +71,10 @@ def _now() -> datetime:
 # -- sessions
 
 
-def sessions(store: Store, say: Say, *, machine: bool = False) -> int:
+def sessions(store: Store, say: Say, *, as_json: bool = False) -> int:
     """Lists the sessions, the one with the latest trace last."""
     found = store.sessions()
-    if machine:
+    if as_json:
         say(json.dumps([asdict(session) for session in found], indent=2), "")
     elif not found:
         say(f'no sessions in {store.path}; `with tracing_enabled("name"):` or LLMTEST_TRACING=true writes some', "")
@@ -106,7 +108,7 @@ def show(
     *,
     only: Filter | None = None,
     tree: bool = False,
-    machine: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Shows the traces of a session, one trace, or the latest one.
 
@@ -118,14 +120,14 @@ def show(
         raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists what there is")
     if what is None and only in (None, Filter()):
         traces = traces[-1:]
-    if machine:
-        say(json.dumps([_as_json(trace, store.runs(trace)) for trace in traces], indent=2), "")
-    for trace in () if machine else traces:
+    if as_json:
+        say(json.dumps([_facts(trace, store.runs(trace)) for trace in traces], indent=2), "")
+    for trace in () if as_json else traces:
         _show(store, trace, say, tree)
     return 0
 
 
-def _as_json(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:
+def _facts(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(trace).items() if name not in ("id", "inside", "runs")}
     return {"trace": trace.key, **facts, "runs": [asdict(run) for run in runs]}
 
@@ -143,13 +145,13 @@ def _show(store: Store, trace: Stored, say: Say, tree: bool) -> None:
 def _heading(trace: Stored) -> Iterator[str]:
     yield f"{printable(trace.session)} {trace.key}"
     yield _clock(trace.started_ns)
-    yield f"{trace.runs} run{'' if trace.runs == 1 else 's'}"
+    yield amount(trace.runs, "run")
     yield f"tokens {trace.input_tokens} in, {trace.output_tokens} out"
     if trace.errors:
-        yield f"{trace.errors} error{'' if trace.errors == 1 else 's'}"
+        yield amount(trace.errors, "error")
     late = trace.events - trace.inside
     if late:
-        yield f"{late} late event{'' if late == 1 else 's'}"
+        yield amount(late, "late event")
 
 
 def _show_run(run: RunLine, say: Say) -> None:

@@ -9,20 +9,21 @@ import hashlib
 import traceback
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from syrupy.assertion import AssertionResult, SnapshotAssertion
-from syrupy.data import SnapshotCollection
+from syrupy.data import Snapshot, SnapshotCollection
 from syrupy.extensions.base import AbstractSyrupyExtension
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
+from llmtest.errors import PendingError, SnapshotError
 from llmtest.events import Run
-from llmtest.ledger import LlmtestError
-from llmtest.pending import Mismatch, PendingError, harm, read_text, write_text
+from llmtest.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored, write_text
 from llmtest.recording import Recording
 from llmtest.rendering import HEADER, Part, render
 
@@ -30,18 +31,15 @@ _LONGEST: Final = 180
 """The most bytes of a file's name, without what we add to it: file systems take 255."""
 
 
-class SnapshotError(LlmtestError):
-    """A snapshot cannot be compared: its file is damaged, or runs are still open."""
+class TreeExtension(SingleFileSnapshotExtension):
+    """Keeps each tree in `__snapshots__/<test file>/<test>.tree`: a header line, then the text, which ends with a newline.
 
-
-class TraceExtension(SingleFileSnapshotExtension):
-    """Keeps each tree in `__snapshots__/<test file>/<test>.trace`: a header line, then the text, which ends with a newline.
-
-    What is read is exactly what was written, also `\\r` and characters that are not valid Unicode.
+    What is read is exactly what was written, also `\\r` and characters that are not valid Unicode. A file with the old ending
+    `.trace` stays where it is, and is read and compared, until `--snapshot-update` renames it.
     """
 
     _write_mode = WriteMode.TEXT
-    file_extension = "trace"
+    file_extension = ENDING.removeprefix(".")
 
     def serialize(self, data: Any, *, exclude: Any = None, include: Any = None, matcher: Any = None) -> str:
         """The text of the file.
@@ -76,6 +74,21 @@ class TraceExtension(SingleFileSnapshotExtension):
             return name
         return f"{short}.~{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
 
+    @classmethod
+    def get_location(cls, *, test_location: PyTestLocation, index: Any) -> str:
+        return str(stored(Path(super().get_location(test_location=test_location, index=index))))
+
+    def is_snapshot_location(self, *, location: str) -> bool:
+        return location.endswith((ENDING, OLD_ENDING))
+
+    def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:
+        collection = SnapshotCollection(location=snapshot_location)
+        collection.add(Snapshot(name=Path(snapshot_location).stem))  # syrupy cuts off as much as today's ending is long
+        return collection
+
+    def delete_snapshots(self, *, snapshot_location: str, snapshot_names: set[str]) -> None:
+        Path(snapshot_location).unlink(missing_ok=True)  # one worker has renamed what another had found
+
     def read_snapshot_data_from_location(self, *, snapshot_location: str, snapshot_name: str, session_id: str) -> str | None:
         return read_text(Path(snapshot_location))
 
@@ -101,7 +114,7 @@ def _may_clash(location: PyTestLocation, name: str, index: Any) -> bool:
     return False
 
 
-class TraceLocation(PyTestLocation):
+class TreeLocation(PyTestLocation):
     """The place of a test. A file whose name was cut or cleaned is its own all the same."""
 
     def matches_snapshot_location(self, snapshot_location: str) -> bool:
@@ -109,7 +122,7 @@ class TraceLocation(PyTestLocation):
 
 
 @dataclass(eq=False, order=False, repr=False)
-class TraceAssertion(SnapshotAssertion):
+class TreeAssertion(SnapshotAssertion):
     """syrupy's assertion, which tells `on_result` of each comparison, and does not compare a recording of open runs
     unless the test says `llm_snapshot(open_runs=True)`."""
 
@@ -117,13 +130,13 @@ class TraceAssertion(SnapshotAssertion):
     headline: str = field(default="", init=False)
     _open_runs: bool = field(default=False, init=False)
 
-    def with_defaults(self, **options: Any) -> TraceAssertion:
+    def with_defaults(self, **options: Any) -> TreeAssertion:
         other = super().with_defaults(**options)
-        assert isinstance(other, TraceAssertion)
+        assert isinstance(other, TreeAssertion)
         other.on_result = self.on_result
         return other
 
-    def __call__(self, *, open_runs: bool = False, **options: Any) -> TraceAssertion:
+    def __call__(self, *, open_runs: bool = False, **options: Any) -> TreeAssertion:
         """`name="second"` names another file of the same test; `open_runs=True` shows runs that are open as open."""
         super().__call__(**options)
         self._open_runs = open_runs
@@ -138,6 +151,10 @@ class TraceAssertion(SnapshotAssertion):
         return super()._serialize(data)
 
     def _assert(self, data: Any) -> bool:
+        if self.update_snapshots:
+            file = Path(self.extension.get_location(test_location=self.test_location, index=self.index))
+            with suppress(PendingError):  # the comparison reads it next, and tells what is wrong with it
+                renew(file.with_suffix(ENDING))
         matched = super()._assert(data)
         self._open_runs = False
         result = self.executions[self.num_executions - 1]
@@ -204,7 +221,7 @@ class DeferredSession:
                 result.created = result.updated = result.success = False
 
 
-def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TraceAssertion:
+def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TreeAssertion:
     """What `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` hears of each comparison.
 
     `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
@@ -212,10 +229,10 @@ def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], se
     """
     options = vars(item.config.option)
     known = ("update_snapshots", "update_new_snapshots_only")  # the second came with syrupy 5.3
-    return TraceAssertion(
+    return TreeAssertion(
         session=session,
-        extension_class=TraceExtension,
-        test_location=TraceLocation(item),
+        extension_class=TreeExtension,
+        test_location=TreeLocation(item),
         on_result=on_result,
         **{name: options[name] for name in known if name in options},
     )

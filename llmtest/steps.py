@@ -10,8 +10,6 @@ at the end is a token of its own. Joined, the tokens are always the string again
 from __future__ import annotations
 
 import builtins
-import difflib
-import http
 import json
 import math
 import re
@@ -21,8 +19,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from llmtest.core.source import caller
+from llmtest.core.text import clip, did_you_mean
+from llmtest.errors import ScriptError
 from llmtest.events import EMPTY, FrozenDict, Latency, Usage
-from llmtest.ledger import LlmtestError
 
 if TYPE_CHECKING:
     from llmtest.gates import Gate
@@ -44,25 +43,6 @@ def split(text: str) -> list[str]:
 def count(text: str) -> int:
     """How many tokens `split` would make of `text`. Not what a provider's tokenizer would count."""
     return len(split(text))
-
-
-class ScriptError(LlmtestError, ValueError):
-    """A script was written wrongly: raised where it is written, not when it is served."""
-
-
-class StatusError(Exception):
-    """What a step that fails with an HTTP status raises. With langchain-core 1.7 and newer it is also the class there
-    that stands for this status, such as `ModelRateLimitError`. `status_code` is an int, `retry_after` in seconds or None.
-    A model with a `dialect=` raises what the integration does instead, where that is installed.
-    """
-
-    def __init__(self, status_code: int, retry_after: float | None = None, message: str | None = None) -> None:
-        self.status_code = status_code
-        self.retry_after = retry_after
-        super().__init__(message or f"{status_code} {_PHRASES.get(status_code, 'error')}")
-
-
-_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 # -- parts and steps
@@ -289,8 +269,7 @@ class Return(StepOptions):
         return None if self.takes_s is None else Latency(self.takes_s)
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        return f"give({shown if len(shown) <= 200 else f'{shown[:200]}...'}){_show_serving(self.serving)}"
+        return f"give({clip(repr(self.value), 200)}){_show_serving(self.serving)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,9 +475,7 @@ def as_tokens(what: str, given: tuple[Any, ...], exact: Sequence[str] | None) ->
 
 def as_failure(error: Any, retry_after: float | None, message: str | None, where: str) -> Fail:
     if isinstance(error, str) and error not in exception_names():
-        near = difflib.get_close_matches(error, exception_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ScriptError(f"fail() knows no exception named {error!r}{hint}")
+        raise ScriptError(f"fail() knows no exception named {error!r}{did_you_mean(error, exception_names())}")
     known = isinstance(error, BaseException | str) or (isinstance(error, type) and issubclass(error, BaseException))
     status = isinstance(error, int) and not isinstance(error, bool)
     if status and not 400 <= error <= 599:

@@ -7,7 +7,6 @@ The rows themselves are the matter of `llmtest.traces`.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 import os
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llmtest.ledger import LlmtestError
+from llmtest.core.text import did_you_mean
+from llmtest.errors import StoreError
 from llmtest.recording import Recording
 from llmtest.traces import Rows, column, of_all, revived, rows
 
@@ -78,10 +78,6 @@ MIGRATIONS: Final = (
     """,
 )
 """Each lifts a file by one version. Never change one that was released: add another."""
-
-
-class StoreError(LlmtestError):
-    """The store cannot be used, or does not have what was asked for. The message says what to do."""
 
 
 def place(root: Path | None = None) -> Path:
@@ -226,9 +222,8 @@ class Store:
         where = "WHERE root = ? OR substr(root, -8) = ? ORDER BY traces.id DESC LIMIT 1"
         found = self._traces(where, (what, what))
         if not found:
-            near = difflib.get_close_matches(what, names, n=3, cutoff=0.4)
-            hint = f"nearest: {', '.join(map(repr, near))}" if near else "`llmtest sessions` lists what there is"
-            raise StoreError(f"no session and no trace called {what!r} in {self.path}; {hint}")
+            hint = did_you_mean(what, names, otherwise="`llmtest sessions` lists what there is")
+            raise StoreError(f"no session and no trace called {what!r} in {self.path}{hint}")
         return found
 
     def with_run(self, name: str) -> set[int]:

@@ -5,11 +5,10 @@ Floor 0: standard library, and jsonschema-rs inside `compiled`. Each check retur
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from llmtest.complaints import capped, names
+from llmtest.core.text import capped, did_you_mean, names
 from llmtest.requests import Request
 from llmtest.steps import Call, Reply
 
@@ -56,9 +55,8 @@ def chosen(choice: Any) -> str | None:
 def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
     """What is wrong with a scripted tool call, given the tools that are bound; None if nothing."""
     if asked.tool not in tools:
-        near = difflib.get_close_matches(asked.tool, tools, n=1)
         unknown = f"the script calls the tool `{asked.tool}`, which is not bound to the model\n  bound  {names(tools)}"
-        return unknown + (f"\n  nearest  `{near[0]}`" if near else "")
+        return unknown + did_you_mean(asked.tool, tools, before="\n  ")
     if asked.pieces and asked.malformed:
         return None
     schema, args = tools[asked.tool], asked.args
@@ -97,9 +95,8 @@ def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], ex
     yield f"the script calls the tool `{tool}` with other arguments than it takes"
     yield from (f"  missing  `{name}`" for name in missing)
     for name in extra:
-        near = difflib.get_close_matches(name, known, n=1)
-        yield f"  unknown  `{name}`" + (f", nearest `{near[0]}`" if near else "")
-    yield f"  takes  {', '.join(f'`{name}`' for name in known) or 'nothing'}"
+        yield f"  unknown  `{name}`{did_you_mean(name, known)}"
+    yield f"  takes  {names(known, 'nothing')}"
 
 
 def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:

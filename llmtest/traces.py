@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest import masks
 from llmtest.blocks import RawEvent
 from llmtest.callbacks import MODELS, START_KINDS, TOKEN
+from llmtest.core import masks
 from llmtest.events import EMPTY, Event, FrozenDict, Latency, Run
 from llmtest.jsonwords import Reader, Writer
 from llmtest.lanes import Lane
@@ -143,7 +143,7 @@ def _hide(numbers: Sequence[int], tokens: Sequence[str], spans: Sequence[tuple[i
         end = start + len(token)
         within = next((index for index, span in enumerate(spans) if span[0] < end and start < span[1]), None)
         if within is not None:
-            yield number, "" if within == told else "<mask:secret>"
+            yield number, "" if within == told else masks.mask("secret")
             told = within
         start = end
 

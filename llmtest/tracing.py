@@ -20,8 +20,9 @@ from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 from llmtest.callbacks import ENDINGS, START_KINDS
+from llmtest.errors import StoreError
 from llmtest.recording import Recording
-from llmtest.store import Store, StoreError, place
+from llmtest.store import Store, place
 from llmtest.traces import Rows, Splitter, rows
 
 INTERVAL_S: Final = 0.1
@@ -92,11 +93,11 @@ def tracing_enabled(session: str = DEFAULT) -> Session:
     `llmtest` for each session, and never an exception.
 
     >>> import os, tempfile
-    >>> from llmtest import ScriptedChatModel, load, tracing_enabled
+    >>> from llmtest import ScriptedChatModel, load_traces, tracing_enabled
     >>> os.environ["LLMTEST_STORE"] = tempfile.mkdtemp() + "/traces.sqlite"
     >>> with tracing_enabled("greetings") as session:
     ...     _ = ScriptedChatModel("Hello there").invoke("hi")
-    >>> [trace.kinds for trace in load("greetings")]
+    >>> [trace.kinds for trace in load_traces("greetings")]
     [['on_chat_model_start', 'on_llm_end']]
     >>> del os.environ["LLMTEST_STORE"]
 
@@ -121,7 +122,7 @@ def flush() -> None:
     _writers[0].write(everything=True)
 
 
-def load(session: str, *, store: Path | str | None = None) -> list[Recording]:
+def load_traces(session: str, *, store: Path | str | None = None) -> list[Recording]:
     """The traces of a session as recordings, one for each root run, in the order in which they started.
 
     `session` is its name, or the key of one trace as `llmtest sessions` and `llmtest show` print it. `store` is the file; by

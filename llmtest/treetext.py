@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from llmtest.callbacks import RunKind
-from llmtest.ledger import LlmtestError
+from llmtest.errors import TreeTextError
 from llmtest.rendering import HEADER
 
 NodeKind = Literal["run", "parallel", "late", "entry", "line"]
@@ -31,22 +31,14 @@ _FIELD: Final = re.compile(rf" (attempt|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (m
 _CALL: Final = re.compile(r" (call\d+)(?= |$)")
 _TOKEN: Final = re.compile(rf"{_QUOTED}|[()\[\]{{}},]")
 _WIDE_CODE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\U([0-9a-f]{8})")
-_VERSION: Final = re.compile(r"# llmtest trace v(\d+)")
+_OLD_HEADER: Final = "# llmtest trace v1"  # before a trace meant a stored run
+_VERSION: Final = re.compile(r"# llmtest (?:tree|trace) v(\d+)")
 _CONFLICT: Final = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$")
-
-
-class TreeTextError(LlmtestError, ValueError):
-    """A text is not what the grammar says. `line` is the number of the line, from 1; `problem` what is wrong with it."""
-
-    def __init__(self, line: int, problem: str) -> None:
-        super().__init__(f"line {line}: {problem}")
-        self.line = line
-        self.problem = problem
 
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run. `read` makes no `line`: that is
+    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run. `parse` makes no `line`: that is
     a line of another text, which the differ takes apart in the same way.
 
     `text` is its line without indentation, `more` the lines that continue an entry, indented as they stand under it,
@@ -82,10 +74,10 @@ class Head:
     meta: str | None = None
 
 
-def read(text: str) -> list[Node]:
+def parse(text: str) -> list[Node]:
     """The trees of a text, with or without the header line of a file.
 
-    >>> (run,) = read('chat Model\\n  > u1: "hi"\\n  < a1: "Hello"\\n')
+    >>> (run,) = parse('chat Model\\n  > u1: "hi"\\n  < a1: "Hello"\\n')
     >>> head(run).name, [entry.text for entry in run.inside]
     ('Model', ['> u1: "hi"', '< a1: "Hello"'])
 
@@ -94,7 +86,7 @@ def read(text: str) -> list[Node]:
 
     It does not evaluate values: they stay the text that they are.
     """
-    lines = text.removesuffix("\n").split("\n")
+    lines = renew_header(text).removesuffix("\n").split("\n")
     first = 0
     if lines[0].startswith("# llmtest"):
         _known(lines[0])
@@ -107,7 +99,7 @@ def read(text: str) -> list[Node]:
 
 
 def write(nodes: Sequence[Node]) -> str:
-    """The text of nodes: what `read` read, without the header."""
+    """The text of nodes: what `parse` read, without the header."""
     return "".join(f"{line}\n" for line in _lines(nodes)) or f"{NOTHING}\n"
 
 
@@ -237,6 +229,12 @@ def unquoted(text: str) -> str:
 # -- files
 
 
+def renew_header(text: str) -> str:
+    """Return `text` with today's header, if its first line is the one that files had before."""
+    first, end, rest = text.partition("\n")
+    return f"{HEADER}{first.removeprefix(_OLD_HEADER)}{end}{rest}" if first.rstrip("\r") == _OLD_HEADER else text
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """What is wrong with a file that should hold a tree text, and where. `line` counts from 1."""
@@ -250,7 +248,7 @@ class Damage:
 
 def damage(text: str, *, tree: bool = True) -> Damage | None:
     """What is wrong with the text of a snapshot file, or None. `tree=False` for one that holds a plain text."""
-    lines = text.split("\n")
+    lines = renew_header(text).split("\n")
     marks = [number for number, line in enumerate(lines, 1) if _CONFLICT.match(line)]
     if {lines[number - 1][0] for number in marks} >= set("<=>"):
         return Damage(marks[0], f"an unresolved merge conflict, {lines[marks[0] - 1]!r}")
@@ -259,7 +257,15 @@ def damage(text: str, *, tree: bool = True) -> Damage | None:
         if lines[-1]:
             return Damage(len(lines), "the file is cut off: its last line has no end")
         if tree:
-            read(text)
+            parse(text)
     except TreeTextError as error:
         return Damage(error.line, error.problem)
     return None
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)

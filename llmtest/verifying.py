@@ -69,11 +69,11 @@ class Verification:
 
 def _differing(changed: list[Any], again: list[Any]) -> tuple[str, Any] | None:
     """The name of the first snapshot for which something else came, and what differs."""
-    from llmtest.differ import compare
+    from llmtest.differ import diff
 
     came: dict[Path, str] = {mismatch.snapshot: mismatch.received or "" for mismatch in again}
     for mismatch in changed:
-        difference = compare(mismatch.received, came.get(mismatch.snapshot, ""))
+        difference = diff(mismatch.received, came.get(mismatch.snapshot, ""))
         if difference is not None:
             return mismatch.snapshot.name, difference
     return None

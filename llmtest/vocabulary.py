@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from llmtest.content import read_block
 from llmtest.core.source import caller, shown_path
+from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, FrozenList, Usage
 from llmtest.gates import Gate
 from llmtest.steps import (
@@ -25,7 +26,6 @@ from llmtest.steps import (
     Reply,
     Respond,
     Return,
-    ScriptError,
     Step,
     Text,
     Thinking,

@@ -17,10 +17,10 @@ from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest import masks
 from llmtest.content import read_block
+from llmtest.core import masks
+from llmtest.core.masks import DATE_TIME, mask, snake
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
-from llmtest.masks import DATE_TIME, snake
 
 _WIDE: Final = 100
 """A container whose text is longer gets one line per entry. Indentation does not count."""
@@ -250,7 +250,7 @@ class Words:
         if kind == "id":
             return self.mark("id", match[0].lower())
         if kind == "pair":
-            return f"{escape(match['key'])}: <mask:{match['key'][1:-1]}>"
+            return f"{escape(match['key'])}: {mask(match['key'][1:-1])}"
         return self._masks.called(kind)
 
     def string(self, text: str) -> str:
@@ -322,8 +322,8 @@ class Words:
         """`value` as it is shown under `key`."""
         if value is None or isinstance(value, bool):
             return json.dumps(value)
-        if self._masks.is_secret(snake(key)):
-            return f"<mask:{_escape(key)}>"
+        if self._masks.is_secret(key):
+            return mask(_escape(key))
         if _is_clock(key, value):
             return "<time>"
         if _is_random(key, value):

@@ -25,11 +25,10 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel, Field
 
 from llmtest import LlmtestError, ScriptedChatModel, ViolationError, record
-from llmtest.inventing import InventError
+from llmtest.errors import InventError, ScriptError, expect_violation
 from llmtest.langchain.conformance import check_chat_model
 from llmtest.langchain.providers import scripted_providers
-from llmtest.ledger import Ledger, expect_violation, opened
-from llmtest.steps import ScriptError
+from llmtest.ledger import Ledger, opened
 
 
 @tool
@@ -307,7 +306,7 @@ def test_a_choice_of_a_tool_that_is_not_bound_is_a_violation() -> None:
     with expect_violation("invalid tool call") as caught, pytest.raises(ViolationError):
         model.invoke("hi")
 
-    text = "the script calls the tool `serch`, which is not bound to the model\n  bound  `search`\n  nearest  `search`\n"
+    text = "the script calls the tool `serch`, which is not bound to the model\n  bound  `search`\n  did you mean `search`?\n"
     assert caught[0].text.startswith(text)
 
 
@@ -410,7 +409,7 @@ def test_an_unknown_field_is_an_error_and_owes_no_call() -> None:
     with opened(Ledger()) as ledger, pytest.raises(ScriptError) as caught:
         ScriptedChatModel.auto(model_nam="gpt-5")
 
-    assert str(caught.value) == "ScriptedChatModel has no field `model_nam`; nearest `model_name`"
+    assert str(caught.value) == "ScriptedChatModel has no field `model_nam`; did you mean `model_name`?"
     assert ledger.take() == []
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
 import sys
 import tempfile
+import types
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from llmtest import __version__, cli
+from llmtest.cli import demo
 
 NOTICES = """
 def call(tool, expression):
@@ -44,6 +49,20 @@ def test_version_names_the_distribution(capsys):
     assert capsys.readouterr().out == f"llmtest-kit {__version__}\n"
 
 
+@pytest.mark.parametrize("command", [["-m", "llmtest"], ["-c", "from llmtest.cli import main; raise SystemExit(main())"]])
+def test_the_module_is_the_command(command):
+    run = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"llmtest-kit {__version__}\n", "")
+
+
+def test_a_name_that_the_package_has_not_is_an_attribute_error():
+    with pytest.raises(AttributeError) as caught:
+        cli.mian  # noqa: B018
+
+    assert str(caught.value) == "module 'llmtest.cli' has no attribute 'mian'"
+
+
 def test_help_names_every_command(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -61,13 +80,53 @@ def test_no_command_is_a_wrong_command_line(capsys):
     assert capsys.readouterr().err.splitlines()[-1] == "llmtest: error: the following arguments are required: COMMAND"
 
 
+# -- versions
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    """The versions of an installation without LangGraph."""
+    installed = {"langchain-core": "1.8.3", "pytest": "9.2.0", "syrupy": "5.5.3"}
+
+    def distribution(name):
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return types.SimpleNamespace(version=installed[name])
+
+    monkeypatch.setattr("importlib.metadata.distribution", distribution)
+    monkeypatch.setattr("platform.python_version", lambda: "3.11.7")
+    return {"llmtest": __version__, "python": "3.11.7", "langgraph": None, **installed}
+
+
+def test_version_prints_each_version_and_what_is_not_installed(versions, capsys):
+    code = cli.main(["version"])
+
+    assert (code, *capsys.readouterr()) == (
+        0,
+        f"llmtest         {__version__}\n"
+        "python          3.11.7\n"
+        "langchain-core  1.8.3\n"
+        "langgraph       not installed\n"
+        "pytest          9.2.0\n"
+        "syrupy          5.5.3\n",
+        "",
+    )
+
+
+def test_version_as_json_has_null_for_what_is_not_installed(versions, capsys):
+    code = cli.main(["version", "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out) == versions
+
+
 # -- what keeps the demo from starting
 
 
 def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path, capsys):
     folder = folder_of(tmp_path, NOTICES)
 
-    code = cli.demo(folder, needs=("pytest", "no_such_package", "nor_this"))
+    code = demo.run(folder, needs=("pytest", "no_such_package", "nor_this"))
 
     assert (code, *capsys.readouterr()) == (
         2,
@@ -77,7 +136,7 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(tmp_path
 
 
 def test_missing_files_are_named_with_the_place(tmp_path, capsys):
-    code = cli.demo(tmp_path, needs=())
+    code = demo.run(tmp_path, needs=())
 
     assert (code, *capsys.readouterr()) == (
         1,
@@ -92,7 +151,7 @@ def test_missing_files_are_named_with_the_place(tmp_path, capsys):
 def test_a_test_that_notices_the_change_is_a_success(tmp_path, capsys):
     folder = folder_of(tmp_path, NOTICES)
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     out, err = capsys.readouterr()
     lines = out.splitlines()
@@ -125,7 +184,7 @@ def test_the_folder_is_left_as_it_was_and_nothing_else_is_left(tmp_path, monkeyp
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
@@ -139,7 +198,7 @@ def test_a_read_only_installation_is_enough(tmp_path):
     folder.chmod(0o555)
 
     try:
-        assert cli.demo(folder, needs=()) == 0
+        assert demo.run(folder, needs=()) == 0
     finally:
         folder.chmod(0o755)
 
@@ -151,7 +210,7 @@ def test_settings_of_the_readers_own_projects_do_not_reach_it(tmp_path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = folder_of(tmp_path, f"import os\n{NOTICES}\n\ndef test_alone():\n    assert 'LANGSMITH_TRACING' not in os.environ\n")
 
-    assert cli.demo(folder, needs=()) == 0
+    assert demo.run(folder, needs=()) == 0
 
 
 # -- what goes wrong
@@ -160,7 +219,7 @@ def test_settings_of_the_readers_own_projects_do_not_reach_it(tmp_path, monkeypa
 def test_a_first_run_that_fails_is_a_failure(tmp_path, capsys):
     folder = folder_of(tmp_path, "def test_agent():\n    assert False, 'broken'\n")
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -171,7 +230,7 @@ def test_a_first_run_that_fails_is_a_failure(tmp_path, capsys):
 def test_a_file_without_the_argument_is_a_failure(tmp_path, capsys):
     folder = folder_of(tmp_path, "def test_agent():\n    pass\n")
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -182,7 +241,7 @@ def test_a_file_without_the_argument_is_a_failure(tmp_path, capsys):
 def test_a_test_that_does_not_notice_is_a_failure(tmp_path, capsys):
     folder = folder_of(tmp_path, NOTICES.replace('== "2 ** 0.235"', ""))
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -204,7 +263,7 @@ def test_agent():
 """
     folder = folder_of(tmp_path, source)
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -216,7 +275,7 @@ def test_an_error_is_not_the_failure_that_was_expected(tmp_path, capsys):
     source = f"{NOTICES}\n\nif '3 ' '** 0.235' in open(__file__, encoding='utf-8').read():\n    raise OSError\n"
     folder = folder_of(tmp_path, source)
 
-    code = cli.demo(folder, needs=())
+    code = demo.run(folder, needs=())
 
     assert code == 1
     assert capsys.readouterr().err == (
@@ -233,7 +292,7 @@ def test_a_terminal_gets_colours(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.delenv("NO_COLOR", raising=False)
 
-    code = cli.demo(folder_of(tmp_path, NOTICES), needs=())
+    code = demo.run(folder_of(tmp_path, NOTICES), needs=())
 
     assert code == 0
     assert '\x1b[32m+    assert call("calculator", expression="3 ** 0.235")' in terminal.getvalue()
@@ -246,7 +305,7 @@ def test_no_color_is_respected_on_a_terminal(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
 
-    code = cli.demo(folder_of(tmp_path, NOTICES), needs=())
+    code = demo.run(folder_of(tmp_path, NOTICES), needs=())
 
     assert code == 0
     assert "\x1b" not in terminal.getvalue()
@@ -256,7 +315,7 @@ def test_an_output_that_knows_few_characters_gets_the_rest(tmp_path, monkeypatch
     narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
     monkeypatch.setattr(sys, "stdout", narrow)
 
-    code = cli.demo(folder_of(tmp_path, f"{NOTICES}\n    assert not '18 °C → ok'\n"), needs=())
+    code = demo.run(folder_of(tmp_path, f"{NOTICES}\n    assert not '18 °C → ok'\n"), needs=())
 
     assert code == 1
     narrow.seek(0)

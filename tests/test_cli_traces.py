@@ -199,7 +199,7 @@ def test_a_time_that_is_none(capsys):
 
 def test_what_is_not_there(capsys, path):
     assert run(capsys, "show", "pari", code=2) == (
-        f"llmtest show: no session and no trace called 'pari' in {path}; nearest: 'paris'\n"
+        f"llmtest show: no session and no trace called 'pari' in {path}; did you mean `paris`?\n"
     )
     assert run(capsys, "show", "paris", "--errors", code=2) == (
         f"llmtest show: no such trace in {path}; `llmtest sessions` lists what there is\n"
@@ -255,9 +255,9 @@ def test_diff_of_two_traces(capsys):
 
 def test_diff_of_a_file_and_a_trace(capsys, tmp_path):
     text = run(capsys, "show", "paris", "--tree").split("\n", 1)[1].removesuffix("\n")
-    (tmp_path / "accepted.trace").write_text(text, "utf-8")
+    (tmp_path / "accepted.tree").write_text(text, "utf-8")
 
-    assert run(capsys, "diff", str(tmp_path / "accepted.trace"), "paris") == ""
+    assert run(capsys, "diff", str(tmp_path / "accepted.tree"), "paris") == ""
 
 
 # -- export and import

@@ -56,7 +56,7 @@ def told(make: Callable[[], Any], timeout_s: float = 5.0) -> str:
 def rules(make: Callable[[], Any]) -> list[str]:
     with pytest.raises(ViolationError) as caught:
         check_handler(make)
-    return [violation.rule for violation in caught.value.violations]
+    return [violation.code for violation in caught.value.violations]
 
 
 # -- handlers that are right
@@ -416,23 +416,20 @@ class Misnamed(BaseCallbackHandler):
 
 def test_a_name_that_is_no_callback_is_told_with_the_nearest() -> None:
     assert told(Misnamed) == (
-        "`Misnamed.on_chat_model_end` is never called: LangChain has no such callback\n"
+        "`Misnamed.on_chat_model_end` is never called: LangChain has no such callback; did you mean `on_llm_end`?\n"
         "  at         test_conformance.py:N  def on_chat_model_end(self, response: Any, **kwargs: Any) -> None: ...\n"
-        "  nearest    on_llm_end\n"
         "  if it is your own, give it a name that does not look like a callback\n"
         "\n"
-        "`Misnamed.on_customevent` is never called: LangChain has no such callback\n"
+        "`Misnamed.on_customevent` is never called: LangChain has no such callback; did you mean `on_custom_event`?\n"
         "  at         test_conformance.py:N  def on_customevent(self, name: Any, data: Any, **kwargs: Any) -> None: ...\n"
-        "  nearest    on_custom_event\n"
         "  if it is your own, give it a name that does not look like a callback\n"
         "\n"
         "`Misnamed.on_interrupt` is never called: LangGraph tells GraphCallbackHandlers only\n"
         "  at         test_conformance.py:N  def on_interrupt(self, event: Any) -> None: ...\n"
         "  derive the handler from langgraph.callbacks.GraphCallbackHandler\n"
         "\n"
-        "`Misnamed.on_llm_token` is never called: LangChain has no such callback\n"
+        "`Misnamed.on_llm_token` is never called: LangChain has no such callback; did you mean `on_llm_new_token`?\n"
         "  at         test_conformance.py:N  def on_llm_token(self, token: Any, **kwargs: Any) -> None: ...\n"
-        "  nearest    on_llm_new_token\n"
         "  if it is your own, give it a name that does not look like a callback"
     )
 

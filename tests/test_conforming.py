@@ -35,8 +35,9 @@ from langchain_core.tools import BaseTool, StructuredTool, tool
 
 from llmtest import ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, respond, say, scripted_tool
 from llmtest.langchain.conformance import check_chat_model, check_llm, check_retriever, check_tool
-from llmtest.langchain.doubles import ScriptedRetriever, give
+from llmtest.langchain.doubles import ScriptedRetriever
 from llmtest.langchain.instep import LockStep, files_of
+from llmtest.vocabulary import give
 from tests.wire import real
 
 ROOT = Path(__file__).parent.parent
@@ -482,7 +483,7 @@ DEFECTS = {
     RaisesWhenCancelled: ["`RaisesWhenCancelled.astream` raises ConnectionError when its task is cancelled"],
     GoesOnWhenCancelled: ["`GoesOnWhenCancelled.ainvoke` goes on when its task is cancelled"],
     LeavesATaskBehind: ["`LeavesATaskBehind.astream` (closed early) leaves a task behind that goes on"],
-    TellsNoRun: ["`TellsNoRun.invoke` tells no runs for 6 calls"],
+    TellsNoRun: ["`TellsNoRun.invoke` tells 0 runs for 6 calls"],
     ChangesWhatItTold: [
         "`ChangesWhatItTold.invoke` returns another text than its run told in on_llm_end",
         "`ChangesWhatItTold.stream` gives another text than `ChangesWhatItTold.invoke`",
@@ -579,7 +580,7 @@ WORDS: dict[type[Echo], str] = {
         "  the chunks together must be the answer: add what is missing to one of them"
     ),
     TellsNoRun: (
-        "`TellsNoRun.invoke` tells no runs for 6 calls\n"
+        "`TellsNoRun.invoke` tells 0 runs for 6 calls\n"
         "  where      invoke; invoke, threads in step; batch; invoke, 8 threads at once\n"
         "  override the methods with an underscore (`_generate`, `_stream`, `_run`, ...): the others tell the callbacks"
     ),
@@ -1102,7 +1103,7 @@ FAKES = {
     "FakeStreamingListLLM": (
         check_llm,
         lambda: FakeStreamingListLLM(responses=["Hello"]),
-        ["`FakeStreamingListLLM.stream` tells no tokens for 5 chunks"],
+        ["`FakeStreamingListLLM.stream` tells 0 tokens for 5 chunks"],
     ),
 }
 

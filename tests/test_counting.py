@@ -20,7 +20,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from llmtest import ScriptedChatModel, ScriptedLLM, blocks, call, count_tokens, fail, record, say, scripted_tool
-from llmtest.counting import ModelCall, PriceError, TokenCount, cost_of
+from llmtest.counting import ModelCall, TokenCount, cost_of
+from llmtest.errors import PriceError
 from llmtest.events import FrozenDict, Usage
 
 SAID = say("Hello", " there", usage=(3, 2)).repeat()
@@ -557,9 +558,11 @@ def told(model: str | None, prices: Any = None, **fields: Any) -> str:
 
 
 def test_an_unknown_model_is_an_error_that_names_it() -> None:
-    assert told("gpd", PRICES) == "no price for the model 'gpd'; nearest: 'gpt'\n  add it to prices=: {'gpd': (input, output)}"
+    assert (
+        told("gpd", PRICES) == "no price for the model 'gpd'; did you mean `gpt`?\n  add it to prices=: {'gpd': (input, output)}"
+    )
     assert told("zzz", PRICES) == (
-        "no price for the model 'zzz'; the table has 'gpt', 'claude'\n  add it to prices=: {'zzz': (input, output)}"
+        "no price for the model 'zzz'; the table has `gpt`, `claude`\n  add it to prices=: {'zzz': (input, output)}"
     )
     assert (
         told("zzz", {}) == "no price for the model 'zzz'; the table has no model\n  add it to prices=: {'zzz': (input, output)}"

@@ -17,7 +17,7 @@ def test_a_stream_that_was_cut_is_told_of_in_full() -> None:
     with record() as recording:
         list(ScriptedChatModel(say("Hello").then_truncate()).stream("hi"))
     (broken,) = cut_streams(recording)
-    assert (broken.rule, broken.level) == ("stream without a reason", "unusual")
+    assert (broken.code, broken.level) == ("stream without a reason", "unusual")
     assert broken.text == (
         "chat `ScriptedChatModel` streamed, and ended without a reason\n"
         "  #2 on_llm_new_token `ScriptedChatModel`\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtest import cli
+from llmtest.cli import demo
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "examples" / "demo"
@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "how-to" / "first-test.md"
 
 def tree(name: str) -> list[str]:
     """The lines of a committed snapshot, without its header."""
-    return (DEMO / "__snapshots__" / f"{name}.trace").read_text("utf-8").splitlines()[1:]
+    return (DEMO / "__snapshots__" / f"{name}.tree").read_text("utf-8").splitlines()[1:]
 
 
 def is_part(part: list[str], lines: list[str]) -> bool:
@@ -55,7 +55,7 @@ def test_the_command_is_installed_and_runs_the_demo(demo_run):
 
 
 def test_the_demo_is_found_where_a_wheel_or_a_checkout_has_it():
-    assert cli.PLACES == (ROOT / "llmtest" / "_demo", DEMO)
+    assert demo.PLACES == (ROOT / "llmtest" / "_demo", DEMO)
 
 
 # -- the page

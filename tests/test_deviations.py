@@ -33,7 +33,7 @@ def deviations_in(recording: Recording) -> list[tuple[str, str | None]]:
     """The violations of a recording: the rule, and the known deviation that it is."""
     found = check(recording)
     assert all(one.level == "unusual" for one in found if one.deviation is not None)
-    return [(one.rule, one.deviation) for one in found]
+    return [(one.code, one.deviation) for one in found]
 
 
 async def cancelled(start: Callable[[asyncio.Event], Awaitable[Any]]) -> Recording:

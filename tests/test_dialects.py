@@ -22,10 +22,10 @@ from openai.types import chat, responses
 from pydantic import TypeAdapter
 
 from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, hold, record, reply, say, think
+from llmtest.errors import ScriptError, StatusError
 from llmtest.gates import Gate
 from llmtest.langchain import dialects
 from llmtest.protocol import cut_streams
-from llmtest.steps import ScriptError, StatusError
 from tests.wire import WIRE, client
 
 GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
@@ -573,7 +573,9 @@ def test_tokens_are_counted_once(dialect: str) -> None:
 # -- what cannot be
 
 
-@pytest.mark.parametrize(("name", "hint"), [("opanai", "; nearest 'openai'"), ("x", ""), (["openai"], "; nearest 'openai'")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("opanai", "; did you mean `openai`?"), ("x", ""), (["openai"], "; did you mean `openai`?")]
+)
 def test_a_dialect_that_there_is_not_is_refused(name: Any, hint: str) -> None:
     with pytest.raises(ScriptError) as error:
         ScriptedChatModel(say("a"), dialect=name)

@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, call, record, reply
-from llmtest.differ import LINES, compare, pairs
+from llmtest.differ import LINES, diff, pairs
 from llmtest.rendering import HEADER
 
 
@@ -44,7 +44,7 @@ def agent(*steps: Any, prompt: str = "You are a weather bot.") -> str:
 
 def told(before: str, after: str) -> list[str]:
     """The headline and the diff."""
-    difference = compare(before, after)
+    difference = diff(before, after)
     assert difference is not None
     return [difference.headline, *difference.lines()]
 
@@ -53,7 +53,7 @@ def told(before: str, after: str) -> list[str]:
 
 
 def test_equal_texts_do_not_differ() -> None:
-    assert compare("chain x\n  < 1\n", "chain x\n  < 1\n") is None
+    assert diff("chain x\n  < 1\n", "chain x\n  < 1\n") is None
 
 
 def test_a_changed_argument_is_the_cause_and_the_rest_follows() -> None:
@@ -106,7 +106,7 @@ def test_a_line_of_a_prompt_of_several_lines_is_one_line() -> None:
 
 
 def test_tools_in_another_order_are_named_so() -> None:
-    difference = compare(agent(PARIS, NEWS, "ok"), agent(NEWS, PARIS, "ok"))
+    difference = diff(agent(PARIS, NEWS, "ok"), agent(NEWS, PARIS, "ok"))
 
     assert difference is not None
     assert difference.cause == "order of tools weather, news → news, weather at weather_agent › model › ScriptedChatModel"
@@ -139,7 +139,7 @@ def test_one_more_step_is_new_and_what_comes_after_it_stays() -> None:
 
 
 def test_a_second_call_of_one_answer_makes_a_group_that_follows() -> None:
-    difference = compare(agent(PARIS, "ok"), agent(BOTH, "ok"))
+    difference = diff(agent(PARIS, "ok"), agent(BOTH, "ok"))
 
     assert difference is not None
     assert difference.cause == 'extra tool call news(city="Paris") at weather_agent › model › ScriptedChatModel'
@@ -189,14 +189,14 @@ def run(*inside: str, first: str = "chat Model") -> str:
     ],
 )  # fmt: skip
 def test_the_cause_is_said_in_words(before: str, after: str, cause: str) -> None:
-    difference = compare(before, after)
+    difference = diff(before, after)
 
     assert difference is not None
     assert difference.cause == cause
 
 
 def test_a_long_text_is_cut_in_the_cause() -> None:
-    difference = compare(run(f'> u1: "{"a" * 99}"', "< 1"), run('> u1: "b"', "< 1"))
+    difference = diff(run(f'> u1: "{"a" * 99}"', "< 1"), run('> u1: "b"', "< 1"))
 
     assert difference is not None
     assert difference.cause == f'user message "{"a" * 59}…" → "b" at Model'
@@ -302,7 +302,7 @@ def test_an_old_name_for_a_new_thing_is_no_difference_of_its_own() -> None:
 def test_a_diff_is_at_most_sixty_lines_and_says_how_many_more() -> None:
     before = "".join(run(f"< {n}", first=f"chain c{n}") for n in range(100))
     after = "".join(run(f"< {n}x", first=f"chain c{n}") for n in range(100))
-    difference = compare(before, after)
+    difference = diff(before, after)
     assert difference is not None
 
     lines = difference.lines()
@@ -313,7 +313,7 @@ def test_a_diff_is_at_most_sixty_lines_and_says_how_many_more() -> None:
 
 
 def test_colour_is_on_what_changed() -> None:
-    difference = compare(run("< 1"), run("< 2"))
+    difference = diff(run("< 1"), run("< 2"))
     assert difference is not None
 
     assert difference.lines(color=True) == [
@@ -376,7 +376,7 @@ def _tree(lines: list[str]) -> str:
 def test_every_difference_is_shown_and_has_a_cause(before: list[str], after: list[str]) -> None:
     old, new = _tree(before), _tree(after)
 
-    difference = compare(old, new)
+    difference = diff(old, new)
 
     if old == new:
         assert difference is None

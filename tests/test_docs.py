@@ -43,7 +43,7 @@ def test_every_page_runs_and_shows_the_trees_that_come_out(page: Path, pytester:
     assert result.ret == 0
     for info, tree in _blocks(page, "text"):
         if info.startswith("tree="):
-            written = pytester.path / "__snapshots__" / "test_page" / f"{info.removeprefix('tree=')}.trace"
+            written = pytester.path / "__snapshots__" / "test_page" / f"{info.removeprefix('tree=')}.tree"
             assert written.read_text("utf-8").split("\n", 1)[1].strip() == tree.strip()
 
 

@@ -43,10 +43,10 @@ from llmtest import (
     scripted_tool,
     think,
 )
+from llmtest.errors import ScriptError, StatusError, expect_violation
 from llmtest.langchain.doubles import Embedded
-from llmtest.ledger import Ledger, expect_violation, opened
+from llmtest.ledger import Ledger, opened
 from llmtest.requests import Request
-from llmtest.steps import ScriptError, StatusError
 from llmtest.vocabulary import give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
@@ -389,7 +389,7 @@ def test_a_call_without_a_step_is_a_violation_that_names_the_double() -> None:
         "  add a step for this call, or find out why the program calls `docs` again",
         "unexpected `search` call 3: the steps without a key are all served\n"
         """  came  input '{"q": "2", "limit": 5}'\n"""
-        f"  served  step 2  give('{'b' * 199}...)  at {b}\n"
+        f"  served  step 2  give('{'b' * 196}...)  at {b}\n"
         "  on(contains='Paris')  no: no message contains 'Paris'\n"
         "  add a step for this call, or find out why the program calls `search` again",
     ]
@@ -406,11 +406,11 @@ def test_steps_that_no_call_asks_for_are_a_violation_that_names_the_double() -> 
         f"1 of 2 steps of the script was never asked for\n  step 1  give('a')  at {a}\n"
         "  the retriever was never called; remove the steps, or find out why the program stopped early",
         f"1 of 2 steps of the script was never asked for\n  step 2  give('b').times(2)  at {b}\n"
-        "  `search` was called 2 times; remove the steps, or find out why the program stopped early",
+        "  `search` was called twice; remove the steps, or find out why the program stopped early",
     ]
     with pytest.raises(ViolationError, match="the retriever was never called"):
         retriever.verify()
-    with pytest.raises(ViolationError, match="`search` was called 2 times"):
+    with pytest.raises(ViolationError, match="`search` was called twice"):
         made.verify()
 
 
@@ -583,11 +583,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a field that is not there": (
         lambda: ScriptedRetriever("a", nam="docs"),
-        "ScriptedRetriever has no field `nam`; nearest `name`",
+        "ScriptedRetriever has no field `nam`; did you mean `name`?",
     ),
     "a field of a tool that is not there": (
         lambda: scripted_tool(search, "a", descriptio="x"),
-        "ScriptedTool has no field `descriptio`; nearest `description`",
+        "ScriptedTool has no field `descriptio`; did you mean `description`?",
     ),
     "no artifact": (
         lambda: scripted_tool(search, "a", response_format="content_and_artifact"),
@@ -692,7 +692,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a vector of what may not come": (
         lambda: ScriptedEmbeddings(vectors={"kittn": [1.0]}, texts=["cat", "kitten"]),
-        "vectors= names 'kittn', which is not in texts=; nearest 'kitten'",
+        "vectors= names 'kittn', which is not in texts=; did you mean `kitten`?",
     ),
     "a text that is none": (
         lambda: ScriptedEmbeddings(texts=["a", 5]),  # type: ignore[list-item]
@@ -830,9 +830,10 @@ def test_a_text_that_is_not_allowed_is_a_violation_with_the_nearest() -> None:
     hint = f"  texts= is given at {where}; add them there, or find out why they are embedded"
     assert [violation.text for violation in caught] == [
         "embed_documents was given 2 texts that texts= does not have\n"
-        "  got  'kittn'; nearest 'kitten'\n"
+        "  got  'kittn'; did you mean `kitten`?\n"
         "  got  'a tax law'\n" + hint,
-        f"embed_query was given 1 text that texts= does not have\n  got  {('cta' * 100)[:200]!r}\n" + hint,
+        "embed_query was given 1 text that texts= does not have\n"
+        f"  got  {('cta' * 100)[:184]!r} ... {('cta' * 100)[-16:]!r} (300 characters)\n" + hint,
     ]
     assert embeddings.embed_query("cat") == ScriptedEmbeddings().embed_query("cat")
 

@@ -12,20 +12,8 @@ from uuid import UUID
 import pytest
 
 from llmtest import Event, Run
-from llmtest.callbacks import START_KINDS
-from llmtest.events import (
-    EMPTY,
-    Document,
-    Ended,
-    Failure,
-    FrozenDict,
-    FrozenList,
-    Generation,
-    Message,
-    RunKind,
-    ToolCall,
-    Usage,
-)
+from llmtest.callbacks import START_KINDS, RunKind
+from llmtest.events import EMPTY, Document, Ended, Failure, FrozenDict, FrozenList, Generation, Message, ToolCall, Usage
 from llmtest.lanes import Lane
 
 IDS = [UUID(int=number) for number in range(10)]

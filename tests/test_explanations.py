@@ -8,19 +8,9 @@ from typing import Any
 import pytest
 
 from llmtest import ScriptedChatModel, call, record
+from llmtest.errors import MatchError
 from llmtest.events import Failure
-from llmtest.matching import (
-    MatchError,
-    at_least,
-    at_most,
-    before,
-    between,
-    called,
-    each,
-    never,
-    only,
-    together,
-)
+from llmtest.matching import at_least, at_most, before, between, called, each, never, only, together
 from tests.programs import Trace, chat, run, trace
 
 AGENT = trace(

@@ -35,11 +35,12 @@ from llmtest import (
     structured,
     think,
 )
+from llmtest.errors import ScriptError, expect_violation
 from llmtest.gates import Gate
 from llmtest.langchain import dialects
-from llmtest.ledger import Ledger, Outside, expect_violation, opened
+from llmtest.ledger import Ledger, Outside, opened
 from llmtest.requests import KeyedSteps
-from llmtest.steps import ScriptError, behind
+from llmtest.steps import behind
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -784,7 +785,7 @@ def test_a_step_behind_a_gate_that_no_call_reaches_is_an_unused_step() -> None:
     with opened(Outside()), pytest.raises(ViolationError) as caught:
         ScriptedChatModel(gate, "a").verify()
 
-    assert caught.value.violations[0].rule == "unused step"
+    assert caught.value.violations[0].code == "unused step"
     assert "  step 1  say('a') after hold()  at " in str(caught.value)
 
 

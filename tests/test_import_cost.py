@@ -52,6 +52,7 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
     assert {name for name in loaded - bare if name.startswith("llmtest")} == {
         "llmtest",
         "llmtest.attempt",
+        "llmtest.errors",
         "llmtest.ledger",
         "llmtest.pytest_plugin",
     }

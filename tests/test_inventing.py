@@ -22,8 +22,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
 from llmtest import inventing, patterns
+from llmtest.errors import InventError
 from llmtest.events import FrozenDict
-from llmtest.inventing import InventError
 from llmtest.langchain.faking import LLMProvider
 from llmtest.steps import Call, split
 from llmtest.tool_checks import check_call
@@ -664,7 +664,7 @@ def test_a_scripted_call_may_have_the_arguments_that_parts_of_the_schema_know() 
     assert check_call(Call("book", FrozenDict(to="Lyon", train="ICE")), tools) is None
     assert problem == (
         "the script calls the tool `book` with other arguments than it takes\n"
-        "  unknown  `trian`, nearest `train`\n"
+        "  unknown  `trian`; did you mean `train`?\n"
         "  takes  `to`, `flight`, `train`"
     )
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from llmtest import LlmtestError, ViolationError, ledger
-from llmtest.ledger import Ledger, Outside, Violation, expect_violation
+from llmtest.errors import Violation, expect_violation
+from llmtest.ledger import Ledger, Outside
 from llmtest.requests import Request
 from llmtest.script import Script
 
@@ -275,7 +276,7 @@ def test_no_violation_where_one_was_expected_is_an_error(page: Ledger) -> None:
     with pytest.raises(AssertionError) as raised, expect_violation("unexpected call"):
         pass
 
-    assert str(raised.value) == "expected a violation of rule 'unexpected call', but none happened"
+    assert str(raised.value) == "expected a violation with code 'unexpected call', but none happened"
     ledger.report(CALLED, [])
     assert page.violations == [CALLED]
 

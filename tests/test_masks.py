@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmtest.masks import MaskError, Rule, rule, ruled, table
+from llmtest.errors import MaskError
+from llmtest.masks import Rule, rule, ruled, table
 from llmtest.wording import Words
 
 

@@ -31,8 +31,7 @@ from llmtest import (
     say,
     think,
 )
-from llmtest.ledger import expect_violation
-from llmtest.steps import ScriptError, StatusError
+from llmtest.errors import ScriptError, StatusError, expect_violation
 
 # langchain-core gained these after 1.0.
 HAS_V3 = hasattr(BaseChatModel, "stream_events")
@@ -294,7 +293,7 @@ def test_an_unbound_tool_and_wrong_arguments_are_violations_even_when_swallowed(
     assert caught[0].text.splitlines()[:3] == [
         "the script calls the tool `weathr`, which is not bound to the model",
         "  bound  `weather`",
-        "  nearest  `weather`",
+        "  did you mean `weather`?",
     ]
     assert where.startswith("  the script says call('weathr', city='x') at ")
 
@@ -391,7 +390,7 @@ def test_an_unknown_field_names_the_nearest() -> None:
     with pytest.raises(ScriptError) as far:
         ScriptedLLM("x", zzz=1)
 
-    assert str(near.value) == "ScriptedChatModel has no field `model_nam`; nearest `model_name`"
+    assert str(near.value) == "ScriptedChatModel has no field `model_nam`; did you mean `model_name`?"
     assert str(far.value).startswith("ScriptedLLM has no field `zzz`; it has `cache`, `callbacks`, ")
 
 

@@ -18,7 +18,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import BaseTool, StructuredTool
 
 from llmtest import Script, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, record, say
-from llmtest.ledger import ViolationError, expect_violation
+from llmtest.errors import ViolationError, expect_violation
 from llmtest.matching import (
     Rule,
     after,

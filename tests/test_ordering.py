@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
@@ -17,7 +19,7 @@ from llmtest.causality import HappensBefore
 from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.lanes import Lane
 from llmtest.matching import together
-from llmtest.ordering import Item, home_of, item_of, layers
+from llmtest.ordering import Item, are_in_sequence, home_of, item_of, layers
 from tests.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
@@ -99,6 +101,40 @@ def test_steps_of_other_parents_say_nothing() -> None:
 
 def test_one_line_of_control_is_in_the_order_of_its_starts() -> None:
     assert order(run("a", 0, 1, HOME), run("b", 2, 3, HOME), run("c", 4, None, HOME)) == [["a"], ["b"], ["c"]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([HOME, HOME, HOME, task(2), None]),
+            st.sampled_from(["", "", "", "seq:step:1"]),
+            st.integers(0, 2),
+            st.sampled_from([1, 1, 3, None]),
+            st.sampled_from(["tool", "chain"]),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([HOME, HOME, None]),
+)
+def test_what_a_look_takes_for_a_sequence_is_one(siblings: list[Any], home: Lane | None) -> None:
+    runs, start = [], 0
+    for lane, tag, pause, took, kind in siblings:
+        start += 10 + pause
+        runs.append(run(str(start), start, None if took is None else start + took * 7, lane, *filter(None, [tag]), kind=kind))
+
+    if are_in_sequence(runs, home):
+        assert order(*runs, home=home) == [[one.name] for one in runs]
+
+
+def test_siblings_are_a_sequence_if_each_was_over_on_the_line_of_their_parent() -> None:
+    first, second, beside = run("a", 0, 1, HOME), run("b", 2, None, HOME), run("c", 3, 4, HOME)
+
+    assert are_in_sequence([beside], None)
+    assert are_in_sequence([first, second], HOME)
+    assert not are_in_sequence([first, second, beside], HOME)
+    assert not are_in_sequence([first, second], task(2))
+    assert not are_in_sequence([first, run("b", 2, 3, HOME, "seq:step:1")], HOME)
 
 
 def test_what_has_no_lane_runs_where_its_parent_runs() -> None:

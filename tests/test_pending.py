@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmtest.differ import LINES
-from llmtest.pending import Folder, Mismatch, Pending, PendingError, as_json, read_text, shown, write_text
+from llmtest.errors import PendingError
+from llmtest.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored, to_json, write_text
 from llmtest.rendering import HEADER
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
@@ -25,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def snapshot(root: Path) -> Path:
-    return root / "tests" / "__snapshots__" / "test_a" / "test_it.trace"
+    return root / "tests" / "__snapshots__" / "test_a" / "test_it.tree"
 
 
 @pytest.fixture
@@ -47,38 +48,135 @@ def waiting(folder: Folder, snapshot: Path, expected: str | None, received: str 
 
 @pytest.mark.parametrize("text", ["", "a\r\nb\rc", "\u2028\x85\x0c\ud800\ufeff", OLD])
 def test_a_text_is_read_as_it_was_written(root: Path, text: str) -> None:
-    write_text(root / "new folder" / "x.trace", text)
+    write_text(root / "new folder" / "x.tree", text)
 
-    assert read_text(root / "new folder" / "x.trace") == text
-    assert [path.name for path in (root / "new folder").iterdir()] == ["x.trace"]
+    assert read_text(root / "new folder" / "x.tree") == text
+    assert [path.name for path in (root / "new folder").iterdir()] == ["x.tree"]
 
 
 def test_a_file_that_cannot_be_replaced_stays_as_it_was_and_leaves_nothing_behind(root: Path) -> None:
-    (root / "x.trace").mkdir()
+    (root / "x.tree").mkdir()
 
     with pytest.raises(OSError, match="directory"):
-        write_text(root / "x.trace", OLD)
+        write_text(root / "x.tree", OLD)
 
-    assert [path.name for path in root.iterdir()] == ["x.trace"]
+    assert [path.name for path in root.iterdir()] == ["x.tree"]
 
 
 def test_a_file_that_is_not_there_has_no_text(root: Path) -> None:
-    assert read_text(root / "x.trace") is None
+    assert read_text(root / "x.tree") is None
 
 
 def test_line_ends_of_a_checkout_are_read_as_ours(root: Path) -> None:
-    (root / "x.trace").write_bytes(OLD.replace("\n", "\r\n").encode())
+    (root / "x.tree").write_bytes(OLD.replace("\n", "\r\n").encode())
 
-    assert read_text(root / "x.trace") == OLD
+    assert read_text(root / "x.tree") == OLD
 
 
 def test_a_file_that_is_no_text_is_named_with_its_line(root: Path) -> None:
-    (root / "x.trace").write_bytes(b"a\nb\xff\n")
+    (root / "x.tree").write_bytes(b"a\nb\xff\n")
 
     with pytest.raises(PendingError) as caught:
-        read_text(root / "x.trace")
+        read_text(root / "x.tree")
 
-    assert str(caught.value) == "x.trace, line 2: the file is not UTF-8; restore it, or delete it"
+    assert str(caught.value) == "x.tree, line 2: the file is not UTF-8; restore it, or delete it"
+
+
+# -- files with the old ending
+
+
+def old(text: str) -> str:
+    return text.replace(HEADER, "# llmtest trace v1")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_snapshot_is_in_the_file_with_the_old_ending_as_long_as_that_is_the_only_one(snapshot: Path) -> None:
+    nothing = stored(snapshot)
+    write_text(snapshot.with_suffix(".trace"), old(OLD))
+    before = stored(snapshot)
+    write_text(snapshot, NEW)
+
+    assert (nothing, before, stored(snapshot)) == (snapshot, snapshot.with_suffix(".trace"), snapshot)
+    assert read_text(before) == OLD
+
+
+def test_a_file_with_the_old_ending_is_renewed(snapshot: Path) -> None:
+    write_text(snapshot.with_suffix(".trace"), old(OLD))
+
+    renew(snapshot)
+    renew(snapshot)
+
+    assert files(snapshot.parent) == ["test_it.tree"]
+    assert snapshot.read_text("utf-8") == OLD
+
+
+def test_where_both_are_nothing_is_renewed(snapshot: Path) -> None:
+    write_text(snapshot.with_suffix(".trace"), old(OLD))
+    write_text(snapshot, NEW)
+
+    renew(snapshot)
+
+    assert files(snapshot.parent) == ["test_it.trace", "test_it.tree"]
+
+
+def test_a_changed_snapshot_with_the_old_ending_is_accepted_under_the_new_one(folder: Folder, snapshot: Path) -> None:
+    before = snapshot.with_suffix(".trace")
+    write_text(before, old(OLD))
+    folder.keep(Mismatch(TEST, before, OLD, NEW))
+    (one,) = folder.found()
+
+    named = [folder.named(shown(path, folder.root)) for path in (snapshot, before)]
+    mismatch = one.mismatch
+    one.accept()
+
+    assert named == [[one], [one]]
+    assert (one.path.name, one.snapshot) == ("test_it.tree", snapshot)
+    assert (mismatch.snapshot, mismatch.category) == (before, "changed text")
+    assert files(snapshot.parent) == ["test_it.tree"]
+    assert read_text(snapshot) == NEW
+
+
+def test_a_damaged_snapshot_with_the_old_ending_is_named_as_it_is(folder: Folder, snapshot: Path) -> None:
+    write_text(snapshot.with_suffix(".trace"), old(CONFLICT))
+    folder.keep(Mismatch(TEST, snapshot, CONFLICT, NEW))
+    (one,) = folder.found()
+
+    with pytest.raises(PendingError, match=r"^test_it\.trace, line 3: an unresolved merge conflict"):
+        one.accept()
+
+
+@pytest.fixture
+def kept_before(folder: Folder, snapshot: Path) -> Path:
+    """A pending file as it was written when snapshots were `.trace` files."""
+    path = folder.path / "tests" / "test_a.py" / "test_it.trace"
+    target = shown(snapshot.with_suffix(".trace"), folder.root)
+    write_text(path, old(NEW).replace("\n", f'\n# test "{TEST}"\n# snapshot "{target}"\n', 1))
+    return path
+
+
+def test_what_was_pending_before_can_be_accepted(folder: Folder, snapshot: Path, kept_before: Path) -> None:
+    (one,) = folder.found()
+    one.accept()
+
+    assert (one.path, one.test, one.snapshot, one.received) == (kept_before, TEST, snapshot, NEW)
+    assert read_text(snapshot) == NEW
+    assert folder.found() == []
+
+
+def test_what_was_pending_before_is_replaced_by_what_comes_now(folder: Folder, snapshot: Path, kept_before: Path) -> None:
+    one = waiting(folder, snapshot, OLD, EXTRA)
+
+    assert folder.found() == [one]
+    assert not kept_before.exists()
+
+
+def test_what_was_pending_before_is_forgotten_when_the_test_matches(folder: Folder, snapshot: Path, kept_before: Path) -> None:
+    folder.forget(Mismatch(TEST, snapshot, NEW, NEW))
+
+    assert not kept_before.exists()
 
 
 # -- what is said
@@ -87,15 +185,15 @@ def test_a_file_that_is_no_text_is_named_with_its_line(root: Path) -> None:
 @pytest.mark.parametrize(
     ("expected", "received", "category", "headline"),
     [
-        (None, NEW, "new", "no snapshot yet: there is no test_it.trace"),
+        (None, NEW, "new", "no snapshot yet: there is no test_it.tree"),
         (OLD, NEW, "changed text", 'snapshot differs: AI message "Hello" → "Goodbye" at Model (1 of 3 lines, 1 cause)'),
         (OLD, EXTRA, "changed structure", "snapshot differs: extra run: tool f at Model (2 of 3 lines, 1 cause)"),
-        (CONFLICT, NEW, "damaged", "snapshot unreadable: test_it.trace, line 3: an unresolved merge conflict, '<<<<<<< HEAD'"),
+        (CONFLICT, NEW, "damaged", "snapshot unreadable: test_it.tree, line 3: an unresolved merge conflict, '<<<<<<< HEAD'"),
         (
             OLD.replace("v1", "v9"),
             NEW,
             "damaged",
-            "snapshot unreadable: test_it.trace,"
+            "snapshot unreadable: test_it.tree,"
             " line 1: it is of version 9, and this llmtest knows version 1; upgrade llmtest-kit",
         ),
         (OLD, OLD, "damaged", "the snapshot matches by now"),
@@ -113,7 +211,7 @@ def test_an_error_has_no_diff(snapshot: Path, root: Path) -> None:
     mismatch = Mismatch(TEST, snapshot, OLD, None, "TypeError: no")
 
     assert (mismatch.headline, mismatch.lines(), mismatch.damage, mismatch.difference) == ("TypeError: no", [], None, None)
-    assert mismatch.footer(root, None) == ["  snapshot  tests/__snapshots__/test_a/test_it.trace"]
+    assert mismatch.footer(root, None) == ["  snapshot  tests/__snapshots__/test_a/test_it.tree"]
 
 
 def test_a_new_tree_is_shown_whole_up_to_sixty_lines(snapshot: Path) -> None:
@@ -131,10 +229,10 @@ def test_the_footer_has_lines_to_copy(snapshot: Path, root: Path, folder: Folder
     mismatch = Mismatch(f"{TEST}[a b]", snapshot, OLD, NEW)
 
     assert mismatch.footer(root, folder.place(mismatch)) == [
-        "  snapshot  tests/__snapshots__/test_a/test_it.trace",
+        "  snapshot  tests/__snapshots__/test_a/test_it.tree",
         "  accept    llmtest accept 'tests/test_a.py::test_it[a b]'",
         "  review    llmtest review",
-        "  show      llmtest diff tests/__snapshots__/test_a/test_it.trace .llmtest/pending/tests/test_a.py/test_it.trace",
+        "  show      llmtest diff tests/__snapshots__/test_a/test_it.tree .llmtest/pending/tests/test_a.py/test_it.tree",
     ]
 
 
@@ -142,7 +240,7 @@ def test_the_footer_has_lines_to_copy(snapshot: Path, root: Path, folder: Folder
     ("expected", "accept"),
     [
         (OLD, "pytest --snapshot-update tests/test_a.py::test_it"),
-        (CONFLICT, "rm tests/__snapshots__/test_a/test_it.trace; pytest --snapshot-update tests/test_a.py::test_it"),
+        (CONFLICT, "rm tests/__snapshots__/test_a/test_it.tree; pytest --snapshot-update tests/test_a.py::test_it"),
     ],
 )
 def test_where_nothing_was_kept_the_footer_says_so(snapshot: Path, root: Path, expected: str, accept: str) -> None:
@@ -162,11 +260,11 @@ def test_a_path_outside_of_the_project_is_written_whole(root: Path) -> None:
 def test_what_came_is_kept_with_its_test_and_its_snapshot(folder: Folder, snapshot: Path) -> None:
     one = waiting(folder, snapshot, OLD)
 
-    assert one.path.relative_to(folder.path).as_posix() == "tests/test_a.py/test_it.trace"
+    assert one.path.relative_to(folder.path).as_posix() == "tests/test_a.py/test_it.tree"
     assert one.path.read_text("utf-8").splitlines()[:4] == [
         HEADER,
         '# test "tests/test_a.py::test_it"',
-        '# snapshot "tests/__snapshots__/test_a/test_it.trace"',
+        '# snapshot "tests/__snapshots__/test_a/test_it.tree"',
         "chat Model",
     ]
     assert (one.test, one.snapshot, one.received) == (TEST, snapshot, NEW)
@@ -207,7 +305,7 @@ def test_a_damaged_snapshot_is_overwritten_only_by_name(folder: Folder, snapshot
     one.accept(by_name=True)
 
     assert str(caught.value) == (
-        "test_it.trace, line 3: an unresolved merge conflict, '<<<<<<< HEAD'\n"
+        "test_it.tree, line 3: an unresolved merge conflict, '<<<<<<< HEAD'\n"
         "  it is not overwritten unasked; repair it, or accept it by name: llmtest accept tests/test_a.py::test_it"
     )
     assert read_text(snapshot) == NEW
@@ -235,7 +333,7 @@ def test_a_mismatch_without_a_text_keeps_nothing(folder: Folder, snapshot: Path)
 def test_a_test_outside_of_the_project_is_kept_inside(folder: Folder, snapshot: Path) -> None:
     place = folder.place(Mismatch("../../test_a.py::test_it", snapshot))
 
-    assert place == folder.path / "test_a.py" / "test_it.trace"
+    assert place == folder.path / "test_a.py" / "test_it.tree"
 
 
 def test_the_folder_is_found_from_below(folder: Folder, snapshot: Path, root: Path) -> None:
@@ -247,24 +345,22 @@ def test_the_folder_is_found_from_below(folder: Folder, snapshot: Path, root: Pa
 
 
 def test_a_file_that_is_not_ours_is_named(folder: Folder, root: Path) -> None:
-    write_text(folder.path / "x.trace", OLD)
+    write_text(folder.path / "x.tree", OLD)
 
     with pytest.raises(PendingError) as caught:
         folder.found()
 
-    assert str(caught.value) == ".llmtest/pending/x.trace is no pending snapshot; delete it"
+    assert str(caught.value) == ".llmtest/pending/x.tree is no pending snapshot; delete it"
 
 
-@pytest.mark.parametrize("target", ["../outside.trace", "tests/test_a.py"])
+@pytest.mark.parametrize("target", ["../outside.tree", "tests/test_a.py"])
 def test_a_file_from_elsewhere_cannot_write_outside_of_the_project(folder: Folder, root: Path, target: str) -> None:
-    write_text(folder.path / "x.trace", f'{HEADER}\n# test "a"\n# snapshot {json.dumps(target)}\nchain x\n')
+    write_text(folder.path / "x.tree", f'{HEADER}\n# test "a"\n# snapshot {json.dumps(target)}\nchain x\n')
 
     with pytest.raises(PendingError) as caught:
         folder.found()
 
-    assert str(caught.value) == (
-        f".llmtest/pending/x.trace names the snapshot {root / target}, which is not in {root}; delete it"
-    )
+    assert str(caught.value) == (f".llmtest/pending/x.tree names the snapshot {root / target}, which is not in {root}; delete it")
 
 
 # -- names
@@ -279,13 +375,13 @@ def test_a_file_from_elsewhere_cannot_write_outside_of_the_project(folder: Folde
         "tests/test_a.py",
         "tests",
         "tests/",
-        "tests/__snapshots__/test_a/test_it.trace",
-        ".llmtest/pending/tests/test_a.py/test_it.trace",
+        "tests/__snapshots__/test_a/test_it.tree",
+        ".llmtest/pending/tests/test_a.py/test_it.tree",
     ],
 )
 def test_a_pending_snapshot_is_named_by_its_test_or_a_path(folder: Folder, snapshot: Path, name: str) -> None:
     one = waiting(folder, snapshot, OLD)
-    waiting(folder, snapshot.with_name("test_other.trace"), OLD, test="other/test_b.py::test_other")
+    waiting(folder, snapshot.with_name("test_other.tree"), OLD, test="other/test_b.py::test_other")
 
     assert folder.named(name) == [one]
     assert folder.named(str(one.path)) == [one]
@@ -305,19 +401,19 @@ def test_a_name_that_is_not_there_has_a_nearest(folder: Folder, snapshot: Path) 
     with pytest.raises(PendingError) as far:
         folder.named("zzz")
 
-    assert str(near.value) == "nothing is pending for 'tests/test_a.py::test_if'; did you mean tests/test_a.py::test_it?"
+    assert str(near.value) == "nothing is pending for 'tests/test_a.py::test_if'; did you mean `tests/test_a.py::test_it`?"
     assert str(far.value) == "nothing is pending for 'zzz'; `llmtest pending` lists all"
 
 
 def test_machines_read_what_is_pending(folder: Folder, snapshot: Path, root: Path) -> None:
     one = waiting(folder, snapshot, OLD)
 
-    assert json.loads(as_json([one], root)) == [
+    assert json.loads(to_json([one], root)) == [
         {
             "test": TEST,
             "category": "changed text",
             "headline": 'snapshot differs: AI message "Hello" → "Goodbye" at Model (1 of 3 lines, 1 cause)',
-            "snapshot": "tests/__snapshots__/test_a/test_it.trace",
-            "pending": ".llmtest/pending/tests/test_a.py/test_it.trace",
+            "snapshot": "tests/__snapshots__/test_a/test_it.tree",
+            "pending": ".llmtest/pending/tests/test_a.py/test_it.tree",
         }
     ]

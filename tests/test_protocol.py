@@ -25,11 +25,11 @@ from langchain_core.tools import tool
 
 import llmtest
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, fail, record, reply, say
+from llmtest.blocks import RawEvent
 from llmtest.events import Event, UnseenCall
 from llmtest.grammar import ungrammatical
 from llmtest.ledger import Outside, opened
 from llmtest.protocol import RULES, check
-from llmtest.recording import RawEvent
 from llmtest.vocabulary import give
 
 ROOT = Path(llmtest.__file__).parent.parent
@@ -54,7 +54,7 @@ def doctored(recording: Recording, change: Callable[[list[RawEvent]], Any]) -> R
 
 
 def rules(recording: Recording) -> list[str]:
-    return [one.rule for one in check(recording)]
+    return [one.code for one in check(recording)]
 
 
 def texts(recording: Recording) -> list[str]:
@@ -82,7 +82,7 @@ IN_ITS_TIME = "wait for it before the parent returns, or give it a root of its o
 
 TEXTS = {
     "one end": f"""\
-chain `unnamed` ended 2 times
+chain `unnamed` ended twice
   #0 on_chain_start `unnamed`
   #1 on_chain_end `unnamed`
   #2 on_chain_error `unnamed`: ValueError
@@ -185,7 +185,7 @@ def test_the_example_of_a_rule_breaks_it_and_nothing_else(rule: Any) -> None:
 
     found = check(recording)
 
-    assert [(one.rule, one.level, one.text, one.deviation) for one in found] == [(rule.name, rule.level, TEXTS[rule.name], None)]
+    assert [(one.code, one.level, one.text, one.deviation) for one in found] == [(rule.name, rule.level, TEXTS[rule.name], None)]
     assert set(found[0].witnesses) <= set(recording)
 
 
@@ -232,7 +232,7 @@ def test_time_that_goes_back_is_unusual() -> None:
     found = check(doctored(greeted(), swap))
 
     thread = threading.current_thread().name
-    assert (found[1].rule, found[1].level) == ("time goes back", "unusual")
+    assert (found[1].code, found[1].level) == ("time goes back", "unusual")
     assert found[1].text == (
         f"""\
 time goes back in thread `{thread}`
@@ -250,7 +250,7 @@ def test_each_call_that_no_recording_saw_is_told_with_its_place_and_its_cause() 
 
     found = check(recording)
 
-    assert [(one.rule, one.level) for one in found] == [("unseen call", "impossible")] * 2
+    assert [(one.code, one.level) for one in found] == [("unseen call", "impossible")] * 2
     assert [one.text for one in found] == [
         """\
 2 calls of the scripted chat model happened that the recording did not see
@@ -294,7 +294,7 @@ def test_evidence_has_at_most_twenty_lines() -> None:
 
     lines = found[0].split("\n")
     assert (lines[0], len(lines)) == ("chain `greet` ended 31 times", 22)
-    assert lines[18:21] == ["  #23 on_chain_end `greet`", "  ... and 13 more", "  #37 on_chain_end `greet`"]
+    assert lines[18:21] == ["  #23 on_chain_end `greet`", "  ... 13 more lines", "  #37 on_chain_end `greet`"]
 
 
 def test_a_deep_run_is_shown_with_the_four_runs_around_it() -> None:
@@ -312,7 +312,7 @@ def test_a_deep_run_is_shown_with_the_four_runs_around_it() -> None:
 def test_long_tokens_are_cut() -> None:
     recording = streamed(["x" * 99], ChatGeneration(message=AIMessage("no")))
 
-    assert f"  the tokens  {'x' * 60!r} ... {'x' * 15!r} (99 characters)" in texts(recording)[0].split("\n")
+    assert f"  the tokens  {'x' * 64!r} ... {'x' * 16!r} (99 characters)" in texts(recording)[0].split("\n")
 
 
 # -- the page about them
@@ -393,7 +393,7 @@ def test_tokens_that_a_thread_delivers_after_its_stream_was_cancelled_are_unusua
         run.on_llm_error(asyncio.CancelledError())
         run.on_llm_new_token("late")
 
-    assert [(one.rule, one.level) for one in check(recording)] == [("event after the end", "unusual")]
+    assert [(one.code, one.level) for one in check(recording)] == [("event after the end", "unusual")]
 
 
 def test_one_run_id_for_two_runs_one_after_the_other_breaks_no_other_rule() -> None:
@@ -531,10 +531,10 @@ def test_the_grammar_of_stream_events() -> None:
         "`content-block-delta` of block 0, which is not open": [start, delta("a")],
         "`content-block-finish` of block 1, which is not open": [start, block("start"), done("a", 1)],
         "the deltas of block 0 make 'a', but it finishes as 'b'": [start, block("start"), delta("a"), done("b")],
-        f"the deltas of block 0 make {'a' * 40!r}..., but it finishes as 'b'": [
+        f"the deltas of block 0 make {'a' * 64!r} ... {'a' * 16!r} (81 characters), but it finishes as 'b'": [
             start,
             block("start"),
-            delta("a" * 41),
+            delta("a" * 81),
             done("b"),
         ],
         "`None` before `message-start`": ["no event"],
@@ -662,7 +662,7 @@ def test_check_takes_one_pass_whatever_the_shape() -> None:
 
     found = check(deep)  # quadratic, this would take minutes
 
-    assert [one.rule for one in found] == ["run never ended"] * 5_000
+    assert [one.code for one in found] == ["run never ended"] * 5_000
 
 
 # -- random programs
@@ -801,7 +801,7 @@ def assert_sound(recording: Recording, plain: Plain, excused: tuple[str, ...] = 
     if _told(recording) != Counter(plain.seen):  # a thread that a failing program left behind may be about to tell
         recording.settle()
     assert _told(recording) == Counter(plain.seen)
-    found = [one for one in check(recording) if one.rule not in excused]
+    found = [one for one in check(recording) if one.code not in excused]
     assert [one.text for one in found if one.level == "impossible"] == []
 
 

@@ -19,8 +19,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, record, reply, say
+from llmtest.blocks import RawEvent
 from llmtest.protocol import check
-from llmtest.recording import RawEvent
 
 STRANGER = UUID(int=99)
 
@@ -183,7 +183,7 @@ def mutants(program: Callable[[], Recording]) -> Iterator[tuple[str, str, str | 
             mutant._raw.extend(events)
             mutant.close()
             why = invisible(mutation, raw, number, good)
-            yield mutation.__name__, f"#{number} {good[number]}", why, [found.rule for found in check(mutant)]
+            yield mutation.__name__, f"#{number} {good[number]}", why, [found.code for found in check(mutant)]
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")

@@ -24,9 +24,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from llmtest import Script, call, fail, hold, on, record, respond, say, structured
-from llmtest.langchain.providers import Providers, ProvidersError, from_ini, scripted_providers
-from llmtest.ledger import Ledger, ViolationError, expect_violation, opened
-from llmtest.steps import ScriptError
+from llmtest.errors import ProvidersError, ScriptError, ViolationError, expect_violation
+from llmtest.langchain.providers import Providers, from_ini, scripted_providers
+from llmtest.ledger import Ledger, opened
 from llmtest.vocabulary import give
 
 GREETING = Path(__file__).parent.parent / "fixtures" / "scripts" / "greeting.yaml"
@@ -301,7 +301,7 @@ def test_parameters_are_recorded_without_secrets_and_reach_the_script() -> None:
         model.bind(seed=7).invoke("hi")
 
     (run,) = recording.models
-    hidden = dict.fromkeys(secret, "**********")
+    hidden = {key: f"<mask:{key}>" for key in secret}
     params = {**given, **hidden, "seed": 7}
     assert seen == [params]
     assert (model.temperature, model.max_tokens, model.stop) == (0.5, 9, ["\n"])
@@ -493,7 +493,7 @@ def test_unmapped_model_is_a_violation_before_its_integration_is_imported(
         "the program asks for the model `openai:gpt-5-mini`, which is mapped to no script\n"
         "  at       HERE\n"
         "  mapped   `openai:gpt-5`, `anthropic:*`\n"
-        "  nearest  `openai:gpt-5`\n"
+        "  did you mean `openai:gpt-5`?\n"
         '  map it: scripted_providers({"openai:gpt-5-mini": [...]}), or a line in the ini key llmtest_providers'
     )
 
@@ -657,8 +657,8 @@ def test_verify_raises_for_all_that_is_wrong() -> None:
     with pytest.raises(ViolationError) as caught:
         providers.verify()
 
-    assert [violation.rule for violation in caught.value.violations] == ["unmapped model", "unexpected call", "unused step"]
-    assert [violation.rule for violation in of_model.value.violations] == ["unexpected call"]
+    assert [violation.code for violation in caught.value.violations] == ["unmapped model", "unexpected call", "unused step"]
+    assert [violation.code for violation in of_model.value.violations] == ["unexpected call"]
 
 
 def test_verify_is_silent_when_all_is_well() -> None:
@@ -702,7 +702,7 @@ def test_ini_script_owes_its_steps_to_pages_that_call_it_only() -> None:
             model.invoke("hi")
 
     assert silent.take() == []
-    assert [violation.rule for violation in calling.take()] == ["invalid tool call", "unused step"]
+    assert [violation.code for violation in calling.take()] == ["invalid tool call", "unused step"]
 
 
 def test_ini_line_without_a_script_lets_a_model_be_built() -> None:

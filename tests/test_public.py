@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import llmtest
+from llmtest import cli
 
 PACKAGE = Path(llmtest.__file__).parent
 PROJECT = Path(__file__).parent.parent
@@ -78,6 +79,19 @@ def test_every_public_name_is_documented() -> None:
     assert missing == []
 
 
+def test_every_command_is_documented(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    code = documented()
+
+    missing = [command for command in commands if f"llmtest {command}" not in code]
+
+    assert "version" in commands
+    assert missing == []
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_in_docstrings_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(name)
@@ -95,7 +109,7 @@ def test_the_examples_in_docstrings_are_found() -> None:
     assert {
         "llmtest.script",
         "llmtest.scriptfile",
-        "llmtest.ledger",
+        "llmtest.errors",
         "llmtest.recording",
         "llmtest.langchain.models",
     } <= with_examples

@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from llmtest import Event, Recording, Run, blocks, ledger, record, rendering
+from llmtest import Recording, blocks, ledger, record, rendering
 from llmtest.blocks import anything_open, begin, membership
-from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, Usage
+from llmtest.events import Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Usage
 from llmtest.lanes import Lane
 from llmtest.matching import called
 from llmtest.recording import Runs
@@ -284,8 +284,8 @@ def test_a_name_that_no_run_has_is_told_with_the_nearest() -> None:
     with pytest.raises(LookupError) as far:
         caught.run("zzz")
 
-    assert str(near.value) == "no run called 'serch_web' in this recording; nearest: `search_web`, `search_news`"
-    assert str(far.value) == "no run called 'zzz' in this recording; nearest: `search_web`, `book`, `search_news`"
+    assert str(near.value) == "no run called 'serch_web' in this recording; did you mean `search_web`?"
+    assert str(far.value) == "no run called 'zzz' in this recording; it has `search_web`, `book`, `search_news`"
 
 
 def test_what_is_no_name_is_refused_with_what_to_do_for_a_selector() -> None:

@@ -140,7 +140,7 @@ def test_a_model_run_says_what_it_was_given_and_what_it_answered() -> None:
         '  < a1: "Hello there friend"  usage in=4 out=5',
     )
     assert lines(tape) == render(tape).splitlines()
-    assert HEADER == "# llmtest trace v1"
+    assert HEADER == "# llmtest tree v1"
 
 
 def agent(city: str = "Paris") -> Tape:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from llmtest import cli
-from llmtest.pending import Folder, Mismatch, PendingError, read_text, write_text
+from llmtest.errors import PendingError
+from llmtest.pending import Folder, Mismatch, read_text, write_text
 from llmtest.rendering import HEADER
-from llmtest.review import Ask, diff, pending, review, settle
+from llmtest.review import Ask, compared, pending, review, settle, text_of
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
 NEW = OLD.replace("Hello", "Goodbye")
@@ -33,7 +34,7 @@ class Project:
         self.say = self.said.append
 
     def snapshot(self, name: str) -> Path:
-        return self.folder.root / "__snapshots__" / "test_a" / f"{name}.trace"
+        return self.folder.root / "__snapshots__" / "test_a" / f"{name}.tree"
 
     def wait(self, *names: str, expected: str | None = OLD) -> None:
         for name in names:
@@ -42,7 +43,7 @@ class Project:
             self.folder.keep(Mismatch(f"test_a.py::{name}", self.snapshot(name), expected, NEW))
 
     def accepted(self) -> list[str]:
-        files = sorted((self.folder.root / "__snapshots__" / "test_a").glob("*.trace"))
+        files = sorted((self.folder.root / "__snapshots__" / "test_a").glob("*.tree"))
         return [path.stem for path in files if read_text(path) == NEW]
 
     def waiting(self) -> list[str]:
@@ -68,12 +69,12 @@ def test_what_is_pending_is_listed(project: Project) -> None:
     assert code == 0
     assert project.said == [
         "test_a.py::test_x  (changed text)\n  " + DIFF.splitlines()[0],
-        "test_a.py::test_y  (new)\n  no snapshot yet: there is no test_y.trace",
+        "test_a.py::test_y  (new)\n  no snapshot yet: there is no test_y.tree",
     ]
 
 
 def test_machines_get_a_list_also_of_nothing(project: Project) -> None:
-    pending(project.folder, project.say, machine=True)
+    pending(project.folder, project.say, as_json=True)
 
     assert json.loads(project.said[0]) == []
 
@@ -96,8 +97,8 @@ def test_what_is_named_is_accepted_or_rejected_and_the_rest_waits(project: Proje
 
     assert (codes, project.accepted(), project.waiting()) == ([0, 0], ["test_x"], ["test_z"])
     assert project.said == [
-        "accepted  test_a.py::test_x: __snapshots__/test_a/test_x.trace",
-        "rejected  test_a.py::test_y: __snapshots__/test_a/test_y.trace",
+        "accepted  test_a.py::test_x: __snapshots__/test_a/test_x.tree",
+        "rejected  test_a.py::test_y: __snapshots__/test_a/test_y.tree",
     ]
 
 
@@ -108,7 +109,7 @@ def test_without_a_name_all_are_accepted_but_damaged_ones(project: Project) -> N
     code = settle(project.folder, [], project.say, accepted=True)
 
     assert (code, project.accepted(), project.waiting()) == (1, ["test_x"], ["test_y"])
-    assert project.said[1].startswith("refused   test_a.py::test_y: test_y.trace, line 3: an unresolved merge conflict")
+    assert project.said[1].startswith("refused   test_a.py::test_y: test_y.tree, line 3: an unresolved merge conflict")
 
 
 def test_a_review_asks_of_one_after_the_other(project: Project) -> None:
@@ -160,15 +161,15 @@ def test_two_files_are_compared_as_trees(project: Project, tmp_path: Path) -> No
     project.wait("test_1")
     (one,) = project.folder.found()
 
-    codes = [diff(one.snapshot, one.path, project.say), diff(one.snapshot, one.snapshot, project.say)]
+    codes = [compared(text_of(one.snapshot), text_of(path), project.say) for path in (one.path, one.snapshot)]
 
     assert codes == [1, 0]
     assert project.said == [DIFF.removeprefix("snapshot differs: ")]
 
 
 def test_a_file_that_is_not_there_cannot_be_compared(project: Project) -> None:
-    with pytest.raises(PendingError, match=r"^there is no file nowhere\.trace$"):
-        diff(Path("nowhere.trace"), Path("nowhere.trace"), project.say)
+    with pytest.raises(PendingError, match=r"^there is no file nowhere\.tree$"):
+        text_of(Path("nowhere.tree"))
 
 
 # -- on the command line
@@ -199,8 +200,8 @@ def test_the_command_line_lists_accepts_rejects_and_compares(here: Project, caps
     assert codes == [0, 0, 0, 1, 0, 0, 0]
     assert here.accepted() == ["test_1"]
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "accepted  test_a.py::test_1: __snapshots__/test_a/test_1.trace",
-        "rejected  test_a.py::test_2: __snapshots__/test_a/test_2.trace",
+        "accepted  test_a.py::test_1: __snapshots__/test_a/test_1.tree",
+        "rejected  test_a.py::test_2: __snapshots__/test_a/test_2.tree",
         "nothing is pending",
     ]
 

@@ -19,8 +19,8 @@ from llmtest import record
 from llmtest.causality import HappensBefore
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
-    Facts,
     Rule,
+    RuleEvaluator,
     after,
     at_least,
     at_most,
@@ -151,7 +151,7 @@ def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str
     assert bool(caught.obeys(between(a, b, order="recorded").never(c))) is _between(line, a, b, c)
 
 
-class OneByOne(Facts):
+class OneByOne(RuleEvaluator):
     """Looks at each pair: it knows nothing of what a look may tell."""
 
     def window(self, one: Any, hits: Any, order: Any) -> tuple[int, int]:
@@ -189,7 +189,7 @@ def test_what_a_look_tells_is_what_each_pair_tells(caught: Trace, a: Any, b: Any
         rules += [between(a, b).never(c), each(a).ends_before(b)]
 
     for rule in rules:
-        assert rule.judge(Facts(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
+        assert rule.judge(RuleEvaluator(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
 
 
 # -- the verbs, at their edges

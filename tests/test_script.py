@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
+from llmtest.errors import ScriptError, StatusError, Violation, expect_violation
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.lanes import Lane
-from llmtest.ledger import Ledger, Violation, expect_violation
+from llmtest.ledger import Ledger
 from llmtest.requests import Request, show_message
-from llmtest.steps import Call, Fail, Reply, ScriptError, StatusError, Text, Thinking, count, exception_names, split
+from llmtest.steps import Call, Fail, Reply, Text, Thinking, count, exception_names, split
 from llmtest.tool_checks import check_call
 from llmtest.vocabulary import give
 
@@ -302,7 +303,7 @@ MISTAKES = {
     ),
     "fail: an unknown name": (
         lambda: fail("TimeotError"),
-        "fail() knows no exception named 'TimeotError'; did you mean 'TimeoutError'?",
+        "fail() knows no exception named 'TimeotError'; did you mean `TimeoutError`?",
     ),
     "fail: a name like no other": (
         lambda: say("a").then_fail("zzz"),
@@ -561,7 +562,7 @@ def test_an_unexpected_call_after_many_steps_is_told_in_twenty_lines() -> None:
     assert lines[0] == "unexpected model call 31: the script has 30 steps, all served"
     assert lines[1] == "  came  human 'again' (1 message)"
     assert lines[17].startswith("  served  step 16  say('a')  at ")
-    assert lines[18:] == ["  ... 14 more", "  add a step for this call, or find out why the program calls the model again"]
+    assert lines[18:] == ["  ... 14 more lines", "  add a step for this call, or find out why the program calls the model again"]
 
 
 def test_the_prompt_is_read_only_when_it_is_needed() -> None:
@@ -594,7 +595,8 @@ SEARCH = {"search": {"properties": {"query": {}, "limit": {}}, "required": ["que
         (
             call("serch", query="x"),
             SEARCH,
-            "the script calls the tool `serch`, which is not bound to the model\n  bound  `search`, `now`\n  nearest  `search`",
+            "the script calls the tool `serch`, which is not bound to the model\n  bound  `search`, `now`\n"
+            "  did you mean `search`?",
         ),
         (
             call("zzz"),
@@ -611,7 +613,7 @@ SEARCH = {"search": {"properties": {"query": {}, "limit": {}}, "required": ["que
             SEARCH,
             "the script calls the tool `search` with other arguments than it takes\n"
             "  missing  `query`\n"
-            "  unknown  `qery`, nearest `query`\n"
+            "  unknown  `qery`; did you mean `query`?\n"
             "  unknown  `zzz`\n"
             "  takes  `query`, `limit`",
         ),
@@ -641,7 +643,7 @@ def test_an_invalid_tool_call_is_a_violation_that_takes_its_step(page: Ledger) -
         "invalid tool call",
         "the script calls the tool `serch`, which is not bound to the model\n"
         "  bound  `search`, `now`\n"
-        "  nearest  `search`\n"
+        "  did you mean `search`?\n"
         "  the script says reply(say('Let', ' me', ' look'), call('now'), call('serch', query='x'))"
         f" at {HERE}:{told}",
     )
@@ -665,8 +667,8 @@ def test_unused_steps_are_one_violation() -> None:
     steps = [f"  step {n}  {shown}  at {HERE}:{told}\n" for n, shown in enumerate(["say('a')", "say('b')", "fail(429)"], 1)]
     head, tail = "of 3 steps of the script", "never asked for\n"
     assert never == [Violation("unused step", f"3 {head} were {tail}{''.join(steps)}  the model was never called; {hint}")]
-    assert once == [Violation("unused step", f"2 {head} were {tail}{''.join(steps[1:])}  the model was called 1 time; {hint}")]
-    assert twice == [Violation("unused step", f"1 {head} was {tail}{steps[2]}  the model was called 2 times; {hint}")]
+    assert once == [Violation("unused step", f"2 {head} were {tail}{''.join(steps[1:])}  the model was called once; {hint}")]
+    assert twice == [Violation("unused step", f"1 {head} was {tail}{steps[2]}  the model was called twice; {hint}")]
     assert script.unused() == []
 
 
@@ -674,7 +676,7 @@ def test_unused_steps_of_a_long_script_are_told_in_twenty_lines() -> None:
     (violation,) = Script(*["a"] * 100).unused()
 
     lines = violation.text.split("\n")
-    assert (len(lines), lines[18]) == (20, "  ... 83 more")
+    assert (len(lines), lines[18]) == (20, "  ... 83 more lines")
 
 
 def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
@@ -685,7 +687,7 @@ def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
     with pytest.raises(ViolationError) as caught:
         script.verify()
 
-    assert [violation.rule for violation in caught.value.violations] == ["invalid tool call", "unused step"]
+    assert [violation.code for violation in caught.value.violations] == ["invalid tool call", "unused step"]
     assert str(caught.value) == "\n\n".join(violation.text for violation in caught.value.violations)
 
 
@@ -768,6 +770,6 @@ def test_a_message_is_shown_in_one_short_line() -> None:
 
     assert show_message(Message("human", "Hello\nthere")) == "human 'Hello\\nthere'"
     assert show_message(Message("human", "")) == "human ''"
-    assert show_message(Message("human", "a" * 300)) == f"human '{'a' * 200}...'"
+    assert show_message(Message("human", "a" * 300)) == f"human '{'a' * 184}' ... '{'a' * 16}' (300 characters)"
     assert show_message(Message("ai", "", calls)) == 'ai calls search({"q": "天气"}), now("{broken")'
     assert show_message(Message("ai", "Hm", calls[:1])) == 'ai \'Hm\' calls search({"q": "天气"})'

@@ -12,11 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmtest import Script, call, fail, ledger, on, reply, respond, say, structured, think
+from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
 from llmtest.requests import KeyedSteps, Request
 from llmtest.scriptfile import read, write
-from llmtest.steps import Call, Fail, Reply, ScriptError, Text, Value
+from llmtest.steps import Call, Fail, Reply, Text, Value
 from llmtest.vocabulary import give
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
@@ -241,7 +242,7 @@ MISTAKES = {
     ),
     "misspelt steps": (
         "stps: []\n",
-        "x.yaml:1: the file has the unknown key `stps`\n  nearest  `steps`\n  expected  `steps`",
+        "x.yaml:1: the file has the unknown key `stps`\n  expected  `steps`\n  did you mean `steps`?",
     ),
     "newer version": (
         "# llmtest script v2\nsteps: []\n",
@@ -273,8 +274,8 @@ MISTAKES = {
     "unknown key": (
         "steps:\n  - Hello\n  - cal: search\n",
         "x.yaml:3: step 2 has the unknown key `cal`\n"
-        "  nearest  `call`\n"
-        "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`",
+        "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`\n"
+        "  did you mean `call`?",
     ),
     "unknown key, nothing near": (
         "steps:\n  - zzz: search\n",
@@ -424,9 +425,9 @@ MISTAKES = {
     "usage with a wrong key": (
         "steps:\n  - say: Hello\n    usage: {input_tokens: 1, outputs: 1}\n",
         "x.yaml:3: `usage` of step 1 has the unknown key `outputs`\n"
-        "  nearest  `output_tokens`\n"
         "  expected  `input_tokens`, `output_tokens`, `total_tokens`, `input_token_details` or "
-        "`output_token_details`",
+        "`output_token_details`\n"
+        "  did you mean `output_tokens`?",
     ),
     "usage details of text": (
         "steps:\n  - say: Hello\n    usage:\n      input_tokens: 1\n      output_tokens: 1\n"
@@ -437,8 +438,8 @@ MISTAKES = {
     "unknown exception": (
         "steps:\n  - fail: TimeotError\n",
         "x.yaml:2: `fail` of step 1 names no exception that a file knows: 'TimeotError'\n"
-        "  nearest  `TimeoutError`\n"
-        "  expected  an exception of Python's own that takes a text, or an HTTP status",
+        "  expected  an exception of Python's own that takes a text, or an HTTP status\n"
+        "  did you mean `TimeoutError`?",
     ),
     "exception of nobody": (
         "steps:\n  - fail: zzz\n",
@@ -448,8 +449,8 @@ MISTAKES = {
     "exception that takes no text": (
         "steps:\n  - fail: UnicodeDecodeError\n",
         "x.yaml:2: `fail` of step 1 names no exception that a file knows: 'UnicodeDecodeError'\n"
-        "  nearest  `UnicodeError`\n"
-        "  expected  an exception of Python's own that takes a text, or an HTTP status",
+        "  expected  an exception of Python's own that takes a text, or an HTTP status\n"
+        "  did you mean `UnicodeError`?",
     ),
     "status that is no failure": (
         "steps:\n  - fail: 200\n",
@@ -466,8 +467,8 @@ MISTAKES = {
     "failure with a wrong key": (
         "steps:\n  - fail: {error: 429, retry_afte: 2}\n",
         "x.yaml:2: `fail` of step 1 has the unknown key `retry_afte`\n"
-        "  nearest  `retry_after`\n"
-        "  expected  `error`, `message` or `retry_after`",
+        "  expected  `error`, `message` or `retry_after`\n"
+        "  did you mean `retry_after`?",
     ),
     "number as a message": (
         "steps:\n  - fail: {error: TimeoutError, message: 7}\n",
@@ -558,8 +559,8 @@ MISTAKES = {
     "unknown expectation": (
         "steps:\n  - say: Hello\n    expects: {contain: weather}\n",
         "x.yaml:3: `expects` of step 1 has the unknown key `contain`\n"
-        "  nearest  `contains`\n"
-        "  expected  `contains`, `forbids`, `tools` or `last`",
+        "  expected  `contains`, `forbids`, `tools` or `last`\n"
+        "  did you mean `contains`?",
     ),
     "number as an expectation": (
         "steps:\n  - say: Hello\n    expects: {forbids: [a, 7]}\n",
@@ -630,8 +631,8 @@ MISTAKES = {
     "unknown key of steps": (
         "steps:\n  - on: {nod: planner}\n    steps: [Hello]\n",
         "x.yaml:2: `on` of step 1 has the unknown key `nod`\n"
-        "  nearest  `node`\n"
-        "  expected  `contains`, `tools`, `node`, `tag`, `tool_result`, `metadata`, `thread` or `last`",
+        "  expected  `contains`, `tools`, `node`, `tag`, `tool_result`, `metadata`, `thread` or `last`\n"
+        "  did you mean `node`?",
     ),
     "number as a node": (
         "steps:\n  - on: {node: 7}\n    steps: [Hello]\n",
@@ -640,8 +641,8 @@ MISTAKES = {
     "mistake in a step with a key": (
         "steps:\n  - Hello\n  - on: {node: planner}\n    steps:\n      - Hello\n      - cal: search\n",
         "x.yaml:6: step 2 of entry 2 has the unknown key `cal`\n"
-        "  nearest  `call`\n"
-        "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`",
+        "  expected  `say`, `think`, `call`, `structured`, `reply` or `fail`\n"
+        "  did you mean `call`?",
     ),
     "a byte that is not UTF-8": (
         b"steps:\n  - caf\xe9\n",
@@ -1039,7 +1040,7 @@ def test_an_unused_step_of_a_file_names_the_file_and_its_line(tmp_path: Path, mo
     assert [violation.text for violation in script.unused()] == [
         "1 of 2 steps of the script was never asked for\n"
         "  step 2  say('Goodbye')  at script.yaml:3\n"
-        "  the model was called 1 time; remove the steps, or find out why the program stopped early"
+        "  the model was called once; remove the steps, or find out why the program stopped early"
     ]
 
 

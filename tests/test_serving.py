@@ -36,9 +36,9 @@ from llmtest import (
     structured,
     think,
 )
-from llmtest.ledger import Ledger, expect_violation, opened
+from llmtest.errors import ScriptError, expect_violation
+from llmtest.ledger import Ledger, opened
 from llmtest.requests import Request
-from llmtest.steps import ScriptError
 
 INTEGER_TOOL = {
     "type": "function",
@@ -274,7 +274,7 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
         "2 of 3 steps of the script were never asked for",
         "  step 1  say('x').times(3)",
         "  step 3  say('y').repeat()",
-        "  the model was called 1 time; remove the steps, or find out why the program stopped early",
+        "  the model was called once; remove the steps, or find out why the program stopped early",
     ]
 
 
@@ -732,7 +732,7 @@ def test_verify_tells_every_violation_and_what_is_unused() -> None:
     with pytest.raises(ViolationError) as caught:
         model.verify()
 
-    assert [v.rule for v in caught.value.violations] == ["invalid tool call", "unused step"]
+    assert [v.code for v in caught.value.violations] == ["invalid tool call", "unused step"]
 
 
 def test_a_model_that_is_called_without_a_run_has_no_tags_and_no_node() -> None:

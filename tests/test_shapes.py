@@ -479,6 +479,13 @@ def test_no_shape_takes_exponential_time() -> None:
     assert perf_counter() - began < 20  # a blow-up would take years
 
 
+def test_a_value_that_is_no_name_says_which_run_it_does_not_fit() -> None:
+    taker = RunLine(AGENT.tools).taker(IsStr(regex="z"))
+
+    assert taker.misses(AGENT.run("plan")) == "it is 'plan'"
+    assert RunLine(AGENT.tools).taker(ANY).misses(AGENT.run("plan")) is None
+
+
 def test_a_line_is_read_once() -> None:
     order, runs = AGENT.order(), AGENT.tools._runs
 

@@ -21,8 +21,9 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from llmtest import Recording, ScriptedChatModel, call, fail, protocol, record, reply, say
+from llmtest.errors import StoreError
 from llmtest.matching import at_most, before, called, model, never, together
-from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, StoreError, _patiently, migrate, place
+from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, _patiently, migrate, place
 from llmtest.traces import of_all, rows, traces_of
 
 
@@ -222,7 +223,7 @@ def test_what_is_not_there_is_an_error_with_the_nearest(store, path):
     with pytest.raises(StoreError) as far:
         store.find("x")
 
-    assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; nearest: 'my session'"
+    assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; did you mean `my session`?"
     assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists what there is"
 
 

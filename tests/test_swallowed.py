@@ -12,9 +12,10 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.callbacks.manager import CallbackManager, logger
 
-from llmtest import ScriptedChatModel, ledger, say
+from llmtest import ScriptedChatModel, expect_violation, ledger, say
+from llmtest.errors import Violation
 from llmtest.langchain.swallowed import LINES, watched
-from llmtest.ledger import Ledger, Violation
+from llmtest.ledger import Ledger
 
 HERE = "tests/test_swallowed.py"
 
@@ -85,7 +86,7 @@ def test_assertion_in_a_handler_is_written_with_its_line(page: Ledger, call: Any
 
     (violation,) = page.violations
     where, said = f"{HERE}:{line(Asserts, 1)}", "assert response is None"
-    assert violation.rule == "swallowed handler error"
+    assert violation.code == "swallowed handler error"
     first, *rest = violation.text.splitlines()
     assert first.startswith("the callback handler `Asserts.on_llm_end` raised AssertionError")
     assert rest[-2:] == [
@@ -214,7 +215,7 @@ def test_nested_watches_write_once_and_leave_nothing_behind() -> None:
 
 
 def test_it_can_be_expected() -> None:
-    with ledger.opened(Ledger()) as page, watched(), ledger.expect_violation("swallowed handler error") as caught:
+    with ledger.opened(Ledger()) as page, watched(), expect_violation("swallowed handler error") as caught:
         CallbackManager([Asserts()]).on_llm_start({}, ["hi"])[0].on_llm_end("not None")  # type: ignore[arg-type]
 
     assert [type(violation) for violation in caught] == [Violation]

@@ -19,8 +19,21 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import Script, ScriptedChatModel, ScriptedLLM, blocks, call, load, on, protocol, record, tracing, tracing_enabled
-from llmtest.store import Store, StoreError, place
+from llmtest import (
+    Script,
+    ScriptedChatModel,
+    ScriptedLLM,
+    blocks,
+    call,
+    load_traces,
+    on,
+    protocol,
+    record,
+    tracing,
+    tracing_enabled,
+)
+from llmtest.errors import StoreError
+from llmtest.store import Store, place
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +65,7 @@ def test_a_block_writes_what_it_recorded():
     assert session
     assert (session.name, session.store, len(session.recording)) == ("mine", place(), 2)
     assert repr(session) == "<Session 'mine': <Recording: 2 events, 1 runs>>"
-    (back,) = load("mine")
+    (back,) = load_traces("mine")
     assert list(back) == list(session.recording)
 
 
@@ -136,11 +149,11 @@ def test_work_that_outlives_the_block_is_written_when_it_ends():
         thread = threading.Thread(target=copy_context().run, args=(RunnableLambda(wait).invoke, 1))
         thread.start()
         started.wait()
-    (before,) = load("mine")
+    (before,) = load_traces("mine")
     go.set()
     thread.join()
 
-    (after,) = load("mine")
+    (after,) = load_traces("mine")
     assert (before.kinds, before.open_runs.names) == (["on_chain_start"], ["wait"])
     assert ([event.kind for event in after.late_events], after.kinds) == (["on_chain_end"], ["on_chain_start"])
     assert traced() == {"mine": 1}
@@ -215,7 +228,7 @@ def test_the_variable_is_read_when_a_root_starts(monkeypatch):
     (switch(None) | step("of a root that was traced")).invoke(1)
     step("after").invoke(1)
 
-    (trace,) = load("default")
+    (trace,) = load_traces("default")
     assert trace.runs.names == ["RunnableSequence", "act", "of a root that was traced"]
 
 
@@ -270,7 +283,7 @@ def test_a_forked_process_writes_what_it_started_and_leaves_the_rest_to_its_pare
 
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
-    assert sorted(trace.runs.names for trace in load("mine")) == [["fork"], ["str"]]
+    assert sorted(trace.runs.names for trace in load_traces("mine")) == [["fork"], ["str"]]
 
 
 def test_the_writer_of_a_forked_process_leaves_what_began_before(path):
@@ -288,7 +301,7 @@ def test_the_writer_of_a_forked_process_leaves_what_began_before(path):
     session.recording.close()
     heir.write()
 
-    assert [trace.runs.names for trace in load("mine")] == [["after"]]
+    assert [trace.runs.names for trace in load_traces("mine")] == [["after"]]
     assert heir._tracked == []
 
 
@@ -322,7 +335,7 @@ def test_a_store_that_is_away_is_one_warning_for_each_session(tmp_path, monkeypa
     assert reason.startswith(f"the trace store {place()} cannot be opened or written (")
     assert remedy == "  set LLMTEST_STORE to another file, in a folder that can be written"
     with pytest.raises(StoreError):
-        load("one")
+        load_traces("one")
 
 
 def test_a_fault_of_ours_is_a_warning_too(caplog):
@@ -340,7 +353,7 @@ def test_a_fault_of_ours_is_a_warning_too(caplog):
 
 def test_a_session_that_is_not_there_is_an_error_that_says_so():
     with pytest.raises(StoreError) as caught:
-        load("mine")
+        load_traces("mine")
 
     assert str(caught.value) == f"no session and no trace called 'mine' in {place()}; `llmtest sessions` lists what there is"
 
@@ -351,7 +364,7 @@ def test_another_store_can_be_read(tmp_path):
             step().invoke(1)
         store.keep("mine", [recording])
 
-    assert [trace.runs.names for trace in load("mine", store=tmp_path / "other.sqlite")] == [["step"]]
+    assert [trace.runs.names for trace in load_traces("mine", store=tmp_path / "other.sqlite")] == [["step"]]
 
 
 # -- the programs of the guide: five questions, a search tool and a calculator
@@ -409,7 +422,7 @@ def classic(asked: list[str]) -> Any:
 
 def asked_in(session: str) -> list[str]:
     """The questions whose traces a session has; each of them is whole."""
-    traces = load(session)
+    traces = load_traces(session)
     assert [trace.tools for trace in traces] == [["search", "calculator"]] * len(traces)
     assert [(len(trace.roots), list(trace.open_runs), protocol.check(trace)) for trace in traces] == [(1, [], [])] * len(traces)
     texts = [str(trace.roots[0].input) for trace in traces]

@@ -10,22 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest.events import (
-    Document,
-    Event,
-    Failure,
-    FrozenDict,
-    FrozenList,
-    Generation,
-    Message,
-    Run,
-    RunKind,
-    Structured,
-    ToolCall,
-    Usage,
-)
+from llmtest.callbacks import RunKind
+from llmtest.differ import diff
+from llmtest.errors import TreeTextError
+from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Structured, ToolCall, Usage
 from llmtest.rendering import HEADER, render
-from llmtest.treetext import Damage, Head, Node, TreeTextError, damage, head, read, split, unquoted, walk, write
+from llmtest.treetext import Damage, Head, Node, damage, head, parse, renew_header, split, unquoted, walk, write
 
 # -- random trees
 
@@ -147,7 +137,7 @@ def _true_shape(roots: Any) -> Any:
 def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(roots: list[Run], detail: Any) -> None:
     text = render(Recorded(roots), detail=detail)
 
-    nodes = read(text)
+    nodes = parse(text)
 
     assert write(nodes) == text
     assert _shape(nodes) == _true_shape(roots)
@@ -157,7 +147,7 @@ def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(root
 @settings(max_examples=100, deadline=None)
 @given(runs(depth=2))
 def test_every_first_line_is_read_back_to_its_fields(run: Run) -> None:
-    (node,) = read(render(Recorded([run])))
+    (node,) = parse(render(Recorded([run])))
 
     found = head(node)
 
@@ -174,7 +164,7 @@ def test_every_first_line_is_read_back_to_its_fields(run: Run) -> None:
 
 
 AGENT = """\
-# llmtest trace v1
+# llmtest tree v1
 chain agent
   > u1: "hi"
   parallel
@@ -195,7 +185,7 @@ late
 
 
 def test_a_text_is_read_to_runs_groups_and_entries() -> None:
-    nodes = read(AGENT)
+    nodes = parse(AGENT)
 
     assert [(depth, node.kind, node.text, node.more, node.line) for depth, node in walk(nodes)] == [
         (0, "run", "chain agent", [], 2),
@@ -215,7 +205,7 @@ def test_a_text_is_read_to_runs_groups_and_entries() -> None:
 
 
 def test_a_first_line_has_fields() -> None:
-    heads = [head(node) for _, node in walk(read(AGENT)) if node.kind == "run"]
+    heads = [head(node) for _, node in walk(parse(AGENT)) if node.kind == "run"]
 
     assert heads == [
         Head("chain", "agent"),
@@ -235,7 +225,7 @@ def test_a_first_line_has_fields() -> None:
 
 
 def test_parentheses_that_do_not_close_are_no_arguments() -> None:
-    (node,) = read("tool x(\n  < 1\n")
+    (node,) = parse("tool x(\n  < 1\n")
 
     assert head(node).arguments is None
 
@@ -253,7 +243,7 @@ def test_a_string_is_read_without_quotes_and_escapes(text: str, value: str) -> N
 
 
 def test_nothing_is_read_as_no_trees() -> None:
-    assert read(f"{HEADER}\n(nothing was recorded)\n") == []
+    assert parse(f"{HEADER}\n(nothing was recorded)\n") == []
     assert write([]) == "(nothing was recorded)\n"
 
 
@@ -261,7 +251,32 @@ def test_no_tree_is_too_deep_to_be_read() -> None:
     depth = 3000
     text = "".join(f"{'  ' * n}chain c\n" for n in range(depth)) + "".join(f"{'  ' * n}< 1\n" for n in range(depth, 0, -1))
 
-    assert write(read(text)) == text
+    assert write(parse(text)) == text
+
+
+# -- the header that files had before
+
+
+def old(text: str) -> str:
+    return text.replace(HEADER, "# llmtest trace v1")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_header_of_before_becomes_that_of_today(end: str) -> None:
+    assert renew_header(f"# llmtest trace v1{end}chain x{end}") == f"{HEADER}{end}chain x{end}"
+
+
+@pytest.mark.parametrize("text", [f"{HEADER}\nchain x\n", "# llmtest trace v12\n", "chain x\n# llmtest trace v1\n", ""])
+def test_any_other_text_stays_as_it_is(text: str) -> None:
+    assert renew_header(text) == text
+
+
+def test_a_text_with_the_header_of_before_is_read_and_compared() -> None:
+    text = f"{HEADER}\nchain x\n  < 1\n"
+
+    assert write(parse(old(text))) == write(parse(text))
+    assert damage(old(text)) is None
+    assert diff(old(text), text) is None
 
 
 # -- what is wrong with a text
@@ -270,8 +285,9 @@ def test_no_tree_is_too_deep_to_be_read() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        ("# llmtest tree v2\nchain x\n", "line 1: it is of version 2, and this llmtest knows version 1; upgrade llmtest-kit"),
         ("# llmtest trace v2\nchain x\n", "line 1: it is of version 2, and this llmtest knows version 1; upgrade llmtest-kit"),
-        ("# llmtest\nchain x\n", "line 1: expected '# llmtest trace v1'; got '# llmtest'"),
+        ("# llmtest\nchain x\n", "line 1: expected '# llmtest tree v1'; got '# llmtest'"),
         ("chain x\n   > 1\n", "line 2: expected an indentation of at most 2 spaces, an even number; got 3"),
         ("chain x\n    > 1\n", "line 2: expected an indentation of at most 2 spaces, an even number; got 4"),
         ("> 1\n", "line 1: an entry stands within a run; got '> 1' outside"),
@@ -283,7 +299,7 @@ def test_no_tree_is_too_deep_to_be_read() -> None:
 )
 def test_a_text_that_does_not_follow_the_grammar_says_where(text: str, problem: str) -> None:
     with pytest.raises(TreeTextError) as caught:
-        read(text)
+        parse(text)
 
     assert str(caught.value) == problem
 
@@ -297,7 +313,7 @@ CONFLICT = f"{HEADER}\nchain x\n<<<<<<< HEAD\n  < 1\n=======\n  < 2\n>>>>>>> the
         (CONFLICT, Damage(3, "an unresolved merge conflict, '<<<<<<< HEAD'")),
         (f"{HEADER}\nchain x\n  < 1", Damage(3, "the file is cut off: its last line has no end")),
         (f"{HEADER}\nchain x\n  > 1\n", Damage(3, "the text is cut off: the run in line 2, 'chain x', has no ending")),
-        ("", Damage(1, "expected '# llmtest trace v1'; got ''")),
+        ("", Damage(1, "expected '# llmtest tree v1'; got ''")),
         (f"{HEADER}\nchain x\n  < 1\n", None),
     ],
 )

@@ -39,7 +39,7 @@ from llmtest import (
     count_tokens,
     fail,
     hold,
-    load,
+    load_traces,
     record,
     reply,
     respond,
@@ -49,13 +49,13 @@ from llmtest import (
     think,
     tracing_enabled,
 )
+from llmtest.errors import ScriptError, StoreError
 from llmtest.events import Event, FrozenDict, Latency, Message, Run
 from llmtest.exchange import export, take_in
 from llmtest.lanes import Lane
 from llmtest.langchain.dialects import NAMES
 from llmtest.scriptfile import write
-from llmtest.steps import ScriptError
-from llmtest.store import Store, StoreError
+from llmtest.store import Store
 from llmtest.vocabulary import give
 
 Program = Callable[[], Any]
@@ -779,7 +779,7 @@ def test_a_trace_keeps_its_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with tracing_enabled("mine"):
         recording = _chained()
 
-    (loaded,) = load("mine")
+    (loaded,) = load_traces("mine")
     assert [event.at_s for event in loaded] == [event.at_s for event in recording]
     assert loaded.took_s == recording.took_s == 3.7
 

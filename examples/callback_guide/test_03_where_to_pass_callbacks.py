@@ -18,7 +18,7 @@ from langchain_core.tools import StructuredTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from llmtest import call, say
-from llmtest.ledger import expect_violation
+from llmtest.errors import expect_violation
 from llmtest.matching import called, chain, model
 
 classic = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")  # LLMChain, the agent, run

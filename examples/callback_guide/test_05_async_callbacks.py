@@ -361,4 +361,4 @@ def test_check_handler_finds_the_lost_context_variable():
     with pytest.raises(ViolationError) as caught:
         check_handler(Names)
 
-    assert [violation.rule for violation in caught.value.violations] == ["loses a context variable"]
+    assert [violation.code for violation in caught.value.violations] == ["loses a context variable"]

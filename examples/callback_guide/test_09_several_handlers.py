@@ -22,7 +22,7 @@ from examples.demo.test_react_agent import (
     MyCustomHandlerTwo,
 )
 from llmtest import call, say
-from llmtest.ledger import expect_violation
+from llmtest.errors import expect_violation
 from llmtest.matching import called, chain, model
 
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")  # initialize_agent and run

@@ -18,10 +18,10 @@ from langchain_classic.chains import LLMMathChain
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import Tool, tool
 
-from llmtest import Recording, Script, ScriptedChatModel, ScriptedLLM, call, load, on, reply, say, tracing_enabled
+from llmtest import Recording, Script, ScriptedChatModel, ScriptedLLM, call, load_traces, on, reply, say, tracing_enabled
+from llmtest.errors import StoreError
 from llmtest.matching import before, called, only
 from llmtest.protocol import check
-from llmtest.store import StoreError
 
 # initialize_agent, run and arun, which the guide uses
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")
@@ -223,7 +223,7 @@ def test_with_the_variable_everything_is_traced_in_a_block_or_not(style, monkeyp
         assert session
         assert agent.run(QUESTIONS[1]) == ANSWERS[1]
 
-    traces = load("default")
+    traces = load_traces("default")
     assert [agent.asked(trace) for trace in traces] == QUESTIONS[:2]
     for trace, case in zip(traces, CASES, strict=False):
         assert_whole(trace, agent, case)
@@ -241,11 +241,11 @@ def test_without_the_variable_only_the_block_is_traced(style, llm_recording, llm
         agent.run(QUESTIONS[0])  # this should be traced
     agent.run(QUESTIONS[1])  # this should not be traced
 
-    (trace,) = load("my_test_session")
+    (trace,) = load_traces("my_test_session")
     assert agent.asked(trace) == QUESTIONS[0]
     assert_whole(trace, agent, CASES[0])
     with pytest.raises(StoreError, match="default"):
-        load("default")
+        load_traces("default")
     assert len(llm_recording.roots) == 2
     assert anonymous(trace) == llm_snapshot
 
@@ -263,7 +263,7 @@ def test_a_task_from_before_the_block_is_not_traced_and_what_the_block_gathers_i
 
     assert asyncio.run(program()) == ANSWERS
 
-    traces = load("default")
+    traces = load_traces("default")
     assert sorted(agent.asked(trace) for trace in traces) == sorted(QUESTIONS[1:3])
     by_question = {agent.asked(trace): trace for trace in traces}
     for case in CASES[1:3]:

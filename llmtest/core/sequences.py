@@ -17,10 +17,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Member, Taker, can_assign, read_elements
-from llmtest.core.values import fits, matches_name, short
+from llmtest.core.masks import show
+from llmtest.core.text import fits, named
 
 # -- the automaton
 
@@ -88,11 +90,11 @@ class Shape:
         known = self._known.get(look)
         if known is None:
             known = self._known[look] = self._ask(item)
-        bits, doubtful = known
+        taking, doubtful = known
         for n in doubtful:
             if states >> n & 1 and self.elements[n].members[0].taker.takes(item):
-                bits |= 1 << n
-        return bits
+                taking |= 1 << n
+        return taking
 
     def _ask(self, item: Any) -> tuple[int, list[int]]:
         """What holds for all items of this look: the elements that take each, and those that must be asked about each."""
@@ -365,13 +367,13 @@ class TextTaker:
 
     def takes(self, item: Any) -> bool:
         if self.has_wildcards and isinstance(self.name, str):
-            return matches_name(self.name, item)
+            return named(self.name, item)
         return fits(self.name, item)
 
     may_take = takes
 
     def misses(self, item: Any) -> str | None:
-        return None if self.takes(item) else f"it is {short(item)}"
+        return None if self.takes(item) else f"it is {show(item)}"
 
 
 @dataclass(frozen=True)
@@ -386,6 +388,11 @@ class TextLine(Line):
 
     def look(self, item: Any) -> Hashable:
         return item if type(item) is str else id(item)  # a content block is a dict, which has no hash
+
+    @cached_property
+    def looks(self) -> Sequence[Hashable]:
+        # A text is its own look. There may be many thousands of them, and to number them would be most of the time.
+        return self.items if not self.groups and {*map(type, self.items)} <= {str} else super().looks
 
 
 class Tokens(list[Any]):

@@ -10,7 +10,6 @@ is wrong, and tells everything that it found. It knows no test runner.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,12 +23,13 @@ from langsmith import tracing_context
 from llmtest import lanes, ledger
 from llmtest.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KINDS, START_OF, STREAMED, may_fire
 from llmtest.core.source import definition_line
+from llmtest.core.text import clip, did_you_mean, nearest
+from llmtest.errors import Violation, ViolationError
 from llmtest.langchain.conforming import violations_of
 from llmtest.langchain.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TEXT_MODEL, TOOL, Subject, unbound
 from llmtest.langchain.trying import in_words, new, new_loop, without_a_loop
-from llmtest.langchain.watching import WAYS, Fault, Watch, Way, clip, owner
-from llmtest.ledger import Violation, ViolationError
+from llmtest.langchain.watching import WAYS, Fault, Watch, Way, owner
 
 
 def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
@@ -125,7 +125,7 @@ def _is_misnamed(handler: Any, name: str) -> bool:
     """Whether a method looks as if LangChain called it, and it never does."""
     if name in CALLBACKS:
         return name in OF_LANGGRAPH and not is_graph_handler(handler)
-    return name.startswith(_GROUPS) or bool(difflib.get_close_matches(name, CALLBACKS, n=1, cutoff=0.8))
+    return name.startswith(_GROUPS) or nearest(name, CALLBACKS, 0.8) is not None
 
 
 def _no_callback(handler: Any, name: str) -> Fault:
@@ -135,10 +135,10 @@ def _no_callback(handler: Any, name: str) -> Fault:
         hint = "derive the handler from langgraph.callbacks.GraphCallbackHandler"
         return Fault("no such callback", who, f"{who} is never called: LangGraph tells GraphCallbackHandlers only", at, hint=hint)
     of_models = name.replace("on_chat_model_", "on_llm_")  # chat models end with on_llm_end
-    near = of_models if of_models in CALLBACKS else difflib.get_close_matches(name, CALLBACKS, n=1, cutoff=0.0)[0]
-    text = f"{who} is never called: LangChain has no such callback"
+    near = did_you_mean(of_models if of_models in CALLBACKS else name, CALLBACKS, at_least=0.0)
+    text = f"{who} is never called: LangChain has no such callback{near}"
     hint = "if it is your own, give it a name that does not look like a callback"
-    return Fault("no such callback", who, text, at, (("nearest", near),), hint)
+    return Fault("no such callback", who, text, at, hint=hint)
 
 
 def _contradicts(handler: Any, name: str, flag: str) -> bool:

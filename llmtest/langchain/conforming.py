@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, ToolMessage
 
+from llmtest.core.text import amount, clip
+from llmtest.errors import Violation
 from llmtest.events import Run
 from llmtest.langchain.calling import (
     AT_ONCE,
@@ -36,8 +38,6 @@ from llmtest.langchain.calling import (
 from llmtest.langchain.driver import Driver, StuckError, cut
 from llmtest.langchain.subjects import CHAT_MODEL, RETRIEVER, TOOL, Subject, is_streaming, text_of
 from llmtest.langchain.trying import new, patience_s
-from llmtest.langchain.watching import clip
-from llmtest.ledger import Violation
 from llmtest.protocol import cut_streams, gave_reason
 from llmtest.recording import Recording
 
@@ -176,7 +176,7 @@ def _check_reported_text(driver: Driver, way: str, answer: Mapping[str, Any], ru
 def _check_runs(driver: Driver, way: str, recording: Recording, calls: int) -> None:
     runs = [run for run in recording.roots if run.kind == driver.subject.run]
     if len(runs) != calls or len(recording.roots) != calls:
-        text = f"{driver.shown(way)} tells {_times(len(recording.roots), 'run')} for {_times(calls, 'call')}"
+        text = f"{driver.shown(way)} tells {amount(len(recording.roots), 'run')} for {amount(calls, 'call')}"
         hint = "override the methods with an underscore (`_generate`, `_stream`, `_run`, ...): the others tell the callbacks"
         driver.tell(way, "no run of its own", text, about="runs", hint=hint)
 
@@ -303,7 +303,7 @@ def _check_tokens(driver: Driver, way: str, stream: Streamed) -> None:
     """Each chunk was told with on_llm_new_token, once, before it came, and the chunk with it."""
     hint = "call run_manager.on_llm_new_token(token, chunk=chunk) once for each chunk, before the `yield`"
     if len(stream.heard) != len(stream.chunks):
-        tokens = f"{_times(len(stream.heard), 'token')} for {_times(len(stream.chunks), 'chunk')}"
+        tokens = f"{amount(len(stream.heard), 'token')} for {amount(len(stream.chunks), 'chunk')}"
         driver.tell(way, "tokens and chunks differ", f"{driver.shown(way)} tells {tokens}", about="number", hint=hint)
         return
     late = next((number for number, told in enumerate(stream.told, 1) if told < number), None)
@@ -362,7 +362,7 @@ def _check_by_turns(driver: Driver, way: str) -> None:
 
 def _check_not_mixed(driver: Driver, way: str, expected: list[Mapping[str, Any]], got: list[Mapping[str, Any]]) -> None:
     if len(got) != len(expected):
-        text = f"{driver.shown(way)} gives {_times(len(got), 'answer')} to {_times(len(expected), 'input')}"
+        text = f"{driver.shown(way)} gives {amount(len(got), 'answer')} to {amount(len(expected), 'input')}"
         driver.tell(way, "answers mixed up", text, about="number", hint="each input has its answer, in the same order")
         return
     for number, (own, answer) in enumerate(zip(expected, got, strict=True), 1):
@@ -448,10 +448,6 @@ def _check_tool_calls(driver: Driver) -> None:
 def _kinds(recording: Recording) -> list[str]:
     """Return the kinds of events of the first run."""
     return [event.kind for event in recording.roots[0].events] if recording.roots else []
-
-
-def _times(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}" if number == 1 else f"{number or 'no'} {what}s"
 
 
 def _counted(kinds: Iterable[str]) -> str:

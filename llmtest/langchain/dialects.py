@@ -6,7 +6,6 @@ them with the integrations. Those are never imported here but to raise their own
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 from abc import ABC, abstractmethod
@@ -22,9 +21,11 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
+from llmtest.core.text import did_you_mean
+from llmtest.errors import ScriptError
 from llmtest.gates import Gate
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Part, Reply, ScriptError, Text, Thinking
+from llmtest.steps import Call, Fail, Part, Reply, Text, Thinking
 
 Content = str | list[str | dict[str, Any]]
 
@@ -63,10 +64,8 @@ def check(name: Any, script: Any) -> None:
         return
     if isinstance(script, Script):
         script.adopted()
-    near = difflib.get_close_matches(str(name), NAMES, n=1)
-    hint = f"; nearest {near[0]!r}" if near else ""
     *most, last = map(repr, NAMES)
-    raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{hint}")
+    raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{did_you_mean(str(name), NAMES)}")
 
 
 class _Dialect(ABC):

@@ -7,7 +7,6 @@ give back comes from a `Script`, served as the models' is. They answer on the ca
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import hashlib
 import inspect
@@ -33,16 +32,17 @@ from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
 from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
 
 from llmtest import lanes, ledger
-from llmtest.complaints import amount, capped
+from llmtest.core.masks import show_text
 from llmtest.core.source import caller, shown_path
+from llmtest.core.text import amount, capped, did_you_mean
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events import EMPTY, Message
 from llmtest.gates import Gate
 from llmtest.langchain.asking import about, weakly
 from llmtest.langchain.models import _exception, _script_of, _Served
-from llmtest.ledger import Violation, ViolationError
 from llmtest.requests import KeyedSteps, Request
 from llmtest.script import Script
-from llmtest.steps import Fail, Reply, Respond, Return, ScriptError, ScriptOwner, Step, Text, as_texts
+from llmtest.steps import Fail, Reply, Respond, Return, ScriptOwner, Step, Text, as_texts
 from llmtest.vocabulary import as_step, give
 
 # -- what retrievers and tools share
@@ -452,15 +452,10 @@ class ScriptedEmbeddings(Embeddings):
         allowed = self._texts or ()
         strange = [text for text in dict.fromkeys(texts) if text not in allowed]
         lines = [f"{method} was given {amount(len(strange), 'text')} that texts= does not have"]
-        lines += [f"  got  {text[:200]!r}{_near(text, allowed)}" for text in strange]
+        lines += [f"  got  {show_text(text, 200)}{did_you_mean(text, allowed)}" for text in strange]
         return capped(
             [*lines, f"  texts= is given at {shown_path(self._where)}; add them there, or find out why they are embedded"]
         )
-
-
-def _near(text: str, others: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text, list(others), n=1)
-    return f"; nearest {near[0]!r}" if near else ""
 
 
 def _unit_vector(text: str, size: int) -> list[float]:
@@ -486,7 +481,7 @@ def _checked_vectors(vectors: Mapping[str, Iterable[float]], texts: Sequence[str
         if not isinstance(text, str):
             raise ScriptError(f"vectors= maps texts to vectors, as in {{'cat': [1.0, 0.0]}}; got the key {text!r}")
         if texts is not None and text not in texts:
-            raise ScriptError(f"vectors= names {text[:200]!r}, which is not in texts={_near(text, texts)}")
+            raise ScriptError(f"vectors= names {text[:200]!r}, which is not in texts={did_you_mean(text, texts)}")
         checked[text] = _checked_vector(text, vector)
         first = next(iter(checked))
         if len(checked[text]) != len(checked[first]):

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtest.core.source import shown_line
+from llmtest.core.text import clip
+from llmtest.errors import Violation
 from llmtest.langchain.subjects import Subject, name_of
 from llmtest.langchain.trying import STALL_S, Attempt, attempt, in_words, new, raised_at
-from llmtest.langchain.watching import Fault, clip
-from llmtest.ledger import Violation
+from llmtest.langchain.watching import Fault
 from llmtest.protocol import check
 from llmtest.recording import Recording
 
@@ -130,7 +131,7 @@ class Driver:
             if broken.deviation is None:
                 said, *lines, hint = broken.text.splitlines()
                 evidence = [("events" if not number else "", line.strip()) for number, line in enumerate(lines)]
-                self.tell(where, broken.rule, said, *evidence, about=said, hint=hint.strip())
+                self.tell(where, broken.code, said, *evidence, about=said, hint=hint.strip())
 
 
 def cut(value: Any) -> str:

@@ -14,11 +14,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCa
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import inventing
+from llmtest.errors import InventError
 
 try:
     from faker.providers import BaseProvider
 except ImportError:
-    raise inventing.InventError(inventing.MISSING) from None
+    raise InventError(inventing.MISSING) from None
 
 
 class LLMProvider(BaseProvider):
@@ -107,4 +108,4 @@ def _call(tool: Any, key: str) -> ToolCall:
 
 def _at_least_one(what: str, where: str, given: Any) -> None:
     if given is not None and (type(given) is not int or given < 1):
-        raise inventing.InventError(f"{what}= of {where}() is a whole number of 1 or more; got {type(given).__name__} {given!r}")
+        raise InventError(f"{what}= of {where}() is a whole number of 1 or more; got {type(given).__name__} {given!r}")

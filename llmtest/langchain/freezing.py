@@ -34,6 +34,7 @@ from langchain_core.outputs import Generation as LangChainGeneration
 from langchain_core.outputs import LLMResult
 from pydantic import BaseModel
 
+from llmtest.errors import BROKEN_RULE, ViolationError
 from llmtest.events import (
     EMPTY,
     Document,
@@ -49,7 +50,6 @@ from llmtest.events import (
     read_model_name,
     read_usage,
 )
-from llmtest.ledger import BROKEN_RULE, ViolationError
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
@@ -665,7 +665,7 @@ def _ended(error: BaseException) -> Ended:
             return "cancelled"
     if isinstance(error, GeneratorExit):
         return "closed early"
-    if isinstance(error, ViolationError) and any(violation.rule == BROKEN_RULE for violation in error.violations):
+    if isinstance(error, ViolationError) and any(violation.code == BROKEN_RULE for violation in error.violations):
         return "stopped by rule"
     return "stopped" if isinstance(error, KeyboardInterrupt | SystemExit) else "error"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import difflib
 import functools
 import inspect
 from abc import abstractmethod
@@ -33,6 +32,8 @@ from pydantic import Field, SecretStr, SkipValidation
 
 from llmtest import blocks, diagnostics, lanes, ledger
 from llmtest.core.source import caller, shown_path
+from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ScriptError, StatusError
 from llmtest.events import EMPTY, FrozenDict, Latency
 from llmtest.gates import Gate, stopping
 from llmtest.improvising import Improvises, JsonObject
@@ -41,7 +42,7 @@ from llmtest.langchain.asking import about, run_of, weakly
 from llmtest.langchain.freezing import ATOMS, freeze_message, named_tools
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Call, Fail, Part, Reply, Respond, Return, ScriptError, StatusError, Step, Text, Value, count
+from llmtest.steps import Call, Fail, Part, Reply, Respond, Return, Step, Text, Value, count
 from llmtest.tool_checks import check_call
 from llmtest.vocabulary import as_step
 
@@ -250,8 +251,7 @@ def _script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields
     known = kind.model_fields  # type: ignore[attr-defined]
     for name in fields:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; nearest `{near[0]}`" if near else f"; it has {', '.join(f'`{field}`' for field in sorted(known))}"
+            hint = did_you_mean(name, known, otherwise=f"it has {names(sorted(known))}")
             raise ScriptError(f"{kind.__name__} has no field `{name}`{hint}")
     return Script(*steps) if script is None else script
 

@@ -11,13 +11,11 @@ import, or keeps, is scripted by each test anew.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import inspect
 import os
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -34,17 +32,15 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import BaseMessage
 
 from llmtest import ledger
-from llmtest.complaints import names
+from llmtest.core.masks import mask, table
 from llmtest.core.source import caller, shown_path
+from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ProvidersError, ScriptError, Violation, ViolationError
 from llmtest.langchain.models import ScriptedChatModel
-from llmtest.ledger import Ledger, LlmtestError, Violation, ViolationError
+from llmtest.ledger import Ledger
 from llmtest.requests import Request
 from llmtest.script import Script
-from llmtest.steps import Reply, ScriptError, ScriptOwner, Step
-
-
-class ProvidersError(LlmtestError, RuntimeError):
-    """The installed LangChain builds its models in another way than we know, or is not installed."""
+from llmtest.steps import Reply, ScriptOwner, Step
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
@@ -286,9 +282,8 @@ def _violation(rule: str, text: str) -> ViolationError:
 
 def _unmapped(model: str, act: str) -> str:
     keys = list(dict.fromkeys(entry.key for providers in reversed(_open) for entry in providers._entries.values()))
-    near = difflib.get_close_matches(model, keys, n=1)
     lines = [f"the program {act} the model `{model}`, which is mapped to no script", *_at(), f"  mapped   {names(keys)}"]
-    return "\n".join([*lines, *(f"  nearest  `{key}`" for key in near), _hint(model)])
+    return "\n".join([*lines, *filter(None, [did_you_mean(model, keys, before="  ")]), _hint(model)])
 
 
 def _ambiguous(model: str, act: str, fits: list[_Entry]) -> str:
@@ -375,9 +370,13 @@ class ProviderModel(ScriptedChatModel):
         return super()._request(messages, stop, run_manager, {**self.params, **kwargs})
 
 
-_SECRET: Final = re.compile(r"api_?key|access_?key|secret|passw|credential|headers$|(?:^|_)token$", re.IGNORECASE)
 _FIELDS: Final = frozenset((*BaseChatModel.model_fields, "streaming", "temperature", "max_tokens", "stop"))
 """What is a field of every model; integrations differ in what they take for the rest, such as `timeout`."""
+
+
+def _without_secrets(key: str, value: Any) -> Any:
+    """Return `value`, masked. Headers are all masked: each service calls the one that holds the key by another name."""
+    return mask(key) if table().hides(key, value) or key.lower().endswith("headers") else table().hide(value)
 
 
 def _model(provider: str, model: str, given: Mapping[str, Any]) -> ProviderModel:
@@ -387,7 +386,7 @@ def _model(provider: str, model: str, given: Mapping[str, Any]) -> ProviderModel
     if isinstance(fields.get("stop"), str):
         fields["stop"] = [fields["stop"]]
     # An integration keeps its secrets to itself; here they would reach every handler.
-    params = {key: "**********" if _SECRET.search(key) else value for key, value in given.items() if key not in _FIELDS}
+    params = {key: _without_secrets(key, value) for key, value in given.items() if key not in _FIELDS}
     return ProviderModel(script=_Voice(provider, model), model_name=model, provider=provider, params=params, **fields)
 
 

@@ -15,8 +15,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableBinding
 from langchain_core.tools import BaseTool
 
+from llmtest.callbacks import RunKind
 from llmtest.content import read_block
-from llmtest.events import RunKind
 from llmtest.langchain.freezing import freeze
 from llmtest.protocol import REASONS
 

@@ -19,7 +19,7 @@ from langchain_core.callbacks import manager
 
 from llmtest import ledger
 from llmtest.core.source import is_of, shown_path
-from llmtest.ledger import Violation
+from llmtest.errors import SWALLOWED, Violation
 
 LINES: Final = 12
 """How many frames of a handler's own are shown."""
@@ -49,7 +49,7 @@ def _listening(warn: Callable[..., None]) -> Callable[..., None]:
         if error is not None and frame.f_code.co_name in _REPORTERS:
             handler, event = frame.f_locals.get("handler"), frame.f_locals.get("event_name", "")
             if handler is None or isinstance(error, NotImplementedError) or not handler.raise_error:
-                ledger.report(Violation(ledger.SWALLOWED, _text(error, handler, event)), [])
+                ledger.report(Violation(SWALLOWED, _text(error, handler, event)), [])
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # so that the record names LangChain's line, as without us
         warn(message, *args, **kwargs)
 

@@ -25,8 +25,8 @@ from langsmith import tracing_context
 
 from llmtest import lanes, ledger
 from llmtest.core.source import HARNESS, definition_line, is_of, program_line, shown_line
+from llmtest.errors import Violation
 from llmtest.langchain.watching import Fault
-from llmtest.ledger import Violation
 from llmtest.recording import Recording
 
 STALL_S: Final = 0.3

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from llmtest.callbacks import CALLBACKS
 from llmtest.core.source import HARNESS, OURS, definition_line, is_of, program_line
+from llmtest.core.text import clip, names
 from llmtest.langchain.freezing import freeze
 
 
@@ -214,7 +215,7 @@ class Watch:
         tasks = [task.get_coro() for loop in self.loops for task in asyncio.all_tasks(loop)]
         frames = [getattr(task, "cr_frame", None) for task in tasks]
         codes = [frame.f_code for frame in frames if frame is not None and not is_of(frame, HARNESS)]
-        left = ("left", ", ".join(f"`{code.co_qualname}`" for code in codes) or "nothing that is not asyncio's or LangChain's")
+        left = ("left", names((code.co_qualname for code in codes), "nothing that is not asyncio's or LangChain's"))
         text = f"`{type(self.handler).__name__}` keeps a program from ending: it has not ended {late}"
         hint = "in sync code LangChain runs a coroutine on a loop of its own, and waits for every task that it leaves there"
         return Fault("blocks", "keeps", text, definition_line(codes[0]) if codes else "", (left,), hint)
@@ -262,12 +263,6 @@ def _parts(word: Any) -> Mapping[str, Any]:
 
 
 # -- places
-
-
-def clip(text: str, most: int) -> str:
-    """`text` in one line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _code(function: Any) -> CodeType | None:

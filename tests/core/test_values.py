@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dirty_equals import IsInt
 
-from llmtest.core.values import fits, matches_name, short
+from llmtest.core.text import fits, named, short
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from llmtest.core.values import fits, matches_name, short
     ],
 )
 def test_a_pattern_stands_for_names(pattern: Any, name: str, expected: bool) -> None:
-    assert matches_name(pattern, name) is expected
+    assert named(pattern, name) is expected
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_impossible_sequence_fails_the_test_with_its_witnesses(suite):
 
     assert outcome.counts == {"failed": 1}
     text = outcome.part("test_it").splitlines()
-    assert text[0] == "chain `broken` ended 2 times"
+    assert text[0] == "chain `broken` ended twice"
     assert [line.split()[:2] for line in text[1:4]] == [["#0", "on_chain_start"], ["#1", "on_chain_end"], ["#2", "on_chain_end"]]
 
 
@@ -47,7 +47,7 @@ def test_block_inside_the_recorded_test_tells_it_once(suite):
         "--llmtest-trees=off",
     )
 
-    assert outcome.part("test_it").count("ended 2 times") == 1
+    assert outcome.part("test_it").count("ended twice") == 1
 
 
 def test_block_of_a_fixture_is_asked_when_it_has_closed(suite):
@@ -66,7 +66,7 @@ def test_it(recorded):
     )
 
     assert outcome.counts == {"passed": 1, "error": 1}
-    assert "chain `broken` ended 2 times" in outcome.part("ERROR at teardown of test_it")
+    assert "chain `broken` ended twice" in outcome.part("ERROR at teardown of test_it")
 
 
 def test_unusual_sequence_is_reported_and_passes(suite):
@@ -119,7 +119,7 @@ def test_warning_names_the_test_and_the_rule(suite):
     suite.ini(f"{SILENT}llmtest_protocol = warn\n")
     outcome = suite.run(f"{TWO_ENDS}\ndef test_it(llm_recording):\n    two_ends()\n")
 
-    assert "LlmtestWarning: chain `broken` ended 2 times" in outcome.part("warnings summary")
+    assert "LlmtestWarning: chain `broken` ended twice" in outcome.part("warnings summary")
     assert "test_it.py:12:" in outcome.part("warnings summary")
 
 
@@ -152,7 +152,7 @@ def test_not_waived(llm_recording):
         ),
         (
             "llm_waive('one ends', reason='x')",
-            "llm_waive('one ends', reason='x'): there is no rule 'one ends'; did you mean 'one end'?",
+            "llm_waive('one ends', reason='x'): there is no rule 'one ends'; did you mean `one end`?",
         ),
     ],
 )
@@ -166,7 +166,7 @@ def test_marker_that_waives_nothing_is_an_error_at_once(suite, marker, said):
 def test_marker_with_a_name_like_no_rule_lists_them(suite):
     outcome = suite.run("import pytest\n\n@pytest.mark.llm_waive('#', reason='x')\ndef test_it():\n    pass\n")
 
-    assert "there is no rule '#'; the rules are 'swallowed handler error', " in outcome.text
+    assert "there is no rule '#'; the rules are `swallowed handler error`, " in outcome.text
 
 
 def test_call_from_a_bare_thread_fails_the_test(suite):
@@ -250,7 +250,7 @@ def test_swallowed_error_can_be_waived_and_expected(suite):
     outcome = suite.run(
         f"""{HANDLER}
 import pytest
-from llmtest.ledger import expect_violation
+from llmtest import expect_violation
 
 @pytest.mark.llm_waive("swallowed handler error", reason="another test is about it")
 def test_waived(scripted_chat_model):
@@ -271,4 +271,4 @@ def test_mode_that_does_not_exist_is_a_usage_error(suite, key):
     outcome = suite.run("def test_it():\n    pass\n")
 
     assert f"ERROR: the ini key {key} is one of" in outcome.errors
-    assert "got 'eror'; did you mean 'error'?" in outcome.errors
+    assert "got 'eror'; did you mean `error`?" in outcome.errors

@@ -207,7 +207,7 @@ def test_test_that_calls_owes_all_steps_of_the_ini(program):
     assert outcome.part("test_it") == (
         "1 of 2 steps of the script was never asked for\n"
         "  step 2  say('two')  at scripts/greeting.yaml:4\n"
-        "  the model was called 1 time; remove the steps, or find out why the program stopped early"
+        "  the model was called once; remove the steps, or find out why the program stopped early"
     )
 
 
@@ -336,7 +336,8 @@ def test_model_without_a_script_in_the_ini_fails_the_test_that_calls_it(program)
         ("gpt-5 =", "line `gpt-5 =`: expected `model = path of a script file`, or a model alone"),
         (
             "gpt-5 = bad.yaml",
-            "line `gpt-5 = bad.yaml`: bad.yaml:2: the file has the unknown key `stepps`\n  nearest  `steps`\n  expected  `steps`",
+            "line `gpt-5 = bad.yaml`: bad.yaml:2: the file has the unknown key `stepps`\n  expected  `steps`\n"
+            "  did you mean `steps`?",
         ),
     ],
 )

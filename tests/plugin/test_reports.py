@@ -221,7 +221,7 @@ def test_unknown_ini_value_is_a_usage_error(suite):
     outcome = suite.run(TWO_TESTS)
 
     assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
-    expected = "ERROR: the ini key llmtest_trees is one of failed, all, off; got 'failled'; did you mean 'failed'?"
+    expected = "ERROR: the ini key llmtest_trees is one of failed, all, off; got 'failled'; did you mean `failed`?"
     assert outcome.errors.strip() == expected
 
 
@@ -284,7 +284,7 @@ def test_place_of_a_violation_is_its_test(suite):
     )
     outcome = suite.run(None, "--tb=line")
 
-    assert f"{suite.path / 'test_it.py'}:4: llmtest.ledger.ViolationError: 1 of 2 steps" in outcome.text
+    assert f"{suite.path / 'test_it.py'}:4: llmtest.errors.ViolationError: 1 of 2 steps" in outcome.text
 
 
 def test_subtests_do_not_take_the_ledger_away_from_their_test(suite):

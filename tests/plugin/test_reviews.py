@@ -22,12 +22,12 @@ DIFF = """\
 -   < a1: "Hello there"  usage in=1 out=2
 +   < a1: "Goodbye there"  usage in=1 out=2  ◀ first difference
   … 1 unchanged line
-  snapshot  __snapshots__/test_it/test_hello.trace
+  snapshot  __snapshots__/test_it/test_hello.tree
 """
 KEPT = """\
   accept    llmtest accept test_it.py::test_hello
   review    llmtest review
-  show      llmtest diff __snapshots__/test_it/test_hello.trace .llmtest/pending/test_it.py/test_hello.trace"""
+  show      llmtest diff __snapshots__/test_it/test_hello.tree .llmtest/pending/test_it.py/test_hello.tree"""
 NOT_KEPT = """\
   accept    pytest --snapshot-update test_it.py::test_hello
   (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)"""
@@ -44,11 +44,11 @@ def changed(suite):
 
 def pending(suite):
     folder = suite.path / ".llmtest" / "pending"
-    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.trace")}
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.tree")}
 
 
 def snapshot(suite, name="test_hello"):
-    return suite.path / "__snapshots__" / "test_it" / f"{name}.trace"
+    return suite.path / "__snapshots__" / "test_it" / f"{name}.tree"
 
 
 # -- what is shown
@@ -99,13 +99,13 @@ def test_message_of_the_test_itself_stays(suite):
 
 def test_in_ci_nothing_is_written_and_the_section_says_so(changed, monkeypatch):
     monkeypatch.setenv("CI", "true")
-    before = sorted(changed.path.rglob("*.trace"))
+    before = sorted(changed.path.rglob("*.tree"))
 
     outcome = changed.run(None)
 
     assert outcome.part("llmtest: snapshot") == DIFF + NOT_KEPT
     assert not outcome.has_part("llmtest")
-    assert sorted(changed.path.rglob("*.trace")) == before
+    assert sorted(changed.path.rglob("*.tree")) == before
 
 
 def test_in_ci_a_folder_is_written_if_it_is_asked_for(changed, monkeypatch):
@@ -114,8 +114,8 @@ def test_in_ci_a_folder_is_written_if_it_is_asked_for(changed, monkeypatch):
 
     outcome = changed.run(None)
 
-    assert "artifact/test_it.py/test_hello.trace" in outcome.part("llmtest: snapshot")
-    assert (changed.path / "artifact" / "test_it.py" / "test_hello.trace").is_file()
+    assert "artifact/test_it.py/test_hello.tree" in outcome.part("llmtest: snapshot")
+    assert (changed.path / "artifact" / "test_it.py" / "test_hello.tree").is_file()
 
 
 def test_workers_show_and_keep_the_same(changed):
@@ -123,7 +123,7 @@ def test_workers_show_and_keep_the_same(changed):
 
     assert outcome.part("llmtest: snapshot") == DIFF + KEPT
     assert outcome.part("llmtest") == SUMMARY
-    assert list(pending(changed)) == ["test_it.py/test_hello.trace"]
+    assert list(pending(changed)) == ["test_it.py/test_hello.tree"]
 
 
 @pytest.mark.parametrize("columns", ["20", "50", "300"])
@@ -147,10 +147,10 @@ def test_colours_are_on_what_changed_and_follow_no_color(changed, monkeypatch):
 def test_missing_snapshot_shows_what_came(suite):
     outcome = suite.run(HELLO)
 
-    assert "AssertionError: no snapshot yet: there is no test_hello.trace" in outcome.part("test_hello")
+    assert "AssertionError: no snapshot yet: there is no test_hello.tree" in outcome.part("test_hello")
     assert outcome.part("llmtest: snapshot") == (
         '  chat ScriptedChatModel\n    > u1: "hi"\n    < a1: "Hello there"  usage in=1 out=2\n'
-        f"  snapshot  __snapshots__/test_it/test_hello.trace\n{KEPT}"
+        f"  snapshot  __snapshots__/test_it/test_hello.tree\n{KEPT}"
     )
 
 
@@ -176,8 +176,8 @@ def test_comparison_that_did_not_fail_the_test_is_not_told(suite):
     )
 
     assert outcome.counts == {"passed": 1, "failed": 1}
-    assert "no snapshot yet: there is no test_fails_otherwise.trace" in outcome.part("llmtest: snapshot")
-    assert list(pending(suite)) == ["test_it.py/test_fails_otherwise.trace"]
+    assert "no snapshot yet: there is no test_fails_otherwise.tree" in outcome.part("llmtest: snapshot")
+    assert list(pending(suite)) == ["test_it.py/test_fails_otherwise.tree"]
 
 
 def test_several_snapshots_of_a_test_are_told_each(suite):
@@ -189,7 +189,7 @@ def test_several_snapshots_of_a_test_are_told_each(suite):
         """
     )
 
-    assert sorted(pending(suite)) == ["test_it.py/test_it.trace", "test_it.py/test_it[second].trace"]
+    assert sorted(pending(suite)) == ["test_it.py/test_it.tree", "test_it.py/test_it[second].tree"]
     assert outcome.text.count("- llmtest: snapshot -") == 2
 
 
@@ -197,7 +197,7 @@ def test_defaults_that_are_given_to_the_fixture_keep_the_rest(suite):
     outcome = suite.run("def test_it(llm_snapshot):\n    assert 'a' == llm_snapshot.with_defaults()")
 
     assert "no snapshot yet" in outcome.part("test_it")
-    assert list(pending(suite)) == ["test_it.py/test_it.trace"]
+    assert list(pending(suite)) == ["test_it.py/test_it.tree"]
 
 
 def test_error_within_a_comparison_is_not_swallowed(suite):
@@ -266,7 +266,7 @@ def test_open_runs_of_a_single_run_are_named_too(suite):
             f"{HEADER}\n<<<<<<< HEAD\nchain a\n=======\nchain b\n>>>>>>> x\n",
             "line 2: an unresolved merge conflict, '<<<<<<< HEAD'",
         ),
-        ("# llmtest trace v7\nchain a\n", "line 1: it is of version 7, and this llmtest knows version 1; upgrade llmtest-kit"),
+        ("# llmtest tree v7\nchain a\n", "line 1: it is of version 7, and this llmtest knows version 1; upgrade llmtest-kit"),
         (f"{HEADER}\nchain a\n  > 1\n", "line 3: the text is cut off: the run in line 2, 'chain a', has no ending"),
         (f"{HEADER}\nchain a\n  < 1", "line 3: the file is cut off: its last line has no end"),
     ],
@@ -278,7 +278,7 @@ def test_damaged_file_is_a_mismatch_and_never_overwritten_unasked(suite, damaged
     outcomes = [suite.run(None, *options) for options in ([], ["--snapshot-update"], ["--snapshot-update-new-only"])]
 
     assert [outcome.counts for outcome in outcomes] == [{"failed": 1}] * 3
-    assert {f"E       AssertionError: snapshot unreadable: test_hello.trace, {words}" in o.text for o in outcomes} == {True}
+    assert {f"E       AssertionError: snapshot unreadable: test_hello.tree, {words}" in o.text for o in outcomes} == {True}
     assert snapshot(suite).read_text("utf-8") == damaged
     monkeypatch.chdir(suite.path)
     assert cli.main(["accept"]) == 1
@@ -292,7 +292,7 @@ def test_file_that_is_no_text_is_named(suite):
 
     outcome = suite.run(None, "--snapshot-update")
 
-    assert "test_hello.trace, line 1: the file is not UTF-8; restore it, or delete it" in outcome.part("test_hello")
+    assert "test_hello.tree, line 1: the file is not UTF-8; restore it, or delete it" in outcome.part("test_hello")
 
 
 NAMES = """
@@ -337,10 +337,10 @@ def test_distinct_tests_never_share_a_file_also_where_case_does_not_count(suite)
     assert outcome.exit_code == 0
     assert len({name.lower() for name in names}) == 9 * 4 + 5
     assert max(len(name.encode()) for name in names) < 230
-    assert {"test_many[ab].trace", "test_many[ab].1.trace", "test_upper.trace", "TestClass.test_it.trace"} <= set(names)
+    assert {"test_many[ab].tree", "test_many[ab].1.tree", "test_upper.tree", "TestClass.test_it.tree"} <= set(names)
     assert sorted(re.sub("[0-9a-f]{8}", "#", name) for name in names if "TWIN" in name.upper()) == [
-        "TestTWIN.TestInner.test_it.~#.trace",
-        "TestTwin.TestInner.test_it.~#.trace",
+        "TestTWIN.TestInner.test_it.~#.tree",
+        "TestTwin.TestInner.test_it.~#.tree",
     ]
 
 
@@ -368,15 +368,37 @@ def test_nothing_is_deleted_after_a_run_that_was_filtered_or_failed(suite, optio
     suite.run(None, "--snapshot-update", *options)
 
     files = sorted(path.name for path in (suite.path / "__snapshots__" / "test_it").iterdir())
-    assert files == ["test_a.trace", "test_b.trace"]
+    assert files == ["test_a.tree", "test_b.tree"]
 
 
 # -- pending
 
 
+def test_snapshot_of_before_is_reviewed_and_accepted_under_its_name_of_today(changed, monkeypatch, capsys):
+    file = snapshot(changed)
+    before = file.rename(file.with_suffix(".trace"))
+    before.write_text(before.read_text().replace(HEADER, "# llmtest trace v1"))
+    changed.run(None)
+    monkeypatch.chdir(changed.path)
+    capsys.readouterr()
+
+    codes = [cli.main(words) for words in (["pending"], ["diff", str(before), KEPT.split()[-1]], ["accept"])]
+
+    assert codes == [0, 1, 0]
+    assert capsys.readouterr().out.splitlines() == [
+        "test_it.py::test_hello  (changed text)",
+        f"  {CAUSE}",
+        CAUSE.removeprefix("snapshot differs: "),
+        *DIFF.splitlines()[:-1],
+        "accepted  test_it.py::test_hello: __snapshots__/test_it/test_hello.tree",
+    ]
+    assert [path.name for path in file.parent.iterdir()] == ["test_hello.tree"]
+    assert "Goodbye" in file.read_text()
+
+
 def test_snapshot_that_matches_again_is_pending_no_more(changed):
     changed.run(None)
-    assert list(pending(changed)) == ["test_it.py/test_hello.trace"]
+    assert list(pending(changed)) == ["test_it.py/test_hello.tree"]
 
     changed.run(HELLO)
 
@@ -428,7 +450,7 @@ def test_snapshot_that_differs_from_run_to_run_is_not_accepted(suite, options):
 
     assert outcome.counts == {"failed": 1}
     assert (
-        "snapshot not stable: in run 2 of 3, test_it.trace came out otherwise:"
+        "snapshot not stable: in run 2 of 3, test_it.tree came out otherwise:"
         ' line "0" → "1" (1 of 2 lines, 1 cause)' in outcome.text
     )
     assert outcome.part("llmtest: verify") == (

@@ -181,7 +181,7 @@ def test_assert_matches_explains_with_plain_asserts(suite):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("llmtest: explanation") == WHOLE
-    assert "E       llmtest.explaining.MatchError: " + WHOLE.split("\n")[0] in outcome.text
+    assert "E       llmtest.errors.MatchError: " + WHOLE.split("\n")[0] in outcome.text
 
 
 def test_unittest_gets_the_explanation_as_its_error(suite):

@@ -22,7 +22,7 @@ def hello() -> str:
 
 
 def test_recording_is_written_once_and_compared_from_then_on(suite):
-    file = suite.path / "__snapshots__" / "test_it" / "test_hello.trace"
+    file = suite.path / "__snapshots__" / "test_it" / "test_hello.tree"
 
     missing = suite.run(HELLO)
     written = suite.run(None, "--snapshot-update")
@@ -42,9 +42,9 @@ def test_recording_is_written_once_and_compared_from_then_on(suite):
 def test_file_is_a_header_and_the_tree(suite):
     suite.run(HELLO, "--snapshot-update")
 
-    file = suite.path / "__snapshots__" / "test_it" / "test_hello.trace"
+    file = suite.path / "__snapshots__" / "test_it" / "test_hello.tree"
     assert file.read_bytes().decode() == hello()
-    assert hello().startswith("# llmtest trace v1\nchat ")
+    assert hello().startswith("# llmtest tree v1\nchat ")
     assert hello().endswith("\n")
 
 
@@ -76,14 +76,14 @@ def test_files_are_named_for_their_tests(suite):
     folder = suite.path / "__snapshots__" / "test_it"
     assert outcome.counts == {"passed": 4}
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
-        "TestClass.test_it.trace": f"{HEADER}\nin a class\n",
-        "test_async.trace": f"{HEADER}\nasync\n",
-        "test_many[1].trace": f"{HEADER}\nfirst 1\n",
-        "test_many[1].1.trace": f"{HEADER}\nsecond\n",
-        "test_many[1][last].trace": f"{HEADER}\nnamed\n",
-        "test_many[2].trace": f"{HEADER}\nfirst 2\n",
-        "test_many[2].1.trace": f"{HEADER}\nsecond\n",
-        "test_many[2][last].trace": f"{HEADER}\nnamed\n",
+        "TestClass.test_it.tree": f"{HEADER}\nin a class\n",
+        "test_async.tree": f"{HEADER}\nasync\n",
+        "test_many[1].tree": f"{HEADER}\nfirst 1\n",
+        "test_many[1].1.tree": f"{HEADER}\nsecond\n",
+        "test_many[1][last].tree": f"{HEADER}\nnamed\n",
+        "test_many[2].tree": f"{HEADER}\nfirst 2\n",
+        "test_many[2].1.tree": f"{HEADER}\nsecond\n",
+        "test_many[2][last].tree": f"{HEADER}\nnamed\n",
     }
 
 
@@ -104,7 +104,7 @@ def test_every_text_comes_back_as_it_was_written(suite):
     outcome = suite.run(None)
 
     assert outcome.counts == {"passed": 9}
-    written = (suite.path / "__snapshots__" / "test_it" / "test_it[3].trace").read_bytes()
+    written = (suite.path / "__snapshots__" / "test_it" / "test_it[3].tree").read_bytes()
     assert written == f"{HEADER}\na\r\nb\n".encode()
 
 
@@ -118,7 +118,7 @@ def test_texts_that_differ_only_at_their_end_differ(suite):
 
 def test_file_that_a_checkout_has_given_other_line_ends_still_matches(suite):
     suite.run(HELLO, "--snapshot-update")
-    file = suite.path / "__snapshots__" / "test_it" / "test_hello.trace"
+    file = suite.path / "__snapshots__" / "test_it" / "test_hello.tree"
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
 
     assert suite.run(None).counts == {"passed": 1}
@@ -133,7 +133,7 @@ def test_run_of_a_recording_is_compared_too(suite):
     suite.run(source, "--snapshot-update")
 
     assert suite.run(None).counts == {"passed": 1}
-    assert (suite.path / "__snapshots__" / "test_it" / "test_it.trace").read_text() == hello()
+    assert (suite.path / "__snapshots__" / "test_it" / "test_it.tree").read_text() == hello()
 
 
 def test_open_runs_show_as_open_if_the_test_says_so(suite):
@@ -148,7 +148,7 @@ def test_open_runs_show_as_open_if_the_test_says_so(suite):
         "--snapshot-update",
     )
 
-    assert "open" in (suite.path / "__snapshots__" / "test_it" / "test_it.trace").read_text()
+    assert "open" in (suite.path / "__snapshots__" / "test_it" / "test_it.tree").read_text()
 
 
 def test_what_cannot_be_compared_is_named(suite):
@@ -171,6 +171,89 @@ def test_picking_from_a_tree_is_refused(suite):
     assert expected in outcome.part("test_it")
 
 
+# -- files with the ending and the header that they had before
+
+TWO = HELLO + HELLO.replace("test_hello", "test_other")
+
+
+def turn_back(file):
+    """Makes a snapshot what an earlier version wrote."""
+    before = file.with_suffix(".trace")
+    before.write_text(file.read_text().replace("# llmtest tree v1", "# llmtest trace v1"))
+    file.unlink()
+    return before
+
+
+@pytest.fixture
+def snapshots(suite):
+    """The folder of the accepted snapshots of `TWO`, in files of before."""
+    suite.run(TWO, "--snapshot-update")
+    folder = suite.path / "__snapshots__" / "test_it"
+    for file in list(folder.iterdir()):
+        turn_back(file)
+    return folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_of_before_is_compared_and_stays(suite, snapshots):
+    same = suite.run(None)
+    changed = suite.run(TWO.replace("Hello", "Goodbye", 1))
+
+    assert (same.counts, same.exit_code) == ({"passed": 2}, pytest.ExitCode.OK)
+    assert "2 snapshots passed" in same.text
+    assert changed.counts == {"passed": 1, "failed": 1}
+    assert "  snapshot  __snapshots__/test_it/test_hello.trace\n" in changed.part("llmtest: snapshot")
+    assert "snapshot unused" not in same.text + changed.text
+    assert names(snapshots) == ["test_hello.trace", "test_other.trace"]
+
+
+def test_update_renames_files_of_before(suite, snapshots):
+    updated = suite.run(None, "--snapshot-update")
+
+    assert (updated.counts, updated.exit_code) == ({"passed": 2}, pytest.ExitCode.OK)
+    assert "2 snapshots passed" in updated.text
+    assert names(snapshots) == ["test_hello.tree", "test_other.tree"]
+    assert {path.read_text() for path in snapshots.iterdir()} == {hello()}
+
+
+def test_update_of_one_changed_test_leaves_the_file_of_another(suite, snapshots):
+    updated = suite.run(TWO.replace("Hello", "Goodbye", 1), "--snapshot-update", "test_it.py::test_hello")
+
+    assert "1 snapshot updated" in updated.text
+    assert names(snapshots) == ["test_hello.tree", "test_other.trace"]
+    assert (snapshots / "test_hello.tree").read_text() == hello().replace("Hello", "Goodbye")
+
+
+def test_file_of_before_of_a_test_that_is_gone_is_unused(suite, snapshots):
+    unused = suite.run(HELLO)
+    removed = suite.run(None, "--snapshot-update")
+
+    assert "1 snapshot unused" in unused.text
+    assert unused.exit_code == pytest.ExitCode.TESTS_FAILED
+    assert "1 unused snapshot deleted" in removed.text
+    assert names(snapshots) == ["test_hello.tree"]
+
+
+def test_file_of_before_that_cannot_be_read_is_named_and_stays(suite, snapshots):
+    (snapshots / "test_hello.trace").write_bytes(b"\xff")
+
+    updated = suite.run(None, "--snapshot-update")
+
+    assert updated.counts == {"passed": 1, "failed": 1}
+    assert "PendingError: test_hello.trace, line 1: the file is not UTF-8; restore it, or delete it" in updated.part("test_hello")
+    assert names(snapshots) == ["test_hello.trace", "test_other.tree"]
+
+
+def test_workers_rename_files_of_before(suite, snapshots):
+    updated = suite.run_on_workers(None, "--snapshot-update")
+
+    assert (updated.counts, updated.exit_code) == ({"passed": 2}, pytest.ExitCode.OK)
+    assert names(snapshots) == ["test_hello.tree", "test_other.tree"]
+
+
 def test_unused_snapshot_is_found_and_removed(suite):
     suite.run(f"{HELLO}\ndef test_gone(llm_snapshot):\n    assert 'a' == llm_snapshot", "--snapshot-update")
 
@@ -181,7 +264,7 @@ def test_unused_snapshot_is_found_and_removed(suite):
     assert unused.exit_code == pytest.ExitCode.TESTS_FAILED
     assert "1 snapshot unused" in unused.text
     assert removed.exit_code == pytest.ExitCode.OK
-    assert [path.name for path in (suite.path / "__snapshots__" / "test_it").iterdir()] == ["test_hello.trace"]
+    assert [path.name for path in (suite.path / "__snapshots__" / "test_it").iterdir()] == ["test_hello.tree"]
 
 
 def test_a_snapshot_fixture_of_somebody_else_does_not_matter(suite):
@@ -210,7 +293,7 @@ def test_workers_write_and_compare_snapshots(suite):
 
     assert [written.counts, compared.counts] == [{"passed": 4}, {"passed": 4}]
     files = (suite.path / "__snapshots__" / "test_it").iterdir()
-    assert {file.name: file.read_text() for file in files} == {f"test_hello[{n}].trace": hello() for n in range(4)}
+    assert {file.name: file.read_text() for file in files} == {f"test_hello[{n}].tree": hello() for n in range(4)}
 
 
 def test_plain_asserts_compare_too(suite):

@@ -188,4 +188,4 @@ def test_a_choice_that_is_none_is_an_error_of_usage(suite):
     outcome = suite.run(SUITE)
 
     assert outcome.exit_code == 4
-    assert outcome.errors == "ERROR: the ini key llmtest_traces is one of off, failed, all; got 'al'; did you mean 'all'?\n"
+    assert outcome.errors == "ERROR: the ini key llmtest_traces is one of off, failed, all; got 'al'; did you mean `all`?\n"

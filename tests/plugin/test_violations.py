@@ -11,7 +11,7 @@ from llmtest import ledger
 
 def is_unused(text: str, line: int) -> bool:
     """Whether `text` is all that is said of the second step that a script in this line has left over; not its exact words."""
-    said = rf"1 of 2 steps .* never asked for\n  step 2  say\('b'\)  at test_it\.py:{line}\n  the model was called 1 time;.*"
+    said = rf"1 of 2 steps .* never asked for\n  step 2  say\('b'\)  at test_it\.py:{line}\n  the model was called once;.*"
     return re.fullmatch(said, text) is not None
 
 
@@ -35,7 +35,7 @@ def test_unused_step_fails_the_test_with_the_message_alone(suite):
 
     assert outcome.counts == {"failed": 1}
     assert is_unused(outcome.part("test_it"), line=2)
-    assert "FAILED test_it.py::test_it - llmtest.ledger.ViolationError: 1 of 2 steps of the script" in outcome.text
+    assert "FAILED test_it.py::test_it - llmtest.errors.ViolationError: 1 of 2 steps of the script" in outcome.text
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_all_violations_of_a_test_are_one_failure(suite):
 def test_expected_violation_does_not_fail_the_test(suite):
     outcome = suite.run(
         """
-        from llmtest.ledger import expect_violation
+        from llmtest import expect_violation
 
         def test_it(scripted_chat_model):
             with expect_violation("unexpected call"):

@@ -14,10 +14,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import StructuredTool
 
 from llmtest import (
-    Event,
     LlmtestError,
     Recording,
-    Run,
     Script,
     ScriptedChatModel,
     ScriptedEmbeddings,
@@ -27,9 +25,11 @@ from llmtest import (
     call,
     carry_context,
     count_tokens,
+    expect_violation,
     fail,
+    give,
     hold,
-    load,
+    load_traces,
     on,
     record,
     reply,
@@ -40,17 +40,17 @@ from llmtest import (
     think,
     tracing_enabled,
 )
+from llmtest.callbacks import RunKind
 from llmtest.counting import Counts, ModelCall, TokenCount
-from llmtest.events import Ended, Failure, FrozenDict, FrozenList, Message, RunKind, ToolCall, Usage
+from llmtest.errors import ScriptError, Violation
+from llmtest.events import Ended, Event, Failure, FrozenDict, FrozenList, Message, Run, ToolCall, Usage
 from llmtest.gates import Gate
 from llmtest.langchain.doubles import Embedded
-from llmtest.ledger import Violation, expect_violation
 from llmtest.matching import Rule, never
 from llmtest.recording import Kinds, Runs
 from llmtest.requests import KeyedSteps, On, Request
-from llmtest.steps import Fail, Reply, Respond, Return, ScriptError, Step
+from llmtest.steps import Fail, Reply, Respond, Return, Step
 from llmtest.tracing import Session
-from llmtest.vocabulary import give
 
 
 def search(q: str) -> str:
@@ -184,7 +184,7 @@ def traces() -> None:
         pass
     assert_type(session, Session)
     assert_type(session.recording, Recording)
-    assert_type(load("mine", store="traces.sqlite"), list[Recording])
+    assert_type(load_traces("mine", store="traces.sqlite"), list[Recording])
 
     @tracing_enabled()
     def work(text: str) -> int:
@@ -247,7 +247,7 @@ def violations(error: ViolationError) -> None:
         ScriptedChatModel().invoke("Hi")
     assert_type(caught, list[Violation])
     assert_type(error.violations, tuple[Violation, ...])
-    assert_type(caught[0].rule, str)
+    assert_type(caught[0].code, str)
     errors: list[LlmtestError] = [error, ScriptError("no")]
     failed: list[AssertionError] = [error]
     assert errors

@@ -1,0 +1,10 @@
+"""`python -m llmtest`: the command `llmtest`, where only Python is on the path."""
+
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    from llmtest.cli import main
+
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The command line: which commands there are, and what all of them have in common.
+
+A command is a function that takes its arguments by name and returns the exit code. Here and in the modules of the commands
+only the standard library is imported at the top, so that `llmtest --help` costs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+from llmtest.cli.terminal import CONSOLE
+
+MODULES: Final = (
+    "demo",
+    "snapshots",
+    "traces",
+    "version",
+)
+"""The modules of this package that have commands. Each has a function `add(commands)`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Raises:
+        SystemExit: as `argparse` does, for `--help` (0), `--version` (0) and a wrong command line (2).
+    """
+    from llmtest import __version__
+
+    parser = argparse.ArgumentParser(prog="llmtest", description="Test programs built on language models.")
+    parser.add_argument("--version", action="version", version=f"llmtest-kit {__version__}")
+    commands = Commands(parser)
+    for name in MODULES:
+        import_module(f"llmtest.cli.{name}").add(commands)
+    arguments = vars(parser.parse_args(argv))
+    run: Callable[..., int] = arguments.pop("run")
+    return run(**arguments)
+
+
+class Commands:
+    """The commands of a parser. A module adds its own to it."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parsers: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(self, name: str, words: str, run: Callable[..., int], *options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        """Add the command `name` and return its parser, which takes arguments. `words` say what it does, for `--help`."""
+        said = f"{words[0].upper()}{words[1:]}."
+        parser: argparse.ArgumentParser = self._parsers.add_parser(name, help=words, description=said, parents=options)
+        parser.set_defaults(run=functools.partial(_run, name, run))
+        return parser
+
+
+def _run(command: str, run: Callable[..., int], /, **arguments: Any) -> int:
+    from llmtest.errors import LlmtestError
+
+    try:
+        return run(**arguments)
+    except BrokenPipeError:  # whoever read it has seen enough; Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), CONSOLE.out.fileno())
+        return 0
+    except (LlmtestError, OSError) as error:
+        CONSOLE.note(f"llmtest {command}: {error}")
+        return 2

@@ -1,0 +1,53 @@
+"""Where commands write to and ask."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final, TextIO
+
+
+class Console:
+    """The terminal, or what a command's output and input are redirected to.
+
+    Results go to `sys.stdout`, everything about them to `sys.stderr`; both are looked up at each call, as `print` does.
+    """
+
+    @property
+    def out(self) -> TextIO:
+        """Where results go."""
+        return sys.stdout
+
+    @property
+    def color(self) -> bool:
+        """True if results are shown in colors."""
+        return self.out.isatty() and not os.environ.get("NO_COLOR") and os.name == "posix"
+
+    @property
+    def ask(self) -> Callable[[str], str] | None:
+        """What asks the user a question and returns the answer; None if no user sits at a terminal."""
+        return input if sys.stdin.isatty() and self.out.isatty() else None
+
+    def print(self, text: str, style: str = "") -> None:
+        """Print `text`; `style` is the number of its color or weight, and empty for none."""
+        encoding = self.out.encoding or "utf-8"
+        shown = text.encode(encoding, "replace").decode(encoding)  # a redirected stdout on Windows may know few characters
+        print(f"\x1b[{style}m{shown}\x1b[0m" if style and self.color else shown, flush=True)
+
+    def heading(self, text: str) -> None:
+        """Print an empty line and a bold one."""
+        self.print(f"\n{text}", "1")
+
+    def note(self, text: str) -> None:
+        """Print a line about the results, such as an error."""
+        print(text, file=sys.stderr)
+
+    def progress(self, done: int, of: int) -> None:
+        """Show how many traces are done, in place, on a terminal only. `of` is 0 if their number is not known."""
+        if sys.stderr.isatty():
+            print(f"\r{done}{f' of {of}' if of else ''} traces", end="\r", file=sys.stderr, flush=True)
+
+
+CONSOLE: Final = Console()
+"""The one console of all commands. It has no state."""

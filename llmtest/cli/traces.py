@@ -1,0 +1,95 @@
+"""`llmtest sessions`, `show`, `export`, `import`: the trace store."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmtest.cli.terminal import CONSOLE
+
+if TYPE_CHECKING:
+    from llmtest.cli.commands import Commands
+    from llmtest.store import Store
+
+
+def add(commands: Commands) -> None:
+    """Add the commands of this module to the command line."""
+    store, chosen = store_option(), _filter_options()
+    listed = commands.add("sessions", "list the sessions of the trace store", sessions, store)
+    listed.add_argument("--json", action="store_true", dest="as_json", help="for machines")
+    words = "show traces: each run, how long it took, its tokens, how it ended"
+    shown = commands.add("show", words, show, store, chosen)
+    shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
+    shown.add_argument("--tree", action="store_true", help="with what was said: the text of a snapshot")
+    shown.add_argument("--json", action="store_true", dest="as_json", help="for machines")
+    sent = commands.add("export", "write traces as JSON lines", export, store, chosen)
+    sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="what to write; by default all")
+    sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, what is printed")
+    taken = commands.add("import", "read traces that `llmtest export` wrote", import_, store)
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines; - is what comes in")
+    taken.add_argument("--session", metavar="NAME", help="put all of them into this session")
+
+
+def store_option() -> argparse.ArgumentParser:
+    """Return the option that names the trace store, for commands that read it."""
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--store", type=Path, metavar="FILE", help="by default LLMTEST_STORE, or .llmtest/traces.sqlite")
+    return options
+
+
+def _filter_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
+    options.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
+    options.add_argument("--errors", action="store_true", help="only traces in which something failed")
+    options.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or so long ago: 90s, 5m, 2h, 3d")
+    options.add_argument("--until", metavar="TIME", help="not after that")
+    return options
+
+
+def open_store(store: Path | None) -> Store:
+    """Return the trace store in the file `store`, by default the one of the project."""
+    from llmtest.store import Store, place
+
+    return Store(store or place())
+
+
+def sessions(store: Path | None, as_json: bool) -> int:
+    from llmtest import showing
+
+    with open_store(store) as opened:
+        return showing.sessions(opened, CONSOLE.print, as_json=as_json)
+
+
+def show(store: Path | None, what: str | None, tree: bool, as_json: bool, **chosen: Any) -> int:
+    from llmtest import showing
+
+    with open_store(store) as opened:
+        return showing.show(opened, what, CONSOLE.print, only=showing.Filter(**chosen), tree=tree, as_json=as_json)
+
+
+def export(store: Path | None, names: list[str], output: Path | None, **chosen: Any) -> int:
+    from llmtest import exchange, showing
+
+    with open_store(store) as opened, contextlib.ExitStack() as files:
+        found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
+        traces = showing.Filter(**chosen).among(found, opened)
+        file = files.enter_context(output.open("w", encoding="utf-8")) if output is not None else CONSOLE.out
+        count = exchange.export(opened, traces, file, CONSOLE.progress)
+    CONSOLE.note(f"{count} traces")
+    return 0
+
+
+def import_(store: Path | None, files: list[Path], session: str | None) -> int:
+    from llmtest import exchange
+
+    count = 0
+    with open_store(store) as opened:
+        for path in files:
+            with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as lines:
+                count += exchange.take_in(opened, lines, CONSOLE.progress, session=session)
+    CONSOLE.note(f"{count} traces")
+    return 0

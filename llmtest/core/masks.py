@@ -1,0 +1,186 @@
+"""The one table of masks: what no tree, store, explanation or violation shows.
+
+Floor 0. Ids, times, addresses and temporary paths differ from run to run; keys and tokens are secrets. The ini key
+`llmtest_masks` adds to the table, for the length of a session. A mask says nothing of what it hides, not even its length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from llmtest.core.text import clip, quote, short
+from llmtest.errors import MaskError
+
+DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
+_UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+_HEX_UUID = "[0-9a-f]{12}[47][0-9a-f]{3}[89ab][0-9a-f]{15}"  # uuid4().hex, uuid7().hex; 3 of 100 digests look like one
+_SECRETS = r"(?:api|secret|private)[_-]?key|access[_-]?key(?:[_-]?id)?|secrets?|password|passwd|passphrase|token|jwt|credentials?"
+_SECRETS_BY_KEY = "pwd|auth|authorization|cookie|bearer"  # too common in a text, where only quotes tell that they are keys
+_VALUES = r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
+_HINTS: Final = (
+    *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
+    *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "aiza"),
+)
+"""A text of JSON with none of these in it, in lower case, holds no secret: that is known in a microsecond."""
+_RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a project masks: what `pattern` finds in any text, or, without one, what stands under the key `name`."""
+
+    name: str
+    pattern: str | None = None
+
+
+class Table:
+    """What is masked. `volatile` finds it in texts, by groups: `id`, `time`, `addr`, `path`, `secret`, `pair` (a key and
+    its value in a text of JSON), and the project's own, whose names `called` gives."""
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        keys = "".join(f"|{re.escape(rule.name.lower())}" for rule in rules if rule.pattern is None)
+        own = [rule for rule in rules if rule.pattern is not None]
+        self._called = {f"rule_{number}": mask(rule.name) for number, rule in enumerate(own)}
+        patterns = "".join(f"(?P<rule_{number}>{rule.pattern})|" for number, rule in enumerate(own))
+        secrets = f"{_SECRETS}{keys}"
+        self._secret_key = re.compile(rf"(?:^|_)(?:{secrets}|{_SECRETS_BY_KEY})$")
+        secret = (
+            rf"(?P<secret>{_VALUES}|(?<=[Bb]earer )[\w.~+/=-]{{8,}})"
+            rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{secrets})\"|'[\w-]*(?:{secrets})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
+        )
+        self.volatile: Final = re.compile(
+            rf"{patterns}(?P<id>(?<![0-9a-zA-Z])(?:(?:lc_)?run-{{1,2}})?(?:{_UUID}(?:-\d+)?|{_HEX_UUID})(?![0-9a-zA-Z]))"
+            rf"|(?P<time>(?<!\d){DATE_TIME}:\d\d[.,]\d+(?:Z|[+-]\d\d:?\d\d)?)"
+            r"|(?P<addr>(?<= at )0x[0-9a-fA-F]{6,16}\b)"
+            r"|(?P<path>(?:[A-Za-z]:)?(?:[/\\][\w.~+-]+){1,8}?[/\\]pytest-of-[\w.-]+[/\\]pytest-\d+)"
+            rf"|{secret}"
+        )
+        self.secrets: Final = re.compile(f"{patterns}{secret}")
+        self.has_rules: Final = bool(rules)
+
+    def is_secret(self, key: str) -> bool:
+        """True if what stands under `key` is never shown."""
+        return self._secret_key.search(snake(key)) is not None
+
+    def hides(self, key: str, value: Any) -> bool:
+        """True if `value` must not be shown under `key`. That there is none, or whether there is one, is no secret."""
+        return value is not None and not isinstance(value, bool) and self.is_secret(key)
+
+    def may_hold_secrets(self, json_text: str) -> bool:
+        """False if certainly nothing in a text of JSON has to be masked; a quick look."""
+        text = json_text.lower()
+        return self.has_rules or True in map(text.__contains__, _HINTS)
+
+    def hide(self, value: Any) -> Any:
+        """Return `value` with masks in place of the secrets in it; `value` itself if there is none."""
+        if isinstance(value, str):
+            return self.without_secrets(value)
+        if isinstance(value, Mapping):
+            hidden = {key: mask(key) if self.hides(str(key), item) else self.hide(item) for key, item in value.items()}
+            return value if all(hidden[key] is item for key, item in value.items()) else hidden
+        if isinstance(value, list | tuple):
+            items = [self.hide(item) for item in value]
+            return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+        return value
+
+    def without_secrets(self, text: str) -> str:
+        """`text` with a mask in place of each secret in it, and of all that the project masks. Twice is as once."""
+        return self.secrets.sub(self._masked, text) if self.secrets.search(text) else text
+
+    def _masked(self, match: re.Match[str]) -> str:
+        group = str(match.lastgroup)
+        if group != "pair":
+            return self.called(group)
+        quote = match["key"][0]
+        return f"{match['key']}: {quote}{mask(match['key'][1:-1])}{quote}"
+
+    def called(self, group: str) -> str:
+        """What stands in the place of something found by `volatile`."""
+        return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
+
+
+_tables: list[Table] = []
+
+
+@lru_cache(maxsize=1)
+def _default() -> Table:
+    return Table()
+
+
+def mask(name: str) -> str:
+    """Return what is written in place of a secret that is called, or stands under the key, `name`."""
+    return f"<mask:{name}>"
+
+
+@lru_cache(maxsize=4096)
+def snake(key: str) -> str:
+    """A key in snake case: `apiKey` and `api-key` are `api_key`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_")
+
+
+def table() -> Table:
+    """The table that holds now."""
+    return _tables[-1] if _tables else _default()
+
+
+def show(value: Any, key: str = "") -> str:
+    """Return the repr of a value of the program under test, cut; secrets in it, or all of it if `key` names one, are masked.
+
+    They are masked before the text is cut: of half a secret nothing tells that it is one.
+    """
+    if table().hides(key, value):
+        return mask(key)
+    if isinstance(value, str | Mapping | list | tuple):
+        return short(table().hide(value))
+    whole = repr(value)
+    hidden = table().without_secrets(whole)
+    return short(value) if hidden == whole else clip(hidden, 60)
+
+
+def show_text(text: str, max_characters: int = 80) -> str:
+    """Return the repr of a text of the program under test, cut as `quote` does; secrets in it are masked before."""
+    return quote(table().without_secrets(text), max_characters)
+
+
+def rule(line: str) -> Rule:
+    """The rule of one line: `NAME = REGULAR EXPRESSION`, or the name of a key.
+
+    >>> rule(r"order = ORD-[0-9]+")
+    Rule(name='order', pattern='ORD-[0-9]+')
+    >>> rule("internal_pin")
+    Rule(name='internal_pin', pattern=None)
+
+    Raises:
+        MaskError: it is neither, or the regular expression is none, or finds the empty text.
+    """
+    found = _RULE.fullmatch(line.strip())
+    expected = "expected `NAME = REGULAR EXPRESSION` or the name of a key"
+    if found is None:
+        raise MaskError(f"{expected}; got {line!r}")
+    try:
+        empty = found["pattern"] is not None and re.compile(found["pattern"]).search("") is not None
+    except re.error as error:
+        raise MaskError(f"{expected}; got {line!r}: {error}") from None
+    if empty:
+        raise MaskError(f"{line!r} would mask the empty text, so everywhere")
+    return Rule(found["name"], found["pattern"])
+
+
+@contextmanager
+def ruled(lines: Sequence[str]) -> Iterator[None]:
+    """Inside the block the rules of `lines` are part of the table, in the whole process; those of an outer block are not.
+
+    Raises:
+        MaskError: a line is no rule.
+    """
+    added = Table([rule(line) for line in lines])
+    _tables.append(added)
+    try:
+        yield
+    finally:
+        _tables.remove(added)

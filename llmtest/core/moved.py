@@ -1,0 +1,45 @@
+"""Documented import paths that have moved, and how the old ones keep working.
+
+A module with an old path ends with
+
+    def __getattr__(name: str) -> Any:
+        from llmtest.core.moved import moved
+
+        return moved(__name__, name)
+
+under `if not TYPE_CHECKING:`, because a type checker would take every misspelled name of the module for such a path.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from typing import Any, Final
+
+MOVED: Final = {
+    "llmtest.Event": "llmtest.events.Event",
+    "llmtest.Run": "llmtest.events.Run",
+    "llmtest.load": "llmtest.load_traces",
+    "llmtest.differ.compare": "llmtest.trees.diff",
+    "llmtest.ledger.LlmtestError": "llmtest.errors.LlmtestError",
+    "llmtest.ledger.LlmtestWarning": "llmtest.errors.LlmtestWarning",
+    "llmtest.ledger.expect_violation": "llmtest.errors.expect_violation",
+    "llmtest.matching.MatchError": "llmtest.errors.MatchError",
+    "llmtest.treetext.read": "llmtest.trees.parse",
+}
+"""The old path of each name that has moved, and the new one."""
+
+
+def moved(module: str, name: str) -> Any:
+    """Return what `module.name` stands for today, with a `DeprecationWarning` that says where it is now.
+
+    Raises:
+        AttributeError: `module` never had that name.
+    """
+    old = f"{module}.{name}"
+    if old not in MOVED:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    # Two frames up, past the `__getattr__` of the module, is the line that uses the old path.
+    warnings.warn(f"`{old}` is now `{MOVED[old]}`", DeprecationWarning, stacklevel=3)
+    home, _, new_name = MOVED[old].rpartition(".")
+    return getattr(import_module(home), new_name)

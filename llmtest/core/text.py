@@ -1,0 +1,160 @@
+"""How messages write numbers, names and values, and which names a pattern means.
+
+Floor 0: standard library only. One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?", and one way to
+cut what is too long.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+# -- numbers
+
+
+def plural(number: int, noun: str) -> str:
+    """Return the form of `noun` that goes with `number`."""
+    return noun if number == 1 else f"{noun}s"
+
+
+def amount(number: int, noun: str) -> str:
+    """Return a number of things: `1 run`, `3 runs`, `1,234 runs`."""
+    return f"{number:,} {plural(number, noun)}"
+
+
+def times(number: int) -> str:
+    """Return how often something happened: `not at all`, `once`, `twice`, `3 times`."""
+    return {0: "not at all", 1: "once", 2: "twice"}.get(number) or amount(number, "time")
+
+
+# -- names
+
+
+def names(given: Iterable[str], none: str = "none") -> str:
+    """Return names in backticks; `none` if there are none."""
+    return ", ".join(f"`{name}`" for name in given) or none
+
+
+def nearest(name: str, candidates: Iterable[str], at_least: float = 0.6) -> str | None:
+    """Return the candidate most like `name`, whatever their case; None if the likeness of all is below `at_least` (0 to 1)."""
+    by_lower_case: dict[str, str] = {}
+    for candidate in candidates:
+        by_lower_case.setdefault(candidate.casefold(), candidate)
+    found = difflib.get_close_matches(name.casefold(), by_lower_case, n=1, cutoff=at_least)
+    return by_lower_case[found[0]] if found else None
+
+
+def did_you_mean(name: str, candidates: Iterable[str], *, before: str = "; ", otherwise: str = "", at_least: float = 0.6) -> str:
+    """Return the hint for a name that does not exist, after the text `before`; empty if there is nothing to say.
+
+    `otherwise` is the hint where no candidate is like the name. See `nearest` for `at_least`.
+
+    >>> f"there is no tool `serch`{did_you_mean('serch', ['search', 'book'])}"
+    'there is no tool `serch`; did you mean `search`?'
+    """
+    near = nearest(name, candidates, at_least)
+    hint = f"did you mean `{near}`?" if near is not None else otherwise
+    return f"{before}{hint}" if hint else ""
+
+
+Name = str | re.Pattern[str]
+"""A name in which `*` stands for anything, or a regular expression that is searched for in it."""
+
+
+@lru_cache(maxsize=1024)
+def _globbed(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
+
+
+def named(pattern: Name, name: str) -> bool:
+    """True if `pattern` means `name`."""
+    if isinstance(pattern, str):
+        return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
+    return pattern.search(name) is not None
+
+
+# -- values
+
+
+def fits(expected: Any, actual: Any) -> bool:
+    """True if a value is as expected: equal, or accepted by a matcher; a regular expression is searched for in a str.
+
+    Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
+    """
+    if type(expected) in PLAIN:
+        return bool(expected == actual)
+    if isinstance(expected, re.Pattern):
+        return isinstance(actual, str) and expected.search(actual) is not None
+    if isinstance(expected, dict) and isinstance(actual, Mapping):
+        return expected.keys() == actual.keys() and all(fits(value, actual[key]) for key, value in expected.items())
+    if isinstance(expected, list | tuple) and isinstance(actual, list | tuple):
+        return len(expected) == len(actual) and all(map(fits, expected, actual))
+    return bool(expected == actual)
+
+
+PLAIN: Final = frozenset((str, int, float, bool, type(None)))
+"""Types of which no value is a matcher."""
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = 60
+_shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
+
+
+def short(value: Any) -> str:
+    """Return the repr of a value, each part of it cut in its middle."""
+    return _shorten.repr(value)
+
+
+# -- long texts
+
+NEAR_CHARACTERS: Final = 16
+"""A cut moves less than this far to a word boundary: text without spaces (Chinese, base64) is cut where it must be."""
+
+TAIL_CHARACTERS: Final = 16
+
+_LINE_BREAK: Final = re.compile(r"\s*[\r\n]+\s*")
+_INSIDE: Final = re.compile(r"(?<=\w)(?=\w)|(?<=\d)(?=[.,:]\d)|(?<=\d[.,:])(?=\d)")
+"""A position inside a word or a number: `12.5` cut to `12` would be another number."""
+
+
+def clip(text: str, max_characters: int, mark: str = "...") -> str:
+    """Return `text` on one line of at most `max_characters`; a `mark` at its end says that it is cut.
+
+    The cut is between words where a boundary is near, and never moves the text past its limit.
+    """
+    line = _LINE_BREAK.sub(" ", text.strip())
+    if len(line) <= max_characters:
+        return line
+    return line[: _boundary(line, max(max_characters - len(mark), 0), -1)].rstrip() + mark
+
+
+def quote(text: str, max_characters: int = 80) -> str:
+    """Return the repr of `text`; if it is longer than `max_characters`, of its beginning and its end, with its length.
+
+    Two long texts that differ in their last words are thus told apart.
+    """
+    if len(text) <= max_characters:
+        return repr(text)
+    head = text[: _boundary(text, max_characters - TAIL_CHARACTERS, -1)]
+    tail = text[_boundary(text, len(text) - TAIL_CHARACTERS, +1) :]
+    return f"{head!r} ... {tail!r} ({amount(len(text), 'character')})"
+
+
+def _boundary(text: str, at: int, step: int) -> int:
+    """Return the first position from `at` on that is in no word and in no number; `at` if none is near."""
+    near = range(at, at + step * NEAR_CHARACTERS, step)
+    return next((place for place in near if 0 < place < len(text) and not _INSIDE.match(text, place)), at)
+
+
+def capped(lines: Sequence[str], max_lines: int = 20, *, tail: int = 1) -> str:
+    """Return at most `max_lines` of `lines` as one text. The last `tail`, which say what to do, are always there."""
+    head = max_lines - tail - 1
+    if len(lines) <= max_lines:
+        return "\n".join(lines)
+    indent = lines[head][: len(lines[head]) - len(lines[head].lstrip())]
+    left_out = f"{indent}... {amount(len(lines) - head - tail, 'more line')}"
+    return "\n".join([*lines[:head], left_out, *lines[len(lines) - tail :]])

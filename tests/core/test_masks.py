@@ -1,0 +1,185 @@
+"""The table of masks, and what a project adds to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain.chat_models import init_chat_model
+from langchain_core.tools import tool
+
+from llmtest import ScriptedChatModel, record, say
+from llmtest.core.masks import Rule, mask, rule, ruled, show, show_text, table
+from llmtest.errors import MaskError, expect_violation
+from llmtest.events import FrozenDict, Message
+from llmtest.jsonwords import Writer
+from llmtest.langchain.providers import scripted_providers
+from llmtest.matching import MatchError, at_least, called
+from llmtest.wording import Words
+
+KEY = "sk-" + "a1" * 30
+KEYS = (
+    *("api_key", "apiKey", "x-api-key", "OPENAI_API_KEY", "aws_access_key", "aws_access_key_id", "secret", "clientSecret"),
+    *("private_key", "password", "passwd", "passphrase", "token", "next_page_token", "jwt", "credentials"),
+)
+KEYS_WITHOUT_QUOTES = ("pwd", "auth", "Authorization", "cookie", "bearer")
+
+
+def shown(text: str) -> str:
+    return Words([]).string(text)
+
+
+def test_rules_hold_inside_their_block() -> None:
+    before = shown("my ORD-12")
+
+    with ruled(["order = ORD-[0-9]+"]):
+        inside = shown("my ORD-12")
+
+    assert (before, inside, shown("my ORD-12")) == ('"my ORD-12"', '"my <mask:order>"', '"my ORD-12"')
+
+
+def test_a_key_is_masked_wherever_it_stands() -> None:
+    with ruled(["pin"]):
+        value = Words([]).value({"pin": "1", "user_pin": 2, "pinned": 3})
+        said = shown('{"pin": "1234"}')
+
+    assert value == ['{"pin": <mask:pin>, "pinned": 3, "user_pin": <mask:user_pin>}']
+    assert said == '"{\\"pin\\": <mask:pin>}"'
+
+
+def test_rules_go_before_the_table() -> None:
+    with ruled(["ours = sk-[a-z]+"]):
+        assert shown("sk-abcdefghijklmnopqrst") == '"<mask:ours>"'
+
+
+def test_blocks_may_end_in_any_order() -> None:
+    outer, inner = ruled(["a = x1"]), ruled(["b = x2"])
+    outer.__enter__()
+    inner.__enter__()
+
+    outer.__exit__(None, None, None)
+
+    assert shown("x1 x2") == '"x1 <mask:b>"'
+    inner.__exit__(None, None, None)
+    assert shown("x1 x2") == '"x1 x2"'
+
+
+def test_a_line_is_a_rule() -> None:
+    assert rule(" ticket-id = T[0-9]{3} ") == Rule("ticket-id", "T[0-9]{3}")
+    assert table().is_secret("api_key")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("a b", "expected `NAME = REGULAR EXPRESSION` or the name of a key; got 'a b'"),
+        ("a = *", "expected `NAME = REGULAR EXPRESSION` or the name of a key; got 'a = *': nothing to repeat at position 0"),
+        ("a = x*", "'a = x*' would mask the empty text, so everywhere"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_rule_is_refused(line: str, problem: str) -> None:
+    with pytest.raises(MaskError) as caught:
+        rule(line)
+
+    assert str(caught.value) == problem
+
+
+# -- secrets by the name of their key
+
+
+@tool
+def login(options: dict[str, Any]) -> str:
+    """Log in."""
+    return "yes"
+
+
+@pytest.mark.parametrize("key", [*KEYS, *KEYS_WITHOUT_QUOTES])
+def test_what_stands_under_the_key_of_a_secret_leaves_by_no_way_out(key: str) -> None:
+    with record() as caught:
+        login.invoke({"options": {key: "hunter2"}})
+    with scripted_providers({"openai:gpt-5": say("Hello").optional()}):
+        params = init_chat_model("openai:gpt-5", **{key: "hunter2"}).params  # type: ignore[attr-defined]
+
+    tree = str(caught)
+    stored = Writer().payload(FrozenDict(input=FrozenDict({key: "hunter2"})))
+    answer = str(caught.obeys(at_least(1, called("login", options={}))))
+    with pytest.raises(MatchError) as unlike:
+        caught.tools.assert_matches([called("login", options={})])
+    texts = [tree, stored, answer, str(unlike.value), json.dumps(params)]
+    assert [mask(key) in text for text in texts] == [True] * 5
+    assert ["hunter2" in text for text in texts] == [False] * 5
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_and_its_secret_are_masked_in_a_violation(key: str) -> None:
+    with expect_violation("unexpected call") as found, pytest.raises(AssertionError):
+        ScriptedChatModel().invoke(json.dumps({key: "hunter2"}))
+
+    assert mask(key) in found[0].text
+    assert "hunter2" not in found[0].text
+
+
+@pytest.mark.parametrize("key", ["keyboard", "tokens", "token_usage", "secretary", "author", "password_hint", ""])
+def test_other_keys_are_shown(key: str) -> None:
+    assert table().hide({key: "hunter2"}) == {key: "hunter2"}
+
+
+def test_whether_there_is_a_secret_is_none() -> None:
+    assert table().hide({"password": None, "token": True, "jwt": 1}) == {"password": None, "token": True, "jwt": "<mask:jwt>"}
+
+
+def test_secrets_are_masked_wherever_they_stand_in_a_value() -> None:
+    value = {"a": [{"password": 1}, f"use {KEY}"], "b": ({"c": "d"},)}
+
+    assert table().hide(value) == {"a": [{"password": "<mask:password>"}, "use <mask:secret>"], "b": ({"c": "d"},)}
+
+
+def test_a_value_without_secrets_is_not_copied() -> None:
+    value = {"a": [1, "x"], "b": ({"c": "d"}, None)}
+
+    assert table().hide(value) is value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(json.dumps({key: "hunter2"}) for key in KEYS),
+        *(repr({key: "hunter2"}) for key in KEYS),
+        json.dumps(json.dumps({"token": "hunter2"})),
+        *(f"the key is {key}" for key in (KEY, "ghp_" + "a" * 20, "xoxb-" + "1" * 10, "AKIA" + "A" * 16, "AIza" + "a" * 35)),
+        "Bearer abcdefgh",
+    ],
+)
+def test_a_quick_look_misses_no_secret(text: str) -> None:
+    assert table().may_hold_secrets(text)
+
+
+def test_a_quick_look_finds_most_texts_harmless() -> None:
+    assert not table().may_hold_secrets(json.dumps({"q": "weather in Paris", "tokens": 3}))
+    with ruled(["city = Paris"]):
+        assert table().may_hold_secrets(json.dumps({"q": "weather in Paris"}))
+
+
+# -- values of the program in messages
+
+
+def test_a_secret_is_masked_before_a_value_is_cut() -> None:
+    assert show(KEY) == "'<mask:secret>'"
+    assert show([{"a": KEY}]) == "[{'a': '<mask:secret>'}]"
+    assert show(Message("human", KEY)) == "Message(role='human', content='<mask:secret>', tool_calls..."
+    assert show_text(f"{'x ' * 27}{KEY}", 60) == f"{'x ' * 22!r} ... {' x <mask:secret>'!r} (67 characters)"
+
+
+def test_a_value_under_the_key_of_a_secret_is_masked_whole() -> None:
+    assert show("hunter2", "password") == "<mask:password>"
+    assert show(1234, "password") == "<mask:password>"
+    assert show(None, "password") == "None"
+    assert show("hunter2", "user") == "'hunter2'"
+
+
+def test_a_secret_in_a_long_prompt_is_masked_in_a_violation_and_the_cut_does_not_halve_it() -> None:
+    with expect_violation("unexpected call") as found, pytest.raises(AssertionError):
+        ScriptedChatModel().invoke("x" * 180 + f" {KEY}")
+
+    assert "a1a1" not in found[0].text
