@@ -394,21 +394,25 @@ class HappensBefore:
         for one, start, stop, clear in zip(ones, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):
             yield one, start, max(start, stop, clear) if start < stop or start < clear else start
 
-    def unled(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
-        """Those of `seconds` of which a look does not tell that one of `firsts` with the same value had ended before."""
+    def needs_check_before(
+        self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]
+    ) -> list[Run]:
+        """Return those of `seconds` for which it is not certain at once that one of `firsts` with their value ended before."""
         # The first to end decides for all: if even that had not surely ended, this one has to be asked about each of them.
         soonest, far = firsts.soonest(per, order, value).get, math.inf
         rows = zip(seconds, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
         return [one for one, key, begin in rows if soonest(key, far) > begin]
 
-    def unfollowed(self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]) -> list[Run]:
-        """Those of `firsts` of which a look does not tell that one of `seconds` with the same value comes after."""
+    def needs_check_after(
+        self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]
+    ) -> list[Run]:
+        """Return those of `firsts` for which it is not certain at once that one of `seconds` with their value comes after."""
         latest = seconds.latest(per, order, value).get
         rows = zip(firsts, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
         return [one for one, key, end in rows if latest(key, -1) < end]
 
-    def late(self, ones: Hits, hits: Hits, order: str) -> list[Any]:
-        """Those of `ones` of which a look does not tell that all of `hits` come after them."""
+    def needs_check_before_all(self, ones: Hits, hits: Hits, order: str) -> list[Any]:
+        """Return those of `ones` for which it is not certain at once that all of `hits` come after them."""
         if order == "recorded":
             first = min(hits.numbers[0], default=math.inf)
             return [one for one, end in zip(ones, ones.numbers[1], strict=True) if end > first]
@@ -426,8 +430,8 @@ class HappensBefore:
         closed = [min(begins.earlier[clear], bisect_right(begins.highs, at)) for at, clear in zip(marks, clears, strict=True)]
         return [0, *closed, math.inf] if ends else [math.inf]
 
-    def unclosed(self, ones: Hits, begins: Hits, ends: Hits) -> list[Run]:
-        """Those of `ones` of which a look does not tell that what came before them of `begins` was closed by one of `ends`."""
+    def needs_check_between(self, ones: Hits, begins: Hits, ends: Hits) -> list[Run]:
+        """Return those of `ones` for which it is not certain at once that each of `begins` before them was closed by an end."""
         clears, stops, places = ones.spans
         sides = []
         for hits in (begins, ends):
@@ -437,9 +441,9 @@ class HappensBefore:
         rows = zip(ones, *sides, strict=True)
         return [one for one, b, c, d, e, f, g in rows if b > closed[e] or b < c or b < d or e < f or e < g]
 
-    def left_open(self, ones: Hits, begins: Hits, ends: Hits) -> Iterator[tuple[Any, Any, Any]]:
-        """Those of `ones` that began, as it was recorded, after one of `begins` had ended and before the next of `ends` began:
-        each with the two."""
+    def recorded_between(self, ones: Hits, begins: Hits, ends: Hits) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield those of `ones` that began, in the recorded order, after one of `begins` had ended and before the next of `ends`
+        began: each with the two."""
         starts, closings = sorted(ends.numbers[0]), [0, *map(begins.ended.__getitem__, sorted(ends.numbers[0])), math.inf]
         ended, begun = begins.ended.__getitem__, ends.begun.__getitem__
         rows = zip(ones, ones.numbers[0], map(ended, ones.numbers[0]), map(begun, ones.numbers[0]), strict=True)
@@ -448,7 +452,7 @@ class HappensBefore:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
                 yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
-    def unfilled(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Run]:
+    def needs_check_filled(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Run]:
         """Return those of `begins` of which a look does not tell that `least` of `ones` come after them and before each of `ends`
         that may follow them."""
         if not least:
@@ -463,7 +467,7 @@ class HappensBefore:
         rows = zip(begins, firsts, afters, strict=True)
         return [one for one, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
 
-    def unfilled_as_recorded(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Any]:
+    def needs_check_filled_as_recorded(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Any]:
         """Return those of `begins` after which the next of `ends` began, as it was recorded, before `least` of `ones` had."""
         starts, closings = sorted(ones.numbers[0]), sorted(ends.numbers[0])
         found = []

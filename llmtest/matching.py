@@ -127,37 +127,37 @@ class RuleEvaluator:
         alike = {one.what for one in hits}
         return order == "recorded" or (self.order.single and alike in ({"runs"}, {"events"}))
 
-    def left_open(self, ones: Any, begins: Any, ends: Any, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None:
-        """Each of `ones` that began after one of `begins` had ended and before the next of `ends`, with the two; None if that
-        must be asked one by one."""
-        return self.order.left_open(ones, begins, ends) if self._as_recorded(order, ones, begins, ends) else None
+    def recorded_between(self, ones: Any, begins: Any, ends: Any, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None:
+        """Return each of `ones` that began after one of `begins` had ended and before the next of `ends`, with the two; None if
+        that must be checked one by one."""
+        return self.order.recorded_between(ones, begins, ends) if self._as_recorded(order, ones, begins, ends) else None
 
-    def late(self, ones: Any, hits: Any, order: OrderOf) -> Sequence[Any]:
-        """Those of `ones` that must be looked at: all of `hits` come after the others."""
+    def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> Sequence[Any]:
+        """Return those of `ones` that must be checked: all of `hits` come after the others."""
         runs = ones.what == hits.what == "runs"
         if not (runs or self._as_recorded(order, ones, hits)):
             return cast("Hits", ones)
-        return self.order.late(ones, hits, order if runs else "recorded")
+        return self.order.needs_check_before_all(ones, hits, order if runs else "recorded")
 
-    def unclosed(self, ones: Any, begins: Any, ends: Any) -> Sequence[Any]:
-        """Those of `ones` that must be looked at: whatever of `begins` came before the others was closed by one of `ends`."""
+    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> Sequence[Any]:
+        """Return those of `ones` that must be checked: each of `begins` before the others was closed by one of `ends`."""
         runs = all(hits.what == "runs" for hits in (ones, begins, ends))
-        return self.order.unclosed(ones, begins, ends) if runs else ones
+        return self.order.needs_check_between(ones, begins, ends) if runs else ones
 
-    def unfilled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> Sequence[Any]:
-        """Those of `begins` that must be looked at: at least `least` of `ones` come between the others and the next of `ends`."""
+    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> Sequence[Any]:
+        """Return those of `begins` that must be checked: at least `least` of `ones` come between the others and the next end."""
         if self._as_recorded(order, begins, ones, ends):
-            return self.order.unfilled_as_recorded(begins, ones, ends, least)
+            return self.order.needs_check_filled_as_recorded(begins, ones, ends, least)
         runs = all(hits.what == "runs" for hits in (begins, ones, ends))
-        return self.order.unfilled(begins, ones, ends, least) if runs else cast("Hits", begins)
+        return self.order.needs_check_filled(begins, ones, ends, least) if runs else cast("Hits", begins)
 
-    def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
-        """Those of `seconds` that must be looked at: the others surely come after one of `firsts` with the same value."""
-        return self._after_a_look(self.order.unled, firsts, seconds, per, order, seconds)
+    def needs_check_before(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+        """Return those of `seconds` that must be checked: the others surely come after one of `firsts` with their value."""
+        return self._after_a_look(self.order.needs_check_before, firsts, seconds, per, order, seconds)
 
-    def unfollowed(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
-        """Those of `firsts` that must be looked at: after the others surely comes one of `seconds` with the same value."""
-        return self._after_a_look(self.order.unfollowed, firsts, seconds, per, order, firsts)
+    def needs_check_after(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+        """Return those of `firsts` that must be checked: after the others surely comes one of `seconds` with their value."""
+        return self._after_a_look(self.order.needs_check_after, firsts, seconds, per, order, firsts)
 
     def _after_a_look(
         self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: Sequence[Any]

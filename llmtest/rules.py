@@ -102,7 +102,7 @@ class Before(Rule):
             ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
             left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
         else:
-            left = context.unled(every, seconds, self.per, self.order)
+            left = context.needs_check_before(every, seconds, self.per, self.order)
         for later, value, firsts in _with_same_value(left, every, self.per):
             for first in firsts:
                 if not context.is_open(first) and context.before(first, later, self.order):
@@ -166,7 +166,7 @@ class FollowedBy(Rule):
 
     def judge(self, context: RuleContext) -> Verdict:
         every = context.hits(self.second)
-        left = context.unfollowed(context.hits(self.first), every, self.per, self.order)
+        left = context.needs_check_after(context.hits(self.first), every, self.per, self.order)
         for first, value, mine in _with_same_value(left, every, self.per):
             start = context.window(first, every, self.order)[0] if self.per is None else 0
             later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
@@ -263,7 +263,7 @@ class NeverAfter(Rule):
 
     def judge(self, context: RuleContext) -> Verdict:
         ends = context.hits(self.end)
-        for one in context.late(context.hits(self.which), ends, self.order):
+        for one in context.needs_check_before_all(context.hits(self.which), ends, self.order):
             stop = len(ends) if context.is_open(one) else context.window(one, ends, self.order)[1]
             for end in ends[:stop]:
                 began = one is end or context.contains(one, end) or context.contains(end, one)
@@ -314,10 +314,10 @@ class NeverBetween(Rule):
 
     def judge(self, context: RuleContext) -> Verdict:
         begins, ends, ones = context.hits(self.begin), context.hits(self.end), context.hits(self.which)
-        found = context.left_open(ones, begins, ends, self.order)
+        found = context.recorded_between(ones, begins, ends, self.order)
         if found is None:
             closing = {id(end) for end in ends}
-            left = (one for one in context.unclosed(ones, begins, ends) if id(one) not in closing)
+            left = (one for one in context.needs_check_between(ones, begins, ends) if id(one) not in closing)
             found = ((one, *around) for one in left for around in self._around(context, one, begins, ends))
         broken = next(iter(found), None)
         return HOLDS if broken is None else self._broken(context, *broken)
@@ -402,7 +402,7 @@ class AtLeastBetween(Rule):
 
     def judge(self, context: RuleContext) -> Verdict:
         begins, ends, ones = context.hits(self.begin), context.hits(self.end), context.hits(self.which)
-        for begin in context.unfilled(begins, ones, ends, self.least, self.order):
+        for begin in context.needs_check_filled(begins, ones, ends, self.least, self.order):
             if context.is_open(begin):
                 continue
             after = [one for one in ones[context.window(begin, ones, self.order)[0] :] if context.before(begin, one, self.order)]

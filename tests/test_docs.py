@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from pathlib import Path
 
+import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
 import pytest
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.

@@ -180,22 +180,22 @@ class OneByOne(RuleEvaluator):
     def windows(self, ones: Any, hits: Any) -> Any:
         return [(one, 0, len(hits)) for one in ones]
 
-    def unled(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
+    def needs_check_before(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
         return seconds
 
-    def unfollowed(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
+    def needs_check_after(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
         return firsts
 
-    def late(self, ones: Any, hits: Any, order: Any) -> Any:
+    def needs_check_before_all(self, ones: Any, hits: Any, order: Any) -> Any:
         return ones
 
-    def unclosed(self, ones: Any, begins: Any, ends: Any) -> Any:
+    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> Any:
         return ones
 
-    def left_open(self, ones: Any, begins: Any, ends: Any, order: Any) -> Any:
+    def recorded_between(self, ones: Any, begins: Any, ends: Any, order: Any) -> Any:
         return None
 
-    def unfilled(self, begins: Any, ones: Any, ends: Any, least: int, order: Any) -> Any:
+    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: Any) -> Any:
         return begins
 
 
