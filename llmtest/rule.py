@@ -17,6 +17,7 @@ from uuid import UUID
 
 from llmtest.core.masks import show
 from llmtest.core.text import Name
+from llmtest.errors import UnjudgedError
 from llmtest.events import Document, Event, Message, Run, Structured, ToolCall
 
 Hit = Run | Event
@@ -27,10 +28,6 @@ OrderOf = Literal["cause", "recorded"]
 
 Per = str | Callable[[Any], object]
 """The name of an argument, or a function of the run: the rule holds for each value by itself."""
-
-
-class UnjudgedError(Exception):
-    """It cannot be told whether a run is meant: what would tell it is missing. A failure, never a silent pass."""
 
 
 # -- what a rule asks

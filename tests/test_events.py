@@ -11,9 +11,21 @@ from uuid import UUID
 
 import pytest
 
-from llmtest import Event, Run
 from llmtest.callbacks import START_KINDS, RunKind
-from llmtest.events import EMPTY, Document, Ended, Failure, FrozenDict, FrozenList, Generation, Message, ToolCall, Usage
+from llmtest.events import (
+    EMPTY,
+    Document,
+    Ended,
+    Event,
+    Failure,
+    FrozenDict,
+    FrozenList,
+    Generation,
+    Message,
+    Run,
+    ToolCall,
+    Usage,
+)
 from llmtest.lanes import Lane
 
 IDS = [UUID(int=number) for number in range(10)]
