@@ -81,6 +81,12 @@ class Hits(list[Any]):
         ends = [one.end if isinstance(one, Run) else one for one in self]
         return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
+    @cached_property
+    def overs(self) -> list[int]:
+        """Of each, the number of the first event after its end; of an open one, the number after all events."""
+        after_all = self._order.size - 1
+        return [after_all if end == math.inf else int(end) for end in self.numbers[1]]
+
     def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
         """Two numbers for each: one surely came before another if its second is not above the other's first."""
         return self.numbers if order == "recorded" else self.spans[:2]
@@ -445,6 +451,28 @@ class HappensBefore:
             if low > closings[count] and count < len(starts) and at < starts[count]:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
                 yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
+
+    def unfilled(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Run]:
+        """Return those of `begins` of which a look does not tell that `least` of `ones` come after them and before each of `ends`
+        that may follow them."""
+        if not least:
+            return []
+        clears, stops, places = begins.spans
+        # Of `ends`, those below the first number came before or around it; of `ones`, those from the second on come after it.
+        firsts = map(ends.earlier.__getitem__, clears)
+        afters = map(max, map(ones.earlier.__getitem__, stops), map(ones.unclear.__getitem__, places))
+        # From this number on, all of `ends` come after one of `ones`, or within it; so they do after those that stand before it.
+        closed = [ends.unclear[place] for place in ones.spans[2]]
+        total, enough = len(ends), len(ones) - least
+        rows = zip(begins, firsts, afters, strict=True)
+        return [one for one, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
+
+    def unfilled_as_recorded(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Any]:
+        """Return those of `begins` after which the next of `ends` began, as it was recorded, before `least` of `ones` had."""
+        # For each of `ends`, how many of `ones` may have begun when one of `begins` was over, so that `least` are still to come.
+        most = [ones.begun[start] - least for start in sorted(ends.numbers[0])]
+        rows = zip(begins, map(ones.begun.__getitem__, begins.overs), map(ends.begun.__getitem__, begins.overs), strict=True)
+        return [begin for begin, count, end in rows if end < len(most) and count > most[end]]
 
     def line(self, runs: Sequence[Run]) -> Line:
         """These runs as a shape sees them: in order, with the tangles of those that overlapped or are of one turn."""

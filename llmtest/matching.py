@@ -155,6 +155,13 @@ class RuleEvaluator:
         runs = all(hits.what == "runs" for hits in (ones, begins, ends))
         return self.order.unclosed(ones, begins, ends) if runs else ones
 
+    def unfilled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> Sequence[Any]:
+        """Those of `begins` that must be looked at: at least `least` of `ones` come between the others and the next of `ends`."""
+        if self._as_recorded(order, begins, ones, ends):
+            return self.order.unfilled_as_recorded(begins, ones, ends, least)
+        runs = all(hits.what == "runs" for hits in (begins, ones, ends))
+        return self.order.unfilled(begins, ones, ends, least) if runs else cast("Hits", begins)
+
     def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
         """Those of `seconds` that must be looked at: the others surely come after one of `firsts` with the same value."""
         return self._after_a_look(self.order.unled, firsts, seconds, per, order, seconds)

@@ -44,6 +44,9 @@ class RuleContext(Protocol):
     def left_open(
         self, ones: Sequence[Any], begins: Sequence[Any], ends: Sequence[Any], order: OrderOf
     ) -> Iterable[tuple[Any, Any, Any]] | None: ...
+    def unfilled(
+        self, begins: Sequence[Any], ones: Sequence[Any], ends: Sequence[Any], least: int, order: OrderOf
+    ) -> Sequence[Any]: ...
     def unled(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]: ...
     def unfollowed(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]: ...
     def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None: ...
@@ -618,6 +621,106 @@ class NeverBetween(Rule):
         def ended(run: WatchedRun) -> bool:
             nonlocal is_open
             is_open = is_open or run.meant[1] is True
+            return False
+
+        return _watch_runs(self.which, self.begin, self.end, began=began, ended=ended)
+
+
+@dataclass(frozen=True, repr=False)
+class AtLeastBetween(Rule):
+    """From the end of each `begin` to the beginning of the next `end`, at least `least` of `which` begin.
+
+    A schedule breaks it if it has an `end` come as early as it can. Before that `end` then come those of `which`, and other
+    `end`s, that must come between the two; so it is broken by an `end` that may follow a `begin`, with too few of `which`
+    and no other `end` certain between them. No sequence has to be tried.
+    """
+
+    which: Selector
+    begin: Selector
+    end: Selector
+    least: int
+    order: OrderOf = "cause"
+
+    @property
+    def sentence(self) -> str:
+        return f"between {self.begin} and {self.end} at least {_times(self.least)} {self.which}{_terms(None, self.order)}"
+
+    def selectors(self) -> Iterator[Selector]:
+        yield from (self.begin, self.end, self.which)
+
+    def judge(self, context: RuleContext) -> Verdict:
+        begins, ends, ones = context.hits(self.begin), context.hits(self.end), context.hits(self.which)
+        for begin in context.unfilled(begins, ones, ends, self.least, self.order):
+            if context.is_open(begin):
+                continue
+            for end in self._next(context, begin, ends):
+                near = ones[context.window(begin, ones, self.order)[0] : context.window(end, ones, self.order)[1]]
+                after = [one for one in near if one is not end and context.before(begin, one, self.order)]
+                between = sum(self._first(context, one, end) for one in after)
+                if between < self.least:
+                    verdict = self._broken(context, begin, end, near, between)
+                    return verdict if ones else replace(verdict, near=context.near(self.which), missing=_tools(self.which))
+        return HOLDS
+
+    def _next(self, context: RuleContext, begin: Hit, ends: Sequence[Hit]) -> Iterator[Hit]:
+        """Each of `ends` that may be the next one after `begin` has ended."""
+        start, stop = context.window(begin, ends, self.order)
+        if stop < len(ends):  # what surely comes after an end that surely comes after it is not the next one
+            stop = max(stop + 1, context.window(ends[stop], ends, self.order)[1])
+        near = ends[start:stop]
+        after = [end for end in near if context.before(begin, end, self.order)]
+        for end in near:
+            other = any(one is not end and self._first(context, one, end) for one in after)
+            if not other and self._may_follow(context, begin, end):
+                yield end
+
+    def _may_follow(self, context: RuleContext, begin: Hit, end: Hit) -> bool:
+        """Whether a schedule has `end` begin when `begin` has ended."""
+        if self.order == "recorded":
+            return context.before(begin, end, self.order)
+        return end is not begin and not (self._first(context, end, begin) or context.contains(begin, end))
+
+    def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
+        """Whether `a` began before `b` for certain."""
+        if self.order == "recorded":
+            return _start(a).number < _start(b).number
+        return context.before(a, b, self.order) or context.contains(a, b)
+
+    def _broken(self, context: RuleContext, begin: Hit, end: Hit, near: Sequence[Hit], between: int) -> Verdict:
+        beside = next((one for one in near if self._is_beside(context, one, begin, end)), None)
+        events = _events_of(_end(begin), _start(end))
+        if beside is not None:
+            said = f"{_name(beside)} overlapped with {_name(begin)} or {_name(end)}: nothing makes it come between them"
+            events = _events_of(*events, _start(beside))
+        elif context.before(begin, end, self.order):
+            said = f"{self.which} came {_times(between)} between {_name(begin)} and {_name(end)}"
+        else:
+            said = f"{_name(end)} may come after {_name(begin)}, and {self.which} {_times(between)} between them"
+        return Verdict(False, said, events)
+
+    def _is_beside(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> bool:
+        """Whether `one` may begin between `begin` and `end`, and may not."""
+        if one is end or not self._may_follow(context, begin, one) or self._first(context, end, one):
+            return False
+        return not (context.before(begin, one, self.order) and self._first(context, one, end))
+
+    def watch(self) -> Watch | None:
+        """Lost when an `end` begins, and too few of `which` have begun since the last `begin` was over."""
+        count: int | None = None
+
+        def began(run: WatchedRun) -> bool:
+            nonlocal count
+            which, _, end = run.meant
+            lost = end is True and count is not None and count < self.least and _begins_in_time(run)
+            if end is not False:  # what may be an end may have been one
+                count = None
+            elif which is not False and count is not None:  # what may be one of them counts
+                count += 1
+            return lost
+
+        def ended(run: WatchedRun) -> bool:
+            nonlocal count
+            count = 0 if run.meant[1] is True else count
             return False
 
         return _watch_runs(self.which, self.begin, self.end, began=began, ended=ended)

@@ -9,7 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from llmtest.rules import Before, Count, Ends, EndsBefore, FollowedBy, NeverAfter, NeverBetween, Only, OrderOf, Per, Rule
+from llmtest.rules import (
+    AtLeastBetween,
+    Before,
+    Count,
+    Ends,
+    EndsBefore,
+    FollowedBy,
+    NeverAfter,
+    NeverBetween,
+    Only,
+    OrderOf,
+    Per,
+    Rule,
+)
 from llmtest.selecting import Either, Selector, selector
 
 
@@ -76,7 +89,10 @@ def each(which: Any) -> Each:
 
 @dataclass(frozen=True)
 class Between:
-    """The time from the end of one thing to the beginning of another; made by `between`. Say `.never(...)`."""
+    """The time from the end of one thing to the beginning of another; made by `between`.
+
+    Say `.never(...)` or `.at_least(...)`.
+    """
 
     begin: Selector
     end: Selector
@@ -85,6 +101,15 @@ class Between:
     def never(self, *which: Any) -> Rule:
         """None of these begins in between."""
         return NeverBetween(_either(which, "between(...).never"), self.begin, self.end, self.order)
+
+    def at_least(self, count: int, which: Any) -> Rule:
+        """`count` of these or more begin in between, each time. One that may as well begin before or after does not count.
+
+        >>> from llmtest.matching import between
+        >>> between("search", "book").at_least(1, "confirm")
+        between `search` and `book` at least once `confirm`
+        """
+        return AtLeastBetween(selector(which), self.begin, self.end, _number(count), self.order)
 
 
 def between(begin: Any, end: Any, *, order: OrderOf = "cause") -> Between:

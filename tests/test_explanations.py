@@ -109,6 +109,52 @@ LEFT = "event    9: on_tool_start `left`, depth 1: agent > left"
                 BOOK,
             ],
         ),
+        (
+            between("search", "book").at_least(1, "left"),
+            [
+                "got      `left` came not at all between `search` and `book`",
+                "event    2: on_tool_end `search`, depth 1: agent > search",
+                BOOK,
+            ],
+        ),
+        (
+            between("search", "book").at_least(3, called("pay") | called("rate")),
+            [
+                "got      `pay` or `rate` came twice between `search` and `book`",
+                "event    2: on_tool_end `search`, depth 1: agent > search",
+                BOOK,
+            ],
+        ),
+        (
+            between("search", "book").at_least(1, "rates"),
+            [
+                "got      `rates` came not at all between `search` and `book`",
+                "event    2: on_tool_end `search`, depth 1: agent > search",
+                BOOK,
+                "nearest  event 4: on_tool_start `rate`, depth 1: agent > rate; it is `rate`",
+            ],
+        ),
+        (
+            between("pay", "book").at_least(1, "rate"),
+            [
+                "got      `rate` overlapped with `pay` or `book`: nothing makes it come between them",
+                RATE,
+                "event    5: on_tool_end `pay`, depth 1: agent > pay",
+                BOOK,
+            ],
+        ),
+        (
+            between("pay", "rate").at_least(1, "search"),
+            [
+                "got      `rate` may come after `pay`, and `search` not at all between them",
+                RATE,
+                "event    5: on_tool_end `pay`, depth 1: agent > pay",
+            ],
+        ),
+        (
+            between("search", "left").at_least(1, called("book", ix=1)),
+            ["missing  no run of `book` has an argument `ix`; they have `id`"],
+        ),
         (at_most(1, called("pay") | called("rate")), ["got      `pay` or `rate` came twice", RATE]),
         (
             at_least(1, called("book", id=7)),

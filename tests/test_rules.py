@@ -95,6 +95,14 @@ def _between(line: list[Point], a: str, b: str, c: str) -> bool:
     return True
 
 
+def _filled(line: list[Point], a: str, b: str, c: str, least: int) -> bool:
+    for end, m in _at(line, "end", a):
+        closing = [start for start, n in _at(line, "start", b) if start > end and n != m]
+        if closing and sum(end < start < min(closing) and n != m for start, n in _at(line, "start", c)) < least:
+            return False
+    return True
+
+
 @st.composite
 def programs(draw: st.DrawFn) -> Trace:
     left = [4]
@@ -128,6 +136,8 @@ def test_a_rule_holds_where_the_reference_says_so(caught: Trace, a: str, b: str,
         "never after": bool(few.obeys(never(a).after(b))),
         "ends before": bool(few.obeys(each(a).ends_before(b))),
         "between": bool(few.obeys(between(a, b).never(c))),
+        "filled": bool(few.obeys(between(a, b).at_least(1, c))),
+        "filled twice": bool(few.obeys(between(a, b).at_least(2, c))),
     }
 
     assert found == {
@@ -137,6 +147,8 @@ def test_a_rule_holds_where_the_reference_says_so(caught: Trace, a: str, b: str,
         "never after": all(_never_after(line, a, b) for line in lines),
         "ends before": all(_ends_before(line, a, b) for line in lines),
         "between": all(_between(line, a, b, c) for line in lines),
+        "filled": all(_filled(line, a, b, c, 1) for line in lines),
+        "filled twice": all(_filled(line, a, b, c, 2) for line in lines),
     }
 
 
@@ -149,6 +161,8 @@ def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str
     assert bool(caught.obeys(before(a, b, order="recorded"))) is _before(line, a, b)
     assert bool(caught.obeys(each(a).followed_by(b, order="recorded"))) is _followed(line, a, b)
     assert bool(caught.obeys(between(a, b, order="recorded").never(c))) is _between(line, a, b, c)
+    for least in (1, 2):
+        assert bool(caught.obeys(between(a, b, order="recorded").at_least(least, c))) is _filled(line, a, b, c, least)
 
 
 class AtALook(RuleEvaluator):
@@ -181,6 +195,9 @@ class OneByOne(RuleEvaluator):
     def left_open(self, ones: Any, begins: Any, ends: Any, order: Any) -> Any:
         return None
 
+    def unfilled(self, begins: Any, ones: Any, ends: Any, least: int, order: Any) -> Any:
+        return begins
+
 
 started, ended = event("on_tool_start"), event("on_tool_end")
 things = st.sampled_from([*"abc", called(), started, ended, event("on_tool_*"), ended.where(lambda one: one.name == "a")])
@@ -191,6 +208,7 @@ things = things | st.just(started | called("b"))
 @given(programs(), things, things, things, st.sampled_from(["cause", "recorded"]))
 def test_what_a_look_tells_is_what_each_pair_tells(caught: Trace, a: Any, b: Any, c: Any, order: Any) -> None:
     rules: list[Rule] = [before(a, b, order=order), each(a).followed_by(b, order=order), never(a).after(b, order=order)]
+    rules += [between(a, b, order=order).at_least(least, c) for least in (0, 1, 2)]
     if order == "cause":
         rules += [between(a, b).never(c), each(a).ends_before(b)]
 
@@ -220,6 +238,7 @@ NESTED = trace(run("search", [run("book")], kind="tool"))
         (NOTHING, each("search").followed_by("book"), True),
         (NOTHING, each("search").ends(), True),
         (NOTHING, between("a", "b").never("c"), True),
+        (NOTHING, between("a", "b").at_least(1, "c"), True),
         (NOTHING, at_most(0, "book"), True),
         (NOTHING, at_least(1, "book"), False),
         (NOTHING, exactly(1, "book"), False),
@@ -244,6 +263,17 @@ NESTED = trace(run("search", [run("book")], kind="tool"))
         (SHOP, between("pay", "confirm").never("search"), True),
         (SHOP, between("search", "confirm").never("pay"), False),
         (SHOP, between("search", "nothing").never("pay"), True),
+        (SHOP, between("search", "pay").at_least(1, "book"), True),
+        (SHOP, between("search", "pay").at_least(2, "book"), False),
+        (SHOP, between("search", "confirm").at_least(2, called()), True),
+        (SHOP, between("search", "book").at_least(1, "pay"), False),
+        (SHOP, between("search", "book").at_least(0, "pay"), True),
+        (SHOP, between("search", "nothing").at_least(1, "pay"), True),
+        (SHOP, between("nothing", "book").at_least(1, "pay"), True),
+        (SHOP, between("book", "search").at_least(1, "pay"), True),
+        (SHOP, between("search", "book").at_least(1, called("pay", ordr_id=1)), None),
+        (SHOP, between("search", "book").at_least(1, called("pay").where(lambda run: 1 / 0)), None),
+        (SHOP, ~between("search", "book").at_least(1, called("pay", ordr_id=1)), None),
         (SHOP, at_most(1, "pay"), True),
         (SHOP, at_most(2, called()), False),
         (SHOP, at_least(4, called("*")), True),
@@ -267,17 +297,22 @@ NESTED = trace(run("search", [run("book")], kind="tool"))
         (SIDE_BY_SIDE, before("search", "book", order="recorded"), False),
         (SIDE_BY_SIDE, never("book").after("search"), False),
         (SIDE_BY_SIDE, each("search").ends_before("book"), False),
+        (SIDE_BY_SIDE, between("search", "book").at_least(1, "pay"), False),
         (CUT_SHORT, before("search", "book"), False),
         (CUT_SHORT, each("search").followed_by("book"), False),
         (CUT_SHORT, each("search").ends(), False),
         (CUT_SHORT, each("search").ends_before("book"), False),
         (CUT_SHORT, each("book").ends_before("search"), True),
+        (CUT_SHORT, between("search", "book").at_least(1, "pay"), True),
+        (CUT_SHORT, between("book", "search").at_least(1, called("search").returned(1)), None),
         (CUT_SHORT, never(called("search").returned(1)), None),
         (CUT_SHORT, never(called("search").failed()), None),
         (NESTED, before("search", "book"), False),
         (NESTED, before("book", "search"), False),
         (NESTED, each("search").ends_before("book"), False),
         (NESTED, each("book").ends_before("search"), True),
+        (NESTED, between("search", "book").at_least(1, "pay"), True),
+        (NESTED, between("book", "search").at_least(1, "pay"), True),
         (SHOP, never(called("book", ordr_id=1)), None),
         (SHOP, ~never(called("book", ordr_id=1)), None),
         (SHOP, never(called("book").where(lambda run: 1 / 0)), None),
@@ -397,6 +432,8 @@ def test_a_failure_is_meant_by_the_name_of_its_class() -> None:
         (each("a").ends(), "each `a` ends"),
         (each("*").ends_before(model("gpt")), "each a tool ends before the next model `gpt`"),
         (between("a", "b").never("c"), "between `a` and `b` never `c`"),
+        (between("a", "b").at_least(1, "c"), "between `a` and `b` at least once `c`"),
+        (between("a", "b", order="recorded").at_least(3, "c"), "between `a` and `b` at least 3 times `c`, as recorded"),
         (at_most(3, model()), "a model at most 3 times"),
         (at_least(1, "a"), "`a` at least once"),
         (exactly(2, "a"), "`a` exactly twice"),
@@ -430,6 +467,7 @@ def test_rules_are_values() -> None:
         (lambda: never(), "never() takes at least one tool name or selector"),
         (lambda: only(), "only() takes at least one tool name or selector"),
         (lambda: between("a", "b").never(), "between(...).never() takes at least one tool name or selector"),
+        (lambda: between("a", "b").at_least(-2, "c"), "how often is a whole number, 0 or more; got -2"),
         (lambda: at_most(-1, "a"), "how often is a whole number, 0 or more; got -1"),
         (lambda: exactly(True, "a"), "how often is a whole number, 0 or more; got True"),
         (lambda: never("a") & 7, "unsupported operand type(s) for &: 'Never' and 'int'"),  # type: ignore[operator]
@@ -462,6 +500,7 @@ def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None
         " whether the rule holds of it is not known"
     )
     assert caught.obeys(before("x", "y")).holds is None
+    assert caught.obeys(between("x", "y").at_least(1, "z")).holds is None
     assert caught.obeys(never("x") & at_least(1, "search")).holds is None
     assert caught.obeys(never("x") | at_least(1, "search")).holds is True
 
@@ -475,6 +514,7 @@ def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None
         (each("a").ends(), ["a"]),
         (never("a").after("b"), ["a", "b"]),
         (between("a", "b").never("c"), ["a", "b", "c"]),
+        (between("a", "b").at_least(1, "c"), ["a", "b", "c"]),
         (at_most(1, "a"), ["a"]),
         (only("a", "b"), ["a", "b"]),
         (called("a").came_from("b"), ["a", "b"]),
@@ -577,6 +617,32 @@ def test_a_time_that_was_closed_is_over() -> None:
     assert once.obeys(between("a", "b").never("c"))
     assert beside.obeys(between("a", "b").never("c"))
     assert not trace(run("a"), run("c"), run("b")).obeys(between("a", "b").never("c"))
+
+
+def test_what_is_between_is_so_whichever_end_comes_next() -> None:
+    each_its_own = trace([run("x", [run("a")], [run("c")], [run("b")]), run("y", [run("c")], [run("b")])])
+    shared = trace(run("a"), [run("x", [run("c")], [run("b")]), run("y", [run("c")], [run("b")])])
+    one_late = trace(run("a"), [run("x", [run("c")], [run("b")]), run("y", [run("b")], [run("c")])])
+
+    holds = [bool(caught.obeys(between("a", "b").at_least(1, "c"))) for caught in (each_its_own, shared, one_late)]
+
+    assert holds == [False, True, False]
+    assert not shared.obeys(between("a", "b").at_least(2, "c"))
+    assert one_late.obeys(between("a", "b", order="recorded").at_least(1, "c"))
+
+
+def test_what_never_ended_begins_no_between_whatever_runs_beside() -> None:
+    caught = trace([run("p"), run("q")], run("a", open=True), run("b"))
+
+    assert caught.obeys(between("a", "b").at_least(1, "c"))
+
+
+def test_an_event_may_be_one_end_of_a_time() -> None:
+    caught = trace([run("p"), run("q")], run("a"), run("c"), run("b"))
+    end_of_a = event("on_tool_end").where(lambda one: one.name == "a")
+
+    assert caught.obeys(between(end_of_a, "b").at_least(1, "c"), between("a", end_of_a).at_least(1, "c"))
+    assert not caught.obeys(between(end_of_a, "c").at_least(1, "b"))
 
 
 def test_a_time_that_was_closed_is_over_though_another_end_may_come_at_any_time() -> None:
