@@ -151,14 +151,12 @@ def _end(hit: Hit) -> Event:
     return hit.end or hit.start if isinstance(hit, Run) else hit
 
 
-def value_of(per: Per | None, hit: Hit) -> Hashable:
+def value_of(per: Per, hit: Hit) -> Hashable:
     """The value of `per` of a run.
 
     Raises:
         UnjudgedError: it has none.
     """
-    if per is None:
-        return None
     if not isinstance(per, str):
         try:
             value: Any = per(hit)
@@ -216,7 +214,7 @@ class WatchedRun:
         """Find out what is not known yet, as far as `run` tells it."""
         which = zip(self.watch.selectors, self.meant, strict=True)
         self.meant = tuple(_means(one, run) if meant is None else meant for one, meant in which)
-        if self.value is UNKNOWN:
+        if self.value is UNKNOWN and self.watch.per is not None:
             with suppress(UnjudgedError):  # the end of the run may tell; what is never known loses no rule
                 self.value = value_of(self.watch.per, run)
 
@@ -578,12 +576,7 @@ class NeverBetween(Rule):
         closed = [end for end, closed in reversed(unsure) if closed]
         for n in range(context.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
             begin = begins[n]
-            if (
-                begin is one
-                or context.contains(one, begin)
-                or context.contains(begin, one)
-                or context.before(one, begin, self.order)
-            ):
+            if begin is one or self._first(context, one, begin) or context.contains(begin, one):
                 continue
             if any(context.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
                 if context.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
