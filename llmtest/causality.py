@@ -84,6 +84,12 @@ class Hits(list[Any]):
         # What has not ended ends after all that was recorded: it comes before nothing.
         return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
+    @cached_property
+    def overs(self) -> list[int]:
+        """Of each, the number of the first event after its end; of an open one, the number after all events."""
+        after_all = self._order.size - 1
+        return [after_all if end == math.inf else int(end) for end in self.numbers[1]]
+
     def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
         """Two numbers for each: one surely came before another if its second is not above the other's first."""
         return self.numbers if order == "recorded" else self.spans[:2]
@@ -469,13 +475,10 @@ class HappensBefore:
 
     def needs_check_filled_as_recorded(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Any]:
         """Return those of `begins` after which the next of `ends` began, as it was recorded, before `least` of `ones` had."""
-        starts, closings = sorted(ones.numbers[0]), sorted(ends.numbers[0])
-        found = []
-        for begin, over in zip(begins, begins.numbers[1], strict=True):
-            end = bisect_left(closings, over)
-            if end < len(closings) and bisect_left(starts, closings[end]) - bisect_left(starts, over) < least:
-                found.append(begin)
-        return found
+        # For each of `ends`, how many of `ones` may have begun when one of `begins` was over, so that `least` are still to come.
+        most = [ones.begun[start] - least for start in sorted(ends.numbers[0])]
+        rows = zip(begins, map(ones.begun.__getitem__, begins.overs), map(ends.begun.__getitem__, begins.overs), strict=True)
+        return [begin for begin, count, end in rows if end < len(most) and count > most[end]]
 
     def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]:
         """Return these runs in an order that is certain, and the groups of neighbours that overlapped or are of one turn."""

@@ -167,14 +167,12 @@ def end_of(hit: Hit) -> Event:
     return hit.end or hit.start if isinstance(hit, Run) else hit
 
 
-def value_of(per: Per | None, hit: Hit) -> Hashable:
+def value_of(per: Per, hit: Hit) -> Hashable:
     """The value of `per` of a run.
 
     Raises:
         UnjudgedError: it has none.
     """
-    if per is None:
-        return None
     if not isinstance(per, str):
         try:
             value: Any = per(hit)
@@ -239,7 +237,7 @@ class WatchedRun:
         """Find out what is not known yet, as far as `run` tells it."""
         which = zip(self.watch.selectors, self.meant, strict=True)
         self.meant = tuple(_means(one, run) if meant is None else meant for one, meant in which)
-        if self.value is UNKNOWN:
+        if self.value is UNKNOWN and self.watch.per is not None:
             with suppress(UnjudgedError):  # the end of the run may tell; what is never known loses no rule
                 self.value = value_of(self.watch.per, run)
 

@@ -10,20 +10,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, filterfalse
 from typing import Any
 from uuid import UUID
 
 from llmtest.core.masks import show
 from llmtest.core.text import short, times
-from llmtest.rule import HOLDS, UNKNOWN, Hit, OrderOf, Per, Rule, RuleContext, Verdict, Watch, WatchedRun, ended_unseen, value_of
-from llmtest.rule import end_of as _end
-from llmtest.rule import events_of as _events_of
-from llmtest.rule import name_of as _name
-from llmtest.rule import relation as _relation
-from llmtest.rule import start_of as _start
-from llmtest.rule import tool_names as _tools
+from llmtest.rule import (
+    HOLDS,
+    UNKNOWN,
+    Hit,
+    OrderOf,
+    Per,
+    Rule,
+    RuleContext,
+    Verdict,
+    Watch,
+    WatchedRun,
+    end_of,
+    ended_unseen,
+    events_of,
+    name_of,
+    relation,
+    start_of,
+    tool_names,
+    value_of,
+)
 from llmtest.selecting import EventSelector, Selector
 
 # -- words
@@ -114,8 +127,8 @@ class Before(Rule):
     def _broken(self, context: RuleContext, later: Hit, firsts: Sequence[Hit], value: Hashable) -> Verdict:
         if not firsts:
             which = _for(self.per, value)
-            said = f"{_name(later)} was called{which}, and there was no {self.first}{which}"
-            return Verdict(False, said, (_start(later),), context.near(self.first), _tools(self.first))
+            said = f"{name_of(later)} was called{which}, and there was no {self.first}{which}"
+            return Verdict(False, said, (start_of(later),), context.near(self.first), tool_names(self.first))
         close = firsts if self.per is not None else firsts[: context.window(later, firsts, self.order)[1]]
         near: Hit | None = None
         for one in close:
@@ -125,7 +138,7 @@ class Before(Rule):
             if near is None and not context.before(later, one, self.order):
                 near = one  # it overlapped
         near = near or firsts[0]
-        return Verdict(False, _relation(context, near, later, self.order), _events_of(near, later))
+        return Verdict(False, relation(context, near, later, self.order), events_of(near, later))
 
     def watch(self) -> Watch | None:
         """Lost when a `second` begins and no `first` has ended."""
@@ -176,12 +189,12 @@ class FollowedBy(Rule):
 
     def _broken(self, context: RuleContext, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
         if context.is_open(first):
-            return Verdict(False, f"{_name(first)} never ended", (_start(first),))
+            return Verdict(False, f"{name_of(first)} never ended", (start_of(first),))
         if not seconds:
-            said = f"{_name(first)} ended{which}, and no {self.second} came{which}"
-            return Verdict(False, said, (_end(first),), context.near(self.second), _tools(self.second))
+            said = f"{name_of(first)} ended{which}, and no {self.second} came{which}"
+            return Verdict(False, said, (end_of(first),), context.near(self.second), tool_names(self.second))
         near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
-        return Verdict(False, _relation(context, first, near, self.order), _events_of(first, near))
+        return Verdict(False, relation(context, first, near, self.order), events_of(first, near))
 
 
 @dataclass(frozen=True, repr=False)
@@ -203,7 +216,7 @@ class EndsBefore(Rule):
         for one, start, stop in context.windows(context.hits(self.each), others):
             for other in others[start:stop] if start < stop else ():
                 if one is not other and not context.before(other, one, "cause") and not self._done(context, one, other):
-                    return Verdict(False, _relation(context, one, other, "cause"), _events_of(one, other))
+                    return Verdict(False, relation(context, one, other, "cause"), events_of(one, other))
         return HOLDS
 
     def _done(self, context: RuleContext, one: Hit, other: Hit) -> bool:
@@ -243,7 +256,7 @@ class Ends(Rule):
         left = [one for one in context.hits(self.each) if context.is_open(one)]
         if not left:
             return HOLDS
-        return Verdict(False, f"{_name(left[0])} never ended", tuple(map(_start, left[:4])))
+        return Verdict(False, f"{name_of(left[0])} never ended", tuple(map(start_of, left[:4])))
 
 
 @dataclass(frozen=True, repr=False)
@@ -268,13 +281,13 @@ class NeverAfter(Rule):
             for end in ends[:stop]:
                 began = one is end or context.contains(one, end) or context.contains(end, one)
                 if not began and not context.before(one, end, self.order):
-                    return Verdict(False, self._said(context, one, end), _events_of(end, one))
+                    return Verdict(False, self._said(context, one, end), events_of(end, one))
         return HOLDS
 
     def _said(self, context: RuleContext, one: Hit, end: Hit) -> str:
         if context.before(end, one, self.order):
-            return f"{_name(one)} came after {_name(end)}"
-        return f"{_name(end)} and {_name(one)} overlapped: nothing makes {_name(one)} come first"
+            return f"{name_of(one)} came after {name_of(end)}"
+        return f"{name_of(end)} and {name_of(one)} overlapped: nothing makes {name_of(one)} come first"
 
     def watch(self) -> Watch | None:
         """Lost when one of `which` begins and an `end` has ended."""
@@ -330,12 +343,7 @@ class NeverBetween(Rule):
         closed = [end for end, closed in reversed(unsure) if closed]
         for n in range(context.window(one, begins, self.order)[1] - 1, -1, -1) if later else ():
             begin = begins[n]
-            if (
-                begin is one
-                or context.contains(one, begin)
-                or context.contains(begin, one)
-                or context.before(one, begin, self.order)
-            ):
+            if begin is one or self._first(context, one, begin) or context.contains(begin, one):
                 continue
             if any(context.before(begin, end, self.order) for end in chain(closed, _backwards(ends, start))):
                 if context.window(next(chain(closed, _backwards(ends, start))), begins, self.order)[0] > n:
@@ -350,10 +358,10 @@ class NeverBetween(Rule):
 
     def _broken(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> Verdict:
         certain = context.before(begin, one, self.order) and self._first(context, one, end)
-        events = _events_of(_end(begin), _start(one), _start(end))
+        events = events_of(end_of(begin), start_of(one), start_of(end))
         if certain:
-            return Verdict(False, f"{_name(one)} came after {_name(begin)} and before {_name(end)}", events)
-        said = f"{_name(one)} overlapped with {_name(begin)} or {_name(end)}: nothing keeps it from coming between them"
+            return Verdict(False, f"{name_of(one)} came after {name_of(begin)} and before {name_of(end)}", events)
+        said = f"{name_of(one)} overlapped with {name_of(begin)} or {name_of(end)}: nothing keeps it from coming between them"
         return Verdict(False, said, events)
 
     def watch(self) -> Watch | None:
@@ -405,11 +413,13 @@ class AtLeastBetween(Rule):
         for begin in context.needs_check_filled(begins, ones, ends, self.least, self.order):
             if context.is_open(begin):
                 continue
-            after = [one for one in ones[context.window(begin, ones, self.order)[0] :] if context.before(begin, one, self.order)]
             for end in self._next(context, begin, ends):
-                between = sum(one is not end and self._first(context, one, end) for one in after)
+                near = ones[context.window(begin, ones, self.order)[0] : context.window(end, ones, self.order)[1]]
+                after = [one for one in near if one is not end and context.before(begin, one, self.order)]
+                between = sum(self._first(context, one, end) for one in after)
                 if between < self.least:
-                    return self._broken(context, begin, end, ones, between)
+                    verdict = self._broken(context, begin, end, near, between)
+                    return verdict if ones else replace(verdict, near=context.near(self.which), missing=tool_names(self.which))
         return HOLDS
 
     def _next(self, context: RuleContext, begin: Hit, ends: Sequence[Hit]) -> Iterator[Hit]:
@@ -433,21 +443,20 @@ class AtLeastBetween(Rule):
     def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
         """Whether `a` began before `b` for certain."""
         if self.order == "recorded":
-            return _start(a).number < _start(b).number
+            return start_of(a).number < start_of(b).number
         return context.before(a, b, self.order) or context.contains(a, b)
 
-    def _broken(self, context: RuleContext, begin: Hit, end: Hit, ones: Sequence[Hit], between: int) -> Verdict:
-        beside = next((one for one in ones if self._is_beside(context, one, begin, end)), None)
-        events = _events_of(_end(begin), *([] if beside is None else [_start(beside)]), _start(end))
+    def _broken(self, context: RuleContext, begin: Hit, end: Hit, near: Sequence[Hit], between: int) -> Verdict:
+        beside = next((one for one in near if self._is_beside(context, one, begin, end)), None)
+        events = events_of(end_of(begin), start_of(end))
         if beside is not None:
-            said = f"{_name(beside)} overlapped with {_name(begin)} or {_name(end)}: nothing makes it come between them"
+            said = f"{name_of(beside)} overlapped with {name_of(begin)} or {name_of(end)}: nothing makes it come between them"
+            events = events_of(*events, start_of(beside))
         elif context.before(begin, end, self.order):
-            said = f"{self.which} came {times(between)} between {_name(begin)} and {_name(end)}"
+            said = f"{self.which} came {times(between)} between {name_of(begin)} and {name_of(end)}"
         else:
-            said = f"{_name(end)} may come after {_name(begin)}, and {self.which} {times(between)} between them"
-        if ones:
-            return Verdict(False, said, events)
-        return Verdict(False, said, events, context.near(self.which), _tools(self.which))
+            said = f"{name_of(end)} may come after {name_of(begin)}, and {self.which} {times(between)} between them"
+        return Verdict(False, said, events)
 
     def _is_beside(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> bool:
         """Whether `one` may begin between `begin` and `end`, and may not."""
@@ -518,11 +527,11 @@ class Count(Rule):
 
     def _broken(self, context: RuleContext, hits: Sequence[Hit], which: str) -> Verdict:
         if self.most == 0:
-            return Verdict(False, f"{_name(hits[0])} was called", tuple(map(_start, hits[:4])))
+            return Verdict(False, f"{name_of(hits[0])} was called", tuple(map(start_of, hits[:4])))
         said = f"{self.which} came {times(len(hits))}{which}"
         if len(hits) < self.least:
-            return Verdict(False, said, tuple(map(_start, hits[:4])), context.near(self.which), _tools(self.which))
-        return Verdict(False, said, tuple(map(_start, hits[self.most or 0 :][:4])))
+            return Verdict(False, said, tuple(map(start_of, hits[:4])), context.near(self.which), tool_names(self.which))
+        return Verdict(False, said, tuple(map(start_of, hits[self.most or 0 :][:4])))
 
     def watch(self) -> Watch | None:
         """Lost when one more than `most` begins; too few are seen at the end only."""
@@ -562,9 +571,9 @@ class Only(Rule):
         others = [run for run in context.runs if run.kind in kinds and id(run) not in allowed]
         if not others:
             return HOLDS
-        said = f"{_name(others[0])} was called"
+        said = f"{name_of(others[0])} was called"
         why = next(filter(None, (one.misses(others[0]) for one in self.which if one.accepts(others[0].kind, others[0].name))), "")
-        return Verdict(False, f"{said}: {why}" if why else said, tuple(map(_start, others[:4])))
+        return Verdict(False, f"{said}: {why}" if why else said, tuple(map(start_of, others[:4])))
 
     def watch(self) -> Watch | None:
         """Lost when a run of one of these kinds begins that is none of these."""

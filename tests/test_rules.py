@@ -631,6 +631,12 @@ def test_what_is_between_is_so_whichever_end_comes_next() -> None:
     assert one_late.obeys(between("a", "b", order="recorded").at_least(1, "c"))
 
 
+def test_what_never_ended_begins_no_between_whatever_runs_beside() -> None:
+    caught = trace([run("p"), run("q")], run("a", open=True), run("b"))
+
+    assert caught.obeys(between("a", "b").at_least(1, "c"))
+
+
 def test_an_event_may_be_one_end_of_a_time() -> None:
     caught = trace([run("p"), run("q")], run("a"), run("c"), run("b"))
     end_of_a = event("on_tool_end").where(lambda one: one.name == "a")
