@@ -70,11 +70,11 @@ def main() -> None:
     os.environ["LLMTEST_STORE"] = str(Path(tempfile.mkdtemp()) / "traces.sqlite")
     from langchain_core.documents import Document
 
-    from llmtest import load, tracing_enabled
+    from llmtest import load_traces, tracing_enabled
     from llmtest.matching import before, event, never
     from llmtest.protocol import check
     from llmtest.rendering import render
-    from llmtest.treetext import read
+    from llmtest.trees import parse
 
     with tracing_enabled("rerank") as session:
         add_to_the_tap()
@@ -87,8 +87,8 @@ def main() -> None:
     print(recording.runs == ["by length", "by length"], recording.kinds == [event("on_rerank_start"), ...])
     print([(run.kind, run.input, run.output, run.ended) for run in recording.roots])
     print(*[found.text for found in check(recording)], sep="\n")
-    print([str(trace) for trace in load("rerank")] == [render(root) for root in recording.roots])
-    print([node.text for node in read(str(recording))])
+    print([str(trace) for trace in load_traces("rerank")] == [render(root) for root in recording.roots])
+    print([node.text for node in parse(str(recording))])
 
 
 if __name__ == "__main__":
