@@ -14,8 +14,8 @@ from dirty_equals import IsInt
 from benchmarks.harness import Ratio, measure
 from benchmarks.recording import TURNS, run_agent
 from llmtest import record
+from llmtest.concurrency.lanes import Lane
 from llmtest.events import EMPTY, Event, FrozenDict
-from llmtest.lanes import Lane
 from llmtest.matching import Rule, after, at_most, before, between, called, each, event, exactly, model, never, only, together
 from llmtest.recording import Recording
 

@@ -13,9 +13,9 @@ from uuid import UUID
 from benchmarks.harness import Ratio, measure
 from benchmarks.recording import TURNS, run_agent
 from llmtest import record, tracing_enabled
-from llmtest.store import MIGRATIONS, SESSIONS, Store
-from llmtest.traces import Rows, rows, traces_of
 from llmtest.tracing import flush
+from llmtest.tracing.rows import Rows, rows, traces_of
+from llmtest.tracing.store import MIGRATIONS, SESSIONS, Store
 
 LARGE = 1_000_000
 

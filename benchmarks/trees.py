@@ -25,9 +25,9 @@ from syrupy.extensions.amber.serializer import AmberDataSerializer
 
 from benchmarks.harness import Ratio, measure
 from llmtest import ScriptedChatModel, call, record
-from llmtest.differ import diff
 from llmtest.events import Event, FrozenDict, FrozenList, Generation, Message, Run, ToolCall, Usage
-from llmtest.rendering import render
+from llmtest.trees.differ import diff
+from llmtest.trees.rendering import render
 
 TESTS = 500
 
@@ -170,7 +170,7 @@ def _suites(rounds: int) -> Ratio:
 
 
 def _pytest(folder: Path, *options: str) -> float:
-    plugins = ("-p", "syrupy", "-p", "llmtest.pytest_plugin", "-p", "no:cacheprovider")
+    plugins = ("-p", "syrupy", "-p", "llmtest.pytest_plugin.hooks", "-p", "no:cacheprovider")
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     began = perf_counter()
     done = subprocess.run(

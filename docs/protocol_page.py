@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import fill
 
-from llmtest.deviations import DEVIATIONS, Deviation
-from llmtest.protocol import RULES, Rule
+from llmtest.protocol.checks import RULES, Rule
+from llmtest.protocol.known_issues import DEVIATIONS, Deviation
 
 PAGE = Path(__file__).parent / "reference" / "protocol.md"
 

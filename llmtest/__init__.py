@@ -28,44 +28,47 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llmtest.blocks import carry_context
-    from llmtest.counting import count_tokens
+    from llmtest.capture.threads import carry_context
     from llmtest.errors import LlmtestError, ViolationError, expect_violation
-    from llmtest.gates import hold
-    from llmtest.langchain.doubles import ScriptedEmbeddings, ScriptedRetriever, scripted_tool
-    from llmtest.langchain.models import ScriptedChatModel, ScriptedLLM
-    from llmtest.recording import Recording, record
-    from llmtest.requests import on
-    from llmtest.script import Script
-    from llmtest.tracing import load_traces, tracing_enabled
-    from llmtest.vocabulary import call, fail, give, reply, respond, say, structured, think
+    from llmtest.langchain.chat_model import ScriptedChatModel
+    from llmtest.langchain.embeddings import ScriptedEmbeddings
+    from llmtest.langchain.retriever import ScriptedRetriever
+    from llmtest.langchain.text_model import ScriptedLLM
+    from llmtest.langchain.tool import scripted_tool
+    from llmtest.recording.recording import Recording, record
+    from llmtest.scripts.gates import hold
+    from llmtest.scripts.requests import on
+    from llmtest.scripts.script import Script
+    from llmtest.scripts.steps import call, fail, give, reply, respond, say, structured, think
+    from llmtest.tokens.counting import count_tokens
+    from llmtest.tracing.session import load_traces, tracing_enabled
 
 _HOME = {
     "LlmtestError": "errors",
-    "Recording": "recording",
-    "Script": "script",
-    "ScriptedChatModel": "langchain.models",
-    "ScriptedEmbeddings": "langchain.doubles",
-    "ScriptedLLM": "langchain.models",
-    "ScriptedRetriever": "langchain.doubles",
+    "Recording": "recording.recording",
+    "Script": "scripts.script",
+    "ScriptedChatModel": "langchain.chat_model",
+    "ScriptedEmbeddings": "langchain.embeddings",
+    "ScriptedLLM": "langchain.text_model",
+    "ScriptedRetriever": "langchain.retriever",
     "ViolationError": "errors",
-    "call": "vocabulary",
-    "carry_context": "blocks",
-    "count_tokens": "counting",
+    "call": "scripts.steps",
+    "carry_context": "capture.threads",
+    "count_tokens": "tokens.counting",
     "expect_violation": "errors",
-    "fail": "vocabulary",
-    "give": "vocabulary",
-    "hold": "gates",
-    "load_traces": "tracing",
-    "on": "requests",
-    "record": "recording",
-    "reply": "vocabulary",
-    "respond": "vocabulary",
-    "say": "vocabulary",
-    "scripted_tool": "langchain.doubles",
-    "structured": "vocabulary",
-    "think": "vocabulary",
-    "tracing_enabled": "tracing",
+    "fail": "scripts.steps",
+    "give": "scripts.steps",
+    "hold": "scripts.gates",
+    "load_traces": "tracing.session",
+    "on": "scripts.requests",
+    "record": "recording.recording",
+    "reply": "scripts.steps",
+    "respond": "scripts.steps",
+    "say": "scripts.steps",
+    "scripted_tool": "langchain.tool",
+    "structured": "scripts.steps",
+    "think": "scripts.steps",
+    "tracing_enabled": "tracing.session",
 }
 
 _MOVED = ("Event", "Run", "load")  # here too, so that only they import `llmtest.core.moved`

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from llmtest.cli.commands import main
+
 if __name__ == "__main__":
-    from llmtest.cli import main
+    from llmtest.cli.commands import main
 
     sys.exit(main())

@@ -1,7 +1,7 @@
 """What must not have happened, and who is told.
 
-Floor 0. The scripted doubles write every `Violation` down here when it happens; the pytest plugin reads the
-page at the end of the test. It is apart from `llmtest.script` because the plugin needs it in every test and
+The scripted doubles write every `Violation` down here when it happens; the pytest plugin reads the
+page at the end of the test. It is apart from `llmtest.scripts.script` because the plugin needs it in every test and
 it costs next to nothing to import.
 
 Process-wide on purpose: a call from a bare thread has lost its context, but it still belongs to the test

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from llmtest.callbacks import START_KINDS
 from llmtest.events import Event
-from llmtest.recording import Kinds, Recording
+from llmtest.events.callbacks import START_KINDS
+from llmtest.recording import Recording
+from llmtest.recording.views import Kinds
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from llmtest.callbacks import START_KINDS
 from llmtest.events import Event
+from llmtest.events.callbacks import START_KINDS
 from llmtest.recording import Recording
 from tests.programs import Trace
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from llmtest.causality import HappensBefore
+from llmtest.concurrency.lanes import Lane
 from llmtest.events import EMPTY, Event, FrozenDict, FrozenList, Generation, Message, Run, ToolCall
-from llmtest.lanes import Lane
+from llmtest.order.happens_before import HappensBefore
 from llmtest.recording import Recording
 
 MAIN = Lane(1, "MainThread", 1)

@@ -25,8 +25,8 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from pydantic import BaseModel, Field
 
 from llmtest import LlmtestError, ScriptedChatModel, ViolationError, record
+from llmtest.conformance import check_chat_model
 from llmtest.errors import InventError, ScriptError, expect_violation
-from llmtest.langchain.conformance import check_chat_model
 from llmtest.langchain.providers import scripted_providers
 from llmtest.ledger import Ledger, opened
 
@@ -457,10 +457,10 @@ def test_a_model_that_is_never_called_is_a_violation() -> None:
 
 
 def test_without_faker_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmtest import inventing
+    from llmtest.auto import values
 
     monkeypatch.setitem(sys.modules, "faker.factory", None)
-    monkeypatch.setattr(inventing, "_local", threading.local())
+    monkeypatch.setattr(values, "_local", threading.local())
 
     with pytest.raises(InventError) as caught:
         ScriptedChatModel.auto()

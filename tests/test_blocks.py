@@ -20,8 +20,9 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePar
 from langchain_core.tracers.context import _configure_hooks
 from langchain_core.utils.uuid import uuid7
 
-from llmtest import Recording, ScriptedChatModel, blocks, carry_context, count_tokens, ledger, record, say
-from llmtest.counting import TokenCount
+from llmtest import Recording, ScriptedChatModel, carry_context, count_tokens, ledger, record, say
+from llmtest.capture import blocks, membership
+from llmtest.tokens import TokenCount
 from tests import loops
 
 MODEL = ScriptedChatModel(say("Hello", " there", usage=(3, 2)).repeat())
@@ -39,7 +40,7 @@ def calls(caught: Recording | TokenCount) -> int:
 
 
 def listed() -> int:
-    return len(blocks._open.get())
+    return len(blocks.open_blocks.get())
 
 
 @pytest.fixture(autouse=True)
@@ -513,7 +514,7 @@ async def test_a_block_left_in_another_task_is_closed_wherever_a_context_still_l
         entering.set()
         await go.wait()
         await MODEL.ainvoke("hi")  # this context still lists the block
-        assert not blocks.anything_open()
+        assert not membership.anything_open()
         with block() as another:
             assert listed() == 1  # and forgets it when the next one is opened
         assert calls(another) == 0
@@ -553,7 +554,7 @@ def test_a_block_that_was_left_elsewhere_is_not_kept_alive_by_the_context_that_l
     context.run(caught.__enter__)
     caught.__exit__(None, None, None)
 
-    assert [opening.block for opening in context[blocks._open]] == [None]
+    assert [opening.block for opening in context[blocks.open_blocks]] == [None]
 
 
 # -- the table of situations
@@ -885,7 +886,7 @@ def test_a_function_that_threads_call_at_once_is_counted_whole_while_others_read
 def test_a_hundred_thousand_blocks_register_nothing_more_than_the_first(block: Any) -> None:
     def state() -> tuple[int, ...]:
         gc.collect()
-        return len(_configure_hooks), len(blocks._memberships), listed(), len(ledger._open)
+        return len(_configure_hooks), len(blocks.memberships), listed(), len(ledger._open)
 
     with block():
         MODEL.invoke("hi")
@@ -893,7 +894,7 @@ def test_a_hundred_thousand_blocks_register_nothing_more_than_the_first(block: A
 
     for _ in range(100_000):
         with block():
-            blocks.begin(uuid7(), None)
+            membership.begin(uuid7(), None)
 
     assert state() == first
     assert len(gc.get_objects()) - objects < 1_000

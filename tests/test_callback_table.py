@@ -15,7 +15,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
 from llmtest import Recording, record
-from llmtest.callbacks import CALLBACKS, ENDINGS, MODELS, START_KINDS, STREAM_EVENT, may_fire
+from llmtest.events.callbacks import CALLBACKS, ENDINGS, MODELS, START_KINDS, STREAM_EVENT, may_fire
 from llmtest.langchain.tap import Tap
 from llmtest.matching import before, event, never
 

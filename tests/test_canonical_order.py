@@ -27,7 +27,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Send
 
 from llmtest import ScriptedChatModel, call, record, reply, respond
-from llmtest.rendering import outline
+from llmtest.trees.rendering import outline
 from tests.schedules import hasty_threads, run
 
 SCHEDULES = 200

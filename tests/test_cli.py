@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from llmtest import __version__, cli
-from llmtest.cli import demo
+from llmtest.cli import commands, demo
 
 NOTICES = """
 def call(tool, expression):
@@ -44,12 +44,14 @@ def folder_of(tmp_path: Path, source: str) -> Path:
 
 def test_version_names_the_distribution(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
-        cli.main(["--version"])
+        commands.main(["--version"])
 
     assert capsys.readouterr().out == f"llmtest-kit {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [["-m", "llmtest"], ["-c", "from llmtest.cli import main; raise SystemExit(main())"]])
+@pytest.mark.parametrize(
+    "command", [["-m", "llmtest"], ["-c", "from llmtest.cli.commands import main; raise SystemExit(main())"]]
+)
 def test_the_module_is_the_command(command):
     run = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
 
@@ -67,7 +69,7 @@ def test_help_names_every_command(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
     with pytest.raises(SystemExit, match=r"^0$"):
-        cli.main(["--help"])
+        commands.main(["--help"])
 
     words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
     assert f"demo      {words}" in capsys.readouterr().out.replace("demo        ", "demo      ")
@@ -75,7 +77,7 @@ def test_help_names_every_command(capsys, monkeypatch):
 
 def test_no_command_is_a_wrong_command_line(capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
-        cli.main([])
+        commands.main([])
 
     assert capsys.readouterr().err.splitlines()[-1] == "llmtest: error: the following arguments are required: COMMAND"
 
@@ -99,7 +101,7 @@ def versions(monkeypatch):
 
 
 def test_version_prints_each_version_and_what_is_not_installed(versions, capsys):
-    code = cli.main(["version"])
+    code = commands.main(["version"])
 
     assert (code, *capsys.readouterr()) == (
         0,
@@ -114,7 +116,7 @@ def test_version_prints_each_version_and_what_is_not_installed(versions, capsys)
 
 
 def test_version_as_json_has_null_for_what_is_not_installed(versions, capsys):
-    code = cli.main(["version", "--json"])
+    code = commands.main(["version", "--json"])
 
     assert code == 0
     assert json.loads(capsys.readouterr().out) == versions

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from llmtest import cli
+from llmtest.cli import commands
 from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, ToolCall, Usage
 from llmtest.recording import Recording
-from llmtest.store import Store, place
+from llmtest.tracing.store import Store, place
 
 BEGAN = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 MS = 1_000_000
@@ -59,7 +59,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    assert cli.main(arguments) == code
+    assert commands.main(arguments) == code
     captured = capsys.readouterr()
     return captured.out if code == 0 or captured.out else captured.err
 
@@ -229,7 +229,7 @@ def test_colours_are_for_terminals(capsys, monkeypatch):
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setattr(sys, "stdout", Terminal())
 
-    cli.main(["sessions"])
+    commands.main(["sessions"])
 
     lines = sys.stdout.getvalue().splitlines()
     assert [line.startswith("\x1b[1m") for line in lines] == [True, False, False]
@@ -357,7 +357,7 @@ def test_a_file_that_is_not_there(capsys, tmp_path):
 def test_progress_is_for_terminals(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
-    cli.main(["export"])
+    commands.main(["export"])
 
     assert capsys.readouterr().err == "\r1 of 3 traces\r\r2 of 3 traces\r\r3 of 3 traces\r3 traces\n"
 
@@ -365,7 +365,7 @@ def test_progress_is_for_terminals(capsys, monkeypatch):
 def test_a_reader_that_has_seen_enough_is_no_error(path):
     with Store(path) as store:
         store.keep("large", [recording(number, "Paris") for number in range(10, 400)])
-    code = "import sys; from llmtest.cli import main; sys.exit(main())"
+    code = "import sys; from llmtest.cli.commands import main; sys.exit(main())"
 
     with subprocess.Popen(
         [sys.executable, "-c", code, "show", "large"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

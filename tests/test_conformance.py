@@ -38,9 +38,9 @@ from langchain_core.tracers.stdout import ConsoleCallbackHandler
 from langgraph.callbacks import GraphCallbackHandler
 
 from llmtest import ViolationError, record
-from llmtest.callbacks import CALLBACKS
-from llmtest.langchain.conformance import check_handler
-from llmtest.langchain.watching import WAYS
+from llmtest.conformance import check_handler
+from llmtest.conformance.probe import WAYS
+from llmtest.events.callbacks import CALLBACKS
 
 # A program that has not ended by then never will.
 SOON_S = 2.0
@@ -759,7 +759,7 @@ def test_a_callback_that_blocks_its_thread_is_told_with_where_it_stands(kind: An
 STUCK = """
 import asyncio, threading
 from langchain_core.callbacks import BaseCallbackHandler
-from llmtest.langchain.conformance import check_handler
+from llmtest.conformance import check_handler
 
 class Stuck(BaseCallbackHandler):
     def on_chain_end(self, outputs, **kwargs):

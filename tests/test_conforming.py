@@ -34,10 +34,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import BaseTool, StructuredTool, tool
 
 from llmtest import ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, respond, say, scripted_tool
-from llmtest.langchain.conformance import check_chat_model, check_llm, check_retriever, check_tool
-from llmtest.langchain.doubles import ScriptedRetriever
-from llmtest.langchain.instep import LockStep, files_of
-from llmtest.vocabulary import give
+from llmtest.conformance import check_chat_model, check_llm, check_retriever, check_tool
+from llmtest.conformance.lockstep import LockStep, files_of
+from llmtest.langchain.retriever import ScriptedRetriever
+from llmtest.scripts import give
 from tests.wire import real
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtest.content import Block, StreamEvent, pieces_of, read_block, read_stream_event
+from llmtest.events.content import Block, StreamEvent, pieces_of, read_block, read_stream_event
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
-from llmtest import ScriptedChatModel, ScriptedLLM, blocks, call, count_tokens, fail, record, say, scripted_tool
-from llmtest.counting import ModelCall, TokenCount, cost_of
+from llmtest import ScriptedChatModel, ScriptedLLM, call, count_tokens, fail, record, say, scripted_tool
+from llmtest.capture import membership
 from llmtest.errors import PriceError
 from llmtest.events import FrozenDict, Usage
+from llmtest.tokens import ModelCall, TokenCount
+from llmtest.tokens.prices import cost_of
 
 SAID = say("Hello", " there", usage=(3, 2)).repeat()
 COUNTS = ("input_tokens", "output_tokens", "total_tokens", "requests", "successful_requests", "errors", "cached", "unreported")
@@ -640,7 +642,7 @@ def test_a_row_of_prices_that_is_none_is_an_error(row: Any) -> None:
 
 def test_an_event_of_a_call_that_never_started_is_not_counted() -> None:
     with count_tokens() as tokens:
-        member = blocks.begin(run_id := uuid4(), None)
+        member = membership.begin(run_id := uuid4(), None)
         assert member is not None
         member.deliver(("on_llm_end", run_id, None, lambda: FrozenDict(), 0, 0, None))
 

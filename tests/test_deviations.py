@@ -19,9 +19,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import ToolException, tool
 
-from llmtest import Recording, ScriptedChatModel, deviations, fail, record, respond, say
-from llmtest.deviations import DEVIATIONS, Deviation, parts
-from llmtest.protocol import RULES, check
+from llmtest import Recording, ScriptedChatModel, fail, record, respond, say
+from llmtest.protocol import check, known_issues
+from llmtest.protocol.checks import RULES
+from llmtest.protocol.known_issues import DEVIATIONS, Deviation, parts
 
 MENDED = parts(version("langchain-core")) >= (1, 8)
 NO_END_OF_A_TOOL = [] if MENDED else [("run never ended", "cancelled tool")]
@@ -266,7 +267,7 @@ def made(package: str = "langchain-core", since: str = "1.0", fixed: str | None 
 
 
 def test_a_deviation_is_present_in_its_versions_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deviations, "_installed", {"langchain-core": (1, 7, 2)}.get)
+    monkeypatch.setattr(known_issues, "_installed", {"langchain-core": (1, 7, 2)}.get)
 
     found = {
         "in it": made().present,

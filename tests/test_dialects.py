@@ -23,9 +23,9 @@ from pydantic import TypeAdapter
 
 from llmtest import Script, ScriptedChatModel, call, count_tokens, fail, hold, record, reply, say, think
 from llmtest.errors import ScriptError, StatusError
-from llmtest.gates import Gate
-from llmtest.langchain import dialects
+from llmtest.langchain.dialects import names
 from llmtest.protocol import cut_streams
+from llmtest.scripts.gates import Gate
 from tests.wire import WIRE, client
 
 GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
@@ -400,7 +400,7 @@ def _really_streamed(dialect: str, name: str) -> Any:
 def test_a_change_of_any_chunk_of_our_stream_is_seen(
     dialect: str, name: str, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = dialects.CLASSES[dialect]
+    kind = names.CLASSES[dialect]
     chunks, count = kind.chunks, len(_heard(_scripted(dialect, name), "stream")[0])
     for place in range(count):
         reached: list[bool] = []
@@ -545,7 +545,7 @@ def test_an_answer_of_the_integration_can_be_said_again(dialect: str, name: str)
     assert _gist(_joined(model)) == _gist(_joined(_real(dialect, name)))
 
 
-@pytest.mark.parametrize("dialect", dialects.NAMES)
+@pytest.mark.parametrize("dialect", names.NAMES)
 def test_a_gate_stands_right_before_what_follows_it(dialect: str) -> None:
     gate = hold()
     step = reply(think("t1", gate, "t2"), say(gate, "a1", gate, "a2"), gate, call("weather", city="Paris"), gate).optional()

@@ -13,8 +13,8 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, call, record, reply
-from llmtest.differ import LINES, diff, pairs
-from llmtest.rendering import HEADER
+from llmtest.trees.differ import LINES, diff, pairs
+from llmtest.trees.rendering import HEADER
 
 
 @tool

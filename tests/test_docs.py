@@ -11,11 +11,10 @@ import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one 
 import pytest
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
-import llmtest.langchain.conformance
-import llmtest.langchain.doubles
-import llmtest.langchain.models
+import llmtest.conformance.handlers
+import llmtest.langchain.chat_model
+import llmtest.langchain.enforcing
 import llmtest.langchain.providers
-import llmtest.langchain.stopping
 import llmtest.langchain.tap  # noqa: F401
 
 ROOT = Path(__file__).parent.parent

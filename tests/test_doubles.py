@@ -44,10 +44,9 @@ from llmtest import (
     think,
 )
 from llmtest.errors import ScriptError, StatusError, expect_violation
-from llmtest.langchain.doubles import Embedded
+from llmtest.langchain.embeddings import Embedded
 from llmtest.ledger import Ledger, opened
-from llmtest.requests import Request
-from llmtest.vocabulary import give
+from llmtest.scripts import Request, give
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from llmtest.callbacks import START_KINDS, RunKind
+from llmtest.concurrency.lanes import Lane
 from llmtest.events import (
     EMPTY,
     Document,
@@ -23,10 +23,11 @@ from llmtest.events import (
     Generation,
     Message,
     Run,
+    RunKind,
     ToolCall,
     Usage,
 )
-from llmtest.lanes import Lane
+from llmtest.events.callbacks import START_KINDS
 
 IDS = [UUID(int=number) for number in range(10)]
 

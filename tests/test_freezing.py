@@ -22,8 +22,8 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langgraph.types import Command, Send
 from pydantic import BaseModel, ConfigDict
 
-from llmtest import events
 from llmtest.events import EMPTY, Failure, FrozenDict, Message, Opaque, Structured, ToolCall, Usage
+from llmtest.events import words as event_words
 from llmtest.langchain import freezing
 from llmtest.langchain.freezing import freeze, freeze_message, hold, words
 
@@ -181,9 +181,9 @@ ID = uuid.UUID(int=1)
         (Trip("Lyon"), Structured("Trip", FrozenDict(to="Lyon"))),
         (Command(goto="next", update={"x": 1}), Structured("Command", FrozenDict(update={"x": 1}, goto="next"))),
         (Send("node", {"x": 1}), Structured("Send", FrozenDict(node="node", arg={"x": 1}))),
-        (Document("a", metadata={"k": [1]}, id="d"), events.Document("a", FrozenDict(k=[1]), "d")),
+        (Document("a", metadata={"k": [1]}, id="d"), event_words.Document("a", FrozenDict(k=[1]), "d")),
         (ValueError("x"), Failure("ValueError", "x")),
-        (Generation(text="x"), events.Generation("x")),
+        (Generation(text="x"), event_words.Generation("x")),
         (len, Opaque("function len")),
         (Strange, Opaque("type Strange")),
         (Strange(), Opaque("Strange")),
@@ -394,8 +394,8 @@ def test_a_result_holds_every_candidate() -> None:
 
     assert freeze(result) == {
         "generations": [
-            events.Generation("a", Message("ai", "a")),
-            events.Generation("b", None, FrozenDict(why=1)),
+            event_words.Generation("a", Message("ai", "a")),
+            event_words.Generation("b", None, FrozenDict(why=1)),
         ],
         "llm_output": {"x": 1},
     }

@@ -31,16 +31,16 @@ from llmtest import (
     respond,
     say,
     scripted_tool,
-    scriptfile,
     structured,
     think,
 )
 from llmtest.errors import ScriptError, expect_violation
-from llmtest.gates import Gate
-from llmtest.langchain import dialects
+from llmtest.langchain.dialects import names
 from llmtest.ledger import Ledger, Outside, opened
-from llmtest.requests import KeyedSteps
-from llmtest.steps import behind
+from llmtest.scripts import files
+from llmtest.scripts.gates import Gate
+from llmtest.scripts.requests import KeyedSteps
+from llmtest.scripts.step_types import behind
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -429,7 +429,7 @@ def _without_ids(chunks: list[Any]) -> list[Any]:
     return [{**p, "id": None} if isinstance(p, dict) and str(p["id"]).startswith("lc_run") else p for p in plain]
 
 
-@pytest.mark.parametrize("dialect", dialects.NAMES)
+@pytest.mark.parametrize("dialect", names.NAMES)
 @pytest.mark.parametrize("name", [name for name in ANSWERS if "end" not in name and name != "one string"])
 def test_an_answer_with_gates_is_the_answer_without(name: str, dialect: str) -> None:
     gate = hold()
@@ -441,7 +441,7 @@ def test_an_answer_with_gates_is_the_answer_without(name: str, dialect: str) -> 
     assert _without_ids([with_gate[1]]) == _without_ids([without[1]])
 
 
-@pytest.mark.parametrize("dialect", dialects.NAMES)
+@pytest.mark.parametrize("dialect", names.NAMES)
 @pytest.mark.parametrize("name", [name for name in ANSWERS if "end" in name or name == "one string"])
 def test_a_gate_after_all_the_rest_adds_a_chunk_for_the_end(name: str, dialect: str) -> None:
     gate = hold()
@@ -867,11 +867,11 @@ BEHIND = (
             BEHIND.format("what respond(<lambda>) returned", "PLACE"),
         ),
         (
-            lambda: scriptfile.write([behind((GATE,), say("a"))]),
+            lambda: files.write([behind((GATE,), say("a"))]),
             "step 1 waits at a gate, which a file cannot name: say('a') after hold()",
         ),
         (
-            lambda: scriptfile.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
+            lambda: files.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
             "step 1 of step 2 waits at a gate, which a file cannot name: reply(say('b'), hold())",
         ),
     ],

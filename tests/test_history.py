@@ -19,7 +19,8 @@ from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import Script, ScriptedChatModel, call, record, say
-from llmtest import blocks as rooms
+from llmtest.capture import blocks as rooms
+from llmtest.capture import membership
 from llmtest.events import FrozenDict, Message, Opaque
 from llmtest.langchain import freezing, tap
 from llmtest.langchain.freezing import freeze, hold, words
@@ -389,7 +390,7 @@ def test_with_nothing_open_only_the_hook_is_asked_once_for_each_manager(monkeypa
             monkeypatch.setattr(tap.Tap, name, lambda *args, _name=name, **kwargs: asked.append(_name))
     get = tap._Hook.get
     monkeypatch.setattr(tap._Hook, "get", lambda self: (asked.append("get"), get(self))[1])
-    monkeypatch.setattr(rooms, "begin", lambda *args: asked.append("begin"))
+    monkeypatch.setattr(membership, "begin", lambda *args: asked.append("begin"))
     monkeypatch.setattr(rooms.Membership, "deliver", lambda *args: asked.append("deliver"))
 
     class Counter:

@@ -290,7 +290,7 @@ def test_the_reader_of_imports_sees_all_of_them(tmp_path: Path, monkeypatch: pyt
         "if TYPE_CHECKING:\n    import syrupy\nelse:\n    import pytest\n"
         "try:\n    import one\nexcept ImportError:\n    from two.three import four\n"
         "class A:\n    import in_class\n    def method(self):\n        import in_method\n"
-        "async def later():\n    with a:\n        from llmtest.cli import main\n",
+        "async def later():\n    with a:\n        from llmtest.cli.commands import main\n",
         "utf-8",
     )
     monkeypatch.setitem(PATHS, "source", source)

@@ -46,25 +46,27 @@ def folder(tmp_path: Path) -> Path:
 def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
     bare = modules_after(folder, "-m", "pytest", "-q")
 
-    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin")
+    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin.hooks")
 
     assert unwanted(loaded - bare) == []
     assert {name for name in loaded - bare if name.startswith("llmtest")} == {
         "llmtest",
-        "llmtest.attempt",
+        "llmtest.pytest_plugin.attempt",
         "llmtest.errors",
         "llmtest.ledger",
-        "llmtest.pytest_plugin",
+        "llmtest.pytest_plugin.hooks",
     }
 
 
 def test_fixture_that_is_used_imports_no_snapshots(folder):
     (folder / "test_empty.py").write_text("def test_it(llm_recording): pass\n")
 
-    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin")
+    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin.hooks")
 
-    assert "llmtest.recording" in loaded
-    assert [name for name in loaded if name.startswith(("syrupy", "llmtest.snapshots", "llmtest.rendering"))] == []
+    assert "llmtest.recording.recording" in loaded
+    assert [
+        name for name in loaded if name.startswith(("syrupy", "llmtest.pytest_plugin.snapshots", "llmtest.trees.rendering"))
+    ] == []
 
 
 def test_import_llmtest_imports_nothing_else_of_ours(folder):

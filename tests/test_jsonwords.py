@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from llmtest.core import masks
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall, Usage
-from llmtest.jsonwords import Reader, Writer
+from llmtest.tracing.codec import Reader, Writer
 
 KEY = "sk-" + "a1" * 12
 

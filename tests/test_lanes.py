@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llmtest import lanes
-from llmtest.lanes import Lane
+from llmtest.concurrency import lanes
+from llmtest.concurrency.lanes import Lane
 
 
 async def leaf() -> Lane:

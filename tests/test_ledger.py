@@ -11,8 +11,7 @@ import pytest
 from llmtest import LlmtestError, ViolationError, ledger
 from llmtest.errors import Violation, expect_violation
 from llmtest.ledger import Ledger, Outside
-from llmtest.requests import Request
-from llmtest.script import Script
+from llmtest.scripts import Request, Script
 
 UNUSED = Violation("unused step", "1 of 1 steps of the script were never asked for")
 CALLED = Violation("unexpected call", "unexpected model call 1: the script has no steps")

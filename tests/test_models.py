@@ -17,21 +17,9 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
-from llmtest import (
-    Recording,
-    Script,
-    ScriptedChatModel,
-    ScriptedLLM,
-    ViolationError,
-    call,
-    fail,
-    record,
-    rendering,
-    reply,
-    say,
-    think,
-)
+from llmtest import Recording, Script, ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, say, think
 from llmtest.errors import ScriptError, StatusError, expect_violation
+from llmtest.trees import rendering
 
 # langchain-core gained these after 1.0.
 HAS_V3 = hasattr(BaseChatModel, "stream_events")
@@ -432,7 +420,7 @@ def test_verify_raises_for_what_is_left() -> None:
 
 
 def _request() -> Any:
-    from llmtest.requests import Request
+    from llmtest.scripts import Request
 
     return Request({}, lambda: [])
 

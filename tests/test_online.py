@@ -36,7 +36,7 @@ from llmtest.matching import (
     only,
     retriever,
 )
-from llmtest.vocabulary import give
+from llmtest.scripts import give
 
 RULE = "broken rule"
 

@@ -14,12 +14,12 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import ScriptedChatModel, matching, on, record, respond
-from llmtest.causality import HappensBefore
+from llmtest import ScriptedChatModel, on, record, respond
+from llmtest.concurrency.lanes import Lane
 from llmtest.events import Event, FrozenDict, FrozenList, Run
-from llmtest.lanes import Lane
-from llmtest.matching import together
-from llmtest.ordering import Item, are_in_sequence, home_of, item_of, layers
+from llmtest.matching import rule_builders, selectors, together
+from llmtest.order.happens_before import HappensBefore
+from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers
 from tests.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
@@ -352,9 +352,9 @@ def test_the_inputs_of_a_sequence_that_is_batched_are_beside_one_another(way: st
     assert overlapped(order, *caught.roots)
     assert overlapped(order, *caught.models)
     assert str(caught).startswith("parallel\n  chain RunnableSequence")
-    assert caught.models == [together(matching.model(), matching.model())]
-    atoms, bears = (matching.model().where(lambda run, topic=topic: topic in run.input[0].text) for topic in ("atoms", "bears"))
-    assert "overlapped" in str(caught.obeys(matching.before(atoms, bears)))
+    assert caught.models == [together(selectors.model(), selectors.model())]
+    atoms, bears = (selectors.model().where(lambda run, topic=topic: topic in run.input[0].text) for topic in ("atoms", "bears"))
+    assert "overlapped" in str(caught.obeys(rule_builders.before(atoms, bears)))
 
 
 def test_what_runs_within_another_on_its_line_of_control_keeps_its_place() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from llmtest.differ import LINES
 from llmtest.errors import PendingError
-from llmtest.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored, to_json, write_text
-from llmtest.rendering import HEADER
+from llmtest.trees.differ import LINES
+from llmtest.trees.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored, to_json, write_text
+from llmtest.trees.rendering import HEADER
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
 NEW = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Goodbye"\n'

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from llmtest import Script, ScriptedChatModel, call, reply, say, think
-from llmtest.steps import Reply
+from llmtest.scripts.step_types import Reply
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"additionalProperties": True}}}
 

@@ -25,12 +25,13 @@ from langchain_core.tools import tool
 
 import llmtest
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, fail, record, reply, say
-from llmtest.blocks import RawEvent
+from llmtest.capture.blocks import RawEvent
 from llmtest.events import Event, UnseenCall
-from llmtest.grammar import ungrammatical
 from llmtest.ledger import Outside, opened
-from llmtest.protocol import RULES, check
-from llmtest.vocabulary import give
+from llmtest.protocol import check
+from llmtest.protocol.checks import RULES
+from llmtest.protocol.stream_v3 import ungrammatical
+from llmtest.scripts import give
 
 ROOT = Path(llmtest.__file__).parent.parent
 EXAMPLES = runpy.run_path(str(ROOT / "docs/protocol_page.py"))["examples"]()

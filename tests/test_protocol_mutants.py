@@ -19,7 +19,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, record, reply, say
-from llmtest.blocks import RawEvent
+from llmtest.capture.blocks import RawEvent
 from llmtest.protocol import check
 
 STRANGER = UUID(int=99)

@@ -27,7 +27,7 @@ from llmtest import Script, call, fail, hold, on, record, respond, say, structur
 from llmtest.errors import ProvidersError, ScriptError, ViolationError, expect_violation
 from llmtest.langchain.providers import Providers, from_ini, scripted_providers
 from llmtest.ledger import Ledger, opened
-from llmtest.vocabulary import give
+from llmtest.scripts import give
 
 GREETING = Path(__file__).parent.parent / "fixtures" / "scripts" / "greeting.yaml"
 GREETS = "Hello! How can I help you?"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import llmtest
-from llmtest import cli
+from llmtest.cli import commands as cli_commands
 
 PACKAGE = Path(llmtest.__file__).parent
 PROJECT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def test_every_public_name_is_documented() -> None:
 def test_every_command_is_documented(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        cli_commands.main(["--help"])
     commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)
     code = documented()
 
@@ -107,9 +107,9 @@ def test_the_examples_in_docstrings_are_found() -> None:
     with_examples = {name for name in MODULES if any(test.examples for test in finder.find(importlib.import_module(name)))}
 
     assert {
-        "llmtest.script",
-        "llmtest.scriptfile",
+        "llmtest.scripts.script",
+        "llmtest.scripts.files",
         "llmtest.errors",
-        "llmtest.recording",
-        "llmtest.langchain.models",
+        "llmtest.recording.recording",
+        "llmtest.langchain.chat_model",
     } <= with_examples

@@ -14,12 +14,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from llmtest import Recording, blocks, ledger, record, rendering
-from llmtest.blocks import anything_open, begin, membership
+from llmtest import Recording, ledger, record
+from llmtest.capture import blocks
+from llmtest.capture.membership import anything_open, begin, membership
+from llmtest.concurrency.lanes import Lane
 from llmtest.events import Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Usage
-from llmtest.lanes import Lane
 from llmtest.matching import called
-from llmtest.recording import Runs
+from llmtest.recording.views import Runs
+from llmtest.trees import rendering
 
 
 @pytest.fixture(autouse=True)
@@ -552,7 +554,7 @@ def test_nothing_stays_behind_when_the_recordings_are_gone() -> None:
     del outer
 
     assert kept == [True] * 4
-    assert [run_id for run_id in (agent, child, late, alone) if run_id in blocks._memberships] == []
+    assert [run_id for run_id in (agent, child, late, alone) if run_id in blocks.memberships] == []
 
 
 # -- work that goes on

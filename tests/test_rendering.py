@@ -22,22 +22,11 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedLLM, call, fail, record, reply, think
-from llmtest.callbacks import START_KINDS
-from llmtest.events import (
-    Document,
-    Event,
-    Failure,
-    FrozenDict,
-    FrozenList,
-    Generation,
-    Message,
-    Run,
-    Structured,
-    ToolCall,
-    Usage,
-)
-from llmtest.lanes import Lane
-from llmtest.rendering import HEADER, Detail, Part, lines, outline, render
+from llmtest.concurrency.lanes import Lane
+from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Structured, ToolCall, Usage
+from llmtest.events.callbacks import START_KINDS
+from llmtest.trees.rendering import HEADER, Part, lines, outline, render
+from llmtest.trees.run_lines import Detail
 
 ID = "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
 

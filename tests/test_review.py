@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from llmtest import cli
+from llmtest.cli import commands
 from llmtest.errors import PendingError
-from llmtest.pending import Folder, Mismatch, read_text, write_text
-from llmtest.rendering import HEADER
-from llmtest.review import Ask, compared, pending, review, settle, text_of
+from llmtest.trees.pending import Folder, Mismatch, read_text, write_text
+from llmtest.trees.rendering import HEADER
+from llmtest.trees.review import Ask, compared, pending, review, settle, text_of
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
 NEW = OLD.replace("Hello", "Goodbye")
@@ -188,13 +188,13 @@ def test_the_command_line_lists_accepts_rejects_and_compares(here: Project, caps
     (after, _) = [str(one.path) for one in here.folder.found()]
 
     codes = [
-        cli.main(["pending"]),
-        cli.main(["pending", "--json"]),
-        cli.main(["review"]),
-        cli.main(["diff", before, after]),
-        cli.main(["accept", "test_1"]),
-        cli.main(["reject"]),
-        cli.main(["pending"]),
+        commands.main(["pending"]),
+        commands.main(["pending", "--json"]),
+        commands.main(["review"]),
+        commands.main(["diff", before, after]),
+        commands.main(["accept", "test_1"]),
+        commands.main(["reject"]),
+        commands.main(["pending"]),
     ]
 
     assert codes == [0, 0, 0, 1, 0, 0, 0]
@@ -211,13 +211,13 @@ def test_the_command_line_asks_on_a_terminal(here: Project, monkeypatch: pytest.
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", answers("a", "r"))
 
-    code = cli.main(["review"])
+    code = commands.main(["review"])
 
     assert (code, here.accepted(), here.waiting()) == (0, ["test_1"], [])
 
 
 def test_the_command_line_says_what_is_wrong(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    code = cli.main(["accept", "zzz"])
+    code = commands.main(["accept", "zzz"])
 
     assert code == 2
     assert capsys.readouterr().err == "llmtest accept: nothing is pending for 'zzz'; `llmtest pending` lists all\n"

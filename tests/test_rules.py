@@ -16,11 +16,9 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import StructuredTool
 
 from llmtest import record
-from llmtest.causality import HappensBefore
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
 from llmtest.matching import (
     Rule,
-    RuleEvaluator,
     after,
     at_least,
     at_most,
@@ -36,6 +34,8 @@ from llmtest.matching import (
     only,
     together,
 )
+from llmtest.matching.engine import RuleEvaluator
+from llmtest.order.happens_before import HappensBefore
 from tests.programs import MAIN, Step, Trace, chat, run, trace
 
 # -- the reference: every sequence of starts and ends, and the rule read off each of them

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
+from llmtest.concurrency.lanes import Lane
 from llmtest.errors import ScriptError, StatusError, Violation, expect_violation
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
-from llmtest.lanes import Lane
 from llmtest.ledger import Ledger
-from llmtest.requests import Request, show_message
-from llmtest.steps import Call, Fail, Reply, Text, Thinking, count, exception_names, split
-from llmtest.tool_checks import check_call
-from llmtest.vocabulary import give
+from llmtest.scripts import Request, give
+from llmtest.scripts.requests import show_message
+from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking, count, exception_names, split
+from llmtest.scripts.tool_checks import check_call
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 

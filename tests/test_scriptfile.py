@@ -15,10 +15,10 @@ from llmtest import Script, call, fail, ledger, on, reply, respond, say, structu
 from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
-from llmtest.requests import KeyedSteps, Request
-from llmtest.scriptfile import read, write
-from llmtest.steps import Call, Fail, Reply, Text, Value
-from llmtest.vocabulary import give
+from llmtest.scripts import Request, give
+from llmtest.scripts.files import read, write
+from llmtest.scripts.requests import KeyedSteps
+from llmtest.scripts.step_types import Call, Fail, Reply, Text, Value
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "script-files.md"

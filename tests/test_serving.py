@@ -38,7 +38,7 @@ from llmtest import (
 )
 from llmtest.errors import ScriptError, expect_violation
 from llmtest.ledger import Ledger, opened
-from llmtest.requests import Request
+from llmtest.scripts import Request
 
 INTEGER_TOOL = {
     "type": "function",
@@ -808,7 +808,7 @@ def test_a_schema_that_is_none_or_that_leads_elsewhere_is_named() -> None:
 
 
 def test_validators_are_kept_for_a_while() -> None:
-    from llmtest import tool_checks
+    from llmtest.scripts import tool_checks
 
     for number in range(300):
         tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {f"a{number}": {}}}}}

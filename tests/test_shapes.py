@@ -14,13 +14,13 @@ from dirty_equals import IsInt, IsPartialDict, IsStr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest.causality import HappensBefore
 from llmtest.core.literals import Repeated, Together
 from llmtest.core.sequences import Names, Tokens
 from llmtest.events import Failure, Run
 from llmtest.matching import called, chain, event, model, node, retriever, together
-from llmtest.recording import Runs
-from llmtest.shapes import RunLine, line_of
+from llmtest.matching.shapes import RunLine, line_of
+from llmtest.order.happens_before import HappensBefore
+from llmtest.recording.views import Runs
 from tests.programs import Step, Trace, chat, overlapped, run, trace
 
 # -- the reference

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import llmtest.langchain.models
+import llmtest.langchain.chat_model
 import llmtest.langchain.tap  # noqa: F401 - imported here once, and not by each inner run
-from llmtest import cli
+from llmtest.cli import commands
 
 PAGE = Path(__file__).parent.parent / "docs/how-to/snapshots.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -62,6 +62,6 @@ def test_the_review_says_what_the_page_says(
         shown = ""
         for line in re.findall(r"^\$ llmtest (.*)$", block, re.MULTILINE):
             capsys.readouterr()
-            cli.main(line.split())
+            commands.main(line.split())
             shown += f"$ llmtest {line}\n{capsys.readouterr().out}"
         assert block == shown

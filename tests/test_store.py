@@ -20,11 +20,12 @@ from langchain.agents import create_agent
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import Recording, ScriptedChatModel, call, fail, protocol, record, reply, say
+from llmtest import Recording, ScriptedChatModel, call, fail, record, reply, say
 from llmtest.errors import StoreError
 from llmtest.matching import at_most, before, called, model, never, together
-from llmtest.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, _patiently, migrate, place
-from llmtest.traces import of_all, rows, traces_of
+from llmtest.protocol import run_checks
+from llmtest.tracing.rows import of_all, rows, traces_of
+from llmtest.tracing.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, _patiently, migrate, place
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_stored_trace_is_the_recording(store):
     assert [event.thread for event in back] == [event.thread for event in recording]
     assert [(event.monotonic_ns, event.wall_ns) for event in back] == [(e.monotonic_ns, e.wall_ns) for e in recording]
     assert (str(back), back.usage, back.tools, back.closed) == (str(recording), recording.usage, ["weather"], True)
-    assert protocol.check(back) == []
+    assert run_checks.check(back) == []
 
 
 def test_each_root_is_a_trace_of_its_own(store):
@@ -481,7 +482,7 @@ import sys
 from pathlib import Path
 from uuid import UUID
 from llmtest.recording import Recording
-from llmtest.store import Store
+from llmtest.tracing.store import Store
 from llmtest.events import FrozenDict
 
 def recording(number):
@@ -499,7 +500,7 @@ with Store(Path(sys.argv[1])) as store:
         store.keep(f"{{sys.argv[2]}} {{number}}", [recording(number)])
 """
 UNTIL_KILLED = f"""{WRITES}
-from llmtest.traces import rows, traces_of
+from llmtest.tracing.rows import rows, traces_of
 with Store(Path(sys.argv[1])) as store:
     number = 0
     while True:

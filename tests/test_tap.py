@@ -24,7 +24,8 @@ from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
-from llmtest import blocks as rooms
+from llmtest.capture import blocks as rooms
+from llmtest.capture import membership
 from llmtest.events import Document as FrozenDocument
 from llmtest.events import Failure, Message, Opaque
 from llmtest.langchain import tap
@@ -286,7 +287,7 @@ def test_a_block_left_in_another_context_takes_nothing_new() -> None:
 
 def test_nothing_of_a_recording_stays_behind_when_it_is_gone() -> None:
     gc.collect()
-    before = len(rooms._memberships)
+    before = len(rooms.memberships)
     model = ScriptedChatModel(*["x"] * 100)
     with opened(Ledger()), record():  # the page of this test would keep the recording, to show it if the test fails
         for _ in range(100):
@@ -294,7 +295,7 @@ def test_nothing_of_a_recording_stays_behind_when_it_is_gone() -> None:
 
     gc.collect()
 
-    assert len(rooms._memberships) == before
+    assert len(rooms.memberships) == before
 
 
 def test_many_blocks_register_one_hook() -> None:
@@ -587,7 +588,7 @@ def test_a_recording_that_is_gone_gets_nothing_and_nothing_breaks() -> None:
         yield model.invoke("inner", config)
 
     gc.collect()
-    before = len(rooms._memberships)
+    before = len(rooms.memberships)
     with opened(Ledger()):
         block = record()
         block.__enter__()
@@ -603,7 +604,7 @@ def test_a_recording_that_is_gone_gets_nothing_and_nothing_breaks() -> None:
     assert first[0].content == "a"
     assert [chunk.content for chunk in rest[0]] == ["b"]
     assert rest[1][0].content == "c"
-    assert len(rooms._memberships) == before
+    assert len(rooms.memberships) == before
 
 
 @pytest.mark.asyncio
@@ -638,7 +639,7 @@ async def test_tasks_that_are_spawned_in_a_block_know_that_they_come_from_there(
 
 
 def test_callbacks_of_a_run_that_nobody_records_go_nowhere() -> None:
-    before = len(rooms._memberships)
+    before = len(rooms.memberships)
     run_id = uuid.uuid4()
 
     tap.TAP.on_chain_start({}, {"x": 1}, run_id=run_id)
@@ -646,5 +647,5 @@ def test_callbacks_of_a_run_that_nobody_records_go_nowhere() -> None:
     tap.TAP.on_llm_end(LLMResult(generations=[]), run_id=run_id)
     tap.TAP.on_chain_end({}, run_id=run_id)
 
-    assert len(rooms._memberships) == before
-    assert rooms.membership(run_id) is None
+    assert len(rooms.memberships) == before
+    assert membership.membership(run_id) is None

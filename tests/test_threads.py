@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import Recording, ScriptedChatModel, record, say
-from llmtest import blocks as rooms
+from llmtest.capture import blocks as rooms
 from llmtest.langchain import tap
 from llmtest.ledger import Outside, opened
 
@@ -171,7 +171,7 @@ def test_a_block_that_closes_between_two_looks_at_the_hook_breaks_nothing() -> N
 
 
 def _sizes() -> tuple[int, int]:
-    return len(rooms._memberships), len(_configure_hooks)
+    return len(rooms.memberships), len(_configure_hooks)
 
 
 def test_a_hundred_thousand_cancelled_runs_leave_nothing_behind() -> None:
@@ -187,7 +187,7 @@ def test_a_hundred_thousand_cancelled_runs_leave_nothing_behind() -> None:
             tap.TAP.on_chain_start({}, number, run_id=run_id)
             if number % 2:
                 tap.TAP.on_chain_error(cancelled, run_id=run_id)
-    events, known, gone = len(recording), len(rooms._memberships) - before[0], weakref.ref(recording)
+    events, known, gone = len(recording), len(rooms.memberships) - before[0], weakref.ref(recording)
     del recording
 
     assert (events, known) == (150_000, 100_000)
@@ -228,13 +228,13 @@ def test_a_recording_whose_runs_never_end_goes_with_its_last_reference_without_a
         with record() as recording:
             manager = CallbackManager.configure()
             manager.on_chain_start({}, {"x": 1})
-        gone, before = weakref.ref(recording), len(rooms._memberships)
+        gone, before = weakref.ref(recording), len(rooms.memberships)
         del recording
     finally:
         gc.enable()
 
     assert gone() is None
-    assert len(rooms._memberships) == before - 1
+    assert len(rooms.memberships) == before - 1
 
 
 def test_one_id_for_run_after_run_tells_each_recording_its_own() -> None:

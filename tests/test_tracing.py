@@ -19,21 +19,12 @@ from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import (
-    Script,
-    ScriptedChatModel,
-    ScriptedLLM,
-    blocks,
-    call,
-    load_traces,
-    on,
-    protocol,
-    record,
-    tracing,
-    tracing_enabled,
-)
+from llmtest import Script, ScriptedChatModel, ScriptedLLM, call, load_traces, on, record, tracing_enabled
+from llmtest.capture import blocks
 from llmtest.errors import StoreError
-from llmtest.store import Store, place
+from llmtest.protocol import run_checks
+from llmtest.tracing import session as trace_session
+from llmtest.tracing.store import Store, place
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +37,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def traced() -> dict[str, int]:
     """How many traces each session has in the store."""
-    tracing.flush()
+    trace_session.flush()
     with Store(place()) as store:
         return {session.name: session.traces for session in store.sessions()}
 
@@ -163,10 +154,10 @@ def test_what_is_written_is_forgotten_by_the_writer():
     with tracing_enabled("mine"):
         step().invoke(1)
 
-    tracing.flush()
+    trace_session.flush()
 
-    assert [tracked.session.name for tracked in tracing._writers[0]._tracked if tracked.session.name == "mine"] == []
-    assert tracing._writers[0]._stores == {}
+    assert [tracked.session.name for tracked in trace_session._writers[0]._tracked if tracked.session.name == "mine"] == []
+    assert trace_session._writers[0]._stores == {}
 
 
 def test_a_trace_is_written_without_being_asked_for(path):
@@ -237,12 +228,12 @@ def test_the_recordings_of_the_variable_do_not_pile_up(monkeypatch):
     step().invoke(1)
     monkeypatch.delenv("LLMTEST_TRACING")
     gc.collect()
-    before = len(blocks._memberships)
+    before = len(blocks.memberships)
 
-    tracing.flush()
+    trace_session.flush()
     gc.collect()
 
-    assert len(blocks._memberships) == before - 1
+    assert len(blocks.memberships) == before - 1
 
 
 def test_import_loads_the_tap_if_the_variable_is_set(path):
@@ -273,11 +264,12 @@ def test_langchains_own_variable_makes_langchain_raise(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_writes_what_it_started_and_leaves_the_rest_to_its_parent(path):
     code = (
-        "import os; from langchain_core.runnables import RunnableLambda; from llmtest import tracing_enabled, tracing\n"
+        "import os; from langchain_core.runnables import RunnableLambda; from llmtest import tracing_enabled\n"
+        "from llmtest.tracing import session as trace_session\n"
         "def fork(_):\n    global child\n    child = os.fork()\n"
         "with tracing_enabled('mine'):\n"
         "    RunnableLambda(fork).invoke(1)\n"
-        "    if child == 0:\n        RunnableLambda(str).invoke(2)\n        tracing.flush()\n        os._exit(0)\n"
+        "    if child == 0:\n        RunnableLambda(str).invoke(2)\n        trace_session.flush()\n        os._exit(0)\n"
         "    os.waitpid(child, 0)\n"
     )
 
@@ -289,10 +281,10 @@ def test_a_forked_process_writes_what_it_started_and_leaves_the_rest_to_its_pare
 def test_the_writer_of_a_forked_process_leaves_what_began_before(path):
     with record() as before:
         step("before").invoke(1)
-    session = tracing.Session("mine")
+    session = trace_session.Session("mine")
     session.recording._raw = before._raw[:1]
-    writer = tracing._Writer()
-    writer._tracked.append(tracing.Tracked(session))
+    writer = trace_session._Writer()
+    writer._tracked.append(trace_session.Tracked(session))
 
     heir = writer.heir()
     with record() as after:
@@ -306,12 +298,12 @@ def test_the_writer_of_a_forked_process_leaves_what_began_before(path):
 
 
 def test_a_fork_gets_a_writer_of_its_own():
-    before = list(tracing._writers)
+    before = list(trace_session._writers)
 
-    tracing._forked()
+    trace_session._forked()
 
-    heir = tracing._writers.pop(0)
-    assert tracing._writers == before
+    heir = trace_session._writers.pop(0)
+    assert trace_session._writers == before
     assert heir is not before[0]
 
 
@@ -326,7 +318,7 @@ def test_a_store_that_is_away_is_one_warning_for_each_session(tmp_path, monkeypa
         for name in ("one", "two"):
             with tracing_enabled(name) as session:
                 step().invoke(1)
-            tracing.flush()
+            trace_session.flush()
 
     assert len(session.recording) == 2
     assert [(record.name, record.levelno) for record in caplog.records] == [("llmtest", logging.WARNING)] * 2
@@ -343,7 +335,7 @@ def test_a_fault_of_ours_is_a_warning_too(caplog):
         step().invoke(1)
         session.recording._raw.append(("on_text", session.recording._raw[0][1], None, lambda: 1 / 0, 0, 0, None))
 
-    tracing.flush()
+    trace_session.flush()
 
     (told,) = caplog.records
     assert told.getMessage().endswith("\na trace could not be written: ZeroDivisionError: division by zero")
@@ -424,7 +416,7 @@ def asked_in(session: str) -> list[str]:
     """The questions whose traces a session has; each of them is whole."""
     traces = load_traces(session)
     assert [trace.tools for trace in traces] == [["search", "calculator"]] * len(traces)
-    assert [(len(trace.roots), list(trace.open_runs), protocol.check(trace)) for trace in traces] == [(1, [], [])] * len(traces)
+    assert [(len(trace.roots), list(trace.open_runs), run_checks.check(trace)) for trace in traces] == [(1, [], [])] * len(traces)
     texts = [str(trace.roots[0].input) for trace in traces]
     return [next(question for question in QUESTIONS if question in text) for text in texts]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from llmtest import ScriptedChatModel, differ, record, rendering, trees, treetext
-from llmtest.differ import Difference
-from llmtest.rendering import render
-from llmtest.trees import diff, write
-from llmtest.treetext import Node, head, parse
+from llmtest import ScriptedChatModel, record, trees
+from llmtest.trees import differ, parsing, rendering
+from llmtest.trees.differ import Difference, diff
+from llmtest.trees.parsing import Node, head, parse, write
+from llmtest.trees.rendering import render
 
 
 def text_of(answer: str) -> str:
@@ -41,7 +41,7 @@ def test_two_texts_are_compared_as_trees() -> None:
 
 
 def test_the_names_are_those_of_the_modules() -> None:
-    assert (trees.render, trees.parse, trees.diff) == (rendering.render, treetext.parse, differ.diff)
+    assert (rendering.render, parsing.parse, differ.diff) == (rendering.render, parsing.parse, differ.diff)
     assert set(trees.__all__) <= set(dir(trees))
     assert dir(trees) == sorted(dir(trees))
 

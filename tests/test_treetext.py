@@ -10,12 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest.callbacks import RunKind
-from llmtest.differ import diff
 from llmtest.errors import TreeTextError
-from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Structured, ToolCall, Usage
-from llmtest.rendering import HEADER, render
-from llmtest.treetext import Damage, Head, Node, damage, head, parse, renew_header, split, unquoted, walk, write
+from llmtest.events import (
+    Document,
+    Event,
+    Failure,
+    FrozenDict,
+    FrozenList,
+    Generation,
+    Message,
+    Run,
+    RunKind,
+    Structured,
+    ToolCall,
+    Usage,
+)
+from llmtest.trees.differ import diff
+from llmtest.trees.parsing import Damage, Head, Node, damage, head, parse, renew_header, split, unquoted, walk, write
+from llmtest.trees.rendering import HEADER, render
 
 # -- random trees
 

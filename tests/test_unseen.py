@@ -14,19 +14,10 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import (
-    Recording,
-    ScriptedChatModel,
-    ScriptedEmbeddings,
-    ScriptedLLM,
-    ScriptedRetriever,
-    record,
-    say,
-    scripted_tool,
-)
+from llmtest import Recording, ScriptedChatModel, ScriptedEmbeddings, ScriptedLLM, ScriptedRetriever, record, say, scripted_tool
 from llmtest.events import UnseenCall
 from llmtest.ledger import Ledger, opened
-from llmtest.vocabulary import give
+from llmtest.scripts import give
 
 HERE = str(Path(__file__))
 MODEL = ScriptedChatModel(say("Hello").repeat())

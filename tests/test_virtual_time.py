@@ -49,14 +49,14 @@ from llmtest import (
     think,
     tracing_enabled,
 )
+from llmtest.concurrency.lanes import Lane
 from llmtest.errors import ScriptError, StoreError
 from llmtest.events import Event, FrozenDict, Latency, Message, Run
-from llmtest.exchange import export, take_in
-from llmtest.lanes import Lane
-from llmtest.langchain.dialects import NAMES
-from llmtest.scriptfile import write
-from llmtest.store import Store
-from llmtest.vocabulary import give
+from llmtest.langchain.dialects.names import NAMES
+from llmtest.scripts import give
+from llmtest.scripts.files import write
+from llmtest.tracing.jsonl import export, take_in
+from llmtest.tracing.store import Store
 
 Program = Callable[[], Any]
 
@@ -223,7 +223,7 @@ def test_a_stream_event_that_is_no_event_takes_no_time() -> None:
 
 
 def clock_at(events: list[Event], latencies: dict[Any, list[Latency]]) -> list[float]:
-    from llmtest.clock import Clock
+    from llmtest.order.virtual_time import Clock
 
     clock = Clock(latencies)
     return [clock.at(event) / 1e9 for event in events]

@@ -12,19 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtest.events import (
-    Document,
-    Event,
-    Failure,
-    FrozenDict,
-    FrozenList,
-    Message,
-    Opaque,
-    Run,
-    Structured,
-    ToolCall,
-)
-from llmtest.rendering import Detail, render
+from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Opaque, Run, Structured, ToolCall
+from llmtest.trees.rendering import render
+from llmtest.trees.run_lines import Detail
 
 ID = "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
 OTHER = "5e1f7f0e-3f0a-4f0b-8a51-0d2c6a3b9f10"

@@ -19,8 +19,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from llmtest import call, hold, on, say
-from llmtest.gates import Gate
 from llmtest.matching import chain, model, together
+from llmtest.scripts.gates import Gate
 
 PROMPT = PromptTemplate.from_template("How warm is it in {city}?")
 WARMTH = {"Oslo": "-2", "Paris": "18", "Rome": "25"}

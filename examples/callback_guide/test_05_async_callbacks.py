@@ -18,7 +18,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from llmtest import ViolationError, call, on, say
-from llmtest.langchain.conformance import check_handler
+from llmtest.conformance import check_handler
 from llmtest.matching import before, called, chain, model, together
 
 classic = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")  # LLMChain and arun

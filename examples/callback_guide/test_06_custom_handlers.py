@@ -14,7 +14,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 
 from llmtest import call, reply, say, think
-from llmtest.langchain.conformance import check_handler
+from llmtest.conformance import check_handler
 from llmtest.matching import called, chain, model
 
 classic = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainDeprecationWarning")  # LLMChain and run

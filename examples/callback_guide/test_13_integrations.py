@@ -23,7 +23,7 @@ from posthog import Posthog
 from posthog.ai.langchain import CallbackHandler as PostHogHandler
 
 from llmtest import ViolationError, call, say
-from llmtest.langchain.conformance import check_handler
+from llmtest.conformance import check_handler
 from llmtest.matching import called, model
 
 PAGE = Path(__file__).parents[2] / "docs/tutorial/13-integrations.md"

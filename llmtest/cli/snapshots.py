@@ -12,7 +12,7 @@ from llmtest.cli.traces import open_store, store_option
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
-    from llmtest.pending import Folder
+    from llmtest.trees.pending import Folder
 
 
 def add(commands: Commands) -> None:
@@ -30,32 +30,33 @@ def add(commands: Commands) -> None:
 
 
 def _folder() -> Folder:
-    from llmtest.pending import Folder
+    from llmtest.trees.pending import Folder
 
     return Folder.around(Path.cwd(), os.environ)
 
 
 def pending(as_json: bool) -> int:
-    from llmtest import review
+    from llmtest.trees import review
 
     return review.pending(_folder(), CONSOLE.print, as_json=as_json)
 
 
 def review() -> int:
-    from llmtest import review
+    from llmtest.trees import review
 
     return review.review(_folder(), CONSOLE.print, CONSOLE.ask, color=CONSOLE.color)
 
 
 def settle(accepted: bool, names: list[str]) -> int:
-    from llmtest import review
+    from llmtest.trees import review
 
     return review.settle(_folder(), names, CONSOLE.print, accepted=accepted)
 
 
 def diff(store: Path | None, before: str, after: str) -> int:
-    from llmtest import review, showing
+    from llmtest.tracing import listing
+    from llmtest.trees import review
 
     with open_store(store) as opened:
-        old, new = (showing.text_of(what, opened) for what in (before, after))
+        old, new = (listing.text_of(what, opened) for what in (before, after))
     return review.compared(old, new, CONSOLE.print, color=CONSOLE.color)

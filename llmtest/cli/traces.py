@@ -12,7 +12,7 @@ from llmtest.cli.terminal import CONSOLE
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
-    from llmtest.store import Store
+    from llmtest.tracing.store import Store
 
 
 def add(commands: Commands) -> None:
@@ -52,44 +52,44 @@ def _filter_options() -> argparse.ArgumentParser:
 
 def open_store(store: Path | None) -> Store:
     """Return the trace store in the file `store`, by default the one of the project."""
-    from llmtest.store import Store, place
+    from llmtest.tracing.store import Store, place
 
     return Store(store or place())
 
 
 def sessions(store: Path | None, as_json: bool) -> int:
-    from llmtest import showing
+    from llmtest.tracing import listing
 
     with open_store(store) as opened:
-        return showing.sessions(opened, CONSOLE.print, as_json=as_json)
+        return listing.sessions(opened, CONSOLE.print, as_json=as_json)
 
 
 def show(store: Path | None, what: str | None, tree: bool, as_json: bool, **chosen: Any) -> int:
-    from llmtest import showing
+    from llmtest.tracing import listing
 
     with open_store(store) as opened:
-        return showing.show(opened, what, CONSOLE.print, only=showing.Filter(**chosen), tree=tree, as_json=as_json)
+        return listing.show(opened, what, CONSOLE.print, only=listing.Filter(**chosen), tree=tree, as_json=as_json)
 
 
 def export(store: Path | None, names: list[str], output: Path | None, **chosen: Any) -> int:
-    from llmtest import exchange, showing
+    from llmtest.tracing import jsonl, listing
 
     with open_store(store) as opened, contextlib.ExitStack() as files:
         found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
-        traces = showing.Filter(**chosen).among(found, opened)
+        traces = listing.Filter(**chosen).among(found, opened)
         file = files.enter_context(output.open("w", encoding="utf-8")) if output is not None else CONSOLE.out
-        count = exchange.export(opened, traces, file, CONSOLE.progress)
+        count = jsonl.export(opened, traces, file, CONSOLE.progress)
     CONSOLE.note(f"{count} traces")
     return 0
 
 
 def import_(store: Path | None, files: list[Path], session: str | None) -> int:
-    from llmtest import exchange
+    from llmtest.tracing import jsonl
 
     count = 0
     with open_store(store) as opened:
         for path in files:
             with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as lines:
-                count += exchange.take_in(opened, lines, CONSOLE.progress, session=session)
+                count += jsonl.take_in(opened, lines, CONSOLE.progress, session=session)
     CONSOLE.note(f"{count} traces")
     return 0

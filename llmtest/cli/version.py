@@ -12,6 +12,7 @@ from llmtest.cli.terminal import CONSOLE
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
 
+
 PACKAGES: Final = ("langchain-core", "langgraph", "pytest", "syrupy")
 
 

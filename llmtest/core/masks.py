@@ -1,6 +1,6 @@
 """The one table of masks: what no tree, store, explanation or violation shows.
 
-Floor 0. Ids, times, addresses and temporary paths differ from run to run; keys and tokens are secrets. The ini key
+Ids, times, addresses and temporary paths differ from run to run; keys and tokens are secrets. The ini key
 `llmtest_masks` adds to the table, for the length of a session. A mask says nothing of what it hides, not even its length.
 """
 

@@ -21,11 +21,20 @@ MOVED: Final = {
     "llmtest.Run": "llmtest.events.Run",
     "llmtest.load": "llmtest.load_traces",
     "llmtest.differ.compare": "llmtest.trees.diff",
+    "llmtest.langchain.conformance.check_chat_model": "llmtest.conformance.check_chat_model",
+    "llmtest.langchain.conformance.check_handler": "llmtest.conformance.check_handler",
+    "llmtest.langchain.conformance.check_llm": "llmtest.conformance.check_llm",
+    "llmtest.langchain.conformance.check_retriever": "llmtest.conformance.check_retriever",
+    "llmtest.langchain.conformance.check_tool": "llmtest.conformance.check_tool",
     "llmtest.ledger.LlmtestError": "llmtest.errors.LlmtestError",
     "llmtest.ledger.LlmtestWarning": "llmtest.errors.LlmtestWarning",
     "llmtest.ledger.expect_violation": "llmtest.errors.expect_violation",
     "llmtest.matching.MatchError": "llmtest.errors.MatchError",
+    "llmtest.rendering.render": "llmtest.trees.render",
+    "llmtest.treetext.head": "llmtest.trees.head",
     "llmtest.treetext.read": "llmtest.trees.parse",
+    "llmtest.treetext.write": "llmtest.trees.write",
+    "llmtest.vocabulary.give": "llmtest.give",
 }
 """The old path of each name that has moved, and the new one."""
 

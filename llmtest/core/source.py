@@ -5,24 +5,22 @@ A line is kept as `file:line`, the file as Python names it, and its path is shor
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
 from collections.abc import Collection, Iterable
-
-# By its own name: blockbuster forbids `os.getcwd` on event loops, where messages are written too. It does not block.
 from os import getcwd
 from os.path import normpath
 from pathlib import PurePath
 from traceback import walk_stack
 from types import CodeType, FrameType
-from typing import Final
+from typing import Any, Final
 
 OURS: Final = frozenset({"llmtest"})
 HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
 """What runs a handler, model or tool under check. Other packages of LangChain's have some of those themselves."""
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
 """What is never the program: ours, LangChain's with the library that it retries with, and Python's."""
-
 Frames = Iterable[tuple[FrameType, int]]
 """Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
 
@@ -63,3 +61,17 @@ def shown_line(where: str) -> str:
     """Return `where` as `shown_path` shows it, and the text of the line."""
     path, _, line = where.rpartition(":")
     return f"{shown_path(where)}  {linecache.getline(path, int(line)).strip()}".rstrip() if path else where
+
+
+# -- places
+
+
+def code(function: Any) -> CodeType | None:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code if isinstance(code, CodeType) else None
+
+
+def at() -> list[str]:
+    """The line of the program that asks, as evidence; a bare thread of LangChain's own has none."""
+    where = caller()
+    return [f"  at       {shown_path(where)}"] if where else []

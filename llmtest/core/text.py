@@ -1,6 +1,6 @@
 """How messages write numbers, names and values, and which names a pattern means.
 
-Floor 0: standard library only. One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?", and one way to
+One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?", and one way to
 cut what is too long.
 """
 
@@ -98,7 +98,6 @@ def fits(expected: Any, actual: Any) -> bool:
 
 PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 """Types of which no value is a matcher."""
-
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
 _shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
@@ -113,9 +112,7 @@ def short(value: Any) -> str:
 
 NEAR_CHARACTERS: Final = 16
 """A cut moves less than this far to a word boundary: text without spaces (Chinese, base64) is cut where it must be."""
-
 TAIL_CHARACTERS: Final = 16
-
 _LINE_BREAK: Final = re.compile(r"\s*[\r\n]+\s*")
 _INSIDE: Final = re.compile(r"(?<=\w)(?=\w)|(?<=\d)(?=[.,:]\d)|(?<=\d[.,:])(?=\d)")
 """A position inside a word or a number: `12.5` cut to `12` would be another number."""

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from faker.providers import BaseProvider
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from llmtest import inventing
+from llmtest.auto import values
 from llmtest.errors import InventError
 
 try:
     from faker.providers import BaseProvider
 except ImportError:
-    raise InventError(inventing.MISSING) from None
+    raise InventError(values.MISSING) from None
 
 
 class LLMProvider(BaseProvider):
@@ -40,20 +41,20 @@ class LLMProvider(BaseProvider):
         return f"faker {self.generator.random.getrandbits(64)}"
 
     def llm_reply(self, tokens: int | None = None) -> str:
-        """One to three sentences; with `tokens` exactly so many, as `llmtest.steps.split` counts them.
+        """One to three sentences; with `tokens` exactly so many, as `llmtest.scripts.step_types.split` counts them.
 
         Raises:
             InventError: `tokens` is no whole number of 1 or more.
 
         >>> from faker import Faker
-        >>> from llmtest.steps import split
+        >>> from llmtest.scripts.step_types import split
         >>> fake = Faker()
         >>> fake.add_provider(LLMProvider)
         >>> len(split(fake.llm_reply(tokens=12)))
         12
         """
         _at_least_one("tokens", "llm_reply", tokens)
-        return inventing.sentences(self._key(), tokens)
+        return values.sentences(self._key(), tokens)
 
     def llm_conversation(self, turns: int = 3, tools: Sequence[Any] = ()) -> list[BaseMessage]:
         """Messages as LangChain's models take them: `turns` questions, each with its answer.
@@ -75,12 +76,12 @@ class LLMProvider(BaseProvider):
         return [message for turn in range(turns) for message in self._turn(f"{key} {turn}", turn, tools)]
 
     def _turn(self, key: str, turn: int, tools: Sequence[Any]) -> Iterator[BaseMessage]:
-        yield HumanMessage(inventing.sentences(f"{key} question", 8).removesuffix(".") + "?")
+        yield HumanMessage(values.sentences(f"{key} question", 8).removesuffix(".") + "?")
         if tools:
             call = _call(tools[turn % len(tools)], key)
             yield AIMessage("", tool_calls=[call])
-            yield ToolMessage(inventing.sentences(f"{key} result"), tool_call_id=call["id"], name=call["name"])
-        yield AIMessage(inventing.sentences(f"{key} answer"))
+            yield ToolMessage(values.sentences(f"{key} result"), tool_call_id=call["id"], name=call["name"])
+        yield AIMessage(values.sentences(f"{key} answer"))
 
     def tool_call(self, tool: Any) -> ToolCall:
         """A call of `tool` (all that `bind_tools` takes) with arguments that fit its schema: `tool.invoke` takes it.
@@ -101,8 +102,8 @@ class LLMProvider(BaseProvider):
 
 def _call(tool: Any, key: str) -> ToolCall:
     function = convert_to_openai_tool(tool)["function"]
-    args = inventing.arguments(function["name"], function.get("parameters", {}), f"{key} call")
-    number = inventing.Words(None, key).random.getrandbits(64)
+    args = values.arguments(function["name"], function.get("parameters", {}), f"{key} call")
+    number = values.Words(None, key).random.getrandbits(64)
     return ToolCall(name=function["name"], args=args, id=f"call_{number:016x}", type="tool_call")
 
 

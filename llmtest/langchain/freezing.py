@@ -1,4 +1,4 @@
-"""LangChain's objects -> the frozen words of `llmtest.events`, in two steps.
+"""LangChain's objects -> the frozen words of `llmtest.events.events`, in two steps.
 
 Applications, LangGraph and other handlers change messages, inputs and tags after a callback has fired. `hold` takes what
 is true at that moment, on the program's time, so it is cheap: private copies of containers, and the fields of objects.
@@ -35,7 +35,8 @@ from langchain_core.outputs import LLMResult
 from pydantic import BaseModel
 
 from llmtest.errors import BROKEN_RULE, ViolationError
-from llmtest.events import (
+from llmtest.events.usage import read_model_name, read_usage
+from llmtest.events.words import (
     EMPTY,
     Document,
     Ended,
@@ -47,8 +48,6 @@ from llmtest.events import (
     Opaque,
     Structured,
     ToolCall,
-    read_model_name,
-    read_usage,
 )
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
@@ -524,7 +523,6 @@ class _HeldList:
 
 _SHORT: Final = 8
 """Lists of fewer messages are held message by message."""
-
 _growing = threading.Lock()
 _histories: weakref.WeakValueDictionary[tuple[object, ...], _History] = weakref.WeakValueDictionary()
 """By the texts of their first messages, which are of one program, or do no harm. They live as long as a recording holds them."""
@@ -671,12 +669,10 @@ def _ended(error: BaseException) -> Ended:
 
 
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
-
 _MANY: Final = 1024
 _DEEP: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
-
 # The order decides where a class has several of these bases: LangChain's own classes are pydantic models too, and an enum
 # may be a str. Methods are those of the base, so that none of a subclass runs.
 _BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (

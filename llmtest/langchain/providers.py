@@ -12,7 +12,6 @@ import, or keeps, is scripted by each test anew.
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import inspect
 import os
@@ -33,14 +32,14 @@ from langchain_core.messages import BaseMessage
 
 from llmtest import ledger
 from llmtest.core.masks import mask, table
-from llmtest.core.source import caller, shown_path
+from llmtest.core.source import at
 from llmtest.core.text import did_you_mean, names
 from llmtest.errors import ProvidersError, ScriptError, Violation, ViolationError
-from llmtest.langchain.models import ScriptedChatModel
+from llmtest.langchain.chat_model import ScriptedChatModel
 from llmtest.ledger import Ledger
-from llmtest.requests import Request
-from llmtest.script import Script
-from llmtest.steps import Reply, ScriptOwner, Step
+from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
+from llmtest.scripts.step_types import Reply, ScriptOwner, Step
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
@@ -282,30 +281,24 @@ def _violation(rule: str, text: str) -> ViolationError:
 
 def _unmapped(model: str, act: str) -> str:
     keys = list(dict.fromkeys(entry.key for providers in reversed(_open) for entry in providers._entries.values()))
-    lines = [f"the program {act} the model `{model}`, which is mapped to no script", *_at(), f"  mapped   {names(keys)}"]
+    lines = [f"the program {act} the model `{model}`, which is mapped to no script", *at(), f"  mapped   {names(keys)}"]
     return "\n".join([*lines, *filter(None, [did_you_mean(model, keys, before="  ")]), _hint(model)])
 
 
 def _ambiguous(model: str, act: str, fits: list[_Entry]) -> str:
-    lines = [f"the program {act} the model `{model}`, and which script is meant is not said", *_at()]
+    lines = [f"the program {act} the model `{model}`, and which script is meant is not said", *at()]
     fitting = names(entry.key for entry in fits)
     return "\n".join([*lines, f"  fits     {fitting}", f'  an exact name goes before one with *: "{model}"'])
 
 
 def _unscripted(model: str, entry: _Entry) -> str:
-    lines = [f"the program calls the model `{model}`, for which this test has no script", *_at()]
+    lines = [f"the program calls the model `{model}`, for which this test has no script", *at()]
     built = f"  mapped   `{entry.key}` of the ini key llmtest_providers, without a script: it may be built"
     return "\n".join([*lines, built, _hint(model)])
 
 
 def _hint(model: str) -> str:
     return f'  map it: scripted_providers({{"{model}": [...]}}), or a line in the ini key llmtest_providers'
-
-
-def _at() -> list[str]:
-    """The line of the program that asks, as evidence; a bare thread of LangChain's own has none."""
-    where = caller()
-    return [f"  at       {shown_path(where)}"] if where else []
 
 
 class _Voice:

@@ -29,19 +29,12 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest import blocks, lanes, waits
-from llmtest.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
-from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList, read_model_name, read_usage
-from llmtest.langchain.freezing import (
-    freeze,
-    freeze_error,
-    hold,
-    hold_counts,
-    hold_parameters,
-    hold_result,
-    text_of,
-    words,
-)
+from llmtest.capture import blocks, membership
+from llmtest.concurrency import asyncio_state, lanes
+from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
+from llmtest.events.usage import read_model_name, read_usage
+from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
+from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_parameters, hold_result, text_of, words
 
 if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
@@ -85,11 +78,10 @@ class GraphInterruptEvent(GraphLifecycleEvent, Protocol):
 
 Serialized = Mapping[str, object] | None
 """How LangChain describes what runs. None for nearly all chains."""
-
 Held = Callable[[], dict[str, object]]
 """Takes a payload at the moment of the callback. It is called only if a recording wants the event."""
-
 MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
+
 
 # -- the handler
 
@@ -120,7 +112,7 @@ class Tap(BaseCallbackHandler):
         about = cast("About", keywords)
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to run after run
-        member = blocks.begin(run_id, parent)
+        member = membership.begin(run_id, parent)
         if member is None:
             return
         if member.light:  # only token counts are open: they need no payload, which is what costs time
@@ -138,7 +130,7 @@ class Tap(BaseCallbackHandler):
         """Record what happens within a run, or its end."""
         about = cast("About", keywords)
         run_id, parent = about["run_id"], about.get("parent_run_id")
-        member = blocks.membership(run_id) or _begun_unseen(kind, run_id, parent)
+        member = membership.membership(run_id) or _begun_unseen(kind, run_id, parent)
         if member is not None and not member.light:
             payload = partial(words, take())
             at = lanes.tick() if member.timed else now()
@@ -162,7 +154,7 @@ class Tap(BaseCallbackHandler):
         if last[0] is run_id:
             member = last[1]
         else:
-            member = blocks.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
+            member = membership.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
@@ -175,7 +167,7 @@ class Tap(BaseCallbackHandler):
         self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
-        member = blocks.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
+        member = membership.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
         if member is None:
             return
         if member.light:
@@ -186,7 +178,7 @@ class Tap(BaseCallbackHandler):
             member.deliver(raw)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: LLMResult | None = None, **kwargs: object) -> None:
-        member = blocks.membership(run_id)
+        member = membership.membership(run_id)
         if member is not None and member.light:
             held = _counts(response) if response is not None else None
             member.deliver(("on_llm_error", run_id, None, partial(_counted_error, freeze_error(error), held), 0, 0, None))
@@ -259,7 +251,7 @@ class Tap(BaseCallbackHandler):
 def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
     """Gives a run whose start never came a start that says so. A custom event may be of a run from before the block."""
     start = _LOST_STARTS.get(kind)
-    member = blocks.begun_unseen(run_id, parent_run_id) if start is not None else None
+    member = membership.begun_unseen(run_id, parent_run_id) if start is not None else None
     if start is not None and member is not None:
         made: blocks.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
         member.deliver((start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.tick()))
@@ -351,7 +343,7 @@ class _Hook:
     """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
 
     def get(self) -> Tap | None:
-        if not blocks.anything_open():
+        if not membership.anything_open():
             return None
         if "langgraph.callbacks" in sys.modules and _graphs_watched.acquire(blocking=False):
             _watch_graphs()
@@ -367,16 +359,16 @@ def install() -> None:
     """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
         register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
-        waits.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
-        waits.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
-        blocks.process_trace = _process_trace
+        asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
+        asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
+        membership.process_trace = _process_trace
         _mend_llm_start()
 
 
 def _process_trace() -> blocks.Block:
-    from llmtest import tracing  # the store is loaded by the first run that is traced, and by no other
+    from llmtest.tracing import session  # the store is loaded by the first run that is traced, and by no other
 
-    return tracing.whole_process()
+    return session.whole_process()
 
 
 def _queue_of_events(variables: Mapping[str, object]) -> object:

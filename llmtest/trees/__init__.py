@@ -18,21 +18,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmtest.differ import Difference, diff
-    from llmtest.rendering import render
-    from llmtest.treetext import Head, Node, head, parse, write
+    from llmtest.trees.differ import Difference, diff
+    from llmtest.trees.parsing import Head, Node, head, parse, write
+    from llmtest.trees.rendering import render
 
 __all__ = ["Difference", "Head", "Node", "diff", "head", "parse", "render", "write"]
 
 _HOME = {
-    "Difference": "llmtest.differ",
-    "Head": "llmtest.treetext",
-    "Node": "llmtest.treetext",
-    "diff": "llmtest.differ",
-    "head": "llmtest.treetext",
-    "parse": "llmtest.treetext",
-    "render": "llmtest.rendering",
-    "write": "llmtest.treetext",
+    "Difference": "llmtest.trees.differ",
+    "Head": "llmtest.trees.parsing",
+    "Node": "llmtest.trees.parsing",
+    "diff": "llmtest.trees.differ",
+    "head": "llmtest.trees.parsing",
+    "parse": "llmtest.trees.parsing",
+    "render": "llmtest.trees.rendering",
+    "write": "llmtest.trees.parsing",
 }
 
 

@@ -13,10 +13,10 @@ from llmtest import ScriptedChatModel, record, say
 from llmtest.core.masks import Rule, mask, rule, ruled, show, show_text, table
 from llmtest.errors import MaskError, MatchError, expect_violation
 from llmtest.events import FrozenDict, Message
-from llmtest.jsonwords import Writer
 from llmtest.langchain.providers import scripted_providers
 from llmtest.matching import at_least, called
-from llmtest.wording import Words
+from llmtest.tracing.codec import Writer
+from llmtest.trees.values import Words
 
 KEY = "sk-" + "a1" * 30
 KEYS = (

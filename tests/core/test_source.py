@@ -31,7 +31,9 @@ def test_the_caller_is_the_line_that_asks() -> None:
     assert found == f"{__file__}:{line}"
 
 
-@pytest.mark.parametrize("module", ["llmtest.script", "langchain_core.runnables.base", "langgraph.pregel", "tenacity", "asyncio"])
+@pytest.mark.parametrize(
+    "module", ["llmtest.scripts.script", "langchain_core.runnables.base", "langgraph.pregel", "tenacity", "asyncio"]
+)
 def test_frames_of_ours_of_langchain_and_of_python_are_passed_over(module: str) -> None:
     helper = called_from.__code__.co_firstlineno
 
@@ -46,7 +48,7 @@ def test_other_modules_are_the_program(module: str | None) -> None:
 
 
 def test_an_example_in_a_docstring_is_a_program() -> None:
-    assert called_from("llmtest.vocabulary", "<doctest llmtest.vocabulary.say[0]>") == "<doctest llmtest.vocabulary.say[0]>:1"
+    assert called_from("llmtest.scripts.steps", "<doctest llmtest.scripts.say[0]>") == "<doctest llmtest.scripts.say[0]>:1"
 
 
 def test_a_thread_that_runs_only_the_framework_has_no_caller() -> None:

@@ -11,7 +11,14 @@ import pytest
 from llmtest import ScriptedChatModel, record
 
 # pytester forgets what an inner run in this process has imported; what is imported here is imported once.
-for name in ("llmtest.snapshots", "hypothesis.core", "hypothesis.strategies", "trio", "xdist.dsession", "pytest_asyncio"):
+for name in (
+    "llmtest.pytest_plugin.snapshots",
+    "hypothesis.core",
+    "hypothesis.strategies",
+    "trio",
+    "xdist.dsession",
+    "pytest_asyncio",
+):
     importlib.import_module(name)
 with record():
     ScriptedChatModel("imports the rest of LangChain").invoke("go")

@@ -8,7 +8,7 @@ SEEN = """
 import pytest
 from langsmith.utils import tracing_is_enabled
 from llmtest import ScriptedChatModel
-from llmtest.requests import Request
+from llmtest.scripts import Request
 
 model = ScriptedChatModel("global")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 # pytester forgets what an inner run in this process has imported; what is imported here is imported once.
-for name in ("langchain.agents", "langchain_classic.chat_models.base", "llmtest.langchain.providers", "llmtest.scriptfile"):
+for name in ("langchain.agents", "langchain_classic.chat_models.base", "llmtest.langchain.providers", "llmtest.scripts.files"):
     importlib.import_module(name)
 
 SCRIPTS = Path(__file__).parent.parent.parent / "fixtures" / "scripts"
@@ -181,7 +181,7 @@ def test_ini_acts_before_the_first_conftest(program):
 def test_ini_acts_when_a_conftest_names_the_plugin(program, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     program.ini(INI_ALONE)
-    program.files.makeconftest('pytest_plugins = ["llmtest.pytest_plugin"]')
+    program.files.makeconftest('pytest_plugins = ["llmtest.pytest_plugin.hooks"]')
 
     outcome = program.run(f"import program\n\ndef test_it():\n    assert program.greet() == {GREETS!r}", "-psyrupy")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmtest import record
-from llmtest.langchain.models import ScriptedChatModel
+from llmtest.langchain.chat_model import ScriptedChatModel
 
 TWO_TESTS = """
 from llmtest import say

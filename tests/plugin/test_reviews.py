@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from llmtest import cli
-from llmtest.rendering import HEADER
+from llmtest.cli import commands
+from llmtest.trees.rendering import HEADER
 from tests.plugin.conftest import Outcome
 
 HELLO = """
@@ -281,8 +281,8 @@ def test_damaged_file_is_a_mismatch_and_never_overwritten_unasked(suite, damaged
     assert {f"E       AssertionError: snapshot unreadable: test_hello.tree, {words}" in o.text for o in outcomes} == {True}
     assert snapshot(suite).read_text("utf-8") == damaged
     monkeypatch.chdir(suite.path)
-    assert cli.main(["accept"]) == 1
-    assert cli.main(["accept", "test_hello"]) == 0
+    assert commands.main(["accept"]) == 1
+    assert commands.main(["accept", "test_hello"]) == 0
     assert suite.run(None).counts == {"passed": 1}
 
 
@@ -382,7 +382,7 @@ def test_snapshot_of_before_is_reviewed_and_accepted_under_its_name_of_today(cha
     monkeypatch.chdir(changed.path)
     capsys.readouterr()
 
-    codes = [cli.main(words) for words in (["pending"], ["diff", str(before), KEPT.split()[-1]], ["accept"])]
+    codes = [commands.main(words) for words in (["pending"], ["diff", str(before), KEPT.split()[-1]], ["accept"])]
 
     assert codes == [0, 1, 0]
     assert capsys.readouterr().out.splitlines() == [
@@ -409,7 +409,7 @@ def test_accepted_snapshot_matches(changed, monkeypatch):
     changed.run(None)
     monkeypatch.chdir(changed.path)
 
-    code = cli.main(["accept", "test_it.py::test_hello"])
+    code = commands.main(["accept", "test_it.py::test_hello"])
 
     assert code == 0
     assert changed.run(None).counts == {"passed": 1}

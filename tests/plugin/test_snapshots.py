@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llmtest import record
-from llmtest.langchain.models import ScriptedChatModel
-from llmtest.rendering import HEADER, render
+from llmtest.langchain.chat_model import ScriptedChatModel
+from llmtest.trees.rendering import HEADER, render
 
 HELLO = """
 def test_hello(scripted_chat_model, llm_recording, llm_snapshot):

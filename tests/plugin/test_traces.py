@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmtest.store import Store
+from llmtest.tracing.store import Store
 
 SUITE = """
 def test_good(scripted_chat_model):

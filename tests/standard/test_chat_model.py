@@ -17,8 +17,8 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from llmtest import Script, ScriptedChatModel, call, respond, say, structured
-from llmtest.requests import Request
-from llmtest.steps import Reply
+from llmtest.scripts import Request
+from llmtest.scripts.step_types import Reply
 
 # -- a provider in a few lines
 

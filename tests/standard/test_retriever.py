@@ -8,7 +8,7 @@ from typing import Any
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 
 from llmtest import ScriptedRetriever
-from llmtest.vocabulary import give
+from llmtest.scripts import give
 
 FOUND = give(["Cats purr.", "Cats sleep.", "Cats hunt.", "Cats climb."]).repeat()
 

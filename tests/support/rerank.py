@@ -23,8 +23,8 @@ ROWS = """\
 
 
 def add_to_the_table() -> None:
-    """Import `llmtest.callbacks` with the new rows, before anything is derived from it."""
-    spec = importlib.util.find_spec("llmtest.callbacks")
+    """Import `llmtest.events.callbacks` with the new rows, before anything is derived from it."""
+    spec = importlib.util.find_spec("llmtest.events.callbacks")
     assert spec is not None
     assert spec.origin is not None
     source = Path(spec.origin).read_text("utf-8")
@@ -73,8 +73,8 @@ def main() -> None:
     from llmtest import load_traces, tracing_enabled
     from llmtest.matching import before, event, never
     from llmtest.protocol import check
-    from llmtest.rendering import render
-    from llmtest.trees import parse
+    from llmtest.trees.parsing import parse
+    from llmtest.trees.rendering import render
 
     with tracing_enabled("rerank") as session:
         add_to_the_tap()

@@ -40,17 +40,17 @@ from llmtest import (
     think,
     tracing_enabled,
 )
-from llmtest.callbacks import RunKind
-from llmtest.counting import Counts, ModelCall, TokenCount
 from llmtest.errors import ScriptError, Violation
-from llmtest.events import Ended, Event, Failure, FrozenDict, FrozenList, Message, Run, ToolCall, Usage
-from llmtest.gates import Gate
-from llmtest.langchain.doubles import Embedded
+from llmtest.events import Ended, Event, Failure, FrozenDict, FrozenList, Message, Run, RunKind, ToolCall, Usage
+from llmtest.langchain.embeddings import Embedded
 from llmtest.matching import Rule, never
-from llmtest.recording import Kinds, Runs
-from llmtest.requests import KeyedSteps, On, Request
-from llmtest.steps import Fail, Reply, Respond, Return, Step
-from llmtest.tracing import Session
+from llmtest.recording.views import Kinds, Runs
+from llmtest.scripts import Request
+from llmtest.scripts.gates import Gate
+from llmtest.scripts.requests import KeyedSteps, On
+from llmtest.scripts.step_types import Fail, Reply, Respond, Return, Step
+from llmtest.tokens import Counts, ModelCall, TokenCount
+from llmtest.tracing.session import Session
 
 
 def search(q: str) -> str:

@@ -1,0 +1,142 @@
+"""A model without a script: what it does next is read from the prompt and the bound tools.
+
+It calls each tool once, one a turn, in the order of binding, and then answers. Nothing is remembered between calls, so
+conversations, threads and models do not disturb one another. What is invented, and how, is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+from llmtest import ledger
+from llmtest.errors import InventError, ScriptError, Violation
+from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
+from llmtest.scripts.step_types import Reply
+from llmtest.scripts.steps import call, respond, say, structured
+from llmtest.scripts.tool_checks import chosen, wanted
+
+
+class Improvises:
+    """What a model has that can do without a script."""
+
+    @classmethod
+    def auto(cls, seed: int = 0, **fields: Any) -> Self:
+        """A model without a script: it calls each bound tool once, in the order of binding, and then answers.
+
+        One tool a turn, with arguments that fit its schema; where structured output is asked for, with a value that fits.
+        What it has called it reads from the prompt, so one model serves any number of conversations at once. The same
+        `seed` gives the same values: arguments depend on it, on the tool's name and schema, and on which call of this
+        tool in the conversation it is. `tool_choice` is kept; tools that a provider runs itself are not called. A tool
+        whose schema nothing fits is a violation, and so is a model that is never called. `fields` are the model's.
+        Needs Faker: `pip install 'llmtest-kit[faker]'`.
+
+        Raises:
+            ScriptError: `seed` is no whole number, or a field does not exist.
+            InventError: Faker is not installed.
+
+        >>> from llmtest import ScriptedChatModel
+        >>> tool = {"name": "book", "parameters": {"properties": {"seats": {"enum": [2]}}, "required": ["seats"]}}
+        >>> ScriptedChatModel.auto(seed=7).bind_tools([tool]).invoke("two seats").tool_calls[0]["args"]
+        {'seats': 2}
+
+        It does not look at what is asked or at what tools return.
+        """
+        if "script" in fields:
+            raise ScriptError(f"{cls.__name__}.auto() writes its own script; {cls.__name__}(script=...) takes one")
+        script, make = improvised(seed), cast("Any", cls)
+        try:
+            return cast("Self", make(script=script, **fields))
+        except Exception:
+            script.adopted()
+            raise
+
+
+class JsonObject(dict[str, Any]):
+    """The response format `{"type": "json_object"}`, and the schema that the caller will read the answer by.
+
+    Providers are not told of that schema; who improvises an answer is.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        super().__init__(type="json_object")
+        self.schema = schema
+
+
+def improvised(seed: int) -> Script:
+    """A script with one step, which answers every call. What cannot be invented is a violation of it.
+
+    Raises:
+        ScriptError: `seed` is no whole number.
+        InventError: Faker is not installed.
+    """
+    if type(seed) is not int:
+        raise ScriptError(f"seed= of auto() is a whole number; got {type(seed).__name__} {seed!r}")
+    from llmtest.auto import values
+
+    values.generator()
+
+    def auto(request: Request) -> Reply:
+        try:
+            return _answer(seed, request)
+        except InventError as error:
+            hint = "write this call yourself, with call(...) or respond(...)"
+            raise ledger.report(Violation("nothing fits", f"{error}\n  {hint}"), script.violations) from None
+
+    script = Script(respond(auto).repeat())
+    return script
+
+
+def _answer(seed: int, request: Request) -> Reply:
+    from llmtest.auto import values
+
+    made = Counter(c.name for message in request.messages for c in message.tool_calls)
+    tool = _next(request, made)
+    if tool is not None:
+        known = tool in request.tools  # else the check of the call will say so
+        args = values.arguments(tool, request.tools[tool], f"{seed} {tool} {made[tool] + 1}") if known else {}
+        return call(tool, args)
+    key = f"{seed} answer {sum(message.role == 'ai' for message in request.messages) + 1}"
+    if request.params.get("response_format"):
+        return structured(_value(request.params["response_format"], key))
+    return say(_stopped(values.sentences(key), request))
+
+
+def _next(request: Request, made: Mapping[str, int]) -> str | None:
+    """The tool to call now; None if it is time to answer."""
+    tools = _offered(request)
+    left = next((tool for tool in tools if tool not in made), None)
+    choice = wanted(request.tool_choice)
+    if choice == "none":
+        return None
+    if choice in (None, False, "auto"):
+        return left
+    return chosen(choice) or left or next(iter(tools), None)
+
+
+def _offered(request: Request) -> list[str]:
+    """The bound tools that the program runs; those that a provider would run are left to it."""
+    bound = [tool for tool in request.params.get("tools") or () if isinstance(tool, Mapping)]
+    theirs = {str(tool.get("name") or tool["type"]) for tool in bound if tool.get("type", "function") != "function"}
+    return [tool for tool in request.tools if tool not in theirs]
+
+
+def _value(wanted: Any, key: str) -> Any:
+    """A value for a response format, in the forms in which integrations take it."""
+    from llmtest.auto import values
+
+    schema = getattr(wanted, "schema", None) if isinstance(wanted, JsonObject) else None
+    if isinstance(wanted, Mapping) and isinstance(wanted.get("json_schema"), Mapping):
+        schema = wanted["json_schema"].get("schema")
+    if hasattr(wanted, "model_json_schema"):
+        schema = wanted.model_json_schema()
+    return {"answer": values.sentences(key)} if schema is None else values.value(schema, key)
+
+
+def _stopped(text: str, request: Request) -> str:
+    """`text` up to the first stop sequence that is bound."""
+    for sequence in request.stop or ():
+        text = text.partition(sequence)[0] if sequence else text
+    return text

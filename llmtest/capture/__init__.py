@@ -1,0 +1,21 @@
+"""Which run belongs to which block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
+
+if TYPE_CHECKING:
+    from llmtest.capture.threads import carry_context
+
+__all__ = [
+    "carry_context",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "threads": ["carry_context"],
+    },
+)

@@ -1,0 +1,316 @@
+"""Blocks: what is opened with `with`, `async with` or a decorator, and which run belongs to which of them.
+
+One rule: a run belongs to the blocks that were open in its context when it started, plus its parent's blocks.
+Whoever sees callbacks (`llmtest.langchain.tap`) asks `begin()` at each start and `membership()` for every later event;
+nothing here knows LangChain.
+
+What is listed in a context is not a block but one `Opening` of it. A task or thread that copied the context goes on
+listing it; once it is closed it lists nothing, wherever it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cast
+from uuid import UUID
+
+from llmtest.concurrency import lanes
+from llmtest.concurrency.lanes import Mark
+from llmtest.events.events import Latency, UnseenCall
+from llmtest.events.words import FrozenDict
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+SOURCES: Final = ("llmtest.langchain.tap",)
+"""The modules whose `install()` attaches a source of callbacks; imported when the first block is opened."""
+RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Mark | None]
+"""kind, run id, parent id, payload, monotonic ns, wall ns, lane and moment.
+
+The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
+"""
+Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
+"""name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
+
+
+class Events(Protocol):
+    """Where a block keeps the events of its runs. `append` is atomic: any thread may call it."""
+
+    def append(self, raw: RawEvent, /) -> None: ...
+
+
+class Membership:
+    """The blocks of one run. It keeps none of them alive."""
+
+    __slots__ = ("_blocks", "light", "timed")
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = tuple([weakref.ref(block) for block in blocks])
+        self.light = all(block.light for block in blocks)
+        """Whether counts are all that anybody wants of the run."""
+        self.timed = False
+        """Whether an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
+
+    def __iter__(self) -> Iterator[Block]:
+        return (block for block in (ref() for ref in self._blocks) if block is not None)
+
+    def deliver(self, raw: RawEvent) -> None:
+        """Gives one event to each block. Safe from any thread."""
+        for ref in self._blocks:
+            block = ref()
+            if block is not None:
+                block._raw.append(raw)
+
+
+class Opening:
+    """One time that a block is opened; holds its block for as long as that lasts."""
+
+    __slots__ = ("block", "lane", "opened_ms")
+
+    def __init__(self, block: Block) -> None:
+        self.block: Block | None = block
+        self.opened_ms = time.time_ns() // 1_000_000
+        self.lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
+        openings.add(self)
+
+    def close(self) -> None:
+        self.block = None
+        openings.discard(self)
+
+
+open_blocks: ContextVar[tuple[Opening, ...]] = ContextVar("llmtest_open_blocks", default=())
+memberships: dict[UUID, Membership] = {}
+"""Of every run that a living block holds; a block takes its runs with it when it goes."""
+openings: set[Opening] = set()
+"""The openings anywhere in the process that have not been closed. Any thread may copy, add and take away."""
+
+
+# -- a block
+
+
+class Block(ABC):
+    """What catches the events of the runs that start inside it; it is the block, and what the block has caught.
+
+    A base: `Recording` and `TokenCount` say what they keep. `with` and `async with` open it once and close it for good. As
+    a decorator it is open during each call of each function that it decorates, and collects all of them.
+    """
+
+    light: ClassVar[bool] = False
+    holds_runs = True
+    """Whether its runs are known for as long as it lives. A tally of a test counts along for as long as others hold them."""
+    traced: ClassVar[bool] = False
+    """Whether the trace store gets its runs."""
+    sources: tuple[str, ...] = SOURCES
+    word: ClassVar[str]
+    """How the program wrote it, for messages."""
+
+    _raw: Events
+
+    def __init__(self) -> None:
+        self._alone = Membership(self)
+        self._run_ids: list[UUID] = []
+        self._closed = False
+        self._opening: Opening | None = None
+        self._decorates = False
+        self.unseen_calls: list[UnseenCall] = []
+        """Calls that scripted doubles received while this block was open, and that it did not see."""
+        self.latencies: dict[UUID, list[Latency]] = {}
+        """How long the answers of its runs took in virtual time. A call with several prompts is of the first one's run."""
+
+    def __del__(self) -> None:
+        for run_id in self._run_ids:
+            membership = memberships.get(run_id)
+            if membership is self._alone or not any(other.holds_runs and other is not self for other in membership or ()):
+                memberships.pop(run_id, None)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether the block has ended."""
+        return self._closed
+
+    def close(self) -> None:
+        """Ends the block; what comes later is late. Closing twice is fine."""
+        if not self._closed:
+            self._mark_end()
+            self._closed = True
+
+    @abstractmethod
+    def _mark_end(self) -> None:
+        """Notes where its events end."""
+
+    # with, async with
+
+    def __enter__(self) -> Self:
+        if self._opening is not None:
+            raise RuntimeError(f"this {self.word}() block was already entered; write {self.word}() anew for each block")
+        if self._decorates:
+            raise RuntimeError(f"this {self.word}() block decorates functions; write {self.word}() anew for a `with` block")
+        self._opening = Opening(self)
+        _attach(self)
+        _list(self._opening)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        assert self._opening is not None
+        self.close()
+        _end(self._opening)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.__exit__(kind, error, trace)
+
+    # a decorator
+
+    def __call__(self, function: F) -> F:
+        """`function`, with the block open during each call; a generator's, while it runs and not while it waits at a yield."""
+        if isinstance(function, type) or not callable(function):
+            what = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
+            raise TypeError(f"{self.word}() decorates functions and generators, sync or async; got {what}")
+        if self._opening is not None:
+            raise RuntimeError(f"this {self.word}() block was already entered; write {self.word}() anew to decorate with it")
+        self._decorates = True
+        return cast("F", functools.wraps(function)(_decorator(function)(self, function)))
+
+
+# -- how a function is decorated
+
+
+def _decorator(function: Callable[..., Any]) -> Callable[[Block, Callable[..., Any]], Callable[..., Any]]:
+    if inspect.isasyncgenfunction(function):
+        return _async_generator
+    if inspect.iscoroutinefunction(function):
+        return _coroutine
+    return _generator if inspect.isgeneratorfunction(function) else _function
+
+
+def _function(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with inside(block):
+            return function(*args, **kwargs)
+
+    return called
+
+
+def _coroutine(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        with inside(block):
+            return await function(*args, **kwargs)
+
+    return awaited
+
+
+def _generator(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
+    def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        inner = function(*args, **kwargs)
+        step = functools.partial(inner.send, None)
+        with _opened(block) as opening:
+            while True:
+                with _listed(opening):
+                    try:
+                        item = step()
+                    except StopIteration as done:
+                        return done.value
+                try:
+                    step = functools.partial(inner.send, (yield item))
+                except GeneratorExit:
+                    with _listed(opening):
+                        inner.close()
+                    raise
+                except BaseException as error:
+                    step = functools.partial(inner.throw, error)
+
+    return generator
+
+
+def _async_generator(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        inner = function(*args, **kwargs)
+        step = inner.asend(None)
+        with _opened(block) as opening:
+            while True:
+                with _listed(opening):
+                    try:
+                        item = await step
+                    except StopAsyncIteration:
+                        return
+                try:
+                    step = inner.asend((yield item))
+                except GeneratorExit:
+                    with _listed(opening):
+                        await inner.aclose()
+                    raise
+                except BaseException as error:
+                    step = inner.athrow(error)
+
+    return generator
+
+
+# -- openings and contexts
+
+
+@contextmanager
+def inside(block: Block) -> Iterator[None]:
+    """Runs that start inside belong to `block`, which is not closed by it and may be entered so any number of times.
+
+    For decorators, and for the pytest plugin: its recording is made by a fixture, and entered in the context in which the test
+    function runs, there perhaps many times (hypothesis).
+    """
+    with _opened(block) as opening, _listed(opening):
+        yield
+
+
+@contextmanager
+def _opened(block: Block) -> Iterator[Opening]:
+    opening = Opening(block)
+    _attach(block)
+    try:
+        yield opening
+    finally:
+        opening.close()
+
+
+@contextmanager
+def _listed(opening: Opening) -> Iterator[None]:
+    _list(opening)
+    try:
+        yield
+    finally:
+        _unlist(opening)
+
+
+def _attach(block: Block) -> None:
+    for source in block.sources:
+        (sys.modules.get(source) or importlib.import_module(source)).install()
+
+
+def _list(opening: Opening) -> None:
+    opened = open_blocks.get()
+    if opened:  # those that were closed in another context could not take themselves off this one's list
+        opened = tuple(other for other in opened if other.block is not None)
+    open_blocks.set((*opened, opening))
+
+
+def _unlist(opening: Opening) -> None:
+    # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
+    opened = open_blocks.get()
+    open_blocks.set(opened[:-1] if opened[-1:] == (opening,) else tuple(other for other in opened if other is not opening))
+
+
+def _end(opening: Opening) -> None:
+    opening.close()
+    _unlist(opening)

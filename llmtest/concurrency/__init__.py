@@ -1,0 +1,1 @@
+"""Which thread or task runs, who spawned it, who waits for it."""

@@ -1,0 +1,420 @@
+"""Lines of control: which thread and which asyncio task runs now, from where it was spawned, and who waited for it.
+
+A lane counts its own moments: each event that order depends on is one. What a lane
+remembers of another is a moment of it: `attach`, after which its spawner had it spawned, and `joined`, from which its
+spawner knew that all of it was over. That is all that `llmtest.order.siblings` needs to know, and it is plain data.
+
+A mark, a lane and a moment of it, travels with the context. A task or thread that copied its context finds its spawner's
+mark there, sees that it is another line of control, and makes a lane of its own below it. At its first event it is asked
+who is blocked until it is done (`llmtest.concurrency.asyncio_state`). A spawner that is, and that has done nothing since the
+spawning, cannot go on before it is over, so that is known at once. A wait that happens to come later is chance, and not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context, ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from llmtest.concurrency import asyncio_state
+from llmtest.concurrency.asyncio_state import Hold
+
+Mark = tuple["Lane", int]
+"""A lane and a moment of it."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:  # compared by identity: two lanes with equal fields are still two lines of control
+    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known.
+
+    `attach` and `joined` are moments of `parent`: what happened there up to `attach` came before the lane; what happens
+    there from `joined` on, and what is spawned there from then on, comes after all of it. None: nobody knows that.
+
+    What follows `joined` is of use only while the lane runs.
+    """
+
+    number: int
+    thread: str
+    thread_id: int
+    task: str | None = None
+    parent: Lane | None = None
+    attach: int = 0
+    joined: int | None = None
+    now: int = field(default=0, repr=False)
+    """The last moment of this lane."""
+    owner: weakref.ref[asyncio.Task[Any]] | None = field(default=None, repr=False)
+    """The asyncio task, to recognise it by."""
+    born: Mark | None = field(default=None, repr=False)
+    """The mark that was in its context when it was spawned."""
+    asked: bool = field(default=False, repr=False)
+    """Whether it was asked who waits for it."""
+    life: _Life | None = field(default=None, repr=False)
+
+    def is_foreign_to(self, other: Lane) -> bool:
+        """Whether the two are on different threads, and nothing says that one comes from the other or both from a third."""
+        return self.thread_id != other.thread_id and self._origin() is not other._origin()
+
+    def _origin(self) -> Lane:
+        lane = self
+        while lane.parent is not None:
+            lane = lane.parent
+        return lane
+
+    def within(self, other: Lane) -> bool:
+        """Whether this is `other`, or was spawned from it, however indirectly."""
+        lane: Lane | None = self
+        while lane is not None and lane is not other:
+            lane = lane.parent
+        return lane is not None
+
+    def finish(self) -> None:
+        """It is over, and so is what it waited for."""
+        life, self.life = self.life, None
+        if life is not None:
+            self.now += 1
+            life.settle(self.now)
+
+
+@dataclass(slots=True)
+class _Wait:
+    """What a lane is blocked on, and its moments when what it waits for was spawned, began, and will be over."""
+
+    future: weakref.ref[asyncio.Future[Any]]
+    spawned: int
+    attach: int
+    joined: int
+    lanes: list[Lane]
+    fragile: tuple[weakref.ref[asyncio.Future[Any]], ...]
+
+    def close(self) -> list[Lane]:
+        """The one who waited goes on: what let it go by failing is over, and of the others nothing is known."""
+        futures = [ref() for ref in self.fragile]
+        failed = [future for future in futures if future is not None and not asyncio_state.went_well(future)]
+        # `gather` raises the first exception at once and leaves its other tasks running: only the one that raised is over.
+        for lane in self.lanes if failed else ():
+            task = lane.owner() if lane.owner else None
+            if not any(asyncio_state.failed_by(future, task) for future in failed):
+                lane.joined = None
+        return [lane for lane in self.lanes if lane.joined is not None]
+
+
+@dataclass(slots=True)
+class _Open:
+    """Lanes of which only later, when their spawner goes on, can be said whether they are over."""
+
+    is_over: Callable[[], bool]
+    since: int = 0
+    lanes: list[Lane] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a lane that spawned others knows of them while it runs."""
+
+    wait: _Wait | None = None
+    open: dict[Any, _Open] = field(default_factory=dict)
+    held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
+
+    def settle(self, moment: int, spawned: float = math.inf) -> None:
+        """The lane goes on, at this moment of it, with something that it spawned after that moment."""
+        over: list[Lane] = []
+        if self.wait is not None:
+            over += self.wait.close()
+            self.wait = None
+        for lane, kept in self.held:
+            lane.joined = lane.joined if kept() else None
+            over.append(lane)
+        self.held.clear()
+        # A group with a lane that was spawned at that moment or later may have ended after it: that stays open.
+        for key in [key for key, group in self.open.items() if group.since < spawned and group.is_over()]:
+            for lane in self.open.pop(key).lanes:
+                lane.joined = moment if lane.joined is None else lane.joined
+                over.append(lane)
+        # Whoever waited for a lane has also waited for everything that this lane had waited for.
+        for lane in over:
+            lane.finish()
+
+
+_mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
+_numbers = itertools.count(1)
+_lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
+# The futures that can let a task go by failing. A lane refers to them weakly, as a recording outlives the program; but it
+# asks how they ended only at the task's next event, when asyncio has dropped them. So they live as long as the task.
+_kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+# The main thread alone is known without its context: it is never reused for other work, as the threads of pools are.
+_main: Final[list[Lane]] = []
+# Threads write into the lanes that spawned them. Reentrant, because to ask who waits for one lane makes and asks others.
+_bookkeeping = threading.RLock()
+
+
+def current() -> Lane:
+    """The line of control that runs now."""
+    return mark()[0]
+
+
+def mark() -> Mark:
+    """The line of control that runs now, and the last moment of it that this context knows of."""
+    return _here(_task())
+
+
+def tick() -> Mark:
+    """The next moment of the line of control that runs now: for events that order depends on."""
+    task = _task()
+    # LangChain wraps async callbacks in tasks of their own. Their events happen in the task that awaits the callback.
+    if task is not None and asyncio_state.is_courier(task):
+        return _carried(task)
+    lane = _here(task)[0]
+    if not lane.asked:
+        _ask(lane, task)
+    now = _next(lane)
+    _mark.set(now)
+    return now
+
+
+def _task() -> asyncio.Task[Any] | None:
+    # Not `asyncio.current_task()`, which raises where no loop runs: this is asked at every event of synchronous programs too.
+    loop = asyncio._get_running_loop()
+    return asyncio.current_task(loop) if loop is not None else None
+
+
+def _here(task: asyncio.Task[Any] | None) -> Mark:
+    found = _mark.get()
+    thread_id = threading.get_ident()
+    if found is not None:
+        lane = found[0]
+        # A mark of another thread or task was copied with the context when this one was spawned: it names the spawner.
+        if lane.thread_id == thread_id and (lane.owner() if lane.owner else None) is task:
+            return found
+    here = _known(task, thread_id) or _new(task, found, thread_id)
+    at = (here, here.now)
+    _mark.set(at)
+    return at
+
+
+def _known(task: asyncio.Task[Any] | None, thread_id: int) -> Lane | None:
+    """The lane of a task, or of the main thread, where its context has lost it."""
+    if task is not None:
+        return _lanes.get(task)
+    return next((lane for lane in _main if lane.thread_id == thread_id and asyncio._get_running_loop() is None), None)
+
+
+def _new(task: asyncio.Task[Any] | None, born: Mark | None, thread_id: int) -> Lane:
+    parent, attach = born or (None, 0)
+    while parent is not None and parent.owner is not None and _is_over(parent.owner()):
+        attach, parent = parent.attach, parent.parent  # a stream with a task for each step would else grow a lane a step
+    thread = parent.thread if parent is not None and parent.thread_id == thread_id else threading.current_thread().name
+    name, owner = (task.get_name(), weakref.ref(task)) if task is not None else (None, None)
+    lane = Lane(next(_numbers), thread, thread_id, name, parent, attach, owner=owner, born=born)
+    if task is not None:
+        _lanes[task] = lane
+    elif not _main and parent is None and thread_id == threading.main_thread().ident:
+        _main.append(lane)
+    return lane
+
+
+def empty_context() -> Context:
+    """A context in which nothing is set, but from where it was made."""
+    context = Context()
+    context.run(_mark.set, mark())
+    return context
+
+
+def _is_over(task: asyncio.Task[Any] | None) -> bool:
+    return task is None or task.done()
+
+
+def _next(lane: Lane) -> Mark:
+    lane.now += 1
+    if lane.life is not None:
+        with _bookkeeping:
+            lane.life.settle(lane.now)
+    return lane, lane.now
+
+
+def _carried(task: asyncio.Task[Any]) -> Mark:
+    """The next moment of the task for which `task` carries a callback."""
+    hold = asyncio_state.holder(task)
+    while hold is not None and asyncio_state.is_courier(hold.task):
+        hold = asyncio_state.holder(hold.task)
+    if hold is None:
+        return _next(_spawner(task) or _here(task)[0])
+    # The moment goes into the context of the one who waits: what that one spawns next must copy it.
+    now = _next(_lane_of(hold))
+    _put(hold.context, now)
+    return now
+
+
+def _spawner(task: asyncio.Task[Any]) -> Lane | None:
+    """The lane within whose statement an eager task runs: nobody waits for it yet, and its context is a copy of theirs."""
+    born = _mark.get() if asyncio_state.is_eager(task) else None
+    return born[0] if born is not None and born[0].thread_id == threading.get_ident() else None
+
+
+def _put(context: Context, at: Mark) -> None:
+    with suppress(RuntimeError):  # somebody runs in it: its marks stay behind, and what it spawns is of unknown order
+        context.run(_mark.set, at)
+
+
+# -- who waits for it
+
+
+def _lane_of(hold: Hold) -> Lane:
+    """The lane of a task that waits for something, made if it has shown no event so far."""
+    lane = _lanes.get(hold.task) or _new(hold.task, hold.context.get(_mark), threading.get_ident())
+    if not lane.asked:
+        _ask(lane, hold.task)
+    return lane
+
+
+def _ask(lane: Lane, task: asyncio.Task[Any] | None) -> None:
+    lane.asked = True
+    with _bookkeeping:
+        if task is not None:
+            _ask_task(lane, task)
+        else:
+            _ask_thread(lane)
+
+
+def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
+    lane.joined = None
+    hold = asyncio_state.holder(task)
+    if hold is not None:
+        _hang(lane, _lane_of(hold), hold)
+    elif asyncio_state.is_main(task):
+        _hang_on_thread(lane)
+    elif asyncio_state.is_eager(task):
+        # Its spawner runs below it on the same stack and can wait for it only once this statement is over. So it is asked
+        # again at its next event; if there is none before its spawner goes on, it has never been suspended and is over.
+        lane.asked = False
+        _leave_open(lane, lane, lambda: not lane.asked)
+    else:
+        _ask_structure(lane, task)
+
+
+def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
+    """A task group, and a generator that runs a task of its own, never leave a task behind, whoever waits for what."""
+    group, queue = asyncio_state.group_of(task), asyncio_state.queue_of(task)
+    if group is not None:
+        ref = weakref.ref(group)
+        _leave_open(lane, ref, lambda: (group := ref()) is None or asyncio_state.is_left(group))
+    hold = asyncio_state.reader(queue) if queue is not None else None
+    if queue is not None and hold is not None:
+        above, owner = _lane_of(hold), weakref.ref(task)
+        # Only if the reader has done nothing since it spawned the writer: else something may have happened beside it.
+        if _spawned(lane, above) == above.now:
+            _begin(lane, above, above.now)
+            above.now += 1
+            _put(hold.context, (above, above.now))
+            _leave_open(lane, queue, lambda: _is_over(owner()) and queue.empty())
+
+
+def _leave_open(lane: Lane, key: Any, is_over: Callable[[], bool]) -> None:
+    if lane.parent is not None:
+        group = _life(lane.parent).open.setdefault(key, _Open(is_over))
+        group.since = max(group.since, lane.attach)
+        group.lanes.append(lane)
+
+
+def _life(lane: Lane) -> _Life:
+    if lane.life is None:
+        lane.life = _Life()
+    return lane.life
+
+
+def _spawned(lane: Lane, above: Lane) -> int | None:
+    """The moment of `above` at which `lane` was spawned from it; None if it was spawned from elsewhere."""
+    born = lane.born
+    # Tasks between the two that are over are skipped: a stream may make a new task for each step, each spawned by the last.
+    while born is not None and born is not above.born:
+        spawner, moment = born
+        if spawner is above:
+            return moment
+        if spawner.owner is None or not _is_over(spawner.owner()) or spawner.parent is None:
+            return None
+        born = (spawner.parent, spawner.attach if spawner.joined is None else spawner.joined)
+    # Both have the same mark: `above` has shown no event of its own before it spawned the lane.
+    return 0 if born is not None else None
+
+
+def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
+    """`above` is blocked until `lane` is over. That is a fact of the program if it was so from the spawning on."""
+    moment = _spawned(lane, above)
+    if moment is None:
+        return
+    lane.parent, lane.attach = above, moment
+    life = _life(above)
+    if life.wait is not None and life.wait.future() is hold.future:  # one more child of the same gather
+        if moment == life.wait.spawned:
+            lane.attach, lane.joined = life.wait.attach, life.wait.joined
+            life.wait.lanes.append(lane)
+    elif moment == above.now:  # nothing has happened on `above` since the spawning, and nothing can until the lane is over
+        _begin(lane, above, moment)
+        above.now += 1
+        lane.joined = above.now
+        fragile = tuple(map(weakref.ref, hold.fragile))
+        life.wait = _Wait(weakref.ref(hold.future), moment, lane.attach, above.now, [lane], fragile)
+        _kept[hold.task] = hold.fragile
+        _put(hold.context, (above, above.now))
+
+
+def _begin(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
+    """`above` spawned `lane` at this moment, after that moment of its own."""
+    above.now += 1
+    _life(above).settle(above.now, spawned)
+    lane.parent, lane.attach = above, above.now
+
+
+def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> None:
+    """`above` spawned `lane` at this moment, and goes on when it is over."""
+    _begin(lane, above)
+    above.now += 1
+    lane.joined = above.now
+    _life(above).held.append((lane, kept))
+
+
+def _hang_on_thread(lane: Lane) -> None:
+    """The thread runs its loop only for `lane`: `asyncio.run`, `loop.run_until_complete`."""
+    above = lane.parent
+    while above is not None and above.owner is not None:  # a loop within a loop: the thread's own lane is what is blocked
+        above = above.parent
+    if above is not None and above.thread_id == lane.thread_id:
+        _hold(lane, above)
+
+
+def _ask_thread(lane: Lane) -> None:
+    above, work = lane.parent, asyncio_state.work()
+    if above is None or work is None or above.thread_id == lane.thread_id:
+        return
+    task = asyncio_state.spawner(work)
+    if task is not None:
+        # A task that is cancelled goes on while its thread still works; a future that nobody holds any more was waited for.
+        future = weakref.ref(work.future)
+        _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or done.done())
+    elif work.pool is not None:
+        # Nobody waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
+        pool = weakref.ref(work.pool)
+        _leave_open(lane, pool, lambda: (shut := pool()) is None or asyncio_state.is_shut(shut))
+
+
+def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
+    """The lane of a task on another thread, which takes no marks from here. So what it waits for is looked at later."""
+    lane = _lanes.get(task) or _new(task, born, thread_id)
+    hold = asyncio_state.holder(task)
+    # `Context.run` of a context that the other thread runs in raises, so there is no mark to put there, as `_hang` does.
+    if not lane.asked and hold is not None:
+        above, future = _far(hold.task, hold.context.get(_mark), thread_id), hold.future
+        moment = _spawned(lane, above)
+        if moment is not None:
+            lane.parent, lane.attach = above, moment
+            _leave_open(lane, future, lambda: asyncio_state.went_well(future))
+    elif not lane.asked and asyncio_state.is_main(task):
+        _hang_on_thread(lane)
+    lane.asked = True
+    return lane

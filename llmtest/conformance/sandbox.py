@@ -1,0 +1,172 @@
+"""One small program at a time, in a thread of its own, that may fail, block, or leave work behind.
+
+Whoever tries out the code of others must come back: a program that does not end is left behind in a daemon thread, and
+what it did up to then can be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import selectors
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from traceback import walk_stack, walk_tb
+from typing import Any, Final
+
+from langsmith import tracing_context
+
+from llmtest import ledger
+from llmtest.concurrency import lanes
+from llmtest.core.source import HARNESS, definition_line, is_of, program_line, shown_line
+from llmtest.recording.recording import Recording
+
+STALL_S: Final = 0.3
+"""So long must an event loop stand still at one instruction to be called blocked."""
+_LOOK_S: Final = 0.025
+_LOOKS: Final = round(STALL_S / _LOOK_S)
+_WAITING: Final = (str(Path(asyncio.__file__).parent), selectors.__file__)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What came of one program. It grows while the program runs; `ended` says whether it has.
+
+    `stalled` is the line at which its event loop stood still, or an empty string; `stands` where it stands, if it has not ended.
+    `left` are the tasks that it left behind, each as a line of evidence.
+    """
+
+    recording: Recording
+    patience_s: float
+    ended: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    stalled: str | None = None
+    stands: str = ""
+    left: list[str] = field(default_factory=list)
+    on_a_loop: bool = False
+    _same: int = 0
+    _last: tuple[int, int] = (0, 0)
+
+
+def patience_s(timeout_s: float) -> float:
+    """How long work that was given up may take to end."""
+    return min(timeout_s / 10, 1.0)
+
+
+def attempt(body: Callable[[], Any], timeout_s: float, name: str) -> Attempt:
+    """Runs `body`, or the coroutine that it returns, recorded, in an empty context; waits at most `timeout_s` for it."""
+    this = Attempt(Recording(), patience_s(timeout_s))
+    thread = threading.Thread(target=lanes.empty_context().run, args=(_work, this, body), daemon=True, name=name)
+    with ledger.opened(ledger.Outside()):
+        thread.start()
+        until = time.monotonic() + timeout_s
+        while thread.is_alive() and time.monotonic() < until:
+            thread.join(_LOOK_S)
+            _look(this, thread)
+    this.ended = not thread.is_alive()
+    frame = sys._current_frames().get(thread.ident or 0)
+    this.stands = "" if this.ended or frame is None else program_line(walk_stack(frame), HARNESS)
+    return this
+
+
+def _work(this: Attempt, body: Callable[[], Any]) -> None:
+    try:
+        with tracing_context(enabled=False), this.recording:
+            value = body()
+            this.value = _on_a_loop(this, value) if inspect.iscoroutine(value) else value
+    except BaseException as error:  # whatever it is, the program has no error of its own
+        this.error = error
+    this.recording.settle(timeout_s=0)  # what came late is in it, too
+
+
+def new(make: Callable[[], Any]) -> Any:
+    """What `make` makes. A scripted double among it is nobody's: nobody asks for steps that it has not served."""
+    with ledger.opened(ledger.Outside()):
+        return make()
+
+
+def _on_a_loop(this: Attempt, program: Coroutine[Any, Any, Any]) -> Any:
+    async def whole() -> Any:
+        this.on_a_loop = True
+        try:
+            return await program
+        finally:
+            this.left = await _left(this.patience_s)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(whole())
+
+
+async def _left(patience_s: float) -> list[str]:
+    """The tasks that are still at work, when all had time to end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    pending = (await asyncio.wait(tasks, timeout=patience_s))[1] if tasks else ()
+    return sorted(_task(task) for task in pending)
+
+
+def _task(task: asyncio.Task[Any]) -> str:
+    coroutine: Any = task.get_coro()
+    frame = getattr(coroutine, "cr_frame", None)
+    name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
+    return f"`{name}`" + ("" if frame is None or is_of(frame, HARNESS) else f" at {shown_line(definition_line(frame.f_code))}")
+
+
+# -- where it stands
+
+
+def _look(this: Attempt, thread: threading.Thread) -> None:
+    """Whether the loop of a program has stood at one instruction for too long. A loop that waits for its tasks has not."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is None or not this.on_a_loop or frame.f_code.co_filename.startswith(_WAITING):
+        this._same = 0
+        return
+    here = id(frame), frame.f_lasti
+    this._same, this._last = this._same + 1 if here == this._last else 0, here
+    if this._same >= _LOOKS and this.stalled is None:
+        this.stalled = program_line(walk_stack(frame), HARNESS)
+
+
+def raised_at(error: BaseException) -> str:
+    """The innermost line that `error` went through, of those that are neither Python's, nor LangChain's, nor ours."""
+    return program_line(reversed(list(walk_tb(error.__traceback__))), HARNESS)
+
+
+# -- loops
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop whose threads keep no process from ending."""
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_Daemons())
+    return loop
+
+
+def without_a_loop(play: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine that waits for nothing. In sync code no event loop runs, and LangChain looks."""
+    with contextlib.suppress(StopIteration):
+        play.send(None)
+
+
+class _Daemons(ThreadPoolExecutor):
+    """A daemon thread for each job: what blocks for good keeps no process from ending."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        threading.Thread(target=self._work, args=(future, partial(fn, *args, **kwargs)), daemon=True).start()
+        return future
+
+    @staticmethod
+    def _work(future: Future[Any], job: Callable[[], Any]) -> None:
+        try:
+            future.set_result(job())
+        except BaseException as error:
+            future.set_exception(error)

@@ -1,0 +1,250 @@
+"""The words of a recording: events, runs, and the frozen payloads that they carry.
+
+Nothing here knows LangChain; `llmtest.langchain` translates into these words
+at the moment a callback fires, and from there on nobody sees a LangChain object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from llmtest.concurrency.lanes import Lane
+from llmtest.core.sequences import Tokens
+from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN, RunKind
+from llmtest.events.usage import is_cached, usage_of
+from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenCall:
+    """A call that a scripted double received while a recording was open, and that the recording did not see.
+
+    `place` is the line of the program that called, as `file:line`. `cause` is `no context` for a call from a thread that
+    was started without the context of its starter, `no callbacks` for a call past LangChain's callbacks.
+    """
+
+    double: str
+    place: str
+    thread: str
+    cause: Literal["no context", "no callbacks"]
+
+
+class Latency(NamedTuple):
+    """When a scripted answer came, in virtual time: its first token after `ttft_s` seconds, and then `tokens_per_s` of its
+    `tokens` in a second; None: all at once."""
+
+    ttft_s: float
+    tokens_per_s: float | None = None
+    tokens: int = 1
+
+    def ns(self, token: int) -> int:
+        """After how many nanoseconds this token came; they count from 0, and what comes after the last comes with it."""
+        index = max(0, min(token, self.tokens - 1))
+        return round(self.ttft_s * 1e9) + (round(index * 1e9 / self.tokens_per_s) if self.tokens_per_s else 0)
+
+    @property
+    def total_ns(self) -> int:
+        """After how many nanoseconds the whole answer was there."""
+        return self.ns(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One callback.
+
+    `kind` is the callback method's name. `number` counts from 0 in its recording, in the order in which callbacks
+    fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
+    `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
+    of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
+    `lane` is the line of control on which it fired, and `moment` its place among what happened there.
+
+    `virtual_ns` is its place in virtual time, in nanoseconds; `at_s` the same in seconds. Virtual time begins with the recording
+    at 0, and goes on only by what a script says: `say(..., ttft_s=0.8, tokens_per_s=50)`, `give(..., takes_s=0.2)`. It is
+    no order: events that happened side by side may have smaller times than those before them.
+    """
+
+    kind: str
+    run_id: UUID
+    parent_run_id: UUID | None
+    name: str
+    tags: tuple[str, ...] = ()
+    metadata: FrozenDict = EMPTY
+    payload: FrozenDict = EMPTY
+    number: int = 0
+    monotonic_ns: int = 0
+    wall_ns: int = 0
+    lane: Lane | None = field(default=None, compare=False)
+    moment: int = field(default=0, compare=False)
+    virtual_ns: int = field(default=0, compare=False)
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
+
+    @property
+    def at_s(self) -> float:
+        """When it fired, in seconds of virtual time since the recording began; 0 where no script has a latency."""
+        return self.virtual_ns / 1e9
+
+    @property
+    def thread(self) -> str | None:
+        """The name of the thread on which the callback fired."""
+        return self.lane.thread if self.lane else None
+
+    @property
+    def task(self) -> str | None:
+        """The name of the asyncio task in which the callback fired, or None."""
+        return self.lane.task if self.lane else None
+
+    def __str__(self) -> str:
+        return f"{self.kind} `{self.name}`"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One execution of a model, chain, tool or retriever, with the runs inside it.
+
+    `events` are its own events in order; `children` the runs that it started, in the order in which they started.
+    """
+
+    id: UUID
+    parent_id: UUID | None
+    kind: RunKind
+    name: str
+    tags: tuple[str, ...]
+    metadata: FrozenDict
+    events: tuple[Event, ...]
+    children: Sequence[Run]
+
+    @property
+    def start(self) -> Event:
+        return self.events[0]
+
+    @property
+    def end(self) -> Event | None:
+        """The event that ended the run, or None while it is open."""
+        for event in self.events:
+            if event.kind in ENDINGS:
+                return event
+        return None
+
+    @property
+    def ended(self) -> Ended:
+        end = self.end
+        if end is None:
+            return "open"
+        error = end.payload.get("error")
+        if isinstance(error, Failure):
+            return error.ended
+        return "paused" if any(event.kind == "on_interrupt" for event in self.events) else "ended"
+
+    @property
+    def took_s(self) -> float | None:
+        """How long it took, in seconds of virtual time; None while it is open. It counts the latencies of scripts, and not
+        the time that the program took.
+
+        >>> from llmtest import ScriptedChatModel, record, say
+        >>> with record() as recording:
+        ...     _ = ScriptedChatModel(say("It is ", "sunny.", ttft_s=0.8, tokens_per_s=50)).invoke("weather?")
+        >>> recording.models[0].took_s
+        0.82
+        """
+        end = self.end
+        return None if end is None else (end.virtual_ns - self.start.virtual_ns) / 1e9
+
+    @property
+    def error(self) -> Failure | None:
+        """What the run failed with. None when it was cancelled, closed early, paused or handed off: see `ended`."""
+        end = self.end
+        failure = end.payload.get("error") if end else None
+        return failure if isinstance(failure, Failure) and failure.ended in ("error", "stopped", "stopped by rule") else None
+
+    @property
+    def input(self) -> Any:
+        """What the run was given: the messages of a chat model, the prompt of a text model, a tool's arguments, a
+        chain's inputs, a retriever's query. A streamed chain tells its true input only when it ends."""
+        payload = self.start.payload
+        if self.kind == "chain" and self.end is not None and "inputs" in self.end.payload:
+            return self.end.payload["inputs"]
+        value = payload.get(INPUT_OF[self.kind])
+        if self.kind == "tool" and value is None:
+            return payload.get("input_str")
+        return value[0] if self.kind == "llm" and value else value
+
+    @property
+    def args(self) -> FrozenDict:
+        """The arguments of a tool run, by name; empty when it was called with plain text."""
+        value = self.events[0].payload.get("inputs") if self.kind == "tool" else None
+        return value if isinstance(value, FrozenDict) else EMPTY
+
+    @property
+    def output(self) -> Any:
+        """What the run gave back: a `Message` of a chat model, the text of a text model; None if it did not end."""
+        payload = self.end.payload if self.end is not None else EMPTY
+        given = payload.get(OUTPUT_OF[self.kind])
+        if self.kind not in MODELS:
+            return given
+        if not given:
+            return None
+        return given[0].message if self.kind == "chat" else given[0].text
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation of a chat model: what it was given, then its answer. Of other runs, the messages that they gave
+        back, or were given if they gave none."""
+        if self.kind == "chat":
+            return tuple(_messages([self.input, self.output]))
+        return tuple(_messages(self.output)) or tuple(_messages(self.input))
+
+    @property
+    def tokens(self) -> Tokens:
+        """The streamed tokens, in order; as the provider sent them (a str, or a list of content blocks)."""
+        return Tokens(e.payload["token"] for e in self.events if e.kind == TOKEN)
+
+    @property
+    def usage(self) -> Usage | None:
+        """Token counts that the model reported for this run; None if it reported none."""
+        if self.end is None:
+            return None
+        chunks = (e.payload.get("usage") for e in self.events if e.kind == TOKEN)
+        streamed = [usage for usage in chunks if isinstance(usage, Usage)]
+        return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
+
+    @property
+    def cached(self) -> bool:
+        """Whether LangChain's cache answered, and no model was asked. Text models fire no callbacks then."""
+        return self.end is not None and is_cached(self.end.payload)
+
+    @property
+    def tool_call_id(self) -> str | None:
+        """The id of the tool call that this tool run answers. Early versions of langchain-core 1 tell it only by the answer."""
+        value = self.start.payload.get("tool_call_id")
+        if value is None and self.kind == "tool" and isinstance(self.output, Message):
+            value = self.output.tool_call_id
+        return value if isinstance(value, str) else None
+
+    def walk(self) -> Iterator[Run]:
+        """This run and all runs inside it, parents first."""
+        stack = [self]
+        while stack:
+            run = stack.pop()
+            yield run
+            stack.extend(reversed(run.children))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.kind} {self.name}: {self.ended}>"
+
+
+def _messages(value: Any) -> Iterator[Message]:
+    """The messages in a value: itself, those of a list, those under `messages`."""
+    if isinstance(value, Message):
+        yield value
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _messages(inner)
+    elif isinstance(value, dict):
+        yield from _messages(value.get("messages"))

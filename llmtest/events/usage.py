@@ -1,0 +1,116 @@
+"""Read the token usage that a provider or LangChain reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from llmtest.events.words import EMPTY, FrozenDict, Generation, Message, Usage
+
+
+def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched: bool = False) -> Usage | None:
+    """What a model reported in `end`, the payload of its run's last event; None if it reported nothing.
+
+    `streamed` is what its chunks reported, which LangChain adds up: chunks that count from the beginning of the answer each
+    time would come out as a multiple (https://github.com/langchain-ai/langchain/issues/30429). `batched` is for one of several
+    prompts that went to a text model together: the first one reports the tokens of all.
+    """
+    usages = [message.usage for message in answers(end) if message.usage is not None]
+    end = response_of(end)
+    if not usages:
+        return _usage_of_text_model(end, batched)
+    total = sum(usages[1:], usages[0])
+    if len(usages) > 1:
+        return _usage_of_candidates(usages[0], total, _usage_of_text_model(end, batched))
+    if _counts_from_the_beginning(streamed) and _counts(sum(streamed[1:], streamed[0])) == _counts(total):
+        return streamed[-1]
+    return total
+
+
+def is_cached(end: Mapping[str, Any]) -> bool:
+    """Whether `end`, the payload of a model run's last event, tells of an answer from LangChain's cache."""
+    return any(message.cached for message in answers(end))
+
+
+def answers(end: Mapping[str, Any]) -> list[Message]:
+    """The messages of `end`, the payload of a model run's last event. A program may end a run with anything."""
+    found = (g.message for g in response_of(end).get("generations", ()) if isinstance(g, Generation))
+    return [message for message in found if isinstance(message, Message)]
+
+
+def response_of(end: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where the generations are: in the payload itself, or in the `response` that a failed run had got so far."""
+    response = end.get("response")
+    return response if isinstance(response, Mapping) else end
+
+
+def _counts(usage: Usage) -> tuple[int, int, int]:
+    return usage.input_tokens, usage.output_tokens, usage.total_tokens
+
+
+def _usage_of_candidates(first: Usage, total: Usage, whole: Usage | None) -> Usage:
+    """Some integrations put the usage of the whole call on each candidate; what is said of the call decides."""
+    if whole is None:
+        return total
+    return next((usage for usage in (first, total) if _counts(usage) == _counts(whole)), whole)
+
+
+def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
+    """Whether each chunk counts all that went before it: the prompt again, and never fewer tokens of the answer."""
+    pairs = list(pairwise(streamed))
+    return bool(pairs) and all(
+        0 < one.input_tokens <= two.input_tokens and one.output_tokens <= two.output_tokens for one, two in pairs
+    )
+
+
+def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | None:
+    """Text models report usage in `llm_output`, or in the last generation's info when they stream."""
+    for source in (payload.get("llm_output"), *(getattr(g, "info", None) for g in payload.get("generations", ()))):
+        counts = source.get("token_usage", source.get("usage")) if isinstance(source, Mapping) else None
+        usage = read_usage(counts)
+        if usage is not None:
+            return usage
+        if batched and counts is not None:
+            return Usage()
+    return None
+
+
+def read_usage(counts: object) -> Usage | None:
+    """Return token counts in the words of LangChain, OpenAI or Anthropic as a `Usage`, or None if there are none.
+
+    Providers leave counts out, or send None: what is no number does not count. LangChain's cache adds a cost to what it
+    answers, which alone is no usage.
+    """
+    if not isinstance(counts, Mapping) or not counts or counts.keys() == {"total_cost"}:
+        return None
+    into = _count(counts, "input_tokens", "prompt_tokens")
+    out = _count(counts, "output_tokens", "completion_tokens")
+    cache_read = _count(counts.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _count(counts.get("completion_tokens_details"), "reasoning_tokens")
+    return Usage(
+        into,
+        out,
+        _count(counts, "total_tokens") or into + out,
+        _numbers(counts.get("input_token_details")) or (FrozenDict(cache_read=cache_read) if cache_read else EMPTY),
+        _numbers(counts.get("output_token_details")) or (FrozenDict(reasoning=reasoning) if reasoning else EMPTY),
+    )
+
+
+def _count(counts: object, *names: str) -> Any:
+    found = (counts.get(name) for name in names) if isinstance(counts, Mapping) else ()
+    return next((count for count in found if count and isinstance(count, int | float)), 0)
+
+
+def _numbers(value: object) -> FrozenDict:
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return FrozenDict({name: number for name, number in pairs if isinstance(number, int | float)})
+
+
+def read_model_name(*sources: object) -> str | None:
+    """Return the first name of a model that is in `sources`: metadata of a start, parameters of a call, or of an answer."""
+    found = (source.get(key) for source in sources if isinstance(source, Mapping) for key in _MODEL_NAMES)
+    return next((name for name in found if isinstance(name, str) and name), None)
+
+
+_MODEL_NAMES: Final = ("ls_model_name", "model_name", "model")

@@ -1,0 +1,216 @@
+"""A scripted step as LangChain's messages, exceptions and usage."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from langchain_core import exceptions as core_exceptions
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from llmtest import ledger
+from llmtest.errors import StatusError
+from llmtest.events.words import EMPTY, FrozenDict
+from llmtest.langchain.dialects import errors
+from llmtest.langchain.freezing import ATOMS, named_tools
+from llmtest.scripts.gates import Gate, stopping
+from llmtest.scripts.requests import Request
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
+from llmtest.scripts.tool_checks import check_call
+
+# -- from a script's words to LangChain's
+
+
+def exception(failure: Fail, dialect: str = "plain") -> BaseException:
+    """The exception that a failing step raises."""
+    error = failure.error
+    if isinstance(error, BaseException):
+        return error
+    if isinstance(error, int):
+        said = (error, failure.retry_after, failure.message)
+        return errors.error(dialect, *said) or _status_class(error)(*said)
+    kind = getattr(builtins, error) if isinstance(error, str) else error
+    return cast("BaseException", kind(failure.message) if failure.message is not None else kind())
+
+
+_STATUS_CLASSES = {
+    401: "ModelAuthenticationError",
+    403: "ModelPermissionDeniedError",
+    404: "ModelNotFoundError",
+    408: "ModelTimeoutError",
+    429: "ModelRateLimitError",
+    504: "ModelTimeoutError",
+}
+
+
+@functools.lru_cache(maxsize=64)
+def _status_class(status: int) -> type[StatusError]:
+    """`StatusError`, and where langchain-core has a class for this status, a subclass of both."""
+    name = _STATUS_CLASSES.get(status, "ModelAPIError" if status >= 500 else "ModelInvalidRequestError")
+    theirs = getattr(core_exceptions, name, None)
+    return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
+
+
+def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
+    """Bound tools by name, each with the JSON schema of its arguments; a provider's own tools take anything."""
+    if not bound:
+        return EMPTY
+    return {name: spec.get("parameters") or spec.get("input_schema") or _ANYTHING for name, spec in named_tools(bound)}
+
+
+_ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
+
+
+def materialised(reply: Reply, request: Request) -> Reply:
+    """`reply` with its structured values as the model was bound: JSON text, or calls of the tools that they fit."""
+    parts: list[Part] = []
+    for part in reply.parts:
+        if not isinstance(part, Value):
+            parts.append(part)
+            continue
+        tool = None if request.params.get("response_format") else _tool_for(part, request)
+        parts.append(Text(part.tokens) if tool is None else Call(tool, part.value))
+    return replace(reply, parts=tuple(parts))
+
+
+def _tool_for(value: Value, request: Request) -> str | None:
+    """The bound tool whose call says `value`."""
+    if not isinstance(value.value, dict) or not request.tools:
+        return None
+    if value.type in request.tools:
+        return value.type
+    fits = [name for name in request.tools if check_call(Call(name, FrozenDict(value.value)), request.tools) is None]
+    return fits[0] if fits else next(iter(request.tools)) if request.tool_choice is not None else None
+
+
+def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
+    if reply.usage is None:
+        out = reply.token_count
+        return {"input_tokens": prompt_tokens, "output_tokens": out, "total_tokens": prompt_tokens + out}
+    if reply.usage is False:
+        return None
+    usage = reply.usage
+    details = {
+        f"{side}_token_details": dict(given)
+        for side, given in (("input", usage.input_details), ("output", usage.output_details))
+        if given
+    }
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "total_tokens": usage.total_tokens}
+    return cast("UsageMetadata", {**counts, **details})
+
+
+def count_message(message: BaseMessage) -> int:
+    content = message.content
+    return count(content if type(content) is str else str(message.text))
+
+
+def metadata(reply: Reply, model_name: str) -> dict[str, Any]:
+    """What a provider says beside its answer; a stream that was cut off has no finish reason."""
+    metadata: dict[str, Any] = {"model_name": model_name}
+    if not reply.truncated:
+        metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
+    metadata.update(reply.response_metadata)
+    return metadata
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value of a script as the program gets it: a copy that it may change."""
+    if isinstance(value, dict):
+        return {key: item if type(item) in ATOMS else _plain(item) for key, item in value.items()}
+    return [item if type(item) in ATOMS else _plain(item) for item in value]
+
+
+class Answer:
+    """One reply on its way out: the same ids whether it is sent whole or in chunks."""
+
+    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
+        self.reply = reply
+        self.dialect = dialect
+        self.id = ledger.current().fresh_id("msg")
+        self.blocks = reply.thinks
+        self.closing: dict[str, Any] = {
+            "usage_metadata": None if reply.truncated else usage_metadata_of(reply, prompt_tokens),
+            "response_metadata": metadata(reply, model_name),
+        }
+
+    def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, Any]]:
+        if not self.blocks:
+            return text
+        kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
+        return [{"type": kind, key: text, "index": index}]
+
+    def call_id(self, call: Call) -> str:
+        return call.id or ledger.current().fresh_id("call")
+
+    def error(self) -> BaseException:
+        return exception(cast("Fail", self.reply.failure), self.dialect)
+
+    def result(self) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=self._message())])
+
+    def _message(self) -> AIMessage:
+        reply = self.reply
+        if reply.failure is not None:
+            raise self.error()
+        message = AIMessage(content=reply.text if reply.plain else self._whole_content(), id=self.id)
+        if reply.refusal:
+            message.additional_kwargs["refusal"] = reply.text
+        # Past the validator: it takes as long for these as for the rest of the message, and we have just made them.
+        if reply.calls:
+            self.closing["tool_calls"] = [self._called(c) for c in reply.calls if not c.malformed]
+            self.closing["invalid_tool_calls"] = [self._broken(c) for c in reply.calls if c.malformed]
+        message.__dict__.update(self.closing)
+        message.__pydantic_fields_set__.update(self.closing)
+        return message
+
+    def _whole_content(self) -> str | list[str | dict[str, Any]]:
+        content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
+        for index, part in enumerate(() if self.reply.refusal else self.reply.parts):
+            if not isinstance(part, Call):
+                content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
+        return content
+
+    def _called(self, call: Call) -> dict[str, Any]:
+        return {"name": call.tool, "args": _plain(call.args), "id": self.call_id(call), "type": "tool_call"}
+
+    def _broken(self, call: Call) -> dict[str, Any]:
+        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
+        return {**broken, "type": "invalid_tool_call"}
+
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        return stopping(self._chunks(), self.reply.stopped()) if self.reply.stops else self._chunks()
+
+    def _chunks(self) -> Iterator[ChatGenerationChunk]:
+        pieces = list(self._pieces()) or [{"content": ""}]
+        for piece in pieces[:-1]:
+            yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **piece))
+        if self.reply.failure is not None:
+            yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
+            raise self.error()
+        last = {**pieces[-1], **self.closing}
+        if not self.reply.truncated:  # langchain-core ends a stream that says nothing of its end with one more, empty chunk
+            last["chunk_position"] = "last"
+        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+
+    def _pieces(self) -> Iterator[dict[str, Any]]:
+        order = 0
+        empty: str | list[Any] = [] if self.blocks else ""
+        for index, part in enumerate(self.reply.parts):
+            if self.reply.refusal and isinstance(part, Text):
+                yield from ({"content": empty, "additional_kwargs": {"refusal": token}} for token in part.tokens)
+            elif not isinstance(part, Call):
+                yield from ({"content": self._content(part, token, index)} for token in part.tokens)
+            else:
+                number = index if self.blocks else order  # beside blocks, calls are numbered with them
+                opening = {"name": part.tool, "args": "", "id": self.call_id(part), "index": number}
+                yield {"content": empty, "tool_call_chunks": [opening]}
+                for token in part.tokens:
+                    yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": number}]}
+                order += 1
+        if self.reply.stops_last or (self.reply.parts and isinstance(self.reply.parts[-1], Call)):
+            yield {"content": empty}  # a chunk that ends the stream is read as whole: it must not carry a piece of a call

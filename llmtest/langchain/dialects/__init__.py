@@ -1,0 +1,1 @@
+"""A scripted answer in a provider's chunks, messages and errors."""

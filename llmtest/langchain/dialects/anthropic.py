@@ -1,0 +1,126 @@
+"""The dialect of Anthropic's Messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from llmtest.langchain.dialects.base import Dialect, Plain, broken, called, fresh, joined
+from llmtest.scripts.step_types import Call, Part, Text
+
+# -- ChatAnthropic
+
+
+class Anthropic(Dialect):
+    """An answer as `ChatAnthropic` gives it: tokens are lists as soon as tools are bound, or when it reasons."""
+
+    name = provider = "anthropic"
+
+    def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
+        super().__init__(plain, params)
+        thinking = (params.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+        self.lists = "tools" in params or thinking or self.reply.thinks or bool(self.reply.calls)
+
+    def _stop(self) -> dict[str, Any]:
+        reason = self.reply.stop_reason or ("tool_use" if self.reply.calls else "end_turn")
+        said = {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
+        return {**said, **self.more}
+
+    def _details(self, whole: bool) -> dict[str, int]:
+        """Cached tokens; the whole answer says for how long they are cached, the stream does not."""
+        given = {"cache_read": 0, "cache_creation": 0, _FIVE: 0, _HOUR: 0, **self.usage.get("input_token_details", {})}
+        made, five, hour = given.pop("cache_creation"), given.pop(_FIVE), given.pop(_HOUR)
+        if whole:
+            return {**given, "cache_creation": 0, _FIVE: five + made, _HOUR: hour}
+        return {**given, "cache_creation": made + five + hour}
+
+    def _usage_metadata(self, whole: bool) -> Any:
+        return None if self.usage is None else {**self.usage, "input_token_details": self._details(whole)}
+
+    def _raw_usage(self) -> dict[str, Any] | None:
+        if self.usage is None:
+            return None
+        cached, creation = self._details(False), self._details(True)
+        out = self.usage.get("output_token_details", {})
+        return {
+            "cache_creation": {_HOUR: creation[_HOUR], _FIVE: creation[_FIVE]},
+            "cache_creation_input_tokens": cached["cache_creation"],
+            "cache_read_input_tokens": cached["cache_read"],
+            "inference_geo": None,
+            "input_tokens": self.usage["input_tokens"] - cached["cache_creation"] - cached["cache_read"],
+            "output_tokens": self.usage["output_tokens"],
+            "output_tokens_details": {"thinking_tokens": out["reasoning"]} if "reasoning" in out else None,
+            "server_tool_use": None,
+            "service_tier": "standard",
+            "speed": None,
+        }
+
+    def _whole(self) -> ChatResult:
+        calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
+        ids = iter([key for _, key in calls])
+        content: Any = [self._said(parts, ids) for parts in self._blocks()]
+        if len(content) == 1 and content[0]["type"] == "text":
+            content = content[0]["text"]
+        message = self._message(content, calls, response_metadata={"model_provider": "anthropic"})
+        message.usage_metadata = self._usage_metadata(True)
+        names = {"model": self.model_name, "model_name": self.model_name, "id": self.id}
+        unknown = {"container": None, "diagnostics": None, "stop_details": None}
+        output = {**names, **unknown, "usage": self._raw_usage(), **self._stop()}
+        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=output)
+
+    def _read(self, call: Call, key: str) -> Any:
+        return broken(call, key, None) if call.malformed else called(call, key, json.loads(joined([call])))
+
+    def _said(self, parts: list[Part], ids: Iterator[str]) -> dict[str, Any]:
+        part = parts[0]
+        if isinstance(part, Call):
+            args = {} if part.malformed else json.loads(joined(parts))
+            return {"id": next(ids), "input": args, "name": part.tool, "type": "tool_use", "toolset_name": None}
+        if isinstance(part, Text):
+            return {"text": joined(parts), "type": "text"}
+        return {"signature": fresh("signature"), "thinking": joined(parts), "type": "thinking"}
+
+    def _opening(self) -> Iterator[ChatGenerationChunk]:
+        yield self._chunk([] if self.lists else "", {}, response_metadata={"model_name": self.model_name})
+
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
+        if isinstance(parts[0], Call):
+            yield from self._calling(parts[0], number)
+        elif isinstance(parts[0], Text):
+            for token in self._streamed(parts):
+                yield self._chunk([{"text": token, "type": "text", "index": number}] if self.lists else token)
+        else:
+            known = {"type": "thinking", "index": number}
+            for token in self._streamed(parts):
+                yield self._chunk([{**known, "thinking": token}])
+            if not cut:
+                yield self._chunk([{**known, "thinking": "", "signature": fresh("signature")}])
+
+    def _calling(self, call: Call, index: int) -> Iterator[ChatGenerationChunk]:
+        key = self.plain.call_id(call)
+        named: dict[str, Any] = {"name": call.tool, "id": key, "index": index}
+        opening = {**named, "input": {}, "type": "tool_use", "toolset_name": None}
+        yield self._chunk([opening], tool_call_chunks=[{**named, "args": ""}])
+        yield self._arguments("", index)
+        self.before += 1
+        for token in self._streamed([call]):
+            yield self._arguments(token, index)
+
+    def _arguments(self, piece: str, index: int) -> ChatGenerationChunk:
+        block: dict[str, Any] = {"partial_json": piece, "type": "input_json_delta", "index": index}
+        return self._chunk([block], tool_call_chunks=[{"name": None, "args": piece, "id": None, "index": index}])
+
+    def _end(self) -> Iterator[ChatGenerationChunk]:
+        yield self._chunk(
+            [] if self.lists else "",
+            response_metadata=self._stop(),
+            usage_metadata=self._usage_metadata(False),
+            chunk_position="last",
+        )
+
+
+_FIVE, _HOUR = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
+_STOPS: Final = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}

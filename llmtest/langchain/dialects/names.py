@@ -1,0 +1,36 @@
+"""Dialects: a scripted answer in the chunks, messages and errors of a provider's integration.
+
+Each dialect is a class over the plain answer, from which it has its ids and counts. tests/test_dialects.py compares
+them with the integrations. Those are never imported here but to raise their own errors, where a dialect fails with a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llmtest.core.text import did_you_mean
+from llmtest.errors import ScriptError
+from llmtest.langchain.dialects.anthropic import Anthropic
+from llmtest.langchain.dialects.base import Dialect
+from llmtest.langchain.dialects.openai import OpenAI
+from llmtest.langchain.dialects.openai_responses import Responses
+from llmtest.scripts.script import Script
+
+
+def check(name: Any, script: Any) -> None:
+    """Refuses a dialect that there is not. A `script` that a test made for the model then owes no calls.
+
+    Raises:
+        ScriptError: with the nearest name.
+    """
+    if name in NAMES:
+        return
+    if isinstance(script, Script):
+        script.adopted()
+    *most, last = map(repr, NAMES)
+    raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{did_you_mean(str(name), NAMES)}")
+
+
+CLASSES: Final[Mapping[str, type[Dialect]]] = {kind.name: kind for kind in (OpenAI, Responses, Anthropic)}
+NAMES: Final = ("plain", *CLASSES)

@@ -1,0 +1,121 @@
+"""The dialect of OpenAI's Responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+
+from llmtest.langchain.dialects.base import Dialect, Plain, broken, called, fresh, joined, with_details
+from llmtest.scripts.step_types import Call, Part, Text
+
+# -- ChatOpenAI over the Responses API
+
+
+class Responses(Dialect):
+    """An answer as `ChatOpenAI` gives it over the Responses API: its tokens are lists, and a refusal comes in one piece."""
+
+    name, provider = "openai-responses", "openai"
+
+    def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
+        super().__init__(plain, params)
+        self.usage = with_details(self.usage, {"cache_read": 0, "cache_creation": 0}, {"reasoning": 0})
+        self.id = fresh("resp")
+        self.incomplete = _INCOMPLETE.get(self.reply.stop_reason or "")
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            **({} if self.reply.truncated else {"status": "incomplete" if self.incomplete else "completed"}),
+            **({"incomplete_details": {"reason": self.incomplete}} if self.incomplete else {}),
+            "created_at": 0.0,
+            "metadata": {},
+            "model": self.model_name,
+            "object": "response",
+            "service_tier": "default",
+            "model_provider": "openai",
+            "model_name": self.model_name,
+            **self.more,
+        }
+
+    def _whole(self) -> ChatResult:
+        calls: list[tuple[Call, str]] = []
+        content: list[str | dict[str, Any]] = []
+        for parts in self._blocks():
+            if isinstance(parts[0], Call):
+                calls.append((parts[0], self.plain.call_id(parts[0])))
+                content.append(self._call(*calls[-1]))
+            else:
+                content.append(self._spoken(parts))
+        if self.incomplete and content and "status" in content[-1]:  # the answer ended in a call
+            content[-1] = {**cast("dict[str, Any]", content[-1]), "status": "incomplete"}
+        metadata = {**self._metadata(), "id": self.id}
+        return ChatResult(generations=[ChatGeneration(message=self._message(content, calls, response_metadata=metadata))])
+
+    def _spoken(self, parts: list[Part]) -> dict[str, Any]:
+        text = joined(parts)
+        if not isinstance(parts[0], Text):
+            return {"id": fresh("rs"), "summary": [{"text": text, "type": "summary_text"}], "type": "reasoning"}
+        if self.reply.refusal:
+            return {"type": "refusal", "refusal": text, "id": fresh("msg")}
+        return {"type": "text", "text": text, "annotations": [], "id": fresh("msg")}
+
+    def _call(self, call: Call, key: str) -> dict[str, Any]:
+        said = {"arguments": joined([call]), "call_id": key, "name": call.tool}
+        return {**said, "type": "function_call", "id": fresh("fc"), "status": "completed"}
+
+    def _read(self, call: Call, key: str) -> Any:
+        try:
+            return called(call, key, json.loads(joined([call]), strict=False))
+        except ValueError as error:
+            return broken(call, key, str(error))
+
+    def _opening(self) -> Iterator[ChatGenerationChunk]:
+        yield self._chunk([], response_metadata={"id": self.id})
+
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
+        if isinstance(parts[0], Call):
+            return self._calling(parts[0], number)
+        return self._saying(parts, number, cut) if isinstance(parts[0], Text) else self._reasoning(parts, number)
+
+    def _saying(self, parts: list[Part], index: int, cut: bool) -> Iterator[ChatGenerationChunk]:
+        yield self._chunk([])
+        if self.reply.refusal:
+            refused = "".join(self._streamed(parts))
+            if not cut:
+                yield self._chunk([{"type": "refusal", "refusal": refused}])
+            return
+        for token in self._streamed(parts):
+            yield self._chunk([{"type": "text", "text": token, "index": index}])
+        if not cut:
+            yield self._chunk([{"type": "text", "text": "", "id": fresh("msg"), "index": index}])
+
+    def _reasoning(self, parts: list[Part], index: int) -> Iterator[ChatGenerationChunk]:
+        known = {"type": "reasoning", "index": index}
+        named = {**known, "id": fresh("rs")}
+        yield self._chunk([{**named, "summary": []}])
+        yield self._chunk([{**named, "summary": [_summary("")]}])
+        for token in self._streamed(parts):
+            yield self._chunk([{**known, "summary": [_summary(token)]}])
+
+    def _calling(self, call: Call, index: int) -> Iterator[ChatGenerationChunk]:
+        key = self.plain.call_id(call)
+        opening: dict[str, Any] = {"name": call.tool, "arguments": "", "call_id": key, "id": fresh("fc"), "index": index}
+        known = {"type": "tool_call_chunk", "index": index}
+        named = {**known, "name": call.tool, "args": "", "id": key}
+        yield self._chunk([{"type": "function_call", **opening}], tool_call_chunks=[named])
+        self.before += 1
+        for token in self._streamed([call]):
+            block: dict[str, Any] = {"type": "function_call", "arguments": token, "index": index}
+            yield self._chunk([block], tool_call_chunks=[{**known, "args": token}])
+
+    def _end(self) -> Iterator[ChatGenerationChunk]:
+        yield self._chunk([], response_metadata=self._metadata(), usage_metadata=self.usage, chunk_position="last")
+
+
+def _summary(text: str) -> dict[str, Any]:
+    return {"index": 0, "type": "summary_text", "text": text}
+
+
+_INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}

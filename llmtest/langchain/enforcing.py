@@ -1,0 +1,75 @@
+"""Stopping: what a rule forbids ends with an error after its start has been told, and never runs.
+
+A handler cannot do it: LangChain logs what most handlers raise, and a handler that comes first would keep the start
+from the others. So the methods of LangChain's managers that tell a start are wrapped, once, when the first recording with rules
+is opened: when everybody has the start, everybody gets the error, and the program does.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, cast
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+
+from llmtest.events.callbacks import ERROR_OF, START_KINDS
+from llmtest.matching import enforce
+
+# Chains are not stopped: what they call is.
+_ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
+_installed = threading.Lock()
+
+
+def install() -> None:
+    """Wraps the managers, once per process. Safe to call from any thread, any number of times."""
+    if _installed.acquire(blocking=False):
+        for start, error in _ERRORS.items():
+            setattr(CallbackManager, start, _checked(getattr(CallbackManager, start), error))
+            setattr(AsyncCallbackManager, start, _achecked(getattr(AsyncCallbackManager, start), error))
+
+
+class _Started(Protocol):
+    """A run manager, as the start of a run returns it."""
+
+    @property
+    def run_id(self) -> UUID: ...
+
+
+def _checked(original: Callable[..., object], kind: str) -> Callable[..., object]:
+    @functools.wraps(original)
+    def on_start(self: CallbackManager, *args: object, **kwargs: object) -> object:
+        __tracebackhide__ = True
+        started = original(self, *args, **kwargs)
+        runs = _runs(started)
+        error = enforce.stopped(run.run_id for run in runs)
+        if error is None:
+            return started
+        for run in runs:
+            getattr(run, kind)(error)  # the handlers that have the start get an end
+        raise error
+
+    return on_start
+
+
+def _achecked(original: Callable[..., Awaitable[object]], kind: str) -> Callable[..., Awaitable[object]]:
+    @functools.wraps(original)
+    async def on_start(self: AsyncCallbackManager, *args: object, **kwargs: object) -> object:
+        __tracebackhide__ = True
+        started = await original(self, *args, **kwargs)
+        runs = _runs(started)
+        error = enforce.stopped(run.run_id for run in runs)
+        if error is None:
+            return started
+        for run in runs:
+            await getattr(run, kind)(error)
+        raise error
+
+    return on_start
+
+
+def _runs(started: object) -> list[_Started]:
+    """A model may be given many prompts at once, each of which is a run."""
+    return started if isinstance(started, list) else [cast("_Started", started)]

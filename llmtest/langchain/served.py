@@ -1,0 +1,228 @@
+"""What the doubles share: a script, and calls that are served from it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from llmtest.capture import membership
+from llmtest.concurrency import lanes
+from llmtest.core.source import caller, shown_path
+from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ScriptError
+from llmtest.events.events import Latency
+from llmtest.events.words import EMPTY, Message
+from llmtest.langchain.answers import exception, materialised
+from llmtest.langchain.caller import about, weakly
+from llmtest.scripts import diagnostics
+from llmtest.scripts.gates import Gate
+from llmtest.scripts.requests import KeyedSteps, Request
+from llmtest.scripts.script import Script
+from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text
+from llmtest.scripts.steps import as_step, give
+
+# -- what retrievers and tools share
+
+
+def given(step: Any, where: str) -> Any:
+    """What may stand for a step of a double, beside what may for one of a model: a bare value."""
+    if isinstance(step, KeyedSteps):
+        return replace(step, steps=tuple(given(one, step.where) for one in step.steps))
+    fails = isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
+    return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
+
+
+class Served:
+    """What all doubles with a script share: how a call is answered, and `verify`."""
+
+    script: Any
+
+    def verify(self) -> None:
+        """Raises for every violation of the script so far and for its unused steps; the pytest plugin does it for you.
+
+        Raises:
+            ViolationError: with all of them.
+        """
+        self.script.verify()
+
+    def _as_step(self, given: Any, what: str, where: str) -> Step:
+        return as_step(given, what, where)
+
+    def _serve(self, request: Request, *, streams: bool = False) -> Any:
+        """The answer to `request`, on a synchronous path. A stream stops at the gates within an answer; else it waits here."""
+        self._note(request)
+        step = self.script.serve(request)
+        self._hold(step.serving.gates, request)
+        while isinstance(step, Respond):
+            step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
+        answer = self._reply_of(step, request)
+        self._hold(() if streams else _within(step), request)
+        return answer
+
+    async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
+        self._note(request)
+        step = self.script.serve(request)
+        await self._ahold(step.serving.gates, request)
+        while isinstance(step, Respond):
+            given = step.function(request)
+            given = await given if inspect.isawaitable(given) else given
+            step = self._as_step(given, f"what {step} returned", step.where)
+        answer = self._reply_of(step, request)
+        await self._ahold(() if streams else _within(step), request)
+        return answer
+
+    def _hold(self, gates: Iterable[Gate], request: Request) -> None:
+        for gate in gates:
+            gate.hold(lambda: diagnostics.waiting(request, self.script.owner))
+
+    async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
+        for gate in gates:
+            await gate.ahold(lambda: diagnostics.waiting(request, self.script.owner))
+
+    def _note(self, request: Request) -> None:
+        """Tells the open recordings of the call, which they ought to have seen."""
+        run = request.run()
+        where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
+        membership.served(run.run_id if run is not None else None, self._known_as(), where)
+
+    def _takes(self, latency: Latency | None, request: Request) -> None:
+        """Tells the recordings of the call how long it takes in virtual time."""
+        if latency is not None:
+            run = request.run()
+            membership.takes(run.run_id if run is not None else None, latency)
+
+    def _known_as(self) -> str:
+        return type(self).__name__
+
+    @abstractmethod
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
+        """What a step that was served comes to."""
+
+
+class Double(Served):
+    """A mouth for a script of values."""
+
+    def _take(self, script: Script, owner: ScriptOwner) -> None:
+        """Makes `script`, which has just been given, speak for this double.
+
+        Raises:
+            ScriptError: a step is not one for it, or a key can match no call of it.
+        """
+        self.script, script.owner = script, owner
+        try:
+            for entry in script.entries:
+                key = entry.key if isinstance(entry, KeyedSteps) else None
+                if key is not None and (key.tools is not None or key.tool_result is not None or key.last is not None):
+                    hint = "it has no messages and no tools; contains=, node=, tag=, metadata= and thread= fit"
+                    raise ScriptError(f"{key} matches no call of {owner.the}: {hint}")
+            for number, step in enumerate(script.steps, 1):
+                self._check(step, f"step {number} of {owner.the}")
+        except ScriptError:
+            script.adopted()
+            raise
+
+    def _check(self, step: Step, what: str) -> Step:
+        """`step`, if a double can keep it."""
+        expects, problem = step.serving.expects, ""
+        if not step.serving.checked:
+            problem = "unchecked() is about the answers of a model"
+        elif expects is not None and (expects.tools is not None or expects.last is not None):
+            problem = "here expects() takes contains= and forbids= only: there are no messages and no tools"
+        elif isinstance(step, Reply) and not _is_text(step):
+            problem = "only a model can say that; give it plain text, or give(...)"
+        elif isinstance(step, Reply | Return):
+            problem = self._misfit(step.text if isinstance(step, Reply) else step.value)
+        if problem:
+            raise ScriptError(f"{what} is {step} at {shown_path(step.where)}, but {problem}")
+        return step
+
+    def _known_as(self) -> str:
+        name: str = self.script.owner.name
+        return name
+
+    @abstractmethod
+    def _misfit(self, value: Any) -> str:
+        """What is wrong with a value that is to be given; empty if nothing."""
+
+    def _as_step(self, given: Any, what: str, where: str) -> Step:
+        return self._check(as_step(given(given, where), what, where), what)
+
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
+        """A fresh copy of the value that a step gives."""
+        self._takes(step.latency, request)
+        if isinstance(step, Fail):
+            raise exception(step)
+        return step.text if isinstance(step, Reply) else copy.deepcopy(step.value)
+
+    def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
+        run = weakly(run_manager)
+        role = self.script.owner.input
+        messages = lambda: [Message(role, read())]  # noqa: E731
+        return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args)
+
+
+def _is_text(step: Reply) -> bool:
+    return all(isinstance(part, Text) for part in step.parts) and step.failure is None and not step.truncated
+
+
+# -- the models
+
+
+def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields: Mapping[str, Any]) -> Script:
+    """The script of a new model, after a look at how it is made."""
+    if steps and script is not None:
+        raise ScriptError(f"{kind.__name__} takes its steps as arguments or as script=, not both")
+    if script is not None and not isinstance(script, Script):
+        raise ScriptError(f"script= of {kind.__name__} is a Script; got {type(script).__name__} {script!r}")
+    known = kind.model_fields  # type: ignore[attr-defined]
+    for name in fields:
+        if name not in known:
+            hint = did_you_mean(name, known, otherwise=f"it has {names(sorted(known))}")
+            raise ScriptError(f"{kind.__name__} has no field `{name}`{hint}")
+    return Script(*steps) if script is None else script
+
+
+class Scripted(Served):
+    """What both models share: a repr without an address, because it becomes `serialized`, and what a step comes to."""
+
+    model_name: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model_name={self.model_name!r})"
+
+    __str__ = __repr__
+
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
+        if isinstance(step, Fail):
+            self._takes(step.latency, request)
+            raise exception(step, getattr(self, "dialect", "plain"))
+        if isinstance(step, Return):
+            raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
+        reply = materialised(step, request) if step.structured else step
+        self.script.check(reply, request)
+        self._takes(reply.latency, request)
+        return reply
+
+
+def _within(step: Step) -> list[Gate]:
+    """The gates within an answer."""
+    return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
+
+
+def _waited(given: Any) -> Any:
+    """What the function of a `respond` step gave, on a synchronous path."""
+    if not inspect.isawaitable(given):
+        return given
+    if asyncio._get_running_loop() is not None:
+        cast("Coroutine[Any, Any, Any]", given).close()
+        raise ScriptError("respond() has an async function, but the call came without await in a running loop")
+
+    async def wait() -> Any:
+        return await given
+
+    return asyncio.run(wait())

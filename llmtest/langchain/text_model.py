@@ -1,0 +1,172 @@
+"""`ScriptedLLM`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseLLM
+from langchain_core.messages import HumanMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from pydantic import Field, SkipValidation
+
+from llmtest.concurrency import lanes
+from llmtest.core.source import shown_path
+from llmtest.errors import ScriptError
+from llmtest.events.words import EMPTY
+from llmtest.langchain.answers import exception, metadata, usage_metadata_of
+from llmtest.langchain.caller import about, run_of, weakly
+from llmtest.langchain.freezing import freeze_message
+from llmtest.langchain.served import Scripted, script_of
+from llmtest.scripts.gates import Gate, stopping
+from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
+from llmtest.scripts.step_types import Reply, Return, Text, Value, count
+
+
+class ScriptedLLM(Scripted, BaseLLM):
+    """A text model that says what a test wrote down: one step answers one prompt.
+
+    As `ScriptedChatModel`, for programs that take a text model: it says text only, so `call` and `think` are refused when
+    it is made. With `streaming=True` its tokens reach the callbacks under `invoke` and `generate` too, as with real text
+    models; not when it is given several prompts at once, because LangChain would report all of them on the first run.
+    Usage is reported as `token_usage` in `llm_output`, or with the last chunk. Thread-safe.
+
+    Raises:
+        ScriptError: a step is not a step or not text, or a field does not exist.
+        ViolationError: when it is called and no step is left.
+
+    >>> from llmtest import ScriptedLLM, say
+    >>> ScriptedLLM(say("4")).invoke("What is the square root of 16?")
+    '4'
+
+    It does not cut its answer at a stop sequence.
+    """
+
+    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    model_name: str = "scripted"
+    streaming: bool | None = None
+
+    def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
+        given = script_of(type(self), steps, script, fields)
+        for number, step in enumerate(given.steps, 1):
+            if isinstance(step, Return) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
+                given.adopted()
+                raise ScriptError(
+                    f"step {number} of a ScriptedLLM is {step} at {shown_path(step.where)}, but a text model says text only"
+                )
+        super().__init__(**{"script": given, **fields})
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name}
+
+    def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+        run = weakly(run_of(run_manager, self))
+        read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
+        return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())
+
+    def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
+        """What a provider says with the end of an answer."""
+        usage = None if reply.truncated else usage_metadata_of(reply, count(prompt))
+        counts = {} if usage is None else {"token_usage": _token_usage(usage)}
+        return {**metadata(reply, self.model_name), **counts}
+
+    def _pieces(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk | Gate]:
+        return stopping(self._chunks(reply, prompt), reply.stopped()) if reply.stops else self._chunks(reply, prompt)
+
+    def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
+        *first, last = [token for part in reply.parts for token in part.tokens] + [""] * reply.stops_last or [""]
+        yield from (GenerationChunk(text=token) for token in first)
+        if reply.failure is not None:
+            yield GenerationChunk(text=last)
+            raise exception(reply.failure)
+        yield GenerationChunk(text=last, generation_info=self._closing(reply, prompt))
+
+    def _whole(self, reply: Reply, prompt: str) -> Generation:
+        if reply.failure is not None:
+            raise exception(reply.failure)
+        return Generation(text=reply.text, generation_info=self._closing(reply, prompt))
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        if self.streaming and len(prompts) == 1:
+            return self._result([_joined(list(self._stream(prompts[0], stop, run_manager, **kwargs)))])
+        requests = [self._request(prompt, stop, run_manager, kwargs) for prompt in prompts]
+        return self._result([self._whole(self._serve(r), p) for r, p in zip(requests, prompts, strict=True)])
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        if self.streaming and len(prompts) == 1:
+            chunks = [chunk async for chunk in self._astream(prompts[0], stop, run_manager, **kwargs)]
+            return self._result([_joined(chunks)])
+        requests = [self._request(prompt, stop, run_manager, kwargs) for prompt in prompts]
+        return self._result([self._whole(await self._aserve(r), p) for r, p in zip(requests, prompts, strict=True)])
+
+    def _result(self, generations: list[Generation]) -> LLMResult:
+        counts = [(g.generation_info or {}).pop("token_usage", None) for g in generations]
+        known = [c for c in counts if c is not None]
+        total = {key: sum(c[key] for c in known) for key in known[0]} if known else None
+        output = {"model_name": self.model_name, **({"token_usage": total} if total else {})}
+        return LLMResult(generations=[[g] for g in generations], llm_output=output)
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        request = self._request(prompt, stop, run_manager, kwargs)
+        for chunk in self._pieces(self._serve(request, streams=True), prompt):
+            if isinstance(chunk, Gate):
+                self._hold([chunk], request)
+                continue
+            if run_manager is not None:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        request = self._request(prompt, stop, run_manager, kwargs)
+        for chunk in self._pieces(await self._aserve(request, streams=True), prompt):
+            if isinstance(chunk, Gate):
+                await self._ahold([chunk], request)
+                continue
+            if run_manager is not None:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
+def _token_usage(usage: UsageMetadata) -> dict[str, int]:
+    """Usage under the names that text models use."""
+    return {
+        "prompt_tokens": usage["input_tokens"],
+        "completion_tokens": usage["output_tokens"],
+        "total_tokens": usage["total_tokens"],
+    }
+
+
+def _joined(chunks: list[GenerationChunk]) -> Generation:
+    return Generation(text="".join(chunk.text for chunk in chunks), generation_info=chunks[-1].generation_info)

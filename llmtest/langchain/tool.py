@@ -1,0 +1,185 @@
+"""Scripted retrievers, tools and embeddings: what stands around a model, as a test wrote it down.
+
+Retrievers and tools are LangChain's own classes, so their callbacks, configuration and errors are LangChain's; what they
+give back comes from a `Script`, served as the models' is. They answer on the caller's own thread, also in async code.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
+from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
+
+from llmtest.core.source import caller
+from llmtest.errors import ScriptError
+from llmtest.events.words import EMPTY
+from llmtest.langchain.served import Double, given, script_of
+from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
+from llmtest.scripts.step_types import ScriptOwner
+
+# -- tools
+
+
+class ScriptedTool(Double, StructuredTool):
+    """A tool that returns what a test wrote down; `scripted_tool` makes it."""
+
+    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+
+    def __repr__(self) -> str:
+        return f"scripted_tool({self.name!r})"
+
+    __str__ = __repr__
+
+    def _misfit(self, value: Any) -> str:
+        if self.response_format == "content_and_artifact" and not (isinstance(value, tuple) and len(value) == 2):
+            return "a tool with response_format='content_and_artifact' returns a tuple (content, artifact)"
+        return ""
+
+    def _asked(self, positional: tuple[Any, ...], named: dict[str, Any], run_manager: Any) -> Request:
+        schema = self.tool_call_schema
+        names = list(named if isinstance(schema, dict) else get_fields(schema))
+        args = {**dict(zip(names, positional, strict=False)), **named}
+        read = lambda: json.dumps({n: args[n] for n in names if n in args}, ensure_ascii=False, default=_as_json)  # noqa: E731
+        return self._call(read, run_manager, EMPTY, args)
+
+    def _run(self, *args: Any, run_manager: CallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
+        if self.func is None:  # LangChain's own words for a tool that is async only
+            return super()._run(*args, run_manager=run_manager, **{"config": {}, **kwargs})
+        return self._serve(self._asked(args, kwargs, run_manager))
+
+    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
+        return await self._aserve(self._asked(args, kwargs, run_manager))
+
+    async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        """As `invoke`, on the event loop. A tool without a coroutine of its own would go to a thread."""
+        return await BaseTool.ainvoke(self, input, config, **kwargs)
+
+
+def _as_json(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def scripted_tool(
+    tool: str | Callable[..., Any] | BaseTool,
+    /,
+    *results: Any,
+    args: Mapping[str, Any] | type[BaseModel] | None = None,
+    script: Script | None = None,
+    **fields: Any,
+) -> ScriptedTool:
+    """A tool that returns what a test wrote down: a real `StructuredTool`, whose calls take one step each.
+
+    `tool` is a typed function with a docstring, whose body is never run; or a tool, to stand in for it; or a name, with
+    `args`: the types of the arguments by name (`{"q": str, "limit": (int, 5)}` gives one a default) or a pydantic model.
+
+    A result is any value that a tool may return, an exception, or what `give`, `fail`, `respond` and `on(...) >> ...`
+    return. `respond` gets the validated arguments as `request.args`; keys and `expects` look at their JSON. Each call
+    gets a fresh copy. `fields` are those of LangChain's tool: `description`, `response_format`, `return_direct`, ...
+    The stand-in of an async function or tool is async only, as that is. Thread-safe.
+
+    Raises:
+        ScriptError: `tool` or `args` are something else, a field does not exist, or the function has no docstring.
+        ViolationError: when it is called and no step is left, or its arguments are not as the step expects.
+
+    >>> from llmtest import fail, scripted_tool
+    >>> def search(q: str, limit: int = 5) -> str:
+    ...     "Search the web."
+    ...     raise RuntimeError("no network in tests")
+    >>> tool = scripted_tool(search, fail(TimeoutError("too slow")), "18C")
+    >>> try:
+    ...     tool.invoke({"q": "weather in Paris"})
+    ... except TimeoutError:
+    ...     tool.invoke({"q": "weather in Paris", "limit": 3})
+    '18C'
+
+    It does not check results against the function's return type.
+    """
+    where = caller()
+    made = ScriptedTool(**{**_like(tool, args, fields), **fields, "script": None})
+    given = script_of(ScriptedTool, tuple(given(result, where) for result in results), script, fields)
+    made._take(given, ScriptOwner(f"`{made.name}`", "input"))
+    return made
+
+
+def _like(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the tool that is to be stood in for."""
+    schema = _schema(tool, args)
+    if isinstance(tool, BaseTool):
+        return {**_of_tool(tool), **({} if schema is None else {"args_schema": schema})}
+    if isinstance(tool, str):
+        schema = schema or create_model(tool)
+        told = schema.__doc__ if args is schema and schema.__doc__ else ""
+        return {"name": tool, "description": inspect.cleandoc(told), "args_schema": schema, "func": _stand_in(tool)}
+    if not inspect.isroutine(tool):
+        raise ScriptError(f"scripted_tool() takes a function, a tool, or the name of one; got {type(tool).__name__} {tool!r}")
+    return _of_function(tool, schema, fields)
+
+
+def _of_function(function: Callable[..., Any], schema: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    name = function.__name__
+    if not function.__doc__ and not fields.get("description"):
+        raise ScriptError(
+            f"`{name}` has no docstring, which tells a model what the tool is for; give scripted_tool() description="
+        )
+    kind = "coroutine" if inspect.iscoroutinefunction(function) else "func"
+    make: Any = StructuredTool.from_function
+    made = make(**{kind: _stand_in(name, function)}, args_schema=schema, description=fields.get("description"))
+    return {field: getattr(made, field) for field in ("name", "description", "args_schema", kind)}
+
+
+_COPIED: Final = (
+    *("name", "description", "return_direct", "response_format", "handle_tool_error", "handle_validation_error"),
+    *("tags", "metadata", "extras"),
+)
+
+
+def _of_tool(tool: BaseTool) -> dict[str, Any]:
+    copied = {field: getattr(tool, field) for field in _COPIED if hasattr(tool, field)}
+    sync, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
+    if sync is None and coroutine is None:  # a class of its own; its `_run` says which arguments LangGraph injects
+        sync = tool._run
+    functions = {"func": sync, "coroutine": coroutine}
+    stand_ins = {field: _stand_in(tool.name, function) for field, function in functions.items() if function is not None}
+    if tool.args_schema is None and isinstance(tool, Tool):  # it takes one str, and calls it so
+        return {**copied, "args_schema": create_model(tool.name, tool_input=(str, ...)), **stand_ins}
+    return {**copied, "args_schema": tool.args_schema or tool.get_input_schema(), **stand_ins}
+
+
+def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """A function that looks like `function`, because LangGraph reads its signature, and does nothing."""
+
+    def stand_in(*args: Any, **kwargs: Any) -> NoReturn:
+        raise ScriptError(f"the function of the scripted tool `{name}` has no body; call the tool: .invoke({{...}})")
+
+    return stand_in if function is None else functools.wraps(function)(stand_in)
+
+
+def _schema(tool: Any, args: Any) -> Any:
+    """The pydantic model that `args` stands for."""
+    if args is None or (isinstance(args, type) and is_basemodel_subclass(args)):
+        return args
+    if not isinstance(args, Mapping):
+        raise ScriptError(
+            f"args= of scripted_tool() is a mapping of names to types, or a pydantic model; got {type(args).__name__} {args!r}"
+        )
+    for name, kind in args.items():
+        if not isinstance(name, str) or name.startswith("_"):
+            raise ScriptError(f"args= of scripted_tool() has names of arguments, as in {{'q': str}}; got {name!r}")
+        if isinstance(kind, str | Mapping) or (isinstance(kind, tuple) and len(kind) != 2):
+            raise ScriptError(
+                f"args= of scripted_tool() has types, as in {{'q': str, 'limit': (int, 5)}}; got {kind!r} for `{name}`"
+            )
+    make: Any = create_model
+    called = tool if isinstance(tool, str) else getattr(tool, "name", None) or getattr(tool, "__name__", "args")
+    try:
+        return make(called, **{name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in args.items()})
+    except PydanticUserError as error:
+        raise ScriptError(f"args= of scripted_tool() makes no schema: {str(error).splitlines()[0]}") from None

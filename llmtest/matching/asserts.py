@@ -1,0 +1,104 @@
+"""Assert on recordings: what `==`, `obeys`, `assert_obeys`, `assert_matches` and `all_of` do with shapes and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from llmtest import errors, ledger
+from llmtest.core.literals import Line, Repeated, Together
+from llmtest.core.sequences import Shape
+from llmtest.matching.answers import Answer, of_shape
+from llmtest.matching.engine import Judgeable, judge
+from llmtest.matching.rule import Rule
+from llmtest.matching.selectors import Selector
+from llmtest.matching.shapes import RunLine, mark
+from llmtest.order.happens_before import HappensBefore
+
+
+def obeys(recording: Judgeable, rules: Sequence[Rule]) -> Answer:
+    """What all rules come to together: the first that is broken, or that they hold. After that one none is judged."""
+    sentences = []
+    for answer in judge(recording, rules):
+        if not answer.holds:
+            ledger.current().answer = answer
+            return answer
+        sentences.append(answer.expected)
+    return Answer(" and ".join(sentences), True)
+
+
+def assert_obeys(recording: Judgeable, rules: Sequence[Rule]) -> None:
+    """Raises the whole explanation of every rule that does not hold, or leaves it to the `all_of` block around."""
+    __tracebackhide__ = True
+    _settle([answer for answer in judge(recording, rules) if not answer])
+
+
+# -- shapes
+
+
+def has_shape(line: RunLine, shape: Sequence[Any]) -> bool:
+    """Whether a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
+    found = Shape(shape, line).matches()
+    if not found and any(isinstance(one, Selector | Together | Repeated) for one in shape):
+        mark(shape, line)
+    return found
+
+
+def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> Answer:
+    """Whether a line has a shape, with the reasons."""
+    if Shape(shape, line).matches():
+        return Answer(f"{what} == {list(shape)!r}", True)
+    answer = of_shape(what, shape, line, order)
+    ledger.current().answer = answer
+    return answer
+
+
+def assert_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> None:
+    """Raises the whole explanation, if the line has not the shape, or leaves it to the `all_of` block around.
+
+    Raises:
+        TypeError: the shape is no list.
+    """
+    __tracebackhide__ = True
+    if not isinstance(shape, list | tuple):
+        raise TypeError(f'a shape is a list: ["plan", ..., called("book")]; got {type(shape).__name__} {shape!r}')
+    answer = explain_shape(what, line, shape, order)
+    _settle([] if answer else [answer])
+
+
+# -- together
+
+
+_collected: ContextVar[list[Answer] | None] = ContextVar("llmtest_soft_asserts", default=None)
+
+
+def _settle(answers: list[Answer]) -> None:
+    __tracebackhide__ = True
+    soft = _collected.get()
+    if soft is not None:
+        soft += answers
+    elif answers:
+        ledger.current().answer = answers[-1]
+        raise errors.MatchError(*answers)
+
+
+@contextmanager
+def all_of() -> Iterator[None]:
+    """Collects what `assert_obeys` and `assert_matches` find in the block, and raises all of it at its end, together.
+
+    An exception that leaves the block comes first; what was found until then is added to it as a note.
+    """
+    __tracebackhide__ = True
+    found: list[Answer] = []
+    token = _collected.set(found)
+    try:
+        yield
+    except BaseException as error:
+        for answer in found:
+            error.add_note(str(answer))
+        raise
+    finally:
+        _collected.reset(token)
+    _settle(found)

@@ -1,0 +1,1 @@
+"""What came before what, and virtual time."""

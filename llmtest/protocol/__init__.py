@@ -1,0 +1,22 @@
+"""What a correct stream of callbacks is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
+
+if TYPE_CHECKING:
+    from llmtest.protocol.run_checks import check, cut_streams
+
+__all__ = [
+    "check",
+    "cut_streams",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "run_checks": ["check", "cut_streams"],
+    },
+)

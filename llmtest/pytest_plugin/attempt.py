@@ -1,0 +1,398 @@
+"""One attempt at one test: its page of the ledger, its recording, and what its reports show of them.
+
+only pytest and the standard library at module level; everything else is imported when a test uses it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import unittest
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from llmtest.errors import Violation
+    from llmtest.protocol.run_checks import Broken
+    from llmtest.pytest_plugin.snapshots import DeferredSession
+    from llmtest.recording.recording import Recording
+    from llmtest.tokens.budget import Budget
+    from llmtest.tokens.calls import ModelCall
+    from llmtest.tokens.counting import TokenCount
+    from llmtest.trees.pending import Mismatch
+
+
+LINES: Final = 60
+"""How many lines of a section a failing test shows."""
+COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
+
+
+def hidden(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """For `__tracebackhide__`. Not from groups: https://github.com/pytest-dev/pytest/issues/13734."""
+    return not isinstance(excinfo.value, BaseExceptionGroup)
+
+
+class Attempt:
+    """The page of one attempt at one test, its recording, and what has been shown of it."""
+
+    def __init__(self, item: pytest.Item, modes: dict[str, str]) -> None:
+        from llmtest import ledger
+
+        self.quiet = not item.config.getini("llmtest_langsmith")
+        self.modes = modes
+        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._watch, _new_tally)
+        self.place = (str(item.path), (item.location[1] or 0) + 1)
+        self.recording: Recording | None = None
+        self.budget: Budget | None = None
+        self._told: dict[str, int] = {}
+        self.waived: set[str] = set()
+        self._watching = False
+        self._broken: set[Any] = set()
+        self._unusual: list[Violation] = []
+        self.called = self.running = False
+        self.mismatches: list[Mismatch] = []
+        self.matches: list[Mismatch] = []
+        self.held: DeferredSession | None = None
+        self._shown: set[Any] = set()
+        self._exits = ExitStack()
+        self._exits.callback(_unmute, _muted.get())
+        self._exits.enter_context(ledger.opened(self.page))
+        self.close = self._exits.close
+        if item.config.getini("llmtest_handler_errors_everywhere"):
+            self._watch()
+
+    def _touched(self) -> None:
+        """The test uses us."""
+        if self.quiet:
+            mute()
+        self._watch()
+
+    def _watch(self) -> None:
+        if not self._watching and self.modes["llmtest_handler_errors"] != "off":
+            from llmtest.langchain import swallowed
+
+            self._watching = True
+            self._exits.enter_context(swallowed.watched())
+
+    def forget(self) -> None:
+        """It is over. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
+        self.close()
+        self.recording = None
+        self.page.recordings.clear()
+
+    @contextmanager
+    def new_recording(self) -> Iterator[Recording]:
+        from llmtest.capture.blocks import inside
+        from llmtest.recording.recording import Recording
+
+        self.recording = recording = Recording()
+        self.page.note(recording)
+        self._touched()  # also for what other fixtures do from here on
+        # A fixture that the test function itself asks for, by `getfixturevalue`, comes too late to be wrapped around it.
+        with inside(recording) if self.running else nullcontext():
+            yield recording
+
+    @contextmanager
+    def call(self, item: pytest.Item) -> Iterator[None]:
+        """The test function runs, inside the recording, wherever that is."""
+        self.called = self.running = True
+        if self.budget is not None and self.recording is None:
+            self._exits.enter_context(self.new_recording())
+        before = len(self.calls)
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
+            block.callback(self._end_of_call)
+            if self.recording is not None and isinstance(item, pytest.Function):
+                holder, name = _place(item)
+                patch.setattr(holder, name, _wrap(getattr(holder, name), self.inside))
+            elif self.recording is not None:
+                block.enter_context(self.inside())
+            yield
+        self._keep_to_budget(self.calls[before:])
+
+    def _end_of_call(self) -> None:
+        self.running = False
+        self.page.end_gates()  # first of all: what waits at them may hold up what comes next
+        if self.recording is not None:
+            self.recording.close()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        from llmtest.capture.blocks import inside
+
+        assert self.recording is not None
+        muted = _muted.get()
+        if self.quiet:
+            mute()
+        try:
+            with inside(self.recording):
+                yield
+        finally:
+            _unmute(muted)  # anyio runs all tests of a module in one context
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        """The model calls of this attempt so far, of fixtures too."""
+        return self.page.counted.calls if self.page.counted is not None else []
+
+    def _keep_to_budget(self, calls: list[ModelCall]) -> None:
+        if self.budget is None:
+            return
+        from llmtest.errors import Violation
+        from llmtest.tokens import budget
+
+        text = budget.overspent(self.budget, calls)
+        if text is not None:
+            self.page.write(Violation("over budget", text))
+
+    def tell_tokens(self, report: pytest.TestReport) -> None:
+        """Puts into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
+        if self.page.counted is None:
+            return
+        now = {name: getattr(self.page.counted, name) for name in COUNTED}
+        spent = {name: number - self._told.get(name, 0) for name, number in now.items()}
+        self._told = now
+        if any(spent.values()):
+            vars(report)["llmtest_tokens"] = spent  # comes back from xdist's workers, as the trees do
+
+    def compared(self, mismatch: Mismatch, matched: bool) -> None:
+        (self.matches if matched else self.mismatches).append(mismatch)
+
+    def comparisons(self) -> list[Mismatch]:
+        """All that was compared with a snapshot."""
+        return [*self.matches, *self.mismatches]
+
+    def judge(self, item: pytest.Item) -> None:
+        """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
+        found = [] if getattr(item, "_excinfo", None) else self._take()
+        if found:
+            fail(found)
+
+    def _take(self) -> list[Violation]:
+        from llmtest.errors import SWALLOWED
+
+        found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
+        written = [v for v in found if self.called or v.code != "unused step"]  # no chance to ask for it
+        swallowed = [v for v in written if v.code == SWALLOWED]
+        failing = self._graded(swallowed, self.modes["llmtest_handler_errors"])
+        failing += self._graded(self._protocol(), self.modes["llmtest_protocol"])
+        return [v for v in written if v.code != SWALLOWED] + failing
+
+    def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
+        """What of `found` fails the test; the rest is said otherwise."""
+        told = [v for v in found if v.code not in self.waived]
+        if mode == "warn":
+            from llmtest.errors import LlmtestWarning
+
+            for violation in told:
+                warnings.warn_explicit(violation.text, LlmtestWarning, *self.place)
+            return []
+        return told if mode != "off" else []
+
+    def _protocol(self) -> list[Violation]:
+        """What the recordings that are closed by now break of the protocol. What is only unusual is put aside; also, with
+        `strict`, what a known deviation of LangChain's explains, which the author of a test cannot mend."""
+        mode, closed = self.modes["llmtest_protocol"], [recording for recording in self.page.recordings if recording.closed]
+        if mode == "off" or not closed:
+            return []
+        from llmtest.protocol import run_checks
+
+        found = [broken for recording in closed for broken in run_checks.check(recording) if self._is_unsaid(broken)]
+        failing = [b for b in found if b.level == "impossible" or (mode == "strict" and b.deviation is None)]
+        self._unusual += [b for b in found if b not in failing and b.code not in self.waived]
+        return [*failing]
+
+    def _is_unsaid(self, broken: Broken) -> bool:
+        """Whether no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
+        key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
+        new = key not in self._broken
+        self._broken.add(key)
+        return new
+
+    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, config: pytest.Config) -> None:
+        """Puts into the report of a phase what the page still holds."""
+        if report.when == "setup" and report.passed:
+            return
+        from llmtest.errors import violations_in
+
+        known = violations_in(excinfo.value if excinfo is not None else None)
+        found = [v for v in self._take() if v not in known]
+        if report.failed and found:
+            report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
+        _tell_answer(self.page, report)
+        if self._unusual:
+            report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
+            vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
+            self._unusual = []
+        trees = self.modes["llmtest_trees"]
+        told = report.when == "call" and _tell_snapshots(report, self, config)
+        if told and trees == "failed":
+            return  # the diff shows what differs from the accepted tree
+        if trees == "all" or (trees == "failed" and report.failed):
+            self._tell_trees(report, trees)
+
+    def _tell_trees(self, report: pytest.TestReport, trees: str) -> None:
+        recordings = [recording for recording in self.page.recordings if self._is_new(recording)]
+        texts = [_tree(recording) for recording in recordings]
+        if texts and report.failed:
+            report.sections.append(("llmtest: run tree", _cut("\n\n".join(texts))))
+        if trees == "all":
+            usages = [recording.usage for recording in recordings]
+            counts = [f"tokens: {usage.input_tokens} in, {usage.output_tokens} out" for usage in usages]
+            # An attribute of the report, because it comes back from xdist's workers and goes into no JUnit file.
+            vars(report)["llmtest_trees"] = [f"{text}\n{count}" for text, count in zip(texts, counts, strict=True)]
+
+    def _is_new(self, recording: Recording) -> bool:
+        """Whether it has runs that were not shown: an inner block shows nothing that the outer one does not."""
+        runs = {run.id for run in recording.runs} - self._shown
+        self._shown |= runs
+        return bool(runs)
+
+
+def prefix(name: str) -> str:
+    """Makes ids unique over tests; the same in every run, on every worker."""
+    return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"
+
+
+def _place(item: pytest.Function) -> tuple[object, str]:
+    """Where the runner of this test looks up the function that it will call."""
+    handle = getattr(item.obj, "hypothesis", None)
+    if hasattr(handle, "inner_test"):  # one event loop for each example, so also one wrapper for each
+        return handle, "inner_test"
+    if isinstance(item.instance, unittest.TestCase) and inspect.iscoroutinefunction(item.obj):
+        return item.instance, item.name
+    return item, "obj"
+
+
+def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+    """`function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
+
+    @functools.wraps(function)
+    def test(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = hidden
+        with inside():
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def async_test(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = hidden
+        with inside():
+            return await function(*args, **kwargs)
+
+    return async_test if inspect.iscoroutinefunction(function) else test
+
+
+# -- what its reports show
+
+
+def say_headline(error: BaseException, attempt: Attempt) -> None:
+    """pytest says `assert` and the headline; the headline alone is a sentence, and shorter."""
+    told = error.args[0] if isinstance(error, AssertionError) and error.args else None
+    for mismatch in attempt.mismatches:
+        if told == f"assert {mismatch.headline}":
+            error.args = (mismatch.headline,)
+
+
+def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, config: pytest.Config) -> bool:
+    """Puts the diffs of a failed test into its report and keeps what came; forgets what was kept of one that matched."""
+    if not attempt.mismatches and not attempt.matches:
+        return False
+    import os
+
+    from llmtest.trees.pending import Folder
+
+    folder = Folder(config.rootpath, os.environ)
+    for mismatch in attempt.matches:
+        folder.forget(mismatch)
+    for mismatch in attempt.mismatches if report.failed else ():
+        kept = folder.keep(mismatch)
+        color = bool(config.get_terminal_writer().hasmarkup)
+        headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
+        lines = [*headline, *mismatch.lines(color=color), *mismatch.footer(config.rootpath, kept)]
+        report.sections.append(("llmtest: snapshot", "\n".join(lines)))
+        if kept is not None:
+            vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
+    return report.failed and bool(attempt.mismatches)
+
+
+def _tell_answer(page: Any, report: pytest.TestReport) -> None:
+    """The last rule or shape that did not hold, in full."""
+    if report.failed and page.answer is not None:
+        report.sections.append(("llmtest: explanation", str(page.answer)))
+        page.answer = None
+
+
+def fail(found: list[Violation]) -> None:
+    from llmtest.errors import ViolationError
+
+    raise ViolationError(*found)
+
+
+def is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    return excinfo.traceback[-1].frame.code.raw is fail.__code__
+
+
+def without_frames(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:
+    """The message alone, at the place of the test: it was raised after the test, by us, so its traceback says nothing."""
+    shown = excinfo.getrepr(style="value")
+    assert shown.reprcrash is not None
+    shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
+    return shown
+
+
+def _tree(recording: Recording) -> str:
+    try:
+        return str(recording).rstrip()
+    except Exception as error:  # a report that fails would hide why the test failed
+        return f"the run tree could not be rendered: {type(error).__name__}: {error}"
+
+
+def _cut(text: str) -> str:
+    from llmtest.core.text import capped
+
+    return capped(text.splitlines(), LINES + 1, tail=0)
+
+
+def _new_tally() -> TokenCount:
+    from llmtest.tokens.counting import TokenCount
+
+    tally = TokenCount()
+    tally.holds_runs = False
+    return tally
+
+
+# -- LangSmith
+
+_muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
+"""What the variables of langsmith were before we turned it off, in contexts in which we did."""
+
+
+def mute() -> None:
+    """Turns tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
+    if _muted.get() is not None:
+        return
+    before: dict[ContextVar[Any], Any] = {}
+    with suppress(ImportError):
+        from langsmith import tracing_context
+
+        # The block is not left open: if it were collected with its task, it would restore another context than its own.
+        with tracing_context(enabled=False):
+            inside = copy_context()
+        before = {var: value for var, value in copy_context().items() if value is not inside.get(var)}
+        for var in before:
+            var.set(inside.get(var))
+    _muted.set(before)
+
+
+def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
+    """Undoes it in this context, which is pytest's own; those of tasks and threads are gone."""
+    before = _muted.get()
+    if before is not None and before is not until:
+        for var, value in before.items():
+            var.set(value)
+        _muted.set(until)

@@ -1,0 +1,238 @@
+"""Snapshots of run trees: a syrupy extension with one text file for each snapshot.
+
+the only module that imports syrupy (5, 6 and 7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from syrupy.assertion import AssertionResult, SnapshotAssertion
+from syrupy.data import Snapshot, SnapshotCollection
+from syrupy.extensions.base import AbstractSyrupyExtension
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+from syrupy.location import PyTestLocation
+
+from llmtest.errors import PendingError, SnapshotError
+from llmtest.events.events import Run
+from llmtest.recording.recording import Recording
+from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored, write_text
+from llmtest.trees.rendering import HEADER, Part, render
+
+_LONGEST: Final = 180
+"""The most bytes of a file's name, without what we add to it: file systems take 255."""
+
+
+class TreeExtension(SingleFileSnapshotExtension):
+    """Keeps each tree in `__snapshots__/<test file>/<test>.tree`: a header line, then the text, which ends with a newline.
+
+    What is read is exactly what was written, also `\\r` and characters that are not valid Unicode. A file with the old ending
+    `.trace` stays where it is, and is read and compared, until `--snapshot-update` renames it.
+    """
+
+    _write_mode = WriteMode.TEXT
+    file_extension = ENDING.removeprefix(".")
+
+    def serialize(self, data: Any, *, exclude: Any = None, include: Any = None, matcher: Any = None) -> str:
+        """The text of the file.
+
+        Raises:
+            TypeError: `data` is no recording, run or str; or syrupy is asked to pick from it.
+        """
+        if exclude is not None or include is not None:
+            raise TypeError("llm_snapshot compares whole trees, so it takes no `include` and no `exclude`; compare a run of it")
+        if not isinstance(data, Recording | Run | Part | str):
+            raise TypeError(
+                f"llm_snapshot compares a Recording, a part of one, a Run or a str; got {type(data).__name__} {data!r}"
+            )
+        text = f"{data}\n" if isinstance(data, str) else render(data)
+        return f"{HEADER}\n{text}"
+
+    def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
+        """Whether two texts are equal. A damaged file is no snapshot that may be overwritten unasked, so it is an error."""
+        if serialized_data == snapshot_data:
+            return True
+        if harm(snapshot_data, serialized_data) is not None:
+            raise SnapshotError("the file of the snapshot is damaged")
+        return False
+
+    @classmethod
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: Any = 0) -> str:
+        """The name of the file: that of the test; with a hash where two tests could have the same."""
+        name = AbstractSyrupyExtension.get_snapshot_name(test_location=test_location, index=index)
+        clean = "".join(c for c in name if c not in '\\/?*:|"<>' and unicodedata.category(c)[0] != "C")
+        short = clean.encode()[:_LONGEST].decode("utf-8", "ignore")
+        if short == name and not _may_clash(test_location, name, index):
+            return name
+        return f"{short}.~{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
+
+    @classmethod
+    def get_location(cls, *, test_location: PyTestLocation, index: Any) -> str:
+        return str(stored(Path(super().get_location(test_location=test_location, index=index))))
+
+    def is_snapshot_location(self, *, location: str) -> bool:
+        return location.endswith((ENDING, OLD_ENDING))
+
+    def read_snapshot_collection(self, *, snapshot_location: str) -> SnapshotCollection:
+        collection = SnapshotCollection(location=snapshot_location)
+        collection.add(Snapshot(name=Path(snapshot_location).stem))  # syrupy cuts off as much as today's ending is long
+        return collection
+
+    def delete_snapshots(self, *, snapshot_location: str, snapshot_names: set[str]) -> None:
+        Path(snapshot_location).unlink(missing_ok=True)  # one worker has renamed what another had found
+
+    def read_snapshot_data_from_location(self, *, snapshot_location: str, snapshot_name: str, session_id: str) -> str | None:
+        return read_text(Path(snapshot_location))
+
+    @classmethod
+    def write_snapshot_collection(cls, *, snapshot_collection: SnapshotCollection, **options: Any) -> None:
+        (snapshot,) = snapshot_collection
+        write_text(Path(snapshot_collection.location), str(snapshot.data))
+
+
+def _may_clash(location: PyTestLocation, name: str, index: Any) -> bool:
+    """Whether the file of another test could have this name, or one that differs from it only in upper and lower case,
+    which are the same on Windows and on a Mac. Classes are looked up in their module; anything else may be spelled in
+    another way by a test that is not there."""
+    classname = location.classname or ""
+    parameters = (location.nodename or "").partition("[")[2].removesuffix("]")
+    if name.removeprefix(classname) != name.removeprefix(classname).lower() or set("[]") & {*parameters, *str(index)}:
+        return True
+    holder = getattr(location.item, "module", None)
+    for part in filter(None, classname.split(".")):
+        if any(other != part and other.lower() == part.lower() for other in vars(holder)):
+            return True
+        holder = getattr(holder, part)
+    return False
+
+
+class TreeLocation(PyTestLocation):
+    """The place of a test. A file whose name was cut or cleaned is its own all the same."""
+
+    def matches_snapshot_location(self, snapshot_location: str) -> bool:
+        return Path(snapshot_location).parent.name == self.basename
+
+
+@dataclass(eq=False, order=False, repr=False)
+class TreeAssertion(SnapshotAssertion):
+    """syrupy's assertion, which tells `on_result` of each comparison, and does not compare a recording of open runs
+    unless the test says `llm_snapshot(open_runs=True)`."""
+
+    on_result: Callable[[Mismatch, bool], None] = field(default=lambda mismatch, matched: None)
+    headline: str = field(default="", init=False)
+    _open_runs: bool = field(default=False, init=False)
+
+    def with_defaults(self, **options: Any) -> TreeAssertion:
+        other = super().with_defaults(**options)
+        assert isinstance(other, TreeAssertion)
+        other.on_result = self.on_result
+        return other
+
+    def __call__(self, *, open_runs: bool = False, **options: Any) -> TreeAssertion:
+        """`name="second"` names another file of the same test; `open_runs=True` shows runs that are open as open."""
+        super().__call__(**options)
+        self._open_runs = open_runs
+        return self
+
+    def __repr__(self) -> str:
+        return f"<llm_snapshot of {self.test_location.nodeid}>"
+
+    def _serialize(self, data: Any) -> Any:
+        if isinstance(data, Recording | Run | Part) and not self._open_runs:
+            _refuse_open(data)
+        return super()._serialize(data)
+
+    def _assert(self, data: Any) -> bool:
+        if self.update_snapshots:
+            file = Path(self.extension.get_location(test_location=self.test_location, index=self.index))
+            with suppress(PendingError):  # the comparison reads it next, and tells what is wrong with it
+                renew(file.with_suffix(ENDING))
+        matched = super()._assert(data)
+        self._open_runs = False
+        result = self.executions[self.num_executions - 1]
+        mismatch = _mismatch(result)
+        self.headline = "" if matched else mismatch.headline
+        self.on_result(mismatch, matched)
+        return matched
+
+
+def _mismatch(result: AssertionResult) -> Mismatch:
+    error = result.exception
+    if isinstance(error, SnapshotError) and result.asserted_data is not None:
+        error = None  # what is wrong with the file is read from the file
+    received = None if error or result.asserted_data is None else str(result.asserted_data)
+    expected = None if result.recalled_data is None else str(result.recalled_data)
+    return Mismatch(result.test_location.nodeid, Path(result.snapshot_location), expected, received, _told(error))
+
+
+def _told(error: Exception | None) -> str:
+    if error is None:
+        return ""
+    if isinstance(error, SnapshotError | PendingError | TypeError):
+        return f"{type(error).__name__}: {error}"
+    return "".join(traceback.format_exception(error)).strip()  # an error of ours, which nobody would find without its place
+
+
+def _refuse_open(data: Recording | Run | Part) -> None:
+    runs = list(data.walk()) if isinstance(data, Run) else data.runs
+    still = [f"{run.kind} {run.name} since {run.start.time:%H:%M:%S.%f}" for run in runs if run.ended == "open"]
+    if still:
+        one = len(still) == 1
+        raise SnapshotError(
+            f"{len(still)} {'run is' if one else 'runs are'} still open: {', '.join(still)} (UTC);"
+            f" let {'it' if one else 'them'} end first, or compare with llm_snapshot(open_runs=True)"
+        )
+
+
+class DeferredSession:
+    """syrupy's session, in which what one run of a test would write waits until it is known whether it counts."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._writes: list[dict[str, Any]] = []
+        self._assertions: list[SnapshotAssertion] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def register_request(self, assertion: SnapshotAssertion) -> None:
+        self._assertions.append(assertion)
+        self._session.register_request(assertion)
+
+    def queue_snapshot_write(self, **options: Any) -> None:
+        self._writes.append(options)
+
+    def write(self) -> None:
+        for options in self._writes:
+            self._session.queue_snapshot_write(**options)
+
+    def drop(self) -> None:
+        """Nothing is written, and syrupy's report says that nothing was."""
+        for assertion in self._assertions:
+            for result in assertion.executions.values():
+                result.created = result.updated = result.success = False
+
+
+def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TreeAssertion:
+    """What `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` hears of each comparison.
+
+    `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
+    plugins and many conftests claim.
+    """
+    options = vars(item.config.option)
+    known = ("update_snapshots", "update_new_snapshots_only")  # the second came with syrupy 5.3
+    return TreeAssertion(
+        session=session,
+        extension_class=TreeExtension,
+        test_location=TreeLocation(item),
+        on_result=on_result,
+        **{name: options[name] for name in known if name in options},
+    )

@@ -1,0 +1,22 @@
+"""`record()` and `Recording`: the one face on capture, order, trees and matching."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
+
+if TYPE_CHECKING:
+    from llmtest.recording.recording import Recording, record
+
+__all__ = [
+    "Recording",
+    "record",
+]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "recording": ["Recording", "record"],
+    },
+)

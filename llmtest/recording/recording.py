@@ -1,0 +1,395 @@
+"""Recordings: what one block or one test caught, and the runs built from it.
+
+Which run belongs to which recording is the matter of `llmtest.capture.blocks`; nothing here knows LangChain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, cast, get_args, overload
+from uuid import UUID
+
+from llmtest import ledger
+from llmtest.capture.blocks import Block, RawEvent
+from llmtest.core.sequences import Tokens
+from llmtest.core.text import did_you_mean, names
+from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
+from llmtest.events.events import Event, Run
+from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
+from llmtest.recording.runs import build_runs
+from llmtest.recording.views import Kinds, Runs
+
+if TYPE_CHECKING:
+    from llmtest.matching.answers import Answer
+    from llmtest.matching.enforce import Watched
+    from llmtest.matching.rule import Rule
+    from llmtest.order.happens_before import HappensBefore
+    from llmtest.order.virtual_time import Clock
+    from llmtest.trees.rendering import Part
+
+
+_PAUSE_S: Final = 0.002
+"""Between two looks at what is open."""
+
+
+def compared(left: object, right: object) -> Answer | None:
+    """Why `left == right` is false, where that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest.matching import asserts
+
+    return asserts.explain_shape("tokens", left.line(), right, None)
+
+
+class Recording(Block, Sequence[Event]):
+    """What a block caught: a sequence of events, and the runs built from them.
+
+    `len(recording)`, iteration and indexing go over its events in the order in which callbacks fired. It is always
+    truthy, also when empty. `str(recording)` is its tree. It can be read at any time, also while it is still open and
+    from any thread; what was read is a copy of that moment. Events of runs that went on after the block had closed are
+    in `late_events`, not in the sequence.
+
+    It does not compare equal to another recording: compare `.kinds`, `.tools`, or the text.
+    """
+
+    word = "record"
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        super().__init__()
+        self._raw: list[RawEvent] = []
+        self.rules = tuple(rules)
+        """What it must obey while it is open, and when its block ends."""
+        if self.rules:
+            from llmtest.matching import enforce
+
+            self._raw = enforce.Watched(self, self.rules)
+            self.sources = (*self.sources, enforce.SOURCE)
+        self._closed_at: int | None = None
+        self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
+        self._events: list[Event] = []
+        self._clock: Clock | None = None
+        self._tree: tuple[int, tuple[Run, ...], tuple[Run, ...]] | None = None
+        self._order: HappensBefore | None = None
+        self._chosen: dict[str, tuple[Run, ...]] = {}
+        self._lock = threading.Lock()
+        self._unfinished: tuple[int, set[UUID]] = (0, set())
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        ledger.note_recording(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        __tracebackhide__ = True
+        super().__exit__(kind, error, trace)
+        if self.rules:
+            cast("Watched", self._raw).conclude(failed=error is not None)
+
+    # -- a sequence of events
+
+    def __len__(self) -> int:
+        return len(self._raw) if self._closed_at is None else self._closed_at
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Event]: ...
+    def __getitem__(self, index: int | slice) -> Event | list[Event]:
+        return self._read()[: len(self)][index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._read()[: len(self)])
+
+    def __repr__(self) -> str:
+        state = "" if self.closed else ", open"
+        return f"<Recording: {len(self)} events, {len(self.runs)} runs{state}>"
+
+    def __str__(self) -> str:
+        from llmtest.trees import rendering
+
+        return rendering.render(self)
+
+    def _read(self) -> list[Event]:
+        """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
+        with self._lock:
+            for number in range(len(self._events), len(self._raw)):
+                event = self.event_of(self._raw[number], number)
+                self._events.append(self._timed(event) if self.latencies else event)
+            return self._events
+
+    def event_of(self, raw: RawEvent, number: int) -> Event:
+        """Return the event that a raw tuple stands for. The start of its run was looked at before."""
+        kind, run_id, parent_id, taken, monotonic_ns, wall_ns, mark = raw
+        lane, moment = mark or (None, 0)
+        if kind in START_KINDS:
+            name, tags, make = taken
+            start = make()
+            payload, metadata = start["payload"], start["metadata"]
+            self._starts[run_id] = (name, tags, metadata)
+        else:
+            payload = FrozenDict(token=taken) if isinstance(taken, str) else taken()
+            name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
+
+    def _timed(self, event: Event) -> Event:
+        """`event` with its place in virtual time. Those before it are looked at from the first latency on."""
+        if self._clock is None:
+            from llmtest.order.virtual_time import Clock
+
+            self._clock = Clock(self.latencies)
+            for earlier in self._events:
+                self._clock.at(earlier)
+        object.__setattr__(event, "virtual_ns", self._clock.at(event))  # nobody has seen it yet
+        return event
+
+    # -- what it holds
+
+    @property
+    def kinds(self) -> Kinds:
+        """The callback names, in the order in which they fired. `==` compares them with a shape."""
+        return Kinds(raw[0] for raw in self._raw[: len(self)])
+
+    @property
+    def late_events(self) -> list[Event]:
+        """Events of this recording's runs that came after its block had ended."""
+        return self._read()[len(self) :]
+
+    @property
+    def runs(self) -> Runs:
+        """Every run, in the order in which they started."""
+        return Runs(self._build()[0], "runs", self.order)
+
+    @property
+    def roots(self) -> tuple[Run, ...]:
+        """The runs that have no parent in this recording, in the order in which they started."""
+        return self._build()[1]
+
+    def _build(self) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+        size = len(self)
+        if self._tree is None or self._tree[0] != size:
+            self._tree = (size, *build_runs(self._read()[:size]))
+            self._order, self._chosen = None, {}
+        return self._tree[1], self._tree[2]
+
+    def order(self) -> HappensBefore:
+        """Which of two runs came first for certain, as far as they are recorded."""
+        from llmtest.order.happens_before import HappensBefore
+
+        roots = self._build()[1]
+        if self._order is None:
+            self._order = HappensBefore(roots)
+        return self._order
+
+    def _of(self, what: str, *kinds: RunKind) -> Runs:
+        runs = self._build()[0]
+        if what not in self._chosen:
+            self._chosen[what] = tuple(run for run in runs if run.kind in kinds)
+        return Runs(self._chosen[what], what, self.order)
+
+    @property
+    def tools(self) -> Runs:
+        """The tool runs: `recording.tools == ["search", ..., "book"]`."""
+        return self._of("tools", "tool")
+
+    @property
+    def models(self) -> Runs:
+        """The runs of chat models and text models."""
+        return self._of("models", "chat", "llm")
+
+    @property
+    def retrievers(self) -> Runs:
+        """The retriever runs."""
+        return self._of("retrievers", "retriever")
+
+    @property
+    def tokens(self) -> Tokens:
+        """The streamed tokens of all models, one model run after the other."""
+        return Tokens(token for run in self.models for token in run.tokens)
+
+    def tags(self, tag: str) -> Runs:
+        """The runs that have this tag. In it, `*` stands for anything."""
+        return self.runs.tags(tag)
+
+    def under(self, run: Run) -> Runs:
+        """The runs inside `run`, however deep."""
+        return self.runs.under(run)
+
+    # -- what must be true of it
+
+    def obeys(self, *rules: Rule) -> Answer:
+        """Whether all of these rules hold, as an `Answer`: true or false, and why.
+
+        >>> from llmtest import ScriptedChatModel, record
+        >>> from llmtest.matching import at_most, model
+        >>> with record() as recording:
+        ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+        >>> recording.obeys(at_most(3, model()))
+        holds: a model at most 3 times
+
+        It does not raise because a rule is broken: write `assert` before it, or use `assert_obeys`.
+        """
+        from llmtest.matching import asserts
+
+        return asserts.obeys(self, rules)
+
+    def assert_obeys(self, *rules: Rule) -> None:
+        """Raises an `AssertionError` with the whole explanation of every rule that does not hold."""
+        __tracebackhide__ = True
+        from llmtest.matching import asserts
+
+        asserts.assert_obeys(self, rules)
+
+    def all_of(self) -> AbstractContextManager[None]:
+        """A block in which `assert_obeys` and `assert_matches` go on; what they found is raised at its end, all of it."""
+        from llmtest.matching import asserts
+
+        return asserts.all_of()
+
+    @property
+    def open_runs(self) -> Runs:
+        """Runs that have started and not ended."""
+        return Runs((run for run in self.runs if run.ended == "open"), "open_runs", self.order)
+
+    @property
+    def errors(self) -> list[Failure]:
+        """What runs failed with, in order. Control flow (a pause, a hand-off, a cancelled run) is not an error."""
+        return [run.error for run in self.runs if run.error is not None]
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all model runs together. What LangChain's cache answered cost none."""
+        return sum((run.usage for run in self.models if run.usage is not None and not run.cached), Usage())
+
+    @property
+    def took_s(self) -> float:
+        """How long everything together took, in seconds of virtual time: only by the latencies of scripts, such as
+        `say(..., ttft_s=0.8)`. What comes for certain after something begins when that was over; the rest is side by side."""
+        return max((event.virtual_ns for event in self), default=0) / 1e9
+
+    def run(self, name: str) -> Run:
+        """The first run called `name`.
+
+        Raises:
+            LookupError: there is none; the message has the names that come nearest.
+            TypeError: `name` is no str.
+        """
+        if not isinstance(name, str):
+            raise TypeError(
+                f"run() takes the name of a run; got {type(name).__name__} {name!r}; what a selector means is"
+                " [run for run in recording.runs if selector == run]"
+            )
+        known = list(dict.fromkeys(self.runs.names))
+        if name in known:
+            return self.runs[self.runs.names.index(name)]
+        what = f"it has {names(known[:10])}" if known else "nothing was recorded"
+        raise LookupError(f"no run called {name!r} in this recording{did_you_mean(name, known, otherwise=what)}")
+
+    def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
+        """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
+
+        With both, runs that have one of the kinds and one of the tags. `str(...)`, `.outline()` and a snapshot show it.
+
+        Raises:
+            ValueError: no kind and no tag is named, or a kind that runs do not have.
+        """
+        from llmtest.trees.rendering import Part
+
+        chosen, tagged = ({names} if isinstance(names, str) else {*names} for names in (kinds, tags))
+        known = get_args(RunKind)
+        if not chosen <= {*known} or not chosen | tagged:
+            raise ValueError(
+                f"only() takes `kinds` of {', '.join(known)}, or `tags`; got kinds={sorted(chosen)}, tags={sorted(tagged)}"
+            )
+        return Part(self, lambda run: (not chosen or run.kind in chosen) and (not tagged or not tagged.isdisjoint(run.tags)))
+
+    def outline(self) -> str:
+        """One line for each run, as a string: `assert recording.outline() == ...`."""
+        from llmtest.trees import rendering
+
+        return rendering.outline(self)
+
+    def _mark_end(self) -> None:
+        self._closed_at = len(self._raw)
+
+    # -- work that goes on
+
+    def settle(self, *, timeout_s: float = 1.0) -> Runs:
+        """Waits until no run is open, at most `timeout_s` seconds; returns those that still are.
+
+        For work in other threads that outlives its caller. What came late is part of the recording from here on, not of
+        `late_events`. A run that was cancelled may never end, because LangChain does not report it: that takes the whole
+        timeout. It polls; it does not hurry anybody.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread; it could not go on. Use `await recording.asettle()`.
+        """
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+        return self._take_late()
+
+    async def asettle(self, *, timeout_s: float = 1.0) -> Runs:
+        """`settle` for async code: other tasks of the event loop go on meanwhile."""
+        until = time.monotonic() + timeout_s
+        while self._waits() and time.monotonic() < until:
+            await asyncio.sleep(_PAUSE_S)
+        return self._take_late()
+
+    def _waits(self) -> bool:
+        """Whether a run is open, late events counted. Each event is looked at once."""
+        with self._lock:
+            seen, unfinished = self._unfinished
+            size = len(self._raw)
+            for kind, run_id, *_ in self._raw[seen:size]:
+                if kind in START_KINDS:
+                    unfinished.add(run_id)
+                elif kind in ENDINGS:
+                    unfinished.discard(run_id)
+            self._unfinished = (size, unfinished)
+            return bool(unfinished)
+
+    def _take_late(self) -> Runs:
+        if self._closed_at is not None:
+            self._closed_at = len(self._raw)
+        return self.open_runs
+
+
+def record(*, rules: Sequence[Rule] = ()) -> Recording:
+    """Records every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
+
+    A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
+    see it; tasks, `batch` threads and `asyncio.to_thread` inherit it; work that was started before the block is not in it;
+    work that outlives the block ends up in `recording.late_events`. A bare `threading.Thread` has no context: give it
+    `carry_context(target)`.
+
+    Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async, whose calls are all
+    collected: `recording = record()`, then `@recording`. May be nested, also in a running chain, left by any exception,
+    which goes on unchanged, and left in another task. Nothing recorded is lost. Thread-safe and task-safe.
+
+    >>> from llmtest import ScriptedChatModel, record
+    >>> with record() as recording:
+    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+    >>> recording.kinds
+    ['on_chat_model_start', 'on_llm_end']
+
+    With `rules=[never("delete_*"), at_most(3, model())]` the program is held to rules while it runs: what would break one for
+    good does not run, but raises a `ViolationError`, and so does every tool, model and retriever of this recording that starts
+    later. The other rules are judged when a `with` block ends, which raises what is broken, also what the program swallowed.
+
+    Raises:
+        TypeError: `rules` has something that is no rule.
+
+    It does not see models that are called without LangChain's callback system.
+    """
+    return Recording(rules)

@@ -1,0 +1,113 @@
+"""Sequences that a recording shows: runs and kinds of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, overload
+
+from llmtest.core.sequences import Names
+from llmtest.events.events import Run
+
+if TYPE_CHECKING:
+    from llmtest.matching.answers import Answer
+    from llmtest.matching.shapes import RunLine
+    from llmtest.order.happens_before import HappensBefore
+
+
+class Runs(Sequence[Run]):
+    """Runs in the order in which they started.
+
+    `==` compares them with a shape: `recording.tools == ["plan", ..., together("search", "rate"), called("book", id=7)]`.
+    Neighbours in a shape mean that the first had ended before the second began; runs that overlapped match
+    `together(...)` only. It answers and never raises; `assert_matches` raises the whole explanation. Two `Runs` are equal
+    if they are the same runs.
+    """
+
+    __slots__ = ("_order", "_runs", "_what")
+
+    def __init__(self, runs: Iterable[Run], what: str = "runs", order: Callable[[], HappensBefore] | None = None) -> None:
+        self._runs: tuple[Run, ...] = runs if isinstance(runs, tuple) else tuple(runs)
+        self._what = what
+        self._order = order
+
+    @property
+    def names(self) -> list[str]:
+        return [run.name for run in self._runs]
+
+    def tags(self, tag: str) -> Runs:
+        """Those that have this tag. In a name, `*` stands for anything."""
+        return self._only(f"tags({tag!r})", lambda run: any(fnmatchcase(one, tag) for one in run.tags))
+
+    def under(self, run: Run) -> Runs:
+        """Those inside `run`, however deep; not itself."""
+        inside = {id(inner) for inner in run.walk()} - {id(run)}
+        return self._only(f"under({run.name})", lambda one: id(one) in inside)
+
+    def _only(self, what: str, true: Callable[[Run], bool]) -> Runs:
+        return Runs((run for run in self._runs if true(run)), f"{self._what}.{what}", self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+    def __getitem__(self, index: int | slice) -> Run | Runs:
+        return Runs(self._runs[index], self._what, self._order) if isinstance(index, slice) else self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
+
+    def __reversed__(self) -> Iterator[Run]:
+        return reversed(self._runs)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Runs):
+            return self._runs == other._runs
+        if not isinstance(other, list | tuple):
+            return NotImplemented
+        from llmtest.matching import asserts
+
+        return asserts.has_shape(self._line(), other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _line(self) -> RunLine:
+        from llmtest.matching.shapes import RunLine, line_of
+
+        return line_of(self._runs, self._order()) if self._order is not None else RunLine(self._runs)
+
+    def explain(self, shape: Sequence[Any]) -> Answer:
+        """Whether the runs have this shape, as an `Answer`: true or false, and why. It does not raise."""
+        from llmtest.matching import asserts
+
+        return asserts.explain_shape(self._what, self._line(), shape, self._order() if self._order else None)
+
+    def assert_matches(self, shape: Sequence[Any]) -> None:
+        """Raises an `AssertionError` with the whole explanation, if the runs have not this shape."""
+        __tracebackhide__ = True
+        from llmtest.matching import asserts
+
+        asserts.assert_shape(self._what, self._line(), shape, self._order() if self._order else None)
+
+    def __repr__(self) -> str:
+        return repr(self.names)
+
+
+class Kinds(Names):
+    """Callback names in the order in which they fired: a list that compares itself with a shape, `[..., "on_tool_*", ...]`."""
+
+    def explain(self, shape: Sequence[Any]) -> Answer:
+        """Whether the names have this shape, as an `Answer`: true or false, and why. It does not raise."""
+        from llmtest.matching import asserts
+
+        return asserts.explain_shape("kinds", self.line(), shape, None)
+
+    def assert_matches(self, shape: Sequence[Any]) -> None:
+        """Raises an `AssertionError` with the whole explanation, if the names have not this shape."""
+        __tracebackhide__ = True
+        from llmtest.matching import asserts
+
+        asserts.assert_shape("kinds", self.line(), shape, None)

@@ -1,0 +1,117 @@
+"""Diagnostics: what is wrong between a script and the calls that it gets, in words.
+
+Each function returns the text of a violation: what came, what was expected, where it was
+written, the nearest miss, what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import ndiff
+
+from llmtest.core.source import shown_path
+from llmtest.core.text import amount, capped, clip, names, nearest, times
+from llmtest.scripts.requests import On, Request, show_last_message, show_message
+from llmtest.scripts.step_types import Expects, ScriptOwner, Step
+
+
+def _came(request: Request, owner: ScriptOwner) -> list[str]:
+    """What a call brought, as evidence."""
+    count = f" ({amount(len(request.messages), 'message')})" if owner.is_model else ""
+    lines = [f"  came  {show_last_message(request)}{count}"]
+    if request.tools:
+        lines.append(f"  tools  {names(request.tools)}")
+    if request.node:
+        lines.append(f"  node  {request.node}")
+    return lines
+
+
+def waiting(request: Request, owner: ScriptOwner) -> str:
+    """A call that waits at a gate."""
+    return f"{owner.name} call  {show_last_message(request)}"
+
+
+# -- calls that the script has no step for
+
+
+def unmatched(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
+    """No key matches the call, and there are no steps without one."""
+    matched = "it matches no key, and the script has no steps without one"
+    lines = [f"unexpected {owner.name} call {call}: {matched}", *_came(request, owner), *_missed(keys, request)]
+    return capped([*lines, "  add a key that it matches, or a step without a key"])
+
+
+def exhausted(
+    owner: ScriptOwner, request: Request, call: int, key: On | None, served: Sequence[tuple[int, Step]], keys: Sequence[On]
+) -> str:
+    """No step is left for the call: those of its `key`, or those without one, are all `served`. `keys` are all of the script."""
+    whose = f"the script has {amount(len(served), 'step')}, all served" if served else "the script has no steps"
+    if keys:
+        whose = f"the steps {'without a key' if key is None else f'of {key}'} are all served"
+    lines = [f"unexpected {owner.name} call {call}: {whose}", *_came(request, owner)]
+    lines += [f"  served  step {number}  {step}  at {shown_path(step.where)}" for number, step in served]
+    lines += _missed(keys, request) if key is None else []
+    return capped([*lines, f"  add a step for this call, or find out why the program calls {owner.the} again"])
+
+
+def _missed(keys: Iterable[On], request: Request) -> list[str]:
+    return [f"  {key}  no: {key.misses(request)}" for key in keys]
+
+
+def ambiguous(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On | None]) -> str:
+    """StepGroup keys match the call."""
+    matched = f"matches {len(keys)} keys of the script, so which step answers it is not said"
+    lines = [f"{owner.name} call {call} {matched}", *_came(request, owner)]
+    lines += [f"  matches  {key}" for key in keys]
+    ways = "tool_result=, last=, node= or tools=" if owner.is_model else "contains=, node= or tag="
+    return capped([*lines, f"  make the keys exclude each other, for example with {ways}"])
+
+
+def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
+    """Two runs that are open at once take steps in order. Each is a request, and the numbers of its call and its step."""
+    lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
+    for request, call, number in (first, second):
+        lines.append(f"  call {call}  {show_last_message(request)}  takes step {number}")
+    request = second[0]
+    contained = clip(request.messages[-1].text.strip().partition("\n")[0], 30, mark="") if request.messages else "..."
+    hint = f"on(node={request.node!r})" if request.node else f"on(contains={contained!r})"
+    ways = "thread, tools or prompt" if owner.is_model else f"thread or {owner.input}"
+    return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
+
+
+def unused(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
+    """Steps that no call has asked for, of so many `steps`, after so many `calls`."""
+    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
+    lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
+    called = "never called" if not calls else f"called {times(calls)}"
+    return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why the program stopped early"])
+
+
+# -- prompts that are not as a step expects
+
+
+def expectation(expects: Expects, request: Request, owner: ScriptOwner) -> str | None:
+    """What of the prompt is not as expected."""
+    for text in expects.contains:
+        if text not in request.text:
+            return f"  expected {owner.an_input} that contains {text!r}\n{_nearest_text(text, request)}"
+    for text in expects.forbids:
+        holder = next((m for m in request.messages if text in m.text), None)
+        if holder is not None:
+            return f"  expected {owner.an_input} without {text!r}\n  got       {show_message(holder)}"
+    if expects.tools is not None and expects.tools != set(request.tools):
+        return f"  expected the tools {names(sorted(expects.tools))}\n  got       {names(request.tools)}"
+    if expects.last is not None and (not request.messages or request.messages[-1].role != expects.last):
+        return f"  expected the last message to be of role `{expects.last}`\n  got       {show_last_message(request)}"
+    return None
+
+
+def _nearest_text(text: str, request: Request) -> str:
+    """The line of the prompt that comes nearest to `text`, with what differs marked below; else the prompt."""
+    lines = [line for message in request.messages for line in message.text.splitlines() if line.strip()]
+    near = nearest(text, lines, 0.5)
+    if near is None:
+        shown = [f"  got       {show_message(message)}" for message in request.messages[-5:]]
+        return "\n".join(shown or ["  got       an empty prompt"])
+    marks = [line.rstrip() for line in ndiff([text], [near])]
+    return "\n".join(["  nearest", *(f"    {line}" for line in marks)])

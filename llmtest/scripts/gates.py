@@ -1,0 +1,314 @@
+"""Gates: places in a script where calls wait until the test lets them go on.
+
+`llmtest.scripts.steps` and `llmtest.scripts.script` put gates into steps, the doubles send their calls through `hold` and
+`ahold`. Every wait has a limit in real seconds, which passes only in a test that is broken; it is a wait of the operating
+system, so that it passes also where a library has frozen Python's clocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from llmtest import ledger
+from llmtest.core.source import caller, shown_path
+from llmtest.core.text import amount
+from llmtest.errors import ScriptError, Violation, ViolationError
+
+Ready = Callable[[], bool]
+Wake = Callable[[], Any]
+P = TypeVar("P")
+LIMIT_S: Final = 5.0
+"""How many real seconds anything waits at a gate, or for one, unless the test says otherwise."""
+
+
+@dataclass(slots=True, eq=False)
+class _Visit:
+    """A call that came to a closed gate: which, and how it left."""
+
+    who: Callable[[], str]
+    left: str = ""
+
+
+class Gate:
+    """A place in a script where calls wait; made by `hold`. Holds state; safe from any thread and any event loop.
+
+    `release` opens it for good: those that wait go on in the order in which they came, later ones pass. `wait` and, in
+    async code, `reached` return when a call has come.
+
+    >>> from llmtest import ScriptedChatModel, hold
+    >>> gate = hold()
+    >>> gate.release()
+    >>> ScriptedChatModel(gate, "Sunny.").invoke("weather?").content
+    'Sunny.'
+
+    It cannot be closed again.
+    """
+
+    def __init__(self, timeout_s: float, where: str) -> None:
+        self.timeout_s = timeout_s
+        self.where = where
+        self.released = False
+        """Whether the test has called `release`."""
+        self.violations: list[Violation] = []
+        self._open = False
+        self._late: Violation | None = None
+        self._came = 0
+        self._visits: list[_Visit] = []
+        self._waiters: list[tuple[Ready, Wake]] = []
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        calls = f"{amount(self.waiting, 'call')} waiting"
+        return f"<gate at {shown_path(self.where)}: {'released' if self.released else 'open' if self._open else calls}>"
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait at it now."""
+        return 0 if self._open else sum(not visit.left for visit in self._visits)
+
+    # -- for tests
+
+    async def reached(self, calls: int = 1, *, timeout_s: float = LIMIT_S) -> None:
+        """Waits until `calls` calls have come to the gate, also those that have left it by now.
+
+        Raises:
+            ViolationError: they have not come within `timeout_s` real seconds.
+            ScriptError: `calls` or `timeout_s` is no number above 0.
+        """
+        __tracebackhide__ = True
+        if not await self._auntil(self._has_come(calls), _seconds(timeout_s)):
+            raise self._unreached(calls, timeout_s)
+
+    def wait(self, calls: int = 1, *, timeout_s: float = LIMIT_S) -> None:
+        """As `reached`, and blocks the thread meanwhile; for calls on other threads.
+
+        Raises:
+            ViolationError: they have not come within `timeout_s` real seconds.
+            ScriptError: `calls` or `timeout_s` is no number above 0, or an event loop runs on this thread.
+        """
+        __tracebackhide__ = True
+        come = self._has_come(calls)
+        if not come() and asyncio._get_running_loop() is not None:
+            raise ScriptError(
+                "gate.wait() blocks the event loop, so that no call on it can reach the gate\n"
+                f"  hold() at {shown_path(self.where)}\n"
+                "  in async code: await gate.reached()"
+            )
+        if not self._until(come, _seconds(timeout_s)):
+            raise self._unreached(calls, timeout_s)
+
+    def release(self) -> None:
+        """Opens the gate for good. Safe from any thread, and any number of times."""
+        self.released = self._open = True
+        self._tell()
+
+    # -- for doubles
+
+    def hold(self, who: Callable[[], str]) -> None:
+        """Blocks a call, which `who` describes, until the gate is open.
+
+        Raises:
+            ViolationError: nobody has released it in time.
+            ScriptError: the call came without await in a running event loop.
+        """
+        __tracebackhide__ = True
+        if not self._open and asyncio._get_running_loop() is not None:
+            raise ScriptError(
+                "a call came to a gate without await in a running event loop, which would stand still with it\n"
+                f"  hold() at {shown_path(self.where)}\n"
+                "  use ainvoke or astream, or a thread: await asyncio.to_thread(model.invoke, ...)"
+            )
+        with self._visit(who) as waits:
+            if waits:
+                self._until(self._is_open, self.timeout_s)
+                self._leave()
+
+    async def ahold(self, who: Callable[[], str]) -> None:
+        """As `hold`, for a call that can be awaited; its event loop goes on meanwhile.
+
+        Raises:
+            ViolationError: nobody has released it in time.
+        """
+        __tracebackhide__ = True
+        with self._visit(who) as waits:
+            if waits:
+                await self._auntil(self._is_open, self.timeout_s)
+                self._leave()
+
+    def end(self) -> None:
+        """The test is over: opens the gate, and it is a violation if a call has come and nobody has released it."""
+        self._give_up("by the end of the test")
+
+    def found(self) -> list[Violation]:
+        """The violations so far; also that a call has come and nobody has released the gate."""
+        unreleased = self._visits and not self._open
+        return [*self.violations, *([self._unreleased("so far")] if unreleased else [])]
+
+    # -- calls
+
+    @contextmanager
+    def _visit(self, who: Callable[[], str]) -> Iterator[bool]:
+        """A call comes; whether it has to wait."""
+        visit = _Visit(who)
+        with self._lock:
+            self._came += 1
+            waits = not self._open
+            self._visits += [visit] * waits
+            is_first = self._visits == [visit]
+        if is_first:
+            ledger.current().keep_gate(self)
+        self._tell()
+        try:
+            yield waits
+            visit.left = "went on"
+        finally:
+            visit.left = visit.left or "cancelled"
+
+    def _leave(self) -> None:
+        """A call goes on, or fails with all that waited with it. The first that has waited too long opens the gate."""
+        __tracebackhide__ = True
+        if not self._open:
+            self._give_up(f"for {self.timeout_s:g} s, so it opened by itself", fails=True)
+        if self._late is not None:
+            raise ViolationError(self._late)
+
+    def _give_up(self, when: str, *, fails: bool = False) -> None:
+        """Opens it, if it is closed, and says that nobody has released it."""
+        with self._lock:
+            was_open, self._open = self._open, True
+        if not was_open:
+            found = self._unreleased(when)
+            self._late = found if fails else None
+            ledger.report(found, self.violations)
+            self._tell()
+
+    def _is_open(self) -> bool:
+        return self._open
+
+    def _has_come(self, calls: Any) -> Ready:
+        if type(calls) is not int or calls < 1:
+            raise ScriptError(f"calls= is a whole number of 1 or more; got {type(calls).__name__} {calls!r}")
+        return lambda: self._came >= calls
+
+    # -- waiting
+
+    def _until(self, ready: Ready, timeout_s: float) -> bool:
+        event = threading.Event()
+        with self._waiter(ready, event.set):
+            if not ready():
+                event.wait(timeout_s)
+        return ready()
+
+    async def _auntil(self, ready: Ready, timeout_s: float) -> bool:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed, and the call is gone with it
+                loop.call_soon_threadsafe(_resolve, done)
+
+        timer = threading.Timer(timeout_s, wake)  # a timer of the loop would never end where its clock is frozen
+        timer.daemon = True
+        with self._waiter(ready, wake):
+            if not ready():
+                timer.start()
+                try:
+                    await done
+                finally:
+                    timer.cancel()
+        return ready()
+
+    @contextmanager
+    def _waiter(self, ready: Ready, wake: Wake) -> Iterator[None]:
+        """Whoever asks in this block whether it is `ready` misses no `wake`."""
+        entry = (ready, wake)
+        with self._lock:
+            self._waiters.append(entry)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiters.remove(entry)
+
+    def _tell(self) -> None:
+        """Something has changed: wakes those who have waited for it, in the order in which they came."""
+        with self._lock:
+            waiters = list(self._waiters)
+        for ready, wake in waiters:
+            if ready():
+                wake()
+
+    # -- words
+
+    def _unreleased(self, when: str) -> Violation:
+        lines = [f"a gate at which a call waited was not released {when}", f"  hold() at {shown_path(self.where)}"]
+        lines += [f"  {visit.left or 'waits'}  {visit.who()}" for visit in self._visits[:10]]
+        lines += [f"  ... {amount(len(self._visits) - 10, 'more call')}"] if len(self._visits) > 10 else []
+        lines.append("  call gate.release() when the test has seen what it wanted, also if the call was cancelled")
+        return Violation("gate never released", "\n".join(lines))
+
+    def _unreached(self, calls: int, timeout_s: float) -> ViolationError:
+        came = f"{self._came} of {calls} calls have" if self._came else "no call has"
+        text = f"{came} reached the gate in {timeout_s:g} s\n  hold() at {shown_path(self.where)}\n"
+        text += "  start the calls before you wait for them, in tasks or threads of their own"
+        return ledger.report(Violation("gate never reached", text), self.violations)
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def stopping(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator[P | Gate]:
+    """The pieces of a stream, and among them each gate where it stands: after so many pieces, and before another one."""
+    ahead = list(stops)
+    for number, piece in enumerate(pieces):
+        while ahead and ahead[0][0] <= number:
+            yield ahead.pop(0)[1]
+        yield piece
+
+
+def _seconds(given: Any) -> float:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not 0 < given <= threading.TIMEOUT_MAX:
+        raise ScriptError(f"timeout_s= is a number of seconds, more than 0; got {type(given).__name__} {given!r}")
+    return float(given)
+
+
+def hold(*, timeout_s: float = LIMIT_S) -> Gate:
+    """A gate for a script: the calls that come to it wait there until the test releases it.
+
+    Between the steps of a script it holds the call that the next step answers: `ScriptedChatModel(gate, "Sunny.")`. Among
+    the words of an answer it stops the stream: `say("It is ", gate, "sunny.")`, `reply("Let me look", gate, call("search"))`;
+    a call that does not stream waits as a whole. It works in models, tools and retrievers, in threads and in tasks. One gate
+    may stand in several places, and holds every call that comes to it.
+
+    A gate that held a call must be released in the test. If a call has waited for `timeout_s` real seconds, all that wait
+    there fail with the violation "gate never released", and the gate opens: so a test that waits for them ends. At the end
+    of the test function all gates open. In a test that holds nothing waits so long.
+
+    Raises:
+        ScriptError: `timeout_s` is no number above 0.
+
+    >>> from threading import Thread
+    >>> from llmtest import ScriptedChatModel, hold, say
+    >>> gate, seen = hold(), []
+    >>> model = ScriptedChatModel(say("It is ", gate, "sunny."))
+    >>> thread = Thread(target=lambda: seen.extend(chunk.content for chunk in model.stream("weather?")))
+    >>> thread.start()
+    >>> gate.wait()
+    >>> seen
+    ['It is ']
+    >>> gate.release()
+    >>> thread.join()
+    >>> seen
+    ['It is ', 'sunny.']
+
+    It does not make time pass: a timeout of the program's own runs in real time.
+    """
+    return Gate(_seconds(timeout_s), caller())

@@ -1,0 +1,225 @@
+"""Requests: one call of a double in neutral words, and the keys that say which steps are for which requests."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from llmtest.concurrency.lanes import Lane
+from llmtest.core.masks import show_text, table
+from llmtest.core.source import caller
+from llmtest.core.text import names
+from llmtest.errors import ScriptError
+from llmtest.events.words import EMPTY, FrozenDict, Message
+from llmtest.scripts.step_types import as_role, as_texts
+
+
+def show_message(message: Message) -> str:
+    """A message in one short line."""
+    arguments = [json.dumps(table().hide(call.args), ensure_ascii=False, default=str) for call in message.tool_calls]
+    calls = ", ".join(f"{call.name}({shown})" for call, shown in zip(message.tool_calls, arguments, strict=True))
+    text = show_text(message.text, 200) if message.text or not calls else ""
+    shown = " ".join(bit for bit in (text, f"calls {calls}" if calls else "") if bit)
+    return f"{message.role} {shown}"
+
+
+def show_last_message(request: Request) -> str:
+    """The message that ends the prompt, in one short line."""
+    return show_message(request.messages[-1]) if request.messages else "an empty prompt"
+
+
+@dataclass(slots=True)
+class Request:
+    """One call of a model, in neutral words: what a matcher looks at, and what the function of `respond` gets.
+
+    `tools` are the bound ones: name to JSON schema of their arguments. `tool_choice`, `stop` and `params` are as the
+    program bound or passed them; `tags` and `metadata` are those of the run. Of a retriever, `text` is the query; of a
+    tool, `args` are its arguments, and `text` is their JSON.
+    """
+
+    tools: Mapping[str, Mapping[str, Any]] = EMPTY
+    read: Callable[[], Sequence[Message]] = list
+    tool_choice: Any = None
+    stop: Sequence[str] | None = None
+    params: Mapping[str, Any] = EMPTY
+    about: Callable[[], tuple[Sequence[str], Mapping[str, Any]]] = lambda: ((), EMPTY)
+    run: Callable[[], Any] = lambda: None
+    lane: Lane | None = None
+    args: Mapping[str, Any] = EMPTY
+    _messages: Sequence[Message] | None = None
+    _text: str | None = None
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The prompt, translated when it is first asked for."""
+        if self._messages is None:
+            self._messages = tuple(self.read())
+        return self._messages
+
+    @property
+    def text(self) -> str:
+        """The text of all messages, one after the other, each on lines of its own."""
+        if self._text is None:
+            self._text = "\n".join(message.text for message in self.messages)
+        return self._text
+
+    @property
+    def tags(self) -> Sequence[str]:
+        return self.about()[0]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        return self.about()[1]
+
+    @property
+    def node(self) -> str | None:
+        """The LangGraph node in which the model is called."""
+        return self.metadata.get("langgraph_node")
+
+    @property
+    def thread(self) -> str | None:
+        """LangGraph's `thread_id`."""
+        thread = self.metadata.get("thread_id")
+        return None if thread is None else str(thread)
+
+    @property
+    def tool_results(self) -> tuple[str, ...]:
+        """The names of the tools whose results end the prompt: those that the model has not answered yet."""
+        names: list[str] = []
+        asked = {c.id: c.name for m in self.messages for c in m.tool_calls}
+        for message in reversed(self.messages):
+            if message.role != "tool":
+                break
+            names.append(message.name or asked.get(message.tool_call_id, ""))
+        return tuple(reversed(names))
+
+
+# -- which steps are for which requests
+
+
+@dataclass(frozen=True, slots=True)
+class On:
+    """Which calls some steps are for. Made by `on`; `on(...) >> step` and `on(...) >> Script(...)` put steps behind it."""
+
+    contains: tuple[str, ...] = ()
+    tools: frozenset[str] | None = None
+    node: str | None = None
+    tag: str | None = None
+    tool_result: str | None = None
+    metadata: FrozenDict = EMPTY
+    thread: str | None = None
+    last: str | None = None
+
+    def __rshift__(self, steps: Any) -> KeyedSteps:
+        where = caller()
+        return KeyedSteps(self, steps.hand_over(self, where) if isinstance(steps, StepGroup) else (steps,), where)
+
+    def misses(self, request: Request) -> str | None:
+        """What of this key the request does not have; None if it has all of it. The cheap looks come first."""
+        if self.tools is not None and not self.tools <= set(request.tools):
+            return f"the bound tools are {names(request.tools)}"
+        if self.node is not None and not fnmatchcase(request.node or "", self.node):
+            return f"the node is {request.node!r}"
+        if self.thread is not None and request.thread != self.thread:
+            return f"the thread is {request.thread!r}"
+        if self.tag is not None and self.tag not in request.tags:
+            return f"the tags are {names(request.tags)}"
+        for key, value in self.metadata.items():
+            if request.metadata.get(key) != value:
+                return f"the metadata has {key}={request.metadata.get(key)!r}"
+        if self.tool_result is not None and self.tool_result not in request.tool_results:
+            return f"the tool results at the end are of {names(request.tool_results)}"
+        if self.last is not None and (not request.messages or request.messages[-1].role != self.last):
+            return f"the last message is {show_message(request.messages[-1]) if request.messages else 'missing'}"
+        for text in self.contains:
+            if text not in request.text:
+                return f"no message contains {text!r}"
+        return None
+
+    def fits(self, request: Request) -> bool:
+        """Whether the request has all of this key. Most rules differ in a text: that is quickly seen, and needs no words."""
+        return (not self.contains or self.contains[0] in request.text) and self.misses(request) is None
+
+    def exactly(self, request: Request) -> bool:
+        """Whether the key names the bound tools exactly, not just some of them."""
+        return self.tools is not None and self.tools == set(request.tools)
+
+    def __str__(self) -> str:
+        shown: dict[str, Any] = {
+            "contains": self.contains[0] if len(self.contains) == 1 else list(self.contains),
+            "tools": sorted(self.tools or ()),
+            "node": self.node,
+            "tag": self.tag,
+            "tool_result": self.tool_result,
+            "metadata": dict(self.metadata),
+            "thread": self.thread,
+            "last": self.last,
+        }
+        return f"on({', '.join(f'{name}={value!r}' for name, value in shown.items() if value)})"
+
+
+class StepGroup(ABC):
+    """Steps that a key takes over together; a `Script` is the one kind of it."""
+
+    @abstractmethod
+    def hand_over(self, key: On, where: str) -> tuple[Any, ...]:
+        """Give the steps to `key`, which is written at `where`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedSteps:
+    """Steps for the calls that match a key: what `on(...) >> ...` makes, for a `Script` to take and to read."""
+
+    key: On
+    steps: tuple[Any, ...]
+    where: str = field(default="", compare=False, repr=False)
+
+
+def on(
+    *,
+    contains: str | Sequence[str] = (),
+    tools: str | Sequence[str] | set[str] | None = None,
+    node: str | None = None,
+    tag: str | None = None,
+    tool_result: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    thread: str | None = None,
+    last: str | None = None,
+) -> On:
+    """A key: `on(contains="weather") >> step` answers the calls that match it, `on(node="planner") >> Script(...)` several.
+
+    Everything that is given must hold. `contains`: these texts, in any message of the prompt. `tools`: these tools are
+    bound; a key that names all of them goes before one that names some. `node`: the LangGraph node (`*` stands for
+    anything). `tag`: a tag of the run. `tool_result`: the prompt ends with a result of this tool. `metadata`: these
+    entries. `thread`: LangGraph's `thread_id`. `last`: the role of the last message.
+
+    A call that matches no key falls to the steps without one. A call that matches two is a violation.
+
+    Raises:
+        ScriptError: nothing is given, or something of a wrong type.
+
+    >>> from llmtest import ScriptedChatModel
+    >>> model = ScriptedChatModel(on(contains="weather") >> "Sunny.", on(contains="name") >> "Ada.")
+    >>> model.invoke("your name?").content, model.invoke("the weather?").content
+    ('Ada.', 'Sunny.')
+    """
+    for name, value in (("node", node), ("tag", tag), ("tool_result", tool_result)):
+        if value is not None and not isinstance(value, str):
+            raise ScriptError(f"{name}= of on() is a str; got {type(value).__name__} {value!r}")
+    key = On(
+        as_texts("contains", contains),
+        frozenset(as_texts("tools", tools)) if tools is not None else None,
+        node,
+        tag,
+        tool_result,
+        FrozenDict(metadata or {}),
+        None if thread is None else str(thread),
+        as_role(last),
+    )
+    if key == On():
+        raise ScriptError("on() matches every call if nothing is given; a step without a key does that")
+    return key

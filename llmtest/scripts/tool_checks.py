@@ -1,0 +1,158 @@
+"""Checks of a scripted answer: whether the caller of a model may get it, with the tools that are bound and the choice made.
+
+standard library, and jsonschema-rs inside `compiled`. Each check returns what is wrong in words, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from llmtest.core.text import capped, did_you_mean, names
+from llmtest.scripts.requests import Request
+from llmtest.scripts.step_types import Call, Reply
+
+
+def calls(reply: Reply, request: Request) -> str | None:
+    """What is wrong with the tool calls of an answer."""
+    tools = request.tools
+    for asked in reply.calls:
+        problem = check_call(asked, tools)
+        if problem:
+            return problem
+    if len(reply.calls) > 1 and request.params.get("parallel_tool_calls") is False:
+        return f"the script makes {len(reply.calls)} tool calls at once, but parallel_tool_calls=False is bound"
+    return None if request.tool_choice is None else _against_choice(reply, request)
+
+
+def _against_choice(reply: Reply, request: Request) -> str | None:
+    choice = wanted(request.tool_choice)
+    if choice in (None, False, "auto") or reply.failure is not None:
+        return None
+    if choice == "none":
+        return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
+    named = chosen(choice)
+    if not reply.calls:
+        return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
+    wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
+
+
+def wanted(choice: Any) -> Any:
+    """`choice`, with Anthropic's `{"type": "auto"}` and `{"type": "none"}` as the words that others use."""
+    kind = choice.get("type") if isinstance(choice, Mapping) else None
+    return kind if kind in ("auto", "none") else choice
+
+
+def chosen(choice: Any) -> str | None:
+    """The tool that a `tool_choice` names, in the forms in which integrations take it; None if any will do."""
+    if isinstance(choice, Mapping):
+        found = choice.get("function", choice).get("name")
+        return found if isinstance(found, str) else None
+    return choice if isinstance(choice, str) and choice not in ("any", "required") else None
+
+
+def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What is wrong with a scripted tool call, given the tools that are bound; None if nothing."""
+    if asked.tool not in tools:
+        unknown = f"the script calls the tool `{asked.tool}`, which is not bound to the model\n  bound  {names(tools)}"
+        return unknown + did_you_mean(asked.tool, tools, before="\n  ")
+    if asked.pieces and asked.malformed:
+        return None
+    schema, args = tools[asked.tool], asked.args
+    known = schema.get("properties", {})
+    if not args and not schema.get("required"):
+        return None
+    if args.keys() <= known.keys() and _fits(args, schema):
+        return None
+    missing = [name for name in schema.get("required", ()) if name not in asked.args]
+    known = _all_properties(schema, schema)
+    open_ended = schema.get("additionalProperties") or "patternProperties" in schema
+    extra = [] if open_ended else [name for name in asked.args if name not in known]
+    if missing or extra:
+        return "\n".join(_other_arguments(asked.tool, known, missing, extra))
+    return _invalid_arguments(asked, schema)
+
+
+def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The arguments that `schema` knows, those of the schemas that it is made of among them."""
+    if not isinstance(schema, Mapping):
+        return {}
+    found = dict(schema.get("properties", {}))
+    parts = [part for key in ("allOf", "anyOf", "oneOf") for part in schema.get(key, ())]
+    for part in [*parts, schema.get("then"), schema.get("else")]:
+        found.update(_all_properties(part, root, seen))
+    ref = str(schema.get("$ref", ""))
+    if ref.startswith("#/") and ref not in seen:
+        target: Any = root
+        for key in ref.split("/")[1:]:
+            target = target.get(key) if isinstance(target, Mapping) else None
+        found.update(_all_properties(target, root, seen | {ref}))
+    return found
+
+
+def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], extra: list[str]) -> Iterable[str]:
+    yield f"the script calls the tool `{tool}` with other arguments than it takes"
+    yield from (f"  missing  `{name}`" for name in missing)
+    for name in extra:
+        yield f"  unknown  `{name}`{did_you_mean(name, known)}"
+    yield f"  takes  {names(known, 'nothing')}"
+
+
+def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
+    """What JSON schema has against the arguments."""
+    try:
+        validator = _validator(schema)
+    except ValueError as error:  # a provider would refuse it as well
+        return f"the schema of the tool `{asked.tool}` is no JSON schema: {str(error).splitlines()[0]}"
+    errors = sorted(validator.iter_errors(asked.args), key=lambda error: list(map(str, error.instance_path)))
+    if not errors:
+        return None
+    lines = [f"the script calls the tool `{asked.tool}` with arguments that do not fit its schema"]
+    lines += [f"  {'.'.join(map(str, error.instance_path)) or 'arguments'}  {error.message}" for error in errors]
+    return capped(lines)
+
+
+def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+    try:
+        return bool(_validator(schema).is_valid(args))
+    except ValueError:
+        return False
+
+
+_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+
+
+def _validator(schema: Mapping[str, Any]) -> Any:
+    """The validator of `schema`: bound tools are the same objects in call after call, so it is made once."""
+    known = _validators.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    validator = compiled(schema)
+    if len(_validators) >= 256:
+        _validators.clear()
+    _validators[id(schema)] = (schema, validator)
+    return validator
+
+
+def compiled(schema: Mapping[str, Any]) -> Any:
+    """A new validator of `schema`.
+
+    Raises:
+        ValueError: it is no JSON schema, or refers to another document.
+    """
+    from jsonschema_rs import validator_for
+
+    return validator_for(dict(schema), retriever=_refuse)
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"{uri} is not in the schema, and nothing is fetched from elsewhere")
+
+
+def stop_sequence(reply: Reply, stop: Sequence[str]) -> str | None:
+    """Whether the answer goes on past a bound stop sequence: a real model would have stopped before it."""
+    for sequence in stop:
+        if sequence and sequence in reply.text:
+            return f"the script says text that has the bound stop sequence {sequence!r} in it; a model stops before it"
+    return None

@@ -1,0 +1,213 @@
+"""Token counts: what the model calls of a block cost.
+
+A `TokenCount` is a block that keeps of its runs only what counting needs. Nothing is counted while the program
+runs: the counts are made when they are read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+from uuid import UUID
+
+from llmtest.capture.blocks import Block, RawEvent
+from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
+from llmtest.events.usage import answers, is_cached, read_model_name, response_of, usage_of
+from llmtest.events.words import Failure, FrozenDict, Usage
+from llmtest.tokens.calls import NOTHING, Counts, Figures, ModelCall, Sum
+from llmtest.tokens.prices import Prices, checked, cost_of
+
+K = TypeVar("K")
+_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
+
+
+class _ModelEvents(deque["RawEvent | None"]):
+    """The events that counting needs, until they are read; None is where the block ended."""
+
+    def append(self, raw: RawEvent | None, /) -> None:
+        if raw is None or (raw[0] in _KINDS and type(raw[3]) is not str):
+            super().append(raw)
+
+
+@dataclass(slots=True)
+class _Running:
+    """A call that has started and not ended: its place among the calls, and the usage that its chunks have reported."""
+
+    place: int
+    call: ModelCall
+    batched: bool
+    streamed: list[Usage] = field(default_factory=list)
+
+
+class _Book:
+    """Events made into calls, and the calls added up. Holds state; whoever uses it holds `_reading`."""
+
+    __slots__ = ("calls", "ended", "late", "running", "sum")
+
+    def __init__(self) -> None:
+        self.calls: list[ModelCall] = []
+        self.late: list[ModelCall] = []
+        self.running: dict[UUID, _Running] = {}
+        self.sum = NOTHING
+        self.ended = False
+
+    def now(self) -> Sum:
+        return self.sum if self.ended else replace(self.sum, requests=self.sum.requests + len(self.running))
+
+    def write(self, raw: RawEvent | None) -> None:
+        if raw is None:
+            self.sum, self.ended = self.now(), True
+        elif raw[0] in START_KINDS:
+            self._start(raw)
+        elif raw[1] in self.running:
+            self._go_on(raw)
+
+    def _start(self, raw: RawEvent) -> None:
+        name, tags, make = raw[3]
+        start = make()
+        metadata, payload = start["metadata"], start["payload"]
+        node = metadata.get("langgraph_node")
+        model = read_model_name(metadata, payload.get("invocation_params"))
+        call = ModelCall(name, model, tags, node if isinstance(node, str) and node else None)
+        self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
+        if not self.ended:
+            self.calls.append(call)
+
+    def _go_on(self, raw: RawEvent) -> None:
+        payload, running = raw[3](), self.running[raw[1]]
+        if raw[0] == TOKEN:
+            usage = payload.get("usage")
+            running.streamed += [usage] if isinstance(usage, Usage) else []
+            return
+        del self.running[raw[1]]
+        failure = payload.get("error")
+        call = replace(
+            running.call,
+            model=_model(payload) or running.call.model,
+            usage=usage_of(payload, running.streamed, batched=running.batched),
+            ended=failure.ended if isinstance(failure, Failure) else "ended",
+            cached=is_cached(payload),
+        )
+        if self.ended:
+            self.late.append(call)
+        else:
+            self.calls[running.place] = call
+            self.sum = self.sum.add(call)
+
+
+_reading = threading.Lock()
+"""Whoever reads a count, any count, writes its book first; that is short, and calls nobody."""
+
+
+class TokenCount(Block, Figures):
+    """What the model calls of a block cost.
+
+    Can be read at any time, also while the block is open and from any thread. Once it has closed it stays as it is: calls
+    that end later are in `late`. Which runs belong to it is as for `record`.
+
+    It holds what the models reported and counts no text of its own.
+    """
+
+    light = True
+    word = "count_tokens"
+    _book: _Book | None = None  # made when it is first read: many blocks are opened, and few figures read
+
+    def __init__(self, *, prices: Prices | None = None) -> None:
+        super().__init__()
+        self._raw: _ModelEvents = _ModelEvents()
+        self._prices = None if prices is None else checked(prices)
+
+    def _mark_end(self) -> None:
+        self._raw.append(None)
+
+    @contextmanager
+    def _read(self) -> Iterator[_Book]:
+        """The book, with everything written in it that has happened by now."""
+        with _reading:
+            if self._book is None:
+                self._book = _Book()
+            while self._raw:
+                self._book.write(self._raw.popleft())
+            yield self._book
+
+    def _now(self) -> Sum:
+        with self._read() as book:
+            return book.now()
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        """Every call, in the order in which they started. One that was open when the block closed stays open here."""
+        with self._read() as book:
+            return list(book.calls)
+
+    @property
+    def late(self) -> list[ModelCall]:
+        """Calls of this block's runs that ended after it had closed. Their tokens are in no count."""
+        with self._read() as book:
+            return list(book.late)
+
+    @property
+    def by_model(self) -> dict[str | None, Counts]:
+        """The figures of each model, by the name that the provider answered with; None for models that tell none."""
+        return self._by(lambda call: [call.model])
+
+    @property
+    def by_tag(self) -> dict[str, Counts]:
+        """The figures of the calls that have a tag, for each tag; a call with two tags is in both."""
+        return self._by(lambda call: call.tags)
+
+    @property
+    def by_node(self) -> dict[str, Counts]:
+        """The figures of the calls in each node of LangGraph."""
+        return self._by(lambda call: [call.node] if call.node is not None else [])
+
+    def _by(self, keys: Callable[[ModelCall], Iterable[K]]) -> dict[K, Counts]:
+        groups: dict[K, list[ModelCall]] = {}
+        for call in self.calls:
+            for key in dict.fromkeys(keys(call)):
+                groups.setdefault(key, []).append(call)
+        return {key: Counts(calls) for key, calls in groups.items()}
+
+    @property
+    def total_cost(self) -> float:
+        """What the calls cost, in the currency of `prices`; in US dollars where genai-prices says it.
+
+        Raises:
+            PriceError: the price of a model is not known, or a model reported no usage.
+        """
+        return sum(cost_of(call, self._prices) for call in self.calls if not call.cached and call.ended != "open")
+
+
+def _model(payload: FrozenDict) -> str | None:
+    """The name by which the provider answered."""
+    said = (message.response_metadata for message in answers(payload))
+    return read_model_name(*said, response_of(payload).get("llm_output"))
+
+
+def count_tokens(*, prices: Prices | None = None) -> TokenCount:
+    """Counts the tokens of the model calls that start inside the block. Gives a `TokenCount`, which is the block.
+
+    Which calls are in it is as for `record`: nested blocks both count; tasks, `batch` threads and `asyncio.to_thread` are in;
+    work that was started before the block is not; calls that end after it are in `tokens.late`. A bare thread has no
+    context: give it `carry_context(target)`.
+
+    `prices` are for `tokens.total_cost`: by model, what a million tokens cost, `(input, output, cache_read, cache_write)`, of
+    which the last two may be left out and are then those of input. Without it genai-prices is asked, from the extra `cost`.
+
+    Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async, whose calls are all
+    counted: `tokens = count_tokens()`, then `@tokens`. May be nested, left by any exception, which goes on unchanged, and
+    left in another task. Thread-safe and task-safe.
+
+    >>> from llmtest import ScriptedChatModel, count_tokens
+    >>> with count_tokens(prices={"scripted": (2.0, 10.0)}) as tokens:
+    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+    >>> tokens.input_tokens, tokens.output_tokens, tokens.requests, tokens.total_cost
+    (1, 2, 1, 2.2e-05)
+
+    It counts what models report: a call that reports no usage is in `tokens.unreported`, and adds no tokens.
+    """
+    return TokenCount(prices=prices)

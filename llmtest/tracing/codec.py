@@ -1,0 +1,235 @@
+"""The frozen words as JSON, and back: exact, without pickle and without eval; secrets are masked on the way.
+
+Plain values are plain JSON. What JSON does not know is an object whose first key is `$w`: its class, and its
+fields. A message is written once for each trace and stands elsewhere as its number, because agents hand their whole
+conversation from run to run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+from uuid import UUID
+
+from llmtest.core import masks
+from llmtest.events.words import (
+    Document,
+    Failure,
+    FrozenDict,
+    FrozenList,
+    Generation,
+    Message,
+    Opaque,
+    Structured,
+    ToolCall,
+    Usage,
+)
+
+TAG: Final = "$w"
+_TAGGED: Final = f'"{TAG}"'
+_WORDS: Final = {word.__name__: word for word in (Document, Failure, Generation, Message, Opaque, Structured, ToolCall, Usage)}
+
+
+class Writer:
+    """Writes the words of one trace. `messages` are those that it has met, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self.masks = masks.table()
+        self.messages: list[str] = []
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Message] = []  # so that no other message gets the `id` of one that is known
+        self._tags = 0
+        self._encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, default=self._word).encode
+        self._encode_plain = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+    def payload(self, payload: Mapping[str, Any]) -> str:
+        """A payload. Its own keys are LangChain's, so that the token of `on_llm_new_token` is no secret by its name."""
+        text = self._quickly(_folded(payload, 3), _ours)
+        return text or self._encode_plain(_escaped({key: self._whole(value) for key, value in payload.items()}))
+
+    def value(self, value: Any) -> str:
+        """Any frozen value."""
+        return self._quickly(value, str) or self._encode_plain(self._whole(value))
+
+    def _quickly(self, value: Any, known: Callable[[str], str]) -> str | None:
+        """`value` as C writes it; None if it has something in it that asks for a closer look."""
+        tags, self._tags = self._tags, 0
+        try:
+            text = self._encode(value)
+            if text.count(_TAGGED) == self._tags and not self.masks.may_hold_secrets(known(text)):
+                return text
+        except ValueError:  # a number that JSON does not have
+            pass
+        finally:
+            self._tags = tags
+        return None
+
+    def _word(self, value: Any) -> dict[str, Any]:
+        """For `json`: what it does not know by itself."""
+        self._tags += 1
+        if type(value) is _Conversation:
+            known = self._numbers
+            return {TAG: "messages", "n": [known[id(one)] if id(one) in known else self._new(one) for one in value.messages]}
+        if type(value) is Message:
+            return {TAG: "@", "n": self._number(value)}
+        if type(value) in _defaults:
+            return {TAG: type(value).__name__, **_fields(value)}
+        return _atom(value)
+
+    def _number(self, message: Message) -> int:
+        number = self._numbers.get(id(message))
+        return self._new(message) if number is None else number
+
+    def _new(self, message: Message) -> int:
+        text = self._quickly(_fields(message), str)
+        body = text or self._encode_plain({key: self._whole(value) for key, value in _fields(message).items()})
+        number = self._numbers[id(message)] = len(self.messages)
+        self.messages.append(body)
+        self._alive.append(message)
+        return number
+
+    def _whole(self, value: Any) -> Any:
+        """`value` as plain JSON, each part looked at."""
+        kind = type(value)
+        if isinstance(value, str):
+            return self.masks.without_secrets(value)
+        if isinstance(value, Mapping):
+            return _escaped({self.masks.without_secrets(key): self._under(key, item) for key, item in value.items()})
+        if isinstance(value, list | tuple):
+            return [self._whole(item) for item in value]
+        if kind is Message:
+            return {TAG: "@", "n": self._number(value)}
+        if kind in _defaults:
+            return {TAG: kind.__name__, **{name: self._whole(item) for name, item in _fields(value).items()}}
+        if kind is float and not math.isfinite(value):
+            return {TAG: "float", "v": repr(value)}
+        return value if value is None or kind in (bool, int, float) else _atom(value)
+
+    def _under(self, key: str, value: Any) -> Any:
+        return masks.mask(key) if self.masks.hides(key, value) else self._whole(value)
+
+
+class _Conversation:
+    """A list of messages, which are many and known: `json` asks about it once, not about each of them."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self.messages = messages
+
+
+def _folded(value: Any, deep: int) -> Any:
+    """`value` with its conversations folded, as deep as programs put them."""
+    if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
+        return _Conversation(value)
+    if type(value) is FrozenDict and deep:
+        return {key: _folded(item, deep - 1) for key, item in value.items()}
+    return value
+
+
+def _escaped(items: dict[str, Any]) -> dict[str, Any]:
+    """`items`, in another form if one of its keys is our tag."""
+    return {TAG: "dict", "items": list(items.items())} if TAG in items else items
+
+
+def _ours(text: str) -> str:
+    """A payload's text without the one key of ours that looks like that of a secret."""
+    return text[9:] if text.startswith('{"token":') else text
+
+
+_defaults: Final = {
+    word: tuple((f.name, f.default if f.default is not MISSING else MISSING) for f in fields(word)) for word in _WORDS.values()
+}
+
+
+def _fields(word: Any) -> dict[str, Any]:
+    """The fields of a word that are not what they are by default."""
+    found = {}
+    for name, default in _defaults[type(word)]:
+        value = getattr(word, name)
+        if value is not default and (type(value) is not type(default) or value != default):
+            found[name] = value
+    return found
+
+
+def _atom(value: Any) -> dict[str, Any]:
+    """A value that is neither JSON nor a word, with its class; an unknown one is described, as when it was frozen."""
+    if isinstance(value, PurePath):
+        return {TAG: "windows path" if isinstance(value, PureWindowsPath) else "path", "v": str(value)}
+    if type(value) is bytes:
+        return {TAG: "bytes", "v": base64.b64encode(value).decode()}
+    if type(value) is timedelta:
+        return {TAG: "timedelta", "v": [value.days, value.seconds, value.microseconds]}
+    if type(value) in (datetime, date, time):
+        return {TAG: type(value).__name__, "v": value.isoformat()}
+    if type(value) in (UUID, Decimal, complex):
+        return {TAG: type(value).__name__, "v": str(value)}
+    return {TAG: "Opaque", "type": type(value).__name__}
+
+
+_ATOMS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "path": PurePosixPath,
+    "windows path": PureWindowsPath,
+    "bytes": base64.b64decode,
+    "timedelta": lambda parts: timedelta(*parts),
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "UUID": UUID,
+    "Decimal": Decimal,
+    "complex": complex,
+    "float": float,
+}
+
+
+class Reader:
+    """Reads what a `Writer` wrote: the same words; the same message for the same number."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        self._bodies = messages
+        self._messages = cache(self._message)
+        self._decode = json.JSONDecoder(object_hook=self._object).decode
+
+    def value(self, text: str) -> Any:
+        return frozen(self._decode(text))
+
+    def payload(self, text: str) -> FrozenDict:
+        payload = self._decode(text)
+        assert isinstance(payload, FrozenDict)
+        return payload
+
+    def _message(self, number: int) -> Message:
+        return Message(**_made("Message", self._decode(self._bodies[number])))
+
+    def _object(self, found: dict[str, Any]) -> Any:
+        tag = found.pop(TAG, None)
+        if tag is None:
+            return FrozenDict({key: frozen(value) for key, value in found.items()})
+        if tag == "@":
+            return self._messages(found["n"])
+        if tag == "messages":
+            return FrozenList([self._messages(number) for number in found["n"]])
+        if tag in _WORDS:
+            return _WORDS[tag](**_made(tag, found))
+        return FrozenDict({key: frozen(value) for key, value in found["items"]}) if tag == "dict" else _ATOMS[tag](found["v"])
+
+
+def _made(tag: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a word. The calls of a message are a tuple."""
+    made = {name: frozen(value) for name, value in found.items()}
+    if tag == "Message" and "tool_calls" in made:
+        made["tool_calls"] = tuple(made["tool_calls"])
+    return made
+
+
+def frozen(value: Any) -> Any:
+    """A list that came from JSON, frozen."""
+    return FrozenList([frozen(item) for item in value]) if type(value) is list else value

@@ -1,0 +1,199 @@
+"""What the commands `sessions`, `show` and `diff` print: the trace store, as lines of text or as JSON.
+
+Lists are made from the rows of traces and runs, and read no event. Whatever a program put into a name or an error,
+a line of text has no control characters in it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from llmtest.core.text import amount
+from llmtest.errors import StoreError
+from llmtest.tracing.store import RunLine, SessionLine, Store, Stored
+from llmtest.trees import review
+from llmtest.trees.rendering import render
+
+Say = Callable[[str, str], None]
+"""Prints one line, with the number of its colour or an empty text."""
+_RED, _BOLD, _DIM = "31", "1", "2"
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which traces are meant: with a run of this name (`*` and `?` stand for anything), with this tag, with an error, and
+    not before or after these times. `since` and `until` are times of ISO 8601, or how long ago: `90s`, `5m`, `2h`, `3d`."""
+
+    name: str | None = None
+    tag: str | None = None
+    errors: bool = False
+    since: str | None = None
+    until: str | None = None
+
+    def among(self, traces: Iterable[Stored], store: Store) -> list[Stored]:
+        since, until = (_moment(text) for text in (self.since, self.until))
+        named = store.with_run(self.name) if self.name is not None else None
+        return [
+            trace
+            for trace in traces
+            if (named is None or trace.id in named)
+            and (self.tag is None or any(fnmatch.fnmatchcase(tag, self.tag) for tag in trace.tags))
+            and (trace.errors or not self.errors)
+            and (since is None or trace.started_ns >= since)
+            and (until is None or trace.started_ns <= until)
+        ]
+
+
+def _moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    ago = re.fullmatch(r"(\d+)([smhdw])", text)
+    try:
+        then = _now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise StoreError(f"a time is as 2026-01-31T12:00 or 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got {text!r}") from None
+    return int(then.timestamp() * 1e9)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+# -- sessions
+
+
+def sessions(store: Store, say: Say, *, as_json: bool = False) -> int:
+    """Lists the sessions, the one with the latest trace last."""
+    found = store.sessions()
+    if as_json:
+        say(json.dumps([asdict(session) for session in found], indent=2), "")
+    elif not found:
+        say(f'no sessions in {store.path}; `with tracing_enabled("name"):` or LLMTEST_TRACING=true writes some', "")
+    else:
+        _table(found, say)
+    return 0
+
+
+def _table(found: Sequence[SessionLine], say: Say) -> None:
+    heads = ("session", "traces", "runs", "events", "errors", "tokens in", "out", "last")
+    rows = [heads, *(_cells(session) for session in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    for number, row in enumerate(rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        errors = number > 0 and row[4] != "0"
+        say("  ".join(cells), _BOLD if number == 0 else _RED if errors else "")
+
+
+def _cells(session: SessionLine) -> tuple[str, ...]:
+    counts = (session.traces, session.runs, session.events, session.errors, session.input_tokens, session.output_tokens)
+    return (printable(session.name), *map(str, counts), _clock(session.last_ns))
+
+
+# -- traces
+
+
+def show(
+    store: Store,
+    what: str | None,
+    say: Say,
+    *,
+    only: Filter | None = None,
+    tree: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Shows the traces of a session, one trace, or the latest one.
+
+    Raises:
+        StoreError: there is no such session or trace, or none that is meant.
+    """
+    traces = (only or Filter()).among(store.find(what) if what is not None else store.traces(), store)
+    if not traces:
+        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists what there is")
+    if what is None and only in (None, Filter()):
+        traces = traces[-1:]
+    if as_json:
+        say(json.dumps([_facts(trace, store.runs(trace)) for trace in traces], indent=2), "")
+    for trace in () if as_json else traces:
+        _show(store, trace, say, tree)
+    return 0
+
+
+def _facts(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:
+    facts = {name: value for name, value in asdict(trace).items() if name not in ("id", "inside", "runs")}
+    return {"trace": trace.key, **facts, "runs": [asdict(run) for run in runs]}
+
+
+def _show(store: Store, trace: Stored, say: Say, tree: bool) -> None:
+    say(" · ".join(_heading(trace)), _BOLD)
+    if tree:
+        say(render(store.load(trace)).rstrip("\n"), "")
+    else:
+        for run in store.runs(trace):
+            _show_run(run, say)
+    say("", "")
+
+
+def _heading(trace: Stored) -> Iterator[str]:
+    yield f"{printable(trace.session)} {trace.key}"
+    yield _clock(trace.started_ns)
+    yield amount(trace.runs, "run")
+    yield f"tokens {trace.input_tokens} in, {trace.output_tokens} out"
+    if trace.errors:
+        yield amount(trace.errors, "error")
+    late = trace.events - trace.inside
+    if late:
+        yield amount(late, "late event")
+
+
+def _show_run(run: RunLine, say: Say) -> None:
+    words = [f"{'  ' * run.depth}{run.kind} {printable(run.name)}"]
+    if run.duration_ns is not None:
+        words.append(_duration(run.duration_ns))
+    if run.input_tokens or run.output_tokens:
+        words.append(f"tokens {run.input_tokens} in, {run.output_tokens} out")
+    if run.error is not None:
+        words.append(f"! {printable(run.error)}")
+    elif run.ended != "ended":
+        words.append(run.ended)
+    say("  ".join(words), _RED if run.error is not None else "")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with escapes for what a terminal would obey."""
+    return text if text.isprintable() else "".join([_seen(character) for character in text])
+
+
+def _seen(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def _clock(wall_ns: int) -> str:
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if wall_ns else "-"
+
+
+def _duration(ns: int) -> str:
+    if ns < 1_000_000:
+        return f"{ns / 1e3:.0f} µs"
+    return f"{ns / 1e6:.1f} ms" if ns < 1_000_000_000 else f"{ns / 1e9:.2f} s"
+
+
+# -- diff
+
+
+def text_of(what: str, store: Store) -> str:
+    """What is compared: the text of a file, or the trees of a session or a trace.
+
+    Raises:
+        StoreError: it is no file, and there is no such session or trace.
+    """
+    if Path(what).is_file():
+        return review.text_of(Path(what))
+    return "\n".join([render(store.load(trace)) for trace in store.find(what)])

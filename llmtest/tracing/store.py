@@ -1,0 +1,388 @@
+"""Traces on disk: one SQLite file, written by many processes at once, whole at any moment.
+
+A *session* is a name; a *trace* is one root run with all that happened inside it, written in one transaction. What
+lists need (names, counts, durations, tokens) stands in the rows of traces and runs, so that no list reads an event.
+The rows themselves are the matter of `llmtest.tracing.rows`.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from llmtest.core.text import did_you_mean
+from llmtest.errors import StoreError
+from llmtest.recording.recording import Recording
+from llmtest.tracing.rows import Rows, column, of_all, revived, rows
+
+FOLDER: Final = ".llmtest"
+FILE: Final = "traces.sqlite"
+PATIENCE_S: Final = 30.0
+"""How long a writer waits for the others."""
+APPLICATION: Final = 0x6C6C6D74
+"""SQLite's `application_id` of such a file: `llmt`."""
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE sessions (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    );
+    CREATE TABLE traces (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE,
+        root TEXT NOT NULL,
+        kind TEXT NOT NULL, name TEXT NOT NULL, ended TEXT NOT NULL, error TEXT,
+        started_ns INTEGER NOT NULL, duration_ns INTEGER,
+        runs INTEGER NOT NULL, errors INTEGER NOT NULL, events INTEGER NOT NULL, inside INTEGER NOT NULL,
+        input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+        tags TEXT NOT NULL,
+        UNIQUE (session, root)
+    );
+    CREATE INDEX traces_by_time ON traces (session, started_ns);
+    CREATE TABLE runs (
+        trace INTEGER NOT NULL REFERENCES traces ON DELETE CASCADE, number INTEGER NOT NULL,
+        depth INTEGER NOT NULL,
+        kind TEXT NOT NULL, name TEXT NOT NULL, ended TEXT NOT NULL, error TEXT,
+        started_ns INTEGER NOT NULL, duration_ns INTEGER,
+        input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+        PRIMARY KEY (trace, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE lanes (
+        trace INTEGER NOT NULL REFERENCES traces ON DELETE CASCADE, number INTEGER NOT NULL,
+        facts TEXT NOT NULL,
+        PRIMARY KEY (trace, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE messages (
+        trace INTEGER NOT NULL REFERENCES traces ON DELETE CASCADE, number INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (trace, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        trace INTEGER NOT NULL REFERENCES traces ON DELETE CASCADE, number INTEGER NOT NULL,
+        kind TEXT NOT NULL, run BLOB NOT NULL, parent BLOB,
+        monotonic_ns INTEGER NOT NULL, wall_ns INTEGER NOT NULL,
+        lane INTEGER, moment INTEGER NOT NULL,
+        about TEXT, payload TEXT NOT NULL,
+        PRIMARY KEY (trace, number)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Each lifts a file by one version. Never change one that was released: add another."""
+
+
+def place(root: Path | None = None) -> Path:
+    """Where the store is: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in `root`, by default the working directory."""
+    told = os.environ.get("LLMTEST_STORE")
+    return Path(told).expanduser().absolute() if told else (root or Path.cwd()) / FOLDER / FILE
+
+
+# -- what is read back
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A trace in the store, as lists show it. `key` names it: the last eight digits of its root's id."""
+
+    id: int
+    session: str
+    root: str
+    kind: str
+    name: str
+    ended: str
+    error: str | None
+    started_ns: int
+    duration_ns: int | None
+    runs: int
+    errors: int
+    events: int
+    inside: int
+    input_tokens: int
+    output_tokens: int
+    tags: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return self.root[-8:]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLine:
+    """A session, as lists show it."""
+
+    name: str
+    traces: int
+    runs: int
+    errors: int
+    events: int
+    input_tokens: int
+    output_tokens: int
+    last_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run, as lists show it; `depth` runs are above it."""
+
+    depth: int
+    kind: str
+    name: str
+    ended: str
+    error: str | None
+    started_ns: int
+    duration_ns: int | None
+    input_tokens: int
+    output_tokens: int
+
+
+# -- the file
+
+
+class Store:
+    """The store in one file; made with its folder when it is first written. For one thread at a time.
+
+    Raises:
+        StoreError: from each method, when the file cannot be used; the message says why, and what to do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # writing
+
+    def write(self, session: str, traces: Iterable[Rows], *, replace: bool = False) -> None:
+        """Writes traces, all or none; one that is there already is written anew. `replace` forgets what the session had."""
+        with self._usable(), _transaction(self._open()) as connection:
+            if replace:
+                connection.execute("DELETE FROM sessions WHERE name = ?", (column(session),))
+            connection.execute("INSERT OR IGNORE INTO sessions (name) VALUES (?)", (column(session),))
+            (number,) = connection.execute("SELECT id FROM sessions WHERE name = ?", (column(session),)).fetchone()
+            for trace in traces:
+                _insert(connection, number, trace)
+
+    def keep(self, session: str, recordings: Iterable[Recording]) -> bool:
+        """Writes what recordings have, in place of what the session had; whether there was anything."""
+        found = of_all(recordings)
+        if found:
+            self.write(session, [rows(trace) for trace in found], replace=True)
+        return bool(found)
+
+    def forget(self, session: str) -> None:
+        """Forgets a session, if it is there."""
+        if not self.path.exists():
+            return
+        with self._usable(), _transaction(self._open()) as connection:
+            connection.execute("DELETE FROM sessions WHERE name = ?", (column(session),))
+
+    # reading
+
+    def sessions(self) -> list[SessionLine]:
+        """Every session, the one with the latest trace last."""
+        return [SessionLine(*row) for row in self._all(SESSIONS)]
+
+    def traces(self, session: str | None = None) -> list[Stored]:
+        """The traces of a session, or of all, in the order in which they started."""
+        where, given = ("WHERE sessions.name = ?", (column(session),)) if session is not None else ("", ())
+        return self._traces(f"{where} ORDER BY started_ns, traces.id", given)
+
+    def _traces(self, which: str, given: Sequence[Any]) -> list[Stored]:
+        found = self._all(f"{_TRACES} {which}", given)
+        return [Stored(*(*row[:-1], tuple(json.loads(row[-1])))) for row in found]
+
+    def find(self, what: str) -> list[Stored]:
+        """The traces of the session called `what`, or the trace of that key.
+
+        Raises:
+            StoreError: there is neither; the message has the nearest.
+        """
+        names = [session.name for session in self.sessions()]
+        if column(what) in names:
+            return self.traces(what)
+        where = "WHERE root = ? OR substr(root, -8) = ? ORDER BY traces.id DESC LIMIT 1"
+        found = self._traces(where, (what, what))
+        if not found:
+            hint = did_you_mean(what, names, otherwise="`llmtest sessions` lists what there is")
+            raise StoreError(f"no session and no trace called {what!r} in {self.path}{hint}")
+        return found
+
+    def with_run(self, name: str) -> set[int]:
+        """The ids of the traces that have a run of this name, in which `*` and `?` stand for anything."""
+        return {row[0] for row in self._all("SELECT DISTINCT trace FROM runs WHERE name GLOB ?", (column(name),))}
+
+    def runs(self, trace: Stored) -> list[RunLine]:
+        """The runs of a trace: parents first, in the order in which they started."""
+        columns = "depth, kind, name, ended, error, started_ns, duration_ns, input_tokens, output_tokens"
+        return [RunLine(*row) for row in self._all(f"SELECT {columns} FROM runs WHERE trace = ? ORDER BY number", (trace.id,))]
+
+    def load(self, trace: Stored) -> Recording:
+        """The trace as a recording."""
+        return revived(trace.inside, *self.parts(trace))
+
+    def parts(self, trace: Stored) -> tuple[list[str], list[str], list[Sequence[Any]]]:
+        """The facts of its lanes, its messages, and the columns of its events."""
+        lanes = [row[0] for row in self._all("SELECT facts FROM lanes WHERE trace = ? ORDER BY number", (trace.id,))]
+        messages = [row[0] for row in self._all("SELECT body FROM messages WHERE trace = ? ORDER BY number", (trace.id,))]
+        columns = "number, kind, run, parent, monotonic_ns, wall_ns, lane, moment, about, payload"
+        return lanes, messages, self._all(f"SELECT {columns} FROM events WHERE trace = ? ORDER BY number", (trace.id,))
+
+    def _all(self, query: str, given: Sequence[Any] = ()) -> list[Sequence[Any]]:
+        if not self.path.exists():
+            return []
+        with self._usable():
+            return self._open().execute(query, given).fetchall()
+
+    # the file
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """What is wrong with the file, in words."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            with suppress(sqlite3.Error):
+                self.close()
+            raise StoreError(f"the trace store {self.path} {_wrong(error)}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if not self.path.parent.exists():
+                _make_folder(self.path.parent)
+            connection = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+            try:
+                _prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+
+SESSIONS: Final = """
+    SELECT sessions.name, count(traces.id), coalesce(sum(runs), 0), coalesce(sum(errors), 0), coalesce(sum(events), 0),
+        coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(max(started_ns), 0) AS last_ns
+    FROM sessions LEFT JOIN traces ON traces.session = sessions.id GROUP BY sessions.id ORDER BY last_ns, sessions.id
+"""
+_TRACES: Final = """
+    SELECT traces.id, sessions.name, root, kind, traces.name, ended, error, started_ns, duration_ns, runs, errors, events, inside,
+        input_tokens, output_tokens, tags
+    FROM traces JOIN sessions ON sessions.id = traces.session
+"""
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.name == FOLDER:
+        with suppress(FileExistsError), (folder / ".gitignore").open("x", encoding="utf-8") as file:
+            file.write("*\n")
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")  # in WAL, what was committed outlives the process, if not a power cut
+    if _version(connection) < len(MIGRATIONS):
+        _patiently(connection, "PRAGMA journal_mode = WAL")
+        migrate(connection, MIGRATIONS)
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Several processes that make one file at once: SQLite does not wait for this lock, whatever its timeout."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.005)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """The version of a file, 0 for an empty one. Read at once, because another process may be making it."""
+    count = "(SELECT count(*) FROM sqlite_master)"
+    found = f"SELECT user_version, application_id, {count} FROM pragma_user_version, pragma_application_id"
+    version, application, tables = connection.execute(found).fetchone()
+    if application != APPLICATION and (application or tables):
+        raise _UnfitError("is the database of another program", "nothing was written to it")
+    if version > len(MIGRATIONS):
+        schema = f"schema {version}; this one knows {len(MIGRATIONS)}"
+        raise _UnfitError(f"was written by a later version of llmtest ({schema})", "upgrade llmtest-kit")
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    """Lifts a file to the last of `migrations`, all or nothing."""
+    with _transaction(connection):
+        for number in range(_version(connection), len(migrations)):
+            for statement in migrations[number].split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _insert(connection: sqlite3.Connection, session: int, trace: Rows) -> None:
+    connection.execute("DELETE FROM traces WHERE session = ? AND root = ?", (session, trace.summary[0]))
+    marks = ", ".join("?" * (len(trace.summary) + 1))
+    number = connection.execute(f"INSERT INTO traces VALUES (NULL, {marks})", (session, *trace.summary)).lastrowid
+    for table in ("runs", "lanes", "messages", "events"):
+        given = getattr(trace, table)
+        if given:
+            connection.executemany(f"INSERT INTO {table} VALUES ({number}, {', '.join('?' * len(given[0]))})", given)
+
+
+# -- what is wrong with a file
+
+_ELSEWHERE: Final = "set LLMTEST_STORE to another file"
+
+
+class _UnfitError(sqlite3.DatabaseError):
+    """The file is whole, and not for us."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+def _wrong(error: sqlite3.Error | OSError) -> str:
+    """What is wrong, and what to do."""
+    if isinstance(error, _UnfitError):
+        return f"{error}\n  {error.remedy}, or {_ELSEWHERE}"
+    text = str(error)
+    if "full" in text or getattr(error, "errno", None) == errno.ENOSPC:
+        return f"has no room to grow ({text})\n  make room on the disk, or {_ELSEWHERE}"
+    if "locked" in text:
+        return f"was locked by another process for {PATIENCE_S:g} s ({text})\n  end that process, or {_ELSEWHERE}"
+    if isinstance(error, OSError | sqlite3.OperationalError):
+        return f"cannot be opened or written ({text})\n  {_ELSEWHERE}, in a folder that can be written"
+    return f"is damaged, or no store at all ({text})\n  move the file away, or {_ELSEWHERE}"

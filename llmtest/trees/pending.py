@@ -1,0 +1,302 @@
+"""What came and was not expected: what is said of it, and the files in which it waits to be accepted or rejected.
+
+A pending file mirrors the tests: `.llmtest/pending/tests/test_agent.py/test_weather.tree`. It is the text that
+came, and in two lines below its header says of which test it is and which snapshot it would become.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from llmtest.core.text import amount, did_you_mean
+from llmtest.errors import PendingError
+from llmtest.trees.differ import LINES, Difference, diff
+from llmtest.trees.parsing import Damage, damage, renew_header
+from llmtest.trees.rendering import HEADER
+
+FOLDER: Final = ".llmtest/pending"
+VARIABLE: Final = "LLMTEST_PENDING_DIR"
+ENDING: Final = ".tree"
+OLD_ENDING: Final = ".trace"
+"""The ending of snapshots before a trace meant a stored run. They are read as before, until an update renames them."""
+_TEST: Final = "# test "
+_SNAPSHOT: Final = "# snapshot "
+
+
+# -- files
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a snapshot file, exactly as it was written but with today's header; None if there is none.
+
+    Raises:
+        PendingError: it is not UTF-8.
+    """
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    try:
+        text = renew_header(data.decode("utf-8", "surrogatepass"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PendingError(f"{path.name}, line {line}: the file is not UTF-8; restore it, or delete it") from None
+    # We end the header with "\n"; so "\r\n" is the work of a checkout (git's core.autocrlf), in every line.
+    return text.replace("\r\n", "\n") if text.startswith(f"{HEADER}\r\n") else text
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in one step: who reads it meanwhile sees the old text or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A dot-file, because syrupy takes any other file in a folder of snapshots for one that nobody uses, and deletes it.
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(text.encode("utf-8", "surrogatepass"))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def stored(snapshot: Path) -> Path:
+    """Return the file that holds `snapshot`: the one with the old ending, as long as it is the only one."""
+    old = snapshot.with_suffix(OLD_ENDING)
+    return old if old.is_file() and not snapshot.is_file() else snapshot
+
+
+def write_snapshot(path: Path, text: str) -> None:
+    """Write `text` to `path`, in place of a file there that has the old ending."""
+    write_text(path, text)
+    path.with_suffix(OLD_ENDING).unlink(missing_ok=True)
+
+
+def renew(snapshot: Path) -> None:
+    """Give `snapshot` the ending and the header of today, if only a file with the old ending holds it.
+
+    Raises:
+        PendingError: it is not UTF-8.
+    """
+    text = read_text(stored(snapshot)) if stored(snapshot) != snapshot else None
+    if text is not None:
+        write_snapshot(snapshot, text)
+
+
+def harm(expected: str, received: str) -> Damage | None:
+    """What is wrong with the text of a snapshot file, given what came: a tree is expected only where one came."""
+    return damage(expected, tree=damage(received) is None)
+
+
+# -- what is said
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A snapshot that a test did not match. `error` says why there is nothing to compare, in its last line; `received`
+    is then None."""
+
+    test: str
+    snapshot: Path
+    expected: str | None = None
+    received: str | None = None
+    error: str = ""
+
+    @property
+    def damage(self) -> Damage | None:
+        """What is wrong with the snapshot's file."""
+        return None if self.expected is None or self.received is None else harm(self.expected, self.received)
+
+    @property
+    def difference(self) -> Difference | None:
+        return None if self.expected is None or self.received is None else diff(self.expected, self.received)
+
+    @property
+    def category(self) -> str:
+        """`new`, `damaged`, `changed structure` or `changed text`."""
+        if self.expected is None:
+            return "new"
+        difference = self.difference
+        if self.damage is not None or difference is None:
+            return "damaged"
+        return "changed structure" if difference.structure else "changed text"
+
+    @property
+    def headline(self) -> str:
+        """What is wrong, on one line."""
+        name = self.snapshot.name
+        if self.error:
+            return self.error.splitlines()[-1]
+        if self.expected is None:
+            return f"no snapshot yet: there is no {name}"
+        if self.damage is not None:
+            return f"snapshot unreadable: {name}, {self.damage}"
+        difference = self.difference
+        return f"snapshot differs: {difference.headline}" if difference else "the snapshot matches by now"
+
+    def lines(self, *, limit: int | None = LINES, color: bool = False) -> list[str]:
+        """The diff; the whole text where there was nothing before; of an error, where it came from."""
+        if self.error or self.received is None:
+            return self.error.splitlines()[:-1]
+        if self.expected is None or self.damage is not None:
+            shown = self.received.splitlines()[1:]
+            more = [] if limit is None or len(shown) <= limit else [f"  … {amount(len(shown) - limit + 1, 'more line')}"]
+            return [*(f"  {line}" for line in shown[: limit - 1 if limit is not None and more else None]), *more]
+        return self.difference.lines(limit=limit, color=color) if self.difference else []
+
+    def footer(self, root: Path, kept: Path | None) -> list[str]:
+        """What to do about it, to copy: `kept` is the file in which the received text waits."""
+        snapshot = shown(self.snapshot, root)
+        lines = [f"  snapshot  {snapshot}"]
+        if self.error:
+            return lines
+        if kept is None:
+            update = (
+                "pytest --snapshot-update" if self.damage is None else f"rm {shlex.quote(snapshot)}; pytest --snapshot-update"
+            )
+            return [
+                *lines,
+                f"  accept    {update} {shlex.quote(self.test)}",
+                f"  (nothing was kept: CI is set, {VARIABLE} is not)",
+            ]
+        show = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
+        accept = shlex.join(["llmtest", "accept", self.test])
+        return [*lines, f"  accept    {accept}", "  review    llmtest review", f"  show      {show}"]
+
+
+def shown(path: Path, root: Path) -> str:
+    """A path as it is written down: from `root`, if it is inside it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+# -- pending files
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A text that waits: its own file, the test that it is of, the snapshot that it would become."""
+
+    path: Path
+    test: str
+    snapshot: Path
+    received: str
+
+    @property
+    def mismatch(self) -> Mismatch:
+        file = stored(self.snapshot)
+        return Mismatch(self.test, file, read_text(file), self.received)
+
+    def accept(self, *, by_name: bool = False) -> None:
+        """It becomes the snapshot. One whose file is damaged must be asked for by name.
+
+        Raises:
+            PendingError: the file of the snapshot is damaged.
+        """
+        mismatch = self.mismatch
+        harmed = mismatch.damage
+        if harmed is not None and not by_name:
+            hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
+            raise PendingError(f"{mismatch.snapshot.name}, {harmed}\n  it is not overwritten unasked; repair it, or {hint}")
+        write_snapshot(self.snapshot, self.received)
+        self.reject()
+
+    def reject(self) -> None:
+        """It is forgotten; the snapshot stays as it is."""
+        self.path.unlink(missing_ok=True)
+
+
+class Folder:
+    """The folder of pending files of one project. `root` is what the paths in them are relative to.
+
+    In CI (the environment variable `CI` is set) nothing is kept, unless `LLMTEST_PENDING_DIR` names the folder.
+    """
+
+    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
+        told = environ.get(VARIABLE)
+        self.root = root
+        self.path = root / (told or FOLDER)
+        self.writes = bool(told) or not environ.get("CI")
+
+    @classmethod
+    def around(cls, place: Path, environ: Mapping[str, str]) -> Folder:
+        """The folder of the project that `place` is in: the nearest one above it that has pending files."""
+        near = next((root for root in (place, *place.parents) if (root / FOLDER).is_dir()), place)
+        return cls(place if environ.get(VARIABLE) else near, environ)
+
+    def place(self, mismatch: Mismatch) -> Path:
+        """Where the text of a mismatch waits."""
+        file = PurePosixPath(mismatch.test.partition("::")[0])
+        folders = (part for part in file.parts if part not in ("..", "/"))
+        return self.path.joinpath(*folders, mismatch.snapshot.with_suffix(ENDING).name)
+
+    def keep(self, mismatch: Mismatch) -> Path | None:
+        """Writes down what came; None if there is nothing to keep, or nothing may be written."""
+        if not self.writes or mismatch.received is None:
+            return None
+        path = self.place(mismatch)
+        snapshot = shown(mismatch.snapshot.with_suffix(ENDING), self.root)
+        about = [f"{_TEST}{json.dumps(mismatch.test)}", f"{_SNAPSHOT}{json.dumps(snapshot)}"]
+        write_snapshot(path, "\n".join((HEADER, *about, mismatch.received.removeprefix(f"{HEADER}\n"))))
+        return path
+
+    def forget(self, mismatch: Mismatch) -> None:
+        """It matches by now, so nothing is pending."""
+        if self.writes:
+            for ending in (ENDING, OLD_ENDING):
+                self.place(mismatch).with_suffix(ending).unlink(missing_ok=True)
+
+    def found(self) -> list[Pending]:
+        """All that is pending, by the names of the files.
+
+        Raises:
+            PendingError: a file is no pending file, or names a snapshot outside of the project.
+        """
+        return [self._read(path) for path in sorted(self.path.rglob("*")) if path.suffix in (ENDING, OLD_ENDING)]
+
+    def _read(self, path: Path) -> Pending:
+        header, test, snapshot, *rest = ((read_text(path) or "") + "\n\n\n").split("\n", 3)
+        if header != HEADER or not test.startswith(_TEST) or not snapshot.startswith(_SNAPSHOT):
+            raise PendingError(f"{shown(path, self.root)} is no pending snapshot; delete it")
+        target = self.root / json.loads(snapshot.removeprefix(_SNAPSHOT))
+        if not target.resolve().is_relative_to(self.root.resolve()) or target.suffix not in (ENDING, OLD_ENDING):
+            raise PendingError(f"{shown(path, self.root)} names the snapshot {target}, which is not in {self.root}; delete it")
+        received = f"{HEADER}\n{rest[0].removesuffix(chr(10) * 3)}"
+        return Pending(path, json.loads(test.removeprefix(_TEST)), target.with_suffix(ENDING), received)
+
+    def named(self, name: str) -> list[Pending]:
+        """What is pending of a test, a file or a folder: by its node id or the end of it, or by the path of its file.
+
+        Raises:
+            PendingError: nothing is, with the nearest name that is there.
+        """
+        pending = self.found()
+        chosen = [one for one in pending if _is_meant(one, name, self.root)]
+        if chosen:
+            return chosen
+        hint = did_you_mean(name, [one.test for one in pending], otherwise="`llmtest pending` lists all", at_least=0.3)
+        raise PendingError(f"nothing is pending for {name!r}{hint}")
+
+
+def _is_meant(one: Pending, name: str, root: Path) -> bool:
+    paths = (one.path, one.snapshot, one.snapshot.with_suffix(OLD_ENDING))
+    if name in {*(shown(path, root) for path in paths), *map(str, paths)} or name == one.test:
+        return True
+    inside = name.rstrip("/")
+    return one.test.startswith((f"{inside}/", f"{inside}::", f"{inside}[")) or one.test.endswith((f"/{name}", f"::{name}"))
+
+
+def to_json(pending: Sequence[Pending], root: Path) -> str:
+    """What is pending, for machines."""
+    told = [
+        {
+            "test": one.test,
+            "category": one.mismatch.category,
+            "headline": one.mismatch.headline,
+            "snapshot": shown(one.snapshot, root),
+            "pending": shown(one.path, root),
+        }
+        for one in pending
+    ]
+    return json.dumps(told, indent=2, ensure_ascii=False)

@@ -1,0 +1,324 @@
+"""A recording as text: the same text for the same program, on every machine, under every legal interleaving.
+
+Three steps. `_Shapes` makes the lines of one run, in which the names of messages, calls and ids are still marks
+(`llmtest.trees.values`). `llmtest.order.siblings` puts siblings in an order that comes from the program, never from the clock.
+`_Writer` walks that order, gives the names, and writes each message once.
+The grammar is in docs/reference/tree-text.md.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Final, Protocol, get_args
+from uuid import UUID
+
+from llmtest.concurrency.lanes import Lane
+from llmtest.events.callbacks import START_KINDS
+from llmtest.events.events import Event, Run
+from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
+from llmtest.trees.run_lines import Detail, Shapes, TextPart
+from llmtest.trees.values import MARK, OPEN, Name, Words
+
+HEADER: Final = "# llmtest tree v1"
+"""The first line of a file that holds such text."""
+
+
+class Traced(Protocol):
+    """What can be rendered: a `Recording`, or anything else that has trees."""
+
+    @property
+    def roots(self) -> Sequence[Run]: ...
+    @property
+    def late_events(self) -> Sequence[Event]: ...
+
+
+class Part:
+    """The runs of a recording that `Recording.only` chose: `str(part)` is their tree, `part.runs` are they.
+
+    They stand in the order of the whole tree, and under each other as far as both are chosen. What a run was given is shown
+    also where it is what a run was given that was left out. It is read whenever it is asked, as its recording is.
+    """
+
+    def __init__(self, recording: Traced, keeps: Callable[[Run], bool]) -> None:
+        self._recording = recording
+        self.keeps = keeps
+
+    @property
+    def roots(self) -> Sequence[Run]:
+        return self._recording.roots
+
+    @property
+    def late_events(self) -> Sequence[Event]:
+        return self._recording.late_events
+
+    @property
+    def runs(self) -> list[Run]:
+        """The chosen runs, in the order in which they started."""
+        chosen = [run for root in self.roots for run in root.walk() if self.keeps(run)]
+        return sorted(chosen, key=lambda run: run.start.number)
+
+    def outline(self) -> str:
+        """One line for each of the chosen runs."""
+        return outline(self)
+
+    def __str__(self) -> str:
+        return render(self)
+
+
+def render(source: Traced | Run, *, detail: Detail = "default") -> str:
+    """The trees of `source` as text, ending with a newline.
+
+    `detail="outline"` is one line for each run; `"full"` adds parameters, all metadata and every token. Runs that are
+    open say so; what came after the block had ended stands under `late`. Two renderings of equal programs are equal.
+
+    >>> from llmtest import ScriptedChatModel, record
+    >>> with record() as recording:
+    ...     _ = ScriptedChatModel("Hello there").invoke("hi")
+    >>> print(render(recording), end="")
+    chat ScriptedChatModel
+      > u1: "hi"
+      < a1: "Hello there"  usage in=1 out=2
+
+    It does not show run ids, times or how concurrent runs interleaved: those are in the events.
+    """
+    return "".join(f"{line}\n" for line in lines(source, detail=detail))
+
+
+def outline(source: Traced | Run) -> str:
+    """One line for each run: `render(source, detail="outline")`."""
+    return render(source, detail="outline")
+
+
+def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
+    """The lines of `render`, without their ends."""
+    if detail not in get_args(Detail):
+        raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
+    roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
+    late_runs, still = _late_runs(roots, late)
+    calls = (run.tool_call_id for root in (*roots, *late_runs) for run in root.walk() if run.kind == "tool")
+    words = Words(filter(None, calls), outline=detail == "outline", full=detail == "full")
+    writer = _Writer(Shapes(words, still, source.keeps if isinstance(source, Part) else None))
+    writer.trees(roots, 0)
+    if late_runs:
+        writer.line(0, "late")
+        writer.trees(late_runs, 1)
+    return writer.out or ["(nothing was recorded)"]
+
+
+def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[int]]:
+    """The trees of what came after the block had ended, and the `id`s of those of its runs that had begun inside it."""
+    own: dict[UUID, list[Event]] = {}
+    for event in events:
+        own.setdefault(event.run_id, []).append(event)
+    begun = {run.id: run.start for root in roots for run in root.walk() if run.id in own} if own else {}
+    starts = {run_id: begun.get(run_id, told[0]) for run_id, told in own.items()}
+    inside: dict[UUID | None, list[Run]] = {}
+    for start in sorted(starts.values(), key=lambda event: event.number, reverse=True):
+        told = (start, *own[start.run_id]) if start.run_id in begun else tuple(own[start.run_id])
+        about = (START_KINDS.get(start.kind, "chain"), start.name, start.tags, start.metadata)
+        run = Run(start.run_id, start.parent_run_id, *about, told, tuple(reversed(inside.get(start.run_id, ()))))
+        inside.setdefault(start.parent_run_id if start.parent_run_id in own else None, []).append(run)
+    late = list(reversed(inside.get(None, ())))
+    return late, frozenset(id(run) for root in late for run in root.walk() if run.id in begun)
+
+
+# -- the whole text
+
+
+class _Writer:
+    """Walks the trees in canonical order and gives the names: to each thing where it is first met. Holds state.
+
+    It has a list of things to do instead of calling itself, so that no tree is too deep for it.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.out: list[str] = []
+        self._shapes = shapes
+        self._words = shapes.words
+        self._counts: Counter[str] = Counter()
+        self._fresh: list[Name] = []
+        self._texts: dict[str, str] = {}
+        self._inside: dict[int, list[list[Item]]] = {}
+        self._strays: dict[int, list[Run]] = {}
+        self._plain: dict[int, str] = {}
+        self._todo: list[Callable[[], None]] = []
+
+    def trees(self, roots: Sequence[Run], depth: int) -> None:
+        self._plan(self._ordered([item_of(run, None) for run in roots], home_of(roots)), None, depth)
+        while self._todo:
+            self._todo.pop()()
+
+    def line(self, depth: int, text: str) -> None:
+        self.out.append(f"{'  ' * depth}{text}")
+
+    # order
+
+    def _ordered(self, items: list[Item], home: Lane | None) -> list[list[Item]]:
+        ordered = layers(items, home)
+        for item in items:
+            if item.run is not None and item.host is not None:
+                self._strays.setdefault(id(item.host.run), []).append(item.run)
+                self._shapes.strays.add(id(item.run))
+        return ordered
+
+    def _within(self, run: Run, parent: Run | None) -> list[list[Item]]:
+        inside = self._inside.get(id(run))
+        if inside is None:
+            notes = self._shapes.of(run, parent).notes
+            items = [item_of(child, run) for child in (*run.children, *self._strays.get(id(run), ()))]
+            items += [item_at(event, part) for event, part in notes]
+            inside = self._inside[id(run)] = self._ordered(items, run.start.lane)
+        return inside
+
+    def _subtree(self, run: Run, parent: Run | None) -> list[tuple[Run, Run | None]]:
+        """The runs of a subtree with their parents; parents first."""
+        runs = [(run, parent)]
+        for inner, above in runs:  # grows while it is read
+            runs += [(item.run, inner) for layer in self._within(inner, above) for item in layer if item.run is not None]
+        return runs
+
+    def _seated(self, layer: Sequence[Item], parent: Run | None) -> list[Item]:
+        """Parallel items in their order: as they were asked for, as they are numbered, then by what they say."""
+        seats = {id(item): (self._asked(item, parent), item.seat) for item in layer}
+        seated: list[Item] = []
+        for _, same in groupby(sorted(layer, key=lambda item: seats[id(item)]), key=lambda item: seats[id(item)]):
+            equals = list(same)
+            if len(equals) > 1:
+                equals.sort(key=lambda item: (self._says(item, parent), self._known(item, parent)))
+            seated += equals
+        return seated
+
+    def _asked(self, item: Item, parent: Run | None) -> float:
+        """The number of the tool call that a run answers, if it has been asked for already."""
+        if item.run is None:
+            return math.inf
+        shape = self._shapes.of(item.run, parent)
+        named = self._words.named(shape.head, *shape.input)
+        calls = (self._words.named(name.lines[0])[0] if name.prefix == "request" else name for name in named)
+        return min((call.number for call in calls if call.prefix == "call"), default=math.inf)
+
+    def _says(self, item: Item, parent: Run | None) -> str:
+        """The text of a whole subtree without names, in canonical order: equal for what is interchangeable."""
+        if item.run is None:
+            return self._words.plain("\n".join(item.note.lines))
+        if id(item.run) not in self._plain:
+            for run, above in reversed(self._subtree(item.run, parent)):
+                own = self._words.plain("\n".join(self._shapes.of(run, above).texts()))
+                ranks = (sorted((i.seat, self._says(i, run)) for i in layer) for layer in self._within(run, above))
+                self._plain[id(run)] = "\n".join((own, *(f"{{{said}}}" for rank in ranks for _, said in rank)))
+        return self._plain[id(item.run)]
+
+    def _known(self, item: Item, parent: Run | None) -> list[float]:
+        """The numbers that the names in a subtree have already: what tells apart subtrees that say the same."""
+        runs = self._subtree(item.run, parent) if item.run is not None else []
+        texts = (text for run, above in runs for text in self._shapes.of(run, above).texts())
+        return [name.number for text in texts for name in self._words.named(text)]
+
+    # writing
+
+    def _plan(self, layers: Sequence[list[Item]], parent: Run | None, depth: int) -> None:
+        self._todo += [partial(self._layer, layer, parent, depth) for layer in reversed(layers)]
+
+    def _kept_within(self, item: Item, parent: Run | None) -> int:
+        """How many of the runs of a subtree are written at its top."""
+        if item.run is None or self._shapes.kept(item.run):
+            return 1
+        count, todo = 0, [(item.run, parent)]
+        for run, above in todo:  # grows while it is read
+            inner = [one.run for layer in self._within(run, above) for one in layer if one.run is not None]
+            count += sum(self._shapes.kept(one) for one in inner)
+            todo += [(one, run) for one in inner if not self._shapes.kept(one)]
+        return count
+
+    def _layer(self, layer: list[Item], parent: Run | None, depth: int) -> None:
+        if self._shapes.keeps is not None:
+            layer = [item for item in layer if self._kept_within(item, parent)]
+        if len(layer) > 1:
+            self.line(depth, "parallel")
+            depth += 1
+            layer = self._seated(layer, parent)
+        grouped = len(layer) > 1
+        self._todo += [partial(self._item, item, parent, depth, grouped) for item in reversed(layer)]
+
+    def _item(self, item: Item, parent: Run | None, depth: int, grouped: bool) -> None:
+        if item.run is None:
+            return self._parts(depth, [item.note] if parent is None or self._shapes.kept(parent) else [])
+        if not self._shapes.kept(item.run):
+            return self._left_out(item, item.run, parent, depth, grouped)
+        shape = self._shapes.of(item.run, parent)
+        ending = shape.after[-1]
+        odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
+        self.line(depth, self._resolved(shape.head) + odd)
+        self._define(depth + 1)
+        self._parts(depth + 1, shape.before)
+        self._todo.append(partial(self._parts, depth + 1, shape.after))
+        self._plan(self._within(item.run, parent), item.run, depth + 1)
+
+    def _left_out(self, item: Item, run: Run, parent: Run | None, depth: int, grouped: bool) -> None:
+        """What is inside a run stands in its place. Of several that follow one another beside others, it keeps its line."""
+        if grouped and self._kept_within(item, parent) > 1:
+            self.line(depth, self._resolved(self._shapes.of(run, parent).head))
+            self._fresh.clear()
+            depth += 1
+        self._plan(self._within(run, parent), run, depth)
+
+    def _parts(self, depth: int, parts: Sequence[TextPart]) -> None:
+        for part in parts:
+            self._put(depth, part)
+
+    def _put(self, depth: int, part: TextPart) -> None:
+        """Writes one entry, and before it what it names for the first time; within it, if it says nothing else."""
+        shown = [self._resolved(line) for line in part.lines]
+        if len(self._fresh) == 1 and shown == [self._fresh[0].label]:
+            return self._put(depth, TextPart(part.sign, _definition(self._fresh.pop()), part.suffix))
+        self._define(depth)
+        if not self._words.outline:
+            self.line(depth, f"{part.sign} {shown[0]}{part.suffix}")
+            self.out += [f"{'  ' * depth}  {line}" for line in shown[1:]]
+
+    def _define(self, depth: int) -> None:
+        fresh, self._fresh = self._fresh, []
+        self._parts(depth, [TextPart("+", _definition(name)) for name in fresh])
+
+    # names
+
+    def _resolved(self, text: str) -> str:
+        return MARK.sub(self._called, text) if OPEN in text else text
+
+    def _called(self, match: re.Match[str]) -> str:
+        name = self._words.names[int(match[1])]
+        return name.label or self._christened(name)
+
+    def _christened(self, name: Name) -> str:
+        """Gives `name` its label. A tool call says what it asks for when it is first met, and is a number afterwards."""
+        if name.prefix == "request":
+            name.label = self._resolved(name.lines[0])
+            return f"{name.label} {self._resolved(name.lines[1])}"
+        owner = self._words.owners.get(name.text) if name.prefix == "id" else None
+        if owner is not None and owner.label:
+            name.label = owner.label
+        elif name.prefix == "v" and name.text in self._texts:
+            name.label = f"{self._texts[name.text]}.text"
+        else:
+            self._number(name)
+        return name.label
+
+    def _number(self, name: Name) -> None:
+        self._counts[name.prefix] += 1
+        name.number = self._counts[name.prefix]
+        name.label = f"<id:{name.number}>" if name.prefix == "id" else f"{name.prefix}{name.number}"
+        if name.lines:
+            self._fresh.append(name)
+            known = self._texts.setdefault(name.text, name.label)
+            if known != name.label and name.lines == ["", *self._words.bars(name.text)]:
+                name.lines = [known if known[0] == "v" else f"{known}.text"]
+
+
+def _definition(name: Name) -> list[str]:
+    first, *rest = name.lines
+    return [f"{name.label}: {first}".rstrip(), *rest]

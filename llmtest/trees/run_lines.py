@@ -1,0 +1,326 @@
+"""The lines of one run in a tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Final, Literal
+
+from llmtest.core.text import plural
+from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, START_KINDS, STREAMED
+from llmtest.events.content import BlockKind, pieces_of, read_stream_event
+from llmtest.events.events import Event, Run
+from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Structured, ToolCall, Usage
+from llmtest.trees.values import Words
+
+Detail = Literal["outline", "default", "full"]
+_TOKENS: Final = 40
+"""More tokens than this are left out in the middle."""
+# -- the lines of one run
+
+_KEY: Final = re.compile(r"map:key:(?P<key>.*)|(?P<branch>condition|branch):(?P<number>\d+|default)", re.DOTALL)
+_STRUCTURE: Final = re.compile(rf"(?:seq:step|graph:step|retry:attempt):\d+|step_\d+|{_KEY.pattern}", re.DOTALL)
+_PLUMBING: Final = re.compile(
+    r"(?:ls_|lc_|langgraph_|__pregel|LANGSMITH_)|(?:checkpoint_(?:ns|id|map)|thread_id|thread_ts|run_id|revision_id)$"
+)
+_VERSIONS: Final = re.compile(r"(?:lc_|ls_|langgraph_|LANGCHAIN_).*versions?$|revision_id$", re.IGNORECASE)
+_NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", "function_call", "complete", "completed"))
+
+
+@dataclass(slots=True)
+class TextPart:
+    """One entry of a run: its sign, its lines, and what stands at the end of the first one."""
+
+    sign: str
+    lines: list[str]
+    suffix: str = ""
+
+
+@dataclass(slots=True)
+class _Shape:
+    """What is written of one run: its first line, what comes before the runs inside it, what happens among them, and
+    how it ended."""
+
+    head: str
+    input: list[str]
+    before: list[TextPart]
+    notes: list[tuple[Event, TextPart]]
+    after: list[TextPart]
+
+    def texts(self) -> Iterator[str]:
+        yield self.head
+        for part in (*self.before, *(part for _, part in self.notes), *self.after):
+            yield f"{part.sign} {part.lines[0]}{part.suffix}"
+            yield from part.lines[1:]
+
+
+class Shapes:
+    """The shapes of runs. Each is made once, under the parent with which it is first met."""
+
+    def __init__(self, words: Words, still: frozenset[int], keeps: Callable[[Run], bool] | None = None) -> None:
+        self.words = words
+        self.keeps = keeps
+        self.strays: set[int] = set()
+        self._still = still
+        self._shapes: dict[int, _Shape] = {}
+        self._seen_tags: dict[tuple[str, ...], frozenset[str]] = {}
+        self._seen_metadata: dict[int, dict[str, Any]] = {}
+
+    def kept(self, run: Run) -> bool:
+        return self.keeps is None or self.keeps(run)
+
+    def of(self, run: Run, parent: Run | None) -> _Shape:
+        if parent is not None and not self.kept(parent):
+            parent = None  # it is not there to be compared with
+        shape = self._shapes.get(id(run))
+        if shape is None:
+            shape = self._shapes[id(run)] = self._shape(run, parent)
+        return shape
+
+    def _shape(self, run: Run, parent: Run | None) -> _Shape:
+        streamed: list[Event] = []
+        notes: list[tuple[Event, TextPart]] = []
+        end = None
+        for event in run.events[1:] if run.start.kind in START_KINDS else run.events:
+            if event.kind in STREAMED:
+                streamed.append(event)
+            elif end is None and event.kind in ENDINGS:
+                end = event
+            elif not self._is_told_elsewhere(event):
+                notes.append((event, self._note(event)))
+        given = self._input(run, end)
+        before = [*self._given(run, parent, given), *self._streamed(streamed)]
+        return _Shape(self._head(run, parent), given, before, notes, self._after(run, end))
+
+    # the first line
+
+    def _head(self, run: Run, parent: Run | None) -> str:
+        words = ["still"] if id(run) in self._still else []
+        words += [f"{word}:" for word in self._keys(run.tags) if id(run) not in self.strays]
+        words += [run.kind, self.words.atom(run.name) + self._arguments(run)]
+        if run.tool_call_id is not None:
+            words.append(self.words.mark("call", run.tool_call_id))
+        words += [f"attempt={tag[14:]}" for tag in run.tags if tag.startswith("retry:attempt:")]
+        tools = run.start.payload.get("tools")
+        words += [f"tools={','.join(self.words.atom(str(tool), ',') for tool in tools)}"] if tools else []
+        return " ".join((*words, *self._about(run, parent)))
+
+    def _keys(self, tags: Sequence[str]) -> Iterator[str]:
+        """What a run is to the one that started it: the key of a map, the condition or branch of a branch."""
+        for found in filter(None, map(_KEY.fullmatch, tags)):
+            key = found["key"]
+            yield f"{found['branch']} {found['number']}" if key is None else self.words.atom(key, ":")
+
+    def _arguments(self, run: Run) -> str:
+        if run.kind != "tool":
+            return ""
+        inputs = run.start.payload.get("inputs")
+        if isinstance(inputs, Mapping):
+            return self.words.parenthesised("", inputs)
+        given = inputs if inputs is not None else run.start.payload.get("input_str", "")
+        return f"({self.words.flow(given)})"
+
+    def _about(self, run: Run, parent: Run | None) -> Iterator[str]:
+        """Tags and metadata, as far as they differ from the parent's: what is gone has a minus."""
+        tags, theirs = self._tags(run), self._tags(parent) if parent else frozenset()
+        if tags != theirs:
+            new = [self.words.atom(tag, ",") for tag in sorted(tags - theirs)]
+            gone = [f"-{self.words.atom(tag, ',')}" for tag in sorted(theirs - tags)]
+            yield f"tags={','.join((*new, *gone))}"
+        meta, before = self._metadata(run), self._metadata(parent) if parent else {}
+        if meta != before:
+            changed = {key: value for key, value in meta.items() if key not in before or before[key] != value}
+            entries = [f"{key}{text}" for key, text, _ in self.words.entries(changed)]
+            lost = [f'-"{self.words.clean(key)}"' for key in sorted(before.keys() - meta.keys())]
+            yield f"meta={{{', '.join((*entries, *lost))}}}"
+
+    def _tags(self, run: Run) -> frozenset[str]:
+        """The tags that the program gave; those that say where a run stands are shown by where it stands."""
+        tags = self._seen_tags.get(run.tags)
+        if tags is None:
+            hidden = () if self.words.full else ("langsmith:",)
+            shown = (tag for tag in run.tags if not tag.startswith(hidden) and not _STRUCTURE.fullmatch(tag))
+            tags = self._seen_tags[run.tags] = frozenset(shown)
+        return tags
+
+    def _metadata(self, run: Run) -> dict[str, Any]:
+        meta = self._seen_metadata.get(id(run.metadata))
+        if meta is None:
+            hidden = _VERSIONS.match if self.words.full else _PLUMBING.match
+            meta = {key: value for key, value in run.metadata.items() if not hidden(key)}
+            self._seen_metadata[id(run.metadata)] = meta
+        return meta
+
+    # what it was given
+
+    def _input(self, run: Run, end: Event | None) -> list[str]:
+        payload = run.start.payload
+        if run.kind == "chain":
+            late = end.payload if end is not None and "inputs" in end.payload else payload
+            return self.words.value(late.get("inputs"))
+        if run.kind == "llm":
+            prompts = payload.get("prompts", ())
+            return self.words.value(prompts[0] if len(prompts) == 1 else prompts)
+        return self.words.value(payload.get(INPUT_OF[run.kind]))
+
+    def _given(self, run: Run, parent: Run | None, given: list[str]) -> Iterator[TextPart]:
+        if id(run) in self._still:
+            return
+        if run.kind != "tool" and (parent is None or self.of(parent, None).input != given):
+            yield TextPart(">", given)
+        parameters = run.start.payload.get("invocation_params")
+        if parameters and self.words.full:
+            first, *rest = self.words.value(parameters)
+            yield TextPart("*", [f"params {first}", *rest])
+
+    # what it streamed
+
+    def _streamed(self, events: Sequence[Event]) -> Iterator[TextPart]:
+        streams: dict[str, list[str]] = {}
+        for event in events:
+            for channel, text in _pieces(event.payload):
+                streams.setdefault(channel, []).append(text)
+        if len(streams) > 1 and len(streams.get("empty", ())) == 1:
+            del streams["empty"]  # langchain-core closes each stream with an empty token of its own
+        yield from (self._stream(channel, streams[channel]) for channel in _CHANNELS if channel in streams)
+        kinds = [read_stream_event(event.payload["event"]).name for event in events if "event" in event.payload]
+        if kinds:
+            runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
+            shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
+            yield TextPart("~", [f"{len(kinds)} {plural(len(kinds), 'stream event')}: {shown}"])
+
+    def _stream(self, channel: str, texts: list[str]) -> TextPart:
+        what = f"{len(texts)} {plural(len(texts), f'{channel} token'.strip())}"
+        whole = "".join(texts)
+        if not whole:
+            return TextPart("~", [what])
+        if self.words.is_volatile(whole):  # an id that is cut into tokens has no alias
+            return TextPart("~", [f'{what}, joined: "{self.words.clean(whole)}"'])
+        half = len(texts) if self.words.full or len(texts) <= _TOKENS else _TOKENS // 2
+        halves = (texts[:half], texts[half:][-half:])
+        shown = ("|".join(self.words.clean(text).replace("|", "\\|") for text in part) for part in halves if part)
+        return TextPart("~", [f"{what}: " + " ... ".join(f'"{text}"' for text in shown)])
+
+    # what happened within it
+
+    def _is_told_elsewhere(self, event: Event) -> bool:
+        """LangGraph tells of them since 1.2. Without them the tree is the same before: a node that waits says for what, and what
+        is resumed has the command, or nothing, for its input. Only an interrupt before or after a node has no other sign."""
+        return not self.words.full and (event.kind == "on_resume" or (event.kind == "on_interrupt" and _is_of_a_node(event)))
+
+    def _note(self, event: Event) -> TextPart:
+        payload = event.payload
+        if event.kind == "on_text":
+            return TextPart("@", [f"text {self.words.flow(payload.get('text'))}"])
+        if event.kind == "on_retry":
+            return TextPart("@", self._failed(f"retry {payload.get('attempt_number')}", payload.get("error")))
+        if event.kind == "on_custom_event":
+            first, *rest = self.words.value(payload.get("data"))
+            return TextPart("@", [f"event {self.words.atom(str(payload.get('name')))} {first}", *rest])
+        if event.kind == "on_agent_action":
+            given = payload.get("tool_input")
+            call = ToolCall(str(payload.get("tool")), given if isinstance(given, FrozenDict) else str(given))
+            return TextPart("@", [f"action {self.words.request(call)}"])
+        if event.kind == "on_agent_finish":
+            first, *rest = self.words.value(payload.get("return_values"))
+            return TextPart("@", [f"finish {first}", *rest])
+        if event.kind == "on_interrupt":
+            return TextPart("@", self._waiting("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
+        if event.kind == "on_resume":
+            return TextPart("@", ["resume"])
+        # A callback without words of its own is written as it came; a further start or end repeats what its run shows.
+        repeats = not payload or event.kind in START_KINDS or event.kind in ENDINGS
+        first, *rest = [""] if repeats else self.words.value(payload)
+        return TextPart("@", [f"{event.kind} {first}".rstrip(), *rest])
+
+    def _waiting(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
+        """For what the program waits."""
+        values = [interrupt.fields.get("value") for interrupt in interrupts]
+        if not values:
+            return [opening]
+        first, *rest = self.words.value(values[0] if len(values) == 1 else FrozenList(values))
+        return [f"{opening} {first}", *rest]
+
+    def _failed(self, opening: str, error: Any) -> list[str]:
+        if not isinstance(error, Failure):
+            return [opening]
+        return self.words.said(f"{opening} {error.type}".strip(), error.message)
+
+    # how it ended
+
+    def _after(self, run: Run, end: Event | None) -> list[TextPart]:
+        if end is None:
+            return [TextPart("?", ["open"])]
+        error = end.payload.get("error")
+        if not isinstance(error, Failure):
+            return self._output(run, end.payload)
+        partial = end.payload.get("response") or EMPTY
+        parts = self._output(run, partial) if partial.get("generations") else []
+        return [*(replace(part, sign="< partial") for part in parts), self._ending(error)]
+
+    def _output(self, run: Run, payload: Mapping[str, Any]) -> list[TextPart]:
+        if run.kind not in MODELS:
+            return [TextPart("<", self.words.value(payload.get(OUTPUT_OF[run.kind])))]
+        candidates = payload.get("generations") or ()
+        parts = [TextPart("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
+        parts = parts or [TextPart("<", ["nothing"])]
+        parts[-1].suffix += _usage(run.usage)
+        return parts
+
+    def _stop(self, candidate: Generation) -> str:
+        """Why the model stopped, where it did not just come to its end."""
+        told = candidate.message.response_metadata if candidate.message else candidate.info
+        reason = next((str(told[key]) for key in ("finish_reason", "stop_reason", "done_reason") if told.get(key)), "stop")
+        return "" if reason.lower() in _NORMAL_STOPS else f"  stop={self.words.atom(reason)}"
+
+    def _ending(self, error: Failure) -> TextPart:
+        if error.ended == "error":
+            return TextPart("!", self._failed("", error))
+        if error.ended == "paused":
+            interrupts = _interrupts(error.payload)
+            return TextPart("?", self._waiting("paused:", interrupts) if interrupts else [f"paused: {error.type}"])
+        if error.ended == "handed off":
+            command = error.payload[0] if isinstance(error.payload, list) and error.payload else None
+            first, *rest = self.words.value(command)
+            return TextPart("^", [f"handed off: {first}", *rest])
+        opening = f"stopped {error.type}" if error.ended == "stopped" else error.ended
+        return TextPart("!", self.words.said(opening, error.message))
+
+
+_CHANNELS: Final = ("reasoning", "", "call", "empty")
+_CHANNEL_OF: Final[Mapping[BlockKind, str]] = {"text": "", "reasoning": "reasoning", "call": "call", "other": ""}
+
+
+def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What one token or stream event adds to which channel."""
+    pieces = pieces_of(payload)
+    if not pieces and "token" in payload:
+        return [("empty", "")]
+    return [(_CHANNEL_OF[piece.kind], f"<{piece.type}>" if piece.kind == "other" else piece.text or "") for piece in pieces]
+
+
+def _is_of_a_node(event: Event) -> bool:
+    return bool(event.payload.get("interrupts"))
+
+
+def _interrupts(payload: Any) -> list[Structured]:
+    if isinstance(payload, Structured) and payload.type == "Interrupt":
+        return [payload]
+    return [found for item in payload for found in _interrupts(item)] if isinstance(payload, list) else []
+
+
+def _usage(usage: Usage | None) -> str:
+    if usage is None:
+        return ""
+    words = [f"in={usage.input_tokens}", *_details(usage.input_details), f"out={usage.output_tokens}"]
+    words += _details(usage.output_details)
+    if usage.total_tokens != usage.input_tokens + usage.output_tokens:
+        words.append(f"total={usage.total_tokens}")
+    return f"  usage {' '.join(words)}"
+
+
+def _details(details: Mapping[str, Any]) -> list[str]:
+    shown = [f"{name}={details[name]}" for name in sorted(details) if details[name]]
+    return [f"({' '.join(shown)})"] if shown else []

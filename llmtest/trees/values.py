@@ -1,0 +1,494 @@
+"""Values as text: messages, tool calls, documents, dicts, strings; without what is volatile, secret or invisible.
+
+`Words` turns a value into text in which every name (a message's label, a tool call's number, an id's alias) is
+still a *mark*: which number a thing gets is known only when `llmtest.trees.rendering` has put the runs in order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any, Final
+from uuid import UUID
+
+from llmtest.core import masks
+from llmtest.core.masks import DATE_TIME, mask, snake
+from llmtest.events.content import read_block
+from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
+
+_WIDE: Final = 100
+"""A container whose text is longer gets one line per entry. Indentation does not count."""
+_SHORT: Final = 60
+"""In an outline, strings are cut to this length."""
+_DEEP: Final = 50
+"""What is nested deeper is left out."""
+# -- text: what is volatile, what is secret, what cannot be seen
+
+OPEN, CLOSE = "\ufdd0", "\ufdd1"  # noncharacters of Unicode; `_escape` lets none through from outside
+MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
+_UNSEEN_SET = (
+    "\x7f-\xa0\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
+)
+_UNSEEN: Final = re.compile(f"[{_UNSEEN_SET}]")
+_PLAIN_LINE: Final = re.compile(f"[^\x00-\x08\x0a-\x1f{_UNSEEN_SET}]*(?<!\\s)")
+_CALL_ID: Final = re.compile(r"[a-z]+[_-][\w-]+")  # one that was made up by a machine: `call_7`, not `7`
+_UNIT: Final = re.compile(rf"{OPEN}[0-9]+{CLOSE}|<[a-z]+:?\w*>|\\U[0-9a-f]{{8}}|\\u[0-9a-f]{{4}}|\\?.")
+_ATOM: Final = re.compile(f'[^\x00-\x20{_UNSEEN_SET}"()]+')
+_CLOCK_KEY: Final = re.compile(
+    r"(?:^|_)(?:(?:created|updated|modified|deleted|fetched|expires|started|finished|issued)(?:_at|_on|_time)?"
+    r"|timestamp|ts|last_modified|last_updated)$"
+)
+_EPOCHS: Final = tuple((10.0**n, 10.0 ** (n + 1)) for n in (9, 12, 15, 18))
+_json_string: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _code(character: re.Match[str]) -> str:
+    number = ord(character[0])
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _escape(text: str) -> str:
+    """JSON's escapes, and escapes for what nobody can see: a text must show all that it holds."""
+    shown = _json_string(text)[1:-1]
+    return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(_code, shown)
+
+
+def _is_clock(key: str, value: Any) -> bool:
+    """Whether a system wrote `value` down from its clock: under a key for such times, an ISO date and time or an epoch."""
+    if not _CLOCK_KEY.search(snake(key)):
+        return False
+    if isinstance(value, str):
+        return re.match(DATE_TIME, value) is not None
+    return isinstance(value, int | float) and any(low <= value < high for low, high in _EPOCHS)
+
+
+def _is_random(key: str, value: Any) -> bool:
+    """Whether `value` is an id made of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
+    return isinstance(value, str) and snake(key).endswith("id") and re.fullmatch("[0-9a-f]{16,}", value) is not None
+
+
+def _many_lines(text: str) -> bool:
+    return "\n" in text.strip()
+
+
+# -- what values are
+
+_LABELS: Final = {"human": "u", "ai": "a", "system": "s", "developer": "s", "tool": "t"}
+_ROLES: Final = {"user": "human", "assistant": "ai", **{role: role for role in _LABELS}}
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+_MEDIA: Final = frozenset(("image", "image_url", "audio", "input_audio", "video", "file", "document", "media"))
+
+
+def _as_message(value: Any) -> Message | None:
+    """A message, also in the loose forms that programs hand to LangChain: ("user", "hi"), {"role": ..., "content": ...}."""
+    if isinstance(value, Message):
+        return value
+    role, content, name, call_id = None, None, None, None
+    if isinstance(value, list | tuple) and len(value) == 2:
+        role, content = value
+    elif isinstance(value, dict) and {"role", "content"} <= value.keys() <= {"role", "content", "name", "id", "tool_call_id"}:
+        role, content, name = value["role"], value["content"], value.get("name")
+        call_id = value.get("tool_call_id")
+    if isinstance(role, str) and role in _ROLES and isinstance(content, str | FrozenList):
+        return Message(_ROLES[role], content, name=name, tool_call_id=call_id)
+    return None
+
+
+def _as_call(value: Any) -> ToolCall | None:
+    if isinstance(value, ToolCall):
+        return value
+    if isinstance(value, dict) and {"name", "args", "id"} <= value.keys() <= {"name", "args", "id", "type", "error"}:
+        name, args, call_id = value["name"], value["args"], value["id"]
+        if isinstance(name, str) and isinstance(args, FrozenDict | str) and isinstance(call_id, str | None):
+            return ToolCall(name, args, call_id)
+    return None
+
+
+def _as_document(value: Any) -> Document | None:
+    return value if isinstance(value, Document) else None
+
+
+def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
+    """What `read` makes of each item; nothing at all if it can make nothing of one."""
+    found = []
+    for item in items:
+        word = read(item)
+        if word is None:
+            return []
+        found.append(word)
+    return found
+
+
+def _conversation(value: Any) -> list[Message]:
+    """What stands under `messages`: a conversation, or one message, or just its text."""
+    if isinstance(value, list) and _as_message(value) is None:
+        return _each(value, lambda item: Message("human", item) if isinstance(item, str) else _as_message(item))
+    return _conversation([value])[:1]
+
+
+def _bared(value: Any) -> Any:
+    """`value` without the wrapping that every step of a program repeats: a state with nothing but messages, a command
+    with nothing but an update, a prompt value."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command":
+        return _bared(value[0])
+    if isinstance(value, Structured) and value.type == "Command" and value.fields.keys() == {"update"}:
+        return _bared(value.fields["update"])
+    if isinstance(value, dict) and value.keys() == {"messages"}:
+        return _conversation(value["messages"]) or value
+    return _prompt(value)
+
+
+def _prompt(value: Any) -> Any:
+    if isinstance(value, Structured) and value.type.endswith("PromptValue"):
+        return value.fields.get("messages", value.fields.get("text", value))
+    return value
+
+
+def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> str | None:
+    """An image, a sound, a file: its kind and size, or where it is, from the many shapes of the many providers."""
+    inner = next((block[key] for key in (kind, "source") if key in block), block)
+    fields = {**block, **(inner if isinstance(inner, dict) else {"url": inner})}
+    kind = kind.removesuffix("_url").removeprefix("input_")
+    place = fields.get("url") or fields.get("file_id")
+    data = next((fields[key] for key in ("base64", "data", "file_data") if fields.get(key)), None)
+    if data is None and isinstance(place, str) and not place.startswith("data:"):
+        return f"<{kind} {show(place)}>"
+    data = data or place
+    form = next((str(fields[key]) for key in ("mime_type", "media_type", "format") if fields.get(key)), "")
+    return _data(kind, form, data) if isinstance(data, str | bytes) else None
+
+
+def _data(kind: str, form: str, data: str | bytes) -> str:
+    """Data by its kind and size; text is encoded as base64, perhaps as a `data:` URL that says what it is."""
+    size = len(data)
+    if isinstance(data, str):
+        head, _, encoded = data.rpartition(",")
+        form = form or head.removeprefix("data:").partition(";")[0]
+        size = len(encoded.rstrip("=")) * 3 // 4
+    kind = "" if form.startswith(f"{kind}/") else kind
+    return f"<{' '.join(word for word in (kind, form, f'{size} bytes') if word)}>"
+
+
+@dataclass(slots=True, eq=False)
+class Name:
+    """Something that is written once and called by its label afterwards. `prefix` says what it is: u, a, s, t, m
+    (messages), d (document), v (text of several lines), `request` (a tool call with its arguments), call, id."""
+
+    prefix: str
+    lines: list[str]
+    text: str
+    label: str = ""
+    number: float = math.inf
+
+
+class Words:
+    """Turns values into text with marks. Names go by content: equal things have equal marks, whenever they came.
+
+    `calls` are the ids of tool calls that ran: a string or a key that is one of them is called by the call's number.
+    """
+
+    def __init__(self, calls: Iterable[str], *, outline: bool = False, full: bool = False) -> None:
+        self.calls = frozenset(filter(_CALL_ID.fullmatch, calls))
+        self.outline = outline
+        self.full = full
+        self.names: list[Name] = []
+        self.owners: dict[str, Name] = {}
+        self._marks: dict[tuple[str, str], str] = {}
+        self._messages: dict[int, tuple[Message, str]] = {}
+        self._strings: dict[str, str] = {}
+        self._masks = masks.table()
+        self._depth = 0
+
+    def mark(self, prefix: str, content: str, lines: Sequence[str] = (), text: str = "") -> str:
+        """The mark of a thing. All marks are equally long, so that no layout depends on the order of arrival."""
+        key = (prefix, content)
+        mark = self._marks.get(key)
+        if mark is None:
+            mark = self._marks[key] = f"{OPEN}{len(self.names):07d}{CLOSE}"
+            self.names.append(Name(prefix, list(lines), text or content))
+        return mark
+
+    def named(self, *texts: str) -> list[Name]:
+        """What the marks in `texts` are of."""
+        return [self.names[int(match[1])] for text in texts if OPEN in text for match in MARK.finditer(text)]
+
+    def plain(self, text: str) -> str:
+        """`text` with the thing itself in the place of its name: what it says, not when it came."""
+        return MARK.sub(self._unnamed, text) if OPEN in text else text
+
+    def _unnamed(self, match: re.Match[str]) -> str:
+        name = self.names[int(match[1])]
+        return self.plain("\n".join(name.lines)) if name.lines else f"<{name.prefix}>"
+
+    # strings
+
+    def is_volatile(self, text: str) -> bool:
+        return self._masks.volatile.search(text) is not None
+
+    def clean(self, text: str, escape: Callable[[str], str] = _escape) -> str:
+        """`text` with aliases for ids, without times, addresses and secrets."""
+        if self._masks.volatile.search(text) is None:
+            return escape(text)
+        pieces, done = [], 0
+        for match in self._masks.volatile.finditer(text):
+            pieces += [escape(text[done : match.start()]), self._alias(match, escape)]
+            done = match.end()
+        return "".join((*pieces, escape(text[done:])))
+
+    def _alias(self, match: re.Match[str], escape: Callable[[str], str]) -> str:
+        kind = str(match.lastgroup)
+        if kind == "id":
+            return self.mark("id", match[0].lower())
+        if kind == "pair":
+            return f"{escape(match['key'])}: {mask(match['key'][1:-1])}"
+        return self._masks.called(kind)
+
+    def string(self, text: str) -> str:
+        """A string as JSON; one of several lines by its name."""
+        shown = self._strings.get(text)
+        if shown is None:
+            shown = self._strings[text] = self._string(text)
+        return shown
+
+    def _string(self, text: str) -> str:
+        if text in self.calls:
+            return self.mark("call", text)
+        if text.startswith("data:") and ";base64," in text[:200]:
+            return _data("", "", text)
+        if self.outline:
+            units = _UNIT.findall(self.clean(text))
+            return f'"{"".join(units if len(units) <= _SHORT else (*units[: _SHORT - 3], "..."))}"'
+        return self.mark("v", text, ["", *self.bars(text)]) if _many_lines(text) else f'"{self.clean(text)}"'
+
+    def atom(self, text: str, apart: str = "") -> str:
+        """A name: as it is, or as a string where it would run into what stands around it; `apart` holds what does."""
+        if not _ATOM.fullmatch(text) or (apart and apart in text):
+            return f'"{self.clean(text)}"'
+        return self.clean(text, str)
+
+    def bars(self, text: str) -> list[str]:
+        """Text of several lines, a line for a line."""
+        return [
+            f"| {self.clean(n, str)}".rstrip() if _PLAIN_LINE.fullmatch(n) else f'"{self.clean(n)}"' for n in text.split("\n")
+        ]
+
+    def said(self, opening: str, text: str) -> list[str]:
+        """Text that is not quoted, after `opening`."""
+        if not text or _many_lines(text):
+            return [f"{opening}:", *self.bars(text)] if text else [opening]
+        return [f"{opening}: " + (self.clean(text, str) if _PLAIN_LINE.fullmatch(text) and text[0] != '"' else self.string(text))]
+
+    # values
+
+    def flow(self, value: Any) -> str:
+        """`value` on one line."""
+        show = _FLOW.get(type(value))
+        if show is None:
+            return self._other(value)
+        if self._depth > _DEEP:
+            return "<nested too deeply>"
+        self._depth += 1
+        try:
+            return show(self, value)
+        finally:
+            self._depth -= 1
+
+    def _other(self, value: Any) -> str:
+        if isinstance(value, bytes):
+            return f"<{len(value)} bytes>"
+        if isinstance(value, PurePath):
+            return f"Path({self.string(value.as_posix())})"
+        if isinstance(value, datetime | date | time):
+            return f"{type(value).__name__}({self.string(value.isoformat())})"
+        if isinstance(value, Decimal | timedelta | complex):
+            return f"{type(value).__name__}({self.string(str(value))})"
+        return f"<{type(value).__name__}>"
+
+    def number(self, value: float) -> str:
+        """Twelve significant digits: the last ones depend on the order of additions."""
+        return repr(float(f"{value:.12g}"))
+
+    def field(self, key: str, value: Any) -> str:
+        """`value` as it is shown under `key`."""
+        if value is None or isinstance(value, bool):
+            return json.dumps(value)
+        if self._masks.is_secret(key):
+            return mask(_escape(key))
+        if _is_clock(key, value):
+            return "<time>"
+        if _is_random(key, value):
+            return self.mark("id", value)
+        if key == "tool_call_id" and isinstance(value, str):
+            return self.mark("call", value)
+        return self.flow(value)
+
+    def mapping(self, value: Mapping[str, Any]) -> str:
+        marks = self.marks(value)
+        return marks[0] if marks else f"{{{', '.join(f'{before}{text}' for before, text, _ in self.entries(value))}}}"
+
+    def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+        """(key as it is shown, value as it is shown, value) in the order of the keys; where a key is an id, of what it says."""
+        items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
+        entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
+        if any(OPEN in before for before, _, _ in entries):
+            entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
+        return entries
+
+    def _key(self, key: str) -> str:
+        return self.mark("call", key) if key in self.calls else f'"{self.clean(key)}"'
+
+    def arguments(self, fields: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+        """The same for what stands in parentheses."""
+        names = [(name, name if name.isidentifier() else f'"{self.clean(name)}"') for name in sorted(fields)]
+        return [(f"{shown}=", self.field(name, fields[name]), fields[name]) for name, shown in names]
+
+    def parenthesised(self, name: str, fields: Mapping[str, Any]) -> str:
+        return f"{name}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
+
+    def sequence(self, value: Sequence[Any]) -> str:
+        return f"[{', '.join(self.marks(value) or map(self.flow, value))}]"
+
+    def structured(self, value: Structured) -> str:
+        prompt = _prompt(value)
+        return self.parenthesised(value.type, value.fields) if prompt is value else self.flow(prompt)
+
+    def value(self, value: Any) -> list[str]:
+        """An input or an output, as lines: labels where it is a conversation, one line per entry where it is wide."""
+        if type(value) in _SCALARS:
+            return [self.flow(value)]
+        value = _bared(value)
+        marks = self.marks(value)
+        return [" ".join(marks)] if marks else self._broken(value, self.flow(value), _DEEP)
+
+    def _broken(self, value: Any, text: str, deep: int) -> list[str]:
+        opening, entries = self._opened(value) if len(text) > _WIDE and deep else ("", [])
+        if not entries:
+            return [text]
+        shown = [opening]
+        for before, one_line, item in entries:
+            first, *rest = self._broken(item, one_line, deep - 1)
+            shown += [f"  {before}{first}", *(f"  {line}" for line in rest)]
+        return [*shown, {"{": "}", "[": "]"}.get(opening, ")")]
+
+    def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, Any]]]:
+        """How a container opens, and its entries; none where it stays on its line, as a list of numbers does."""
+        if isinstance(value, Structured) and _prompt(value) is value:
+            return f"{value.type}(", self.arguments(value.fields)
+        if isinstance(value, dict | list | tuple) and not self.marks(value):
+            if isinstance(value, dict):
+                return "{", self.entries(value)
+            if not all(isinstance(item, int | float) for item in value):
+                return "[", [("", self.flow(item), item) for item in value]
+        return "", []
+
+    # messages, calls, documents
+
+    def marks(self, value: Any) -> list[str]:
+        """The marks of messages, documents or tool calls, of one or of a list; nothing for any other value."""
+        if type(value) is Message:
+            return [self.message(value)]
+        items = value if isinstance(value, list | tuple) else [value]
+        for read, show in ((_as_message, self.message), (_as_document, self.document), (_as_call, self.request)):
+            found = _each(items, read)
+            if found:
+                return [show(item) for item in found]
+        return []
+
+    def request(self, call: ToolCall) -> str:
+        """A tool call; what a model sent for arguments and is not JSON stands as a string."""
+        args = call.args
+        name = self.atom(call.name)
+        text = self.parenthesised(name, args) if isinstance(args, dict) else f"{name}({self.string(args)})"
+        return text if call.id is None else self.mark("request", f"{call.id}\n{text}", [self.mark("call", call.id), text])
+
+    def message(self, message: Message) -> str:
+        known = self._messages.get(id(message))
+        if known is None:
+            body = self._body(message)
+            prefix = _LABELS.get(message.role, "m")
+            mark = self.mark(prefix, "\n".join(body), body, message.text)
+            self._messages[id(message)] = message, mark  # one that was read from a pair or a dict lives only here
+            if message.id and message.role != "remove":
+                self.owners.setdefault(message.id, self.names[int(mark[1:-1])])
+            return mark
+        return known[1]
+
+    def _body(self, message: Message) -> list[str]:
+        opening = "" if message.role in _LABELS else message.role
+        if message.role == "tool":
+            call = self.mark("call", message.tool_call_id) if message.tool_call_id else ""
+            opening = f"{call} -> error".strip() if message.status == "error" else f"{call} ->".strip()
+        if message.role == "remove" and message.id:
+            return [f"remove {self.mark('id', message.id)}"]
+        return self._laid_out(opening, list(self._parts(message)))
+
+    def _parts(self, message: Message) -> Iterator[list[str]]:
+        thought = message.additional_kwargs.get("reasoning_content")
+        if isinstance(thought, str) and thought:
+            yield [f"think({self.string(thought)})"]
+        if isinstance(message.content, str):
+            if message.content or not message.tool_calls:
+                yield self._text(message.content)
+        else:
+            # Their calls are written once, in one form for all providers.
+            yield from (self._block(b) for b in message.content if not (message.tool_calls and read_block(b).kind == "call"))
+        yield from ([self.request(call)] for call in message.tool_calls)
+        if message.name and message.role not in ("ai", "tool"):
+            yield [f"name={self.string(message.name)}"]
+        if self.full:
+            more = ((name, getattr(message, name)) for name in ("additional_kwargs", "artifact", "response_metadata"))
+            yield from ([f"{name}={self.flow(value)}"] for name, value in more if value)
+
+    def _laid_out(self, opening: str, parts: Sequence[list[str]]) -> list[str]:
+        """Parts on one line if they fit, else a line for each under `opening`."""
+        text = " ".join(word for word in (opening, "; ".join(part[0] for part in parts)) if word)
+        if all(len(part) == 1 for part in parts) and (len(parts) < 2 or len(MARK.sub(self._asked, text)) <= _WIDE):
+            return [text]
+        shown = [opening]
+        for before, part in zip(([""], *parts), parts, strict=False):
+            shown += [";", *part] if len(before) > 1 and len(part) > 1 else part
+        return shown
+
+    def _asked(self, match: re.Match[str]) -> str:
+        """A mark at its width: a tool call says what it asks for where it is first met."""
+        name = self.names[int(match[1])]
+        return match[0] + name.lines[1] if name.prefix == "request" else match[0]
+
+    def _text(self, text: str) -> list[str]:
+        return self.bars(text) if _many_lines(text) and not self.outline else [self.string(text)]
+
+    def _block(self, block: Any) -> list[str]:
+        read = read_block(block)
+        if read.kind == "text":
+            return self._text(read.text or "")
+        if read.kind == "reasoning" and read.text is not None:
+            return [f"think({self.string(read.text)})"]
+        return [(_medium(read.type, block, self.string) if read.type in _MEDIA else None) or self.flow(block)]
+
+    def document(self, document: Document) -> str:
+        parts = [self._text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]
+        body = self._laid_out("", parts)
+        return self.mark("d", "\n".join(body), body, document.page_content)
+
+
+_FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
+    str: Words.string,
+    int: lambda _, value: str(value),
+    float: Words.number,
+    UUID: lambda words, value: words.mark("id", str(value)),
+    Message: Words.message,
+    Document: Words.document,
+    ToolCall: Words.request,
+    Structured: Words.structured,
+    Failure: lambda words, value: f"{value.type}({words.string(value.message)})",
+    Opaque: lambda _, value: f"<{value.type}>",
+    **dict.fromkeys((bool, type(None)), lambda _, value: json.dumps(value)),
+    **dict.fromkeys((dict, FrozenDict), Words.mapping),
+    **dict.fromkeys((list, tuple, FrozenList), Words.sequence),
+}
