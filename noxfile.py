@@ -36,7 +36,7 @@ def langchain_core(session: nox.Session, core: str) -> None:
     """The suite on the newest langchain-core, and the rooms that touch LangChain on the lowest.
 
     The trees of `create_agent` are not compared there: langchain 1.0 ran other chains than it does today. Those of
-    `tests/test_upgrade.py` are: one text under every version.
+    `tests/trees/test_upgrade.py` are: one text under every version.
     """
     if core == "newest":
         return _run(session, "--upgrade-strategy", "eager")
@@ -52,7 +52,7 @@ def langchain_core(session: nox.Session, core: str) -> None:
 def syrupy(session: nox.Session, major: str) -> None:
     """Snapshots under each syrupy."""
     session.install("-e", ".[test-core]", f"syrupy=={major}.*")
-    tests = ("tests/plugin", "tests/test_upgrade.py", "tests/test_snapshots_page.py", "examples")
+    tests = ("tests/pytest_plugin", "tests/trees/test_upgrade.py", "tests/pytest_plugin/test_snapshots_page.py", "examples")
     session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, *session.posargs)
 
 
@@ -60,7 +60,7 @@ def syrupy(session: nox.Session, major: str) -> None:
 def pytest_lowest(session: nox.Session) -> None:
     """The plugin under the lowest pytest that we support."""
     session.install("-e", ".[test-core]", "pytest==8.4.*")
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plugin", "examples", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/pytest_plugin", "examples", *session.posargs)
 
 
 DOWNSTREAM = {  # project on the package index, and the tests that its source distribution has

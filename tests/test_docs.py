@@ -18,7 +18,7 @@ import llmtest.langchain.providers
 import llmtest.langchain.tap  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
-HELD_TO_THE_DEMO = ROOT / "docs/how-to/first-test.md"  # parts of the demo's own files: tests/test_demo.py compares them
+HELD_TO_THE_DEMO = ROOT / "docs/how-to/first-test.md"  # parts of the demo's own files: tests/cli/test_demo.py compares them
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))

@@ -1,7 +1,7 @@
 """Dialects: a scripted answer in the chunks, messages and errors of a provider's integration.
 
-Each dialect is a class over the plain answer, from which it has its ids and counts. tests/test_dialects.py compares
-them with the integrations. Those are never imported here but to raise their own errors, where a dialect fails with a status.
+Each dialect is a class over the plain answer, from which it has its ids and counts. tests/langchain/dialects/ compares them with
+the integrations. Those are never imported here but to raise their own errors, where a dialect fails with a status.
 """
 
 from __future__ import annotations

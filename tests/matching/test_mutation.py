@@ -18,10 +18,10 @@ from examples.test_langgraph_graph import support_desk
 from llmtest import ScriptedChatModel, call, record
 from llmtest.matching import called, each, exactly, model
 from llmtest.recording import Recording
-from tests import mutated_examples
-from tests.mutation import mutants, score, survivors
+from tests.support import mutated_examples
+from tests.support.mutation import mutants, score, survivors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 REASONS = {
     "exchange": "neighbours of different runs: how the events of runs interleave, a tree leaves out on purpose",
 }
@@ -104,7 +104,7 @@ def test_the_examples_notice_every_change_that_they_have_no_reason_to_pass_over(
     for folder in ("examples", "docs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     report = tmp_path / "report.json"
-    plugins = ["-p", "tests.mutated_examples", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:rerunfailures"]
+    plugins = ["-p", "tests.support.mutated_examples", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:rerunfailures"]
     options = [f"--mutations={report}", f"--mutations-of-a-test={most}", "--tb=no", "-q", "-c", ROOT / "pyproject.toml"]
     command = [sys.executable, "-m", "pytest", *plugins, *options, f"--rootdir={tmp_path}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -38,9 +38,9 @@ from llmtest.conformance import check_chat_model, check_llm, check_retriever, ch
 from llmtest.conformance.lockstep import LockStep, files_of
 from llmtest.langchain.retriever import ScriptedRetriever
 from llmtest.scripts import give
-from tests.wire import real
+from tests.support.wire import real
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 USAGE = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 
 

@@ -13,7 +13,7 @@ import httpx2
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 
-WIRE = Path(__file__).parent.parent / "fixtures/wire"
+WIRE = Path(__file__).parents[2] / "fixtures/wire"
 IDS = re.compile(rb'"(chatcmpl|resp|msg)_?-?1"')
 Body = Callable[[bytes], bytes]
 

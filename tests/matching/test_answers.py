@@ -11,7 +11,7 @@ from llmtest import ScriptedChatModel, call, record
 from llmtest.errors import MatchError
 from llmtest.events import Failure
 from llmtest.matching import at_least, at_most, before, between, called, each, never, only, together
-from tests.programs import Trace, chat, run, trace
+from tests.support.programs import Trace, chat, run, trace
 
 AGENT = trace(
     run(
@@ -293,7 +293,9 @@ def test_the_script_that_offered_what_is_missing_is_named() -> None:
 
     answer = caught.obeys(before("search", "book"))
 
-    assert [line.rpartition(":")[0] for line in answer.script] == ["the script offered `search` at tests/test_explanations.py"]
+    assert [line.rpartition(":")[0] for line in answer.script] == [
+        "the script offered `search` at tests/matching/test_answers.py"
+    ]
     other.invoke("hi")
     model.bind_tools([{"name": "search", "description": "x", "parameters": {"type": "object", "properties": {"q": {}}}}]).invoke(
         "x"

@@ -28,7 +28,7 @@ from langgraph.types import Send
 
 from llmtest import ScriptedChatModel, call, record, reply, respond
 from llmtest.trees.rendering import outline
-from tests.schedules import hasty_threads, run
+from tests.support.schedules import hasty_threads, run
 
 SCHEDULES = 200
 Program = Callable[["Cast"], Any]

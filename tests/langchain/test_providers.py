@@ -29,7 +29,7 @@ from llmtest.langchain.providers import Providers, from_ini, scripted_providers
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import give
 
-GREETING = Path(__file__).parent.parent / "fixtures" / "scripts" / "greeting.yaml"
+GREETING = Path(__file__).parents[2] / "fixtures" / "scripts" / "greeting.yaml"
 GREETS = "Hello! How can I help you?"
 HERE = Path(__file__).name
 

@@ -26,7 +26,7 @@ from llmtest.errors import ScriptError, StatusError
 from llmtest.langchain.dialects import names
 from llmtest.protocol import cut_streams
 from llmtest.scripts.gates import Gate
-from tests.wire import WIRE, client
+from tests.support.wire import WIRE, client
 
 GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
 NAMES = {"openai": GPT, "openai-responses": GPT, "anthropic": CLAUDE}

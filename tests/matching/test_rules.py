@@ -36,7 +36,7 @@ from llmtest.matching import (
 )
 from llmtest.matching.engine import RuleEvaluator
 from llmtest.order.happens_before import HappensBefore
-from tests.programs import MAIN, Step, Trace, chat, run, trace
+from tests.support.programs import MAIN, Step, Trace, chat, run, trace
 
 # -- the reference: every sequence of starts and ends, and the rule read off each of them
 

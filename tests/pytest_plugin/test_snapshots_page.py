@@ -11,7 +11,7 @@ import llmtest.langchain.chat_model
 import llmtest.langchain.tap  # noqa: F401 - imported here once, and not by each inner run
 from llmtest.cli import commands
 
-PAGE = Path(__file__).parent.parent / "docs/how-to/snapshots.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/snapshots.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECTION = re.compile(r"^-+ llmtest: snapshot -+\n(.*?)\n(?=[-=]{3,} )", re.MULTILINE | re.DOTALL)
 

@@ -20,7 +20,7 @@ from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.matching import rule_builders, selectors, together
 from llmtest.order.happens_before import HappensBefore
 from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers
-from tests.programs import overlapped
+from tests.support.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
 PARENT = UUID(int=1)

@@ -22,8 +22,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers.context import _configure_hooks, collect_runs, run_collector_var, tracing_v2_callback_var
 
 from llmtest import ScriptedChatModel, ScriptedLLM, count_tokens, ledger, record, say
-from tests.test_blocks import ASYNC, SYNC
-from tests.test_counting import Answers, Streams, chunk, message, result
+from tests.capture.test_blocks import ASYNC, SYNC
+from tests.tokens.test_counting import Answers, Streams, chunk, message, result
 
 MODEL = ScriptedChatModel(say("Hello", " there", usage=(3, 2)).repeat())
 """Five tokens a call."""
@@ -354,6 +354,6 @@ def table() -> str:
 
 
 def test_the_page_shows_what_comes_out() -> None:
-    page = Path(__file__).parent.parent / "docs/reference/counters-compared.md"
+    page = Path(__file__).parents[2] / "docs/reference/counters-compared.md"
 
     assert table() in page.read_text("utf-8")

@@ -42,7 +42,7 @@ from langsmith.run_helpers import tracing_context
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
 from llmtest.langchain import tap
 from llmtest.ledger import Ledger, opened
-from tests.test_callbacks import EVERY, HI, PROGRAMS, Mumbler, Program, Shelf, Talker, weather
+from tests.langchain.test_callbacks import EVERY, HI, PROGRAMS, Mumbler, Program, Shelf, Talker, weather
 
 # -- handlers of every colour, that write down all they are told
 

@@ -12,7 +12,7 @@ import pytest
 
 from llmtest.cli import demo
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo"
 PAGE = ROOT / "docs" / "how-to" / "first-test.md"
 

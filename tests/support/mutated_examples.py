@@ -1,7 +1,7 @@
 """A pytest plugin that runs each test again and again with its recording changed, and tells which changes it noticed.
 
-`pytest -p tests.mutated_examples --mutations=FILE examples` writes to FILE, for each test that reads its recording, what was
-done and who noticed: `assertion`, the test itself; `protocol`, what the plugin asks of every recorded test; or nobody.
+`pytest -p tests.support.mutated_examples --mutations=FILE examples` writes to FILE, for each test that reads its recording, what
+was done and who noticed: `assertion`, the test itself; `protocol`, what the plugin asks of every recorded test; or nobody.
 """
 
 from __future__ import annotations

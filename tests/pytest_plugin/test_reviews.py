@@ -8,7 +8,7 @@ import pytest
 
 from llmtest.cli import commands
 from llmtest.trees.rendering import HEADER
-from tests.plugin.conftest import Outcome
+from tests.pytest_plugin.conftest import Outcome
 
 HELLO = """
 def test_hello(scripted_chat_model, llm_recording, llm_snapshot):

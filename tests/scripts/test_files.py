@@ -20,8 +20,8 @@ from llmtest.scripts.files import read, write
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Value
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "scripts"
-REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "script-files.md"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "scripts"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "script-files.md"
 
 
 # -- reading

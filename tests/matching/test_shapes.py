@@ -21,7 +21,7 @@ from llmtest.matching import called, chain, event, model, node, retriever, toget
 from llmtest.matching.shapes import RunLine, line_of
 from llmtest.order.happens_before import HappensBefore
 from llmtest.recording.views import Runs
-from tests.programs import Step, Trace, chat, overlapped, run, trace
+from tests.support.programs import Step, Trace, chat, overlapped, run, trace
 
 # -- the reference
 

@@ -17,7 +17,7 @@ from llmtest.errors import Violation
 from llmtest.langchain.swallowed import LINES, watched
 from llmtest.ledger import Ledger
 
-HERE = "tests/test_swallowed.py"
+HERE = "tests/langchain/test_swallowed.py"
 
 
 @pytest.fixture(autouse=True)

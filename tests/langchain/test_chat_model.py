@@ -26,7 +26,7 @@ HAS_V3 = hasattr(BaseChatModel, "stream_events")
 needs_v3 = pytest.mark.skipif(not HAS_V3, reason="this langchain-core has no stream_events")
 needs_streaming_switch = pytest.mark.skipif(not HAS_V3, reason="this langchain-core streams whatever `streaming` says")
 
-FILES = sorted((Path(__file__).parent.parent / "fixtures" / "scripts").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "fixtures" / "scripts").glob("*.yaml"))
 
 
 @tool

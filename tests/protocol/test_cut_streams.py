@@ -10,7 +10,7 @@ import pytest
 
 from llmtest import Recording, ScriptedChatModel, record, say
 from llmtest.protocol import check, cut_streams
-from tests.wire import WIRE, real
+from tests.support.wire import WIRE, real
 
 
 def test_a_stream_that_was_cut_is_told_of_in_full() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from llmtest.events import Event
 from llmtest.events.callbacks import START_KINDS
 from llmtest.recording import Recording
-from tests.programs import Trace
+from tests.support.programs import Trace
 
 Holds = Callable[[Recording], object]
 

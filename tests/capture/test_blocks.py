@@ -23,7 +23,7 @@ from langchain_core.utils.uuid import uuid7
 from llmtest import Recording, ScriptedChatModel, carry_context, count_tokens, ledger, record, say
 from llmtest.capture import blocks, membership
 from llmtest.tokens import TokenCount
-from tests import loops
+from tests.support import loops
 
 MODEL = ScriptedChatModel(say("Hello", " there", usage=(3, 2)).repeat())
 """Five tokens a call, as often as it is asked."""
