@@ -170,7 +170,7 @@ def _suites(rounds: int) -> Ratio:
 
 
 def _pytest(folder: Path, *options: str) -> float:
-    plugins = ("-p", "syrupy", "-p", "llmtest.pytest_plugin.hooks", "-p", "no:cacheprovider")
+    plugins = ("-p", "syrupy", "-p", "llmtest.pytest_plugin", "-p", "no:cacheprovider")
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     began = perf_counter()
     done = subprocess.run(

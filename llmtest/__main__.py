@@ -7,6 +7,4 @@ import sys
 from llmtest.cli.commands import main
 
 if __name__ == "__main__":
-    from llmtest.cli.commands import main
-
     sys.exit(main())

@@ -23,6 +23,7 @@ class LlmtestWarning(UserWarning):
 
 BROKEN_RULE: Final = "broken rule"
 """The code of a violation of `record(rules=[...])` or of the rules of a suite: a rule of `llmtest.matching` does not hold."""
+
 SWALLOWED: Final = "swallowed handler error"
 """The code of a violation for an error of a callback handler that LangChain logs and does not raise."""
 

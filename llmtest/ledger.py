@@ -137,6 +137,7 @@ class Outside(Ledger):
 
 
 _outside = Outside()
+
 _open: list[Ledger] = []
 
 

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
     bare = modules_after(folder, "-m", "pytest", "-q")
 
-    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin.hooks")
+    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin")
 
     assert unwanted(loaded - bare) == []
     assert {name for name in loaded - bare if name.startswith("llmtest")} == {
@@ -54,6 +54,7 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
         "llmtest.pytest_plugin.attempt",
         "llmtest.errors",
         "llmtest.ledger",
+        "llmtest.pytest_plugin",
         "llmtest.pytest_plugin.hooks",
     }
 
@@ -61,7 +62,7 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
 def test_fixture_that_is_used_imports_no_snapshots(folder):
     (folder / "test_empty.py").write_text("def test_it(llm_recording): pass\n")
 
-    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin.hooks")
+    loaded = modules_after(folder, "-m", "pytest", "-q", "-p", "llmtest.pytest_plugin")
 
     assert "llmtest.recording.recording" in loaded
     assert [

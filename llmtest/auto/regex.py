@@ -11,8 +11,10 @@ from random import Random
 from typing import Final
 
 _Write = Callable[[Random, int], str]
+
 _DIGITS: Final = "0123456789"
 _LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
+
 _WORD: Final = f"{_LOWER}{_LOWER.upper()}{_DIGITS}_"
 _PRINTABLE: Final = "".join(map(chr, range(32, 127)))
 _CLASSES: Final = {"d": _DIGITS, "w": _WORD, "s": " "}

@@ -49,6 +49,7 @@ _DEEP: Final = 4
 """From this depth on only what must be there is made."""
 _BOTTOM: Final = 50
 """How many values and choices may lie within one another."""
+
 _BUDGET: Final = 5000
 """How many values, those that did not fit among them, and how many checks are made for one."""
 _TRIES: Final = 30

@@ -240,6 +240,7 @@ _TEXTS: Final[dict[str, _Say | str]] = {
     ),
     **_named(lambda words: words.word(), "tag", "label", "category", "word", "type", "kind"),
 }
+
 _FORMATS: Final[dict[str, _Say]] = {
     "date": lambda words: words.iso("%Y-%m-%d"),
     "time": lambda words: words.iso("%H:%M:%SZ"),
@@ -270,6 +271,7 @@ _FORMATS: Final[dict[str, _Say]] = {
     "byte": lambda words: "".join(words.random.choice("ABCDEFGHabcdefgh01234567") for _ in range(8)),
     "time-delta": lambda words: f"PT{words.random.randint(1, 59)}M",
 }
+
 _SPANS: Final[dict[str, tuple[int, int]]] = {
     "age": (18, 90),
     "year": (2020, 2029),

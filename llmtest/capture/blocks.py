@@ -30,15 +30,20 @@ from llmtest.events.events import Latency, UnseenCall
 from llmtest.events.words import FrozenDict
 
 P = ParamSpec("P")
+
 T = TypeVar("T")
+
 F = TypeVar("F", bound=Callable[..., Any])
+
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported when the first block is opened."""
+
 RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Mark | None]
 """kind, run id, parent id, payload, monotonic ns, wall ns, lane and moment.
 
 The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
 """
+
 Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
 """name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
 

@@ -13,6 +13,7 @@ from llmtest.concurrency import lanes
 from llmtest.events.events import Latency, UnseenCall
 
 OFF: Final = frozenset(("", "0", "false", "no", "off"))
+
 process_trace: Callable[[], Block] | None = None
 """Opens the trace of a root run where `LLMTEST_TRACING` is set. The source of callbacks sets it: blocks know no store."""
 

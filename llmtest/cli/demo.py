@@ -24,10 +24,12 @@ _PACKAGE: Final = Path(__file__).parent.parent
 PLACES: Final = (_PACKAGE / "_demo", _PACKAGE.parent / "examples" / "demo")  # in a wheel; in a checkout
 NEEDS: Final = ("langchain", "langchain_classic", "langgraph", "numexpr")
 INSTALL: Final = "pip install 'llmtest-kit[demo]'"
+
 EDITED: Final = "test_agent.py"
 BEFORE: Final = 'call("calculator", expression="2 ** 0.235")'
 CHANGED: Final = "3 ** 0.235"
 AFTER: Final = f'call("calculator", expression="{CHANGED}")'
+
 # Settings of the reader's own projects and accounts; the demo is the same for everybody, and reaches no network.
 _FOREIGN: Final = ("PYTEST_", "LLMTEST_", "LANGCHAIN_", "LANGSMITH_")
 
@@ -106,7 +108,7 @@ def _edit(path: Path) -> bool:
 def _pytest(folder: Path, *arguments: str) -> tuple[int, list[str]]:
     """Runs pytest on `folder` in a process of its own, prints as it comes; returns the exit code and the lines with `E`."""
     CONSOLE.print(f"\n$ pytest -q {' '.join(arguments)}", "2")
-    plugins = ("-p", "no:cacheprovider", "-p", "syrupy", "-p", "llmtest.pytest_plugin.hooks")
+    plugins = ("-p", "no:cacheprovider", "-p", "syrupy", "-p", "llmtest.pytest_plugin")
     command = (sys.executable, "-m", "pytest", "-q", f"--color={'yes' if CONSOLE.color else 'no'}", *plugins, *arguments)
     reasons: list[str] = []
     with subprocess.Popen(

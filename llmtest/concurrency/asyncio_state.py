@@ -26,6 +26,7 @@ _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
 # How often a thread gives way to the loop that spawned it. One look is enough almost always; each costs a switch of threads.
 _LOOKS: Final = 1000
+
 Queued = Callable[[Mapping[str, Any]], Any]
 couriers: Final[set[str]] = set()
 """Source files whose coroutines only carry callbacks: what they report happens in the task that waits for them."""

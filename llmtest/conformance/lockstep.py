@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from langchain_core.runnables import RunnableBinding
 
 T = TypeVar("T")
+
 _MOST: Final = 500
 """So many lines are gone through in step; then threads go on as they will, so that long work is not slowed down for good."""
 _NOT_OWN: Final = frozenset({"langchain_core", "pydantic", "abc", "builtins", "typing"})

@@ -230,6 +230,7 @@ async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found
 
 CALLS: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke, "ainvoke": _ainvoke}
 STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _streams, "astream": _astreams}
+
 WAYS: Final[Mapping[str, Callable[..., Any]]] = {**CALLS, "stream": _stream, "astream": _astream}
 CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
 CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}

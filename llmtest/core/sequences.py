@@ -220,6 +220,7 @@ class Shape:
 
 MAX_TRIED_SETS: Final = 10_000
 """How many sets of concurrent items are tried for one `together`."""
+
 _Thread = tuple[int, int, int, bool]
 """How far one way through a group is: the place in the shape; the items of the last element; the items of the elements since
 the last `...`; whether there was none yet in this group. Items are bits."""

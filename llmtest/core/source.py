@@ -21,6 +21,7 @@ HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
 """What runs a handler, model or tool under check. Other packages of LangChain's have some of those themselves."""
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
 """What is never the program: ours, LangChain's with the library that it retries with, and Python's."""
+
 Frames = Iterable[tuple[FrameType, int]]
 """Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
 

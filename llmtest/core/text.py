@@ -98,6 +98,7 @@ def fits(expected: Any, actual: Any) -> bool:
 
 PLAIN: Final = frozenset((str, int, float, bool, type(None)))
 """Types of which no value is a matcher."""
+
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
 _shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
@@ -112,7 +113,9 @@ def short(value: Any) -> str:
 
 NEAR_CHARACTERS: Final = 16
 """A cut moves less than this far to a word boundary: text without spaces (Chinese, base64) is cut where it must be."""
+
 TAIL_CHARACTERS: Final = 16
+
 _LINE_BREAK: Final = re.compile(r"\s*[\r\n]+\s*")
 _INSIDE: Final = re.compile(r"(?<=\w)(?=\w)|(?<=\d)(?=[.,:]\d)|(?<=\d[.,:])(?=\d)")
 """A position inside a word or a number: `12.5` cut to `12` would be another number."""

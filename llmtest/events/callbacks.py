@@ -13,7 +13,9 @@ from typing import Final, Literal, get_args
 
 RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 """What a run executes: `chat` is a chat model, `llm` a text model."""
+
 _ANY: Final[tuple[RunKind, ...]] = get_args(RunKind)
+
 Role = Literal["start", "stream", "note", "end", "error"]
 """What a callback is to its run: `stream` is a piece of an answer, `note` anything else that happens before the end."""
 
@@ -65,21 +67,28 @@ _ROWS: Final = (
     Callback("on_interrupt", "note", (), None, ("event",), names_parent=False, package="langgraph"),
     Callback("on_resume", "note", (), None, ("event",), names_parent=False, package="langgraph"),
 )
+
 CALLBACKS: Final[Mapping[str, Callback]] = MappingProxyType({row.name: row for row in _ROWS})
+
 TOKEN: Final = "on_llm_new_token"
 STREAM_EVENT: Final = "on_stream_event"
+
 START_KINDS: Final[Mapping[str, RunKind]] = {row.name: row.runs[0] for row in _ROWS if row.role == "start"}
 """The callbacks that start a run, and the kind of run."""
+
 ENDINGS: Final = frozenset(row.name for row in _ROWS if row.role in ("end", "error"))
 """The callbacks that end a run, with a result or with an error."""
+
 STREAMED: Final = frozenset(row.name for row in _ROWS if row.role == "stream")
 OF_LANGGRAPH: Final = frozenset(row.name for row in _ROWS if row.package == "langgraph")
 WITHOUT_PARENT: Final = frozenset(row.name for row in _ROWS if not row.names_parent)
+
 START_OF: Final[Mapping[RunKind, str]] = {kind: name for name, kind in START_KINDS.items()}
 ERROR_OF: Final[Mapping[RunKind, str]] = {kind: row.name for row in _ROWS if row.role == "error" for kind in row.runs}
 INPUT_OF: Final[Mapping[RunKind, str]] = {row.runs[0]: row.value for row in _ROWS if row.role == "start" and row.value}
 OUTPUT_OF: Final[Mapping[RunKind, str]] = {k: row.value for row in _ROWS if row.role == "end" and row.value for k in row.runs}
 """By kind of run: the callback that starts it, the one that tells its error, and where its input and output are."""
+
 MODELS: Final = frozenset(CALLBACKS[TOKEN].runs)
 """The kinds of run that stream tokens and report usage: chat models and text models."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 BlockKind = Literal["text", "reasoning", "call", "other"]
+
 _KINDS: Final[Mapping[object, BlockKind]] = {
     **dict.fromkeys(("text", "text-delta"), "text"),
     **dict.fromkeys(("reasoning", "thinking", "reasoning-delta"), "reasoning"),

@@ -20,6 +20,7 @@ from llmtest.matching import enforce
 
 # Chains are not stopped: what they call is.
 _ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
+
 _installed = threading.Lock()
 
 

@@ -523,6 +523,7 @@ class _HeldList:
 
 _SHORT: Final = 8
 """Lists of fewer messages are held message by message."""
+
 _growing = threading.Lock()
 _histories: weakref.WeakValueDictionary[tuple[object, ...], _History] = weakref.WeakValueDictionary()
 """By the texts of their first messages, which are of one program, or do no harm. They live as long as a recording holds them."""
@@ -669,10 +670,13 @@ def _ended(error: BaseException) -> Ended:
 
 
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
+
 _MANY: Final = 1024
+
 _DEEP: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
+
 # The order decides where a class has several of these bases: LangChain's own classes are pydantic models too, and an enum
 # may be a str. Methods are those of the base, so that none of a subclass runs.
 _BY_BASE: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (

@@ -11,7 +11,7 @@ from pydantic import Field, SkipValidation
 
 from llmtest.core.source import caller
 from llmtest.events.words import EMPTY
-from llmtest.langchain.served import Double, given, script_of
+from llmtest.langchain.served import Double, script_of, step_from
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return, ScriptOwner
@@ -49,7 +49,7 @@ class ScriptedRetriever(Double, BaseRetriever):
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         where = caller()
         super().__init__(**{"script": None, **fields})
-        given = script_of(type(self), tuple(given(step, where) for step in steps), script, fields)
+        given = script_of(type(self), tuple(step_from(step, where) for step in steps), script, fields)
         self._take(given, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
 
     def __repr__(self) -> str:

@@ -29,10 +29,10 @@ from llmtest.scripts.steps import as_step, give
 # -- what retrievers and tools share
 
 
-def given(step: Any, where: str) -> Any:
+def step_from(step: Any, where: str) -> Any:
     """What may stand for a step of a double, beside what may for one of a model: a bare value."""
     if isinstance(step, KeyedSteps):
-        return replace(step, steps=tuple(given(one, step.where) for one in step.steps))
+        return replace(step, steps=tuple(step_from(one, step.where) for one in step.steps))
     fails = isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
     return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
@@ -150,7 +150,7 @@ class Double(Served):
         """What is wrong with a value that is to be given; empty if nothing."""
 
     def _as_step(self, given: Any, what: str, where: str) -> Step:
-        return self._check(as_step(given(given, where), what, where), what)
+        return self._check(as_step(step_from(given, where), what, where), what)
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
         """A fresh copy of the value that a step gives."""

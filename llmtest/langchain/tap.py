@@ -78,8 +78,10 @@ class GraphInterruptEvent(GraphLifecycleEvent, Protocol):
 
 Serialized = Mapping[str, object] | None
 """How LangChain describes what runs. None for nearly all chains."""
+
 Held = Callable[[], dict[str, object]]
 """Takes a payload at the moment of the callback. It is called only if a recording wants the event."""
+
 MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 
 
@@ -351,6 +353,7 @@ class _Hook:
 
 
 TAP: Tap = object.__new__(Tap)
+
 _installed = threading.Lock()
 _graphs_watched = threading.Lock()
 

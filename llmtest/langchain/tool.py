@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 from llmtest.core.source import caller
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
-from llmtest.langchain.served import Double, given, script_of
+from llmtest.langchain.served import Double, script_of, step_from
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import ScriptOwner
@@ -104,7 +104,7 @@ def scripted_tool(
     """
     where = caller()
     made = ScriptedTool(**{**_like(tool, args, fields), **fields, "script": None})
-    given = script_of(ScriptedTool, tuple(given(result, where) for result in results), script, fields)
+    given = script_of(ScriptedTool, tuple(step_from(result, where) for result in results), script, fields)
     made._take(given, ScriptOwner(f"`{made.name}`", "input"))
     return made
 

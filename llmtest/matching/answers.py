@@ -25,6 +25,7 @@ from llmtest.scripts.step_types import Call
 
 _LINE: Final = 199
 """The longest one-line answer."""
+
 _SHOWN: Final = 8
 """How many items of a sequence are shown around the place where it goes wrong."""
 

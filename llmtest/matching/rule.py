@@ -23,8 +23,10 @@ from llmtest.events.words import Document, Message, Structured, ToolCall
 
 Hit = Run | Event
 """What a selector means in a recording."""
+
 OrderOf = Literal["cause", "recorded"]
 """Whether one thing came before another because the program says so, or because it was recorded earlier."""
+
 Per = str | Callable[[Any], object]
 """The name of an argument, or a function of the run: the rule holds for each value by itself."""
 

@@ -249,6 +249,7 @@ def _call_run_twice(index: Index) -> Iterator[Found]:
 
 _BY_HAND: Final = "whoever calls the run manager by hand must call it as LangChain does; look at the model or chain that is named"
 _IN_ITS_TIME: Final = "wait for it before the parent returns, or give it a root of its own (callbacks=[])"
+
 RULES: Final = (
     Rule(
         "event without a start",

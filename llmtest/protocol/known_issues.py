@@ -108,6 +108,7 @@ def _prompts_together(life: Life, index: Index) -> bool:
 
 
 _GITHUB: Final = "https://github.com/langchain-ai"
+
 DEVIATIONS: Final = (
     Deviation(
         "cancelled chat model",

@@ -113,6 +113,7 @@ def _broken(rule: Rule, found: Found, index: Index) -> Broken:
 
 
 _MOST: Final = 20
+
 _DEEP: Final = 4
 
 

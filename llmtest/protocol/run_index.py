@@ -17,6 +17,7 @@ from llmtest.recording.recording import Recording
 
 _ENDINGS_OF: Final = {start: frozenset(e for e in ENDINGS if kind in CALLBACKS[e].runs) for start, kind in START_KINDS.items()}
 """By the callback that starts a run: those that may end it."""
+
 What = Literal["again", "astray", "early", "late", "other", "second end", "stream"]
 """Further starts; events that name another parent; events before any start; after the end; of other kinds than tokens
 (texts, retries, custom events, agent actions); further ends; stream events."""

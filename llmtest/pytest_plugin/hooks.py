@@ -32,6 +32,7 @@ TREES: Final = ("failed", "all", "off")
 PROTOCOL: Final = ("strict", "error", "warn", "off")
 ERRORS: Final = ("error", "warn", "off")
 TRACES: Final = ("off", "failed", "all")
+
 _modes = pytest.StashKey[dict[str, str]]()
 _runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
 _attempt = pytest.StashKey[Attempt]()
@@ -455,11 +456,11 @@ def _headline(left: object, right: object) -> str:
     snapshot = next((side for side in (left, right) if _is_snapshot(side)), None)
     if snapshot is not None:
         return str(getattr(snapshot, "headline", "") or "")
-    if type(left).__module__ not in ("llmtest.recording.recording", "llmtest.core.sequences"):
+    if type(left).__module__ not in ("llmtest.recording.views", "llmtest.core.sequences"):
         return ""
-    from llmtest.recording import recording
+    from llmtest.recording.views import compared
 
-    answer = recording.compared(left, right)
+    answer = compared(left, right)
     return "" if answer is None else repr(answer)
 
 

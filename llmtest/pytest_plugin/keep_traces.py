@@ -1,6 +1,6 @@
 """`--llmtest-traces`: the traces of tests, kept in the store under their node ids.
 
-a plugin of its own, which `llmtest.pytest_plugin.hooks` registers when it is asked for. Each worker of xdist writes into
+a plugin of its own, which `llmtest.pytest_plugin` registers when it is asked for. Each worker of xdist writes into
 the same file.
 """
 

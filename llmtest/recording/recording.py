@@ -37,19 +37,6 @@ _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
 
 
-def compared(left: object, right: object) -> Answer | None:
-    """Why `left == right` is false, where that is a comparison with a shape."""
-    if not isinstance(right, list | tuple) or isinstance(right, Runs):
-        return None
-    if isinstance(left, Runs | Kinds):
-        return left.explain(right)
-    if not isinstance(left, Tokens):
-        return None
-    from llmtest.matching import asserts
-
-    return asserts.explain_shape("tokens", left.line(), right, None)
-
-
 class Recording(Block, Sequence[Event]):
     """What a block caught: a sequence of events, and the runs built from them.
 

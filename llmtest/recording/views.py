@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, overload
 
-from llmtest.core.sequences import Names
+from llmtest.core.sequences import Names, Tokens
 from llmtest.events.events import Run
 
 if TYPE_CHECKING:
@@ -111,3 +111,16 @@ class Kinds(Names):
         from llmtest.matching import asserts
 
         asserts.assert_shape("kinds", self.line(), shape, None)
+
+
+def compared(left: object, right: object) -> Answer | None:
+    """Why `left == right` is false, where that is a comparison with a shape."""
+    if not isinstance(right, list | tuple) or isinstance(right, Runs):
+        return None
+    if isinstance(left, Runs | Kinds):
+        return left.explain(right)
+    if not isinstance(left, Tokens):
+        return None
+    from llmtest.matching import asserts
+
+    return asserts.explain_shape("tokens", left.line(), right, None)

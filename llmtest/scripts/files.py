@@ -50,8 +50,11 @@ if TYPE_CHECKING:
 
 
 _HEADER: Final = "# llmtest script v1"
+
 _TIMES: Final = "a whole number of 1 or more"
+
 _TOKENS: Final = "a number of tokens, 0 or more"
+
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
 _SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects")
 _PACE: Final = ("ttft_s", "tokens_per_s")

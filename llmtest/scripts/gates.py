@@ -22,6 +22,7 @@ from llmtest.errors import ScriptError, Violation, ViolationError
 Ready = Callable[[], bool]
 Wake = Callable[[], Any]
 P = TypeVar("P")
+
 LIMIT_S: Final = 5.0
 """How many real seconds anything waits at a gate, or for one, unless the test says otherwise."""
 

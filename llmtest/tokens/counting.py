@@ -22,6 +22,7 @@ from llmtest.tokens.calls import NOTHING, Counts, Figures, ModelCall, Sum
 from llmtest.tokens.prices import Prices, checked, cost_of
 
 K = TypeVar("K")
+
 _KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
 
 

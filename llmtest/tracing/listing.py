@@ -23,6 +23,7 @@ from llmtest.trees.rendering import render
 
 Say = Callable[[str, str], None]
 """Prints one line, with the number of its colour or an empty text."""
+
 _RED, _BOLD, _DIM = "31", "1", "2"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

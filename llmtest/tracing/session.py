@@ -27,6 +27,7 @@ from llmtest.tracing.store import Store, place
 
 INTERVAL_S: Final = 0.1
 """Between two looks at what is traced; a trace is in the store at most twice that after its root has ended."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT: Final = "default"
 _log: Final = logging.getLogger("llmtest")

@@ -27,8 +27,10 @@ FOLDER: Final = ".llmtest"
 FILE: Final = "traces.sqlite"
 PATIENCE_S: Final = 30.0
 """How long a writer waits for the others."""
+
 APPLICATION: Final = 0x6C6C6D74
 """SQLite's `application_id` of such a file: `llmt`."""
+
 MIGRATIONS: Final = (
     """
     CREATE TABLE sessions (

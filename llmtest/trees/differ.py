@@ -19,10 +19,13 @@ from llmtest.trees.parsing import ENDINGS, Head, Node, head, parse, renew_header
 
 LINES: Final = 60
 """How many lines of a diff are shown."""
+
 _SHOWN: Final = 60
 """How many characters of a changed text stand in a headline."""
+
 _SWAPS: Final = 10
 """How many replaced words are looked for in what comes later."""
+
 _LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call)\d+)(?![\w(=])')
 _DEFINED: Final = re.compile(r"(?:[+><] )(?:partial )?((?P<prefix>[suatmdv])\d+): ?(?P<said>.*)")
 _REQUEST: Final = re.compile(r'(call\d+) ((?:[^\s"();]+|"(?:[^"\\]|\\.)*")\((?:[^"]|"(?:[^"\\]|\\.)*")*?\))(?=;|  |$| [a-z])')
@@ -38,6 +41,7 @@ _WORDS: Final = {
     "v": "text",
 }
 _ENDED: Final = {"<": "ended", "!": "failed", "?": "open", "^": "handed off"}
+
 Mark = Literal[" ", "-", "+"]
 Note = Literal["", "first", "cause", "follows"]
 _NOTES: Final = {"": "", "first": "  ◀ first difference", "cause": "  ◀ another difference", "follows": "  (follows)"}

@@ -18,13 +18,16 @@ from llmtest.trees.rendering import HEADER
 
 NodeKind = Literal["run", "parallel", "late", "entry", "line"]
 SIGNS: Final = frozenset("+>*~@<!?^")
+
 ENDINGS: Final = frozenset("<!?^")
 NOTHING: Final = "(nothing was recorded)"
+
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _HEAD: Final = re.compile(
     rf"(?P<still>still )?(?P<keys>(?:(?:(?:condition|branch) (?:\d+|default)|{_QUOTED}|[^\s\"():]+): )*)"
     rf"(?P<kind>{'|'.join(get_args(RunKind))}) (?P<name>{_QUOTED}|[^\s\"()]+)(?P<rest>.*)"
 )
+
 _KEY: Final = re.compile(rf"((?:condition|branch) (?:\d+|default)|{_QUOTED}|[^\s\"():]+): ")
 _FIELD: Final = re.compile(rf" (attempt|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (meta)=(.*)")
 _CALL: Final = re.compile(r" (call\d+)(?= |$)")

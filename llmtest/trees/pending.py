@@ -22,9 +22,11 @@ from llmtest.trees.rendering import HEADER
 
 FOLDER: Final = ".llmtest/pending"
 VARIABLE: Final = "LLMTEST_PENDING_DIR"
+
 ENDING: Final = ".tree"
 OLD_ENDING: Final = ".trace"
 """The ending of snapshots before a trace meant a stored run. They are read as before, until an update renames them."""
+
 _TEST: Final = "# test "
 _SNAPSHOT: Final = "# snapshot "
 

@@ -15,6 +15,7 @@ from llmtest.trees.pending import Folder, Pending, read_text, shown, to_json
 
 Say = Callable[[str], None]
 Ask = Callable[[str], str]
+
 QUESTION: Final = "[a]ccept  [r]eject  [s]kip  [A]ccept all that are left  [q]uit? "
 
 

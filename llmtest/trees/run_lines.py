@@ -16,6 +16,7 @@ from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generat
 from llmtest.trees.values import Words
 
 Detail = Literal["outline", "default", "full"]
+
 _TOKENS: Final = 40
 """More tokens than this are left out in the middle."""
 # -- the lines of one run

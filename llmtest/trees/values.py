@@ -24,14 +24,17 @@ from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Mess
 
 _WIDE: Final = 100
 """A container whose text is longer gets one line per entry. Indentation does not count."""
+
 _SHORT: Final = 60
 """In an outline, strings are cut to this length."""
+
 _DEEP: Final = 50
 """What is nested deeper is left out."""
 # -- text: what is volatile, what is secret, what cannot be seen
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"  # noncharacters of Unicode; `_escape` lets none through from outside
 MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
+
 _UNSEEN_SET = (
     "\x7f-\xa0\xad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 )
@@ -80,6 +83,7 @@ def _many_lines(text: str) -> bool:
 # -- what values are
 
 _LABELS: Final = {"human": "u", "ai": "a", "system": "s", "developer": "s", "tool": "t"}
+
 _ROLES: Final = {"user": "human", "assistant": "ai", **{role: role for role in _LABELS}}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 _MEDIA: Final = frozenset(("image", "image_url", "audio", "input_audio", "video", "file", "document", "media"))

@@ -21,7 +21,8 @@ from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field
 
-from llmtest.auto import regex, values
+from llmtest.auto import regex
+from llmtest.auto import values as auto_values
 from llmtest.errors import InventError
 from llmtest.events import FrozenDict
 from llmtest.langchain.faking import LLMProvider
@@ -249,7 +250,7 @@ FITTING: list[Any] = [
 def test_a_value_fits_its_schema(schema: dict[str, Any]) -> None:
     whole = {**schema, "$defs": DEFS}
 
-    values = [values.value(whole, str(seed)) for seed in range(12)]
+    values = [auto_values.value(whole, str(seed)) for seed in range(12)]
 
     assert [value for value in values if not validator_for(whole).is_valid(value)] == []
 
@@ -325,14 +326,14 @@ def test_a_schema_that_nothing_fits_is_an_error_that_says_where_and_why(schema: 
     loop = {"type": "object", "properties": {"a": {"$ref": "#/$defs/loop"}}, "required": ["a"]}
 
     with pytest.raises(InventError) as caught:
-        values.value({**schema, "$defs": {"no": False, "loop": loop}}, "0")
+        auto_values.value({**schema, "$defs": {"no": False, "loop": loop}}, "0")
 
     assert str(caught.value) == f"a value for the schema could not be invented\n  {why}"
 
 
 def test_what_did_not_fit_last_is_shown() -> None:
     with pytest.raises(InventError) as caught:
-        values.value({"type": "array", "unevaluatedItems": False, "minItems": 1}, "0")
+        auto_values.value({"type": "array", "unevaluatedItems": False, "minItems": 1}, "0")
 
     first, second, third = str(caught.value).splitlines()
     assert (first, second) == (
@@ -344,9 +345,9 @@ def test_what_did_not_fit_last_is_shown() -> None:
 
 def test_what_is_no_schema_is_an_error_of_its_own() -> None:
     with pytest.raises(InventError) as unknown:
-        values.value({"type": "text"}, "0")
+        auto_values.value({"type": "text"}, "0")
     with pytest.raises(InventError) as elsewhere:
-        values.arguments("book", {"properties": {"a": {"$ref": "https://example.org/a"}}}, "0")
+        auto_values.arguments("book", {"properties": {"a": {"$ref": "https://example.org/a"}}}, "0")
 
     assert str(unknown.value).startswith("a value for the schema could not be invented, because it is no JSON schema: ")
     assert str(elsewhere.value).startswith("arguments for the tool `book` could not be invented, because it is no JSON schema: ")
@@ -412,10 +413,10 @@ def test_arguments_for_any_schema_pass_the_check_of_scripted_calls(schema: dict[
         assume(schema["additionalProperties"])
     tools = {"book": {**schema, "$defs": DEFS}}
 
-    args = values.arguments("book", tools["book"], str(seed))
+    args = auto_values.arguments("book", tools["book"], str(seed))
 
     assert check_call(Call("book", FrozenDict(args)), tools) is None
-    assert values.arguments("book", tools["book"], str(seed)) == args
+    assert auto_values.arguments("book", tools["book"], str(seed)) == args
 
 
 KEYWORDS: dict[str, Any] = {
@@ -450,7 +451,7 @@ def test_a_senseless_schema_gives_a_value_that_fits_or_an_error_of_ours(schema: 
     whole = {**schema, "$defs": DEFS}
 
     try:
-        value = values.value(whole, "0")
+        value = auto_values.value(whole, "0")
     except InventError:
         return
 
@@ -497,17 +498,17 @@ def test_a_senseless_schema_gives_a_value_that_fits_or_an_error_of_ours(schema: 
 def test_a_field_gets_words_by_its_name(name: str, pattern: str) -> None:
     schema = {"properties": {name: {"type": "string"}}, "required": [name]}
 
-    texts = [values.arguments("t", schema, str(seed))[name] for seed in range(20)]
+    texts = [auto_values.arguments("t", schema, str(seed))[name] for seed in range(20)]
 
     assert [text for text in texts if not re.fullmatch(pattern, text)] == []
     assert len(set(texts)) > 1
 
 
 def test_every_word_of_the_tables_says_something() -> None:
-    words = values.Words(values.generator(), "0")
+    words = auto_values.Words(auto_values.generator(), "0")
 
-    assert [name for name in values._TEXTS if not words.text(name)] == []
-    assert [name for name in values._FORMATS if not words.format(name)] == []
+    assert [name for name in auto_values._TEXTS if not words.text(name)] == []
+    assert [name for name in auto_values._FORMATS if not words.format(name)] == []
 
 
 @pytest.mark.parametrize(
@@ -516,14 +517,14 @@ def test_every_word_of_the_tables_says_something() -> None:
 def test_a_text_in_a_format_is_in_it(name: str) -> None:
     judge = validator_for({"type": "string", "format": name}, validate_formats=True)
 
-    texts = [values.value({"type": "string", "format": name}, str(seed)) for seed in range(30)]
+    texts = [auto_values.value({"type": "string", "format": name}, str(seed)) for seed in range(30)]
 
     assert [text for text in texts if not judge.is_valid(text)] == []
 
 
 def test_numbers_lie_where_those_of_their_name_do() -> None:
     schema = {"properties": {"age": {"type": "integer"}, "rating": {"type": "number"}, "page": {"type": "integer", "minimum": 0}}}
-    made = [values.arguments("t", {**schema, "required": list(schema["properties"])}, str(seed)) for seed in range(50)]
+    made = [auto_values.arguments("t", {**schema, "required": list(schema["properties"])}, str(seed)) for seed in range(50)]
 
     assert all(18 <= args["age"] <= 90 and 1 <= args["rating"] <= 5 and 1 <= args["page"] <= 9 for args in made)
 
@@ -534,7 +535,7 @@ def test_nothing_that_need_not_be_there_is_always_there_or_never() -> None:
         "required": ["b"],
     }
 
-    made = [values.arguments("t", schema, str(seed)) for seed in range(60)]
+    made = [auto_values.arguments("t", schema, str(seed)) for seed in range(60)]
 
     assert {"a" in args for args in made} == {True, False}
     assert {args["b"] is None for args in made} == {True, False}
@@ -561,7 +562,7 @@ FOR_EVER = {
 
 
 def test_what_a_key_gives_is_the_same_for_ever() -> None:
-    assert values.arguments("book", FOR_EVER, "0 book 1") == {
+    assert auto_values.arguments("book", FOR_EVER, "0 book 1") == {
         "seats": 9,
         "price": 407.13,
         "day": "2024-04-15",
@@ -573,7 +574,7 @@ def test_what_a_key_gives_is_the_same_for_ever() -> None:
         "window": True,
         "luggage": [4, 23],
     }
-    assert values.arguments("book", FOR_EVER, "1 book 1")["at"] == "2029-04-12T00:23:23Z"
+    assert auto_values.arguments("book", FOR_EVER, "1 book 1")["at"] == "2029-04-12T00:23:23Z"
 
 
 @pytest.mark.skipif(
@@ -582,14 +583,14 @@ def test_what_a_key_gives_is_the_same_for_ever() -> None:
 def test_what_a_key_gives_in_words_is_the_same_with_the_same_faker() -> None:
     schema = {"properties": {name: {"type": "string"} for name in ("name", "city", "company", "email", "query")}}
 
-    assert values.arguments("book", {**schema, "required": list(schema["properties"])}, "0 book 1") == {
+    assert auto_values.arguments("book", {**schema, "required": list(schema["properties"])}, "0 book 1") == {
         "name": "Mrs. Tricia Duarte DDS",
         "city": "Blanchardberg",
         "company": "Farley Ltd",
         "email": "citizen.everyone19@example.org",
         "query": "box writer poor",
     }
-    assert values.sentences("0") == (
+    assert auto_values.sentences("0") == (
         "Community out soldier almost professional sport perhaps. Modern speak she game book couple indeed that the."
     )
 
@@ -597,20 +598,20 @@ def test_what_a_key_gives_in_words_is_the_same_with_the_same_faker() -> None:
 def test_a_new_field_changes_no_other() -> None:
     more = {**FOR_EVER, "properties": {"before": {"type": "string"}, **FOR_EVER["properties"], "after": {"type": "string"}}}
 
-    made = values.arguments("book", {**more, "required": [*FOR_EVER["required"], "before", "after"]}, "0 book 1")
+    made = auto_values.arguments("book", {**more, "required": [*FOR_EVER["required"], "before", "after"]}, "0 book 1")
 
-    assert {name: made[name] for name in FOR_EVER["required"]} == values.arguments("book", FOR_EVER, "0 book 1")
+    assert {name: made[name] for name in FOR_EVER["required"]} == auto_values.arguments("book", FOR_EVER, "0 book 1")
 
 
 def test_neither_threads_nor_what_was_invented_before_change_what_comes() -> None:
     keys = [str(key) for key in range(40)]
     schema = {"properties": {"name": {"type": "string"}, "city": {"type": "string"}}, "required": ["name", "city"]}
-    alone = {key: values.arguments("t", schema, key) for key in keys}
+    alone = {key: auto_values.arguments("t", schema, key) for key in keys}
     found: list[dict[str, Any]] = []
 
     def work(seed: int) -> None:
         order = Random(seed).sample(keys, len(keys))
-        found.append({key: values.arguments("t", schema, key) for key in order})
+        found.append({key: auto_values.arguments("t", schema, key) for key in order})
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:
@@ -626,18 +627,18 @@ def test_neither_the_random_of_the_program_nor_its_faker_is_touched() -> None:
     fake.seed_instance(3)
     before = random.getstate(), shared_by_faker.getstate(), fake.random.getstate()
 
-    values.arguments("book", FOR_EVER, "0")
-    values.sentences("0")
+    auto_values.arguments("book", FOR_EVER, "0")
+    auto_values.sentences("0")
 
     assert (random.getstate(), shared_by_faker.getstate(), fake.random.getstate()) == before
 
 
 def test_a_seed_of_the_programs_faker_changes_nothing() -> None:
-    before = values.sentences("0")
+    before = auto_values.sentences("0")
 
     state = shared_by_faker.getstate()
     Faker.seed(99)
-    after = values.sentences("0")
+    after = auto_values.sentences("0")
     shared_by_faker.setstate(state)
 
     assert after == before
@@ -646,7 +647,7 @@ def test_a_seed_of_the_programs_faker_changes_nothing() -> None:
 @given(st.integers(1, 80), st.integers())
 @settings(max_examples=50, deadline=None)
 def test_a_text_has_exactly_as_many_tokens_as_asked(tokens: int, seed: int) -> None:
-    assert len(split(values.sentences(str(seed), tokens))) == tokens
+    assert len(split(auto_values.sentences(str(seed), tokens))) == tokens
 
 
 # -- what a schema knows

@@ -48,7 +48,7 @@ def told(check: Callable[..., None], make: Any, **options: Any) -> str:
     """What a check says, with the lines of this file without their numbers."""
     with pytest.raises(ViolationError) as caught:
         check(make, **options)
-    return re.sub(r"\S*test_conforming\.py:\d+", "test_conforming.py:N", str(caught.value))
+    return re.sub(r"\S*test_components\.py:\d+", "test_components.py:N", str(caught.value))
 
 
 def sentences(check: Callable[..., None], make: Any, **options: Any) -> list[str]:
@@ -608,14 +608,14 @@ WORDS: dict[type[Echo], str] = {
     LeavesATaskBehind: (
         "`LeavesATaskBehind.astream` (closed early) leaves a task behind that goes on\n"
         "  where      astream, closed early; astream, ended by a handler; astream, cancelled\n"
-        "  left       `LeavesATaskBehind.produce` at test_conforming.py:N  async def produce(self, queue: Any) -> None:\n"
+        "  left       `LeavesATaskBehind.produce` at test_components.py:N  async def produce(self, queue: Any) -> None:\n"
         "  cancel what a call has started when the call ends; keep no task that nobody waits for"
     ),
     ForgetsAnAnswer: ("`ForgetsAnAnswer.batch` gives 7 answers to 8 inputs\n  each input has its answer, in the same order"),
     OneCallAtATime: (
         "`OneCallAtATime.batch` raises RuntimeError: one at a time\n"
         "  where      batch; invoke, 8 threads at once\n"
-        '  at         test_conforming.py:N  raise RuntimeError("one at a time")'
+        '  at         test_components.py:N  raise RuntimeError("one at a time")'
     ),
     CutsOtherwiseInAsyncCode: (
         "`CutsOtherwiseInAsyncCode.astream` cuts its answer into other chunks than `CutsOtherwiseInAsyncCode.stream`\n"
@@ -632,7 +632,7 @@ WORDS: dict[type[Echo], str] = {
     CannotStreamInAsyncCode: (
         "`CannotStreamInAsyncCode.astream` raises TypeError: no stream\n"
         "  where      astream; ainvoke, streaming; astream, closed early; astream, cancelled\n"
-        '  at         test_conforming.py:N  raise TypeError("no stream")'
+        '  at         test_components.py:N  raise TypeError("no stream")'
     ),
     SaysAnotherThingInAsyncCode: (
         "`SaysAnotherThingInAsyncCode.ainvoke` gives another text than `SaysAnotherThingInAsyncCode.invoke`\n"
@@ -757,7 +757,7 @@ def test_a_model_that_blocks_the_event_loop_is_told_with_its_line() -> None:
 
     assert text == (
         "`BlocksTheLoop.ainvoke` blocks the event loop\n"
-        "  at         test_conforming.py:N  self.over.wait()\n"
+        "  at         test_components.py:N  self.over.wait()\n"
         "  seen       it stood at one line for 0.3 s, and nothing else could run\n"
         "  await what takes long, or leave it to a thread: await asyncio.to_thread(...)"
     )
@@ -771,7 +771,7 @@ def test_a_call_that_does_not_end_is_told_with_its_line_and_ends_the_check() -> 
 
     assert text == (
         "`NeverAnswers.invoke` does not end\n"
-        "  at         test_conforming.py:N  self.over.wait()\n"
+        "  at         test_components.py:N  self.over.wait()\n"
         "  waited     1 s; nothing more was tried\n"
         "  if it only needs longer, give `timeout_s`"
     )

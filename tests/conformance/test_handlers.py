@@ -50,7 +50,7 @@ def told(make: Callable[[], Any], timeout_s: float = 5.0) -> str:
     """What a check says, with the lines of this file without their numbers."""
     with pytest.raises(ViolationError) as caught:
         check_handler(make, timeout_s=timeout_s)
-    return re.sub(r"\S*test_conformance\.py:\d+", "test_conformance.py:N", str(caught.value))
+    return re.sub(r"\S*test_handlers\.py:\d+", "test_handlers.py:N", str(caught.value))
 
 
 def rules(make: Callable[[], Any]) -> list[str]:
@@ -228,13 +228,13 @@ class Guide(BaseCallbackHandler):
 def test_serialized_may_be_none_and_without_a_name() -> None:
     assert told(Guide) == (
         "`Guide.on_chain_start` raises TypeError: 'NoneType' object is not subscriptable\n"
-        '  at         test_conformance.py:N  self.last = serialized["name"]\n'
+        '  at         test_handlers.py:N  self.last = serialized["name"]\n'
         "  when       a chain runs, and in 10 more of 37 programs\n"
         "  LangChain  logs a warning and goes on: the program does not notice\n"
         "  `serialized` is None for nearly every chain; the name of a run is `kwargs.get('name')`, or else in `serialized`\n"
         "\n"
         "`Guide.on_llm_start` raises KeyError: 'name'\n"
-        '  at         test_conformance.py:N  self.last = serialized["name"]\n'
+        '  at         test_handlers.py:N  self.last = serialized["name"]\n'
         "  when       models without a name start\n"
         "  LangChain  logs a warning and goes on: the program does not notice\n"
         "  look for the name of a run in `kwargs.get('name')`, in `serialized['name']`, and at the end of `serialized['id']`"
@@ -252,7 +252,7 @@ class Buffer(AsyncCallbackHandler):
 def test_a_token_may_be_a_list() -> None:
     assert told(Buffer) == (
         '`Buffer.on_llm_new_token` raises TypeError: can only concatenate str (not "list") to str\n'
-        "  at         test_conformance.py:N  self.text += token\n"
+        "  at         test_handlers.py:N  self.text += token\n"
         "  when       a chat model streams content blocks\n"
         "  LangChain  logs a warning and goes on: the program does not notice\n"
         "  a token may be a list of content blocks (Anthropic, OpenAI's Responses API): take the text from `chunk.text`"
@@ -272,7 +272,7 @@ class OneRun(BaseCallbackHandler):
 def test_one_handler_sees_many_runs_at_once() -> None:
     assert told(OneRun) == (
         "`OneRun.on_tool_end` raises AttributeError: 'OneRun' object has no attribute 'tool'\n"
-        "  at         test_conformance.py:N  del self.tool\n"
+        "  at         test_handlers.py:N  del self.tool\n"
         "  when       two runs are open at once\n"
         "  LangChain  logs a warning and goes on: the program does not notice\n"
         "  one handler sees many runs, side by side: keep what you know of a run under its `run_id`"
@@ -296,7 +296,7 @@ class Loopless(BaseCallbackHandler):
 def test_a_fault_says_in_which_code_it_happens() -> None:
     assert told(Loopless) == (
         "`Loopless.on_chain_end` raises RuntimeError: a loop is running\n"
-        '  at         test_conformance.py:N  raise RuntimeError("a loop is running")\n'
+        '  at         test_handlers.py:N  raise RuntimeError("a loop is running")\n'
         "  when       a chain runs, and in 9 more of 37 programs\n"
         "  only       in sync code that async code called\n"
         "  LangChain  logs a warning and goes on: the program does not notice"
@@ -382,7 +382,7 @@ class Renamed(BaseCallbackHandler):
 def test_a_token_comes_by_keyword_in_sync_code() -> None:
     assert told(Renamed) == (
         "`Renamed.on_llm_new_token` cannot be called: missing 1 required positional argument: 'tok'\n"
-        "  at         test_conformance.py:N  def on_llm_new_token(self, tok: str, **kwargs: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_llm_new_token(self, tok: str, **kwargs: Any) -> None: ...\n"
         "  when       a chat model streams, and in 9 more of 37 programs\n"
         "  only       in sync code, and in sync code that async code called\n"
         "  called     on_llm_new_token(token=, run_id=, parent_run_id=, tags=, chunk=)\n"
@@ -398,7 +398,7 @@ class Narrow(AsyncCallbackHandler):
 def test_a_callback_takes_keywords() -> None:
     assert told(Narrow) == (
         "`Narrow.on_tool_end` cannot be called: got an unexpected keyword argument 'run_id'\n"
-        "  at         test_conformance.py:N  async def on_tool_end(self, output: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  async def on_tool_end(self, output: Any) -> None: ...\n"
         "  when       a tool runs, and in 3 more of 37 programs\n"
         "  called     on_tool_end(output, run_id=, parent_run_id=, tags=, color=, name=)\n"
         "  LangChain  logs a warning and goes on: the program does not notice\n"
@@ -417,19 +417,19 @@ class Misnamed(BaseCallbackHandler):
 def test_a_name_that_is_no_callback_is_told_with_the_nearest() -> None:
     assert told(Misnamed) == (
         "`Misnamed.on_chat_model_end` is never called: LangChain has no such callback; did you mean `on_llm_end`?\n"
-        "  at         test_conformance.py:N  def on_chat_model_end(self, response: Any, **kwargs: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_chat_model_end(self, response: Any, **kwargs: Any) -> None: ...\n"
         "  if it is your own, give it a name that does not look like a callback\n"
         "\n"
         "`Misnamed.on_customevent` is never called: LangChain has no such callback; did you mean `on_custom_event`?\n"
-        "  at         test_conformance.py:N  def on_customevent(self, name: Any, data: Any, **kwargs: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_customevent(self, name: Any, data: Any, **kwargs: Any) -> None: ...\n"
         "  if it is your own, give it a name that does not look like a callback\n"
         "\n"
         "`Misnamed.on_interrupt` is never called: LangGraph tells GraphCallbackHandlers only\n"
-        "  at         test_conformance.py:N  def on_interrupt(self, event: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_interrupt(self, event: Any) -> None: ...\n"
         "  derive the handler from langgraph.callbacks.GraphCallbackHandler\n"
         "\n"
         "`Misnamed.on_llm_token` is never called: LangChain has no such callback; did you mean `on_llm_new_token`?\n"
-        "  at         test_conformance.py:N  def on_llm_token(self, token: Any, **kwargs: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_llm_token(self, token: Any, **kwargs: Any) -> None: ...\n"
         "  if it is your own, give it a name that does not look like a callback"
     )
 
@@ -450,13 +450,13 @@ class NoRetry(BaseCallbackHandler):
 def test_a_flag_that_turns_off_what_the_class_overrides_is_told() -> None:
     assert told(NoAgents) == (
         "`NoAgents.on_tool_start` and 1 more are never called: `ignore_agent` is true\n"
-        "  at         test_conformance.py:N  def on_tool_start(self, serialized: Any, input_str: Any, **kw: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_tool_start(self, serialized: Any, input_str: Any, **kw: Any) -> None: ...\n"
         "  turns off  on_tool_start, on_tool_end, on_tool_error, on_agent_action, on_agent_finish\n"
         "  it is the flag of tools, too"
     )
     assert told(NoRetry) == (
         "`NoRetry.on_retry` is never called: `ignore_retry` is true\n"
-        "  at         test_conformance.py:N  def on_retry(self, retry_state: Any, **kwargs: Any) -> None: ...\n"
+        "  at         test_handlers.py:N  def on_retry(self, retry_state: Any, **kwargs: Any) -> None: ...\n"
         "  turns off  on_retry\n"
         "  drop the flag, or the method"
     )
@@ -536,14 +536,14 @@ class Decorated(AsyncCallbackHandler):
 def test_a_coroutine_that_a_plain_function_returns_runs_in_sync_code_only() -> None:
     assert told(Decorated) == (
         "`Decorated.on_text` raises ValueError: no text\n"
-        '  at         test_conformance.py:N  raise ValueError("no text")\n'
+        '  at         test_handlers.py:N  raise ValueError("no text")\n'
         "  when       a chain says text\n"
         "  only       in sync code, and in sync code that async code called\n"
         "  LangChain  logs a warning and goes on: the program does not notice\n"
         "  `color`, `end` and `verbose` come as keywords, or not at all\n"
         "\n"
         "`Decorated.on_text` never runs: it is no coroutine function, so that nobody awaits the coroutine which it returns\n"
-        "  at         test_conformance.py:N  def call(*args: Any, **kwargs: Any) -> Any:\n"
+        "  at         test_handlers.py:N  def call(*args: Any, **kwargs: Any) -> Any:\n"
         "  when       a chain says text\n"
         "  only       in async code\n"
         "  declare it with `async def`; if it is, look at its decorators"
@@ -560,7 +560,7 @@ class Marks(BaseCallbackHandler):
 
 
 def test_what_a_handler_changes_is_told() -> None:
-    at = "test_conformance.py:N  def on_chat_model_start(self, serialized: Any, messages: Any, *, tags: Any, **kw: Any) -> None:"
+    at = "test_handlers.py:N  def on_chat_model_start(self, serialized: Any, messages: Any, *, tags: Any, **kw: Any) -> None:"
     assert told(Marks) == (
         "`Marks.on_chat_model_start` changes `messages[0][0].content`, which it was given\n"
         f"  at         {at}\n"
@@ -607,7 +607,7 @@ def test_a_context_variable_that_a_handler_sets_is_lost_in_async_code() -> None:
     check_handler(BindsInline)
     assert told(Binds) == (
         "`Binds.on_chain_start` sets the context variable 'request', and nobody sees it\n"
-        "  at         test_conformance.py:N  def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:\n"
+        "  at         test_handlers.py:N  def on_chain_start(self, serialized: Any, inputs: Any, **kwargs: Any) -> None:\n"
         "  when       a chain runs, and in 11 more of 37 programs\n"
         "  only       in async code\n"
         "  LangChain  runs it in a task or a thread, with a copy of the program's context\n"
@@ -656,7 +656,7 @@ def test_a_coroutine_that_waits_for_good_is_told_and_ended() -> None:
     assert threading.active_count() <= before
     assert text == (
         "`Waits.on_llm_end` blocks: it has not returned after 2 s; nothing more was tried\n"
-        "  at         test_conformance.py:N  await asyncio.Event().wait()\n"
+        "  at         test_handlers.py:N  await asyncio.Event().wait()\n"
         "  when       a chat model answers\n"
         "  in sync code LangChain runs a coroutine on a new event loop: it cannot wait for what lives on another"
     )
@@ -680,7 +680,7 @@ def test_a_task_that_is_left_behind_is_told_and_ended() -> None:
 
     assert told(Works, SOON_S) == (
         "`Works` keeps a program from ending: it has not ended after 2 s; nothing more was tried\n"
-        "  at         test_conformance.py:N  async def work(self) -> None:\n"
+        "  at         test_handlers.py:N  async def work(self) -> None:\n"
         "  when       a chat model answers\n"
         "  left       `Works.work`\n"
         f"  {hint}"
@@ -729,14 +729,14 @@ class HoldsUnseen(BaseCallbackHandler):
     [
         (
             Holds,
-            "  at         test_conformance.py:N  self.over.wait()\n"
+            "  at         test_handlers.py:N  self.over.wait()\n"
             "  when       a chat model answers\n"
             "  only       in async code\n"
             "  it runs on the event loop, where nothing else happens until it returns",
         ),
         (
             HoldsAThread,
-            "  at         test_conformance.py:N  self.over.wait()\n"
+            "  at         test_handlers.py:N  self.over.wait()\n"
             "  when       a chat model answers\n"
             "  only       in async code\n"
             "  a callback must return: give what takes long to a thread or a task of your own",

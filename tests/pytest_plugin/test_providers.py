@@ -181,7 +181,7 @@ def test_ini_acts_before_the_first_conftest(program):
 def test_ini_acts_when_a_conftest_names_the_plugin(program, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     program.ini(INI_ALONE)
-    program.files.makeconftest('pytest_plugins = ["llmtest.pytest_plugin.hooks"]')
+    program.files.makeconftest('pytest_plugins = ["llmtest.pytest_plugin"]')
 
     outcome = program.run(f"import program\n\ndef test_it():\n    assert program.greet() == {GREETS!r}", "-psyrupy")
 

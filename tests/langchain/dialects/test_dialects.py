@@ -548,13 +548,14 @@ def test_an_answer_of_the_integration_can_be_said_again(dialect: str, name: str)
 @pytest.mark.parametrize("dialect", names.NAMES)
 def test_a_gate_stands_right_before_what_follows_it(dialect: str) -> None:
     gate = hold()
-    step = reply(think("t1", gate, "t2"), say(gate, "a1", gate, "a2"), gate, call("weather", city="Paris"), gate).optional()
-    words = ("t1", "t2", "a1", "a2", "weather", "Paris", "'last'")
+    step = reply(think("t1", gate, "t2"), say(gate, "w1", gate, "w2"), gate, call("weather", city="Paris"), gate).optional()
+    # No word is made of hexadecimal digits alone: the ids of messages and calls are.
+    words = ("t1", "t2", "w1", "w2", "weather", "Paris", "'last'")
 
     came = list(ScriptedChatModel(step, dialect=dialect)._answer(step, [], {}).chunks())
     told = ["hold" if isinstance(one, Gate) else next(filter(str(one.message.model_dump()).count, words), "") for one in came]
 
-    wanted = ["t1", "hold", "t2", "hold", "a1", "hold", "a2", "hold", "weather", "Paris", "hold"]
+    wanted = ["t1", "hold", "t2", "hold", "w1", "hold", "w2", "hold", "weather", "Paris", "hold"]
     wanted = [word for word in wanted if dialect != "openai" or word[0] != "t"]
     assert [word for word in told if word in wanted] == wanted
     assert told.index("hold") < len(told) - 1 - told[::-1].index("hold") < len(told) - 1
