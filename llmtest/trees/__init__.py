@@ -15,7 +15,9 @@ The text is specified in docs/reference/tree-text.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
     from llmtest.trees.differ import Difference, diff
@@ -24,27 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "Head", "Node", "diff", "head", "parse", "render", "write"]
 
-_HOME = {
-    "Difference": "llmtest.trees.differ",
-    "Head": "llmtest.trees.parsing",
-    "Node": "llmtest.trees.parsing",
-    "diff": "llmtest.trees.differ",
-    "head": "llmtest.trees.parsing",
-    "parse": "llmtest.trees.parsing",
-    "render": "llmtest.trees.rendering",
-    "write": "llmtest.trees.parsing",
-}
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        from importlib import import_module
-
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = exports(
+    __name__,
+    {"differ": ["Difference", "diff"], "parsing": ["Head", "Node", "head", "parse", "write"], "rendering": ["render"]},
+)
