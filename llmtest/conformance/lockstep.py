@@ -37,7 +37,7 @@ class LockStep:
         self._changed = threading.Condition()
 
     def run(self, job: Callable[[], T]) -> T:
-        """What `job` returns, done as the work of one thread. Debuggers do not see it: a thread has one trace function."""
+        """Run `job` as the work of one thread. Debuggers do not see it, because a thread has one trace function."""
         before = sys.gettrace()
         sys.settrace(self.enter)
         try:
@@ -47,17 +47,17 @@ class LockStep:
             sys.settrace(before)
 
     def enter(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """What Python calls when the thread comes to a function."""
+        """Trace a function, if it lies in `files`."""
         return self.line if frame.f_code.co_filename in self.files else None
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """What Python calls before each line of it."""
+        """Wait before each line of a traced function."""
         if event == "line" and not self.over:
             self.meet()
         return self.line
 
     def meet(self) -> None:
-        """Waits until all have come."""
+        """Wait until every running thread waits."""
         with self._changed:
             step = self._step
             self._waiting += 1
@@ -67,7 +67,7 @@ class LockStep:
                 self._changed.notify_all()
 
     def leave(self) -> None:
-        """A thread is over."""
+        """Count a thread as over."""
         with self._changed:
             self._running -= 1
             self._go_on()
@@ -80,7 +80,7 @@ class LockStep:
 
 
 def files_of(it: Any) -> frozenset[str]:
-    """The files of an object's own classes and functions, without LangChain's."""
+    """Return the files of an object's own classes and functions, without LangChain's."""
     while isinstance(it, RunnableBinding):
         it = it.bound
     codes = [getattr(getattr(it, name, None), "__code__", None) for name in ("func", "coroutine")]
@@ -93,7 +93,7 @@ def files_of(it: Any) -> frozenset[str]:
 
 
 def by_turns(streams: Sequence[Iterator[Any]]) -> list[list[Any]]:
-    """What the streams give, when one chunk is taken from each in turn."""
+    """Return the chunks of each stream, taken from one stream after the other in turn."""
     taken: list[list[Any]] = [[] for _ in streams]
     going = list(zip(streams, taken, strict=True))
     while going:
@@ -109,7 +109,7 @@ def _took(stream: Iterator[Any], chunks: list[Any]) -> bool:
 
 
 async def aby_turns(streams: Sequence[Any]) -> list[list[Any]]:
-    """`by_turns` for async streams."""
+    """Return the chunks of each async stream, as `by_turns` does."""
     taken: list[list[Any]] = [[] for _ in streams]
     going = list(zip(streams, taken, strict=True))
     while going:

@@ -21,9 +21,9 @@ from langchain_core.callbacks import BaseCallbackHandler, manager
 from llmtest.conformance.lockstep import LockStep, aby_turns, by_turns, files_of
 
 AT_ONCE: Final = 8
-"""So many calls are made at once."""
+"""The number of calls at once."""
 _TURNS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60)
-"""After so many turns of the event loop a call is cancelled."""
+"""The numbers of turns of the event loop after which a call is cancelled."""
 
 
 class _Heard(BaseCallbackHandler):
@@ -63,7 +63,7 @@ class _Objects(BaseCallbackHandler):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """LangChain logs what a handler raises, also where it lets it out. Nobody need know of those that are raised here."""
+    """Silence LangChain's log: handlers of these programs raise on purpose."""
 
     def is_theirs(record: logging.LogRecord) -> bool:
         return ObjectionError.__name__ not in record.getMessage()
@@ -145,12 +145,12 @@ async def _abatch(it: Any, given: list[Any]) -> Any:
 
 
 def _threads(it: Any, given: list[Any]) -> list[Any]:
-    """Each call in a thread of its own; all begin together."""
+    """Run each call in a thread of its own; all begin together."""
     return _in_threads(it, given, LockStep(len(given), frozenset()))
 
 
 def _in_step(it: Any, given: list[Any]) -> list[Any]:
-    """The first alone, because what is made once is often made under a lock; the others in threads, in step."""
+    """Run the first call alone, because lazy set-up often holds a lock; then the others in threads, in step."""
     return [it.invoke(given[0]), *_in_threads(it, given[1:], LockStep(len(given) - 1, files_of(it)))]
 
 
@@ -211,7 +211,7 @@ async def _wait(it: Any, given: Callable[[], Any]) -> None:
 
 
 async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found: list[str]) -> None:
-    """Cancels a call after some turns of the loop, and one more after some more, until a call is too quick."""
+    """Cancel a call after some turns of the loop, and one more after some more, until a call is too quick."""
     for turns in _TURNS:
         task = asyncio.ensure_future(start())
         for _ in range(turns):
@@ -252,7 +252,7 @@ MANY: Final[Mapping[str, Callable[..., Any]]] = {
 
 @contextmanager
 def much_switching() -> Iterator[None]:
-    """Threads give way to one another as often as they can: what is not safe shows itself sooner."""
+    """Make threads switch as often as possible, so that races show sooner."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:

@@ -42,7 +42,7 @@ _broken: weakref.WeakKeyDictionary[Block | Enforceable, Violation] = weakref.Wea
 
 
 def stopped(run_ids: Iterable[UUID]) -> ViolationError | None:
-    """What to raise instead of going on with runs that have just started; None: they go on."""
+    """Return the error to raise for runs that have just started, or None if they may go on."""
     if not _broken:
         return None
     members = (block for run_id in run_ids for block in membership.membership(run_id) or ())
@@ -180,7 +180,7 @@ class Watched(list[RawEvent]):
         ledger.report(violation, self._unsaid)
 
     def conclude(self, *, failed: bool) -> None:
-        """The block has ended: judges what is open, and raises what nobody expected, unless the block failed anyway.
+        """Judge the rules that only the end decides, and raise unexpected violations unless the block itself failed.
 
         Raises:
             ViolationError: a rule does not hold.

@@ -43,7 +43,7 @@ class RuleEvaluator:
         return self.order.runs
 
     def hits(self, which: SelectorLike) -> Hits:
-        """What a selector means, in order.
+        """Return the runs or events that a selector selects, in order.
 
         Raises:
             UnjudgedError: it asks for an argument that no such run has.
@@ -64,7 +64,7 @@ class RuleEvaluator:
         return Hits(which.among(likely), self.order)
 
     def _mixed(self, which: SelectorLike, options: Sequence[SelectorLike]) -> Hits:
-        """What a selector means of which a part means events."""
+        """Return the hits of a selector of which a part selects events."""
         asked = [option for option in options if isinstance(option, EventSelector)]
         events = self.order.of_events(tuple(kind for kind in self.order.by_event if any(o.accepts(kind, "") for o in asked)))
         pure = len(asked) == len(options)
@@ -75,7 +75,7 @@ class RuleEvaluator:
         return self.order.mixed([one for one in (*events, *self.order.runs) if _means(which, one)], "both")
 
     def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
-        """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
+        """Return two numbers: hits before the first surely begin before `one`, hits from the second on surely come after it."""
         if len(hits) < self.few:
             return 0, len(hits)
         if order == "cause":
@@ -83,14 +83,14 @@ class RuleEvaluator:
         return hits.around(one) if hits.in_sequence else (0, len(hits))
 
     def windows(self, ones: Any, hits: Any) -> Iterable[tuple[Any, int, int]]:
-        """The `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
+        """Return the `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
         if ones.what == hits.what == "runs":
             return self.order.windows(ones, hits)
         windows = ((one, *self.window(one, hits, "cause")) for one in ones)
         return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
     def _as_recorded(self, order: OrderOf, *hits: Hits) -> bool:
-        """Whether the sequence that was recorded is the one that counts."""
+        """True if the sequence that was recorded is the one that counts."""
         alike = {one.what for one in hits}
         return order == "recorded" or (self.order.single and alike in ({"runs"}, {"events"}))
 
@@ -139,13 +139,13 @@ class RuleEvaluator:
         return left
 
     def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None:
-        """How many there are of each value, if that is known at a look."""
+        """Return the number of hits of each value, or None where each must be asked."""
         if per is None or callable(per):
             return None
         return cast("Hits", hits).counts(per, partial(value_of, per))
 
     def near(self, which: SelectorLike) -> tuple[Run, str] | None:
-        """The run that comes nearest to being meant, and why it is not."""
+        """Return the run that comes nearest to being meant, and why it is not."""
         alike = (run for run in self.order.runs if which.accepts(run.kind, run.name))
         found = next(((run, why) for run in alike if (why := which.misses(run))), None)
         return found or self._alike(which)
@@ -166,7 +166,7 @@ class RuleEvaluator:
         return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
 
     def contains(self, a: Hit, b: Hit) -> bool:
-        """Whether `b` runs or happens within `a`."""
+        """True if `b` runs or happens within `a`."""
         if not isinstance(a, Run):
             return False
         inner = self.order.run_of(b)
@@ -174,7 +174,7 @@ class RuleEvaluator:
 
 
 def _means(which: SelectorLike, one: Hit) -> bool:
-    """Whether one of mixed events and runs is meant."""
+    """True if one of mixed events and runs is meant."""
     return any(
         option.misses(one) is None for option in which.options() if isinstance(option, EventSelector) == isinstance(one, Event)
     )
@@ -215,7 +215,7 @@ def judge(recording: Judgeable, rules: Sequence[Rule]) -> Iterator[Answer]:
 
 
 def check_rules(rules: Sequence[Rule], who: str) -> None:
-    """Whether these are rules.
+    """Raise unless these are rules.
 
     Raises:
         TypeError: something is no rule, or there is none.

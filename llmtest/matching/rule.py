@@ -122,14 +122,14 @@ class Rule(ABC):
 
     @abstractmethod
     def judge(self, context: RuleContext) -> Verdict:
-        """Whether it is true."""
+        """Return the verdict, asking `context` for runs and their order."""
 
     @abstractmethod
     def selectors(self) -> Iterator[SelectorLike]:
-        """Every selector in it."""
+        """Yield every selector in it."""
 
     def needs_all(self) -> bool:
-        """Whether a call that was not recorded could break it."""
+        """True if a call that was not recorded could break it."""
         return True
 
     def watch(self) -> Watch | JointWatch | None:
@@ -137,7 +137,7 @@ class Rule(ABC):
         return None
 
     def named(self, title: str) -> Any:
-        """The same rule with a name."""
+        """Return the same rule with a name."""
         return replace(self, title=title)
 
     def __and__(self, other: Rule) -> Rule:
@@ -169,7 +169,7 @@ def end_of(hit: Hit) -> Event:
 
 
 def value_of(per: Per, hit: Hit) -> Hashable:
-    """The value of `per` of a run.
+    """Return the value of `per` of a run.
 
     Raises:
         UnjudgedError: it has none.
@@ -188,7 +188,7 @@ def value_of(per: Per, hit: Hit) -> Hashable:
 
 
 def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> str:
-    """How two things stand, of which the first should have ended before the other began."""
+    """Return how two hits stand, of which the first should have ended before the other began."""
     if first is later:
         return f"{name_of(first)} is one and the same run"
     if context.before(first, later, order):
@@ -203,7 +203,7 @@ def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> st
 
 
 def events_of(*hits: Hit) -> tuple[Event, ...]:
-    """The beginnings and ends of these runs, and these events, in order."""
+    """Return the beginnings and ends of these runs, and these events, in order."""
     events: dict[int, Event] = {}
     for hit in hits:
         for event in (hit.start, hit.end or hit.start) if isinstance(hit, Run) else (hit,):
@@ -212,7 +212,7 @@ def events_of(*hits: Hit) -> tuple[Event, ...]:
 
 
 def tool_names(which: SelectorLike) -> tuple[str, ...]:
-    """The names of tools that a selector means, where they are plain names."""
+    """Return the names of tools that a selector means, where they are plain names."""
     options = (option for option in which.options() if option.kinds == frozenset({"tool"}))
     return tuple(option.name for option in options if isinstance(option.name, str) and "*" not in option.name)
 
@@ -244,7 +244,7 @@ class WatchedRun:
 
     @property
     def asks(self) -> bool:
-        """Whether something is not known yet."""
+        """True if something is not known yet."""
         return self.value is UNKNOWN or None in self.meant
 
 
@@ -256,7 +256,7 @@ def _means(which: SelectorLike, run: Run) -> bool | None:
 
 
 def ended_unseen(run: WatchedRun) -> bool:
-    """The `ended` of a watch to which it does not matter that a run has ended."""
+    """Return False: the `ended` of a watch that only beginnings can lose."""
     return False
 
 
@@ -368,14 +368,14 @@ def _says_something(leaf: Any) -> bool:
 
 
 def _holds(leaf: Any, value: Any) -> bool:
-    """Whether a result has a value: it is equal, or a word in its text."""
+    """True if a result has a value: it is equal, or a word in its text."""
     if isinstance(leaf, str):
         return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", leaf) is not None
     return bool(leaf == value) and not isinstance(leaf, bool)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """The numbers and texts in a value."""
+    """Yield the numbers and texts in a value."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from _leaves(inner)
@@ -482,7 +482,7 @@ def _inner(rule: Rule) -> str:
 
 
 def judged(rule: Rule, context: RuleContext) -> Verdict:
-    """What a rule comes to; what cannot be told is said, and never raised."""
+    """Return the verdict of a rule. `UnjudgedError` becomes the verdict "cannot tell"."""
     try:
         return rule.judge(context)
     except UnjudgedError as missing:

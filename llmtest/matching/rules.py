@@ -43,7 +43,7 @@ from llmtest.matching.selectors import EventSelector, Selector
 
 
 def _terms(per: Per | None, order: OrderOf = "cause") -> str:
-    """What a sentence says of `per` and `order`."""
+    """Return the words for `per` and `order` in a sentence."""
     name = per if per is None or isinstance(per, str) else getattr(per, "__name__", short(per))
     shown = f"`{name}`" if isinstance(per, str) else name
     return ("" if per is None else f", for each {shown}") + (", as recorded" if order == "recorded" else "")
@@ -157,7 +157,7 @@ class Before(Rule):
 
 
 def _begins_in_time(run: WatchedRun) -> bool:
-    """Whether a run begins only when what it waits for is over. The steps of a chain that streams begin before."""
+    """True if a run begins only when what it waits for is over. The steps of a chain that streams begin before."""
     return run.kind != "chain"
 
 
@@ -305,7 +305,7 @@ class NeverAfter(Rule):
 
 
 def _backwards(hits: Sequence[Hit], count: int) -> Iterator[Hit]:
-    """The first so many, the last of them first; without a copy, for it is asked of each run."""
+    """Yield the first `count` hits backwards, without a copy, because each run asks for it."""
     return (hits[n] for n in range(count - 1, -1, -1))
 
 
@@ -336,7 +336,7 @@ class NeverBetween(Rule):
         return HOLDS if broken is None else self._broken(context, *broken)
 
     def _around(self, context: RuleContext, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
-        """The `begin`s and `end`s between which `one` may begin."""
+        """Yield the `begin`s and `end`s between which `one` may begin."""
         start, stop = context.window(one, ends, self.order)
         unsure = [(end, self._first(context, end, one)) for end in ends[start:stop]]
         later = [*(end for end, closed in unsure if not closed), *ends[max(stop, len(ends) - 1) :]]
@@ -353,7 +353,7 @@ class NeverBetween(Rule):
             yield from ((begin, end) for end in open_to if not self._first(context, end, begin))
 
     def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
-        """Whether `a` began before `b` for certain."""
+        """True if `a` began before `b` for certain."""
         return context.before(a, b, self.order) or context.contains(a, b)
 
     def _broken(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> Verdict:
@@ -423,7 +423,7 @@ class AtLeastBetween(Rule):
         return HOLDS
 
     def _next(self, context: RuleContext, begin: Hit, ends: Sequence[Hit]) -> Iterator[Hit]:
-        """Each of `ends` that may be the next one after `begin` has ended."""
+        """Yield each of `ends` that may be the next one after `begin` has ended."""
         start, stop = context.window(begin, ends, self.order)
         if stop < len(ends):  # what surely comes after an end that surely comes after it is not the next one
             stop = max(stop + 1, context.window(ends[stop], ends, self.order)[1])
@@ -435,13 +435,13 @@ class AtLeastBetween(Rule):
                 yield end
 
     def _may_follow(self, context: RuleContext, begin: Hit, end: Hit) -> bool:
-        """Whether a schedule has `end` begin when `begin` has ended."""
+        """True if a schedule has `end` begin when `begin` has ended."""
         if self.order == "recorded":
             return context.before(begin, end, self.order)
         return end is not begin and not (self._first(context, end, begin) or context.contains(begin, end))
 
     def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
-        """Whether `a` began before `b` for certain."""
+        """True if `a` began before `b` for certain."""
         if self.order == "recorded":
             return start_of(a).number < start_of(b).number
         return context.before(a, b, self.order) or context.contains(a, b)
@@ -459,7 +459,7 @@ class AtLeastBetween(Rule):
         return Verdict(False, said, events)
 
     def _is_beside(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> bool:
-        """Whether `one` may begin between `begin` and `end`, and may not."""
+        """True if `one` may begin between `begin` and `end`, and may not."""
         if one is end or not self._may_follow(context, begin, one) or self._first(context, end, one):
             return False
         return not (context.before(begin, one, self.order) and self._first(context, one, end))

@@ -75,7 +75,7 @@ class RunLine(Line):
         return {}
 
     def _by_value(self, look: tuple[str, str], key: str) -> tuple[dict[Any, list[int]], list[int]]:
-        """The parts with a run of this kind and name by the value of an argument; and those where it is absent, or not plain."""
+        """Return the parts with such a run by the value of an argument, and the parts where it is absent or not plain."""
         known = self._values.get((look, key))
         if known is None:
             known = self._values[look, key] = {}, []
@@ -159,7 +159,7 @@ def _furthest(states: int) -> int:
 
 
 def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None, str]:
-    """The item from `start` on that comes nearest to what is due, and why it is not it."""
+    """Return the item from `start` on that comes nearest to what is due, and why it is not it."""
     takers = [member.taker for element in due for member in element.members]
     items = list(enumerate(line.items))[start:]
     for taker in takers:
@@ -183,7 +183,7 @@ def _why(taker: Taker, item: Any) -> str | None:
 
 
 def mark(literal: Sequence[Any], line: RunLine) -> None:
-    """Shows each selector that means a run as that run, in order; the others as they are written."""
+    """Show each selector that means a run as that run, in order; the others as they are written."""
     elements = Shape(literal, line).elements
     selectors = [(cast("Selector", member.taker), element) for element in elements for member in element.members]
     for selector, _ in selectors:
