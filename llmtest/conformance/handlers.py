@@ -142,8 +142,7 @@ def _no_callback(handler: Any, name: str) -> Fault:
 
 
 def _contradicts(handler: Any, name: str, flag: str) -> bool:
-    """True if a flag turns off a method written beside or below it. Turning off an inherited method is intended.
-    """
+    """True if a flag turns off a method written beside or below it. Turning off an inherited method is intended."""
     order = type(handler).__mro__
     definer, setter = owner(handler, name), next(c for c in order if flag in vars(c))
     below = definer is not None and order.index(definer) <= order.index(setter)

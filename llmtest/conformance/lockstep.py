@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -15,8 +16,9 @@ from langchain_core.runnables import RunnableBinding
 
 T = TypeVar("T")
 
-_MOST: Final = 500
-"""So many lines are gone through in step; then threads go on as they will, so that long work is not slowed down for good."""
+MAX_LINES: Final = 500
+"""The lines gone through in step; afterwards threads run freely, so that long work is not slowed down for good."""
+_OVER: Final = object()
 _NOT_OWN: Final = frozenset({"langchain_core", "pydantic", "abc", "builtins", "typing"})
 
 
@@ -75,7 +77,7 @@ class LockStep:
     def _go_on(self) -> None:
         if self._waiting >= self._running:
             self._step, self._waiting = self._step + 1, 0
-            self.over = self.over or self._step == _MOST
+            self.over = self.over or self._step == MAX_LINES
             self._changed.notify_all()
 
 
@@ -94,18 +96,8 @@ def files_of(it: Any) -> frozenset[str]:
 
 def by_turns(streams: Sequence[Iterator[Any]]) -> list[list[Any]]:
     """Return the chunks of each stream, taken from one stream after the other in turn."""
-    taken: list[list[Any]] = [[] for _ in streams]
-    going = list(zip(streams, taken, strict=True))
-    while going:
-        going = [(stream, chunks) for stream, chunks in going if _took(stream, chunks)]
-    return taken
-
-
-def _took(stream: Iterator[Any], chunks: list[Any]) -> bool:
-    for chunk in stream:
-        chunks.append(chunk)
-        return True
-    return False
+    turns = list(zip_longest(*streams, fillvalue=_OVER))
+    return [[turn[n] for turn in turns if turn[n] is not _OVER] for n in range(len(streams))]
 
 
 async def aby_turns(streams: Sequence[Any]) -> list[list[Any]]:
@@ -113,12 +105,10 @@ async def aby_turns(streams: Sequence[Any]) -> list[list[Any]]:
     taken: list[list[Any]] = [[] for _ in streams]
     going = list(zip(streams, taken, strict=True))
     while going:
-        going = [(stream, chunks) for stream, chunks in going if await _atook(stream, chunks)]
+        for stream, chunks in list(going):
+            chunk = await anext(stream, _OVER)
+            if chunk is _OVER:
+                going.remove((stream, chunks))
+            else:
+                chunks.append(chunk)
     return taken
-
-
-async def _atook(stream: Any, chunks: list[Any]) -> bool:
-    async for chunk in stream:
-        chunks.append(chunk)
-        return True
-    return False

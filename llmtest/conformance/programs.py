@@ -84,14 +84,6 @@ class Streamed:
     heard: list[Any]
 
 
-def _invoke(it: Any, given: Any) -> Any:
-    return it.invoke(given)
-
-
-async def _ainvoke(it: Any, given: Any) -> Any:
-    return await it.ainvoke(given)
-
-
 def _stream(it: Any, given: Any) -> Streamed:
     heard, stream = _Heard(), Streamed([], [], [])
     for chunk in it.stream(given, {"callbacks": [heard]}):
@@ -110,14 +102,6 @@ async def _astream(it: Any, given: Any) -> Streamed:
     return stream
 
 
-def _invoke_streaming(it: Any, given: Any) -> Any:
-    return it.invoke(given, {"callbacks": [_Streams()]})
-
-
-async def _ainvoke_streaming(it: Any, given: Any) -> Any:
-    return await it.ainvoke(given, {"callbacks": [_Streams()]})
-
-
 def _objected(it: Any, given: Any) -> list[Any]:
     with _quiet():
         return list(it.stream(given, {"callbacks": [_Objects()]}))
@@ -134,14 +118,6 @@ def _streams(it: Any, given: list[Any]) -> list[Streamed]:
 
 async def _astreams(it: Any, given: list[Any]) -> list[Streamed]:
     return [await _astream(it, one) for one in given]
-
-
-def _batch(it: Any, given: list[Any]) -> Any:
-    return it.batch(given)
-
-
-async def _abatch(it: Any, given: list[Any]) -> Any:
-    return await it.abatch(given)
 
 
 def _threads(it: Any, given: list[Any]) -> list[Any]:
@@ -175,14 +151,6 @@ def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
     return [answers[number] for number in range(len(given))]
 
 
-def _stream_by_turns(it: Any, given: list[Any]) -> list[list[Any]]:
-    return by_turns([it.stream(one) for one in given])
-
-
-async def _astream_by_turns(it: Any, given: list[Any]) -> list[list[Any]]:
-    return await aby_turns([it.astream(one) for one in given])
-
-
 async def _tasks(it: Any, given: list[Any]) -> list[Any]:
     return await asyncio.gather(*(it.ainvoke(one) for one in given))
 
@@ -206,10 +174,6 @@ async def _read(it: Any, given: Callable[[], Any]) -> None:
         pass
 
 
-async def _wait(it: Any, given: Callable[[], Any]) -> None:
-    await it.ainvoke(given())
-
-
 async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found: list[str]) -> None:
     """Cancel a call after some turns of the loop, and one more after some more, until a call is too quick."""
     for turns in _TURNS:
@@ -228,22 +192,31 @@ async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found
             return
 
 
-CALLS: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke, "ainvoke": _ainvoke}
+CALLS: Final[Mapping[str, Callable[..., Any]]] = {
+    "invoke": lambda it, given: it.invoke(given),
+    "ainvoke": lambda it, given: it.ainvoke(given),
+}
 STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _streams, "astream": _astreams}
 
 WAYS: Final[Mapping[str, Callable[..., Any]]] = {**CALLS, "stream": _stream, "astream": _astream}
 CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
-CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}
-STREAMING: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke_streaming, "ainvoke": _ainvoke_streaming}
+CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": lambda it, make: it.ainvoke(make()), "astream": _read}
+STREAMING: Final[Mapping[str, Callable[..., Any]]] = {
+    "invoke": lambda it, given: it.invoke(given, {"callbacks": [_Streams()]}),
+    "ainvoke": lambda it, given: it.ainvoke(given, {"callbacks": [_Streams()]}),
+}
 OBJECTED: Final[Mapping[str, Callable[..., Any]]] = {"stream": _objected, "astream": _aobjected}
-BY_TURNS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _stream_by_turns, "astream": _astream_by_turns}
+BY_TURNS: Final[Mapping[str, Callable[..., Any]]] = {
+    "stream": lambda it, given: by_turns([it.stream(one) for one in given]),
+    "astream": lambda it, given: aby_turns([it.astream(one) for one in given]),
+}
 _IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"
 _IN_STEP: Final = "invoke, threads in step"
 _IN_TASKS: Final = f"ainvoke, {AT_ONCE} tasks at once"
 TOGETHER: Final = {"invoke": (_IN_STEP, "batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
 MANY: Final[Mapping[str, Callable[..., Any]]] = {
-    "batch": _batch,
-    "abatch": _abatch,
+    "batch": lambda it, given: it.batch(given),
+    "abatch": lambda it, given: it.abatch(given),
     _IN_THREADS: _threads,
     _IN_STEP: _in_step,
     _IN_TASKS: _tasks,

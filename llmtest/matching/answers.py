@@ -122,6 +122,7 @@ def where(event: Event, order: HappensBefore) -> Shown:
 
 def offered(names: Iterable[str]) -> Iterator[str]:
     """Yield where the scripts of this test call these tools: a script that was not played to its end explains a missing run."""
+    # A copy: other threads may make doubles meanwhile.
     scripts = list(ledger.current().doubles.values())
     for name in dict.fromkeys(names):
         for script in scripts:

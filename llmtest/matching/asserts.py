@@ -41,6 +41,7 @@ def assert_obeys(recording: Judgeable, rules: Sequence[Rule]) -> None:
 def has_shape(line: RunLine, shape: Sequence[Any]) -> bool:
     """True if a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
     found = Shape(shape, line).matches()
+    # Only a false comparison is shown, and marking costs another pass over the line.
     if not found and any(isinstance(one, Selector | Together | Repeated) for one in shape):
         mark(shape, line)
     return found

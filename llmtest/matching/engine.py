@@ -60,6 +60,7 @@ class RuleEvaluator:
             return found
         for option in options:
             _expect_arguments(option, found)
+        # An index by first argument: most rules name one, and most runs differ in it.
         likely = found if which.first is None else found.having(*which.first)
         return Hits(which.among(likely), self.order)
 
@@ -67,6 +68,7 @@ class RuleEvaluator:
         """Return the hits of a selector of which a part selects events."""
         asked = [option for option in options if isinstance(option, EventSelector)]
         events = self.order.of_events(tuple(kind for kind in self.order.by_event if any(o.accepts(kind, "") for o in asked)))
+        # Events and runs together have no index; they are asked one by one.
         pure = len(asked) == len(options)
         if pure and not any(option.conditions for option in options):
             return events
@@ -130,6 +132,7 @@ class RuleEvaluator:
         self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: Sequence[Any]
     ) -> Sequence[Any]:
         runs = firsts.what == seconds.what == "runs"
+        # A function may raise for some runs, which must be told of the very run.
         if callable(per) or not (runs or self._as_recorded(order, firsts, seconds)):
             return every
         try:

@@ -184,6 +184,7 @@ def value_of(per: Per, hit: Hit) -> Hashable:
         if per not in values:
             raise UnjudgedError(f"{name_of(hit)} has no argument `{per}`, so it cannot be told for which one it was")
         value = values[per]
+    # A list or a dict as value is told apart by its text.
     return value if isinstance(value, Hashable) else repr(value)
 
 
@@ -204,6 +205,7 @@ def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> st
 
 def events_of(*hits: Hit) -> tuple[Event, ...]:
     """Return the beginnings and ends of these runs, and these events, in order."""
+    # By number, because a run and one of its events may both be shown.
     events: dict[int, Event] = {}
     for hit in hits:
         for event in (hit.start, hit.end or hit.start) if isinstance(hit, Run) else (hit,):
@@ -421,6 +423,7 @@ class All(Joint):
 
     def judge(self, context: RuleContext) -> Verdict:
         verdicts = [judged(rule, context) for rule in self.rules]
+        # What is broken is broken, whatever else cannot be told.
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
 
     def watch(self) -> JointWatch:
@@ -445,12 +448,14 @@ class Some(Joint):
             return HOLDS
         said = "; and ".join(verdict.said for verdict in verdicts)
         events = events_of(*(event for verdict in verdicts for event in verdict.witness[:2]))
+        # What cannot be told might hold, so the whole is not surely broken.
         holds = None if any(verdict.holds is None for verdict in verdicts) else False
         return Verdict(holds, said, events[:4])
 
     def watch(self) -> JointWatch | None:
         """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
         watches = [watch for rule in self.rules if (watch := rule.watch()) is not None]
+        # One rule without a watch may still hold at the end, and then the whole does.
         return JointWatch(all, watches) if len(watches) == len(self.rules) else None
 
 

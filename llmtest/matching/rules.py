@@ -65,6 +65,7 @@ def _with_same_value(
     groups = _grouped(others, per) if ones and per is not None else {}
     for one in ones:
         value = value_of(per, one) if per is not None else None
+        # A value that no other has is an empty group, not all of them.
         yield one, value, others if per is None else groups.get(value, ())
 
 
@@ -85,6 +86,7 @@ def _watch_runs(
 ) -> Watch | None:
     """Return a watch, or None if a selector means events: these are not watched."""
     of_events = any(isinstance(option, EventSelector) for which in selectors for option in which.options())
+    # Events of a run that goes on are read when it ends, so a watch of events would come too late.
     return None if of_events else Watch(selectors, began, ended, per)
 
 
@@ -113,6 +115,7 @@ class Before(Rule):
         every, seconds = context.hits(self.first), context.hits(self.second)
         if self.per is None and self.order == "cause":
             ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
+            # The window is found by bisection, so a long recording costs little where the order is plain.
             left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
         else:
             left = context.needs_check_before(every, seconds, self.per, self.order)
@@ -150,6 +153,7 @@ class Before(Rule):
 
         def ended(run: WatchedRun) -> bool:
             if run.meant[0] is not False:
+                # What may have been a `first` counts as one: a watch must not suspect what the end may excuse.
                 done.add(run.value)
             return False
 
@@ -182,6 +186,7 @@ class FollowedBy(Rule):
         left = context.needs_check_after(context.hits(self.first), every, self.per, self.order)
         for first, value, mine in _with_same_value(left, every, self.per):
             start = context.window(first, every, self.order)[0] if self.per is None else 0
+            # From the last one back: in most programs the last `second` comes after everything.
             later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
             if context.is_open(first) or not any(context.before(first, one, self.order) for one in later):
                 return self._broken(context, first, mine, _for(self.per, value))
@@ -279,6 +284,7 @@ class NeverAfter(Rule):
         for one in context.needs_check_before_all(context.hits(self.which), ends, self.order):
             stop = len(ends) if context.is_open(one) else context.window(one, ends, self.order)[1]
             for end in ends[:stop]:
+                # A run that contains the end, or runs inside it, began before it ended.
                 began = one is end or context.contains(one, end) or context.contains(end, one)
                 if not began and not context.before(one, end, self.order):
                     return Verdict(False, self._said(context, one, end), events_of(end, one))
@@ -542,6 +548,7 @@ class Count(Rule):
         def count(run: WatchedRun) -> bool:
             if run.counted or not run.meant[0] or run.value is UNKNOWN:
                 return False
+            # Once for each run: its start and its end may both tell that it is one of these.
             run.counted = True
             counts[run.value] += 1
             return counts[run.value] > most
@@ -564,6 +571,7 @@ class Only(Rule):
 
     def judge(self, context: RuleContext) -> Verdict:
         kinds = frozenset().union(*(one.kinds for one in self.which))
+        # By identity: two runs may be equal as values.
         allowed = set().union(*(map(id, context.hits(one)) for one in self.which))
         events = any(isinstance(option, EventSelector) for one in self.which for option in one.options())
         if not events and sum(run.kind in kinds for run in context.runs) == len(allowed):

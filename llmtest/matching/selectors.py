@@ -65,6 +65,7 @@ class Selector:
         """
         if self.first is not None and isinstance(run, Run):
             key, expected = self.first
+            # Only of one type: True == 1 and 1 == 1.0, and a matcher may be of any type.
             actual = run.args.get(key)
             if type(actual) is type(expected) and actual != expected:
                 return False  # most runs differ in the first argument: that is quickly seen
@@ -198,6 +199,7 @@ class Selector:
             found = self.misses(other) is None
         except UnjudgedError:
             found = False
+        # pytest shows the repr of a selector that matched in its diff; as the run, it is no difference.
         self.seen = other if found and isinstance(other, Run) else None
         return found
 
@@ -238,6 +240,7 @@ class Either(Selector):
     def misses(self, run: Any) -> str | None:
         told = [part.misses(run) for part in self.parts]
         mine = super().misses(run)
+        # The reason of the last part that has one: the first is often a name that is no candidate.
         return mine if None in told else next(filter(None, reversed(told)))
 
     def means(self, run: Any) -> bool:
@@ -322,6 +325,7 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
         args = run.args
         if key in args:
             return fits(expected, args[key])
+        # Plain text has no arguments to compare: neither a match nor a miss is certain.
         if not args and run.input:
             raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")
         return False

@@ -56,6 +56,7 @@ class RunLine(Line):
 
     def _meant(self, option: Selector, runs: Sequence[tuple[int, Run]]) -> Iterator[int]:
         try:
+            # By identity: runs are frozen dataclasses, whose equality would compare all their events.
             meant = {id(run) for run in option.among([run for _, run in runs])}
         except UnjudgedError:  # of which run, is found out when each is asked about
             meant = {id(run) for _, run in runs}
@@ -114,6 +115,7 @@ def line_of(runs: Sequence[Run], order: HappensBefore) -> RunLine:
     lines = _lines.setdefault(order, {})
     known = lines.get(id(runs))
     if known is None or known[0] is not runs:
+        # The tuple is kept beside its line, so that its id cannot be taken by another one.
         known = lines[id(runs)] = (runs, RunLine(*order.arrange(runs)))
     return known[1]
 
@@ -167,6 +169,7 @@ def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None
             # Of the right kind and name, so it is the arguments that differ: nearer than any name that is only alike.
             if taker.may_take(item) and (why := _why(taker, item)):
                 return n, why
+    # Reversed, so that the first item of a name is the one that is shown.
     names = {str(getattr(item, "name", item)): n for n, item in reversed(items)}
     for taker in takers:
         close = nearest(taker.name, names) if isinstance(taker.name, str) else None

@@ -281,7 +281,7 @@ class Recording(Block, Sequence[Event]):
         raise LookupError(f"no run called {name!r} in this recording{did_you_mean(name, known, otherwise=what)}")
 
     def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
-        """Return the runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
+        """Return the runs of some kinds, or with some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
 
         With both, runs that have one of the kinds and one of the tags. `str(...)`, `.outline()` and a snapshot show it.
 
