@@ -192,21 +192,24 @@ async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found
             return
 
 
-CALLS: Final[Mapping[str, Callable[..., Any]]] = {
+Programs = Mapping[str, Callable[..., Any]]
+"""Programs by name; each takes the component and its inputs."""
+
+CALLS: Final[Programs] = {
     "invoke": lambda it, given: it.invoke(given),
     "ainvoke": lambda it, given: it.ainvoke(given),
 }
-STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _streams, "astream": _astreams}
+STREAMS: Final[Programs] = {"stream": _streams, "astream": _astreams}
 
-WAYS: Final[Mapping[str, Callable[..., Any]]] = {**CALLS, "stream": _stream, "astream": _astream}
-CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
-CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": lambda it, make: it.ainvoke(make()), "astream": _read}
-STREAMING: Final[Mapping[str, Callable[..., Any]]] = {
+WAYS: Final[Programs] = {**CALLS, "stream": _stream, "astream": _astream}
+CLOSES: Final[Programs] = {"stream": _close, "astream": _aclose}
+CANCELS: Final[Programs] = {"ainvoke": lambda it, make: it.ainvoke(make()), "astream": _read}
+STREAMING: Final[Programs] = {
     "invoke": lambda it, given: it.invoke(given, {"callbacks": [_Streams()]}),
     "ainvoke": lambda it, given: it.ainvoke(given, {"callbacks": [_Streams()]}),
 }
-OBJECTED: Final[Mapping[str, Callable[..., Any]]] = {"stream": _objected, "astream": _aobjected}
-BY_TURNS: Final[Mapping[str, Callable[..., Any]]] = {
+OBJECTED: Final[Programs] = {"stream": _objected, "astream": _aobjected}
+BY_TURNS: Final[Programs] = {
     "stream": lambda it, given: by_turns([it.stream(one) for one in given]),
     "astream": lambda it, given: aby_turns([it.astream(one) for one in given]),
 }
@@ -214,7 +217,7 @@ _IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"
 _IN_STEP: Final = "invoke, threads in step"
 _IN_TASKS: Final = f"ainvoke, {AT_ONCE} tasks at once"
 TOGETHER: Final = {"invoke": (_IN_STEP, "batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
-MANY: Final[Mapping[str, Callable[..., Any]]] = {
+MANY: Final[Programs] = {
     "batch": lambda it, given: it.batch(given),
     "abatch": lambda it, given: it.abatch(given),
     _IN_THREADS: _threads,

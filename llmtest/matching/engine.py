@@ -11,7 +11,7 @@ from llmtest.core.text import names, nearest
 from llmtest.errors import UnjudgedError
 from llmtest.events.events import Event, Run, UnseenCall
 from llmtest.matching.answers import Answer, of_rule
-from llmtest.matching.rule import Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
+from llmtest.matching.rule import AnyHits, Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
 from llmtest.matching.selectors import EventSelector
 from llmtest.order.happens_before import HappensBefore, Hits
 
@@ -101,47 +101,45 @@ class RuleEvaluator:
         that must be checked one by one."""
         return self.order.recorded_between(ones, begins, ends) if self._as_recorded(order, ones, begins, ends) else None
 
-    def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> Sequence[Any]:
+    def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> AnyHits:
         """Return those of `ones` that must be checked: all of `hits` come after the others."""
         runs = ones.what == hits.what == "runs"
         if not (runs or self._as_recorded(order, ones, hits)):
             return cast("Hits", ones)
         return self.order.needs_check_before_all(ones, hits, order if runs else "recorded")
 
-    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> Sequence[Any]:
+    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> AnyHits:
         """Return those of `ones` that must be checked: each of `begins` before the others was closed by one of `ends`."""
         runs = all(hits.what == "runs" for hits in (ones, begins, ends))
         return self.order.needs_check_between(ones, begins, ends) if runs else ones
 
-    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> Sequence[Any]:
+    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> AnyHits:
         """Return those of `begins` that must be checked: at least `least` of `ones` come between the others and the next end."""
         if self._as_recorded(order, begins, ones, ends):
             return self.order.needs_check_filled_as_recorded(begins, ones, ends, least)
         runs = all(hits.what == "runs" for hits in (begins, ones, ends))
         return self.order.needs_check_filled(begins, ones, ends, least) if runs else cast("Hits", begins)
 
-    def needs_check_before(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+    def needs_check_before(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
         """Return those of `seconds` that must be checked: the others surely come after one of `firsts` with their value."""
         return self._after_a_look(self.order.needs_check_before, firsts, seconds, per, order, seconds)
 
-    def needs_check_after(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+    def needs_check_after(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
         """Return those of `firsts` that must be checked: after the others surely comes one of `seconds` with their value."""
         return self._after_a_look(self.order.needs_check_after, firsts, seconds, per, order, firsts)
 
-    def _after_a_look(
-        self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: Sequence[Any]
-    ) -> Sequence[Any]:
+    def _after_a_look(self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: AnyHits) -> AnyHits:
         runs = firsts.what == seconds.what == "runs"
         # A function may raise for some runs, which must be told of the very run.
         if callable(per) or not (runs or self._as_recorded(order, firsts, seconds)):
             return every
         try:
-            left: Sequence[Any] = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
+            left: AnyHits = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
         except UnjudgedError:  # some have no value; whether that matters is told one by one
             return every
         return left
 
-    def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None:
+    def counts(self, hits: AnyHits, per: Per | None) -> Mapping[Hashable, int] | None:
         """Return the number of hits of each value, or None where each must be asked."""
         if per is None or callable(per):
             return None
