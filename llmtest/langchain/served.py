@@ -88,13 +88,13 @@ class Served:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
         where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
-        membership.served(run.run_id if run is not None else None, self._known_as(), where)
+        membership.note_call(run.run_id if run is not None else None, self._known_as(), where)
 
     def _takes(self, latency: Latency | None, request: Request) -> None:
         """Tells the recordings of the call how long it takes in virtual time."""
         if latency is not None:
             run = request.run()
-            membership.takes(run.run_id if run is not None else None, latency)
+            membership.note_latency(run.run_id if run is not None else None, latency)
 
     def _known_as(self) -> str:
         return type(self).__name__
