@@ -78,7 +78,7 @@ def greeted() -> Recording:
 
 # -- each rule, in its words
 
-BY_HAND = "whoever calls the run manager by hand must call it as LangChain does; look at the model or chain that is named"
+BY_HAND = "code that calls a run manager by hand must call it as LangChain does; look at the model or chain named above"
 IN_ITS_TIME = "wait for it before the parent returns, or give it a root of its own (callbacks=[])"
 
 TEXTS = {
@@ -109,7 +109,7 @@ the tokens of chat `model` do not make its answer
   #2 on_llm_end `model`
   the tokens  'Good bye'
   the answer  'Hello'
-  a model must tell each chunk once, in order, and answer with what it streamed""",
+  a model must send each chunk once, in order, and answer with what it streamed""",
     "stream event out of order": """\
 chat `model` streams an event out of order: `message-finish` before `message-start`
   #0 on_chat_model_start `model`
@@ -148,7 +148,7 @@ chain `unnamed` ended after its parent
     "run never ended": """\
 chain `unnamed` never ended
   #0 on_chain_start `unnamed`
-  wait for it inside the block; if it was cancelled, LangChain may have told no end""",
+  wait for it inside the block; if it was cancelled, LangChain may have fired no end""",
     "event after the end": f"""\
 1 event of chain `unnamed` came after its end
   #1 on_chain_end `unnamed`
@@ -169,7 +169,7 @@ chat `ScriptedChatModel` asked for tool `weather` (call id 'Rome'), and no tool 
 2 runs of tool `weather` answered one tool call (call id 'Paris')
   #2 on_tool_start `weather`
   #4 on_tool_start `weather`
-  find out who runs the tools of one answer twice""",
+  find the place that runs the tools of one answer twice""",
 }
 DOCTORED = {"event without a start", "time goes back", "unseen call"}
 """What no program does to a recording, and what needs the doubles' own books."""
@@ -203,7 +203,7 @@ def test_an_event_without_a_start_is_impossible() -> None:
 
     assert texts(recording) == [
         """\
-a run that never started was told of without a start
+a run that never started has events without a start
   #3 on_llm_new_token
   #4 on_llm_new_token
   #5 on_llm_end
@@ -219,7 +219,7 @@ def test_an_event_before_its_start_is_impossible() -> None:
 
     assert texts(recording)[0] == (
         """\
-chat `ScriptedChatModel` was told of before its start
+chat `ScriptedChatModel` has events before its start
   #3 on_llm_new_token `ScriptedChatModel` in greet
   #4 on_chat_model_start `ScriptedChatModel` in greet
   the recording lost a start, or its order; record the program again"""
@@ -257,12 +257,12 @@ def test_each_call_that_no_recording_saw_is_told_with_its_place_and_its_cause() 
 2 calls of the scripted chat model happened that the recording did not see
   called at app.py:12 in thread `Thread-1`: its thread was started without the context of its starter
   run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread
-  what the recording did not see, no snapshot or assertion of it can tell""",
+  no snapshot or assertion of this recording can see the call""",
         """\
 1 call of the tool `search` happened that the recording did not see
   called at app.py:20 in thread `MainThread`: it was called past LangChain's callbacks
   pass `config` on, call .invoke() and not .generate(), .run() or ._call(), and give no callbacks=[]
-  what the recording did not see, no snapshot or assertion of it can tell""",
+  no snapshot or assertion of this recording can see the call""",
     ]
 
 
@@ -279,7 +279,7 @@ def test_a_known_deviation_is_unusual_and_says_whose_it_is() -> None:
         """\
 retriever `ScriptedRetriever` never ended
   #0 on_retriever_start `ScriptedRetriever`
-  known: langchain-core tells no end of a retriever that is cancelled, or raises KeyboardInterrupt or SystemExit \
+  known: langchain-core fires no end of a retriever that is cancelled, or raises KeyboardInterrupt or SystemExit \
 (not reported yet)"""
     )
 
