@@ -188,12 +188,12 @@ def test_filters(filters, shown, capsys, monkeypatch):
     if shown:
         assert [trace["trace"] for trace in json.loads(text)] == shown
     else:
-        assert text.startswith("llmtest show: no such trace in") or text.startswith("llmtest show: a time is as")
+        assert text.startswith("llmtest show: no such trace in") or text.startswith("llmtest show: expected a time such as")
 
 
 def test_a_time_that_is_none(capsys):
     assert run(capsys, "show", "--since", "yesterday", code=2) == (
-        "llmtest show: a time is as 2026-01-31T12:00 or 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got 'yesterday'\n"
+        "llmtest show: expected a time such as 2026-01-31T12:00, 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got 'yesterday'\n"
     )
 
 
@@ -202,7 +202,7 @@ def test_what_is_not_there(capsys, path):
         f"llmtest show: no session and no trace called 'pari' in {path}; did you mean `paris`?\n"
     )
     assert run(capsys, "show", "paris", "--errors", code=2) == (
-        f"llmtest show: no such trace in {path}; `llmtest sessions` lists what there is\n"
+        f"llmtest show: no such trace in {path}; `llmtest sessions` lists all sessions\n"
     )
 
 
@@ -313,9 +313,9 @@ def test_a_line_is_json_that_anybody_can_read(capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 1 is no trace that `llmtest export` wrote (JSONDecodeError: "),
-        ("[]", "line 1 is no trace that `llmtest export` wrote (TypeError: "),
-        ("{}", "line 1 is no trace that `llmtest export` wrote (KeyError: 'llmtest')\n"),
+        ("{", "line 1 is not a trace that `llmtest export` wrote (JSONDecodeError: "),
+        ("[]", "line 1 is not a trace that `llmtest export` wrote (TypeError: "),
+        ("{}", "line 1 is not a trace that `llmtest export` wrote (KeyError: 'llmtest')\n"),
         ('{"llmtest": 9}', "line 1 has format 9; this version of llmtest reads format 1\n"),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_trace_that_was_tampered_with_is_not_taken_in(harm, capsys, tmp_path):
 
     text = run(capsys, "import", str(tmp_path / "a.jsonl"), code=2)
 
-    assert text.startswith("llmtest import: line 1 is no trace that `llmtest export` wrote (")
+    assert text.startswith("llmtest import: line 1 is not a trace that `llmtest export` wrote (")
     assert run(capsys, "sessions") == before
 
 

@@ -225,7 +225,7 @@ def test_what_is_not_there_is_an_error_with_the_nearest(store, path):
         store.find("x")
 
     assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; did you mean `my session`?"
-    assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists what there is"
+    assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists all sessions"
 
 
 def test_reading_makes_no_file(store, path):
@@ -290,7 +290,7 @@ def test_a_failure_in_the_middle_leaves_nothing(store, path):
     good, bad = (rows(trace) for trace in traces_of(program("two", "three")))
     bad.events.append(bad.events[0])  # a number twice
 
-    with pytest.raises(StoreError, match=r"is damaged, or no store at all \(UNIQUE constraint failed"):
+    with pytest.raises(StoreError, match=r"is damaged, or not a trace store \(UNIQUE constraint failed"):
         store.write("s", [good, bad])
 
     assert [trace.name for trace in store.traces("s")] == ["one"]
@@ -399,7 +399,7 @@ def test_a_damaged_file_is_said_to_be_one(tmp_path):
     path.write_bytes(b"no database" * 1000)
 
     assert wrong(path) == (
-        f"the trace store {path} is damaged, or no store at all (file is not a database)\n"
+        f"the trace store {path} is damaged, or not a trace store (file is not a database)\n"
         "  move the file away, or set LLMTEST_STORE to another file"
     )
 
