@@ -16,7 +16,7 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply
 from llmtest.scripts.steps import call, respond, say, structured
-from llmtest.scripts.tool_checks import chosen, wanted
+from llmtest.scripts.tool_checks import chosen_tool, normal_choice
 
 
 class Improvises:
@@ -46,11 +46,11 @@ class Improvises:
         """
         if "script" in fields:
             raise ScriptError(f"{cls.__name__}.auto() writes its own script; {cls.__name__}(script=...) takes one")
-        script, make = improvised(seed), cast("Any", cls)
+        script, make = auto_script(seed), cast("Any", cls)
         try:
             return cast("Self", make(script=script, **fields))
         except Exception:
-            script.adopted()
+            script.waive_steps()
             raise
 
 
@@ -65,7 +65,7 @@ class JsonObject(dict[str, Any]):
         self.schema = schema
 
 
-def improvised(seed: int) -> Script:
+def auto_script(seed: int) -> Script:
     """A script with one step, which answers every call. What cannot be invented is a violation of it.
 
     Raises:
@@ -101,22 +101,22 @@ def _answer(seed: int, request: Request) -> Reply:
     key = f"{seed} answer {sum(message.role == 'ai' for message in request.messages) + 1}"
     if request.params.get("response_format"):
         return structured(_value(request.params["response_format"], key))
-    return say(_stopped(values.sentences(key), request))
+    return say(_cut_at_stop(values.sentences(key), request))
 
 
 def _next(request: Request, made: Mapping[str, int]) -> str | None:
     """The tool to call now; None if it is time to answer."""
-    tools = _offered(request)
+    tools = _own_tools(request)
     left = next((tool for tool in tools if tool not in made), None)
-    choice = wanted(request.tool_choice)
+    choice = normal_choice(request.tool_choice)
     if choice == "none":
         return None
     if choice in (None, False, "auto"):
         return left
-    return chosen(choice) or left or next(iter(tools), None)
+    return chosen_tool(choice) or left or next(iter(tools), None)
 
 
-def _offered(request: Request) -> list[str]:
+def _own_tools(request: Request) -> list[str]:
     """The bound tools that the program runs; those that a provider would run are left to it."""
     bound = [tool for tool in request.params.get("tools") or () if isinstance(tool, Mapping)]
     theirs = {str(tool.get("name") or tool["type"]) for tool in bound if tool.get("type", "function") != "function"}
@@ -135,7 +135,7 @@ def _value(wanted: Any, key: str) -> Any:
     return {"answer": values.sentences(key)} if schema is None else values.value(schema, key)
 
 
-def _stopped(text: str, request: Request) -> str:
+def _cut_at_stop(text: str, request: Request) -> str:
     """`text` up to the first stop sequence that is bound."""
     for sequence in request.stop or ():
         text = text.partition(sequence)[0] if sequence else text

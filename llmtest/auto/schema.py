@@ -45,27 +45,27 @@ class Impossible(Exception):
         super().__init__(f"{'.'.join(map(str, path)) or 'the value'}  {why}")
 
 
-_DEEP: Final = 4
+OPTIONAL_DEPTH: Final = 4
 """From this depth on only what must be there is made."""
-_BOTTOM: Final = 50
+MAX_NESTING: Final = 50
 """How many values and choices may lie within one another."""
 
-_BUDGET: Final = 5000
+MAX_VALUES: Final = 5000
 """How many values, those that did not fit among them, and how many checks are made for one."""
-_TRIES: Final = 30
+MAX_TRIES: Final = 30
 _CHECKED: Final = frozenset(
     ("not", "oneOf", "if", "contains", "propertyNames", "patternProperties", "dependentRequired", "dependentSchemas")
 )
 
 
-def fitting(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[Any], bool]) -> Any:
+def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[Any], bool]) -> Any:
     """A value for `schema` that `fits`; `words` gives the words of a place by its key.
 
     Raises:
         Impossible: none was found.
     """
     maker = _Maker(schema, words)
-    return maker.tried(lambda: maker.value(schema, ()), fits, ())
+    return maker.retry(lambda: maker.value(schema, ()), fits, ())
 
 
 class _Maker:
@@ -75,10 +75,10 @@ class _Maker:
         self._root = root
         self._words = words
         self._salt = ""
-        self._left = _BUDGET
+        self._left = MAX_VALUES
         self._depth = 0
 
-    def tried(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = _TRIES) -> Any:
+    def retry(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = MAX_TRIES) -> Any:
         """What `make` makes, from other words each time, until it fits."""
         salt, why = self._salt, None
         for attempt in range(tries):
@@ -103,13 +103,13 @@ class _Maker:
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
         try:
-            return bool(tool_checks.compiled({**about, **schema}).is_valid(value))
+            return bool(tool_checks.compile_validator({**about, **schema}).is_valid(value))
         except ValueError:
             return True
 
     def value(self, schema: Any, path: Path, name: str = "") -> Any:
-        if self._left < 0 or self._depth > _BOTTOM:
-            raise Impossible(path[:_DEEP], "its schema goes on without end")
+        if self._left < 0 or self._depth > MAX_NESTING:
+            raise Impossible(path[:OPTIONAL_DEPTH], "its schema goes on without end")
         self._left -= 1
         self._depth += 1
         try:
@@ -118,25 +118,25 @@ class _Maker:
             self._depth -= 1
 
     def _value(self, schema: Any, path: Path, name: str) -> Any:
-        found = self._resolved(schema, path)
+        found = self._resolve(schema, path)
         if not found.keys() & _CHECKED:
-            return self._made(found, path, name)
-        tries = 1 if len(path) > _DEEP else 8
-        return self.tried(lambda: self._made(found, path, name), lambda made: self._passes(made, found), path, tries)
+            return self._make(found, path, name)
+        tries = 1 if len(path) > OPTIONAL_DEPTH else 8
+        return self.retry(lambda: self._make(found, path, name), lambda made: self._passes(made, found), path, tries)
 
-    def _resolved(self, schema: Any, path: Path) -> dict[str, Any]:
+    def _resolve(self, schema: Any, path: Path) -> dict[str, Any]:
         """`schema` without `$ref` at its top."""
         if schema is True:
             return {}
         if not isinstance(schema, Mapping):
             raise Impossible(path, "nothing is allowed there" if schema is False else f"its schema is {schema!r}")
-        found, seen = _today(schema), set()
+        found, seen = _modernize(schema), set()
         while "$ref" in found:
             ref = found.pop("$ref")
             if ref in seen:
                 raise Impossible(path, f"its schema is {ref!r}, which is itself")
             seen.add(ref)
-            found = merged(found, _today(self._target(ref, path)))
+            found = merge(found, _modernize(self._target(ref, path)))
         return found
 
     def _target(self, ref: Any, path: Path) -> Any:
@@ -152,7 +152,7 @@ class _Maker:
 
     # -- one way of several
 
-    def _made(self, schema: dict[str, Any], path: Path, name: str) -> Any:
+    def _make(self, schema: dict[str, Any], path: Path, name: str) -> Any:
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 return self._one_of(schema, schema[key], key, path, name)
@@ -161,9 +161,9 @@ class _Maker:
         if schema.get("allOf"):
             first, *others = schema["allOf"]
             rest = {**schema, "allOf": others}
-            return self.value(merged(rest, self._resolved(first, path)), path, name)
+            return self.value(merge(rest, self._resolve(first, path)), path, name)
         if "const" in schema or "enum" in schema:
-            return self._listed(schema, path)
+            return self._pick_listed(schema, path)
         return self._of_type(schema, path, name)
 
     def _if(self, schema: dict[str, Any], path: Path, name: str) -> Any:
@@ -176,7 +176,7 @@ class _Maker:
         why = Impossible(path, "none of several schemas is there to choose")
         for way in self._in_order(ways, path):
             try:
-                return self.value(merged(rest, self._resolved(way, path)), path, name)
+                return self.value(merge(rest, self._resolve(way, path)), path, name)
             except Impossible as error:
                 why = error
         raise why
@@ -185,7 +185,7 @@ class _Maker:
         """The ways, in the order in which they are tried: by chance, nothing rather last; deep down the shallowest first."""
         random = self._at((*path, "way")).random
         chance = {id(way): (_is_null(way) and random.random() < 0.75, random.random()) for way in ways}
-        if len(path) >= _DEEP:
+        if len(path) >= OPTIONAL_DEPTH:
             return sorted(ways, key=lambda way: (self._height(way, frozenset()), chance[id(way)]))
         return sorted(ways, key=lambda way: chance[id(way)])
 
@@ -205,7 +205,7 @@ class _Maker:
         found += [1 + self._height(schema["items"], seen)] if schema.get("minItems") and "items" in schema else []
         return max(found)
 
-    def _listed(self, schema: dict[str, Any], path: Path) -> Any:
+    def _pick_listed(self, schema: dict[str, Any], path: Path) -> Any:
         listed = [schema["const"]] if "const" in schema else list(schema["enum"])
         fit = [value for value in listed if self._passes(value, schema)]
         if not fit:
@@ -236,7 +236,7 @@ class _Maker:
             raise Impossible(path, f"no text has at least {low} and at most {high} characters")
         pattern, kind = schema.get("pattern"), schema.get("format")
         if pattern is None and (kind is None or self._at(path).format(kind) is None):
-            return _fitted(self._at(path), name or str(kind or ""), low, high)
+            return _text_of_length(self._at(path), name or str(kind or ""), low, high)
         for attempt in range(min(100, max(1, self._left))):
             self._left -= 1
             words = self._at((*path, attempt) if attempt else path)
@@ -248,7 +248,7 @@ class _Maker:
             fit = [made for made in tried if low <= len(made) <= high]
             if fit:
                 return fit[0]
-        raise Impossible(path, f"no text {_asked(schema)} was found")
+        raise Impossible(path, f"no text {_describe_text(schema)} was found")
 
     def _array(self, schema: dict[str, Any], path: Path, name: str) -> list[Any]:
         first = schema.get("prefixItems", [])
@@ -258,7 +258,7 @@ class _Maker:
             high = min(high, len(first))
         if low > high:
             raise Impossible(path, f"no list has at least {low} and at most {high} items")
-        usual = low if len(path) >= _DEEP else self._at((*path, "length")).random.randint(1, 3)
+        usual = low if len(path) >= OPTIONAL_DEPTH else self._at((*path, "length")).random.randint(1, 3)
         made: list[Any] = []
         while len(made) < min(max(low, usual, len(first)), high):
             item = self._item(schema, made, path, name)
@@ -278,7 +278,7 @@ class _Maker:
         known = {_canonical(item) for item in made} if schema.get("uniqueItems") else frozenset()
         here = (*path, at)
         try:
-            item = self.tried(lambda: self.value(wanted, here, name), lambda item: _canonical(item) not in known, here, 50)
+            item = self.retry(lambda: self.value(wanted, here, name), lambda item: _canonical(item) not in known, here, 50)
         except Impossible as error:
             if at >= schema.get("minItems", 0):
                 return None
@@ -288,7 +288,7 @@ class _Maker:
     def _object(self, schema: dict[str, Any], path: Path) -> dict[str, Any]:
         properties, required = schema.get("properties", {}), list(schema.get("required", ()))
         random = self._at((*path, "fields")).random
-        usual = 0.0 if len(path) >= _DEEP else 0.75
+        usual = 0.0 if len(path) >= OPTIONAL_DEPTH else 0.75
         chosen = {name for name in properties if random.random() < usual}
         low, high = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
         made: dict[str, Any] = {}
@@ -299,7 +299,7 @@ class _Maker:
         if len(made) > high:
             raise Impossible(path, f"it must have {amount(len(made), 'field')}, and at most {high}")
         for name in self._more(schema, made, path):
-            enough = low if properties or len(path) >= _DEEP or not _is_map(schema) else max(low, 1)
+            enough = low if properties or len(path) >= OPTIONAL_DEPTH or not _is_map(schema) else max(low, 1)
             if len(made) >= min(enough, high):
                 break
             self._field(schema, made, name, path, False)
@@ -339,7 +339,7 @@ class _Maker:
     def _new_name(self, schema: dict[str, Any], path: Path) -> str:
         words = self._at(path)
         if "propertyNames" in schema:
-            asked = merged({"type": "string"}, self._resolved(schema["propertyNames"], path))
+            asked = merge({"type": "string"}, self._resolve(schema["propertyNames"], path))
             return str(self.value(asked, path, "key"))
         by_pattern = list(schema.get("patternProperties", ()))
         if schema.get("additionalProperties") is False and by_pattern:
@@ -347,7 +347,7 @@ class _Maker:
         return words.word()
 
 
-def _today(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _modernize(schema: Mapping[str, Any]) -> dict[str, Any]:
     """`schema` in the words of today, where drafts before 2019 had others: lists of items, and bounds that are excluded."""
     found = dict(schema)
     if isinstance(found.get("items"), list):
@@ -406,7 +406,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(int(value) if type(value) is float and value.is_integer() else value)
 
 
-def _asked(schema: Mapping[str, Any]) -> str:
+def _describe_text(schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minLength"), schema.get("maxLength")
     bits = [f"of the pattern {schema['pattern']!r}"] if "pattern" in schema else [f"of the format {schema['format']!r}"]
     bits += [f"of at least {low} characters"] if low is not None else []
@@ -415,12 +415,12 @@ def _asked(schema: Mapping[str, Any]) -> str:
 
 def _by_pattern(pattern: str, random: Random, low: int, path: Path) -> str:
     try:
-        return regex.written(pattern, random, max(3, low))
+        return regex.sample(pattern, random, max(3, low))
     except regex.PatternError as error:
         raise Impossible(path, f"the pattern {pattern!r} cannot be written out: {error}") from None
 
 
-def _fitted(words: Words, name: str, low: int, high: float) -> str:
+def _text_of_length(words: Words, name: str, low: int, high: float) -> str:
     """A text for this name, cut or prolonged to a length."""
     text = words.text(name)
     while len(text) < low:
@@ -440,7 +440,7 @@ def _number(schema: Mapping[str, Any], words: Words, path: Path, name: str, whol
     if found is None and step is None and low <= high:
         found = _on_grid(schema, low, high, (high - low) / 1000 or Fraction(1), words.random, low)
     if found is None:
-        wanted = f"a multiple of {_shown(step)}" if step not in (None, 1) else "a whole number" if whole else "a number"
+        wanted = f"a multiple of {_show_number(step)}" if step not in (None, 1) else "a whole number" if whole else "a number"
         raise Impossible(path, f"{wanted} {_between(schema)} does not exist")
     return int(found) if whole else float(found)
 
@@ -479,7 +479,7 @@ def _common(one: Fraction | None, other: Fraction) -> Fraction:
     return Fraction(math.lcm(one.numerator, other.numerator), math.gcd(one.denominator, other.denominator))
 
 
-def _shown(number: Fraction | None) -> str:
+def _show_number(number: Fraction | None) -> str:
     return f"{float(number or 1):g}"
 
 
@@ -491,20 +491,20 @@ def _between(schema: Mapping[str, Any]) -> str:
 # -- two schemas that hold at once
 
 
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that asks for what both ask for, as far as it can be said in one; `allOf` keeps choices apart."""
     found = dict(one)
     for key, given in other.items():
         if key not in found:
             found[key] = given
-        elif key in _BOTH:
-            found[key] = _BOTH[key](found[key], given)
+        elif key in _MERGE_KEYWORDS:
+            found[key] = _MERGE_KEYWORDS[key](found[key], given)
         elif key in ("anyOf", "oneOf"):
             found["allOf"] = [*found.get("allOf", ()), {key: given}]
     return found
 
 
-def _both(one: Any, other: Any) -> Any:
+def _merge_any(one: Any, other: Any) -> Any:
     """Two schemas, of which each may also be true or false."""
     if one is False or other is False:
         return False
@@ -512,11 +512,11 @@ def _both(one: Any, other: Any) -> Any:
         return other if one is True else one
     if "$ref" in one or "$ref" in other:
         return {"allOf": [one, other]}
-    return merged(one, other)
+    return merge(one, other)
 
 
-def _by_name(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {**one, **{name: _both(one[name], given) if name in one else given for name, given in other.items()}}
+def _merge_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, **{name: _merge_any(one[name], given) if name in one else given for name, given in other.items()}}
 
 
 def _types(one: Any, other: Any) -> list[str]:
@@ -525,25 +525,25 @@ def _types(one: Any, other: Any) -> list[str]:
     return [kind for kind in dict.fromkeys([*ours, *theirs]) if kind in wide[0] and kind in wide[1]]
 
 
-def _shared(one: list[Any], other: list[Any]) -> list[Any]:
+def _intersection(one: list[Any], other: list[Any]) -> list[Any]:
     known = {_canonical(value) for value in other}
     return [value for value in one if _canonical(value) in known]
 
 
-def _in_turn(one: list[Any], other: list[Any]) -> list[Any]:
+def _merge_lists(one: list[Any], other: list[Any]) -> list[Any]:
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
-    return [_both(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
+    return [_merge_any(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
 
 
-_BOTH: Final[dict[str, Callable[[Any, Any], Any]]] = {
+_MERGE_KEYWORDS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains"), min),
-    **dict.fromkeys(("properties", "patternProperties", "$defs", "definitions"), _by_name),
-    **dict.fromkeys(("items", "additionalProperties", "propertyNames", "contains"), _both),
+    **dict.fromkeys(("properties", "patternProperties", "$defs", "definitions"), _merge_fields),
+    **dict.fromkeys(("items", "additionalProperties", "propertyNames", "contains"), _merge_any),
     "allOf": lambda one, other: [*one, *other],
-    "enum": _shared,
+    "enum": _intersection,
     "multipleOf": lambda one, other: float(_common(_fraction(one), _fraction(other))),
-    "prefixItems": _in_turn,
+    "prefixItems": _merge_lists,
     "required": lambda one, other: [*one, *(name for name in other if name not in one)],
     "type": _types,
     "uniqueItems": lambda one, other: one or other,

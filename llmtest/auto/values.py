@@ -23,7 +23,7 @@ from llmtest.events.words import FrozenDict
 from llmtest.scripts import tool_checks
 from llmtest.scripts.step_types import Call
 
-MISSING: Final = "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
+MISSING: Final = "generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'"
 
 
 def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -35,8 +35,8 @@ def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     >>> arguments("book", {"properties": {"seats": {"type": "integer", "minimum": 2, "maximum": 2}}, "required": ["seats"]}, "0")
     {'seats': 2}
     """
-    misfit = lambda made: tool_checks.check_call(Call(tool, FrozenDict(made)), {tool: schema})  # noqa: E731
-    return dict(_invented({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
+    misfit = lambda sample: tool_checks.check_call(Call(tool, FrozenDict(sample)), {tool: schema})  # noqa: E731
+    return dict(_sample({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
 
 
 def value(schema: Mapping[str, Any], key: str) -> Any:
@@ -48,25 +48,25 @@ def value(schema: Mapping[str, Any], key: str) -> Any:
     >>> value({"enum": ["red"]}, "0")
     'red'
     """
-    return _invented(schema, key, None, "a value for the schema")
+    return _sample(schema, key, None, "a value for the schema")
 
 
-def _invented(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
+def _sample(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
     fake = generator()
     last: list[str] = []
 
-    def fits(made: Any) -> bool:
-        errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(made)]
-        problem = (misfit and misfit(made)) or ""
+    def fits(sample: Any) -> bool:
+        errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(sample)]
+        problem = (misfit and misfit(sample)) or ""
         last[:] = errors[:1] or problem.splitlines()[1:2]
         return not errors and not problem
 
     try:
-        validator = tool_checks.compiled(schema)
+        validator = tool_checks.compile_validator(schema)
     except ValueError as error:
         raise InventError(f"{what} could not be invented, because it is no JSON schema: {str(error).splitlines()[0]}") from None
     try:
-        return schemas.fitting(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
+        return schemas.sample(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
     except schemas.Impossible as error:
         tried = f"\n  the last that was tried  {last[0].strip()}" if last else ""
         raise InventError(f"{what} could not be invented\n  {error}{tried}") from None
@@ -111,7 +111,7 @@ def generator() -> Any:
 
 
 class Words:
-    """What values of one place are made of; the same for the same `key`."""
+    """Words for the values of one place; the same for the same `key`."""
 
     def __init__(self, fake: Any, key: str) -> None:
         self.random = Random(key)

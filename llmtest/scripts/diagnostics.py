@@ -26,7 +26,7 @@ def _came(request: Request, owner: ScriptOwner) -> list[str]:
     return lines
 
 
-def waiting(request: Request, owner: ScriptOwner) -> str:
+def show_call(request: Request, owner: ScriptOwner) -> str:
     """A call that waits at a gate."""
     return f"{owner.name} call  {show_last_message(request)}"
 
@@ -34,14 +34,14 @@ def waiting(request: Request, owner: ScriptOwner) -> str:
 # -- calls that the script has no step for
 
 
-def unmatched(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
+def no_key_matches(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
     """No key matches the call, and there are no steps without one."""
     matched = "it matches no key, and the script has no steps without one"
     lines = [f"unexpected {owner.name} call {call}: {matched}", *_came(request, owner), *_missed(keys, request)]
     return capped([*lines, "  add a key that it matches, or a step without a key"])
 
 
-def exhausted(
+def no_step_left(
     owner: ScriptOwner, request: Request, call: int, key: On | None, served: Sequence[tuple[int, Step]], keys: Sequence[On]
 ) -> str:
     """No step is left for the call: those of its `key`, or those without one, are all `served`. `keys` are all of the script."""
@@ -58,7 +58,7 @@ def _missed(keys: Iterable[On], request: Request) -> list[str]:
     return [f"  {key}  no: {key.misses(request)}" for key in keys]
 
 
-def ambiguous(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On | None]) -> str:
+def several_keys_match(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On | None]) -> str:
     """StepGroup keys match the call."""
     matched = f"matches {len(keys)} keys of the script, so which step answers it is not said"
     lines = [f"{owner.name} call {call} {matched}", *_came(request, owner)]
@@ -67,7 +67,7 @@ def ambiguous(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On
     return capped([*lines, f"  make the keys exclude each other, for example with {ways}"])
 
 
-def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
+def calls_compete(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
     """Two runs that are open at once take steps in order. Each is a request, and the numbers of its call and its step."""
     lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
     for request, call, number in (first, second):
@@ -79,7 +79,7 @@ def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple
     return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
 
 
-def unused(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
+def unused_steps(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
     """Steps that no call has asked for, of so many `steps`, after so many `calls`."""
     lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
     lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
@@ -90,7 +90,7 @@ def unused(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, cal
 # -- prompts that are not as a step expects
 
 
-def expectation(expects: Expects, request: Request, owner: ScriptOwner) -> str | None:
+def prompt_mismatch(expects: Expects, request: Request, owner: ScriptOwner) -> str | None:
     """What of the prompt is not as expected."""
     for text in expects.contains:
         if text not in request.text:

@@ -43,7 +43,7 @@ from llmtest.scripts.step_types import (
     is_seconds,
     split,
 )
-from llmtest.scripts.yaml_emit import as_key, flow, quoted, wrapped
+from llmtest.scripts.yaml_emit import as_key, flow, quote, wrap
 
 if TYPE_CHECKING:
     from yaml import Node, SafeLoader
@@ -101,7 +101,7 @@ class _At:
 
     def wrong(self, expected: str) -> ScriptError:
         quotable = "text" in expected and self.kind in ("int", "float", "bool")
-        evidence = [f"quote it to make it text: {quoted(self.node.value)}"] if quotable else []
+        evidence = [f"quote it to make it text: {quote(self.node.value)}"] if quotable else []
         return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
 
     # What it holds. PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
@@ -153,7 +153,7 @@ class _At:
         pairs = self.pairs()
         for key, value in pairs.items():
             if key not in allowed:
-                lines = [f"expected  {_either(expected or allowed)}", did_you_mean(key, allowed, before="")]
+                lines = [f"expected  {_join_or(expected or allowed)}", did_you_mean(key, allowed, before="")]
                 raise value.key_error(f"{self.name} has the unknown key `{key}`", *filter(None, lines))
         return pairs
 
@@ -215,7 +215,7 @@ def _error(where: str, text: str, *evidence: str) -> ScriptError:
     return ScriptError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence)]))
 
 
-def _either(words: Iterable[str]) -> str:
+def _join_or(words: Iterable[str]) -> str:
     *most, last = [f"`{word}`" for word in words]
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -232,7 +232,7 @@ def read(text: str | bytes, path: str) -> tuple[Step | KeyedSteps, ...]:
     >>> [str(step) for step in read("steps: [Hello there, {call: search}, {fail: 429}]", "hello.yaml")]
     ["say('Hello', ' there')", "call('search')", 'fail(429)']
     """
-    root = _At(path, _compose(_decoded(text, path), path), "the file")
+    root = _At(path, _compose(_decode(text, path), path), "the file")
     if root.kind != "map":
         raise root.error(f"the file is not a mapping with the key `steps`; got {root.shown()}")
     pairs = root.only(("steps",))
@@ -241,7 +241,7 @@ def read(text: str | bytes, path: str) -> tuple[Step | KeyedSteps, ...]:
     return tuple(_entry_of(entry) for entry in pairs["steps"].items("a list of steps", "step", ""))
 
 
-def _decoded(text: str | bytes, path: str) -> str:
+def _decode(text: str | bytes, path: str) -> str:
     if isinstance(text, str):
         return text
     try:
@@ -328,7 +328,7 @@ def _step(at: _At) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
     if at.kind != "map":
-        raise at.wrong(f"text, or a mapping with {_either(_VERBS)}")
+        raise at.wrong(f"text, or a mapping with {_join_or(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
@@ -386,7 +386,7 @@ def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> t
     found = [key for key in at.pairs() if key in verbs]
     pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in keys[verb])), keys[found[0]] if found else verbs)
     if not found:
-        raise at.error(f"{at.name} does nothing: it has none of the keys {_either(verbs)}")
+        raise at.error(f"{at.name} does nothing: it has none of the keys {_join_or(verbs)}")
     if len(found) > 1:
         first, second = found[:2]
         raise pairs[second].key_error(
@@ -394,7 +394,7 @@ def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> t
         )
     for key, value in pairs.items():
         if key not in keys[found[0]]:
-            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_either(keys[found[0]])}")
+            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_join_or(keys[found[0]])}")
     return found[0], pairs
 
 
@@ -402,7 +402,7 @@ def _reply_part(at: _At) -> Part:
     if at.kind == "str":
         return Text(tuple(split(at.node.value)))
     if at.kind != "map":
-        raise at.wrong(f"text, or a mapping with {_either(_PART_KEYS)}")
+        raise at.wrong(f"text, or a mapping with {_join_or(_PART_KEYS)}")
     for key, value in at.pairs().items():
         if key in _ANSWER:
             raise value.key_error(f"{at.name} has a `{key}` of its own", "give it to the whole step, beside `reply`")
@@ -541,12 +541,12 @@ def _entry_lines(entry: Step | KeyedSteps, name: str) -> list[str]:
     if not isinstance(entry, KeyedSteps):
         return _step_lines(entry, name)
     wanted = {field: getattr(entry.key, field) for field in _ON_KEYS}
-    given = {key: _listed(value) for key, value in wanted.items() if value}
+    given = {key: _text_or_list(value) for key, value in wanted.items() if value}
     steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}"))]
     return [*_json_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
 
 
-def _listed(value: Any) -> Any:
+def _text_or_list(value: Any) -> Any:
     """StepGroup texts as a list, and one of them alone."""
     texts = sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
     return texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
@@ -558,7 +558,7 @@ def _step_lines(step: Step, name: str) -> list[str]:
     if isinstance(step, Return):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):
-        error, message, wait = _named(step, name)
+        error, message, wait = _failure_fields(step, name)
         short = {"error": error, "message": message} if message is not None else error
         waits = [] if wait is None else [f"retry_after: {flow(wait)}"]
         return [f"fail: {flow(short)}", *waits, *_number_lines(step, "takes_s"), *_serving_lines(step.serving, name)]
@@ -574,7 +574,7 @@ def _serving_lines(serving: Serving, name: str) -> list[str]:
     lines += ["optional: true"] * serving.optional + ["unchecked: true"] * (not serving.checked)
     if serving.expects is not None:
         wanted = {field: getattr(serving.expects, field) for field in _EXPECTS_KEYS}
-        given = {key: _listed(value) for key, value in wanted.items() if value not in ((), None)}
+        given = {key: _text_or_list(value) for key, value in wanted.items() if value not in ((), None)}
         lines += _json_lines("expects", given, name)
     return lines
 
@@ -589,7 +589,7 @@ def _answer_lines(step: Reply, name: str) -> list[str]:
         lines += _json_lines("response_metadata", step.response_metadata, name)
     lines += _number_lines(step, *_PACE)
     if step.failure is not None:
-        error, message, wait = _named(step.failure, name)
+        error, message, wait = _failure_fields(step.failure, name)
         value = {"error": error, "message": message, "retry_after": wait}
         given = {key: item for key, item in value.items() if item is not None}
         lines.append(f"then_fail: {flow(given if len(given) > 1 else error)}")
@@ -617,18 +617,18 @@ def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
         lines = [f"call: {flow(part.tool)}"]
         lines += _json_lines("args", part.args, name) if part.args else []
         lines += [f"id: {flow(part.id)}"] if part.id is not None else []
-        pieces = [quoted(piece) for piece in part.pieces]
-        return lines + (wrapped(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
+        pieces = [quote(piece) for piece in part.pieces]
+        return lines + (wrap(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
     if isinstance(part, Value):
         lines = _json_lines("structured", part.value, name)
         return lines if part.type is None else [*lines, f"type: {flow(part.type)}"]
     key = "say" if isinstance(part, Text) else "think"
     text = "".join(part.tokens)
     if list(part.tokens) != split(text):
-        return wrapped(f"{key}: [", [quoted(token) for token in part.tokens], "]")
+        return wrap(f"{key}: [", [quote(token) for token in part.tokens], "]")
     if _reads_as_lines(text):
         return [f"{key}: |-", *(f"  {line}" if line else "" for line in text.split("\n"))]
-    return [f"{key}: {quoted(text)}" if keyed or key == "think" else quoted(text)]
+    return [f"{key}: {quote(text)}" if keyed or key == "think" else quote(text)]
 
 
 def _reads_as_lines(text: str) -> bool:
@@ -643,7 +643,7 @@ def _json_lines(key: str, value: Any, name: str) -> list[str]:
         raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {value!r}")
     if not isinstance(value, Mapping):
         return [f"{key}: {flow(value)}"]
-    return wrapped(f"{key}: {{", [f"{as_key(k)}: {flow(item)}" for k, item in value.items()] or [""], "}")
+    return wrap(f"{key}: {{", [f"{as_key(k)}: {flow(item)}" for k, item in value.items()] or [""], "}")
 
 
 def _is_json(value: Any) -> bool:
@@ -654,7 +654,7 @@ def _is_json(value: Any) -> bool:
     return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _named(failure: Fail, name: str) -> tuple[str | int, str | None, float | None]:
+def _failure_fields(failure: Fail, name: str) -> tuple[str | int, str | None, float | None]:
     """A failure as a file has it: the name of its exception or its status, its message, and `retry_after`."""
     kind, args = failure.cause
     textual = len(args) < 2 and all(isinstance(argument, str) for argument in args)

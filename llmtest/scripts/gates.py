@@ -265,7 +265,7 @@ def _resolve(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-def stopping(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator[P | Gate]:
+def with_gates(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator[P | Gate]:
     """The pieces of a stream, and among them each gate where it stands: after so many pieces, and before another one."""
     ahead = list(stops)
     for number, piece in enumerate(pieces):

@@ -144,7 +144,7 @@ class On:
         """Whether the request has all of this key. Most rules differ in a text: that is quickly seen, and needs no words."""
         return (not self.contains or self.contains[0] in request.text) and self.misses(request) is None
 
-    def exactly(self, request: Request) -> bool:
+    def names_all_tools(self, request: Request) -> bool:
         """Whether the key names the bound tools exactly, not just some of them."""
         return self.tools is not None and self.tools == set(request.tools)
 

@@ -20,7 +20,7 @@ from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.scripts import diagnostics, tool_checks
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps, On, Request, StepGroup
-from llmtest.scripts.step_types import Reply, ScriptOwner, Step, behind
+from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
 from llmtest.scripts.steps import as_step
 
 
@@ -107,7 +107,7 @@ class Script(StepGroup):
         self._calls = 0
         self._claims: list[_Claim] = []
         self._lock = threading.Lock()
-        self._queues = _queues(steps, caller())
+        self._queues = _make_queues(steps, caller())
         self._plain = self._queues[0] if len(self._queues) == 1 and self._queues[0].key is None else None
         ledger.made(self)
 
@@ -152,10 +152,10 @@ class Script(StepGroup):
         """
         if any(queue.key is not None for queue in self._queues):
             raise ScriptError(f"{key} >> Script(...) takes a script without keys of its own at {shown_path(where)}")
-        self.adopted()
+        self.waive_steps()
         return self.steps
 
-    def adopted(self) -> None:
+    def waive_steps(self) -> None:
         """Another script has taken over the steps: this one owes no calls any more."""
         for queue in self._queues:
             queue.index = len(queue.steps)
@@ -187,9 +187,9 @@ class Script(StepGroup):
                     queue.take()
                     return number, step
             if step is None:
-                text = diagnostics.exhausted(self.owner, request, call, queue.key, queue.numbered(), self._keys())
+                text = diagnostics.no_step_left(self.owner, request, call, queue.key, queue.numbered(), self._keys())
                 raise self._violate("unexpected call", text)
-            problem = diagnostics.expectation(step.serving.expects, request, self.owner) if step.serving.expects else None
+            problem = diagnostics.prompt_mismatch(step.serving.expects, request, self.owner) if step.serving.expects else None
             if problem and not step.serving.optional:
                 who = self.owner
                 text = f"step {number} expects another {who.input} than {who.name} call {call} has\n{problem}"
@@ -213,25 +213,25 @@ class Script(StepGroup):
             return
         rule, problem = "", None
         if reply.calls or request.tool_choice is not None:
-            rule, problem = "invalid tool call", tool_checks.calls(reply, request)
+            rule, problem = "invalid tool call", tool_checks.check_calls(reply, request)
         if not problem and request.stop:
-            rule, problem = "stop sequence", tool_checks.stop_sequence(reply, request.stop)
+            rule, problem = "stop sequence", tool_checks.check_stop(reply, request.stop)
         if problem:
             raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
 
     def _queue_for(self, request: Request, call: int) -> _Queue:
         """The one queue that is for `request`."""
         fits = [queue for queue in self._queues if queue.key is not None and queue.key.fits(request)]
-        fits = [queue for queue in fits if queue.key and queue.key.exactly(request)] or fits
+        fits = [queue for queue in fits if queue.key and queue.key.names_all_tools(request)] or fits
         waiting = [queue for queue in fits if queue.current() is not None] or fits[:1]
         if len(waiting) > 1:
             keys = [queue.key for queue in waiting]
-            raise self._violate("ambiguous match", diagnostics.ambiguous(self.owner, request, call, keys))
+            raise self._violate("ambiguous match", diagnostics.several_keys_match(self.owner, request, call, keys))
         if waiting:
             return waiting[0]
         unkeyed = [queue for queue in self._queues if queue.key is None]
         if not unkeyed:
-            raise self._violate("unexpected call", diagnostics.unmatched(self.owner, request, call, self._keys()))
+            raise self._violate("unexpected call", diagnostics.no_key_matches(self.owner, request, call, self._keys()))
         return unkeyed[0]
 
     def _keys(self) -> list[On]:
@@ -247,12 +247,14 @@ class Script(StepGroup):
                 continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
-                raise self._violate("competing calls", diagnostics.competing(self.owner, rival[:3], claim[:3]))
+                raise self._violate("competing calls", diagnostics.calls_compete(self.owner, rival[:3], claim[:3]))
 
     def unused(self) -> list[Violation]:
         """One violation for all steps that no call has asked for; empty when all were served."""
         left = [item for queue in self._queues for item in queue.left()]
-        return [Violation("unused step", diagnostics.unused(self.owner, left, len(self.steps), self._calls))] if left else []
+        return (
+            [Violation("unused step", diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls))] if left else []
+        )
 
     def verify(self) -> None:
         """Raises for every violation so far and for unused steps. The pytest plugin does this for you.
@@ -294,13 +296,13 @@ class Script(StepGroup):
         Path(path).write_text(files.write(self.entries), "utf-8", newline="\n")
 
 
-def _queues(given: Sequence[Any], where: str) -> list[_Queue]:
+def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:
     """The queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     queues: list[_Queue] = []
     plain: list[Step] = []
-    for position, item, gates in _gated(given):
+    for position, item, gates in _with_gates_before(given):
         if not isinstance(item, KeyedSteps):
-            plain.append(behind(gates, as_step(item, f"step {position} of the script", where)))
+            plain.append(add_gates(gates, as_step(item, f"step {position} of the script", where)))
             continue
         if gates:
             raise ScriptError(
@@ -308,18 +310,20 @@ def _queues(given: Sequence[Any], where: str) -> list[_Queue]:
                 "\n  behind the key it holds them: on(...) >> Script(gate, 'text')"
             )
         what = f"what {item.key} leads to"
-        queues.append(_Queue(item.key, [behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
+        queues.append(
+            _Queue(item.key, [add_gates(held, as_step(s, what, item.where)) for _, s, held in _with_gates_before(item.steps)], 0)
+        )
     if plain or not queues:
         queues.append(_Queue(None, plain, 0))
     first = 1
     for queue in queues:
         queue.first = first
         first += len(queue.steps)
-        _reachable(queue)
+        _check_reachable(queue)
     return queues
 
 
-def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
+def _with_gates_before(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
     """Each item with its position and the gates before it. A gate with nothing after it is an item too."""
     gates: tuple[Gate, ...] = ()
     for position, item in enumerate(items, 1):
@@ -330,7 +334,7 @@ def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
             gates = ()
 
 
-def _reachable(queue: _Queue) -> None:
+def _check_reachable(queue: _Queue) -> None:
     for position, step in enumerate(queue.steps[:-1]):
         if step.serving.times is None and not (step.serving.optional and step.serving.expects):
             after = queue.steps[position + 1]

@@ -81,7 +81,7 @@ class Call:
     @property
     def malformed(self) -> bool:
         """Whether the pieces are, on purpose, not the JSON of the arguments."""
-        return bool(self.pieces) and _parsed("".join(self.pieces)) != self.args
+        return bool(self.pieces) and _json_or_none("".join(self.pieces)) != self.args
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Value:
 Part = Text | Thinking | Call | Value
 
 
-def _parsed(text: str) -> Any:
+def _json_or_none(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -331,7 +331,7 @@ class Reply(StepOptions):
         """Where a call that the step answers waits, in this order."""
         return (*self.serving.gates, *(gate for *_, gate in self.stops))
 
-    def stopped(self) -> Iterator[tuple[int, Gate]]:
+    def gate_positions(self) -> Iterator[tuple[int, Gate]]:
         """The gates within, and how many pieces of the stream come before each: one a token, and one that opens a call."""
         starts = [0]
         for part in self.parts:
@@ -373,7 +373,7 @@ class Reply(StepOptions):
             ScriptError: the reply has no tool call, or several; or the text is a JSON object after all.
         """
         changed = self._with_call("malformed(...)", pieces=as_tokens("malformed", (), pieces))
-        if isinstance(_parsed("".join(pieces)), dict) or not pieces:
+        if isinstance(_json_or_none("".join(pieces)), dict) or not pieces:
             raise ScriptError(f"malformed(...) takes text that is no JSON object; got {''.join(pieces)!r}")
         return changed
 
@@ -402,7 +402,7 @@ class Reply(StepOptions):
 Step = Reply | Fail | Respond | Return
 
 
-def behind(gates: tuple[Gate, ...], step: Step) -> Step:
+def add_gates(gates: tuple[Gate, ...], step: Step) -> Step:
     """`step` for a call that waits at these gates first."""
     return step._with(gates=(*gates, *step.serving.gates)) if gates else step
 
@@ -446,10 +446,10 @@ def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
         for token in reversed(stops):
             shown.insert(token, "hold()")
         return [f"{'say' if isinstance(part, Text) else 'think'}({', '.join(shown[:6])}{', ...' * (len(shown) > 6)})"]
-    return ["hold()"] * len(stops) + ([_show_bare(part)] if part is not None else [])
+    return ["hold()"] * len(stops) + ([_show_call_or_value(part)] if part is not None else [])
 
 
-def _show_bare(part: Call | Value) -> str:
+def _show_call_or_value(part: Call | Value) -> str:
     if isinstance(part, Call):
         args = "".join(f", {key}={value!r}" for key, value in part.args.items())
         named = f".with_id({part.id!r})" if part.id else ""
@@ -487,13 +487,13 @@ def as_failure(error: Any, retry_after: float | None, message: str | None, where
             f"fail() takes an exception, an exception class, its name, or an HTTP status; got {type(error).__name__} {error!r}"
         )
     if isinstance(error, type):
-        _makes(error)
+        _check_no_arguments(error)
     if retry_after is not None and not (_is_number(retry_after) and 0 <= retry_after < math.inf):
         raise ScriptError(f"retry_after is a number of seconds, 0 or more; got {type(retry_after).__name__} {retry_after!r}")
     return Fail(error, retry_after, message, where=where)
 
 
-def _makes(error: type[BaseException]) -> None:
+def _check_no_arguments(error: type[BaseException]) -> None:
     """A class that cannot be called without arguments would fail with a TypeError of its own when it is served."""
     try:
         error()
@@ -529,7 +529,7 @@ def as_seconds(name: str, value: Any) -> float | None:
     return seconds
 
 
-def paced(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
+def with_pace(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
     """The same answer, at this pace in virtual time."""
     first = as_seconds("ttft_s", ttft_s)
     if tokens_per_s is not None and not is_rate(tokens_per_s):

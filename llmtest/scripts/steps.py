@@ -33,8 +33,8 @@ from llmtest.scripts.step_types import (
     as_failure,
     as_seconds,
     as_tokens,
-    paced,
     split,
+    with_pace,
 )
 
 
@@ -69,16 +69,16 @@ def say(
     >>> say("It is ", "sunny.").text
     'It is sunny.'
     """
-    said, exact, stops = _gated(text, tokens)
-    cut = as_tokens("say", said, exact) if chunk is None else _chunked(said, exact, chunk)
+    said, exact, stops = _split_gates(text, tokens)
+    cut = as_tokens("say", said, exact) if chunk is None else _cut(said, exact, chunk)
     answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata, stops)
-    return paced(replace(answer, refusal=True) if refusal else answer, ttft_s, tokens_per_s)
+    return with_pace(replace(answer, refusal=True) if refusal else answer, ttft_s, tokens_per_s)
 
 
 Stops = tuple[tuple[int, int, Gate], ...]
 
 
-def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
+def _split_gates(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
     """What was given as arguments and as `tokens`, without the gates; and where the gates stand in the part. Those after
     its last text come after the part."""
     items = given if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
@@ -97,7 +97,7 @@ def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, S
 Chunk = Literal["char", "word"] | int | Random
 
 
-def _chunked(given: tuple[str, ...], exact: Sequence[str] | None, chunk: Any) -> tuple[str, ...]:
+def _cut(given: tuple[str, ...], exact: Sequence[str] | None, chunk: Any) -> tuple[str, ...]:
     if exact is not None or len(given) != 1 or not isinstance(given[0], str):
         raise ScriptError("chunk= of say cuts one string: give exactly one, and no tokens=")
     text = given[0]
@@ -130,7 +130,7 @@ def think(*text: str | Gate, tokens: Sequence[str | Gate] | None = None) -> Repl
     >>> reply(think("Paris, then."), "It is sunny.").text
     'It is sunny.'
     """
-    said, exact, stops = _gated(text, tokens)
+    said, exact, stops = _split_gates(text, tokens)
     return _reply((Thinking(as_tokens("think", said, exact)),), stops=stops)
 
 
@@ -281,16 +281,16 @@ def reply(
             stops.append((len(flat), 0, part))
         elif isinstance(part, Reply):
             stops += [(len(flat) + at, token, gate) for at, token, gate in part.stops]
-            flat.extend(_bare(part, position))
+            flat.extend(_parts_of(part, position))
         else:
             raise ScriptError(
                 f"part {position} of reply() is not a part: got {type(part).__name__} {part!r}\n"
                 "  a part is a str, say(...), think(...), call(...) or a gate"
             )
-    return paced(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
+    return with_pace(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
 
 
-def _bare(part: Reply, position: int) -> tuple[Part, ...]:
+def _parts_of(part: Reply, position: int) -> tuple[Part, ...]:
     own = [
         name
         for name, value in (

@@ -13,7 +13,7 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.step_types import Call, Reply
 
 
-def calls(reply: Reply, request: Request) -> str | None:
+def check_calls(reply: Reply, request: Request) -> str | None:
     """What is wrong with the tool calls of an answer."""
     tools = request.tools
     for asked in reply.calls:
@@ -26,25 +26,25 @@ def calls(reply: Reply, request: Request) -> str | None:
 
 
 def _against_choice(reply: Reply, request: Request) -> str | None:
-    choice = wanted(request.tool_choice)
+    choice = normal_choice(request.tool_choice)
     if choice in (None, False, "auto") or reply.failure is not None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    named = chosen(choice)
+    named = chosen_tool(choice)
     if not reply.calls:
         return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
     wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
 
 
-def wanted(choice: Any) -> Any:
+def normal_choice(choice: Any) -> Any:
     """`choice`, with Anthropic's `{"type": "auto"}` and `{"type": "none"}` as the words that others use."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
     return kind if kind in ("auto", "none") else choice
 
 
-def chosen(choice: Any) -> str | None:
+def chosen_tool(choice: Any) -> str | None:
     """The tool that a `tool_choice` names, in the forms in which integrations take it; None if any will do."""
     if isinstance(choice, Mapping):
         found = choice.get("function", choice).get("name")
@@ -128,14 +128,14 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     known = _validators.get(id(schema))
     if known is not None and known[0] is schema:
         return known[1]
-    validator = compiled(schema)
+    validator = compile_validator(schema)
     if len(_validators) >= 256:
         _validators.clear()
     _validators[id(schema)] = (schema, validator)
     return validator
 
 
-def compiled(schema: Mapping[str, Any]) -> Any:
+def compile_validator(schema: Mapping[str, Any]) -> Any:
     """A new validator of `schema`.
 
     Raises:
@@ -150,7 +150,7 @@ def _refuse(uri: str) -> Any:
     raise ValueError(f"{uri} is not in the schema, and nothing is fetched from elsewhere")
 
 
-def stop_sequence(reply: Reply, stop: Sequence[str]) -> str | None:
+def check_stop(reply: Reply, stop: Sequence[str]) -> str | None:
     """Whether the answer goes on past a bound stop sequence: a real model would have stopped before it."""
     for sequence in stop:
         if sequence and sequence in reply.text:

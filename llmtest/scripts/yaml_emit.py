@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-_WIDTH: Final = 110
+MAX_WIDTH: Final = 110
 
 
 def flow(value: Any) -> str:
@@ -20,7 +20,7 @@ def flow(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(flow(item) for item in value)}]"
     if isinstance(value, str):
-        return value if _WORD.fullmatch(value) else quoted(value)
+        return value if _WORD.fullmatch(value) else quote(value)
     return json.dumps(value)
 
 
@@ -33,12 +33,12 @@ def as_key(key: str) -> str:
     return text if len(text) < 1000 else f"? {text} "
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Text in double quotes; what does not show is an escape."""
-    return f'"{"".join(_escaped(character) for character in text)}"'
+    return f'"{"".join(_escape(character) for character in text)}"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
     code = ord(character)
@@ -50,12 +50,12 @@ def _escaped(character: str) -> str:
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def wrapped(start: str, items: Sequence[str], end: str) -> list[str]:
+def wrap(start: str, items: Sequence[str], end: str) -> list[str]:
     """A list or mapping in as few lines as its items fill."""
     lines = [start]
     for number, item in enumerate(items, 1):
         piece = item + (", " if number < len(items) else end)
-        if len(lines[-1]) + len(piece) > _WIDTH and number > 1:
+        if len(lines[-1]) + len(piece) > MAX_WIDTH and number > 1:
             lines.append("  ")
         lines[-1] += piece
     return [line.rstrip() for line in lines]

@@ -466,9 +466,7 @@ def test_without_faker_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
         ScriptedChatModel.auto()
 
     assert isinstance(caught.value, LlmtestError)
-    assert str(caught.value) == (
-        "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
-    )
+    assert str(caught.value) == ("generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'")
 
 
 # -- any tools

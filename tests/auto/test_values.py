@@ -59,16 +59,16 @@ def test_a_text_for_a_pattern_matches_it(pattern: str) -> None:
     # Python has no \p{..}, \u{..} and unnamed-P groups: the validator that knows them judges.
     judge = validator_for({"pattern": pattern.replace("(?<rest>", "(")})
 
-    texts = [regex.written(pattern, Random(seed)) for seed in range(50)]
+    texts = [regex.sample(pattern, Random(seed)) for seed in range(50)]
 
     assert [text for text in texts if not judge.is_valid(text)] == []
 
 
 def test_texts_for_a_pattern_differ_by_the_random_and_keep_to_what_may_be_repeated() -> None:
-    lengths = {len(regex.written("^a+$", Random(seed), more=5)) for seed in range(200)}
+    lengths = {len(regex.sample("^a+$", Random(seed), more=5)) for seed in range(200)}
 
     assert lengths == {1, 2, 3, 4, 5, 6}
-    assert {regex.written("^(x|y)$", Random(seed)) for seed in range(20)} == {"x", "y"}
+    assert {regex.sample("^(x|y)$", Random(seed)) for seed in range(20)} == {"x", "y"}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_texts_for_a_pattern_differ_by_the_random_and_keep_to_what_may_be_repeat
 )
 def test_a_pattern_that_cannot_be_written_out_says_why(pattern: str, why: str) -> None:
     with pytest.raises(regex.PatternError) as caught:
-        regex.written(pattern, Random(0))
+        regex.sample(pattern, Random(0))
 
     assert str(caught.value) == why
 
@@ -781,6 +781,4 @@ def test_without_faker_the_provider_says_how_to_install_it(monkeypatch: pytest.M
     with pytest.raises(InventError) as caught:
         import llmtest.langchain.faking  # noqa: F401
 
-    assert str(caught.value) == (
-        "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
-    )
+    assert str(caught.value) == ("generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'")

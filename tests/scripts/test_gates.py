@@ -40,7 +40,7 @@ from llmtest.ledger import Ledger, Outside, opened
 from llmtest.scripts import files
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps
-from llmtest.scripts.step_types import behind
+from llmtest.scripts.step_types import add_gates
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -807,8 +807,8 @@ GATE = Gate(1.0, "test_x.py:7")
         (reply("a", GATE, call("f"), GATE), "reply(say('a'), hold(), call('f'), hold())"),
         (reply("a", say(GATE, "b", "c", GATE), "d"), "reply(say('a'), say(hold(), 'b', 'c'), say(hold(), 'd'))"),
         (reply(GATE), "hold()"),
-        (behind((GATE,), fail(429)), "fail(429) after hold()"),
-        (behind((GATE,), say("a")).times(2), "say('a').times(2) after hold()"),
+        (add_gates((GATE,), fail(429)), "fail(429) after hold()"),
+        (add_gates((GATE,), say("a")).times(2), "say('a').times(2) after hold()"),
     ],
 )
 def test_a_step_says_where_its_gates_are(step: Any, text: str) -> None:
@@ -818,7 +818,7 @@ def test_a_step_says_where_its_gates_are(step: Any, text: str) -> None:
 def test_the_same_gate_in_the_same_place_is_the_same_step() -> None:
     assert say("a", GATE) == reply(say("a"), GATE) != say("a")
     assert say("a", GATE) != say("a", hold())
-    assert behind((GATE,), say("a")).gates == reply(GATE, "a").gates == (GATE,)
+    assert add_gates((GATE,), say("a")).gates == reply(GATE, "a").gates == (GATE,)
 
 
 def test_a_gate_says_where_it_is_and_who_waits() -> None:
@@ -867,7 +867,7 @@ BEHIND = (
             BEHIND.format("what respond(<lambda>) returned", "PLACE"),
         ),
         (
-            lambda: files.write([behind((GATE,), say("a"))]),
+            lambda: files.write([add_gates((GATE,), say("a"))]),
             "step 1 waits at a gate, which a file cannot name: say('a') after hold()",
         ),
         (

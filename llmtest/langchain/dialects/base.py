@@ -64,7 +64,7 @@ class Dialect(ABC):
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         """The answer as it is streamed, and the gates at which it stops."""
-        gates = list(self.reply.stopped()) if self.reply.stops else []
+        gates = list(self.reply.gate_positions()) if self.reply.stops else []
         for chunk in self._ungated():
             while gates and gates[0][0] <= self.before:
                 yield gates.pop(0)[1]
