@@ -291,9 +291,9 @@ class Script(StepGroup):
         Raises:
             ScriptError: a step holds an exception or a function, which a file cannot name.
         """
-        from llmtest.scripts import files
+        from llmtest.scripts import yaml_emit
 
-        Path(path).write_text(files.write(self.entries), "utf-8", newline="\n")
+        Path(path).write_text(yaml_emit.write(self.entries), "utf-8", newline="\n")
 
 
 def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:

@@ -16,9 +16,10 @@ from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
 from llmtest.scripts import Request, give
-from llmtest.scripts.files import read, write
+from llmtest.scripts.files import read
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Value
+from llmtest.scripts.yaml_emit import write
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "scripts"
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "script-files.md"

@@ -37,7 +37,7 @@ from llmtest import (
 from llmtest.errors import ScriptError, expect_violation
 from llmtest.langchain.dialects import names
 from llmtest.ledger import Ledger, Outside, opened
-from llmtest.scripts import files
+from llmtest.scripts import yaml_emit
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import add_gates
@@ -867,11 +867,11 @@ BEHIND = (
             BEHIND.format("what respond(<lambda>) returned", "PLACE"),
         ),
         (
-            lambda: files.write([add_gates((GATE,), say("a"))]),
+            lambda: yaml_emit.write([add_gates((GATE,), say("a"))]),
             "step 1 waits at a gate, which a file cannot name: say('a') after hold()",
         ),
         (
-            lambda: files.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
+            lambda: yaml_emit.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
             "step 1 of step 2 waits at a gate, which a file cannot name: reply(say('b'), hold())",
         ),
     ],
