@@ -16,12 +16,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.core.source import shown_path
-from llmtest.core.text import did_you_mean
+from llmtest.core.text import amount, clip, did_you_mean
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
     RATE,
+    ROLES,
     SECONDS,
     Call,
     Expects,
@@ -71,6 +72,14 @@ _FAIL_KEYS: Final = ("error", "message", "retry_after")
 USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
 
 
+MAX_NESTING: Final = 100
+"""How many levels of lists and mappings a file may have."""
+MAX_NODES: Final = 100_000
+"""How many values aliases may add to a file: aliases of aliases grow exponentially."""
+MAX_DIGITS: Final = 300
+"""How many characters a number may have: any float fits, and Python converts it in no time."""
+
+
 # -- places in a file
 
 
@@ -111,8 +120,8 @@ class _At:
 
     def shown(self) -> str:
         kind = self.kind
-        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {self.node.value!r}"}
-        return fixed.get(kind) or f"the {kind} {self.node.value}"
+        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {clip(repr(self.node.value), 200)}"}
+        return fixed.get(kind) or f"the {kind} {clip(self.node.value, 80)}"
 
     def items(self, expected: str, noun: str = "entry", of: str | None = None) -> list[_At]:
         """Return the entries of a list; errors name them by `noun`, their number, and `of` (else this place)."""
@@ -192,6 +201,8 @@ class _At:
 
 
 def _scalar(kind: str, text: str) -> Any:
+    if len(text) > MAX_DIGITS and kind in ("int", "float"):
+        raise ValueError(text)
     if kind == "int":
         return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
     if kind == "float":
@@ -250,6 +261,8 @@ def _compose(text: str, path: str) -> Node:
         raise _error(f"{path}:1", f"the file is a script of version {version[1]}; this llmtest reads version 1")
     try:
         node: Node | None = compose(text, Loader=_loader())
+    except _LimitError as error:
+        raise _error(f"{path}:{error.line}", str(error)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         text = f"not YAML: the character U+{int(error.character):04X} can stand only as an escape in double quotes"
@@ -264,10 +277,25 @@ def _compose(text: str, path: str) -> Node:
 def _not_yaml(error: Any, text: str, path: str) -> ScriptError:
     line = error.problem_mark.line
     lines = text.splitlines()
-    evidence = [f"{line + 1} | {lines[line]}"] if line < len(lines) else []
+    evidence = [f"{line + 1} | {lines[line][:200]}"] if line < len(lines) else []
     if error.context_mark:
         evidence.append(f"{error.context}, which begins in line {error.context_mark.line + 1}")
     return _error(f"{path}:{line + 1}", f"not YAML: {error.problem}", *evidence)
+
+
+class _LimitError(Exception):
+    """The file is larger than any script."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+def _children(node: Node) -> Iterable[Node]:
+    """The nodes directly within a list or mapping."""
+    if isinstance(node.value, str):
+        return ()
+    return (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
 
 
 @lru_cache(maxsize=1)
@@ -277,6 +305,30 @@ def _loader() -> type[SafeLoader]:
 
     class Loader(SafeLoader):
         yaml_implicit_resolvers = {}  # noqa: RUF012 - in place of PyYAML's words of YAML 1.1
+
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self._above = 0
+            self._sizes: dict[Node, tuple[int, int]] = {}
+
+        def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+            events: Any = self  # PyYAML's stubs leave its methods without types
+            line = events.peek_event().start_mark.line + 1
+            self._above += 1
+            if self._above > MAX_NESTING:  # before PyYAML recurses deeper than Python can
+                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels")
+            node = super().compose_node(parent, index)
+            self._above -= 1
+            if node is not None and node not in self._sizes:
+                # A node that contains itself has no size yet: reading it fails later, at its line.
+                inner = [self._sizes.get(child, (1, 0)) for child in _children(node)]
+                self._sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+            size, depth = self._sizes[node] if node is not None else (0, 0)
+            if size > MAX_NODES + len(self._sizes):
+                raise _LimitError(line, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
+            if depth > MAX_NESTING:
+                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels, with each alias written out")
+            return node
 
     for tag, words in _PLAIN_WORDS.items():
         Loader.add_implicit_resolver(f"{_YAML}{tag}", re.compile(rf"(?:{words})\Z"), None)
@@ -309,7 +361,8 @@ def _key_of(at: _At) -> On:
     given: dict[str, Any] = {key: value.texts() for key, value in pairs.items() if key in ("contains", "tools")}
     given |= {key: value.mapping() for key, value in pairs.items() if key == "metadata"}
     given |= {key: value.text() for key, value in pairs.items() if key not in given}
-    if not any(given.values()):
+    _role(pairs)
+    if not any(given.values()) and "tools" not in given:
         raise at.error(f"{at.name} is empty; steps for every call stand without `on`")
     return on(**given)
 
@@ -366,9 +419,23 @@ def _expects(at: _At) -> Expects:
     pairs = at.only(EXPECTS_KEYS)
     texts = {key: value.texts() for key, value in pairs.items() if key != "last"}
     tools = frozenset(texts["tools"]) if "tools" in texts else None
-    return Expects(
-        texts.get("contains", ()), texts.get("forbids", ()), tools, as_role(pairs["last"].text()) if "last" in pairs else None
-    )
+    found = Expects(texts.get("contains", ()), texts.get("forbids", ()), tools, _role(pairs))
+    if found == Expects():
+        raise at.error(f"{at.name} is empty; a step for any prompt stands without `expects`")
+    return found
+
+
+def _role(pairs: Mapping[str, _At]) -> str | None:
+    if "last" not in pairs:
+        return None
+    text = pairs["last"].text()
+    try:
+        return as_role(text)
+    except ScriptError:
+        hints = filter(None, [did_you_mean(text, ROLES, before="")])
+        raise pairs["last"].error(
+            f"{pairs['last'].name} must be {_join_or(ROLES)}; got {pairs['last'].shown()}", *hints
+        ) from None
 
 
 def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, _At]]:

@@ -1,9 +1,4 @@
-"""Scripts: which step answers which model call.
-
-standard library only (jsonschema-rs inside the check of a tool call, PyYAML inside `Script.load` and `Script.dump`).
-A `Script` is the only thing that speaks; the doubles in `llmtest.langchain` are mouths for it, and nothing here knows
-LangChain.
-"""
+"""Scripts: which step answers which call. The doubles of `llmtest.langchain` serve their calls from a `Script`."""
 
 from __future__ import annotations
 
@@ -25,7 +20,7 @@ from llmtest.scripts.steps import as_step
 
 
 class _Queue:
-    """Steps that are served one after the other. Holds state; the script's lock guards it."""
+    """Steps that are served in order. Holds state; the script's lock guards it."""
 
     __slots__ = ("first", "index", "key", "served", "steps")
 
@@ -45,17 +40,16 @@ class _Queue:
         return self.steps[self.index] if self.index < len(self.steps) else None
 
     def take(self) -> None:
-        """The current step is served once more."""
+        """Count one more call of the current step."""
         self.served += 1
         if self.served == self.steps[self.index].serving.times:
             self.index, self.served = self.index + 1, 0
 
     def numbered(self) -> list[tuple[int, Step]]:
-        """The steps with their numbers in the script."""
         return list(enumerate(self.steps, self.first))
 
     def left(self) -> list[tuple[int, Step]]:
-        """The steps that were owed a call and got none, with their numbers."""
+        """Return the steps still without their calls, with their numbers."""
         rest = self.numbered()[self.index :]
         if rest and self.served and self.steps[self.index].serving.times is None:
             rest = rest[1:]
@@ -63,7 +57,7 @@ class _Queue:
 
 
 class _Claim(NamedTuple):
-    """A step that was taken by a run that may still be open."""
+    """A step that a run has taken."""
 
     request: Request
     call: int
@@ -81,16 +75,16 @@ class Script(StepGroup):
     `AIMessage` or an exception. `on(...) >> step` keeps steps for the calls that match. A script is shared by reference:
     every copy of a model, every `bind`, every thread takes steps from the same one, each step exactly once.
 
-    What must not happen is a violation: a call for which no step is left, a tool call that the bound tools do not allow,
-    a prompt that is not as the step expects, a call that two keys match, two open runs that compete for steps in order;
-    and a step that no call has asked for by the end of the test (`verify()` outside pytest).
+    Violations: a call with no step left, a tool call that the bound tools do not allow, a prompt that the step does not
+    expect, a call that two keys match, concurrent calls that take steps in order, so that chance decides who gets which;
+    and a step left unused at the end of the test (`verify()` outside pytest).
 
-    Between two steps may stand a gate, which `hold` makes: the call that the next step answers waits there.
+    A gate, which `hold` makes, may stand between two steps: the call of the next step waits there.
 
-    Thread-safe: claiming a step is one locked act; nothing is called while the lock is held.
+    Thread-safe: claiming a step is one locked act; no other code runs while the lock is held.
 
     Raises:
-        ScriptError: a step is not a step; the message has its number and what was given.
+        ScriptError: an argument is not a step; the message has its number and value.
 
     >>> from llmtest import Script, ScriptedChatModel, say
     >>> model = ScriptedChatModel(script=Script(say("It is ", "sunny."), "Goodbye."))
@@ -141,11 +135,11 @@ class Script(StepGroup):
 
     @property
     def remaining(self) -> int:
-        """How many steps are owed a call that has not come yet."""
+        """The number of steps still without their calls."""
         return sum(len(queue.left()) for queue in self._queues)
 
     def hand_over(self, key: On, where: str) -> tuple[Step, ...]:
-        """Give the steps to `key`: what `key >> script` does. This script owes no calls then.
+        """Return the steps for `key`, as in `key >> script`. This script then waives its own.
 
         Raises:
             ScriptError: the script has keys of its own.
@@ -156,16 +150,16 @@ class Script(StepGroup):
         return self.steps
 
     def waive_steps(self) -> None:
-        """Another script has taken over the steps: this one owes no calls any more."""
+        """Take all steps as served: another script has them, or its double was refused."""
         for queue in self._queues:
             queue.index = len(queue.steps)
 
     def serve(self, request: Request) -> Step:
-        """Claims the next step for `request`.
+        """Claim the next step for `request`.
 
         Raises:
-            ViolationError: no step is left, two keys match, the prompt is not as the step expects, the step calls a
-                tool in a way that the bound tools do not allow, or another open run competes for the step.
+            ViolationError: no step is left, two keys match, the step does not expect the prompt, or a concurrent run
+                competes for the step.
         """
         ledger.called(self)
         with self._lock:
@@ -179,7 +173,7 @@ class Script(StepGroup):
         return step
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
-        """The next step of `queue` and its number. Optional steps that expect another prompt are passed over."""
+        """Return the next step of `queue` and its number. Optional steps that expect another prompt are skipped."""
         while True:
             with self._lock:
                 number, step = queue.number, queue.current()
@@ -203,11 +197,11 @@ class Script(StepGroup):
                 queue.index += 1
 
     def check(self, reply: Reply, request: Request) -> None:
-        """Whether `reply` keeps what the caller of the model may rely on.
+        """Raise unless `reply` keeps the contract with the model's caller.
 
         Raises:
-            ViolationError: it calls a tool that is not bound, with arguments that do not fit, or against `tool_choice`
-                or `parallel_tool_calls=False`; or its text has a `stop` sequence in it.
+            ViolationError: it calls an unbound tool, with arguments that do not fit, or against `tool_choice` or
+                `parallel_tool_calls=False`; or its text contains a `stop` sequence.
         """
         if not reply.serving.checked:
             return
@@ -220,7 +214,7 @@ class Script(StepGroup):
             raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
 
     def _queue_for(self, request: Request, call: int) -> _Queue:
-        """The one queue that is for `request`."""
+        """Return the one queue for `request`."""
         fits = [queue for queue in self._queues if queue.key is not None and queue.key.fits(request)]
         fits = [queue for queue in fits if queue.key and queue.key.names_all_tools(request)] or fits
         waiting = [queue for queue in fits if queue.current() is not None] or fits[:1]
@@ -250,18 +244,14 @@ class Script(StepGroup):
                 raise self._violate("competing calls", diagnostics.calls_compete(self.owner, rival[:3], claim[:3]))
 
     def unused(self) -> list[Violation]:
-        """One violation for all steps that no call has asked for; empty when all were served."""
+        """Return one violation for all steps without a call; an empty list if all were served."""
         left = [item for queue in self._queues for item in queue.left()]
         return (
             [Violation("unused step", diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls))] if left else []
         )
 
     def verify(self) -> None:
-        """Raises for every violation so far and for unused steps. The pytest plugin does this for you.
-
-        Raises:
-            ViolationError: with all of them.
-        """
+        """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you."""
         gates = dict.fromkeys(gate for step in self.steps for gate in step.gates)
         found = [*self.violations, *(violation for gate in gates for violation in gate.found()), *self.unused()]
         if found:
@@ -274,10 +264,10 @@ class Script(StepGroup):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Script:
-        """The script in a YAML file; its format is in docs/reference/script-files.md.
+        """Return the script in a YAML file; its format is in docs/reference/script-files.md.
 
         Raises:
-            ScriptError: with file and line, what was expected, what came, and the nearest word.
+            ScriptError: with file and line, the expected and the actual value, and the nearest word.
 
         It reads data only: a file cannot name code, only Python's built-in exceptions.
         """
@@ -286,7 +276,7 @@ class Script(StepGroup):
         return cls(*files.read(Path(path).read_bytes(), os.fspath(path)))
 
     def dump(self, path: str | os.PathLike[str]) -> None:
-        """Writes the steps to a YAML file from which `load` makes an equal script.
+        """Write the steps to a YAML file from which `load` makes an equal script.
 
         Raises:
             ScriptError: a step holds an exception or a function, which a file cannot name.
@@ -297,7 +287,7 @@ class Script(StepGroup):
 
 
 def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:
-    """The queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
+    """Return the queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     queues: list[_Queue] = []
     plain: list[Step] = []
     for position, item, gates in _with_gates_before(given):
@@ -324,7 +314,7 @@ def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:
 
 
 def _with_gates_before(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
-    """Each item with its position and the gates before it. A gate with nothing after it is an item too."""
+    """Yield each item with its position and the gates before it. A gate at the end is an item too."""
     gates: tuple[Gate, ...] = ()
     for position, item in enumerate(items, 1):
         if isinstance(item, Gate) and position < len(items):
@@ -339,6 +329,6 @@ def _check_reachable(queue: _Queue) -> None:
         if step.serving.times is None and not (step.serving.optional and step.serving.expects):
             after = queue.steps[position + 1]
             raise ScriptError(
-                f"step {queue.first + position} repeats for every further call, so {after} after it is never asked for"
+                f"step {queue.first + position} repeats for every further call, so {after} after it is never used"
                 f"\n  {step} at {shown_path(step.where)}"
             )

@@ -72,8 +72,8 @@ def _entry(lines: list[str]) -> list[str]:
 def _entry_lines(entry: Step | KeyedSteps, name: str) -> list[str]:
     if not isinstance(entry, KeyedSteps):
         return _step_lines(entry, name)
-    wanted = {field: _text_or_list(getattr(entry.key, field)) for field in ON_KEYS}
-    given = {key: value for key, value in wanted.items() if value or (key == "tools" and value is not None)}
+    wanted = {field: getattr(entry.key, field) for field in ON_KEYS}
+    given = {key: _text_or_list(value) for key, value in wanted.items() if value or (key == "tools" and value is not None)}
     steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}"))]
     return [*_json_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
 

@@ -452,7 +452,7 @@ def test_a_model_that_is_never_called_is_a_violation() -> None:
     with pytest.raises(ViolationError) as caught:
         model.verify()
 
-    assert str(caught.value).startswith("1 of 1 step of the script was never asked for\n  step 1  respond(auto).repeat()  at ")
+    assert str(caught.value).startswith("1 of 1 step of the script was never used\n  step 1  respond(auto).repeat()  at ")
     model.invoke("hi")
 
 

@@ -111,7 +111,7 @@ steps:
   - say: cut
     then_truncate: true
     optional: false
-    expects: {}
+    expects: {tools: []}
   - fail: 429
     repeat: true
 """
@@ -137,7 +137,7 @@ steps:
         call("search", q="x").deltas('{"q": ', '"x"}').unchecked(),
         call("search").malformed('{"q'),
         Reply((Text(("I", " must", " not", ".")),), refusal=True).expects(**expected),  # type: ignore[arg-type]
-        say("cut").then_truncate().expects(),
+        say("cut").then_truncate().expects(tools=[]),
         fail(429).repeat(),
     )
 
@@ -621,6 +621,53 @@ MISTAKES = {
         "steps:\n  - on: {}\n    steps: [Hello]\n",
         "x.yaml:2: `on` of step 1 is empty; steps for every call stand without `on`",
     ),
+    "role that does not exist": (
+        "steps:\n  - on: {last: humn}\n    steps: [Hello]\n",
+        "x.yaml:2: `last` of `on` of step 1 must be `human`, `ai`, `system`, `tool`, `function` or `chat`; got the text 'humn'\n"
+        "  did you mean `human`?",
+    ),
+    "expectation of nothing": (
+        "steps:\n  - say: Hello\n    expects: {}\n",
+        "x.yaml:3: `expects` of step 1 is empty; a step for any prompt stands without `expects`",
+    ),
+    "expected role that does not exist": (
+        "steps:\n  - say: Hello\n    expects:\n      last: usr\n",
+        "x.yaml:4: `last` of `expects` of step 1 must be `human`, `ai`, `system`, `tool`, `function` or `chat`;"
+        " got the text 'usr'",
+    ),
+    "nesting": (
+        "steps:\n  - structured: " + "[" * 100_000 + "]" * 100_000,
+        "x.yaml:2: the file nests deeper than 100 levels",
+    ),
+    "nesting by indents": (
+        "steps:\n" + "".join(f"{' ' * n}-\n" for n in range(200)),
+        "x.yaml:101: the file nests deeper than 100 levels",
+    ),
+    "aliases of aliases": (
+        "steps:\n  - structured:\n    - &a0 [1, 2, 3]\n"
+        + "".join(f"    - &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 40)),
+        "x.yaml:8: aliases multiply the file to more than 100,000 values",
+    ),
+    "a chain of aliases": (
+        "steps:\n  - structured:\n    - &a0 [1]\n" + "".join(f"    - &a{n} [*a{n - 1}]\n" for n in range(1, 200)),
+        "x.yaml:102: the file nests deeper than 100 levels, with each alias written out",
+    ),
+    "digits": (
+        "steps:\n  - structured: " + "9" * 1_000_000,
+        f"x.yaml:2: `structured` of step 1 is not a JSON value; got the int {'9' * 77}...",
+    ),
+    "digits of a float": (
+        "steps:\n  - structured: 0." + "9" * 1_000_000,
+        f"x.yaml:2: `structured` of step 1 is not a JSON value; got the float 0.{'9' * 75}...",
+    ),
+    "digits in base 16": (
+        "steps:\n  - fail: 0x" + "f" * 1_000_000,
+        f"x.yaml:2: `fail` of step 1 is not a JSON value; got the int 0x{'f' * 75}...",
+    ),
+    "how often, with many digits": (
+        "steps:\n  - say: Hello\n    times: " + "9" * 1_000_000,
+        f"x.yaml:3: `times` of step 1 is not a JSON value; got the int {'9' * 77}...",
+    ),
     "key that is empty": (
         "steps:\n  - on: {contains: []}\n    steps: [Hello]\n",
         "x.yaml:2: `on` of step 1 is empty; steps for every call stand without `on`",
@@ -795,8 +842,9 @@ def test_what_is_written_reads_as_the_same_steps(steps: list[Any]) -> None:
 
 
 one_or_more = texts | st.lists(texts, min_size=1, max_size=2)
+roles = st.sampled_from(["human", "user", "ai", "assistant", "system", "tool", "function", "chat"])
 expectations = st.fixed_dictionaries(
-    {}, optional={"contains": one_or_more, "forbids": one_or_more, "tools": one_or_more | st.just([]), "last": texts}
+    {"tools": one_or_more | st.just([])}, optional={"contains": one_or_more, "forbids": one_or_more, "last": roles}
 )
 changes = {
     "times": lambda step: step.times(3),
@@ -806,10 +854,10 @@ changes = {
 }
 names = texts.filter(bool)
 keys = st.fixed_dictionaries(
-    {"last": names},
+    {"last": roles},
     optional={
         "contains": one_or_more,
-        "tools": one_or_more,
+        "tools": one_or_more | st.just([]),
         "metadata": mappings,
         **dict.fromkeys(("node", "tag", "tool_result", "thread"), names),
     },
@@ -1039,7 +1087,7 @@ def test_an_unused_step_of_a_file_names_the_file_and_its_line(tmp_path: Path, mo
         script.serve(Request({}, list))
 
     assert [violation.text for violation in script.unused()] == [
-        "1 of 2 steps of the script was never asked for\n"
+        "1 of 2 steps of the script was never used\n"
         "  step 2  say('Goodbye')  at script.yaml:3\n"
         "  the model was called once; remove the steps, or find out why the program stopped early"
     ]

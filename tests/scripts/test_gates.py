@@ -657,7 +657,7 @@ def test_a_gate_that_nobody_releases_fails_the_calls_that_wait_and_opens() -> No
 
     assert [str(error) for error in errors] == [caught[0].text] * 2
     assert [violation.text for violation in caught] == [
-        "a gate at which a call waited was not released for 0.3 s, so it opened by itself\n"
+        "the gate was not released for 0.3 s, so it opened by itself, and calls waited at it\n"
         f"  hold() at {HERE}:{line_of('# never released')}\n"
         "  waits  model call  human 'a'\n"
         "  waits  model call  human 'b'\n"
@@ -753,7 +753,7 @@ def test_verify_tells_of_a_gate_that_is_not_released_yet_and_of_one_that_opened_
         return str(caught.value)
 
     assert asyncio.run(main()) == (
-        "a gate at which a call waited was not released so far\n"
+        "the gate was not released so far, and calls waited at it\n"
         f"  hold() at {HERE}:{line_of('# not yet')}\n"
         "  cancelled  model call  human 'hi'\n"
         "  call gate.release() when the test has seen what it wanted, also if the call was cancelled"

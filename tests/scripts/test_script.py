@@ -206,7 +206,7 @@ def test_a_call_that_two_keys_match_is_a_violation() -> None:
     model = ScriptedChatModel(script=Script(on(contains="a") >> "x", on(contains="b") >> "y"))
 
     assert violation("ambiguous match", lambda: model.invoke("a b")).splitlines() == [
-        "model call 1 matches 2 keys of the script, so which step answers it is not said",
+        "model call 1 matches 2 keys of the script, so its step is ambiguous",
         "  came  human 'a b' (1 message)",
         "  matches  on(contains='a')",
         "  matches  on(contains='b')",
@@ -235,7 +235,16 @@ def test_a_lane_that_is_used_up_does_not_fall_to_the_plain_steps() -> None:
         (lambda: on(), "on() matches every call if nothing is given; a step without a key does that"),
         (lambda: on(node=1), "node= of on() is a str; got int 1"),  # type: ignore[arg-type]
         (lambda: on(contains=[1]), "contains= takes a str or several; got int 1"),  # type: ignore[list-item]
-        (lambda: on(last=1), "last= is the role of a message, such as 'human' or 'tool'; got int 1"),  # type: ignore[arg-type]
+        (lambda: on(last=1), "last= is a role: 'human', 'ai', 'system', 'tool', 'function', 'chat'; got int 1"),  # type: ignore[arg-type]
+        (
+            lambda: on(last="humn"),
+            "last= is a role: 'human', 'ai', 'system', 'tool', 'function', 'chat'; got str 'humn'; did you mean `human`?",
+        ),
+        (lambda: say("x").expects(), "expects() needs a condition: contains=, forbids=, tools= or last="),
+        (
+            lambda: say("x").expects(last="nobody"),
+            "last= is a role: 'human', 'ai', 'system', 'tool', 'function', 'chat'; got str 'nobody'",
+        ),
     ],
 )
 def test_a_key_is_checked_where_it_is_written(wrong: Any, text: str) -> None:
@@ -271,7 +280,7 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
 
     text = "\n".join(line.split("  at ")[0] for line in script.unused()[0].text.splitlines())
     assert text.splitlines() == [
-        "2 of 3 steps of the script were never asked for",
+        "2 of 3 steps of the script were never used",
         "  step 1  say('x').times(3)",
         "  step 3  say('y').repeat()",
         "  the model was called once; remove the steps, or find out why the program stopped early",
@@ -283,7 +292,7 @@ def test_nothing_comes_after_a_step_that_repeats() -> None:
         Script(say("x").repeat(), "y")
 
     first, second = str(caught.value).splitlines()
-    assert first == "step 1 repeats for every further call, so say('y') after it is never asked for"
+    assert first == "step 1 repeats for every further call, so say('y') after it is never used"
     assert second.startswith("  say('x').repeat() at ")
 
 

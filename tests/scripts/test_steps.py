@@ -665,7 +665,7 @@ def test_unused_steps_are_one_violation() -> None:
 
     hint = "remove the steps, or find out why the program stopped early"
     steps = [f"  step {n}  {shown}  at {HERE}:{told}\n" for n, shown in enumerate(["say('a')", "say('b')", "fail(429)"], 1)]
-    head, tail = "of 3 steps of the script", "never asked for\n"
+    head, tail = "of 3 steps of the script", "never used\n"
     assert never == [Violation("unused step", f"3 {head} were {tail}{''.join(steps)}  the model was never called; {hint}")]
     assert once == [Violation("unused step", f"2 {head} were {tail}{''.join(steps[1:])}  the model was called once; {hint}")]
     assert twice == [Violation("unused step", f"1 {head} was {tail}{steps[2]}  the model was called twice; {hint}")]
