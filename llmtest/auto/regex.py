@@ -1,7 +1,7 @@
-"""Text that matches a regular expression of a JSON schema: the expression is read, and written out at random.
+"""Random text that matches a regular expression of a JSON schema.
 
-What looks around (`(?=...)`, `\\b`) and anchors stand for no text, so what comes out is
-a proposal: whoever asks checks it, and asks again. Back references cannot be written out.
+Lookarounds (`(?=...)`, `\\b`) and anchors add no text, so the result is a proposal: the caller checks it and tries again.
+Back references are not supported.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _CONTROLS: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": 
 
 
 class PatternError(ValueError):
-    """The expression is not one, or has something in it that cannot be written out."""
+    """The pattern is no regular expression, or has an unsupported construct."""
 
 
 def sample(pattern: str, random: Random, more: int = 3) -> str:
-    """A text for `pattern`; what may be repeated without end is repeated at most `more` times beyond what it must.
+    """Return a text for `pattern`; an open-ended repetition gets at most `more` repetitions beyond its minimum.
 
     Raises:
         PatternError: it is no regular expression, or it has a back reference or an unknown class in it.
@@ -43,7 +43,7 @@ def sample(pattern: str, random: Random, more: int = 3) -> str:
 
 
 class _Reader:
-    """Reads an expression from left to right. Holds where it is."""
+    """Reads a pattern from left to right. Holds its position."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -93,7 +93,7 @@ class _Reader:
         return sampler
 
     def _bounds(self) -> tuple[int, int | None] | None:
-        """How often the atom before may come; None if nothing is said of it."""
+        """Return how often the atom before may come; None without a repetition."""
         for sign, bounds in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
             if self._take(sign):
                 return bounds
@@ -132,7 +132,7 @@ class _Reader:
         return _one_of(self._escape())
 
     def _escape(self) -> str:
-        """The characters that an escape stands for; the backslash is read."""
+        """Return the characters of an escape, after its backslash."""
         char = self._next()
         if char.lower() in _CLASSES:
             return _CLASSES[char] if char.islower() else _without(_CLASSES[char.lower()])

@@ -1,8 +1,8 @@
-"""Values that fit a JSON schema, made at random from named places.
+"""Random values that fit a JSON schema.
 
-Each value is made of the words of its own place (`words(key)`), so that a field that is added to a schema changes no other.
-What is made by construction is checked against the schema where keywords work together (`oneOf`, `not`, `pattern`, ...), and
-made anew, from other words, if it does not fit.
+Each value comes from the words of its own place (`words(key)`), so a new field of a schema changes no other value. Where
+keywords interact (`oneOf`, `not`, `pattern`, ...), a constructed value is checked against the schema, and made again from
+other words if it does not fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Path = tuple[str | int, ...]
 
 
 class Words(Protocol):
-    """What values are made of, at one place."""
+    """The random words for one place of a schema."""
 
     random: Random
 
@@ -30,28 +30,28 @@ class Words(Protocol):
         """A text for a field of this name."""
 
     def format(self, name: str) -> str | None:
-        """A text in this format of JSON schema; None if it is not known."""
+        """A text in this format of JSON schema; None if the format is unknown."""
 
     def span(self, name: str) -> tuple[int, int]:
-        """Between which numbers a field of this name usually lies."""
+        """The usual bounds of a number for a field of this name."""
 
     def word(self) -> str: ...
 
 
 class Impossible(Exception):
-    """No value was found for a place of a schema. `str()` says where, and why."""
+    """No value was found for a place of a schema. `str()` gives the place and the reason."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{'.'.join(map(str, path)) or 'the value'}  {why}")
 
 
 OPTIONAL_DEPTH: Final = 4
-"""From this depth on only what must be there is made."""
+"""From this depth on only required fields and items are made."""
 MAX_NESTING: Final = 50
-"""How many values and choices may lie within one another."""
+"""How deep values and choices may nest."""
 
 MAX_VALUES: Final = 5000
-"""How many values, those that did not fit among them, and how many checks are made for one."""
+"""How many values, misfits included, and checks one result may cost."""
 MAX_TRIES: Final = 30
 _CHECKED: Final = frozenset(
     ("not", "oneOf", "if", "contains", "propertyNames", "patternProperties", "dependentRequired", "dependentSchemas")
@@ -59,7 +59,7 @@ _CHECKED: Final = frozenset(
 
 
 def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[Any], bool]) -> Any:
-    """A value for `schema` that `fits`; `words` gives the words of a place by its key.
+    """Return a value for `schema` that `fits`; `words` returns the words of a place by its key.
 
     Raises:
         Impossible: none was found.
@@ -69,7 +69,7 @@ def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Calla
 
 
 class _Maker:
-    """Makes one value. Holds how often it has tried, and what it may still spend."""
+    """Makes one value. Holds the attempt and the rest of the budget."""
 
     def __init__(self, root: Mapping[str, Any], words: Callable[[str], Words]) -> None:
         self._root = root
@@ -79,7 +79,7 @@ class _Maker:
         self._depth = 0
 
     def retry(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = MAX_TRIES) -> Any:
-        """What `make` makes, from other words each time, until it fits."""
+        """Call `make`, with other words each time, until its value fits."""
         salt, why = self._salt, None
         for attempt in range(tries):
             self._salt = salt if not attempt else f"{salt}~{attempt}"
@@ -99,7 +99,7 @@ class _Maker:
         return self._words("/".join(map(str, path)) + self._salt)
 
     def _passes(self, value: Any, schema: Mapping[str, Any]) -> bool:
-        """Whether `value` fits this part of the schema; what cannot be checked apart from the rest is checked with it."""
+        """True if `value` fits this part of the schema; a part that is no schema on its own is checked with the whole."""
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
         try:
@@ -125,7 +125,7 @@ class _Maker:
         return self.retry(lambda: self._make(found, path, name), lambda made: self._passes(made, found), path, tries)
 
     def _resolve(self, schema: Any, path: Path) -> dict[str, Any]:
-        """`schema` without `$ref` at its top."""
+        """Return `schema` with the `$ref` at its top replaced."""
         if schema is True:
             return {}
         if not isinstance(schema, Mapping):
@@ -150,7 +150,7 @@ class _Maker:
             return {} if target is True else {"enum": []}
         return target
 
-    # -- one way of several
+    # -- choices
 
     def _make(self, schema: dict[str, Any], path: Path, name: str) -> Any:
         for key in ("anyOf", "oneOf"):
@@ -182,7 +182,7 @@ class _Maker:
         raise why
 
     def _in_order(self, ways: Sequence[Any], path: Path) -> list[Any]:
-        """The ways, in the order in which they are tried: by chance, nothing rather last; deep down the shallowest first."""
+        """Return the ways in the order of trial: random, null rather last; deep down the shallowest first."""
         random = self._at((*path, "way")).random
         chance = {id(way): (_is_null(way) and random.random() < 0.75, random.random()) for way in ways}
         if len(path) >= OPTIONAL_DEPTH:
@@ -190,7 +190,7 @@ class _Maker:
         return sorted(ways, key=lambda way: chance[id(way)])
 
     def _height(self, schema: Any, seen: frozenset[str]) -> float:
-        """How deep a value of this schema goes at least."""
+        """Return the least depth of a value of this schema."""
         if not isinstance(schema, Mapping):
             return 0 if schema is True else math.inf
         if "$ref" in schema:
@@ -270,7 +270,7 @@ class _Maker:
         return made
 
     def _item(self, schema: dict[str, Any], made: list[Any], path: Path, name: str) -> list[Any] | None:
-        """The next item, in a list; None if there is none that may come."""
+        """Return the next item in a list; None if no further item fits."""
         first, at = schema.get("prefixItems", []), len(made)
         wanted = first[at] if at < len(first) else schema.get("items", True)
         if "contains" in schema and at < schema.get("minContains", 1):
@@ -308,7 +308,7 @@ class _Maker:
         return made
 
     def _field(self, schema: dict[str, Any], made: dict[str, Any], name: str, path: Path, required: bool) -> None:
-        """Makes one field; one that need not be there stays away if there is no value for it."""
+        """Make one field; an optional field without a possible value is left out."""
         try:
             made[name] = self.value(self._schema_of(schema, name), (*path, name), name)
         except Impossible:
@@ -326,7 +326,7 @@ class _Maker:
         return parts[0] if len(parts) == 1 else {"allOf": parts}
 
     def _more(self, schema: dict[str, Any], made: dict[str, Any], path: Path) -> Iterator[str]:
-        """Names of fields that may be added: those that have a schema, then new ones."""
+        """Yield names of further fields: known properties, then new names."""
         yield from (name for name in schema.get("properties", {}) if name not in made)
         for number in range(50):
             try:
@@ -348,7 +348,7 @@ class _Maker:
 
 
 def _modernize(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """`schema` in the words of today, where drafts before 2019 had others: lists of items, and bounds that are excluded."""
+    """Return `schema` with the keywords of drafts before 2019 (list `items`, boolean exclusive bounds) in today's form."""
     found = dict(schema)
     if isinstance(found.get("items"), list):
         found["prefixItems"], found["items"] = found["items"], found.pop("additionalItems", True)
@@ -359,7 +359,7 @@ def _modernize(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pointer(ref: str) -> list[str]:
-    """The keys of a reference into the schema."""
+    """Return the keys of a reference into the schema."""
     start, *keys = ref.split("/")
     if start != "#":
         raise ValueError(ref)
@@ -374,7 +374,7 @@ def _is_null(way: Any) -> bool:
 
 
 def _is_map(schema: Mapping[str, Any]) -> bool:
-    """Whether it has fields of any name, and says what is in them."""
+    """True if it describes fields of any name."""
     return isinstance(schema.get("additionalProperties"), Mapping) or bool(schema.get("patternProperties"))
 
 
@@ -386,7 +386,7 @@ _KEYWORDS: Final = {
 
 
 def _type_of(schema: Mapping[str, Any], random: Random, path: Path) -> str:
-    """The type of the value; where none is said, that of which the keywords speak, else a text."""
+    """Return the type of the value; without `type` the type that its keywords are about, else a text."""
     given = schema.get("type")
     if given is None:
         return next((kind for kind, keys in _KEYWORDS.items() if schema.keys() & set(keys)), "string")
@@ -398,7 +398,7 @@ def _type_of(schema: Mapping[str, Any], random: Random, path: Path) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """The same text for what JSON schema takes for the same value: 1 and 1.0, but not 1 and true."""
+    """Return one text for values that JSON schema considers equal: 1 and 1.0, but not 1 and true."""
     if isinstance(value, list):
         return f"[{','.join(map(_canonical, value))}]"
     if isinstance(value, dict):
@@ -421,7 +421,7 @@ def _by_pattern(pattern: str, random: Random, low: int, path: Path) -> str:
 
 
 def _text_of_length(words: Words, name: str, low: int, high: float) -> str:
-    """A text for this name, cut or prolonged to a length."""
+    """Return a text for this name, cut or padded to a length."""
     text = words.text(name)
     while len(text) < low:
         text = f"{text} {words.word()}"
@@ -446,7 +446,7 @@ def _number(schema: Mapping[str, Any], words: Words, path: Path, name: str, whol
 
 
 def _bounds(schema: Mapping[str, Any], usual: tuple[int, int], step: Fraction) -> tuple[Fraction, Fraction]:
-    """Between which numbers to look: the usual ones, if the schema allows any of them; else those that it allows."""
+    """Return the bounds of the search: the usual ones if the schema allows some of them; else those that it allows."""
     low = max((_fraction(schema[key]) for key in ("minimum", "exclusiveMinimum") if key in schema), default=None)
     high = min((_fraction(schema[key]) for key in ("maximum", "exclusiveMaximum") if key in schema), default=None)
     width = max(Fraction(100), 100 * step)
@@ -461,7 +461,7 @@ def _bounds(schema: Mapping[str, Any], usual: tuple[int, int], step: Fraction) -
 def _on_grid(
     schema: Mapping[str, Any], low: Fraction, high: Fraction, step: Fraction, random: Random, origin: Fraction = Fraction(0)
 ) -> Fraction | None:
-    """A number from `low` to `high` that is whole steps away from `origin`, and not one that is excluded."""
+    """Return a number from `low` to `high` that is whole steps away from `origin` and not excluded; None if none is."""
     first, last = math.ceil((low - origin) / step), math.floor((high - origin) / step)
     first += "exclusiveMinimum" in schema and first * step + origin == _fraction(schema["exclusiveMinimum"])
     last -= "exclusiveMaximum" in schema and last * step + origin == _fraction(schema["exclusiveMaximum"])
@@ -473,7 +473,7 @@ def _fraction(number: Any) -> Fraction:
 
 
 def _common(one: Fraction | None, other: Fraction) -> Fraction:
-    """The smallest number of which both are divisors."""
+    """Return the least common multiple."""
     if one is None:
         return other
     return Fraction(math.lcm(one.numerator, other.numerator), math.gcd(one.denominator, other.denominator))
@@ -488,11 +488,11 @@ def _between(schema: Mapping[str, Any]) -> str:
     return " and ".join(f"{said} {schema[key]}" for key, said in words.items() if key in schema)
 
 
-# -- two schemas that hold at once
+# -- the conjunction of two schemas
 
 
 def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that asks for what both ask for, as far as it can be said in one; `allOf` keeps choices apart."""
+    """Return the conjunction of two schemas, as far as one schema can express it; `allOf` keeps choices apart."""
     found = dict(one)
     for key, given in other.items():
         if key not in found:
@@ -505,7 +505,7 @@ def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merge_any(one: Any, other: Any) -> Any:
-    """Two schemas, of which each may also be true or false."""
+    """Return the conjunction of two schemas, each of which may be true or false."""
     if one is False or other is False:
         return False
     if one is True or other is True:
