@@ -21,6 +21,7 @@ from llmtest.concurrency.lanes import Lane
 from llmtest.core.literals import ConcurrentGroup
 from llmtest.events.events import Event, Run
 from llmtest.events.words import FrozenDict, Message
+from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers, precedes
 
 
@@ -203,7 +204,6 @@ class HappensBefore:
         self._seats: dict[Run, _Seat] = {}
         self.runs: list[Run] = []
         self._turns: dict[str, int] = {}
-        self._strays: dict[Run, list[Run]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
@@ -214,15 +214,14 @@ class HappensBefore:
         self._sit(roots)
 
     def _sit(self, roots: Sequence[Run]) -> None:
+        nesting = Nesting(roots)
         # A list of things to do instead of recursion: no tree is too deep for it.
         todo: list[tuple[Run | None, _Seat | None]] = [(None, None)]
         while todo:
             run, seat = todo.pop()
             if run is not None and seat is not None:
                 self._place(run, seat)
-            inside = run.children if run is not None else roots
-            if run is not None and run in self._strays:
-                inside = (*inside, *self._strays[run])
+            inside = nesting.inside(run)
             if inside:
                 home = run.start.lane if run is not None else home_of(roots)
                 todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))
@@ -261,10 +260,6 @@ class HappensBefore:
             return seats
         items = [item_of(run, parent) for run in runs]
         group += _stretches(layers(items, home), home)
-        # LangChain calls these siblings, but they run within one of them: that is where they are placed.
-        for item in items:
-            if item.host is not None and item.host.run is not None and item.run is not None:
-                self._strays.setdefault(item.host.run, []).append(item.run)
         for s, stretch in enumerate(group):
             seats += [
                 (item.run, _Seat(parent, depth, s, n, group)) for n, item in enumerate(stretch.items) if item.run is not None
@@ -333,6 +328,8 @@ class HappensBefore:
 
     def _on_one_line(self, a: Run | Event, x: Run, b: Run | Event, y: Run) -> bool:
         """Of an event in a run and what happens within that run: only what is on one line of control is ordered."""
+        if not isinstance(a, Run) and a.number == x.start.number and (self.contains(x, y) or a is not b):
+            return not isinstance(b, Run) or b is not x  # a run begins before all that is in it, on whatever line that happens
         if (isinstance(a, Run) and not self.contains(y, x)) or (isinstance(b, Run) and not self.contains(x, y)):
             return False
         # Across lines the numbers of events are chance, even within one run: they only say what was recorded first.

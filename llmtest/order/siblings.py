@@ -39,7 +39,6 @@ class Item:
     step: Any = 0
     seat: tuple[str, str, tuple[int, ...]] = ("", "", ())
     note: Any = None
-    host: Item | None = None
     line: Hashable = None
 
 
@@ -70,8 +69,7 @@ def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
     """
     if len(items) < 2:
         return [items] if items else []
-    _find_hosts(items, home)
-    return _ranked(_arranged([item for item in items if item.host is None]), home)
+    return _ranked(_arranged(sorted(items, key=lambda item: item.start)), home)
 
 
 def are_in_sequence(runs: Sequence[Run], home: Lane | None) -> bool:
@@ -104,9 +102,10 @@ def precedes(a: Item, b: Item, home: Lane | None) -> bool:
     # What has no lane, such as the tries of a fallback, is on its parent's line, where one thing comes after the other.
     if a.lane is None or b.lane is None:
         return a.lane is b.lane or a.end < b.start
-    # Runs that cross on one line are kept apart by the program's data, not by their start: `batch` starts all its inputs.
+    # Starts say nothing while both are open: `batch` starts all its inputs, and a stream is open while its reader works.
+    # What never ended may have been abandoned; an event of the parent has its place where it fired.
     if a.lane is b.lane:
-        return not is_pooled(a.lane, home) and not b.start < a.end < b.end
+        return not is_pooled(a.lane, home) and (a.end < b.start or a.end == math.inf or b.run is None)
     return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
 
 
@@ -192,45 +191,6 @@ def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
             return "never over"  # it comes before nothing on another line, as all others of which the end is unknown
         lane, joined = lane.parent, over
     return lane, joined, ended is None
-
-
-# -- what runs within a sibling
-
-
-def _find_hosts(items: list[Item], home: Lane | None) -> None:
-    """Sorts `items` by their starts, and finds those that run within another one."""
-    items.sort(key=lambda item: item.start)
-    running: dict[Lane | None, list[Item]] = {}
-    for item in items:
-        item.host = _host(item, home, running)
-        if item.host is None and _can_host(item):
-            running.setdefault(item.lane or home, []).append(item)
-
-
-def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item]]) -> Item | None:
-    """The sibling within which `item` runs, though LangChain calls it a sibling.
-
-    What a fallback tries, and what a tool calls with the config that LangChain gives it, is reported as a child of their
-    parent: https://github.com/langchain-ai/langchain/issues/36072. It begins while they are running, on their line of
-    control or on one that comes from it, and has their place in the program.
-    """
-    line = item.lane or home
-    while True:
-        hosts = running.get(line, [])
-        # Starts ascend, so what has ended by now can host nothing that comes later either.
-        while hosts and hosts[-1].end < item.start:
-            hosts.pop()
-        if hosts and item.run is not None and (item.family, item.step) == (hosts[-1].family, hosts[-1].step):
-            return hosts[-1]
-        if line is None or line is home:
-            return None
-        line = line.parent
-
-
-def _can_host(item: Item) -> bool:
-    """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
-    run = item.run
-    return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
 
 
 def home_of(roots: Sequence[Run]) -> Lane | None:
