@@ -329,3 +329,35 @@ def test_what_crosses_another_on_its_line_of_control_is_beside_it() -> None:
     first, second, later = run("first", 0, 2, HOME), run("second", 1, 3, HOME), run("later", 4, 5, HOME)
 
     assert order(first, second, later) == [["first", "second"], ["later"]]
+
+
+# -- what is not luck
+
+
+def test_who_began_first_is_no_luck_on_one_line_of_control_or_after_a_known_wait() -> None:
+    crossing = (run("a", 0, 2, HOME), run("b", 1, 3, HOME))
+    waited = (run("c", 4, 5, task(2, attach=4, joined=6)), run("d", 6, 7, task(3, attach=6)))
+    beside = (run("e", 8, 9, task(4, attach=8)), run("f", 8, 9, task(5, attach=8)), run("g", 8, 9, None))
+    order = HappensBefore([*crossing, *waited, *beside])
+
+    assert order.are_ordered(*crossing)
+    assert order.are_ordered(waited[1], waited[0])
+    assert not order.are_ordered(beside[0], beside[1])
+    assert not order.are_ordered(beside[0], beside[2])
+
+
+def test_a_run_begins_before_all_that_is_in_it_on_whatever_line() -> None:
+    async def inner(text: str) -> str:
+        return text
+
+    with record() as recording:
+        asyncio.run(
+            (RunnableLambda(inner, name="inner") | RunnableLambda(inner, name="last")).with_config(run_name="all").ainvoke("")
+        )
+    outer, step = recording.run("all"), recording.run("inner")
+    order = HappensBefore(recording.roots)
+
+    assert outer.start.lane is not step.start.lane
+    assert [order.happened(outer.start, item) for item in (step, step.start, *step.events, outer.events[-1])] == [True] * 5
+    assert [order.happened(item, outer.start) for item in (step, step.start, outer.start)] == [False] * 3
+    assert not order.happened(outer.start, outer)
