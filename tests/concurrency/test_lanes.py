@@ -177,7 +177,8 @@ def test_a_failure_is_let_go_by_the_next_event(program: Callable[[Any], Coroutin
         with pytest.raises(ValueError):
             await program(alive)
         await asyncio.get_running_loop().shutdown_default_executor()  # its threads hold their work a little longer
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})  # what the failed gather left running holds it
+        for _ in range(3):  # the task that the failed gather left running holds it too
+            await asyncio.sleep(0)
         kept.append(lanes.tick())
         gc.collect()
         kept.append([ref() for ref in alive])
