@@ -68,6 +68,14 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
             lane = lane.parent
         return lane
 
+    def hang_below(self, above: Lane, moment: int) -> None:
+        """Note that `above` spawned the lane after this moment of its own."""
+        self.parent, self.attach = above, moment
+        # A spawner without events of its own is met after what it spawned. Numbers ascend downwards, so that a reader of a
+        # stored trace meets it first. A lane with events may be stored already, and keeps its number.
+        if self.number < above.number and not self.now:
+            self.number = next(_numbers)
+
     def within(self, other: Lane) -> bool:
         """True if this is `other`, or was spawned from it, however indirectly."""
         lane: Lane | None = self
@@ -360,7 +368,7 @@ def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
     moment = _spawned(lane, above)
     if moment is None:
         return
-    lane.parent, lane.attach = above, moment
+    lane.hang_below(above, moment)
     life = _life(above)
     if life.wait is not None and life.wait.future() is hold.future:  # one more child of the same gather
         if moment == life.wait.spawned:
@@ -379,7 +387,7 @@ def _begin(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
     """Note that `above` spawned `lane` now, after its moment `spawned`."""
     above.now += 1
     _life(above).settle(above.now, spawned)
-    lane.parent, lane.attach = above, above.now
+    lane.hang_below(above, above.now)
 
 
 def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> None:
@@ -423,7 +431,7 @@ def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
         above = _far(hold.task, hold.context.get(_mark), thread_id)
         moment = _spawned(lane, above)
         if moment is not None:
-            lane.parent, lane.attach = above, moment
+            lane.hang_below(above, moment)
             outcome: list[bool] = []
             _undone.append((hold.future, lambda future: outcome.append(asyncio_state.went_well(future))))
             _leave_open(lane, weakref.ref(hold.future), lambda: outcome == [True])
