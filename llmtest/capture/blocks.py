@@ -155,6 +155,7 @@ class Block(ABC):
         if not self._closed:
             self._mark_end()
             self._closed = True
+            lanes.release_futures()
 
     @abstractmethod
     def _mark_end(self) -> None:

@@ -237,7 +237,10 @@ class GroupMatcher:
     def through(self, states: int) -> int:
         """Return the places after the group, from those before it."""
         down = self.group.down
-        self._up = [sum(1 << b for b in range(len(down)) if down[b] >> a & 1) for a in range(len(down))]
+        self._up = [0] * len(down)
+        for b, below in enumerate(down):
+            for a in bits(below):
+                self._up[a] |= 1 << b
         todo: list[_Thread] = [(n, 0, 0, True) for n in range(len(self.shape.elements) + 1) if states >> n & 1]
         # Many orders of the items lead to the same thread. Each is followed once, and that keeps the search from exploding.
         seen = set(todo)
