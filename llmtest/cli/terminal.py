@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 
 class Console:
@@ -18,6 +19,12 @@ class Console:
     def out(self) -> TextIO:
         """Where results go."""
         return sys.stdout
+
+    @property
+    def input(self) -> io.BufferedReader[Any]:
+        """Where data comes from."""
+        source = getattr(sys.stdin, "buffer", None)
+        return source if isinstance(source, io.BufferedReader) else io.BufferedReader(io.BytesIO(sys.stdin.read().encode()))
 
     @property
     def color(self) -> bool:
