@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 
 from llmtest.errors import TreeTextError
 from llmtest.events.callbacks import RunKind
-from llmtest.trees.rendering import HEADER
+from llmtest.trees.rendering import HEADER, LEFT_OUT
 
 NodeKind = Literal["run", "parallel", "late", "entry", "line"]
 SIGNS: Final = frozenset("+>*~@<!?^")
@@ -156,11 +156,12 @@ class _Reader:
     def _kind(self, number: int, text: str) -> NodeKind:
         inside = self._open[-1].kind if self._open else ""
         if text[:1] in SIGNS and text[1:2] == " ":
-            if inside != "run":
-                raise TreeTextError(
-                    number, f"an entry stands within a run; got {text!r} {f'within {inside!r}' if inside else 'outside'}"
-                )
-            return "entry"
+            # Events within a run may be concurrent, as the runs within it are; `+` defines what they name.
+            if inside == "run" or (inside == "parallel" and text[0] in "@+"):
+                return "entry"
+            raise TreeTextError(
+                number, f"an entry stands within a run; got {text!r} {f'within {inside!r}' if inside else 'outside'}"
+            )
         if text == "parallel" or (text == "late" and not inside):
             return "parallel" if text == "parallel" else "late"
         if _HEAD.fullmatch(text) is None:
@@ -182,7 +183,7 @@ def _check_endings(roots: Sequence[Node], lines: int) -> None:
     if not any(node.kind == "entry" for node in nodes):
         return
     for node in nodes:
-        if node.kind == "run" and not (node.inside and node.inside[-1].sign in ENDINGS):
+        if node.kind == "run" and not node.text.endswith(LEFT_OUT) and not (node.inside and node.inside[-1].sign in ENDINGS):
             raise TreeTextError(lines, f"the text is cut off: the run in line {node.line}, {node.text!r}, has no ending")
 
 

@@ -27,6 +27,9 @@ from llmtest.trees.values import MARK, OPEN, Name, Words
 HEADER: Final = "# llmtest tree v1"
 """The first line of a file with a tree text."""
 
+LEFT_OUT: Final = " ..."
+"""The end of the first line of a run that is shown only to group the chosen runs inside it. No other line of a run ends so."""
+
 
 class Traced(Protocol):
     """A source of trees: a `Recording`, or a part of one."""
@@ -226,7 +229,9 @@ class _Writer:
 
     def _count_kept(self, item: Item, parent: Run | None) -> int:
         """Return how many runs of a subtree are written at its top."""
-        if item.run is None or self._shapes.keeps_run(item.run):
+        if item.run is None:
+            return int(parent is None or self._shapes.keeps_run(parent))
+        if self._shapes.keeps_run(item.run):
             return 1
         count, todo = 0, [(item.run, parent)]
         for run, above in todo:  # grows while it is read
@@ -239,15 +244,17 @@ class _Writer:
         if self._shapes.keeps is not None:
             layer = [item for item in layer if self._count_kept(item, parent)]
         if len(layer) > 1:
+            layer = self._sort_parallel(layer, parent)
+        # An outline shows no events, so it groups only runs.
+        grouped = sum(item.run is not None or not self._words.outline for item in layer) > 1
+        if grouped:
             self.line(depth, "parallel")
             depth += 1
-            layer = self._sort_parallel(layer, parent)
-        grouped = len(layer) > 1
         self._todo += [partial(self._item, item, parent, depth, grouped) for item in reversed(layer)]
 
     def _item(self, item: Item, parent: Run | None, depth: int, grouped: bool) -> None:
         if item.run is None:
-            return self._parts(depth, [item.note] if parent is None or self._shapes.keeps_run(parent) else [])
+            return self._parts(depth, [item.note])
         if not self._shapes.keeps_run(item.run):
             return self._replace_by_inner(item, item.run, parent, depth, grouped)
         shape = self._shapes.of(item.run, parent)
@@ -262,9 +269,9 @@ class _Writer:
     def _replace_by_inner(self, item: Item, run: Run, parent: Run | None, depth: int, grouped: bool) -> None:
         """Write the chosen runs inside a run in its place; below its line if they follow one another beside others."""
         if grouped and self._count_kept(item, parent) > 1:
-            self.line(depth, self._resolve(self._shapes.of(run, parent).head))
-            self._fresh.clear()
+            self.line(depth, self._resolve(self._shapes.of(run, parent).head) + LEFT_OUT)
             depth += 1
+            self._define(depth)
         self._plan(self._layers_of(run, parent), run, depth)
 
     def _parts(self, depth: int, parts: Sequence[TextPart]) -> None:
