@@ -21,7 +21,7 @@ from llmtest.concurrency.lanes import Lane
 from llmtest.events.callbacks import START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
-from llmtest.trees.run_lines import Detail, Shapes, TextPart
+from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"
@@ -103,8 +103,10 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
     late_runs, still = _late_runs(roots, late)
-    calls = (run.tool_call_id for root in (*roots, *late_runs) for run in root.walk() if run.kind == "tool")
-    words = Words(filter(None, calls), outline=detail == "outline", full=detail == "full")
+    runs = [run for root in (*roots, *late_runs) for run in root.walk()]
+    calls = (run.tool_call_id for run in runs if run.kind == "tool")
+    ids = (interrupt for run in runs for interrupt in interrupt_ids(run))
+    words = Words(filter(None, calls), ids, outline=detail == "outline", full=detail == "full")
     writer = _Writer(Shapes(words, still, source.keeps if isinstance(source, Part) else None))
     writer.trees(roots, 0)
     if late_runs:
@@ -281,6 +283,7 @@ class _Writer:
     def _put(self, depth: int, part: TextPart) -> None:
         """Write one entry. A thing that it names for the first time is defined before it, or in it if it names nothing else."""
         shown = [self._resolve(line) for line in part.lines]
+        self._resolve(part.unshown)
         if len(self._fresh) == 1 and shown == [self._fresh[0].label]:
             return self._put(depth, TextPart(part.sign, _definition(self._fresh.pop()), part.suffix))
         self._define(depth)
@@ -306,6 +309,12 @@ class _Writer:
         if name.prefix == "request":
             name.label = self._resolve(name.lines[0])
             return f"{name.label} {self._resolve(name.lines[1])}"
+        if name.prefix == "tie":
+            place, _, group = name.text.partition(" ")
+            members = self._words.names_in(group)
+            self._resolve(group)
+            name.label = sorted(members, key=lambda member: member.number)[int(place)].label
+            return name.label
         owner = self._words.owners.get(name.text) if name.prefix == "id" else None
         if owner is not None and owner.label:
             name.label = owner.label
@@ -318,7 +327,11 @@ class _Writer:
     def _number(self, name: Name) -> None:
         self._counts[name.prefix] += 1
         name.number = self._counts[name.prefix]
-        name.label = f"<id:{name.number}>" if name.prefix == "id" else f"{name.prefix}{name.number}"
+        if name.prefix in ("id", "interrupt", "path"):
+            # Mostly there is one temporary folder.
+            name.label = "<path>" if name.prefix == "path" and name.number == 1 else f"<{name.prefix}:{name.number}>"
+        else:
+            name.label = f"{name.prefix}{name.number}"
         if name.lines:
             self._fresh.append(name)
             known = self._texts.setdefault(name.text, name.label)

@@ -588,7 +588,7 @@ def pause(*values: Any) -> Failure:
     ("failure", "shown"),
     [
         (pause("Approve?"), ['? paused: "Approve?"']),
-        (pause({"a": 1}, "b"), ['? paused: [{"a": 1}, "b"]']),
+        (pause({"a": 1}, "b"), ['? paused: ["b", {"a": 1}]']),
         (pause({"a": "x" * 99}), ["? paused: {", f'    "a": "{"x" * 99}"', "  }"]),
         (Failure("GraphInterrupt", "", "paused", frozen([])), ["? paused: GraphInterrupt"]),
         (Failure("NodeInterrupt", "", "paused"), ["? paused: NodeInterrupt"]),
@@ -1012,6 +1012,7 @@ def test_an_interrupt_and_its_resumption() -> None:
         "  chain approve",
         '    ? paused: {"question": "Approve?"}',
         '  < {"notes": ["a"]}',
+        '  ? paused: {"question": "Approve?"}',
         "chain LangGraph",
         '  > Command(resume="yes")',
         "  chain approve",
@@ -1032,8 +1033,8 @@ def test_graph_that_stops_before_a_node_says_so_because_nothing_else_does() -> N
     assert str(_stopped(interrupt_before=["ask"])) == text(
         "chain LangGraph",
         '  > {"notes": ["a"]}',
-        "  @ interrupt",
         '  < {"notes": ["a"]}',
+        "  ? paused",
     )
 
 
@@ -1251,7 +1252,7 @@ def test_runs_that_follow_one_another_beside_others_keep_the_line_of_the_run_tha
 
     assert str(part) == text(
         "parallel",
-        "  a: chain branch",
+        "  a: chain branch ...",
         "    chat model",
         '      > u1: "a 0"',
         '      @ text "note"',
