@@ -20,13 +20,8 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.trees.differ import Difference, diff
-    from llmtest.trees.parsing import Head, Node, head, parse, write
-    from llmtest.trees.rendering import render
-
-__all__ = ["Difference", "Head", "Node", "diff", "head", "parse", "render", "write"]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {"differ": ["Difference", "diff"], "parsing": ["Head", "Node", "head", "parse", "write"], "rendering": ["render"]},
-)
+    from llmtest.trees.differ import Difference as Difference, diff as diff
+    from llmtest.trees.parsing import Head as Head, Node as Node, head as head, parse as parse, write as write
+    from llmtest.trees.rendering import render as render
+else:
+    __getattr__, __dir__ = exports(__name__)
