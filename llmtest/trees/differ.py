@@ -26,8 +26,8 @@ _MAX_CHARACTERS: Final = 60
 _MAX_SWAPS: Final = 10
 """More replacements of words are not looked for in later differences."""
 
-_LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call)\d+)(?![\w(=])')
-_DEFINED: Final = re.compile(r"(?:[+><] )(?:partial )?((?P<prefix>[suatmdv])\d+): ?(?P<said>.*)")
+_LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call|tool|params)\d+)(?![\w(=])')
+_DEFINED: Final = re.compile(r"(?:[+><*] )(?:partial )?((?P<prefix>[suatmdv]|tool|params)\d+): ?(?P<said>.*)")
 _REQUEST: Final = re.compile(r'(call\d+) ((?:[^\s"();]+|"(?:[^"\\]|\\.)*")\((?:[^"]|"(?:[^"\\]|\\.)*")*?\))(?=;|  |$| [a-z])')
 _ARGUMENT: Final = re.compile(r'(\w+|"(?:[^"\\]|\\.)*")=(.*)')
 _USAGE: Final = re.compile(r"  usage [^\"]*$")
@@ -39,6 +39,8 @@ _WORDS: Final = {
     "m": "message",
     "d": "document",
     "v": "text",
+    "tool": "tool",
+    "params": "parameters",
 }
 _ENDED: Final = {"<": "ended", "!": "failed", "?": "open", "^": "handed off"}
 
@@ -541,7 +543,7 @@ def _run_words(old: Head, new: Head) -> str:
         return f"{old.kind} {old.name} is now {new.kind} {new.name}"
     if old.arguments != new.arguments:
         return f"tool argument {_arguments(old.arguments or '', new.arguments or '')}"
-    fields = ("tools", "tags", "meta", "attempt", "keys", "still", "call")
+    fields = ("model", "tools", "tags", "meta", "attempt", "keys", "still", "call")
     name = next((name for name in fields if getattr(old, name) != getattr(new, name)), "call")
     told = [getattr(told, name) for told in (old, new)]
     before, after = (", ".join(value) if isinstance(value, tuple) else str(value or "none") for value in told)

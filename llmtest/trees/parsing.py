@@ -29,7 +29,7 @@ _HEAD: Final = re.compile(
 )
 
 _KEY: Final = re.compile(rf"((?:condition|branch) (?:\d+|default)|{_QUOTED}|[^\s\"():]+): ")
-_FIELD: Final = re.compile(rf" (attempt|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (meta)=(.*)")
+_FIELD: Final = re.compile(rf" (attempt|model|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (meta)=(.*)")
 _CALL: Final = re.compile(r" (call\d+)(?= |$)")
 _TOKEN: Final = re.compile(rf"{_QUOTED}|[()\[\]{{}},]")
 _WIDE_CODE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\U([0-9a-f]{8})")
@@ -70,6 +70,7 @@ class Head:
     arguments: str | None = None
     call: str | None = None
     attempt: str | None = None
+    model: str | None = None
     tools: str | None = None
     tags: str | None = None
     meta: str | None = None
@@ -195,7 +196,7 @@ def head(run: Node) -> Head:
     call = _CALL.match(rest)
     fields = {match[1] or match[3]: match[2] or match[4] for match in _FIELD.finditer(rest)}
     keys = tuple(unquote(key) for key in _KEY.findall(found["keys"]))
-    fields_ = {name: fields.get(name) for name in ("attempt", "tools", "tags", "meta")}
+    fields_ = {name: fields.get(name) for name in ("attempt", "model", "tools", "tags", "meta")}
     return Head(found["kind"], unquote(found["name"]), keys, bool(found["still"]), arguments, call and call[1], **fields_)
 
 

@@ -76,8 +76,9 @@ class Part:
 def render(source: Traced | Run, *, detail: Detail = "default") -> str:
     """Return the trees of `source` as text, ending with a newline.
 
-    `detail="outline"` is one line for each run; `"full"` adds parameters, all metadata and every token. Open runs are
-    marked; events after the end of the block stand under `late`. Two renderings of equal programs are equal.
+    `detail="outline"` is one line for each run; `"short"` leaves out what models are told besides messages; `"full"` adds
+    all parameters, all metadata and every token. Open runs are marked; events after the end of the block stand under
+    `late`. Two renderings of equal programs are equal.
 
     >>> from llmtest import ScriptedChatModel, record
     >>> with record() as recording:
@@ -106,7 +107,7 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
     runs = [run for root in (*roots, *late_runs) for run in root.walk()]
     calls = (run.tool_call_id for run in runs if run.kind == "tool")
     ids = (interrupt for run in runs for interrupt in interrupt_ids(run))
-    words = Words(filter(None, calls), ids, outline=detail == "outline", full=detail == "full")
+    words = Words(filter(None, calls), ids, outline=detail == "outline", short=detail == "short", full=detail == "full")
     writer = _Writer(Shapes(words, still, source.keeps if isinstance(source, Part) else None))
     writer.trees(roots, 0)
     if late_runs:
@@ -148,6 +149,7 @@ class _Writer:
         self._counts: Counter[str] = Counter()
         self._fresh: list[Name] = []
         self._texts: dict[str, str] = {}
+        self._tools: dict[str, str] = {}
         self._inside: dict[int, list[list[Item]]] = {}
         self._strays: dict[int, list[Run]] = {}
         self._plain: dict[int, str] = {}
@@ -302,7 +304,12 @@ class _Writer:
 
     def _label_of(self, match: re.Match[str]) -> str:
         name = self._words.names[int(match[1])]
-        return name.label or self._assign_label(name)
+        label = name.label or self._assign_label(name)
+        if name.prefix != "tool":
+            return label
+        # A tool goes by its own name; another one of that name has its label, too.
+        first = self._tools.setdefault(name.text, label)
+        return name.text if first == label else f"{name.text}/{label}"
 
     def _assign_label(self, name: Name) -> str:
         """Give `name` its label. A tool call is written with its arguments when it is first met, as a number afterwards."""
@@ -334,6 +341,8 @@ class _Writer:
             name.label = f"{name.prefix}{name.number}"
         if name.lines:
             self._fresh.append(name)
+            if name.prefix in ("tool", "params"):
+                return
             known = self._texts.setdefault(name.text, name.label)
             if known != name.label and name.lines == ["", *self._words.bars(name.text)]:
                 name.lines = [known if known[0] == "v" else f"{known}.text"]

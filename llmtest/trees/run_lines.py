@@ -13,9 +13,10 @@ from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OF_LANGGRAPH, OU
 from llmtest.events.content import BlockKind, pieces_of, read_stream_event
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Structured, ToolCall, Usage
-from llmtest.trees.values import Words
+from llmtest.trees.parameters import model_name, parameter_texts, tool_marks
+from llmtest.trees.values import MAX_LINE_CHARACTERS, Words
 
-Detail = Literal["outline", "default", "full"]
+Detail = Literal["outline", "short", "default", "full"]
 
 MAX_TOKENS: Final = 40
 """Of more tokens, those in the middle are left out."""
@@ -106,9 +107,16 @@ class Shapes:
         if run.tool_call_id is not None:
             words.append(self.words.mark("call", run.tool_call_id))
         words += [f"attempt={tag[14:]}" for tag in run.tags if tag.startswith("retry:attempt:")]
-        tools = run.start.payload.get("tools")
-        words += [f"tools={','.join(self.words.atom(str(tool), ',') for tool in tools)}"] if tools else []
+        words += self._model_fields(run) if run.kind in MODELS else []
         return " ".join((*words, *self._about(run, parent)))
+
+    def _model_fields(self, run: Run) -> Iterator[str]:
+        name = None if self.words.short else model_name(run)
+        if name is not None:
+            yield f"model={self.words.atom(name)}"
+        tools = tool_marks(run, self.words)
+        if tools:
+            yield f"tools={','.join(tools)}"
 
     def _keys(self, tags: Sequence[str]) -> Iterator[str]:
         """Return the part of a run in its parent: the key of a map, the condition or branch of a branch."""
@@ -177,6 +185,17 @@ class Shapes:
         if parameters and self.words.full:
             first, *rest = self.words.value(parameters)
             yield TextPart("*", [f"params {first}", *rest])
+        elif run.kind in MODELS and not self.words.short:
+            yield from self._parameters(parameter_texts(run, self.words))
+
+    def _parameters(self, parameters: list[list[str]]) -> Iterator[TextPart]:
+        """Yield the parameters that were set; those that need several lines are written once."""
+        lines = [line for parameter in parameters for line in parameter]
+        shown = " ".join(lines)
+        if len(lines) > len(parameters) or len(shown) > MAX_LINE_CHARACTERS:
+            shown = self.words.mark("params", shown, ["", *lines])
+        if parameters:
+            yield TextPart("*", [shown])
 
     # stream
 

@@ -219,7 +219,13 @@ class Words:
     """
 
     def __init__(
-        self, calls: Iterable[str], interrupts: Iterable[tuple[str, Any]] = (), *, outline: bool = False, full: bool = False
+        self,
+        calls: Iterable[str],
+        interrupts: Iterable[tuple[str, Any]] = (),
+        *,
+        outline: bool = False,
+        short: bool = False,
+        full: bool = False,
     ) -> None:
         self.calls = frozenset(filter(_CALL_ID.fullmatch, calls))
         self._interrupts: dict[str, Any] = {}
@@ -227,6 +233,7 @@ class Words:
             self._interrupts.setdefault(number, value)
         self._ids = re.compile(f"({'|'.join(sorted(self._interrupts))})") if self._interrupts else None
         self.outline = outline
+        self.short = outline or short
         self.full = full
         self.names: list[Name] = []
         self.owners: dict[str, Name] = {}
@@ -431,7 +438,11 @@ class Words:
             return [self.flow(value)]
         value = _unwrap(value)
         marks = self.marks(value)
-        return [" ".join(marks)] if marks else self._broken(value, self.flow(value), MAX_DEPTH)
+        return [" ".join(marks)] if marks else self.broken(value, self.flow(value))
+
+    def broken(self, value: Any, text: str) -> list[str]:
+        """Return the lines of a value whose text on one line is `text`."""
+        return self._broken(value, text, MAX_DEPTH)
 
     def _broken(self, value: Any, text: str, depth: int) -> list[str]:
         opening, entries = self._opened(value) if len(text) > MAX_LINE_CHARACTERS and depth else ("", [])
@@ -501,7 +512,7 @@ class Words:
             yield [f"think({self.string(thought)})"]
         if isinstance(message.content, str):
             if message.content or not message.tool_calls:
-                yield self._text(message.content)
+                yield self.text(message.content)
         else:
             # Their calls are written once, in one form for all providers.
             yield from (self._block(b) for b in message.content if not (message.tool_calls and read_block(b).kind == "call"))
@@ -529,19 +540,23 @@ class Words:
         name = self.names[int(match[1])]
         return match[0] + name.lines[1] if name.prefix == "request" else match[0]
 
-    def _text(self, text: str) -> list[str]:
+    def text(self, text: str) -> list[str]:
         return self.bars(text) if _many_lines(text) and not self.outline else [self.string(text)]
+
+    def line(self, text: str) -> str:
+        """Return a text as JSON, also one with several lines."""
+        return f'"{self.clean(text)}"'
 
     def _block(self, block: Any) -> list[str]:
         read = read_block(block)
         if read.kind == "text":
-            return self._text(read.text or "")
+            return self.text(read.text or "")
         if read.kind == "reasoning" and read.text is not None:
             return [f"think({self.string(read.text)})"]
         return [(_medium(read.type, block, self.string) if read.type in _MEDIA else None) or self.flow(block)]
 
     def document(self, document: Document) -> str:
-        parts = [self._text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]
+        parts = [self.text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]
         body = self._layout("", parts)
         return self.mark("d", "\n".join(body), body, document.page_content)
 
