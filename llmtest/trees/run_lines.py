@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Final, Literal, TypeGuard
 
 from llmtest.core.text import plural
-from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OF_LANGGRAPH, OUTPUT_OF, START_KINDS, STREAMED
+from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OF_LANGGRAPH, OUTPUT_OF, START_KINDS, STREAM_EVENT, STREAMED
 from llmtest.events.content import BlockKind, pieces_of, read_stream_event
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Structured, ToolCall, Usage
@@ -106,7 +106,7 @@ class Shapes:
         words += [run.kind, self.words.atom(run.name) + self._arguments(run)]
         if run.tool_call_id is not None:
             words.append(self.words.mark("call", run.tool_call_id))
-        words += [f"attempt={tag[14:]}" for tag in run.tags if tag.startswith("retry:attempt:")]
+        words += [f"attempt={self.words.atom(tag[14:])}" for tag in run.tags if tag.startswith("retry:attempt:")]
         words += self._model_fields(run) if run.kind in MODELS else []
         return " ".join((*words, *self._about(run, parent)))
 
@@ -201,7 +201,9 @@ class Shapes:
 
     def _stream_parts(self, events: Sequence[Event]) -> Iterator[TextPart]:
         streams: dict[str, list[str]] = {}
-        for event in events:
+        # With version 3 a model tells its tokens to handlers, and LangChain tells them once more as events.
+        told = [event for event in events if event.kind == STREAM_EVENT and pieces_of(event.payload)]
+        for event in told or events:
             for channel, text in _pieces(event.payload):
                 streams.setdefault(channel, []).append(text)
         if len(streams) > 1 and len(streams.get("empty", ())) == 1:
@@ -210,7 +212,7 @@ class Shapes:
         kinds = [read_stream_event(event.payload["event"]).name for event in events if "event" in event.payload]
         if kinds:
             runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
-            shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
+            shown = " ".join(f"{self.words.atom(kind)}{f'*{times}' if times > 1 else ''}" for kind, times in runs)
             yield TextPart("~", [f"{len(kinds)} {plural(len(kinds), 'stream event')}: {shown}"])
 
     def _stream(self, channel: str, texts: list[str]) -> TextPart:
@@ -237,7 +239,9 @@ class Shapes:
         if event.kind == "on_text":
             return TextPart("@", [f"text {self.words.flow(payload.get('text'))}"])
         if event.kind == "on_retry":
-            return TextPart("@", self._error_lines(f"retry {payload.get('attempt_number')}", payload.get("error")))
+            return TextPart(
+                "@", self._error_lines(f"retry {self.words.flow(payload.get('attempt_number'))}", payload.get("error"))
+            )
         if event.kind == "on_custom_event":
             first, *rest = self.words.value(payload.get("data"))
             return TextPart("@", [f"event {self.words.atom(str(payload.get('name')))} {first}", *rest])
@@ -255,7 +259,7 @@ class Shapes:
         # An unknown callback is written with its payload; a second start or end only repeats the run.
         repeats = not payload or event.kind in START_KINDS or event.kind in ENDINGS
         first, *rest = [""] if repeats else self.words.value(payload)
-        return TextPart("@", [f"{event.kind} {first}".rstrip(), *rest])
+        return TextPart("@", [f"{self.words.atom(event.kind)} {first}".rstrip(), *rest])
 
     def _paused(self, sign: str, opening: str, interrupts: Sequence[Structured]) -> TextPart:
         """Return the entry that says what the program waits for."""
@@ -272,7 +276,7 @@ class Shapes:
     def _error_lines(self, opening: str, error: Any) -> list[str]:
         if not isinstance(error, Failure):
             return [opening]
-        return self.words.labelled(f"{opening} {error.type}".strip(), error.message)
+        return self.words.labelled(f"{opening} {self.words.atom(error.type)}".strip(), error.message)
 
     # ending
 
@@ -302,7 +306,7 @@ class Shapes:
         candidates = payload.get("generations") or ()
         parts = [TextPart("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
         parts = parts or [TextPart("<", ["nothing"])]
-        parts[-1].suffix += _usage(run.usage)
+        parts[-1].suffix += _usage(run.usage, self.words)
         return parts
 
     def _stop(self, candidate: Generation) -> str:
@@ -316,12 +320,16 @@ class Shapes:
             return TextPart("!", self._error_lines("", error))
         if error.ended == "paused":
             interrupts = _interrupts(error.payload)
-            return self._paused("?", "paused:", interrupts) if interrupts else TextPart("?", [f"paused: {error.type}"])
+            return (
+                self._paused("?", "paused:", interrupts)
+                if interrupts
+                else TextPart("?", [f"paused: {self.words.atom(error.type)}"])
+            )
         if error.ended == "handed off":
             command = error.payload[0] if isinstance(error.payload, list) and error.payload else None
             first, *rest = self.words.value(command)
             return TextPart("^", [f"handed off: {first}", *rest])
-        opening = f"stopped {error.type}" if error.ended == "stopped" else error.ended
+        opening = f"stopped {self.words.atom(error.type)}" if error.ended == "stopped" else error.ended
         return TextPart("!", self.words.labelled(opening, error.message))
 
 
@@ -367,16 +375,16 @@ def _interrupts(payload: Any) -> list[Structured]:
     return [found for item in payload for found in _interrupts(item)] if isinstance(payload, list) else []
 
 
-def _usage(usage: Usage | None) -> str:
+def _usage(usage: Usage | None, show: Words) -> str:
     if usage is None:
         return ""
-    words = [f"in={usage.input_tokens}", *_details(usage.input_details), f"out={usage.output_tokens}"]
-    words += _details(usage.output_details)
+    words = [f"in={usage.input_tokens}", *_details(usage.input_details, show), f"out={usage.output_tokens}"]
+    words += _details(usage.output_details, show)
     if usage.total_tokens != usage.input_tokens + usage.output_tokens:
         words.append(f"total={usage.total_tokens}")
     return f"  usage {' '.join(words)}"
 
 
-def _details(details: Mapping[str, Any]) -> list[str]:
-    shown = [f"{name}={details[name]}" for name in sorted(details) if details[name]]
+def _details(details: Mapping[str, Any], show: Words) -> list[str]:
+    shown = [f"{show.atom(name, '=')}={show.flow(details[name])}" for name in sorted(details) if details[name]]
     return [f"({' '.join(shown)})"] if shown else []

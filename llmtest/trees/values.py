@@ -192,7 +192,10 @@ def _data(kind: str, form: str, data: str | bytes) -> str:
         form = form or head.removeprefix("data:").partition(";")[0]
         size = len(encoded.rstrip("=")) * 3 // 4
         data = encoded.encode("utf-8", "surrogatepass")
-    form = form if _FORM.fullmatch(form) else f'"{_escape(form)}"' if form else ""
+    known = _FORM.match(form)
+    if form and (known is None or known[0] != form):  # no media type: only its beginning is shown, and the digest is of all
+        data += form.encode("utf-8", "surrogatepass")
+        form = f"{known[0] if known else ''}…"
     kind = "" if form.startswith(f"{kind}/") else kind
     digest = blake2b(data, digest_size=4).hexdigest()
     return f"<{' '.join(word for word in (kind, form, amount(size, 'byte'), digest) if word)}>"
@@ -423,7 +426,7 @@ class Words:
         return [(f"{shown}=", self.field(name, fields[name]), fields[name]) for name, shown in names]
 
     def call_text(self, name: str, fields: Mapping[str, Any]) -> str:
-        return f"{name}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
+        return f"{self.atom(name) if name else ''}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
 
     def sequence(self, value: Sequence[Any]) -> str:
         return f"[{', '.join(self.marks(value) or map(self.flow, value))}]"
@@ -457,7 +460,7 @@ class Words:
     def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, Any]]]:
         """Return the opening of a container and its entries; no entries if it stays on one line, as a list of numbers does."""
         if isinstance(value, Structured) and _prompt(value) is value:
-            return f"{value.type}(", self.arguments(value.fields)
+            return f"{self.atom(value.type)}(", self.arguments(value.fields)
         if isinstance(value, dict | list | tuple) and not self.marks(value):
             if isinstance(value, dict):
                 return "{", self.entries(value)
@@ -498,7 +501,7 @@ class Words:
         return known[1]
 
     def _body(self, message: Message) -> list[str]:
-        opening = "" if message.role in _LABELS else message.role
+        opening = "" if message.role in _LABELS else self.atom(message.role)
         if message.role == "tool":
             call = self.mark("call", message.tool_call_id) if message.tool_call_id else ""
             opening = f"{call} -> error".strip() if message.status == "error" else f"{call} ->".strip()
@@ -570,8 +573,8 @@ _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     Document: Words.document,
     ToolCall: Words.request,
     Structured: Words.structured,
-    Failure: lambda words, value: f"{value.type}({words.string(value.message)})",
-    Opaque: lambda _, value: f"<{value.type}>",
+    Failure: lambda words, value: f"{words.atom(value.type)}({words.string(value.message)})",
+    Opaque: lambda words, value: f"<{words.clean(value.type)}>",
     **dict.fromkeys((bool, type(None)), lambda _, value: json.dumps(value)),
     **dict.fromkeys((dict, FrozenDict), Words.mapping),
     **dict.fromkeys((list, tuple, FrozenList), Words.sequence),

@@ -73,7 +73,7 @@ def test_a_changed_argument_is_the_cause_and_the_rest_follows() -> None:
         "      chat ScriptedChatModel tools=news,weather",
         '-       < a2: "It is 18C in Paris."',
         '+       < a2: "It is 18C in Lyon."  (follows)',
-        "  … 10 unchanged lines",
+        "  … 12 unchanged lines",
     ]
 
 
@@ -85,7 +85,7 @@ def test_a_word_of_the_prompt_is_one_line() -> None:
         "      chat ScriptedChatModel tools=news,weather",
         '-       + s1: "You are a weather bot."',
         '+       + s1: "You are a terse weather bot."  ◀ first difference',
-        "  … 16 unchanged lines",
+        "  … 18 unchanged lines",
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_line_of_a_prompt_of_several_lines_is_one_line() -> None:
         "        + s1:",
         "-         | Be brief.",
         "+         | Be very brief.  ◀ first difference",
-        "  … 18 unchanged lines",
+        "  … 20 unchanged lines",
     ]
 
 
@@ -134,7 +134,7 @@ def test_one_more_step_is_new_and_what_comes_after_it_stays() -> None:
         "+     < a3",
         "-   < u1 a1 t1 a2",
         "+   < u1 a1 t1 a2 t2 a3  (follows)",
-        "  … 15 unchanged lines",
+        "  … 17 unchanged lines",
     ]
 
 
