@@ -108,6 +108,27 @@ def short(value: Any) -> str:
     return _shorten.repr(value)
 
 
+# -- terminals
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS_AFTER_COLORS: Final = re.compile(rf"(\x1b\[[\d;]*m)|{_CONTROLS.pattern}")
+
+
+def escape_controls(text: str, *, keep_colors: bool = False) -> str:
+    """Return `text` with escapes for the characters that a terminal obeys, except line breaks, tabs and, on demand, colors.
+
+    >>> escape_controls("gone\\x1b[2J")
+    'gone\\\\x1b[2J'
+    """
+    if not keep_colors:
+        return _CONTROLS.sub(_escape, text)
+    return _CONTROLS_AFTER_COLORS.sub(lambda match: match[1] or _escape(match), text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
 # -- long texts
 
 NEAR_CHARACTERS: Final = 16

@@ -14,6 +14,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
+from llmtest.core.masks import table
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
@@ -105,7 +106,12 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
 
 def count_message(message: BaseMessage) -> int:
     content = message.content
-    return count(content if type(content) is str else str(message.text))
+    return count_prompt(content if type(content) is str else str(message.text))
+
+
+def count_prompt(text: str) -> int:
+    """Return the tokens of a prompt. A temporary folder in it has the same number on every machine."""
+    return count(table().without_folders(text))
 
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:

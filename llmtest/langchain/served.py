@@ -188,6 +188,13 @@ class Scripted(Served):
 
     __str__ = __repr__
 
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """Return the name of the model's runs: `name`, or an explicit `model_name`, which tells two models apart."""
+        model: Any = self
+        named = name or model.name or (self.model_name if "model_name" in model.model_fields_set else None)
+        shown: str = super().get_name(suffix, name=named)  # type: ignore[misc]  # of the LangChain model beside this class
+        return shown
+
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):
             self._report_latency(step.latency, request)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from llmtest import ledger
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
-from llmtest.core.masks import show, table
+from llmtest.core.masks import publish, show, table
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, clip, plural, short
 from llmtest.events.events import Event, Run
@@ -70,20 +70,20 @@ class Answer:
 
     def __repr__(self) -> str:
         if self.holds:
-            return clip(f"holds: {self.expected}", _LINE)
+            return publish(clip(f"holds: {self.expected}", _LINE))
         word = "broken" if self.holds is False else "cannot tell"
         numbers = f" ({plural(len(self.events), 'event')} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
         said = self.said.splitlines()[0] if self.said else ""
-        return clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers
+        return publish(clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers)
 
     def __str__(self) -> str:
         if self.holds:
-            return f"holds: {self.expected}"
+            return publish(f"holds: {self.expected}")
         rows = [("got" if self.holds is False else "missing", self.said), *self.lines]
         rows += zip(repeat("event"), map(str, self.events), strict=False)
         rows += [("nearest", self.nearest)] if self.nearest else []
         evidence = starmap("  {:8} {}".format, rows)
-        return "\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)])
+        return publish("\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, for JSON."""

@@ -332,7 +332,8 @@ def _time_goes_back(index: Index) -> Iterator[Found]:
     "tool call without a run",
     "unusual",
     "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason: the tool"
-    " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed.",
+    " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed; or the"
+    " call is structured output: an output parser read it, or the model had to call its only tool, which never ran.",
     "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
 )
 def _call_without_a_run(index: Index) -> Iterator[Found]:
@@ -354,7 +355,17 @@ def _explained(call: ToolCall, life: Life, index: Index) -> bool:
     """True if no tool had to run: unknown tool, arguments that are not JSON, or the program answered."""
     bound = life.starts[0].payload.get("tools")
     unknown = bound is not None and call.name not in bound
-    return unknown or isinstance(call.args, str) or call.id in index.answered
+    return unknown or isinstance(call.args, str) or call.id in index.answered or _is_structured_output(call, life, index)
+
+
+def _is_structured_output(call: ToolCall, life: Life, index: Index) -> bool:
+    """True if the program reads the arguments of a call as data: no tool has to run."""
+    start = life.starts[0]
+    if call.id in index.parsed or any(p.start and p.start.parent_run_id == start.parent_run_id for p in index.parsers):
+        return True
+    choice = (start.payload.get("invocation_params") or {}).get("tool_choice")
+    forced = choice not in (None, "auto", "none", {"type": "auto"}, {"type": "none"})
+    return forced and start.payload.get("tools") == [call.name] and all(run.name != call.name for run in index.tool_runs)
 
 
 @_rule(

@@ -9,6 +9,7 @@ the test in the phase in which it happened, unless the test has already failed o
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
@@ -112,8 +113,8 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
 
 
 def _open_masks(config: pytest.Config) -> None:
-    lines = config.getini("llmtest_masks")
-    if not lines:
+    lines, folder = config.getini("llmtest_masks"), config.option.basetemp
+    if not lines and not folder:
         return
     from llmtest.core import masks
     from llmtest.errors import MaskError
@@ -121,7 +122,7 @@ def _open_masks(config: pytest.Config) -> None:
     session = ExitStack()
     config.add_cleanup(session.close)
     try:
-        session.enter_context(masks.use_rules(lines))
+        session.enter_context(masks.use_rules(lines, os.path.abspath(folder) if folder else ""))
     except MaskError as error:
         raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmtest import ledger
+from llmtest.core.masks import publish
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
 from llmtest.errors import ScriptError, Violation, ViolationError
@@ -246,9 +247,9 @@ class Script(StepGroup):
     def unused(self) -> list[Violation]:
         """Return one violation for all steps without a call; an empty list if all were served."""
         left = [item for queue in self._queues for item in queue.left()]
-        return (
-            [Violation("unused step", diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls))] if left else []
-        )
+        if not left:
+            return []
+        return [Violation("unused step", publish(diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)))]
 
     def verify(self) -> None:
         """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you."""
