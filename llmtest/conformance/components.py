@@ -18,7 +18,7 @@ from llmtest.errors import ViolationError
 def check_chat_model(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a chat model does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a chat model does what LangChain and its users count on.
 
     `make` makes a model that answers the same question in the same way as often as it is asked: a scripted one, one with
     canned answers behind it, or a real one with a seed; or such a model with tools bound. Small programs call `invoke`,
@@ -28,7 +28,7 @@ def check_chat_model(
     - `"raises"`, `"wrong type"`, `"does not end"`, `"blocks the event loop"`: a call cannot be made;
     - `"unsteady"`: two calls with one input differ, so that nothing can be compared;
     - `"sync and async differ"`, `"stream and answer differ"`: text, reasoning, tool calls, usage, reason, events or chunks;
-    - `"tokens and chunks differ"`, `"told otherwise"`, `"no run of its own"`: what handlers hear is not what happens;
+    - `"tokens and chunks differ"`, `"callbacks and answer differ"`, `"missing run"`: what handlers hear is not what happens;
     - `"stream without a reason"`: streaming loses the finish reason that the whole answer gives;
     - `"returned twice"`, `"id used twice"`, `"ids in a stream"`, `"changes its input"`, `"answers mixed up"`: what calls share;
     - `"ignores cancellation"`, `"leaves work behind"`: what a call that is given up does;
@@ -61,7 +61,7 @@ def check_chat_model(
 def check_llm(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a text model does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a text model does what LangChain and its users count on.
 
     As `check_chat_model`, for classes derived from `LLM` or `BaseLLM`. LangChain does not tell the tokens of a text model:
     its `_stream` has to, with `run_manager.on_llm_new_token(token, chunk=chunk)`.
@@ -83,7 +83,7 @@ def check_llm(
 def check_tool(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a tool does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a tool does what LangChain and its users count on.
 
     As `check_chat_model`. `inputs` are arguments, such as `[{"city": "Paris"}]`: a tool that needs none may leave it out.
     Each result is compared as a value. Where sync calls raise NotImplementedError, only async calls are looked at.
@@ -109,7 +109,7 @@ def check_tool(
 def check_retriever(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a retriever does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a retriever does what LangChain and its users count on.
 
     As `check_chat_model`; `inputs` are queries. What is found is compared by content, metadata and id. The list must be a new
     one each time; the documents in it need not be.
@@ -152,7 +152,7 @@ def _other(subject: Subject, it: Any) -> Fault:
 
 
 def _inputs(check: str, subject: Subject, it: Any) -> Sequence[Any]:
-    """What it is asked when the user does not say. A tool may need arguments."""
+    """Return the default inputs. A tool may need arguments."""
     if subject is not TOOL:
         return subject.inputs
     needed = unbound(it).tool_call_schema.model_json_schema().get("required", ())

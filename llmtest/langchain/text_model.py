@@ -16,7 +16,7 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
-from llmtest.langchain.answers import exception, metadata, usage_metadata_of
+from llmtest.langchain.answers import exception, response_metadata, usage_metadata_of
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
@@ -27,11 +27,11 @@ from llmtest.scripts.step_types import Reply, Return, Text, Value, count
 
 
 class ScriptedLLM(Scripted, BaseLLM):
-    """A text model that says what a test wrote down: one step answers one prompt.
+    """A text model with scripted answers: one step answers one prompt.
 
-    As `ScriptedChatModel`, for programs that take a text model: it says text only, so `call` and `think` are refused when
+    It is a `ScriptedChatModel` for programs that take a text model. It says text only: `call` and `think` are refused when
     it is made. With `streaming=True` its tokens reach the callbacks under `invoke` and `generate` too, as with real text
-    models; not when it is given several prompts at once, because LangChain would report all of them on the first run.
+    models, but not for several prompts at once: LangChain would report all of them on the first run.
     Usage is reported as `token_usage` in `llm_output`, or with the last chunk. Thread-safe.
 
     Raises:
@@ -73,10 +73,10 @@ class ScriptedLLM(Scripted, BaseLLM):
         return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())
 
     def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
-        """What a provider says with the end of an answer."""
+        """Return the `generation_info` of the last chunk."""
         usage = None if reply.truncated else usage_metadata_of(reply, count(prompt))
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
-        return {**metadata(reply, self.model_name), **counts}
+        return {**response_metadata(reply, self.model_name), **counts}
 
     def _pieces(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk | Gate]:
         return with_gates(self._chunks(reply, prompt), reply.gate_positions()) if reply.stops else self._chunks(reply, prompt)
@@ -160,7 +160,7 @@ class ScriptedLLM(Scripted, BaseLLM):
 
 
 def _token_usage(usage: UsageMetadata) -> dict[str, int]:
-    """Usage under the names that text models use."""
+    """Return usage under the names of text models."""
     return {
         "prompt_tokens": usage["input_tokens"],
         "completion_tokens": usage["output_tokens"],

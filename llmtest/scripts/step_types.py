@@ -325,7 +325,7 @@ class Reply(StepOptions):
             "calls": calls,
             "thinks": any(isinstance(part, Thinking) for part in parts),
             "structured": any(isinstance(part, Value) for part in parts),
-            "text": "".join(token for part in parts if isinstance(part, Text) for token in part.tokens),
+            "text": "".join([token for part in parts if isinstance(part, Text) for token in part.tokens]),
             "plain": not self.refusal and all(isinstance(part, Text) for part in parts),
             "token_count": sum(len(part.tokens) for part in parts) + sum(count(call.tool) for call in calls),
             "latency": Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces) if timed else None,

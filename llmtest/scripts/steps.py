@@ -78,7 +78,7 @@ Stops = tuple[tuple[int, int, Gate], ...]
 def _split_gates(arguments: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
     """Return the arguments and `tokens` without gates, and the positions of the gates. Gates at the end follow the part."""
     items = arguments if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
-    texts = tuple(item for item in items if not isinstance(item, Gate))
+    texts = tuple([item for item in items if not isinstance(item, Gate)])
     stops, before = list[tuple[int, int, Gate]](), 0
     for item in items:
         if isinstance(item, Gate):
