@@ -5,7 +5,7 @@ Nothing here knows LangChain: `llmtest.langchain` translates its objects into th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -234,6 +234,21 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.kind} {self.name}: {self.ended}>"
+
+
+def nodes_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the LangGraph nodes around a run, the outermost first.
+
+    LangGraph's `langgraph_node` is the innermost: `model` in each prebuilt agent. The nodes around it, such as the node
+    that this agent is, are in the namespace of the checkpoint: `billing:<task>|model:<task>`.
+    """
+    innermost, namespace = metadata.get("langgraph_node"), metadata.get("langgraph_checkpoint_ns")
+    if not isinstance(innermost, str) or not innermost:
+        return ()
+    parts = namespace.split("|") if isinstance(namespace, str) else []
+    # A number tells the calls of one subgraph apart; it is no node.
+    nodes = [name for name in (part.partition(":")[0] for part in parts) if name and not name.isdigit()]
+    return tuple(nodes) if nodes[-1:] == [innermost] else (*nodes, innermost)
 
 
 def _messages(value: Any) -> Iterator[Message]:

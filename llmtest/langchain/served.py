@@ -6,15 +6,17 @@ import asyncio
 import copy
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from llmtest import ledger
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import did_you_mean, names
-from llmtest.errors import ScriptError
+from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
 from llmtest.langchain.answers import exception, resolve_values
@@ -35,6 +37,13 @@ def step_from(step: Any, where: str) -> Any:
     return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
+def _step_of_value(value: Any, where: str) -> Any:
+    """Return the step for the value of a `respond` function, which the program gets itself: it may not be possible to copy."""
+    fails = isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
+    is_step = isinstance(value, Reply | Fail | Respond | Return | Gate)
+    return value if fails or is_step else Return(value, where, itself=True)
+
+
 class Served:
     """A double with a script: how it answers a call."""
 
@@ -52,9 +61,12 @@ class Served:
         self._report_call(request)
         step = self.script.serve(request)
         self._hold(step.serving.gates, request)
-        while isinstance(step, Respond):
-            step = self._as_step(_finish(step.function(request)), f"what {step} returned", step.where)
-        answer = self._reply_of(step, request)
+        with self._mistakes():
+            while isinstance(step, Respond):
+                with self._assertions(step, request):
+                    value = _finish(step.function(request))
+                step = self._as_step(value, f"what {step} returned", step.where)
+            answer = self._reply_of(step, request)
         self._hold(() if streams else _gates_within(step), request)
         return answer
 
@@ -62,21 +74,48 @@ class Served:
         self._report_call(request)
         step = self.script.serve(request)
         await self._ahold(step.serving.gates, request)
-        while isinstance(step, Respond):
-            value = step.function(request)
-            value = await value if inspect.isawaitable(value) else value
-            step = self._as_step(value, f"what {step} returned", step.where)
-        answer = self._reply_of(step, request)
+        with self._mistakes():
+            while isinstance(step, Respond):
+                with self._assertions(step, request):
+                    value = step.function(request)
+                    value = await value if inspect.isawaitable(value) else value
+                step = self._as_step(value, f"what {step} returned", step.where)
+            answer = self._reply_of(step, request)
         await self._ahold(() if streams else _gates_within(step), request)
         return answer
 
+    @contextmanager
+    def _mistakes(self) -> Iterator[None]:
+        """Put a `ScriptError` on the ledger: the program may swallow it, and would then run without the scripted answer."""
+        try:
+            yield
+        except ScriptError as error:
+            ledger.report(Violation("script error", str(error)), self.script.violations)
+            raise
+
+    @contextmanager
+    def _assertions(self, step: Respond, request: Request) -> Iterator[None]:
+        """Put a failed assertion of a `respond` function on the ledger: the program may swallow it."""
+        try:
+            yield
+        except ViolationError:
+            raise  # it is on the ledger already
+        except BaseException as error:
+            # `pytest.fail` raises no AssertionError, and pytest is not imported here.
+            if isinstance(error, AssertionError) or type(error).__module__ == "_pytest.outcomes":
+                text = diagnostics.failed_respond(step, request, self.script.owner, error)
+                ledger.report(Violation("failed respond", text), self.script.violations)
+            raise
+
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
+            with self._mistakes():
+                gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
+            with self._mistakes():
+                await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
@@ -144,14 +183,16 @@ class Double(Served):
         """Return what is wrong with a value of the script; empty for a right one."""
 
     def _as_step(self, value: Any, description: str, where: str) -> Step:
-        return self._check(as_step(step_from(value, where), description, where), description)
+        return self._check(as_step(_step_of_value(value, where), description, where), description)
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
-        """Return a fresh copy of the step's value."""
+        """Return a fresh copy of the step's value, or the value of a `respond` function itself."""
         self._report_latency(step.latency, request)
         if isinstance(step, Fail):
             raise exception(step)
-        return step.text if isinstance(step, Reply) else copy.deepcopy(step.value)
+        if isinstance(step, Reply):
+            return step.text
+        return step.value if step.itself else copy.deepcopy(step.value)
 
     def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
         run = weakly(run_manager)

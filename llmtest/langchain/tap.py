@@ -268,16 +268,19 @@ def _lifecycle(event: GraphLifecycleEvent, **fields: object) -> dict[str, object
     return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
 
 
+_NODES: Final = ("langgraph_node", "langgraph_checkpoint_ns")
+
+
 def _counted(serialized: Serialized, about: About) -> blocks.Start:
     """Return the start of a model call, as far as counting needs it."""
     metadata = about.get("metadata")
-    node = metadata.get("langgraph_node") if isinstance(metadata, dict) else None
-    take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), node, about.get("batch_size"))
+    nodes = {key: metadata[key] for key in _NODES if key in metadata} if isinstance(metadata, dict) else {}
+    take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), nodes, about.get("batch_size"))
     return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
 
 
-def _counted_words(model: object, node: object, batch_size: object) -> FrozenDict:
-    metadata = FrozenDict(ls_model_name=model, langgraph_node=freeze(node))
+def _counted_words(model: object, nodes: dict[str, object], batch_size: object) -> FrozenDict:
+    metadata = FrozenDict({"ls_model_name": model, **{key: freeze(value) for key, value in nodes.items()}})
     return FrozenDict(metadata=metadata, payload=FrozenDict(_batch(batch_size)))
 
 

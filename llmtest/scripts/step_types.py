@@ -272,6 +272,8 @@ class Return(StepOptions):
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     takes_s: float | None = None
+    itself: bool = field(default=False, compare=False, repr=False)
+    """True if the program gets the value itself, not a copy."""
 
     @property
     def latency(self) -> Latency | None:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
+from llmtest.events.events import nodes_of
 from llmtest.events.usage import answers, is_cached, read_model_name, response_of, usage_of
 from llmtest.events.words import Failure, FrozenDict, Usage
 from llmtest.tokens.calls import NOTHING, Counts, Figures, ModelCall, Sum
@@ -71,9 +72,9 @@ class _Book:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        node = metadata.get("langgraph_node")
+        node = next(iter(nodes_of(metadata)), None)
         model = read_model_name(metadata, payload.get("invocation_params"))
-        call = ModelCall(name, model, tags, node if isinstance(node, str) and node else None)
+        call = ModelCall(name, model, tags, node)
         self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
         if not self.ended:
             self.calls.append(call)
@@ -163,7 +164,7 @@ class TokenCount(Block, Figures):
 
     @property
     def by_node(self) -> dict[str, Counts]:
-        """The figures of the calls in each node of LangGraph."""
+        """The figures of the calls in each node of LangGraph; a call of an agent that is a node counts for that node."""
         return self._by(lambda call: [call.node] if call.node is not None else [])
 
     def _by(self, keys: Callable[[ModelCall], Iterable[K]]) -> dict[K, Counts]:
