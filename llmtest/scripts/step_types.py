@@ -321,7 +321,7 @@ class Reply(StepOptions):
         parts = self.parts
         calls = tuple(part for part in parts if isinstance(part, Call))
         # The opening of a call is a piece of the stream too.
-        pieces = len(calls) + sum(1 for part in parts for token in part.tokens if token)
+        pieces = len(calls) + len([token for part in parts for token in part.tokens if token])
         timed = self.ttft_s is not None or self.tokens_per_s is not None
         derived = {
             "calls": calls,

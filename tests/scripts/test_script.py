@@ -8,7 +8,6 @@ import copy
 import pickle
 import sys
 import threading
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -64,13 +63,6 @@ def violation(rule: str, work: Any) -> str:
         work()
     (one,) = caught
     return "\n".join(line.split("  at ")[0].split(" at tests")[0] for line in one.text.splitlines())
-
-
-@pytest.fixture
-def unwatched() -> Iterator[None]:
-    """A page of its own, so that steps which a test leaves over on purpose are nobody's concern."""
-    with opened(Ledger()):
-        yield
 
 
 # -- keys and lanes
