@@ -26,6 +26,7 @@ from llmtest.auto.model import Improvises, JsonObject
 from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
+from llmtest.langchain import batches
 from llmtest.langchain.answers import Answer, count_message, tool_schemas
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.dialects import base, names
@@ -37,7 +38,7 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, Return
 
 
-class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
+class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseChatModel):
     """A chat model with scripted answers: one step answers one call.
 
     `ScriptedChatModel("Hello", call("search", q="x"))` takes steps, `ScriptedChatModel(script=script)` a `Script`. The
@@ -154,6 +155,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
             lambda: about(run()),
             run,
             lanes.current(),
+            batch=batches.batch_of(self.script),
         )
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:

@@ -19,6 +19,7 @@ from llmtest.core.text import did_you_mean, names
 from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
+from llmtest.langchain import batches
 from llmtest.langchain.answers import exception, resolve_values
 from llmtest.langchain.caller import about, weakly
 from llmtest.scripts import diagnostics
@@ -59,7 +60,8 @@ class Served:
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
-        step = self.script.serve(request)
+        with batches.turn(self.script):
+            step = self.script.serve(request)
         self._hold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
@@ -72,7 +74,9 @@ class Served:
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
-        step = self.script.serve(request)
+        await batches.wait_for_turn(self.script)
+        with batches.turn(self.script):
+            step = self.script.serve(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
@@ -198,7 +202,8 @@ class Double(Served):
         run = weakly(run_manager)
         role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
-        return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args)
+        batch = batches.batch_of(self.script)
+        return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args, batch)
 
 
 def _is_text(step: Reply) -> bool:

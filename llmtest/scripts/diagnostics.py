@@ -68,8 +68,8 @@ def several_keys_match(owner: ScriptOwner, request: Request, call: int, keys: Se
 
 
 def calls_compete(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
-    """Two runs that are open at once take steps in order. Each is a request, and the numbers of its call and its step."""
-    lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
+    """Two concurrent runs take steps in order. Each is a request, and the numbers of its call and its step."""
+    lines = ["two concurrent runs take steps from the same unkeyed script; which run gets which step is a race"]
     for request, call, number in (first, second):
         lines.append(f"  call {call}  {show_last_message(request)}  takes step {number}")
     request = second[0]

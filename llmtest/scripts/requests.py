@@ -52,6 +52,8 @@ class Request:
     run: Callable[[], Any] = lambda: None
     lane: Lane | None = None
     args: Mapping[str, Any] = EMPTY
+    batch: object = None
+    """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None
 
