@@ -181,6 +181,9 @@ class Answer:
         said = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**said, "type": "invalid_tool_call"}
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {}
+
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         return stopping(self._chunks(), self.reply.stopped()) if self.reply.stops else self._chunks()
 
@@ -192,9 +195,11 @@ class Answer:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise self.error()
         last = {**pieces[-1], **self.closing}
-        if not self.reply.truncated:  # without it, langchain-core adds an empty chunk to the stream
-            last["chunk_position"] = "last"
-        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+        if self.reply.truncated:
+            yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+            last = {"content": [] if self.blocks else ""}
+        # Without it, langchain-core adds an empty chunk, whose id is that of the run.
+        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, chunk_position="last", **last))
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         order = 0

@@ -189,11 +189,14 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         request = self._request(messages, stop, run_manager, kwargs)
-        for chunk in self._answer(self._serve(request, streams=True), messages, kwargs).chunks():
+        answer = self._answer(self._serve(request, streams=True), messages, kwargs)
+        for chunk in answer.chunks():
             if isinstance(chunk, Gate):
                 self._hold([chunk], request)
-            else:
-                yield chunk
+                continue
+            if run_manager is not None:  # version 3 of stream events: there, integrations tell their tokens themselves
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk, **answer.token_fields(chunk))
+            yield chunk
 
     async def _astream(
         self,
@@ -203,11 +206,14 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         request = self._request(messages, stop, run_manager, kwargs)
-        for chunk in self._answer(await self._aserve(request, streams=True), messages, kwargs).chunks():
+        answer = self._answer(await self._aserve(request, streams=True), messages, kwargs)
+        for chunk in answer.chunks():
             if isinstance(chunk, Gate):
                 await self._ahold([chunk], request)
-            else:
-                yield chunk
+                continue
+            if run_manager is not None:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk, **answer.token_fields(chunk))
+            yield chunk
 
 
 def _with_raw(model: Runnable[Any, Any], parser: Any) -> Runnable[Any, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 from llmtest.core.masks import show_text
 from llmtest.core.text import amount, times
 from llmtest.events.callbacks import STREAMED, may_fire
+from llmtest.events.content import read_block
 from llmtest.events.events import Event
 from llmtest.events.words import ToolCall
 from llmtest.protocol.run_index import Index, Life
@@ -104,19 +105,22 @@ def _tokens_and_text(index: Index) -> Iterator[Found]:
 def _tokens_and(index: Index, kind: str) -> Iterator[Found]:
     for life in index.talking:
         if life.end is not None and life.kind == kind and not life.again:
-            answer, told = _answer(life.end), _joined(life.tokens)
+            answer, told = _answer(life, life.end), _joined(life.tokens)
             if answer is not None and told is not None and answer != told:
                 lines = (f"the tokens  {show_text(told)}", f"the answer  {show_text(answer)}")
                 yield Found(f"the tokens of {life} do not make its answer", [*life.starts, life.end], life, lines)
 
 
-def _answer(end: Event) -> str | None:
+def _answer(life: Life, end: Event) -> str | None:
     """What a model said in the end, where tokens must make the same; None if it failed or says more than text."""
     generations = end.payload.get("generations")
     if not generations or len(generations) != 1:
         return None
     message = generations[0].message
     content: Any = generations[0].text if message is None else message.content
+    if isinstance(content, list) and content and life.more("stream"):  # stream events of version 3 end in blocks, also of text
+        blocks = [read_block(block) for block in content]
+        return "".join(block.text or "" for block in blocks) if all(block.kind == "text" for block in blocks) else None
     return content if isinstance(content, str) else None
 
 

@@ -27,12 +27,14 @@ class Answer(Protocol):
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         """Yield the chunks of the stream, and the gates at which it stops."""
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        """Return the fields that a handler gets with a token, beside its chunk."""
+
 
 class Plain(Protocol):
     """The plain answer that a dialect translates."""
 
     reply: Reply
-    id: str
     closing: dict[str, Any]
 
     def call_id(self, call: Call) -> str:
@@ -50,7 +52,8 @@ class Dialect(ABC):
     errors: ClassVar[ProviderErrors]
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
-        self.plain, self.reply, self.id = plain, plain.reply, plain.id
+        self.plain, self.reply = plain, plain.reply
+        self.id: str | None = None  # as most integrations: LangChain makes the ids of messages from that of the run
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
@@ -73,6 +76,9 @@ class Dialect(ABC):
             raise self._midway(self.reply.failure)
         if not self.reply.truncated:
             yield from self._end()
+
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {}
 
     def _ungated(self) -> Iterator[ChatGenerationChunk]:
         yield from self._opening()
@@ -101,7 +107,7 @@ class Dialect(ABC):
 
     def _chunk(self, content: Content, info: Any = None, **fields: Any) -> ChatGenerationChunk:
         metadata = {"model_provider": self.provider, **fields.pop("response_metadata", {})}
-        message = AIMessageChunk(content=content, id=self.id, response_metadata=metadata, **fields)
+        message = AIMessageChunk(content=content, response_metadata=metadata, **fields)
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _message(self, content: Content, calls: Sequence[tuple[Call, str]], **fields: Any) -> AIMessage:

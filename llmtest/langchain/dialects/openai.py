@@ -71,6 +71,9 @@ class OpenAI(Dialect):
         self.usage = add_details(self.usage, {"audio": 0, "cache_read": 0}, {"audio": 0, "reasoning": 0})
         self.called = 0
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {"logprobs": (chunk.generation_info or {}).get("logprobs")}
+
     def _reason(self) -> str | None:
         if self.reply.truncated:
             return None
@@ -140,5 +143,5 @@ class OpenAI(Dialect):
         said = {"finish_reason": self._reason(), "model_name": self.model_name, "service_tier": "default"}
         yield self._chunk("", {**said, **self.more})
         if self.usage is not None:
-            message = AIMessageChunk(content="", id=self.id, usage_metadata=self.usage)
+            message = AIMessageChunk(content="", usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})

@@ -91,7 +91,7 @@ class Responses(Dialect):
             return invalid_tool_call(call, key, str(error))
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
-        yield self._chunk([], response_metadata={"id": self.id})
+        yield self._chunk([], response_metadata={"id": self.id}, id=self.id)
 
     def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
         if isinstance(parts[0], Call):
