@@ -81,18 +81,18 @@ def _distance(count: int, tokens: int) -> float:
 
 
 def is_cached(end: Mapping[str, Any]) -> bool:
-    """Whether `end`, the payload of a model run's last event, tells of an answer from LangChain's cache."""
+    """True if `end`, the payload of a model run's last event, has an answer from LangChain's cache."""
     return any(message.cached for message in answers(end))
 
 
 def answers(end: Mapping[str, Any]) -> list[Message]:
-    """The messages of `end`, the payload of a model run's last event. A program may end a run with anything."""
+    """Return the messages of `end`, the payload of a model run's last event. A program may end a run with any object."""
     found = (g.message for g in response_of(end).get("generations", ()) if isinstance(g, Generation))
     return [message for message in found if isinstance(message, Message)]
 
 
 def response_of(end: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where the generations are: in the payload itself, or in the `response` that a failed run had got so far."""
+    """Return the mapping with the generations: the payload itself, or the partial `response` of a failed run."""
     response = end.get("response")
     return response if isinstance(response, Mapping) else end
 
@@ -102,7 +102,7 @@ def _counts(usage: Usage) -> tuple[int, int, int]:
 
 
 def _usage_of_candidates(first: Usage, total: Usage, whole: Usage | None) -> Usage:
-    """Some integrations put the usage of the whole call on each candidate; what is said of the call decides."""
+    """Some integrations put the usage of the whole call on each candidate; the usage of the call decides."""
     if whole is None:
         return total
     return next((usage for usage in (first, total) if _counts(usage) == _counts(whole)), whole)
@@ -123,8 +123,7 @@ def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | N
 def read_usage(counts: object) -> Usage | None:
     """Return token counts in the words of LangChain, OpenAI or Anthropic as a `Usage`, or None if there are none.
 
-    Providers leave counts out, or send None: what is no number does not count. LangChain's cache adds a cost to what it
-    answers, which alone is no usage.
+    Providers leave counts out, or send None, which does not count. The cost that LangChain's cache adds is no usage.
     """
     if not isinstance(counts, Mapping) or not counts or counts.keys() == {"total_cost"}:
         return None

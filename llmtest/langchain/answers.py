@@ -12,6 +12,8 @@ from langchain_core import exceptions as core_exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import ledger
 from llmtest.errors import StatusError
@@ -53,6 +55,20 @@ def _status_class(status: int) -> type[StatusError]:
     name = _STATUS_CLASSES.get(status, "ModelAPIError" if status >= 500 else "ModelInvalidRequestError")
     theirs = getattr(core_exceptions, name, None)
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
+
+
+def tool_schema(tool: Any) -> dict[str, Any]:
+    """Return what is bound of `tool`: its schema in OpenAI's words; a dict in a provider's own words stays as it is.
+
+    Integrations take tools of their provider as dicts, which LangChain's converter refuses: `{"google_search": {}}`,
+    `{"type": "code_execution_20250825", "name": "code_execution"}`, `{"cachePoint": {"type": "default"}}`.
+    """
+    if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
+        tool = (tool.extras or {})["provider_tool_definition"]
+    if not isinstance(tool, dict):
+        return convert_to_openai_tool(tool)
+    ours = tool.get("type", "function") == "function" and ("function" in tool or "name" in tool or "title" in tool)
+    return convert_to_openai_tool(tool) if ours and "function" not in tool else dict(tool)
 
 
 def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:

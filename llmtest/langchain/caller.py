@@ -1,6 +1,6 @@
 """The run that a call of a double belongs to, with its tags and metadata.
 
-They are looked up only when a step or a diagnostic needs them, and no run lives longer because of it.
+A run is referred to weakly, so that it lives no longer than it is open, and is looked up only when it is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 
 def run_of(run_manager: Any, model: Any) -> Any:
-    """Return the run manager of the call that is being answered. LangChain's frames above `_stream` have it, `_stream` not."""
+    """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
     for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
@@ -26,12 +26,12 @@ def run_of(run_manager: Any, model: Any) -> Any:
 
 
 def weakly(run: Any) -> Callable[[], Any]:
-    """Return a function that gives the run manager while its run is open; it must not live longer."""
+    """Return a weak reference to a run manager, or a function that returns None for a call without one."""
     return (lambda: None) if run is None else weakref.ref(run)
 
 
 def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
-    """Return the tags and metadata of a run, with LangGraph's thread from the configuration around it."""
+    """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
     config: Mapping[str, Any] = var_child_runnable_config.get() or {}
     configurable = config.get("configurable") or {}
     thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}

@@ -26,7 +26,7 @@ from llmtest.auto.model import Improvises, JsonObject
 from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
-from llmtest.langchain.answers import Answer, count_message, tool_schemas
+from llmtest.langchain.answers import Answer, count_message, tool_schema, tool_schemas
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
@@ -115,7 +115,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with `tools` bound; a step that calls another tool is then a violation."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
+        return self.bind(tools=[tool_schema(tool) for tool in tools], **choice, **kwargs)
 
     def with_structured_output(
         self,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import json
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
+from zlib import crc32
+
+from langchain_core.messages import BaseMessage, get_buffer_string
 
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
@@ -17,13 +21,13 @@ from llmtest.core.text import did_you_mean, names
 from llmtest.errors import ScriptError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
-from llmtest.langchain.answers import exception, resolve_values
+from llmtest.langchain.answers import exception, resolve_values, tool_schema
 from llmtest.langchain.caller import about, weakly
 from llmtest.scripts import diagnostics
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.script import Script
-from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text
+from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text, split
 from llmtest.scripts.steps import as_step, give
 
 
@@ -82,13 +86,13 @@ class Served:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
         run = request.run()
         where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
-        membership.served(run.run_id if run is not None else None, self._known_as(), where)
+        membership.note_call(run.run_id if run is not None else None, self._known_as(), where)
 
     def _report_latency(self, latency: Latency | None, request: Request) -> None:
         """Tell the recordings of the call how long it takes in virtual time."""
         if latency is not None:
             run = request.run()
-            membership.takes(run.run_id if run is not None else None, latency)
+            membership.note_latency(run.run_id if run is not None else None, latency)
 
     def _known_as(self) -> str:
         return type(self).__name__
@@ -187,6 +191,20 @@ class Scripted(Served):
         return f"{type(self).__name__}(model_name={self.model_name!r})"
 
     __str__ = __repr__
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return a number for each token of `text`, equal for equal tokens. Tokens are those of the default usage."""
+        custom: Callable[[str], list[int]] | None = getattr(self, "custom_get_token_ids", None)
+        return [crc32(token.encode("utf-8", "surrogatepass")) for token in split(text)] if custom is None else custom(text)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return the number of tokens of `text`. A provider's integration would need a package or the network for it."""
+        return len(self.get_token_ids(text))
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Return the number of tokens of `messages` with the names of their roles, and of the schemas of `tools`."""
+        schemas = [json.dumps(tool_schema(tool), ensure_ascii=False, default=str) for tool in tools or ()]
+        return sum(map(self.get_num_tokens, [*(get_buffer_string([message]) for message in messages), *schemas]))
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):

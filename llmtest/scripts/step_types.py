@@ -315,7 +315,7 @@ class Reply(StepOptions):
         object.__setattr__(self, "thinks", any(isinstance(part, Thinking) for part in self.parts))
         object.__setattr__(self, "token_count", tokens)
         object.__setattr__(self, "structured", any(isinstance(part, Value) for part in self.parts))
-        text = "".join(token for part in self.parts if isinstance(part, Text) for token in part.tokens)
+        text = "".join([token for part in self.parts if isinstance(part, Text) for token in part.tokens])
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "plain", not self.refusal and all(isinstance(part, Text) for part in self.parts))
         timed = self.ttft_s is not None or self.tokens_per_s is not None

@@ -82,7 +82,7 @@ def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, S
     """What was given as arguments and as `tokens`, without the gates; and where the gates stand in the part. Those after
     its last text come after the part."""
     items = given if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
-    texts = tuple(item for item in items if not isinstance(item, Gate))
+    texts = tuple([item for item in items if not isinstance(item, Gate)])
     stops, before = list[tuple[int, int, Gate]](), 0
     for item in items:
         if isinstance(item, Gate):

@@ -812,7 +812,7 @@ def test_a_line_with_times_that_cannot_be_is_no_trace(tmp_path: Path, wrong: lis
             take_in(store, [json.dumps(line)], lambda done, of: None)
 
     shown = ", ".join(map(repr, wrong))
-    assert str(caught.value) == f"line 1 is no trace that `llmtest export` wrote (ValueError: no latency: {shown})"
+    assert str(caught.value) == f"line 1 is not a trace that `llmtest export` wrote (ValueError: no latency: {shown})"
 
 
 # -- the program's own clocks
