@@ -65,17 +65,23 @@ def tool_schema(tool: Any) -> dict[str, Any]:
     """
     if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
         tool = (tool.extras or {})["provider_tool_definition"]
-    if not isinstance(tool, dict):
+    if not isinstance(tool, dict) or tool.get("type") in ("function", "object"):
         return convert_to_openai_tool(tool)
-    ours = tool.get("type", "function") == "function" and ("function" in tool or "name" in tool or "title" in tool)
-    return convert_to_openai_tool(tool) if ours and "function" not in tool else dict(tool)
+    in_words_of_ours = "type" not in tool and tool.keys() & {"name", "title", "properties"}
+    return convert_to_openai_tool(tool) if in_words_of_ours or not tool else dict(tool)
 
 
 def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
     """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
-    return {name: spec.get("parameters") or spec.get("input_schema") or _ANYTHING for name, spec in named_tools(bound)}
+    return {name: _arguments_schema(spec) for name, spec in named_tools(bound)}
+
+
+def _arguments_schema(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
+    schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
+    return schema or _ANYTHING
 
 
 _ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
