@@ -20,7 +20,7 @@ from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
-from llmtest.scripts.gates import Gate, stopping
+from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
 from llmtest.scripts.tool_checks import check_call
@@ -207,7 +207,7 @@ class Answer:
         return {}
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
-        return stopping(self._chunks(), self.reply.stopped()) if self.reply.stops else self._chunks()
+        return with_gates(self._chunks(), self.reply.gate_positions()) if self.reply.stops else self._chunks()
 
     def _chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]

@@ -83,7 +83,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         given = script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Return):
-                given.adopted()
+                given.waive_steps()
                 raise ScriptError(
                     f"step {number} of a ScriptedChatModel is {step} at {shown_path(step.where)},"
                     " but a model cannot give values, it says something"

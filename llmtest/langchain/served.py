@@ -76,11 +76,11 @@ class Served:
 
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            gate.hold(lambda: diagnostics.waiting(request, self.script.owner))
+            gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            await gate.ahold(lambda: diagnostics.waiting(request, self.script.owner))
+            await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
@@ -121,7 +121,7 @@ class Double(Served):
             for number, step in enumerate(script.steps, 1):
                 self._check(step, f"step {number} of {owner.the}")
         except ScriptError:
-            script.adopted()
+            script.waive_steps()
             raise
 
     def _check(self, step: Step, description: str) -> Step:

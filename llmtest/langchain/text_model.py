@@ -20,7 +20,7 @@ from llmtest.langchain.answers import exception, response_metadata, usage_metada
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
-from llmtest.scripts.gates import Gate, stopping
+from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, Return, Text, Value, count
@@ -53,7 +53,7 @@ class ScriptedLLM(Scripted, BaseLLM):
         given = script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Return) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
-                given.adopted()
+                given.waive_steps()
                 raise ScriptError(
                     f"step {number} of a ScriptedLLM is {step} at {shown_path(step.where)}, but a text model says text only"
                 )
@@ -79,7 +79,7 @@ class ScriptedLLM(Scripted, BaseLLM):
         return {**response_metadata(reply, self.model_name), **counts}
 
     def _pieces(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk | Gate]:
-        return stopping(self._chunks(reply, prompt), reply.stopped()) if reply.stops else self._chunks(reply, prompt)
+        return with_gates(self._chunks(reply, prompt), reply.gate_positions()) if reply.stops else self._chunks(reply, prompt)
 
     def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
         *first, last = [token for part in reply.parts for token in part.tokens] + [""] * reply.stops_last or [""]

@@ -376,7 +376,7 @@ def test_verify_raises_for_what_is_left() -> None:
     model = ScriptedChatModel(script=_script_without_ledger("a", "b"))
     model.script.serve(_request())
 
-    with pytest.raises(ViolationError, match=r"1 of 2 steps of the script was never asked for"):
+    with pytest.raises(ViolationError, match=r"1 of 2 steps of the script was never used"):
         model.verify()
 
     model.invoke("hi")

@@ -122,6 +122,4 @@ def test_without_faker_the_provider_says_how_to_install_it(monkeypatch: pytest.M
     with pytest.raises(InventError) as caught:
         import llmtest.langchain.faking  # noqa: F401
 
-    assert str(caught.value) == (
-        "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
-    )
+    assert str(caught.value) == ("generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'")

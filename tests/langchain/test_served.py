@@ -68,9 +68,9 @@ def test_steps_that_no_call_asks_for_are_a_violation_that_names_the_double() -> 
         made.invoke({"q": "x"})
 
     assert [violation.text for violation in page.take()] == [
-        f"1 of 2 steps of the script was never asked for\n  step 1  give('a')  at {a}\n"
+        f"1 of 2 steps of the script was never used\n  step 1  give('a')  at {a}\n"
         "  the retriever was never called; remove the steps, or find out why the program stopped early",
-        f"1 of 2 steps of the script was never asked for\n  step 2  give('b').times(2)  at {b}\n"
+        f"1 of 2 steps of the script was never used\n  step 2  give('b').times(2)  at {b}\n"
         "  `search` was called twice; remove the steps, or find out why the program stopped early",
     ]
     with pytest.raises(ViolationError, match="the retriever was never called"):
@@ -132,7 +132,7 @@ def test_a_call_that_matches_two_keys_is_a_violation() -> None:
             retriever.invoke("cats and dogs")
 
     assert caught[0].text == (
-        "retriever call 1 matches 2 keys of the script, so which step answers it is not said\n"
+        "retriever call 1 matches 2 keys of the script, so its step is ambiguous\n"
         "  came  query 'cats and dogs'\n"
         "  matches  on(contains='cat')\n"
         "  matches  on(contains='dog')\n"

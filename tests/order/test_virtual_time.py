@@ -54,7 +54,7 @@ from llmtest.errors import ScriptError, StoreError
 from llmtest.events import Event, FrozenDict, Latency, Message, Run
 from llmtest.langchain.dialects.names import NAMES
 from llmtest.scripts import give
-from llmtest.scripts.files import write
+from llmtest.scripts.yaml_emit import write
 from llmtest.tracing.jsonl import export, take_in
 from llmtest.tracing.store import Store
 

@@ -66,7 +66,7 @@ class Dialect(ABC):
         return self._whole()
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
-        gates = list(self.reply.stopped()) if self.reply.stops else []
+        gates = list(self.reply.gate_positions()) if self.reply.stops else []
         for chunk in self._ungated():
             while gates and gates[0][0] <= self.before:
                 yield gates.pop(0)[1]

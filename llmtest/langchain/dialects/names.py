@@ -23,7 +23,7 @@ def check(name: Any, script: Any) -> None:
     if name in NAMES:
         return
     if isinstance(script, Script):
-        script.adopted()
+        script.waive_steps()
     *most, last = map(repr, NAMES)
     raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{did_you_mean(str(name), NAMES)}")
 
