@@ -21,7 +21,7 @@ from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
-from llmtest.scripts.requests import Request
+from llmtest.scripts.requests import Request, bound_format
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
 from llmtest.scripts.tool_checks import check_call
 
@@ -94,7 +94,7 @@ def resolve_values(reply: Reply, request: Request) -> Reply:
         if not isinstance(part, Value):
             parts.append(part)
             continue
-        tool = None if request.params.get("response_format") else _tool_for(part, request)
+        tool = None if bound_format(request.params) else _tool_for(part, request)
         parts.append(Text(part.tokens) if tool is None else Call(tool, part.value))
     return replace(reply, parts=tuple(parts))
 

@@ -6,7 +6,7 @@ code, and never sleeps.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -158,8 +158,12 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:
         prompt_tokens = sum(map(count_message, messages)) if reply.usage is None else 0
-        answer = Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens, self.dialect)
-        return answer if self.dialect == "plain" else names.CLASSES[self.dialect](answer, kwargs)
+        dialect = self._dialect_of(kwargs)
+        answer = Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens, dialect)
+        return answer if dialect == "plain" else names.CLASSES[dialect](answer, kwargs)
+
+    def _dialect_of(self, params: Mapping[str, Any]) -> str:
+        return self.dialect
 
     def _generate(
         self,

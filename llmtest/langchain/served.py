@@ -192,6 +192,10 @@ class Scripted(Served):
 
     __str__ = __repr__
 
+    def _dialect_of(self, params: Mapping[str, Any]) -> str:
+        """Return the dialect of a call with these parameters."""
+        return "plain"
+
     def get_token_ids(self, text: str) -> list[int]:
         """Return a number for each token of `text`, equal for equal tokens. Tokens are those of the default usage."""
         custom: Callable[[str], list[int]] | None = getattr(self, "custom_get_token_ids", None)
@@ -209,7 +213,7 @@ class Scripted(Served):
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):
             self._report_latency(step.latency, request)
-            raise exception(step, getattr(self, "dialect", "plain"))
+            raise exception(step, self._dialect_of(request.params))
         if isinstance(step, Return):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
         reply = resolve_values(step, request) if step.structured else step

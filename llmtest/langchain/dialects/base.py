@@ -57,6 +57,7 @@ class Dialect(ABC):
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
+        self.response_format = params.get("response_format")
         self.cut = self.reply.truncated or self.reply.failure is not None
         self.before = 0  # tokens and openings of calls that the next chunk follows: gates count in them
 
@@ -98,6 +99,14 @@ class Dialect(ABC):
         status = failure.error
         known = self.errors.midway(status, failure.message) if isinstance(status, int) else None
         return known or self.plain.error()
+
+    def _parsed(self) -> dict[str, Any]:
+        """Return the `additional_kwargs` for a bound `response_format`: OpenAI's SDK makes the answer an instance of a class."""
+        schema = self.response_format
+        if schema is None:
+            return {}
+        silent = self.reply.refusal or self.reply.calls or self.cut or not hasattr(schema, "model_validate_json")
+        return {"parsed": None if silent else schema.model_validate_json(self.reply.text)}
 
     def _blocks(self) -> Iterator[list[Part]]:
         """Yield the parts of each block: text after text is one block, and so is reasoning after reasoning."""

@@ -85,7 +85,9 @@ class OpenAI(Dialect):
     def _whole(self) -> ChatResult:
         refusal = self.reply.text if self.reply.refusal else None
         calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
-        message = self._message("" if refusal else self.reply.text, calls, additional_kwargs={"refusal": refusal})
+        message = self._message(
+            "" if refusal else self.reply.text, calls, additional_kwargs={"refusal": refusal, **self._parsed()}
+        )
         output = {
             "token_usage": self._token_usage(),
             "model_provider": "openai",
@@ -145,3 +147,5 @@ class OpenAI(Dialect):
         if self.usage is not None:
             message = AIMessageChunk(content="", usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})
+        if self.response_format is not None:
+            yield self._chunk("", additional_kwargs=self._parsed())

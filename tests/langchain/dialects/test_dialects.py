@@ -282,9 +282,9 @@ def _heard_in_v3(model: Any, way: str) -> Any:
     heard: list[Any] = []
 
     async def read() -> None:
-        stream = await model.astream_events("hi", {"callbacks": [told]}, version="v3")
-        heard.extend([event async for event in stream])
-        heard.append(_message(await stream.output))
+        async with await model.astream_events("hi", {"callbacks": [told]}, version="v3") as stream:  # until the end is told
+            heard.extend([event async for event in stream])
+            heard.append(_message(await stream.output))
 
     try:
         if way == "sync":
