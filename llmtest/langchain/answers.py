@@ -12,6 +12,8 @@ from langchain_core import exceptions as core_exceptions
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import ledger
 from llmtest.errors import StatusError
@@ -19,7 +21,7 @@ from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
-from llmtest.scripts.requests import Request
+from llmtest.scripts.requests import Request, bound_format
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
 from llmtest.scripts.tool_checks import check_call
 
@@ -55,11 +57,31 @@ def _status_class(status: int) -> type[StatusError]:
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
 
+def tool_schema(tool: Any) -> dict[str, Any]:
+    """Return what is bound of `tool`: its schema in OpenAI's words; a dict in a provider's own words stays as it is.
+
+    Integrations take tools of their provider as dicts, which LangChain's converter refuses: `{"google_search": {}}`,
+    `{"type": "code_execution_20250825", "name": "code_execution"}`, `{"cachePoint": {"type": "default"}}`.
+    """
+    if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
+        tool = (tool.extras or {})["provider_tool_definition"]
+    if not isinstance(tool, dict) or tool.get("type") in ("function", "object"):
+        return convert_to_openai_tool(tool)
+    in_words_of_ours = "type" not in tool and tool.keys() & {"name", "title", "properties"}
+    return convert_to_openai_tool(tool) if in_words_of_ours or not tool else dict(tool)
+
+
 def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
     """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
-    return {name: spec.get("parameters") or spec.get("input_schema") or _ANYTHING for name, spec in named_tools(bound)}
+    return {name: _arguments_schema(spec) for name, spec in named_tools(bound)}
+
+
+def _arguments_schema(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
+    schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
+    return schema or _ANYTHING
 
 
 _ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
@@ -72,7 +94,7 @@ def resolve_values(reply: Reply, request: Request) -> Reply:
         if not isinstance(part, Value):
             parts.append(part)
             continue
-        tool = None if request.params.get("response_format") else _tool_for(part, request)
+        tool = None if bound_format(request.params) else _tool_for(part, request)
         parts.append(Text(part.tokens) if tool is None else Call(tool, part.value))
     return replace(reply, parts=tuple(parts))
 
@@ -181,6 +203,9 @@ class Answer:
         said = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**said, "type": "invalid_tool_call"}
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {}
+
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         return with_gates(self._chunks(), self.reply.gate_positions()) if self.reply.stops else self._chunks()
 
@@ -192,9 +217,11 @@ class Answer:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise self.error()
         last = {**pieces[-1], **self.closing}
-        if not self.reply.truncated:  # without it, langchain-core adds an empty chunk to the stream
-            last["chunk_position"] = "last"
-        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+        if self.reply.truncated:
+            yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+            last = {"content": [] if self.blocks else ""}
+        # Without it, langchain-core adds an empty chunk, whose id is that of the run.
+        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, chunk_position="last", **last))
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         order = 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import json
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
+from zlib import crc32
+
+from langchain_core.messages import BaseMessage, get_buffer_string
 
 from llmtest import ledger
 from llmtest.capture import membership
@@ -20,13 +24,13 @@ from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
 from llmtest.langchain import batches
-from llmtest.langchain.answers import exception, resolve_values
+from llmtest.langchain.answers import exception, resolve_values, tool_schema
 from llmtest.langchain.caller import about, weakly
 from llmtest.scripts import diagnostics
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.script import Script
-from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text
+from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text, split
 from llmtest.scripts.steps import as_step, give
 
 
@@ -234,10 +238,28 @@ class Scripted(Served):
 
     __str__ = __repr__
 
+    def _dialect_of(self, params: Mapping[str, Any]) -> str:
+        """Return the dialect of a call with these parameters."""
+        return "plain"
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return a number for each token of `text`, equal for equal tokens. Tokens are those of the default usage."""
+        custom: Callable[[str], list[int]] | None = getattr(self, "custom_get_token_ids", None)
+        return [crc32(token.encode("utf-8", "surrogatepass")) for token in split(text)] if custom is None else custom(text)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return the number of tokens of `text`. A provider's integration would need a package or the network for it."""
+        return len(self.get_token_ids(text))
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """Return the number of tokens of `messages` with the names of their roles, and of the schemas of `tools`."""
+        schemas = [json.dumps(tool_schema(tool), ensure_ascii=False, default=str) for tool in tools or ()]
+        return sum(map(self.get_num_tokens, [*(get_buffer_string([message]) for message in messages), *schemas]))
+
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):
             self._report_latency(step.latency, request)
-            raise exception(step, getattr(self, "dialect", "plain"))
+            raise exception(step, self._dialect_of(request.params))
         if isinstance(step, Return):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
         reply = resolve_values(step, request) if step.structured else step

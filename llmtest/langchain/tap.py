@@ -167,6 +167,16 @@ class Tap(BaseCallbackHandler):
 
     def on_stream_event(self, event: object, **kwargs: object) -> None:
         self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
+        usage = event.get("usage") if isinstance(event, dict) and event.get("event") == "message-finish" else None
+        if usage:
+            self._count_finished(usage, cast("About", kwargs)["run_id"])
+
+    def _count_finished(self, usage: object, run_id: UUID) -> None:
+        """Tell token counts the usage of a finished message: they keep no other stream event."""
+        member = membership.membership(run_id)
+        if member is not None and member.light:
+            payload = partial(words, {"event": hold({"event": "message-finish", "usage": usage})})
+            member.deliver(("on_stream_event", run_id, None, payload, 0, 0, None))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
         self._last_token = (None, None)  # it holds the events of a recording, which nobody may read any more

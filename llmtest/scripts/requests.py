@@ -34,6 +34,13 @@ def show_last_message(request: Request) -> str:
     return show_message(request.messages[-1]) if request.messages else "an empty prompt"
 
 
+def bound_format(params: Mapping[str, Any]) -> Any:
+    """Return the format of the answer that the program bound, under the names of the integrations; None without any."""
+    config = params.get("output_config")
+    wanted = params.get("response_format") or params.get("output_format")
+    return wanted or (config.get("format") if isinstance(config, Mapping) else None)
+
+
 @dataclass(slots=True)
 class Request:
     """One call of a model, in neutral words: keys and `expects` look at it, and the function of `respond` gets it.

@@ -126,7 +126,7 @@ class Anthropic(Dialect):
             content = content[0]["text"]
         message = self._message(content, calls, response_metadata={"model_provider": "anthropic"})
         message.usage_metadata = self._usage_metadata(True)
-        names = {"model": self.model_name, "model_name": self.model_name, "id": self.id}
+        names = {"model": self.model_name, "model_name": self.model_name, "id": fresh_id("msg")}
         unknown = {"container": None, "diagnostics": None, "stop_details": None}
         output = {**names, **unknown, "usage": self._raw_usage(), **self._stop()}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=output)

@@ -27,12 +27,14 @@ class Answer(Protocol):
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         """Yield the chunks of the stream, and the gates at which it stops."""
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        """Return the fields that a handler gets with a token, beside its chunk."""
+
 
 class Plain(Protocol):
     """The plain answer that a dialect translates."""
 
     reply: Reply
-    id: str
     closing: dict[str, Any]
 
     def call_id(self, call: Call) -> str:
@@ -50,10 +52,12 @@ class Dialect(ABC):
     errors: ClassVar[ProviderErrors]
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
-        self.plain, self.reply, self.id = plain, plain.reply, plain.id
+        self.plain, self.reply = plain, plain.reply
+        self.id: str | None = None  # as most integrations: LangChain makes the ids of messages from that of the run
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
+        self.response_format = params.get("response_format")
         self.cut = self.reply.truncated or self.reply.failure is not None
         self.before = 0  # tokens and openings of calls that the next chunk follows: gates count in them
 
@@ -74,6 +78,9 @@ class Dialect(ABC):
         if not self.reply.truncated:
             yield from self._end()
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {}
+
     def _ungated(self) -> Iterator[ChatGenerationChunk]:
         yield from self._opening()
         blocks = list(self._blocks())
@@ -93,6 +100,14 @@ class Dialect(ABC):
         known = self.errors.midway(status, failure.message) if isinstance(status, int) else None
         return known or self.plain.error()
 
+    def _parsed(self) -> dict[str, Any]:
+        """Return the `additional_kwargs` for a bound `response_format`: OpenAI's SDK makes the answer an instance of a class."""
+        schema = self.response_format
+        if schema is None:
+            return {}
+        silent = self.reply.refusal or self.reply.calls or self.cut or not hasattr(schema, "model_validate_json")
+        return {"parsed": None if silent else schema.model_validate_json(self.reply.text)}
+
     def _blocks(self) -> Iterator[list[Part]]:
         """Yield the parts of each block: text after text is one block, and so is reasoning after reasoning."""
         for kind, group in groupby(self.reply.parts, type):
@@ -101,7 +116,7 @@ class Dialect(ABC):
 
     def _chunk(self, content: Content, info: Any = None, **fields: Any) -> ChatGenerationChunk:
         metadata = {"model_provider": self.provider, **fields.pop("response_metadata", {})}
-        message = AIMessageChunk(content=content, id=self.id, response_metadata=metadata, **fields)
+        message = AIMessageChunk(content=content, response_metadata=metadata, **fields)
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _message(self, content: Content, calls: Sequence[tuple[Call, str]], **fields: Any) -> AIMessage:
