@@ -64,6 +64,10 @@ class Request:
     _messages: Sequence[Message] | None = None
     _text: str | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            self.stop = (self.stop,)
+
     @property
     def messages(self) -> Sequence[Message]:
         """The prompt, translated at the first access."""

@@ -303,6 +303,8 @@ class Reply(StepOptions):
     stops: tuple[tuple[int, int, Gate], ...] = ()
     ttft_s: float | None = None
     tokens_per_s: float | None = None
+    verbatim: FrozenDict = EMPTY
+    """What an `AIMessage` step says beside the parts: its content, `additional_kwargs`, `name`, `invalid_tool_calls`."""
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     # Derived when the step is written, not when it is served.
