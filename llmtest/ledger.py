@@ -227,6 +227,11 @@ def report(violation: Violation, own: list[Violation]) -> ViolationError:
     return ViolationError(violation)
 
 
+def doubles() -> list[Double]:
+    """Return every double that a page looks after: of the running test, and of fixtures that outlive it."""
+    return list({id(double): double for page in (*_fixtures, *_open) for double in page.doubles.values()}.values())
+
+
 def note_recording(recording: Any) -> None:
     """A recording was opened: a failing test shows its tree."""
     current().note(recording)

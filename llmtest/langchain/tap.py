@@ -167,6 +167,16 @@ class Tap(BaseCallbackHandler):
 
     def on_stream_event(self, event: object, **kwargs: object) -> None:
         self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
+        usage = event.get("usage") if isinstance(event, dict) and event.get("event") == "message-finish" else None
+        if usage:
+            self._count_finished(usage, cast("About", kwargs)["run_id"])
+
+    def _count_finished(self, usage: object, run_id: UUID) -> None:
+        """Tell token counts the usage of a finished message: they keep no other stream event."""
+        member = membership.membership(run_id)
+        if member is not None and member.light:
+            payload = partial(words, {"event": hold({"event": "message-finish", "usage": usage})})
+            member.deliver(("on_stream_event", run_id, None, payload, 0, 0, None))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
         self._last_token = (None, None)  # it holds the events of a recording, which nobody may read any more
@@ -268,16 +278,19 @@ def _lifecycle(event: GraphLifecycleEvent, **fields: object) -> dict[str, object
     return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
 
 
+_NODES: Final = ("langgraph_node", "langgraph_checkpoint_ns")
+
+
 def _counted(serialized: Serialized, about: About) -> blocks.Start:
     """Return the start of a model call, as far as counting needs it."""
     metadata = about.get("metadata")
-    node = metadata.get("langgraph_node") if isinstance(metadata, dict) else None
-    take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), node, about.get("batch_size"))
+    nodes = {key: metadata[key] for key in _NODES if key in metadata} if isinstance(metadata, dict) else {}
+    take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), nodes, about.get("batch_size"))
     return (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), take)
 
 
-def _counted_words(model: object, node: object, batch_size: object) -> FrozenDict:
-    metadata = FrozenDict(ls_model_name=model, langgraph_node=freeze(node))
+def _counted_words(model: object, nodes: dict[str, object], batch_size: object) -> FrozenDict:
+    metadata = FrozenDict({"ls_model_name": model, **{key: freeze(value) for key, value in nodes.items()}})
     return FrozenDict(metadata=metadata, payload=FrozenDict(_batch(batch_size)))
 
 

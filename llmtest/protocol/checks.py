@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple
 from llmtest.core.masks import show_text
 from llmtest.core.text import amount, times
 from llmtest.events.callbacks import STREAMED, may_fire
+from llmtest.events.content import read_block
 from llmtest.events.events import Event
 from llmtest.events.words import ToolCall
 from llmtest.protocol.run_index import Index, Life
@@ -162,7 +163,7 @@ def _streamed_otherwise(index: Index, kind: str) -> Iterator[tuple[Found, bool]]
     """Yield models whose tokens do not make their answer, each with True if only white space at the ends is missing."""
     for life in index.talking:
         if life.end is not None and life.kind == kind and not life.again:
-            answer, streamed = _answer(life.end), _joined(life.tokens)
+            answer, streamed = _answer(life, life.end), _joined(life.tokens)
             if answer is not None and streamed is not None and answer != streamed:
                 lines = (f"the tokens  {show_text(streamed)}", f"the answer  {show_text(answer)}")
                 said = f"the tokens of {life} do not make its answer"
@@ -172,13 +173,16 @@ def _streamed_otherwise(index: Index, kind: str) -> Iterator[tuple[Found, bool]]
                 )
 
 
-def _answer(end: Event) -> str | None:
+def _answer(life: Life, end: Event) -> str | None:
     """Return the text that the tokens must make; None if the model failed or answered with more than text."""
     generations = end.payload.get("generations")
     if not generations or len(generations) != 1:
         return None
     message = generations[0].message
     content: str | Sequence[object] = generations[0].text if message is None else message.content
+    if not isinstance(content, str) and content and life.more("stream"):  # version 3 answers in blocks, also for text alone
+        blocks = [read_block(block) for block in content]
+        return "".join(block.text or "" for block in blocks) if all(block.kind == "text" for block in blocks) else None
     return content if isinstance(content, str) else None
 
 

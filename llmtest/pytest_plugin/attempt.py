@@ -176,6 +176,11 @@ class Attempt:
     def _take(self) -> list[Violation]:
         from llmtest.errors import SWALLOWED
 
+        if self.page.recordings:
+            from llmtest.recording.turns import judge_turns
+
+            for recording in self.page.recordings:
+                judge_turns(recording)
         found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
         written = [v for v in found if self.called or v.code != "unused step"]  # no chance to ask for it
         swallowed = [v for v in written if v.code == SWALLOWED]

@@ -22,6 +22,7 @@ from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
 from llmtest.recording.runs import build_runs
+from llmtest.recording.turns import judge_turns
 from llmtest.recording.views import Kinds, Runs
 
 if TYPE_CHECKING:
@@ -306,6 +307,7 @@ class Recording(Block, Sequence[Event]):
 
     def _mark_end(self) -> None:
         self._closed_at = len(self._raw)
+        judge_turns(self)
 
     # -- work that goes on
 
