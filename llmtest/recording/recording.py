@@ -17,7 +17,8 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.core.sequences import Tokens
-from llmtest.core.text import did_you_mean, names
+from llmtest.core.text import amount, did_you_mean, names
+from llmtest.errors import USE_WITH, Violation
 from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
@@ -60,6 +61,7 @@ class Recording(Block, Sequence[Event]):
 
             self._raw = enforce.Watched(self, self.rules)
             self.sources = (*self.sources, enforce.SOURCE)
+            ledger.keep_block(self)
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
@@ -80,6 +82,17 @@ class Recording(Block, Sequence[Event]):
         super().__exit__(kind, error, trace)
         if self.rules:
             cast("Watched", self._raw).conclude(failed=error is not None)
+
+    def end_of_test(self) -> list[Violation]:
+        """Also judge the rules of a block that was left open or decorates, and tell of rules that were never in force."""
+        found = super().end_of_test()
+        if self.rules and not self.times_opened:
+            rules = amount(len(self.rules), "rule")
+            text = f"record(rules=[...]) was made and never entered, so that its {rules} judged nothing\n  {USE_WITH}"
+            return [*found, Violation("rules never judged", text)]
+        if self.rules:
+            cast("Watched", self._raw).conclude(failed=True)
+        return found
 
     # -- a sequence of events
 
