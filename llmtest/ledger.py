@@ -76,6 +76,8 @@ class Ledger:
         self._numbers = itertools.count(1)
         self._thread = threading.get_ident()
         self._threads_before = WeakSet(threading.enumerate() if test else ())
+        for thread in _waiting([*_outliving]) if test else ():
+            del _outliving[thread]  # it has come back to its pool
 
     def fresh_id(self, kind: str) -> str:
         """Return an id that is unique over all doubles of this test, and the same in every run of it."""
@@ -143,8 +145,8 @@ class Ledger:
     def end(self) -> list[threading.Thread]:
         """The test is over. Return the threads that it started and that are at work: they go on writing here."""
         started = [t for t in threading.enumerate() if t not in self._threads_before and t not in _of_fixtures]
-        frames = sys._current_frames() if started else {}
-        working = [thread for thread in started if _is_at_work(frames.get(thread.ident or 0))]
+        idle = _waiting(started)
+        working = [thread for thread in started if thread not in idle]
         for thread in working:
             _outliving.setdefault(thread, self)
         return working
@@ -188,15 +190,20 @@ _outliving: WeakKeyDictionary[threading.Thread, Ledger] = WeakKeyDictionary()
 """The page of the test that started a thread which was at work when that test ended."""
 _of_fixtures: WeakSet[threading.Thread] = WeakSet()
 """Threads that a fixture of wider scope than a test started: they work for each test in turn."""
-_WAITING: Final = ("queue.py", "selectors.py", "concurrent/futures/thread.py")
+_WAITING: Final = ("queue.py", "selectors.py", "concurrent/futures/thread.py", "concurrent/futures/_base.py")
 """Where a thread waits for work of others: such a thread belongs to no test."""
 
 
-def _is_at_work(frame: Any) -> bool:
-    """True if the innermost code of a thread, `frame`, is not that of a pool or an event loop which waits for work."""
+def _waiting(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Return those of `threads` whose innermost code is that of a pool or an event loop which waits for work."""
+    frames: dict[int, Any] = dict(sys._current_frames()) if threads else {}
+    return [thread for thread in threads if _is_waiting(frames.get(thread.ident or 0))]
+
+
+def _is_waiting(frame: Any) -> bool:
     while frame is not None and frame.f_code.co_filename.endswith("threading.py") and frame.f_back is not None:
         frame = frame.f_back
-    return frame is not None and not frame.f_code.co_filename.replace("\\", "/").endswith(_WAITING)
+    return frame is None or frame.f_code.co_filename.replace("\\", "/").endswith(_WAITING)
 
 
 def page_of_thread() -> Ledger | None:
