@@ -146,10 +146,13 @@ class Attempt:
     def _keep_to_budget(self, calls: list[ModelCall]) -> None:
         if self.budget is None:
             return
+        from llmtest.core.source import shown_path
         from llmtest.errors import Violation
         from llmtest.tokens import budget
 
-        text = budget.overspent(self.budget, calls)
+        missed = self.recording.unseen_calls if self.recording is not None else []
+        unseen = [f"`{call.double}` at {shown_path(call.place)}" for call in missed]
+        text = budget.overspent(self.budget, calls, unseen)
         if text is not None:
             self.page.write(Violation("over budget", text))
 
@@ -273,8 +276,7 @@ class Attempt:
         if texts and report.failed:
             report.sections.append(("llmtest: run tree", _cut("\n\n".join(texts))))
         if trees == "all":
-            usages = [recording.usage for recording in recordings]
-            counts = [f"tokens: {usage.input_tokens} in, {usage.output_tokens} out" for usage in usages]
+            counts = [_tokens_line(recording) for recording in recordings]
             # An attribute of the report, because it comes back from xdist's workers and goes into no JUnit file.
             vars(report)["llmtest_trees"] = [f"{text}\n{count}" for text, count in zip(texts, counts, strict=True)]
 
@@ -400,6 +402,16 @@ def _tree(recording: Recording) -> str:
         return str(recording).rstrip()
     except Exception as error:  # a report that fails would hide why the test failed
         return f"the run tree could not be rendered: {type(error).__name__}: {error}"
+
+
+def _tokens_line(recording: Recording) -> str:
+    from llmtest.errors import UnjudgedError
+
+    usage = recording.usage
+    try:
+        return f"tokens: {usage.input_tokens} in, {usage.output_tokens} out"
+    except UnjudgedError as error:
+        return f"tokens: {error}"
 
 
 def _cut(text: str) -> str:

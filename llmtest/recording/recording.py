@@ -17,6 +17,7 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.core.sequences import Tokens
+from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, names
 from llmtest.errors import USE_WITH, Violation
 from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
@@ -266,7 +267,20 @@ class Recording(Block, Sequence[Event]):
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all model runs together. What LangChain's cache answered cost none."""
+        """Tokens of all model runs together. What LangChain's cache answered cost none.
+
+        Each of its figures raises an `UnjudgedError` where a run has not told what it spent, or was not seen.
+        """
+        from llmtest.tokens.calls import UnknownUsage, is_usage_known
+
+        unknown = [
+            f"{run.kind} `{run.name}`, {run.ended}"
+            for run in self.models
+            if not is_usage_known(run.ended, run.usage, cached=run.cached, answered=bool(run.tokens))
+        ]
+        unknown += [f"`{call.double}` at {shown_path(call.place)}, which was not seen" for call in self.unseen_calls]
+        if unknown:
+            return UnknownUsage(f"the usage of a recording is not known, because of {amount(len(unknown), 'run')}: {unknown[0]}")
         return sum((run.usage for run in self.models if run.usage is not None and not run.cached), Usage())
 
     @property

@@ -145,8 +145,8 @@ def test_rules_that_nothing_judged_are_told_and_those_of_decorators_are_judged(s
 
     assert told(outcome.text) == {
         ("ERROR", "test_never_entered", "record(rules=[...]) "),
-        ("ERROR", "test_decorates", "expected at least 2 "),
-        ("ERROR", "test_module_wide", "expected at least 1 "),
+        ("ERROR", "test_decorates", "expected `delete` at "),
+        ("ERROR", "test_module_wide", "expected `delete` at "),
     }
     assert outcome.part("ERROR at teardown of test_never_entered") == (
         "record(rules=[...]) was made and never entered, so that its 1 rule judged nothing\n"
@@ -281,4 +281,4 @@ def test_expected_failures_and_skips_hide_no_violations(suite: Suite) -> None:
     failed = set(re.findall(r"^FAILED test_it.py::(\w+)", outcome.text, re.MULTILINE))
     assert failed == {"test_another_error", "test_another_error_by_a_matcher", "test_skipped"}
     assert outcome.counts == {"failed": 3, "xfailed": 4, "skipped": 1}
-    assert outcome.part("test_skipped").startswith("unexpected model call 2: all 1 steps")
+    assert outcome.part("test_skipped").startswith("unexpected model call 2: the script has 1 step")

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from llmtest.ledger import Ledger, opened
+
 
 @pytest.fixture
 def unwatched() -> Iterator[None]:
-    """A page of its own, so that steps which a test leaves over on purpose are nobody's concern."""
+    """A ledger of its own, so that steps which a test leaves unused on purpose fail no test."""
     with opened(Ledger()):
         yield
