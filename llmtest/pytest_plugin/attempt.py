@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MAX_LINES: Final = 60
 """Of a section that a failing test shows."""
+ELSEWHERE: Final = "LLMTEST_ELSEWHERE"
+"""The variable that is set in the process in which `verify` runs a test once more, and nothing is written."""
 COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
 
 
@@ -262,7 +264,7 @@ class Attempt:
             return
         from llmtest.errors import SnapshotError
 
-        if self.failed:
+        if self.failed or ELSEWHERE in os.environ:
             self.held.drop()
             return
         try:
@@ -285,6 +287,14 @@ class Attempt:
         runs = {run.id for run in recording.runs} - self._shown
         self._shown |= runs
         return bool(runs)
+
+
+ATTEMPT: Final = pytest.StashKey[Attempt]()
+
+
+def attempt_of(item: pytest.Item) -> Attempt | None:
+    """Return the attempt at a test that runs, or that has just ended."""
+    return item.stash.get(ATTEMPT, None)
 
 
 def prefix(name: str) -> str:

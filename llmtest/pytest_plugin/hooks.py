@@ -19,8 +19,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from llmtest.pytest_plugin.attempt import COUNTED, Attempt, fail, hidden, is_ours, mute, prefix, say_headline, without_frames
-from llmtest.pytest_plugin.unused import PassedTests
+from llmtest.pytest_plugin.attempt import (
+    ATTEMPT,
+    COUNTED,
+    Attempt,
+    attempt_of,
+    fail,
+    hidden,
+    is_ours,
+    mute,
+    prefix,
+    say_headline,
+    without_frames,
+)
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -43,8 +54,7 @@ LATE_S: Final = 1.0
 _SENT: Final = "llmtest_late"
 
 _modes = pytest.StashKey[dict[str, str]]()
-_runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
-_attempt = pytest.StashKey[Attempt]()
+_verification: Final = pytest.StashKey[Any]()  # the plugin of `--llmtest-verify`, or None
 _rules = pytest.StashKey[tuple[Any, ...]]()  # those of the ini key
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _running = pytest.StashKey[Attempt]()  # of a session: the one that runs
@@ -104,12 +114,15 @@ def pytest_configure(config: pytest.Config) -> None:
     for key, choices in modes.items():
         config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
     config.stash[_late], config.stash[_threads] = [], []
-    config.pluginmanager.register(PassedTests(config), "llmtest-passed")
+    if config.pluginmanager.hasplugin("syrupy"):
+        from llmtest.pytest_plugin.unused import PassedTests
+
+        config.pluginmanager.register(PassedTests(config), "llmtest-passed")
     _open_verification(config)
     if config.stash[_modes]["llmtest_traces"] != "off":
         from llmtest.pytest_plugin.keep_traces import Keeping
 
-        kept = Keeping(config, config.stash[_modes]["llmtest_traces"], lambda item: item.stash.get(_attempt, None))
+        kept = Keeping(config, config.stash[_modes]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
@@ -146,11 +159,12 @@ def _open_verification(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}"
         )
-    config.stash[_runs] = int(told)
-    if config.stash[_runs] > 1:
+    config.stash[_verification] = None
+    if int(told) > 1:
         from llmtest.pytest_plugin.verify import Verification
 
-        config.pluginmanager.register(Verification(config.stash[_runs], lambda item: item.stash[_attempt]), "llmtest-verify")
+        config.stash[_verification] = verification = Verification(int(told), attempt_of)
+        config.pluginmanager.register(verification, "llmtest-verify")
 
 
 def _open_providers(config: pytest.Config) -> None:
@@ -208,7 +222,7 @@ def llm_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
 
     It does not record what fixtures do: use `with record():` there.
     """
-    attempt = request.node.stash[_attempt]
+    attempt = request.node.stash[ATTEMPT]
     with attempt.new_recording() as recording:
         yield recording
 
@@ -279,7 +293,13 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     from llmtest.pytest_plugin import snapshots
 
-    attempt = request.node.stash[_attempt]
+    attempt, verification = request.node.stash[ATTEMPT], request.config.stash[_verification]
+    if verification is not None and not verification.takes(request.node):
+        pytest.fail(
+            "--llmtest-verify cannot run this test again, because it asked for `llm_snapshot` in no way that can be foreseen\n"
+            "  add the fixture to the arguments of the test",
+            pytrace=False,
+        )
     attempt.held = snapshots.DeferredSession(request.config._syrupy)
     return snapshots.assertion(request.node, attempt.compared, attempt.held)
 
@@ -335,9 +355,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     try:
         return (yield)
     finally:
-        if _attempt in item.stash:
-            item.stash[_attempt].forget()
-            del item.stash[_attempt]
+        if ATTEMPT in item.stash:
+            item.stash[ATTEMPT].forget()
+            del item.stash[ATTEMPT]
         if item.config.stash[_late]:
             _tell_late(item.config)
 
@@ -345,7 +365,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
-    item.stash[_attempt] = item.session.stash[_running] = attempt = Attempt(item, item.config.stash[_modes])
+    item.stash[ATTEMPT] = item.session.stash[_running] = attempt = Attempt(item, item.config.stash[_modes])
     yield
     attempt.set_up = True
     attempt.waived = _waived(item)
@@ -359,7 +379,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
-    attempt = item.stash[_attempt]
+    attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
     attempt.page.violations += _judge_rules(item, attempt.page.recordings)
@@ -369,7 +389,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
-    attempt = item.stash.get(_attempt, None)
+    attempt = attempt_of(item)
     try:
         if attempt is not None:  # another plugin's setup may have failed before ours
             attempt.page.end_gates()  # where the setup failed there was no call
@@ -495,7 +515,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     __tracebackhide__ = hidden
-    attempt = item.stash.get(_attempt, None)
+    attempt = attempt_of(item)
     if attempt is not None and call.excinfo is not None:
         say_headline(call.excinfo.value, attempt)
     report = yield
@@ -505,7 +525,8 @@ def pytest_runtest_makereport(
         attempt.tell(report, call.excinfo.value if call.excinfo is not None else None, item)
         attempt.tell_tokens(report)
         attempt.failed = attempt.failed or report.failed or (report.skipped and hasattr(report, "wasxfail"))
-        if report.when == "teardown" and item.config.stash[_runs] == 1:
+        verification = item.config.stash[_verification]
+        if report.when == "teardown" and (verification is None or not verification.takes(item)):
             attempt.accept_snapshots(report)
     elif attempt is not None:
         attempt.failed = attempt.failed or report.failed
