@@ -24,8 +24,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
+from llmtest import ledger
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Mark
+from llmtest.errors import LEFT_OPEN, USE_WITH, Violation
 from llmtest.events.events import Latency, UnseenCall
 from llmtest.events.words import FrozenDict
 
@@ -131,6 +133,7 @@ class Block(ABC):
         self._closed = False
         self._opening: Opening | None = None
         self._decorates = False
+        self.times_opened = 0
         self.unseen_calls: list[UnseenCall] = []
         """Runs and calls of scripted doubles that happened while this block was open, and that it did not see."""
         self.latencies: dict[UUID, list[Latency]] = {}
@@ -169,14 +172,25 @@ class Block(ABC):
         if self._decorates:
             raise RuntimeError(f"this {self.word}() block decorates functions; write {self.word}() anew for a `with` block")
         self._opening = Opening(self)
+        self.times_opened += 1
+        ledger.keep_block(self)
         _attach(self)
         _list(self._opening)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._opening is not None
+        ledger.drop_block(self)
         self.close()
         _end(self._opening)
+
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not. It would take the runs of the tests that follow."""
+        if self._opening is None or self._closed:
+            return []
+        self.close()
+        _end(self._opening)
+        return [Violation(LEFT_OPEN, f"a {self.word}() block was left open by the test\n  {USE_WITH}")]
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -288,6 +302,9 @@ def inside(block: Block) -> Iterator[None]:
 @contextmanager
 def _opened(block: Block) -> Iterator[Opening]:
     opening = Opening(block)
+    block.times_opened += 1
+    if block._decorates:
+        ledger.keep_block(block)
     _attach(block)
     try:
         yield opening

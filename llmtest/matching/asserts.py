@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextvars import ContextVar, Token
+from types import TracebackType
 from typing import Any
 
 from llmtest import errors, ledger
@@ -72,34 +72,55 @@ def assert_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefo
 # -- together
 
 
-_collected: ContextVar[list[Answer] | None] = ContextVar("llmtest_soft_asserts", default=None)
+class SoftAsserts:
+    """The block of `all_of`: it collects what is found in it. Not a generator, which would end with the last reference to it."""
+
+    def __init__(self) -> None:
+        self._found: list[Answer] = []
+        self._token: Token[SoftAsserts | None] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _collected.set(self)
+        ledger.keep_block(self)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        __tracebackhide__ = True
+        assert self._token is not None
+        _collected.reset(self._token)
+        self._token = None
+        ledger.drop_block(self)
+        if error is None:
+            _settle(self._found)
+            return
+        for answer in self._found:
+            error.add_note(str(answer))
+
+    def collects(self, answers: list[Answer]) -> bool:
+        """Collect `answers`, unless the block has ended."""
+        self._found += answers
+        return self._token is not None
+
+    def end_of_test(self) -> list[errors.Violation]:
+        """Close the block that the test left open. It would keep the asserts of the tests that follow to itself."""
+        self._token = None
+        texts = [f"an all_of() block was left open by the test\n  {errors.USE_WITH}", *map(str, self._found)]
+        return [errors.Violation(errors.LEFT_OPEN, "\n\n".join(texts))]
+
+
+_collected: ContextVar[SoftAsserts | None] = ContextVar("llmtest_soft_asserts", default=None)
 
 
 def _settle(answers: list[Answer]) -> None:
     __tracebackhide__ = True
     soft = _collected.get()
-    if soft is not None:
-        soft += answers
-    elif answers:
+    if answers and (soft is None or not soft.collects(answers)):
         ledger.current().answer = answers[-1]
         raise errors.MatchError(*answers)
 
 
-@contextmanager
-def all_of() -> Iterator[None]:
+def all_of() -> SoftAsserts:
     """Collect what `assert_obeys` and `assert_matches` find in the block, and raise all of it at its end, together.
 
     An exception that leaves the block comes first; what was found until then is added to it as a note.
     """
-    __tracebackhide__ = True
-    found: list[Answer] = []
-    token = _collected.set(found)
-    try:
-        yield
-    except BaseException as error:
-        for answer in found:
-            error.add_note(str(answer))
-        raise
-    finally:
-        _collected.reset(token)
-    _settle(found)
+    return SoftAsserts()

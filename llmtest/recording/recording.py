@@ -17,7 +17,9 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.core.sequences import Tokens
-from llmtest.core.text import did_you_mean, names
+from llmtest.core.source import shown_path
+from llmtest.core.text import amount, did_you_mean, names
+from llmtest.errors import USE_WITH, Violation
 from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
@@ -61,6 +63,7 @@ class Recording(Block, Sequence[Event]):
 
             self._raw = enforce.Watched(self, self.rules)
             self.sources = (*self.sources, enforce.SOURCE)
+            ledger.keep_block(self)
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
@@ -81,6 +84,17 @@ class Recording(Block, Sequence[Event]):
         super().__exit__(kind, error, trace)
         if self.rules:
             cast("Watched", self._raw).conclude(failed=error is not None)
+
+    def end_of_test(self) -> list[Violation]:
+        """Also judge the rules of a block that was left open or decorates, and tell of rules that were never in force."""
+        found = super().end_of_test()
+        if self.rules and not self.times_opened:
+            rules = amount(len(self.rules), "rule")
+            text = f"record(rules=[...]) was made and never entered, so that its {rules} judged nothing\n  {USE_WITH}"
+            return [*found, Violation("rules never judged", text)]
+        if self.rules:
+            cast("Watched", self._raw).conclude(failed=True)
+        return found
 
     # -- a sequence of events
 
@@ -254,7 +268,20 @@ class Recording(Block, Sequence[Event]):
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all model runs together. What LangChain's cache answered cost none."""
+        """Tokens of all model runs together. What LangChain's cache answered cost none.
+
+        Each of its figures raises an `UnjudgedError` where a run has not told what it spent, or was not seen.
+        """
+        from llmtest.tokens.calls import UnknownUsage, is_usage_known
+
+        unknown = [
+            f"{run.kind} `{run.name}`, {run.ended}"
+            for run in self.models
+            if not is_usage_known(run.ended, run.usage, cached=run.cached, answered=bool(run.tokens))
+        ]
+        unknown += [f"`{call.double}` at {shown_path(call.place)}, which was not seen" for call in self.unseen_calls]
+        if unknown:
+            return UnknownUsage(f"the usage of a recording is not known, because of {amount(len(unknown), 'run')}: {unknown[0]}")
         return sum((run.usage for run in self.models if run.usage is not None and not run.cached), Usage())
 
     @property

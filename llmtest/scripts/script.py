@@ -323,7 +323,7 @@ class Script(StepGroup):
             raise ViolationError(*found)
 
     def _violate(self, rule: str, text: str) -> ViolationError:
-        return ledger.report(Violation(rule, text), self.violations)
+        return ledger.report(Violation(rule, text), self.violations, self)
 
     # -- files
 

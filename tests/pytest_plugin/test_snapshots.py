@@ -163,7 +163,7 @@ def test_picking_from_a_tree_is_refused(suite):
         from syrupy.filters import props
 
         def test_it(llm_recording, llm_snapshot):
-            assert llm_recording == llm_snapshot(exclude=props("id"))
+            assert llm_recording == llm_snapshot(exclude=props("id"), empty=True)
         """
     )
 
