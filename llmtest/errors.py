@@ -24,6 +24,9 @@ class LlmtestWarning(UserWarning):
 BROKEN_RULE: Final = "broken rule"
 """The code of a violation of `record(rules=[...])` or of the rules of a suite: a rule of `llmtest.matching` does not hold."""
 
+IGNORED: Final = "ignored answer"
+"""The code of a violation for a false answer, `recording.obeys(...)` or `recording.tools == [...]`, that a test never reads."""
+
 SWALLOWED: Final = "swallowed handler error"
 """The code of a violation for an error of a callback handler that LangChain logs and does not raise."""
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.sequences import Tokens
+from llmtest.core.text import named
 from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN, RunKind
 from llmtest.events.usage import is_cached, usage_of
 from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
@@ -226,6 +227,12 @@ class Run:
         if value is None and self.kind == "tool" and isinstance(self.output, Message):
             value = self.output.tool_call_id
         return value if isinstance(value, str) else None
+
+    def __eq__(self, other: object) -> bool:
+        """A run is itself, and equal to its name, as in a shape: `recording.tools[0] == "search"`."""
+        return named(other, self.name) if isinstance(other, str) else NotImplemented
+
+    __hash__ = object.__hash__
 
     def walk(self) -> Iterator[Run]:
         """This run and all runs inside it, parents first."""

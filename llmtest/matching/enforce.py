@@ -175,7 +175,7 @@ class Watched(list[RawEvent]):
         recording = self._owner()
         # A watch counts in the order of events; only the order of the program decides.
         (answer,) = judge(recording, [rule])
-        if answer or recording.closed:
+        if answer.holds or recording.closed:
             return
         with self._lock:
             if self.violation is not None:
@@ -192,7 +192,7 @@ class Watched(list[RawEvent]):
         __tracebackhide__ = True
         if self.violation is None:
             for answer in judge(self._owner(), self.rules):
-                if not answer:
+                if not answer.holds:
                     ledger.report(Violation(BROKEN_RULE, str(answer)), self._unsaid)
         # An exception of the program comes first; the violation is on the ledger anyway.
         if self._unsaid and not failed:

@@ -7,6 +7,7 @@ meant; `llmtest.matching.shapes` and `llmtest.matching.rules` are built on it.
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
@@ -219,7 +220,7 @@ class Selector:
     def __str__(self) -> str:
         """How it is called in a sentence."""
         args = [condition.text for condition in self.conditions if condition.argument is not None]
-        more = "".join(condition.text for condition in self.conditions if condition.argument is None)
+        more = "".join([condition.text for condition in self.conditions if condition.argument is None])
         shown = self.name if isinstance(self.name, str) else f"/{self.name.pattern}/"
         name = f"`{shown}`" if shown != "*" or not self.noun else ""
         return " ".join(filter(None, (self.noun, name))) + (f"({', '.join(args)})" if args else "") + more
@@ -301,10 +302,11 @@ def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: typ
     return cls(f"{function}({'' if name == '*' else _quoted(name)})", frozenset(kinds), noun, name)
 
 
-def called(name: Name = "*", /, **args: Any) -> Selector:
+def called(name: Any = "*", /, **args: Any) -> Selector:
     """Select tool runs of this name with these arguments; a value may be a matcher, a regular expression or `unittest.mock.ANY`.
 
-    Arguments that are not given may be anything. A bare string in a rule means the same as `called` of it.
+    The name may be the tool itself, or its function. Arguments that are not given may be anything. A bare string in a rule
+    means the same as `called` of it.
 
     >>> pass
     >>> called("book", id=7)
@@ -312,11 +314,13 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
 
     It does not see a tool call that a model asked for and nobody ran.
     """
+    name = tool_name(name) or name
     made: Selector = _made("called", ("tool",), "" if name != "*" else "a tool", name)
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
     made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
-    made.conditions = tuple(Condition(text, *_has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
-    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN), None)
+    made.conditions = tuple([Condition(text, *_has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True)])
+    first = [(key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN]
+    made.first = first[0] if first else None
     return made
 
 
@@ -424,8 +428,16 @@ def _named(name: Name, kinds: frozenset[str]) -> Selector:
     return made
 
 
+def tool_name(given: Any) -> str | None:
+    """Return the name of a tool, or of a function or model class that stands for one; None of anything else."""
+    name = given.__name__ if inspect.isroutine(given) or hasattr(given, "model_fields") else None
+    if hasattr(given, "args_schema") and callable(getattr(given, "invoke", None)):
+        name = given.name
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
 def selector(given: Any) -> Selector:
-    """Return the selector of a rule's argument: a bare string names a tool.
+    """Return the selector of a rule's argument: a tool, a function that is one, or a bare string, which names a tool.
 
     Raises:
         TypeError: it is no selector.
@@ -434,7 +446,10 @@ def selector(given: Any) -> Selector:
         return given
     if isinstance(given, str | re.Pattern):
         return called(given)
+    tool = tool_name(given)
+    if tool is not None:
+        return called(tool)
     raise TypeError(
-        f"a rule is about runs: the name of a tool, called(...), model(...), chain(...), node(...) or event(...);"
+        f"a rule is about runs: a tool or its name, called(...), model(...), chain(...), node(...) or event(...);"
         f" got {type(given).__name__} {given!r}"
     )

@@ -43,6 +43,7 @@ class Attempt:
 
     def __init__(self, item: pytest.Item, modes: dict[str, str]) -> None:
         from llmtest import ledger
+        from llmtest.core import unread
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = modes
@@ -63,6 +64,8 @@ class Attempt:
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
+        self.unread = self._exits.enter_context(unread.collected())
+        self.passed = False
         self.close = self._exits.close
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
@@ -167,11 +170,18 @@ class Attempt:
         """All that was compared with a snapshot."""
         return [*self.matches, *self.mismatches]
 
-    def judge(self, item: pytest.Item) -> None:
-        """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
-        found = [] if getattr(item, "_excinfo", None) else self._take()
+    def judge(self, item: pytest.Item, *, last: bool = False) -> None:
+        """Fail the phase for the violations on the page. unittest keeps its own exceptions, which win.
+
+        In the `last` phase it is too late to read an answer; a test that failed before it could has not ignored it.
+        """
+        failed = getattr(item, "_excinfo", None)
+        if not failed and (self.passed or not last):
+            self.page.violations += self.unread.take(living=last)
+        found = [] if failed else self._take()
         if found:
             fail(found)
+        self.passed = not last and not failed
 
     def _take(self) -> list[Violation]:
         from llmtest.errors import SWALLOWED

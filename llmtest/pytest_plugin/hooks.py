@@ -360,7 +360,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         yield
         if attempt is not None:
             attempt.page.end_gates()
-            attempt.judge(item)
+            attempt.judge(item, last=True)
     finally:
         if attempt is not None:
             attempt.close()
@@ -566,5 +566,5 @@ def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violati
     from llmtest.errors import Violation
     from llmtest.matching.engine import judge
 
-    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
     return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]
