@@ -51,6 +51,8 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
     assert unwanted(loaded - bare) == []
     assert {name for name in loaded - bare if name.startswith("llmtest")} == {
         "llmtest",
+        "llmtest.core",
+        "llmtest.core.unread",
         "llmtest.pytest_plugin.attempt",
         "llmtest.errors",
         "llmtest.ledger",

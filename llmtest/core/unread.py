@@ -1,18 +1,21 @@
 """Unread answers: a false answer that a test computes and ignores is as good as no assertion.
 
-`recording.tools == ["search"]` without `assert` changes nothing. While a test runs (`collected`), each false answer carries an
-`Unread`; whoever asks for its truth or its text reads it. One that dies unread, or outlives its test unread, is a violation.
+`recording.obeys(...)` without `assert` changes nothing. While a test runs (`collected`), each false `Answer` carries an `Unread`;
+asking for its truth or its text reads it. One that dies unread, or outlives its test unread, is a violation. So is the result of
+`recording.tools == [...]` that the code throws away (`unequal`).
 """
 
 from __future__ import annotations
 
+import dis
 import gc
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any, cast
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Literal
 
 from llmtest.errors import IGNORED, Violation, is_expected
 
@@ -52,83 +55,92 @@ def collected() -> Iterator[Pending]:
 
 
 class Unread:
-    """Watches over one false answer. It dies with the answer, and is a violation unless the answer was read before."""
+    """Watches over one false answer. It dies with the answer, and is a violation unless the answer was read before.
+
+    Where no test collects such answers, it does nothing.
+    """
 
     __slots__ = ("__weakref__", "is_read", "pending", "said", "where")
 
-    def __init__(self, said: str, pending: Pending) -> None:
-        self.said, self.pending, self.is_read = said, pending, False
-        frame: FrameType | None = sys._getframe(1)
-        # No helper of `core.source`: a broken rule shall pass few functions, and only the line is kept here.
-        while frame is not None and frame.f_globals.get("__name__", "").startswith("llmtest."):
-            frame = frame.f_back
-        self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
-        pending.living.append(weakref.ref(self))
+    def __init__(self, said: str) -> None:
+        self.said, self.where = said, ""
+        self.pending = _open[-1] if _open else None
+        self.is_read = self.pending is None
+        if self.pending is not None:
+            frame: FrameType | None = sys._getframe(1)
+            # Here and not by a helper: a reader of a broken rule shall have to follow few functions.
+            while frame is not None and frame.f_globals.get("__name__", "").startswith("llmtest."):
+                frame = frame.f_back
+            self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+            self.pending.living.append(weakref.ref(self))
 
     def end(self) -> None:
         """Note the violation, unless the answer was read."""
-        if not self.is_read and not sys.is_finalizing() and not is_expected(Violation(IGNORED, self.said)):
-            # Only noted: an event loop may run here, and to show a path asks the operating system.
-            self.pending.found.append((self.said, self.where))
+        if not self.is_read and self.pending is not None and not sys.is_finalizing():
+            _note(self.pending, self.said, self.where)
         self.is_read = True
 
     __del__ = end
 
 
+def _note(pending: Pending, said: str, where: str) -> None:
+    # Only noted: an event loop may run here, and to show a path asks the operating system.
+    if not is_expected(Violation(IGNORED, said)):
+        pending.found.append((said, where))
+
+
 def _violation(said: str, where: str) -> Violation:
     from llmtest.core.source import shown_line  # not at the top: the unused plugin imports this module
+    from llmtest.core.text import clip
 
-    lines = [f"a false answer was ignored: {said}", f"  at       {shown_line(where)}"]
+    lines = [f"a false answer was ignored: {clip(said, 150)}", f"  at       {shown_line(where)}"]
     return Violation(IGNORED, "\n".join([*lines, "  write `assert` before it, or use its value"]))
 
 
-def watch(said: str) -> Unread | None:
-    """Return the watch over a new false answer; None where no test would tell of it."""
-    return Unread(said, _open[-1]) if _open else None
-
-
-class Unequal(int):
-    """The false result of a comparison: equal to `False` in every way but identity."""
-
-    unread: Unread
-
-    def __repr__(self) -> str:
-        self.unread.is_read = True
-        return "False"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
-
-    def __reduce__(self) -> Any:
-        self.unread.is_read = True
-        return bool, (0,)
-
-
-def _reading(name: str) -> Callable[..., Any]:
-    original = getattr(int, name)
-
-    def method(self: Unequal, *others: Any) -> Any:
-        self.unread.is_read = True
-        return original(self, *others)
-
-    return method
-
-
-for _name in (
-    *("__bool__", "__int__", "__index__", "__float__", "__hash__", "__invert__", "__neg__", "__pos__", "__abs__"),
-    *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__"),
-    *("__rmul__", "__and__", "__rand__", "__or__", "__ror__", "__xor__", "__rxor__"),
-):
-    setattr(Unequal, _name, _reading(_name))
+# -- results of `==`
 
 
 def unequal(said: str) -> bool:
-    """Return the false result of a comparison, which a test must read."""
-    unread = watch(said)
-    if unread is None:
-        return False
-    result = Unequal()
-    result.unread = unread
-    return cast("bool", result)
+    """Return False, the result of a comparison, and note it if the program ignores it.
+
+    A bool cannot watch over itself, and nothing else is `False`. So the code that compares tells: the next instruction throws the
+    result away, keeps it under a name that is never read, or returns it to code that does so.
+    """
+    if _open:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_globals.get("__name__", "").startswith("llmtest."):
+            frame = frame.f_back
+        if frame is not None and _operation(frame.f_code, frame.f_lasti) == "COMPARE_OP" and _is_ignored(frame):
+            _note(_open[-1], said, f"{frame.f_code.co_filename}:{frame.f_lineno}")
+    return False
+
+
+def _is_ignored(frame: FrameType | None) -> bool:
+    """True if the code of `frame` ignores the result of its current instruction."""
+    while frame is not None:
+        fate = _fate(frame.f_code, frame.f_lasti)
+        if fate != "returned":
+            return fate == "ignored"
+        frame = frame.f_back
+        if frame is not None and not _operation(frame.f_code, frame.f_lasti).startswith("CALL"):
+            return False  # C code called the function, and looks at what it returns
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _fate(code: CodeType, at: int) -> Literal["ignored", "returned", "read"]:
+    """Return what becomes of the result of an instruction."""
+    instructions = list(dis.get_instructions(code))
+    later = next((one for one in instructions if one.offset > at), None)
+    if later is None:
+        return "read"
+    if later.opname == "STORE_FAST":
+        loads = (one for one in instructions if "LOAD" in one.opname or "DELETE" in one.opname)
+        is_read = any(later.argval == one.argval or later.argval in str(one.argval).split() for one in loads)
+        return "read" if is_read or "locals" in code.co_names else "ignored"
+    return {"POP_TOP": "ignored", "RETURN_VALUE": "returned"}.get(later.opname, "read")  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1024)
+def _operation(code: CodeType, at: int) -> str:
+    return next((one.opname for one in dis.get_instructions(code) if one.offset == at), "")

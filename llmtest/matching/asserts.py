@@ -11,8 +11,7 @@ from typing import Any, cast
 from llmtest import errors, ledger
 from llmtest.core.literals import Line, Repeated, Together, read_elements
 from llmtest.core.sequences import Shape
-from llmtest.core.text import clip
-from llmtest.core.unread import watch
+from llmtest.core.unread import Unread
 from llmtest.errors import UnjudgedError
 from llmtest.matching.answers import Answer, of_shape
 from llmtest.matching.engine import Judgeable, expect_arguments, judge, unknown_tool
@@ -35,8 +34,8 @@ def obeys(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) 
 def _handed(answer: Answer) -> Answer:
     """Return a false answer as a test gets it, which must read it; the report of the test keeps one of its own."""
     ledger.current().answer = answer
-    said = clip(f"{'broken' if answer.holds is False else 'cannot tell'}: {answer.expected}: {answer.said}", 150)
-    return replace(answer, unread=watch(said))
+    said = f"{'broken' if answer.holds is False else 'cannot tell'}: {answer.expected}: {answer.said}"
+    return replace(answer, unread=Unread(said))
 
 
 def assert_obeys(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) -> None:

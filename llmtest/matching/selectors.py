@@ -298,8 +298,12 @@ def _quoted(name: Name) -> str:
 
 def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: type[Selector] = Selector) -> Any:
     if not isinstance(name, str | re.Pattern):
-        raise TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
+        raise _no_name(function, name)
     return cls(f"{function}({'' if name == '*' else _quoted(name)})", frozenset(kinds), noun, name)
+
+
+def _no_name(function: str, name: object) -> TypeError:
+    return TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
 
 
 def called(name: Any = "*", /, **args: Any) -> Selector:
@@ -314,10 +318,14 @@ def called(name: Any = "*", /, **args: Any) -> Selector:
 
     It does not see a tool call that a model asked for and nobody ran.
     """
-    name = tool_name(name) or name
-    made: Selector = _made("called", ("tool",), "" if name != "*" else "a tool", name)
+    if not isinstance(name, str | re.Pattern):
+        tool = tool_name(name)
+        if tool is None:
+            raise _no_name("called", name)
+        name = tool
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
-    made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
+    made_by = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
+    made = Selector(made_by, frozenset({"tool"}), "" if name != "*" else "a tool", name)
     made.conditions = tuple([Condition(text, *_has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True)])
     first = [(key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN]
     made.first = first[0] if first else None

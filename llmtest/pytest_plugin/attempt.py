@@ -51,6 +51,7 @@ class Attempt:
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
         self.budget: Budget | None = None
+        self.rules: tuple[Any, ...] = ()
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
@@ -105,7 +106,7 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if self.budget is not None and self.recording is None:
+        if (self.budget is not None or self.rules) and self.recording is None:
             self._exits.enter_context(self.new_recording())
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:

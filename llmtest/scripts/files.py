@@ -374,11 +374,15 @@ def _serving(at: _At, pairs: Mapping[str, _At]) -> Serving:
 def _expects(at: _At) -> Expects:
     at.mapping("a mapping with what a prompt must have")
     pairs = at.only(_EXPECTS_KEYS)
+    if not pairs:
+        raise at.error(f"{at.name} is empty, so any prompt passes", f"it has one or more of  {_either(_EXPECTS_KEYS)}")
     texts = {key: value.texts() for key, value in pairs.items() if key != "last"}
     tools = frozenset(texts["tools"]) if "tools" in texts else None
-    return Expects(
-        texts.get("contains", ()), texts.get("forbids", ()), tools, as_role(pairs["last"].text()) if "last" in pairs else None
-    )
+    try:
+        last = as_role(pairs["last"].text()) if "last" in pairs else None
+    except ScriptError as problem:
+        raise pairs["last"].error(str(problem)) from None
+    return Expects(texts.get("contains", ()), texts.get("forbids", ()), tools, last)
 
 
 def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, _At]]:

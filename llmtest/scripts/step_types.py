@@ -179,20 +179,28 @@ class StepOptions:
         is bound to exactly `tools`, and the `last` message has this role. The step then stays for the next call.
 
         Raises:
-            ScriptError: a text is not a str.
+            ScriptError: nothing is expected, a text is not a str, or no message has that role.
         """
+        if not (contains or forbids or last) and tools is None:
+            raise ScriptError("expects() of nothing lets any prompt pass; give one or more of contains=, forbids=, tools=, last=")
         names = frozenset(as_texts("tools", tools)) if tools is not None else None
         wanted = Expects(as_texts("contains", contains), as_texts("forbids", forbids), names, as_role(last))
         return self._with(expects=wanted)
 
 
-_ROLES: Final = {"user": "human", "assistant": "ai"}
+_ROLES: Final = ("human", "ai", "system", "tool", "function", "chat")
+_OTHER_WORDS: Final = {"user": "human", "assistant": "ai"}
 
 
 def as_role(last: Any) -> str | None:
-    if last is not None and not isinstance(last, str):
+    if last is None:
+        return None
+    if not isinstance(last, str):
         raise ScriptError(f"last= is the role of a message, such as 'human' or 'tool'; got {type(last).__name__} {last!r}")
-    return _ROLES.get(last, last) if last is not None else None
+    if last not in _ROLES and last not in _OTHER_WORDS:
+        hint = did_you_mean(last, (*_ROLES, *_OTHER_WORDS), otherwise=f"the roles are {', '.join(_ROLES)}")
+        raise ScriptError(f"last= is the role of a message; there is no role {last!r}{hint}")
+    return _OTHER_WORDS.get(last, last)
 
 
 def as_texts(what: str, given: Any) -> tuple[str, ...]:
