@@ -11,11 +11,11 @@ import dis
 import gc
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import CodeType, FrameType
-from typing import Literal
+from typing import Final
 
 from llmtest.errors import IGNORED, Violation, is_expected
 
@@ -60,27 +60,35 @@ class Unread:
     Where no test collects such answers, it does nothing.
     """
 
-    __slots__ = ("__weakref__", "is_read", "pending", "said", "where")
+    __slots__ = ("__weakref__", "is_read", "pending", "said", "trail", "where")
 
     def __init__(self, said: str) -> None:
         self.said, self.where = said, ""
         self.pending = _open[-1] if _open else None
         self.is_read = self.pending is None
+        self.trail: list[_Instruction] = []
         if self.pending is not None:
             frame: FrameType | None = sys._getframe(1)
             # Here and not by a helper: a reader of a broken rule shall have to follow few functions.
             while frame is not None and frame.f_globals.get("__name__", "").startswith("llmtest."):
                 frame = frame.f_back
             self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+            while frame is not None and len(self.trail) < MAX_FRAMES:
+                self.trail.append((frame.f_code, frame.f_lasti))
+                frame = frame.f_back
             self.pending.living.append(weakref.ref(self))
 
     def end(self) -> None:
-        """Note the violation, unless the answer was read."""
-        if not self.is_read and self.pending is not None and not sys.is_finalizing():
+        """Note the violation, unless the answer was read, or code that did not run reads it: `assert first or second`."""
+        if not self.is_read and self.pending is not None and not sys.is_finalizing() and _fate(self.trail) != "kept":
             _note(self.pending, self.said, self.where)
         self.is_read = True
 
     __del__ = end
+
+
+MAX_FRAMES: Final = 8
+"""How many functions may hand an answer on, for what becomes of it to be known."""
 
 
 def _note(pending: Pending, said: str, where: str) -> None:
@@ -107,40 +115,53 @@ def unequal(said: str) -> bool:
     result away, keeps it under a name that is never read, or returns it to code that does so.
     """
     if _open:
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_globals.get("__name__", "").startswith("llmtest."):
-            frame = frame.f_back
-        if frame is not None and _operation(frame.f_code, frame.f_lasti) == "COMPARE_OP" and _is_ignored(frame):
-            _note(_open[-1], said, f"{frame.f_code.co_filename}:{frame.f_lineno}")
+        watch = Unread(said)
+        if watch.trail and _operation(*watch.trail[0]) == "COMPARE_OP" and _fate(watch.trail) == "ignored":
+            watch.end()
+        watch.is_read = True
     return False
 
 
-def _is_ignored(frame: FrameType | None) -> bool:
-    """True if the code of `frame` ignores the result of its current instruction."""
-    while frame is not None:
-        fate = _fate(frame.f_code, frame.f_lasti)
+# -- what becomes of a value
+
+_Instruction = tuple[CodeType, int]
+"""The code of a frame, and the offset of the instruction at which it stands."""
+
+
+def _fate(trail: Sequence[_Instruction]) -> str:
+    """Return what becomes of the result of the first instruction, which functions may return to the next one.
+
+    It is `ignored`, `kept` under a name or for `any` and `all`, or `read` by something else.
+    """
+    for number, (code, at) in enumerate(trail):
+        if number and not _operation(code, at).startswith("CALL"):
+            return "read"  # C code called the function, and looks at what it returns
+        fate = _fate_here(code, at)
         if fate != "returned":
-            return fate == "ignored"
-        frame = frame.f_back
-        if frame is not None and not _operation(frame.f_code, frame.f_lasti).startswith("CALL"):
-            return False  # C code called the function, and looks at what it returns
-    return False
+            return fate
+    return "read"
 
 
 @lru_cache(maxsize=1024)
-def _fate(code: CodeType, at: int) -> Literal["ignored", "returned", "read"]:
-    """Return what becomes of the result of an instruction."""
+def _fate_here(code: CodeType, at: int) -> str:
     instructions = list(dis.get_instructions(code))
     later = next((one for one in instructions if one.offset > at), None)
     if later is None:
         return "read"
+    if later.opname in ("POP_TOP", "RETURN_VALUE"):
+        return {"POP_TOP": "ignored"}.get(later.opname, "returned")
     if later.opname == "STORE_FAST":
-        loads = (one for one in instructions if "LOAD" in one.opname or "DELETE" in one.opname)
-        is_read = any(later.argval == one.argval or later.argval in str(one.argval).split() for one in loads)
-        return "read" if is_read or "locals" in code.co_names else "ignored"
-    return {"POP_TOP": "ignored", "RETURN_VALUE": "returned"}.get(later.opname, "read")  # type: ignore[return-value]
+        # One instruction may load two names; its argument is then a tuple of both.
+        loaded = {name for one in instructions if "LOAD" in one.opname for name in _names_of(one.argval)}
+        return "kept" if later.argval in loaded or "locals" in code.co_names else "ignored"
+    return "kept" if later.opname.startswith("STORE") or not {"any", "all"}.isdisjoint(code.co_names) else "read"
+
+
+def _names_of(argument: object) -> tuple[object, ...]:
+    return argument if isinstance(argument, tuple) else (argument,)
 
 
 @lru_cache(maxsize=1024)
 def _operation(code: CodeType, at: int) -> str:
-    return next((one.opname for one in dis.get_instructions(code) if one.offset == at), "")
+    # A frame that has called another one stands in the cache behind its instruction.
+    return next((one.opname for one in reversed(list(dis.get_instructions(code))) if one.offset <= at), "")

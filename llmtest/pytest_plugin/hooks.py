@@ -84,9 +84,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _BUDGET)
-    config.addinivalue_line(
-        "markers", "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded"
-    )
+    config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded")
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
     for key, choices in modes.items():
