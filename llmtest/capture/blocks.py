@@ -1,11 +1,11 @@
 """Blocks: what is opened with `with`, `async with` or a decorator, and which run belongs to which of them.
 
 One rule: a run belongs to the blocks that were open in its context when it started, plus its parent's blocks.
-Whoever sees callbacks (`llmtest.langchain.tap`) asks `begin()` at each start and `membership()` for every later event;
-nothing here knows LangChain.
+The source of callbacks (`llmtest.langchain.tap`) calls `membership.begin()` at each start and `membership.membership()` for
+every later event; nothing here knows LangChain.
 
-What is listed in a context is not a block but one `Opening` of it. A task or thread that copied the context goes on
-listing it; once it is closed it lists nothing, wherever it is.
+A context lists not a block but one `Opening` of it. A task or thread that copied the context goes on listing the opening;
+once closed, it lists nothing in any context.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ P = ParamSpec("P")
 
 T = TypeVar("T")
 
-F = TypeVar("F", bound=Callable[..., Any])
+AnyFunction = Callable[..., Any]
+
+F = TypeVar("F", bound=AnyFunction)
 
 SOURCES: Final = ("llmtest.langchain.tap",)
 """The modules whose `install()` attaches a source of callbacks; imported when the first block is opened."""
@@ -41,11 +43,11 @@ SOURCES: Final = ("llmtest.langchain.tap",)
 RawEvent = tuple[str, UUID, UUID | None, Any, int, int, Mark | None]
 """kind, run id, parent id, payload, monotonic ns, wall ns, lane and moment.
 
-The payload is what makes the frozen payload when it is first read; for a plain token the str itself; for a start a `Start`.
+The payload is a function that makes the frozen payload at the first read; for a plain token the str; for a start a `Start`.
 """
 
 Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
-"""name, tags, and what makes `{"metadata": ..., "payload": ...}`."""
+"""name, tags, and a function that makes `{"metadata": ..., "payload": ...}`."""
 
 
 class Events(Protocol):
@@ -57,28 +59,30 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "light", "timed")
+    __slots__ = ("_blocks", "deliver", "light", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
+        self.deliver: Callable[[RawEvent], None] = functools.partial(_deliver, self._blocks)
+        """Appends one event to each block. Safe from any thread."""
         self.light = all(block.light for block in blocks)
-        """Whether counts are all that anybody wants of the run."""
+        """True if all of the blocks only count."""
         self.timed = False
-        """Whether an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
+        """True if an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
 
     def __iter__(self) -> Iterator[Block]:
         return (block for block in (ref() for ref in self._blocks) if block is not None)
 
-    def deliver(self, raw: RawEvent) -> None:
-        """Gives one event to each block. Safe from any thread."""
-        for ref in self._blocks:
-            block = ref()
-            if block is not None:
-                block._raw.append(raw)
+
+def _deliver(blocks: tuple[weakref.ref[Block], ...], raw: RawEvent) -> None:
+    for ref in blocks:
+        block = ref()
+        if block is not None:
+            block._raw.append(raw)
 
 
 class Opening:
-    """One time that a block is opened; holds its block for as long as that lasts."""
+    """One time that a block is opened; it holds its block until it is closed."""
 
     __slots__ = ("block", "lane", "opened_ms")
 
@@ -95,29 +99,29 @@ class Opening:
 
 open_blocks: ContextVar[tuple[Opening, ...]] = ContextVar("llmtest_open_blocks", default=())
 memberships: dict[UUID, Membership] = {}
-"""Of every run that a living block holds; a block takes its runs with it when it goes."""
+"""Of every run that a living block holds; a block removes its runs when it is collected."""
 openings: set[Opening] = set()
-"""The openings anywhere in the process that have not been closed. Any thread may copy, add and take away."""
+"""The openings of the whole process that are not closed. Any thread may copy, add and discard."""
 
 
 # -- a block
 
 
 class Block(ABC):
-    """What catches the events of the runs that start inside it; it is the block, and what the block has caught.
+    """Collects the events of the runs that start inside it; the block and its result are one object.
 
-    A base: `Recording` and `TokenCount` say what they keep. `with` and `async with` open it once and close it for good. As
+    A base: `Recording` and `TokenCount` define what they keep. `with` and `async with` open it once and close it for good. As
     a decorator it is open during each call of each function that it decorates, and collects all of them.
     """
 
     light: ClassVar[bool] = False
     holds_runs = True
-    """Whether its runs are known for as long as it lives. A tally of a test counts along for as long as others hold them."""
+    """True if its runs stay known while it lives. The tally of a test counts a run only while another block holds it."""
     traced: ClassVar[bool] = False
-    """Whether the trace store gets its runs."""
+    """True if the trace store gets its runs."""
     sources: tuple[str, ...] = SOURCES
     word: ClassVar[str]
-    """How the program wrote it, for messages."""
+    """Its name in the program, for messages."""
 
     _raw: Events
 
@@ -128,9 +132,9 @@ class Block(ABC):
         self._opening: Opening | None = None
         self._decorates = False
         self.unseen_calls: list[UnseenCall] = []
-        """Calls that scripted doubles received while this block was open, and that it did not see."""
+        """Runs and calls of scripted doubles that happened while this block was open, and that it did not see."""
         self.latencies: dict[UUID, list[Latency]] = {}
-        """How long the answers of its runs took in virtual time. A call with several prompts is of the first one's run."""
+        """How long the answers of its runs took in virtual time. A call with several prompts counts for the first one's run."""
 
     def __del__(self) -> None:
         for run_id in self._run_ids:
@@ -143,18 +147,18 @@ class Block(ABC):
 
     @property
     def closed(self) -> bool:
-        """Whether the block has ended."""
+        """True if the block has ended."""
         return self._closed
 
     def close(self) -> None:
-        """Ends the block; what comes later is late. Closing twice is fine."""
+        """End the block; later events are late. Closing twice is fine."""
         if not self._closed:
             self._mark_end()
             self._closed = True
 
     @abstractmethod
     def _mark_end(self) -> None:
-        """Notes where its events end."""
+        """Note where its events end."""
 
     # with, async with
 
@@ -182,20 +186,20 @@ class Block(ABC):
     # a decorator
 
     def __call__(self, function: F) -> F:
-        """`function`, with the block open during each call; a generator's, while it runs and not while it waits at a yield."""
+        """Return `function` with the block open during each call; of a generator, while it runs and not at its yields."""
         if isinstance(function, type) or not callable(function):
-            what = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
-            raise TypeError(f"{self.word}() decorates functions and generators, sync or async; got {what}")
+            shown = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
+            raise TypeError(f"{self.word}() decorates functions and generators, sync or async; got {shown}")
         if self._opening is not None:
             raise RuntimeError(f"this {self.word}() block was already entered; write {self.word}() anew to decorate with it")
         self._decorates = True
         return cast("F", functools.wraps(function)(_decorator(function)(self, function)))
 
 
-# -- how a function is decorated
+# -- decorators
 
 
-def _decorator(function: Callable[..., Any]) -> Callable[[Block, Callable[..., Any]], Callable[..., Any]]:
+def _decorator(function: AnyFunction) -> Callable[[Block, AnyFunction], AnyFunction]:
     if inspect.isasyncgenfunction(function):
         return _async_generator
     if inspect.iscoroutinefunction(function):
@@ -203,24 +207,25 @@ def _decorator(function: Callable[..., Any]) -> Callable[[Block, Callable[..., A
     return _generator if inspect.isgeneratorfunction(function) else _function
 
 
-def _function(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
-    def called(*args: Any, **kwargs: Any) -> Any:
+def _function(block: Block, function: AnyFunction) -> AnyFunction:
+    def call(*args: object, **kwargs: object) -> object:
         with inside(block):
             return function(*args, **kwargs)
 
-    return called
+    return call
 
 
-def _coroutine(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
-    async def awaited(*args: Any, **kwargs: Any) -> Any:
+def _coroutine(block: Block, function: AnyFunction) -> AnyFunction:
+    async def call(*args: object, **kwargs: object) -> object:
         with inside(block):
             return await function(*args, **kwargs)
 
-    return awaited
+    return call
 
 
-def _generator(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
-    def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+def _generator(block: Block, function: AnyFunction) -> AnyFunction:
+    # The block is listed only while the body runs: `yield` hands the thread, and with it the context, to the reader.
+    def generator(*args: object, **kwargs: object) -> Generator[object, object, object]:
         inner = function(*args, **kwargs)
         step = functools.partial(inner.send, None)
         with _opened(block) as opening:
@@ -242,8 +247,8 @@ def _generator(block: Block, function: Callable[..., Any]) -> Callable[..., Any]
     return generator
 
 
-def _async_generator(block: Block, function: Callable[..., Any]) -> Callable[..., Any]:
-    async def generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+def _async_generator(block: Block, function: AnyFunction) -> AnyFunction:
+    async def generator(*args: object, **kwargs: object) -> AsyncGenerator[object, object]:
         inner = function(*args, **kwargs)
         step = inner.asend(None)
         with _opened(block) as opening:
@@ -270,10 +275,10 @@ def _async_generator(block: Block, function: Callable[..., Any]) -> Callable[...
 
 @contextmanager
 def inside(block: Block) -> Iterator[None]:
-    """Runs that start inside belong to `block`, which is not closed by it and may be entered so any number of times.
+    """Give the runs that start inside to `block`, which stays open afterwards and may be entered any number of times.
 
-    For decorators, and for the pytest plugin: its recording is made by a fixture, and entered in the context in which the test
-    function runs, there perhaps many times (hypothesis).
+    For decorators, and for the pytest plugin: a fixture makes its recording, and the test function, which may run many times
+    (hypothesis), runs inside it in a context of its own.
     """
     with _opened(block) as opening, _listed(opening):
         yield
@@ -299,19 +304,21 @@ def _listed(opening: Opening) -> Iterator[None]:
 
 
 def _attach(block: Block) -> None:
+    # A run of one block is the most frequent case, and its token the most frequent event: no function of ours stands between.
+    block._alone.deliver = block._raw.append
     for source in block.sources:
         (sys.modules.get(source) or importlib.import_module(source)).install()
 
 
 def _list(opening: Opening) -> None:
     opened = open_blocks.get()
-    if opened:  # those that were closed in another context could not take themselves off this one's list
+    if opened:  # an opening that was closed in another context is still on this one's list
         opened = tuple(other for other in opened if other.block is not None)
     open_blocks.set((*opened, opening))
 
 
 def _unlist(opening: Opening) -> None:
-    # Not by token: the block may be left in another context than it was entered in (async-generator fixtures).
+    # Not by token: an async-generator fixture may leave the block in another context than it was entered in.
     opened = open_blocks.get()
     open_blocks.set(opened[:-1] if opened[-1:] == (opening,) else tuple(other for other in opened if other is not opening))
 

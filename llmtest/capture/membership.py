@@ -18,11 +18,8 @@ process_trace: Callable[[], Block] | None = None
 """Opens the trace of a root run where `LLMTEST_TRACING` is set. The source of callbacks sets it: blocks know no store."""
 
 
-# -- which run belongs where
-
-
 def anything_open() -> bool:
-    """Whether a run that starts here and now would belong to a block on its own account."""
+    """True if a run that starts in this context now would belong to a block without its parent."""
     for opening in open_blocks.get():  # LangChain asks at each start of a run, so no generator and no property
         block = opening.block
         if block is not None and not block._closed:
@@ -31,12 +28,12 @@ def anything_open() -> bool:
 
 
 def is_process_traced() -> bool:
-    """Whether the variable `LLMTEST_TRACING` says so now."""
+    """True if the variable `LLMTEST_TRACING` is on now."""
     return os.environ.get("LLMTEST_TRACING", "").lower() not in OFF
 
 
 def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
-    """A run starts: decides which blocks it belongs to. None: nobody listens."""
+    """Return the blocks of a run that starts here and now, or None if it belongs to none."""
     opened = open_blocks.get()
     parent = memberships.get(parent_run_id) if parent_run_id is not None else None
     tally = ledger.tally()
@@ -47,13 +44,13 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
             block._run_ids.append(run_id)  # by far the most frequent case: one block, and everything in it
             memberships[run_id] = block._alone
             return block._alone
-    members = join_parents(opened, parent or ())
+    members = _join(opened, parent or ())
     if traced and process_trace is not None and not any(block.traced for block in members.values()):
         trace = process_trace()
         members[id(trace)] = trace
     if not members:
         return None
-    if tally is not None:  # what anybody listens to counts for the test, from whatever thread it comes
+    if tally is not None:  # a run of any block counts for the test, on any thread
         members[id(tally)] = tally
     membership = memberships[run_id] = Membership(*members.values())
     for block in members.values():
@@ -62,46 +59,43 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     return membership
 
 
-def join_parents(opened: tuple[Opening, ...], parent: Iterable[Block]) -> dict[int, Block]:
-    blocks = (opening.block for opening in opened)
-    members = {id(block): block for block in blocks if block is not None and not block._closed}
-    members.update((id(block), block) for block in parent)
-    return members
+def _join(opened: Iterable[Opening], parent: Iterable[Block]) -> dict[int, Block]:
+    return {id(block): block for block in (*filter(None, map(_open_block, opened)), *parent)}
 
 
 def membership(run_id: UUID) -> Membership | None:
-    """The blocks of a run that has started, or None if nobody listens to it."""
+    """Return the blocks of a run that has started, or None if it belongs to none."""
     return memberships.get(run_id)
 
 
-def begun_unseen(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
-    """The blocks of a run whose start nobody delivered. None if it may have started before they were opened.
+def begin_without_start(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
+    """Return the blocks of a run whose start was not delivered; None if it may have started before they were opened.
 
     Run ids are UUIDs of version 7, which begin with the milliseconds at which they were made.
     """
-    here = [opening for opening in open_blocks.get() if _takes_runs(opening) is not None]
+    here = [opening for opening in open_blocks.get() if _open_block(opening) is not None]
     if run_id.version != 7 or not here or run_id.int >> 80 <= max(opening.opened_ms for opening in here):
         return None
     return begin(run_id, parent_run_id)
 
 
-def served(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
-    """A double has been called, by a run of this id: the ground truth that a block is held against.
+def note_call(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
+    """Note that a run of this id called a double: the ground truth that a block is compared with.
 
-    A block ought to have seen the call if it is open in the caller's context; or if the caller has lost its context,
-    which is a thread that comes from nowhere. A task that was started before the block has a context of its own.
+    A block should have seen the call if it is open in the caller's context; or if the caller has lost its context, which is a
+    thread of unknown origin. A task that was started before the block has a context of its own.
     """
     if run_id in memberships or not openings:
         return
-    here = [block for block in map(_takes_runs, open_blocks.get()) if block is not None]
+    here = [block for block in map(_open_block, open_blocks.get()) if block is not None]
     lane = lanes.current()
-    from_nowhere = [_takes_runs(opening) for opening in openings.copy() if opening.lane.is_foreign_to(lane)]
+    from_nowhere = [_open_block(opening) for opening in openings.copy() if opening.lane.is_foreign_to(lane)]
     for block in dict.fromkeys(here or [block for block in from_nowhere if block is not None]):
         block.unseen_calls.append(UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context"))
 
 
-def takes(run_id: UUID | None, latency: Latency) -> None:
-    """The answer of a double to a run of this id takes so long in virtual time: for whoever reads the recordings of it."""
+def note_latency(run_id: UUID | None, latency: Latency) -> None:
+    """Note how long the answer of a double to a run of this id takes in virtual time."""
     member = memberships.get(run_id) if run_id is not None else None
     if run_id is not None and member is not None:
         member.timed = True
@@ -109,6 +103,6 @@ def takes(run_id: UUID | None, latency: Latency) -> None:
             block.latencies.setdefault(run_id, []).append(latency)
 
 
-def _takes_runs(opening: Opening) -> Block | None:
+def _open_block(opening: Opening) -> Block | None:
     block = opening.block
     return block if block is not None and not block._closed else None

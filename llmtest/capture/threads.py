@@ -11,10 +11,10 @@ from llmtest.capture.blocks import P, T
 
 
 def carry_context(function: Callable[P, T]) -> Callable[P, T]:
-    """`function`, to be called from any thread, in the context of here and now: with the blocks that are open here.
+    """Return `function` bound to the context of here and now, with the blocks that are open here, for any thread to call.
 
-    A bare `threading.Thread`, a `ThreadPoolExecutor` and `loop.run_in_executor` start without the context of whoever starts
-    them, so that runs there belong to no block. Each call has a copy of the context, so that calls may overlap.
+    A bare `threading.Thread`, a `ThreadPoolExecutor` and `loop.run_in_executor` start without the context of their starter,
+    so that runs there belong to no block. Each call has a copy of the context, so that calls may overlap.
 
     Raises:
         TypeError: for a coroutine function or a generator function, whose body runs after the call.
@@ -30,7 +30,7 @@ def carry_context(function: Callable[P, T]) -> Callable[P, T]:
     It does not bring changes of the context back from the thread.
     """
     kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(is_one(function) for is_one in kinds):
+    if any(is_kind(function) for is_kind in kinds):
         raise TypeError(
             f"carry_context() takes a function that is over when its call returns; got {function!r}"
             "\n  wrap it in one: carry_context(lambda: asyncio.run(work()))"
@@ -38,7 +38,7 @@ def carry_context(function: Callable[P, T]) -> Callable[P, T]:
     context = copy_context()
 
     @functools.wraps(function)
-    def carried(*args: P.args, **kwargs: P.kwargs) -> T:
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
         return context.copy().run(function, *args, **kwargs)
 
-    return carried
+    return call

@@ -1,7 +1,7 @@
-"""The one table of LangChain's callbacks: what each starts, ends or tells of. All else that depends on their names is derived.
+"""The one table of LangChain's callbacks: what each starts, ends or reports. All else that depends on their names is derived.
 
 A callback that LangChain adds gets a row here, a method of the tap and a line in the docs
-(docs/reference/callbacks.md). tests/test_callback_table.py holds the table against LangChain's own handler classes.
+(docs/reference/callbacks.md). tests/events/test_callbacks.py holds the table against LangChain's own handler classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RunKind = Literal["chain", "chat", "llm", "tool", "retriever"]
 _ANY: Final[tuple[RunKind, ...]] = get_args(RunKind)
 
 Role = Literal["start", "stream", "note", "end", "error"]
-"""What a callback is to its run: `stream` is a piece of an answer, `note` anything else that happens before the end."""
+"""The role of a callback in its run: `stream` is a piece of an answer, `note` anything else before the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Callback:
     """A handler method of LangChain or LangGraph.
 
     `runs` are the kinds of run that fire it; a start whose callback was lost is assumed to be of the first one. Empty: it
-    says nothing about its run, which may have started before the recording did.
-    `flag` is the attribute with which a handler turns it off, `positional` the names of what LangChain passes by position.
+    says nothing about its run, which may have started before the recording.
+    `flag` is the attribute with which a handler turns it off, `positional` the names of the positional arguments.
     `value` is the entry of the recorded payload that holds the input (of a start) or the output (of an end).
     `names_parent` is false where LangChain passes no `parent_run_id`.
     """
@@ -87,7 +87,7 @@ START_OF: Final[Mapping[RunKind, str]] = {kind: name for name, kind in START_KIN
 ERROR_OF: Final[Mapping[RunKind, str]] = {kind: row.name for row in _ROWS if row.role == "error" for kind in row.runs}
 INPUT_OF: Final[Mapping[RunKind, str]] = {row.runs[0]: row.value for row in _ROWS if row.role == "start" and row.value}
 OUTPUT_OF: Final[Mapping[RunKind, str]] = {k: row.value for row in _ROWS if row.role == "end" and row.value for k in row.runs}
-"""By kind of run: the callback that starts it, the one that tells its error, and where its input and output are."""
+"""By kind of run: the callback that starts it, the one that reports its error, and the keys of its input and output."""
 
 MODELS: Final = frozenset(CALLBACKS[TOKEN].runs)
 """The kinds of run that stream tokens and report usage: chat models and text models."""

@@ -1,7 +1,7 @@
-"""The one reader of what a model says piece by piece: content blocks, streamed tokens, stream events of version 3.
+"""The one reader of the pieces of an answer: content blocks, streamed tokens, stream events of version 3.
 
-Providers name the same thing differently (`reasoning`, `thinking`, a `summary`), and LangChain
-hands their blocks through. Whatever looks into a block asks `read_block`; into a token or stream event, `pieces_of`.
+Providers name the same thing differently (`reasoning`, `thinking`, a `summary`), and LangChain passes their blocks on.
+`read_block` reads a block, `pieces_of` a token or a stream event.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Block(NamedTuple):
     kind: BlockKind
     text: str | None = None
     type: str | None = None
-    """What the provider calls it; None for a plain string."""
+    """The provider's word for it; None for a plain string."""
 
 
 def read_block(value: object) -> Block:
-    """Return what `value` is as a block: a str is text, and anything unknown is `other`."""
+    """Return `value` as a block: a str is text, and anything unknown is `other`."""
     if isinstance(value, str):
         return Block("text", value)
     fields = value if isinstance(value, Mapping) else {}
@@ -64,14 +64,14 @@ class StreamEvent(NamedTuple):
 
 
 def read_stream_event(value: object) -> StreamEvent:
-    """Return what `value` is as a stream event; one that is no mapping has the name `None`."""
+    """Return `value` as a stream event; its name is `None` if it is no mapping."""
     fields = value if isinstance(value, Mapping) else {}
     delta, content = (read_block(fields[key]) if fields.get(key) is not None else None for key in ("delta", "content"))
     return StreamEvent(str(fields.get("event")), fields.get("index"), delta, content)
 
 
 def pieces_of(payload: Mapping[str, object]) -> list[Block]:
-    """Return what the payload of a token or a stream event adds to an answer: usually one piece, none if it is empty."""
+    """Return the pieces that a token or a stream event adds to an answer: usually one, none if it is empty."""
     if "event" in payload:
         delta = read_stream_event(payload["event"]).delta
         return [] if delta is None else [delta]
@@ -82,6 +82,6 @@ def pieces_of(payload: Mapping[str, object]) -> list[Block]:
         blocks = [read_block(block) for block in token] if isinstance(token, list | tuple) else []
     if not isinstance(chunks, list | tuple) or not chunks:
         return blocks
-    # A provider whose tokens are blocks says the call there once more, in its own words.
+    # A provider whose tokens are blocks has the call there a second time, in its own words.
     calls = [read_block({"type": "tool_call_chunk", **chunk} if isinstance(chunk, Mapping) else chunk) for chunk in chunks]
     return [*calls, *(block for block in blocks if block.kind in ("text", "reasoning"))]

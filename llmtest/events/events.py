@@ -1,7 +1,6 @@
 """The words of a recording: events, runs, and the frozen payloads that they carry.
 
-Nothing here knows LangChain; `llmtest.langchain` translates into these words
-at the moment a callback fires, and from there on nobody sees a LangChain object.
+Nothing here knows LangChain: `llmtest.langchain` translates its objects into these words when a callback fires.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ class UnseenCall:
 
 class Latency(NamedTuple):
     """When a scripted answer came, in virtual time: its first token after `ttft_s` seconds, and then `tokens_per_s` of its
-    `tokens` in a second; None: all at once."""
+    `tokens` per second; None: all at once."""
 
     ttft_s: float
     tokens_per_s: float | None = None
     tokens: int = 1
 
     def ns(self, token: int) -> int:
-        """After how many nanoseconds this token came; they count from 0, and what comes after the last comes with it."""
+        """Return after how many nanoseconds a token came. Tokens count from 0; a later one comes with the last."""
         index = max(0, min(token, self.tokens - 1))
         return round(self.ttft_s * 1e9) + (round(index * 1e9 / self.tokens_per_s) if self.tokens_per_s else 0)
 
     @property
     def total_ns(self) -> int:
-        """After how many nanoseconds the whole answer was there."""
+        """After how many nanoseconds the whole answer had come."""
         return self.ns(self.tokens)
 
 
@@ -61,11 +60,11 @@ class Event:
     fired. `payload` holds the callback's own arguments under LangChain's names, frozen: a list of `Message`s under
     `messages`, a `Failure` under `error`, ... `name`, `tags` and `metadata` are those of the run's start, on each
     of its events. `monotonic_ns` and `wall_ns` are nanoseconds; `time` is the same wall time as a UTC datetime.
-    `lane` is the line of control on which it fired, and `moment` its place among what happened there.
+    `lane` is the line of control on which it fired, and `moment` its position there.
 
-    `virtual_ns` is its place in virtual time, in nanoseconds; `at_s` the same in seconds. Virtual time begins with the recording
-    at 0, and goes on only by what a script says: `say(..., ttft_s=0.8, tokens_per_s=50)`, `give(..., takes_s=0.2)`. It is
-    no order: events that happened side by side may have smaller times than those before them.
+    `virtual_ns` is its virtual time in nanoseconds; `at_s` the same in seconds. Virtual time begins with the recording at 0,
+    and only the latencies of scripts advance it: `say(..., ttft_s=0.8, tokens_per_s=50)`, `give(..., takes_s=0.2)`. It is
+    no order: concurrent events may have smaller times than events with smaller numbers.
     """
 
     kind: str
@@ -88,7 +87,7 @@ class Event:
 
     @property
     def at_s(self) -> float:
-        """When it fired, in seconds of virtual time since the recording began; 0 where no script has a latency."""
+        """When it fired, in seconds of virtual time since the recording began; 0 if no script has a latency."""
         return self.virtual_ns / 1e9
 
     @property
@@ -109,7 +108,7 @@ class Event:
 class Run:
     """One execution of a model, chain, tool or retriever, with the runs inside it.
 
-    `events` are its own events in order; `children` the runs that it started, in the order in which they started.
+    `events` are its own events in order; `children` the runs that it started, in the order of their starts.
     """
 
     id: UUID
@@ -145,8 +144,7 @@ class Run:
 
     @property
     def took_s(self) -> float | None:
-        """How long it took, in seconds of virtual time; None while it is open. It counts the latencies of scripts, and not
-        the time that the program took.
+        """How long it took, in seconds of virtual time; None while it is open. Only latencies of scripts count.
 
         >>> from llmtest import ScriptedChatModel, record, say
         >>> with record() as recording:
@@ -159,15 +157,15 @@ class Run:
 
     @property
     def error(self) -> Failure | None:
-        """What the run failed with. None when it was cancelled, closed early, paused or handed off: see `ended`."""
+        """The failure of the run. None if it was cancelled, closed early, paused or handed off: see `ended`."""
         end = self.end
         failure = end.payload.get("error") if end else None
         return failure if isinstance(failure, Failure) and failure.ended in ("error", "stopped", "stopped by rule") else None
 
     @property
     def input(self) -> Any:
-        """What the run was given: the messages of a chat model, the prompt of a text model, a tool's arguments, a
-        chain's inputs, a retriever's query. A streamed chain tells its true input only when it ends."""
+        """The input of the run: the messages of a chat model, the prompt of a text model, a tool's arguments, a
+        chain's inputs, a retriever's query. LangChain reports the true input of a streamed chain only when it ends."""
         payload = self.start.payload
         if self.kind == "chain" and self.end is not None and "inputs" in self.end.payload:
             return self.end.payload["inputs"]
@@ -184,45 +182,44 @@ class Run:
 
     @property
     def output(self) -> Any:
-        """What the run gave back: a `Message` of a chat model, the text of a text model; None if it did not end."""
+        """The output of the run: a `Message` of a chat model, the text of a text model; None if it did not end."""
         payload = self.end.payload if self.end is not None else EMPTY
-        given = payload.get(OUTPUT_OF[self.kind])
+        output = payload.get(OUTPUT_OF[self.kind])
         if self.kind not in MODELS:
-            return given
-        if not given:
+            return output
+        if not output:
             return None
-        return given[0].message if self.kind == "chat" else given[0].text
+        return output[0].message if self.kind == "chat" else output[0].text
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation of a chat model: what it was given, then its answer. Of other runs, the messages that they gave
-        back, or were given if they gave none."""
+        """The conversation of a chat model: its prompt, then its answer. Of other runs, the messages of the output, or of
+        the input if the output has none."""
         if self.kind == "chat":
             return tuple(_messages([self.input, self.output]))
         return tuple(_messages(self.output)) or tuple(_messages(self.input))
 
     @property
     def tokens(self) -> Tokens:
-        """The streamed tokens, in order; as the provider sent them (a str, or a list of content blocks)."""
+        """The streamed tokens in order, as the provider sent them (a str, or a list of content blocks)."""
         return Tokens(e.payload["token"] for e in self.events if e.kind == TOKEN)
 
     @property
     def usage(self) -> Usage | None:
-        """Token counts that the model reported for this run; None if it reported none."""
+        """The token counts that the model reported for this run; None if it reported none."""
         if self.end is None:
             return None
-        chunks = (e.payload.get("usage") for e in self.events if e.kind == TOKEN)
-        streamed = [usage for usage in chunks if isinstance(usage, Usage)]
+        streamed = [use for e in self.events if e.kind == TOKEN and isinstance(use := e.payload.get("usage"), Usage)]
         return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
 
     @property
     def cached(self) -> bool:
-        """Whether LangChain's cache answered, and no model was asked. Text models fire no callbacks then."""
+        """True if LangChain's cache answered instead of the model. Text models fire no callbacks then."""
         return self.end is not None and is_cached(self.end.payload)
 
     @property
     def tool_call_id(self) -> str | None:
-        """The id of the tool call that this tool run answers. Early versions of langchain-core 1 tell it only by the answer."""
+        """The id of the tool call that this tool run answers. Early versions of langchain-core 1 have it only in the answer."""
         value = self.start.payload.get("tool_call_id")
         if value is None and self.kind == "tool" and isinstance(self.output, Message):
             value = self.output.tool_call_id
@@ -247,7 +244,7 @@ class Run:
 
 
 def _messages(value: Any) -> Iterator[Message]:
-    """The messages in a value: itself, those of a list, those under `messages`."""
+    """Yield the messages in a value: the value itself, the items of a list, the items under `messages`."""
     if isinstance(value, Message):
         yield value
     elif isinstance(value, list):

@@ -10,10 +10,10 @@ from llmtest.events.words import EMPTY, FrozenDict, Generation, Message, Usage
 
 
 def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched: bool = False) -> Usage | None:
-    """What a model reported in `end`, the payload of its run's last event; None if it reported nothing.
+    """Return the usage that a model reported in `end`, the payload of its run's last event; None if it reported none.
 
-    `streamed` is what its chunks reported, which LangChain adds up: chunks that count from the beginning of the answer each
-    time would come out as a multiple (https://github.com/langchain-ai/langchain/issues/30429). `batched` is for one of several
+    `streamed` is the usage of its chunks, which LangChain adds up: chunks that each count from the beginning of the answer
+    would give a multiple (https://github.com/langchain-ai/langchain/issues/30429). `batched` is true for one of several
     prompts that went to a text model together: the first one reports the tokens of all.
     """
     usages = [message.usage for message in answers(end) if message.usage is not None]
@@ -29,18 +29,18 @@ def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched:
 
 
 def is_cached(end: Mapping[str, Any]) -> bool:
-    """Whether `end`, the payload of a model run's last event, tells of an answer from LangChain's cache."""
+    """True if `end`, the payload of a model run's last event, has an answer from LangChain's cache."""
     return any(message.cached for message in answers(end))
 
 
 def answers(end: Mapping[str, Any]) -> list[Message]:
-    """The messages of `end`, the payload of a model run's last event. A program may end a run with anything."""
+    """Return the messages of `end`, the payload of a model run's last event. A program may end a run with any object."""
     found = (g.message for g in response_of(end).get("generations", ()) if isinstance(g, Generation))
     return [message for message in found if isinstance(message, Message)]
 
 
 def response_of(end: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where the generations are: in the payload itself, or in the `response` that a failed run had got so far."""
+    """Return the mapping with the generations: the payload itself, or the partial `response` of a failed run."""
     response = end.get("response")
     return response if isinstance(response, Mapping) else end
 
@@ -50,14 +50,14 @@ def _counts(usage: Usage) -> tuple[int, int, int]:
 
 
 def _usage_of_candidates(first: Usage, total: Usage, whole: Usage | None) -> Usage:
-    """Some integrations put the usage of the whole call on each candidate; what is said of the call decides."""
+    """Some integrations put the usage of the whole call on each candidate; the usage of the call decides."""
     if whole is None:
         return total
     return next((usage for usage in (first, total) if _counts(usage) == _counts(whole)), whole)
 
 
 def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
-    """Whether each chunk counts all that went before it: the prompt again, and never fewer tokens of the answer."""
+    """True if each chunk counts all before it: the prompt again, and never fewer tokens of the answer."""
     pairs = list(pairwise(streamed))
     return bool(pairs) and all(
         0 < one.input_tokens <= two.input_tokens and one.output_tokens <= two.output_tokens for one, two in pairs
@@ -79,8 +79,7 @@ def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | N
 def read_usage(counts: object) -> Usage | None:
     """Return token counts in the words of LangChain, OpenAI or Anthropic as a `Usage`, or None if there are none.
 
-    Providers leave counts out, or send None: what is no number does not count. LangChain's cache adds a cost to what it
-    answers, which alone is no usage.
+    Providers leave counts out, or send None, which does not count. The cost that LangChain's cache adds is no usage.
     """
     if not isinstance(counts, Mapping) or not counts or counts.keys() == {"total_cost"}:
         return None

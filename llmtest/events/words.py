@@ -49,7 +49,7 @@ EMPTY: Final = FrozenDict()
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one model call or of many. Inclusive, as LangChain's `UsageMetadata`: details are parts of the sums."""
+    """Token counts of one or more model calls. Inclusive, as LangChain's `UsageMetadata`: details are parts of the sums."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -73,7 +73,7 @@ def _add_details(a: FrozenDict, b: FrozenDict) -> FrozenDict:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call that a model asked for. `args` is the raw text where the model sent arguments that are not JSON."""
+    """A tool call of a model. `args` is the raw text if the model sent arguments that are not JSON."""
 
     name: str
     args: FrozenDict | str = EMPTY
@@ -99,7 +99,7 @@ class Message:
     additional_kwargs: FrozenDict = EMPTY
     artifact: Any = None
     cached: bool = False
-    """Whether LangChain's cache gave this answer, and no model."""
+    """True if LangChain's cache gave this answer instead of a model."""
 
     @property
     def text(self) -> str:
@@ -129,7 +129,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception, as it was when it was reported: its class name, its text, and what it means for the run."""
+    """An exception when it was reported: its class name, its text, and how it ended the run."""
 
     type: str
     message: str

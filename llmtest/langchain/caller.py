@@ -1,6 +1,6 @@
-"""Who asks a double: the run that its call belongs to, and the tags and metadata of that.
+"""The run that a call of a double belongs to, with its tags and metadata.
 
-Nobody keeps a run longer than it is open, and nothing is looked up before somebody wants to know it.
+A run is referred to weakly, so that it lives no longer than it is open, and is looked up only when it is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 
 def run_of(run_manager: Any, model: Any) -> Any:
-    """The run manager of the call that is being answered. `_stream` is not given it, but whoever calls it holds it."""
+    """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
     for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
@@ -26,12 +26,12 @@ def run_of(run_manager: Any, model: Any) -> Any:
 
 
 def weakly(run: Any) -> Callable[[], Any]:
-    """A run manager lives as long as its run is open, and nobody may keep it alive longer."""
+    """Return a weak reference to a run manager, or a function that returns None for a call without one."""
     return (lambda: None) if run is None else weakref.ref(run)
 
 
 def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
-    """Tags and metadata of a run; what is bound by the configuration around it, such as LangGraph's thread, is in it."""
+    """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
     config: Mapping[str, Any] = var_child_runnable_config.get() or {}
     configurable = config.get("configurable") or {}
     thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}

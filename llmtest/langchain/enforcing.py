@@ -1,8 +1,8 @@
-"""Stopping: what a rule forbids ends with an error after its start has been told, and never runs.
+"""Stop the runs that a rule forbids: such a run ends with an error after its start was reported, and does nothing.
 
-A handler cannot do it: LangChain logs what most handlers raise, and a handler that comes first would keep the start
-from the others. So the methods of LangChain's managers that tell a start are wrapped, once, when the first recording with rules
-is opened: when everybody has the start, everybody gets the error, and the program does.
+A handler cannot stop a run: LangChain logs the errors of most handlers, and a handler that raises keeps the start from the
+handlers after it. So the methods of LangChain's managers that report a start are wrapped, once, when the first recording with
+rules is opened: after all handlers have the start, all of them get the error, and then the program.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from llmtest.events.callbacks import ERROR_OF, START_KINDS
 from llmtest.matching import enforce
 
-# Chains are not stopped: what they call is.
+# Chains are not stopped; the models, tools and retrievers that they call are.
 _ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
 
 _installed = threading.Lock()
 
 
 def install() -> None:
-    """Wraps the managers, once per process. Safe to call from any thread, any number of times."""
+    """Wrap the managers, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
         for start, error in _ERRORS.items():
             setattr(CallbackManager, start, _checked(getattr(CallbackManager, start), error))
@@ -72,5 +72,5 @@ def _achecked(original: Callable[..., Awaitable[object]], kind: str) -> Callable
 
 
 def _runs(started: object) -> list[_Started]:
-    """A model may be given many prompts at once, each of which is a run."""
+    """Return the started runs: a model may be given many prompts at once, each of which is a run."""
     return started if isinstance(started, list) else [cast("_Started", started)]

@@ -1,14 +1,14 @@
 """LangChain's objects -> the frozen words of `llmtest.events.events`, in two steps.
 
-Applications, LangGraph and other handlers change messages, inputs and tags after a callback has fired. `hold` takes what
-is true at that moment, on the program's time, so it is cheap: private copies of containers, and the fields of objects.
-`words` turns that into frozen words when the recording is read. `freeze` is both.
+Applications, LangGraph and other handlers change messages, inputs and tags after a callback has fired. `hold` copies the
+state of that moment, on the program's time, so it is cheap: private copies of containers, and the fields of objects.
+`words` turns the copy into frozen words when the recording is read. `freeze` does both.
 
-A message is held once for as long as it does not change, and lists of messages that grow share what they have in common.
-Whether a message has changed is found out anew at each event, by comparing it with the private copy.
+A message is held once while it does not change, and lists of messages that grow share their common beginning. Each event
+compares the message with the private copy.
 
-Nothing in this module raises because of a value that it is given: what cannot be held is described by its type. Nor does
-it run the program's own code where that can be avoided: no property, `__eq__`, `__hash__` or `__repr__` of its objects.
+Nothing in this module raises because of a value: a part that cannot be held is described by its type. Nor does it run the
+program's own code where that can be avoided: no property, `__eq__`, `__hash__` or `__repr__` of its objects.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ ATOMS: Final = frozenset((str, bytes, type(None), uuid.UUID, *_NUMBERS, *_TIMES)
 
 
 class _Held:
-    """An object of the program: its fields as they were, and how to make a word of them when somebody asks."""
+    """An object of the program: a copy of its fields, and how to make a word of them at the first read."""
 
     __slots__ = ("_make", "_name", "_word", "state")
 
@@ -78,12 +78,12 @@ class _Held:
 
 
 def freeze(value: object) -> Any:
-    """`value` in frozen words, now."""
+    """Return `value` in frozen words, now."""
     return words(hold(value))
 
 
 def words(held: Any) -> Any:
-    """What `hold` took, as frozen words. The same object twice gives the same word twice."""
+    """Return a result of `hold` as frozen words. The same object gives the same word again."""
     kind = type(held)  # exact types: what `hold` made is never of a subclass, and this runs for each part of each payload
     if kind is dict:
         return FrozenDict({key: value if type(value) in ATOMS else words(value) for key, value in held.items()})
@@ -93,11 +93,11 @@ def words(held: Any) -> Any:
 
 
 def hold(value: object) -> object:
-    """What is true of `value` now; an `Opaque` in place of each part where that cannot be taken."""
+    """Return the state of `value` now; an `Opaque` stands for each part that cannot be copied."""
     try:
         return _hold(value)
     except RecursionError:
-        # Cycles and great depths are rare: only they pay for remembering which containers have been seen.
+        # Cycles and great depths are rare: only they pay for a set of the containers that were seen.
         return _hold_recursive(value, set())
 
 
@@ -124,7 +124,7 @@ def _hold_dict(value: Mapping[Any, object]) -> dict[str, object]:
 
 
 def _hold_items(items: Iterable[tuple[object, object]], take: Callable[[object], object]) -> dict[str, object]:
-    """Keys that are the same as text (1 and "1") get a number, so that none is lost."""
+    """Hold pairs; keys that are the same as text (1 and "1") get a number, so that none is lost."""
     held: dict[str, object] = {}
     for key, item in items:
         name = text = _key(key)
@@ -137,7 +137,7 @@ def _hold_items(items: Iterable[tuple[object, object]], take: Callable[[object],
 
 
 def _key(key: object) -> str:
-    """A key as text; one that is an object of the program goes by its type."""
+    """Return a key as text; for an object of the program, the name of its type."""
     held = hold(key)  # and not `str(key)`, which may be the program's own code
     if type(held) is list and all(type(item) in ATOMS for item in held):
         held = tuple(held)
@@ -148,27 +148,27 @@ def _key(key: object) -> str:
 
 
 def _hold_list(value: Sequence[object]) -> object:
-    if len(value) >= _SHORT and _how(type(value[0])) is hold_message:
+    if len(value) >= _SHORT_MESSAGES and _holder_of(type(value[0])) is hold_message:
         items = list(value)
-        if all(_how(kind) is hold_message for kind in set(map(type, items))):
+        if all(_holder_of(kind) is hold_message for kind in set(map(type, items))):
             return _hold_messages(cast("list[BaseMessage]", items))
     return [item if type(item) in ATOMS else _hold(item) for item in value]
 
 
 def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> object:
-    """As `_hold`, for structures that contain themselves or are very deep: a container that comes again is described."""
+    """Hold a structure that contains itself or is very deep: a container that comes again is described."""
     kind = type(value)
     try:
         if kind not in (dict, list, tuple):
             return _hold(value)
-        if depth < _DEEP and id(value) not in seen:
+        if depth < _MAX_DEPTH and id(value) not in seen:
             seen.add(id(value))
             if kind is dict:
                 return _hold_items(value.copy().items(), lambda item: _hold_recursive(item, seen, depth + 1))
             return [_hold_recursive(item, seen, depth + 1) for item in tuple(value)]
     except RecursionError:  # the program itself is deep in a recursion, or the value has a class of its own
-        depth = _DEEP
-    return Opaque(f"{'deeply nested' if depth == _DEEP else 'recursive'} {kind.__name__}")
+        depth = _MAX_DEPTH
+    return Opaque(f"{'deeply nested' if depth == _MAX_DEPTH else 'recursive'} {kind.__name__}")
 
 
 # -- objects
@@ -176,27 +176,27 @@ def _hold_recursive(value: Any, seen: set[int], depth: int = 0) -> object:
 
 def _hold_other(value: object) -> object:
     try:
-        return (_ways.get(type(value)) or _how(type(value)))(value)
+        return (_holders.get(type(value)) or _holder_of(type(value)))(value)
     except RecursionError:
         raise
-    except Exception as error:  # what a class does when it is asked for its content is its own affair
+    except Exception as error:  # a class of the program may raise anything when its content is read
         return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
 
 
-_ways: dict[type, Callable[[Any], object]] = {}
+_holders: dict[type, Callable[[Any], object]] = {}
 
 
-def _how(kind: type) -> Callable[[Any], object]:
-    """How objects of `kind` are held. The class decides: a mock answers to everything, `__class__` too."""
-    way = _ways.get(kind)
+def _holder_of(kind: type) -> Callable[[Any], object]:
+    """Return the function that holds objects of `kind`. The class decides: a mock answers to everything, `__class__` too."""
+    way = _holders.get(kind)
     if way is None:
-        if len(_ways) >= _MANY:
-            _ways.clear()  # each mock has a class of its own
-        way = _ways[kind] = _find_way(kind)
+        if len(_holders) >= _MAX_TYPES:
+            _holders.clear()  # each mock has a class of its own
+        way = _holders[kind] = _find_holder(kind)
     return way
 
 
-def _find_way(kind: type) -> Callable[[Any], object]:
+def _find_holder(kind: type) -> Callable[[Any], object]:
     for base, way in _BY_BASE:
         if issubclass(kind, base):
             return way
@@ -221,7 +221,7 @@ def _hold_slots(value: Any) -> _Held:
 
 
 def _fields(value: object, names: Iterable[str]) -> dict[str, object]:
-    """Those fields that are stored in the object or its class. Properties are code of the program: they are not asked."""
+    """Return the fields that are stored in the object or its class. Properties are code of the program: they do not run."""
     # Past a `__getattribute__` of the class; `vars(value)` would ask it.
     stored = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else {}
     found = {}
@@ -278,21 +278,21 @@ def _generation(state: FrozenDict) -> Generation:
 
 
 def hold_result(value: LLMResult) -> dict[str, object]:
-    """What a model gave back for one run: its candidates, and what the provider said beside them."""
+    """Return the result of a model for one run: its candidates, and the provider's `llm_output`."""
     candidates = [_hold_generation(g) for group in value.generations for g in group]
     output = value.llm_output
     return {"generations": candidates, "llm_output": hold(output) if output else None}
 
 
 def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
-    """Of what a model gave back for one run, only what counting needs; what is held makes the words of `hold_result`."""
+    """Hold the part of a model's result that counting needs; it makes the words of `hold_result`."""
     output = value.llm_output
     held = [_hold_usage(generation) for group in value.generations for generation in group]
     return partial(_counted_result, held, _hold_counted(output) if output else None)
 
 
 class _HeldUsage(NamedTuple):
-    """The usage and the model of a message; of a text, what its info says of them."""
+    """The usage and the model of a message; of a text, the same from its info."""
 
     usage: object = None
     model: str | None = None
@@ -324,7 +324,7 @@ def _counted_result(held: list[_HeldUsage], output: dict[str, object] | None) ->
 
 
 def text_of(value: object) -> str:
-    """`str(value)`, also of an object that has no text."""
+    """Return `str(value)`, also for an object whose `__str__` raises."""
     try:
         return value if type(value) is str else str(value)
     except Exception as error:
@@ -332,7 +332,7 @@ def text_of(value: object) -> str:
 
 
 def _hold_set(value: set[object] | frozenset[object]) -> list[object]:
-    """In the order of the words: a set's own order changes from run to run. `union` copies without asking the items."""
+    """Hold a set in the order of its words: its own order changes from run to run. `union` copies without calling the items."""
     return sorted(map(hold, set().union(value)), key=lambda held: repr(words(held)))
 
 
@@ -340,9 +340,9 @@ def _hold_set(value: set[object] | frozenset[object]) -> list[object]:
 
 
 class _HeldMessage(_Held):
-    """A message. `plain`: its fields are nothing but text, numbers, dicts and lists, so comparing them runs no foreign code.
+    """A message. `plain`: its fields are only text, numbers, dicts and lists, so that comparing them runs no foreign code.
 
-    Most messages are seen once, so that is found out at the second sight.
+    Most messages are seen once, so this is computed when a message comes a second time.
     """
 
     __slots__ = ("plain",)
@@ -355,7 +355,7 @@ class _HeldMessage(_Held):
         self.plain: bool | None = None
 
     def settle(self, fields: dict[str, object]) -> bool:
-        """Whether this can be compared with `fields` as they are."""
+        """True if this can be compared with `fields` as they are."""
         if self.plain is None:
             try:
                 _plain_fields(fields)
@@ -366,7 +366,7 @@ class _HeldMessage(_Held):
         return self.plain
 
     def still(self, fields: dict[str, object]) -> bool:
-        """Whether the message is what it was."""
+        """True if the message has not changed."""
         now = fields if self.settle(fields) else _hold_fields(fields)
         return _same(self.state, now)
 
@@ -394,7 +394,7 @@ class _Number:
 
 
 _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
-"""What a provider reports: full of counts. A count that becomes a bool is not looked for."""
+"""The provider's reports, full of counts: they are compared without looking for a count that has become a bool."""
 
 
 def _plain_fields(fields: dict[str, object]) -> dict[str, object]:
@@ -422,7 +422,7 @@ def _hold_fields(fields: dict[str, object]) -> dict[str, object]:
 
 
 def _same(held: object, now: object) -> bool:
-    """Whether plain values are what they were. What has taken the place of one may be an object that minds `==`."""
+    """True if plain values have not changed. An object that has taken the place of one may raise at `==`."""
     try:
         return bool(held == now)
     except Exception:
@@ -433,17 +433,17 @@ _seen_messages: dict[int, tuple[weakref.ref[BaseMessage], _HeldMessage]] = {}
 
 
 def freeze_message(message: BaseMessage) -> Message:
-    """`message` in frozen words, now."""
+    """Return `message` in frozen words, now."""
     word: Message = hold_message(message).word()
     return word
 
 
 def hold_message(message: BaseMessage) -> _HeldMessage:
-    """`message` as it is now; the same again for as long as the program has not changed it."""
+    """Return `message` as it is now; the same object again while the program has not changed it."""
     fields = message.__dict__
     key = id(message)
     seen = _seen_messages.get(key)
-    # The weak reference tells whether this is still the same message: a dead one's id is given to the next object.
+    # The weak reference shows that this is still the same message: Python gives the id of a dead one to the next object.
     if seen is not None and seen[0]() is message and seen[1].still(fields):
         return seen[1]
     held = _HeldMessage(fields)
@@ -464,19 +464,19 @@ class _History:
         self._last: weakref.ref[_HeldList] | None = None
 
     def begins(self, now: list[dict[str, object]]) -> bool:
-        """Whether `now`, the fields of messages, are what is held here, as far as both go. One comparison for all of them."""
+        """True if `now`, the fields of messages, equals the beginning of this history. One comparison for all of them."""
         for index in self.odd:
             if index < len(now):
                 now[index] = _hold_fields(now[index])
         return _same(self.states[: len(now)], now)
 
     def grow(self, known: int, more: list[BaseMessage]) -> bool:
-        """Adds `more` after the first `known`. False: it has grown otherwise meanwhile."""
+        """Add `more` after the first `known`; return False if another thread has added others meanwhile."""
         held = [hold_message(message) for message in more]
-        plain = [one.settle(message.__dict__) for one, message in zip(held, more, strict=True)]
-        odd = [number for number, one in enumerate(plain, known) if not one]
-        states = [one.state for one in held]
-        # Messages are held before the lock is taken: holding them may run code of the program, which may wait for it.
+        plain = [copy.settle(message.__dict__) for copy, message in zip(held, more, strict=True)]
+        odd = [number for number, is_plain in enumerate(plain, known) if not is_plain]
+        states = [copy.state for copy in held]
+        # Messages are held before the lock is acquired: holding them may run code of the program, which may wait for it.
         with _growing:
             if len(self.held) != known:
                 return False
@@ -521,19 +521,19 @@ class _HeldList:
     __hash__ = None  # type: ignore[assignment]
 
 
-_SHORT: Final = 8
+_SHORT_MESSAGES: Final = 8
 """Lists of fewer messages are held message by message."""
 
 _growing = threading.Lock()
 _histories: weakref.WeakValueDictionary[tuple[object, ...], _History] = weakref.WeakValueDictionary()
-"""By the texts of their first messages, which are of one program, or do no harm. They live as long as a recording holds them."""
+"""Histories by the texts of their first messages. They live while a recording holds them."""
 
 
 def _hold_messages(messages: list[BaseMessage]) -> object:
     # An agent passes its whole conversation with each callback: holding it message by message is quadratic in its length.
     size = len(messages)
     now: list[dict[str, object]] = [message.__dict__ for message in messages]
-    key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT]])
+    key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT_MESSAGES]])
     history = _histories.get(key)
     if history is not None:
         known = min(len(history.held), size)
@@ -590,7 +590,7 @@ def _tool_call(call: object, no_args: FrozenDict | str) -> ToolCall:
 
 
 def _is_cached(usage: object) -> bool:
-    """LangChain's cache puts a cost of zero into the usage of each answer that it gives, its only sign of that."""
+    """True for an answer of LangChain's cache, whose only sign is a cost of zero in the usage."""
     return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
@@ -600,43 +600,42 @@ _seen_tools: dict[int, tuple[object, object, _Held, list[str]]] = {}
 
 
 def hold_parameters(parameters: object) -> dict[str, object]:
-    """The parameters of a model call, and the names of the bound tools if there are any."""
-    given: dict[str, object] = {}
-    if isinstance(parameters, dict):
-        given = parameters
-    elif parameters:
+    """Return the parameters of a model call, and the names of the bound tools if there are any."""
+    if not isinstance(parameters, dict):
+        return {"invocation_params": hold(parameters) if parameters else {}}
+    tools = parameters.get("tools")
+    if not tools:
         return {"invocation_params": hold(parameters)}
-    tools = given.get("tools")
-    taken, names = _hold_tools(tools) if tools else (hold(tools), [])
-    held = {key: value if type(value) in ATOMS else taken if value is tools else hold(value) for key, value in given.items()}
-    return {"tools": names, "invocation_params": held} if tools else {"invocation_params": held}
+    held_tools, names = _hold_tools(tools)
+    held = {k: v if type(v) in ATOMS else held_tools if v is tools else hold(v) for k, v in parameters.items()}
+    return {"tools": names, "invocation_params": held}
 
 
 def _hold_tools(tools: object) -> tuple[object, list[str]]:
-    """The bound tools and their names. They are one list in call after call: they are held once."""
+    """Return the bound tools and their names. Call after call has the same list, which is held once."""
     seen = _seen_tools.get(id(tools))
     if seen is not None and seen[0] is tools and _same(seen[1], tools):
         return seen[2], seen[3]
     names = tool_names(tools)
-    # Only plain tools are kept: with any other, whether they have changed could not be told without running their code.
+    # Only plain tools are kept: to see a change in any other would run their code.
     try:
         copy = _plain(tools, True)
     except (_NotPlain, RuntimeError):
         return hold(tools), names
     held = _Held(operator.itemgetter("tools"), {"tools": copy})
-    if len(_seen_tools) >= 64:
+    if len(_seen_tools) >= _MAX_TOOL_LISTS:
         _seen_tools.clear()
     _seen_tools[id(tools)] = (tools, copy, held, names)
     return held, names
 
 
 def tool_names(tools: object) -> list[str]:
-    """The names of bound tools, in the formats in which integrations bind them."""
+    """Return the names of bound tools, in the formats in which integrations bind them."""
     return [name for name, _ in named_tools(tools)]
 
 
 def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Bound tools: the name of each, and what says the rest of it."""
+    """Yield the name of each bound tool, and the mapping with its description and schema."""
     for tool in tools if isinstance(tools, list | tuple) else ():
         inner = tool.get("function", tool) if issubclass(type(tool), dict) else {}
         spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
@@ -648,9 +647,9 @@ def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def freeze_error(error: BaseException) -> Failure:
-    """`error`, and how it ends the run that reports it."""
+    """Return `error` in frozen words, with how it ends the run that reports it."""
     ended = _ended(error)
-    # An interrupt carries what the program waits for, a hand-off its command; other errors may carry the whole world.
+    # An interrupt carries its question, a hand-off its command; other errors may carry arbitrarily large objects.
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
     return Failure(type(error).__name__, text_of(error), ended, payload)
 
@@ -671,9 +670,9 @@ def _ended(error: BaseException) -> Ended:
 
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
 
-_MANY: Final = 1024
-
-_DEEP: Final = 100
+_MAX_TYPES: Final = 1024
+_MAX_TOOL_LISTS: Final = 64
+_MAX_DEPTH: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
 

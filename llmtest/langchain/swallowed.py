@@ -1,8 +1,8 @@
 """Errors of callback handlers, which LangChain logs and swallows: an `assert` in a handler fails no test.
 
-LangChain's callback manager catches what a handler raises, logs one warning without its traceback and goes on. It lets the
-error out only if the handler says `raise_error = True`; a NotImplementedError, and whatever an async handler raises under
-a synchronous call, not even then. `watched` listens at that one logger, inside the `except`, where the error is at hand.
+LangChain's callback manager catches the error of a handler, logs one warning without its traceback and goes on. It lets the
+error out only if the handler has `raise_error = True`; a NotImplementedError, and any error of an async handler under a
+synchronous call, not even then. `watch_handlers` listens at that one logger, inside the `except`, where the error is known.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from llmtest import ledger
 from llmtest.core.source import is_of, shown_path
 from llmtest.errors import SWALLOWED, Violation
 
-LINES: Final = 12
-"""How many frames of a handler's own are shown."""
+MAX_LINES: Final = 12
+"""How many frames of a handler are shown."""
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Writes a violation to the ledger for every error of a handler that LangChain swallows in the block, in any thread.
+def watch_handlers() -> Iterator[None]:
+    """Write a violation to the ledger for every error of a handler that LangChain swallows in the block, on any thread.
 
     The log is as without it. Blocks may be nested: an error is written once.
     """
@@ -35,14 +35,14 @@ def watched() -> Iterator[None]:
     if "warning" in vars(logger):
         yield
         return
-    vars(logger)["warning"] = _listening(logger.warning)
+    vars(logger)["warning"] = _listener(logger.warning)
     try:
         yield
     finally:
         del vars(logger)["warning"]
 
 
-def _listening(warn: Callable[..., None]) -> Callable[..., None]:
+def _listener(warn: Callable[..., None]) -> Callable[..., None]:
     def warning(message: object, *args: object, **kwargs: Any) -> None:
         frame = sys._getframe(1)
         error = sys.exception()
@@ -57,7 +57,7 @@ def _listening(warn: Callable[..., None]) -> Callable[..., None]:
 
 
 _REPORTERS: Final = ("handle_event", "_ahandle_event_for_handler", "_run_coros")
-"""The functions of LangChain's manager that report a handler's error. The last does not know whose it is."""
+"""The functions of LangChain's manager that report a handler's error. The last one does not know the handler."""
 
 
 def _text(error: BaseException, handler: Any, event: str) -> str:
@@ -70,17 +70,17 @@ def _text(error: BaseException, handler: Any, event: str) -> str:
     own = StackSummary.extract(iter(frames))
     shown = [f"{shown_path(f'{frame.filename}:{frame.lineno}')} in {frame.name}: {frame.line}" for frame in own]
     if not shown and handler is not None:
-        shown = [f"it takes {_taken(getattr(handler, event))}; LangChain passes other arguments"]
+        shown = [f"it takes {_signature(getattr(handler, event))}; LangChain passes other arguments"]
     out = "no caller sees it" if handler is None or isinstance(error, NotImplementedError) else "`raise_error = True` lets it out"
     lines = [
         f"the callback handler {name} raised {said}",
-        *(f"  {line}" for line in (shown if len(shown) <= LINES else ["...", *shown[-LINES:]])),
+        *(f"  {line}" for line in (shown if len(shown) <= MAX_LINES else ["...", *shown[-MAX_LINES:]])),
         f"  LangChain logs it and goes on; {out}",
     ]
     return "\n".join(lines)
 
 
-def _taken(method: Callable[..., object]) -> str:
+def _signature(method: Callable[..., object]) -> str:
     signature = inspect.signature(method)
     plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))

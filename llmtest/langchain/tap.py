@@ -1,10 +1,10 @@
 """The tap: one handler for the whole process that turns LangChain's callbacks into events.
 
-It is registered once with `register_configure_hook`, at the first `record()`. LangChain then asks `_Hook.get()` each
-time it configures a callback manager; while nothing is open that is all that runs.
+It is registered once with `register_configure_hook`, at the first `record()`. LangChain then calls `_Hook.get()` each
+time it configures a callback manager; while nothing is open, nothing else runs.
 
-The tap is inline and synchronous: it records on the caller's thread, in exact order, in sync and async runs. It must
-not change what the program's own handlers see. There is one place where an inline handler does that:
+The tap is inline and synchronous: it records on the caller's thread, in exact order, in sync and async runs. The program's
+own handlers must see the same events as without it. In one place an inline handler changes them:
 `AsyncCallbackManager.on_llm_start` leaves out every other handler as soon as one is inline
 (https://github.com/langchain-ai/langchain/issues/39633). `_mend_llm_start` makes that method decide as if the tap were
 not there.
@@ -91,9 +91,9 @@ MODEL_STARTS: Final = frozenset(START_OF[kind] for kind in MODELS)
 class Tap(BaseCallbackHandler):
     """Records every callback into the recordings of its run. The parameter names are LangChain's protocol.
 
-    It never has the interface of a streaming handler: models look for that, and start to stream. There is one of it,
-    `TAP`: LangChain makes another where the last block was closed while it asked the hook a second time, and programs copy
-    and pickle the managers that they find in their config.
+    It never has the interface of a streaming handler: with one attached, models start to stream. `TAP` is its only instance:
+    LangChain would make another if the last block were closed between its two calls of the hook, and programs copy and pickle
+    the managers that they find in their config.
     """
 
     def __new__(cls) -> Tap:
@@ -105,19 +105,19 @@ class Tap(BaseCallbackHandler):
     # LangChain calls an inline handler on the thread of the program and in order; any other in async code through an executor,
     # which costs five times as much for a token (155 to 290 microseconds) and loses the order between runs.
     run_inline = True
-    # The run of the last token and its recordings: the next token is most likely of the same run. One attribute, one
-    # tuple, so that any thread may read and replace it.
+    # The run of the last token and its recordings: the next token is most likely of the same run. It is one tuple, so that
+    # any thread may read and replace it.
     _last_token: tuple[UUID | None, blocks.Membership | None] = (None, None)
 
     def record_start(self, kind: str, serialized: Serialized, take: Held, keywords: Mapping[str, object]) -> None:
         """Record that a run starts: `take` gives its payload, `keywords` are what LangChain passed by keyword."""
         about = cast("About", keywords)
         run_id, parent = about["run_id"], about.get("parent_run_id")
-        self._last_token = (None, None)  # a program may give one id to run after run
+        self._last_token = (None, None)  # a program may give one id to several runs
         member = membership.begin(run_id, parent)
         if member is None:
             return
-        if member.light:  # only token counts are open: they need no payload, which is what costs time
+        if member.light:  # only token counts are open: they need no payload, which is the slow part
             if kind in MODEL_STARTS:
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
@@ -132,7 +132,7 @@ class Tap(BaseCallbackHandler):
         """Record what happens within a run, or its end."""
         about = cast("About", keywords)
         run_id, parent = about["run_id"], about.get("parent_run_id")
-        member = membership.membership(run_id) or _begun_unseen(kind, run_id, parent)
+        member = membership.membership(run_id) or _begin_without_start(kind, run_id, parent)
         if member is not None and not member.light:
             payload = partial(words, take())
             at = lanes.tick() if member.timed else now()
@@ -156,7 +156,7 @@ class Tap(BaseCallbackHandler):
         if last[0] is run_id:
             member = last[1]
         else:
-            member = membership.membership(run_id) or _begun_unseen("on_llm_new_token", run_id, parent_run_id)
+            member = membership.membership(run_id) or _begin_without_start("on_llm_new_token", run_id, parent_run_id)
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
@@ -169,7 +169,8 @@ class Tap(BaseCallbackHandler):
         self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
-        member = membership.membership(run_id) or _begun_unseen("on_llm_end", run_id, parent_run_id)
+        self._last_token = (None, None)  # it holds the events of a recording, which nobody may read any more
+        member = membership.membership(run_id) or _begin_without_start("on_llm_end", run_id, parent_run_id)
         if member is None:
             return
         if member.light:
@@ -207,7 +208,7 @@ class Tap(BaseCallbackHandler):
 
         self.record_start("on_tool_start", serialized, take, kwargs)
 
-    # LangChain does not say which tool call this answers; the start of the run does.
+    # LangChain does not pass the tool call that this answers; the start of the run has it.
     def on_tool_end(self, output: object, **kwargs: object) -> None:
         self.record_event("on_tool_end", lambda: {"output": hold(output)}, kwargs)
 
@@ -223,7 +224,7 @@ class Tap(BaseCallbackHandler):
     def on_retriever_error(self, error: BaseException, **kwargs: object) -> None:
         self.record_event("on_retriever_error", lambda: _failed(error), kwargs)
 
-    # things that happen within a run
+    # notes within a run
 
     def on_agent_action(self, action: AgentAction, **kwargs: object) -> None:
         self.record_event("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
@@ -250,10 +251,10 @@ class Tap(BaseCallbackHandler):
         self.record_event("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
 
 
-def _begun_unseen(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
-    """Gives a run whose start never came a start that says so. A custom event may be of a run from before the block."""
+def _begin_without_start(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
+    """Give a run whose start was lost a start that says so. A custom event may be of a run from before the block."""
     start = _LOST_STARTS.get(kind)
-    member = membership.begun_unseen(run_id, parent_run_id) if start is not None else None
+    member = membership.begin_without_start(run_id, parent_run_id) if start is not None else None
     if start is not None and member is not None:
         made: blocks.Start = ("unnamed", (), lambda: FrozenDict(metadata=EMPTY, payload=FrozenDict(synthesised=True)))
         member.deliver((start, run_id, parent_run_id, made, monotonic_ns(), time_ns(), lanes.tick()))
@@ -268,7 +269,7 @@ def _lifecycle(event: GraphLifecycleEvent, **fields: object) -> dict[str, object
 
 
 def _counted(serialized: Serialized, about: About) -> blocks.Start:
-    """The start of a model call, as far as counting needs it."""
+    """Return the start of a model call, as far as counting needs it."""
     metadata = about.get("metadata")
     node = metadata.get("langgraph_node") if isinstance(metadata, dict) else None
     take = partial(_counted_words, read_model_name(metadata, about.get("invocation_params")), node, about.get("batch_size"))
@@ -289,15 +290,15 @@ def _parameters(about: Mapping[str, object]) -> dict[str, object]:
 
 
 def _batch(size: object) -> dict[str, int]:
-    """How many prompts went to the model in one call, where it was more than one: the first reports the tokens of all."""
+    """Return how many prompts went to the model in one call, if more than one: the first reports the tokens of all."""
     return {"batch_size": size} if isinstance(size, int) and size > 1 else {}
 
 
 def _name(serialized: object) -> str:
-    """The name of a run whose start has no `name=`; `serialized` is None for most chains."""
-    named = serialized if isinstance(serialized, dict) else {}
-    path = named.get("id")
-    return str(named.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
+    """Return the name of a run whose start has no `name=`; `serialized` is None for most chains."""
+    fields = serialized if isinstance(serialized, dict) else {}
+    path = fields.get("id")
+    return str(fields.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
 
 
 def _fields(**fields: object) -> dict[str, object]:
@@ -305,13 +306,14 @@ def _fields(**fields: object) -> dict[str, object]:
 
 
 def _attributes(value: object, *names: str) -> dict[str, object]:
+    # A program may fire the callback with any object.
     return _fields(**{name: getattr(value, name, None) for name in names})
 
 
 def _result(response: LLMResult) -> dict[str, object]:
     try:
         return hold_result(response)
-    except Exception:  # a custom model ended its run with something else
+    except Exception:  # a custom model may end its run with another object
         return {"generations": [], "unreadable": hold(response)}
 
 
@@ -327,7 +329,7 @@ def _failed(error: BaseException, **fields: object) -> dict[str, object]:
 
 
 def _token(token: object, chunk: object) -> object:
-    """A token as it is stored: the bare str, or with what else its chunk carried."""
+    """Return a token as it is stored: the bare str, or with the calls and the usage of its chunk."""
     message = getattr(chunk, "message", None)
     fields = getattr(message, "__dict__", {})
     calls, usage = fields.get("tool_call_chunks"), fields.get("usage_metadata")
@@ -342,7 +344,7 @@ def _token(token: object, chunk: object) -> object:
 
 
 class _Hook:
-    """What LangChain asks at each configure: the tap, or None while nothing is open. Quacks like a ContextVar."""
+    """Stands in for the ContextVar that LangChain reads at each configure: the tap, or None while nothing is open."""
 
     def get(self) -> Tap | None:
         if not membership.anything_open():
@@ -359,7 +361,7 @@ _graphs_watched = threading.Lock()
 
 
 def install() -> None:
-    """Attaches the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
+    """Attach the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
         register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
         asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
@@ -375,24 +377,24 @@ def _process_trace() -> blocks.Block:
 
 
 def _queue_of_events(variables: Mapping[str, object]) -> object:
-    """The queue of `astream_events`, among the variables of the coroutine that fills it."""
+    """Return the queue of `astream_events`, from the variables of the coroutine that fills it."""
     streamer = variables.get("event_streamer")
     return getattr(getattr(streamer, "receive_stream", None), "_queue", None)
 
 
 def _watch_graphs() -> None:
-    """Listens to LangGraph's interrupts and resumes: it tells them to handlers of its own class in the config, and no others."""
+    """Record LangGraph's interrupts and resumes, which go only to handlers of LangGraph's own class, and only from a config."""
     from langgraph import callbacks
 
     def watch(owner: type, kind: str) -> None:
-        original, tell = getattr(owner, kind), getattr(TAP, kind)
+        original, record = getattr(owner, kind), getattr(TAP, kind)
 
         @functools.wraps(original)
-        def told(self: object, event: object) -> object:
-            tell(event)
+        def on_event(self: object, event: object) -> object:
+            record(event)
             return original(self, event)
 
-        setattr(owner, kind, told)
+        setattr(owner, kind, on_event)
 
     # A handler that comes from a hook is not in the config, so neither manager would call it.
     for owner in (callbacks._GraphCallbackManager, callbacks._AsyncGraphCallbackManager):
@@ -401,7 +403,7 @@ def _watch_graphs() -> None:
 
 
 def _mend_llm_start() -> None:
-    """Keeps the starts of text models for handlers that are not inline: https://github.com/langchain-ai/langchain/issues/39633."""
+    """Keep the starts of text models for handlers that are not inline: https://github.com/langchain-ai/langchain/issues/39633."""
     original = AsyncCallbackManager.on_llm_start
 
     @functools.wraps(original)
@@ -413,7 +415,7 @@ def _mend_llm_start() -> None:
         if len(others) == len(self.handlers) or any(handler.run_inline for handler in others):
             return await original(self, serialized, prompts, run_id, **kwargs)
         about = {"parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata, **kwargs}
-        # The one of the first prompt is known beforehand, so that no handler can fail or be cancelled before we have it.
+        # The id of the first run is known beforehand, so that no handler can fail or be cancelled before it is recorded.
         run_ids = [run_id or getattr(manager, "uuid7", uuid4)()]
         without = copy.copy(self)
         without.handlers = others
@@ -426,6 +428,6 @@ def _mend_llm_start() -> None:
             run.handlers = self.handlers
         return managers
 
-    # A method of another shape is a later LangChain's, which may have mended it: leave it alone.
+    # A later LangChain's method may have another signature and no bug: leave it alone.
     if list(inspect.signature(original).parameters) == ["self", "serialized", "prompts", "run_id", "kwargs"]:
         AsyncCallbackManager.on_llm_start = on_llm_start  # type: ignore[method-assign]

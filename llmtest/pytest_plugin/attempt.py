@@ -82,7 +82,7 @@ class Attempt:
             from llmtest.langchain import swallowed
 
             self._watching = True
-            self._exits.enter_context(swallowed.watched())
+            self._exits.enter_context(swallowed.watch_handlers())
 
     def forget(self) -> None:
         """It is over. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""

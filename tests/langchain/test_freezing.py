@@ -311,7 +311,7 @@ def test_classes_are_not_collected_without_end() -> None:
     for _ in range(1100):
         hold(type("Made", (), {})())
 
-    assert len(freezing._ways) <= 1024
+    assert len(freezing._holders) <= 1024
 
 
 def test_what_is_no_tool_call_is_kept_as_its_text() -> None:

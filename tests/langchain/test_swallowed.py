@@ -14,7 +14,7 @@ from langchain_core.callbacks.manager import CallbackManager, logger
 
 from llmtest import ScriptedChatModel, expect_violation, ledger, say
 from llmtest.errors import Violation
-from llmtest.langchain.swallowed import LINES, watched
+from llmtest.langchain.swallowed import MAX_LINES, watch_handlers
 from llmtest.ledger import Ledger
 
 HERE = "tests/langchain/test_swallowed.py"
@@ -30,7 +30,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def page() -> Iterator[Ledger]:
     page = Ledger()
-    with ledger.opened(page), watched():
+    with ledger.opened(page), watch_handlers():
         yield page
 
 
@@ -157,7 +157,7 @@ def test_long_way_down_is_cut_to_its_end(page: Ledger) -> None:
     invoke(Deep())
 
     lines = texts(page)[0].splitlines()
-    assert (len(lines), lines[1], lines[-2].endswith('in fail: raise ValueError("deep")')) == (LINES + 3, "  ...", True)
+    assert (len(lines), lines[1], lines[-2].endswith('in fail: raise ValueError("deep")')) == (MAX_LINES + 3, "  ...", True)
 
 
 def test_error_that_the_handler_lets_out_is_the_callers(page: Ledger) -> None:
@@ -183,7 +183,7 @@ def test_log_is_as_without_us(caplog: pytest.LogCaptureFixture) -> None:
         return [(r.funcName, r.pathname, r.lineno, r.getMessage().partition("(")[0]) for r in caplog.records]
 
     before = logged()
-    with ledger.opened(Ledger()), watched():
+    with ledger.opened(Ledger()), watch_handlers():
         during = logged()
 
     assert before == during
@@ -204,8 +204,8 @@ def test_nested_watches_write_once_and_leave_nothing_behind() -> None:
     page = Ledger()
 
     with ledger.opened(page):
-        with watched():
-            with watched():
+        with watch_handlers():
+            with watch_handlers():
                 invoke(Asserts())
             invoke(Asserts())
         invoke(Asserts())
@@ -215,7 +215,7 @@ def test_nested_watches_write_once_and_leave_nothing_behind() -> None:
 
 
 def test_it_can_be_expected() -> None:
-    with ledger.opened(Ledger()) as page, watched(), expect_violation("swallowed handler error") as caught:
+    with ledger.opened(Ledger()) as page, watch_handlers(), expect_violation("swallowed handler error") as caught:
         CallbackManager([Asserts()]).on_llm_start({}, ["hi"])[0].on_llm_end("not None")  # type: ignore[arg-type]
 
     assert [type(violation) for violation in caught] == [Violation]

@@ -106,7 +106,7 @@ def test_the_tap_has_a_method_for_each_callback_that_takes_its_positional_parame
 
 
 def test_the_page_of_callbacks_has_each_of_them() -> None:
-    page = (Path(__file__).parent.parent / "docs/reference/callbacks.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference/callbacks.md").read_text("utf-8")
     rows = re.findall(r"^\| `(on_\w+)` \| (\w+) \| ([^|]+) \|", page, re.MULTILINE)
 
     def runs(name: str) -> str:
