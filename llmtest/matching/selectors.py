@@ -142,19 +142,27 @@ class Selector:
 
         return self._having(Condition(f".returned({short(value)})", holds, why))
 
-    def failed(self, error: Name = "*") -> Selector:
-        """Select runs that failed with an exception whose class has this name."""
+    def failed(self, error: Name | type[BaseException] = "*") -> Selector:
+        """Select runs that failed with an exception of this class, or of a class with this name."""
+        kind = error if isinstance(error, type) else None
+        name = "" if isinstance(error, type) else error
 
         def holds(run: Run) -> bool:
             failure = run.error
             if failure is None and run.ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so whether it fails is not known")
-            return failure is not None and named(error, failure.type)
+            if failure is None or kind is None:
+                return failure is not None and named(name, failure.type)
+            is_one = failure.is_a(kind)
+            if is_one is None:
+                raise UnjudgedError(f"what classes are above {failure.type} of `{run.name}` is not known in a loaded trace")
+            return is_one
 
         def why(run: Run) -> str:
             return f"it did not fail ({run.ended})" if run.error is None else f"it failed with {run.error.type}"
 
-        return self._having(Condition(f".failed({_quoted(error)})" if error != "*" else ".failed()", holds, why))
+        shown = kind.__name__ if kind is not None else _quoted(name) if name != "*" else ""
+        return self._having(Condition(f".failed({shown})", holds, why))
 
     def tagged(self, tag: Name) -> Selector:
         """Select runs that have this tag."""
