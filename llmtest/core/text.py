@@ -6,6 +6,7 @@ One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,6 +77,15 @@ def named(pattern: Name, name: str) -> bool:
     if isinstance(pattern, str):
         return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
     return pattern.search(name) is not None
+
+
+def tool_name(tool: Any) -> str | None:
+    """Return the name of a tool, or of a function or model class that stands for one; None of anything else."""
+    if inspect.isroutine(tool) or (isinstance(tool, type) and hasattr(tool, "model_fields")):
+        name: object = tool.__name__
+    else:
+        name = getattr(tool, "name", None) if hasattr(tool, "args_schema") else None
+    return name if isinstance(name, str) and name != "<lambda>" else None
 
 
 def is_slip(pattern: Name, name: str) -> bool:

@@ -5,6 +5,7 @@ Nothing here knows LangChain: `llmtest.langchain` translates its objects into th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.sequences import Tokens
-from llmtest.core.text import named
+from llmtest.core.text import named, tool_name
 from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN, RunKind
 from llmtest.events.usage import is_cached, usage_of
 from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
@@ -226,8 +227,13 @@ class Run:
         return value if isinstance(value, str) else None
 
     def __eq__(self, other: object) -> bool:
-        """A run is itself, and equal to its name, as in a shape: `recording.tools[0] == "search"`."""
-        return named(other, self.name) if isinstance(other, str) else NotImplemented
+        """A run is itself, and equal to its name or its tool, as in a shape: `recording.tools[0] == "search"`."""
+        if isinstance(other, Run):
+            return self is other
+        if isinstance(other, str | re.Pattern):
+            return named(other, self.name)
+        tool = tool_name(other)
+        return NotImplemented if tool is None else self.kind == "tool" and self.name == tool
 
     __hash__ = object.__hash__
 

@@ -7,14 +7,13 @@ meant; `llmtest.matching.shapes` and `llmtest.matching.rules` are built on it.
 from __future__ import annotations
 
 import copy
-import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from llmtest.core.literals import Repeated, Together, bounds_of
 from llmtest.core.masks import show
-from llmtest.core.text import PLAIN, Name, fits, named, names, short
+from llmtest.core.text import PLAIN, Name, fits, named, names, short, tool_name
 from llmtest.errors import UnjudgedError
 from llmtest.events.callbacks import CALLBACKS, START_KINDS
 from llmtest.events.events import Event, Run
@@ -442,14 +441,6 @@ def _named(name: Name, kinds: frozenset[str]) -> Selector:
     made: Selector = _made("called", (*kinds,), "", name)
     made.made = _quoted(name)
     return made
-
-
-def tool_name(given: Any) -> str | None:
-    """Return the name of a tool, or of a function or model class that stands for one; None of anything else."""
-    name = given.__name__ if inspect.isroutine(given) or hasattr(given, "model_fields") else None
-    if hasattr(given, "args_schema") and callable(getattr(given, "invoke", None)):
-        name = given.name
-    return name if isinstance(name, str) and name != "<lambda>" else None
 
 
 def selector(given: Any) -> Selector:

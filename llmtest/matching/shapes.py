@@ -16,11 +16,11 @@ from typing import Any, cast
 from llmtest.core.literals import Element, Line, Taker
 from llmtest.core.masks import show
 from llmtest.core.sequences import Shape, bits
-from llmtest.core.text import PLAIN, fits, nearest
+from llmtest.core.text import PLAIN, fits, nearest, tool_name
 from llmtest.errors import UnjudgedError
 from llmtest.events.events import Run
 from llmtest.matching.rule import Condition
-from llmtest.matching.selectors import Selector, by_name, called, tool_name
+from llmtest.matching.selectors import Selector, by_name, called
 from llmtest.order.happens_before import HappensBefore
 
 

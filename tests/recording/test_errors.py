@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 
@@ -76,11 +77,8 @@ def test_a_recording_keeps_no_frame_of_the_program_alive():
         seen.append(weakref.ref(big))
         raise NoSuchOrderError
 
-    with record() as recording:
-        try:
-            RunnableLambda(fail).invoke(1)
-        except KeyError:
-            pass
+    with record() as recording, contextlib.suppress(KeyError):
+        RunnableLambda(fail).invoke(1)
     gc.collect()
 
     assert recording.errors == [KeyError]
@@ -90,7 +88,11 @@ def test_a_recording_keeps_no_frame_of_the_program_alive():
 def test_of_a_loaded_error_a_class_above_it_may_not_be_known():
     loaded = Failure("NoSuchOrderError", "7")
 
-    assert (loaded.is_a(NoSuchOrderError), loaded.is_a(KeyError), Failure("KeyError", "7").is_a(LookupError)) == (True, None, True)
+    assert (loaded.is_a(NoSuchOrderError), loaded.is_a(KeyError), Failure("KeyError", "7").is_a(LookupError)) == (
+        True,
+        None,
+        True,
+    )
     assert loaded.exception is None
 
 
