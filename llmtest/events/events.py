@@ -5,6 +5,7 @@ Nothing here knows LangChain: `llmtest.langchain` translates its objects into th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.sequences import Tokens
+from llmtest.core.text import named, tool_name
 from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, STREAM_EVENT, TOKEN, RunKind
 from llmtest.events.usage import is_cached, read_chunk, read_message_finish, usage_of, usage_of_stream
 from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
@@ -227,6 +229,17 @@ class Run:
         if value is None and self.kind == "tool" and isinstance(self.output, Message):
             value = self.output.tool_call_id
         return value if isinstance(value, str) else None
+
+    def __eq__(self, other: object) -> bool:
+        """A run is itself, and equal to its name or its tool, as in a shape: `recording.tools[0] == "search"`."""
+        if isinstance(other, Run):
+            return self is other
+        if isinstance(other, str | re.Pattern):
+            return named(other, self.name)
+        tool = tool_name(other)
+        return NotImplemented if tool is None else self.kind == "tool" and self.name == tool
+
+    __hash__ = object.__hash__
 
     def walk(self) -> Iterator[Run]:
         """This run and all runs inside it, parents first."""

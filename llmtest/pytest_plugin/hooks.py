@@ -107,9 +107,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _BUDGET)
-    config.addinivalue_line(
-        "markers", "llm_rules(*rules): rules of llmtest.matching.asserts that the recordings of this test must obey"
-    )
+    config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded")
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
     for key, choices in modes.items():
@@ -375,6 +373,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if attempt.quiet and (shared or _providers in item.config.stash):
         mute()
     attempt.budget = _budget_of(item)
+    attempt.rules = _marked_rules(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -383,7 +382,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
-    attempt.page.violations += _judge_rules(item, attempt.page.recordings)
+    attempt.page.violations += _judge_rules((*_rules_of(item.config), *attempt.rules), attempt.page.recordings)
     attempt.judge(item)
 
 
@@ -398,7 +397,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         if attempt is not None:
             attempt.page.end_gates()
             attempt.page.end_blocks()
-            attempt.judge(item)
+            attempt.judge(item, last=True)
     finally:
         if attempt is not None:
             attempt.page.end_blocks()  # where a fixture's teardown failed, for the section of its report
@@ -664,14 +663,32 @@ def _rules_at(line: str) -> list[Any]:
     return rules
 
 
-def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violation]:
-    """What the rules of the suite and of the test's markers say of each of its recordings."""
-    marked = [rule for mark in item.iter_markers("llm_rules") for rule in mark.args]
-    rules = (*_rules_of(item.config), *marked)
+def _marked_rules(item: pytest.Item) -> tuple[Any, ...]:
+    """Return the rules of a test's markers; fail if a marker has none, or something else."""
+    marks = list(item.iter_markers("llm_rules"))
+    if not marks:
+        return ()
+    from llmtest.matching.engine import check_rules
+
+    for mark in marks:
+        problem = ""
+        try:
+            check_rules(mark.args, "llm_rules()")
+        except TypeError as error:
+            problem = str(error)
+        if mark.kwargs:
+            problem = f"llm_rules() takes rules and no keywords; got {', '.join(f'{key}=' for key in mark.kwargs)}"
+        if problem:
+            pytest.fail(problem, pytrace=False)
+    return tuple(rule for mark in marks for rule in mark.args)
+
+
+def _judge_rules(rules: tuple[Any, ...], recordings: list[Recording]) -> list[Violation]:
+    """Return what the rules of the suite and of the test's markers find in each recording of the test."""
     if not rules or not recordings:
         return []
     from llmtest.errors import Violation
     from llmtest.matching.engine import judge
 
-    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
     return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]

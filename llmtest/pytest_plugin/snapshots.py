@@ -22,6 +22,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
 from llmtest.core.text import amount
+from llmtest.core.unread import unequal
 from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.events import Run
 from llmtest.recording.recording import Recording
@@ -156,6 +157,11 @@ class TreeAssertion(SnapshotAssertion):
         super().__call__(**options)
         self._open_runs, self._empty = open_runs, empty
         return self
+
+    def __eq__(self, other: Any) -> bool:
+        return self._assert(other) or unequal(f"{type(other).__name__} == llm_snapshot")
+
+    __hash__ = None  # type: ignore[assignment]  # as syrupy's, which compares by reading a file
 
     def __repr__(self) -> str:
         return f"<llm_snapshot of {self.test_location.nodeid}>"
