@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llmtest.core.lazy import exports
 from llmtest.errors import Violation, ViolationError, is_expected
 
 
@@ -232,8 +233,4 @@ def note_recording(recording: Any) -> None:
 
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        from llmtest.core.moved import moved
-
-        return moved(__name__, name)
+    __getattr__, __dir__ = exports(__name__)

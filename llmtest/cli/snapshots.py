@@ -59,4 +59,4 @@ def diff(store: Path | None, before: str, after: str) -> int:
 
     with open_store(store) as opened:
         old, new = (listing.text_of(what, opened) for what in (before, after))
-    return review.compared(old, new, CONSOLE.print, color=CONSOLE.color)
+    return review.compare(old, new, CONSOLE.print, color=CONSOLE.color)

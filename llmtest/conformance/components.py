@@ -18,7 +18,7 @@ from llmtest.errors import ViolationError
 def check_chat_model(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a chat model does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a chat model does what LangChain and its users count on.
 
     `make` makes a model that answers the same question in the same way as often as it is asked: a scripted one, one with
     canned answers behind it, or a real one with a seed; or such a model with tools bound. Small programs call `invoke`,
@@ -61,7 +61,7 @@ def check_chat_model(
 def check_llm(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a text model does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a text model does what LangChain and its users count on.
 
     As `check_chat_model`, for classes derived from `LLM` or `BaseLLM`. LangChain does not tell the tokens of a text model:
     its `_stream` has to, with `run_manager.on_llm_new_token(token, chunk=chunk)`.
@@ -83,7 +83,7 @@ def check_llm(
 def check_tool(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a tool does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a tool does what LangChain and its users count on.
 
     As `check_chat_model`. `inputs` are arguments, such as `[{"city": "Paris"}]`: a tool that needs none may leave it out.
     Each result is compared as a value. Where sync calls raise NotImplementedError, only async calls are looked at.
@@ -109,7 +109,7 @@ def check_tool(
 def check_retriever(
     make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
 ) -> None:
-    """Nothing, if a retriever does what LangChain and its users count on; else an error that says what is wrong.
+    """Raise `ViolationError` unless a retriever does what LangChain and its users count on.
 
     As `check_chat_model`; `inputs` are queries. What is found is compared by content, metadata and id. The list must be a new
     one each time; the documents in it need not be.
@@ -152,7 +152,7 @@ def _other(subject: Subject, it: Any) -> Fault:
 
 
 def _inputs(check: str, subject: Subject, it: Any) -> Sequence[Any]:
-    """What it is asked when the user does not say. A tool may need arguments."""
+    """Return the default inputs. A tool may need arguments."""
     if subject is not TOOL:
         return subject.inputs
     needed = unbound(it).tool_call_schema.model_json_schema().get("required", ())

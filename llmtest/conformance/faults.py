@@ -26,7 +26,7 @@ class Fault:
 
 
 def in_words(fault: Fault, where: Sequence[tuple[str, str]] = (), hint: str = "") -> Violation:
-    """A fault as a sentence, its evidence, and one hint; `where` stands before the evidence of its own."""
+    """Return a fault as a sentence, its evidence, and one hint; `where` stands before its own evidence."""
     evidence = [("at", shown_line(fault.at)), *where, *fault.evidence]
     lines = [f"  {label:<10} {text}" for label, text in evidence if text]
     advice = hint or fault.hint

@@ -33,7 +33,7 @@ from llmtest.events.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KIN
 
 
 def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
-    """Nothing, if a callback handler copes with all that LangChain does to it; else an error that says what is wrong.
+    """Raise `ViolationError` unless the handler survives every way LangChain calls it.
 
     `make` makes a new handler at each call: a class, or a function such as `lambda: MyHandler(path)`. Small programs run
     with one each: every callback, with arguments of every kind that LangChain passes, in sync code, in async
@@ -86,7 +86,7 @@ _GROUPS: Final = (*(name.removesuffix("start") for name in START_KINDS), "on_age
 
 
 def _unfit(handler: Any, make: Callable[[], Any]) -> Iterator[Fault]:
-    """Why nothing can be done with `handler`."""
+    """Yield the fault that keeps LangChain from calling `handler` at all."""
     kind = type(handler)
     text = f"`{kind.__name__}` is no callback handler"
     if isinstance(handler, NonCallableMock):
@@ -103,7 +103,7 @@ def _unfit(handler: Any, make: Callable[[], Any]) -> Iterator[Fault]:
 
 
 def _at_rest(handler: Any) -> Iterator[Fault]:
-    """What the class of `handler` and its flags say."""
+    """Yield the faults that the class and the flags of `handler` show."""
     methods = [name for name in dir(type(handler)) if name.startswith("on_") and callable(getattr(type(handler), name))]
     yield from (_no_callback(handler, name) for name in methods if _is_misnamed(handler, name))
     overridden = [name for name in CALLBACKS if owner(handler, name)]
@@ -122,7 +122,7 @@ def _meets(names: list[str], *groups: tuple[str, ...]) -> bool:
 
 
 def _is_misnamed(handler: Any, name: str) -> bool:
-    """Whether a method looks as if LangChain called it, and it never does."""
+    """True if a method looks as if LangChain called it, and it never does."""
     if name in CALLBACKS:
         return name in OF_LANGGRAPH and not is_graph_handler(handler)
     return name.startswith(_GROUPS) or nearest(name, CALLBACKS, 0.8) is not None
@@ -142,9 +142,7 @@ def _no_callback(handler: Any, name: str) -> Fault:
 
 
 def _contradicts(handler: Any, name: str, flag: str) -> bool:
-    """Whether a flag turns off a method that was written beside or below it. A class that turns off what it inherits, or an
-    object that was told to, means to.
-    """
+    """True if a flag turns off a method written beside or below it. Turning off an inherited method is intended."""
     order = type(handler).__mro__
     definer, setter = owner(handler, name), next(c for c in order if flag in vars(c))
     below = definer is not None and order.index(definer) <= order.index(setter)
@@ -191,7 +189,7 @@ class _Sighting:
 
 
 def _driven(make: Callable[[], Any], timeout_s: float) -> list[Violation]:
-    """Every program in every way, until one does not end."""
+    """Run every program in every way, until one does not end."""
     seen: dict[tuple[str, str, str], _Sighting] = {}
     tried: list[Way] = []
     for way in WAYS:
@@ -208,7 +206,7 @@ def _driven(make: Callable[[], Any], timeout_s: float) -> list[Violation]:
 
 
 def _play(scenario: Scenario, watch: Watch, timeout_s: float) -> tuple[list[Fault], bool]:
-    """Runs one program in a thread of its own: what is wrong with the handler, and whether the program has ended."""
+    """Run one program in a thread of its own; return the faults, and whether the program has ended."""
 
     def body() -> None:
         try:

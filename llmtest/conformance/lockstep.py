@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -15,8 +16,9 @@ from langchain_core.runnables import RunnableBinding
 
 T = TypeVar("T")
 
-_MOST: Final = 500
-"""So many lines are gone through in step; then threads go on as they will, so that long work is not slowed down for good."""
+MAX_LINES: Final = 500
+"""The lines gone through in step; afterwards threads run freely, so that long work is not slowed down for good."""
+_OVER: Final = object()
 _NOT_OWN: Final = frozenset({"langchain_core", "pydantic", "abc", "builtins", "typing"})
 
 
@@ -37,7 +39,7 @@ class LockStep:
         self._changed = threading.Condition()
 
     def run(self, job: Callable[[], T]) -> T:
-        """What `job` returns, done as the work of one thread. Debuggers do not see it: a thread has one trace function."""
+        """Run `job` as the work of one thread. Debuggers do not see it, because a thread has one trace function."""
         before = sys.gettrace()
         sys.settrace(self.enter)
         try:
@@ -47,17 +49,17 @@ class LockStep:
             sys.settrace(before)
 
     def enter(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """What Python calls when the thread comes to a function."""
+        """Trace a function, if it lies in `files`."""
         return self.line if frame.f_code.co_filename in self.files else None
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Any:
-        """What Python calls before each line of it."""
+        """Wait before each line of a traced function."""
         if event == "line" and not self.over:
             self.meet()
         return self.line
 
     def meet(self) -> None:
-        """Waits until all have come."""
+        """Wait until every running thread waits."""
         with self._changed:
             step = self._step
             self._waiting += 1
@@ -67,7 +69,7 @@ class LockStep:
                 self._changed.notify_all()
 
     def leave(self) -> None:
-        """A thread is over."""
+        """Count a thread as over."""
         with self._changed:
             self._running -= 1
             self._go_on()
@@ -75,12 +77,12 @@ class LockStep:
     def _go_on(self) -> None:
         if self._waiting >= self._running:
             self._step, self._waiting = self._step + 1, 0
-            self.over = self.over or self._step == _MOST
+            self.over = self.over or self._step == MAX_LINES
             self._changed.notify_all()
 
 
 def files_of(it: Any) -> frozenset[str]:
-    """The files of an object's own classes and functions, without LangChain's."""
+    """Return the files of an object's own classes and functions, without LangChain's."""
     while isinstance(it, RunnableBinding):
         it = it.bound
     codes = [getattr(getattr(it, name, None), "__code__", None) for name in ("func", "coroutine")]
@@ -93,32 +95,20 @@ def files_of(it: Any) -> frozenset[str]:
 
 
 def by_turns(streams: Sequence[Iterator[Any]]) -> list[list[Any]]:
-    """What the streams give, when one chunk is taken from each in turn."""
-    taken: list[list[Any]] = [[] for _ in streams]
-    going = list(zip(streams, taken, strict=True))
-    while going:
-        going = [(stream, chunks) for stream, chunks in going if _took(stream, chunks)]
-    return taken
-
-
-def _took(stream: Iterator[Any], chunks: list[Any]) -> bool:
-    for chunk in stream:
-        chunks.append(chunk)
-        return True
-    return False
+    """Return the chunks of each stream, taken from one stream after the other in turn."""
+    turns = list(zip_longest(*streams, fillvalue=_OVER))
+    return [[turn[n] for turn in turns if turn[n] is not _OVER] for n in range(len(streams))]
 
 
 async def aby_turns(streams: Sequence[Any]) -> list[list[Any]]:
-    """`by_turns` for async streams."""
+    """Return the chunks of each async stream, as `by_turns` does."""
     taken: list[list[Any]] = [[] for _ in streams]
     going = list(zip(streams, taken, strict=True))
     while going:
-        going = [(stream, chunks) for stream, chunks in going if await _atook(stream, chunks)]
+        for stream, chunks in list(going):
+            chunk = await anext(stream, _OVER)
+            if chunk is _OVER:
+                going.remove((stream, chunks))
+            else:
+                chunks.append(chunk)
     return taken
-
-
-async def _atook(stream: Any, chunks: list[Any]) -> bool:
-    async for chunk in stream:
-        chunks.append(chunk)
-        return True
-    return False

@@ -28,7 +28,7 @@ from llmtest.langchain.freezing import freeze
 
 
 def owner(handler: Any, name: str) -> type | None:
-    """The class that overrides a callback; None if it is still LangChain's own, which does nothing."""
+    """Return the class that overrides a callback; None if it is still LangChain's own, which does nothing."""
     if name in vars(handler):
         return type(handler)
     found = next((c for c in type(handler).__mro__ if name in vars(c)), None)
@@ -129,7 +129,7 @@ class Watch:
         self.faults += [*_changed(flight, before, freeze(given)), *self._lost(flight, variables)]
 
     def _runs(self, flight: _Flight, result: Any) -> bool:
-        """Whether what a plain function returned is a coroutine that LangChain will run. It runs no generator."""
+        """True if what a plain function returned is a coroutine that LangChain will run. It runs no generator."""
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             hint = "LangChain does not iterate over what a callback returns: put the values into a list or a queue"
             text = "never runs: it has a `yield`, so that calling it only makes a generator"
@@ -157,7 +157,7 @@ class Watch:
         return flight.fault("handler raises", kind, f"raises {kind}{said}", does, at=_at(frames, flight.code))
 
     def _does(self, error: BaseException, flight: _Flight) -> str:
-        """What LangChain does with an error of a callback, if nobody catches it before."""
+        """Return the words for LangChain's reaction to an error of a callback."""
         if not isinstance(error, Exception):
             return "does not catch it: it ends the program's run"
         on = "logs a warning and goes on: the program does not notice"
@@ -183,13 +183,13 @@ class Watch:
     # -- when a program does not end
 
     def broke(self, error: BaseException) -> None:
-        """The program failed, as it does not with a handler that does nothing."""
+        """Note that the program failed, which it does not with a handler that does nothing."""
         name = type(self.handler).__name__
         text = f"a program fails with `{name}`, and not without it: {type(error).__name__}: {clip(str(error), 200)}"
         self.faults.append(Fault("breaks the program", type(error).__name__, text, _at(_frames(error), None)))
 
     def blocked(self, timeout_s: float) -> None:
-        """The program has not ended in time: what is it that it waits for?"""
+        """Note why the program has not ended in time."""
         late = f"after {timeout_s:g} s; nothing more was tried"
         flying = list(self.flights)
         self.faults.append(self._stuck(flying[0], late) if flying else self._left(late))
@@ -216,7 +216,7 @@ class Watch:
         return "a callback must return: give what takes long to a thread or a task of your own"
 
     def let_go(self) -> None:
-        """Cancels what waits on an event loop, so that its threads can end."""
+        """Cancel what waits on an event loop, so that its threads can end."""
         for loop in self.loops:
             with contextlib.suppress(RuntimeError):  # it has been closed meanwhile
                 for task in asyncio.all_tasks(loop):
@@ -233,7 +233,7 @@ def _changed(flight: _Flight, before: Mapping[str, Any], after: Mapping[str, Any
 
 
 def _difference(where: str, before: Any, after: Any) -> tuple[str, Any, Any]:
-    """The innermost part in which two frozen words differ: where it is, what it was, what it is."""
+    """Return the innermost part in which two frozen words differ: where it is, what it was, what it is."""
     for part in _parts(before) if type(before) is type(after) and _parts(before).keys() == _parts(after).keys() else ():
         was, now = _parts(before)[part], _parts(after)[part]
         if was != now:
@@ -242,7 +242,7 @@ def _difference(where: str, before: Any, after: Any) -> tuple[str, Any, Any]:
 
 
 def _parts(word: Any) -> Mapping[str, Any]:
-    """What a frozen word consists of, by how one would write it."""
+    """Return the parts of a frozen word by how they are written."""
     if isinstance(word, Mapping):
         return {f"[{key!r}]": value for key, value in word.items()}
     if isinstance(word, tuple | list):
@@ -251,18 +251,18 @@ def _parts(word: Any) -> Mapping[str, Any]:
 
 
 def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    """Where `error` went through, from the outside in, from the first frame on that is not ours."""
+    """Return the frames of `error` from the outside in, from the first that is not ours."""
     return list(dropwhile(lambda passed: is_of(passed[0], OURS), walk_tb(error.__traceback__)))
 
 
 def _at(frames: list[tuple[FrameType, int]], code: CodeType | None) -> str:
-    """The innermost line in the file of `code`, or of all."""
+    """Return the innermost line in the file of `code`, or of all."""
     own = [passed for passed in frames if code is not None and passed[0].f_code.co_filename == code.co_filename]
     return program_line((own or frames)[-1:], ())
 
 
 def _stands_at(flight: _Flight) -> str:
-    """The line of the callback in which it stands."""
+    """Return the line of the callback in which it stands."""
     frame = sys._current_frames().get(flight.thread_id) if flight.coroutine is None else flight.coroutine.cr_frame
     own = (passed for passed in walk_stack(frame) if passed[0].f_code is flight.code) if frame is not None else ()
     return program_line(own, ()) or definition_line(flight.code)

@@ -21,9 +21,9 @@ from langchain_core.callbacks import BaseCallbackHandler, manager
 from llmtest.conformance.lockstep import LockStep, aby_turns, by_turns, files_of
 
 AT_ONCE: Final = 8
-"""So many calls are made at once."""
+"""The number of calls at once."""
 _TURNS: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60)
-"""After so many turns of the event loop a call is cancelled."""
+"""The numbers of turns of the event loop after which a call is cancelled."""
 
 
 class _Heard(BaseCallbackHandler):
@@ -63,7 +63,7 @@ class _Objects(BaseCallbackHandler):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """LangChain logs what a handler raises, also where it lets it out. Nobody need know of those that are raised here."""
+    """Silence LangChain's log: handlers of these programs raise on purpose."""
 
     def is_theirs(record: logging.LogRecord) -> bool:
         return ObjectionError.__name__ not in record.getMessage()
@@ -84,14 +84,6 @@ class Streamed:
     heard: list[Any]
 
 
-def _invoke(it: Any, given: Any) -> Any:
-    return it.invoke(given)
-
-
-async def _ainvoke(it: Any, given: Any) -> Any:
-    return await it.ainvoke(given)
-
-
 def _stream(it: Any, given: Any) -> Streamed:
     heard, stream = _Heard(), Streamed([], [], [])
     for chunk in it.stream(given, {"callbacks": [heard]}):
@@ -108,14 +100,6 @@ async def _astream(it: Any, given: Any) -> Streamed:
         stream.told.append(len(heard.chunks))
     stream.heard.extend(heard.chunks)
     return stream
-
-
-def _invoke_streaming(it: Any, given: Any) -> Any:
-    return it.invoke(given, {"callbacks": [_Streams()]})
-
-
-async def _ainvoke_streaming(it: Any, given: Any) -> Any:
-    return await it.ainvoke(given, {"callbacks": [_Streams()]})
 
 
 def _objected(it: Any, given: Any) -> list[Any]:
@@ -136,21 +120,13 @@ async def _astreams(it: Any, given: list[Any]) -> list[Streamed]:
     return [await _astream(it, one) for one in given]
 
 
-def _batch(it: Any, given: list[Any]) -> Any:
-    return it.batch(given)
-
-
-async def _abatch(it: Any, given: list[Any]) -> Any:
-    return await it.abatch(given)
-
-
 def _threads(it: Any, given: list[Any]) -> list[Any]:
-    """Each call in a thread of its own; all begin together."""
+    """Run each call in a thread of its own; all begin together."""
     return _in_threads(it, given, LockStep(len(given), frozenset()))
 
 
 def _in_step(it: Any, given: list[Any]) -> list[Any]:
-    """The first alone, because what is made once is often made under a lock; the others in threads, in step."""
+    """Run the first call alone, because lazy set-up often holds a lock; then the others in threads, in step."""
     return [it.invoke(given[0]), *_in_threads(it, given[1:], LockStep(len(given) - 1, files_of(it)))]
 
 
@@ -173,14 +149,6 @@ def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
     for error in errors:
         raise error
     return [answers[number] for number in range(len(given))]
-
-
-def _stream_by_turns(it: Any, given: list[Any]) -> list[list[Any]]:
-    return by_turns([it.stream(one) for one in given])
-
-
-async def _astream_by_turns(it: Any, given: list[Any]) -> list[list[Any]]:
-    return await aby_turns([it.astream(one) for one in given])
 
 
 async def _tasks(it: Any, given: list[Any]) -> list[Any]:
@@ -206,12 +174,8 @@ async def _read(it: Any, given: Callable[[], Any]) -> None:
         pass
 
 
-async def _wait(it: Any, given: Callable[[], Any]) -> None:
-    await it.ainvoke(given())
-
-
 async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found: list[str]) -> None:
-    """Cancels a call after some turns of the loop, and one more after some more, until a call is too quick."""
+    """Cancel a call after some turns of the loop, and one more after some more, until a call is too quick."""
     for turns in _TURNS:
         task = asyncio.ensure_future(start())
         for _ in range(turns):
@@ -228,22 +192,34 @@ async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found
             return
 
 
-CALLS: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke, "ainvoke": _ainvoke}
-STREAMS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _streams, "astream": _astreams}
+Programs = Mapping[str, Callable[..., Any]]
+"""Programs by name; each takes the component and its inputs."""
 
-WAYS: Final[Mapping[str, Callable[..., Any]]] = {**CALLS, "stream": _stream, "astream": _astream}
-CLOSES: Final[Mapping[str, Callable[..., Any]]] = {"stream": _close, "astream": _aclose}
-CANCELS: Final[Mapping[str, Callable[..., Any]]] = {"ainvoke": _wait, "astream": _read}
-STREAMING: Final[Mapping[str, Callable[..., Any]]] = {"invoke": _invoke_streaming, "ainvoke": _ainvoke_streaming}
-OBJECTED: Final[Mapping[str, Callable[..., Any]]] = {"stream": _objected, "astream": _aobjected}
-BY_TURNS: Final[Mapping[str, Callable[..., Any]]] = {"stream": _stream_by_turns, "astream": _astream_by_turns}
+CALLS: Final[Programs] = {
+    "invoke": lambda it, given: it.invoke(given),
+    "ainvoke": lambda it, given: it.ainvoke(given),
+}
+STREAMS: Final[Programs] = {"stream": _streams, "astream": _astreams}
+
+WAYS: Final[Programs] = {**CALLS, "stream": _stream, "astream": _astream}
+CLOSES: Final[Programs] = {"stream": _close, "astream": _aclose}
+CANCELS: Final[Programs] = {"ainvoke": lambda it, make: it.ainvoke(make()), "astream": _read}
+STREAMING: Final[Programs] = {
+    "invoke": lambda it, given: it.invoke(given, {"callbacks": [_Streams()]}),
+    "ainvoke": lambda it, given: it.ainvoke(given, {"callbacks": [_Streams()]}),
+}
+OBJECTED: Final[Programs] = {"stream": _objected, "astream": _aobjected}
+BY_TURNS: Final[Programs] = {
+    "stream": lambda it, given: by_turns([it.stream(one) for one in given]),
+    "astream": lambda it, given: aby_turns([it.astream(one) for one in given]),
+}
 _IN_THREADS: Final = f"invoke, {AT_ONCE} threads at once"
 _IN_STEP: Final = "invoke, threads in step"
 _IN_TASKS: Final = f"ainvoke, {AT_ONCE} tasks at once"
 TOGETHER: Final = {"invoke": (_IN_STEP, "batch", _IN_THREADS), "ainvoke": ("abatch", _IN_TASKS)}
-MANY: Final[Mapping[str, Callable[..., Any]]] = {
-    "batch": _batch,
-    "abatch": _abatch,
+MANY: Final[Programs] = {
+    "batch": lambda it, given: it.batch(given),
+    "abatch": lambda it, given: it.abatch(given),
     _IN_THREADS: _threads,
     _IN_STEP: _in_step,
     _IN_TASKS: _tasks,
@@ -252,7 +228,7 @@ MANY: Final[Mapping[str, Callable[..., Any]]] = {
 
 @contextmanager
 def much_switching() -> Iterator[None]:
-    """Threads give way to one another as often as they can: what is not safe shows itself sooner."""
+    """Make threads switch as often as possible, so that races show sooner."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:

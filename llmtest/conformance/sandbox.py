@@ -29,7 +29,7 @@ from llmtest.core.source import HARNESS, definition_line, is_of, program_line, s
 from llmtest.recording.recording import Recording
 
 STALL_S: Final = 0.3
-"""So long must an event loop stand still at one instruction to be called blocked."""
+"""An event loop that stands still at one instruction for so many seconds is blocked."""
 _LOOK_S: Final = 0.025
 _LOOKS: Final = round(STALL_S / _LOOK_S)
 _WAITING: Final = (str(Path(asyncio.__file__).parent), selectors.__file__)
@@ -57,12 +57,12 @@ class Attempt:
 
 
 def patience_s(timeout_s: float) -> float:
-    """How long work that was given up may take to end."""
+    """Return the seconds that abandoned work may take to end."""
     return min(timeout_s / 10, 1.0)
 
 
 def attempt(body: Callable[[], Any], timeout_s: float, name: str) -> Attempt:
-    """Runs `body`, or the coroutine that it returns, recorded, in an empty context; waits at most `timeout_s` for it."""
+    """Run `body`, or the coroutine that it returns, recorded, in an empty context; waits at most `timeout_s` for it."""
     this = Attempt(Recording(), patience_s(timeout_s))
     thread = threading.Thread(target=lanes.empty_context().run, args=(_work, this, body), daemon=True, name=name)
     with ledger.opened(ledger.Outside()):
@@ -88,7 +88,7 @@ def _work(this: Attempt, body: Callable[[], Any]) -> None:
 
 
 def new(make: Callable[[], Any]) -> Any:
-    """What `make` makes. A scripted double among it is nobody's: nobody asks for steps that it has not served."""
+    """Return a new object of `make`. Scripted doubles in it belong to no test, so unused steps are no violation."""
     with ledger.opened(ledger.Outside()):
         return make()
 
@@ -106,7 +106,7 @@ def _on_a_loop(this: Attempt, program: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def _left(patience_s: float) -> list[str]:
-    """The tasks that are still at work, when all had time to end."""
+    """Return the tasks that are still at work, when all had time to end."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     pending = (await asyncio.wait(tasks, timeout=patience_s))[1] if tasks else ()
     return sorted(_task(task) for task in pending)
@@ -123,7 +123,7 @@ def _task(task: asyncio.Task[Any]) -> str:
 
 
 def _look(this: Attempt, thread: threading.Thread) -> None:
-    """Whether the loop of a program has stood at one instruction for too long. A loop that waits for its tasks has not."""
+    """True if the loop of a program has stood at one instruction for too long. A loop that waits for its tasks has not."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None or not this.on_a_loop or frame.f_code.co_filename.startswith(_WAITING):
         this._same = 0
@@ -135,7 +135,7 @@ def _look(this: Attempt, thread: threading.Thread) -> None:
 
 
 def raised_at(error: BaseException) -> str:
-    """The innermost line that `error` went through, of those that are neither Python's, nor LangChain's, nor ours."""
+    """Return the innermost line that `error` went through, of those that are neither Python's, nor LangChain's, nor ours."""
     return program_line(reversed(list(walk_tb(error.__traceback__))), HARNESS)
 
 
@@ -143,14 +143,14 @@ def raised_at(error: BaseException) -> str:
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop whose threads keep no process from ending."""
+    """Return an event loop whose threads keep no process from ending."""
     loop = asyncio.new_event_loop()
     loop.set_default_executor(_Daemons())
     return loop
 
 
 def without_a_loop(play: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine that waits for nothing. In sync code no event loop runs, and LangChain looks."""
+    """Run a coroutine that waits for nothing. In sync code no event loop runs, and LangChain looks."""
     with contextlib.suppress(StopIteration):
         play.send(None)
 

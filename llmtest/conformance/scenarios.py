@@ -71,7 +71,7 @@ class Drive:
                     pass
 
     async def start(self, kind: str, *args: Any, **kwargs: Any) -> Any:
-        """The run manager of a run that LangChain has just been told of."""
+        """Start a run; return its run manager."""
         configured = (AsyncCallbackManager if self.is_async else CallbackManager).configure(
             [self.handler], inheritable_tags=["checked"], inheritable_metadata={"thread_id": "t1"}
         )
@@ -543,5 +543,5 @@ def _asking_graph() -> Any:
 
 
 def is_graph_handler(handler: Any) -> bool:
-    """Whether LangGraph would tell `handler` of interrupts. Asked by name: langgraph need not be installed."""
+    """True if LangGraph would tell `handler` of interrupts. Asked by name: langgraph need not be installed."""
     return any((c.__module__, c.__name__) == ("langgraph.callbacks", "GraphCallbackHandler") for c in type(handler).__mro__)

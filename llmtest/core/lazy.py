@@ -1,27 +1,57 @@
-"""Names of a package that are imported when they are first used (PEP 562)."""
+"""Names of a package that are imported when they are first used (PEP 562), written once.
+
+A package lists its public names where type checkers and editors look for them, and nowhere else:
+
+    if TYPE_CHECKING:
+        from llmtest.capture.threads import carry_context as carry_context
+    else:
+        __getattr__, __dir__ = exports(__name__)
+
+The `else` keeps type checkers from taking every misspelled name for a lazy one.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 
-def exports(package: str, homes: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` of a package whose names live in its modules.
+def exports(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` of a package, which also give `__all__` and the names that have moved elsewhere.
 
-    `homes` maps a module, relative to the package, to the names that it has. A name is not kept in the package after its
-    first use: pytest run inside pytest forgets modules, and must not find their old classes again.
+    A name is not kept in the package after its first use: pytest run inside pytest forgets modules, and must not find
+    their old classes again.
     """
-    where = {name: module for module, names in homes.items() for name in names}
+
+    @cache
+    def home_of() -> dict[str, str]:
+        return _imports_for_type_checkers(package)
 
     def get(name: str) -> Any:
-        if name not in where:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{where[name]}"), name)
+        if name == "__all__":
+            return sorted(home_of())
+        if not name.startswith("_") and name in home_of():
+            return getattr(import_module(home_of()[name]), name)
+        from llmtest.core.moved import moved
+
+        return moved(package, name)
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *where})
+        return sorted({*vars(sys.modules[package]), *home_of()})
 
     return get, names
+
+
+def _imports_for_type_checkers(package: str) -> dict[str, str]:
+    """Return the module of each name that the source of `package` imports under `if TYPE_CHECKING:`."""
+    import ast  # not at the top: `import llmtest` alone pays nothing for it
+
+    module = sys.modules[package]
+    assert module.__spec__ is not None
+    tree = ast.parse(module.__spec__.loader.get_source(package))  # type: ignore[union-attr]  # a loader of source files
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names if alias.name == alias.asname}

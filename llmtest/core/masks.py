@@ -1,7 +1,7 @@
-"""The one table of masks: what no tree, store, explanation or violation shows.
+"""The one table of masks, for trees, stores, explanations and violations.
 
 Ids, times, addresses and temporary paths differ from run to run; keys and tokens are secrets. The ini key
-`llmtest_masks` adds to the table, for the length of a session. A mask says nothing of what it hides, not even its length.
+`llmtest_masks` adds to the table, for the length of a session. A mask shows nothing of the hidden text, not even its length.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _HINTS: Final = (
     *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
     *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "aiza"),
 )
-"""A text of JSON with none of these in it, in lower case, holds no secret: that is known in a microsecond."""
+"""A lower-case text of JSON without any of these holds no secret: a quick look of a microsecond."""
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a project masks: what `pattern` finds in any text, or, without one, what stands under the key `name`."""
+    """A mask of a project: for the matches of `pattern` in any text, or, without one, for values under the key `name`."""
 
     name: str
     pattern: str | None = None
 
 
 class Table:
-    """What is masked. `volatile` finds it in texts, by groups: `id`, `time`, `addr`, `path`, `secret`, `pair` (a key and
-    its value in a text of JSON), and the project's own, whose names `called` gives."""
+    """The rules of masking. `volatile` finds masked parts of texts, by groups: `id`, `time`, `addr`, `path`, `secret`, `pair` (a
+    key and its value in a text of JSON), and the project's own. `replacement` is the text in place of a group."""
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         keys = "".join(f"|{re.escape(rule.name.lower())}" for rule in rules if rule.pattern is None)
@@ -64,20 +64,20 @@ class Table:
         self.has_rules: Final = bool(rules)
 
     def is_secret(self, key: str) -> bool:
-        """True if what stands under `key` is never shown."""
+        """True if values under `key` are never shown."""
         return self._secret_key.search(snake(key)) is not None
 
     def hides(self, key: str, value: Any) -> bool:
-        """True if `value` must not be shown under `key`. That there is none, or whether there is one, is no secret."""
+        """True if `value` must not be shown under `key`. None and bools are no secrets."""
         return value is not None and not isinstance(value, bool) and self.is_secret(key)
 
     def may_hold_secrets(self, json_text: str) -> bool:
-        """False if certainly nothing in a text of JSON has to be masked; a quick look."""
+        """False if a text of JSON certainly holds no secret; a quick look."""
         text = json_text.lower()
         return self.has_rules or True in map(text.__contains__, _HINTS)
 
     def hide(self, value: Any) -> Any:
-        """Return `value` with masks in place of the secrets in it; `value` itself if there is none."""
+        """Return `value` with masks in place of its secrets; `value` itself if it has none."""
         if isinstance(value, str):
             return self.without_secrets(value)
         if isinstance(value, Mapping):
@@ -89,10 +89,10 @@ class Table:
         return value
 
     def without_secrets(self, text: str) -> str:
-        """`text` with a mask in place of each secret in it, and of all that the project masks. Twice is as once."""
-        return self.secrets.sub(self._masked, text) if self.secrets.search(text) else text
+        """Return `text` with a mask in place of each secret and each match of a project's rule. Idempotent."""
+        return self.secrets.sub(self._replace, text) if self.secrets.search(text) else text
 
-    def _masked(self, match: re.Match[str]) -> str:
+    def _replace(self, match: re.Match[str]) -> str:
         group = str(match.lastgroup)
         if group != "pair":
             return self.called(group)
@@ -100,7 +100,7 @@ class Table:
         return f"{match['key']}: {quote}{mask(match['key'][1:-1])}{quote}"
 
     def called(self, group: str) -> str:
-        """What stands in the place of something found by `volatile`."""
+        """Return the text in place of a match of `volatile`."""
         return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
 
 
@@ -113,25 +113,25 @@ def _default() -> Table:
 
 
 def mask(name: str) -> str:
-    """Return what is written in place of a secret that is called, or stands under the key, `name`."""
+    """Return the text in place of a secret with the name or under the key `name`."""
     return f"<mask:{name}>"
 
 
 @lru_cache(maxsize=4096)
 def snake(key: str) -> str:
-    """A key in snake case: `apiKey` and `api-key` are `api_key`."""
+    """Return a key in snake case: `apiKey` and `api-key` are `api_key`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_")
 
 
 def table() -> Table:
-    """The table that holds now."""
+    """Return the current table."""
     return _tables[-1] if _tables else _default()
 
 
 def show(value: Any, key: str = "") -> str:
     """Return the repr of a value of the program under test, cut; secrets in it, or all of it if `key` names one, are masked.
 
-    They are masked before the text is cut: of half a secret nothing tells that it is one.
+    Secrets are masked before the text is cut: half a secret cannot be recognised.
     """
     if table().hides(key, value):
         return mask(key)
@@ -148,7 +148,7 @@ def show_text(text: str, max_characters: int = 80) -> str:
 
 
 def rule(line: str) -> Rule:
-    """The rule of one line: `NAME = REGULAR EXPRESSION`, or the name of a key.
+    """Return the rule of one line: `NAME = REGULAR EXPRESSION`, or the name of a key.
 
     >>> rule(r"order = ORD-[0-9]+")
     Rule(name='order', pattern='ORD-[0-9]+')
@@ -172,8 +172,8 @@ def rule(line: str) -> Rule:
 
 
 @contextmanager
-def ruled(lines: Sequence[str]) -> Iterator[None]:
-    """Inside the block the rules of `lines` are part of the table, in the whole process; those of an outer block are not.
+def use_rules(lines: Sequence[str]) -> Iterator[None]:
+    """Use the default table plus the rules of `lines` in the block, in the whole process; rules of an outer block pause.
 
     Raises:
         MaskError: a line is no rule.

@@ -1,13 +1,6 @@
 """Documented import paths that have moved, and how the old ones keep working.
 
-A module with an old path ends with
-
-    def __getattr__(name: str) -> Any:
-        from llmtest.core.moved import moved
-
-        return moved(__name__, name)
-
-under `if not TYPE_CHECKING:`, because a type checker would take every misspelled name of the module for such a path.
+`llmtest.core.lazy.exports` asks here for each name that a module does not have.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Shape:
         return taking
 
     def _ask(self, item: Any) -> tuple[int, list[int]]:
-        """What holds for all items of this look: the elements that take each, and those that must be asked about each."""
+        """Return, for all items of one look, the elements that take each, and the elements to ask about each."""
         likely = [
             (n, element.members[0].taker)
             for n, element in enumerate(self.elements)
@@ -132,7 +132,7 @@ class Shape:
                 yield group.start, group.stop, states
 
     def _straight(self, states: int, start: int, stop: int) -> Iterator[int]:
-        """The places after each item from `start` to `stop`, which come one after the other."""
+        """Yield the places after each item from `start` to `stop`, which come one after the other."""
         later: dict[int, int] = {}
         items = self.line.items
         for here in range(start, stop):
@@ -144,7 +144,7 @@ class Shape:
             yield states
 
     def _fill(self, n: int, here: int, stop: int, later: dict[int, int]) -> None:
-        """Notes where the automaton is later, if a group takes the items from here on."""
+        """Note where the automaton is later, if a group takes the items from here on."""
         element = self.elements[n]
         most = min(element.most, stop - here, math.inf if self.line.takes_neighbours else 1)
         for count in range(max(element.least, 1), int(most) + 1):
@@ -152,7 +152,7 @@ class Shape:
                 later[here + count] = later.get(here + count, 0) | 1 << n + 1
 
     def _through_group(self, group: ConcurrentGroup, look: Hashable, states: int) -> int:
-        """The places after a group. To find them may be costly, so groups that look and answer alike are matched once."""
+        """Return the places after a group. To find them may be costly, so groups that look and answer alike are matched once."""
         items = self.line.inside(group)
         key = (states, look, *(member.taker.takes(item) for _, member in self._conditional for item in items))
         if key not in self._after_groups:
@@ -162,7 +162,7 @@ class Shape:
     # part by part: it tells only whether the line matches, at the cost of a look into a dict for most parts
 
     def _by_look(self) -> int:
-        """The places at the end of the line."""
+        """Return the places at the end of the line."""
         row, looks, parts, here = self._row(self.begin), self.line.looks, self.line.parts, 0
         # A part that no conditional taker may take needs no question. It is most of them, and the inner loop passes over it.
         for stop in (*self._stops(), len(parts)):
@@ -174,7 +174,7 @@ class Shape:
         return row.states
 
     def _stops(self) -> Sequence[int]:
-        """The numbers of the parts that must be asked about: a conditional taker may take an item in them."""
+        """Return the numbers of the parts that must be asked about: a conditional taker may take an item in them."""
         return sorted({number for _, member in self._conditional for number in self.line.likely(member.taker)})
 
     def _row(self, states: int) -> _Row:
@@ -184,13 +184,13 @@ class Shape:
         return row
 
     def _through(self, row: _Row, look: Hashable, part: Any) -> _Row:
-        """The row after a part that must be asked about."""
+        """Return the row after a part that must be asked about."""
         items = self.line.inside(part)
         key = (look, *[member.taker.takes(items[n]) for member, n in self._asked(row.states, look, items)])
         return row.after.get(key) or self._after(row, look, part, key)
 
     def _asked(self, states: int, look: Hashable, items: Sequence[Any]) -> Sequence[tuple[Member, int]]:
-        """The conditional members that matter from these places on, each with the numbers of the items that it may take."""
+        """Return the conditional members that matter from these places on, each with the numbers of items that it may take."""
         known = self._questions.get((states, look))
         if known is None:
             # One item moves a place by one element; a group of items may pass over many, so those further on matter too.
@@ -200,12 +200,12 @@ class Shape:
         return known
 
     def _after(self, row: _Row, look: Hashable, part: Any, key: Hashable) -> _Row:
-        """The row after this very part, remembered for those that are like it."""
+        """Return the row after this very part, remembered for those that are like it."""
         row.after[key] = after = self._row(self._follow(part, look, row.states))
         return after
 
     def _follow(self, part: Any, look: Hashable, states: int) -> int:
-        """The places after this very part."""
+        """Return the places after this very part."""
         if isinstance(part, ConcurrentGroup):
             return self._through_group(part, look, states)
         groups = sum(1 << n for n in self._groups if states >> n & 1 and self._is_filled_by(n, part))
@@ -251,7 +251,7 @@ class GroupMatcher:
         return self.shape.closed(left)
 
     def _leaving(self, thread: _Thread) -> int:
-        """The place, if the group can be left there: everything that was not taken must have a `...` to be in."""
+        """Return the place, if the group can be left there: everything that was not taken must have a `...` to be in."""
         place, _, taken, whole = thread
         if place < len(self.shape.elements) and self.shape.elements[place].role == "gap":
             return 1 << place
@@ -281,15 +281,15 @@ class GroupMatcher:
         return self.shape.line.items[self.group.start + i]
 
     def _above(self, taken: int) -> int:
-        """The items that come after one of `taken`."""
+        """Return the items that come after one of `taken`."""
         return sum(1 << i for i, below in enumerate(self.group.down) if below & taken)
 
     def _free(self, last: int, taken: int, whole: bool) -> Iterator[int]:
-        """The items that may be next: after all of the last element, and nothing left behind that had to be taken."""
+        """Return the items that may be next: after all of the last element, and nothing left behind that had to be taken."""
         return (i for i in self._after(last, taken) if self._leaves_nothing(1 << i, taken, whole))
 
     def _after(self, last: int, taken: int) -> list[int]:
-        """The items that were not taken and come after all of the last element."""
+        """Return the items that were not taken and come after all of the last element."""
         return [i for i, below in enumerate(self.group.down) if last & ~below == 0 and not taken >> i & 1]
 
     def _leaves_nothing(self, chosen: int, taken: int, whole: bool) -> bool:
@@ -298,7 +298,7 @@ class GroupMatcher:
         return not any(self.group.down[i] & due for i in bits(chosen))
 
     def _sets(self, element: Element, last: int, taken: int, whole: bool) -> Iterator[int]:
-        """The sets of items that a `together` may take. Of items that nothing tells apart only the first ones are tried.
+        """Yield the sets of items that a `together` may take. Of items that nothing tells apart only the first ones are tried.
 
         There may still be more such sets than anyone can look at, so the search gives up after `MAX_TRIED_SETS`, and says so.
         """
@@ -315,7 +315,7 @@ class GroupMatcher:
         self.shape.gave_up = True
 
     def _alike(self, element: Element, last: int, taken: int) -> dict[Hashable, list[int]]:
-        """The items that a `together` may take, by what tells them apart: who takes them, and what comes before and after."""
+        """Return the items that a `together` may take, grouped by takers, and by the items before and after."""
         alike: dict[Hashable, list[int]] = {}
         for i in self._after(last, taken):
             item = self._item(i)

@@ -1,7 +1,6 @@
-"""How messages write numbers, names and values, and which names a pattern means.
+"""Numbers, names and values in messages, and patterns for names.
 
-One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?", and one way to
-cut what is too long.
+One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?", and one way to cut long texts.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def amount(number: int, noun: str) -> str:
 
 
 def times(number: int) -> str:
-    """Return how often something happened: `not at all`, `once`, `twice`, `3 times`."""
+    """Return a frequency: `not at all`, `once`, `twice`, `3 times`."""
     return {0: "not at all", 1: "once", 2: "twice"}.get(number) or amount(number, "time")
 
 
@@ -49,9 +48,9 @@ def nearest(name: str, candidates: Iterable[str], at_least: float = 0.6) -> str 
 
 
 def did_you_mean(name: str, candidates: Iterable[str], *, before: str = "; ", otherwise: str = "", at_least: float = 0.6) -> str:
-    """Return the hint for a name that does not exist, after the text `before`; empty if there is nothing to say.
+    """Return the hint for an unknown name, after the text `before`; empty if there is no hint.
 
-    `otherwise` is the hint where no candidate is like the name. See `nearest` for `at_least`.
+    `otherwise` is the hint if no candidate is similar. See `nearest` for `at_least`.
 
     >>> f"there is no tool `serch`{did_you_mean('serch', ['search', 'book'])}"
     'there is no tool `serch`; did you mean `search`?'
@@ -62,7 +61,7 @@ def did_you_mean(name: str, candidates: Iterable[str], *, before: str = "; ", ot
 
 
 Name = str | re.Pattern[str]
-"""A name in which `*` stands for anything, or a regular expression that is searched for in it."""
+"""A name in which `*` stands for any text, or a regular expression that is searched for in a name."""
 
 
 @lru_cache(maxsize=1024)
@@ -71,7 +70,7 @@ def _globbed(name: str) -> re.Pattern[str]:
 
 
 def named(pattern: Name, name: str) -> bool:
-    """True if `pattern` means `name`."""
+    """True if `pattern` matches `name`."""
     if isinstance(pattern, str):
         return pattern == name or ("*" in pattern and _globbed(pattern).fullmatch(name) is not None)
     return pattern.search(name) is not None
@@ -81,7 +80,7 @@ def named(pattern: Name, name: str) -> bool:
 
 
 def fits(expected: Any, actual: Any) -> bool:
-    """True if a value is as expected: equal, or accepted by a matcher; a regular expression is searched for in a str.
+    """True if a value is equal to the expected one, or accepted by its matcher; a regular expression is searched for in a str.
 
     Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
     """
@@ -97,7 +96,7 @@ def fits(expected: Any, actual: Any) -> bool:
 
 
 PLAIN: Final = frozenset((str, int, float, bool, type(None)))
-"""Types of which no value is a matcher."""
+"""Types whose values are never matchers."""
 
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
@@ -105,7 +104,7 @@ _shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
 
 
 def short(value: Any) -> str:
-    """Return the repr of a value, each part of it cut in its middle."""
+    """Return the repr of a value; long parts are cut in the middle."""
     return _shorten.repr(value)
 
 
@@ -133,9 +132,9 @@ def clip(text: str, max_characters: int, mark: str = "...") -> str:
 
 
 def quote(text: str, max_characters: int = 80) -> str:
-    """Return the repr of `text`; if it is longer than `max_characters`, of its beginning and its end, with its length.
+    """Return the repr of `text`; of a text longer than `max_characters`, the beginning, the end, and the length.
 
-    Two long texts that differ in their last words are thus told apart.
+    The end tells apart two long texts that differ in their last words.
     """
     if len(text) <= max_characters:
         return repr(text)
@@ -145,13 +144,13 @@ def quote(text: str, max_characters: int = 80) -> str:
 
 
 def _boundary(text: str, at: int, step: int) -> int:
-    """Return the first position from `at` on that is in no word and in no number; `at` if none is near."""
+    """Return the first position from `at` on outside words and numbers; `at` if none is near."""
     near = range(at, at + step * NEAR_CHARACTERS, step)
     return next((place for place in near if 0 < place < len(text) and not _INSIDE.match(text, place)), at)
 
 
 def capped(lines: Sequence[str], max_lines: int = 20, *, tail: int = 1) -> str:
-    """Return at most `max_lines` of `lines` as one text. The last `tail`, which say what to do, are always there."""
+    """Return at most `max_lines` of `lines` as one text. The last `tail` lines, the hint, are always kept."""
     head = max_lines - tail - 1
     if len(lines) <= max_lines:
         return "\n".join(lines)

@@ -7,61 +7,21 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.events.callbacks import RunKind
-    from llmtest.events.events import Event, Latency, Run, UnseenCall
+    from llmtest.events.callbacks import RunKind as RunKind
+    from llmtest.events.events import Event as Event, Latency as Latency, Run as Run, UnseenCall as UnseenCall
     from llmtest.events.words import (
-        EMPTY,
-        Document,
-        Ended,
-        Failure,
-        FrozenDict,
-        FrozenList,
-        Generation,
-        Message,
-        Opaque,
-        Structured,
-        ToolCall,
-        Usage,
+        EMPTY as EMPTY,
+        Document as Document,
+        Ended as Ended,
+        Failure as Failure,
+        FrozenDict as FrozenDict,
+        FrozenList as FrozenList,
+        Generation as Generation,
+        Message as Message,
+        Opaque as Opaque,
+        Structured as Structured,
+        ToolCall as ToolCall,
+        Usage as Usage,
     )
-
-__all__ = [
-    "EMPTY",
-    "Document",
-    "Ended",
-    "Event",
-    "Failure",
-    "FrozenDict",
-    "FrozenList",
-    "Generation",
-    "Latency",
-    "Message",
-    "Opaque",
-    "Run",
-    "RunKind",
-    "Structured",
-    "ToolCall",
-    "UnseenCall",
-    "Usage",
-]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {
-        "callbacks": ["RunKind"],
-        "events": ["Event", "Latency", "Run", "UnseenCall"],
-        "words": [
-            "Document",
-            "EMPTY",
-            "Ended",
-            "Failure",
-            "FrozenDict",
-            "FrozenList",
-            "Generation",
-            "Message",
-            "Opaque",
-            "Structured",
-            "ToolCall",
-            "Usage",
-        ],
-    },
-)
+else:
+    __getattr__, __dir__ = exports(__name__)

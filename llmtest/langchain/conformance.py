@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        from llmtest.core.moved import moved
-
-        return moved(__name__, name)
+    __getattr__, __dir__ = exports(__name__)

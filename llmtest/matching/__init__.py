@@ -7,49 +7,28 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.matching.answers import Answer
-    from llmtest.matching.rule import Rule
-    from llmtest.matching.rule_builders import after, at_least, at_most, before, between, each, exactly, never, only
-    from llmtest.matching.selectors import Selector, called, chain, event, model, node, retriever, together
-
-__all__ = [
-    "Answer",
-    "Rule",
-    "Selector",
-    "after",
-    "at_least",
-    "at_most",
-    "before",
-    "between",
-    "called",
-    "chain",
-    "each",
-    "event",
-    "exactly",
-    "model",
-    "never",
-    "node",
-    "only",
-    "retriever",
-    "together",
-]
-
-_get, __dir__ = exports(
-    __name__,
-    {
-        "answers": ["Answer"],
-        "rule": ["Rule"],
-        "rule_builders": ["after", "at_least", "at_most", "before", "between", "each", "exactly", "never", "only"],
-        "selectors": ["Selector", "called", "chain", "event", "model", "node", "retriever", "together"],
-    },
-)
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        if name == "MatchError":
-            from llmtest.core.moved import moved
-
-            return moved(__name__, name)
-        return _get(name)
+    from llmtest.matching.answers import Answer as Answer
+    from llmtest.matching.rule import Rule as Rule
+    from llmtest.matching.rule_builders import (
+        after as after,
+        at_least as at_least,
+        at_most as at_most,
+        before as before,
+        between as between,
+        each as each,
+        exactly as exactly,
+        never as never,
+        only as only,
+    )
+    from llmtest.matching.selectors import (
+        Selector as Selector,
+        called as called,
+        chain as chain,
+        event as event,
+        model as model,
+        node as node,
+        retriever as retriever,
+        together as together,
+    )
+else:
+    __getattr__, __dir__ = exports(__name__)

@@ -86,7 +86,7 @@ class Answer:
         return "\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)])
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain data, for JSON."""
+        """Return the answer as plain data, for JSON."""
         events = [
             {"number": e.number, "kind": e.kind, "name": e.name, "depth": e.depth, "path": list(e.path)} for e in self.events
         ]
@@ -105,7 +105,7 @@ class Answer:
 
 
 def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
-    """What a rule came to, with its evidence."""
+    """Return the answer of a rule, with its evidence."""
     near = f"event {where(verdict.near[0].start, order)}; {verdict.near[1]}" if verdict.near is not None else ""
     events = tuple(map(where, verdict.witness, repeat(order)))
     script = tuple(offered(verdict.missing)) if verdict.missing else ()
@@ -114,14 +114,15 @@ def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
 
 
 def where(event: Event, order: HappensBefore) -> Shown:
-    """An event and its place in the tree."""
+    """Return an event and its place in the tree."""
     run = order.by_id.get(event.run_id)
     path = order.path(run) if run is not None else (event.name,)
     return Shown(event.number, event.kind, event.name, len(path) - 1, path)
 
 
 def offered(names: Iterable[str]) -> Iterator[str]:
-    """Where the scripts of this test call these tools: a script that is not played to its end hides what is missing."""
+    """Yield where the scripts of this test call these tools: a script that was not played to its end explains a missing run."""
+    # A copy: other threads may make doubles meanwhile.
     scripts = list(ledger.current().doubles.values())
     for name in dict.fromkeys(names):
         for script in scripts:
@@ -134,7 +135,7 @@ def offered(names: Iterable[str]) -> Iterator[str]:
 
 
 def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore | None) -> Answer:
-    """Why a line has not a shape."""
+    """Return the answer for a line that has not a shape."""
     found = mismatch(shape, line)
     if isinstance(line, RunLine):
         mark(shape, line)
@@ -153,7 +154,7 @@ def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore |
 
 
 def _names(found: Mismatch) -> Iterator[str]:
-    """The names of what was due, where they are plain."""
+    """Return the names of what was due, where they are plain."""
     names = (member.taker.name for element in found.due for member in element.members)
     return (name for name in names if isinstance(name, str))
 
@@ -186,7 +187,7 @@ def _witness(found: Mismatch, line: Line) -> list[Run]:
 
 
 def _turns(line: Line) -> Iterator[Any]:
-    """The items of a line, those that were concurrent as one."""
+    """Yield the items of a line, those that were concurrent as one."""
     for part in line.parts:
         yield Together(tuple(line.inside(part))) if isinstance(part, ConcurrentGroup) else part
 

@@ -19,7 +19,7 @@ from llmtest.order.happens_before import HappensBefore
 
 
 def obeys(recording: Judgeable, rules: Sequence[Rule]) -> Answer:
-    """What all rules come to together: the first that is broken, or that they hold. After that one none is judged."""
+    """Return the answer of the first rule that does not hold, or one that says all hold. Later rules are not judged."""
     sentences = []
     for answer in judge(recording, rules):
         if not answer.holds:
@@ -30,7 +30,7 @@ def obeys(recording: Judgeable, rules: Sequence[Rule]) -> Answer:
 
 
 def assert_obeys(recording: Judgeable, rules: Sequence[Rule]) -> None:
-    """Raises the whole explanation of every rule that does not hold, or leaves it to the `all_of` block around."""
+    """Raise the whole explanation of every rule that does not hold, or leave it to the `all_of` block around."""
     __tracebackhide__ = True
     _settle([answer for answer in judge(recording, rules) if not answer])
 
@@ -39,15 +39,16 @@ def assert_obeys(recording: Judgeable, rules: Sequence[Rule]) -> None:
 
 
 def has_shape(line: RunLine, shape: Sequence[Any]) -> bool:
-    """Whether a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
+    """True if a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
     found = Shape(shape, line).matches()
+    # Only a false comparison is shown, and marking costs another pass over the line.
     if not found and any(isinstance(one, Selector | Together | Repeated) for one in shape):
         mark(shape, line)
     return found
 
 
 def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> Answer:
-    """Whether a line has a shape, with the reasons."""
+    """Return an `Answer`: whether a line has a shape, and why."""
     if Shape(shape, line).matches():
         return Answer(f"{what} == {list(shape)!r}", True)
     answer = of_shape(what, shape, line, order)
@@ -56,7 +57,7 @@ def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBef
 
 
 def assert_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> None:
-    """Raises the whole explanation, if the line has not the shape, or leaves it to the `all_of` block around.
+    """Raise the whole explanation, if the line has not the shape, or leave it to the `all_of` block around.
 
     Raises:
         TypeError: the shape is no list.
@@ -86,7 +87,7 @@ def _settle(answers: list[Answer]) -> None:
 
 @contextmanager
 def all_of() -> Iterator[None]:
-    """Collects what `assert_obeys` and `assert_matches` find in the block, and raises all of it at its end, together.
+    """Collect what `assert_obeys` and `assert_matches` find in the block, and raise all of it at its end, together.
 
     An exception that leaves the block comes first; what was found until then is added to it as a note.
     """

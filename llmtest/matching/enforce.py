@@ -42,9 +42,10 @@ _broken: weakref.WeakKeyDictionary[Block | Enforceable, Violation] = weakref.Wea
 
 
 def stopped(run_ids: Iterable[UUID]) -> ViolationError | None:
-    """What to raise instead of going on with runs that have just started; None: they go on."""
+    """Return the error to raise for runs that have just started, or None if they may go on."""
     if not _broken:
         return None
+    # A run belongs to every block that was open around it; one broken block is enough.
     members = (block for run_id in run_ids for block in membership.membership(run_id) or ())
     found = dict.fromkeys(_broken[block] for block in members if block in _broken)
     return ViolationError(*found) if found else None
@@ -135,6 +136,7 @@ class Watched(list[RawEvent]):
         roles = self._roles.get((kind, name))
         if roles is None:
             roles = self._roles[kind, name] = self._roles_of(kind, name)
+        # Once a rule is broken nothing more may start, so there is nothing left to watch.
         if not roles or self.violation is not None:
             return None
         watched = [WatchedRun(watch, run_id, kind, role, None if watch.per is None else UNKNOWN) for watch, role in roles]
@@ -154,6 +156,7 @@ class Watched(list[RawEvent]):
         self._going.pop(run_id, None)
         if going.asks:
             recording = self._owner()
+            # Their numbers are not known here, and no condition may ask for them.
             events = tuple(recording.event_of(raw, 0) for raw in going.raws)
             start = events[0]
             about = (START_KINDS[start.kind], start.name, start.tags, start.metadata)
@@ -170,6 +173,7 @@ class Watched(list[RawEvent]):
     def _judge(self, rule: Rule) -> None:
         """A watch suspects that a rule is lost: if it is, nothing more may start."""
         recording = self._owner()
+        # A watch counts in the order of events; only the order of the program decides.
         (answer,) = judge(recording, [rule])
         if answer or recording.closed:
             return
@@ -180,7 +184,7 @@ class Watched(list[RawEvent]):
         ledger.report(violation, self._unsaid)
 
     def conclude(self, *, failed: bool) -> None:
-        """The block has ended: judges what is open, and raises what nobody expected, unless the block failed anyway.
+        """Judge the rules that only the end decides, and raise unexpected violations unless the block itself failed.
 
         Raises:
             ViolationError: a rule does not hold.
@@ -190,6 +194,7 @@ class Watched(list[RawEvent]):
             for answer in judge(self._owner(), self.rules):
                 if not answer:
                     ledger.report(Violation(BROKEN_RULE, str(answer)), self._unsaid)
+        # An exception of the program comes first; the violation is on the ledger anyway.
         if self._unsaid and not failed:
             raise ViolationError(*self._unsaid)
 

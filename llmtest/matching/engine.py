@@ -11,7 +11,7 @@ from llmtest.core.text import names, nearest
 from llmtest.errors import UnjudgedError
 from llmtest.events.events import Event, Run, UnseenCall
 from llmtest.matching.answers import Answer, of_rule
-from llmtest.matching.rule import Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
+from llmtest.matching.rule import AnyHits, Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
 from llmtest.matching.selectors import EventSelector
 from llmtest.order.happens_before import HappensBefore, Hits
 
@@ -43,7 +43,7 @@ class RuleEvaluator:
         return self.order.runs
 
     def hits(self, which: SelectorLike) -> Hits:
-        """What a selector means, in order.
+        """Return the runs or events that a selector selects, in order.
 
         Raises:
             UnjudgedError: it asks for an argument that no such run has.
@@ -60,13 +60,15 @@ class RuleEvaluator:
             return found
         for option in options:
             _expect_arguments(option, found)
+        # An index by first argument: most rules name one, and most runs differ in it.
         likely = found if which.first is None else found.having(*which.first)
         return Hits(which.among(likely), self.order)
 
     def _mixed(self, which: SelectorLike, options: Sequence[SelectorLike]) -> Hits:
-        """What a selector means of which a part means events."""
+        """Return the hits of a selector of which a part selects events."""
         asked = [option for option in options if isinstance(option, EventSelector)]
         events = self.order.of_events(tuple(kind for kind in self.order.by_event if any(o.accepts(kind, "") for o in asked)))
+        # Events and runs together have no index; they are asked one by one.
         pure = len(asked) == len(options)
         if pure and not any(option.conditions for option in options):
             return events
@@ -75,7 +77,7 @@ class RuleEvaluator:
         return self.order.mixed([one for one in (*events, *self.order.runs) if _means(which, one)], "both")
 
     def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
-        """Of `hits`, those before the first number surely begin before `one`, those from the second on surely come after it."""
+        """Return two numbers: hits before the first surely begin before `one`, hits from the second on surely come after it."""
         if len(hits) < self.few:
             return 0, len(hits)
         if order == "cause":
@@ -83,14 +85,14 @@ class RuleEvaluator:
         return hits.around(one) if hits.in_sequence else (0, len(hits))
 
     def windows(self, ones: Any, hits: Any) -> Iterable[tuple[Any, int, int]]:
-        """The `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
+        """Return the `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
         if ones.what == hits.what == "runs":
             return self.order.windows(ones, hits)
         windows = ((one, *self.window(one, hits, "cause")) for one in ones)
         return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
     def _as_recorded(self, order: OrderOf, *hits: Hits) -> bool:
-        """Whether the sequence that was recorded is the one that counts."""
+        """True if the sequence that was recorded is the one that counts."""
         alike = {one.what for one in hits}
         return order == "recorded" or (self.order.single and alike in ({"runs"}, {"events"}))
 
@@ -99,53 +101,52 @@ class RuleEvaluator:
         that must be checked one by one."""
         return self.order.recorded_between(ones, begins, ends) if self._as_recorded(order, ones, begins, ends) else None
 
-    def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> Sequence[Any]:
+    def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> AnyHits:
         """Return those of `ones` that must be checked: all of `hits` come after the others."""
         runs = ones.what == hits.what == "runs"
         if not (runs or self._as_recorded(order, ones, hits)):
             return cast("Hits", ones)
         return self.order.needs_check_before_all(ones, hits, order if runs else "recorded")
 
-    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> Sequence[Any]:
+    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> AnyHits:
         """Return those of `ones` that must be checked: each of `begins` before the others was closed by one of `ends`."""
         runs = all(hits.what == "runs" for hits in (ones, begins, ends))
         return self.order.needs_check_between(ones, begins, ends) if runs else ones
 
-    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> Sequence[Any]:
+    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> AnyHits:
         """Return those of `begins` that must be checked: at least `least` of `ones` come between the others and the next end."""
         if self._as_recorded(order, begins, ones, ends):
             return self.order.needs_check_filled_as_recorded(begins, ones, ends, least)
         runs = all(hits.what == "runs" for hits in (begins, ones, ends))
         return self.order.needs_check_filled(begins, ones, ends, least) if runs else cast("Hits", begins)
 
-    def needs_check_before(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+    def needs_check_before(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
         """Return those of `seconds` that must be checked: the others surely come after one of `firsts` with their value."""
         return self._after_a_look(self.order.needs_check_before, firsts, seconds, per, order, seconds)
 
-    def needs_check_after(self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf) -> Sequence[Any]:
+    def needs_check_after(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
         """Return those of `firsts` that must be checked: after the others surely comes one of `seconds` with their value."""
         return self._after_a_look(self.order.needs_check_after, firsts, seconds, per, order, firsts)
 
-    def _after_a_look(
-        self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: Sequence[Any]
-    ) -> Sequence[Any]:
+    def _after_a_look(self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: AnyHits) -> AnyHits:
         runs = firsts.what == seconds.what == "runs"
+        # A function may raise for some runs, which must be told of the very run.
         if callable(per) or not (runs or self._as_recorded(order, firsts, seconds)):
             return every
         try:
-            left: Sequence[Any] = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
+            left: AnyHits = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
         except UnjudgedError:  # some have no value; whether that matters is told one by one
             return every
         return left
 
-    def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None:
-        """How many there are of each value, if that is known at a look."""
+    def counts(self, hits: AnyHits, per: Per | None) -> Mapping[Hashable, int] | None:
+        """Return the number of hits of each value, or None where each must be asked."""
         if per is None or callable(per):
             return None
         return cast("Hits", hits).counts(per, partial(value_of, per))
 
     def near(self, which: SelectorLike) -> tuple[Run, str] | None:
-        """The run that comes nearest to being meant, and why it is not."""
+        """Return the run that comes nearest to being meant, and why it is not."""
         alike = (run for run in self.order.runs if which.accepts(run.kind, run.name))
         found = next(((run, why) for run in alike if (why := which.misses(run))), None)
         return found or self._alike(which)
@@ -166,7 +167,7 @@ class RuleEvaluator:
         return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
 
     def contains(self, a: Hit, b: Hit) -> bool:
-        """Whether `b` runs or happens within `a`."""
+        """True if `b` runs or happens within `a`."""
         if not isinstance(a, Run):
             return False
         inner = self.order.run_of(b)
@@ -174,7 +175,7 @@ class RuleEvaluator:
 
 
 def _means(which: SelectorLike, one: Hit) -> bool:
-    """Whether one of mixed events and runs is meant."""
+    """True if one of mixed events and runs is meant."""
     return any(
         option.misses(one) is None for option in which.options() if isinstance(option, EventSelector) == isinstance(one, Event)
     )
@@ -215,7 +216,7 @@ def judge(recording: Judgeable, rules: Sequence[Rule]) -> Iterator[Answer]:
 
 
 def check_rules(rules: Sequence[Rule], who: str) -> None:
-    """Whether these are rules.
+    """Raise unless these are rules.
 
     Raises:
         TypeError: something is no rule, or there is none.

@@ -24,6 +24,9 @@ from llmtest.events.words import Document, Message, Structured, ToolCall
 Hit = Run | Event
 """What a selector means in a recording."""
 
+AnyHits = Sequence[Any]
+"""Runs or events, or both, in order: what a selector selects in a recording."""
+
 OrderOf = Literal["cause", "recorded"]
 """Whether one thing came before another because the program says so, or because it was recorded earlier."""
 
@@ -65,24 +68,18 @@ class RuleContext(Protocol):
 
     @property
     def runs(self) -> Sequence[Run]: ...
-    def hits(self, which: SelectorLike) -> Sequence[Any]: ...
-    def window(self, one: Any, hits: Sequence[Any], order: OrderOf) -> tuple[int, int]: ...
-    def windows(self, ones: Sequence[Any], hits: Sequence[Any]) -> Iterable[tuple[Any, int, int]]: ...
-    def needs_check_before_all(self, ones: Sequence[Any], hits: Sequence[Any], order: OrderOf) -> Sequence[Any]: ...
-    def needs_check_between(self, ones: Sequence[Any], begins: Sequence[Any], ends: Sequence[Any]) -> Sequence[Any]: ...
+    def hits(self, which: SelectorLike) -> AnyHits: ...
+    def window(self, one: Any, hits: AnyHits, order: OrderOf) -> tuple[int, int]: ...
+    def windows(self, ones: AnyHits, hits: AnyHits) -> Iterable[tuple[Any, int, int]]: ...
+    def needs_check_before_all(self, ones: AnyHits, hits: AnyHits, order: OrderOf) -> AnyHits: ...
+    def needs_check_between(self, ones: AnyHits, begins: AnyHits, ends: AnyHits) -> AnyHits: ...
     def recorded_between(
-        self, ones: Sequence[Any], begins: Sequence[Any], ends: Sequence[Any], order: OrderOf
+        self, ones: AnyHits, begins: AnyHits, ends: AnyHits, order: OrderOf
     ) -> Iterable[tuple[Any, Any, Any]] | None: ...
-    def needs_check_filled(
-        self, begins: Sequence[Any], ones: Sequence[Any], ends: Sequence[Any], least: int, order: OrderOf
-    ) -> Sequence[Any]: ...
-    def needs_check_before(
-        self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf
-    ) -> Sequence[Any]: ...
-    def needs_check_after(
-        self, firsts: Sequence[Any], seconds: Sequence[Any], per: Per | None, order: OrderOf
-    ) -> Sequence[Any]: ...
-    def counts(self, hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, int] | None: ...
+    def needs_check_filled(self, begins: AnyHits, ones: AnyHits, ends: AnyHits, least: int, order: OrderOf) -> AnyHits: ...
+    def needs_check_before(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits: ...
+    def needs_check_after(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits: ...
+    def counts(self, hits: AnyHits, per: Per | None) -> Mapping[Hashable, int] | None: ...
     def is_open(self, hit: Any) -> bool: ...
     def near(self, which: SelectorLike) -> tuple[Run, str] | None: ...
     def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
@@ -122,14 +119,14 @@ class Rule(ABC):
 
     @abstractmethod
     def judge(self, context: RuleContext) -> Verdict:
-        """Whether it is true."""
+        """Return the verdict, asking `context` for runs and their order."""
 
     @abstractmethod
     def selectors(self) -> Iterator[SelectorLike]:
-        """Every selector in it."""
+        """Yield every selector in it."""
 
     def needs_all(self) -> bool:
-        """Whether a call that was not recorded could break it."""
+        """True if a call that was not recorded could break it."""
         return True
 
     def watch(self) -> Watch | JointWatch | None:
@@ -137,7 +134,7 @@ class Rule(ABC):
         return None
 
     def named(self, title: str) -> Any:
-        """The same rule with a name."""
+        """Return the same rule with a name."""
         return replace(self, title=title)
 
     def __and__(self, other: Rule) -> Rule:
@@ -169,7 +166,7 @@ def end_of(hit: Hit) -> Event:
 
 
 def value_of(per: Per, hit: Hit) -> Hashable:
-    """The value of `per` of a run.
+    """Return the value of `per` of a run.
 
     Raises:
         UnjudgedError: it has none.
@@ -184,11 +181,12 @@ def value_of(per: Per, hit: Hit) -> Hashable:
         if per not in values:
             raise UnjudgedError(f"{name_of(hit)} has no argument `{per}`, so it cannot be told for which one it was")
         value = values[per]
+    # A list or a dict as value is told apart by its text.
     return value if isinstance(value, Hashable) else repr(value)
 
 
 def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> str:
-    """How two things stand, of which the first should have ended before the other began."""
+    """Return how two hits stand, of which the first should have ended before the other began."""
     if first is later:
         return f"{name_of(first)} is one and the same run"
     if context.before(first, later, order):
@@ -203,7 +201,8 @@ def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> st
 
 
 def events_of(*hits: Hit) -> tuple[Event, ...]:
-    """The beginnings and ends of these runs, and these events, in order."""
+    """Return the beginnings and ends of these runs, and these events, in order."""
+    # By number, because a run and one of its events may both be shown.
     events: dict[int, Event] = {}
     for hit in hits:
         for event in (hit.start, hit.end or hit.start) if isinstance(hit, Run) else (hit,):
@@ -212,7 +211,7 @@ def events_of(*hits: Hit) -> tuple[Event, ...]:
 
 
 def tool_names(which: SelectorLike) -> tuple[str, ...]:
-    """The names of tools that a selector means, where they are plain names."""
+    """Return the names of tools that a selector means, where they are plain names."""
     options = (option for option in which.options() if option.kinds == frozenset({"tool"}))
     return tuple(option.name for option in options if isinstance(option.name, str) and "*" not in option.name)
 
@@ -244,7 +243,7 @@ class WatchedRun:
 
     @property
     def asks(self) -> bool:
-        """Whether something is not known yet."""
+        """True if something is not known yet."""
         return self.value is UNKNOWN or None in self.meant
 
 
@@ -256,7 +255,7 @@ def _means(which: SelectorLike, run: Run) -> bool | None:
 
 
 def ended_unseen(run: WatchedRun) -> bool:
-    """The `ended` of a watch to which it does not matter that a run has ended."""
+    """Return False: the `ended` of a watch that only beginnings can lose."""
     return False
 
 
@@ -368,14 +367,14 @@ def _says_something(leaf: Any) -> bool:
 
 
 def _holds(leaf: Any, value: Any) -> bool:
-    """Whether a result has a value: it is equal, or a word in its text."""
+    """True if a result has a value: it is equal, or a word in its text."""
     if isinstance(leaf, str):
         return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", leaf) is not None
     return bool(leaf == value) and not isinstance(leaf, bool)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """The numbers and texts in a value."""
+    """Yield the numbers and texts in a value."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from _leaves(inner)
@@ -421,6 +420,7 @@ class All(Joint):
 
     def judge(self, context: RuleContext) -> Verdict:
         verdicts = [judged(rule, context) for rule in self.rules]
+        # What is broken is broken, whatever else cannot be told.
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
 
     def watch(self) -> JointWatch:
@@ -445,12 +445,14 @@ class Some(Joint):
             return HOLDS
         said = "; and ".join(verdict.said for verdict in verdicts)
         events = events_of(*(event for verdict in verdicts for event in verdict.witness[:2]))
+        # What cannot be told might hold, so the whole is not surely broken.
         holds = None if any(verdict.holds is None for verdict in verdicts) else False
         return Verdict(holds, said, events[:4])
 
     def watch(self) -> JointWatch | None:
         """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
         watches = [watch for rule in self.rules if (watch := rule.watch()) is not None]
+        # One rule without a watch may still hold at the end, and then the whole does.
         return JointWatch(all, watches) if len(watches) == len(self.rules) else None
 
 
@@ -482,7 +484,7 @@ def _inner(rule: Rule) -> str:
 
 
 def judged(rule: Rule, context: RuleContext) -> Verdict:
-    """What a rule comes to; what cannot be told is said, and never raised."""
+    """Return the verdict of a rule. `UnjudgedError` becomes the verdict "cannot tell"."""
     try:
         return rule.judge(context)
     except UnjudgedError as missing:

@@ -43,7 +43,7 @@ from llmtest.matching.selectors import EventSelector, Selector
 
 
 def _terms(per: Per | None, order: OrderOf = "cause") -> str:
-    """What a sentence says of `per` and `order`."""
+    """Return the words for `per` and `order` in a sentence."""
     name = per if per is None or isinstance(per, str) else getattr(per, "__name__", short(per))
     shown = f"`{name}`" if isinstance(per, str) else name
     return ("" if per is None else f", for each {shown}") + (", as recorded" if order == "recorded" else "")
@@ -65,6 +65,7 @@ def _with_same_value(
     groups = _grouped(others, per) if ones and per is not None else {}
     for one in ones:
         value = value_of(per, one) if per is not None else None
+        # A value that no other has is an empty group, not all of them.
         yield one, value, others if per is None else groups.get(value, ())
 
 
@@ -85,6 +86,7 @@ def _watch_runs(
 ) -> Watch | None:
     """Return a watch, or None if a selector means events: these are not watched."""
     of_events = any(isinstance(option, EventSelector) for which in selectors for option in which.options())
+    # Events of a run that goes on are read when it ends, so a watch of events would come too late.
     return None if of_events else Watch(selectors, began, ended, per)
 
 
@@ -113,6 +115,7 @@ class Before(Rule):
         every, seconds = context.hits(self.first), context.hits(self.second)
         if self.per is None and self.order == "cause":
             ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
+            # The window is found by bisection, so a long recording costs little where the order is plain.
             left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
         else:
             left = context.needs_check_before(every, seconds, self.per, self.order)
@@ -150,6 +153,7 @@ class Before(Rule):
 
         def ended(run: WatchedRun) -> bool:
             if run.meant[0] is not False:
+                # What may have been a `first` counts as one: a watch must not suspect what the end may excuse.
                 done.add(run.value)
             return False
 
@@ -157,7 +161,7 @@ class Before(Rule):
 
 
 def _begins_in_time(run: WatchedRun) -> bool:
-    """Whether a run begins only when what it waits for is over. The steps of a chain that streams begin before."""
+    """True if a run begins only when what it waits for is over. The steps of a chain that streams begin before."""
     return run.kind != "chain"
 
 
@@ -182,6 +186,7 @@ class FollowedBy(Rule):
         left = context.needs_check_after(context.hits(self.first), every, self.per, self.order)
         for first, value, mine in _with_same_value(left, every, self.per):
             start = context.window(first, every, self.order)[0] if self.per is None else 0
+            # From the last one back: in most programs the last `second` comes after everything.
             later = (mine[n] for n in range(len(mine) - 1, start - 1, -1))
             if context.is_open(first) or not any(context.before(first, one, self.order) for one in later):
                 return self._broken(context, first, mine, _for(self.per, value))
@@ -279,6 +284,7 @@ class NeverAfter(Rule):
         for one in context.needs_check_before_all(context.hits(self.which), ends, self.order):
             stop = len(ends) if context.is_open(one) else context.window(one, ends, self.order)[1]
             for end in ends[:stop]:
+                # A run that contains the end, or runs inside it, began before it ended.
                 began = one is end or context.contains(one, end) or context.contains(end, one)
                 if not began and not context.before(one, end, self.order):
                     return Verdict(False, self._said(context, one, end), events_of(end, one))
@@ -305,7 +311,7 @@ class NeverAfter(Rule):
 
 
 def _backwards(hits: Sequence[Hit], count: int) -> Iterator[Hit]:
-    """The first so many, the last of them first; without a copy, for it is asked of each run."""
+    """Yield the first `count` hits backwards, without a copy, because each run asks for it."""
     return (hits[n] for n in range(count - 1, -1, -1))
 
 
@@ -336,7 +342,7 @@ class NeverBetween(Rule):
         return HOLDS if broken is None else self._broken(context, *broken)
 
     def _around(self, context: RuleContext, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
-        """The `begin`s and `end`s between which `one` may begin."""
+        """Yield the `begin`s and `end`s between which `one` may begin."""
         start, stop = context.window(one, ends, self.order)
         unsure = [(end, self._first(context, end, one)) for end in ends[start:stop]]
         later = [*(end for end, closed in unsure if not closed), *ends[max(stop, len(ends) - 1) :]]
@@ -353,7 +359,7 @@ class NeverBetween(Rule):
             yield from ((begin, end) for end in open_to if not self._first(context, end, begin))
 
     def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
-        """Whether `a` began before `b` for certain."""
+        """True if `a` began before `b` for certain."""
         return context.before(a, b, self.order) or context.contains(a, b)
 
     def _broken(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> Verdict:
@@ -423,7 +429,7 @@ class AtLeastBetween(Rule):
         return HOLDS
 
     def _next(self, context: RuleContext, begin: Hit, ends: Sequence[Hit]) -> Iterator[Hit]:
-        """Each of `ends` that may be the next one after `begin` has ended."""
+        """Yield each of `ends` that may be the next one after `begin` has ended."""
         start, stop = context.window(begin, ends, self.order)
         if stop < len(ends):  # what surely comes after an end that surely comes after it is not the next one
             stop = max(stop + 1, context.window(ends[stop], ends, self.order)[1])
@@ -435,13 +441,13 @@ class AtLeastBetween(Rule):
                 yield end
 
     def _may_follow(self, context: RuleContext, begin: Hit, end: Hit) -> bool:
-        """Whether a schedule has `end` begin when `begin` has ended."""
+        """True if a schedule has `end` begin when `begin` has ended."""
         if self.order == "recorded":
             return context.before(begin, end, self.order)
         return end is not begin and not (self._first(context, end, begin) or context.contains(begin, end))
 
     def _first(self, context: RuleContext, a: Hit, b: Hit) -> bool:
-        """Whether `a` began before `b` for certain."""
+        """True if `a` began before `b` for certain."""
         if self.order == "recorded":
             return start_of(a).number < start_of(b).number
         return context.before(a, b, self.order) or context.contains(a, b)
@@ -459,7 +465,7 @@ class AtLeastBetween(Rule):
         return Verdict(False, said, events)
 
     def _is_beside(self, context: RuleContext, one: Hit, begin: Hit, end: Hit) -> bool:
-        """Whether `one` may begin between `begin` and `end`, and may not."""
+        """True if `one` may begin between `begin` and `end`, and may not."""
         if one is end or not self._may_follow(context, begin, one) or self._first(context, end, one):
             return False
         return not (context.before(begin, one, self.order) and self._first(context, one, end))
@@ -542,6 +548,7 @@ class Count(Rule):
         def count(run: WatchedRun) -> bool:
             if run.counted or not run.meant[0] or run.value is UNKNOWN:
                 return False
+            # Once for each run: its start and its end may both tell that it is one of these.
             run.counted = True
             counts[run.value] += 1
             return counts[run.value] > most
@@ -564,6 +571,7 @@ class Only(Rule):
 
     def judge(self, context: RuleContext) -> Verdict:
         kinds = frozenset().union(*(one.kinds for one in self.which))
+        # By identity: two runs may be equal as values.
         allowed = set().union(*(map(id, context.hits(one)) for one in self.which))
         events = any(isinstance(option, EventSelector) for one in self.which for option in one.options())
         if not events and sum(run.kind in kinds for run in context.runs) == len(allowed):

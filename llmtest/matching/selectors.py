@@ -1,4 +1,4 @@
-"""Which runs a test means: `called("book", id=7)`, `model("gpt*")`, `node("planner")`, ...; how often, and which together.
+"""Select runs in a test: `called("book", id=7)`, `model("gpt*")`, `node("planner")`, ...; how often, and which together.
 
 Everything here is a value that a test writes down. `misses` says in words why a run is not
 meant; `llmtest.matching.shapes` and `llmtest.matching.rules` are built on it.
@@ -42,11 +42,11 @@ class Selector:
     # what it means
 
     def accepts(self, kind: str, name: str) -> bool:
-        """Whether a run of this kind and name may be meant."""
+        """True if a run of this kind and name may be meant."""
         return kind in self.kinds and named(self.name, name)
 
     def misses(self, run: Any) -> str | None:
-        """Why `run` is not meant, or None if it is.
+        """Return why `run` is not selected, or None if it is.
 
         Raises:
             UnjudgedError: it cannot be told.
@@ -58,20 +58,21 @@ class Selector:
         return next((condition.why(run) for condition in self.conditions if not self._holds(condition, run)), None)
 
     def means(self, run: Any) -> bool:
-        """Whether `run` is meant: `misses(run) is None`.
+        """True if `run` is selected: `misses(run) is None`.
 
         Raises:
             UnjudgedError: it cannot be told.
         """
         if self.first is not None and isinstance(run, Run):
             key, expected = self.first
+            # Only of one type: True == 1 and 1 == 1.0, and a matcher may be of any type.
             actual = run.args.get(key)
             if type(actual) is type(expected) and actual != expected:
                 return False  # most runs differ in the first argument: that is quickly seen
         return self.accepts(run.kind, run.name) and all(self._holds(condition, run) for condition in self.conditions)
 
     def among(self, runs: Sequence[Any]) -> Sequence[Any]:
-        """Those that are meant of these, which are of a kind and a name that may be.
+        """Return the selected ones of these runs, whose kinds and names are accepted already.
 
         Raises:
             UnjudgedError: of one it cannot be told.
@@ -92,7 +93,7 @@ class Selector:
             raise UnjudgedError(f"{condition.text} of `{run.name}` raised {type(error).__name__}: {error}") from error
 
     def options(self) -> Iterator[Selector]:
-        """The selectors that this one is made of."""
+        """Yield the selectors that this one is made of."""
         yield self
 
     # in a shape: what `llmtest.core.literals.Taker` asks
@@ -121,8 +122,8 @@ class Selector:
         return new
 
     def returned(self, value: Any) -> Selector:
-        """Those that ended with this result: equal to it, or as a matcher or regular expression says. Of a message, its
-        content or text may be meant."""
+        """Select runs that ended with this result: equal to it, or as a matcher or regular expression says. For a message, its
+        content or text may match too."""
 
         def holds(run: Run) -> bool:
             ended = run.ended
@@ -141,7 +142,7 @@ class Selector:
         return self._having(Condition(f".returned({short(value)})", holds, why))
 
     def failed(self, error: Name = "*") -> Selector:
-        """Those that failed with an exception whose class has this name."""
+        """Select runs that failed with an exception whose class has this name."""
 
         def holds(run: Run) -> bool:
             failure = run.error
@@ -155,7 +156,7 @@ class Selector:
         return self._having(Condition(f".failed({_quoted(error)})" if error != "*" else ".failed()", holds, why))
 
     def tagged(self, tag: Name) -> Selector:
-        """Those that have this tag."""
+        """Select runs that have this tag."""
 
         def holds(run: Run) -> bool:
             tags = run.tags
@@ -164,13 +165,13 @@ class Selector:
         return self._having(Condition(f".tagged({_quoted(tag)})", holds, lambda run: f"its tags are {short(list(run.tags))}"))
 
     def where(self, true: Callable[[Any], object]) -> Selector:
-        """Those of which `true(run)` is true. A function that raises fails what asks it."""
+        """Select runs of which `true(run)` is true. A function that raises makes the rule "cannot tell"."""
 
         text = f".where({getattr(true, '__name__', short(true))})"
         return self._having(Condition(text, true, lambda run: f"{text[1:]} is false"))
 
     def came_from(self, source: str | Selector, *, arg: str | None = None) -> CameFrom:
-        """The rule that a value in the input of each of these runs is a result of a run that `source` means.
+        """Return the rule that a value in the input of each of these runs is a result of a run that `source` selects.
 
         See `llmtest.matching.rule.CameFrom`.
         """
@@ -198,6 +199,7 @@ class Selector:
             found = self.misses(other) is None
         except UnjudgedError:
             found = False
+        # pytest shows the repr of a selector that matched in its diff; as the run, it is no difference.
         self.seen = other if found and isinstance(other, Run) else None
         return found
 
@@ -238,6 +240,7 @@ class Either(Selector):
     def misses(self, run: Any) -> str | None:
         told = [part.misses(run) for part in self.parts]
         mine = super().misses(run)
+        # The reason of the last part that has one: the first is often a name that is no candidate.
         return mine if None in told else next(filter(None, reversed(told)))
 
     def means(self, run: Any) -> bool:
@@ -299,7 +302,7 @@ def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: typ
 
 
 def called(name: Name = "*", /, **args: Any) -> Selector:
-    """Tool runs of this name with these arguments; each value may be a matcher, a regular expression or `unittest.mock.ANY`.
+    """Select tool runs of this name with these arguments; a value may be a matcher, a regular expression or `unittest.mock.ANY`.
 
     Arguments that are not given may be anything. A bare string in a rule means the same as `called` of it.
 
@@ -322,6 +325,7 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
         args = run.args
         if key in args:
             return fits(expected, args[key])
+        # Plain text has no arguments to compare: neither a match nor a miss is certain.
         if not args and run.input:
             raise UnjudgedError(f"`{run.name}` was called with plain text, so it has no argument `{key}`")
         return False
@@ -335,22 +339,22 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
 
 
 def model(name: Name = "*") -> Selector:
-    """Runs of chat models and text models of this name."""
+    """Select runs of chat models and text models of this name."""
     return _made("model", ("chat", "llm"), "model" if name != "*" else "a model", name)  # type: ignore[no-any-return]
 
 
 def chain(name: Name = "*") -> Selector:
-    """Chain runs of this name: runnables, agents, graphs, functions."""
+    """Select chain runs of this name: runnables, agents, graphs, functions."""
     return _made("chain", ("chain",), "chain" if name != "*" else "a chain", name)  # type: ignore[no-any-return]
 
 
 def retriever(name: Name = "*") -> Selector:
-    """Retriever runs of this name."""
+    """Select retriever runs of this name."""
     return _made("retriever", ("retriever",), "retriever" if name != "*" else "a retriever", name)  # type: ignore[no-any-return]
 
 
 def node(name: Name = "*") -> Selector:
-    """The runs of a LangGraph node of this name."""
+    """Select the runs of a LangGraph node of this name."""
 
     def holds(run: Run) -> bool:
         return any(tag.startswith("graph:step:") for tag in run.tags)
@@ -361,7 +365,7 @@ def node(name: Name = "*") -> Selector:
 
 
 def event(kind: Name, /, **payload: Any) -> Selector:
-    """Events: a callback of this name, `event("on_retry")`, whose payload has these entries.
+    """Select events: a callback of this name, `event("on_retry")`, whose payload has these entries.
 
     In a rule it means events. In the shape of `recording.kinds` it means the name, and can have no entries.
 
@@ -386,7 +390,7 @@ def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable
 
 
 def together(*members: Any) -> Together:
-    """In a shape: these runs in one turn or truly concurrent, in any order; duplicates count.
+    """Match, in a shape, these runs in one turn or truly concurrent, in any order; duplicates count.
 
     One turn is the tool calls that one message of a model asked for, also where the program makes them one after the
     other. A member is a name, a `called(...)` or the like, or a repetition of it: `together(called("search")[1:3], "rate")`.
@@ -410,7 +414,7 @@ _ANY_KIND: Final = frozenset(START_KINDS.values())
 
 
 def by_name(name: Name) -> Selector:
-    """Runs of any kind of this name: what a bare string means in a shape."""
+    """Select runs of any kind of this name: the meaning of a bare string in a shape."""
     return _named(name, _ANY_KIND)
 
 
@@ -421,7 +425,7 @@ def _named(name: Name, kinds: frozenset[str]) -> Selector:
 
 
 def selector(given: Any) -> Selector:
-    """What stands in a rule: a bare string names a tool.
+    """Return the selector of a rule's argument: a bare string names a tool.
 
     Raises:
         TypeError: it is no selector.

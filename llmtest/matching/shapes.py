@@ -56,6 +56,7 @@ class RunLine(Line):
 
     def _meant(self, option: Selector, runs: Sequence[tuple[int, Run]]) -> Iterator[int]:
         try:
+            # By identity: runs are frozen dataclasses, whose equality would compare all their events.
             meant = {id(run) for run in option.among([run for _, run in runs])}
         except UnjudgedError:  # of which run, is found out when each is asked about
             meant = {id(run) for _, run in runs}
@@ -75,7 +76,7 @@ class RunLine(Line):
         return {}
 
     def _by_value(self, look: tuple[str, str], key: str) -> tuple[dict[Any, list[int]], list[int]]:
-        """The parts with a run of this kind and name by the value of an argument; and those where it is absent, or not plain."""
+        """Return the parts with such a run by the value of an argument, and the parts where it is absent or not plain."""
         known = self._values.get((look, key))
         if known is None:
             known = self._values[look, key] = {}, []
@@ -114,6 +115,7 @@ def line_of(runs: Sequence[Run], order: HappensBefore) -> RunLine:
     lines = _lines.setdefault(order, {})
     known = lines.get(id(runs))
     if known is None or known[0] is not runs:
+        # The tuple is kept beside its line, so that its id cannot be taken by another one.
         known = lines[id(runs)] = (runs, RunLine(*order.arrange(runs)))
     return known[1]
 
@@ -159,7 +161,7 @@ def _furthest(states: int) -> int:
 
 
 def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None, str]:
-    """The item from `start` on that comes nearest to what is due, and why it is not it."""
+    """Return the item from `start` on that comes nearest to what is due, and why it is not it."""
     takers = [member.taker for element in due for member in element.members]
     items = list(enumerate(line.items))[start:]
     for taker in takers:
@@ -167,6 +169,7 @@ def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None
             # Of the right kind and name, so it is the arguments that differ: nearer than any name that is only alike.
             if taker.may_take(item) and (why := _why(taker, item)):
                 return n, why
+    # Reversed, so that the first item of a name is the one that is shown.
     names = {str(getattr(item, "name", item)): n for n, item in reversed(items)}
     for taker in takers:
         close = nearest(taker.name, names) if isinstance(taker.name, str) else None
@@ -183,7 +186,7 @@ def _why(taker: Taker, item: Any) -> str | None:
 
 
 def mark(literal: Sequence[Any], line: RunLine) -> None:
-    """Shows each selector that means a run as that run, in order; the others as they are written."""
+    """Show each selector that means a run as that run, in order; the others as they are written."""
     elements = Shape(literal, line).elements
     selectors = [(cast("Selector", member.taker), element) for element in elements for member in element.members]
     for selector, _ in selectors:

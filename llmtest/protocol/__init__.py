@@ -7,16 +7,6 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.protocol.run_checks import check, cut_streams
-
-__all__ = [
-    "check",
-    "cut_streams",
-]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {
-        "run_checks": ["check", "cut_streams"],
-    },
-)
+    from llmtest.protocol.run_checks import check as check, cut_streams as cut_streams
+else:
+    __getattr__, __dir__ = exports(__name__)

@@ -121,7 +121,7 @@ def _open_masks(config: pytest.Config) -> None:
     session = ExitStack()
     config.add_cleanup(session.close)
     try:
-        session.enter_context(masks.ruled(lines))
+        session.enter_context(masks.use_rules(lines))
     except MaskError as error:
         raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 

@@ -24,7 +24,7 @@ from syrupy.location import PyTestLocation
 from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.events import Run
 from llmtest.recording.recording import Recording
-from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored, write_text
+from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, render
 
 _LONGEST: Final = 180
@@ -76,7 +76,7 @@ class TreeExtension(SingleFileSnapshotExtension):
 
     @classmethod
     def get_location(cls, *, test_location: PyTestLocation, index: Any) -> str:
-        return str(stored(Path(super().get_location(test_location=test_location, index=index))))
+        return str(stored_file(Path(super().get_location(test_location=test_location, index=index))))
 
     def is_snapshot_location(self, *, location: str) -> bool:
         return location.endswith((ENDING, OLD_ENDING))

@@ -7,16 +7,6 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.recording.recording import Recording, record
-
-__all__ = [
-    "Recording",
-    "record",
-]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {
-        "recording": ["Recording", "record"],
-    },
-)
+    from llmtest.recording.recording import Recording as Recording, record as record
+else:
+    __getattr__, __dir__ = exports(__name__)

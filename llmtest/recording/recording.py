@@ -106,7 +106,7 @@ class Recording(Block, Sequence[Event]):
         return rendering.render(self)
 
     def _read(self) -> list[Event]:
-        """Every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
+        """Return every event so far, late ones too. Events are made from the raw tuples here, when they are first looked at."""
         with self._lock:
             for number in range(len(self._events), len(self._raw)):
                 event = self.event_of(self._raw[number], number)
@@ -168,7 +168,7 @@ class Recording(Block, Sequence[Event]):
         return self._tree[1], self._tree[2]
 
     def order(self) -> HappensBefore:
-        """Which of two runs came first for certain, as far as they are recorded."""
+        """Return the order of runs: which of two came first for certain, as far as they are recorded."""
         from llmtest.order.happens_before import HappensBefore
 
         roots = self._build()[1]
@@ -203,17 +203,17 @@ class Recording(Block, Sequence[Event]):
         return Tokens(token for run in self.models for token in run.tokens)
 
     def tags(self, tag: str) -> Runs:
-        """The runs that have this tag. In it, `*` stands for anything."""
+        """Return the runs that have this tag. In it, `*` stands for anything."""
         return self.runs.tags(tag)
 
     def under(self, run: Run) -> Runs:
-        """The runs inside `run`, however deep."""
+        """Return the runs inside `run`, however deep."""
         return self.runs.under(run)
 
     # -- what must be true of it
 
     def obeys(self, *rules: Rule) -> Answer:
-        """Whether all of these rules hold, as an `Answer`: true or false, and why.
+        """Return an `Answer`: whether all of these rules hold, and why.
 
         >>> from llmtest import ScriptedChatModel, record
         >>> from llmtest.matching import at_most, model
@@ -229,7 +229,7 @@ class Recording(Block, Sequence[Event]):
         return asserts.obeys(self, rules)
 
     def assert_obeys(self, *rules: Rule) -> None:
-        """Raises an `AssertionError` with the whole explanation of every rule that does not hold."""
+        """Raise an `AssertionError` with the whole explanation of every rule that does not hold."""
         __tracebackhide__ = True
         from llmtest.matching import asserts
 
@@ -263,7 +263,7 @@ class Recording(Block, Sequence[Event]):
         return max((event.virtual_ns for event in self), default=0) / 1e9
 
     def run(self, name: str) -> Run:
-        """The first run called `name`.
+        """Return the first run called `name`.
 
         Raises:
             LookupError: there is none; the message has the names that come nearest.
@@ -281,7 +281,7 @@ class Recording(Block, Sequence[Event]):
         raise LookupError(f"no run called {name!r} in this recording{did_you_mean(name, known, otherwise=what)}")
 
     def only(self, *, kinds: str | Iterable[str] = (), tags: str | Iterable[str] = ()) -> Part:
-        """The runs of some kinds, or with one of some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
+        """Return the runs of some kinds, or with some tags, as a tree of their own: `recording.only(kinds=["chat", "tool"])`.
 
         With both, runs that have one of the kinds and one of the tags. `str(...)`, `.outline()` and a snapshot show it.
 
@@ -299,7 +299,7 @@ class Recording(Block, Sequence[Event]):
         return Part(self, lambda run: (not chosen or run.kind in chosen) and (not tagged or not tagged.isdisjoint(run.tags)))
 
     def outline(self) -> str:
-        """One line for each run, as a string: `assert recording.outline() == ...`."""
+        """Return one line for each run, as a string: `assert recording.outline() == ...`."""
         from llmtest.trees import rendering
 
         return rendering.outline(self)
@@ -310,7 +310,7 @@ class Recording(Block, Sequence[Event]):
     # -- work that goes on
 
     def settle(self, *, timeout_s: float = 1.0) -> Runs:
-        """Waits until no run is open, at most `timeout_s` seconds; returns those that still are.
+        """Wait until no run is open, at most `timeout_s` seconds; return the runs that still are.
 
         For work in other threads that outlives its caller. What came late is part of the recording from here on, not of
         `late_events`. A run that was cancelled may never end, because LangChain does not report it: that takes the whole
@@ -327,14 +327,14 @@ class Recording(Block, Sequence[Event]):
         return self._take_late()
 
     async def asettle(self, *, timeout_s: float = 1.0) -> Runs:
-        """`settle` for async code: other tasks of the event loop go on meanwhile."""
+        """Wait as `settle` does, in async code: other tasks of the event loop go on meanwhile."""
         until = time.monotonic() + timeout_s
         while self._waits() and time.monotonic() < until:
             await asyncio.sleep(_PAUSE_S)
         return self._take_late()
 
     def _waits(self) -> bool:
-        """Whether a run is open, late events counted. Each event is looked at once."""
+        """True if a run is open, late events counted. Each event is looked at once."""
         with self._lock:
             seen, unfinished = self._unfinished
             size = len(self._raw)
@@ -353,7 +353,7 @@ class Recording(Block, Sequence[Event]):
 
 
 def record(*, rules: Sequence[Rule] = ()) -> Recording:
-    """Records every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
+    """Record every callback of the runs that start inside the block. Gives a `Recording`, which is the block.
 
     A run belongs to every block that was open in its context when it started, and to its parent's blocks: nested blocks both
     see it; tasks, `batch` threads and `asyncio.to_thread` inherit it; work that was started before the block is not in it;

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    """Groups events into runs. Children are built before parents, so that a Run can be frozen."""
+    """Group events into runs. Children are built before parents, so that a Run can be frozen."""
     own: dict[UUID, list[Event]] = {}
     children: dict[UUID, list[UUID]] = {}
     roots: list[UUID] = []

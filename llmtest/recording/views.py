@@ -36,11 +36,11 @@ class Runs(Sequence[Run]):
         return [run.name for run in self._runs]
 
     def tags(self, tag: str) -> Runs:
-        """Those that have this tag. In a name, `*` stands for anything."""
+        """Return the runs that have this tag. In a name, `*` stands for anything."""
         return self._only(f"tags({tag!r})", lambda run: any(fnmatchcase(one, tag) for one in run.tags))
 
     def under(self, run: Run) -> Runs:
-        """Those inside `run`, however deep; not itself."""
+        """Return the runs inside `run`, however deep, without itself."""
         inside = {id(inner) for inner in run.walk()} - {id(run)}
         return self._only(f"under({run.name})", lambda one: id(one) in inside)
 
@@ -80,13 +80,13 @@ class Runs(Sequence[Run]):
         return line_of(self._runs, self._order()) if self._order is not None else RunLine(self._runs)
 
     def explain(self, shape: Sequence[Any]) -> Answer:
-        """Whether the runs have this shape, as an `Answer`: true or false, and why. It does not raise."""
+        """Return an `Answer`: whether the runs have this shape, and why. It does not raise."""
         from llmtest.matching import asserts
 
         return asserts.explain_shape(self._what, self._line(), shape, self._order() if self._order else None)
 
     def assert_matches(self, shape: Sequence[Any]) -> None:
-        """Raises an `AssertionError` with the whole explanation, if the runs have not this shape."""
+        """Raise an `AssertionError` with the whole explanation, if the runs have not this shape."""
         __tracebackhide__ = True
         from llmtest.matching import asserts
 
@@ -100,13 +100,13 @@ class Kinds(Names):
     """Callback names in the order in which they fired: a list that compares itself with a shape, `[..., "on_tool_*", ...]`."""
 
     def explain(self, shape: Sequence[Any]) -> Answer:
-        """Whether the names have this shape, as an `Answer`: true or false, and why. It does not raise."""
+        """Return an `Answer`: whether the names have this shape, and why. It does not raise."""
         from llmtest.matching import asserts
 
         return asserts.explain_shape("kinds", self.line(), shape, None)
 
     def assert_matches(self, shape: Sequence[Any]) -> None:
-        """Raises an `AssertionError` with the whole explanation, if the names have not this shape."""
+        """Raise an `AssertionError` with the whole explanation, if the names have not this shape."""
         __tracebackhide__ = True
         from llmtest.matching import asserts
 
@@ -114,7 +114,7 @@ class Kinds(Names):
 
 
 def compared(left: object, right: object) -> Answer | None:
-    """Why `left == right` is false, where that is a comparison with a shape."""
+    """Return why `left == right` is false, if that compares with a shape."""
     if not isinstance(right, list | tuple) or isinstance(right, Runs):
         return None
     if isinstance(left, Runs | Kinds):

@@ -7,17 +7,6 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.tracing.session import flush, load_traces, tracing_enabled
-
-__all__ = [
-    "flush",
-    "load_traces",
-    "tracing_enabled",
-]
-
-__getattr__, __dir__ = exports(
-    __name__,
-    {
-        "session": ["flush", "load_traces", "tracing_enabled"],
-    },
-)
+    from llmtest.tracing.session import flush as flush, load_traces as load_traces, tracing_enabled as tracing_enabled
+else:
+    __getattr__, __dir__ = exports(__name__)

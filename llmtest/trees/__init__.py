@@ -15,36 +15,13 @@ The text is specified in docs/reference/tree-text.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.trees.differ import Difference, diff
-    from llmtest.trees.parsing import Head, Node, head, parse, write
-    from llmtest.trees.rendering import render
-
-__all__ = ["Difference", "Head", "Node", "diff", "head", "parse", "render", "write"]
-
-_HOME = {
-    "Difference": "llmtest.trees.differ",
-    "Head": "llmtest.trees.parsing",
-    "Node": "llmtest.trees.parsing",
-    "diff": "llmtest.trees.differ",
-    "head": "llmtest.trees.parsing",
-    "parse": "llmtest.trees.parsing",
-    "render": "llmtest.trees.rendering",
-    "write": "llmtest.trees.parsing",
-}
-
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        from importlib import import_module
-
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    from llmtest.trees.differ import Difference as Difference, diff as diff
+    from llmtest.trees.parsing import Head as Head, Node as Node, head as head, parse as parse, write as write
+    from llmtest.trees.rendering import render as render
+else:
+    __getattr__, __dir__ = exports(__name__)

@@ -1,7 +1,7 @@
-"""What differs between two tree texts: the first cause in words, and a diff of trees.
+"""The difference between two tree texts: the first cause in words, and a diff of trees.
 
-Trees are compared, not lines: equal parts are found by their content, what changed by its kind and name. Messages
-are paired before, so that one that is new does not change the numbers of those after it. The work grows with what changed.
+Equal parts are paired by content, changed parts by kind and name. Messages are paired first, so that a new message does
+not change the numbers of later ones. The work grows with the number of changes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from llmtest.core.text import amount, clip
 from llmtest.errors import TreeTextError
 from llmtest.trees.parsing import ENDINGS, Head, Node, head, parse, renew_header, split, walk
 
-LINES: Final = 60
-"""How many lines of a diff are shown."""
+MAX_LINES: Final = 60
+"""More lines of a diff are not shown."""
 
-_SHOWN: Final = 60
-"""How many characters of a changed text stand in a headline."""
+_MAX_CHARACTERS: Final = 60
+"""A changed text is cut to this length in a headline."""
 
-_SWAPS: Final = 10
-"""How many replaced words are looked for in what comes later."""
+_MAX_SWAPS: Final = 10
+"""More replacements of words are not looked for in later differences."""
 
 _LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call)\d+)(?![\w(=])')
 _DEFINED: Final = re.compile(r"(?:[+><] )(?:partial )?((?P<prefix>[suatmdv])\d+): ?(?P<said>.*)")
@@ -49,7 +49,7 @@ _NOTES: Final = {"": "", "first": "  ◀ first difference", "cause": "  ◀ anot
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a diff. `mark` is `-` for what was expected, `+` for what came, a space for what both have."""
+    """One line of a diff. `mark` is `-` for the expected text, `+` for the received one, a space for both."""
 
     mark: Mark
     depth: int
@@ -59,9 +59,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs. `cause` says what came first, in words, and where; `causes` how many differences do not follow from
-    an earlier one; `changed` how many lines differ of `total`; `folded` how many are not shown since they are equal.
-    `structure` is whether runs came, went, or ended in another way; otherwise only texts differ."""
+    """A difference. `cause` is the first cause in words, with its place; `causes` the number of differences that do not follow
+    from an earlier one; `changed` the number of changed lines of `total`; `folded` that of equal lines, which are not shown.
+    `structure` is True if runs came, went, or ended in another way, and False if only texts differ."""
 
     cause: str
     causes: int
@@ -73,21 +73,21 @@ class Difference:
 
     @property
     def headline(self) -> str:
-        """The first cause on one line, with how much differs."""
+        """The first cause on one line, with the extent of the difference."""
         return f"{self.cause} ({self.changed} of {amount(self.total, 'line')}, {amount(self.causes, 'cause')})"
 
-    def lines(self, *, limit: int | None = LINES, color: bool = False) -> list[str]:
-        """The diff, at most `limit` lines of it, which is said in the last one."""
+    def lines(self, *, limit: int | None = MAX_LINES, color: bool = False) -> list[str]:
+        """Return at most `limit` lines of the diff; the last one names the number of the others."""
         folded = [f"  … {amount(self.folded, 'unchanged line')}"] if self.folded else []
         room = len(self.rows) if limit is None else limit - len(folded)
         if len(self.rows) > room:
             folded = [f"  … {amount(len(self.rows) - room + 1, 'more line')} of the difference", *folded]
             room -= 1
-        shown = [_shown(row, color) for row in self.rows[:room]]
+        shown = [_format_row(row, color) for row in self.rows[:room]]
         return [*shown, *folded]
 
 
-def _shown(row: Row, color: bool) -> str:
+def _format_row(row: Row, color: bool) -> str:
     line = f"{row.mark} {'  ' * row.depth}{row.text}"
     style = {"-": "31", "+": "32"}.get(row.mark, "")
     if not color:
@@ -97,7 +97,7 @@ def _shown(row: Row, color: bool) -> str:
 
 
 def diff(expected: str, received: str) -> Difference | None:
-    """What differs between two texts, with or without a header; None if they are equal.
+    """Return the difference between two texts, with or without a header; None if they are equal.
 
     >>> difference = diff('tool weather(city="Paris")\\n  < 1\\n', 'tool weather(city="Lyon")\\n  < 1\\n')
     >>> difference.headline
@@ -115,7 +115,7 @@ def diff(expected: str, received: str) -> Difference | None:
     before, after = _nodes(expected, received)
     comparison = _Comparison(before, after)
     comparison.run()
-    if not comparison.rows:  # they differ in nothing that a tree shows, as the end of the last line
+    if not comparison.rows:  # the difference is in no node, as a missing end of the last line
         comparison = _Comparison(_plain(expected), _plain(received))
         comparison.run()
     return comparison.difference()
@@ -129,7 +129,7 @@ def _nodes(expected: str, received: str) -> tuple[list[Node], list[Node]]:
 
 
 def _plain(text: str) -> list[Node]:
-    """The lines of a text that is no tree."""
+    """Return the lines of a text that is no tree."""
     lines = text.split("\n")
     named = [*lines[:-1], *([f"{lines[-1]} (without an end of line)"] if lines[-1] else [])]
     return [Node("line", line, number) for number, line in enumerate(named, 1)]
@@ -139,7 +139,7 @@ def _plain(text: str) -> list[Node]:
 
 
 def pairs(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """The places of equal keys in both sequences, in order: as many as fit, each occurrence with its own. O(n log n)."""
+    """Return the positions of equal keys in both sequences: a longest common order, in O(n log n)."""
     start, end = 0, 0
     shorter = min(len(before), len(after))
     while start < shorter and before[start] == after[start]:
@@ -155,7 +155,7 @@ def pairs(before: Sequence[Hashable], after: Sequence[Hashable]) -> list[tuple[i
 
 
 def _rising(found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The longest part of `found` in which the second places rise, too."""
+    """Return the longest subsequence of `found` in which the second positions rise, too."""
     ends: list[int] = []
     at: list[int] = []
     before: list[int] = []
@@ -173,7 +173,7 @@ def _rising(found: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _gaps(matched: Sequence[tuple[int, int]], before: int, after: int) -> Iterator[tuple[range, range]]:
-    """What lies between matched pairs; one gap before each pair and one at the end."""
+    """Yield the gap before each matched pair, and the one at the end."""
     a, b = 0, 0
     for left, right in (*matched, (before, after)):
         yield range(a, left), range(b, right)
@@ -184,7 +184,7 @@ def _gaps(matched: Sequence[tuple[int, int]], before: int, after: int) -> Iterat
 
 
 def _labels(nodes: Sequence[Node]) -> dict[str, list[tuple[str, str]]]:
-    """By kind of thing, the labels that a text gives and what they are of, in order, without the labels in it."""
+    """Return the labels of each kind and their definitions, in order, without the numbers of labels in them."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for _, node in walk(nodes):
         if node.kind == "entry":
@@ -203,13 +203,13 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _requests(text: str) -> list[tuple[str, str]]:
-    """The tool calls that a line asks for, with their labels."""
+    """Return the tool calls that a line requests, with their labels."""
     return _REQUEST.findall(text) if "call" in text and not text.startswith("| ") else []
 
 
 def _renames(before: Sequence[Node], after: Sequence[Node]) -> dict[str, str]:
-    """What the things of `after` are called in `before`. Where as many came as were expected, they keep their numbers;
-    where one is new or gone, the others are found by what they say, and the new ones have names of their own."""
+    """Return the labels of `before` for the things of `after`. Equally many things keep their numbers; otherwise they are
+    paired by content, and a new one gets a label of its own."""
     old, new = _labels(before), _labels(after)
     renames: dict[str, str] = {}
     for prefix, labels in new.items():
@@ -230,7 +230,7 @@ def _renames(before: Sequence[Node], after: Sequence[Node]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class _Item:
-    """A node, a number that is equal for equal subtrees, and how many lines it has."""
+    """A node with a key, equal for equal subtrees, and its number of lines."""
 
     node: Node
     key: int = 0
@@ -239,7 +239,7 @@ class _Item:
 
 
 class _Items:
-    """Makes items. Equal subtrees of both trees get equal numbers."""
+    """Makes items. Equal subtrees of both trees get equal keys."""
 
     def __init__(self) -> None:
         self._keys: dict[Hashable, int] = {}
@@ -250,14 +250,14 @@ class _Items:
             node = item.node
             item.inside = [items[id(inner)] for inner in node.inside]
             texts = (node.text, *node.more)
-            named = tuple(_renamed(node, text, renames) for text in texts) if renames else texts
+            named = tuple(_rename(node, text, renames) for text in texts) if renames else texts
             item.key = self._keys.setdefault((named, *(inner.key for inner in item.inside)), len(self._keys))
             item.size = len(texts) + sum(inner.size for inner in item.inside)
         return [items[id(node)] for node in nodes]
 
 
-def _renamed(node: Node, text: str, renames: dict[str, str]) -> str:
-    """`text` with the names of the other tree. What is a name of the program stays as it is."""
+def _rename(node: Node, text: str, renames: dict[str, str]) -> str:
+    """Return `text` with the labels of the other tree. Names of the program stay as they are."""
     if text.startswith("| "):
         return text
     keep = 0
@@ -267,7 +267,7 @@ def _renamed(node: Node, text: str, renames: dict[str, str]) -> str:
 
 
 def _kin(node: Node) -> Hashable:
-    """What makes two nodes the same one, changed: kind and name of a run, the sign of an entry and of what it is."""
+    """Return the key by which changed nodes are paired: kind and name of a run, sign and kind of an entry."""
     if node.kind == "run":
         told = head(node)
         return told.kind, told.name, told.keys, told.still
@@ -285,7 +285,7 @@ def _kin(node: Node) -> Hashable:
 
 @dataclass(slots=True)
 class _Scene:
-    """A run in which things differ: the names on the way to it, and whether something that it was given has changed."""
+    """A run with differences: the names on the path to it. `touched` is True if its input has changed."""
 
     path: tuple[str, ...] = ()
     touched: bool = False
@@ -295,7 +295,7 @@ _Step = Callable[[], None]
 
 
 class _Comparison:
-    """Walks two trees side by side and writes rows. Holds state, and a list of things to do instead of calling itself."""
+    """Walks two trees side by side and writes rows. Holds state, and a list of steps in place of recursion."""
 
     def __init__(self, before: Sequence[Node], after: Sequence[Node]) -> None:
         items = _Items()
@@ -323,7 +323,7 @@ class _Comparison:
         told = (self._cause, self._causes, changed, max(total, changed), self._folded, self._structure)
         return Difference(*told, tuple(self.rows))
 
-    # what is paired with what
+    # pairs of nodes
 
     def _inside(self, before: Sequence[_Item], after: Sequence[_Item], depth: int, scene: _Scene) -> None:
         matched = pairs([item.key for item in before], [item.key for item in after])
@@ -333,7 +333,7 @@ class _Comparison:
             steps += self._gap([before[n] for n in lefts], [after[n] for n in rights], depth, scene)
             same = next(equal, None)
             if same is not None:
-                steps.append(self._bound(self._fold, before[same[0]], after[same[1]], depth, scene))
+                steps.append(self._step(self._fold, before[same[0]], after[same[1]], depth, scene))
         self._todo += reversed(steps)
 
     def _gap(self, before: Sequence[_Item], after: Sequence[_Item], depth: int, scene: _Scene) -> Iterator[_Step]:
@@ -344,23 +344,23 @@ class _Comparison:
             for number in range(max(len(gone), len(new))):
                 left = gone[number] if number < len(gone) else None
                 right = new[number] if number < len(new) else None
-                yield self._bound(self._replaced, left, right, depth, scene)
+                yield self._step(self._compare_replaced, left, right, depth, scene)
             both = next(changed, None)
             if both is not None:
-                yield self._bound(self._changed, before[both[0]], after[both[1]], depth, scene)
+                yield self._step(self._compare_changed, before[both[0]], after[both[1]], depth, scene)
 
     @staticmethod
-    def _bound(step: Callable[..., None], *arguments: object) -> _Step:
+    def _step(step: Callable[..., None], *arguments: object) -> _Step:
         return lambda: step(*arguments)
 
-    # what is done with a pair
+    # rows of a pair
 
     def _fold(self, before: _Item, after: _Item, depth: int, scene: _Scene) -> None:
         self._folded += after.size
         scene.touched = scene.touched or self._is_given(after.node)
 
-    def _replaced(self, before: _Item | None, after: _Item | None, depth: int, scene: _Scene) -> None:
-        """Something is gone, something is new, or one stands in the place of the other."""
+    def _compare_replaced(self, before: _Item | None, after: _Item | None, depth: int, scene: _Scene) -> None:
+        """Write a node that is gone, one that is new, or one in the place of the other."""
         old, new = before.node if before else None, after.node if after else None
         self._structure = self._structure or any(node is not None and node.kind not in ("entry", "line") for node in (old, new))
         note = self._note(old, new, scene)
@@ -369,10 +369,10 @@ class _Comparison:
         if after is not None:
             self._rows("+", after, depth, note)
 
-    def _changed(self, before: _Item, after: _Item, depth: int, scene: _Scene) -> None:
+    def _compare_changed(self, before: _Item, after: _Item, depth: int, scene: _Scene) -> None:
         old, new = before.node, after.node
         if old.kind == "entry":
-            return self._entry(old, new, depth, scene)
+            return self._compare_entries(old, new, depth, scene)
         told = head(new) if new.kind == "run" else None
         inner = _Scene(
             (*scene.path, told.name) if told else scene.path, scene.touched or bool(told and told.call in self._tainted)
@@ -386,7 +386,7 @@ class _Comparison:
         self._inside(before.inside, after.inside, depth + 1, inner)
         return None
 
-    def _entry(self, old: Node, new: Node, depth: int, scene: _Scene) -> None:
+    def _compare_entries(self, old: Node, new: Node, depth: int, scene: _Scene) -> None:
         if (old.text, old.more) == (new.text, new.more):  # but for the numbers of what it names
             self._folded += 1 + len(new.more)
             return
@@ -397,10 +397,10 @@ class _Comparison:
         else:
             self.rows += [Row("-", depth, old.text), Row("+", depth, new.text, "" if _is_same_block(old, new) else note)]
             note = note if _is_same_block(old, new) else ""
-        self._block(old.more, new.more, depth + 1, note)
+        self._compare_blocks(old.more, new.more, depth + 1, note)
 
-    def _block(self, before: Sequence[str], after: Sequence[str], depth: int, note: Note) -> None:
-        """The lines of an entry that has several."""
+    def _compare_blocks(self, before: Sequence[str], after: Sequence[str], depth: int, note: Note) -> None:
+        """Write the continuation lines of an entry."""
         matched = pairs(before, after)
         for number, (lefts, rights) in enumerate(_gaps(matched, len(before), len(after))):
             self._folded += number > 0
@@ -421,7 +421,7 @@ class _Comparison:
     # causes
 
     def _note(self, old: Node | None, new: Node | None, scene: _Scene) -> Note:
-        """Whether a difference is the first one, follows from an earlier one, or stands for itself."""
+        """Return the note of a difference: the first cause, another cause, or one that follows from an earlier one."""
         follows = self._causes > 0 and self._follows(old, new, scene)
         self._taint(old, new)
         if new is not None and self._is_given(new):
@@ -429,8 +429,8 @@ class _Comparison:
         if follows:
             return "follows"
         self._causes += 1
-        what = _what(old, new)
-        if old is not None and new is not None and len(self._swaps) < _SWAPS:
+        what = _describe_change(old, new)
+        if old is not None and new is not None and len(self._swaps) < _MAX_SWAPS:
             before, after = _swap(old, new)
             self._swaps += [(re.compile(rf"(?<!\w){re.escape(before)}(?!\w)"), after)] if before and after else []
         if self._causes > 1:
@@ -441,7 +441,7 @@ class _Comparison:
         return "first"
 
     def _order(self) -> str:
-        """That the same tools ran in another order: it says more than the first call that differs."""
+        """Return words for another order of the same tools, which say more than the first differing call; else an empty text."""
         before, after = ([head(n).name for _, n in walk(nodes) if _is_tool(n)] for nodes in self._trees)
         if before == after or Counter(before) != Counter(after):
             return ""
@@ -461,11 +461,11 @@ class _Comparison:
         return any(word.join(swap.split(said)) == says for swap, word in self._swaps)
 
     def _is_given(self, node: Node) -> bool:
-        """Whether an entry says that a run was given something that has changed."""
+        """True if an entry gives a changed thing to a run."""
         return node.sign in (">", "+") and bool(self._tainted) and not self._tainted.isdisjoint(_labels_in(node))
 
     def _refers(self, node: Node) -> bool:
-        """Whether something names what has changed before: an entry, a tool that was asked for, runs that were given it."""
+        """True if a node refers to an earlier change: by a label, as the tool of a changed request, or by an input inside it."""
         if node.kind == "entry":
             defined = _DEFINED.match(node.text)
             return not self._tainted.isdisjoint(label for label in _labels_in(node) if defined is None or label != defined[1])
@@ -474,16 +474,16 @@ class _Comparison:
         )
 
     def _taint(self, old: Node | None, new: Node | None) -> None:
-        """What is defined in something that differs has changed."""
+        """Note that the definitions and requests in a difference have changed."""
         for node, other in ((new, old), (old, new)):
             defined = _DEFINED.match(node.text) if node is not None and node.kind == "entry" else None
             if defined is not None:
                 self._tainted.add(defined[1])
-            self._tainted |= {label for label, _ in _asked(node) - _asked(other)}
+            self._tainted |= {label for label, _ in _requests_of(node) - _requests_of(other)}
 
 
-def _asked(node: Node | None) -> set[tuple[str, str]]:
-    """The tool calls that an entry asks for."""
+def _requests_of(node: Node | None) -> set[tuple[str, str]]:
+    """Return the tool calls that an entry requests."""
     texts = (node.text, *node.more) if node is not None and node.kind == "entry" else ()
     return {asked for text in texts for asked in _requests(text)}
 
@@ -497,39 +497,39 @@ def _is_tool(node: Node) -> bool:
 
 
 def _is_same_block(old: Node, new: Node) -> bool:
-    """Whether two entries of several lines differ, in their first line, only in the usage behind it."""
+    """True if the first lines of two entries with several lines differ only in usage."""
     return bool(old.more and new.more) and _USAGE.sub("", old.text) == _USAGE.sub("", new.text)
 
 
 def _text(node: Node) -> str:
-    """What an entry or a first line says, without usage, and without the bars before lines of a text."""
+    """Return the text of an entry or a first line, without usage, and without bars."""
     return "\n".join((_USAGE.sub("", node.text), *(line.removeprefix("|").removeprefix(" ") for line in node.more)))
 
 
 # -- words
 
 
-def _what(old: Node | None, new: Node | None) -> str:
+def _describe_change(old: Node | None, new: Node | None) -> str:
     if old is None or new is None:
-        return _came_or_went(old, new)
+        return _describe_single(old, new)
     if old.kind == new.kind == "entry":
         return _entry_words(old, new)
     if old.kind == new.kind == "line":
         return f"line {_swap_words(old, new)}"
     if old.kind == new.kind == "run":
         return _run_words(head(old), head(new))
-    return f"{_called(old)} is now {_called(new)}"
+    return f"{_describe(old)} is now {_describe(new)}"
 
 
-def _came_or_went(old: Node | None, new: Node | None) -> str:
+def _describe_single(old: Node | None, new: Node | None) -> str:
     node = new or old
     assert node is not None
     if node.kind not in ("entry", "line"):
-        return f"{'extra' if new else 'missing'} {'' if node.kind != 'run' else 'run: '}{_called(node)}"
+        return f"{'extra' if new else 'missing'} {'' if node.kind != 'run' else 'run: '}{_describe(node)}"
     return f"{'new' if new else 'missing'} {_subject(node)} {_cut(node.text)}"
 
 
-def _called(node: Node) -> str:
+def _describe(node: Node) -> str:
     if node.kind != "run":
         return {"parallel": "parallel group", "late": "late runs"}.get(node.kind, _cut(node.text))
     told = head(node)
@@ -549,8 +549,8 @@ def _run_words(old: Head, new: Head) -> str:
 
 
 def _arguments(old: str, new: str) -> str:
-    """The first argument that differs."""
-    before, after = _named(old), _named(new)
+    """Return words for the first argument that differs."""
+    before, after = _arguments_by_name(old), _arguments_by_name(new)
     name = next((name for name in (*before, *after) if before.get(name) != after.get(name)), None)
     if name is None:
         return f"{_cut(old)} → {_cut(new)}"
@@ -559,8 +559,8 @@ def _arguments(old: str, new: str) -> str:
     return f"{name} {_cut(before[name])} → {_cut(after[name])}" if name in before else f"{name}={_cut(after[name])} is new"
 
 
-def _named(arguments: str) -> dict[str, str]:
-    """Arguments by name; none for a tool that was called with plain text."""
+def _arguments_by_name(arguments: str) -> dict[str, str]:
+    """Return arguments by name; none for a tool that was called with plain text."""
     return {found[1]: found[2] for found in map(_ARGUMENT.match, split(arguments)) if found}
 
 
@@ -607,7 +607,7 @@ def _subject(node: Node) -> str:
 
 
 def _swap(old: Node, new: Node) -> tuple[str, str]:
-    """What was replaced by what: words, from the first that differ to the last."""
+    """Return the replaced words and their replacement, from the first that differ to the last."""
     before, after = (re.findall(r"\w+|\s+|[^\w\s]", _text(node)) for node in (old, new))
     start = end = 0
     shorter = min(len(before), len(after))
@@ -621,14 +621,14 @@ def _swap(old: Node, new: Node) -> tuple[str, str]:
 def _swap_words(old: Node, new: Node) -> str:
     before, after = (words.strip() for words in _swap(old, new))
     if not before:
-        return f"has now {_quoted(after)}"
-    return f"{_quoted(before)} → {_quoted(after)}" if after else f"has lost {_quoted(before)}"
+        return f"has now {_in_quotes(after)}"
+    return f"{_in_quotes(before)} → {_in_quotes(after)}" if after else f"has lost {_in_quotes(before)}"
 
 
-def _quoted(text: str) -> str:
+def _in_quotes(text: str) -> str:
     text = _cut(text.strip('"'))
     return f'"{text}"'
 
 
 def _cut(text: str) -> str:
-    return clip(text, _SHOWN, "…")
+    return clip(text, _MAX_CHARACTERS, "…")

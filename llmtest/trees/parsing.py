@@ -1,7 +1,7 @@
-"""The reader of tree texts: text -> tree, line by line, without eval; and what is wrong with a file that holds one.
+"""Tree texts back to trees, line by line and without eval, and the damage of a file with such a text.
 
-The grammar is in docs/reference/tree-text.md. What is read is the layout: runs, groups, entries, the fields of a
-first line. Values stay text, because that is what they are compared as.
+The grammar is in docs/reference/tree-text.md. The reader takes the layout apart: runs, groups, entries, the fields of a
+first line. Values stay text, because they are compared as text.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _CONFLICT: Final = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: .*)?$")
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One thing of a tree text: a run, a `parallel` group, `late`, or an entry of a run. `parse` makes no `line`: that is
-    a line of another text, which the differ takes apart in the same way.
+    """A node of a tree text: a run, a `parallel` group, `late`, or an entry. `parse` makes no `line`: it is a line of another
+    text, for the differ.
 
     `text` is its line without indentation, `more` the lines that continue an entry, indented as they stand under it,
     `inside` the entries, runs and groups of a run or group, in order. `line` counts from 1.
@@ -55,14 +55,13 @@ class Node:
 
     @property
     def sign(self) -> str:
-        """The sign of an entry; empty for everything else."""
+        """The sign of an entry; empty for any other node."""
         return self.text[0] if self.kind == "entry" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first line of a run, in its fields. `arguments` is what stands in a tool's parentheses, `meta` what stands in
-    its braces; None where there are none."""
+    """The fields of the first line of a run. `arguments` is the text in a tool's parentheses; None stands for an absent field."""
 
     kind: str
     name: str
@@ -77,7 +76,7 @@ class Head:
 
 
 def parse(text: str) -> list[Node]:
-    """The trees of a text, with or without the header line of a file.
+    """Return the trees of a text, with or without the header line of a file.
 
     >>> (run,) = parse('chat Model\\n  > u1: "hi"\\n  < a1: "Hello"\\n')
     >>> head(run).name, [entry.text for entry in run.inside]
@@ -91,22 +90,22 @@ def parse(text: str) -> list[Node]:
     lines = renew_header(text).removesuffix("\n").split("\n")
     first = 0
     if lines[0].startswith("# llmtest"):
-        _known(lines[0])
+        _check_version(lines[0])
         first = 1
     if lines[first:] == [NOTHING]:
         return []
     roots = _Reader(lines, first).read()
-    _ended(roots, len(lines))
+    _check_endings(roots, len(lines))
     return roots
 
 
 def write(nodes: Sequence[Node]) -> str:
-    """The text of nodes: what `parse` read, without the header."""
+    """Return the text that `parse` read, without the header."""
     return "".join(f"{line}\n" for line in _lines(nodes)) or f"{NOTHING}\n"
 
 
 def walk(nodes: Sequence[Node]) -> Iterator[tuple[int, Node]]:
-    """Every node and its depth, in the order of the text. No tree is too deep for it."""
+    """Yield each node with its depth, in the order of the text, without recursion."""
     todo = [(0, node) for node in reversed(nodes)]
     while todo:
         depth, node = todo.pop()
@@ -122,7 +121,7 @@ def _lines(nodes: Sequence[Node]) -> Iterator[str]:
 
 
 class _Reader:
-    """Reads lines one after the other. `_open` are the runs and groups that the next line may stand in."""
+    """Reads line after line. `_open` are the runs and groups that may hold the next line."""
 
     def __init__(self, lines: Sequence[str], first: int) -> None:
         self._lines = lines
@@ -169,7 +168,7 @@ class _Reader:
         return "run"
 
 
-def _known(line: str) -> None:
+def _check_version(line: str) -> None:
     version = _VERSION.fullmatch(line)
     if version is None:
         raise TreeTextError(1, f"expected {HEADER!r}; got {line!r}")
@@ -177,8 +176,8 @@ def _known(line: str) -> None:
         raise TreeTextError(1, f"it is of version {version[1]}, and this llmtest knows version 1; upgrade llmtest-kit")
 
 
-def _ended(roots: Sequence[Node], lines: int) -> None:
-    """Every run says how it ended, if runs say anything at all: in an outline they do not."""
+def _check_endings(roots: Sequence[Node], lines: int) -> None:
+    """Raise `TreeTextError` if a run has no ending. An outline has no entries at all."""
     nodes = [node for _, node in walk(roots)]
     if not any(node.kind == "entry" for node in nodes):
         return
@@ -188,19 +187,19 @@ def _ended(roots: Sequence[Node], lines: int) -> None:
 
 
 def head(run: Node) -> Head:
-    """The fields of a run's first line."""
+    """Return the fields of a run's first line."""
     found = _HEAD.fullmatch(run.text)
     assert found is not None, run.text
-    arguments, rest = _parenthesised(found["rest"])
+    arguments, rest = _split_parentheses(found["rest"])
     call = _CALL.match(rest)
     fields = {match[1] or match[3]: match[2] or match[4] for match in _FIELD.finditer(rest)}
-    keys = tuple(unquoted(key) for key in _KEY.findall(found["keys"]))
-    told = {name: fields.get(name) for name in ("attempt", "tools", "tags", "meta")}
-    return Head(found["kind"], unquoted(found["name"]), keys, bool(found["still"]), arguments, call and call[1], **told)
+    keys = tuple(unquote(key) for key in _KEY.findall(found["keys"]))
+    fields_ = {name: fields.get(name) for name in ("attempt", "tools", "tags", "meta")}
+    return Head(found["kind"], unquote(found["name"]), keys, bool(found["still"]), arguments, call and call[1], **fields_)
 
 
-def _parenthesised(text: str) -> tuple[str | None, str]:
-    """What stands in the parentheses at the beginning of `text`, and what comes after them."""
+def _split_parentheses(text: str) -> tuple[str | None, str]:
+    """Return the content of the parentheses at the beginning of `text`, and the rest."""
     depth = 0
     for match in _TOKEN.finditer(text) if text.startswith("(") else ():
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -210,7 +209,7 @@ def _parenthesised(text: str) -> tuple[str | None, str]:
 
 
 def split(text: str) -> list[str]:
-    """The parts of a list of arguments or values, at the commas that stand in no string and no bracket."""
+    """Return the parts of a list of arguments or values, cut at commas outside strings and brackets."""
     parts, begun, depth = [], 0, 0
     for match in _TOKEN.finditer(text):
         if match[0] == "," and depth == 0:
@@ -220,8 +219,8 @@ def split(text: str) -> list[str]:
     return [part for part in (*parts, text[begun:].strip()) if part]
 
 
-def unquoted(text: str) -> str:
-    """A name or a string as it was before it was written: without quotes and escapes."""
+def unquote(text: str) -> str:
+    """Return a name or a string without quotes and escapes."""
     if not text.startswith('"'):
         return text
     value: str = json.loads(_WIDE_CODE.sub(lambda match: match[1] + chr(int(match[2], 16)), text), strict=False)
@@ -232,14 +231,14 @@ def unquoted(text: str) -> str:
 
 
 def renew_header(text: str) -> str:
-    """Return `text` with today's header, if its first line is the one that files had before."""
+    """Return `text` with today's header in place of an old one."""
     first, end, rest = text.partition("\n")
     return f"{HEADER}{first.removeprefix(_OLD_HEADER)}{end}{rest}" if first.rstrip("\r") == _OLD_HEADER else text
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with a file that should hold a tree text, and where. `line` counts from 1."""
+    """The problem of a damaged snapshot file, and its line, counted from 1."""
 
     line: int
     problem: str
@@ -249,13 +248,13 @@ class Damage:
 
 
 def damage(text: str, *, tree: bool = True) -> Damage | None:
-    """What is wrong with the text of a snapshot file, or None. `tree=False` for one that holds a plain text."""
+    """Return the damage of a snapshot file's text, or None. `tree=False` is for a file with plain text."""
     lines = renew_header(text).split("\n")
     marks = [number for number, line in enumerate(lines, 1) if _CONFLICT.match(line)]
     if {lines[number - 1][0] for number in marks} >= set("<=>"):
         return Damage(marks[0], f"an unresolved merge conflict, {lines[marks[0] - 1]!r}")
     try:
-        _known(lines[0])
+        _check_version(lines[0])
         if lines[-1]:
             return Damage(len(lines), "the file is cut off: its last line has no end")
         if tree:

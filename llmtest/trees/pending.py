@@ -1,7 +1,7 @@
-"""What came and was not expected: what is said of it, and the files in which it waits to be accepted or rejected.
+"""Mismatches of snapshots: their description, and the pending files that can be accepted or rejected.
 
-A pending file mirrors the tests: `.llmtest/pending/tests/test_agent.py/test_weather.tree`. It is the text that
-came, and in two lines below its header says of which test it is and which snapshot it would become.
+Pending files mirror the tests: `.llmtest/pending/tests/test_agent.py/test_weather.tree`. A file holds the received text;
+two lines below the header name the test and the snapshot that it would become.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from llmtest.core.text import amount, did_you_mean
 from llmtest.errors import PendingError
-from llmtest.trees.differ import LINES, Difference, diff
+from llmtest.trees.differ import MAX_LINES, Difference, diff
 from llmtest.trees.parsing import Damage, damage, renew_header
 from llmtest.trees.rendering import HEADER
 
@@ -35,7 +35,7 @@ _SNAPSHOT: Final = "# snapshot "
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a snapshot file, exactly as it was written but with today's header; None if there is none.
+    """Return the text of a snapshot file with today's header; None if there is no file.
 
     Raises:
         PendingError: it is not UTF-8.
@@ -53,9 +53,9 @@ def read_text(path: Path) -> str | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file in one step: who reads it meanwhile sees the old text or the new one, never a part."""
+    """Write a file in one step: a concurrent reader sees the old text or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A dot-file, because syrupy takes any other file in a folder of snapshots for one that nobody uses, and deletes it.
+    # A dot-file, because syrupy deletes any other file in a folder of snapshots as unused.
     beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
         beside.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -64,8 +64,8 @@ def write_text(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def stored(snapshot: Path) -> Path:
-    """Return the file that holds `snapshot`: the one with the old ending, as long as it is the only one."""
+def stored_file(snapshot: Path) -> Path:
+    """Return the file of `snapshot`: the one with the old ending only if there is no other."""
     old = snapshot.with_suffix(OLD_ENDING)
     return old if old.is_file() and not snapshot.is_file() else snapshot
 
@@ -82,23 +82,23 @@ def renew(snapshot: Path) -> None:
     Raises:
         PendingError: it is not UTF-8.
     """
-    text = read_text(stored(snapshot)) if stored(snapshot) != snapshot else None
+    text = read_text(stored_file(snapshot)) if stored_file(snapshot) != snapshot else None
     if text is not None:
         write_snapshot(snapshot, text)
 
 
 def harm(expected: str, received: str) -> Damage | None:
-    """What is wrong with the text of a snapshot file, given what came: a tree is expected only where one came."""
+    """Return the damage of a snapshot's text. It must be a tree only if the received text is one."""
     return damage(expected, tree=damage(received) is None)
 
 
-# -- what is said
+# -- mismatches
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A snapshot that a test did not match. `error` says why there is nothing to compare, in its last line; `received`
-    is then None."""
+    """A snapshot that a test did not match. If there is nothing to compare, the last line of `error` says why, and `received`
+    is None."""
 
     test: str
     snapshot: Path
@@ -108,7 +108,7 @@ class Mismatch:
 
     @property
     def damage(self) -> Damage | None:
-        """What is wrong with the snapshot's file."""
+        """The damage of the snapshot's file."""
         return None if self.expected is None or self.received is None else harm(self.expected, self.received)
 
     @property
@@ -127,7 +127,7 @@ class Mismatch:
 
     @property
     def headline(self) -> str:
-        """What is wrong, on one line."""
+        """The problem on one line."""
         name = self.snapshot.name
         if self.error:
             return self.error.splitlines()[-1]
@@ -138,8 +138,8 @@ class Mismatch:
         difference = self.difference
         return f"snapshot differs: {difference.headline}" if difference else "the snapshot matches by now"
 
-    def lines(self, *, limit: int | None = LINES, color: bool = False) -> list[str]:
-        """The diff; the whole text where there was nothing before; of an error, where it came from."""
+    def lines(self, *, limit: int | None = MAX_LINES, color: bool = False) -> list[str]:
+        """Return the diff; the whole text of a new snapshot; the origin of an error."""
         if self.error or self.received is None:
             return self.error.splitlines()[:-1]
         if self.expected is None or self.damage is not None:
@@ -149,7 +149,7 @@ class Mismatch:
         return self.difference.lines(limit=limit, color=color) if self.difference else []
 
     def footer(self, root: Path, kept: Path | None) -> list[str]:
-        """What to do about it, to copy: `kept` is the file in which the received text waits."""
+        """Return the commands that accept and review it, to copy. `kept` is the pending file."""
         snapshot = shown(self.snapshot, root)
         lines = [f"  snapshot  {snapshot}"]
         if self.error:
@@ -169,7 +169,7 @@ class Mismatch:
 
 
 def shown(path: Path, root: Path) -> str:
-    """A path as it is written down: from `root`, if it is inside it."""
+    """Return a path relative to `root`, if it is inside it."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
@@ -178,7 +178,7 @@ def shown(path: Path, root: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A text that waits: its own file, the test that it is of, the snapshot that it would become."""
+    """A pending text: its file, its test, and the snapshot that it would become."""
 
     path: Path
     test: str
@@ -187,11 +187,11 @@ class Pending:
 
     @property
     def mismatch(self) -> Mismatch:
-        file = stored(self.snapshot)
+        file = stored_file(self.snapshot)
         return Mismatch(self.test, file, read_text(file), self.received)
 
     def accept(self, *, by_name: bool = False) -> None:
-        """It becomes the snapshot. One whose file is damaged must be asked for by name.
+        """Make it the snapshot. A damaged snapshot must be named explicitly.
 
         Raises:
             PendingError: the file of the snapshot is damaged.
@@ -205,12 +205,12 @@ class Pending:
         self.reject()
 
     def reject(self) -> None:
-        """It is forgotten; the snapshot stays as it is."""
+        """Delete the pending file; the snapshot stays as it is."""
         self.path.unlink(missing_ok=True)
 
 
 class Folder:
-    """The folder of pending files of one project. `root` is what the paths in them are relative to.
+    """The folder of pending files of one project. Paths in them are relative to `root`.
 
     In CI (the environment variable `CI` is set) nothing is kept, unless `LLMTEST_PENDING_DIR` names the folder.
     """
@@ -223,18 +223,18 @@ class Folder:
 
     @classmethod
     def around(cls, place: Path, environ: Mapping[str, str]) -> Folder:
-        """The folder of the project that `place` is in: the nearest one above it that has pending files."""
+        """Return the folder of the project around `place`: the nearest one above it that has pending files."""
         near = next((root for root in (place, *place.parents) if (root / FOLDER).is_dir()), place)
         return cls(place if environ.get(VARIABLE) else near, environ)
 
     def place(self, mismatch: Mismatch) -> Path:
-        """Where the text of a mismatch waits."""
+        """Return the path of a mismatch's pending file."""
         file = PurePosixPath(mismatch.test.partition("::")[0])
         folders = (part for part in file.parts if part not in ("..", "/"))
         return self.path.joinpath(*folders, mismatch.snapshot.with_suffix(ENDING).name)
 
     def keep(self, mismatch: Mismatch) -> Path | None:
-        """Writes down what came; None if there is nothing to keep, or nothing may be written."""
+        """Write the received text to a pending file; return None if there is no text, or nothing may be written."""
         if not self.writes or mismatch.received is None:
             return None
         path = self.place(mismatch)
@@ -244,13 +244,13 @@ class Folder:
         return path
 
     def forget(self, mismatch: Mismatch) -> None:
-        """It matches by now, so nothing is pending."""
+        """Delete the pending file of a snapshot that matches by now."""
         if self.writes:
             for ending in (ENDING, OLD_ENDING):
                 self.place(mismatch).with_suffix(ending).unlink(missing_ok=True)
 
     def found(self) -> list[Pending]:
-        """All that is pending, by the names of the files.
+        """Return all pending snapshots, sorted by path.
 
         Raises:
             PendingError: a file is no pending file, or names a snapshot outside of the project.
@@ -268,10 +268,10 @@ class Folder:
         return Pending(path, json.loads(test.removeprefix(_TEST)), target.with_suffix(ENDING), received)
 
     def named(self, name: str) -> list[Pending]:
-        """What is pending of a test, a file or a folder: by its node id or the end of it, or by the path of its file.
+        """Return the pending snapshots of a test, a file or a folder: by node id or the end of it, or by the path of a file.
 
         Raises:
-            PendingError: nothing is, with the nearest name that is there.
+            PendingError: there is none; the text has the nearest name.
         """
         pending = self.found()
         chosen = [one for one in pending if _is_meant(one, name, self.root)]
@@ -290,7 +290,7 @@ def _is_meant(one: Pending, name: str, root: Path) -> bool:
 
 
 def to_json(pending: Sequence[Pending], root: Path) -> str:
-    """What is pending, for machines."""
+    """Return pending snapshots as JSON."""
     told = [
         {
             "test": one.test,

@@ -1,8 +1,8 @@
 """A recording as text: the same text for the same program, on every machine, under every legal interleaving.
 
-Three steps. `_Shapes` makes the lines of one run, in which the names of messages, calls and ids are still marks
-(`llmtest.trees.values`). `llmtest.order.siblings` puts siblings in an order that comes from the program, never from the clock.
-`_Writer` walks that order, gives the names, and writes each message once.
+In three steps, `Shapes` makes the lines of each run, with marks in place of the labels of messages, calls and ids
+(`llmtest.trees.values`); `llmtest.order.siblings` orders siblings by the program, never by the clock; `_Writer` walks that
+order, assigns the labels, and writes each message once.
 The grammar is in docs/reference/tree-text.md.
 """
 
@@ -25,11 +25,11 @@ from llmtest.trees.run_lines import Detail, Shapes, TextPart
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"
-"""The first line of a file that holds such text."""
+"""The first line of a file with a tree text."""
 
 
 class Traced(Protocol):
-    """What can be rendered: a `Recording`, or anything else that has trees."""
+    """A source of trees: a `Recording`, or a part of one."""
 
     @property
     def roots(self) -> Sequence[Run]: ...
@@ -38,10 +38,10 @@ class Traced(Protocol):
 
 
 class Part:
-    """The runs of a recording that `Recording.only` chose: `str(part)` is their tree, `part.runs` are they.
+    """The runs of a recording that `Recording.only` chose: `part.runs`, and `str(part)` as a tree.
 
-    They stand in the order of the whole tree, and under each other as far as both are chosen. What a run was given is shown
-    also where it is what a run was given that was left out. It is read whenever it is asked, as its recording is.
+    They keep the order of the whole tree, and stand below each other as far as both are chosen. A run shows its input also
+    if a run that is left out has the same input. A part is evaluated at each use, like its recording.
     """
 
     def __init__(self, recording: Traced, keeps: Callable[[Run], bool]) -> None:
@@ -58,12 +58,12 @@ class Part:
 
     @property
     def runs(self) -> list[Run]:
-        """The chosen runs, in the order in which they started."""
+        """The chosen runs in the order of their starts."""
         chosen = [run for root in self.roots for run in root.walk() if self.keeps(run)]
         return sorted(chosen, key=lambda run: run.start.number)
 
     def outline(self) -> str:
-        """One line for each of the chosen runs."""
+        """Return one line for each of the chosen runs."""
         return outline(self)
 
     def __str__(self) -> str:
@@ -71,10 +71,10 @@ class Part:
 
 
 def render(source: Traced | Run, *, detail: Detail = "default") -> str:
-    """The trees of `source` as text, ending with a newline.
+    """Return the trees of `source` as text, ending with a newline.
 
-    `detail="outline"` is one line for each run; `"full"` adds parameters, all metadata and every token. Runs that are
-    open say so; what came after the block had ended stands under `late`. Two renderings of equal programs are equal.
+    `detail="outline"` is one line for each run; `"full"` adds parameters, all metadata and every token. Open runs are
+    marked; events after the end of the block stand under `late`. Two renderings of equal programs are equal.
 
     >>> from llmtest import ScriptedChatModel, record
     >>> with record() as recording:
@@ -90,12 +90,12 @@ def render(source: Traced | Run, *, detail: Detail = "default") -> str:
 
 
 def outline(source: Traced | Run) -> str:
-    """One line for each run: `render(source, detail="outline")`."""
+    """Return one line for each run: `render(source, detail="outline")`."""
     return render(source, detail="outline")
 
 
 def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
-    """The lines of `render`, without their ends."""
+    """Return the lines of `render`, without their ends."""
     if detail not in get_args(Detail):
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
@@ -111,7 +111,7 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
 
 
 def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[int]]:
-    """The trees of what came after the block had ended, and the `id`s of those of its runs that had begun inside it."""
+    """Return the trees of the late events, and the `id`s of the late runs that had started inside the block."""
     own: dict[UUID, list[Event]] = {}
     for event in events:
         own.setdefault(event.run_id, []).append(event)
@@ -131,9 +131,9 @@ def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run]
 
 
 class _Writer:
-    """Walks the trees in canonical order and gives the names: to each thing where it is first met. Holds state.
+    """Walks the trees in canonical order, and assigns a label to each thing where it is first met. Holds state.
 
-    It has a list of things to do instead of calling itself, so that no tree is too deep for it.
+    A list of steps in place of recursion, so that no tree is too deep.
     """
 
     def __init__(self, shapes: Shapes) -> None:
@@ -149,7 +149,7 @@ class _Writer:
         self._todo: list[Callable[[], None]] = []
 
     def trees(self, roots: Sequence[Run], depth: int) -> None:
-        self._plan(self._ordered([item_of(run, None) for run in roots], home_of(roots)), None, depth)
+        self._plan(self._order([item_of(run, None) for run in roots], home_of(roots)), None, depth)
         while self._todo:
             self._todo.pop()()
 
@@ -158,7 +158,7 @@ class _Writer:
 
     # order
 
-    def _ordered(self, items: list[Item], home: Lane | None) -> list[list[Item]]:
+    def _order(self, items: list[Item], home: Lane | None) -> list[list[Item]]:
         ordered = layers(items, home)
         for item in items:
             if item.run is not None and item.host is not None:
@@ -166,114 +166,114 @@ class _Writer:
                 self._shapes.strays.add(id(item.run))
         return ordered
 
-    def _within(self, run: Run, parent: Run | None) -> list[list[Item]]:
+    def _layers_of(self, run: Run, parent: Run | None) -> list[list[Item]]:
         inside = self._inside.get(id(run))
         if inside is None:
             notes = self._shapes.of(run, parent).notes
             items = [item_of(child, run) for child in (*run.children, *self._strays.get(id(run), ()))]
             items += [item_at(event, part) for event, part in notes]
-            inside = self._inside[id(run)] = self._ordered(items, run.start.lane)
+            inside = self._inside[id(run)] = self._order(items, run.start.lane)
         return inside
 
     def _subtree(self, run: Run, parent: Run | None) -> list[tuple[Run, Run | None]]:
-        """The runs of a subtree with their parents; parents first."""
+        """Return the runs of a subtree with their parents, parents first."""
         runs = [(run, parent)]
         for inner, above in runs:  # grows while it is read
-            runs += [(item.run, inner) for layer in self._within(inner, above) for item in layer if item.run is not None]
+            runs += [(item.run, inner) for layer in self._layers_of(inner, above) for item in layer if item.run is not None]
         return runs
 
-    def _seated(self, layer: Sequence[Item], parent: Run | None) -> list[Item]:
-        """Parallel items in their order: as they were asked for, as they are numbered, then by what they say."""
-        seats = {id(item): (self._asked(item, parent), item.seat) for item in layer}
+    def _sort_parallel(self, layer: Sequence[Item], parent: Run | None) -> list[Item]:
+        """Return parallel items in order: of their requests, then of their numbers, then of their content."""
+        seats = {id(item): (self._request_number(item, parent), item.seat) for item in layer}
         seated: list[Item] = []
         for _, same in groupby(sorted(layer, key=lambda item: seats[id(item)]), key=lambda item: seats[id(item)]):
             equals = list(same)
             if len(equals) > 1:
-                equals.sort(key=lambda item: (self._says(item, parent), self._known(item, parent)))
+                equals.sort(key=lambda item: (self._content_key(item, parent), self._label_numbers(item, parent)))
             seated += equals
         return seated
 
-    def _asked(self, item: Item, parent: Run | None) -> float:
-        """The number of the tool call that a run answers, if it has been asked for already."""
+    def _request_number(self, item: Item, parent: Run | None) -> float:
+        """Return the number of the tool call that a run answers; infinity if it has no number yet."""
         if item.run is None:
             return math.inf
         shape = self._shapes.of(item.run, parent)
-        named = self._words.named(shape.head, *shape.input)
-        calls = (self._words.named(name.lines[0])[0] if name.prefix == "request" else name for name in named)
+        named = self._words.names_in(shape.head, *shape.input)
+        calls = (self._words.names_in(name.lines[0])[0] if name.prefix == "request" else name for name in named)
         return min((call.number for call in calls if call.prefix == "call"), default=math.inf)
 
-    def _says(self, item: Item, parent: Run | None) -> str:
-        """The text of a whole subtree without names, in canonical order: equal for what is interchangeable."""
+    def _content_key(self, item: Item, parent: Run | None) -> str:
+        """Return the text of a subtree without labels, in canonical order: equal for interchangeable subtrees."""
         if item.run is None:
             return self._words.plain("\n".join(item.note.lines))
         if id(item.run) not in self._plain:
             for run, above in reversed(self._subtree(item.run, parent)):
                 own = self._words.plain("\n".join(self._shapes.of(run, above).texts()))
-                ranks = (sorted((i.seat, self._says(i, run)) for i in layer) for layer in self._within(run, above))
+                ranks = (sorted((i.seat, self._content_key(i, run)) for i in layer) for layer in self._layers_of(run, above))
                 self._plain[id(run)] = "\n".join((own, *(f"{{{said}}}" for rank in ranks for _, said in rank)))
         return self._plain[id(item.run)]
 
-    def _known(self, item: Item, parent: Run | None) -> list[float]:
-        """The numbers that the names in a subtree have already: what tells apart subtrees that say the same."""
+    def _label_numbers(self, item: Item, parent: Run | None) -> list[float]:
+        """Return the numbers of the labels in a subtree: they tell apart subtrees with equal content."""
         runs = self._subtree(item.run, parent) if item.run is not None else []
         texts = (text for run, above in runs for text in self._shapes.of(run, above).texts())
-        return [name.number for text in texts for name in self._words.named(text)]
+        return [name.number for text in texts for name in self._words.names_in(text)]
 
     # writing
 
     def _plan(self, layers: Sequence[list[Item]], parent: Run | None, depth: int) -> None:
         self._todo += [partial(self._layer, layer, parent, depth) for layer in reversed(layers)]
 
-    def _kept_within(self, item: Item, parent: Run | None) -> int:
-        """How many of the runs of a subtree are written at its top."""
-        if item.run is None or self._shapes.kept(item.run):
+    def _count_kept(self, item: Item, parent: Run | None) -> int:
+        """Return how many runs of a subtree are written at its top."""
+        if item.run is None or self._shapes.keeps_run(item.run):
             return 1
         count, todo = 0, [(item.run, parent)]
         for run, above in todo:  # grows while it is read
-            inner = [one.run for layer in self._within(run, above) for one in layer if one.run is not None]
-            count += sum(self._shapes.kept(one) for one in inner)
-            todo += [(one, run) for one in inner if not self._shapes.kept(one)]
+            inner = [one.run for layer in self._layers_of(run, above) for one in layer if one.run is not None]
+            count += sum(self._shapes.keeps_run(one) for one in inner)
+            todo += [(one, run) for one in inner if not self._shapes.keeps_run(one)]
         return count
 
     def _layer(self, layer: list[Item], parent: Run | None, depth: int) -> None:
         if self._shapes.keeps is not None:
-            layer = [item for item in layer if self._kept_within(item, parent)]
+            layer = [item for item in layer if self._count_kept(item, parent)]
         if len(layer) > 1:
             self.line(depth, "parallel")
             depth += 1
-            layer = self._seated(layer, parent)
+            layer = self._sort_parallel(layer, parent)
         grouped = len(layer) > 1
         self._todo += [partial(self._item, item, parent, depth, grouped) for item in reversed(layer)]
 
     def _item(self, item: Item, parent: Run | None, depth: int, grouped: bool) -> None:
         if item.run is None:
-            return self._parts(depth, [item.note] if parent is None or self._shapes.kept(parent) else [])
-        if not self._shapes.kept(item.run):
-            return self._left_out(item, item.run, parent, depth, grouped)
+            return self._parts(depth, [item.note] if parent is None or self._shapes.keeps_run(parent) else [])
+        if not self._shapes.keeps_run(item.run):
+            return self._replace_by_inner(item, item.run, parent, depth, grouped)
         shape = self._shapes.of(item.run, parent)
         ending = shape.after[-1]
         odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
-        self.line(depth, self._resolved(shape.head) + odd)
+        self.line(depth, self._resolve(shape.head) + odd)
         self._define(depth + 1)
         self._parts(depth + 1, shape.before)
         self._todo.append(partial(self._parts, depth + 1, shape.after))
-        self._plan(self._within(item.run, parent), item.run, depth + 1)
+        self._plan(self._layers_of(item.run, parent), item.run, depth + 1)
 
-    def _left_out(self, item: Item, run: Run, parent: Run | None, depth: int, grouped: bool) -> None:
-        """What is inside a run stands in its place. Of several that follow one another beside others, it keeps its line."""
-        if grouped and self._kept_within(item, parent) > 1:
-            self.line(depth, self._resolved(self._shapes.of(run, parent).head))
+    def _replace_by_inner(self, item: Item, run: Run, parent: Run | None, depth: int, grouped: bool) -> None:
+        """Write the chosen runs inside a run in its place; below its line if they follow one another beside others."""
+        if grouped and self._count_kept(item, parent) > 1:
+            self.line(depth, self._resolve(self._shapes.of(run, parent).head))
             self._fresh.clear()
             depth += 1
-        self._plan(self._within(run, parent), run, depth)
+        self._plan(self._layers_of(run, parent), run, depth)
 
     def _parts(self, depth: int, parts: Sequence[TextPart]) -> None:
         for part in parts:
             self._put(depth, part)
 
     def _put(self, depth: int, part: TextPart) -> None:
-        """Writes one entry, and before it what it names for the first time; within it, if it says nothing else."""
-        shown = [self._resolved(line) for line in part.lines]
+        """Write one entry. A thing that it names for the first time is defined before it, or in it if it names nothing else."""
+        shown = [self._resolve(line) for line in part.lines]
         if len(self._fresh) == 1 and shown == [self._fresh[0].label]:
             return self._put(depth, TextPart(part.sign, _definition(self._fresh.pop()), part.suffix))
         self._define(depth)
@@ -287,18 +287,18 @@ class _Writer:
 
     # names
 
-    def _resolved(self, text: str) -> str:
-        return MARK.sub(self._called, text) if OPEN in text else text
+    def _resolve(self, text: str) -> str:
+        return MARK.sub(self._label_of, text) if OPEN in text else text
 
-    def _called(self, match: re.Match[str]) -> str:
+    def _label_of(self, match: re.Match[str]) -> str:
         name = self._words.names[int(match[1])]
-        return name.label or self._christened(name)
+        return name.label or self._assign_label(name)
 
-    def _christened(self, name: Name) -> str:
-        """Gives `name` its label. A tool call says what it asks for when it is first met, and is a number afterwards."""
+    def _assign_label(self, name: Name) -> str:
+        """Give `name` its label. A tool call is written with its arguments when it is first met, as a number afterwards."""
         if name.prefix == "request":
-            name.label = self._resolved(name.lines[0])
-            return f"{name.label} {self._resolved(name.lines[1])}"
+            name.label = self._resolve(name.lines[0])
+            return f"{name.label} {self._resolve(name.lines[1])}"
         owner = self._words.owners.get(name.text) if name.prefix == "id" else None
         if owner is not None and owner.label:
             name.label = owner.label

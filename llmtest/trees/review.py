@@ -1,6 +1,6 @@
 """The review of pending snapshots: the commands `pending`, `review`, `accept`, `reject` and `diff`.
 
-Commands say what they have to say by `say`, and ask by `ask`; both belong to the command line.
+Commands print by `say`, and ask by `ask`; both belong to the command line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUESTION: Final = "[a]ccept  [r]eject  [s]kip  [A]ccept all that are left  [q]ui
 
 
 def pending(folder: Folder, say: Say, *, as_json: bool = False) -> int:
-    """Lists what is pending."""
+    """List pending (new or changed) snapshots."""
     found = folder.found()
     if as_json:
         say(to_json(found, folder.root))
@@ -32,7 +32,7 @@ def pending(folder: Folder, say: Say, *, as_json: bool = False) -> int:
 
 
 def settle(folder: Folder, names: Sequence[str], say: Say, *, accepted: bool) -> int:
-    """Accepts or rejects what is named; all that is pending, if nothing is. Returns 1 if something was refused."""
+    """Accept or reject the named snapshots, or all pending ones. Return 1 if one was refused."""
     chosen = (
         {one.path: one for name in names for one in folder.named(name)} if names else {one.path: one for one in folder.found()}
     )
@@ -53,7 +53,7 @@ def _settle(one: Pending, folder: Folder, say: Say, *, accepted: bool, by_name: 
 
 
 def review(folder: Folder, say: Say, ask: Ask | None, *, color: bool = False) -> int:
-    """Shows one pending snapshot after the other and asks what to do; without a terminal, says the commands that do it."""
+    """Show one pending snapshot after the other and ask what to do; without a terminal, print the commands that do it."""
     found = folder.found()
     if not found:
         say("nothing is pending")
@@ -91,8 +91,8 @@ def _show(one: Pending, place: str, say: Say, color: bool) -> None:
     say("\n".join((f"\n{place}: {one.test}  ({mismatch.category})", mismatch.headline, *mismatch.lines(color=color))))
 
 
-def compared(before: str, after: str, say: Say, *, color: bool = False) -> int:
-    """Shows what differs between two tree texts. Returns 0 if they are equal and 1 if they are not."""
+def compare(before: str, after: str, say: Say, *, color: bool = False) -> int:
+    """Show the difference between two tree texts. Return 0 if they are equal and 1 if they are not."""
     difference = diff(before, after)
     if difference is None:
         return 0
@@ -101,7 +101,7 @@ def compared(before: str, after: str, say: Say, *, color: bool = False) -> int:
 
 
 def text_of(path: Path) -> str:
-    """The tree text of a snapshot, without what says which snapshot it is.
+    """Return the tree text of a snapshot, without the lines that name the test and the snapshot.
 
     Raises:
         PendingError: there is no such file.

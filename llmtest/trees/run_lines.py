@@ -17,9 +17,8 @@ from llmtest.trees.values import Words
 
 Detail = Literal["outline", "default", "full"]
 
-_TOKENS: Final = 40
-"""More tokens than this are left out in the middle."""
-# -- the lines of one run
+MAX_TOKENS: Final = 40
+"""Of more tokens, those in the middle are left out."""
 
 _KEY: Final = re.compile(r"map:key:(?P<key>.*)|(?P<branch>condition|branch):(?P<number>\d+|default)", re.DOTALL)
 _STRUCTURE: Final = re.compile(rf"(?:seq:step|graph:step|retry:attempt):\d+|step_\d+|{_KEY.pattern}", re.DOTALL)
@@ -32,7 +31,7 @@ _NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", 
 
 @dataclass(slots=True)
 class TextPart:
-    """One entry of a run: its sign, its lines, and what stands at the end of the first one."""
+    """One entry of a run: its sign, its lines, and the end of the first line."""
 
     sign: str
     lines: list[str]
@@ -41,8 +40,7 @@ class TextPart:
 
 @dataclass(slots=True)
 class _Shape:
-    """What is written of one run: its first line, what comes before the runs inside it, what happens among them, and
-    how it ended."""
+    """The text of one run: its first line, the entries before the runs inside it, between them, and after them."""
 
     head: str
     input: list[str]
@@ -58,7 +56,7 @@ class _Shape:
 
 
 class Shapes:
-    """The shapes of runs. Each is made once, under the parent with which it is first met."""
+    """The shapes of runs. Each is made once, below the parent under which it is first met."""
 
     def __init__(self, words: Words, still: frozenset[int], keeps: Callable[[Run], bool] | None = None) -> None:
         self.words = words
@@ -69,12 +67,12 @@ class Shapes:
         self._seen_tags: dict[tuple[str, ...], frozenset[str]] = {}
         self._seen_metadata: dict[int, dict[str, Any]] = {}
 
-    def kept(self, run: Run) -> bool:
+    def keeps_run(self, run: Run) -> bool:
         return self.keeps is None or self.keeps(run)
 
     def of(self, run: Run, parent: Run | None) -> _Shape:
-        if parent is not None and not self.kept(parent):
-            parent = None  # it is not there to be compared with
+        if parent is not None and not self.keeps_run(parent):
+            parent = None  # the text does not show it, so the run is not compared with it
         shape = self._shapes.get(id(run))
         if shape is None:
             shape = self._shapes[id(run)] = self._shape(run, parent)
@@ -89,10 +87,10 @@ class Shapes:
                 streamed.append(event)
             elif end is None and event.kind in ENDINGS:
                 end = event
-            elif not self._is_told_elsewhere(event):
+            elif not self._is_shown_elsewhere(event):
                 notes.append((event, self._note(event)))
         given = self._input(run, end)
-        before = [*self._given(run, parent, given), *self._streamed(streamed)]
+        before = [*self._input_part(run, parent, given), *self._stream_parts(streamed)]
         return _Shape(self._head(run, parent), given, before, notes, self._after(run, end))
 
     # the first line
@@ -109,7 +107,7 @@ class Shapes:
         return " ".join((*words, *self._about(run, parent)))
 
     def _keys(self, tags: Sequence[str]) -> Iterator[str]:
-        """What a run is to the one that started it: the key of a map, the condition or branch of a branch."""
+        """Return the part of a run in its parent: the key of a map, the condition or branch of a branch."""
         for found in filter(None, map(_KEY.fullmatch, tags)):
             key = found["key"]
             yield f"{found['branch']} {found['number']}" if key is None else self.words.atom(key, ":")
@@ -119,12 +117,12 @@ class Shapes:
             return ""
         inputs = run.start.payload.get("inputs")
         if isinstance(inputs, Mapping):
-            return self.words.parenthesised("", inputs)
+            return self.words.call_text("", inputs)
         given = inputs if inputs is not None else run.start.payload.get("input_str", "")
         return f"({self.words.flow(given)})"
 
     def _about(self, run: Run, parent: Run | None) -> Iterator[str]:
-        """Tags and metadata, as far as they differ from the parent's: what is gone has a minus."""
+        """Return tags and metadata that differ from the parent's. A minus marks what is gone."""
         tags, theirs = self._tags(run), self._tags(parent) if parent else frozenset()
         if tags != theirs:
             new = [self.words.atom(tag, ",") for tag in sorted(tags - theirs)]
@@ -138,7 +136,7 @@ class Shapes:
             yield f"meta={{{', '.join((*entries, *lost))}}}"
 
     def _tags(self, run: Run) -> frozenset[str]:
-        """The tags that the program gave; those that say where a run stands are shown by where it stands."""
+        """Return the tags that the program gave. The position in the tree shows the tags that name a position."""
         tags = self._seen_tags.get(run.tags)
         if tags is None:
             hidden = () if self.words.full else ("langsmith:",)
@@ -154,7 +152,7 @@ class Shapes:
             self._seen_metadata[id(run.metadata)] = meta
         return meta
 
-    # what it was given
+    # input
 
     def _input(self, run: Run, end: Event | None) -> list[str]:
         payload = run.start.payload
@@ -166,7 +164,7 @@ class Shapes:
             return self.words.value(prompts[0] if len(prompts) == 1 else prompts)
         return self.words.value(payload.get(INPUT_OF[run.kind]))
 
-    def _given(self, run: Run, parent: Run | None, given: list[str]) -> Iterator[TextPart]:
+    def _input_part(self, run: Run, parent: Run | None, given: list[str]) -> Iterator[TextPart]:
         if id(run) in self._still:
             return
         if run.kind != "tool" and (parent is None or self.of(parent, None).input != given):
@@ -176,9 +174,9 @@ class Shapes:
             first, *rest = self.words.value(parameters)
             yield TextPart("*", [f"params {first}", *rest])
 
-    # what it streamed
+    # stream
 
-    def _streamed(self, events: Sequence[Event]) -> Iterator[TextPart]:
+    def _stream_parts(self, events: Sequence[Event]) -> Iterator[TextPart]:
         streams: dict[str, list[str]] = {}
         for event in events:
             for channel, text in _pieces(event.payload):
@@ -199,16 +197,17 @@ class Shapes:
             return TextPart("~", [what])
         if self.words.is_volatile(whole):  # an id that is cut into tokens has no alias
             return TextPart("~", [f'{what}, joined: "{self.words.clean(whole)}"'])
-        half = len(texts) if self.words.full or len(texts) <= _TOKENS else _TOKENS // 2
+        half = len(texts) if self.words.full or len(texts) <= MAX_TOKENS else MAX_TOKENS // 2
         halves = (texts[:half], texts[half:][-half:])
         shown = ("|".join(self.words.clean(text).replace("|", "\\|") for text in part) for part in halves if part)
         return TextPart("~", [f"{what}: " + " ... ".join(f'"{text}"' for text in shown)])
 
-    # what happened within it
+    # events between the runs inside it
 
-    def _is_told_elsewhere(self, event: Event) -> bool:
-        """LangGraph tells of them since 1.2. Without them the tree is the same before: a node that waits says for what, and what
-        is resumed has the command, or nothing, for its input. Only an interrupt before or after a node has no other sign."""
+    def _is_shown_elsewhere(self, event: Event) -> bool:
+        """True for LangGraph's callbacks that repeat the tree. LangGraph fires them since 1.2, and the tree must be the same
+        before: a paused node shows its question, a resumed graph has the command, or nothing, as its input. Only an
+        interrupt before or after a node has no other sign."""
         return not self.words.full and (event.kind == "on_resume" or (event.kind == "on_interrupt" and _is_of_a_node(event)))
 
     def _note(self, event: Event) -> TextPart:
@@ -216,7 +215,7 @@ class Shapes:
         if event.kind == "on_text":
             return TextPart("@", [f"text {self.words.flow(payload.get('text'))}"])
         if event.kind == "on_retry":
-            return TextPart("@", self._failed(f"retry {payload.get('attempt_number')}", payload.get("error")))
+            return TextPart("@", self._error_lines(f"retry {payload.get('attempt_number')}", payload.get("error")))
         if event.kind == "on_custom_event":
             first, *rest = self.words.value(payload.get("data"))
             return TextPart("@", [f"event {self.words.atom(str(payload.get('name')))} {first}", *rest])
@@ -228,28 +227,28 @@ class Shapes:
             first, *rest = self.words.value(payload.get("return_values"))
             return TextPart("@", [f"finish {first}", *rest])
         if event.kind == "on_interrupt":
-            return TextPart("@", self._waiting("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
+            return TextPart("@", self._pause_lines("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
         if event.kind == "on_resume":
             return TextPart("@", ["resume"])
-        # A callback without words of its own is written as it came; a further start or end repeats what its run shows.
+        # An unknown callback is written with its payload; a second start or end only repeats the run.
         repeats = not payload or event.kind in START_KINDS or event.kind in ENDINGS
         first, *rest = [""] if repeats else self.words.value(payload)
         return TextPart("@", [f"{event.kind} {first}".rstrip(), *rest])
 
-    def _waiting(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
-        """For what the program waits."""
+    def _pause_lines(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
+        """Return the lines that say what the program waits for."""
         values = [interrupt.fields.get("value") for interrupt in interrupts]
         if not values:
             return [opening]
         first, *rest = self.words.value(values[0] if len(values) == 1 else FrozenList(values))
         return [f"{opening} {first}", *rest]
 
-    def _failed(self, opening: str, error: Any) -> list[str]:
+    def _error_lines(self, opening: str, error: Any) -> list[str]:
         if not isinstance(error, Failure):
             return [opening]
-        return self.words.said(f"{opening} {error.type}".strip(), error.message)
+        return self.words.labelled(f"{opening} {error.type}".strip(), error.message)
 
-    # how it ended
+    # ending
 
     def _after(self, run: Run, end: Event | None) -> list[TextPart]:
         if end is None:
@@ -271,23 +270,23 @@ class Shapes:
         return parts
 
     def _stop(self, candidate: Generation) -> str:
-        """Why the model stopped, where it did not just come to its end."""
+        """Return the stop reason of a model that did not finish normally."""
         told = candidate.message.response_metadata if candidate.message else candidate.info
         reason = next((str(told[key]) for key in ("finish_reason", "stop_reason", "done_reason") if told.get(key)), "stop")
         return "" if reason.lower() in _NORMAL_STOPS else f"  stop={self.words.atom(reason)}"
 
     def _ending(self, error: Failure) -> TextPart:
         if error.ended == "error":
-            return TextPart("!", self._failed("", error))
+            return TextPart("!", self._error_lines("", error))
         if error.ended == "paused":
             interrupts = _interrupts(error.payload)
-            return TextPart("?", self._waiting("paused:", interrupts) if interrupts else [f"paused: {error.type}"])
+            return TextPart("?", self._pause_lines("paused:", interrupts) if interrupts else [f"paused: {error.type}"])
         if error.ended == "handed off":
             command = error.payload[0] if isinstance(error.payload, list) and error.payload else None
             first, *rest = self.words.value(command)
             return TextPart("^", [f"handed off: {first}", *rest])
         opening = f"stopped {error.type}" if error.ended == "stopped" else error.ended
-        return TextPart("!", self.words.said(opening, error.message))
+        return TextPart("!", self.words.labelled(opening, error.message))
 
 
 _CHANNELS: Final = ("reasoning", "", "call", "empty")
@@ -295,7 +294,7 @@ _CHANNEL_OF: Final[Mapping[BlockKind, str]] = {"text": "", "reasoning": "reasoni
 
 
 def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What one token or stream event adds to which channel."""
+    """Return (channel, text) for each piece of a token or stream event."""
     pieces = pieces_of(payload)
     if not pieces and "token" in payload:
         return [("empty", "")]

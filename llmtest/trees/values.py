@@ -1,7 +1,7 @@
 """Values as text: messages, tool calls, documents, dicts, strings; without what is volatile, secret or invisible.
 
 `Words` turns a value into text in which every name (a message's label, a tool call's number, an id's alias) is
-still a *mark*: which number a thing gets is known only when `llmtest.trees.rendering` has put the runs in order.
+still a *mark*: its number is known only when `llmtest.trees.rendering` has put the runs in order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from llmtest.core.masks import DATE_TIME, mask, snake
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 
-_WIDE: Final = 100
-"""A container whose text is longer gets one line per entry. Indentation does not count."""
+MAX_LINE_CHARACTERS: Final = 100
+"""A container with a longer text gets one line per entry. Indentation does not count."""
 
-_SHORT: Final = 60
+MAX_OUTLINE_CHARACTERS: Final = 60
 """In an outline, strings are cut to this length."""
 
-_DEEP: Final = 50
-"""What is nested deeper is left out."""
-# -- text: what is volatile, what is secret, what cannot be seen
+MAX_DEPTH: Final = 50
+"""Values at a greater depth are left out."""
+
+# -- text: volatile, secret and invisible parts
 
 OPEN, CLOSE = "\ufdd0", "\ufdd1"  # noncharacters of Unicode; `_escape` lets none through from outside
 MARK: Final = re.compile(f"{OPEN}([0-9]+){CLOSE}")
@@ -40,7 +41,7 @@ _UNSEEN_SET = (
 )
 _UNSEEN: Final = re.compile(f"[{_UNSEEN_SET}]")
 _PLAIN_LINE: Final = re.compile(f"[^\x00-\x08\x0a-\x1f{_UNSEEN_SET}]*(?<!\\s)")
-_CALL_ID: Final = re.compile(r"[a-z]+[_-][\w-]+")  # one that was made up by a machine: `call_7`, not `7`
+_CALL_ID: Final = re.compile(r"[a-z]+[_-][\w-]+")  # made by a machine: `call_7`, not `7`, which may be any number
 _UNIT: Final = re.compile(rf"{OPEN}[0-9]+{CLOSE}|<[a-z]+:?\w*>|\\U[0-9a-f]{{8}}|\\u[0-9a-f]{{4}}|\\?.")
 _ATOM: Final = re.compile(f'[^\x00-\x20{_UNSEEN_SET}"()]+')
 _CLOCK_KEY: Final = re.compile(
@@ -57,13 +58,13 @@ def _code(character: re.Match[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """JSON's escapes, and escapes for what nobody can see: a text must show all that it holds."""
+    """Return `text` with JSON's escapes, and with escapes for invisible characters."""
     shown = _json_string(text)[1:-1]
     return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(_code, shown)
 
 
 def _is_clock(key: str, value: Any) -> bool:
-    """Whether a system wrote `value` down from its clock: under a key for such times, an ISO date and time or an epoch."""
+    """True if `value` was read from a clock: an ISO date and time or an epoch, under a key for such times."""
     if not _CLOCK_KEY.search(snake(key)):
         return False
     if isinstance(value, str):
@@ -72,7 +73,7 @@ def _is_clock(key: str, value: Any) -> bool:
 
 
 def _is_random(key: str, value: Any) -> bool:
-    """Whether `value` is an id made of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
+    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
     return isinstance(value, str) and snake(key).endswith("id") and re.fullmatch("[0-9a-f]{16,}", value) is not None
 
 
@@ -80,7 +81,7 @@ def _many_lines(text: str) -> bool:
     return "\n" in text.strip()
 
 
-# -- what values are
+# -- kinds of values
 
 _LABELS: Final = {"human": "u", "ai": "a", "system": "s", "developer": "s", "tool": "t"}
 
@@ -90,7 +91,7 @@ _MEDIA: Final = frozenset(("image", "image_url", "audio", "input_audio", "video"
 
 
 def _as_message(value: Any) -> Message | None:
-    """A message, also in the loose forms that programs hand to LangChain: ("user", "hi"), {"role": ..., "content": ...}."""
+    """Return the message that `value` is, also in the loose forms of programs: ("user", "hi"), {"role": ..., "content": ...}."""
     if isinstance(value, Message):
         return value
     role, content, name, call_id = None, None, None, None
@@ -119,7 +120,7 @@ def _as_document(value: Any) -> Document | None:
 
 
 def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
-    """What `read` makes of each item; nothing at all if it can make nothing of one."""
+    """Return `read(item)` for each item; an empty list if one of them is None."""
     found = []
     for item in items:
         word = read(item)
@@ -130,19 +131,19 @@ def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
 
 
 def _conversation(value: Any) -> list[Message]:
-    """What stands under `messages`: a conversation, or one message, or just its text."""
+    """Return the messages under a key `messages`: a conversation, or one message, or its text alone."""
     if isinstance(value, list) and _as_message(value) is None:
         return _each(value, lambda item: Message("human", item) if isinstance(item, str) else _as_message(item))
     return _conversation([value])[:1]
 
 
-def _bared(value: Any) -> Any:
-    """`value` without the wrapping that every step of a program repeats: a state with nothing but messages, a command
-    with nothing but an update, a prompt value."""
+def _unwrap(value: Any) -> Any:
+    """Return `value` without the wrapping that every step of a program repeats: a state with only messages, a command with
+    only an update, a prompt value."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command":
-        return _bared(value[0])
+        return _unwrap(value[0])
     if isinstance(value, Structured) and value.type == "Command" and value.fields.keys() == {"update"}:
-        return _bared(value.fields["update"])
+        return _unwrap(value.fields["update"])
     if isinstance(value, dict) and value.keys() == {"messages"}:
         return _conversation(value["messages"]) or value
     return _prompt(value)
@@ -155,7 +156,7 @@ def _prompt(value: Any) -> Any:
 
 
 def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> str | None:
-    """An image, a sound, a file: its kind and size, or where it is, from the many shapes of the many providers."""
+    """Return an image, a sound or a file as its kind and size, or as its address. Each provider has its own shape."""
     inner = next((block[key] for key in (kind, "source") if key in block), block)
     fields = {**block, **(inner if isinstance(inner, dict) else {"url": inner})}
     kind = kind.removesuffix("_url").removeprefix("input_")
@@ -169,7 +170,7 @@ def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> 
 
 
 def _data(kind: str, form: str, data: str | bytes) -> str:
-    """Data by its kind and size; text is encoded as base64, perhaps as a `data:` URL that says what it is."""
+    """Return data as its kind and size. A str is base64, perhaps as a `data:` URL that names the kind."""
     size = len(data)
     if isinstance(data, str):
         head, _, encoded = data.rpartition(",")
@@ -181,8 +182,8 @@ def _data(kind: str, form: str, data: str | bytes) -> str:
 
 @dataclass(slots=True, eq=False)
 class Name:
-    """Something that is written once and called by its label afterwards. `prefix` says what it is: u, a, s, t, m
-    (messages), d (document), v (text of several lines), `request` (a tool call with its arguments), call, id."""
+    """A thing that is written once, and as its label afterwards. `prefix` is its kind: u, a, s, t, m (messages), d (document),
+    v (text of several lines), `request` (a tool call with its arguments), call, id."""
 
     prefix: str
     lines: list[str]
@@ -192,9 +193,9 @@ class Name:
 
 
 class Words:
-    """Turns values into text with marks. Names go by content: equal things have equal marks, whenever they came.
+    """Values as text with marks. Equal things have equal marks, in whichever order they are met. Holds state.
 
-    `calls` are the ids of tool calls that ran: a string or a key that is one of them is called by the call's number.
+    `calls` are the ids of tool calls that ran: a string or a key that equals one of them is written as the call's number.
     """
 
     def __init__(self, calls: Iterable[str], *, outline: bool = False, full: bool = False) -> None:
@@ -210,7 +211,7 @@ class Words:
         self._depth = 0
 
     def mark(self, prefix: str, content: str, lines: Sequence[str] = (), text: str = "") -> str:
-        """The mark of a thing. All marks are equally long, so that no layout depends on the order of arrival."""
+        """Return the mark of a thing. All marks have one length, so that no layout depends on the order of arrival."""
         key = (prefix, content)
         mark = self._marks.get(key)
         if mark is None:
@@ -218,15 +219,15 @@ class Words:
             self.names.append(Name(prefix, list(lines), text or content))
         return mark
 
-    def named(self, *texts: str) -> list[Name]:
-        """What the marks in `texts` are of."""
+    def names_in(self, *texts: str) -> list[Name]:
+        """Return the things whose marks stand in `texts`."""
         return [self.names[int(match[1])] for text in texts if OPEN in text for match in MARK.finditer(text)]
 
     def plain(self, text: str) -> str:
-        """`text` with the thing itself in the place of its name: what it says, not when it came."""
-        return MARK.sub(self._unnamed, text) if OPEN in text else text
+        """Return `text` with the content of each thing in place of its mark, so that no order of arrival is in it."""
+        return MARK.sub(self._content_of, text) if OPEN in text else text
 
-    def _unnamed(self, match: re.Match[str]) -> str:
+    def _content_of(self, match: re.Match[str]) -> str:
         name = self.names[int(match[1])]
         return self.plain("\n".join(name.lines)) if name.lines else f"<{name.prefix}>"
 
@@ -236,7 +237,7 @@ class Words:
         return self._masks.volatile.search(text) is not None
 
     def clean(self, text: str, escape: Callable[[str], str] = _escape) -> str:
-        """`text` with aliases for ids, without times, addresses and secrets."""
+        """Return `text` with aliases for ids, without times, addresses and secrets."""
         if self._masks.volatile.search(text) is None:
             return escape(text)
         pieces, done = [], 0
@@ -254,7 +255,7 @@ class Words:
         return self._masks.called(kind)
 
     def string(self, text: str) -> str:
-        """A string as JSON; one of several lines by its name."""
+        """Return a string as JSON; the mark of one with several lines."""
         shown = self._strings.get(text)
         if shown is None:
             shown = self._strings[text] = self._string(text)
@@ -267,23 +268,25 @@ class Words:
             return _data("", "", text)
         if self.outline:
             units = _UNIT.findall(self.clean(text))
-            return f'"{"".join(units if len(units) <= _SHORT else (*units[: _SHORT - 3], "..."))}"'
+            return (
+                f'"{"".join(units if len(units) <= MAX_OUTLINE_CHARACTERS else (*units[: MAX_OUTLINE_CHARACTERS - 3], "..."))}"'
+            )
         return self.mark("v", text, ["", *self.bars(text)]) if _many_lines(text) else f'"{self.clean(text)}"'
 
     def atom(self, text: str, apart: str = "") -> str:
-        """A name: as it is, or as a string where it would run into what stands around it; `apart` holds what does."""
+        """Return a name as it is; as a string if it would run into its surroundings, or holds the separator `apart`."""
         if not _ATOM.fullmatch(text) or (apart and apart in text):
             return f'"{self.clean(text)}"'
         return self.clean(text, str)
 
     def bars(self, text: str) -> list[str]:
-        """Text of several lines, a line for a line."""
+        """Return the lines of a text, each behind a bar."""
         return [
             f"| {self.clean(n, str)}".rstrip() if _PLAIN_LINE.fullmatch(n) else f'"{self.clean(n)}"' for n in text.split("\n")
         ]
 
-    def said(self, opening: str, text: str) -> list[str]:
-        """Text that is not quoted, after `opening`."""
+    def labelled(self, opening: str, text: str) -> list[str]:
+        """Return `text` without quotes, after `opening`."""
         if not text or _many_lines(text):
             return [f"{opening}:", *self.bars(text)] if text else [opening]
         return [f"{opening}: " + (self.clean(text, str) if _PLAIN_LINE.fullmatch(text) and text[0] != '"' else self.string(text))]
@@ -291,11 +294,11 @@ class Words:
     # values
 
     def flow(self, value: Any) -> str:
-        """`value` on one line."""
+        """Return `value` on one line."""
         show = _FLOW.get(type(value))
         if show is None:
             return self._other(value)
-        if self._depth > _DEEP:
+        if self._depth > MAX_DEPTH:
             return "<nested too deeply>"
         self._depth += 1
         try:
@@ -315,11 +318,11 @@ class Words:
         return f"<{type(value).__name__}>"
 
     def number(self, value: float) -> str:
-        """Twelve significant digits: the last ones depend on the order of additions."""
+        """Return twelve significant digits: the last ones depend on the order of additions."""
         return repr(float(f"{value:.12g}"))
 
     def field(self, key: str, value: Any) -> str:
-        """`value` as it is shown under `key`."""
+        """Return `value` as it is shown under `key`."""
         if value is None or isinstance(value, bool):
             return json.dumps(value)
         if self._masks.is_secret(key):
@@ -337,7 +340,7 @@ class Words:
         return marks[0] if marks else f"{{{', '.join(f'{before}{text}' for before, text, _ in self.entries(value))}}}"
 
     def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-        """(key as it is shown, value as it is shown, value) in the order of the keys; where a key is an id, of what it says."""
+        """Return (text of the key, text of the value, value), sorted by keys; by content if a key is an id."""
         items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
         entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
         if any(OPEN in before for before, _, _ in entries):
@@ -348,11 +351,11 @@ class Words:
         return self.mark("call", key) if key in self.calls else f'"{self.clean(key)}"'
 
     def arguments(self, fields: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-        """The same for what stands in parentheses."""
+        """Return the same for the fields in parentheses."""
         names = [(name, name if name.isidentifier() else f'"{self.clean(name)}"') for name in sorted(fields)]
         return [(f"{shown}=", self.field(name, fields[name]), fields[name]) for name, shown in names]
 
-    def parenthesised(self, name: str, fields: Mapping[str, Any]) -> str:
+    def call_text(self, name: str, fields: Mapping[str, Any]) -> str:
         return f"{name}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
 
     def sequence(self, value: Sequence[Any]) -> str:
@@ -360,28 +363,28 @@ class Words:
 
     def structured(self, value: Structured) -> str:
         prompt = _prompt(value)
-        return self.parenthesised(value.type, value.fields) if prompt is value else self.flow(prompt)
+        return self.call_text(value.type, value.fields) if prompt is value else self.flow(prompt)
 
     def value(self, value: Any) -> list[str]:
-        """An input or an output, as lines: labels where it is a conversation, one line per entry where it is wide."""
+        """Return the lines of an input or output: labels for a conversation, one line per entry if it is wide."""
         if type(value) in _SCALARS:
             return [self.flow(value)]
-        value = _bared(value)
+        value = _unwrap(value)
         marks = self.marks(value)
-        return [" ".join(marks)] if marks else self._broken(value, self.flow(value), _DEEP)
+        return [" ".join(marks)] if marks else self._broken(value, self.flow(value), MAX_DEPTH)
 
-    def _broken(self, value: Any, text: str, deep: int) -> list[str]:
-        opening, entries = self._opened(value) if len(text) > _WIDE and deep else ("", [])
+    def _broken(self, value: Any, text: str, depth: int) -> list[str]:
+        opening, entries = self._opened(value) if len(text) > MAX_LINE_CHARACTERS and depth else ("", [])
         if not entries:
             return [text]
         shown = [opening]
         for before, one_line, item in entries:
-            first, *rest = self._broken(item, one_line, deep - 1)
+            first, *rest = self._broken(item, one_line, depth - 1)
             shown += [f"  {before}{first}", *(f"  {line}" for line in rest)]
         return [*shown, {"{": "}", "[": "]"}.get(opening, ")")]
 
     def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, Any]]]:
-        """How a container opens, and its entries; none where it stays on its line, as a list of numbers does."""
+        """Return the opening of a container and its entries; no entries if it stays on one line, as a list of numbers does."""
         if isinstance(value, Structured) and _prompt(value) is value:
             return f"{value.type}(", self.arguments(value.fields)
         if isinstance(value, dict | list | tuple) and not self.marks(value):
@@ -394,7 +397,7 @@ class Words:
     # messages, calls, documents
 
     def marks(self, value: Any) -> list[str]:
-        """The marks of messages, documents or tool calls, of one or of a list; nothing for any other value."""
+        """Return the marks of a message, document or tool call, or of a list of them; nothing for any other value."""
         if type(value) is Message:
             return [self.message(value)]
         items = value if isinstance(value, list | tuple) else [value]
@@ -405,10 +408,10 @@ class Words:
         return []
 
     def request(self, call: ToolCall) -> str:
-        """A tool call; what a model sent for arguments and is not JSON stands as a string."""
+        """Return a tool call; arguments that are not JSON are a string."""
         args = call.args
         name = self.atom(call.name)
-        text = self.parenthesised(name, args) if isinstance(args, dict) else f"{name}({self.string(args)})"
+        text = self.call_text(name, args) if isinstance(args, dict) else f"{name}({self.string(args)})"
         return text if call.id is None else self.mark("request", f"{call.id}\n{text}", [self.mark("call", call.id), text])
 
     def message(self, message: Message) -> str:
@@ -430,7 +433,7 @@ class Words:
             opening = f"{call} -> error".strip() if message.status == "error" else f"{call} ->".strip()
         if message.role == "remove" and message.id:
             return [f"remove {self.mark('id', message.id)}"]
-        return self._laid_out(opening, list(self._parts(message)))
+        return self._layout(opening, list(self._parts(message)))
 
     def _parts(self, message: Message) -> Iterator[list[str]]:
         thought = message.additional_kwargs.get("reasoning_content")
@@ -449,18 +452,20 @@ class Words:
             more = ((name, getattr(message, name)) for name in ("additional_kwargs", "artifact", "response_metadata"))
             yield from ([f"{name}={self.flow(value)}"] for name, value in more if value)
 
-    def _laid_out(self, opening: str, parts: Sequence[list[str]]) -> list[str]:
-        """Parts on one line if they fit, else a line for each under `opening`."""
+    def _layout(self, opening: str, parts: Sequence[list[str]]) -> list[str]:
+        """Return parts on one line if they fit, else one line per part under `opening`."""
         text = " ".join(word for word in (opening, "; ".join(part[0] for part in parts)) if word)
-        if all(len(part) == 1 for part in parts) and (len(parts) < 2 or len(MARK.sub(self._asked, text)) <= _WIDE):
+        if all(len(part) == 1 for part in parts) and (
+            len(parts) < 2 or len(MARK.sub(self._expand_request, text)) <= MAX_LINE_CHARACTERS
+        ):
             return [text]
         shown = [opening]
         for before, part in zip(([""], *parts), parts, strict=False):
             shown += [";", *part] if len(before) > 1 and len(part) > 1 else part
         return shown
 
-    def _asked(self, match: re.Match[str]) -> str:
-        """A mark at its width: a tool call says what it asks for where it is first met."""
+    def _expand_request(self, match: re.Match[str]) -> str:
+        """Return a mark at its final width: a tool call has its arguments where it is first met."""
         name = self.names[int(match[1])]
         return match[0] + name.lines[1] if name.prefix == "request" else match[0]
 
@@ -477,7 +482,7 @@ class Words:
 
     def document(self, document: Document) -> str:
         parts = [self._text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]
-        body = self._laid_out("", parts)
+        body = self._layout("", parts)
         return self.mark("d", "\n".join(body), body, document.page_content)
 
 

@@ -10,7 +10,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, record, say
-from llmtest.core.masks import Rule, mask, rule, ruled, show, show_text, table
+from llmtest.core.masks import Rule, mask, rule, show, show_text, table, use_rules
 from llmtest.errors import MaskError, MatchError, expect_violation
 from llmtest.events import FrozenDict, Message
 from llmtest.langchain.providers import scripted_providers
@@ -33,14 +33,14 @@ def shown(text: str) -> str:
 def test_rules_hold_inside_their_block() -> None:
     before = shown("my ORD-12")
 
-    with ruled(["order = ORD-[0-9]+"]):
+    with use_rules(["order = ORD-[0-9]+"]):
         inside = shown("my ORD-12")
 
     assert (before, inside, shown("my ORD-12")) == ('"my ORD-12"', '"my <mask:order>"', '"my ORD-12"')
 
 
 def test_a_key_is_masked_wherever_it_stands() -> None:
-    with ruled(["pin"]):
+    with use_rules(["pin"]):
         value = Words([]).value({"pin": "1", "user_pin": 2, "pinned": 3})
         said = shown('{"pin": "1234"}')
 
@@ -49,12 +49,12 @@ def test_a_key_is_masked_wherever_it_stands() -> None:
 
 
 def test_rules_go_before_the_table() -> None:
-    with ruled(["ours = sk-[a-z]+"]):
+    with use_rules(["ours = sk-[a-z]+"]):
         assert shown("sk-abcdefghijklmnopqrst") == '"<mask:ours>"'
 
 
 def test_blocks_may_end_in_any_order() -> None:
-    outer, inner = ruled(["a = x1"]), ruled(["b = x2"])
+    outer, inner = use_rules(["a = x1"]), use_rules(["b = x2"])
     outer.__enter__()
     inner.__enter__()
 
@@ -157,7 +157,7 @@ def test_a_quick_look_misses_no_secret(text: str) -> None:
 
 def test_a_quick_look_finds_most_texts_harmless() -> None:
     assert not table().may_hold_secrets(json.dumps({"q": "weather in Paris", "tokens": 3}))
-    with ruled(["city = Paris"]):
+    with use_rules(["city = Paris"]):
         assert table().may_hold_secrets(json.dumps({"q": "weather in Paris"}))
 
 

@@ -13,7 +13,7 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, call, record, reply
-from llmtest.trees.differ import LINES, diff, pairs
+from llmtest.trees.differ import MAX_LINES, diff, pairs
 from llmtest.trees.rendering import HEADER
 
 
@@ -307,7 +307,7 @@ def test_a_diff_is_at_most_sixty_lines_and_says_how_many_more() -> None:
 
     lines = difference.lines()
 
-    assert len(lines) == LINES
+    assert len(lines) == MAX_LINES
     assert lines[-1] == "  … 241 more lines of the difference"
     assert len(difference.lines(limit=None)) == 300
 

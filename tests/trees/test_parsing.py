@@ -26,7 +26,7 @@ from llmtest.events import (
     Usage,
 )
 from llmtest.trees.differ import diff
-from llmtest.trees.parsing import Damage, Head, Node, damage, head, parse, renew_header, split, unquoted, walk, write
+from llmtest.trees.parsing import Damage, Head, Node, damage, head, parse, renew_header, split, unquote, walk, write
 from llmtest.trees.rendering import HEADER, render
 
 # -- random trees
@@ -251,7 +251,7 @@ def test_arguments_are_split_at_their_own_commas() -> None:
     ("text", "value"), [("plain", "plain"), ('"a \\"b\\""', 'a "b"'), ('"\\U000e0001 \\\\U000e0001"', "\U000e0001 \\U000e0001")]
 )
 def test_a_string_is_read_without_quotes_and_escapes(text: str, value: str) -> None:
-    assert unquoted(text) == value
+    assert unquote(text) == value
 
 
 def test_nothing_is_read_as_no_trees() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llmtest.errors import PendingError
-from llmtest.trees.differ import LINES
-from llmtest.trees.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored, to_json, write_text
+from llmtest.trees.differ import MAX_LINES
+from llmtest.trees.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored_file, to_json, write_text
 from llmtest.trees.rendering import HEADER
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
@@ -94,12 +94,12 @@ def files(folder: Path) -> list[str]:
 
 
 def test_a_snapshot_is_in_the_file_with_the_old_ending_as_long_as_that_is_the_only_one(snapshot: Path) -> None:
-    nothing = stored(snapshot)
+    nothing = stored_file(snapshot)
     write_text(snapshot.with_suffix(".trace"), old(OLD))
-    before = stored(snapshot)
+    before = stored_file(snapshot)
     write_text(snapshot, NEW)
 
-    assert (nothing, before, stored(snapshot)) == (snapshot, snapshot.with_suffix(".trace"), snapshot)
+    assert (nothing, before, stored_file(snapshot)) == (snapshot, snapshot.with_suffix(".trace"), snapshot)
     assert read_text(before) == OLD
 
 
@@ -219,7 +219,7 @@ def test_a_new_tree_is_shown_whole_up_to_sixty_lines(snapshot: Path) -> None:
 
     lines = Mismatch(TEST, snapshot, None, text).lines()
 
-    assert (len(lines), lines[0], lines[-1]) == (LINES, "  chain c0", "  … 11 more lines")
+    assert (len(lines), lines[0], lines[-1]) == (MAX_LINES, "  chain c0", "  … 11 more lines")
     assert len(Mismatch(TEST, snapshot, None, text).lines(limit=None)) == 70
     assert Mismatch(TEST, snapshot, None, NEW).lines() == ["  chat Model", '    > u1: "hi"', '    < a1: "Goodbye"']
     assert Mismatch(TEST, snapshot, OLD, OLD).lines() == []

@@ -12,7 +12,7 @@ from llmtest.cli import commands
 from llmtest.errors import PendingError
 from llmtest.trees.pending import Folder, Mismatch, read_text, write_text
 from llmtest.trees.rendering import HEADER
-from llmtest.trees.review import Ask, compared, pending, review, settle, text_of
+from llmtest.trees.review import Ask, compare, pending, review, settle, text_of
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
 NEW = OLD.replace("Hello", "Goodbye")
@@ -161,7 +161,7 @@ def test_two_files_are_compared_as_trees(project: Project, tmp_path: Path) -> No
     project.wait("test_1")
     (one,) = project.folder.found()
 
-    codes = [compared(text_of(one.snapshot), text_of(path), project.say) for path in (one.path, one.snapshot)]
+    codes = [compare(text_of(one.snapshot), text_of(path), project.say) for path in (one.path, one.snapshot)]
 
     assert codes == [1, 0]
     assert project.said == [DIFF.removeprefix("snapshot differs: ")]
