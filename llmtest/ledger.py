@@ -11,8 +11,10 @@ that is running.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,6 +56,8 @@ class Ledger:
         self.on_touch = on_touch
         self.on_note = on_note
         self.doubles: dict[int, Double] = {}
+        self.outlives_test = False
+        """True for the page of a living fixture of wider scope than a test."""
         self.new_tally = new_tally
         self._tally: dict[str, Any] = {}
         self._unasked: list[Double] = []
@@ -155,14 +159,28 @@ def tally() -> Any:
     return None
 
 
+# A task or a carried thread has the page of its spawner in its context, also when that test is over.
+_spawned_on: ContextVar[weakref.ref[Ledger] | None] = ContextVar("llmtest_page", default=None)
+
+
 @contextmanager
 def opened(ledger: Ledger) -> Iterator[Ledger]:
     """Makes `ledger` the current page for the length of the block."""
     _open.append(ledger)
+    outer = _spawned_on.get()
+    _spawned_on.set(weakref.ref(ledger))
     try:
         yield ledger
     finally:
+        _spawned_on.set(outer)
         _open.remove(ledger)
+
+
+def is_left_over() -> bool:
+    """True if the work that asks was started by a test that is over. Unknown work, such as that of a bare thread, is not."""
+    ref = _spawned_on.get()
+    page = ref() if ref is not None else None
+    return ref is not None and (page is None or not (page in _open or page.outlives_test))
 
 
 def made(double: Double) -> None:
@@ -191,6 +209,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
     What happens meanwhile belongs to the test; the doubles that were made belong to the fixture. A fixture that fails
     keeps nothing.
     """
+    page.outlives_test = True
     try:
         with opened(page):
             yield page
@@ -207,6 +226,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
 
 def release(page: Ledger) -> list[Violation]:
     """The fixture of `page` has ended: what its doubles were never asked for."""
+    page.outlives_test = False
     if page not in _fixtures:
         return []
     _fixtures.remove(page)

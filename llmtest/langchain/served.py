@@ -87,8 +87,7 @@ class Served:
     def _note(self, request: Request) -> None:
         """Tells the open recordings of the call, which they ought to have seen."""
         run = request.run()
-        where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
-        membership.note_call(run.run_id if run is not None else None, self._known_as(), where)
+        membership.note_call(run.run_id if run is not None else None, self._known_as(), caller)
 
     def _takes(self, latency: Latency | None, request: Request) -> None:
         """Tells the recordings of the call how long it takes in virtual time."""

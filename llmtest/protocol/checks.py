@@ -137,7 +137,15 @@ def _grammar(index: Index) -> Iterator[Found]:
 _CAUSES: Final = {
     "no context": (
         "its thread was started without the context of its starter",
-        "run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread",
+        "start it with carry_context(target), RunnableParallel, batch or asyncio.to_thread, or say `llmtest_follow = test`",
+    ),
+    "other context": (
+        "its task was started before the recording, or its context was made empty",
+        "start the task inside the recording, or say `llmtest_follow = test` in the configuration of pytest",
+    ),
+    "other process": (
+        "a recording does not reach into another process",
+        "record in the process that runs it",
     ),
     "no callbacks": (
         "it was called past LangChain's callbacks",
@@ -306,7 +314,7 @@ RULES: Final = (
     Rule(
         "unseen call",
         "impossible",
-        "Every call that a scripted double received while the recording was open is in the recording.",
+        "Every run that starts, and every call that a scripted double gets, while the recording is open is in the recording.",
         "what the recording did not see, no snapshot or assertion of it can tell",
         _unseen,
     ),

@@ -256,7 +256,7 @@ def test_each_call_that_no_recording_saw_is_told_with_its_place_and_its_cause() 
         """\
 2 calls of the scripted chat model happened that the recording did not see
   called at app.py:12 in thread `Thread-1`: its thread was started without the context of its starter
-  run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread
+  start it with carry_context(target), RunnableParallel, batch or asyncio.to_thread, or say `llmtest_follow = test`
   what the recording did not see, no snapshot or assertion of it can tell""",
         """\
 1 call of the tool `search` happened that the recording did not see

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import Recording, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, count_tokens, record, say
+from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, count_tokens, record, say
 from llmtest.matching import before, never
 from llmtest.scripts import give
 
