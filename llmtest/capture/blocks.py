@@ -106,10 +106,15 @@ class Opening:
         """True if work on `lane` that no block took should have been in this one.
 
         A block that one of several tasks opened is about that task: only work below it, or of unknown origin, counts. A block
-        that the test itself opened is about everything that runs meanwhile.
+        that the test itself opened is about everything that runs meanwhile. A trace is no claim about other work.
         """
         page = ledger.current()
-        if not self.is_listed or (page is not self.page and isinstance(page, ledger.Outside)):  # a check of conformance
+        if (
+            self.block is None
+            or self.block.traced
+            or not self.is_listed
+            or (page is not self.page and isinstance(page, ledger.Outside))
+        ):  # a check of conformance
             return False
         return self.lane.is_first() or lane.within(self.lane) or self.lane.is_foreign_to(lane)
 
