@@ -17,7 +17,7 @@ PAGE = Path(__file__).parent / "reference" / "protocol.md"
 HEAD = '''\
 # The callback protocol
 
-<!-- Written by `python docs/protocol_page.py`; change llmtest/protocol.py and llmtest/deviations.py, not this page.
+<!-- Written by `python docs/protocol_page.py`; change llmtest/protocol/checks.py and known_issues.py, not this page.
 Only the programs under the rules are kept here. -->
 
 `check` reads a recording and reports wrong callbacks: a run that ended twice, a token after the end, a call that the recording
@@ -53,7 +53,7 @@ the tokens of chat `Stutterer` do not make its answer
   #4 on_llm_end `Stutterer`
   the tokens  'HelHello'
   the answer  'Hello'
-  a model must tell each chunk once, in order, and answer with what it streamed"""]
+  a model must send each chunk once, in order, and answer with what it streamed"""]
 ```
 
 Each violation has the name of its rule (`code`), a `level`, a `text`, and the events that show it (`witnesses`). `deviation` is

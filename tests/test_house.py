@@ -6,6 +6,7 @@ A new package fails the first test until it has its place in `PACKAGES`.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,6 +129,12 @@ def test_every_module_lies_in_a_package_of_the_list() -> None:
     assert homeless == []
     assert len(PACKAGES) <= 24
     assert all((ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file() for name in PACKAGES)
+
+
+def test_the_map_of_the_design_page_lists_the_packages_in_this_order() -> None:
+    page = (TESTS.parent / "docs" / "design.md").read_text("utf-8")
+
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(PACKAGES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -402,7 +402,7 @@ def test_an_interrupt_in_a_retriever_is_told_by_its_chain_alone(llm_recording, l
     with pytest.raises(KeyboardInterrupt):
         program.invoke("cats", {"callbacks": [everything]})
 
-    # LangChain tells no end of the retriever: its run stays open for good.
+    # LangChain fires no end of the retriever: its run stays open for good.
     assert everything.callbacks[-2:] == ["on_retriever_start", "on_chain_error"]
     assert llm_recording.open_runs == ["ScriptedRetriever"]
     assert llm_recording.kinds == everything.callbacks

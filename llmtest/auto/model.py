@@ -1,7 +1,7 @@
-"""A model without a script: what it does next is read from the prompt and the bound tools.
+"""A model without a script: the prompt and the bound tools decide what it does next.
 
-It calls each tool once, one a turn, in the order of binding, and then answers. Nothing is remembered between calls, so
-conversations, threads and models do not disturb one another. What is invented, and how, is loaded when it is first asked for.
+It calls each tool once, one a turn, in the order of binding, and then answers. It remembers nothing between calls, so
+conversations, threads and models do not disturb one another. The generator of values is loaded at its first use.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply
 from llmtest.scripts.steps import call, respond, say, structured
-from llmtest.scripts.tool_checks import chosen, wanted
+from llmtest.scripts.tool_checks import chosen_tool, normal_choice
 
 
 class Improvises:
-    """What a model has that can do without a script."""
+    """The classmethod `auto` of a model that works without a script."""
 
     @classmethod
     def auto(cls, seed: int = 0, **fields: Any) -> Self:
-        """A model without a script: it calls each bound tool once, in the order of binding, and then answers.
+        """Return a model without a script: it calls each bound tool once, in the order of binding, and then answers.
 
-        One tool a turn, with arguments that fit its schema; where structured output is asked for, with a value that fits.
-        What it has called it reads from the prompt, so one model serves any number of conversations at once. The same
-        `seed` gives the same values: arguments depend on it, on the tool's name and schema, and on which call of this
-        tool in the conversation it is. `tool_choice` is kept; tools that a provider runs itself are not called. A tool
-        whose schema nothing fits is a violation, and so is a model that is never called. `fields` are the model's.
+        One tool a turn, with arguments that fit its schema; structured output gets a value that fits. The model reads its
+        own earlier calls from the prompt, so one model serves any number of conversations at once. The same `seed` gives
+        the same values: arguments depend on the seed, the tool's name and schema, and the number of the call of this tool
+        in the conversation. It obeys `tool_choice`; it does not call tools that a provider runs itself. Violations: a tool
+        whose schema no value fits, and a model that is never called. `fields` are the model's.
         Needs Faker: `pip install 'llmtest-kit[faker]'`.
 
         Raises:
@@ -42,22 +42,22 @@ class Improvises:
         >>> ScriptedChatModel.auto(seed=7).bind_tools([tool]).invoke("two seats").tool_calls[0]["args"]
         {'seats': 2}
 
-        It does not look at what is asked or at what tools return.
+        It does not look at the text of the prompt or at the results of tools.
         """
         if "script" in fields:
             raise ScriptError(f"{cls.__name__}.auto() writes its own script; {cls.__name__}(script=...) takes one")
-        script, make = improvised(seed), cast("Any", cls)
+        script, make = auto_script(seed), cast("Any", cls)
         try:
             return cast("Self", make(script=script, **fields))
         except Exception:
-            script.adopted()
+            script.waive_steps()
             raise
 
 
 class JsonObject(dict[str, Any]):
-    """The response format `{"type": "json_object"}`, and the schema that the caller will read the answer by.
+    """The response format `{"type": "json_object"}`, with the schema of the caller's parser.
 
-    Providers are not told of that schema; who improvises an answer is.
+    Providers never see that schema; `auto()` needs it for an answer that fits.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -65,8 +65,8 @@ class JsonObject(dict[str, Any]):
         self.schema = schema
 
 
-def improvised(seed: int) -> Script:
-    """A script with one step, which answers every call. What cannot be invented is a violation of it.
+def auto_script(seed: int) -> Script:
+    """Return a script with one step that answers every call. A value that cannot be generated is a violation.
 
     Raises:
         ScriptError: `seed` is no whole number.
@@ -101,42 +101,42 @@ def _answer(seed: int, request: Request) -> Reply:
     key = f"{seed} answer {sum(message.role == 'ai' for message in request.messages) + 1}"
     if request.params.get("response_format"):
         return structured(_value(request.params["response_format"], key))
-    return say(_stopped(values.sentences(key), request))
+    return say(_cut_at_stop(values.sentences(key), request))
 
 
 def _next(request: Request, made: Mapping[str, int]) -> str | None:
-    """The tool to call now; None if it is time to answer."""
-    tools = _offered(request)
+    """Return the tool to call now; None if it is time to answer."""
+    tools = _own_tools(request)
     left = next((tool for tool in tools if tool not in made), None)
-    choice = wanted(request.tool_choice)
+    choice = normal_choice(request.tool_choice)
     if choice == "none":
         return None
     if choice in (None, False, "auto"):
         return left
-    return chosen(choice) or left or next(iter(tools), None)
+    return chosen_tool(choice) or left or next(iter(tools), None)
 
 
-def _offered(request: Request) -> list[str]:
-    """The bound tools that the program runs; those that a provider would run are left to it."""
+def _own_tools(request: Request) -> list[str]:
+    """Return the bound tools that the program runs, without those that a provider runs itself."""
     bound = [tool for tool in request.params.get("tools") or () if isinstance(tool, Mapping)]
     theirs = {str(tool.get("name") or tool["type"]) for tool in bound if tool.get("type", "function") != "function"}
     return [tool for tool in request.tools if tool not in theirs]
 
 
-def _value(wanted: Any, key: str) -> Any:
-    """A value for a response format, in the forms in which integrations take it."""
+def _value(response_format: Any, key: str) -> Any:
+    """Return a value for a response format, in any form that integrations take."""
     from llmtest.auto import values
 
-    schema = getattr(wanted, "schema", None) if isinstance(wanted, JsonObject) else None
-    if isinstance(wanted, Mapping) and isinstance(wanted.get("json_schema"), Mapping):
-        schema = wanted["json_schema"].get("schema")
-    if hasattr(wanted, "model_json_schema"):
-        schema = wanted.model_json_schema()
+    schema = response_format.schema if isinstance(response_format, JsonObject) else None
+    if isinstance(response_format, Mapping) and isinstance(response_format.get("json_schema"), Mapping):
+        schema = response_format["json_schema"].get("schema")
+    if hasattr(response_format, "model_json_schema"):
+        schema = response_format.model_json_schema()
     return {"answer": values.sentences(key)} if schema is None else values.value(schema, key)
 
 
-def _stopped(text: str, request: Request) -> str:
-    """`text` up to the first stop sequence that is bound."""
+def _cut_at_stop(text: str, request: Request) -> str:
+    """Return `text` up to the first bound stop sequence."""
     for sequence in request.stop or ():
         text = text.partition(sequence)[0] if sequence else text
     return text

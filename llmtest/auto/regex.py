@@ -1,7 +1,7 @@
-"""Text that matches a regular expression of a JSON schema: the expression is read, and written out at random.
+"""Random text that matches a regular expression of a JSON schema.
 
-What looks around (`(?=...)`, `\\b`) and anchors stand for no text, so what comes out is
-a proposal: whoever asks checks it, and asks again. Back references cannot be written out.
+Lookarounds (`(?=...)`, `\\b`) and anchors add no text, so the result is a proposal: the caller checks it and tries again.
+Back references are not supported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-_Write = Callable[[Random, int], str]
+_Sampler = Callable[[Random, int], str]
 
 _DIGITS: Final = "0123456789"
 _LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -23,27 +23,27 @@ _CONTROLS: Final = {"t": "\t", "n": "\n", "r": "\r", "f": "\f", "v": "\v", "0": 
 
 
 class PatternError(ValueError):
-    """The expression is not one, or has something in it that cannot be written out."""
+    """The pattern is no regular expression, or has an unsupported construct."""
 
 
-def written(pattern: str, random: Random, more: int = 3) -> str:
-    """A text for `pattern`; what may be repeated without end is repeated at most `more` times beyond what it must.
+def sample(pattern: str, random: Random, more: int = 3) -> str:
+    """Return a text for `pattern`; an open-ended repetition gets at most `more` repetitions beyond its minimum.
 
     Raises:
         PatternError: it is no regular expression, or it has a back reference or an unknown class in it.
 
-    >>> written("^[A-Z]{2}-[0-9]{3}$", Random(0))
+    >>> sample("^[A-Z]{2}-[0-9]{3}$", Random(0))
     'YN-876'
     """
     reader = _Reader(pattern)
-    write = reader.either()
+    sampler = reader.either()
     if reader.at < len(pattern):
         raise PatternError("it closes a bracket that is not open")
-    return write(random, more)
+    return sampler(random, more)
 
 
 class _Reader:
-    """Reads an expression from left to right. Holds where it is."""
+    """Reads a pattern from left to right. Holds its position."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -67,33 +67,33 @@ class _Reader:
         found, self.at = self.pattern[self.at : stop], stop + len(end)
         return found
 
-    def either(self) -> _Write:
+    def either(self) -> _Sampler:
         ways = [self._sequence()]
         while self._take("|"):
             ways.append(self._sequence())
         return ways[0] if len(ways) == 1 else lambda random, more: random.choice(ways)(random, more)
 
-    def _sequence(self) -> _Write:
-        parts: list[_Write] = []
+    def _sequence(self) -> _Sampler:
+        parts: list[_Sampler] = []
         while self.at < len(self.pattern) and self.pattern[self.at] not in "|)":
             parts.append(self._repeated(self._atom()))
         return lambda random, more: "".join(part(random, more) for part in parts)
 
-    def _repeated(self, atom: _Write) -> _Write:
+    def _repeated(self, atom: _Sampler) -> _Sampler:
         bounds = self._bounds()
         if bounds is None:
             return atom
         self._take("?")
         low, high = bounds
 
-        def write(random: Random, more: int) -> str:
+        def sampler(random: Random, more: int) -> str:
             most = low + more if high is None else min(high, low + more)
             return "".join(atom(random, more) for _ in range(random.randint(low, most)))
 
-        return write
+        return sampler
 
     def _bounds(self) -> tuple[int, int | None] | None:
-        """How often the atom before may come; None if nothing is said of it."""
+        """Return how often the atom before may come; None without a repetition."""
         for sign, bounds in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
             if self._take(sign):
                 return bounds
@@ -106,7 +106,7 @@ class _Reader:
             raise PatternError(f"it asks for {low} to {high} times")
         return int(low), (int(high) if high else None) if comma else int(low)
 
-    def _atom(self) -> _Write:
+    def _atom(self) -> _Sampler:
         char = self._next()
         if char == "(":
             return self._group()
@@ -118,7 +118,7 @@ class _Reader:
             raise PatternError("it repeats nothing")
         return _one_of(self._set() if char == "[" else _PRINTABLE if char == "." else char)
 
-    def _group(self) -> _Write:
+    def _group(self) -> _Sampler:
         looks = any(self._take(sign) for sign in ("?=", "?!", "?<=", "?<!"))
         if not looks and not self._take("?:") and (self._take("?P<") or self._take("?<")):
             self._until(">")
@@ -126,13 +126,13 @@ class _Reader:
         self._next()  # the closing bracket: at nothing else does either() stop
         return _nothing if looks else inner
 
-    def _escaped(self) -> _Write:
+    def _escaped(self) -> _Sampler:
         if self._take("b") or self._take("B") or self._take("A") or self._take("Z") or self._take("z"):
             return _nothing
         return _one_of(self._escape())
 
     def _escape(self) -> str:
-        """The characters that an escape stands for; the backslash is read."""
+        """Return the characters of an escape, after its backslash."""
         char = self._next()
         if char.lower() in _CLASSES:
             return _CLASSES[char] if char.islower() else _without(_CLASSES[char.lower()])
@@ -179,7 +179,7 @@ def _nothing(random: Random, more: int) -> str:
     return ""
 
 
-def _one_of(characters: str) -> _Write:
+def _one_of(characters: str) -> _Sampler:
     if not characters:
         raise PatternError("it asks for a character of which there is none")
     return lambda random, more: random.choice(characters)

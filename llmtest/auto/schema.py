@@ -1,8 +1,8 @@
-"""Values that fit a JSON schema, made at random from named places.
+"""Random values that fit a JSON schema.
 
-Each value is made of the words of its own place (`words(key)`), so that a field that is added to a schema changes no other.
-What is made by construction is checked against the schema where keywords work together (`oneOf`, `not`, `pattern`, ...), and
-made anew, from other words, if it does not fit.
+Each value comes from the words of its own place (`words(key)`), so a new field of a schema changes no other value. Where
+keywords interact (`oneOf`, `not`, `pattern`, ...), a constructed value is checked against the schema, and made again from
+other words if it does not fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Path = tuple[str | int, ...]
 
 
 class Words(Protocol):
-    """What values are made of, at one place."""
+    """The random words for one place of a schema."""
 
     random: Random
 
@@ -30,56 +30,56 @@ class Words(Protocol):
         """A text for a field of this name."""
 
     def format(self, name: str) -> str | None:
-        """A text in this format of JSON schema; None if it is not known."""
+        """A text in this format of JSON schema; None if the format is unknown."""
 
     def span(self, name: str) -> tuple[int, int]:
-        """Between which numbers a field of this name usually lies."""
+        """The usual bounds of a number for a field of this name."""
 
     def word(self) -> str: ...
 
 
 class Impossible(Exception):
-    """No value was found for a place of a schema. `str()` says where, and why."""
+    """No value was found for a place of a schema. `str()` gives the place and the reason."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{'.'.join(map(str, path)) or 'the value'}  {why}")
 
 
-_DEEP: Final = 4
-"""From this depth on only what must be there is made."""
-_BOTTOM: Final = 50
-"""How many values and choices may lie within one another."""
+OPTIONAL_DEPTH: Final = 4
+"""From this depth on only required fields and items are made."""
+MAX_NESTING: Final = 50
+"""How deep values and choices may nest."""
 
-_BUDGET: Final = 5000
-"""How many values, those that did not fit among them, and how many checks are made for one."""
-_TRIES: Final = 30
+MAX_VALUES: Final = 5000
+"""How many values, misfits included, and checks one result may cost."""
+MAX_TRIES: Final = 30
 _CHECKED: Final = frozenset(
     ("not", "oneOf", "if", "contains", "propertyNames", "patternProperties", "dependentRequired", "dependentSchemas")
 )
 
 
-def fitting(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[Any], bool]) -> Any:
-    """A value for `schema` that `fits`; `words` gives the words of a place by its key.
+def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[Any], bool]) -> Any:
+    """Return a value for `schema` that `fits`; `words` returns the words of a place by its key.
 
     Raises:
         Impossible: none was found.
     """
     maker = _Maker(schema, words)
-    return maker.tried(lambda: maker.value(schema, ()), fits, ())
+    return maker.retry(lambda: maker.value(schema, ()), fits, ())
 
 
 class _Maker:
-    """Makes one value. Holds how often it has tried, and what it may still spend."""
+    """Makes one value. Holds the attempt and the rest of the budget."""
 
     def __init__(self, root: Mapping[str, Any], words: Callable[[str], Words]) -> None:
         self._root = root
         self._words = words
         self._salt = ""
-        self._left = _BUDGET
+        self._left = MAX_VALUES
         self._depth = 0
 
-    def tried(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = _TRIES) -> Any:
-        """What `make` makes, from other words each time, until it fits."""
+    def retry(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = MAX_TRIES) -> Any:
+        """Call `make`, with other words each time, until its value fits."""
         salt, why = self._salt, None
         for attempt in range(tries):
             self._salt = salt if not attempt else f"{salt}~{attempt}"
@@ -99,17 +99,17 @@ class _Maker:
         return self._words("/".join(map(str, path)) + self._salt)
 
     def _passes(self, value: Any, schema: Mapping[str, Any]) -> bool:
-        """Whether `value` fits this part of the schema; what cannot be checked apart from the rest is checked with it."""
+        """True if `value` fits this part of the schema; a part that is no schema on its own is checked with the whole."""
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
         try:
-            return bool(tool_checks.compiled({**about, **schema}).is_valid(value))
+            return bool(tool_checks.compile_validator({**about, **schema}).is_valid(value))
         except ValueError:
             return True
 
     def value(self, schema: Any, path: Path, name: str = "") -> Any:
-        if self._left < 0 or self._depth > _BOTTOM:
-            raise Impossible(path[:_DEEP], "its schema goes on without end")
+        if self._left < 0 or self._depth > MAX_NESTING:
+            raise Impossible(path[:OPTIONAL_DEPTH], "its schema goes on without end")
         self._left -= 1
         self._depth += 1
         try:
@@ -118,25 +118,25 @@ class _Maker:
             self._depth -= 1
 
     def _value(self, schema: Any, path: Path, name: str) -> Any:
-        found = self._resolved(schema, path)
+        found = self._resolve(schema, path)
         if not found.keys() & _CHECKED:
-            return self._made(found, path, name)
-        tries = 1 if len(path) > _DEEP else 8
-        return self.tried(lambda: self._made(found, path, name), lambda made: self._passes(made, found), path, tries)
+            return self._make(found, path, name)
+        tries = 1 if len(path) > OPTIONAL_DEPTH else 8
+        return self.retry(lambda: self._make(found, path, name), lambda made: self._passes(made, found), path, tries)
 
-    def _resolved(self, schema: Any, path: Path) -> dict[str, Any]:
-        """`schema` without `$ref` at its top."""
+    def _resolve(self, schema: Any, path: Path) -> dict[str, Any]:
+        """Return `schema` with the `$ref` at its top replaced."""
         if schema is True:
             return {}
         if not isinstance(schema, Mapping):
             raise Impossible(path, "nothing is allowed there" if schema is False else f"its schema is {schema!r}")
-        found, seen = _today(schema), set()
+        found, seen = _modernize(schema), set()
         while "$ref" in found:
             ref = found.pop("$ref")
             if ref in seen:
                 raise Impossible(path, f"its schema is {ref!r}, which is itself")
             seen.add(ref)
-            found = merged(found, _today(self._target(ref, path)))
+            found = merge(found, _modernize(self._target(ref, path)))
         return found
 
     def _target(self, ref: Any, path: Path) -> Any:
@@ -150,9 +150,9 @@ class _Maker:
             return {} if target is True else {"enum": []}
         return target
 
-    # -- one way of several
+    # -- choices
 
-    def _made(self, schema: dict[str, Any], path: Path, name: str) -> Any:
+    def _make(self, schema: dict[str, Any], path: Path, name: str) -> Any:
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 return self._one_of(schema, schema[key], key, path, name)
@@ -161,9 +161,9 @@ class _Maker:
         if schema.get("allOf"):
             first, *others = schema["allOf"]
             rest = {**schema, "allOf": others}
-            return self.value(merged(rest, self._resolved(first, path)), path, name)
+            return self.value(merge(rest, self._resolve(first, path)), path, name)
         if "const" in schema or "enum" in schema:
-            return self._listed(schema, path)
+            return self._pick_listed(schema, path)
         return self._of_type(schema, path, name)
 
     def _if(self, schema: dict[str, Any], path: Path, name: str) -> Any:
@@ -176,21 +176,21 @@ class _Maker:
         why = Impossible(path, "none of several schemas is there to choose")
         for way in self._in_order(ways, path):
             try:
-                return self.value(merged(rest, self._resolved(way, path)), path, name)
+                return self.value(merge(rest, self._resolve(way, path)), path, name)
             except Impossible as error:
                 why = error
         raise why
 
     def _in_order(self, ways: Sequence[Any], path: Path) -> list[Any]:
-        """The ways, in the order in which they are tried: by chance, nothing rather last; deep down the shallowest first."""
+        """Return the ways in the order of trial: random, null rather last; deep down the shallowest first."""
         random = self._at((*path, "way")).random
         chance = {id(way): (_is_null(way) and random.random() < 0.75, random.random()) for way in ways}
-        if len(path) >= _DEEP:
+        if len(path) >= OPTIONAL_DEPTH:
             return sorted(ways, key=lambda way: (self._height(way, frozenset()), chance[id(way)]))
         return sorted(ways, key=lambda way: chance[id(way)])
 
     def _height(self, schema: Any, seen: frozenset[str]) -> float:
-        """How deep a value of this schema goes at least."""
+        """Return the least depth of a value of this schema."""
         if not isinstance(schema, Mapping):
             return 0 if schema is True else math.inf
         if "$ref" in schema:
@@ -205,7 +205,7 @@ class _Maker:
         found += [1 + self._height(schema["items"], seen)] if schema.get("minItems") and "items" in schema else []
         return max(found)
 
-    def _listed(self, schema: dict[str, Any], path: Path) -> Any:
+    def _pick_listed(self, schema: dict[str, Any], path: Path) -> Any:
         listed = [schema["const"]] if "const" in schema else list(schema["enum"])
         fit = [value for value in listed if self._passes(value, schema)]
         if not fit:
@@ -236,7 +236,7 @@ class _Maker:
             raise Impossible(path, f"no text has at least {low} and at most {high} characters")
         pattern, kind = schema.get("pattern"), schema.get("format")
         if pattern is None and (kind is None or self._at(path).format(kind) is None):
-            return _fitted(self._at(path), name or str(kind or ""), low, high)
+            return _text_of_length(self._at(path), name or str(kind or ""), low, high)
         for attempt in range(min(100, max(1, self._left))):
             self._left -= 1
             words = self._at((*path, attempt) if attempt else path)
@@ -248,7 +248,7 @@ class _Maker:
             fit = [made for made in tried if low <= len(made) <= high]
             if fit:
                 return fit[0]
-        raise Impossible(path, f"no text {_asked(schema)} was found")
+        raise Impossible(path, f"no text {_describe_text(schema)} was found")
 
     def _array(self, schema: dict[str, Any], path: Path, name: str) -> list[Any]:
         first = schema.get("prefixItems", [])
@@ -258,7 +258,7 @@ class _Maker:
             high = min(high, len(first))
         if low > high:
             raise Impossible(path, f"no list has at least {low} and at most {high} items")
-        usual = low if len(path) >= _DEEP else self._at((*path, "length")).random.randint(1, 3)
+        usual = low if len(path) >= OPTIONAL_DEPTH else self._at((*path, "length")).random.randint(1, 3)
         made: list[Any] = []
         while len(made) < min(max(low, usual, len(first)), high):
             item = self._item(schema, made, path, name)
@@ -270,7 +270,7 @@ class _Maker:
         return made
 
     def _item(self, schema: dict[str, Any], made: list[Any], path: Path, name: str) -> list[Any] | None:
-        """The next item, in a list; None if there is none that may come."""
+        """Return the next item in a list; None if no further item fits."""
         first, at = schema.get("prefixItems", []), len(made)
         wanted = first[at] if at < len(first) else schema.get("items", True)
         if "contains" in schema and at < schema.get("minContains", 1):
@@ -278,7 +278,7 @@ class _Maker:
         known = {_canonical(item) for item in made} if schema.get("uniqueItems") else frozenset()
         here = (*path, at)
         try:
-            item = self.tried(lambda: self.value(wanted, here, name), lambda item: _canonical(item) not in known, here, 50)
+            item = self.retry(lambda: self.value(wanted, here, name), lambda item: _canonical(item) not in known, here, 50)
         except Impossible as error:
             if at >= schema.get("minItems", 0):
                 return None
@@ -288,7 +288,7 @@ class _Maker:
     def _object(self, schema: dict[str, Any], path: Path) -> dict[str, Any]:
         properties, required = schema.get("properties", {}), list(schema.get("required", ()))
         random = self._at((*path, "fields")).random
-        usual = 0.0 if len(path) >= _DEEP else 0.75
+        usual = 0.0 if len(path) >= OPTIONAL_DEPTH else 0.75
         chosen = {name for name in properties if random.random() < usual}
         low, high = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
         made: dict[str, Any] = {}
@@ -299,7 +299,7 @@ class _Maker:
         if len(made) > high:
             raise Impossible(path, f"it must have {amount(len(made), 'field')}, and at most {high}")
         for name in self._more(schema, made, path):
-            enough = low if properties or len(path) >= _DEEP or not _is_map(schema) else max(low, 1)
+            enough = low if properties or len(path) >= OPTIONAL_DEPTH or not _is_map(schema) else max(low, 1)
             if len(made) >= min(enough, high):
                 break
             self._field(schema, made, name, path, False)
@@ -308,7 +308,7 @@ class _Maker:
         return made
 
     def _field(self, schema: dict[str, Any], made: dict[str, Any], name: str, path: Path, required: bool) -> None:
-        """Makes one field; one that need not be there stays away if there is no value for it."""
+        """Make one field; an optional field without a possible value is left out."""
         try:
             made[name] = self.value(self._schema_of(schema, name), (*path, name), name)
         except Impossible:
@@ -326,7 +326,7 @@ class _Maker:
         return parts[0] if len(parts) == 1 else {"allOf": parts}
 
     def _more(self, schema: dict[str, Any], made: dict[str, Any], path: Path) -> Iterator[str]:
-        """Names of fields that may be added: those that have a schema, then new ones."""
+        """Yield names of further fields: known properties, then new names."""
         yield from (name for name in schema.get("properties", {}) if name not in made)
         for number in range(50):
             try:
@@ -339,7 +339,7 @@ class _Maker:
     def _new_name(self, schema: dict[str, Any], path: Path) -> str:
         words = self._at(path)
         if "propertyNames" in schema:
-            asked = merged({"type": "string"}, self._resolved(schema["propertyNames"], path))
+            asked = merge({"type": "string"}, self._resolve(schema["propertyNames"], path))
             return str(self.value(asked, path, "key"))
         by_pattern = list(schema.get("patternProperties", ()))
         if schema.get("additionalProperties") is False and by_pattern:
@@ -347,8 +347,8 @@ class _Maker:
         return words.word()
 
 
-def _today(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """`schema` in the words of today, where drafts before 2019 had others: lists of items, and bounds that are excluded."""
+def _modernize(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `schema` with the keywords of drafts before 2019 (list `items`, boolean exclusive bounds) in today's form."""
     found = dict(schema)
     if isinstance(found.get("items"), list):
         found["prefixItems"], found["items"] = found["items"], found.pop("additionalItems", True)
@@ -359,7 +359,7 @@ def _today(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pointer(ref: str) -> list[str]:
-    """The keys of a reference into the schema."""
+    """Return the keys of a reference into the schema."""
     start, *keys = ref.split("/")
     if start != "#":
         raise ValueError(ref)
@@ -374,7 +374,7 @@ def _is_null(way: Any) -> bool:
 
 
 def _is_map(schema: Mapping[str, Any]) -> bool:
-    """Whether it has fields of any name, and says what is in them."""
+    """True if it describes fields of any name."""
     return isinstance(schema.get("additionalProperties"), Mapping) or bool(schema.get("patternProperties"))
 
 
@@ -386,7 +386,7 @@ _KEYWORDS: Final = {
 
 
 def _type_of(schema: Mapping[str, Any], random: Random, path: Path) -> str:
-    """The type of the value; where none is said, that of which the keywords speak, else a text."""
+    """Return the type of the value; without `type` the type that its keywords are about, else a text."""
     given = schema.get("type")
     if given is None:
         return next((kind for kind, keys in _KEYWORDS.items() if schema.keys() & set(keys)), "string")
@@ -398,7 +398,7 @@ def _type_of(schema: Mapping[str, Any], random: Random, path: Path) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """The same text for what JSON schema takes for the same value: 1 and 1.0, but not 1 and true."""
+    """Return one text for values that JSON schema considers equal: 1 and 1.0, but not 1 and true."""
     if isinstance(value, list):
         return f"[{','.join(map(_canonical, value))}]"
     if isinstance(value, dict):
@@ -406,7 +406,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(int(value) if type(value) is float and value.is_integer() else value)
 
 
-def _asked(schema: Mapping[str, Any]) -> str:
+def _describe_text(schema: Mapping[str, Any]) -> str:
     low, high = schema.get("minLength"), schema.get("maxLength")
     bits = [f"of the pattern {schema['pattern']!r}"] if "pattern" in schema else [f"of the format {schema['format']!r}"]
     bits += [f"of at least {low} characters"] if low is not None else []
@@ -415,13 +415,13 @@ def _asked(schema: Mapping[str, Any]) -> str:
 
 def _by_pattern(pattern: str, random: Random, low: int, path: Path) -> str:
     try:
-        return regex.written(pattern, random, max(3, low))
+        return regex.sample(pattern, random, max(3, low))
     except regex.PatternError as error:
         raise Impossible(path, f"the pattern {pattern!r} cannot be written out: {error}") from None
 
 
-def _fitted(words: Words, name: str, low: int, high: float) -> str:
-    """A text for this name, cut or prolonged to a length."""
+def _text_of_length(words: Words, name: str, low: int, high: float) -> str:
+    """Return a text for this name, cut or padded to a length."""
     text = words.text(name)
     while len(text) < low:
         text = f"{text} {words.word()}"
@@ -440,13 +440,13 @@ def _number(schema: Mapping[str, Any], words: Words, path: Path, name: str, whol
     if found is None and step is None and low <= high:
         found = _on_grid(schema, low, high, (high - low) / 1000 or Fraction(1), words.random, low)
     if found is None:
-        wanted = f"a multiple of {_shown(step)}" if step not in (None, 1) else "a whole number" if whole else "a number"
+        wanted = f"a multiple of {_show_number(step)}" if step not in (None, 1) else "a whole number" if whole else "a number"
         raise Impossible(path, f"{wanted} {_between(schema)} does not exist")
     return int(found) if whole else float(found)
 
 
 def _bounds(schema: Mapping[str, Any], usual: tuple[int, int], step: Fraction) -> tuple[Fraction, Fraction]:
-    """Between which numbers to look: the usual ones, if the schema allows any of them; else those that it allows."""
+    """Return the bounds of the search: the usual ones if the schema allows some of them; else those that it allows."""
     low = max((_fraction(schema[key]) for key in ("minimum", "exclusiveMinimum") if key in schema), default=None)
     high = min((_fraction(schema[key]) for key in ("maximum", "exclusiveMaximum") if key in schema), default=None)
     width = max(Fraction(100), 100 * step)
@@ -461,7 +461,7 @@ def _bounds(schema: Mapping[str, Any], usual: tuple[int, int], step: Fraction) -
 def _on_grid(
     schema: Mapping[str, Any], low: Fraction, high: Fraction, step: Fraction, random: Random, origin: Fraction = Fraction(0)
 ) -> Fraction | None:
-    """A number from `low` to `high` that is whole steps away from `origin`, and not one that is excluded."""
+    """Return a number from `low` to `high` that is whole steps away from `origin` and not excluded; None if none is."""
     first, last = math.ceil((low - origin) / step), math.floor((high - origin) / step)
     first += "exclusiveMinimum" in schema and first * step + origin == _fraction(schema["exclusiveMinimum"])
     last -= "exclusiveMaximum" in schema and last * step + origin == _fraction(schema["exclusiveMaximum"])
@@ -473,13 +473,13 @@ def _fraction(number: Any) -> Fraction:
 
 
 def _common(one: Fraction | None, other: Fraction) -> Fraction:
-    """The smallest number of which both are divisors."""
+    """Return the least common multiple."""
     if one is None:
         return other
     return Fraction(math.lcm(one.numerator, other.numerator), math.gcd(one.denominator, other.denominator))
 
 
-def _shown(number: Fraction | None) -> str:
+def _show_number(number: Fraction | None) -> str:
     return f"{float(number or 1):g}"
 
 
@@ -488,35 +488,35 @@ def _between(schema: Mapping[str, Any]) -> str:
     return " and ".join(f"{said} {schema[key]}" for key, said in words.items() if key in schema)
 
 
-# -- two schemas that hold at once
+# -- the conjunction of two schemas
 
 
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that asks for what both ask for, as far as it can be said in one; `allOf` keeps choices apart."""
+def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the conjunction of two schemas, as far as one schema can express it; `allOf` keeps choices apart."""
     found = dict(one)
     for key, given in other.items():
         if key not in found:
             found[key] = given
-        elif key in _BOTH:
-            found[key] = _BOTH[key](found[key], given)
+        elif key in _MERGE_KEYWORDS:
+            found[key] = _MERGE_KEYWORDS[key](found[key], given)
         elif key in ("anyOf", "oneOf"):
             found["allOf"] = [*found.get("allOf", ()), {key: given}]
     return found
 
 
-def _both(one: Any, other: Any) -> Any:
-    """Two schemas, of which each may also be true or false."""
+def _merge_any(one: Any, other: Any) -> Any:
+    """Return the conjunction of two schemas, each of which may be true or false."""
     if one is False or other is False:
         return False
     if one is True or other is True:
         return other if one is True else one
     if "$ref" in one or "$ref" in other:
         return {"allOf": [one, other]}
-    return merged(one, other)
+    return merge(one, other)
 
 
-def _by_name(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    return {**one, **{name: _both(one[name], given) if name in one else given for name, given in other.items()}}
+def _merge_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, **{name: _merge_any(one[name], given) if name in one else given for name, given in other.items()}}
 
 
 def _types(one: Any, other: Any) -> list[str]:
@@ -525,25 +525,25 @@ def _types(one: Any, other: Any) -> list[str]:
     return [kind for kind in dict.fromkeys([*ours, *theirs]) if kind in wide[0] and kind in wide[1]]
 
 
-def _shared(one: list[Any], other: list[Any]) -> list[Any]:
+def _intersection(one: list[Any], other: list[Any]) -> list[Any]:
     known = {_canonical(value) for value in other}
     return [value for value in one if _canonical(value) in known]
 
 
-def _in_turn(one: list[Any], other: list[Any]) -> list[Any]:
+def _merge_lists(one: list[Any], other: list[Any]) -> list[Any]:
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
-    return [_both(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
+    return [_merge_any(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
 
 
-_BOTH: Final[dict[str, Callable[[Any, Any], Any]]] = {
+_MERGE_KEYWORDS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains"), min),
-    **dict.fromkeys(("properties", "patternProperties", "$defs", "definitions"), _by_name),
-    **dict.fromkeys(("items", "additionalProperties", "propertyNames", "contains"), _both),
+    **dict.fromkeys(("properties", "patternProperties", "$defs", "definitions"), _merge_fields),
+    **dict.fromkeys(("items", "additionalProperties", "propertyNames", "contains"), _merge_any),
     "allOf": lambda one, other: [*one, *other],
-    "enum": _shared,
+    "enum": _intersection,
     "multipleOf": lambda one, other: float(_common(_fraction(one), _fraction(other))),
-    "prefixItems": _in_turn,
+    "prefixItems": _merge_lists,
     "required": lambda one, other: [*one, *(name for name in other if name not in one)],
     "type": _types,
     "uniqueItems": lambda one, other: one or other,

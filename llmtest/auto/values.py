@@ -1,10 +1,10 @@
-"""What nobody has scripted: arguments of tools, structured values and texts, invented of Faker's words.
+"""Generated arguments of tools, structured values and texts, made of Faker's words.
 
-Everything is made from a key, a text such as `"0 book 1"`: the same key gives the same value, whatever was invented before,
-by whom and in which thread. Nothing here touches `random` or a `Faker` of the program.
+Every value is made from a key, a text such as `"0 book 1"`: the same key gives the same value in any thread, in any order.
+The program's own `random` and `Faker` are never touched.
 
-What leads outside leads nowhere: addresses are of `example.org`, IP addresses of ranges for documentation, phone numbers of
-those that nobody has, paths of `/nonexistent`. Days lie in fixed years, so that no value depends on today.
+No value reaches the real world: addresses are at `example.org`, IP addresses in documentation ranges, phone numbers in the
+reserved range, paths under `/nonexistent`. Dates lie in fixed years, so no value depends on today.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from llmtest.events.words import FrozenDict
 from llmtest.scripts import tool_checks
 from llmtest.scripts.step_types import Call
 
-MISSING: Final = "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
+MISSING: Final = "generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'"
 
 
 def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Arguments with which `tool` can be called: they pass the check that scripted calls pass.
+    """Return arguments for `tool` that pass the check of scripted calls.
 
     Raises:
         InventError: none were found, or Faker is not installed.
@@ -35,12 +35,12 @@ def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     >>> arguments("book", {"properties": {"seats": {"type": "integer", "minimum": 2, "maximum": 2}}, "required": ["seats"]}, "0")
     {'seats': 2}
     """
-    misfit = lambda made: tool_checks.check_call(Call(tool, FrozenDict(made)), {tool: schema})  # noqa: E731
-    return dict(_invented({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
+    misfit = lambda sample: tool_checks.check_call(Call(tool, FrozenDict(sample)), {tool: schema})  # noqa: E731
+    return dict(_sample({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
 
 
 def value(schema: Mapping[str, Any], key: str) -> Any:
-    """A value that fits `schema`.
+    """Return a value that fits `schema`.
 
     Raises:
         InventError: none was found, the schema is no JSON schema, or Faker is not installed.
@@ -48,32 +48,32 @@ def value(schema: Mapping[str, Any], key: str) -> Any:
     >>> value({"enum": ["red"]}, "0")
     'red'
     """
-    return _invented(schema, key, None, "a value for the schema")
+    return _sample(schema, key, None, "a value for the schema")
 
 
-def _invented(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
+def _sample(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
     fake = generator()
     last: list[str] = []
 
-    def fits(made: Any) -> bool:
-        errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(made)]
-        problem = (misfit and misfit(made)) or ""
+    def fits(sample: Any) -> bool:
+        errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(sample)]
+        problem = (misfit and misfit(sample)) or ""
         last[:] = errors[:1] or problem.splitlines()[1:2]
         return not errors and not problem
 
     try:
-        validator = tool_checks.compiled(schema)
+        validator = tool_checks.compile_validator(schema)
     except ValueError as error:
         raise InventError(f"{what} could not be invented, because it is no JSON schema: {str(error).splitlines()[0]}") from None
     try:
-        return schemas.fitting(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
+        return schemas.sample(schema, lambda place: Words(fake, f"{key}/{place}"), fits)
     except schemas.Impossible as error:
         tried = f"\n  the last that was tried  {last[0].strip()}" if last else ""
         raise InventError(f"{what} could not be invented\n  {error}{tried}") from None
 
 
 def sentences(key: str, tokens: int | None = None) -> str:
-    """One to three sentences, or exactly `tokens` tokens as `llmtest.scripts.step_types.split` counts them.
+    """Return one to three sentences, or exactly `tokens` tokens as `llmtest.scripts.step_types.split` counts them.
 
     Raises:
         InventError: Faker is not installed.
@@ -97,7 +97,7 @@ _local = threading.local()
 
 
 def generator() -> Any:
-    """A generator of Faker that only this thread has, and only we."""
+    """Return this thread's private generator of Faker."""
     if not hasattr(_local, "fake"):
         try:
             from faker.factory import Factory
@@ -111,19 +111,19 @@ def generator() -> Any:
 
 
 class Words:
-    """What values of one place are made of; the same for the same `key`."""
+    """Words for the values of one place; the same for the same `key`."""
 
     def __init__(self, fake: Any, key: str) -> None:
         self.random = Random(key)
         self._fake = fake
 
     def fake(self, method: str) -> str:
-        """What a method of Faker says, on one line."""
+        """Return the result of a Faker method, on one line."""
         self._fake.random = self.random
         return str(getattr(self._fake, method)()).replace("\n", ", ")
 
     def word(self) -> str:
-        """One word that is one token."""
+        """Return one word that is one token."""
         return re.sub(r"\W", "", self.fake("word").lower())
 
     def words(self, least: int, most: int) -> str:
@@ -133,17 +133,17 @@ class Words:
         return f"{self.words(4, 9).capitalize()}."
 
     def text(self, name: str) -> str:
-        """A text for a field of this name: an e-mail address for `user_email`, a city for `destinationCity`."""
+        """Return a text for a field of this name: an e-mail address for `user_email`, a city for `destinationCity`."""
         say = next((_TEXTS[part] for part in _parts(name) if part in _TEXTS), "words")
         return say(self) if callable(say) else self.words(1, 3) if say == "words" else self.fake(say)
 
     def format(self, name: str) -> str | None:
-        """A text in a format of JSON schema; None if it is not one that we know."""
+        """Return a text in a format of JSON schema; None if the format is unknown."""
         say = _FORMATS.get(name)
         return None if say is None else say(self)
 
     def span(self, name: str) -> tuple[int, int]:
-        """Between which numbers a field of this name usually lies."""
+        """Return the usual bounds of a number for a field of this name."""
         return next((_SPANS[part] for part in _parts(name) if part in _SPANS), (0, 100))
 
     def moment(self) -> datetime:
@@ -173,7 +173,7 @@ class Words:
 
 
 def _parts(name: str) -> Iterator[str]:
-    """The name of a field, and the words that it ends in, contains and begins with: the longest first, singular too."""
+    """Yield a field's name, and the word sequences in it: the longest first, later ones before earlier ones, singular too."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower())
     for size in range(len(words), 0, -1):
         for start in range(len(words) - size, -1, -1):

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and what all of them have in common.
+"""The command line: the list of commands, and the code that all of them share.
 
 A command is a function that takes its arguments by name and returns the exit code. Here and in the modules of the commands
 only the standard library is imported at the top, so that `llmtest --help` costs nothing.
@@ -61,7 +61,7 @@ def _run(command: str, run: Callable[..., int], /, **arguments: Any) -> int:
 
     try:
         return run(**arguments)
-    except BrokenPipeError:  # whoever read it has seen enough; Python would complain once more when it closes the pipe
+    except BrokenPipeError:  # the reader has closed the pipe; Python would fail once more when it flushes stdout at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), CONSOLE.out.fileno())
         return 0
     except (LlmtestError, OSError) as error:

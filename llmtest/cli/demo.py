@@ -30,7 +30,7 @@ BEFORE: Final = 'call("calculator", expression="2 ** 0.235")'
 CHANGED: Final = "3 ** 0.235"
 AFTER: Final = f'call("calculator", expression="{CHANGED}")'
 
-# Settings of the reader's own projects and accounts; the demo is the same for everybody, and reaches no network.
+# Settings of the user's own projects and accounts: the demo runs without them, and uses no network.
 _FOREIGN: Final = ("PYTEST_", "LLMTEST_", "LANGCHAIN_", "LANGSMITH_")
 
 
@@ -41,12 +41,12 @@ def add(commands: Commands) -> None:
 
 
 def run(folder: Path | None = None, needs: Sequence[str] = NEEDS) -> int:
-    """Runs the tests in `folder` on a copy, changes one tool argument there and runs that test again.
+    """Run the tests in `folder` on a copy, change one tool argument there and run that test again.
 
-    Returns 0 if the first run passed and the second failed as it should, 2 if a package in `needs` is not installed,
-    and 1 for everything else. Nothing is written outside a temporary folder.
+    Return 0 if the first run passed and the second failed as it should, 2 if a package in `needs` is not installed,
+    and 1 otherwise. Nothing is written outside a temporary folder.
     """
-    folder = folder or next((place for place in PLACES if place.is_dir()), PLACES[0])
+    folder = folder or next((path for path in PLACES if path.is_dir()), PLACES[0])
     missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
         return _stop(2, f"needs {', '.join(name.replace('_', '-') for name in missing)}; install with: {INSTALL}")
@@ -60,9 +60,9 @@ def run(folder: Path | None = None, needs: Sequence[str] = NEEDS) -> int:
 def _copy(source: Path, target: Path) -> None:
     for path in source.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)  # not its mode: an installation may be read-only
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)  # not its mode: an installation may be read-only
     # A configuration of its own, or pytest would look for one in the folders above.
     (target / "pytest.ini").write_text("[pytest]\n", "utf-8")
 
@@ -93,7 +93,7 @@ def _show(folder: Path, copy: Path) -> int:
 
 
 def _edit(path: Path) -> bool:
-    """Changes the one tool argument and prints the change; False if it is not there exactly once."""
+    """Change the one tool argument and print the change; False if the file does not have it exactly once."""
     old = path.read_text("utf-8")
     new = old.replace(BEFORE, AFTER)
     if old.count(BEFORE) != 1:
@@ -106,7 +106,7 @@ def _edit(path: Path) -> bool:
 
 
 def _pytest(folder: Path, *arguments: str) -> tuple[int, list[str]]:
-    """Runs pytest on `folder` in a process of its own, prints as it comes; returns the exit code and the lines with `E`."""
+    """Run pytest on `folder` in a process of its own, print its output; return the exit code and the lines with `E`."""
     CONSOLE.print(f"\n$ pytest -q {' '.join(arguments)}", "2")
     plugins = ("-p", "no:cacheprovider", "-p", "syrupy", "-p", "llmtest.pytest_plugin")
     command = (sys.executable, "-m", "pytest", "-q", f"--color={'yes' if CONSOLE.color else 'no'}", *plugins, *arguments)

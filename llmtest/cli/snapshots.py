@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands of this module to the command line."""
-    listed = commands.add("pending", "list the snapshots that came and were not expected", pending)
-    listed.add_argument("--json", action="store_true", dest="as_json", help="for machines")
-    commands.add("review", "look at one pending snapshot after the other, and accept or reject it", review)
-    for name, what in (("accept", "make pending snapshots the accepted ones"), ("reject", "forget pending snapshots")):
-        settled = commands.add(name, what, functools.partial(settle, name == "accept"))
+    listed = commands.add("pending", "list pending (new or changed) snapshots", pending)
+    listed.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
+    commands.add("review", "show pending snapshots one by one, to accept or reject each", review)
+    for name, words in (("accept", "replace accepted snapshots by pending ones"), ("reject", "delete pending snapshots")):
+        settled = commands.add(name, words, functools.partial(settle, name == "accept"))
         said = "a node id or the end of it, a file or a folder of tests, or the path of a snapshot; all by default"
         settled.add_argument("names", nargs="*", metavar="NAME", help=said)
-    compared = commands.add("diff", "show what differs between two snapshots or traces, as trees", diff, store_option())
+    compared = commands.add("diff", "show the differences between two snapshots or traces, as trees", diff, store_option())
     compared.add_argument("before", metavar="A", help="a file with a tree text, a session, or the key of a trace")
     compared.add_argument("after", metavar="B", help="another one")
 

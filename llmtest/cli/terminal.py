@@ -1,4 +1,4 @@
-"""Where commands write to and ask."""
+"""The console: output of commands, and questions to the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Console:
 
     @property
     def ask(self) -> Callable[[str], str] | None:
-        """What asks the user a question and returns the answer; None if no user sits at a terminal."""
+        """The function that asks the user a question and returns the answer; None without a terminal."""
         return input if sys.stdin.isatty() and self.out.isatty() else None
 
     def print(self, text: str, style: str = "") -> None:

@@ -19,17 +19,17 @@ def add(commands: Commands) -> None:
     """Add the commands of this module to the command line."""
     store, chosen = store_option(), _filter_options()
     listed = commands.add("sessions", "list the sessions of the trace store", sessions, store)
-    listed.add_argument("--json", action="store_true", dest="as_json", help="for machines")
-    words = "show traces: each run, how long it took, its tokens, how it ended"
+    listed.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
+    words = "show traces: each run, its duration, its tokens, how it ended"
     shown = commands.add("show", words, show, store, chosen)
     shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
-    shown.add_argument("--tree", action="store_true", help="with what was said: the text of a snapshot")
-    shown.add_argument("--json", action="store_true", dest="as_json", help="for machines")
+    shown.add_argument("--tree", action="store_true", help="with messages and arguments: the text of a snapshot")
+    shown.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     sent = commands.add("export", "write traces as JSON lines", export, store, chosen)
-    sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="what to write; by default all")
-    sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, what is printed")
-    taken = commands.add("import", "read traces that `llmtest export` wrote", import_, store)
-    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines; - is what comes in")
+    sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="sessions and traces to write; by default all")
+    sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, standard output")
+    taken = commands.add("import", "read traces from JSON lines that `llmtest export` wrote", import_, store)
+    taken.add_argument("files", nargs="+", type=Path, metavar="FILE", help="JSON lines, plain or gzip; - is standard input")
     taken.add_argument("--session", metavar="NAME", help="put all of them into this session")
 
 
@@ -44,9 +44,9 @@ def _filter_options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
     options.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
-    options.add_argument("--errors", action="store_true", help="only traces in which something failed")
-    options.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or so long ago: 90s, 5m, 2h, 3d")
-    options.add_argument("--until", metavar="TIME", help="not after that")
+    options.add_argument("--errors", action="store_true", help="only traces in which a run failed")
+    options.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or at most this long ago: 90s, 5m, 2h, 3d")
+    options.add_argument("--until", metavar="TIME", help="not after this time")
     return options
 
 

@@ -1,4 +1,4 @@
-"""`llmtest version`: what to write into a bug report."""
+"""`llmtest version`: the versions that a bug report needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES: Final = ("langchain-core", "langgraph", "pytest", "syrupy")
 def add(commands: Commands) -> None:
     """Add this command to the command line."""
     parser = commands.add("version", "print the versions of llmtest, Python and the packages that llmtest works with", run)
-    parser.add_argument("--json", action="store_true", dest="as_json", help="as JSON; null for what is not installed")
+    parser.add_argument("--json", action="store_true", dest="as_json", help="as JSON; null for a package that is not installed")
 
 
 def run(as_json: bool) -> int:

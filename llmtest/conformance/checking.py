@@ -170,7 +170,7 @@ def _check_reported_text(driver: Driver, way: str, answer: Mapping[str, Any], ru
     if driver.subject.is_model and run.ended == "ended" and reported != answer["text"]:
         text = f"{driver.shown(way)} returns another text than its run told in on_llm_end"
         evidence = (("told", cut(reported)), ("returned", cut(answer["text"])))
-        driver.tell(way, "told otherwise", text, *evidence, hint="handlers and traces see only what is told")
+        driver.tell(way, "callbacks and answer differ", text, *evidence, hint="handlers and traces see only what is told")
 
 
 def _check_runs(driver: Driver, way: str, recording: Recording, calls: int) -> None:
@@ -178,7 +178,7 @@ def _check_runs(driver: Driver, way: str, recording: Recording, calls: int) -> N
     if len(runs) != calls or len(recording.roots) != calls:
         text = f"{driver.shown(way)} tells {amount(len(recording.roots), 'run')} for {amount(calls, 'call')}"
         hint = "override the methods with an underscore (`_generate`, `_stream`, `_run`, ...): the others tell the callbacks"
-        driver.tell(way, "no run of its own", text, about="runs", hint=hint)
+        driver.tell(way, "missing run", text, about="runs", hint=hint)
 
 
 def _check_inputs(driver: Driver, way: str, given: list[Any], inputs: list[Any]) -> None:
@@ -439,7 +439,7 @@ def _check_tool_calls(driver: Driver) -> None:
         if isinstance(got, ToolMessage) and got.tool_call_id != "call_1":
             text = f"{driver.shown(way)} answers another tool call than it was given"
             evidence = (("expected", "call_1"), ("got", got.tool_call_id))
-            driver.tell(way, "another tool call", text, *evidence, hint="the ToolMessage has the id of the call")
+            driver.tell(way, "wrong tool call id", text, *evidence, hint="the ToolMessage has the id of the call")
 
 
 # -- in words

@@ -28,7 +28,7 @@ def check_chat_model(
     - `"raises"`, `"wrong type"`, `"does not end"`, `"blocks the event loop"`: a call cannot be made;
     - `"unsteady"`: two calls with one input differ, so that nothing can be compared;
     - `"sync and async differ"`, `"stream and answer differ"`: text, reasoning, tool calls, usage, reason, events or chunks;
-    - `"tokens and chunks differ"`, `"told otherwise"`, `"no run of its own"`: what handlers hear is not what happens;
+    - `"tokens and chunks differ"`, `"callbacks and answer differ"`, `"missing run"`: what handlers hear is not what happens;
     - `"stream without a reason"`: streaming loses the finish reason that the whole answer gives;
     - `"returned twice"`, `"id used twice"`, `"ids in a stream"`, `"changes its input"`, `"answers mixed up"`: what calls share;
     - `"ignores cancellation"`, `"leaves work behind"`: what a call that is given up does;

@@ -33,7 +33,7 @@ MOVED: Final = {
 
 
 def moved(module: str, name: str) -> Any:
-    """Return what `module.name` stands for today, with a `DeprecationWarning` that says where it is now.
+    """Return the object that `module.name` names today, with a `DeprecationWarning` that has its new path.
 
     Raises:
         AttributeError: `module` never had that name.

@@ -1,7 +1,4 @@
-"""Source lines: which line of the program asked for something, and how a message shows it.
-
-A line is kept as `file:line`, the file as Python names it, and its path is shortened when it is shown.
-"""
+"""Source lines of the program under test: found on the stack, kept as `file:line`, shortened when a message shows them."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from typing import Any, Final
 
 OURS: Final = frozenset({"llmtest"})
 HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
-"""What runs a handler, model or tool under check. Other packages of LangChain's have some of those themselves."""
+"""Modules that run a handler, model or tool under check. Other packages of LangChain define some of those themselves."""
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
-"""What is never the program: ours, LangChain's with the library that it retries with, and Python's."""
+"""Modules that are never the program: ours, LangChain's with the library that it retries with, and Python's."""
 
 Frames = Iterable[tuple[FrameType, int]]
 """Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
 
 
 def is_of(frame: FrameType, modules: Collection[str]) -> bool:
-    """Whether the module of `frame`, or its top package, is one of `modules`."""
+    """True if the module of `frame`, or its top package, is one of `modules`."""
     if frame.f_code.co_filename.startswith("<doctest "):  # a program, although it runs in the namespace of the module
         return False
     module = frame.f_globals.get("__name__") or ""
@@ -64,15 +61,13 @@ def shown_line(where: str) -> str:
     return f"{shown_path(where)}  {linecache.getline(path, int(line)).strip()}".rstrip() if path else where
 
 
-# -- places
-
-
 def code(function: Any) -> CodeType | None:
+    """Return the code of a function, however it is wrapped; None for a callable without any."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return code if isinstance(code, CodeType) else None
 
 
 def at() -> list[str]:
-    """The line of the program that asks, as evidence; a bare thread of LangChain's own has none."""
+    """Return the calling line of the program, as evidence; an empty list on a bare thread of LangChain's own."""
     where = caller()
     return [f"  at       {shown_path(where)}"] if where else []

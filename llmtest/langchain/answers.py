@@ -16,24 +16,23 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from llmtest import ledger
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
-from llmtest.langchain.dialects import errors
+from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
-from llmtest.scripts.gates import Gate, stopping
+from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
 from llmtest.scripts.tool_checks import check_call
 
-# -- from a script's words to LangChain's
-
 
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:
-    """The exception that a failing step raises."""
+    """Return the exception that a failing step raises."""
     error = failure.error
     if isinstance(error, BaseException):
         return error
     if isinstance(error, int):
-        said = (error, failure.retry_after, failure.message)
-        return errors.error(dialect, *said) or _status_class(error)(*said)
+        refusal = (error, failure.retry_after, failure.message)
+        known = CLASSES[dialect].errors.refusal(*refusal) if dialect in CLASSES else None
+        return known or _status_class(error)(*refusal)
     kind = getattr(builtins, error) if isinstance(error, str) else error
     return cast("BaseException", kind(failure.message) if failure.message is not None else kind())
 
@@ -50,14 +49,14 @@ _STATUS_CLASSES = {
 
 @functools.lru_cache(maxsize=64)
 def _status_class(status: int) -> type[StatusError]:
-    """`StatusError`, and where langchain-core has a class for this status, a subclass of both."""
+    """Return `StatusError`, or a subclass of it and of langchain-core's class for this status."""
     name = _STATUS_CLASSES.get(status, "ModelAPIError" if status >= 500 else "ModelInvalidRequestError")
     theirs = getattr(core_exceptions, name, None)
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
 
 def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
-    """Bound tools by name, each with the JSON schema of its arguments; a provider's own tools take anything."""
+    """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
     return {name: spec.get("parameters") or spec.get("input_schema") or _ANYTHING for name, spec in named_tools(bound)}
@@ -66,8 +65,8 @@ def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
 _ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
 
 
-def materialised(reply: Reply, request: Request) -> Reply:
-    """`reply` with its structured values as the model was bound: JSON text, or calls of the tools that they fit."""
+def resolve_values(reply: Reply, request: Request) -> Reply:
+    """Return `reply` with its structured values as the model was bound: JSON text, or calls of the tools that they fit."""
     parts: list[Part] = []
     for part in reply.parts:
         if not isinstance(part, Value):
@@ -79,7 +78,7 @@ def materialised(reply: Reply, request: Request) -> Reply:
 
 
 def _tool_for(value: Value, request: Request) -> str | None:
-    """The bound tool whose call says `value`."""
+    """Return the name of the bound tool whose call has `value` as its arguments."""
     if not isinstance(value.value, dict) or not request.tools:
         return None
     if value.type in request.tools:
@@ -96,9 +95,9 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
         return None
     usage = reply.usage
     details = {
-        f"{side}_token_details": dict(given)
-        for side, given in (("input", usage.input_details), ("output", usage.output_details))
-        if given
+        f"{side}_token_details": dict(numbers)
+        for side, numbers in (("input", usage.input_details), ("output", usage.output_details))
+        if numbers
     }
     counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "total_tokens": usage.total_tokens}
     return cast("UsageMetadata", {**counts, **details})
@@ -109,8 +108,8 @@ def count_message(message: BaseMessage) -> int:
     return count(content if type(content) is str else str(message.text))
 
 
-def metadata(reply: Reply, model_name: str) -> dict[str, Any]:
-    """What a provider says beside its answer; a stream that was cut off has no finish reason."""
+def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
+    """Return the metadata of an answer; a stream that was cut off has no finish reason."""
     metadata: dict[str, Any] = {"model_name": model_name}
     if not reply.truncated:
         metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
@@ -118,15 +117,15 @@ def metadata(reply: Reply, model_name: str) -> dict[str, Any]:
     return metadata
 
 
-def _plain(value: Any) -> Any:
-    """A JSON value of a script as the program gets it: a copy that it may change."""
+def _copy_json(value: Any) -> Any:
+    """Return a copy of a script's frozen JSON in plain dicts and lists, which the program may change."""
     if isinstance(value, dict):
-        return {key: item if type(item) in ATOMS else _plain(item) for key, item in value.items()}
-    return [item if type(item) in ATOMS else _plain(item) for item in value]
+        return {key: item if type(item) in ATOMS else _copy_json(item) for key, item in value.items()}
+    return [item if type(item) in ATOMS else _copy_json(item) for item in value]
 
 
 class Answer:
-    """One reply on its way out: the same ids whether it is sent whole or in chunks."""
+    """One reply in LangChain's words, whole or in chunks. Its own ids are the same in both."""
 
     def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
         self.reply = reply
@@ -135,7 +134,7 @@ class Answer:
         self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
             "usage_metadata": None if reply.truncated else usage_metadata_of(reply, prompt_tokens),
-            "response_metadata": metadata(reply, model_name),
+            "response_metadata": response_metadata(reply, model_name),
         }
 
     def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, Any]]:
@@ -160,10 +159,10 @@ class Answer:
         message = AIMessage(content=reply.text if reply.plain else self._whole_content(), id=self.id)
         if reply.refusal:
             message.additional_kwargs["refusal"] = reply.text
-        # Past the validator: it takes as long for these as for the rest of the message, and we have just made them.
+        # These are valid already, and pydantic would take as long to validate them as for the rest of the message.
         if reply.calls:
-            self.closing["tool_calls"] = [self._called(c) for c in reply.calls if not c.malformed]
-            self.closing["invalid_tool_calls"] = [self._broken(c) for c in reply.calls if c.malformed]
+            self.closing["tool_calls"] = [self._tool_call(c) for c in reply.calls if not c.malformed]
+            self.closing["invalid_tool_calls"] = [self._invalid_tool_call(c) for c in reply.calls if c.malformed]
         message.__dict__.update(self.closing)
         message.__pydantic_fields_set__.update(self.closing)
         return message
@@ -175,15 +174,15 @@ class Answer:
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
         return content
 
-    def _called(self, call: Call) -> dict[str, Any]:
-        return {"name": call.tool, "args": _plain(call.args), "id": self.call_id(call), "type": "tool_call"}
+    def _tool_call(self, call: Call) -> dict[str, Any]:
+        return {"name": call.tool, "args": _copy_json(call.args), "id": self.call_id(call), "type": "tool_call"}
 
-    def _broken(self, call: Call) -> dict[str, Any]:
-        broken = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
-        return {**broken, "type": "invalid_tool_call"}
+    def _invalid_tool_call(self, call: Call) -> dict[str, Any]:
+        said = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
+        return {**said, "type": "invalid_tool_call"}
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
-        return stopping(self._chunks(), self.reply.stopped()) if self.reply.stops else self._chunks()
+        return with_gates(self._chunks(), self.reply.gate_positions()) if self.reply.stops else self._chunks()
 
     def _chunks(self) -> Iterator[ChatGenerationChunk]:
         pieces = list(self._pieces()) or [{"content": ""}]
@@ -193,7 +192,7 @@ class Answer:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise self.error()
         last = {**pieces[-1], **self.closing}
-        if not self.reply.truncated:  # langchain-core ends a stream that says nothing of its end with one more, empty chunk
+        if not self.reply.truncated:  # without it, langchain-core adds an empty chunk to the stream
             last["chunk_position"] = "last"
         yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
 
@@ -213,4 +212,5 @@ class Answer:
                     yield {"content": empty, "tool_call_chunks": [{"name": None, "args": token, "id": None, "index": number}]}
                 order += 1
         if self.reply.stops_last or (self.reply.parts and isinstance(self.reply.parts[-1], Call)):
-            yield {"content": empty}  # a chunk that ends the stream is read as whole: it must not carry a piece of a call
+            # LangChain parses tool calls at the last chunk: a piece of a call in it would be read as a whole call.
+            yield {"content": empty}

@@ -1,7 +1,7 @@
-"""Scripted models: real `BaseChatModel` and `BaseLLM` subclasses whose answers come from a `Script`.
+"""`ScriptedChatModel`: a real `BaseChatModel` whose answers come from a `Script`.
 
-Everything else about them is LangChain's: callbacks, streaming, caching, tool binding, structured output. They answer on
-the caller's own thread, also in async code, and never sleep.
+Callbacks, streaming, caching and structured output are LangChain's. It answers on the caller's own thread, also in async
+code, and never sleeps.
 """
 
 from __future__ import annotations
@@ -38,22 +38,21 @@ from llmtest.scripts.step_types import Reply, Return
 
 
 class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
-    """A chat model that says what a test wrote down: one step answers one call.
+    """A chat model with scripted answers: one step answers one call.
 
     `ScriptedChatModel("Hello", call("search", q="x"))` takes steps, `ScriptedChatModel(script=script)` a `Script`. The
     script is shared by reference: copies, `bind_tools`, `with_config` and threads all take steps from the same one.
 
-    It invokes, streams, batches and emits events, sync and async, binds tools, streams tool-call arguments in pieces,
-    and reports usage. Each answer is a fresh message; ids are unique over all doubles of a test and the same in every
-    run of it. `streaming=True` makes `invoke` stream to the callbacks too. Thread-safe.
+    Each answer is a fresh message; ids are unique over all doubles of a test and the same in every run of it.
+    `streaming=True` makes `invoke` stream to the callbacks too. Thread-safe.
 
-    It takes the parameters that LangChain's chat models have in common: `temperature` and `max_tokens` are reported, a
-    step whose text has a `stop` sequence in it is a violation, and `timeout`, `max_retries` and `api_key` have nothing
-    to act on. `model=` in a call is the name that this answer is from.
+    It takes the common parameters of LangChain's chat models: `temperature` and `max_tokens` are reported, a step whose
+    text contains a `stop` sequence is a violation, and `timeout`, `max_retries` and `api_key` have no effect. `model=` in
+    a call names the model of this answer.
 
-    `dialect=` is `"plain"`, or `"openai"`, `"openai-responses"` or `"anthropic"`: its chunks, messages and errors are then
-    those of `ChatOpenAI`, over Chat Completions or the Responses API, and of `ChatAnthropic`. What of them is proved
-    equal, and what is not, is in docs/reference/dialects.md.
+    `dialect=` is `"plain"`, `"openai"`, `"openai-responses"` or `"anthropic"`: chunks, messages and errors are then those
+    of `ChatOpenAI`, over Chat Completions or the Responses API, or of `ChatAnthropic`. docs/reference/dialects.md lists
+    what is proved equal.
 
     Raises:
         ScriptError: a step is not a step, or a field or dialect does not exist.
@@ -64,7 +63,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
     >>> [chunk.content for chunk in model.stream("weather in Paris?")]
     ['It is ', 'sunny.']
 
-    It does not look at the prompt: the steps are answered in order.
+    It does not look at the prompt: the steps are taken in order.
     """
 
     script: SkipValidation[Any] = Field(exclude=True, repr=False)
@@ -84,7 +83,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         given = script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Return):
-                given.adopted()
+                given.waive_steps()
                 raise ScriptError(
                     f"step {number} of a ScriptedChatModel is {step} at {shown_path(step.where)},"
                     " but a model cannot give values, it says something"
@@ -101,7 +100,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         return {"model_name": self.model_name, **{name: value for name, value in given.items() if value is not None}}
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        """What a call is made with. The same as LangChain would say, without its look at deprecated methods."""
+        """Return the parameters of a call, as LangChain does, without its slow search for deprecated methods."""
         return {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -114,7 +113,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         tool_choice: Any = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with `tools` bound; a step that calls another tool is then a violation."""
+        """Return the model with `tools` bound; a step that calls another tool is then a violation."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
 
@@ -127,7 +126,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """The model with its answer parsed into `schema`, by each of the methods that integrations offer.
+        """Return the model with its answer parsed into `schema`, by any method that integrations offer.
 
         A `structured(...)` step satisfies all three: as a tool call, or as JSON text where a response format is bound.
         """
@@ -212,7 +211,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
 
 
 def _with_raw(model: Runnable[Any, Any], parser: Any) -> Runnable[Any, Any]:
-    """`{"raw": ..., "parsed": ..., "parsing_error": ...}`, as LangChain's own `include_raw`."""
+    """Return a chain to `{"raw": ..., "parsed": ..., "parsing_error": ...}`, as LangChain's own `include_raw`."""
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=model) | parsed.with_fallbacks([failed], exception_key="parsing_error")

@@ -17,8 +17,6 @@ from llmtest.core.text import amount, capped, did_you_mean
 from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.scripts.step_types import as_texts
 
-# -- embeddings
-
 
 class Embedded(NamedTuple):
     """One call of an embedding model: its method, `"embed_query"` or `"embed_documents"`, and the texts, in order."""
@@ -28,18 +26,18 @@ class Embedded(NamedTuple):
 
 
 class ScriptedEmbeddings(Embeddings):
-    """Embeddings that need no model: the same text gives the same unit vector, on every machine.
+    """Embeddings without a model: the same text has the same unit vector, on every machine.
 
-    `vectors` says which texts have which vectors, as in `{"cat": [1.0, 0.0]}`; they are returned as they are given, not
-    normalized. Every other text has a vector that is computed from its characters: two of them have a cosine near 0, within
-    about 1 / sqrt(`size`), by chance. `size` is the length of all vectors: 64, or the length of those given.
+    `vectors` maps texts to vectors, as in `{"cat": [1.0, 0.0]}`; they are returned unchanged, not normalized. The vector of
+    every other text is computed from its characters: two of them have a cosine near 0, within about 1 / sqrt(`size`), by
+    chance. `size` is the length of all vectors: 64, or the length of `vectors`.
 
-    `texts` are the only ones that may be embedded; another one is a violation. `calls` is what was embedded so far, one
-    `(method, texts)` for each call. Thread-safe; async calls answer at once, on the event loop.
+    `texts` are the only permitted texts; another one is a violation. `calls` has one `(method, texts)` for each call so
+    far. Thread-safe; async calls answer at once, on the event loop.
 
     Raises:
         ScriptError: `vectors` are no vectors of one length, or `size` is not a positive whole number or not that length.
-        ViolationError: when it is given a text that is not in `texts`, or something that is no text.
+        ViolationError: when it is asked for a text that is not in `texts`, or for something that is no text.
 
     >>> from llmtest import ScriptedEmbeddings
     >>> embeddings = ScriptedEmbeddings(vectors={"cat": [1.0, 0.0], "kitten": [0.8, 0.6]})  # their cosine is 0.8
@@ -76,27 +74,23 @@ class ScriptedEmbeddings(Embeddings):
         return f"ScriptedEmbeddings(size={self.size})"
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a text."""
+        """Return the vector of a text."""
         return self._embed("embed_query", [text])[0]
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """The vectors of texts."""
+        """Return the vectors of texts."""
         return self._embed("embed_documents", texts)
 
     async def aembed_query(self, text: str) -> list[float]:
-        """The vector of a text."""
+        """Return the vector of a text."""
         return self.embed_query(text)
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """The vectors of texts."""
+        """Return the vectors of texts."""
         return self.embed_documents(texts)
 
     def verify(self) -> None:
-        """Raises for every violation so far; the pytest plugin does it for you.
-
-        Raises:
-            ViolationError: with all of them.
-        """
+        """Raise `ViolationError` for every violation so far; the plugin does it for you."""
         if self.violations:
             raise ViolationError(*self.violations)
 

@@ -1,4 +1,4 @@
-"""A provider for Faker: replies, conversations and tool calls as LangChain has them. Importing it needs Faker.
+"""A provider for Faker: replies, conversations and tool calls of LangChain. Importing it needs Faker.
 
 fake = Faker()
 fake.seed_instance(7)
@@ -23,9 +23,9 @@ except ImportError:
 
 
 class LLMProvider(BaseProvider):
-    """What models say, for a `Faker`: `fake.llm_reply()`, `fake.llm_conversation()`, `fake.tool_call(tool)`.
+    """Answers of models, for a `Faker`: `fake.llm_reply()`, `fake.llm_conversation()`, `fake.tool_call(tool)`.
 
-    Which ones come depends on the seed of the `Faker`; each call takes one number from it.
+    They depend on the seed of the `Faker`; each call takes one number from it.
 
     >>> from faker import Faker
     >>> fake = Faker()
@@ -40,7 +40,7 @@ class LLMProvider(BaseProvider):
         return f"faker {self.generator.random.getrandbits(64)}"
 
     def llm_reply(self, tokens: int | None = None) -> str:
-        """One to three sentences; with `tokens` exactly so many, as `llmtest.scripts.step_types.split` counts them.
+        """Return one to three sentences; `tokens` is their exact length, as `llmtest.scripts.step_types.split` counts.
 
         Raises:
             InventError: `tokens` is no whole number of 1 or more.
@@ -52,13 +52,13 @@ class LLMProvider(BaseProvider):
         >>> len(split(fake.llm_reply(tokens=12)))
         12
         """
-        _at_least_one("tokens", "llm_reply", tokens)
+        _check_positive("tokens", "llm_reply", tokens)
         return values.sentences(self._key(), tokens)
 
     def llm_conversation(self, turns: int = 3, tools: Sequence[Any] = ()) -> list[BaseMessage]:
-        """Messages as LangChain's models take them: `turns` questions, each with its answer.
+        """Return messages for LangChain's models: `turns` questions, each with its answer.
 
-        With `tools` (all that `bind_tools` takes) each answer comes after a call of one of them: an AI message with the
+        With `tools` (anything that `bind_tools` takes) each answer follows a call of one of them: an AI message with the
         call, and a tool message with the same id. The tools are not run.
 
         Raises:
@@ -70,7 +70,7 @@ class LLMProvider(BaseProvider):
         >>> [message.type for message in fake.llm_conversation(turns=1, tools=[{"name": "ping", "description": "Ping."}])]
         ['human', 'ai', 'tool', 'ai']
         """
-        _at_least_one("turns", "llm_conversation", turns)
+        _check_positive("turns", "llm_conversation", turns)
         key = self._key()
         return [message for turn in range(turns) for message in self._turn(f"{key} {turn}", turn, tools)]
 
@@ -83,7 +83,7 @@ class LLMProvider(BaseProvider):
         yield AIMessage(values.sentences(f"{key} answer"))
 
     def tool_call(self, tool: Any) -> ToolCall:
-        """A call of `tool` (all that `bind_tools` takes) with arguments that fit its schema: `tool.invoke` takes it.
+        """Return a call of `tool` (anything that `bind_tools` takes) with arguments that fit its schema.
 
         Raises:
             InventError: nothing fits the schema.
@@ -106,6 +106,6 @@ def _call(tool: Any, key: str) -> ToolCall:
     return ToolCall(name=function["name"], args=args, id=f"call_{number:016x}", type="tool_call")
 
 
-def _at_least_one(what: str, where: str, given: Any) -> None:
-    if given is not None and (type(given) is not int or given < 1):
-        raise InventError(f"{what}= of {where}() is a whole number of 1 or more; got {type(given).__name__} {given!r}")
+def _check_positive(parameter: str, method: str, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise InventError(f"{parameter}= of {method}() is a whole number of 1 or more; got {type(value).__name__} {value!r}")

@@ -1,12 +1,11 @@
-"""Scripted models for programs that choose their model by name: what `init_chat_model` builds while a mapping is open.
+"""Scripted models for programs that choose their model by name with `init_chat_model`.
 
 Every `init_chat_model`, also of a configurable model, of `create_agent("openai:gpt-5")` and of middleware, ends in one
-private function of LangChain, `_init_chat_model_helper`, in `langchain` and again in `langchain_classic`. While a mapping
-is open another one stands in for it. If LangChain changes that function, opening a mapping fails: it never lets a real
-model through.
+private function of LangChain, `_init_chat_model_helper`, in `langchain` and again in `langchain_classic`. An open mapping
+replaces it. If LangChain changes that function, opening a mapping fails: it never lets a real model through.
 
-Which script answers is decided when a model is **called**, not when it is built: so a model that a program has built at
-import, or keeps, is scripted by each test anew.
+The script is chosen when a model is **called**, not when it is built: each test scripts a model anew that the program has
+built at import.
 """
 
 from __future__ import annotations
@@ -43,21 +42,21 @@ from llmtest.scripts.step_types import Reply, ScriptOwner, Step
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
-    """A block in which models that are asked for by name say what a script says.
+    """Return a block in which models that a program chooses by name are scripted.
 
     `mapping` leads from model strings to scripts: `"openai:gpt-5"`, or with `*` (`"anthropic:*"`); a string without a
-    provider is read as LangChain reads it (`"gpt-5"` is `"openai:gpt-5"`). An exact string goes before one with `*`. A
-    script is a `Script`, a list of steps, one step, or the path of a script file (a `Path`, or a str that ends in `.yaml`).
-    Models that are mapped by the same entry go on in the same script.
+    provider is read as LangChain reads it (`"gpt-5"` is `"openai:gpt-5"`). An exact string has precedence over one with
+    `*`. A script is a `Script`, a list of steps, one step, or the path of a script file (a `Path`, or a str that ends in
+    `.yaml`). All models of one entry share its script.
 
-    The block gives the `Providers`: `.asked` are the models that were called, in order. Blocks can be nested: an inner
-    one goes before an outer one. The pytest fixture of the same name is such a block, open for the test.
+    The block gives the `Providers`: `.asked` lists the called models, in order. An inner block has precedence over an
+    outer one. The pytest fixture of the same name is such a block, open for the test.
 
     Raises:
         ScriptError: a script or the mapping is written wrongly.
-        ProvidersError: neither `langchain` nor `langchain-classic` is installed, or they are of a version that we do not know.
-        ViolationError: in the program, when it asks for a model that is not mapped, or that two entries with `*` fit;
-            before any integration is imported.
+        ProvidersError: neither `langchain` nor `langchain-classic` is installed, or in an unknown version.
+        ViolationError: in the program, when it asks for a model that no entry fits, or two entries with `*`; before any
+            integration is imported.
 
     >>> from langchain.chat_models import init_chat_model
     >>> with scripted_providers({"openai:gpt-5": "Hello", "anthropic:*": "Bonjour"}) as providers:
@@ -66,7 +65,7 @@ def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
     ('Hello', 'Bonjour')
     ['openai:gpt-5', 'anthropic:claude-opus-4-7']
 
-    It holds for the whole process, threads included. It does not see a model that a program makes of its class, as
+    It holds for the whole process, threads included. It does not see a model that a program makes from its class:
     `ChatOpenAI(...)`.
     """
     return Providers(mapping)
@@ -75,7 +74,7 @@ def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
 class Providers:
     """A mapping of model strings to scripts, and the block in which it holds. Made by `scripted_providers`.
 
-    Calling it maps more models. Holds state; any thread may do so, and read `asked`.
+    A call maps more models. Holds state; thread-safe.
     """
 
     def __init__(self, mapping: Mapping[str, Any]) -> None:
@@ -86,7 +85,7 @@ class Providers:
         self(mapping)
 
     def __call__(self, mapping: Mapping[str, Any]) -> Self:
-        """Maps more models.
+        """Map more models.
 
         Raises:
             ScriptError: a script is written wrongly, or a model is mapped already.
@@ -131,54 +130,50 @@ class Providers:
                 vars(module)[_HELPER] = helper
 
     def verify(self) -> None:
-        """Raises for every violation so far and for unused steps. The pytest plugin does it for you.
-
-        Raises:
-            ViolationError: with all of them.
-        """
+        """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
         scripts = {id(script): script for script in self._scripts}.values()
         found = [*self.violations, *(v for script in scripts for v in (*script.violations, *script.unused()))]
         if found:
             raise ViolationError(*found)
 
     def take(self) -> list[Violation]:
-        """What has happened since the last `take`: how the pytest plugin asks while nothing but programs is loaded."""
+        """Return the violations since the last `take`."""
         found, self.violations = self.violations, []
         return found
 
     def _fits(self, model: str) -> list[_Entry]:
-        """The entry for `model`; several if it is not said which."""
+        """Return the entries that fit `model`: an exact one alone, else all with `*`."""
         exact = self._entries.get(model)
         return [exact] if exact else [entry for key, entry in self._entries.items() if fnmatchcase(model, key)]
 
 
 def from_ini(lines: Iterable[str], folder: Path) -> Providers:
-    """The mapping of the ini key `llmtest_providers`, one entry a line: `openai:gpt-* = greeting.yaml`, relative to `folder`.
+    """Return the mapping of the ini key `llmtest_providers`, one entry a line: `openai:gpt-* = greeting.yaml`.
 
-    Each test that calls such a model starts at the first step of its script. A line without `=` says that the model may be
-    built: who calls it maps it.
+    Paths are relative to `folder`. Each test that calls such a model starts at the first step of its script. A line without
+    `=` permits that the model is built; a test that calls it has to map it.
 
     Raises:
         ScriptError: with the line.
     """
     providers = Providers({})
     for line in lines:
-        key, given, path = (part.strip() for part in line.partition("="))
+        key, equals, path = (part.strip() for part in line.partition("="))
         try:
-            if not key or (given and not path):
+            if not key or (equals and not path):
                 raise ScriptError("expected `model = path of a script file`, or a model alone")
-            providers._map({key: _ScriptForEach(folder / path) if given else _no_script})
+            providers._map({key: _ScriptForEach(folder / path) if equals else _no_script})
         except ScriptError as error:
             raise ScriptError(f"the ini key llmtest_providers, line `{line}`: {error}") from None
     return providers
 
 
-# -- where a script comes from
+# -- the scripts of a mapping
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One entry of a mapping: its key as it was written, and what gives its script."""
+    """One entry of a mapping: its key as written, and the function that returns its script."""
 
     key: str
     script: Callable[[], Script | None]
@@ -189,21 +184,21 @@ def _same(script: Script) -> Script:
 
 
 def _no_script() -> None:
-    """The model may be built; who calls it maps it."""
+    """Return no script: the program may build the model, and a test that calls it has to map it."""
 
 
 class _ScriptForEach:
-    """A script file that each page of the ledger, so each attempt at a test, has from its first step on. Holds state."""
+    """A script file that starts anew for each page of the ledger, so for each attempt at a test. Holds state."""
 
     def __init__(self, path: Path) -> None:
-        with ledger.opened(ledger.Outside()):  # it belongs to no test, least of all to one that runs this pytest
-            self._steps = _speakable(_load(path)).entries
+        with ledger.opened(ledger.Outside()):  # the ini key belongs to no test, not even to one that runs pytest inside
+            self._steps = _for_chat(_load(path)).entries
         self._scripts: WeakKeyDictionary[Ledger, Script] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def __call__(self) -> Script:
         page = ledger.current()
-        with self._lock:  # a script is on the page as soon as it is made: of two, one would be left unused
+        with self._lock:  # a new script is on the ledger at once: a second one would be reported as unused
             if page not in self._scripts:
                 self._scripts[page] = Script(*self._steps)
             return self._scripts[page]
@@ -213,12 +208,12 @@ def _script(key: Any, value: Any) -> Script:
     if not isinstance(key, str) or not key:
         raise ScriptError(f"a model is mapped by its name, such as 'openai:gpt-5'; got {type(key).__name__} {key!r}")
     try:
-        return _speakable(_made(value))
+        return _for_chat(_as_script(value))
     except ScriptError as error:
         raise ScriptError(f"the script of the model `{key}`: {error}") from None
 
 
-def _made(value: Any) -> Script:
+def _as_script(value: Any) -> Script:
     if isinstance(value, Script):
         return value
     if isinstance(value, os.PathLike):
@@ -234,17 +229,13 @@ def _load(path: Path, hint: str = "") -> Script:
     return Script.load(path)
 
 
-def _speakable(script: Script) -> Script:
-    """`script`, if a chat model can say it.
-
-    Raises:
-        ScriptError: it cannot.
-    """
+def _for_chat(script: Script) -> Script:
+    """Return `script`, or raise `ScriptError` if a step of it is not for a chat model."""
     ScriptedChatModel(script=script)
     return script
 
 
-# -- which script answers
+# -- the script of a call
 
 
 _open: list[Providers] = []
@@ -252,10 +243,10 @@ _lock = threading.Lock()
 
 
 def _entry(model: str, act: str) -> _Entry:
-    """The entry of the innermost block that has one for `model`; `act` is what the program does with it.
+    """Return the entry for `model` of the innermost block that has one; `act` is the program's verb.
 
     Raises:
-        ViolationError: there is none, or it is not said which.
+        ViolationError: there is none, or several fit.
     """
     for providers in reversed(tuple(_open)):
         fits = providers._fits(model)
@@ -267,7 +258,7 @@ def _entry(model: str, act: str) -> _Entry:
 
 
 def _script_now(model: str) -> Script:
-    """The script that answers a call of `model` now."""
+    """Return the script that answers a call of `model` now."""
     entry = _entry(model, "calls")
     script = entry.script()
     if script is None:
@@ -301,11 +292,8 @@ def _hint(model: str) -> str:
     return f'  map it: scripted_providers({{"{model}": [...]}}), or a line in the ini key llmtest_providers'
 
 
-class _Voice:
-    """What stands for the script of a model that was asked for by name: it is looked up at each call.
-
-    A call may ask for another model of the same provider, with `model=`.
-    """
+class _ScriptByName:
+    """The script of a model that was chosen by name, found anew at each call, which may name another model with `model=`."""
 
     owner = ScriptOwner()
 
@@ -333,10 +321,10 @@ class _Voice:
 
 
 class ProviderModel(ScriptedChatModel):
-    """The scripted model that `init_chat_model` gives. Its runs have the name that was asked for: `openai:gpt-5`.
+    """The scripted model that `init_chat_model` returns. Its runs are named by provider and model: `openai:gpt-5`.
 
-    `model_name` and the `ls_*` metadata are as an integration has them; `params` is what else the program asked for
-    (`temperature`, `max_tokens`, ...), which is recorded with each call, without secrets.
+    `model_name` and the `ls_*` metadata are as with an integration. `params` are the other arguments of the program
+    (`temperature`, `max_tokens`, ...); they are recorded with each call, without secrets.
     """
 
     provider: str
@@ -347,7 +335,7 @@ class ProviderModel(ScriptedChatModel):
 
     @property
     def model(self) -> str:
-        """The same as `model_name`: integrations have the one, the other or both."""
+        """The same as `model_name`: some integrations have the one, some the other."""
         return self.model_name
 
     @property
@@ -364,7 +352,7 @@ class ProviderModel(ScriptedChatModel):
 
 
 _FIELDS: Final = frozenset((*BaseChatModel.model_fields, "streaming", "temperature", "max_tokens", "stop"))
-"""What is a field of every model; integrations differ in what they take for the rest, such as `timeout`."""
+"""The fields of every model; integrations differ in the types of others, such as `timeout`."""
 
 
 def _without_secrets(key: str, value: Any) -> Any:
@@ -372,15 +360,15 @@ def _without_secrets(key: str, value: Any) -> Any:
     return mask(key) if table().hides(key, value) or key.lower().endswith("headers") else table().hide(value)
 
 
-def _model(provider: str, model: str, given: Mapping[str, Any]) -> ProviderModel:
+def _model(provider: str, model: str, kwargs: Mapping[str, Any]) -> ProviderModel:
     asked = f"{provider}:{model}"
     _entry(asked, "asks for")
-    fields = {"name": asked, **{key: value for key, value in given.items() if key in _FIELDS}}
+    fields = {"name": asked, **{key: value for key, value in kwargs.items() if key in _FIELDS}}
     if isinstance(fields.get("stop"), str):
         fields["stop"] = [fields["stop"]]
-    # An integration keeps its secrets to itself; here they would reach every handler.
-    params = {key: _without_secrets(key, value) for key, value in given.items() if key not in _FIELDS}
-    return ProviderModel(script=_Voice(provider, model), model_name=model, provider=provider, params=params, **fields)
+    # An integration does not report its secrets; `params` reach every handler.
+    params = {key: _without_secrets(key, value) for key, value in kwargs.items() if key not in _FIELDS}
+    return ProviderModel(script=_ScriptByName(provider, model), model_name=model, provider=provider, params=params, **fields)
 
 
 # -- the seam in LangChain
@@ -402,11 +390,7 @@ class _Seam:
 
 
 def _seams() -> list[_Seam]:
-    """Those of the installed packages.
-
-    Raises:
-        ProvidersError: none is installed, or one is not as expected.
-    """
+    """Return the modules of the installed packages, or raise `ProvidersError` if there is none or an unknown one."""
     found = [_seam(module) for package in _PACKAGES if (module := _imported(f"{package}.chat_models.base")) is not None]
     if not found:
         raise ProvidersError(
@@ -420,7 +404,7 @@ def _imported(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != name.partition(".")[0]:  # it is there, and something that it needs is not
+        if (error.name or "").partition(".")[0] != name.partition(".")[0]:  # a dependency of the package is missing
             raise
         return None
 
@@ -441,19 +425,15 @@ def _seam(module: ModuleType) -> _Seam:
 
 
 def _shape(function: Any) -> str | None:
-    """The parameters of `function`, without types and defaults."""
+    """Return the parameters of `function`, without types and defaults."""
     if not callable(function):
         return None
-    bare = [parameter.replace(annotation=parameter.empty, default=parameter.empty) for parameter in _parameters(function)]
-    return str(inspect.Signature(bare))
-
-
-def _parameters(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
-    return inspect.signature(function).parameters.values()
+    parameters = inspect.signature(function).parameters.values()
+    return str(inspect.Signature([p.replace(annotation=p.empty, default=p.empty) for p in parameters]))
 
 
 def _resolved(key: str, parse: Callable[[str, str | None], tuple[str, str]]) -> str:
-    """`key` with its provider, as LangChain reads a model string; as it is where LangChain knows no provider."""
+    """Return `key` with its provider, as LangChain reads a model string; unchanged if LangChain knows no provider."""
     try:
         with warnings.catch_warnings(action="ignore"):
             model, provider = parse(key, None)
@@ -465,7 +445,7 @@ def _resolved(key: str, parse: Callable[[str, str | None], tuple[str, str]]) -> 
 def _stand_in(seam: _Seam) -> Callable[..., Any]:
     @functools.wraps(seam.helper)
     def helper(model: str, *, model_provider: str | None = None, **kwargs: Any) -> Any:
-        # Called from here, because LangChain's warnings about the name count the frames to the program.
+        # LangChain's warnings about the name count the frames up to the program: no function may stand between.
         name, provider = seam.parse(model, model_provider)
         if provider not in getattr(seam.module, "_BUILTIN_PROVIDERS", (provider,)):
             return seam.helper(model, model_provider=model_provider, **kwargs)  # LangChain's own error

@@ -16,18 +16,16 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return, ScriptOwner
 
-# -- retrievers
-
 
 class ScriptedRetriever(Double, BaseRetriever):
-    """A retriever that finds what a test wrote down: one step answers one query.
+    """A retriever with scripted results: one step answers one query.
 
-    A step is a list of documents, a single document, a str (a document with this text), an exception, or what `give`,
-    `fail`, `respond` and `on(...) >> ...` return. A key and `expects` look at the query, and the function of `respond`
-    gets it as `request.text`, and what else the call was given as `request.params`. Each call gets fresh documents.
+    A step is a list of documents, a single document, a str (a document with this text), an exception, or a step of `give`,
+    `fail`, `respond` or `on(...) >> ...`. Keys and `expects` match the query. The function of `respond` gets it as
+    `request.text`, and the other arguments of the call as `request.params`. Each call gets fresh documents.
 
-    `k` is the most documents that one call finds, as with real retrievers: here, or in `invoke(query, k=3)`. `name` is
-    what callbacks call it. Thread-safe.
+    `k` limits the number of documents of one call, as with real retrievers: here, or in `invoke(query, k=3)`. `name` is
+    its name in callbacks. Thread-safe.
 
     Raises:
         ScriptError: a step is not a step of a retriever, or a field does not exist.
@@ -49,8 +47,8 @@ class ScriptedRetriever(Double, BaseRetriever):
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         where = caller()
         super().__init__(**{"script": None, **fields})
-        given = script_of(type(self), tuple(step_from(step, where) for step in steps), script, fields)
-        self._take(given, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
+        own = script_of(type(self), tuple(step_from(step, where) for step in steps), script, fields)
+        self._adopt(own, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
 
     def __repr__(self) -> str:
         return f"ScriptedRetriever(name={self.get_name()!r})"
@@ -68,7 +66,7 @@ class ScriptedRetriever(Double, BaseRetriever):
         found = [Document(page_content=item) if isinstance(item, str) else item for item in items]
         return found[: request.params["k"]]
 
-    def _asked(self, query: Any, run_manager: Any, params: dict[str, Any]) -> Request:
+    def _request(self, query: Any, run_manager: Any, params: dict[str, Any]) -> Request:
         if not isinstance(query, str):
             who = self.script.owner.the
             text = f"{who} takes a query, a str; got {type(query).__name__} {query!r}\n  find out what the program asks it with"
@@ -78,11 +76,11 @@ class ScriptedRetriever(Double, BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found: list[Document] = self._serve(self._asked(query, run_manager, kwargs))
+        found: list[Document] = self._serve(self._request(query, run_manager, kwargs))
         return found
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
-        found: list[Document] = await self._aserve(self._asked(query, run_manager, kwargs))
+        found: list[Document] = await self._aserve(self._request(query, run_manager, kwargs))
         return found

@@ -1,4 +1,4 @@
-"""What the doubles share: a script, and calls that are served from it."""
+"""The base classes of the doubles: calls are served from a script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmtest.core.text import did_you_mean, names
 from llmtest.errors import ScriptError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
-from llmtest.langchain.answers import exception, materialised
+from llmtest.langchain.answers import exception, resolve_values
 from llmtest.langchain.caller import about, weakly
 from llmtest.scripts import diagnostics
 from llmtest.scripts.gates import Gate
@@ -26,71 +26,65 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text
 from llmtest.scripts.steps import as_step, give
 
-# -- what retrievers and tools share
-
 
 def step_from(step: Any, where: str) -> Any:
-    """What may stand for a step of a double, beside what may for one of a model: a bare value."""
+    """Return the step of a retriever or tool: a bare value stands for `give(value)`."""
     if isinstance(step, KeyedSteps):
-        return replace(step, steps=tuple(step_from(one, step.where) for one in step.steps))
+        return replace(step, steps=tuple(step_from(inner, step.where) for inner in step.steps))
     fails = isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException))
     return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
 class Served:
-    """What all doubles with a script share: how a call is answered, and `verify`."""
+    """A double with a script: how it answers a call."""
 
     script: Any
 
     def verify(self) -> None:
-        """Raises for every violation of the script so far and for its unused steps; the pytest plugin does it for you.
-
-        Raises:
-            ViolationError: with all of them.
-        """
+        """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
-    def _as_step(self, given: Any, what: str, where: str) -> Step:
-        return as_step(given, what, where)
+    def _as_step(self, value: Any, description: str, where: str) -> Step:
+        return as_step(value, description, where)
 
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
-        """The answer to `request`, on a synchronous path. A stream stops at the gates within an answer; else it waits here."""
-        self._note(request)
+        """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
+        self._report_call(request)
         step = self.script.serve(request)
         self._hold(step.serving.gates, request)
         while isinstance(step, Respond):
-            step = self._as_step(_waited(step.function(request)), f"what {step} returned", step.where)
+            step = self._as_step(_finish(step.function(request)), f"what {step} returned", step.where)
         answer = self._reply_of(step, request)
-        self._hold(() if streams else _within(step), request)
+        self._hold(() if streams else _gates_within(step), request)
         return answer
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
-        self._note(request)
+        self._report_call(request)
         step = self.script.serve(request)
         await self._ahold(step.serving.gates, request)
         while isinstance(step, Respond):
-            given = step.function(request)
-            given = await given if inspect.isawaitable(given) else given
-            step = self._as_step(given, f"what {step} returned", step.where)
+            value = step.function(request)
+            value = await value if inspect.isawaitable(value) else value
+            step = self._as_step(value, f"what {step} returned", step.where)
         answer = self._reply_of(step, request)
-        await self._ahold(() if streams else _within(step), request)
+        await self._ahold(() if streams else _gates_within(step), request)
         return answer
 
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            gate.hold(lambda: diagnostics.waiting(request, self.script.owner))
+            gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
         for gate in gates:
-            await gate.ahold(lambda: diagnostics.waiting(request, self.script.owner))
+            await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
 
-    def _note(self, request: Request) -> None:
-        """Tells the open recordings of the call, which they ought to have seen."""
+    def _report_call(self, request: Request) -> None:
+        """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
         run = request.run()
         membership.note_call(run.run_id if run is not None else None, self._known_as(), caller)
 
-    def _takes(self, latency: Latency | None, request: Request) -> None:
-        """Tells the recordings of the call how long it takes in virtual time."""
+    def _report_latency(self, latency: Latency | None, request: Request) -> None:
+        """Tell the recordings of the call how long it takes in virtual time."""
         if latency is not None:
             run = request.run()
             membership.note_latency(run.run_id if run is not None else None, latency)
@@ -100,17 +94,17 @@ class Served:
 
     @abstractmethod
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
-        """What a step that was served comes to."""
+        """Return the answer that a step stands for."""
 
 
 class Double(Served):
-    """A mouth for a script of values."""
+    """A double whose script gives values: a retriever or a tool."""
 
-    def _take(self, script: Script, owner: ScriptOwner) -> None:
-        """Makes `script`, which has just been given, speak for this double.
+    def _adopt(self, script: Script, owner: ScriptOwner) -> None:
+        """Take `script` as the source of the answers.
 
         Raises:
-            ScriptError: a step is not one for it, or a key can match no call of it.
+            ScriptError: a step is of another kind, or a key can match no call.
         """
         self.script, script.owner = script, owner
         try:
@@ -122,11 +116,11 @@ class Double(Served):
             for number, step in enumerate(script.steps, 1):
                 self._check(step, f"step {number} of {owner.the}")
         except ScriptError:
-            script.adopted()
+            script.waive_steps()
             raise
 
-    def _check(self, step: Step, what: str) -> Step:
-        """`step`, if a double can keep it."""
+    def _check(self, step: Step, description: str) -> Step:
+        """Return `step`, or raise `ScriptError` if it is not for a retriever or tool."""
         expects, problem = step.serving.expects, ""
         if not step.serving.checked:
             problem = "unchecked() is about the answers of a model"
@@ -137,7 +131,7 @@ class Double(Served):
         elif isinstance(step, Reply | Return):
             problem = self._misfit(step.text if isinstance(step, Reply) else step.value)
         if problem:
-            raise ScriptError(f"{what} is {step} at {shown_path(step.where)}, but {problem}")
+            raise ScriptError(f"{description} is {step} at {shown_path(step.where)}, but {problem}")
         return step
 
     def _known_as(self) -> str:
@@ -146,14 +140,14 @@ class Double(Served):
 
     @abstractmethod
     def _misfit(self, value: Any) -> str:
-        """What is wrong with a value that is to be given; empty if nothing."""
+        """Return what is wrong with a value of the script; empty for a right one."""
 
-    def _as_step(self, given: Any, what: str, where: str) -> Step:
-        return self._check(as_step(step_from(given, where), what, where), what)
+    def _as_step(self, value: Any, description: str, where: str) -> Step:
+        return self._check(as_step(step_from(value, where), description, where), description)
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
-        """A fresh copy of the value that a step gives."""
-        self._takes(step.latency, request)
+        """Return a fresh copy of the step's value."""
+        self._report_latency(step.latency, request)
         if isinstance(step, Fail):
             raise exception(step)
         return step.text if isinstance(step, Reply) else copy.deepcopy(step.value)
@@ -169,11 +163,8 @@ def _is_text(step: Reply) -> bool:
     return all(isinstance(part, Text) for part in step.parts) and step.failure is None and not step.truncated
 
 
-# -- the models
-
-
 def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields: Mapping[str, Any]) -> Script:
-    """The script of a new model, after a look at how it is made."""
+    """Return the script of a new double, or raise `ScriptError` for steps beside a script and for unknown fields."""
     if steps and script is not None:
         raise ScriptError(f"{kind.__name__} takes its steps as arguments or as script=, not both")
     if script is not None and not isinstance(script, Script):
@@ -187,7 +178,7 @@ def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields:
 
 
 class Scripted(Served):
-    """What both models share: a repr without an address, because it becomes `serialized`, and what a step comes to."""
+    """A model with a script. Its repr has no address, because LangChain reports it as `serialized`."""
 
     model_name: str
 
@@ -198,30 +189,29 @@ class Scripted(Served):
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply:
         if isinstance(step, Fail):
-            self._takes(step.latency, request)
+            self._report_latency(step.latency, request)
             raise exception(step, getattr(self, "dialect", "plain"))
         if isinstance(step, Return):
             raise ScriptError(f"a model cannot give values, it says something; got {step} at {shown_path(step.where)}")
-        reply = materialised(step, request) if step.structured else step
+        reply = resolve_values(step, request) if step.structured else step
         self.script.check(reply, request)
-        self._takes(reply.latency, request)
+        self._report_latency(reply.latency, request)
         return reply
 
 
-def _within(step: Step) -> list[Gate]:
-    """The gates within an answer."""
+def _gates_within(step: Step) -> list[Gate]:
     return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
 
 
-def _waited(given: Any) -> Any:
-    """What the function of a `respond` step gave, on a synchronous path."""
-    if not inspect.isawaitable(given):
-        return given
+def _finish(value: Any) -> Any:
+    """Return the result of a `respond` function, sync or async, on a synchronous path."""
+    if not inspect.isawaitable(value):
+        return value
     if asyncio._get_running_loop() is not None:
-        cast("Coroutine[Any, Any, Any]", given).close()
+        cast("Coroutine[Any, Any, Any]", value).close()
         raise ScriptError("respond() has an async function, but the call came without await in a running loop")
 
     async def wait() -> Any:
-        return await given
+        return await value
 
     return asyncio.run(wait())

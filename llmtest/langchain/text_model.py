@@ -16,22 +16,22 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
-from llmtest.langchain.answers import exception, metadata, usage_metadata_of
+from llmtest.langchain.answers import exception, response_metadata, usage_metadata_of
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
-from llmtest.scripts.gates import Gate, stopping
+from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, Return, Text, Value, count
 
 
 class ScriptedLLM(Scripted, BaseLLM):
-    """A text model that says what a test wrote down: one step answers one prompt.
+    """A text model with scripted answers: one step answers one prompt.
 
-    As `ScriptedChatModel`, for programs that take a text model: it says text only, so `call` and `think` are refused when
+    It is a `ScriptedChatModel` for programs that take a text model. It says text only: `call` and `think` are refused when
     it is made. With `streaming=True` its tokens reach the callbacks under `invoke` and `generate` too, as with real text
-    models; not when it is given several prompts at once, because LangChain would report all of them on the first run.
+    models, but not for several prompts at once: LangChain would report all of them on the first run.
     Usage is reported as `token_usage` in `llm_output`, or with the last chunk. Thread-safe.
 
     Raises:
@@ -53,7 +53,7 @@ class ScriptedLLM(Scripted, BaseLLM):
         given = script_of(type(self), steps, script, fields)
         for number, step in enumerate(given.steps, 1):
             if isinstance(step, Return) or (isinstance(step, Reply) and any(not isinstance(p, Text | Value) for p in step.parts)):
-                given.adopted()
+                given.waive_steps()
                 raise ScriptError(
                     f"step {number} of a ScriptedLLM is {step} at {shown_path(step.where)}, but a text model says text only"
                 )
@@ -73,13 +73,13 @@ class ScriptedLLM(Scripted, BaseLLM):
         return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())
 
     def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
-        """What a provider says with the end of an answer."""
+        """Return the `generation_info` of the last chunk."""
         usage = None if reply.truncated else usage_metadata_of(reply, count(prompt))
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
-        return {**metadata(reply, self.model_name), **counts}
+        return {**response_metadata(reply, self.model_name), **counts}
 
     def _pieces(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk | Gate]:
-        return stopping(self._chunks(reply, prompt), reply.stopped()) if reply.stops else self._chunks(reply, prompt)
+        return with_gates(self._chunks(reply, prompt), reply.gate_positions()) if reply.stops else self._chunks(reply, prompt)
 
     def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
         *first, last = [token for part in reply.parts for token in part.tokens] + [""] * reply.stops_last or [""]
@@ -160,7 +160,7 @@ class ScriptedLLM(Scripted, BaseLLM):
 
 
 def _token_usage(usage: UsageMetadata) -> dict[str, int]:
-    """Usage under the names that text models use."""
+    """Return usage under the names of text models."""
     return {
         "prompt_tokens": usage["input_tokens"],
         "completion_tokens": usage["output_tokens"],

@@ -1,7 +1,6 @@
-"""Scripted retrievers, tools and embeddings: what stands around a model, as a test wrote it down.
+"""`scripted_tool`: LangChain's own `StructuredTool`, with results from a `Script`.
 
-Retrievers and tools are LangChain's own classes, so their callbacks, configuration and errors are LangChain's; what they
-give back comes from a `Script`, served as the models' is. They answer on the caller's own thread, also in async code.
+Callbacks, configuration and errors are LangChain's. It answers on the caller's own thread, also in async code.
 """
 
 from __future__ import annotations
@@ -25,11 +24,9 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import ScriptOwner
 
-# -- tools
-
 
 class ScriptedTool(Double, StructuredTool):
-    """A tool that returns what a test wrote down; `scripted_tool` makes it."""
+    """A tool with scripted results, made by `scripted_tool`."""
 
     script: SkipValidation[Any] = Field(exclude=True, repr=False)
 
@@ -43,7 +40,7 @@ class ScriptedTool(Double, StructuredTool):
             return "a tool with response_format='content_and_artifact' returns a tuple (content, artifact)"
         return ""
 
-    def _asked(self, positional: tuple[Any, ...], named: dict[str, Any], run_manager: Any) -> Request:
+    def _request(self, positional: tuple[Any, ...], named: dict[str, Any], run_manager: Any) -> Request:
         schema = self.tool_call_schema
         names = list(named if isinstance(schema, dict) else get_fields(schema))
         args = {**dict(zip(names, positional, strict=False)), **named}
@@ -53,13 +50,13 @@ class ScriptedTool(Double, StructuredTool):
     def _run(self, *args: Any, run_manager: CallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
         if self.func is None:  # LangChain's own words for a tool that is async only
             return super()._run(*args, run_manager=run_manager, **{"config": {}, **kwargs})
-        return self._serve(self._asked(args, kwargs, run_manager))
+        return self._serve(self._request(args, kwargs, run_manager))
 
     async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
-        return await self._aserve(self._asked(args, kwargs, run_manager))
+        return await self._aserve(self._request(args, kwargs, run_manager))
 
     async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
-        """As `invoke`, on the event loop. A tool without a coroutine of its own would go to a thread."""
+        """Do the same as `invoke`, on the event loop. A `StructuredTool` without a coroutine would use a thread."""
         return await BaseTool.ainvoke(self, input, config, **kwargs)
 
 
@@ -75,18 +72,18 @@ def scripted_tool(
     script: Script | None = None,
     **fields: Any,
 ) -> ScriptedTool:
-    """A tool that returns what a test wrote down: a real `StructuredTool`, whose calls take one step each.
+    """Return a tool with scripted results: a real `StructuredTool`, whose calls take one step each.
 
-    `tool` is a typed function with a docstring, whose body is never run; or a tool, to stand in for it; or a name, with
-    `args`: the types of the arguments by name (`{"q": str, "limit": (int, 5)}` gives one a default) or a pydantic model.
+    `tool` is a typed function with a docstring, whose body is never run; or a tool to replace; or a name, with
+    `args`: the types of the arguments by name (`{"q": str, "limit": (int, 5)}`: `limit` has a default) or a pydantic model.
 
-    A result is any value that a tool may return, an exception, or what `give`, `fail`, `respond` and `on(...) >> ...`
-    return. `respond` gets the validated arguments as `request.args`; keys and `expects` look at their JSON. Each call
-    gets a fresh copy. `fields` are those of LangChain's tool: `description`, `response_format`, `return_direct`, ...
-    The stand-in of an async function or tool is async only, as that is. Thread-safe.
+    A result is any value that a tool may return, an exception, or a step of `give`, `fail`, `respond` or `on(...) >> ...`.
+    `respond` gets the validated arguments as `request.args`; keys and `expects` match their JSON. Each call gets a fresh
+    copy. `fields` are those of LangChain's tool: `description`, `response_format`, `return_direct`, ...
+    The double of an async function or tool is async only, like the original. Thread-safe.
 
     Raises:
-        ScriptError: `tool` or `args` are something else, a field does not exist, or the function has no docstring.
+        ScriptError: `tool` or `args` are of another type, a field does not exist, or the function has no docstring.
         ViolationError: when it is called and no step is left, or its arguments are not as the step expects.
 
     >>> from llmtest import fail, scripted_tool
@@ -103,21 +100,21 @@ def scripted_tool(
     It does not check results against the function's return type.
     """
     where = caller()
-    made = ScriptedTool(**{**_like(tool, args, fields), **fields, "script": None})
-    given = script_of(ScriptedTool, tuple(step_from(result, where) for result in results), script, fields)
-    made._take(given, ScriptOwner(f"`{made.name}`", "input"))
-    return made
+    double = ScriptedTool(**{**_fields_of(tool, args, fields), **fields, "script": None})
+    steps = tuple(step_from(result, where) for result in results)
+    double._adopt(script_of(ScriptedTool, steps, script, fields), ScriptOwner(f"`{double.name}`", "input"))
+    return double
 
 
-def _like(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the tool that is to be stood in for."""
+def _fields_of(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the double of `tool`."""
     schema = _schema(tool, args)
     if isinstance(tool, BaseTool):
         return {**_of_tool(tool), **({} if schema is None else {"args_schema": schema})}
     if isinstance(tool, str):
         schema = schema or create_model(tool)
-        told = schema.__doc__ if args is schema and schema.__doc__ else ""
-        return {"name": tool, "description": inspect.cleandoc(told), "args_schema": schema, "func": _stand_in(tool)}
+        doc = schema.__doc__ if args is schema and schema.__doc__ else ""
+        return {"name": tool, "description": inspect.cleandoc(doc), "args_schema": schema, "func": _stand_in(tool)}
     if not inspect.isroutine(tool):
         raise ScriptError(f"scripted_tool() takes a function, a tool, or the name of one; got {type(tool).__name__} {tool!r}")
     return _of_function(tool, schema, fields)
@@ -130,9 +127,9 @@ def _of_function(function: Callable[..., Any], schema: Any, fields: Mapping[str,
             f"`{name}` has no docstring, which tells a model what the tool is for; give scripted_tool() description="
         )
     kind = "coroutine" if inspect.iscoroutinefunction(function) else "func"
-    make: Any = StructuredTool.from_function
-    made = make(**{kind: _stand_in(name, function)}, args_schema=schema, description=fields.get("description"))
-    return {field: getattr(made, field) for field in ("name", "description", "args_schema", kind)}
+    from_function: Any = StructuredTool.from_function
+    like = from_function(**{kind: _stand_in(name, function)}, args_schema=schema, description=fields.get("description"))
+    return {field: getattr(like, field) for field in ("name", "description", "args_schema", kind)}
 
 
 _COPIED: Final = (
@@ -154,7 +151,7 @@ def _of_tool(tool: BaseTool) -> dict[str, Any]:
 
 
 def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """A function that looks like `function`, because LangGraph reads its signature, and does nothing."""
+    """Return a function with the signature of `function`, because LangGraph reads that; its body must never run."""
 
     def stand_in(*args: Any, **kwargs: Any) -> NoReturn:
         raise ScriptError(f"the function of the scripted tool `{name}` has no body; call the tool: .invoke({{...}})")
@@ -163,7 +160,7 @@ def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable
 
 
 def _schema(tool: Any, args: Any) -> Any:
-    """The pydantic model that `args` stands for."""
+    """Return the pydantic model that `args` describes."""
     if args is None or (isinstance(args, type) and is_basemodel_subclass(args)):
         return args
     if not isinstance(args, Mapping):
@@ -178,8 +175,8 @@ def _schema(tool: Any, args: Any) -> Any:
                 f"args= of scripted_tool() has types, as in {{'q': str, 'limit': (int, 5)}}; got {kind!r} for `{name}`"
             )
     make: Any = create_model
-    called = tool if isinstance(tool, str) else getattr(tool, "name", None) or getattr(tool, "__name__", "args")
+    title = tool if isinstance(tool, str) else getattr(tool, "name", None) or getattr(tool, "__name__", "args")
     try:
-        return make(called, **{name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in args.items()})
+        return make(title, **{name: kind if isinstance(kind, tuple) else (kind, ...) for name, kind in args.items()})
     except PydanticUserError as error:
         raise ScriptError(f"args= of scripted_tool() makes no schema: {str(error).splitlines()[0]}") from None

@@ -1,20 +1,21 @@
-"""What a correct stream of callbacks looks like, and what is wrong with one that is not.
+"""`check` and `cut_streams`: which callbacks of a recording break the protocol.
 
-`check` reads a recording, live or loaded, and nothing else: no LangChain, no clock, no process. One pass sorts
-the events by run (`llmtest.protocol.run_index`); then each rule is a small function over the runs.
+They read a recording, live or loaded, and nothing else: no LangChain, no clock, no process. One pass sorts the events by
+run (`llmtest.protocol.run_index`); then each rule is a small function over the runs (`llmtest.protocol.checks`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from llmtest.core.masks import table
 from llmtest.core.text import capped
 from llmtest.errors import Violation
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event
-from llmtest.events.words import Failure
+from llmtest.events.words import Failure, Generation
 from llmtest.protocol.checks import RULES, Found, Level, Rule
 from llmtest.protocol.known_issues import known
 from llmtest.protocol.run_index import Index, Life, read
@@ -25,8 +26,8 @@ from llmtest.recording.recording import Recording
 class Broken(Violation):
     """A rule of the protocol that a recording breaks.
 
-    `witnesses` are the events that show it, in their order. `deviation` is the name of the known deviation of LangChain
-    or LangGraph that this is; then `level` is `unusual`, whatever the rule says.
+    `witnesses` are the events that show it, in their order. `deviation` names the known deviation of LangChain or LangGraph
+    that explains it, if any; then `level` is `unusual`, whatever the level of the rule.
     """
 
     level: Level
@@ -35,11 +36,11 @@ class Broken(Violation):
 
 
 def check(recording: Recording) -> list[Broken]:
-    """What is wrong with the callbacks of `recording`; nothing, if they are as they must be.
+    """Return the rules of the callback protocol that `recording` breaks; an empty list if its callbacks are correct.
 
-    Each is a `Violation`: `.code` is its name in `RULES`, `.level` is `impossible` or `unusual`, `.text` says what
-    came, the events that show it, and what to do. What is known to be LangChain's or LangGraph's own doing, in the
-    installed version, has the name of that in `.deviation` and is `unusual`.
+    Each is a `Violation`: `.code` is the name of the rule, `.level` is `impossible` or `unusual`, `.text` has the finding,
+    the events that show it, and what to do. If the installed version of LangChain or LangGraph is known to do this itself,
+    `.deviation` names that known deviation, and the level is `unusual`.
 
     A recording that is still open is checked as far as it goes: runs that have not ended yet are reported. Linear in the
     number of events. Thread-safe. The rules stand in docs/reference/protocol.md.
@@ -51,17 +52,17 @@ def check(recording: Recording) -> list[Broken]:
     >>> check(recording)
     []
 
-    It does not see whether a handler raised, nor what was called past every double and recording.
+    It does not see whether a handler raised, nor a call that reached no double and no recording.
     """
     index = read(recording)
     return [_broken(rule, found, index) for rule in RULES for found in rule.find(index)]
 
 
 def cut_streams(recording: Recording) -> list[Broken]:
-    """The streams of models that ended well, and gave no reason: clients take a stream that was cut off for a whole one.
+    """Return model streams that ended without an error and without a finish reason: they may have been cut off.
 
     A reason is a `finish_reason`, `stop_reason`, `done_reason` or `status` in the metadata of the answer. Each stream is
-    an `unusual` violation of the rule `"stream without a reason"`. `check` does not ask for this, because a script
+    an `unusual` violation of the rule `"stream without a reason"`. `check` does not include this, because a script
     may cut a stream on purpose: `assert not cut_streams(recording)` makes a test fail.
 
     >>> from llmtest import ScriptedChatModel, record, say
@@ -71,29 +72,26 @@ def cut_streams(recording: Recording) -> list[Broken]:
     >>> [broken.code for broken in cut_streams(recording)]
     ['stream without a reason']
 
-    It sees only runs with tokens. Models that never give a reason are told of each time.
+    It sees only runs with tokens. It reports every stream of a model that never gives a reason.
     """
     index = read(recording)
-    return [_cut(life, index) for life in index.talking if MODELS & life.kinds and life.ended == "ended" and _reasonless(life)]
+    finished = [life for life in index.talking if MODELS & life.kinds and life.ended == "ended"]
+    return [_cut(life, index) for life in finished if _generations(life.end) and not gave_reason(life.end)]
 
 
 REASONS: Final = ("finish_reason", "stop_reason", "done_reason", "status")
 """Where an integration says why an answer ended, in the metadata of a message or of a generation."""
-_NO_REASON: Final = (None, "", "in_progress")  # the Responses API tells of an answer that it has begun
+_NO_REASON: Final = (None, "", "in_progress")  # the Responses API has this status when an answer has only begun
 
 
 def gave_reason(end: Event | None) -> bool:
-    """Whether the event that ended the run of a model says why the answer ended."""
-    return any(one.get(key) not in _NO_REASON for one in _told_by(end) for key in REASONS)
+    """True if the event that ended the run of a model says why the answer ended."""
+    metadata = [{**(g.info or {}), **(g.message.response_metadata if g.message else {})} for g in _generations(end)]
+    return any(found.get(key) not in _NO_REASON for found in metadata for key in REASONS)
 
 
-def _told_by(end: Event | None) -> list[dict[str, Any]]:
-    generations = end.payload.get("generations") if end is not None else None
-    return [{**(g.info or {}), **(g.message.response_metadata if g.message else {})} for g in generations or ()]
-
-
-def _reasonless(life: Life) -> bool:
-    return bool(_told_by(life.end)) and not gave_reason(life.end)
+def _generations(end: Event | None) -> Sequence[Generation]:
+    return (end.payload.get("generations") if end is not None else None) or ()
 
 
 def _cut(life: Life, index: Index) -> Broken:
@@ -107,31 +105,30 @@ def _broken(rule: Rule, found: Found, index: Index) -> Broken:
     deviation = known(rule.name, found.life, index) if found.life is not None else None
     level = rule.level if deviation is None else "unusual"
     hint = rule.fix if deviation is None else f"known: {deviation}"
-    lines = [*(_line(event, index.lives) for event in found.witnesses), *found.lines]
-    text = table().without_secrets(capped([found.said, *(f"  {line}" for line in lines), f"  {hint}"], _MOST + 2, tail=2))
+    lines = [*(_line(event, index.lives) for event in found.witnesses), *found.lines, hint]
+    text = table().without_secrets(capped([found.said, *(f"  {line}" for line in lines)], MAX_EVIDENCE_LINES + 2, tail=2))
     return Broken(rule.name, text, level, tuple(found.witnesses), deviation.name if deviation else None)
 
 
-_MOST: Final = 20
-
-_DEEP: Final = 4
+MAX_EVIDENCE_LINES: Final = 20
+MAX_PARENTS: Final = 4
 
 
 def _line(event: Event, lives: dict[int, Life]) -> str:
-    """An event as evidence: its number in the recording, its kind, its run, and the runs around that."""
+    """Return an event as evidence: its number in the recording, its kind, its run, and the runs around that."""
     life = lives[event.run_id.int]
     name = "" if life.start is None else f" `{life.name}`"
     error = event.payload.get("error")
-    what = f": {error.type}" if isinstance(error, Failure) else ""
-    return f"#{event.number} {event.kind}{name}{_within(life)}{what}"
+    cause = f": {error.type}" if isinstance(error, Failure) else ""
+    return f"#{event.number} {event.kind}{name}{_within(life)}{cause}"
 
 
 def _within(life: Life) -> str:
     names: list[str] = []
     above = life.parent
-    while above is not None and len(names) <= _DEEP:
+    while above is not None and len(names) <= MAX_PARENTS:
         names.insert(0, above.name)
         above = above.parent
-    if len(names) > _DEEP:
+    if len(names) > MAX_PARENTS:
         names[0] = "..."
     return f" in {' > '.join(names)}" if names else ""

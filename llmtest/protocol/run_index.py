@@ -1,7 +1,7 @@
-"""The events of a recording, sorted by run in one pass: what the rules of `llmtest.protocol.run_checks` look at.
+"""The events of a recording, sorted by run in one pass, for the rules of `llmtest.protocol.checks`.
 
 Unlike `Run`, a `Life` also holds what must not be: events before the start, after the end, under another parent.
-What is out of the ordinary is put on short lists, so that a rule looks at the few runs that it is about.
+Runs with unusual events are also on short lists, so that a rule looks only at the few runs that concern it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from llmtest.events.words import Ended, Failure, Message, Structured, ToolCall
 from llmtest.recording.recording import Recording
 
 _ENDINGS_OF: Final = {start: frozenset(e for e in ENDINGS if kind in CALLBACKS[e].runs) for start, kind in START_KINDS.items()}
-"""By the callback that starts a run: those that may end it."""
+"""By the callback that starts a run: the callbacks that may end it."""
 
-What = Literal["again", "astray", "early", "late", "other", "second end", "stream"]
-"""Further starts; events that name another parent; events before any start; after the end; of other kinds than tokens
-(texts, retries, custom events, agent actions); further ends; stream events."""
+Sort = Literal["again", "astray", "early", "late", "other", "second end", "stream"]
+"""The sorts of unusual events: further starts; events that name another parent; events before any start; after the end; of other
+kinds than tokens (texts, retries, custom events, agent actions); further ends; stream events."""
 
 
 class Life:
-    """Everything that was told of one run id. Holds state while the events are sorted; nobody changes it later."""
+    """All events of one run id. Holds state while the events are sorted; read-only afterwards."""
 
     __slots__ = ("_more", "end", "parent", "running", "start", "tokens", "top")
 
@@ -36,17 +36,17 @@ class Life:
         self.top: Life | None = None
         """The root above it. None for a root: a cycle of references would keep all lives from being freed at once."""
         self.tokens: Sequence[Event] = ()
-        self._more: dict[What, list[Event]] | None = None
+        self._more: dict[Sort, list[Event]] | None = None  # most runs have none, and there are many runs
 
-    def more(self, what: What) -> Sequence[Event]:
-        """The events of one of the sorts that most runs have none of."""
-        return self._more.get(what, ()) if self._more is not None else ()
+    def more(self, sort: Sort) -> Sequence[Event]:
+        """Return the unusual events of one sort."""
+        return self._more.get(sort, ()) if self._more is not None else ()
 
-    def add(self, what: What, event: Event) -> bool:
-        """Puts `event` to its sort; whether it is the first of it."""
+    def add(self, sort: Sort, event: Event) -> bool:
+        """Add an unusual event; True if it is the first of its sort."""
         if self._more is None:
             self._more = {}
-        events = self._more.setdefault(what, [])
+        events = self._more.setdefault(sort, [])
         events.append(event)
         return len(events) == 1
 
@@ -69,7 +69,7 @@ class Life:
 
     @property
     def kind(self) -> str:
-        """What it executes; empty if it never started."""
+        """The kind of run that this is; empty if it never started."""
         return "" if self.start is None else START_KINDS[self.start.kind]
 
     @property
@@ -90,22 +90,22 @@ class Life:
 
 
 def how(end: Event) -> Ended:
-    """How `end` ended its run."""
+    """Return how `end` ended its run."""
     error = end.payload.get("error")
     return error.ended if isinstance(error, Failure) else "ended"
 
 
 class Index:
-    """All lives of a recording, in the order in which they were first told of, and the short lists. Read-only once made."""
+    """All lives of a recording, in the order of their first events, and the short lists. Read-only once made."""
 
     def __init__(self, events: list[Event], unseen: Sequence[UnseenCall]) -> None:
         self.events = events
         self.unseen = unseen
         self.lives: dict[int, Life] = {}  # by the number of the run id: hashing a UUID is slow
-        self.short: dict[What, list[Life]] = {what: [] for what in get_args(What)}
-        """The lives that have events of a sort."""
+        self.short: dict[Sort, list[Life]] = {sort: [] for sort in get_args(Sort)}
+        """The lives that have unusual events of a sort."""
         self.talking: list[Life] = []
-        """Those that have tokens."""
+        """The lives that have tokens."""
         self.tool_runs: list[Life] = []
         self.misfits: list[tuple[Life, Event]] = []
         """Ends of another kind of run."""
@@ -118,7 +118,7 @@ class Index:
         self._relate()
 
     def _sort(self) -> None:
-        """The one pass. Its branches are `_take`'s, unrolled for what nearly all events are."""
+        """Sort all events in one pass. Its branches are those of `_add`, unrolled for the most frequent events."""
         lives = self.lives
         life, last = Life(None), None
         for event in self.events:
@@ -138,22 +138,22 @@ class Index:
                 if life.end is None and kind in _ENDINGS_OF[life.start.kind]:  # type: ignore[union-attr]
                     life.end, life.running = event, 0
                     continue
-            self._take(life, event)
+            self._add(life, event)
 
     def _born(self, event: Event) -> Life:
         if event.kind not in START_KINDS:
             life = Life(None)
-            self._take(life, event)
+            self._add(life, event)
             return life
         life = Life(event)
-        if "synthesised" in event.payload:  # the recorder has put it there, where none came
+        if "synthesised" in event.payload:  # the recorder made it up, because none was fired
             self._put(life, "early", event)
         if event.kind == "on_tool_start":
             self.tool_runs.append(life)
         return life
 
-    def _take(self, life: Life, event: Event) -> None:
-        """The next event of a life."""
+    def _add(self, life: Life, event: Event) -> None:
+        """Add the next event of a life."""
         kind = event.kind
         if kind in START_KINDS:
             life.running += 1
@@ -171,9 +171,9 @@ class Index:
             else:
                 self._tell(life, event)
 
-    def _put(self, life: Life, what: What, event: Event) -> None:
-        if life.add(what, event):
-            self.short[what].append(life)
+    def _put(self, life: Life, sort: Sort, event: Event) -> None:
+        if life.add(sort, event):
+            self.short[sort].append(life)
 
     def _end(self, life: Life, start: Event, event: Event) -> None:
         life.running -= 1
@@ -196,7 +196,7 @@ class Index:
             self._put(life, "stream" if event.kind == STREAM_EVENT else "other", event)
 
     def _relate(self) -> None:
-        """Finds the parent of each life, and its root: where its parent came later, or is in a circle, that is itself."""
+        """Find the parent and the root of each life. A life whose parent comes later, or is in a circle, is its own root."""
         for life in self.lives.values():
             start = life.start
             if life.running > 0:
@@ -217,7 +217,7 @@ class Index:
 
     @cached_property
     def tools(self) -> dict[str, list[Life]]:
-        """The tool runs that answer a tool call, by its id."""
+        """The tool runs that answer a tool call, by the id of the call."""
         found: dict[str, list[Life]] = {}
         for life in self.tool_runs:
             call = life.starts[0].payload.get("tool_call_id")
@@ -227,13 +227,13 @@ class Index:
 
     @cached_property
     def asked(self) -> list[tuple[Life, tuple[ToolCall, ...]]]:
-        """Each model run that asked for tools, and the calls with an id that it asked for."""
+        """Each model run that asked for tools, and its tool calls that have an id."""
         return [(life, calls) for life in self.lives.values() if (calls := _calls(life))]
 
     @cached_property
     def answered(self) -> set[str]:
-        """The ids of the tool calls that a tool message answers, wherever it was seen. Asked for only when in doubt: it looks
-        at every message of the recording."""
+        """The ids of the tool calls that a tool message answers, wherever it is. Computed only when needed: it reads every
+        message of the recording."""
         return {
             message.tool_call_id
             for event in self.events
@@ -243,7 +243,7 @@ class Index:
 
     @cached_property
     def together(self) -> set[int]:
-        """The model runs (by `id`) that were open together with another one of their name under the same parent."""
+        """The model runs (by `id`) that overlap another run of the same name under the same parent."""
         found: set[int] = set()
         before: dict[Any, Life] = {}
         for life in self.lives.values():
@@ -266,17 +266,17 @@ def _calls(life: Life) -> tuple[ToolCall, ...]:
 def _messages(value: Any) -> Iterator[Message]:
     todo = [value]
     while todo:
-        this = todo.pop()
-        if isinstance(this, Message):
-            yield this
-        elif isinstance(this, dict):
-            todo += this.values()
-        elif isinstance(this, list | tuple):
-            todo += this
-        elif isinstance(this, Structured):
-            todo += this.fields.values()
+        item = todo.pop()
+        if isinstance(item, Message):
+            yield item
+        elif isinstance(item, dict):
+            todo += item.values()
+        elif isinstance(item, list | tuple):
+            todo += item
+        elif isinstance(item, Structured):
+            todo += item.fields.values()
 
 
 def read(recording: Recording) -> Index:
-    """Sorts the events of `recording`, late ones too. One pass."""
+    """Return the index of all events of `recording`, including late ones."""
     return Index([*recording, *recording.late_events], list(recording.unseen_calls))

@@ -1,7 +1,7 @@
 """The grammar of stream events: the order in which a message is streamed in LangChain's version 3.
 
 A message is: `message-start`; content blocks, each a start, deltas and a finish, told apart by their index;
-`message-finish`. What was closed or failed may stop anywhere. Source: `langchain_protocol.MessagesData`.
+`message-finish`. A stream that was closed or failed may stop anywhere. Source: `langchain_protocol.MessagesData`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llmtest.events.events import Event
 
 
 def ungrammatical(streamed: Sequence[Event]) -> tuple[Event, str] | None:
-    """The first stream event of a run that may not stand where it does, and why; None if all may."""
+    """Return the first stream event of a run that is out of order, and why; None if none is."""
     reader = _Reader()
     for event in streamed:
         why = reader.read(read_stream_event(event.payload.get("event")))
@@ -32,7 +32,7 @@ class _Reader:
         """The open blocks by index, with their deltas."""
 
     def read(self, event: StreamEvent) -> str | None:
-        """What is wrong with the next event; None if nothing."""
+        """Read the next event and return what is wrong with it; None if nothing is."""
         if self.over:
             return f"`{event.name}` after `message-finish`"
         if event.name == "message-start":
@@ -60,7 +60,7 @@ class _Reader:
 
 
 def _unlike(deltas: list[Block | None], index: object, content: Block | None) -> str | None:
-    """What is wrong with a finish that does not say what the deltas said."""
+    """Return what is wrong with a finish whose text differs from that of its deltas; None if nothing is."""
     text = _joined(deltas)
     if not text or content is None or content.kind != "text" or content.text == text:
         return None
@@ -68,6 +68,6 @@ def _unlike(deltas: list[Block | None], index: object, content: Block | None) ->
 
 
 def _joined(deltas: list[Block | None]) -> str | None:
-    """The text of the deltas of a block; None if one is more than text."""
+    """Return the text of the deltas of a block; None if one is more than text."""
     texts = [delta.text or "" for delta in deltas if delta is not None and delta.kind == "text"]
     return "".join(texts) if len(texts) == len(deltas) else None

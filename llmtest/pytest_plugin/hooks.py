@@ -460,7 +460,13 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
     """One line: what pytest would cut is a section of the report."""
-    explanations = yield
+    if op == "==" and (_is_snapshot(left) or _is_snapshot(right)):
+        from llmtest.concurrency.asyncio_state import without_loop
+
+        with without_loop():  # syrupy looks for files
+            explanations = yield
+    else:
+        explanations = yield
     headline = _headline(left, right) if op == "==" else ""
     return [[headline]] if headline else explanations
 

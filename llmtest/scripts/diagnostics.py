@@ -1,7 +1,6 @@
-"""Diagnostics: what is wrong between a script and the calls that it gets, in words.
+"""Diagnostics: the texts of violations between a script and its calls.
 
-Each function returns the text of a violation: what came, what was expected, where it was
-written, the nearest miss, what to do.
+Each function returns the text of one violation: the call, the expectation and its line, the nearest miss, the remedy.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from llmtest.scripts.requests import On, Request, show_last_message, show_messag
 from llmtest.scripts.step_types import Expects, ScriptOwner, Step
 
 
-def _came(request: Request, owner: ScriptOwner) -> list[str]:
-    """What a call brought, as evidence."""
+def _show_request(request: Request, owner: ScriptOwner) -> list[str]:
     count = f" ({amount(len(request.messages), 'message')})" if owner.is_model else ""
     lines = [f"  came  {show_last_message(request)}{count}"]
     if request.tools:
@@ -26,29 +24,29 @@ def _came(request: Request, owner: ScriptOwner) -> list[str]:
     return lines
 
 
-def waiting(request: Request, owner: ScriptOwner) -> str:
-    """A call that waits at a gate."""
+def show_call(request: Request, owner: ScriptOwner) -> str:
+    """Return one line for a call that waits at a gate."""
     return f"{owner.name} call  {show_last_message(request)}"
 
 
-# -- calls that the script has no step for
+# -- calls without a step
 
 
-def unmatched(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
-    """No key matches the call, and there are no steps without one."""
-    matched = "it matches no key, and the script has no steps without one"
-    lines = [f"unexpected {owner.name} call {call}: {matched}", *_came(request, owner), *_missed(keys, request)]
+def no_key_matches(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
+    """No key matches the call, and the script has no steps without a key."""
+    head = f"unexpected {owner.name} call {call}: it matches no key, and the script has no steps without one"
+    lines = [head, *_show_request(request, owner), *_missed(keys, request)]
     return capped([*lines, "  add a key that it matches, or a step without a key"])
 
 
-def exhausted(
+def no_step_left(
     owner: ScriptOwner, request: Request, call: int, key: On | None, served: Sequence[tuple[int, Step]], keys: Sequence[On]
 ) -> str:
-    """No step is left for the call: those of its `key`, or those without one, are all `served`. `keys` are all of the script."""
+    """All steps of the call's `key`, or all steps without a key, are `served`. `keys` are all keys of the script."""
     whose = f"the script has {amount(len(served), 'step')}, all served" if served else "the script has no steps"
     if keys:
         whose = f"the steps {'without a key' if key is None else f'of {key}'} are all served"
-    lines = [f"unexpected {owner.name} call {call}: {whose}", *_came(request, owner)]
+    lines = [f"unexpected {owner.name} call {call}: {whose}", *_show_request(request, owner)]
     lines += [f"  served  step {number}  {step}  at {shown_path(step.where)}" for number, step in served]
     lines += _missed(keys, request) if key is None else []
     return capped([*lines, f"  add a step for this call, or find out why the program calls {owner.the} again"])
@@ -58,16 +56,18 @@ def _missed(keys: Iterable[On], request: Request) -> list[str]:
     return [f"  {key}  no: {key.misses(request)}" for key in keys]
 
 
-def ambiguous(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On | None]) -> str:
-    """StepGroup keys match the call."""
-    matched = f"matches {len(keys)} keys of the script, so which step answers it is not said"
-    lines = [f"{owner.name} call {call} {matched}", *_came(request, owner)]
+def several_keys_match(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On | None]) -> str:
+    """Several keys match the call."""
+    lines = [
+        f"{owner.name} call {call} matches {len(keys)} keys of the script, so its step is ambiguous",
+        *_show_request(request, owner),
+    ]
     lines += [f"  matches  {key}" for key in keys]
     ways = "tool_result=, last=, node= or tools=" if owner.is_model else "contains=, node= or tag="
     return capped([*lines, f"  make the keys exclude each other, for example with {ways}"])
 
 
-def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
+def calls_compete(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
     """Two runs that are open at once take steps in order. Each is a request, and the numbers of its call and its step."""
     lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
     for request, call, number in (first, second):
@@ -79,19 +79,19 @@ def competing(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple
     return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
 
 
-def unused(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
-    """Steps that no call has asked for, of so many `steps`, after so many `calls`."""
-    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never asked for"]
+def unused_steps(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
+    """Steps without a call: `left`, of so many `steps`, after so many `calls`."""
+    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never used"]
     lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
     called = "never called" if not calls else f"called {times(calls)}"
     return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why the program stopped early"])
 
 
-# -- prompts that are not as a step expects
+# -- prompts that a step does not expect
 
 
-def expectation(expects: Expects, request: Request, owner: ScriptOwner) -> str | None:
-    """What of the prompt is not as expected."""
+def prompt_mismatch(expects: Expects, request: Request, owner: ScriptOwner) -> str | None:
+    """Return the first difference between a prompt and the step's expectation; None if it meets all of it."""
     for text in expects.contains:
         if text not in request.text:
             return f"  expected {owner.an_input} that contains {text!r}\n{_nearest_text(text, request)}"
@@ -107,7 +107,7 @@ def expectation(expects: Expects, request: Request, owner: ScriptOwner) -> str |
 
 
 def _nearest_text(text: str, request: Request) -> str:
-    """The line of the prompt that comes nearest to `text`, with what differs marked below; else the prompt."""
+    """Return the line of the prompt nearest to `text` with the difference marked below; else the whole prompt."""
     lines = [line for message in request.messages for line in message.text.splitlines() if line.strip()]
     near = nearest(text, lines, 0.5)
     if near is None:

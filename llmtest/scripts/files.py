@@ -1,14 +1,13 @@
-"""Script files: the steps of a script as YAML that a person reads, writes and reviews.
+"""Read script files: the steps of a script as YAML that a person writes and reviews.
 
-standard library, and PyYAML inside `read`. The format is in docs/reference/script-files.md. Files are data: they
-are composed to nodes by a safe loader and read node by node here, so every error knows its line, and no tag can name code.
+The format is in docs/reference/script-files.md. A safe loader composes the file to nodes, and this module reads them node by
+node, so each error knows its line, and no tag can name code. `llmtest.scripts.yaml_emit` writes script files.
 
 Plain words mean what YAML 1.2 says, not what PyYAML makes of them: `no`, `12:30` and `2024-01-01` are text.
 """
 
 from __future__ import annotations
 
-import builtins
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,21 +16,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llmtest.core.source import shown_path
-from llmtest.core.text import did_you_mean
+from llmtest.core.text import amount, clip, did_you_mean
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Usage
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
-    ONCE,
     RATE,
+    ROLES,
     SECONDS,
     Call,
     Expects,
     Fail,
     Part,
     Reply,
-    Respond,
-    Return,
     Serving,
     Step,
     Text,
@@ -43,13 +40,12 @@ from llmtest.scripts.step_types import (
     is_seconds,
     split,
 )
-from llmtest.scripts.yaml_emit import as_key, flow, quoted, wrapped
 
 if TYPE_CHECKING:
     from yaml import Node, SafeLoader
 
 
-_HEADER: Final = "# llmtest script v1"
+HEADER: Final = "# llmtest script v1"
 
 _TIMES: Final = "a whole number of 1 or more"
 
@@ -57,8 +53,8 @@ _TOKENS: Final = "a number of tokens, 0 or more"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
 _SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects")
-_PACE: Final = ("ttft_s", "tokens_per_s")
-_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *_PACE, "then_fail", "then_truncate", *_SERVING)
+PACE_KEYS: Final = ("ttft_s", "tokens_per_s")
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", *_SERVING)
 _PART_KEYS: Final = {
     "say": ("say",),
     "think": ("think",),
@@ -70,10 +66,18 @@ _STEP_KEYS: Final = {
     "say": ("say", "refusal", *_ANSWER),
     "fail": ("fail", "retry_after", "takes_s", *_SERVING),
 }
-_EXPECTS_KEYS: Final = ("contains", "forbids", "tools", "last")
-_ON_KEYS: Final = ("contains", "tools", "node", "tag", "tool_result", "metadata", "thread", "last")
+EXPECTS_KEYS: Final = ("contains", "forbids", "tools", "last")
+ON_KEYS: Final = ("contains", "tools", "node", "tag", "tool_result", "metadata", "thread", "last")
 _FAIL_KEYS: Final = ("error", "message", "retry_after")
-_USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
+USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
+
+
+MAX_NESTING: Final = 100
+"""How many levels of lists and mappings a file may have."""
+MAX_NODES: Final = 100_000
+"""How many values aliases may add to a file: aliases of aliases grow exponentially."""
+MAX_DIGITS: Final = 300
+"""How many characters a number may have: any float fits, and Python converts it in no time."""
 
 
 # -- places in a file
@@ -81,7 +85,7 @@ _USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_to
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """A place in a script file: its node, what an error calls it, and the key that it is the value of."""
+    """A place in a script file: its node, its name in errors, and the key before it in a mapping."""
 
     path: str
     node: Node
@@ -96,23 +100,18 @@ class _At:
         return _error(self.where, text, *evidence)
 
     def key_error(self, text: str, *evidence: str) -> ScriptError:
-        """An error at the line of the key, which may lie above that of its value."""
+        """Return an error at the line of the key, which may lie above that of its value."""
         return _At(self.path, self.key or self.node, self.name).error(text, *evidence)
 
     def wrong(self, expected: str) -> ScriptError:
         quotable = "text" in expected and self.kind in ("int", "float", "bool")
-        evidence = [f"quote it to make it text: {quoted(self.node.value)}"] if quotable else []
+        evidence = [f'quote it to make it text: "{self.node.value}"'] if quotable else []
         return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
-
-    # What it holds. PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
 
     @property
     def kind(self) -> str:
-        """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`.
-
-        Raises:
-            ScriptError: the node has another tag.
-        """
+        """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`; a ScriptError for any other tag."""
+        # PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
         tag = self.node.tag.removeprefix("tag:yaml.org,2002:")
         if tag not in ("str", "int", "float", "bool", "null", "seq", "map"):
             shown = tag if tag.startswith("!") else f"!!{tag}"
@@ -121,18 +120,18 @@ class _At:
 
     def shown(self) -> str:
         kind = self.kind
-        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {self.node.value!r}"}
-        return fixed.get(kind) or f"the {kind} {self.node.value}"
+        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {clip(repr(self.node.value), 200)}"}
+        return fixed.get(kind) or f"the {kind} {clip(self.node.value, 80)}"
 
     def items(self, expected: str, noun: str = "entry", of: str | None = None) -> list[_At]:
-        """The entries of a list; an error calls them by this noun, their number, and whose they are: this place's."""
+        """Return the entries of a list; errors name them by `noun`, their number, and `of` (else this place)."""
         if self.kind != "seq":
             raise self.wrong(expected)
         whose = f" of {self.name if of is None else of}" if of != "" else ""
         return [_At(self.path, node, f"{noun} {number}{whose}") for number, node in enumerate(self.node.value, 1)]
 
     def pairs(self) -> dict[str, _At]:
-        """The values of a mapping by key; each is called by its key and this place."""
+        """Return the values of a mapping by key."""
         found: dict[str, _At] = {}
         for key, value in self.node.value:
             at_key = _At(self.path, key, f"a key of {self.name}")
@@ -149,11 +148,11 @@ class _At:
         return found
 
     def only(self, allowed: Sequence[str], expected: Sequence[str] = ()) -> dict[str, _At]:
-        """The pairs of a mapping that has no other keys than `allowed`; an error names those that are `expected`."""
+        """Return the pairs of a mapping without unknown keys; an error lists the `expected` ones (else all `allowed`)."""
         pairs = self.pairs()
         for key, value in pairs.items():
             if key not in allowed:
-                lines = [f"expected  {_either(expected or allowed)}", did_you_mean(key, allowed, before="")]
+                lines = [f"expected  {_join_or(expected or allowed)}", did_you_mean(key, allowed, before="")]
                 raise value.key_error(f"{self.name} has the unknown key `{key}`", *filter(None, lines))
         return pairs
 
@@ -163,14 +162,14 @@ class _At:
         return str(self.node.value)
 
     def number(self, kind: type[int] | type[float], expected: str) -> Any:
-        """A number of this kind, 0 or more. An int is a float, a bool is neither."""
+        """Return a number of this kind, 0 or more. An int is a float, a bool is neither."""
         value = self.json() if self.kind in ("int", "float") else None
         if value is None or value < 0 or (kind is int and self.kind == "float"):
             raise self.wrong(expected)
         return value
 
     def json(self, inside: tuple[Node, ...] = ()) -> Any:
-        """The JSON value at this place. It cannot be changed."""
+        """Return the frozen JSON value at this place."""
         if self.node in inside:
             raise self.error(f"{self.name} contains itself")
         if self.kind == "seq":
@@ -186,7 +185,7 @@ class _At:
         return value
 
     def texts(self) -> tuple[str, ...]:
-        """One text, or each of a list."""
+        """Return one text, or each text of a list."""
         expected = "text, or a list of texts"
         return (self.text(expected),) if self.kind != "seq" else tuple(entry.text() for entry in self.items(expected))
 
@@ -202,6 +201,8 @@ class _At:
 
 
 def _scalar(kind: str, text: str) -> Any:
+    if len(text) > MAX_DIGITS and kind in ("int", "float"):
+        raise ValueError(text)
     if kind == "int":
         return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
     if kind == "float":
@@ -215,7 +216,7 @@ def _error(where: str, text: str, *evidence: str) -> ScriptError:
     return ScriptError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence)]))
 
 
-def _either(words: Iterable[str]) -> str:
+def _join_or(words: Iterable[str]) -> str:
     *most, last = [f"`{word}`" for word in words]
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -224,15 +225,15 @@ def _either(words: Iterable[str]) -> str:
 
 
 def read(text: str | bytes, path: str) -> tuple[Step | KeyedSteps, ...]:
-    """The steps in the text of a script file, in UTF-8 if it is bytes. `path` is where an error says that it stands.
+    """Return the steps in the text of a script file, UTF-8 if it is bytes. Errors name the file by `path`.
 
     Raises:
-        ScriptError: it is not YAML, or not a script; with file and line, what was expected, what came, the nearest word.
+        ScriptError: it is not YAML, or not a script; with file and line, expected and actual value, and the nearest word.
 
     >>> [str(step) for step in read("steps: [Hello there, {call: search}, {fail: 429}]", "hello.yaml")]
     ["say('Hello', ' there')", "call('search')", 'fail(429)']
     """
-    root = _At(path, _compose(_decoded(text, path), path), "the file")
+    root = _At(path, _compose(_decode(text, path), path), "the file")
     if root.kind != "map":
         raise root.error(f"the file is not a mapping with the key `steps`; got {root.shown()}")
     pairs = root.only(("steps",))
@@ -241,7 +242,7 @@ def read(text: str | bytes, path: str) -> tuple[Step | KeyedSteps, ...]:
     return tuple(_entry_of(entry) for entry in pairs["steps"].items("a list of steps", "step", ""))
 
 
-def _decoded(text: str | bytes, path: str) -> str:
+def _decode(text: str | bytes, path: str) -> str:
     if isinstance(text, str):
         return text
     try:
@@ -260,6 +261,8 @@ def _compose(text: str, path: str) -> Node:
         raise _error(f"{path}:1", f"the file is a script of version {version[1]}; this llmtest reads version 1")
     try:
         node: Node | None = compose(text, Loader=_loader())
+    except _LimitError as error:
+        raise _error(f"{path}:{error.line}", str(error)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         text = f"not YAML: the character U+{int(error.character):04X} can stand only as an escape in double quotes"
@@ -274,19 +277,58 @@ def _compose(text: str, path: str) -> Node:
 def _not_yaml(error: Any, text: str, path: str) -> ScriptError:
     line = error.problem_mark.line
     lines = text.splitlines()
-    evidence = [f"{line + 1} | {lines[line]}"] if line < len(lines) else []
+    evidence = [f"{line + 1} | {lines[line][:200]}"] if line < len(lines) else []
     if error.context_mark:
         evidence.append(f"{error.context}, which begins in line {error.context_mark.line + 1}")
     return _error(f"{path}:{line + 1}", f"not YAML: {error.problem}", *evidence)
 
 
+class _LimitError(Exception):
+    """The file is larger than any script."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+def _children(node: Node) -> Iterable[Node]:
+    """The nodes directly within a list or mapping."""
+    if isinstance(node.value, str):
+        return ()
+    return (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
+
+
 @lru_cache(maxsize=1)
 def _loader() -> type[SafeLoader]:
-    """PyYAML's safe loader with the plain words of YAML 1.2's core schema."""
+    """Return PyYAML's safe loader with the plain words of YAML 1.2's core schema."""
     from yaml import SafeLoader
 
     class Loader(SafeLoader):
         yaml_implicit_resolvers = {}  # noqa: RUF012 - in place of PyYAML's words of YAML 1.1
+
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self._above = 0
+            self._sizes: dict[Node, tuple[int, int]] = {}
+
+        def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+            events: Any = self  # PyYAML's stubs leave its methods without types
+            line = events.peek_event().start_mark.line + 1
+            self._above += 1
+            if self._above > MAX_NESTING:  # before PyYAML recurses deeper than Python can
+                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels")
+            node = super().compose_node(parent, index)
+            self._above -= 1
+            if node is not None and node not in self._sizes:
+                # A node that contains itself has no size yet: reading it fails later, at its line.
+                inner = [self._sizes.get(child, (1, 0)) for child in _children(node)]
+                self._sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+            size, depth = self._sizes[node] if node is not None else (0, 0)
+            if size > MAX_NODES + len(self._sizes):
+                raise _LimitError(line, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
+            if depth > MAX_NESTING:
+                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels, with each alias written out")
+            return node
 
     for tag, words in _PLAIN_WORDS.items():
         Loader.add_implicit_resolver(f"{_YAML}{tag}", re.compile(rf"(?:{words})\Z"), None)
@@ -303,7 +345,7 @@ _PLAIN_WORDS: Final = {
 
 
 def _entry_of(at: _At) -> Step | KeyedSteps:
-    """A step, or a key with the steps that are for it."""
+    """Return a step, or a key with its steps."""
     if at.kind != "map" or "on" not in at.pairs():
         return _step(at)
     pairs = at.only(("on", "steps"))
@@ -315,11 +357,12 @@ def _entry_of(at: _At) -> Step | KeyedSteps:
 
 def _key_of(at: _At) -> On:
     at.mapping("a mapping with what a call must have")
-    pairs = at.only(_ON_KEYS)
+    pairs = at.only(ON_KEYS)
     given: dict[str, Any] = {key: value.texts() for key, value in pairs.items() if key in ("contains", "tools")}
     given |= {key: value.mapping() for key, value in pairs.items() if key == "metadata"}
     given |= {key: value.text() for key, value in pairs.items() if key not in given}
-    if not any(given.values()):
+    _role(pairs)
+    if not any(given.values()) and "tools" not in given:
         raise at.error(f"{at.name} is empty; steps for every call stand without `on`")
     return on(**given)
 
@@ -328,7 +371,7 @@ def _step(at: _At) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
     if at.kind != "map":
-        raise at.wrong(f"text, or a mapping with {_either(_VERBS)}")
+        raise at.wrong(f"text, or a mapping with {_join_or(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
@@ -373,20 +416,34 @@ def _serving(at: _At, pairs: Mapping[str, _At]) -> Serving:
 
 def _expects(at: _At) -> Expects:
     at.mapping("a mapping with what a prompt must have")
-    pairs = at.only(_EXPECTS_KEYS)
+    pairs = at.only(EXPECTS_KEYS)
     texts = {key: value.texts() for key, value in pairs.items() if key != "last"}
     tools = frozenset(texts["tools"]) if "tools" in texts else None
-    return Expects(
-        texts.get("contains", ()), texts.get("forbids", ()), tools, as_role(pairs["last"].text()) if "last" in pairs else None
-    )
+    found = Expects(texts.get("contains", ()), texts.get("forbids", ()), tools, _role(pairs))
+    if found == Expects():
+        raise at.error(f"{at.name} is empty; a step for any prompt stands without `expects`")
+    return found
+
+
+def _role(pairs: Mapping[str, _At]) -> str | None:
+    if "last" not in pairs:
+        return None
+    text = pairs["last"].text()
+    try:
+        return as_role(text)
+    except ScriptError:
+        hints = filter(None, [did_you_mean(text, ROLES, before="")])
+        raise pairs["last"].error(
+            f"{pairs['last'].name} must be {_join_or(ROLES)}; got {pairs['last'].shown()}", *hints
+        ) from None
 
 
 def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, _At]]:
-    """What a mapping does, and its pairs. Exactly one key is a verb, and the others are those that this verb knows."""
+    """Return the verb of a mapping and its pairs: exactly one key is a verb, and the verb allows the other keys."""
     found = [key for key in at.pairs() if key in verbs]
     pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in keys[verb])), keys[found[0]] if found else verbs)
     if not found:
-        raise at.error(f"{at.name} does nothing: it has none of the keys {_either(verbs)}")
+        raise at.error(f"{at.name} does nothing: it has none of the keys {_join_or(verbs)}")
     if len(found) > 1:
         first, second = found[:2]
         raise pairs[second].key_error(
@@ -394,7 +451,7 @@ def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> t
         )
     for key, value in pairs.items():
         if key not in keys[found[0]]:
-            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_either(keys[found[0]])}")
+            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_join_or(keys[found[0]])}")
     return found[0], pairs
 
 
@@ -402,7 +459,7 @@ def _reply_part(at: _At) -> Part:
     if at.kind == "str":
         return Text(tuple(split(at.node.value)))
     if at.kind != "map":
-        raise at.wrong(f"text, or a mapping with {_either(_PART_KEYS)}")
+        raise at.wrong(f"text, or a mapping with {_join_or(_PART_KEYS)}")
     for key, value in at.pairs().items():
         if key in _ANSWER:
             raise value.key_error(f"{at.name} has a `{key}` of its own", "give it to the whole step, beside `reply`")
@@ -425,7 +482,7 @@ def _part(verb: str, pairs: dict[str, _At]) -> Part:
 
 
 def _in_pieces(call: Call, pairs: Mapping[str, _At]) -> Call:
-    """The call with the exact text in which its arguments are streamed, if that is given."""
+    """Return the call with the exact text of its streamed arguments, if `deltas` or `malformed` says one."""
     given = [key for key in ("deltas", "malformed") if key in pairs]
     if not given:
         return call
@@ -453,13 +510,13 @@ def _usage(at: _At) -> Usage | Literal[False]:
         return Usage(into, out, into + out)
     if at.kind != "map":
         raise at.wrong(expected)
-    pairs = at.only(_USAGE_KEYS)
-    missing = [key for key in _USAGE_KEYS[:2] if key not in pairs]
+    pairs = at.only(USAGE_KEYS)
+    missing = [key for key in USAGE_KEYS[:2] if key not in pairs]
     if missing:
         raise at.error(f"{at.name} has no `{missing[0]}`")
-    into, out = (pairs[key].number(int, _TOKENS) for key in _USAGE_KEYS[:2])
+    into, out = (pairs[key].number(int, _TOKENS) for key in USAGE_KEYS[:2])
     total = pairs["total_tokens"].number(int, _TOKENS) if "total_tokens" in pairs else into + out
-    return Usage(into, out, total, *(_details(pairs[key]) if key in pairs else EMPTY for key in _USAGE_KEYS[3:]))
+    return Usage(into, out, total, *(_details(pairs[key]) if key in pairs else EMPTY for key in USAGE_KEYS[3:]))
 
 
 def _details(at: _At) -> FrozenDict:
@@ -468,7 +525,7 @@ def _details(at: _At) -> FrozenDict:
 
 
 def _failure(at: _At, retry_after: _At | None) -> Fail:
-    """What stands under `fail` or `then_fail`. `retry_after` is what stands beside it."""
+    """Return the failure under `fail` or `then_fail`. `retry_after` is the key beside `fail`."""
     pairs = at.only(_FAIL_KEYS) if at.kind == "map" else {"error": at}
     if "error" not in pairs:
         raise at.error(f"{at.name} has no `error`")
@@ -497,172 +554,3 @@ def _cause(at: _At) -> str | int:
         )
     found: str | int = value
     return found
-
-
-# -- writing
-
-
-def write(steps: Iterable[Step | KeyedSteps]) -> str:
-    """The text of a script file from which `read` makes equal steps; that is checked.
-
-    Raises:
-        ScriptError: a step fails with an exception that a file cannot name, holds metadata that is not JSON, or says
-            something else that a file cannot.
-
-    >>> from llmtest.scripts.steps import call, say
-    >>> print(write([say("Hello there"), call("search", q="x")]), end="")
-    # llmtest script v1
-    steps:
-      - "Hello there"
-      - call: search
-        args: {q: x}
-    """
-    entries = [(step, _entry(_entry_lines(step, f"step {number}"))) for number, step in enumerate(steps, 1)]
-    for number, (step, lines) in enumerate(entries, 1):
-        if not _reads_as(step, lines):
-            raise ScriptError(f"step {number} cannot be written to a file, where it would be another step: {step}")
-    body = [line for _, lines in entries for line in lines]
-    return "\n".join([_HEADER, *(["steps:", *body] if body else ["steps: []"])]) + "\n"
-
-
-def _reads_as(step: Step | KeyedSteps, lines: list[str]) -> bool:
-    try:
-        return read("\n".join(["steps:", *lines]), "") == (step,)
-    except ScriptError:
-        return False
-
-
-def _entry(lines: list[str]) -> list[str]:
-    """The lines of one entry of a list."""
-    return [f"  - {lines[0]}", *(f"    {line}" if line else "" for line in lines[1:])]
-
-
-def _entry_lines(entry: Step | KeyedSteps, name: str) -> list[str]:
-    if not isinstance(entry, KeyedSteps):
-        return _step_lines(entry, name)
-    wanted = {field: getattr(entry.key, field) for field in _ON_KEYS}
-    given = {key: _listed(value) for key, value in wanted.items() if value}
-    steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}"))]
-    return [*_json_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
-
-
-def _listed(value: Any) -> Any:
-    """StepGroup texts as a list, and one of them alone."""
-    texts = sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
-    return texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
-
-
-def _step_lines(step: Step, name: str) -> list[str]:
-    if isinstance(step, Respond) or step.gates:
-        raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
-    if isinstance(step, Return):
-        raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
-    if isinstance(step, Fail):
-        error, message, wait = _named(step, name)
-        short = {"error": error, "message": message} if message is not None else error
-        waits = [] if wait is None else [f"retry_after: {flow(wait)}"]
-        return [f"fail: {flow(short)}", *waits, *_number_lines(step, "takes_s"), *_serving_lines(step.serving, name)]
-    extras = _answer_lines(step, name)
-    if len(step.parts) == 1:
-        return [*_part_lines(step.parts[0], name, keyed=bool(extras)), *extras]
-    parts = [line for part in step.parts for line in _entry(_part_lines(part, name, keyed=False))]
-    return [*(["reply:", *parts] if parts else ["reply: []"]), *extras]
-
-
-def _serving_lines(serving: Serving, name: str) -> list[str]:
-    lines = ["repeat: true"] if serving.times is None else [f"times: {serving.times}"] * (serving.times != ONCE.times)
-    lines += ["optional: true"] * serving.optional + ["unchecked: true"] * (not serving.checked)
-    if serving.expects is not None:
-        wanted = {field: getattr(serving.expects, field) for field in _EXPECTS_KEYS}
-        given = {key: _listed(value) for key, value in wanted.items() if value not in ((), None)}
-        lines += _json_lines("expects", given, name)
-    return lines
-
-
-def _answer_lines(step: Reply, name: str) -> list[str]:
-    lines = ["refusal: true"] * step.refusal
-    if step.usage is not None:
-        lines.append(f"usage: {flow(_usage_value(step.usage))}")
-    if step.stop_reason is not None:
-        lines.append(f"stop_reason: {flow(step.stop_reason)}")
-    if step.response_metadata:
-        lines += _json_lines("response_metadata", step.response_metadata, name)
-    lines += _number_lines(step, *_PACE)
-    if step.failure is not None:
-        error, message, wait = _named(step.failure, name)
-        value = {"error": error, "message": message, "retry_after": wait}
-        given = {key: item for key, item in value.items() if item is not None}
-        lines.append(f"then_fail: {flow(given if len(given) > 1 else error)}")
-    return [*lines, *(["then_truncate: true"] * step.truncated), *_serving_lines(step.serving, name)]
-
-
-def _number_lines(step: Step, *names: str) -> list[str]:
-    numbers = ((name, getattr(step, name)) for name in names)
-    return [f"{name}: {flow(number)}" for name, number in numbers if number is not None]
-
-
-def _usage_value(usage: Usage | Literal[False]) -> Any:
-    if usage is False:
-        return False
-    into, out = usage.input_tokens, usage.output_tokens
-    if usage == Usage(into, out, into + out):
-        return [into, out]
-    counts = (into, out, usage.total_tokens, usage.input_details, usage.output_details)
-    return {key: count for key, count in zip(_USAGE_KEYS, counts, strict=True) if count != EMPTY}
-
-
-def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
-    """The lines of a part; a text that `split` cuts into its tokens may stand without the key `say`."""
-    if isinstance(part, Call):
-        lines = [f"call: {flow(part.tool)}"]
-        lines += _json_lines("args", part.args, name) if part.args else []
-        lines += [f"id: {flow(part.id)}"] if part.id is not None else []
-        pieces = [quoted(piece) for piece in part.pieces]
-        return lines + (wrapped(f"{'malformed' if part.malformed else 'deltas'}: [", pieces, "]") if pieces else [])
-    if isinstance(part, Value):
-        lines = _json_lines("structured", part.value, name)
-        return lines if part.type is None else [*lines, f"type: {flow(part.type)}"]
-    key = "say" if isinstance(part, Text) else "think"
-    text = "".join(part.tokens)
-    if list(part.tokens) != split(text):
-        return wrapped(f"{key}: [", [quoted(token) for token in part.tokens], "]")
-    if _reads_as_lines(text):
-        return [f"{key}: |-", *(f"  {line}" if line else "" for line in text.split("\n"))]
-    return [f"{key}: {quoted(text)}" if keyed or key == "think" else quoted(text)]
-
-
-def _reads_as_lines(text: str) -> bool:
-    """Whether `text` can stand as a literal block, where white space at either end of a line would be lost or misread."""
-    lines = text.split("\n")
-    plain = all(line.isprintable() and line == line.rstrip() for line in lines)
-    return len(lines) > 1 and plain and bool(lines[-1]) and text[0] not in " \n"
-
-
-def _json_lines(key: str, value: Any, name: str) -> list[str]:
-    if not _is_json(value):
-        raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {value!r}")
-    if not isinstance(value, Mapping):
-        return [f"{key}: {flow(value)}"]
-    return wrapped(f"{key}: {{", [f"{as_key(k)}: {flow(item)}" for k, item in value.items()] or [""], "}")
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    if isinstance(value, list):
-        return all(_is_json(item) for item in value)
-    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
-
-
-def _named(failure: Fail, name: str) -> tuple[str | int, str | None, float | None]:
-    """A failure as a file has it: the name of its exception or its status, its message, and `retry_after`."""
-    kind, args = failure.cause
-    textual = len(args) < 2 and all(isinstance(argument, str) for argument in args)
-    known = isinstance(kind, int) or (kind.__name__ in exception_names() and getattr(builtins, kind.__name__) is kind)
-    if not (textual and known):
-        shown = kind.__name__ if failure.error is kind and isinstance(kind, type) else repr(failure.error)
-        raise ScriptError(
-            f"{name} fails with {shown}, which a file cannot name\n"
-            "  a file names Python's built-in exceptions, made from one text or from nothing, and HTTP statuses"
-        )
-    return kind if isinstance(kind, int) else kind.__name__, args[0] if args else None, failure.retry_after

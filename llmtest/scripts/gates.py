@@ -1,8 +1,8 @@
-"""Gates: places in a script where calls wait until the test lets them go on.
+"""Gates: places in a script where calls wait until the test releases them.
 
 `llmtest.scripts.steps` and `llmtest.scripts.script` put gates into steps, the doubles send their calls through `hold` and
-`ahold`. Every wait has a limit in real seconds, which passes only in a test that is broken; it is a wait of the operating
-system, so that it passes also where a library has frozen Python's clocks.
+`ahold`. Every wait has a limit in real seconds, which only a broken test reaches; the operating system waits, so the limit
+also ends a wait where a library has frozen Python's clocks.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ Wake = Callable[[], Any]
 P = TypeVar("P")
 
 LIMIT_S: Final = 5.0
-"""How many real seconds anything waits at a gate, or for one, unless the test says otherwise."""
+"""The default limit of a wait at a gate, or for one, in real seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class _Visit:
-    """A call that came to a closed gate: which, and how it left."""
+    """A call that reached a closed gate: its description, and how it left."""
 
     who: Callable[[], str]
     left: str = ""
 
 
 class Gate:
-    """A place in a script where calls wait; made by `hold`. Holds state; safe from any thread and any event loop.
+    """A place in a script where calls wait; `hold` makes it. Holds state; safe from any thread and any event loop.
 
-    `release` opens it for good: those that wait go on in the order in which they came, later ones pass. `wait` and, in
-    async code, `reached` return when a call has come.
+    `release` opens it for good: waiting calls go on in the order of arrival, later calls pass. `wait` and, in async code,
+    `reached` return when a call has arrived.
 
     >>> from llmtest import ScriptedChatModel, hold
     >>> gate = hold()
@@ -54,7 +54,7 @@ class Gate:
         self.timeout_s = timeout_s
         self.where = where
         self.released = False
-        """Whether the test has called `release`."""
+        """True if the test has called `release`."""
         self.violations: list[Violation] = []
         self._open = False
         self._late: Violation | None = None
@@ -69,16 +69,16 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait at it now."""
+        """The number of calls that wait at it now."""
         return 0 if self._open else sum(not visit.left for visit in self._visits)
 
     # -- for tests
 
     async def reached(self, calls: int = 1, *, timeout_s: float = LIMIT_S) -> None:
-        """Waits until `calls` calls have come to the gate, also those that have left it by now.
+        """Wait until `calls` calls have reached the gate; calls that have left it again count.
 
         Raises:
-            ViolationError: they have not come within `timeout_s` real seconds.
+            ViolationError: fewer have reached it within `timeout_s` real seconds.
             ScriptError: `calls` or `timeout_s` is no number above 0.
         """
         __tracebackhide__ = True
@@ -86,10 +86,10 @@ class Gate:
             raise self._unreached(calls, timeout_s)
 
     def wait(self, calls: int = 1, *, timeout_s: float = LIMIT_S) -> None:
-        """As `reached`, and blocks the thread meanwhile; for calls on other threads.
+        """As `reached`, but block the thread meanwhile; for calls on other threads.
 
         Raises:
-            ViolationError: they have not come within `timeout_s` real seconds.
+            ViolationError: fewer have reached it within `timeout_s` real seconds.
             ScriptError: `calls` or `timeout_s` is no number above 0, or an event loop runs on this thread.
         """
         __tracebackhide__ = True
@@ -104,17 +104,17 @@ class Gate:
             raise self._unreached(calls, timeout_s)
 
     def release(self) -> None:
-        """Opens the gate for good. Safe from any thread, and any number of times."""
+        """Open the gate for good. Safe from any thread, and any number of times."""
         self.released = self._open = True
         self._tell()
 
     # -- for doubles
 
     def hold(self, who: Callable[[], str]) -> None:
-        """Blocks a call, which `who` describes, until the gate is open.
+        """Block a call, which `who` describes, until the gate is open.
 
         Raises:
-            ViolationError: nobody has released it in time.
+            ViolationError: the test has not released it in time.
             ScriptError: the call came without await in a running event loop.
         """
         __tracebackhide__ = True
@@ -130,10 +130,10 @@ class Gate:
                 self._leave()
 
     async def ahold(self, who: Callable[[], str]) -> None:
-        """As `hold`, for a call that can be awaited; its event loop goes on meanwhile.
+        """As `hold`, for an awaited call; its event loop goes on meanwhile.
 
         Raises:
-            ViolationError: nobody has released it in time.
+            ViolationError: the test has not released it in time.
         """
         __tracebackhide__ = True
         with self._visit(who) as waits:
@@ -142,11 +142,11 @@ class Gate:
                 self._leave()
 
     def end(self) -> None:
-        """The test is over: opens the gate, and it is a violation if a call has come and nobody has released it."""
+        """Open the gate at the end of the test; it is a violation if a call has waited at it unreleased."""
         self._give_up("by the end of the test")
 
     def found(self) -> list[Violation]:
-        """The violations so far; also that a call has come and nobody has released the gate."""
+        """Return the violations so far, with one for an unreleased gate that a call has reached."""
         unreleased = self._visits and not self._open
         return [*self.violations, *([self._unreleased("so far")] if unreleased else [])]
 
@@ -154,7 +154,7 @@ class Gate:
 
     @contextmanager
     def _visit(self, who: Callable[[], str]) -> Iterator[bool]:
-        """A call comes; whether it has to wait."""
+        """Note the call; yield True if it has to wait."""
         visit = _Visit(who)
         with self._lock:
             self._came += 1
@@ -171,7 +171,7 @@ class Gate:
             visit.left = visit.left or "cancelled"
 
     def _leave(self) -> None:
-        """A call goes on, or fails with all that waited with it. The first that has waited too long opens the gate."""
+        """Let a call go on, or fail with all that waited with it. The first call over the limit opens the gate."""
         __tracebackhide__ = True
         if not self._open:
             self._give_up(f"for {self.timeout_s:g} s, so it opened by itself", fails=True)
@@ -179,7 +179,7 @@ class Gate:
             raise ViolationError(self._late)
 
     def _give_up(self, when: str, *, fails: bool = False) -> None:
-        """Opens it, if it is closed, and says that nobody has released it."""
+        """Open the gate if it is closed, and report that the test has not released it."""
         with self._lock:
             was_open, self._open = self._open, True
         if not was_open:
@@ -226,7 +226,7 @@ class Gate:
 
     @contextmanager
     def _waiter(self, ready: Ready, wake: Wake) -> Iterator[None]:
-        """Whoever asks in this block whether it is `ready` misses no `wake`."""
+        """Register a waiter: code in this block that asks whether it is `ready` misses no `wake`."""
         entry = (ready, wake)
         with self._lock:
             self._waiters.append(entry)
@@ -237,7 +237,7 @@ class Gate:
                 self._waiters.remove(entry)
 
     def _tell(self) -> None:
-        """Something has changed: wakes those who have waited for it, in the order in which they came."""
+        """Wake the waiters that are ready now, in the order of arrival."""
         with self._lock:
             waiters = list(self._waiters)
         for ready, wake in waiters:
@@ -247,7 +247,7 @@ class Gate:
     # -- words
 
     def _unreleased(self, when: str) -> Violation:
-        lines = [f"a gate at which a call waited was not released {when}", f"  hold() at {shown_path(self.where)}"]
+        lines = [f"the gate was not released {when}, and calls waited at it", f"  hold() at {shown_path(self.where)}"]
         lines += [f"  {visit.left or 'waits'}  {visit.who()}" for visit in self._visits[:10]]
         lines += [f"  ... {amount(len(self._visits) - 10, 'more call')}"] if len(self._visits) > 10 else []
         lines.append("  call gate.release() when the test has seen what it wanted, also if the call was cancelled")
@@ -265,8 +265,8 @@ def _resolve(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-def stopping(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator[P | Gate]:
-    """The pieces of a stream, and among them each gate where it stands: after so many pieces, and before another one."""
+def with_gates(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator[P | Gate]:
+    """Yield the pieces of a stream, with each gate after its number of pieces; a last gate needs a piece after it."""
     ahead = list(stops)
     for number, piece in enumerate(pieces):
         while ahead and ahead[0][0] <= number:
@@ -274,24 +274,24 @@ def stopping(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator
         yield piece
 
 
-def _seconds(given: Any) -> float:
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not 0 < given <= threading.TIMEOUT_MAX:
-        raise ScriptError(f"timeout_s= is a number of seconds, more than 0; got {type(given).__name__} {given!r}")
-    return float(given)
+def _seconds(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value <= threading.TIMEOUT_MAX:
+        raise ScriptError(f"timeout_s= is a number of seconds, more than 0; got {type(value).__name__} {value!r}")
+    return float(value)
 
 
 def hold(*, timeout_s: float = LIMIT_S) -> Gate:
-    """A gate for a script: the calls that come to it wait there until the test releases it.
+    """Return a gate for a script: calls wait there until the test releases it.
 
-    Between the steps of a script it holds the call that the next step answers: `ScriptedChatModel(gate, "Sunny.")`. Among
-    the words of an answer it stops the stream: `say("It is ", gate, "sunny.")`, `reply("Let me look", gate, call("search"))`;
-    a call that does not stream waits as a whole. It works in models, tools and retrievers, in threads and in tasks. One gate
-    may stand in several places, and holds every call that comes to it.
+    Between the steps of a script it holds the call of the next step: `ScriptedChatModel(gate, "Sunny.")`. Among the words of
+    an answer it stops the stream: `say("It is ", gate, "sunny.")`, `reply("Let me look", gate, call("search"))`; a call that
+    does not stream waits as a whole. It works in models, tools and retrievers, in threads and in tasks. One gate may stand in
+    several places, and holds every call that reaches it.
 
-    A gate that held a call must be released in the test. If a call has waited for `timeout_s` real seconds, all that wait
-    there fail with the violation "gate never released", and the gate opens: so a test that waits for them ends. At the end
-    of the test function all gates open. In a test that holds nothing waits so long.
+    A gate that held a call must be released in the test. If a call has waited for `timeout_s` real seconds, all waiting calls
+    fail with the violation "gate never released", and the gate opens, so a test that waits for them ends. At the end of the
+    test function all gates open.
 
     Raises:
         ScriptError: `timeout_s` is no number above 0.

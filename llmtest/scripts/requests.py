@@ -1,4 +1,4 @@
-"""Requests: one call of a double in neutral words, and the keys that say which steps are for which requests."""
+"""Requests: one call of a double in neutral words, and the keys that assign steps to requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import Any
 
 from llmtest.concurrency.lanes import Lane
@@ -19,7 +20,7 @@ from llmtest.scripts.step_types import as_role, as_texts
 
 
 def show_message(message: Message) -> str:
-    """A message in one short line."""
+    """Return a message in one short line."""
     arguments = [json.dumps(table().hide(call.args), ensure_ascii=False, default=str) for call in message.tool_calls]
     calls = ", ".join(f"{call.name}({shown})" for call, shown in zip(message.tool_calls, arguments, strict=True))
     text = show_text(message.text, 200) if message.text or not calls else ""
@@ -28,17 +29,17 @@ def show_message(message: Message) -> str:
 
 
 def show_last_message(request: Request) -> str:
-    """The message that ends the prompt, in one short line."""
+    """Return the last message of the prompt in one short line."""
     return show_message(request.messages[-1]) if request.messages else "an empty prompt"
 
 
 @dataclass(slots=True)
 class Request:
-    """One call of a model, in neutral words: what a matcher looks at, and what the function of `respond` gets.
+    """One call of a model, in neutral words: keys and `expects` look at it, and the function of `respond` gets it.
 
-    `tools` are the bound ones: name to JSON schema of their arguments. `tool_choice`, `stop` and `params` are as the
-    program bound or passed them; `tags` and `metadata` are those of the run. Of a retriever, `text` is the query; of a
-    tool, `args` are its arguments, and `text` is their JSON.
+    `tools` maps each bound tool's name to the JSON schema of its arguments. `tool_choice`, `stop` and `params` are as the
+    program bound or passed them; `tags` and `metadata` are the run's. For a retriever, `text` is the query; for a tool,
+    `args` are its arguments, and `text` is their JSON.
     """
 
     tools: Mapping[str, Mapping[str, Any]] = EMPTY
@@ -55,14 +56,14 @@ class Request:
 
     @property
     def messages(self) -> Sequence[Message]:
-        """The prompt, translated when it is first asked for."""
+        """The prompt, translated at the first access."""
         if self._messages is None:
             self._messages = tuple(self.read())
         return self._messages
 
     @property
     def text(self) -> str:
-        """The text of all messages, one after the other, each on lines of its own."""
+        """The text of all messages, each on lines of its own."""
         if self._text is None:
             self._text = "\n".join(message.text for message in self.messages)
         return self._text
@@ -88,22 +89,18 @@ class Request:
 
     @property
     def tool_results(self) -> tuple[str, ...]:
-        """The names of the tools whose results end the prompt: those that the model has not answered yet."""
-        names: list[str] = []
-        asked = {c.id: c.name for m in self.messages for c in m.tool_calls}
-        for message in reversed(self.messages):
-            if message.role != "tool":
-                break
-            names.append(message.name or asked.get(message.tool_call_id, ""))
-        return tuple(reversed(names))
+        """The names of the tools whose results end the prompt, not yet answered by the model."""
+        calls = {call.id: call.name for message in self.messages for call in message.tool_calls}
+        results = list(takewhile(lambda message: message.role == "tool", reversed(self.messages)))
+        return tuple(message.name or calls.get(message.tool_call_id, "") for message in reversed(results))
 
 
-# -- which steps are for which requests
+# -- keys
 
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """Which calls some steps are for. Made by `on`; `on(...) >> step` and `on(...) >> Script(...)` put steps behind it."""
+    """A key: the calls that some steps are for. `on` makes it; `on(...) >> step` and `on(...) >> Script(...)` assign steps."""
 
     contains: tuple[str, ...] = ()
     tools: frozenset[str] | None = None
@@ -119,7 +116,7 @@ class On:
         return KeyedSteps(self, steps.hand_over(self, where) if isinstance(steps, StepGroup) else (steps,), where)
 
     def misses(self, request: Request) -> str | None:
-        """What of this key the request does not have; None if it has all of it. The cheap looks come first."""
+        """Return the first condition that the request does not meet; None if it meets all. Cheap conditions come first."""
         if self.tools is not None and not self.tools <= set(request.tools):
             return f"the bound tools are {names(request.tools)}"
         if self.node is not None and not fnmatchcase(request.node or "", self.node):
@@ -141,11 +138,12 @@ class On:
         return None
 
     def fits(self, request: Request) -> bool:
-        """Whether the request has all of this key. Most rules differ in a text: that is quickly seen, and needs no words."""
+        """True if the request meets all of this key."""
+        # Most keys differ in a text, and that test is quick and needs no explanation.
         return (not self.contains or self.contains[0] in request.text) and self.misses(request) is None
 
-    def exactly(self, request: Request) -> bool:
-        """Whether the key names the bound tools exactly, not just some of them."""
+    def names_all_tools(self, request: Request) -> bool:
+        """True if the key names exactly the bound tools, not only some of them."""
         return self.tools is not None and self.tools == set(request.tools)
 
     def __str__(self) -> str:
@@ -163,16 +161,16 @@ class On:
 
 
 class StepGroup(ABC):
-    """Steps that a key takes over together; a `Script` is the one kind of it."""
+    """Steps that a key takes over together; `Script` is the one subclass."""
 
     @abstractmethod
     def hand_over(self, key: On, where: str) -> tuple[Any, ...]:
-        """Give the steps to `key`, which is written at `where`."""
+        """Return the steps for `key`, which is written at `where`."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedSteps:
-    """Steps for the calls that match a key: what `on(...) >> ...` makes, for a `Script` to take and to read."""
+    """A key and its steps. `on(...) >> ...` makes it."""
 
     key: On
     steps: tuple[Any, ...]
@@ -190,17 +188,18 @@ def on(
     thread: str | None = None,
     last: str | None = None,
 ) -> On:
-    """A key: `on(contains="weather") >> step` answers the calls that match it, `on(node="planner") >> Script(...)` several.
+    """Return a key: `on(contains="weather") >> step` answers a call that matches, `on(node="planner") >> Script(...)` several.
 
-    Everything that is given must hold. `contains`: these texts, in any message of the prompt. `tools`: these tools are
-    bound; a key that names all of them goes before one that names some. `node`: the LangGraph node (`*` stands for
-    anything). `tag`: a tag of the run. `tool_result`: the prompt ends with a result of this tool. `metadata`: these
-    entries. `thread`: LangGraph's `thread_id`. `last`: the role of the last message.
+    All conditions must hold. `contains`: these texts, in any message of the prompt. `tools`: these tools are bound; a key
+    that names all of them goes before one that names some, and `tools=[]` means a call without tools. `node`: a LangGraph
+    node around the call, the innermost one or an agent that is a node of a graph (`*` stands for anything). `tag`: a tag of
+    the run. `tool_result`: the prompt ends with a result of this tool. `metadata`: these entries. `thread`: LangGraph's
+    `thread_id`. `last`: the role of the last message.
 
     A call that matches no key falls to the steps without one. A call that matches two is a violation.
 
     Raises:
-        ScriptError: nothing is given, or something of a wrong type.
+        ScriptError: no condition is given, a condition has a wrong type, or no message has such a role.
 
     >>> from llmtest import ScriptedChatModel
     >>> model = ScriptedChatModel(on(contains="weather") >> "Sunny.", on(contains="name") >> "Ada.")

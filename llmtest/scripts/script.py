@@ -1,9 +1,4 @@
-"""Scripts: which step answers which model call.
-
-standard library only (jsonschema-rs inside the check of a tool call, PyYAML inside `Script.load` and `Script.dump`).
-A `Script` is the only thing that speaks; the doubles in `llmtest.langchain` are mouths for it, and nothing here knows
-LangChain.
-"""
+"""Scripts: which step answers which call. The doubles of `llmtest.langchain` serve their calls from a `Script`."""
 
 from __future__ import annotations
 
@@ -20,12 +15,12 @@ from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.scripts import diagnostics, tool_checks
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps, On, Request, StepGroup
-from llmtest.scripts.step_types import Reply, ScriptOwner, Step, behind
+from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
 from llmtest.scripts.steps import as_step
 
 
 class _Queue:
-    """Steps that are served one after the other. Holds state; the script's lock guards it."""
+    """Steps that are served in order. Holds state; the script's lock guards it."""
 
     __slots__ = ("first", "index", "key", "served", "steps")
 
@@ -45,17 +40,16 @@ class _Queue:
         return self.steps[self.index] if self.index < len(self.steps) else None
 
     def take(self) -> None:
-        """The current step is served once more."""
+        """Count one more call of the current step."""
         self.served += 1
         if self.served == self.steps[self.index].serving.times:
             self.index, self.served = self.index + 1, 0
 
     def numbered(self) -> list[tuple[int, Step]]:
-        """The steps with their numbers in the script."""
         return list(enumerate(self.steps, self.first))
 
     def left(self) -> list[tuple[int, Step]]:
-        """The steps that were owed a call and got none, with their numbers."""
+        """Return the steps still without their calls, with their numbers."""
         rest = self.numbered()[self.index :]
         if rest and self.served and self.steps[self.index].serving.times is None:
             rest = rest[1:]
@@ -63,7 +57,7 @@ class _Queue:
 
 
 class _Claim(NamedTuple):
-    """A step that was taken by a run that may still be open."""
+    """A step that a run has taken."""
 
     request: Request
     call: int
@@ -81,16 +75,16 @@ class Script(StepGroup):
     `AIMessage` or an exception. `on(...) >> step` keeps steps for the calls that match. A script is shared by reference:
     every copy of a model, every `bind`, every thread takes steps from the same one, each step exactly once.
 
-    What must not happen is a violation: a call for which no step is left, a tool call that the bound tools do not allow,
-    a prompt that is not as the step expects, a call that two keys match, two open runs that compete for steps in order;
-    and a step that no call has asked for by the end of the test (`verify()` outside pytest).
+    Violations: a call with no step left, a tool call that the bound tools do not allow, a prompt that the step does not
+    expect, a call that two keys match, concurrent calls that take steps in order, so that chance decides who gets which;
+    and a step left unused at the end of the test (`verify()` outside pytest).
 
-    Between two steps may stand a gate, which `hold` makes: the call that the next step answers waits there.
+    A gate, which `hold` makes, may stand between two steps: the call of the next step waits there.
 
-    Thread-safe: claiming a step is one locked act; nothing is called while the lock is held.
+    Thread-safe: claiming a step is one locked act; no other code runs while the lock is held.
 
     Raises:
-        ScriptError: a step is not a step; the message has its number and what was given.
+        ScriptError: an argument is not a step; the message has its number and value.
 
     >>> from llmtest import Script, ScriptedChatModel, say
     >>> model = ScriptedChatModel(script=Script(say("It is ", "sunny."), "Goodbye."))
@@ -107,7 +101,7 @@ class Script(StepGroup):
         self._calls = 0
         self._claims: list[_Claim] = []
         self._lock = threading.Lock()
-        self._queues = _queues(steps, caller())
+        self._queues = _make_queues(steps, caller())
         self._plain = self._queues[0] if len(self._queues) == 1 and self._queues[0].key is None else None
         ledger.made(self)
 
@@ -141,31 +135,31 @@ class Script(StepGroup):
 
     @property
     def remaining(self) -> int:
-        """How many steps are owed a call that has not come yet."""
+        """The number of steps still without their calls."""
         return sum(len(queue.left()) for queue in self._queues)
 
     def hand_over(self, key: On, where: str) -> tuple[Step, ...]:
-        """Give the steps to `key`: what `key >> script` does. This script owes no calls then.
+        """Return the steps for `key`, as in `key >> script`. This script then waives its own.
 
         Raises:
             ScriptError: the script has keys of its own.
         """
         if any(queue.key is not None for queue in self._queues):
             raise ScriptError(f"{key} >> Script(...) takes a script without keys of its own at {shown_path(where)}")
-        self.adopted()
+        self.waive_steps()
         return self.steps
 
-    def adopted(self) -> None:
-        """Another script has taken over the steps: this one owes no calls any more."""
+    def waive_steps(self) -> None:
+        """Take all steps as served: another script has them, or its double was refused."""
         for queue in self._queues:
             queue.index = len(queue.steps)
 
     def serve(self, request: Request) -> Step:
-        """Claims the next step for `request`.
+        """Claim the next step for `request`.
 
         Raises:
-            ViolationError: no step is left, two keys match, the prompt is not as the step expects, the step calls a
-                tool in a way that the bound tools do not allow, or another open run competes for the step.
+            ViolationError: no step is left, two keys match, the step does not expect the prompt, or a concurrent run
+                competes for the step.
         """
         ledger.called(self)
         with self._lock:
@@ -179,7 +173,7 @@ class Script(StepGroup):
         return step
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
-        """The next step of `queue` and its number. Optional steps that expect another prompt are passed over."""
+        """Return the next step of `queue` and its number. Optional steps that expect another prompt are skipped."""
         while True:
             with self._lock:
                 number, step = queue.number, queue.current()
@@ -187,9 +181,9 @@ class Script(StepGroup):
                     queue.take()
                     return number, step
             if step is None:
-                text = diagnostics.exhausted(self.owner, request, call, queue.key, queue.numbered(), self._keys())
+                text = diagnostics.no_step_left(self.owner, request, call, queue.key, queue.numbered(), self._keys())
                 raise self._violate("unexpected call", text)
-            problem = diagnostics.expectation(step.serving.expects, request, self.owner) if step.serving.expects else None
+            problem = diagnostics.prompt_mismatch(step.serving.expects, request, self.owner) if step.serving.expects else None
             if problem and not step.serving.optional:
                 who = self.owner
                 text = f"step {number} expects another {who.input} than {who.name} call {call} has\n{problem}"
@@ -203,35 +197,35 @@ class Script(StepGroup):
                 queue.index += 1
 
     def check(self, reply: Reply, request: Request) -> None:
-        """Whether `reply` keeps what the caller of the model may rely on.
+        """Raise unless `reply` keeps the contract with the model's caller.
 
         Raises:
-            ViolationError: it calls a tool that is not bound, with arguments that do not fit, or against `tool_choice`
-                or `parallel_tool_calls=False`; or its text has a `stop` sequence in it.
+            ViolationError: it calls an unbound tool, with arguments that do not fit, or against `tool_choice` or
+                `parallel_tool_calls=False`; or its text contains a `stop` sequence.
         """
         if not reply.serving.checked:
             return
         rule, problem = "", None
         if reply.calls or request.tool_choice is not None:
-            rule, problem = "invalid tool call", tool_checks.calls(reply, request)
+            rule, problem = "invalid tool call", tool_checks.check_calls(reply, request)
         if not problem and request.stop:
-            rule, problem = "stop sequence", tool_checks.stop_sequence(reply, request.stop)
+            rule, problem = "stop sequence", tool_checks.check_stop(reply, request.stop)
         if problem:
             raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
 
     def _queue_for(self, request: Request, call: int) -> _Queue:
-        """The one queue that is for `request`."""
+        """Return the one queue for `request`."""
         fits = [queue for queue in self._queues if queue.key is not None and queue.key.fits(request)]
-        fits = [queue for queue in fits if queue.key and queue.key.exactly(request)] or fits
+        fits = [queue for queue in fits if queue.key and queue.key.names_all_tools(request)] or fits
         waiting = [queue for queue in fits if queue.current() is not None] or fits[:1]
         if len(waiting) > 1:
             keys = [queue.key for queue in waiting]
-            raise self._violate("ambiguous match", diagnostics.ambiguous(self.owner, request, call, keys))
+            raise self._violate("ambiguous match", diagnostics.several_keys_match(self.owner, request, call, keys))
         if waiting:
             return waiting[0]
         unkeyed = [queue for queue in self._queues if queue.key is None]
         if not unkeyed:
-            raise self._violate("unexpected call", diagnostics.unmatched(self.owner, request, call, self._keys()))
+            raise self._violate("unexpected call", diagnostics.no_key_matches(self.owner, request, call, self._keys()))
         return unkeyed[0]
 
     def _keys(self) -> list[On]:
@@ -247,19 +241,17 @@ class Script(StepGroup):
                 continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
-                raise self._violate("competing calls", diagnostics.competing(self.owner, rival[:3], claim[:3]))
+                raise self._violate("competing calls", diagnostics.calls_compete(self.owner, rival[:3], claim[:3]))
 
     def unused(self) -> list[Violation]:
-        """One violation for all steps that no call has asked for; empty when all were served."""
+        """Return one violation for all steps without a call; an empty list if all were served."""
         left = [item for queue in self._queues for item in queue.left()]
-        return [Violation("unused step", diagnostics.unused(self.owner, left, len(self.steps), self._calls))] if left else []
+        return (
+            [Violation("unused step", diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls))] if left else []
+        )
 
     def verify(self) -> None:
-        """Raises for every violation so far and for unused steps. The pytest plugin does this for you.
-
-        Raises:
-            ViolationError: with all of them.
-        """
+        """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you."""
         gates = dict.fromkeys(gate for step in self.steps for gate in step.gates)
         found = [*self.violations, *(violation for gate in gates for violation in gate.found()), *self.unused()]
         if found:
@@ -272,10 +264,10 @@ class Script(StepGroup):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Script:
-        """The script in a YAML file; its format is in docs/reference/script-files.md.
+        """Return the script in a YAML file; its format is in docs/reference/script-files.md.
 
         Raises:
-            ScriptError: with file and line, what was expected, what came, and the nearest word.
+            ScriptError: with file and line, the expected and the actual value, and the nearest word.
 
         It reads data only: a file cannot name code, only Python's built-in exceptions.
         """
@@ -284,23 +276,23 @@ class Script(StepGroup):
         return cls(*files.read(Path(path).read_bytes(), os.fspath(path)))
 
     def dump(self, path: str | os.PathLike[str]) -> None:
-        """Writes the steps to a YAML file from which `load` makes an equal script.
+        """Write the steps to a YAML file from which `load` makes an equal script.
 
         Raises:
             ScriptError: a step holds an exception or a function, which a file cannot name.
         """
-        from llmtest.scripts import files
+        from llmtest.scripts import yaml_emit
 
-        Path(path).write_text(files.write(self.entries), "utf-8", newline="\n")
+        Path(path).write_text(yaml_emit.write(self.entries), "utf-8", newline="\n")
 
 
-def _queues(given: Sequence[Any], where: str) -> list[_Queue]:
-    """The queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
+def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:
+    """Return the queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     queues: list[_Queue] = []
     plain: list[Step] = []
-    for position, item, gates in _gated(given):
+    for position, item, gates in _with_gates_before(given):
         if not isinstance(item, KeyedSteps):
-            plain.append(behind(gates, as_step(item, f"step {position} of the script", where)))
+            plain.append(add_gates(gates, as_step(item, f"step {position} of the script", where)))
             continue
         if gates:
             raise ScriptError(
@@ -308,19 +300,21 @@ def _queues(given: Sequence[Any], where: str) -> list[_Queue]:
                 "\n  behind the key it holds them: on(...) >> Script(gate, 'text')"
             )
         what = f"what {item.key} leads to"
-        queues.append(_Queue(item.key, [behind(held, as_step(s, what, item.where)) for _, s, held in _gated(item.steps)], 0))
+        queues.append(
+            _Queue(item.key, [add_gates(held, as_step(s, what, item.where)) for _, s, held in _with_gates_before(item.steps)], 0)
+        )
     if plain or not queues:
         queues.append(_Queue(None, plain, 0))
     first = 1
     for queue in queues:
         queue.first = first
         first += len(queue.steps)
-        _reachable(queue)
+        _check_reachable(queue)
     return queues
 
 
-def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
-    """Each item with its position and the gates before it. A gate with nothing after it is an item too."""
+def _with_gates_before(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
+    """Yield each item with its position and the gates before it. A gate at the end is an item too."""
     gates: tuple[Gate, ...] = ()
     for position, item in enumerate(items, 1):
         if isinstance(item, Gate) and position < len(items):
@@ -330,11 +324,11 @@ def _gated(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
             gates = ()
 
 
-def _reachable(queue: _Queue) -> None:
+def _check_reachable(queue: _Queue) -> None:
     for position, step in enumerate(queue.steps[:-1]):
         if step.serving.times is None and not (step.serving.optional and step.serving.expects):
             after = queue.steps[position + 1]
             raise ScriptError(
-                f"step {queue.first + position} repeats for every further call, so {after} after it is never asked for"
+                f"step {queue.first + position} repeats for every further call, so {after} after it is never used"
                 f"\n  {step} at {shown_path(step.where)}"
             )

@@ -1,10 +1,10 @@
-"""What a script is made of: tokens, the parts of an answer, steps, and what can be said of a step.
+"""The types of a script: tokens, the parts of an answer, steps, and the options of a step.
 
 `llmtest.scripts.steps` makes steps, `llmtest.scripts.script` serves them.
 
-A **token** is what one streamed chunk carries. `say("a", "b")` names them exactly; one plain string is cut by
-`split()`: each token is one word, one other symbol, or one CJK character, with the white space before it; white space
-at the end is a token of its own. Joined, the tokens are always the string again.
+A **token** is the text of one streamed chunk. `say("a", "b")` gives exact tokens; `split()` cuts one plain string: each
+token is one word, one other symbol, or one CJK character, with the white space before it; white space at the end is a
+token of its own. The joined tokens are always the string again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TOKEN: Final = re.compile(rf"\s*(?:[{_CJK}]|[^\W{_CJK}]+|[^\w\s])|\s+")
 
 
 def split(text: str) -> list[str]:
-    """`text` as tokens; joined, they are `text` again. An empty string has none.
+    """Return the tokens of `text`; joined, they are `text` again. An empty string has none.
 
     >>> split("It's 18C in Paris.")
     ['It', "'", 's', ' 18C', ' in', ' Paris', '.']
@@ -43,7 +43,7 @@ def split(text: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def count(text: str) -> int:
-    """How many tokens `split` would make of `text`. Not what a provider's tokenizer would count."""
+    """Return the number of tokens that `split` makes of `text`. A provider's tokenizer may count another number."""
     return len(split(text))
 
 
@@ -66,7 +66,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call of an answer. `args` are JSON values; `pieces` the exact text in which they are streamed, if it matters."""
+    """A tool call of an answer. `args` are JSON values; `pieces` are their exact streamed text, if the script gives it."""
 
     tool: str
     args: FrozenDict
@@ -75,18 +75,18 @@ class Call:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The arguments as JSON text, in the pieces in which they are streamed."""
+        """The arguments as pieces of JSON text, one for each streamed chunk."""
         return self.pieces or tuple(split(json.dumps(self.args, ensure_ascii=False)))
 
     @property
     def malformed(self) -> bool:
-        """Whether the pieces are, on purpose, not the JSON of the arguments."""
-        return bool(self.pieces) and _parsed("".join(self.pieces)) != self.args
+        """True if the pieces are deliberately not the JSON of the arguments."""
+        return bool(self.pieces) and _json_or_none("".join(self.pieces)) != self.args
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A structured value of an answer; when it is served it becomes a tool call or JSON text, as the model was bound."""
+    """A structured value of an answer; serving turns it into a tool call or JSON text, as the model is bound."""
 
     value: Any
     type: str | None = None
@@ -99,7 +99,7 @@ class Value:
 Part = Text | Thinking | Call | Value
 
 
-def _parsed(text: str) -> Any:
+def _json_or_none(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
@@ -108,7 +108,7 @@ def _parsed(text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Expects:
-    """What a step expects of the prompt that it answers."""
+    """Conditions of a step on the prompt that it answers."""
 
     contains: tuple[str, ...] = ()
     forbids: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class Expects:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How often a step is served and under which conditions. `times` None is without end; `gates` are those before it."""
+    """How often a step is served and under which conditions. `times` None means no limit; `gates` hold the call before it."""
 
     times: int | None = 1
     optional: bool = False
@@ -131,14 +131,14 @@ ONCE: Final = Serving()
 
 
 class StepOptions:
-    """What can be said of any step. Each returns a changed copy."""
+    """The options of every step. Each method returns a changed copy."""
 
     __slots__ = ()
     serving: Serving
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """Where a call that the step answers waits, in this order."""
+        """The gates at which a call of this step waits, in this order."""
         return self.serving.gates
 
     def _with(self, **changed: Any) -> Self:
@@ -159,12 +159,12 @@ class StepOptions:
         return self._with(times=None)
 
     def optional(self) -> Self:
-        """Nobody minds if no call asks for the step. One that also `expects` something is passed over if it does not fit."""
+        """No violation if no call takes the step. With `expects`, a call with another prompt skips the step."""
         return self._with(optional=True)
 
     def unchecked(self) -> Self:
-        """The step may break the contract with the model's caller on purpose: tools that are not bound, arguments that
-        do not fit their schema, a `tool_choice` or `stop` that is not kept."""
+        """Do not check the step against the binding: it may call unbound tools, give arguments that do not fit their
+        schema, and ignore `tool_choice` or `stop`."""
         return self._with(checked=False)
 
     def expects(
@@ -176,36 +176,44 @@ class StepOptions:
         last: str | None = None,
     ) -> Self:
         """A violation unless the prompt has each text of `contains` and none of `forbids` in one of its messages, the model
-        is bound to exactly `tools`, and the `last` message has this role. The step then stays for the next call.
+        is bound to exactly `tools`, and the `last` message has this role. A call that violates it does not use up the step.
 
         Raises:
-            ScriptError: a text is not a str.
+            ScriptError: no condition is given, a text is not a str, or no message has such a role.
         """
         names = frozenset(as_texts("tools", tools)) if tools is not None else None
-        wanted = Expects(as_texts("contains", contains), as_texts("forbids", forbids), names, as_role(last))
-        return self._with(expects=wanted)
+        expected = Expects(as_texts("contains", contains), as_texts("forbids", forbids), names, as_role(last))
+        if expected == Expects():
+            raise ScriptError("expects() needs a condition: contains=, forbids=, tools= or last=")
+        return self._with(expects=expected)
 
 
-_ROLES: Final = {"user": "human", "assistant": "ai"}
+_ROLE_ALIASES: Final = {"user": "human", "assistant": "ai"}
+ROLES: Final = ("human", "ai", "system", "tool", "function", "chat")
+"""The roles of LangChain's messages; a message with a role of its own is a `chat` message."""
 
 
 def as_role(last: Any) -> str | None:
-    if last is not None and not isinstance(last, str):
-        raise ScriptError(f"last= is the role of a message, such as 'human' or 'tool'; got {type(last).__name__} {last!r}")
-    return _ROLES.get(last, last) if last is not None else None
+    if last is None:
+        return None
+    role = _ROLE_ALIASES.get(last, last) if isinstance(last, str) else last
+    if role not in ROLES:
+        hint = did_you_mean(role, (*ROLES, *_ROLE_ALIASES)) if isinstance(role, str) else ""
+        raise ScriptError(f"last= is a role: {', '.join(map(repr, ROLES))}; got {type(last).__name__} {last!r}{hint}")
+    return str(role)
 
 
-def as_texts(what: str, given: Any) -> tuple[str, ...]:
-    texts = (given,) if isinstance(given, str) else tuple(sorted(given) if isinstance(given, set | frozenset) else given)
+def as_texts(name: str, value: Any) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else tuple(sorted(value) if isinstance(value, set | frozenset) else value)
     for text in texts:
         if not isinstance(text, str):
-            raise ScriptError(f"{what}= takes a str or several; got {type(text).__name__} {text!r}")
+            raise ScriptError(f"{name}= takes a str or several; got {type(text).__name__} {text!r}")
     return texts
 
 
 @dataclass(frozen=True, slots=True)
 class Fail(StepOptions):
-    """A step that fails: an exception, its class, the name of a built-in one, or an HTTP status."""
+    """A step that fails with an exception, its class, the name of a built-in one, or an HTTP status."""
 
     error: BaseException | type[BaseException] | str | int
     retry_after: float | None = None
@@ -216,12 +224,12 @@ class Fail(StepOptions):
 
     @property
     def latency(self) -> Latency | None:
-        """How long it takes in virtual time until it fails."""
+        """The virtual time until it fails."""
         return None if self.takes_s is None else Latency(self.takes_s)
 
     @property
     def cause(self) -> tuple[type[BaseException] | int, tuple[Any, ...]]:
-        """The exception class or the status, and its arguments: what the error comes to, however it was written."""
+        """The exception class or the status, and its arguments: equal for equal errors in different spellings."""
         if isinstance(self.error, BaseException):
             return type(self.error), self.error.args
         kind = getattr(builtins, self.error) if isinstance(self.error, str) else self.error
@@ -246,7 +254,7 @@ class Fail(StepOptions):
 
 @dataclass(frozen=True, slots=True)
 class Respond(StepOptions):
-    """A step that asks a function what to answer."""
+    """A step whose answer a function returns."""
 
     function: Callable[[Any], Any]
     where: str = field(default="", compare=False, repr=False)
@@ -258,7 +266,7 @@ class Respond(StepOptions):
 
 @dataclass(frozen=True, slots=True)
 class Return(StepOptions):
-    """A step that gives a value: what a retriever finds, what a tool returns. Made by `give`."""
+    """A step that gives a value, as a retriever or a tool returns it. `give` makes it."""
 
     value: Any = field(hash=False)
     where: str = field(default="", compare=False, repr=False)
@@ -267,7 +275,7 @@ class Return(StepOptions):
 
     @property
     def latency(self) -> Latency | None:
-        """How long it takes in virtual time."""
+        """The virtual time that the call takes."""
         return None if self.takes_s is None else Latency(self.takes_s)
 
     def __str__(self) -> str:
@@ -276,12 +284,11 @@ class Return(StepOptions):
 
 @dataclass(frozen=True, slots=True)
 class Reply(StepOptions):
-    """A step that answers: its parts in order, then its usage and stop reason. Made by `say`, `think`, `call`, `reply`.
+    """A step that answers: its parts in order, then its usage and stop reason. `say`, `think`, `call`, `reply` make it.
 
-    `usage` is None for the counted default, False for none. `failure` is raised after the last part; `truncated` means
-    that the stream ends there without a finish reason; `refusal` that the text is a refusal. `stops` are the gates within:
-    each with the part, and the token of that part, before which it stands. `ttft_s` and `tokens_per_s` say when the answer
-    comes in virtual time.
+    `usage` is None for the counted default, False for none. `failure` is raised after the last part; a `truncated` stream
+    ends there without a finish reason; `refusal` means that the text is a refusal. `stops` are the gates within: for each
+    the number of the part and of its token before which it stands. `ttft_s` and `tokens_per_s` are the virtual latency.
     """
 
     parts: tuple[Part, ...]
@@ -302,37 +309,36 @@ class Reply(StepOptions):
     structured: bool = field(init=False, compare=False, repr=False)
     text: str = field(init=False, compare=False, repr=False)
     plain: bool = field(init=False, compare=False, repr=False)
-    """Whether it is text and nothing else."""
+    """True if it is text and nothing else."""
     token_count: int = field(init=False, compare=False, repr=False)
-    """How many tokens the answer has: its text, its reasoning, and for a call its name and arguments."""
+    """The number of tokens in its text, its reasoning, and the name and arguments of its calls."""
     latency: Latency | None = field(init=False, compare=False, repr=False)
-    """When it comes in virtual time; None if nothing is said of that."""
+    """Its latency in virtual time; None if the script gives none."""
 
     def __post_init__(self) -> None:
-        calls = tuple(part for part in self.parts if isinstance(part, Call))
-        tokens = sum(len(part.tokens) for part in self.parts) + sum(count(c.tool) for c in calls)
-        object.__setattr__(self, "calls", calls)
-        object.__setattr__(self, "thinks", any(isinstance(part, Thinking) for part in self.parts))
-        object.__setattr__(self, "token_count", tokens)
-        object.__setattr__(self, "structured", any(isinstance(part, Value) for part in self.parts))
-        text = "".join([token for part in self.parts if isinstance(part, Text) for token in part.tokens])
-        object.__setattr__(self, "text", text)
-        object.__setattr__(self, "plain", not self.refusal and all(isinstance(part, Text) for part in self.parts))
+        parts = self.parts
+        calls = tuple(part for part in parts if isinstance(part, Call))
+        # The opening of a call is a piece of the stream too.
+        pieces = len(calls) + len([token for part in parts for token in part.tokens if token])
         timed = self.ttft_s is not None or self.tokens_per_s is not None
-        object.__setattr__(self, "latency", self._latency() if timed else None)
-
-    def _latency(self) -> Latency:
-        """What comes one after the other is each piece of the stream that says something; that a call begins is one."""
-        pieces = len(self.calls) + sum(1 for part in self.parts for token in part.tokens if token)
-        return Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces)
+        derived = {
+            "calls": calls,
+            "thinks": any(isinstance(part, Thinking) for part in parts),
+            "structured": any(isinstance(part, Value) for part in parts),
+            "text": "".join([token for part in parts if isinstance(part, Text) for token in part.tokens]),
+            "plain": not self.refusal and all(isinstance(part, Text) for part in parts),
+            "token_count": sum(len(part.tokens) for part in parts) + sum(count(call.tool) for call in calls),
+            "latency": Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces) if timed else None,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """Where a call that the step answers waits, in this order."""
         return (*self.serving.gates, *(gate for *_, gate in self.stops))
 
-    def stopped(self) -> Iterator[tuple[int, Gate]]:
-        """The gates within, and how many pieces of the stream come before each: one a token, and one that opens a call."""
+    def gate_positions(self) -> Iterator[tuple[int, Gate]]:
+        """The gates within, each with the number of stream pieces before it: one per token, and one that opens a call."""
         starts = [0]
         for part in self.parts:
             starts.append(starts[-1] + len(part.tokens) + isinstance(part, Call))
@@ -340,11 +346,11 @@ class Reply(StepOptions):
 
     @property
     def stops_last(self) -> bool:
-        """Whether a gate comes after all the rest, so that the stream needs another piece to end with."""
+        """True if a gate comes after all parts, so the stream needs another piece to end with."""
         return bool(self.stops) and self.stops[-1][0] == len(self.parts)
 
     def with_id(self, id: str) -> Reply:
-        """The same tool call under an id of your own; without one it gets an id that is unique in the test.
+        """Return the same tool call with your own id; without one it gets an id that is unique in the test.
 
         Raises:
             ScriptError: the reply has no tool call, or several.
@@ -352,7 +358,7 @@ class Reply(StepOptions):
         return self._with_call(f"with_id({id!r})", id=id)
 
     def deltas(self, *pieces: str) -> Reply:
-        """The same tool call, its arguments streamed in exactly these pieces of JSON text.
+        """Return the same tool call, with its arguments streamed in exactly these pieces of JSON text.
 
         Raises:
             ScriptError: the reply has no tool call, or several; or the pieces do not join to its arguments.
@@ -367,13 +373,13 @@ class Reply(StepOptions):
         return changed
 
     def malformed(self, *pieces: str) -> Reply:
-        """The same tool call with this text in place of its arguments, as when a model writes broken JSON.
+        """Return the same tool call with this text in place of its arguments, as a model writes broken JSON.
 
         Raises:
             ScriptError: the reply has no tool call, or several; or the text is a JSON object after all.
         """
         changed = self._with_call("malformed(...)", pieces=as_tokens("malformed", (), pieces))
-        if isinstance(_parsed("".join(pieces)), dict) or not pieces:
+        if isinstance(_json_or_none("".join(pieces)), dict) or not pieces:
             raise ScriptError(f"malformed(...) takes text that is no JSON object; got {''.join(pieces)!r}")
         return changed
 
@@ -384,11 +390,11 @@ class Reply(StepOptions):
         return replace(self, parts=parts)
 
     def then_truncate(self) -> Reply:
-        """The same answer, cut off: the stream ends after its last token without a finish reason and without usage."""
+        """Return the same answer, cut off: the stream ends after its last token without finish reason and usage."""
         return replace(self, truncated=True)
 
     def then_fail(self, error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Reply:
-        """The same answer, and then the failure: a stream breaks after its last token; an invoke fails as a whole."""
+        """Return the same answer with a failure at its end: a stream breaks after its last token; an invoke fails."""
         return replace(self, failure=as_failure(error, retry_after, None, caller()))
 
     def __str__(self) -> str:
@@ -402,14 +408,14 @@ class Reply(StepOptions):
 Step = Reply | Fail | Respond | Return
 
 
-def behind(gates: tuple[Gate, ...], step: Step) -> Step:
-    """`step` for a call that waits at these gates first."""
+def add_gates(gates: tuple[Gate, ...], step: Step) -> Step:
+    """Return `step` with these gates before its own."""
     return step._with(gates=(*gates, *step.serving.gates)) if gates else step
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptOwner:
-    """Whose script it is, and what a call of it brings, in the words of a complaint."""
+    """The double that a script speaks for, and the name of a call's input, as violations print them."""
 
     name: str = "model"
     input: str = "prompt"
@@ -440,16 +446,16 @@ def _show_serving(serving: Serving) -> str:
 
 
 def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
-    """A part with the gates before it or in it, or those after the last part."""
+    """Show a part with the gates before it or in it, or the gates after the last part."""
     if isinstance(part, Text | Thinking):
         shown = list(map(repr, part.tokens))
         for token in reversed(stops):
             shown.insert(token, "hold()")
         return [f"{'say' if isinstance(part, Text) else 'think'}({', '.join(shown[:6])}{', ...' * (len(shown) > 6)})"]
-    return ["hold()"] * len(stops) + ([_show_bare(part)] if part is not None else [])
+    return ["hold()"] * len(stops) + ([_show_call_or_value(part)] if part is not None else [])
 
 
-def _show_bare(part: Call | Value) -> str:
+def _show_call_or_value(part: Call | Value) -> str:
     if isinstance(part, Call):
         args = "".join(f", {key}={value!r}" for key, value in part.args.items())
         named = f".with_id({part.id!r})" if part.id else ""
@@ -458,20 +464,20 @@ def _show_bare(part: Call | Value) -> str:
     return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
 
 
-# -- what is checked where a step is written
+# -- checks of the arguments of a step
 
 
-def as_tokens(what: str, given: tuple[Any, ...], exact: Sequence[str] | None) -> tuple[str, ...]:
-    if exact is not None and given:
-        raise ScriptError(f"{what} takes its tokens as arguments or as tokens=[...], not both")
+def as_tokens(verb: str, texts: tuple[Any, ...], exact: Sequence[str] | None) -> tuple[str, ...]:
+    if exact is not None and texts:
+        raise ScriptError(f"{verb} takes its tokens as arguments or as tokens=[...], not both")
     if isinstance(exact, str):
         raise ScriptError(
-            f"tokens= of {what} is a list of tokens; got the str {exact!r}. For one whole token: tokens=[{exact!r}]"
+            f"tokens= of {verb} is a list of tokens; got the str {exact!r}. For one whole token: tokens=[{exact!r}]"
         )
-    tokens = tuple(given if exact is None else exact)
+    tokens = tuple(texts if exact is None else exact)
     for position, token in enumerate(tokens, 1):
         if not isinstance(token, str):
-            raise ScriptError(f"token {position} of {what} is not a str: got {type(token).__name__} {token!r}")
+            raise ScriptError(f"token {position} of {verb} is not a str: got {type(token).__name__} {token!r}")
     return tuple(split(tokens[0])) if exact is None and len(tokens) == 1 else tokens
 
 
@@ -487,14 +493,14 @@ def as_failure(error: Any, retry_after: float | None, message: str | None, where
             f"fail() takes an exception, an exception class, its name, or an HTTP status; got {type(error).__name__} {error!r}"
         )
     if isinstance(error, type):
-        _makes(error)
+        _check_no_arguments(error)
     if retry_after is not None and not (_is_number(retry_after) and 0 <= retry_after < math.inf):
         raise ScriptError(f"retry_after is a number of seconds, 0 or more; got {type(retry_after).__name__} {retry_after!r}")
     return Fail(error, retry_after, message, where=where)
 
 
-def _makes(error: type[BaseException]) -> None:
-    """A class that cannot be called without arguments would fail with a TypeError of its own when it is served."""
+def _check_no_arguments(error: type[BaseException]) -> None:
+    """Raise now for a class that needs arguments: it would raise its own TypeError when it is served."""
     try:
         error()
     except TypeError as problem:
@@ -513,12 +519,10 @@ RATE: Final = "a number of tokens a second from 0.001 to 1e9"
 
 
 def is_seconds(value: Any) -> bool:
-    """Whether a latency can be this long."""
     return _is_number(value) and bool(0 <= value <= 1e9)
 
 
 def is_rate(value: Any) -> bool:
-    """Whether tokens can come at this rate."""
     return _is_number(value) and bool(0.001 <= value <= 1e9)
 
 
@@ -529,8 +533,7 @@ def as_seconds(name: str, value: Any) -> float | None:
     return seconds
 
 
-def paced(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
-    """The same answer, at this pace in virtual time."""
+def with_pace(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
     first = as_seconds("ttft_s", ttft_s)
     if tokens_per_s is not None and not is_rate(tokens_per_s):
         raise ScriptError(f"tokens_per_s= is {RATE}; got {type(tokens_per_s).__name__} {tokens_per_s!r}")
@@ -539,7 +542,7 @@ def paced(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
 
 @lru_cache(maxsize=1)
 def exception_names() -> tuple[str, ...]:
-    """The exceptions that a script may name as text: Python's built-in ones that are made from a message."""
+    """Return the exceptions that a script may name as text: Python's built-in ones that take a message."""
     classes = {n: value for n, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
     return tuple(name for name, value in classes.items() if value is UnicodeError or not issubclass(value, _UNNAMED))
 

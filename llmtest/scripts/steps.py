@@ -1,7 +1,4 @@
-"""The vocabulary of scripts: what a model can be made to say.
-
-Every word is checked where it is written; `llmtest.scripts.script` serves the steps that they make.
-"""
+"""The functions that make steps. Each checks its arguments at once; `llmtest.scripts.script` serves the steps."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ from llmtest.scripts.step_types import (
     as_failure,
     as_seconds,
     as_tokens,
-    paced,
     split,
+    with_pace,
 )
 
 
@@ -49,19 +46,19 @@ def say(
     ttft_s: float | None = None,
     tokens_per_s: float | None = None,
 ) -> Reply:
-    """A step that answers with text.
+    """Return a step that answers with text.
 
-    StepGroup strings are exact tokens; one plain string is cut by `split`; `tokens=["whole"]` keeps a string whole.
-    `chunk` cuts one string otherwise: `"char"`, `"word"` (a word with the white space after it), a number of characters,
-    or a `random.Random(seed)`, which cuts at random and in the same places for the same seed. `refusal=True` sends the
-    text as a refusal: in `additional_kwargs["refusal"]`, as OpenAI does, with the stop reason `refusal`.
+    Several strings are exact tokens; `split` cuts one plain string; `tokens=["whole"]` keeps a string whole. `chunk` cuts
+    one string otherwise: `"char"`, `"word"` (a word with the white space after it), a number of characters, or a
+    `random.Random(seed)`, which cuts at random and in the same places for the same seed. `refusal=True` sends the text as a
+    refusal: in `additional_kwargs["refusal"]`, as OpenAI does, with the stop reason `refusal`.
     A gate among the strings stops the stream there until the test releases it, and changes nothing else: see `hold`.
     `usage` is `(input_tokens, output_tokens)`, a `Usage`, or a LangChain usage dict; `None` counts: output is the
     scripted tokens, input the prompt as `split` cuts it; `False` reports none, as some providers do.
 
-    `ttft_s` and `tokens_per_s` are a latency: after how many seconds the first token comes, and how many then come in a
-    second; without `tokens_per_s` they come all at once. Nobody waits: the events of a recording have the times that it
-    comes to (`event.at_s`, `run.took_s`). The program's own timeouts do not fire: `fail(TimeoutError)` is for those.
+    `ttft_s` and `tokens_per_s` declare a latency: the seconds until the first token, and then the tokens per second;
+    without `tokens_per_s` they come all at once. Nothing sleeps: recorded events carry the resulting virtual timestamps
+    (`event.at_s`, `run.took_s`). The program's own timeouts do not fire: `fail(TimeoutError)` simulates those.
 
     Raises:
         ScriptError: a token is not a str, `usage` is none of the above, or a latency is no such number.
@@ -69,19 +66,18 @@ def say(
     >>> say("It is ", "sunny.").text
     'It is sunny.'
     """
-    said, exact, stops = _gated(text, tokens)
-    cut = as_tokens("say", said, exact) if chunk is None else _chunked(said, exact, chunk)
+    said, exact, stops = _split_gates(text, tokens)
+    cut = as_tokens("say", said, exact) if chunk is None else _cut(said, exact, chunk)
     answer = _reply((Text(cut),), usage, stop_reason or ("refusal" if refusal else None), response_metadata, stops)
-    return paced(replace(answer, refusal=True) if refusal else answer, ttft_s, tokens_per_s)
+    return with_pace(replace(answer, refusal=True) if refusal else answer, ttft_s, tokens_per_s)
 
 
 Stops = tuple[tuple[int, int, Gate], ...]
 
 
-def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
-    """What was given as arguments and as `tokens`, without the gates; and where the gates stand in the part. Those after
-    its last text come after the part."""
-    items = given if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
+def _split_gates(arguments: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
+    """Return the arguments and `tokens` without gates, and the positions of the gates. Gates at the end follow the part."""
+    items = arguments if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
     texts = tuple([item for item in items if not isinstance(item, Gate)])
     stops, before = list[tuple[int, int, Gate]](), 0
     for item in items:
@@ -91,16 +87,16 @@ def _gated(given: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, S
             before += 1
     if tokens is None:
         return texts, None, tuple(stops)
-    return given, tokens if isinstance(tokens, str) else texts, tuple(stops)
+    return arguments, tokens if isinstance(tokens, str) else texts, tuple(stops)
 
 
 Chunk = Literal["char", "word"] | int | Random
 
 
-def _chunked(given: tuple[str, ...], exact: Sequence[str] | None, chunk: Any) -> tuple[str, ...]:
-    if exact is not None or len(given) != 1 or not isinstance(given[0], str):
+def _cut(texts: tuple[str, ...], exact: Sequence[str] | None, chunk: Any) -> tuple[str, ...]:
+    if exact is not None or len(texts) != 1 or not isinstance(texts[0], str):
         raise ScriptError("chunk= of say cuts one string: give exactly one, and no tokens=")
-    text = given[0]
+    text = texts[0]
     if chunk == "char":
         return tuple(text)
     if chunk == "word":
@@ -108,38 +104,34 @@ def _chunked(given: tuple[str, ...], exact: Sequence[str] | None, chunk: Any) ->
     if type(chunk) is int and chunk > 0:
         return tuple(text[start : start + chunk] for start in range(0, len(text), chunk))
     if isinstance(chunk, Random):
-        return tuple(_cut_at_random(text, chunk))
+        pieces, start = list[str](), 0
+        while start < len(text):
+            pieces.append(text[start : start + chunk.randint(1, 8)])
+            start += len(pieces[-1])
+        return tuple(pieces)
     raise ScriptError(
         f"chunk= is 'char', 'word', a number of characters or a random.Random; got {type(chunk).__name__} {chunk!r}"
     )
 
 
-def _cut_at_random(text: str, random: Random) -> Iterator[str]:
-    start = 0
-    while start < len(text):
-        end = start + random.randint(1, 8)
-        yield text[start:end]
-        start = end
-
-
 def think(*text: str | Gate, tokens: Sequence[str | Gate] | None = None) -> Reply:
-    """A step, or with `reply` a part, of reasoning content. Tokens and gates as in `say`.
+    """Return a step, or with `reply` a part, of reasoning content. Tokens and gates as in `say`.
 
     It becomes a `reasoning` content block, so the message's content is then a list of blocks.
 
     >>> reply(think("Paris, then."), "It is sunny.").text
     'It is sunny.'
     """
-    said, exact, stops = _gated(text, tokens)
+    said, exact, stops = _split_gates(text, tokens)
     return _reply((Thinking(as_tokens("think", said, exact)),), stops=stops)
 
 
 def call(tool: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Reply:
-    """A step, or with `reply` a part, that calls a tool.
+    """Return a step, or with `reply` a part, that calls a tool.
 
-    `tool` is its name, or the tool itself. Every keyword is an argument of the tool; `args` takes those that cannot be
-    keywords. The call gets an id that is unique in the test: `call(...).with_id("call_7")` sets it. When it is served
-    it is checked against the tools that are bound: an unknown tool, a missing or an extra argument is a violation.
+    `tool` is its name, or the tool itself. Every keyword is an argument of the tool; `args` takes arguments whose names
+    cannot be keywords. The call gets an id that is unique in the test: `call(...).with_id("call_7")` sets it. Serving checks
+    it against the bound tools: an unknown tool, a missing or an extra argument is a violation.
 
     Raises:
         ScriptError: an argument is given twice, or is not JSON.
@@ -174,7 +166,7 @@ def _json_object(tool: str, args: dict[str, Any]) -> FrozenDict:
 
 
 def _frozen(value: Any) -> Any:
-    """A JSON value as a reader of JSON would have it, and unchangeable."""
+    """Return a JSON value as `json.loads` would return it, frozen."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):  # json.dumps would make it a str, and may so drop another key
@@ -186,11 +178,11 @@ def _frozen(value: Any) -> Any:
 
 
 def structured(value: Any) -> Reply:
-    """A step, or with `reply` a part, that is a structured value: it satisfies `with_structured_output`.
+    """Return a step, or with `reply` a part, with a structured value: it satisfies `with_structured_output`.
 
-    `value` is a mapping, a pydantic model, a dataclass, or any JSON value. When it is served it becomes what a provider
-    would send: JSON text where a response format is bound (`method="json_schema"` and `"json_mode"`), else a call of the
-    bound tool that it fits, else JSON text.
+    `value` is a mapping, a pydantic model, a dataclass, or any JSON value. Serving turns it into the form that a provider
+    sends: JSON text where a response format is bound (`method="json_schema"` and `"json_mode"`), else a call of the bound
+    tool that it fits, else JSON text.
 
     Raises:
         ScriptError: `value` is not JSON.
@@ -210,10 +202,12 @@ def structured(value: Any) -> Reply:
 
 
 def respond(function: Callable[[Any], Any]) -> Respond:
-    """A step that asks `function` what to answer: it gets the `Request` and returns any step.
+    """Return a step whose answer `function` returns: it gets the `Request` and returns any step.
 
-    `function` may be sync or async; an async one needs `ainvoke` or `astream` when a loop is running. What it raises,
-    the model raises. It may return a str, an `AIMessage`, an exception, or what `say`, `call`, `fail` ... return.
+    `function` may be sync or async; an async one needs `ainvoke` or `astream` when a loop is running. It may return a str,
+    an `AIMessage`, an exception, or a step of `say`, `call`, `fail` ...; the function of a retriever or a tool may return
+    any value, which the program gets as it is. The model raises what `function` raises; an `AssertionError` is a violation
+    too, so that it fails the test even if the program swallows it.
 
     Raises:
         ScriptError: `function` cannot be called.
@@ -228,11 +222,11 @@ def respond(function: Callable[[Any], Any]) -> Respond:
 
 
 def give(value: Any, *, takes_s: float | None = None) -> Return:
-    """A step that gives `value`: what a `ScriptedRetriever` finds, or what a `scripted_tool` returns.
+    """Return a step that gives `value`, for a `ScriptedRetriever` or a `scripted_tool`.
 
-    Those take bare values too; `give` is for what is said of a step: `give(documents).times(2)`. The value is copied
-    when it is scripted, and again for each call, so that a program that changes it does not change the script. `takes_s` is
-    how many seconds of virtual time the call takes, as `ttft_s` of `say`: nobody waits.
+    Both take bare values too; `give` is for the options of a step: `give(documents).times(2)`. The value is copied here and
+    for each call, so a program that changes it does not change the script. The call takes `takes_s` seconds of virtual
+    time, as `ttft_s` of `say`.
 
     Raises:
         ScriptError: `value` cannot be copied, or `takes_s` is no number of seconds.
@@ -260,14 +254,13 @@ def reply(
     ttft_s: float | None = None,
     tokens_per_s: float | None = None,
 ) -> Reply:
-    """A step of several parts in one answer: text, reasoning and tool calls, in this order.
+    """Return a step of several parts in one answer: text, reasoning and tool calls, in this order.
 
-    A part is a str (cut by `split`), or what `say`, `think` and `call` return. A gate between parts stops the stream there:
-    see `hold`. Usage and stop reason belong to the whole answer, so they are given here; so is its latency, as in `say`:
-    `reply(call("search", q="x"), ttft_s=0.5)`.
+    A part is a str (cut by `split`), or the result of `say`, `think` or `call`. A gate between parts stops the stream there:
+    see `hold`. Usage, stop reason and latency belong to the whole answer: `reply(call("search", q="x"), ttft_s=0.5)`.
 
     Raises:
-        ScriptError: a part is something else, or brings a usage, stop reason, latency or failure of its own.
+        ScriptError: a part is something else, or has a usage, stop reason, latency or failure of its own.
 
     >>> [c.tool for c in reply("Let me look", call("search", q="x"), call("search", q="y")).calls]
     ['search', 'search']
@@ -281,16 +274,16 @@ def reply(
             stops.append((len(flat), 0, part))
         elif isinstance(part, Reply):
             stops += [(len(flat) + at, token, gate) for at, token, gate in part.stops]
-            flat.extend(_bare(part, position))
+            flat.extend(_parts_of(part, position))
         else:
             raise ScriptError(
                 f"part {position} of reply() is not a part: got {type(part).__name__} {part!r}\n"
                 "  a part is a str, say(...), think(...), call(...) or a gate"
             )
-    return paced(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
+    return with_pace(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
 
 
-def _bare(part: Reply, position: int) -> tuple[Part, ...]:
+def _parts_of(part: Reply, position: int) -> tuple[Part, ...]:
     own = [
         name
         for name, value in (
@@ -324,11 +317,11 @@ def _reply(
 def fail(
     error: BaseException | type[BaseException] | str | int, retry_after: float | None = None, *, takes_s: float | None = None
 ) -> Fail:
-    """A step that fails before its first token.
+    """Return a step that fails before its first token.
 
     `error` is an exception, an exception class, the name of a built-in exception, or an HTTP status: the double turns a
-    status into the error that an integration would raise. `retry_after` is in seconds. `takes_s` is after how many seconds
-    of virtual time it fails, as `ttft_s` of `say`: nobody waits.
+    status into the error that an integration would raise. `retry_after` is in seconds. The call fails after `takes_s`
+    seconds of virtual time, as `ttft_s` of `say`.
 
     Raises:
         ScriptError: `error` is none of these, or `takes_s` is no number of seconds.
@@ -363,11 +356,11 @@ def _are_counts(*values: Any) -> bool:
     return all(type(value) is int and value >= 0 for value in values)
 
 
-# -- what else may stand for a step
+# -- other values in place of a step
 
 
 def as_step(step: Any, what: str, where: str) -> Step:
-    """`step` as a step: a str, an `AIMessage` or an exception may stand for one. `what` says whose step it is."""
+    """Return `step` as a step; a str, an `AIMessage` or an exception becomes one. Errors call it `what`."""
     if isinstance(step, Reply | Fail | Respond | Return):
         return step
     if isinstance(step, str):

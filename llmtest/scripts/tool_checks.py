@@ -1,6 +1,6 @@
-"""Checks of a scripted answer: whether the caller of a model may get it, with the tools that are bound and the choice made.
+"""Checks of a scripted answer against the binding: the tools, `tool_choice`, and stop sequences.
 
-standard library, and jsonschema-rs inside `compiled`. Each check returns what is wrong in words, or None.
+Each check returns the problem in words, or None.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.step_types import Call, Reply
 
 
-def calls(reply: Reply, request: Request) -> str | None:
-    """What is wrong with the tool calls of an answer."""
-    tools = request.tools
-    for asked in reply.calls:
-        problem = check_call(asked, tools)
+def check_calls(reply: Reply, request: Request) -> str | None:
+    """Return the first problem of the answer's tool calls."""
+    for call in reply.calls:
+        problem = check_call(call, request.tools)
         if problem:
             return problem
     if len(reply.calls) > 1 and request.params.get("parallel_tool_calls") is False:
@@ -26,26 +25,26 @@ def calls(reply: Reply, request: Request) -> str | None:
 
 
 def _against_choice(reply: Reply, request: Request) -> str | None:
-    choice = wanted(request.tool_choice)
+    choice = normal_choice(request.tool_choice)
     if choice in (None, False, "auto") or reply.failure is not None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    named = chosen(choice)
+    named = chosen_tool(choice)
     if not reply.calls:
         return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
     wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
 
 
-def wanted(choice: Any) -> Any:
-    """`choice`, with Anthropic's `{"type": "auto"}` and `{"type": "none"}` as the words that others use."""
+def normal_choice(choice: Any) -> Any:
+    """Return `choice`; Anthropic's `{"type": "auto"}` and `{"type": "none"}` become `"auto"` and `"none"`."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
     return kind if kind in ("auto", "none") else choice
 
 
-def chosen(choice: Any) -> str | None:
-    """The tool that a `tool_choice` names, in the forms in which integrations take it; None if any will do."""
+def chosen_tool(choice: Any) -> str | None:
+    """Return the tool that a `tool_choice` names, in any form that integrations take; None if it allows any tool."""
     if isinstance(choice, Mapping):
         found = choice.get("function", choice).get("name")
         return found if isinstance(found, str) else None
@@ -53,7 +52,7 @@ def chosen(choice: Any) -> str | None:
 
 
 def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What is wrong with a scripted tool call, given the tools that are bound; None if nothing."""
+    """Return the problem of a scripted tool call with these bound tools."""
     if asked.tool not in tools:
         unknown = f"the script calls the tool `{asked.tool}`, which is not bound to the model\n  bound  {names(tools)}"
         return unknown + did_you_mean(asked.tool, tools, before="\n  ")
@@ -75,7 +74,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
 
 
 def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The arguments that `schema` knows, those of the schemas that it is made of among them."""
+    """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
     found = dict(schema.get("properties", {}))
@@ -100,7 +99,6 @@ def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], ex
 
 
 def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
-    """What JSON schema has against the arguments."""
     try:
         validator = _validator(schema)
     except ValueError as error:  # a provider would refuse it as well
@@ -124,23 +122,19 @@ _validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
-    """The validator of `schema`: bound tools are the same objects in call after call, so it is made once."""
+    """Return the validator of `schema`, made once: bound tools are the same objects in call after call."""
     known = _validators.get(id(schema))
     if known is not None and known[0] is schema:
         return known[1]
-    validator = compiled(schema)
+    validator = compile_validator(schema)
     if len(_validators) >= 256:
         _validators.clear()
     _validators[id(schema)] = (schema, validator)
     return validator
 
 
-def compiled(schema: Mapping[str, Any]) -> Any:
-    """A new validator of `schema`.
-
-    Raises:
-        ValueError: it is no JSON schema, or refers to another document.
-    """
+def compile_validator(schema: Mapping[str, Any]) -> Any:
+    """Return a new validator; a ValueError if `schema` is no JSON schema, or refers to another document."""
     from jsonschema_rs import validator_for
 
     return validator_for(dict(schema), retriever=_refuse)
@@ -150,8 +144,8 @@ def _refuse(uri: str) -> Any:
     raise ValueError(f"{uri} is not in the schema, and nothing is fetched from elsewhere")
 
 
-def stop_sequence(reply: Reply, stop: Sequence[str]) -> str | None:
-    """Whether the answer goes on past a bound stop sequence: a real model would have stopped before it."""
+def check_stop(reply: Reply, stop: Sequence[str]) -> str | None:
+    """Return the problem of an answer with a bound stop sequence in it: a real model would have stopped before."""
     for sequence in stop:
         if sequence and sequence in reply.text:
             return f"the script says text that has the bound stop sequence {sequence!r} in it; a model stops before it"

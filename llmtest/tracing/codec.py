@@ -1,8 +1,8 @@
-"""The frozen words as JSON, and back: exact, without pickle and without eval; secrets are masked on the way.
+"""Frozen values as JSON, and back: exact, without pickle and without eval; secrets are masked on the way.
 
-Plain values are plain JSON. What JSON does not know is an object whose first key is `$w`: its class, and its
-fields. A message is written once for each trace and stands elsewhere as its number, because agents hand their whole
-conversation from run to run.
+Plain values are plain JSON. Every other value is an object whose first key is `$w`: its class, then its fields. A message
+is written once per trace, and replaced by its number elsewhere, because agents pass their whole conversation from run to
+run.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ _WORDS: Final = {word.__name__: word for word in (Document, Failure, Generation,
 
 
 class Writer:
-    """Writes the words of one trace. `messages` are those that it has met, in the order of their numbers."""
+    """Encode the values of one trace. `messages` are the messages that it has written, in the order of their numbers."""
 
     def __init__(self) -> None:
         self.masks = masks.table()
         self.messages: list[str] = []
         self._numbers: dict[int, int] = {}
-        self._alive: list[Message] = []  # so that no other message gets the `id` of one that is known
+        self._alive: list[Message] = []  # keeps the `id` of a numbered message from being reused
         self._tags = 0
         self._encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, default=self._word).encode
         self._encode_plain = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
     def payload(self, payload: Mapping[str, Any]) -> str:
-        """A payload. Its own keys are LangChain's, so that the token of `on_llm_new_token` is no secret by its name."""
+        """Return a payload as JSON. Its own keys are LangChain's: the `token` of `on_llm_new_token` is no secret."""
         text = self._quickly(_folded(payload, 3), _ours)
         return text or self._encode_plain(_escaped({key: self._whole(value) for key, value in payload.items()}))
 
     def value(self, value: Any) -> str:
-        """Any frozen value."""
+        """Return a frozen value as JSON."""
         return self._quickly(value, str) or self._encode_plain(self._whole(value))
 
     def _quickly(self, value: Any, known: Callable[[str], str]) -> str | None:
-        """`value` as C writes it; None if it has something in it that asks for a closer look."""
+        """Return `value` as the C encoder writes it; None if it may hold a secret or cannot be written that way."""
         tags, self._tags = self._tags, 0
         try:
             text = self._encode(value)
@@ -73,11 +73,14 @@ class Writer:
         return None
 
     def _word(self, value: Any) -> dict[str, Any]:
-        """For `json`: what it does not know by itself."""
+        """Return a value that `json` does not know as one that it does."""
         self._tags += 1
         if type(value) is _Conversation:
             known = self._numbers
-            return {TAG: "messages", "n": [known[id(one)] if id(one) in known else self._new(one) for one in value.messages]}
+            return {
+                TAG: "messages",
+                "n": [known[id(message)] if id(message) in known else self._new(message) for message in value.messages],
+            }
         if type(value) is Message:
             return {TAG: "@", "n": self._number(value)}
         if type(value) in _defaults:
@@ -97,7 +100,7 @@ class Writer:
         return number
 
     def _whole(self, value: Any) -> Any:
-        """`value` as plain JSON, each part looked at."""
+        """Return `value` as plain JSON, with each part checked for secrets."""
         kind = type(value)
         if isinstance(value, str):
             return self.masks.without_secrets(value)
@@ -118,7 +121,7 @@ class Writer:
 
 
 class _Conversation:
-    """A list of messages, which are many and known: `json` asks about it once, not about each of them."""
+    """A list of messages: `json` calls back once for all of them, not once for each."""
 
     __slots__ = ("messages",)
 
@@ -127,7 +130,7 @@ class _Conversation:
 
 
 def _folded(value: Any, deep: int) -> Any:
-    """`value` with its conversations folded, as deep as programs put them."""
+    """Return `value` with its lists of messages folded, as deep as programs nest them."""
     if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
         return _Conversation(value)
     if type(value) is FrozenDict and deep:
@@ -136,12 +139,12 @@ def _folded(value: Any, deep: int) -> Any:
 
 
 def _escaped(items: dict[str, Any]) -> dict[str, Any]:
-    """`items`, in another form if one of its keys is our tag."""
+    """Return `items`, in another form if one of its keys is our tag."""
     return {TAG: "dict", "items": list(items.items())} if TAG in items else items
 
 
 def _ours(text: str) -> str:
-    """A payload's text without the one key of ours that looks like that of a secret."""
+    """Return the JSON of a payload without `token`, the one key of LangChain's that looks like that of a secret."""
     return text[9:] if text.startswith('{"token":') else text
 
 
@@ -151,7 +154,7 @@ _defaults: Final = {
 
 
 def _fields(word: Any) -> dict[str, Any]:
-    """The fields of a word that are not what they are by default."""
+    """Return the fields of a word that do not have their default values."""
     found = {}
     for name, default in _defaults[type(word)]:
         value = getattr(word, name)
@@ -161,7 +164,7 @@ def _fields(word: Any) -> dict[str, Any]:
 
 
 def _atom(value: Any) -> dict[str, Any]:
-    """A value that is neither JSON nor a word, with its class; an unknown one is described, as when it was frozen."""
+    """Return a value that is neither JSON nor a word, with its class. An unknown class becomes `Opaque`, as when frozen."""
     if isinstance(value, PurePath):
         return {TAG: "windows path" if isinstance(value, PureWindowsPath) else "path", "v": str(value)}
     if type(value) is bytes:
@@ -191,7 +194,7 @@ _ATOMS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 
 class Reader:
-    """Reads what a `Writer` wrote: the same words; the same message for the same number."""
+    """Decode the output of a `Writer`: equal values, and the same message for the same number."""
 
     def __init__(self, messages: Sequence[str]) -> None:
         self._bodies = messages
@@ -223,7 +226,7 @@ class Reader:
 
 
 def _made(tag: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a word. The calls of a message are a tuple."""
+    """Return the fields of a word, frozen. The calls of a message are a tuple."""
     made = {name: frozen(value) for name, value in found.items()}
     if tag == "Message" and "tool_calls" in made:
         made["tool_calls"] = tuple(made["tool_calls"])
@@ -231,5 +234,5 @@ def _made(tag: str, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def frozen(value: Any) -> Any:
-    """A list that came from JSON, frozen."""
+    """Return a decoded value with its lists frozen."""
     return FrozenList([frozen(item) for item in value]) if type(value) is list else value

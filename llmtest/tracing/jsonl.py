@@ -1,7 +1,7 @@
-"""Traces as JSON lines, for the commands `export` and `import`: one trace on each line, with all that the store has of it.
+"""Traces as JSON lines, for the commands `export` and `import`: one trace per line, with all data of the store.
 
-What comes in was written by anybody: it is read as data, made into a recording, and written like any other, in one
-transaction for each trace.
+Imported lines are untrusted: they are parsed as data, made into a recording, and written like any other, in one transaction
+for each trace.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from llmtest.tracing.store import Store, Stored
 
 FORMAT: Final = 1
 Progress = Callable[[int, int], None]
-"""Is told how much is done, and of how much."""
+"""Called with the number of finished traces and the number of all traces; 0 if that is not known."""
 
 
 def export(store: Store, traces: list[Stored], file: IO[str], progress: Progress) -> int:
-    """Writes traces to `file`, one a line; returns how many."""
+    """Write traces to `file`, one per line; return their number."""
     for number, trace in enumerate(traces):
         file.write(f"{line(store, trace)}\n")
         progress(number + 1, len(traces))
@@ -30,7 +30,7 @@ def export(store: Store, traces: list[Stored], file: IO[str], progress: Progress
 
 
 def line(store: Store, trace: Stored) -> str:
-    """One trace as JSON, without a line break in it."""
+    """Return one trace as JSON on one line."""
     lanes, messages, events = store.parts(trace)
     head = {"llmtest": FORMAT, "session": trace.session, "root": trace.root, "inside": trace.inside}
     parts = {
@@ -51,14 +51,14 @@ def _list(texts: Iterable[str]) -> str:
     return f"[{', '.join(texts)}]"
 
 
-# -- back
+# -- import
 
 
 def take_in(store: Store, lines: Iterable[str], progress: Progress, *, session: str | None = None) -> int:
-    """Writes the traces that `lines` hold; returns how many. One that is there already is written anew.
+    """Write the traces in `lines` to the store; return their number. A trace that already exists is replaced.
 
     Raises:
-        StoreError: a line is no such trace, and which; those before it are in the store.
+        StoreError: a line is not a trace; the message has its number. The traces before it are in the store.
     """
     done = 0
     for number, text in enumerate(lines, 1):
@@ -81,7 +81,7 @@ def _read(text: str, number: int) -> tuple[str, UUID, Recording]:
         recording.late_events  # noqa: B018 - makes every word, so that what is wrong shows now
         return str(found["session"]), UUID(found["root"]), recording
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise StoreError(f"line {number} is no trace that `llmtest export` wrote ({type(error).__name__}: {error})") from error
+        raise StoreError(f"line {number} is not a trace that `llmtest export` wrote ({type(error).__name__}: {error})") from error
 
 
 def _rows(events: Iterable[Any]) -> Iterator[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
-"""What the commands `sessions`, `show` and `diff` print: the trace store, as lines of text or as JSON.
+"""Output of the commands `sessions`, `show` and `diff`: the trace store, as lines of text or as JSON.
 
-Lists are made from the rows of traces and runs, and read no event. Whatever a program put into a name or an error,
-a line of text has no control characters in it.
+Lists are made from the rows of traces and runs, and read no event. Control characters in the texts of a program are
+printed as escapes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmtest.trees import review
 from llmtest.trees.rendering import render
 
 Say = Callable[[str, str], None]
-"""Prints one line, with the number of its colour or an empty text."""
+"""Print one line; the second argument is the number of its color, or empty."""
 
 _RED, _BOLD, _DIM = "31", "1", "2"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -30,8 +30,8 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which traces are meant: with a run of this name (`*` and `?` stand for anything), with this tag, with an error, and
-    not before or after these times. `since` and `until` are times of ISO 8601, or how long ago: `90s`, `5m`, `2h`, `3d`."""
+    """A choice of traces: with a run of this name (`*` and `?` are wildcards), with this tag, with an error, and not before
+    or after these times. `since` and `until` are times of ISO 8601, or how long ago: `90s`, `5m`, `2h`, `3d`."""
 
     name: str | None = None
     tag: str | None = None
@@ -60,7 +60,8 @@ def _moment(text: str | None) -> int | None:
     try:
         then = _now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])}) if ago else datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise StoreError(f"a time is as 2026-01-31T12:00 or 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got {text!r}") from None
+        expected = "2026-01-31T12:00, 2026-01-31, or how long ago: 90s, 5m, 2h, 3d"
+        raise StoreError(f"expected a time such as {expected}; got {text!r}") from None
     return int(then.timestamp() * 1e9)
 
 
@@ -72,7 +73,7 @@ def _now() -> datetime:
 
 
 def sessions(store: Store, say: Say, *, as_json: bool = False) -> int:
-    """Lists the sessions, the one with the latest trace last."""
+    """Print the sessions, the one with the latest trace last; return 0."""
     found = store.sessions()
     if as_json:
         say(json.dumps([asdict(session) for session in found], indent=2), "")
@@ -103,22 +104,22 @@ def _cells(session: SessionLine) -> tuple[str, ...]:
 
 def show(
     store: Store,
-    what: str | None,
+    name: str | None,
     say: Say,
     *,
     only: Filter | None = None,
     tree: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Shows the traces of a session, one trace, or the latest one.
+    """Print the traces of a session, one trace, or the latest one; return 0.
 
     Raises:
-        StoreError: there is no such session or trace, or none that is meant.
+        StoreError: there is no such session or trace, or `only` excludes all of them.
     """
-    traces = (only or Filter()).among(store.find(what) if what is not None else store.traces(), store)
+    traces = (only or Filter()).among(store.find(name) if name is not None else store.traces(), store)
     if not traces:
-        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists what there is")
-    if what is None and only in (None, Filter()):
+        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists all sessions")
+    if name is None and only in (None, Filter()):
         traces = traces[-1:]
     if as_json:
         say(json.dumps([_facts(trace, store.runs(trace)) for trace in traces], indent=2), "")
@@ -168,7 +169,7 @@ def _show_run(run: RunLine, say: Say) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with escapes for what a terminal would obey."""
+    """Return `text` on one line, with escapes for characters that a terminal would interpret."""
     return text if text.isprintable() else "".join([_seen(character) for character in text])
 
 
@@ -189,12 +190,12 @@ def _duration(ns: int) -> str:
 # -- diff
 
 
-def text_of(what: str, store: Store) -> str:
-    """What is compared: the text of a file, or the trees of a session or a trace.
+def text_of(name: str, store: Store) -> str:
+    """Return the text of a file, or the trees of a session or a trace.
 
     Raises:
-        StoreError: it is no file, and there is no such session or trace.
+        StoreError: there is no such file, session or trace.
     """
-    if Path(what).is_file():
-        return review.text_of(Path(what))
-    return "\n".join([render(store.load(trace)) for trace in store.find(what)])
+    if Path(name).is_file():
+        return review.text_of(Path(name))
+    return "\n".join([render(store.load(trace)) for trace in store.find(name)])

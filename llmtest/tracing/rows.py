@@ -1,7 +1,7 @@
-"""Traces: which events of a recording belong to which root run, as rows of tables, and back to a recording.
+"""Traces as rows of tables, and back: which events of a recording belong to which root run.
 
-A *trace* is one root run with all that happened inside it. Its rows are plain values, secrets masked; what comes
-back from them is a recording like any other, whose words are made when somebody looks at them.
+A *trace* is one root run with everything inside it. Its rows are plain values, with secrets masked. A recording made from
+rows is like any other; its payloads are decoded when they are first read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from llmtest.tracing.codec import Reader, Writer
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One root run, and all events of it and of the runs inside it; `inside` of them came before its block had ended.
-    `latencies` are what the answers of its runs took in virtual time."""
+    """One root run, with all events of it and of the runs inside it; the first `inside` came before its block had ended.
+    `latencies` are the virtual times of the answers of its runs."""
 
     root: UUID
     events: Sequence[Event]
@@ -37,14 +37,14 @@ class Trace:
 
 
 def traces_of(recording: Recording) -> list[Trace]:
-    """The traces of a recording, in the order of their roots."""
+    """Return the traces of a recording, in the order of their roots."""
     parts = Splitter(recording)
-    parts.take()
+    parts.update()
     return [parts.trace(root) for root in parts.roots]
 
 
 def of_all(recordings: Iterable[Recording]) -> list[Trace]:
-    """The traces of several recordings; a block within another has none that the outer one does not have."""
+    """Return the traces of several recordings. A block within another adds none: the outer one has all of them."""
     found: list[Trace] = []
     seen: set[UUID] = set()
     for recording in recordings:
@@ -56,7 +56,7 @@ def of_all(recordings: Iterable[Recording]) -> list[Trace]:
 
 
 class Splitter:
-    """Says which event of a recording belongs to which root, as they come."""
+    """Assign the events of a growing recording to their root runs."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -65,8 +65,8 @@ class Splitter:
         self._root_of: dict[UUID, UUID] = {}
         self._seen = 0
 
-    def take(self) -> dict[UUID, list[tuple[str, UUID]]]:
-        """What has come since the last time: kinds and runs of the new events, by root."""
+    def update(self) -> dict[UUID, list[tuple[str, UUID]]]:
+        """Read new events; return their kinds and run ids by root."""
         new: dict[UUID, list[tuple[str, UUID]]] = {}
         raw = self.recording._raw
         for number in range(self._seen, len(raw)):
@@ -87,7 +87,7 @@ class Splitter:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one trace, but for the number that the store gives it. Its summary begins with the id of its root."""
+    """The rows of one trace, without the number that the store gives it. Its summary begins with the id of its root."""
 
     summary: tuple[Any, ...]
     runs: list[tuple[Any, ...]]
@@ -97,7 +97,7 @@ class Rows:
 
 
 def rows(trace: Trace) -> Rows:
-    """What is written of a trace, secrets masked."""
+    """Return the rows of a trace, with secrets masked."""
     writer = Writer()
     hidden = _hidden_tokens(trace.events)
     numbered = enumerate(trace.events)
@@ -124,7 +124,7 @@ def _event_row(
 
 
 def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
-    """Tokens that are parts of a secret: none of them looks like one."""
+    """Return masks for tokens that are parts of a secret, by number of event: alone, none of them looks like a secret."""
     streams: dict[UUID, list[int]] = {}
     for number, event in enumerate(events):
         if event.kind == TOKEN and isinstance(event.payload.get("token"), str):
@@ -139,7 +139,7 @@ def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
 
 
 def _hide(numbers: Sequence[int], tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str]]:
-    """A mask for the first token of each secret, and nothing for the rest of it."""
+    """Yield a mask for the first token of each secret, and an empty text for the rest of it."""
     start, told = 0, -1
     for number, token in zip(numbers, tokens, strict=True):
         end = start + len(token)
@@ -166,7 +166,7 @@ def _run_facts(run: Run) -> tuple[Any, ...]:
 
 
 def _tokens(run: Run) -> tuple[int, int]:
-    """What it cost: nothing, if LangChain's cache answered."""
+    """Return its input and output tokens: none, if LangChain's cache answered."""
     usage = run.usage if run.kind in MODELS and not run.cached else None
     return (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
 
@@ -187,18 +187,18 @@ def _summary(trace: Trace, root: Run | None, lines: Sequence[Sequence[Any]]) -> 
 
 
 def column(text: str | None) -> str | None:
-    """For a column that is searched; the exact text is in the events. SQLite takes no lone surrogates."""
+    """Return a text for a column that lists and searches use, masked, without lone surrogates, which SQLite refuses."""
     return None if text is None else masks.table().without_secrets(text).encode("utf-8", "backslashreplace").decode()
 
 
 # -- lanes
 
 _FACTS: Final = ("number", "thread", "thread_id", "task", "attach", "joined")
-"""What order needs of a lane; `llmtest.concurrency.lanes` says what it means."""
+"""The fields of a lane that order needs; see `llmtest.concurrency.lanes`."""
 
 
 def _lanes(events: Iterable[Event]) -> list[Lane]:
-    """The lanes of events, and those from which they were spawned, which come first."""
+    """Return the lanes of events and the lanes that these were spawned from, spawners first."""
     found: dict[int, Lane] = {}
     for event in events:
         above: list[Lane] = []
@@ -229,7 +229,7 @@ def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
 
 
 def revived(inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[Any]]) -> Recording:
-    """A recording from rows: `lanes` as facts, `events` as their columns without the trace."""
+    """Return the recording that rows describe: `lanes` as facts, `events` as their columns without the trace."""
     reader = Reader(messages)
     known = _lanes_from(json.loads(facts) for facts in lanes)
     recording = Recording()

@@ -1,8 +1,8 @@
-"""Tracing: which recordings are written to the store, and by whom.
+"""Tracing: recordings that are written to the store while the program runs.
 
-The program only records. A thread of ours looks a few times a second at what is traced, makes rows of the traces
-whose root has ended, and writes them; `flush` does the same at once. What goes wrong there is one warning in the log, and
-never an exception in the program.
+The program only records. A background thread looks a few times a second at the traced recordings, makes rows of the traces
+whose root has ended, and writes them; `flush` does the same at once. A failure there is one warning in the log, and never
+an exception in the program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmtest.tracing.rows import Rows, Splitter, rows
 from llmtest.tracing.store import Store, place
 
 INTERVAL_S: Final = 0.1
-"""Between two looks at what is traced; a trace is in the store at most twice that after its root has ended."""
+"""Time between two passes of the background thread; a trace is in the store at most twice that after its root has ended."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT: Final = "default"
@@ -34,17 +34,17 @@ _log: Final = logging.getLogger("llmtest")
 
 
 class _TracedRecording(Recording):
-    """A recording that goes to the store."""
+    """A recording that is written to the store."""
 
     traced = True
     word = "tracing_enabled"
 
 
 class Session:
-    """A session that is being traced: what `tracing_enabled` gives, which is the block.
+    """A traced session: the block that `tracing_enabled` returns, and what it yields.
 
-    `recording` holds all that the block caught, also when the store cannot be reached. `name` is the name of the session,
-    `store` the file. It is always truthy.
+    `recording` has all runs of the block, even if the store cannot be written. `name` is the name of the session, `store`
+    the file. It is always truthy.
     """
 
     def __init__(self, name: str) -> None:
@@ -74,19 +74,19 @@ class Session:
         self.__exit__(kind, error, trace)
 
     def __call__(self, function: F) -> F:
-        """`function`, each call of which is traced; a generator's, while it runs and not while it waits at a yield."""
+        """Return `function` with each call traced; a generator is traced while it runs, not while it waits at a yield."""
         traced = self.recording(function)
         _writers[0].track(Tracked(self))
         return traced
 
 
 def tracing_enabled(session: str = DEFAULT) -> Session:
-    """Writes every run that starts inside the block to the trace store, under the name of a session. Gives a `Session`.
+    """Write every run that starts inside the block to the trace store, under the name of a session. Yield a `Session`.
 
-    Its `recording` is what `record()` would have given, and the same rule says which run belongs to it. A session of that
-    name that is there already grows. Each root run is one trace, in the store at most 0.2 s after it has ended, and when
-    `llmtest.tracing.flush()` has returned; at the end of the process the rest is written. The file is
-    `.llmtest/traces.sqlite`, or what `LLMTEST_STORE` says. Secrets are masked in it.
+    Its `recording` equals that of `record()`: the same rule says which run belongs to it. An existing session of that name
+    grows. Each root run is one trace, in the store at most 0.2 s after it has ended, and always when
+    `llmtest.tracing.flush()` has returned; the rest is written at the end of the process. The file is
+    `.llmtest/traces.sqlite`, or the one that `LLMTEST_STORE` names. Secrets are masked in it.
 
     Works as `with`, as `async with`, and as a decorator of functions and generators, sync and async; may be nested, in which
     case both sessions get the run. Thread-safe and task-safe. A store that cannot be written is one warning of the logger
@@ -107,43 +107,43 @@ def tracing_enabled(session: str = DEFAULT) -> Session:
 
 
 def whole_process() -> Recording:
-    """The recording of one root run that is traced because of `LLMTEST_TRACING`. It lives until it is written."""
+    """Return the recording of one root run that is traced because of `LLMTEST_TRACING`. It lives until it is written."""
     session = Session(DEFAULT)
     _writers[0].track(Tracked(session, single=True))
     return session.recording
 
 
 def flush() -> None:
-    """Writes all that was traced so far, also of runs that are still open; returns when it is in the store.
+    """Write everything that was traced so far, including open runs; return when it is in the store.
 
-    Safe from any thread. It blocks an event loop for as long as the disk takes. A process that ends with `os._exit`, as
-    those of `multiprocessing` do, calls it last. It raises nothing: see `tracing_enabled`.
+    Thread-safe. It blocks an event loop while the disk writes. A process that ends with `os._exit`, such as one of
+    `multiprocessing`, must call it before. It raises nothing: see `tracing_enabled`.
     """
     _writers[0].write(everything=True)
 
 
 def load_traces(session: str, *, store: Path | str | None = None) -> list[Recording]:
-    """The traces of a session as recordings, one for each root run, in the order in which they started.
+    """Return the traces of a session as recordings, one for each root run, in the order in which they started.
 
-    `session` is its name, or the key of one trace as `llmtest sessions` and `llmtest show` print it. `store` is the file; by
-    default the one that is written here. What this process has traced so far is written first. Shapes, rules, snapshots and
+    `session` is its name, or the key of one trace as `llmtest show` prints it. `store` is the file, by default the one that
+    this process writes. Everything that this process has traced so far is written first. Shapes, rules, snapshots and
     `llmtest.protocol.check` work on them as on recordings that were never stored.
 
     Raises:
-        StoreError: there is no such session or trace, with the nearest; or the file cannot be read.
+        StoreError: there is no such session or trace (the message has the nearest name), or the file cannot be read.
 
-    It does not bring back what was masked.
+    It does not restore masked values.
     """
     flush()
     with Store(Path(store) if store is not None else place()) as opened:
         return [opened.load(trace) for trace in opened.find(session)]
 
 
-# -- what is traced
+# -- traced recordings
 
 
 class Tracked:
-    """A recording that is being traced: what of it is in the store, and what has to be written."""
+    """A traced recording: which of its traces are in the store, and which have to be written."""
 
     def __init__(self, session: Session, *, single: bool = False) -> None:
         self.session = session
@@ -155,8 +155,8 @@ class Tracked:
         self._foreign: set[UUID] = set()
 
     def due(self, *, everything: bool) -> list[UUID]:
-        """The roots that have to be written now: those that have ended, and those that nobody will wait for any longer."""
-        for root, events in self._parts.take().items():
+        """Return the roots to write now: those that have ended, and open ones when the block has closed."""
+        for root, events in self._parts.update().items():
             self._follow(root, events)
         closed = self.session.recording.closed
         return [root for root in self._dirty if everything or self._is_due(root, closed)]
@@ -172,39 +172,40 @@ class Tracked:
             self._dirty[root] = None
 
     def _is_due(self, root: UUID, closed: bool) -> bool:
-        """A trace is written when its root has ended, and once more when all that it left behind has ended."""
+        """True when its root has ended, and once more when all runs that it left behind have ended."""
         running = self._open[root]
         return not running or (root not in self._written and (closed or root not in running))
 
-    def take(self, root: UUID) -> Rows:
+    def rows(self, root: UUID) -> Rows:
+        """Return the rows of a trace, and count it as written."""
         self._dirty.pop(root)
         self._written.add(root)
         return rows(self._parts.trace(root))
 
     @property
     def over(self) -> bool:
-        """Whether nothing more can come."""
+        """True if no more events can come."""
         return self.idle and (self.session.recording.closed or (self._single and bool(self._open)))
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be written, and nothing runs."""
+        """True if nothing has to be written, and no run is open."""
         return not self._dirty and not any(self._open.values())
 
     def inherit(self) -> None:
-        """In a forked process: what began before belongs to the one that began it."""
-        self.session.recording._lock = threading.Lock()  # the thread that held it is not here
-        self._parts.take()
+        """Leave the runs that began before a fork to the parent process. Called in the child."""
+        self.session.recording._lock = threading.Lock()  # the thread that held it does not exist here
+        self._parts.update()
         self._foreign.update(self._parts.roots)
         self._dirty.clear()
         self._open.clear()
 
 
-# -- who writes
+# -- the writer
 
 
 class _Writer:
-    """Writes what is tracked. `write` may be called from any thread; one pass at a time."""
+    """Write tracked recordings. `write` may be called from any thread; one pass runs at a time."""
 
     def __init__(self) -> None:
         self._tracked: list[Tracked] = []
@@ -227,7 +228,7 @@ class _Writer:
             self.write()
 
     def write(self, *, everything: bool = False) -> None:
-        """One look at all that is tracked."""
+        """Write all tracked recordings that are due, in one pass."""
         with self._pass:
             self._work.clear()
             for tracked in list(self._tracked):
@@ -244,18 +245,18 @@ class _Writer:
     def _write(self, tracked: Tracked, roots: Iterable[UUID]) -> None:
         session = tracked.session
         try:
-            taken = [tracked.take(root) for root in roots]
-            self._stores.setdefault(session.store, Store(session.store)).write(session.name, taken)
+            traces = [tracked.rows(root) for root in roots]
+            self._stores.setdefault(session.store, Store(session.store)).write(session.name, traces)
         except StoreError as error:
             self._warn(session, str(error))
-        except Exception as error:  # of ours; the program must not pay for it
+        except Exception as error:  # an error of ours must not break the program
             self._warn(session, f"a trace could not be written: {type(error).__name__}: {error}", error)
 
     def _warn(self, session: Session, why: str, error: Exception | None = None) -> None:
         if (session.store, session.name) not in self._warned:
             self._warned.add((session.store, session.name))
-            what = f"session {session.name!r} is not stored; the program goes on, and the block's `.recording` has everything"
-            _log.warning("%s\n%s", what, why, exc_info=error)
+            effect = f"session {session.name!r} is not stored; the program goes on, and the block's `.recording` has everything"
+            _log.warning("%s\n%s", effect, why, exc_info=error)
 
     def _close(self) -> None:
         for store in self._stores.values():
@@ -263,7 +264,7 @@ class _Writer:
         self._stores.clear()
 
     def heir(self) -> _Writer:
-        """In a forked process: a writer for what comes there."""
+        """Return the writer of a forked process. Called in the child."""
         heir = _Writer()
         for tracked in self._tracked:
             tracked.inherit()
@@ -272,7 +273,7 @@ class _Writer:
 
 
 _writers: Final = [_Writer()]
-"""The first is that of this process; those after it belong to the processes that it was forked from, and are left alone."""
+"""The writer of this process, then those of the processes that it was forked from, which must stay as they are."""
 
 
 def _forked() -> None:

@@ -1,8 +1,8 @@
-"""Traces on disk: one SQLite file, written by many processes at once, whole at any moment.
+"""Traces on disk: one SQLite file, written by many processes at once, consistent at any moment.
 
-A *session* is a name; a *trace* is one root run with all that happened inside it, written in one transaction. What
-lists need (names, counts, durations, tokens) stands in the rows of traces and runs, so that no list reads an event.
-The rows themselves are the matter of `llmtest.tracing.rows`.
+A *session* is a name; a *trace* is one root run with everything inside it, written in one transaction. Names, counts,
+durations and tokens are in the rows of traces and runs, so that no list reads an event. `llmtest.tracing.rows` makes the
+rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmtest.tracing.rows import Rows, column, of_all, revived, rows
 FOLDER: Final = ".llmtest"
 FILE: Final = "traces.sqlite"
 PATIENCE_S: Final = 30.0
-"""How long a writer waits for the others."""
+"""How long a writer waits for other processes."""
 
 APPLICATION: Final = 0x6C6C6D74
 """SQLite's `application_id` of such a file: `llmt`."""
@@ -77,21 +77,21 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     """,
 )
-"""Each lifts a file by one version. Never change one that was released: add another."""
+"""Each statement upgrades a file by one version. Never change a released one: add another."""
 
 
 def place(root: Path | None = None) -> Path:
-    """Where the store is: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in `root`, by default the working directory."""
-    told = os.environ.get("LLMTEST_STORE")
-    return Path(told).expanduser().absolute() if told else (root or Path.cwd()) / FOLDER / FILE
+    """Return the path of the store: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in `root`, by default the working directory."""
+    path = os.environ.get("LLMTEST_STORE")
+    return Path(path).expanduser().absolute() if path else (root or Path.cwd()) / FOLDER / FILE
 
 
-# -- what is read back
+# -- lines of lists
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A trace in the store, as lists show it. `key` names it: the last eight digits of its root's id."""
+    """A trace in the store, as lists show it. `key` is the last eight digits of the id of its root."""
 
     id: int
     session: str
@@ -131,7 +131,7 @@ class SessionLine:
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """A run, as lists show it; `depth` runs are above it."""
+    """A run, as lists show it, with `depth` runs above it."""
 
     depth: int
     kind: str
@@ -148,10 +148,10 @@ class RunLine:
 
 
 class Store:
-    """The store in one file; made with its folder when it is first written. For one thread at a time.
+    """A store in one file, which is created with its folder when it is first written. For one thread at a time.
 
     Raises:
-        StoreError: from each method, when the file cannot be used; the message says why, and what to do.
+        StoreError: from each method, if the file cannot be used; the message says why, and what to do.
     """
 
     def __init__(self, path: Path) -> None:
@@ -172,7 +172,7 @@ class Store:
     # writing
 
     def write(self, session: str, traces: Iterable[Rows], *, replace: bool = False) -> None:
-        """Writes traces, all or none; one that is there already is written anew. `replace` forgets what the session had."""
+        """Write all traces or none; an existing trace is replaced. `replace` deletes the other traces of the session."""
         with self._usable(), _transaction(self._open()) as connection:
             if replace:
                 connection.execute("DELETE FROM sessions WHERE name = ?", (column(session),))
@@ -182,14 +182,14 @@ class Store:
                 _insert(connection, number, trace)
 
     def keep(self, session: str, recordings: Iterable[Recording]) -> bool:
-        """Writes what recordings have, in place of what the session had; whether there was anything."""
+        """Replace the traces of a session by those of recordings; True if these have any."""
         found = of_all(recordings)
         if found:
             self.write(session, [rows(trace) for trace in found], replace=True)
         return bool(found)
 
     def forget(self, session: str) -> None:
-        """Forgets a session, if it is there."""
+        """Delete a session, if it exists."""
         if not self.path.exists():
             return
         with self._usable(), _transaction(self._open()) as connection:
@@ -198,65 +198,64 @@ class Store:
     # reading
 
     def sessions(self) -> list[SessionLine]:
-        """Every session, the one with the latest trace last."""
+        """Return every session, the one with the latest trace last."""
         return [SessionLine(*row) for row in self._all(SESSIONS)]
 
     def traces(self, session: str | None = None) -> list[Stored]:
-        """The traces of a session, or of all, in the order in which they started."""
-        where, given = ("WHERE sessions.name = ?", (column(session),)) if session is not None else ("", ())
-        return self._traces(f"{where} ORDER BY started_ns, traces.id", given)
+        """Return the traces of a session, or of all, in the order in which they started."""
+        where, values = ("WHERE sessions.name = ?", (column(session),)) if session is not None else ("", ())
+        return self._traces(f"{where} ORDER BY started_ns, traces.id", values)
 
-    def _traces(self, which: str, given: Sequence[Any]) -> list[Stored]:
-        found = self._all(f"{_TRACES} {which}", given)
+    def _traces(self, clauses: str, values: Sequence[Any]) -> list[Stored]:
+        found = self._all(f"{_TRACES} {clauses}", values)
         return [Stored(*(*row[:-1], tuple(json.loads(row[-1])))) for row in found]
 
-    def find(self, what: str) -> list[Stored]:
-        """The traces of the session called `what`, or the trace of that key.
+    def find(self, name: str) -> list[Stored]:
+        """Return the traces of a session, or the trace of a key.
 
         Raises:
-            StoreError: there is neither; the message has the nearest.
+            StoreError: there is neither; the message has the nearest name.
         """
         names = [session.name for session in self.sessions()]
-        if column(what) in names:
-            return self.traces(what)
-        where = "WHERE root = ? OR substr(root, -8) = ? ORDER BY traces.id DESC LIMIT 1"
-        found = self._traces(where, (what, what))
+        if column(name) in names:
+            return self.traces(name)
+        found = self._traces("WHERE root = ? OR substr(root, -8) = ? ORDER BY traces.id DESC LIMIT 1", (name, name))
         if not found:
-            hint = did_you_mean(what, names, otherwise="`llmtest sessions` lists what there is")
-            raise StoreError(f"no session and no trace called {what!r} in {self.path}{hint}")
+            hint = did_you_mean(name, names, otherwise="`llmtest sessions` lists all sessions")
+            raise StoreError(f"no session and no trace called {name!r} in {self.path}{hint}")
         return found
 
     def with_run(self, name: str) -> set[int]:
-        """The ids of the traces that have a run of this name, in which `*` and `?` stand for anything."""
+        """Return the ids of the traces that have a run of this name, in which `*` and `?` are wildcards."""
         return {row[0] for row in self._all("SELECT DISTINCT trace FROM runs WHERE name GLOB ?", (column(name),))}
 
     def runs(self, trace: Stored) -> list[RunLine]:
-        """The runs of a trace: parents first, in the order in which they started."""
+        """Return the runs of a trace: parents first, in the order in which they started."""
         columns = "depth, kind, name, ended, error, started_ns, duration_ns, input_tokens, output_tokens"
         return [RunLine(*row) for row in self._all(f"SELECT {columns} FROM runs WHERE trace = ? ORDER BY number", (trace.id,))]
 
     def load(self, trace: Stored) -> Recording:
-        """The trace as a recording."""
+        """Return a trace as a recording."""
         return revived(trace.inside, *self.parts(trace))
 
     def parts(self, trace: Stored) -> tuple[list[str], list[str], list[Sequence[Any]]]:
-        """The facts of its lanes, its messages, and the columns of its events."""
+        """Return the facts of the lanes of a trace, its messages, and the columns of its events."""
         lanes = [row[0] for row in self._all("SELECT facts FROM lanes WHERE trace = ? ORDER BY number", (trace.id,))]
         messages = [row[0] for row in self._all("SELECT body FROM messages WHERE trace = ? ORDER BY number", (trace.id,))]
         columns = "number, kind, run, parent, monotonic_ns, wall_ns, lane, moment, about, payload"
         return lanes, messages, self._all(f"SELECT {columns} FROM events WHERE trace = ? ORDER BY number", (trace.id,))
 
-    def _all(self, query: str, given: Sequence[Any] = ()) -> list[Sequence[Any]]:
+    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
         if not self.path.exists():
             return []
         with self._usable():
-            return self._open().execute(query, given).fetchall()
+            return self._open().execute(query, values).fetchall()
 
     # the file
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        """What is wrong with the file, in words."""
+        """Raise `StoreError` for errors of the file."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -306,7 +305,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _patiently(connection: sqlite3.Connection, statement: str) -> None:
-    """Several processes that make one file at once: SQLite does not wait for this lock, whatever its timeout."""
+    """Execute a statement that locks the file. SQLite ignores its timeout here when several processes create one file."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -319,7 +318,7 @@ def _patiently(connection: sqlite3.Connection, statement: str) -> None:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    """The version of a file, 0 for an empty one. Read at once, because another process may be making it."""
+    """Return the version of a file, 0 for an empty one, in one query, because another process may be creating it."""
     count = "(SELECT count(*) FROM sqlite_master)"
     found = f"SELECT user_version, application_id, {count} FROM pragma_user_version, pragma_application_id"
     version, application, tables = connection.execute(found).fetchone()
@@ -332,7 +331,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
-    """Lifts a file to the last of `migrations`, all or nothing."""
+    """Upgrade a file to the last of `migrations`, all or nothing."""
     with _transaction(connection):
         for number in range(_version(connection), len(migrations)):
             for statement in migrations[number].split(";"):
@@ -348,7 +347,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
         yield connection
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # a full disk has ended it already
+        if connection.in_transaction:  # a full disk has already ended it
             connection.execute("ROLLBACK")
         raise
 
@@ -358,26 +357,26 @@ def _insert(connection: sqlite3.Connection, session: int, trace: Rows) -> None:
     marks = ", ".join("?" * (len(trace.summary) + 1))
     number = connection.execute(f"INSERT INTO traces VALUES (NULL, {marks})", (session, *trace.summary)).lastrowid
     for table in ("runs", "lanes", "messages", "events"):
-        given = getattr(trace, table)
-        if given:
-            connection.executemany(f"INSERT INTO {table} VALUES ({number}, {', '.join('?' * len(given[0]))})", given)
+        values = getattr(trace, table)
+        if values:
+            connection.executemany(f"INSERT INTO {table} VALUES ({number}, {', '.join('?' * len(values[0]))})", values)
 
 
-# -- what is wrong with a file
+# -- errors
 
 _ELSEWHERE: Final = "set LLMTEST_STORE to another file"
 
 
 class _UnfitError(sqlite3.DatabaseError):
-    """The file is whole, and not for us."""
+    """A sound file that this version cannot use."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
         self.remedy = remedy
 
 
 def _wrong(error: sqlite3.Error | OSError) -> str:
-    """What is wrong, and what to do."""
+    """Return what is wrong with the file, and what to do."""
     if isinstance(error, _UnfitError):
         return f"{error}\n  {error.remedy}, or {_ELSEWHERE}"
     text = str(error)
@@ -387,4 +386,4 @@ def _wrong(error: sqlite3.Error | OSError) -> str:
         return f"was locked by another process for {PATIENCE_S:g} s ({text})\n  end that process, or {_ELSEWHERE}"
     if isinstance(error, OSError | sqlite3.OperationalError):
         return f"cannot be opened or written ({text})\n  {_ELSEWHERE}, in a folder that can be written"
-    return f"is damaged, or no store at all ({text})\n  move the file away, or {_ELSEWHERE}"
+    return f"is damaged, or not a trace store ({text})\n  move the file away, or {_ELSEWHERE}"

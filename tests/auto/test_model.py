@@ -452,7 +452,7 @@ def test_a_model_that_is_never_called_is_a_violation() -> None:
     with pytest.raises(ViolationError) as caught:
         model.verify()
 
-    assert str(caught.value).startswith("1 of 1 step of the script was never asked for\n  step 1  respond(auto).repeat()  at ")
+    assert str(caught.value).startswith("1 of 1 step of the script was never used\n  step 1  respond(auto).repeat()  at ")
     model.invoke("hi")
 
 
@@ -466,9 +466,7 @@ def test_without_faker_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
         ScriptedChatModel.auto()
 
     assert isinstance(caught.value, LlmtestError)
-    assert str(caught.value) == (
-        "what is invented is made of Faker's words, and Faker is not installed: pip install 'llmtest-kit[faker]'"
-    )
+    assert str(caught.value) == ("generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'")
 
 
 # -- any tools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -188,34 +189,6 @@ def test_response_metadata_has_the_model_the_reason_and_what_the_step_says() -> 
     assert model.invoke("hi").response_metadata == {"model_name": "gpt-x", "finish_reason": "length", "region": "eu"}
 
 
-def test_a_text_model_reports_usage_in_llm_output_and_with_the_last_chunk() -> None:
-    result = ScriptedLLM("one two", say("x", usage=False)).generate(["a b c", "d"])
-    streamed = ScriptedLLM(say("a", "b"))
-
-    with record() as recording:
-        list(streamed.stream("p"))
-
-    assert result.llm_output == {
-        "model_name": "scripted",
-        "token_usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
-    }
-    assert (recording.usage.input_tokens, recording.usage.output_tokens) == (1, 2)
-
-
-def test_a_text_model_that_reports_no_usage_has_none_in_llm_output() -> None:
-    assert ScriptedLLM(say("x", usage=False)).generate(["a"]).llm_output == {"model_name": "scripted"}
-
-
-def test_several_prompts_take_one_step_each_and_fire_no_tokens() -> None:
-    model = ScriptedLLM("a", "b", streaming=True)
-
-    with record() as recording:
-        answers = model.batch(["1", "2"])
-
-    assert answers == ["a", "b"]
-    assert [run.tokens for run in recording.models] == [[], []]
-
-
 # -- failures
 
 
@@ -392,15 +365,6 @@ def test_steps_and_script_together_are_refused() -> None:
     assert str(wrong.value) == "script= of ScriptedChatModel is a Script; got list ['x']"
 
 
-def test_a_text_model_refuses_what_is_not_text() -> None:
-    with pytest.raises(ScriptError) as refused:
-        ScriptedLLM(script=_script_without_ledger("a", call("f")))
-
-    text = str(refused.value)
-    assert text.startswith("step 2 of a ScriptedLLM is call('f') at ")
-    assert text.endswith(", but a text model says text only")
-
-
 def _script_without_ledger(*steps: Any) -> Script:
     from llmtest.ledger import Ledger, opened
 
@@ -412,7 +376,7 @@ def test_verify_raises_for_what_is_left() -> None:
     model = ScriptedChatModel(script=_script_without_ledger("a", "b"))
     model.script.serve(_request())
 
-    with pytest.raises(ViolationError, match=r"1 of 2 steps of the script was never asked for"):
+    with pytest.raises(ViolationError, match=r"1 of 2 steps of the script was never used"):
         model.verify()
 
     model.invoke("hi")
@@ -515,3 +479,32 @@ def test_a_call_is_made_with_what_langchain_would_say() -> None:
     ours = model._get_invocation_params(stop=["x"], tools=[])
 
     assert ours == BaseChatModel._get_invocation_params(model, stop=["x"], tools=[])
+
+
+def test_a_chat_model_takes_what_every_chat_model_takes() -> None:
+    model = ScriptedChatModel("a", temperature=0.5, max_tokens=9, timeout=1, max_retries=2, api_key="sk-secret", stop=["END"])
+
+    with record() as recording:
+        model.invoke("hi")
+
+    params = recording.models[0].start.payload["invocation_params"]
+    assert (params["temperature"], params["max_tokens"]) == (0.5, 9)
+    assert "sk-secret" not in json.dumps(recording.models[0].start.payload, default=str) + repr(model)
+    assert model._get_ls_params()["ls_stop"] == ["END"]
+
+
+def test_a_stop_sequence_of_the_model_is_kept_unless_the_call_has_its_own() -> None:
+    model = ScriptedChatModel(say("to the END").times(2), stop=["END"])
+
+    with expect_violation("stop sequence"), pytest.raises(ViolationError):
+        model.invoke("hi")
+
+    assert model.invoke("hi", stop=["x"]).content == "to the END"
+
+
+def test_an_answer_is_from_the_model_that_the_call_asks_for() -> None:
+    model = ScriptedChatModel(say("a").times(2), model_name="small")
+
+    first, second = model.invoke("hi", model="large"), model.invoke("hi")
+
+    assert [m.response_metadata["model_name"] for m in (first, second)] == ["large", "small"]

@@ -96,7 +96,7 @@ def test_run_whose_start_never_came_gets_one_that_says_so() -> None:
     assert [event.payload for event in recording][::2] == [{"synthesised": True}] * 4
     assert recording.runs == ["unnamed"] * 4
     assert [found.text.splitlines()[0] for found in check(recording) if found.code == "event without a start"] == [
-        f"{kind} `unnamed` was told of without a start" for kind in ("llm", "chain", "tool", "retriever")
+        f"{kind} `unnamed` has events without a start" for kind in ("llm", "chain", "tool", "retriever")
     ]
 
 

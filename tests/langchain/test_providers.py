@@ -115,7 +115,7 @@ def test_blocks_may_end_in_any_order() -> None:
 
     assert said == "second"
     assert base._init_chat_model_helper is before
-    first._scripts[0].adopted()
+    first._scripts[0].waive_steps()
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, name: str, function: Any) -> str:

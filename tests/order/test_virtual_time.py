@@ -54,7 +54,7 @@ from llmtest.errors import ScriptError, StoreError
 from llmtest.events import Event, FrozenDict, Latency, Message, Run
 from llmtest.langchain.dialects.names import NAMES
 from llmtest.scripts import give
-from llmtest.scripts.files import write
+from llmtest.scripts.yaml_emit import write
 from llmtest.tracing.jsonl import export, take_in
 from llmtest.tracing.store import Store
 
@@ -812,7 +812,7 @@ def test_a_line_with_times_that_cannot_be_is_no_trace(tmp_path: Path, wrong: lis
             take_in(store, [json.dumps(line)], lambda done, of: None)
 
     shown = ", ".join(map(repr, wrong))
-    assert str(caught.value) == f"line 1 is no trace that `llmtest export` wrote (ValueError: no latency: {shown})"
+    assert str(caught.value) == f"line 1 is not a trace that `llmtest export` wrote (ValueError: no latency: {shown})"
 
 
 # -- the program's own clocks

@@ -16,7 +16,7 @@ from llmtest import ScriptedChatModel, hold, say
 
 def is_unreleased(text: str, line: int, *calls: str) -> bool:
     """Whether `text` is all that is said of the gate that was made in this line; not its exact words."""
-    said = rf"a gate .* was not released .*\n  hold\(\) at test_it\.py:{line}\n"
+    said = rf"the gate was not released .*\n  hold\(\) at test_it\.py:{line}\n"
     said += "".join(rf"  {call}\n" for call in calls)
     return re.fullmatch(said + r"  call gate\.release\(\) .*", text) is not None
 
@@ -111,7 +111,7 @@ def model():
     )
 
     assert outcome.counts == {"failed": 1}
-    assert "a gate at which a call waited was not released for 0.05 s, so it opened by itself" in outcome.text
+    assert "the gate was not released for 0.05 s, so it opened by itself, and calls waited at it" in outcome.text
 
 
 def test_a_fixture_that_waits_for_its_call_ends_though_another_fixture_failed(suite):

@@ -111,7 +111,7 @@ def test_script_that_is_not_used_fails_the_test(suite):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("test_it") == (
-        "1 of 1 step of the script was never asked for\n"
+        "1 of 1 step of the script was never used\n"
         "  step 1  say('Hi')  at test_it.py:2\n"
         "  the model was never called; remove the steps, or find out why the program stopped early"
     )
@@ -205,7 +205,7 @@ def test_test_that_calls_owes_all_steps_of_the_ini(program):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("test_it") == (
-        "1 of 2 steps of the script was never asked for\n"
+        "1 of 2 steps of the script was never used\n"
         "  step 2  say('two')  at scripts/greeting.yaml:4\n"
         "  the model was called once; remove the steps, or find out why the program stopped early"
     )

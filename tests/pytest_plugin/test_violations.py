@@ -11,7 +11,7 @@ from llmtest import ledger
 
 def is_unused(text: str, line: int) -> bool:
     """Whether `text` is all that is said of the second step that a script in this line has left over; not its exact words."""
-    said = rf"1 of 2 steps .* never asked for\n  step 2  say\('b'\)  at test_it\.py:{line}\n  the model was called once;.*"
+    said = rf"1 of 2 steps .* never used\n  step 2  say\('b'\)  at test_it\.py:{line}\n  the model was called once;.*"
     return re.fullmatch(said, text) is not None
 
 
@@ -354,7 +354,7 @@ def test_setup_that_fails_tells_what_happened_but_not_what_could_not(suite):
         {SWALLOWED.replace(chr(10), chr(10) + " " * 8)}
         @pytest.fixture
         def model(scripted_chat_model):
-            scripted_chat_model("never asked for")
+            scripted_chat_model("never used")
             swallowed(scripted_chat_model())
             raise KeyError("no model")
 
@@ -366,7 +366,7 @@ def test_setup_that_fails_tells_what_happened_but_not_what_could_not(suite):
     assert outcome.counts == {"error": 1}
     assert "KeyError: 'no model'" in outcome.part("ERROR at setup of test_it")
     assert outcome.part("llmtest: violations").startswith("unexpected model call 1")
-    assert "never asked for" not in outcome.part("llmtest: violations")
+    assert "never used" not in outcome.part("llmtest: violations")
 
 
 def test_run_that_only_sets_up_says_nothing_about_unused_steps(suite):
@@ -385,7 +385,7 @@ def test_run_that_only_sets_up_says_nothing_about_unused_steps(suite):
     )
 
     assert outcome.exit_code == pytest.ExitCode.OK
-    assert "never asked for" not in outcome.text
+    assert "never used" not in outcome.text
 
 
 def test_same_violation_of_many_examples_is_told_once(suite):
@@ -543,7 +543,7 @@ def test_error_of_a_wider_fixture_stands_beside_that_of_its_own_teardown(suite):
     error = outcome.part("ERROR at teardown of test_it")
     assert outcome.counts == {"passed": 1, "error": 1}
     assert "KeyError: 'gone'" in error
-    assert "never asked for" in error
+    assert "never used" in error
     assert not outcome.has_part("llmtest: violations")
 
 
@@ -566,7 +566,7 @@ def test_interrupted_run_says_nothing_about_unused_steps_and_leaves_nothing_behi
     )
 
     assert outcome.exit_code == pytest.ExitCode.INTERRUPTED
-    assert "never asked for" not in outcome.text
+    assert "never used" not in outcome.text
     assert "INTERNALERROR" not in outcome.text
     assert ledger.current() is before
 

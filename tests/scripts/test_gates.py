@@ -37,10 +37,10 @@ from llmtest import (
 from llmtest.errors import ScriptError, expect_violation
 from llmtest.langchain.dialects import names
 from llmtest.ledger import Ledger, Outside, opened
-from llmtest.scripts import files
+from llmtest.scripts import yaml_emit
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps
-from llmtest.scripts.step_types import behind
+from llmtest.scripts.step_types import add_gates
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -657,7 +657,7 @@ def test_a_gate_that_nobody_releases_fails_the_calls_that_wait_and_opens() -> No
 
     assert [str(error) for error in errors] == [caught[0].text] * 2
     assert [violation.text for violation in caught] == [
-        "a gate at which a call waited was not released for 0.3 s, so it opened by itself\n"
+        "the gate was not released for 0.3 s, so it opened by itself, and calls waited at it\n"
         f"  hold() at {HERE}:{line_of('# never released')}\n"
         "  waits  model call  human 'a'\n"
         "  waits  model call  human 'b'\n"
@@ -753,7 +753,7 @@ def test_verify_tells_of_a_gate_that_is_not_released_yet_and_of_one_that_opened_
         return str(caught.value)
 
     assert asyncio.run(main()) == (
-        "a gate at which a call waited was not released so far\n"
+        "the gate was not released so far, and calls waited at it\n"
         f"  hold() at {HERE}:{line_of('# not yet')}\n"
         "  cancelled  model call  human 'hi'\n"
         "  call gate.release() when the test has seen what it wanted, also if the call was cancelled"
@@ -807,8 +807,8 @@ GATE = Gate(1.0, "test_x.py:7")
         (reply("a", GATE, call("f"), GATE), "reply(say('a'), hold(), call('f'), hold())"),
         (reply("a", say(GATE, "b", "c", GATE), "d"), "reply(say('a'), say(hold(), 'b', 'c'), say(hold(), 'd'))"),
         (reply(GATE), "hold()"),
-        (behind((GATE,), fail(429)), "fail(429) after hold()"),
-        (behind((GATE,), say("a")).times(2), "say('a').times(2) after hold()"),
+        (add_gates((GATE,), fail(429)), "fail(429) after hold()"),
+        (add_gates((GATE,), say("a")).times(2), "say('a').times(2) after hold()"),
     ],
 )
 def test_a_step_says_where_its_gates_are(step: Any, text: str) -> None:
@@ -818,7 +818,7 @@ def test_a_step_says_where_its_gates_are(step: Any, text: str) -> None:
 def test_the_same_gate_in_the_same_place_is_the_same_step() -> None:
     assert say("a", GATE) == reply(say("a"), GATE) != say("a")
     assert say("a", GATE) != say("a", hold())
-    assert behind((GATE,), say("a")).gates == reply(GATE, "a").gates == (GATE,)
+    assert add_gates((GATE,), say("a")).gates == reply(GATE, "a").gates == (GATE,)
 
 
 def test_a_gate_says_where_it_is_and_who_waits() -> None:
@@ -867,11 +867,11 @@ BEHIND = (
             BEHIND.format("what respond(<lambda>) returned", "PLACE"),
         ),
         (
-            lambda: files.write([behind((GATE,), say("a"))]),
+            lambda: yaml_emit.write([add_gates((GATE,), say("a"))]),
             "step 1 waits at a gate, which a file cannot name: say('a') after hold()",
         ),
         (
-            lambda: files.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
+            lambda: yaml_emit.write([say("a"), KeyedSteps(on(node="x"), (reply("b", GATE),))]),
             "step 1 of step 2 waits at a gate, which a file cannot name: reply(say('b'), hold())",
         ),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import copy
 import json
 import sys
@@ -13,19 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
 from llmtest.concurrency.lanes import Lane
-from llmtest.errors import ScriptError, StatusError, Violation, expect_violation
+from llmtest.errors import ScriptError, expect_violation
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.ledger import Ledger
 from llmtest.scripts import Request, give
 from llmtest.scripts.requests import show_message
-from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking, count, exception_names, split
-from llmtest.scripts.tool_checks import check_call
+from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
@@ -52,35 +48,6 @@ NOTHING = Request({}, list)
 
 
 # -- tokens
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("", []),
-        (" ", [" "]),
-        ("Hello", ["Hello"]),
-        ("It's 18C in Paris.", ["It", "'", "s", " 18C", " in", " Paris", "."]),
-        (" leading and trailing \n", [" leading", " and", " trailing", " \n"]),
-        ("巴黎晴。OK", ["巴", "黎", "晴", "。", "OK"]),
-        ('{"city": "Paris"}', ["{", '"', "city", '"', ":", ' "', "Paris", '"', "}"]),
-        ("a\u00a0b", ["a", "\u00a0b"]),
-        ("👩\u200d🚀", ["👩", "\u200d", "🚀"]),
-        ("\ud800", ["\ud800"]),
-    ],
-)
-def test_split_cuts_words_symbols_and_cjk_characters_with_the_space_before_them(text: str, tokens: list[str]) -> None:
-    assert split(text) == tokens
-    assert count(text) == len(tokens)
-
-
-@settings(deadline=None)
-@given(st.text(st.characters(), max_size=40))
-def test_tokens_joined_are_the_text_again_and_none_is_empty(text: str) -> None:
-    tokens = split(text)
-
-    assert "".join(tokens) == text
-    assert all(tokens)
 
 
 # -- say, think, call, reply
@@ -164,46 +131,6 @@ def test_a_reply_keeps_its_parts_in_order() -> None:
     assert step.thinks
     # 1 + 3 + 2, and for each call its name and the 9 tokens of {"q": "x"}
     assert step.token_count == 6 + 2 * (1 + 9)
-
-
-def test_steps_are_values() -> None:
-    assert say("Hello") == say("Hello")
-    assert say("Hello") != say("Goodbye")
-    assert say("Hello there") != say("Hello there", stop_reason="stop")
-    assert len({call("search", q=[{"x": 1}]), call("search", q=[{"x": 1}]), call("search", q=[{"x": 2}])}) == 2
-    assert len({say("a").then_fail(429), say("a").then_fail(429), say("a")}) == 2
-
-
-def test_steps_are_shown_as_they_are_written() -> None:
-    shown = [
-        say("Hello there"),
-        say(),
-        reply(),
-        think("a", "b"),
-        call("search", q="x").with_id("call_7"),
-        reply("a", call("search")),
-        say(*"abcdefgh"),
-        say("a").then_fail(429, retry_after=2.5),
-        fail("TimeoutError"),
-        fail(TimeoutError),
-        fail(TimeoutError("too long"), retry_after=3),
-        Fail(503, message="busy"),
-    ]
-
-    assert [str(step) for step in shown] == [
-        "say('Hello', ' there')",
-        "say()",
-        "say()",
-        "think('a', 'b')",
-        "call('search', q='x').with_id('call_7')",
-        "reply(say('a'), call('search'))",
-        "say('a', 'b', 'c', 'd', 'e', 'f', ...)",
-        "say('a').then_fail(429, retry_after=2.5)",
-        "fail('TimeoutError')",
-        "fail(TimeoutError)",
-        "fail(TimeoutError('too long'), retry_after=3)",
-        "fail(503, message='busy')",
-    ]
 
 
 class NeedsCode(Exception):
@@ -349,34 +276,6 @@ def test_a_mistake_is_told_where_it_is_written(act: Any, message: str) -> None:
 # -- fail
 
 
-def test_failures_are_equal_by_what_they_come_to() -> None:
-    assert fail("TimeoutError") == fail(TimeoutError) == fail(TimeoutError())
-    assert fail("IOError") == fail(OSError)
-    assert fail(KeyError("x")) == fail(KeyError("x")) == Fail("KeyError", message="x")
-    assert fail(KeyError("x")) != fail(KeyError("y"))
-    assert fail(429) == fail(429)
-    assert fail(429) != fail(429, retry_after=2)
-    assert fail(429) != "fail(429)"
-    assert len({fail("KeyError"), fail(KeyError), fail(KeyError, 2), fail(429)}) == 3
-
-
-def test_every_exception_that_has_a_name_is_made_from_a_text() -> None:
-    names = exception_names()
-
-    made = [getattr(builtins, name)("text") for name in names]
-
-    assert {error.args for error in made} == {("text",)}
-    assert {"TimeoutError", "ConnectionError", "ValueError", "UnicodeError"} <= set(names)
-    assert not {"UnicodeDecodeError", "ExceptionGroup", "BaseException", "KeyboardInterrupt", "print"} & set(names)
-
-
-def test_a_status_error_says_its_status_or_its_message() -> None:
-    known, unknown, own = StatusError(429, 2.0), StatusError(599), StatusError(503, message="busy")
-
-    assert (str(known), known.status_code, known.retry_after) == ("429 Too Many Requests", 429, 2.0)
-    assert (str(unknown), str(own)) == ("599 error", "busy")
-
-
 # -- where a step was written
 
 
@@ -513,58 +412,6 @@ def test_copies_share_their_steps() -> None:
     assert script.remaining == 1
 
 
-def test_an_unexpected_call_says_what_came_and_what_was_served(page: Ledger) -> None:
-    told = line() + 1
-    script = Script("Hello", call("search", q="x"))
-    request = Request(
-        {"search": {"properties": {"q": {}}}, "book": {}}, lambda: [Message("system", "Be brief."), Message("human", "And now?")]
-    )
-    script.serve(request)
-    script.serve(request)
-
-    with pytest.raises(ViolationError) as caught:
-        script.serve(request)
-
-    text = (
-        "unexpected model call 3: the script has 2 steps, all served\n"
-        "  came  human 'And now?' (2 messages)\n"
-        "  tools  `search`, `book`\n"
-        f"  served  step 1  say('Hello')  at {HERE}:{told}\n"
-        f"  served  step 2  call('search', q='x')  at {HERE}:{told}\n"
-        "  add a step for this call, or find out why the program calls the model again"
-    )
-    assert str(caught.value) == text
-    assert caught.value.violations == (Violation("unexpected call", text),)
-    assert page.violations == script.violations == [Violation("unexpected call", text)]
-
-
-def test_an_unexpected_call_of_an_empty_script_and_an_empty_prompt() -> None:
-    with pytest.raises(ViolationError) as caught:
-        Script().serve(NOTHING)
-
-    assert str(caught.value) == (
-        "unexpected model call 1: the script has no steps\n"
-        "  came  an empty prompt (0 messages)\n"
-        "  add a step for this call, or find out why the program calls the model again"
-    )
-
-
-def test_an_unexpected_call_after_many_steps_is_told_in_twenty_lines() -> None:
-    script = Script(*["a"] * 30)
-    for _ in range(30):
-        script.serve(NOTHING)
-
-    with pytest.raises(ViolationError) as caught:
-        script.serve(Request({}, lambda: [Message("human", "again")]))
-
-    lines = str(caught.value).split("\n")
-    assert len(lines) == 20
-    assert lines[0] == "unexpected model call 31: the script has 30 steps, all served"
-    assert lines[1] == "  came  human 'again' (1 message)"
-    assert lines[17].startswith("  served  step 16  say('a')  at ")
-    assert lines[18:] == ["  ... 14 more lines", "  add a step for this call, or find out why the program calls the model again"]
-
-
 def test_the_prompt_is_read_only_when_it_is_needed() -> None:
     reads: list[int] = []
 
@@ -580,103 +427,6 @@ def test_the_prompt_is_read_only_when_it_is_needed() -> None:
     with pytest.raises(ViolationError):
         script.serve(Request({}, read))
     assert reads == [1]
-
-
-SEARCH = {"search": {"properties": {"query": {}, "limit": {}}, "required": ["query"]}, "now": {}}
-
-
-@pytest.mark.parametrize(
-    ("asked", "tools", "problem"),
-    [
-        (call("search", query="x"), SEARCH, None),
-        (call("search", query="x", limit=3), SEARCH, None),
-        (call("now"), SEARCH, None),
-        (call("anything", a=1), {"anything": {"additionalProperties": True}}, None),
-        (
-            call("serch", query="x"),
-            SEARCH,
-            "the script calls the tool `serch`, which is not bound to the model\n  bound  `search`, `now`\n"
-            "  did you mean `search`?",
-        ),
-        (
-            call("zzz"),
-            SEARCH,
-            "the script calls the tool `zzz`, which is not bound to the model\n  bound  `search`, `now`",
-        ),
-        (
-            call("search", query="x"),
-            {},
-            "the script calls the tool `search`, which is not bound to the model\n  bound  none",
-        ),
-        (
-            call("search", qery="x", zzz=1),
-            SEARCH,
-            "the script calls the tool `search` with other arguments than it takes\n"
-            "  missing  `query`\n"
-            "  unknown  `qery`; did you mean `query`?\n"
-            "  unknown  `zzz`\n"
-            "  takes  `query`, `limit`",
-        ),
-        (
-            call("now", zone="CET"),
-            SEARCH,
-            "the script calls the tool `now` with other arguments than it takes\n  unknown  `zone`\n  takes  nothing",
-        ),
-    ],
-)
-def test_a_call_is_checked_against_the_bound_tools(asked: Reply, tools: Any, problem: str | None) -> None:
-    assert check_call(asked.calls[0], tools) == problem
-
-
-def test_an_invalid_tool_call_is_a_violation_that_takes_its_step(page: Ledger) -> None:
-    told = line() + 1
-    script = Script(reply("Let me look", call("now"), call("serch", query="x")))
-
-    request = Request(SEARCH)
-    step = script.serve(request)
-    assert isinstance(step, Reply)
-
-    with pytest.raises(ViolationError) as caught:
-        script.check(step, request)
-
-    violation = Violation(
-        "invalid tool call",
-        "the script calls the tool `serch`, which is not bound to the model\n"
-        "  bound  `search`, `now`\n"
-        "  did you mean `search`?\n"
-        "  the script says reply(say('Let', ' me', ' look'), call('now'), call('serch', query='x'))"
-        f" at {HERE}:{told}",
-    )
-    assert caught.value.violations == (violation,)
-    assert page.violations == script.violations == [violation]
-    assert script.remaining == 0
-
-
-def test_unused_steps_are_one_violation() -> None:
-    told = line() + 1
-    script = Script("a", "b", fail(429))
-    never = script.unused()
-    script.serve(NOTHING)
-    once = script.unused()
-
-    script.serve(NOTHING)
-    twice = script.unused()
-    script.serve(NOTHING)
-
-    hint = "remove the steps, or find out why the program stopped early"
-    steps = [f"  step {n}  {shown}  at {HERE}:{told}\n" for n, shown in enumerate(["say('a')", "say('b')", "fail(429)"], 1)]
-    head, tail = "of 3 steps of the script", "never asked for\n"
-    assert never == [Violation("unused step", f"3 {head} were {tail}{''.join(steps)}  the model was never called; {hint}")]
-    assert once == [Violation("unused step", f"2 {head} were {tail}{''.join(steps[1:])}  the model was called once; {hint}")]
-    assert twice == [Violation("unused step", f"1 {head} was {tail}{steps[2]}  the model was called twice; {hint}")]
-    assert script.unused() == []
-
-
-def test_unused_steps_of_a_long_script_are_told_in_twenty_lines() -> None:
-    (violation,) = Script(*["a"] * 100).unused()
-
-    lines = violation.text.split("\n")
-    assert (len(lines), lines[18]) == (20, "  ... 83 more lines")
 
 
 def test_verify_raises_for_what_happened_and_for_what_did_not() -> None:
@@ -734,20 +484,6 @@ def test_open_runs_with_keys_of_their_own_do_not_compete() -> None:
 
     assert served == [say("first"), say("first")]
     assert script.violations == []
-
-
-def test_an_unexpected_call_names_its_node() -> None:
-    request = Request(about=lambda: ((), {"langgraph_node": "planner"}))
-
-    with pytest.raises(ViolationError) as caught:
-        Script().serve(request)
-
-    assert str(caught.value) == (
-        "unexpected model call 1: the script has no steps\n"
-        "  came  an empty prompt (0 messages)\n"
-        "  node  planner\n"
-        "  add a step for this call, or find out why the program calls the model again"
-    )
 
 
 def test_a_prompt_of_tool_results_alone_names_their_tools() -> None:

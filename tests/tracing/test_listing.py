@@ -7,61 +7,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from llmtest.cli import commands
-from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, ToolCall, Usage
-from llmtest.recording import Recording
 from llmtest.tracing.store import Store, place
-
-BEGAN = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
-MS = 1_000_000
-
-
-def recording(number: int, city: str, *, error: str | None = None, day: int = 0, tags: tuple[str, ...] = ()) -> Recording:
-    """An agent that asks a tool: with ids and times that do not change."""
-    root, chat, tool = (UUID(int=(number << 8) + n) for n in (1, 2, 3))
-    made = Recording()
-
-    def add(kind: str, run: UUID, at_ms: float, name: str = "", **payload: Any) -> None:
-        taken: Any = lambda: FrozenDict(payload)  # noqa: E731
-        if kind.endswith("start"):
-            taken = (name, tags, lambda: FrozenDict(metadata=FrozenDict(), payload=FrozenDict(payload)))
-        at = int(at_ms * MS)
-        made._raw.append((kind, run, None if run == root else root, taken, at, BEGAN + day * 86_400_000 * MS + at, None))
-
-    asked = Message("ai", tool_calls=(ToolCall("weather", FrozenDict(city=city), "call_1"),), usage=Usage(3, 7, 10))
-    add("on_chain_start", root, 0, "agent", inputs="hi")
-    add("on_chat_model_start", chat, 1, "Model", messages=FrozenList([Message("human", "hi")]))
-    add("on_llm_end", chat, 1.25, generations=FrozenList([Generation("", asked)]))
-    add("on_tool_start", tool, 2, "weather", inputs=FrozenDict(city=city), tool_call_id="call_1")
-    if error is not None:
-        add("on_tool_error", tool, 14, error=Failure("ValueError", error))
-        add("on_chain_error", root, 1500, error=Failure("ValueError", error))
-    else:
-        add("on_tool_end", tool, 14, output="18C")
-        add("on_chain_end", root, 1500, outputs="18C")
-    made.close()
-    return made
+from tests.support.stored import BEGAN, MS, fill_store, recording, run
 
 
 @pytest.fixture(autouse=True)
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LLMTEST_STORE", str(tmp_path / "traces.sqlite"))
-    monkeypatch.setenv("NO_COLOR", "1")
-    with Store(place()) as store:
-        store.keep("paris", [recording(1, "Paris", tags=("prod", "a"))])
-        store.keep("broken", [recording(2, "X", error="no \x1b[2J city", day=1), recording(3, "Rome", day=2)])
-    return place()
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    assert commands.main(arguments) == code
-    captured = capsys.readouterr()
-    return captured.out if code == 0 or captured.out else captured.err
+    return fill_store(tmp_path, monkeypatch)
 
 
 def test_sessions(capsys):
@@ -188,12 +145,12 @@ def test_filters(filters, shown, capsys, monkeypatch):
     if shown:
         assert [trace["trace"] for trace in json.loads(text)] == shown
     else:
-        assert text.startswith("llmtest show: no such trace in") or text.startswith("llmtest show: a time is as")
+        assert text.startswith("llmtest show: no such trace in") or text.startswith("llmtest show: expected a time such as")
 
 
 def test_a_time_that_is_none(capsys):
     assert run(capsys, "show", "--since", "yesterday", code=2) == (
-        "llmtest show: a time is as 2026-01-31T12:00 or 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got 'yesterday'\n"
+        "llmtest show: expected a time such as 2026-01-31T12:00, 2026-01-31, or how long ago: 90s, 5m, 2h, 3d; got 'yesterday'\n"
     )
 
 
@@ -202,7 +159,7 @@ def test_what_is_not_there(capsys, path):
         f"llmtest show: no session and no trace called 'pari' in {path}; did you mean `paris`?\n"
     )
     assert run(capsys, "show", "paris", "--errors", code=2) == (
-        f"llmtest show: no such trace in {path}; `llmtest sessions` lists what there is\n"
+        f"llmtest show: no such trace in {path}; `llmtest sessions` lists all sessions\n"
     )
 
 
@@ -258,108 +215,6 @@ def test_diff_of_a_file_and_a_trace(capsys, tmp_path):
     (tmp_path / "accepted.tree").write_text(text, "utf-8")
 
     assert run(capsys, "diff", str(tmp_path / "accepted.tree"), "paris") == ""
-
-
-# -- export and import
-
-
-def test_what_is_exported_is_imported(capsys, tmp_path):
-    lines, other = tmp_path / "a.jsonl", str(tmp_path / "other.sqlite")
-    run(capsys, "export", "-o", str(lines))
-
-    run(capsys, "import", "--store", other, str(lines))
-
-    assert run(capsys, "export", "--store", other) == lines.read_text("utf-8")
-    assert run(capsys, "sessions", "--store", other) == run(capsys, "sessions")
-    with Store(place()) as here, Store(Path(other)) as there:
-        loaded = [[list(store.load(trace)) for trace in store.traces()] for store in (here, there)]
-    assert loaded[0] == loaded[1]
-
-
-def test_only_some_are_exported_and_into_one_session(capsys, tmp_path, monkeypatch):
-    text = run(capsys, "export", "broken", "--errors")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{text}\n"))
-
-    run(capsys, "import", "-", "--session", "copied")
-
-    assert [json.loads(line)["root"] for line in text.splitlines()] == [str(UUID(int=0x201))]
-    assert run(capsys, "show", "copied").startswith("copied 00000201 · ")
-
-
-def test_a_line_is_json_that_anybody_can_read(capsys):
-    found = json.loads(run(capsys, "export", "paris"))
-
-    assert {name: found[name] for name in ("llmtest", "session", "root", "inside", "lanes")} == {
-        "llmtest": 1,
-        "session": "paris",
-        "root": str(UUID(int=0x101)),
-        "inside": 6,
-        "lanes": [],
-    }
-    assert found["messages"][0] == {"role": "human", "content": "hi"}
-    assert found["events"][0] == [
-        "on_chain_start",
-        str(UUID(int=0x101)),
-        None,
-        0,
-        BEGAN,
-        None,
-        0,
-        ["agent", ["prod", "a"], {}],
-        {"inputs": "hi"},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "line 1 is no trace that `llmtest export` wrote (JSONDecodeError: "),
-        ("[]", "line 1 is no trace that `llmtest export` wrote (TypeError: "),
-        ("{}", "line 1 is no trace that `llmtest export` wrote (KeyError: 'llmtest')\n"),
-        ('{"llmtest": 9}', "line 1 has format 9; this version of llmtest reads format 1\n"),
-    ],
-)
-def test_a_line_that_is_no_trace(line, message, capsys, tmp_path):
-    (tmp_path / "a.jsonl").write_text(f"{line}\n")
-
-    assert run(capsys, "import", str(tmp_path / "a.jsonl"), code=2).startswith(f"llmtest import: {message}")
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        {"events": [["on_chain_start", "x", None, 0, 0, None, 0, None, {}]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, []]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, {"a": {"$w": "os.system"}}]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, {"a": {"$w": "Message", "nobody": 1}}]]},
-        {"events": [["on_text", str(UUID(int=1)), None, 0, 0, None, 0, None, {"a": {"$w": "@", "n": 7}}]]},
-        {"lanes": [{}]},
-        {"root": "x"},
-    ],
-)
-def test_a_trace_that_was_tampered_with_is_not_taken_in(harm, capsys, tmp_path):
-    good = {"llmtest": 1, "session": "s", "root": str(UUID(int=1)), "inside": 1, "lanes": [], "messages": [], "events": []}
-    (tmp_path / "a.jsonl").write_text(json.dumps({**good, **harm}))
-    before = run(capsys, "sessions")
-
-    text = run(capsys, "import", str(tmp_path / "a.jsonl"), code=2)
-
-    assert text.startswith("llmtest import: line 1 is no trace that `llmtest export` wrote (")
-    assert run(capsys, "sessions") == before
-
-
-def test_a_file_that_is_not_there(capsys, tmp_path):
-    assert run(capsys, "import", str(tmp_path / "no"), code=2) == (
-        f"llmtest import: [Errno 2] No such file or directory: '{tmp_path / 'no'}'\n"
-    )
-
-
-def test_progress_is_for_terminals(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-
-    commands.main(["export"])
-
-    assert capsys.readouterr().err == "\r1 of 3 traces\r\r2 of 3 traces\r\r3 of 3 traces\r3 traces\n"
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(path):

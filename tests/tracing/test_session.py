@@ -347,7 +347,7 @@ def test_a_session_that_is_not_there_is_an_error_that_says_so():
     with pytest.raises(StoreError) as caught:
         load_traces("mine")
 
-    assert str(caught.value) == f"no session and no trace called 'mine' in {place()}; `llmtest sessions` lists what there is"
+    assert str(caught.value) == f"no session and no trace called 'mine' in {place()}; `llmtest sessions` lists all sessions"
 
 
 def test_another_store_can_be_read(tmp_path):

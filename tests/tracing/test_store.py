@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain.agents import create_agent
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from llmtest import Recording, ScriptedChatModel, call, fail, record, reply, say
+from llmtest import Recording, ScriptedChatModel, fail, record, say
 from llmtest.errors import StoreError
-from llmtest.matching import at_most, before, called, model, never, together
-from llmtest.protocol import run_checks
-from llmtest.tracing.rows import of_all, rows, traces_of
+from llmtest.tracing.rows import rows, traces_of
 from llmtest.tracing.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, _patiently, migrate, place
 
 
@@ -58,115 +53,6 @@ def program(*names: str) -> Recording:
 def stored(recording: Recording, store: Store) -> list[Recording]:
     store.keep("s", [recording])
     return [store.load(trace) for trace in store.find("s")]
-
-
-# -- a trace is a recording
-
-
-def test_a_stored_trace_is_the_recording(store):
-    recording = program("one")
-
-    (back,) = stored(recording, store)
-
-    assert list(back) == list(recording)
-    assert [event.thread for event in back] == [event.thread for event in recording]
-    assert [(event.monotonic_ns, event.wall_ns) for event in back] == [(e.monotonic_ns, e.wall_ns) for e in recording]
-    assert (str(back), back.usage, back.tools, back.closed) == (str(recording), recording.usage, ["weather"], True)
-    assert run_checks.check(back) == []
-
-
-def test_each_root_is_a_trace_of_its_own(store):
-    recording = program("one", "two")
-
-    first, second = stored(recording, store)
-
-    told = [(event.kind, event.run_id, event.name, event.payload) for event in recording]
-    assert [(event.kind, event.run_id, event.name, event.payload) for event in (*first, *second)] == told
-    assert [event.number for event in second] == list(range(len(second)))
-
-
-def test_what_came_late_is_late_when_it_is_read(store):
-    go = threading.Event()
-    thread = None
-
-    def leave(_: Any) -> None:
-        nonlocal thread
-        from contextvars import copy_context
-
-        context = copy_context()
-        thread = threading.Thread(target=context.run, args=(lambda: go.wait() and weather.invoke({"city": "Rome"}),))
-        thread.start()
-
-    with record() as recording:
-        RunnableLambda(leave).invoke(1)
-    go.set()
-    thread.join()
-
-    (back,) = stored(recording, store)
-
-    assert [event.kind for event in back] == [event.kind for event in recording]
-    assert [event.kind for event in back.late_events] == ["on_tool_start", "on_tool_end"]
-    assert str(back) == str(recording)
-
-
-def test_lanes_know_from_where_they_came(store):
-    with record() as recording:
-        RunnableLambda(str).batch([1, 2])
-
-    back = stored(recording, store)
-
-    for trace in back:
-        (event, *_) = trace
-        original = next(other for other in recording if other.run_id == event.run_id)
-        lanes = [(lane.number, lane.thread, lane.thread_id, lane.task) for lane in (event.lane, event.lane.parent)]
-        assert lanes == [(o.number, o.thread, o.thread_id, o.task) for o in (original.lane, original.lane.parent)]
-
-
-def test_a_run_that_is_open_is_open_when_it_is_read(store):
-    recording = Recording()
-    recording._raw = program("one")._raw[:2]
-
-    (back,) = stored(recording, store)
-
-    assert back.open_runs.names == ["one", "RunnableLambda"]
-    assert store.traces("s")[0].ended == "open"
-
-
-def test_an_event_of_a_run_that_nobody_saw_start_is_kept(store):
-    recording = Recording()
-    recording._raw = program("one")._raw[-1:]
-
-    (back,) = stored(recording, store)
-
-    assert [(event.kind, event.name) for event in back] == [("on_chain_end", "")]
-    (trace,) = store.traces("s")
-    assert (trace.name, trace.kind, trace.ended, trace.runs, trace.events) == ("", "chain", "open", 0, 1)
-
-
-def test_a_block_within_another_has_no_traces_of_its_own():
-    with record() as outer:
-        RunnableLambda(str).invoke(1)
-        with record() as inner:
-            RunnableLambda(str).invoke(2)
-
-    traces = of_all([outer, inner])
-
-    assert [trace.root for trace in traces] == [run.id for run in outer.roots]
-
-
-def test_shapes_rules_and_texts_say_the_same_of_what_ran_at_once(store):
-    asked = reply(*[call("weather", city=city) for city in ("Paris", "Rome", "Lyon")])
-    agent = create_agent(ScriptedChatModel(asked, call("weather", city="Bern"), "done"), [weather])
-    with record() as recording:
-        asyncio.run(agent.ainvoke({"messages": "hi"}))
-
-    (back,) = stored(recording, store)
-
-    assert str(back) == str(recording)
-    for trace in (recording, back):
-        assert trace.tools == [together("weather", "weather", "weather"), called("weather", city="Bern")]
-        assert trace.obeys(before(model("*"), called("weather", city="Paris")), at_most(4, "weather"))
-        assert not trace.obeys(never("weather"))
 
 
 # -- lists
@@ -225,7 +111,7 @@ def test_what_is_not_there_is_an_error_with_the_nearest(store, path):
         store.find("x")
 
     assert str(near.value) == f"no session and no trace called 'my sesion' in {path}; did you mean `my session`?"
-    assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists what there is"
+    assert str(far.value) == f"no session and no trace called 'x' in {path}; `llmtest sessions` lists all sessions"
 
 
 def test_reading_makes_no_file(store, path):
@@ -290,7 +176,7 @@ def test_a_failure_in_the_middle_leaves_nothing(store, path):
     good, bad = (rows(trace) for trace in traces_of(program("two", "three")))
     bad.events.append(bad.events[0])  # a number twice
 
-    with pytest.raises(StoreError, match=r"is damaged, or no store at all \(UNIQUE constraint failed"):
+    with pytest.raises(StoreError, match=r"is damaged, or not a trace store \(UNIQUE constraint failed"):
         store.write("s", [good, bad])
 
     assert [trace.name for trace in store.traces("s")] == ["one"]
@@ -399,7 +285,7 @@ def test_a_damaged_file_is_said_to_be_one(tmp_path):
     path.write_bytes(b"no database" * 1000)
 
     assert wrong(path) == (
-        f"the trace store {path} is damaged, or no store at all (file is not a database)\n"
+        f"the trace store {path} is damaged, or not a trace store (file is not a database)\n"
         "  move the file away, or set LLMTEST_STORE to another file"
     )
 

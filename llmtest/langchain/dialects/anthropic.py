@@ -4,20 +4,80 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, broken, called, fresh, joined
+from llmtest.langchain.dialects.base import Dialect, Plain, fresh_id, invalid_tool_call, join_tokens, tool_call
+from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library, reason_phrase
 from llmtest.scripts.step_types import Call, Part, Text
 
-# -- ChatAnthropic
+
+class AnthropicErrors(ProviderErrors):
+    """The errors of `ChatAnthropic`."""
+
+    integration, sdk = "langchain_anthropic.chat_models", "anthropic"
+    url = "https://api.anthropic.com/v1/messages"
+    integration_classes: ClassVar = {
+        400: "AnthropicInvalidRequestError",
+        401: "AnthropicAuthenticationError",
+        403: "AnthropicPermissionDeniedError",
+        404: "AnthropicModelNotFoundError",
+        429: "AnthropicRateLimitError",
+        529: "AnthropicOverloadedError",
+    }
+    sdk_classes: ClassVar = {
+        400: "BadRequestError",
+        401: "AuthenticationError",
+        402: "PaymentRequiredError",
+        403: "PermissionDeniedError",
+        404: "NotFoundError",
+        408: "RequestTimeoutError",
+        409: "ConflictError",
+        412: "PreconditionFailedError",
+        413: "ContentTooLargeError",
+        422: "UnprocessableEntityError",
+        429: "RateLimitError",
+        431: "RequestHeaderFieldsTooLargeError",
+        499: "ClientClosedRequestError",
+    }
+    server_errors = ("AnthropicAPIError", "InternalServerError")
+    types: ClassVar = {
+        401: "authentication_error",
+        402: "billing_error",
+        403: "permission_error",
+        404: "not_found_error",
+        413: "request_too_large",
+        429: "rate_limit_error",
+        504: "timeout_error",
+        529: "overloaded_error",
+    }
+
+    def body(self, status: int, text: str) -> dict[str, Any]:
+        kind = self.types.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return {"type": "error", "error": {"type": kind, "message": text}, "request_id": None}
+
+    def arguments(self, text: str, body: dict[str, Any]) -> tuple[object, object]:
+        return body, body
+
+    def midway(self, status: int, message: str | None) -> BaseException | None:
+        kind = find_class(self.sdk, "APIStatusError")
+        if kind is None:
+            return None
+        http = http_library(kind)
+        body = self.body(status, message or reason_phrase(status))
+        # The stream has begun with 200, and the SDK reads no more of it.
+        unread = {"stream": http.ByteStream(b""), "headers": {"content-type": "text/event-stream"}}
+        response = http.Response(200, request=http.Request("POST", self.url), **unread)
+        error: BaseException = kind(str(body), response=response, body=body)
+        return error
 
 
 class Anthropic(Dialect):
     """An answer as `ChatAnthropic` gives it: tokens are lists as soon as tools are bound, or when it reasons."""
 
     name = provider = "anthropic"
+    errors = AnthropicErrors()
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
@@ -72,16 +132,16 @@ class Anthropic(Dialect):
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=output)
 
     def _read(self, call: Call, key: str) -> Any:
-        return broken(call, key, None) if call.malformed else called(call, key, json.loads(joined([call])))
+        return invalid_tool_call(call, key, None) if call.malformed else tool_call(call, key, json.loads(join_tokens([call])))
 
     def _said(self, parts: list[Part], ids: Iterator[str]) -> dict[str, Any]:
         part = parts[0]
         if isinstance(part, Call):
-            args = {} if part.malformed else json.loads(joined(parts))
+            args = {} if part.malformed else json.loads(join_tokens(parts))
             return {"id": next(ids), "input": args, "name": part.tool, "type": "tool_use", "toolset_name": None}
         if isinstance(part, Text):
-            return {"text": joined(parts), "type": "text"}
-        return {"signature": fresh("signature"), "thinking": joined(parts), "type": "thinking"}
+            return {"text": join_tokens(parts), "type": "text"}
+        return {"signature": fresh_id("signature"), "thinking": join_tokens(parts), "type": "thinking"}
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
         yield self._chunk([] if self.lists else "", {}, response_metadata={"model_name": self.model_name})
@@ -97,7 +157,7 @@ class Anthropic(Dialect):
             for token in self._streamed(parts):
                 yield self._chunk([{**known, "thinking": token}])
             if not cut:
-                yield self._chunk([{**known, "thinking": "", "signature": fresh("signature")}])
+                yield self._chunk([{**known, "thinking": "", "signature": fresh_id("signature")}])
 
     def _calling(self, call: Call, index: int) -> Iterator[ChatGenerationChunk]:
         key = self.plain.call_id(call)

@@ -1,17 +1,17 @@
-"""What all dialects share."""
+"""The parts that all dialects share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
-from llmtest.langchain.dialects.errors import midway
+from llmtest.langchain.dialects.errors import ProviderErrors
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.step_types import Call, Fail, Part, Reply
 
@@ -19,34 +19,35 @@ Content = str | list[str | dict[str, Any]]
 
 
 class Answer(Protocol):
-    """One reply on its way out, whole or in chunks."""
+    """One reply in LangChain's words."""
 
     def result(self) -> ChatResult:
-        """The whole answer."""
+        """Return the whole answer."""
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
-        """The answer as it is streamed, and the gates at which it stops."""
+        """Yield the chunks of the stream, and the gates at which it stops."""
 
 
 class Plain(Protocol):
-    """What a dialect takes from the plain answer."""
+    """The plain answer that a dialect translates."""
 
     reply: Reply
     id: str
     closing: dict[str, Any]
 
     def call_id(self, call: Call) -> str:
-        """The id of a tool call: its own, or a fresh one."""
+        """Return the id of a tool call: its own, or a fresh one."""
 
     def error(self) -> BaseException:
-        """What the reply fails with, if it has a failure."""
+        """Return the exception of a reply that fails."""
 
 
 class Dialect(ABC):
-    """What all dialects have in common: the order in which an answer is streamed, and where it ends."""
+    """The order in which an answer is streamed, and where it ends."""
 
     name: str
     provider: str
+    errors: ClassVar[ProviderErrors]
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         self.plain, self.reply, self.id = plain, plain.reply, plain.id
@@ -54,17 +55,15 @@ class Dialect(ABC):
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
         self.cut = self.reply.truncated or self.reply.failure is not None
-        self.before = 0  # how many tokens and openings of calls are behind the chunk that is being made
+        self.before = 0  # tokens and openings of calls that the next chunk follows: gates count in them
 
     def result(self) -> ChatResult:
-        """The whole answer, with what the integration says beside it."""
         if self.reply.failure is not None:
             raise self.plain.error()
         return self._whole()
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
-        """The answer as it is streamed, and the gates at which it stops."""
-        gates = list(self.reply.stopped()) if self.reply.stops else []
+        gates = list(self.reply.gate_positions()) if self.reply.stops else []
         for chunk in self._ungated():
             while gates and gates[0][0] <= self.before:
                 yield gates.pop(0)[1]
@@ -82,20 +81,20 @@ class Dialect(ABC):
             yield from self._block(number, parts, self.cut and number == len(blocks) - 1)
 
     def _streamed(self, parts: Sequence[Part]) -> Iterator[str]:
-        """The tokens, each counted when its chunk is behind us."""
+        """Yield the tokens, and count each when its chunk has been made."""
         for part in parts:
             for token in part.tokens:
                 yield token
                 self.before += 1
 
     def _midway(self, failure: Fail) -> BaseException:
-        """What breaks the stream. A status has been sent by then, so the provider tells of an error in an event."""
+        """Return the error that breaks the stream. The HTTP status is sent already, so the provider reports it in an event."""
         status = failure.error
-        known = midway(self.name, status, failure.message) if isinstance(status, int) else None
+        known = self.errors.midway(status, failure.message) if isinstance(status, int) else None
         return known or self.plain.error()
 
     def _blocks(self) -> Iterator[list[Part]]:
-        """The parts of the answer; text after text is one block, and so is reasoning after reasoning."""
+        """Yield the parts of each block: text after text is one block, and so is reasoning after reasoning."""
         for kind, group in groupby(self.reply.parts, type):
             parts = list(group)
             yield from ([part] for part in parts) if kind is Call else [parts]
@@ -118,46 +117,46 @@ class Dialect(ABC):
 
     @abstractmethod
     def _read(self, call: Call, key: str) -> Any:
-        """A tool call as the integration reads it, valid or not."""
+        """Return a tool call as the integration reads it, valid or not."""
 
     @abstractmethod
     def _whole(self) -> ChatResult:
-        """The whole answer."""
+        """Return the whole answer."""
 
     @abstractmethod
     def _opening(self) -> Iterator[ChatGenerationChunk]:
-        """What comes before the first block."""
+        """Yield the chunks before the first block."""
 
     @abstractmethod
     def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
-        """One block; one that is `cut` has no end."""
+        """Yield the chunks of one block; a `cut` block has no end."""
 
     @abstractmethod
     def _end(self) -> Iterator[ChatGenerationChunk]:
-        """What comes after the last block."""
+        """Yield the chunks after the last block."""
 
 
 _ONCE: Final = ("id", "model_name", "model_provider")  # said before the end: LangChain joins what two chunks say of it
 
 
-def fresh(kind: str) -> str:
+def fresh_id(kind: str) -> str:
     return ledger.current().fresh_id(kind)
 
 
-def joined(parts: Sequence[Part]) -> str:
+def join_tokens(parts: Sequence[Part]) -> str:
     return "".join(token for part in parts for token in part.tokens)
 
 
-def called(call: Call, key: str, args: Any) -> Any:
+def tool_call(call: Call, key: str, args: Any) -> Any:
     return {"type": "tool_call", "name": call.tool, "args": args, "id": key}
 
 
-def broken(call: Call, key: str, error: str | None) -> Any:
-    return {"type": "invalid_tool_call", "name": call.tool, "args": joined([call]), "id": key, "error": error}
+def invalid_tool_call(call: Call, key: str, error: str | None) -> Any:
+    return {"type": "invalid_tool_call", "name": call.tool, "args": join_tokens([call]), "id": key, "error": error}
 
 
-def with_details(usage: Any, into: Mapping[str, int], out: Mapping[str, int]) -> Any:
-    """`usage` with the details that the provider always gives; what the script says of them goes first."""
+def add_details(usage: Any, into: Mapping[str, int], out: Mapping[str, int]) -> Any:
+    """Return `usage` with the details that the provider always gives; those of the script have precedence."""
     if usage is None:
         return None
     details = {"input_token_details": into, "output_token_details": out}

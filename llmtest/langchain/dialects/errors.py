@@ -1,130 +1,79 @@
-"""The providers' own errors."""
+"""The errors of a provider, raised as its integration raises them. Each dialect's file has the facts."""
 
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.client import responses
-from typing import Any, Final, cast
-
-# -- errors
+from typing import Any, ClassVar, cast
 
 
-@dataclass(frozen=True, slots=True)
-class _Integration:
-    """Where the errors of an integration are, and what a response of its provider looks like."""
+class ProviderErrors(ABC):
+    """Which class an integration raises for a status, and with which body the provider answers.
 
-    module: str
-    prefix: str
+    Classes are named, not imported: the integration and its SDK may not be installed.
+    """
+
+    integration: str
+    """The module of the integration's classes."""
     sdk: str
     url: str
+    integration_classes: ClassVar[Mapping[int, str]]
+    sdk_classes: ClassVar[Mapping[int, str]]
+    server_errors: tuple[str, str]
+    """The classes of the integration and of the SDK for every other status of 500 or more."""
 
-    def kind(self, status: int) -> Any:
-        """The class that it raises for `status`; None if it is not installed."""
-        named = [(self.module, self.prefix + _THEIRS[status])] if status in _THEIRS else []
-        named += [(self.module, f"{self.prefix}APIError")] if status >= 500 else []
-        named += [(self.sdk, "InternalServerError" if status >= 500 else _SDKS.get(status, "")), (self.sdk, "APIStatusError")]
-        return next((kind for kind in map(_found, *zip(*named, strict=True)) if kind is not None), None)
+    @abstractmethod
+    def body(self, status: int, text: str) -> dict[str, Any]:
+        """Return the JSON with which the provider answers."""
 
-    def told(self, status: int, message: str | None) -> tuple[str, dict[str, Any]]:
-        """What the provider says, and in which body."""
-        text = message or responses.get(status, "error")
-        if self.sdk == "anthropic":
-            kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-            return text, {"type": "error", "error": {"type": kind, "message": text}, "request_id": None}
-        kind, code = _OPENAI_TYPES.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
-        return text, {"error": {"message": text, "type": kind, "param": None, "code": code}}
+    @abstractmethod
+    def arguments(self, text: str, body: dict[str, Any]) -> tuple[object, object]:
+        """Return what the SDK quotes in the text of its error, and the `body` that it gives the error."""
+
+    @abstractmethod
+    def midway(self, status: int, message: str | None) -> BaseException | None:
+        """Return the error of a stream that the provider breaks off; None if its SDK is not installed."""
+
+    def refusal(self, status: int, retry_after: float | None, message: str | None) -> BaseException | None:
+        """Return the error of a request that the provider answers with `status`; None if its SDK is not installed."""
+        kind = self._class_for(status)
+        if kind is None:
+            return None
+        text = message or reason_phrase(status)
+        body = self.body(status, text)
+        quoted, known = self.arguments(text, body)
+        headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+        http = http_library(kind)
+        response = http.Response(status, json=body, headers=headers, request=http.Request("POST", self.url))
+        return cast("BaseException", kind(f"Error code: {status} - {quoted}", response=response, body=known))
+
+    def _class_for(self, status: int) -> Any:
+        ours, theirs = self.server_errors if status >= 500 else ("", "")
+        places = [
+            (self.integration, self.integration_classes.get(status, "")),
+            (self.integration, ours),
+            (self.sdk, self.sdk_classes.get(status, theirs)),
+            (self.sdk, "APIStatusError"),
+        ]
+        found = (find_class(module, name) for module, name in places if name)
+        return next((kind for kind in found if kind is not None), None)
 
 
-def _found(module: str, name: str) -> Any:
+def reason_phrase(status: int) -> str:
+    return responses.get(status, "error")
+
+
+def find_class(module: str, name: str) -> Any:
+    """Return the class, or None where its package is not installed or too old to have it."""
     try:
         return getattr(importlib.import_module(module), name, None)
     except ImportError:
         return None
 
 
-def error(dialect: str, status: int, retry_after: float | None, message: str | None) -> BaseException | None:
-    """What the integration raises when its provider answers with `status`; None if there is none, or it is not installed."""
-    known = _INTEGRATIONS.get(dialect)
-    kind: Any = None if known is None else known.kind(status)
-    if known is None or kind is None:
-        return None
-    text, body = known.told(status, message)
-    headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-    client = _client(kind)
-    response = client.Response(status, json=body, headers=headers, request=client.Request("POST", known.url))
-    said = (body, body) if known.sdk == "anthropic" else (text, body["error"])
-    return cast("BaseException", kind(f"Error code: {status} - {said[0]}", response=response, body=said[1]))
-
-
-def midway(dialect: str, status: int, message: str | None) -> BaseException | None:
-    """What the integration raises when its provider breaks a stream off; None if its SDK is not installed."""
-    known = _INTEGRATIONS[dialect]
-    text, body = known.told(status, message)
-    if dialect == "openai-responses":
-        return ValueError(f"{body['error']['code'] or body['error']['type']}: {text}")
-    kind = _found(known.sdk, "APIStatusError" if known.sdk == "anthropic" else "APIError")
-    if kind is None:
-        return None
-    client = _client(kind)
-    request = client.Request("POST", known.url)
-    if known.sdk == "openai":
-        return cast("BaseException", kind(text, request, body=body["error"]))
-    unread = client.ByteStream(b"")
-    response = client.Response(200, headers={"content-type": "text/event-stream"}, stream=unread, request=request)
-    return cast("BaseException", kind(str(body), response=response, body=body))
-
-
-def _client(kind: Any) -> Any:
-    """The HTTP library that this version of the SDK is built on: the one or the other."""
-    room = kind.__init__.__globals__
-    return room.get("httpx2") or room["httpx"]
-
-
-_THEIRS: Final = {
-    400: "InvalidRequestError",
-    401: "AuthenticationError",
-    403: "PermissionDeniedError",
-    404: "ModelNotFoundError",
-    429: "RateLimitError",
-    529: "OverloadedError",
-}
-_SDKS: Final = {
-    400: "BadRequestError",
-    401: "AuthenticationError",
-    402: "PaymentRequiredError",
-    403: "PermissionDeniedError",
-    404: "NotFoundError",
-    408: "RequestTimeoutError",
-    409: "ConflictError",
-    412: "PreconditionFailedError",
-    413: "ContentTooLargeError",
-    422: "UnprocessableEntityError",
-    429: "RateLimitError",
-    431: "RequestHeaderFieldsTooLargeError",
-    499: "ClientClosedRequestError",
-}
-_ANTHROPIC_TYPES: Final = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
-_OPENAI_TYPES: Final[Mapping[int, tuple[str, str | None]]] = {
-    401: ("invalid_request_error", "invalid_api_key"),
-    404: ("invalid_request_error", "model_not_found"),
-    429: ("requests", "rate_limit_exceeded"),
-}
-_CHAT_OPENAI: Final = "langchain_openai.chat_models.base"
-_INTEGRATIONS: Final = {
-    "openai": _Integration(_CHAT_OPENAI, "OpenAI", "openai", "https://api.openai.com/v1/chat/completions"),
-    "openai-responses": _Integration(_CHAT_OPENAI, "OpenAI", "openai", "https://api.openai.com/v1/responses"),
-    "anthropic": _Integration(
-        "langchain_anthropic.chat_models", "Anthropic", "anthropic", "https://api.anthropic.com/v1/messages"
-    ),
-}
+def http_library(kind: Any) -> Any:
+    """Return the HTTP library, httpx or httpx2, on which this version of the SDK is built."""
+    scope = kind.__init__.__globals__
+    return scope.get("httpx2") or scope["httpx"]

@@ -1,7 +1,7 @@
-"""Dialects: a scripted answer in the chunks, messages and errors of a provider's integration.
+"""Every dialect by its name: a scripted answer in the chunks, messages and errors of a provider's integration.
 
-Each dialect is a class over the plain answer, from which it has its ids and counts. tests/langchain/dialects/ compares them with
-the integrations. Those are never imported here but to raise their own errors, where a dialect fails with a status.
+A dialect is a class over the plain answer, from which it has its ids and counts. tests/langchain/dialects/ compares them with
+the integrations, which are imported only to raise their errors.
 """
 
 from __future__ import annotations
@@ -19,15 +19,11 @@ from llmtest.scripts.script import Script
 
 
 def check(name: Any, script: Any) -> None:
-    """Refuses a dialect that there is not. A `script` that a test made for the model then owes no calls.
-
-    Raises:
-        ScriptError: with the nearest name.
-    """
+    """Raise `ScriptError` for an unknown dialect, with the nearest name; the `script` of that model then owes no calls."""
     if name in NAMES:
         return
     if isinstance(script, Script):
-        script.adopted()
+        script.waive_steps()
     *most, last = map(repr, NAMES)
     raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{did_you_mean(str(name), NAMES)}")
 

@@ -3,27 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, fresh, joined, with_details
+from llmtest.langchain.dialects.base import Dialect, Plain, add_details, fresh_id, join_tokens
+from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library, reason_phrase
 from llmtest.scripts.step_types import Call, Part, Text, Thinking
 
-# -- ChatOpenAI over Chat Completions
+
+class OpenAIErrors(ProviderErrors):
+    """The errors of `ChatOpenAI` over Chat Completions."""
+
+    integration, sdk = "langchain_openai.chat_models.base", "openai"
+    url = "https://api.openai.com/v1/chat/completions"
+    integration_classes: ClassVar = {
+        400: "OpenAIInvalidRequestError",
+        401: "OpenAIAuthenticationError",
+        403: "OpenAIPermissionDeniedError",
+        404: "OpenAIModelNotFoundError",
+        429: "OpenAIRateLimitError",
+    }
+    sdk_classes: ClassVar = {
+        400: "BadRequestError",
+        401: "AuthenticationError",
+        403: "PermissionDeniedError",
+        404: "NotFoundError",
+        409: "ConflictError",
+        422: "UnprocessableEntityError",
+        429: "RateLimitError",
+    }
+    server_errors = ("OpenAIAPIError", "InternalServerError")
+    types_and_codes: ClassVar[Mapping[int, tuple[str, str | None]]] = {
+        401: ("invalid_request_error", "invalid_api_key"),
+        404: ("invalid_request_error", "model_not_found"),
+        429: ("requests", "rate_limit_exceeded"),
+    }
+
+    def body(self, status: int, text: str) -> dict[str, Any]:
+        usual = ("server_error" if status >= 500 else "invalid_request_error", None)
+        kind, code = self.types_and_codes.get(status, usual)
+        return {"error": {"message": text, "type": kind, "param": None, "code": code}}
+
+    def arguments(self, text: str, body: dict[str, Any]) -> tuple[object, object]:
+        return text, body["error"]
+
+    def midway(self, status: int, message: str | None) -> BaseException | None:
+        kind = find_class(self.sdk, "APIError")
+        if kind is None:
+            return None
+        text = message or reason_phrase(status)
+        error: BaseException = kind(text, http_library(kind).Request("POST", self.url), body=self.body(status, text)["error"])
+        return error
 
 
 class OpenAI(Dialect):
     """An answer as `ChatOpenAI` gives it over Chat Completions: without reasoning; streamed, without the text of a refusal."""
 
     name = provider = "openai"
+    errors = OpenAIErrors()
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
-        self.usage = with_details(self.usage, {"audio": 0, "cache_read": 0}, {"audio": 0, "reasoning": 0})
+        self.usage = add_details(self.usage, {"audio": 0, "cache_read": 0}, {"audio": 0, "reasoning": 0})
         self.called = 0
 
     def _reason(self) -> str | None:
@@ -43,7 +88,7 @@ class OpenAI(Dialect):
             "model_provider": "openai",
             "model_name": self.model_name,
             "system_fingerprint": None,
-            "id": fresh("chatcmpl"),
+            "id": fresh_id("chatcmpl"),
             "service_tier": "default",
             **self.more,
         }
@@ -51,7 +96,7 @@ class OpenAI(Dialect):
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
 
     def _read(self, call: Call, key: str) -> Any:
-        raw = {"id": key, "function": {"name": call.tool, "arguments": joined([call])}}
+        raw = {"id": key, "function": {"name": call.tool, "arguments": join_tokens([call])}}
         try:
             return parse_tool_call(raw, return_id=True)
         except OutputParserException as error:

@@ -1,4 +1,4 @@
-"""The dialect of OpenAI's Responses."""
+"""The dialect of OpenAI's Responses API."""
 
 from __future__ import annotations
 
@@ -8,21 +8,40 @@ from typing import Any, Final, cast
 
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, broken, called, fresh, joined, with_details
+from llmtest.langchain.dialects.base import (
+    Dialect,
+    Plain,
+    add_details,
+    fresh_id,
+    invalid_tool_call,
+    join_tokens,
+    tool_call,
+)
+from llmtest.langchain.dialects.errors import reason_phrase
+from llmtest.langchain.dialects.openai import OpenAIErrors
 from llmtest.scripts.step_types import Call, Part, Text
 
-# -- ChatOpenAI over the Responses API
+
+class ResponsesErrors(OpenAIErrors):
+    """The errors of `ChatOpenAI` over the Responses API: those of Chat Completions, but for a stream that breaks off."""
+
+    url = "https://api.openai.com/v1/responses"
+
+    def midway(self, status: int, message: str | None) -> BaseException:
+        error = self.body(status, message or reason_phrase(status))["error"]
+        return ValueError(f"{error['code'] or error['type']}: {error['message']}")
 
 
 class Responses(Dialect):
     """An answer as `ChatOpenAI` gives it over the Responses API: its tokens are lists, and a refusal comes in one piece."""
 
     name, provider = "openai-responses", "openai"
+    errors = ResponsesErrors()
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
-        self.usage = with_details(self.usage, {"cache_read": 0, "cache_creation": 0}, {"reasoning": 0})
-        self.id = fresh("resp")
+        self.usage = add_details(self.usage, {"cache_read": 0, "cache_creation": 0}, {"reasoning": 0})
+        self.id = fresh_id("resp")
         self.incomplete = _INCOMPLETE.get(self.reply.stop_reason or "")
 
     def _metadata(self) -> dict[str, Any]:
@@ -54,22 +73,22 @@ class Responses(Dialect):
         return ChatResult(generations=[ChatGeneration(message=self._message(content, calls, response_metadata=metadata))])
 
     def _spoken(self, parts: list[Part]) -> dict[str, Any]:
-        text = joined(parts)
+        text = join_tokens(parts)
         if not isinstance(parts[0], Text):
-            return {"id": fresh("rs"), "summary": [{"text": text, "type": "summary_text"}], "type": "reasoning"}
+            return {"id": fresh_id("rs"), "summary": [{"text": text, "type": "summary_text"}], "type": "reasoning"}
         if self.reply.refusal:
-            return {"type": "refusal", "refusal": text, "id": fresh("msg")}
-        return {"type": "text", "text": text, "annotations": [], "id": fresh("msg")}
+            return {"type": "refusal", "refusal": text, "id": fresh_id("msg")}
+        return {"type": "text", "text": text, "annotations": [], "id": fresh_id("msg")}
 
     def _call(self, call: Call, key: str) -> dict[str, Any]:
-        said = {"arguments": joined([call]), "call_id": key, "name": call.tool}
-        return {**said, "type": "function_call", "id": fresh("fc"), "status": "completed"}
+        said = {"arguments": join_tokens([call]), "call_id": key, "name": call.tool}
+        return {**said, "type": "function_call", "id": fresh_id("fc"), "status": "completed"}
 
     def _read(self, call: Call, key: str) -> Any:
         try:
-            return called(call, key, json.loads(joined([call]), strict=False))
+            return tool_call(call, key, json.loads(join_tokens([call]), strict=False))
         except ValueError as error:
-            return broken(call, key, str(error))
+            return invalid_tool_call(call, key, str(error))
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
         yield self._chunk([], response_metadata={"id": self.id})
@@ -89,11 +108,11 @@ class Responses(Dialect):
         for token in self._streamed(parts):
             yield self._chunk([{"type": "text", "text": token, "index": index}])
         if not cut:
-            yield self._chunk([{"type": "text", "text": "", "id": fresh("msg"), "index": index}])
+            yield self._chunk([{"type": "text", "text": "", "id": fresh_id("msg"), "index": index}])
 
     def _reasoning(self, parts: list[Part], index: int) -> Iterator[ChatGenerationChunk]:
         known = {"type": "reasoning", "index": index}
-        named = {**known, "id": fresh("rs")}
+        named = {**known, "id": fresh_id("rs")}
         yield self._chunk([{**named, "summary": []}])
         yield self._chunk([{**named, "summary": [_summary("")]}])
         for token in self._streamed(parts):
@@ -101,7 +120,7 @@ class Responses(Dialect):
 
     def _calling(self, call: Call, index: int) -> Iterator[ChatGenerationChunk]:
         key = self.plain.call_id(call)
-        opening: dict[str, Any] = {"name": call.tool, "arguments": "", "call_id": key, "id": fresh("fc"), "index": index}
+        opening: dict[str, Any] = {"name": call.tool, "arguments": "", "call_id": key, "id": fresh_id("fc"), "index": index}
         known = {"type": "tool_call_chunk", "index": index}
         named = {**known, "name": call.tool, "args": "", "id": key}
         yield self._chunk([{"type": "function_call", **opening}], tool_call_chunks=[named])

@@ -1,21 +1,14 @@
-"""The command line, on small folders of tests that need no LangChain. `test_demo.py` runs the real demo."""
+"""`llmtest demo` on small folders of tests that need no LangChain. `test_demo.py` runs the real demo."""
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import types
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from llmtest import __version__, cli
-from llmtest.cli import commands, demo
+from llmtest.cli import demo
 
 NOTICES = """
 def call(tool, expression):
@@ -27,99 +20,11 @@ def test_agent():
 """
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def folder_of(tmp_path: Path, source: str) -> Path:
     folder = tmp_path / "demo"
     folder.mkdir()
     (folder / "test_agent.py").write_text(source, "utf-8")
     return folder
-
-
-# -- the command line
-
-
-def test_version_names_the_distribution(capsys):
-    with pytest.raises(SystemExit, match=r"^0$"):
-        commands.main(["--version"])
-
-    assert capsys.readouterr().out == f"llmtest-kit {__version__}\n"
-
-
-@pytest.mark.parametrize(
-    "command", [["-m", "llmtest"], ["-c", "from llmtest.cli.commands import main; raise SystemExit(main())"]]
-)
-def test_the_module_is_the_command(command):
-    run = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
-
-    assert (run.returncode, run.stdout, run.stderr) == (0, f"llmtest-kit {__version__}\n", "")
-
-
-def test_a_name_that_the_package_has_not_is_an_attribute_error():
-    with pytest.raises(AttributeError) as caught:
-        cli.mian  # noqa: B018
-
-    assert str(caught.value) == "module 'llmtest.cli' has no attribute 'mian'"
-
-
-def test_help_names_every_command(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-
-    with pytest.raises(SystemExit, match=r"^0$"):
-        commands.main(["--help"])
-
-    words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
-    assert f"demo      {words}" in capsys.readouterr().out.replace("demo        ", "demo      ")
-
-
-def test_no_command_is_a_wrong_command_line(capsys):
-    with pytest.raises(SystemExit, match=r"^2$"):
-        commands.main([])
-
-    assert capsys.readouterr().err.splitlines()[-1] == "llmtest: error: the following arguments are required: COMMAND"
-
-
-# -- versions
-
-
-@pytest.fixture
-def versions(monkeypatch):
-    """The versions of an installation without LangGraph."""
-    installed = {"langchain-core": "1.8.3", "pytest": "9.2.0", "syrupy": "5.5.3"}
-
-    def distribution(name):
-        if name not in installed:
-            raise PackageNotFoundError(name)
-        return types.SimpleNamespace(version=installed[name])
-
-    monkeypatch.setattr("importlib.metadata.distribution", distribution)
-    monkeypatch.setattr("platform.python_version", lambda: "3.11.7")
-    return {"llmtest": __version__, "python": "3.11.7", "langgraph": None, **installed}
-
-
-def test_version_prints_each_version_and_what_is_not_installed(versions, capsys):
-    code = commands.main(["version"])
-
-    assert (code, *capsys.readouterr()) == (
-        0,
-        f"llmtest         {__version__}\n"
-        "python          3.11.7\n"
-        "langchain-core  1.8.3\n"
-        "langgraph       not installed\n"
-        "pytest          9.2.0\n"
-        "syrupy          5.5.3\n",
-        "",
-    )
-
-
-def test_version_as_json_has_null_for_what_is_not_installed(versions, capsys):
-    code = commands.main(["version", "--json"])
-
-    assert code == 0
-    assert json.loads(capsys.readouterr().out) == versions
 
 
 # -- what keeps the demo from starting
@@ -283,42 +188,3 @@ def test_an_error_is_not_the_failure_that_was_expected(tmp_path, capsys):
     assert capsys.readouterr().err == (
         "llmtest demo: the changed test should have failed (exit code 1), but pytest ended with exit code 2 (see above)\n"
     )
-
-
-# -- where it prints
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a Windows console may show colours as letters")
-def test_a_terminal_gets_colours(tmp_path, monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-
-    code = demo.run(folder_of(tmp_path, NOTICES), needs=())
-
-    assert code == 0
-    assert '\x1b[32m+    assert call("calculator", expression="3 ** 0.235")' in terminal.getvalue()
-    assert "\x1b[32m1 passed\x1b[0m" in terminal.getvalue().replace("\x1b[32m\x1b[1m", "\x1b[32m")
-
-
-def test_no_color_is_respected_on_a_terminal(tmp_path, monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("FORCE_COLOR", "1")
-
-    code = demo.run(folder_of(tmp_path, NOTICES), needs=())
-
-    assert code == 0
-    assert "\x1b" not in terminal.getvalue()
-
-
-def test_an_output_that_knows_few_characters_gets_the_rest(tmp_path, monkeypatch):
-    narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
-    monkeypatch.setattr(sys, "stdout", narrow)
-
-    code = demo.run(folder_of(tmp_path, f"{NOTICES}\n    assert not '18 °C → ok'\n"), needs=())
-
-    assert code == 1
-    narrow.seek(0)
-    assert "assert not '18 ?C ? ok'" in narrow.read()

@@ -1,0 +1,51 @@
+"""The command line: its commands, its help, and wrong command lines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from llmtest import __version__, cli
+from llmtest.cli import commands
+
+
+def test_version_names_the_distribution(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        commands.main(["--version"])
+
+    assert capsys.readouterr().out == f"llmtest-kit {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["-m", "llmtest"], ["-c", "from llmtest.cli.commands import main; raise SystemExit(main())"]]
+)
+def test_the_module_is_the_command(command):
+    run = subprocess.run([sys.executable, *command, "--version"], capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"llmtest-kit {__version__}\n", "")
+
+
+def test_a_name_that_the_package_has_not_is_an_attribute_error():
+    with pytest.raises(AttributeError) as caught:
+        cli.mian  # noqa: B018
+
+    assert str(caught.value) == "module 'llmtest.cli' has no attribute 'mian'"
+
+
+def test_help_names_every_command(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    with pytest.raises(SystemExit, match=r"^0$"):
+        commands.main(["--help"])
+
+    words = "run two real agents as tests, then change one tool argument and see the test notice; no key, no network"
+    assert f"demo      {words}" in capsys.readouterr().out.replace("demo        ", "demo      ")
+
+
+def test_no_command_is_a_wrong_command_line(capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        commands.main([])
+
+    assert capsys.readouterr().err.splitlines()[-1] == "llmtest: error: the following arguments are required: COMMAND"
