@@ -35,6 +35,7 @@ from llmtest.core.source import caller
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
+from llmtest.langchain import edits
 from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_parameters, hold_result, text_of, words
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ class Tap(BaseCallbackHandler):
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
         metadata = about.get("metadata")
-        held = {"metadata": hold(metadata) if metadata else {}, "payload": take()}
+        payload = take()
+        edits.note_start(run_id, payload)
+        held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
         member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
@@ -379,6 +382,7 @@ def install() -> None:
         asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         membership.process_trace = _process_trace
         _mend_llm_start()
+        edits.install(TAP)
 
 
 def _process_trace() -> blocks.Block:
