@@ -248,6 +248,20 @@ def _id_twice(index: Index) -> Iterator[Found]:
 
 
 @_rule(
+    "edited input",
+    "unusual",
+    "Callbacks are told what the model or tool is given. A handler that edits its messages or arguments changes what the others"
+    " see, or what the model or tool gets.",
+    "let the handler edit a copy",
+)
+def _edited(index: Index) -> Iterator[Found]:
+    for life in index.lives.values():
+        for start in life.starts:
+            if "told" in start.payload:  # the recorder has put it there
+                yield Found(f"{life} was given another input than callbacks were told", [start], life)
+
+
+@_rule(
     "unknown parent",
     "unusual",
     "The parent of a run is in the recording, or is the run in which the recording was opened. LangSmith's `@traceable`"

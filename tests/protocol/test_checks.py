@@ -79,6 +79,10 @@ chat `model` streams an event out of order: `message-finish` before `message-sta
   #0 on_chain_start `len`
   #2 on_chain_start `len`
   leave `run_id` out of a config that is used more than once""",
+    "edited input": """\
+chat `ScriptedChatModel` was given another input than callbacks were told
+  #0 on_chat_model_start `ScriptedChatModel`
+  let the handler edit a copy""",
     "unknown parent": """\
 chain `unnamed` has a parent that this recording does not know
   #2 on_chain_start `unnamed`
