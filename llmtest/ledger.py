@@ -15,8 +15,10 @@ import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
@@ -69,6 +71,8 @@ class Ledger:
         self.on_touch = on_touch
         self.on_note = on_note
         self.doubles: dict[int, Double] = {}
+        self.outlives_test = False
+        """True for the page of a living fixture of wider scope than a test."""
         self.new_tally = new_tally
         self._tally: dict[str, Any] = {}
         self._unasked: list[Double] = []
@@ -230,14 +234,28 @@ def tally() -> Any:
     return None
 
 
+# A task or a carried thread has the page of its spawner in its context, also when that test is over.
+_spawned_on: ContextVar[weakref.ref[Ledger] | None] = ContextVar("llmtest_page", default=None)
+
+
 @contextmanager
 def opened(ledger: Ledger) -> Iterator[Ledger]:
     """Make `ledger` the current page for the length of the block."""
     _open.append(ledger)
+    outer = _spawned_on.get()
+    _spawned_on.set(weakref.ref(ledger))
     try:
         yield ledger
     finally:
+        _spawned_on.set(outer)
         _open.remove(ledger)
+
+
+def is_left_over() -> bool:
+    """True if the work that asks was started by a test that is over. Unknown work, such as that of a bare thread, is not."""
+    ref = _spawned_on.get()
+    page = ref() if ref is not None else None
+    return ref is not None and (page is None or not (page in _open or page.outlives_test))
 
 
 def made(double: Double) -> None:
@@ -281,6 +299,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
     A fixture that fails keeps nothing.
     """
     threads = {*threading.enumerate()}
+    page.outlives_test = True
     try:
         with opened(page):
             yield page
@@ -298,6 +317,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
 
 def release(page: Ledger) -> list[Violation]:
     """Return what the doubles of a fixture that has ended were never asked for, and the blocks that it left open."""
+    page.outlives_test = False
     if page not in _fixtures:
         return []
     _fixtures.remove(page)

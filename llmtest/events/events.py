@@ -19,19 +19,23 @@ from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, STREA
 from llmtest.events.usage import is_cached, read_chunk, read_message_finish, usage_of, usage_of_stream
 from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
 
+Cause = Literal["no context", "other context", "no callbacks", "other process"]
+
 
 @dataclass(frozen=True, slots=True)
 class UnseenCall:
-    """A call that a scripted double received while a recording was open, and that the recording did not see.
+    """A run, or a call of a scripted double, that happened while a recording was open and that the recording did not see.
 
-    `place` is the line of the program that called, as `file:line`. `cause` is `no context` for a call from a thread that
-    was started without the context of its starter, `no callbacks` for a call past LangChain's callbacks.
+    `double` is its name: of a model the class, of anything else the name in backticks. `place` is the line of the program that
+    called, as `file:line`. `cause` is `no context` for a thread that was started without the context of its starter,
+    `other context` for a task from before the recording or an empty context, `no callbacks` for a call past LangChain's
+    callbacks, `other process` for a process that was forked meanwhile.
     """
 
     double: str
     place: str
     thread: str
-    cause: Literal["no context", "no callbacks"]
+    cause: Cause
 
 
 class Latency(NamedTuple):

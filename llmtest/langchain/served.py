@@ -128,8 +128,7 @@ class Served:
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
         run = request.run()
-        where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
-        membership.note_call(run.run_id if run is not None else None, self._known_as(), where)
+        membership.note_call(run.run_id if run is not None else None, self._known_as(), caller)
 
     def _report_latency(self, latency: Latency | None, request: Request) -> None:
         """Tell the recordings of the call how long it takes in virtual time."""

@@ -210,7 +210,15 @@ def _grammar(index: Index) -> Iterator[Found]:
 _CAUSES: Final = {
     "no context": (
         "its thread was started without the context of its starter",
-        "run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread",
+        "start it with carry_context(target), RunnableParallel, batch or asyncio.to_thread, or say `llmtest_follow = test`",
+    ),
+    "other context": (
+        "its task was started before the recording, or its context was made empty",
+        "start the task inside the recording, or say `llmtest_follow = test` in the configuration of pytest",
+    ),
+    "other process": (
+        "a recording does not reach into another process",
+        "record in the process that runs it",
     ),
     "no callbacks": (
         "it was called past LangChain's callbacks",
@@ -222,7 +230,7 @@ _CAUSES: Final = {
 @_rule(
     "unseen call",
     "impossible",
-    "Every call that a scripted double received while the recording was open is in the recording.",
+    "Every run that starts, and every call that a scripted double gets, while the recording is open is in the recording.",
     "no snapshot or assertion of this recording can see the call",
 )
 def _unseen(index: Index) -> Iterator[Found]:
@@ -241,6 +249,20 @@ def _unseen(index: Index) -> Iterator[Found]:
 def _id_twice(index: Index) -> Iterator[Found]:
     for life in index.short["again"]:
         yield Found(f"{len(life.starts)} runs have one id", life.starts, life)
+
+
+@_rule(
+    "edited input",
+    "unusual",
+    "Callbacks are told what the model or tool is given. A handler that edits its messages or arguments changes what the others"
+    " see, or what the model or tool gets.",
+    "let the handler edit a copy",
+)
+def _edited(index: Index) -> Iterator[Found]:
+    for life in index.lives.values():
+        for start in life.starts:
+            if "told" in start.payload:  # the recorder has put it there
+                yield Found(f"{life} was given another input than callbacks were told", [start], life)
 
 
 @_rule(

@@ -93,6 +93,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
+    follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
+    parser.addini("llmtest_follow", follow, default="context")
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
@@ -123,6 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         kept = Keeping(config, config.stash[_modes]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
+    _follow(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -135,6 +138,17 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
 
         raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{did_you_mean(mode, choices)}")
     return mode
+
+
+def _follow(config: pytest.Config) -> None:
+    told = config.getini("llmtest_follow")
+    if told not in ("context", "test"):
+        raise pytest.UsageError(f"the ini key llmtest_follow is context or test; got {told!r}")
+    if told == "test":
+        from llmtest.capture import membership
+
+        config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
+        membership.follow = "test"
 
 
 def _open_masks(config: pytest.Config) -> None:
@@ -570,7 +584,13 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
     """One line: what pytest would cut is a section of the report."""
-    explanations = yield
+    if op == "==" and (_is_snapshot(left) or _is_snapshot(right)):
+        from llmtest.concurrency.asyncio_state import without_loop
+
+        with without_loop():  # syrupy looks for files
+            explanations = yield
+    else:
+        explanations = yield
     headline = _headline(left, right) if op == "==" else ""
     return [[headline]] if headline else explanations
 
