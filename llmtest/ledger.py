@@ -118,6 +118,7 @@ class Ledger:
 
     def take(self) -> list[Violation]:
         """What has been written since the last `take`, then unused steps. Each double is asked for them once."""
+        hear_children()
         number = len(self.violations)
         written = self.violations[:number]
         del self.violations[:number]
@@ -144,6 +145,23 @@ class Outside(Ledger):
 _outside = Outside()
 
 _open: list[Ledger] = []
+
+
+is_forked = False
+"""True in a process that was forked while a test or a block was open. Its page and its blocks are copies."""
+
+
+def hear_children() -> None:
+    """Write down what forked processes have reported; `llmtest.capture.processes` puts its own in this place."""
+
+
+def tell_parent(violation: Violation) -> None:
+    """Report `violation` to the process that this one was forked from; the same is true of it."""
+
+
+def open_pages() -> list[Ledger]:
+    """Return the pages that are open, the current one last."""
+    return [*_open]
 
 
 def current() -> Ledger:
@@ -244,6 +262,7 @@ def report(violation: Violation, own: list[Violation]) -> ViolationError:
     if not is_expected(violation):
         own.append(violation)
         current().write(violation)
+        tell_parent(violation)
     return ViolationError(violation)
 
 
