@@ -118,7 +118,8 @@ class Ledger:
 
     def take(self) -> list[Violation]:
         """What has been written since the last `take`, then unused steps. Each double is asked for them once."""
-        hear_children()
+        if hear_children is not None:
+            hear_children()
         number = len(self.violations)
         written = self.violations[:number]
         del self.violations[:number]
@@ -149,14 +150,10 @@ _open: list[Ledger] = []
 
 is_forked = False
 """True in a process that was forked while a test or a block was open. Its page and its blocks are copies."""
-
-
-def hear_children() -> None:
-    """Write down what forked processes have reported; `llmtest.capture.processes` puts its own in this place."""
-
-
-def tell_parent(violation: Violation) -> None:
-    """Report `violation` to the process that this one was forked from; the same is true of it."""
+hear_children: Callable[[], None] | None = None
+"""Writes down what forked processes have reported. Set at the first fork of a test or block."""
+tell_parent: Callable[[Violation], None] | None = None
+"""Reports a violation to the process that this one was forked from. Set in the child."""
 
 
 def open_pages() -> list[Ledger]:
@@ -262,7 +259,8 @@ def report(violation: Violation, own: list[Violation]) -> ViolationError:
     if not is_expected(violation):
         own.append(violation)
         current().write(violation)
-        tell_parent(violation)
+        if tell_parent is not None:
+            tell_parent(violation)
     return ViolationError(violation)
 
 

@@ -33,6 +33,7 @@ def _before_fork() -> None:
         bool(openings) or bool(_inherited) or any(not isinstance(page, ledger.Outside) for page in ledger.open_pages())
     )
     if ledger.is_forked:
+        ledger.hear_children = _hear
         if not _pipe:
             _pipe.extend(os.pipe())
             for end in _pipe:
@@ -48,7 +49,7 @@ def _after_in_child() -> None:
     _inherited.clear()
     if ledger.is_forked:
         _inherited.update(openings)
-        setattr(ledger, "tell_parent", _tell_violation)  # noqa: B010
+        ledger.tell_parent = _tell_violation
 
 
 def _tell_violation(violation: Violation) -> None:
@@ -95,4 +96,3 @@ def watch_forks() -> None:
     """Hear of what forked processes do from here on. Python cannot take such a hook back, so it is set once."""
     if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
-    setattr(ledger, "hear_children", _hear)  # noqa: B010

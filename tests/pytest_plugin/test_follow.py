@@ -53,6 +53,6 @@ def test_its_runs_belong_to_the_open_test_on_demand(suite):
 
 
 def test_another_value_is_refused(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("-p", "llmtest.pytest_plugin", "-o", "llmtest_follow=thread")
+    result = pytester.runpytest_subprocess("-o", "llmtest_follow=thread")
 
     result.stderr.fnmatch_lines(["ERROR: the ini key llmtest_follow is context or test; got 'thread'"])
