@@ -157,6 +157,8 @@ class Ledger:
 
     def take(self) -> list[Violation]:
         """Return what has been written since the last `take`, then unused steps. Each double is asked for them once."""
+        if hear_children is not None:
+            hear_children()
         number = len(self.violations)
         written = self.violations[:number]
         del self.violations[:number]
@@ -186,6 +188,19 @@ class Outside(Ledger):
 _outside = Outside()
 
 _open: list[Ledger] = []
+
+
+is_forked = False
+"""True in a process that was forked while a test or a block was open. Its page and its blocks are copies."""
+hear_children: Callable[[], None] | None = None
+"""Writes down what forked processes have reported. Set at the first fork of a test or block."""
+tell_parent: Callable[[Violation], None] | None = None
+"""Reports a violation to the process that this one was forked from. Set in the child."""
+
+
+def open_pages() -> list[Ledger]:
+    """Return the pages that are open, the current one last."""
+    return [*_open]
 
 
 # -- threads that outlive their test
@@ -352,6 +367,8 @@ def report(violation: Violation, own: list[Violation], double: Double | None = N
         # A double of an open page is called for the test that is running, whatever thread calls it.
         is_of_test = double is not None and any(page.owns(double) for page in (*_fixtures, *_open))
         (_open[-1] if is_of_test and _open else current()).write(violation)
+        if tell_parent is not None:
+            tell_parent(violation)
     return ViolationError(violation)
 
 

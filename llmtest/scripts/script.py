@@ -123,6 +123,7 @@ class Script(StepGroup):
         self._calls = 0
         self._claims: list[_Claim] = []
         self._told: set[tuple[int, int]] = set()
+        self._made_in = os.getpid()
         self._lock = threading.Lock()
         self._queues = _make_queues(steps, caller())
         self._plain = self._queues[0] if len(self._queues) == 1 and self._queues[0].key is None else None
@@ -190,6 +191,8 @@ class Script(StepGroup):
                 competes for the step.
         """
         ledger.called(self)
+        if ledger.is_forked and self._made_in != os.getpid():
+            raise self._violate("other process", diagnostics.other_process(self.owner, request))
         with self._lock:
             self._calls += 1
             call = self._calls
