@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core import exceptions as core_exceptions
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, InvalidToolCall
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import ledger
+from llmtest.core.masks import table
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request, bound_format
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count, split
 from llmtest.scripts.tool_checks import check_call
 
 
@@ -127,7 +129,12 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
 
 def count_message(message: BaseMessage) -> int:
     content = message.content
-    return count(content if type(content) is str else str(message.text))
+    return count_prompt(content if type(content) is str else str(message.text))
+
+
+def count_prompt(text: str) -> int:
+    """Return the tokens of a prompt. A temporary folder in it has the same number on every machine."""
+    return count(table().without_folders(text))
 
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
@@ -135,7 +142,7 @@ def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {"model_name": model_name}
     if not reply.truncated:
         metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
-    metadata.update(reply.response_metadata)
+    metadata.update(copy.deepcopy(dict(reply.response_metadata)))
     return metadata
 
 
@@ -143,7 +150,7 @@ def _copy_json(value: Any) -> Any:
     """Return a copy of a script's frozen JSON in plain dicts and lists, which the program may change."""
     if isinstance(value, dict):
         return {key: item if type(item) in ATOMS else _copy_json(item) for key, item in value.items()}
-    return [item if type(item) in ATOMS else _copy_json(item) for item in value]
+    return [item if type(item) in ATOMS else _copy_json(item) for item in value] if isinstance(value, list) else value
 
 
 class Answer:
@@ -241,3 +248,49 @@ class Answer:
         if self.reply.stops_last or (self.reply.parts and isinstance(self.reply.parts[-1], Call)):
             # LangChain parses tool calls at the last chunk: a piece of a call in it would be read as a whole call.
             yield {"content": empty}
+
+
+class MessageAnswer(Answer):
+    """An `AIMessage` of a script, said as it is in every dialect: it is what an integration has answered.
+
+    A message whose content is a list is streamed a block at a time, so that the blocks are the same when they are joined.
+    """
+
+    def _message(self) -> AIMessage:
+        message = super()._message()
+        said = self.reply.verbatim
+        message.content = _copy_json(said["content"])
+        message.additional_kwargs = _copy_json(said.get("additional_kwargs", {}))
+        message.name = said.get("name")
+        broken = [{"id": None, "error": None, **_copy_json(call)} for call in said.get("invalid_tool_calls", ())]
+        message.invalid_tool_calls = cast("list[InvalidToolCall]", broken)
+        return message
+
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        name = self.reply.verbatim.get("name")
+        if name is None:
+            yield from self._chunks()
+            return
+        # LangChain drops the name of a message where it joins chunks, so there is one chunk.
+        first, *others = self._chunks()
+        for chunk in others:
+            first += chunk
+        first.message.name = name
+        yield first
+
+    def _pieces(self) -> Iterator[dict[str, Any]]:
+        said = self.reply.verbatim
+        content = _copy_json(said["content"])
+        empty: Any = "" if isinstance(content, str) else []
+        blocks: Iterable[Any] = split(content) if isinstance(content, str) else ([block] for block in content)
+        pieces: list[dict[str, Any]] = [{"content": block} for block in blocks]
+        calls = [(call.tool, call.tokens, self.call_id(call)) for call in self.reply.calls]
+        broken = [(call["name"], (call["args"],), call.get("id")) for call in said.get("invalid_tool_calls", ())]
+        for index, (name, tokens, own) in enumerate([*calls, *broken]):
+            pieces.append({"content": empty, "tool_call_chunks": [{"name": name, "args": "", "id": own, "index": index}]})
+            for token in tokens:
+                chunk = {"name": None, "args": token, "id": None, "index": index}
+                pieces.append({"content": empty, "tool_call_chunks": [chunk]})
+        pieces += [{"content": empty}] if calls or broken or not pieces else []
+        pieces[0]["additional_kwargs"] = _copy_json(said.get("additional_kwargs", {}))
+        return iter(pieces)

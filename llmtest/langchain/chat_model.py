@@ -26,7 +26,8 @@ from llmtest.auto.model import Improvises, JsonObject
 from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
-from llmtest.langchain.answers import Answer, count_message, tool_schema, tool_schemas
+from llmtest.langchain import batches
+from llmtest.langchain.answers import Answer, MessageAnswer, count_message, tool_schema, tool_schemas
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
@@ -37,7 +38,7 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, Return
 
 
-class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
+class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseChatModel):
     """A chat model with scripted answers: one step answers one call.
 
     `ScriptedChatModel("Hello", call("search", q="x"))` takes steps, `ScriptedChatModel(script=script)` a `Script`. The
@@ -154,13 +155,15 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
             lambda: about(run()),
             run,
             lanes.current(),
+            batch=batches.batch_of(self.script),
         )
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:
         prompt_tokens = sum(map(count_message, messages)) if reply.usage is None else 0
         dialect = self._dialect_of(kwargs)
-        answer = Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens, dialect)
-        return answer if dialect == "plain" else names.CLASSES[dialect](answer, kwargs)
+        kind = MessageAnswer if reply.verbatim else Answer
+        answer = kind(reply, kwargs.get("model") or self.model_name, prompt_tokens, dialect)
+        return answer if dialect == "plain" or reply.verbatim else names.CLASSES[dialect](answer, kwargs)
 
     def _dialect_of(self, params: Mapping[str, Any]) -> str:
         return self.dialect

@@ -86,8 +86,7 @@ class Anthropic(Dialect):
 
     def _stop(self) -> dict[str, Any]:
         reason = self.reply.stop_reason or ("tool_use" if self.reply.calls else "end_turn")
-        said = {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
-        return {**said, **self.more}
+        return {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
 
     def _details(self, whole: bool) -> dict[str, int]:
         """Cached tokens; the whole answer says for how long they are cached, the stream does not."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -56,7 +57,8 @@ class Dialect(ABC):
         self.id: str | None = None  # as most integrations: LangChain makes the ids of messages from that of the run
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
-        self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
+        self.more: dict[str, Any] = copy.deepcopy(dict(self.reply.response_metadata))
+        self.script_keys = frozenset(self.more)
         self.response_format = params.get("response_format")
         self.cut = self.reply.truncated or self.reply.failure is not None
         self.before = 0  # tokens and openings of calls that the next chunk follows: gates count in them
@@ -64,19 +66,35 @@ class Dialect(ABC):
     def result(self) -> ChatResult:
         if self.reply.failure is not None:
             raise self.plain.error()
-        return self._whole()
+        result = self._whole()
+        # The metadata of the message has precedence over that of the generation and of the whole result.
+        result.generations[0].message.response_metadata.update(self.more)
+        return result
+
+    def _with_metadata(self, chunk: ChatGenerationChunk, *, is_end: bool = False) -> ChatGenerationChunk:
+        """Put the script's metadata in place of the dialect's, each key in one chunk: LangChain joins equal keys."""
+        for place in (chunk.generation_info or {}, chunk.message.response_metadata):
+            for key in self.script_keys & place.keys():
+                if key in self.more:
+                    place[key] = self.more.pop(key)
+                else:
+                    del place[key]
+        if is_end or self.cut:  # a stream that breaks off has no end
+            chunk.message.response_metadata.update(self.more)
+            self.more = {}
+        return chunk
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         gates = list(self.reply.gate_positions()) if self.reply.stops else []
         for chunk in self._ungated():
             while gates and gates[0][0] <= self.before:
                 yield gates.pop(0)[1]
-            yield chunk
+            yield self._with_metadata(chunk)
         yield from (gate for _, gate in gates)
         if self.reply.failure is not None:
             raise self._midway(self.reply.failure)
         if not self.reply.truncated:
-            yield from self._end()
+            yield from (self._with_metadata(chunk, is_end=True) for chunk in self._end())
 
     def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
         return {}
@@ -149,9 +167,6 @@ class Dialect(ABC):
     @abstractmethod
     def _end(self) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks after the last block."""
-
-
-_ONCE: Final = ("id", "model_name", "model_provider")  # said before the end: LangChain joins what two chunks say of it
 
 
 def fresh_id(kind: str) -> str:

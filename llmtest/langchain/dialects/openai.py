@@ -95,7 +95,6 @@ class OpenAI(Dialect):
             "system_fingerprint": None,
             "id": fresh_id("chatcmpl"),
             "service_tier": "default",
-            **self.more,
         }
         info = {"finish_reason": self._reason(), "logprobs": None}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
@@ -143,7 +142,7 @@ class OpenAI(Dialect):
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
         said = {"finish_reason": self._reason(), "model_name": self.model_name, "service_tier": "default"}
-        yield self._chunk("", {**said, **self.more})
+        yield self._chunk("", said)
         if self.usage is not None:
             message = AIMessageChunk(content="", usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})

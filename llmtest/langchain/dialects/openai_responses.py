@@ -55,7 +55,6 @@ class Responses(Dialect):
             "service_tier": "default",
             "model_provider": "openai",
             "model_name": self.model_name,
-            **self.more,
         }
 
     def _whole(self) -> ChatResult:
