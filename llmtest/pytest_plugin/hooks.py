@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from llmtest.pytest_plugin.attempt import (
+    ARGUMENTS,
     ATTEMPT,
     COUNTED,
     Attempt,
+    arguments_of,
     attempt_of,
     fail,
     hidden,
@@ -495,6 +497,11 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             thread.join(max(0.0, until - time.perf_counter()))
         _tell_late(session.config)
         atexit.register(_tell_last, session.config.stash[_late])  # what a thread does after that has no report any more
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput[ARGUMENTS] = arguments_of(node.config)
 
 
 @pytest.hookimpl(optionalhook=True)

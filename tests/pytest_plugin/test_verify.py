@@ -26,7 +26,9 @@ def test_a_text_that_another_process_changes_is_not_accepted(suite: Suite) -> No
 
     assert outcome.counts == {"failed": 3, "passed": 1}
     assert [file.name for file in suite.path.rglob("*.tree")] == ["test_it[same].tree"]
-    said = "snapshot not stable: in a run with another hash seed, temporary directory and day, test_it[day].tree came out otherwise"
+    said = (
+        "snapshot not stable: in a run with another hash seed, temporary directory and day, test_it[day].tree came out otherwise"
+    )
     assert said in outcome.part("test_it[day]")
 
 
