@@ -297,15 +297,6 @@ def attempt_of(item: pytest.Item) -> Attempt | None:
     return item.stash.get(ATTEMPT, None)
 
 
-ARGUMENTS: Final = "llmtest_arguments"
-
-
-def arguments_of(config: pytest.Config) -> list[str]:
-    """Return the arguments of this session, on a worker of xdist those of its controller."""
-    sent: list[str] | None = getattr(config, "workerinput", {}).get(ARGUMENTS)
-    return [*map(str, config.invocation_params.args)] if sent is None else sent
-
-
 def prefix(name: str) -> str:
     """Return what makes ids unique over tests; the same in every run, on every worker."""
     return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"

@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from llmtest.pytest_plugin.attempt import ELSEWHERE, arguments_of, attempt_of
+from llmtest.pytest_plugin.arguments import arguments_of
+from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 
 _MOVED_S: Final = 2 * 86_400
 """Two days, because a zone behind UTC takes one of them back."""

@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from llmtest.pytest_plugin.attempt import (
-    ARGUMENTS,
     ATTEMPT,
     COUNTED,
     Attempt,
-    arguments_of,
     attempt_of,
     fail,
     hidden,
@@ -501,7 +499,9 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput[ARGUMENTS] = arguments_of(node.config)
+    from llmtest.pytest_plugin import arguments
+
+    node.workerinput[arguments.KEY] = arguments.arguments_of(node.config)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,7 +26,7 @@ from syrupy.location import PyTestLocation
 from llmtest.core.text import amount
 from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.events import Run
-from llmtest.pytest_plugin.attempt import arguments_of
+from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.recording.recording import Recording
 from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, render
