@@ -28,6 +28,8 @@ BROKEN_RULE: Final = "broken rule"
 LEFT_OPEN: Final = "block left open"
 """The code of a violation for a block that a test entered and never left."""
 USE_WITH: Final = "use it with `with`, or leave it in the same test"
+IGNORED: Final = "ignored answer"
+"""The code of a violation for a false answer, `recording.obeys(...)` or `recording.tools == [...]`, that a test never reads."""
 
 SWALLOWED: Final = "swallowed handler error"
 """The code of a violation for an error of a callback handler that LangChain logs and does not raise."""

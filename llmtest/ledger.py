@@ -15,8 +15,10 @@ import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
@@ -69,6 +71,8 @@ class Ledger:
         self.on_touch = on_touch
         self.on_note = on_note
         self.doubles: dict[int, Double] = {}
+        self.outlives_test = False
+        """True for the page of a living fixture of wider scope than a test."""
         self.new_tally = new_tally
         self._tally: dict[str, Any] = {}
         self._unasked: list[Double] = []
@@ -230,14 +234,30 @@ def tally() -> Any:
     return None
 
 
+# A task or a carried thread has the page of its spawner in its context, also when that test is over.
+_spawned_on: ContextVar[weakref.ref[Ledger] | None] = ContextVar("llmtest_page", default=None)
+
+
 @contextmanager
 def opened(ledger: Ledger) -> Iterator[Ledger]:
     """Make `ledger` the current page for the length of the block."""
     _open.append(ledger)
+    outer = _spawned_on.get()
+    _spawned_on.set(weakref.ref(ledger))
     try:
         yield ledger
     finally:
+        _spawned_on.set(outer)
         _open.remove(ledger)
+
+
+def is_left_over() -> bool:
+    """True if the work that asks was started by a test that is over. Work of unknown origin is not."""
+    if page_of_thread() is not None:
+        return True
+    ref = _spawned_on.get()
+    page = ref() if ref is not None else None
+    return ref is not None and (page is None or not (page in _open or page.outlives_test))
 
 
 def made(double: Double) -> None:
@@ -281,6 +301,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
     A fixture that fails keeps nothing.
     """
     threads = {*threading.enumerate()}
+    page.outlives_test = True
     try:
         with opened(page):
             yield page
@@ -298,6 +319,7 @@ def kept(page: Ledger) -> Iterator[Ledger]:
 
 def release(page: Ledger) -> list[Violation]:
     """Return what the doubles of a fixture that has ended were never asked for, and the blocks that it left open."""
+    page.outlives_test = False
     if page not in _fixtures:
         return []
     _fixtures.remove(page)
@@ -324,15 +346,20 @@ def report(violation: Violation, own: list[Violation], double: Double | None = N
 
     Secrets in its text are masked: it goes into the logs of a CI.
     """
-    from llmtest.core.masks import table  # the unused plugin loads the ledger, and reports nothing
+    from llmtest.core.masks import publish  # the unused plugin loads the ledger, and reports nothing
 
-    violation = replace(violation, text=table().without_secrets(violation.text))
+    violation = replace(violation, text=publish(violation.text))
     if not is_expected(violation):
         own.append(violation)
         # A double of an open page is called for the test that is running, whatever thread calls it.
         is_of_test = double is not None and any(page.owns(double) for page in (*_fixtures, *_open))
         (_open[-1] if is_of_test and _open else current()).write(violation)
     return ViolationError(violation)
+
+
+def doubles() -> list[Double]:
+    """Return every double that a page looks after: of the running test, and of fixtures that outlive it."""
+    return list({id(double): double for page in (*_fixtures, *_open) for double in page.doubles.values()}.values())
 
 
 def note_recording(recording: Any) -> None:

@@ -14,7 +14,7 @@ from llmtest.errors import Violation, expect_violation
 from llmtest.ledger import Ledger, Outside
 from llmtest.scripts import Request, Script
 
-UNUSED = Violation("unused step", "1 of 1 steps of the script were never asked for")
+UNUSED = Violation("unused step", "1 of 1 steps of the script were never used")
 CALLED = Violation("unexpected call", "unexpected model call 1: the script has no steps")
 OTHER = Violation("invalid tool call", "the script calls the tool `a`")
 

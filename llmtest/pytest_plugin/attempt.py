@@ -48,6 +48,7 @@ class Attempt:
 
     def __init__(self, item: pytest.Item, modes: dict[str, str]) -> None:
         from llmtest import ledger
+        from llmtest.core import unread
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = modes
@@ -55,6 +56,7 @@ class Attempt:
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
         self.budget: Budget | None = None
+        self.rules: tuple[Any, ...] = ()
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
@@ -68,6 +70,8 @@ class Attempt:
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
+        self.unread = self._exits.enter_context(unread.collected())
+        self.passed = False
         self.close = self._exits.close
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
@@ -107,7 +111,7 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if self.budget is not None and self.recording is None:
+        if (self.budget is not None or self.rules) and self.recording is None:
             self._exits.enter_context(self.new_recording())
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
@@ -175,15 +179,27 @@ class Attempt:
         """Every comparison with a snapshot."""
         return [*self.matches, *self.mismatches]
 
-    def judge(self, item: pytest.Item) -> None:
-        """Fail the phase for what is on the page. unittest keeps its own exceptions, which win."""
-        found = [] if getattr(item, "_excinfo", None) else self._take()
+    def judge(self, item: pytest.Item, *, last: bool = False) -> None:
+        """Fail the phase for the violations on the page. unittest keeps its own exceptions, which win.
+
+        In the `last` phase it is too late to read an answer; a test that failed before it could has not ignored it.
+        """
+        failed = getattr(item, "_excinfo", None)
+        if not failed and (self.passed or not last):
+            self.page.violations += self.unread.take(living=last)
+        found = [] if failed else self._take()
         if found:
             fail(found)
+        self.passed = not last and not failed
 
     def _take(self) -> list[Violation]:
         from llmtest.errors import SWALLOWED
 
+        if self.page.recordings:
+            from llmtest.recording.turns import judge_turns
+
+            for recording in self.page.recordings:
+                judge_turns(recording)
         found = dict.fromkeys(self.page.take())  # a hypothesis test says the same for each example
         written = [v for v in found if self.called or v.code != "unused step"]  # no chance to ask for it
         swallowed = [v for v in written if v.code == SWALLOWED]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -92,6 +93,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
+    follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
+    parser.addini("llmtest_follow", follow, default="context")
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
@@ -106,9 +109,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _BUDGET)
-    config.addinivalue_line(
-        "markers", "llm_rules(*rules): rules of llmtest.matching.asserts that the recordings of this test must obey"
-    )
+    config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded")
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
     for key, choices in modes.items():
@@ -124,6 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         kept = Keeping(config, config.stash[_modes]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
+    _follow(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -138,9 +140,20 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
     return mode
 
 
+def _follow(config: pytest.Config) -> None:
+    told = config.getini("llmtest_follow")
+    if told not in ("context", "test"):
+        raise pytest.UsageError(f"the ini key llmtest_follow is context or test; got {told!r}")
+    if told == "test":
+        from llmtest.capture import membership
+
+        config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
+        membership.follow = "test"
+
+
 def _open_masks(config: pytest.Config) -> None:
-    lines = config.getini("llmtest_masks")
-    if not lines:
+    lines, folder = config.getini("llmtest_masks"), config.option.basetemp
+    if not lines and not folder:
         return
     from llmtest.core import masks
     from llmtest.errors import MaskError
@@ -148,7 +161,7 @@ def _open_masks(config: pytest.Config) -> None:
     session = ExitStack()
     config.add_cleanup(session.close)
     try:
-        session.enter_context(masks.use_rules(lines))
+        session.enter_context(masks.use_rules(lines, os.path.abspath(folder) if folder else ""))
     except MaskError as error:
         raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 
@@ -374,6 +387,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if attempt.quiet and (shared or _providers in item.config.stash):
         mute()
     attempt.budget = _budget_of(item)
+    attempt.rules = _marked_rules(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -382,7 +396,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
-    attempt.page.violations += _judge_rules(item, attempt.page.recordings)
+    attempt.page.violations += _judge_rules((*_rules_of(item.config), *attempt.rules), attempt.page.recordings)
     attempt.judge(item)
 
 
@@ -397,7 +411,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         if attempt is not None:
             attempt.page.end_gates()
             attempt.page.end_blocks()
-            attempt.judge(item)
+            attempt.judge(item, last=True)
     finally:
         if attempt is not None:
             attempt.page.end_blocks()  # where a fixture's teardown failed, for the section of its report
@@ -577,7 +591,13 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
     """One line: what pytest would cut is a section of the report."""
-    explanations = yield
+    if op == "==" and (_is_snapshot(left) or _is_snapshot(right)):
+        from llmtest.concurrency.asyncio_state import without_loop
+
+        with without_loop():  # syrupy looks for files
+            explanations = yield
+    else:
+        explanations = yield
     headline = _headline(left, right) if op == "==" else ""
     return [[headline]] if headline else explanations
 
@@ -670,14 +690,32 @@ def _rules_at(line: str) -> list[Any]:
     return rules
 
 
-def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violation]:
-    """What the rules of the suite and of the test's markers say of each of its recordings."""
-    marked = [rule for mark in item.iter_markers("llm_rules") for rule in mark.args]
-    rules = (*_rules_of(item.config), *marked)
+def _marked_rules(item: pytest.Item) -> tuple[Any, ...]:
+    """Return the rules of a test's markers; fail if a marker has none, or something else."""
+    marks = list(item.iter_markers("llm_rules"))
+    if not marks:
+        return ()
+    from llmtest.matching.engine import check_rules
+
+    for mark in marks:
+        problem = ""
+        try:
+            check_rules(mark.args, "llm_rules()")
+        except TypeError as error:
+            problem = str(error)
+        if mark.kwargs:
+            problem = f"llm_rules() takes rules and no keywords; got {', '.join(f'{key}=' for key in mark.kwargs)}"
+        if problem:
+            pytest.fail(problem, pytrace=False)
+    return tuple(rule for mark in marks for rule in mark.args)
+
+
+def _judge_rules(rules: tuple[Any, ...], recordings: list[Recording]) -> list[Violation]:
+    """Return what the rules of the suite and of the test's markers find in each recording of the test."""
     if not rules or not recordings:
         return []
     from llmtest.errors import Violation
     from llmtest.matching.engine import judge
 
-    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
     return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]

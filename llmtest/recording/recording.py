@@ -6,11 +6,12 @@ Which run belongs to which recording is the matter of `llmtest.capture.blocks`; 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Self, cast, get_args, overload
 from uuid import UUID
 
 from llmtest import ledger
@@ -23,6 +24,7 @@ from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
 from llmtest.recording.runs import build_runs
+from llmtest.recording.turns import judge_turns
 from llmtest.recording.views import Kinds, Runs
 
 if TYPE_CHECKING:
@@ -108,6 +110,29 @@ class Recording(Block, Sequence[Event]):
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self._read()[: len(self)])
+
+    def __contains__(self, item: object) -> bool:
+        _refuse_name(item)
+        return super().__contains__(item)
+
+    def count(self, item: Any) -> int:
+        """Return how many of the events are equal to `item`.
+
+        Raises:
+            TypeError: it is a str: ask `recording.tools`, `.runs` or `.kinds` for names.
+        """
+        _refuse_name(item)
+        return super().count(item)
+
+    def index(self, item: Any, start: int = 0, stop: int = sys.maxsize) -> int:
+        """Return the number of the first event that is equal to `item`.
+
+        Raises:
+            TypeError: it is a str: ask `recording.tools`, `.runs` or `.kinds` for names.
+            ValueError: there is none.
+        """
+        _refuse_name(item)
+        return super().index(item, start, stop)
 
     def __repr__(self) -> str:
         state = "" if self.closed else ", open"
@@ -225,7 +250,7 @@ class Recording(Block, Sequence[Event]):
 
     # -- what must be true of it
 
-    def obeys(self, *rules: Rule) -> Answer:
+    def obeys(self, *rules: Rule, strict: bool = False) -> Answer:
         """Return an `Answer`: whether all of these rules hold, and why.
 
         >>> from llmtest import ScriptedChatModel, record
@@ -239,14 +264,14 @@ class Recording(Block, Sequence[Event]):
         """
         from llmtest.matching import asserts
 
-        return asserts.obeys(self, rules)
+        return asserts.obeys(self, rules, strict=strict)
 
-    def assert_obeys(self, *rules: Rule) -> None:
+    def assert_obeys(self, *rules: Rule, strict: bool = False) -> None:
         """Raise an `AssertionError` with the whole explanation of every rule that does not hold."""
         __tracebackhide__ = True
         from llmtest.matching import asserts
 
-        asserts.assert_obeys(self, rules)
+        asserts.assert_obeys(self, rules, strict=strict)
 
     def all_of(self) -> AbstractContextManager[None]:
         """A block in which `assert_obeys` and `assert_matches` go on; what they found is raised at its end, all of it."""
@@ -332,6 +357,7 @@ class Recording(Block, Sequence[Event]):
 
     def _mark_end(self) -> None:
         self._closed_at = len(self._raw)
+        judge_turns(self)
 
     # -- work that goes on
 
@@ -396,6 +422,14 @@ async def _pause() -> None:
 
     threading.Thread(target=wake, daemon=True).start()
     await woken.wait()
+
+
+def _refuse_name(item: object) -> None:
+    if isinstance(item, str):
+        raise TypeError(
+            f"a recording is a sequence of events, and no event is {item!r};"
+            f" say {item!r} in recording.tools, in recording.runs or in recording.kinds"
+        )
 
 
 def record(*, rules: Sequence[Rule] = ()) -> Recording:

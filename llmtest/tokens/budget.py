@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,7 +53,8 @@ def _check(name: str, value: Any) -> None:
     if name not in LIMITS:
         hint = did_you_mean(name, (*LIMITS, "prices"), otherwise=f"there are {', '.join(LIMITS)}, and prices")
         raise BudgetError(f"llm_budget has no limit called `{name}`{hint}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:  # NaN is no limit
+    # Nothing is above NaN or infinity, so such a limit would let any spending pass.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise BudgetError(f"the limit `{name}` of llm_budget is a number, 0 or more; got {value!r}")
 
 

@@ -50,7 +50,8 @@ class UnknownUsage(Usage):
 class ModelCall:
     """One call of a model.
 
-    `model` is the name that the provider answered with, or else the one that it was asked for by; `node` is LangGraph's.
+    `model` is the name that the provider answered with, or else the one that it was asked for by; `node` is the outermost node
+    of LangGraph around it: the one that the program named, where an agent is a node.
     `usage` is None if no usage was reported, or not yet. `cached` tells that LangChain's cache answered, `answered` that a
     token of the answer was streamed.
     """

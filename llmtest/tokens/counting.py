@@ -16,14 +16,25 @@ from uuid import UUID
 
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
-from llmtest.events.usage import answers, is_cached, read_model_name, response_of, usage_of
-from llmtest.events.words import Failure, FrozenDict, Usage
+from llmtest.events.events import nodes_of
+from llmtest.events.usage import (
+    ChunkUsage,
+    answers,
+    is_cached,
+    read_chunk,
+    read_message_finish,
+    read_model_name,
+    response_of,
+    usage_of,
+    usage_of_stream,
+)
+from llmtest.events.words import Failure, FrozenDict
 from llmtest.tokens.calls import NOTHING, Counts, Figures, ModelCall, Sum
 from llmtest.tokens.prices import Prices, checked, cost_of
 
 K = TypeVar("K")
 
-_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
+_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs))
 
 
 class _ModelEvents(deque["RawEvent | None"]):
@@ -48,7 +59,7 @@ class _Running:
     place: int
     call: ModelCall
     batched: bool
-    streamed: list[Usage] = field(default_factory=list)
+    streamed: list[ChunkUsage] = field(default_factory=list)
 
 
 class _Book:
@@ -65,7 +76,10 @@ class _Book:
         self.ended = False
 
     def now(self) -> Sum:
-        return self.sum if self.ended else replace(self.sum, requests=self.sum.requests + len(self.running))
+        if self.ended:
+            return self.sum
+        usage = sum((running.call.spent for running in self.running.values()), self.sum.usage)
+        return replace(self.sum, usage=usage, requests=self.sum.requests + len(self.running))
 
     def write(self, raw: RawEvent | None) -> None:
         if raw is None:
@@ -79,9 +93,9 @@ class _Book:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        node = metadata.get("langgraph_node")
+        node = next(iter(nodes_of(metadata)), None)
         model = read_model_name(metadata, payload.get("invocation_params"))
-        call = ModelCall(name, model, tags, node if isinstance(node, str) and node else None)
+        call = ModelCall(name, model, tags, node)
         self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
         if not self.ended:
             self.calls.append(call)
@@ -89,8 +103,11 @@ class _Book:
     def _go_on(self, raw: RawEvent) -> None:
         payload, running = raw[3](), self.running[raw[1]]
         if raw[0] == TOKEN:
-            usage = payload.get("usage")
-            running.streamed += [usage] if isinstance(usage, Usage) else []
+            chunk = read_chunk(payload)
+            running.streamed += [] if chunk is None else [chunk]
+            return
+        if raw[0] == STREAM_EVENT:
+            self._finish_message(running, payload)
             return
         del self.running[raw[1]]
         failure = payload.get("error")
@@ -105,10 +122,17 @@ class _Book:
             answered=answered,
         )
         if self.ended:
-            self.late.append(call)
+            self.late += [call] if running.call.usage is None else []
         else:
             self.calls[running.place] = call
             self.sum = self.sum.add(call)
+
+    def _finish_message(self, running: _Running, payload: FrozenDict) -> None:
+        """Count a message of version 3 when it is finished: in async code, LangChain tells the end of its run later."""
+        usage = read_message_finish(payload)
+        if usage is not None and not self.ended:
+            running.call = replace(running.call, usage=usage_of_stream(usage, running.streamed))
+            self.calls[running.place] = running.call
 
 
 _reading = threading.Lock()
@@ -174,7 +198,7 @@ class TokenCount(Block, Figures):
 
     @property
     def by_node(self) -> dict[str, Counts]:
-        """The figures of the calls in each node of LangGraph."""
+        """The figures of the calls in each node of LangGraph; a call of an agent that is a node counts for that node."""
         return self._by(lambda call: [call.node] if call.node is not None else [])
 
     def _by(self, keys: Callable[[ModelCall], Iterable[K]]) -> dict[K, Counts]:
