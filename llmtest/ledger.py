@@ -267,7 +267,9 @@ def opened(ledger: Ledger) -> Iterator[Ledger]:
 
 
 def is_left_over() -> bool:
-    """True if the work that asks was started by a test that is over. Unknown work, such as that of a bare thread, is not."""
+    """True if the work that asks was started by a test that is over. Work of unknown origin is not."""
+    if page_of_thread() is not None:
+        return True
     ref = _spawned_on.get()
     page = ref() if ref is not None else None
     return ref is not None and (page is None or not (page in _open or page.outlives_test))
