@@ -1,7 +1,7 @@
-"""Who waits for whom, as asyncio and concurrent.futures know it.
+"""Which task waits for which future, as asyncio and concurrent.futures know it.
 
-Everything that reads their private state is in this room; it changes nothing. It was
-checked on Python 3.11 to 3.13. What it does not recognise nobody waits for, and then nothing is said of its order.
+Only this module reads their private state, and it changes nothing. It was checked on Python 3.11 to 3.13. A wait that it does
+not recognise counts as none: then nothing is known of the order.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from time import sleep
 from types import FrameType
 from typing import Any, Final
 
-# In a version that nobody has checked, no future has callbacks: everything is unordered rather than wrongly ordered.
+# In a Python that is not checked, no future has callbacks: everything is unordered rather than wrongly ordered.
 _KNOWN: Final = sys.version_info < (3, 15)
 # Frames are recognised by code object. Names would be ambiguous: programs have methods called `run` too.
 _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
-# How often a thread gives way to the loop that spawned it. One look is enough almost always; each costs a switch of threads.
-_LOOKS: Final = 1000
+# How often a thread gives way to its spawner. One look is enough almost always; each costs a switch of threads.
+_MAX_LOOKS: Final = 1000
 
 Queued = Callable[[Mapping[str, Any]], Any]
 couriers: Final[set[str]] = set()
-"""Source files whose coroutines only carry callbacks: what they report happens in the task that waits for them."""
+"""Source files whose coroutines only carry callbacks: their events happen in the task that waits for them."""
 streams: Final[dict[str, Queued]] = {}
-"""Coroutines, by qualified name, that fill a queue which their spawner empties, and how to find it among their variables."""
+"""Coroutines, by qualified name, that fill a queue for their spawner, and a function that finds it among their variables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A task that is blocked until something else is done: on which future, and which futures on the way can let it go
-    before that, by failing. `context` is the context of the task."""
+    """A task that is blocked on a future. By failing, the `fragile` futures on the way let it go before that one is done.
+    `context` is the context of the task."""
 
     task: asyncio.Task[Any]
     context: Context
@@ -47,17 +47,17 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A piece of work on a thread of a pool: its future, and the pool while that lives."""
+    """A piece of work on a pool's thread: its future, and the pool if it is still there."""
 
     future: ThreadFuture[Any]
     pool: Executor | None
 
 
 def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...] = ()) -> Hold | None:
-    """The task that is blocked until `future` is done, through gather, wait, wait_for, shield or a task group."""
+    """Return the task that is blocked until `future` is done, through gather, wait, wait_for, shield or a task group."""
     for callback, context in _callbacks(future):
         owner = getattr(callback, "__self__", None)
-        # Programs add methods of tasks as callbacks as well; `_fut_waiter` alone says for what a task is suspended.
+        # Programs add methods of tasks as callbacks too; `_fut_waiter` alone tells on what a task is suspended.
         if isinstance(owner, asyncio.Task) and getattr(owner, "_fut_waiter", None) is future:
             return Hold(owner, context, future, fragile)
         onward, breaks = _onward(callback, owner)
@@ -73,7 +73,7 @@ def _callbacks(future: Any) -> list[tuple[Any, Context]]:
 
 
 def _onward(callback: Any, owner: Any) -> tuple[asyncio.Future[Any] | None, bool]:
-    """The future that is done when all that `callback` counts is done, and whether it may be done before that by failing."""
+    """Return the future that is done when all that `callback` counts is done, and True if a failure ends it before."""
     if isinstance(owner, asyncio.TaskGroup):
         # None until the body of the group is over: up to then its task is not blocked.
         return getattr(owner, "_on_completed_fut", None), False
@@ -92,7 +92,7 @@ def _closure(function: Any) -> dict[str, Any]:
 
 
 def _waited(cells: Mapping[str, Any]) -> tuple[asyncio.Future[Any] | None, bool]:
-    """`asyncio.wait` holds its caller until all is done only if it was asked for all, and for no time."""
+    """Return the future of `asyncio.wait`, which holds its caller until all is done only for ALL_COMPLETED without a timeout."""
     whole = cells["return_when"] == asyncio.ALL_COMPLETED and cells["timeout_handle"] is None
     return (cells["waiter"] if whole else None), False
 
@@ -105,55 +105,55 @@ _COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future
 
 
 def went_well(future: asyncio.Future[Any]) -> bool:
-    """Whether `future` is done by its result."""
-    # Not `future.exception()`: asyncio takes that for handling it, and would no longer log "exception was never retrieved".
+    """True if `future` is done by its result."""
+    # Not `future.exception()`: asyncio takes that for handling, and would no longer log "exception was never retrieved".
     return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
 
 
 def failed_by(future: asyncio.Future[Any], task: asyncio.Task[Any] | None) -> bool:
-    """Whether `future` failed with what `task` failed with."""
+    """True if `future` failed with the exception of `task`."""
     error = getattr(future, "_exception", None)
     return error is not None and error is getattr(task, "_exception", None)
 
 
 def group_of(task: asyncio.Task[Any]) -> asyncio.TaskGroup | None:
-    """The task group that `task` was made by."""
+    """Return the task group that made `task`."""
     owners = (getattr(callback, "__self__", None) for callback, _ in _callbacks(task))
     return next((owner for owner in owners if isinstance(owner, asyncio.TaskGroup)), None)
 
 
 def is_left(group: asyncio.TaskGroup) -> bool:
-    """Whether the body of a task group and all of its tasks are over. It is known to its own task only."""
+    """True if the body of a task group and all of its tasks are over. Only its own task may ask."""
     return bool(getattr(group, "_exiting", False)) and not getattr(group, "_tasks", True)
 
 
 def is_main(task: asyncio.Task[Any]) -> bool:
-    """Whether this thread runs its loop only until `task` is done."""
+    """True if this thread runs its loop only until `task` is done."""
     return any(getattr(callback, "__name__", None) == "_run_until_complete_cb" for callback, _ in _callbacks(task))
 
 
 def is_eager(task: asyncio.Task[Any]) -> bool:
-    """Whether `task` runs within the statement that makes it, as eager tasks of 3.12 do up to their first wait."""
+    """True if `task` runs inside the statement that makes it, as eager tasks of Python 3.12 do up to their first wait."""
     return task in getattr(asyncio.tasks, "_eager_tasks", ())  # Python 3.11 has no eager tasks
 
 
 def is_courier(task: asyncio.Task[Any]) -> bool:
-    """Whether `task` only carries callbacks."""
+    """True if `task` only carries callbacks."""
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and code.co_filename in couriers
 
 
 def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[Any] | None:
-    """The queue that `task` fills for the one who spawned it, if it is one of `streams`."""
+    """Return the queue that `task` fills for its spawner, if its coroutine is one of `streams`."""
     coroutine = task.get_coro()
     find = streams.get(getattr(coroutine, "__qualname__", ""))
-    # A coroutine that is over has no frame.
+    # A coroutine that is over has no frame. Typeshed's return type also names generators, which have no `cr_frame`.
     queue = find(coroutine.cr_frame.f_locals) if find and coroutine.cr_frame else None  # type: ignore[union-attr]
     return queue if isinstance(queue, asyncio.Queue) else None
 
 
 def reader(queue: asyncio.Queue[Any]) -> Hold | None:
-    """The task that waits for something to come out of `queue`."""
+    """Return the task that waits for the next item of `queue`."""
     return next(filter(None, map(holder, getattr(queue, "_getters", ()))), None)
 
 
@@ -161,7 +161,7 @@ def reader(queue: asyncio.Queue[Any]) -> Hold | None:
 
 
 def work() -> Work | None:
-    """The piece of work that this thread of a pool does now; None on any other thread."""
+    """Return the work that this thread of a pool does now; None on any other thread."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not _RUNS_WORK:
         frame = frame.f_back
@@ -172,21 +172,21 @@ def work() -> Work | None:
 
 
 def is_shut(pool: Executor) -> bool:
-    """Whether a pool has been shut down, and its threads are over."""
+    """True if a pool has been shut down, and its threads are over."""
     return bool(getattr(pool, "_shutdown", False)) and not any(thread.is_alive() for thread in getattr(pool, "_threads", ()))
 
 
 def spawner(work: Work) -> asyncio.Task[Any] | None:
-    """The task that handed over `work` with `run_in_executor` and waits for it, or is about to.
+    """Return the task that handed over `work` with `run_in_executor` and waits for it, or is about to.
 
-    A loop that has just handed over its work may not have said so yet: then it gets a chance to go on. The frames of its
-    thread would tell, but to look at the frames of a thread that runs is not safe.
+    A loop chains its future to the work only after it has handed it over, so it gets a chance to go on. The frames of its
+    thread would tell too, but to read the frames of a running thread is not safe.
     """
-    # Only of the loop's default pool ("asyncio") is it sure that a loop handed over the work and will say so.
-    for _ in range(_LOOKS if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else 1):
+    # Only for the loop's default pool ("asyncio") is it certain that a loop handed over the work.
+    for _ in range(_MAX_LOOKS if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else 1):
         future = _chained(work.future)
         if future is not None:
-            # Nobody waits yet: then the task that runs on the loop now is in the call of `run_in_executor`.
+            # While no task waits yet, the task that runs on the loop now is in the call of `run_in_executor`.
             running = asyncio.current_task(future.get_loop())
             hold = holder(future)
             return hold.task if hold is not None else running
@@ -195,7 +195,7 @@ def spawner(work: Work) -> asyncio.Task[Any] | None:
 
 
 def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
-    """The asyncio future that gets the result of a thread's."""
+    """Return the asyncio future that gets the result of a thread's."""
     for callback in list(getattr(future, "_done_callbacks", ())):
         if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_set_state":
             found = _closure(callback)["destination"]

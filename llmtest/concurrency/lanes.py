@@ -1,13 +1,14 @@
-"""Lines of control: which thread and which asyncio task runs now, from where it was spawned, and who waited for it.
+"""Lines of control: the thread and the asyncio task that run now, their spawner, and the line that waited for them.
 
-A lane counts its own moments: each event that order depends on is one. What a lane
-remembers of another is a moment of it: `attach`, after which its spawner had it spawned, and `joined`, from which its
-spawner knew that all of it was over. That is all that `llmtest.order.siblings` needs to know, and it is plain data.
+A lane counts its own moments: each event that order depends on is one. A lane remembers two moments of its spawner: `attach`,
+after which the spawner had it spawned, and `joined`, from which on the spawner knew that all of it was over. That is all that
+`llmtest.order.siblings` needs, and it is plain data.
 
 A mark, a lane and a moment of it, travels with the context. A task or thread that copied its context finds its spawner's
-mark there, sees that it is another line of control, and makes a lane of its own below it. At its first event it is asked
-who is blocked until it is done (`llmtest.concurrency.asyncio_state`). A spawner that is, and that has done nothing since the
-spawning, cannot go on before it is over, so that is known at once. A wait that happens to come later is chance, and not used.
+mark there, sees that it is another line of control, and makes a lane of its own below it. At its first event,
+`llmtest.concurrency.asyncio_state` finds the task that is blocked until it is done. A spawner that is blocked, and that has
+done nothing since the spawning, cannot go on before, so `joined` is known at once. A wait that comes later is chance, and not
+used.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ Mark = tuple["Lane", int]
 
 @dataclass(slots=True, eq=False)
 class Lane:  # compared by identity: two lanes with equal fields are still two lines of control
-    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that it was spawned from, if known.
+    """One line of control: a thread, or an asyncio task on it. `parent` is the lane that spawned it, if known.
 
-    `attach` and `joined` are moments of `parent`: what happened there up to `attach` came before the lane; what happens
-    there from `joined` on, and what is spawned there from then on, comes after all of it. None: nobody knows that.
+    `attach` and `joined` are moments of `parent`: all up to `attach` came before the lane; all from `joined` on, and all that
+    is spawned from then on, comes after the whole of it. None: not known.
 
-    What follows `joined` is of use only while the lane runs.
+    The fields below `joined` are of use only while the lane runs.
     """
 
     number: int
@@ -50,15 +51,15 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
     now: int = field(default=0, repr=False)
     """The last moment of this lane."""
     owner: weakref.ref[asyncio.Task[Any]] | None = field(default=None, repr=False)
-    """The asyncio task, to recognise it by."""
+    """The asyncio task, to recognise the lane by."""
     born: Mark | None = field(default=None, repr=False)
-    """The mark that was in its context when it was spawned."""
+    """The mark that its context held when it was spawned."""
     asked: bool = field(default=False, repr=False)
-    """Whether it was asked who waits for it."""
+    """True if the search for the line that waits for it is done."""
     life: _Life | None = field(default=None, repr=False)
 
     def is_foreign_to(self, other: Lane) -> bool:
-        """Whether the two are on different threads, and nothing says that one comes from the other or both from a third."""
+        """True if the two are on different threads, and not known to come from one line of control."""
         return self.thread_id != other.thread_id and self._origin() is not other._origin()
 
     def _origin(self) -> Lane:
@@ -68,14 +69,14 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
         return lane
 
     def within(self, other: Lane) -> bool:
-        """Whether this is `other`, or was spawned from it, however indirectly."""
+        """True if this is `other`, or was spawned from it, however indirectly."""
         lane: Lane | None = self
         while lane is not None and lane is not other:
             lane = lane.parent
         return lane is not None
 
     def finish(self) -> None:
-        """It is over, and so is what it waited for."""
+        """Mark the lane, and all that it waited for, as over."""
         life, self.life = self.life, None
         if life is not None:
             self.now += 1
@@ -84,7 +85,7 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
 
 @dataclass(slots=True)
 class _Wait:
-    """What a lane is blocked on, and its moments when what it waits for was spawned, began, and will be over."""
+    """A wait of a lane: its future, and the lane's moments when the lanes that it waits for were spawned, began, and are over."""
 
     future: weakref.ref[asyncio.Future[Any]]
     spawned: int
@@ -94,10 +95,10 @@ class _Wait:
     fragile: tuple[weakref.ref[asyncio.Future[Any]], ...]
 
     def close(self) -> list[Lane]:
-        """The one who waited goes on: what let it go by failing is over, and of the others nothing is known."""
+        """Return the lanes that are over now that the waiting lane goes on. After a failure only the lane that failed is."""
         futures = [ref() for ref in self.fragile]
         failed = [future for future in futures if future is not None and not asyncio_state.went_well(future)]
-        # `gather` raises the first exception at once and leaves its other tasks running: only the one that raised is over.
+        # `gather` raises the first exception at once and leaves its other tasks running.
         for lane in self.lanes if failed else ():
             task = lane.owner() if lane.owner else None
             if not any(asyncio_state.failed_by(future, task) for future in failed):
@@ -107,7 +108,7 @@ class _Wait:
 
 @dataclass(slots=True)
 class _Open:
-    """Lanes of which only later, when their spawner goes on, can be said whether they are over."""
+    """Lanes whose end can be told only later, when their spawner goes on."""
 
     is_over: Callable[[], bool]
     since: int = 0
@@ -116,14 +117,14 @@ class _Open:
 
 @dataclass(slots=True)
 class _Life:
-    """What a lane that spawned others knows of them while it runs."""
+    """The knowledge of a running lane of those that it spawned."""
 
     wait: _Wait | None = None
     open: dict[Any, _Open] = field(default_factory=dict)
     held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
 
     def settle(self, moment: int, spawned: float = math.inf) -> None:
-        """The lane goes on, at this moment of it, with something that it spawned after that moment."""
+        """Tell the lanes that are over when the spawner goes on, at `moment`, with something it spawned after `spawned`."""
         over: list[Lane] = []
         if self.wait is not None:
             over += self.wait.close()
@@ -132,12 +133,12 @@ class _Life:
             lane.joined = lane.joined if kept() else None
             over.append(lane)
         self.held.clear()
-        # A group with a lane that was spawned at that moment or later may have ended after it: that stays open.
+        # A group with a lane that was spawned at `spawned` or later may end after it: that stays open.
         for key in [key for key, group in self.open.items() if group.since < spawned and group.is_over()]:
             for lane in self.open.pop(key).lanes:
                 lane.joined = moment if lane.joined is None else lane.joined
                 over.append(lane)
-        # Whoever waited for a lane has also waited for everything that this lane had waited for.
+        # A line that waited for a lane has also waited for all that this lane had waited for.
         for lane in over:
             lane.finish()
 
@@ -146,26 +147,26 @@ _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
 _numbers = itertools.count(1)
 _lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
 # The futures that can let a task go by failing. A lane refers to them weakly, as a recording outlives the program; but it
-# asks how they ended only at the task's next event, when asyncio has dropped them. So they live as long as the task.
+# reads how they ended only at the task's next event, when asyncio has dropped them.
 _kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
-# The main thread alone is known without its context: it is never reused for other work, as the threads of pools are.
+# Only the main thread is known without its context: it is never reused for other work, as the threads of pools are.
 _main: Final[list[Lane]] = []
-# Threads write into the lanes that spawned them. Reentrant, because to ask who waits for one lane makes and asks others.
+# Threads write into the lanes that spawned them. Reentrant, because the search for the waiting line makes other lanes.
 _bookkeeping = threading.RLock()
 
 
 def current() -> Lane:
-    """The line of control that runs now."""
+    """Return the line of control that runs now."""
     return mark()[0]
 
 
 def mark() -> Mark:
-    """The line of control that runs now, and the last moment of it that this context knows of."""
+    """Return the line of control that runs now, and the last moment of it that this context knows."""
     return _here(_task())
 
 
 def tick() -> Mark:
-    """The next moment of the line of control that runs now: for events that order depends on."""
+    """Return the next moment of the line of control that runs now, for an event that order depends on."""
     task = _task()
     # LangChain wraps async callbacks in tasks of their own. Their events happen in the task that awaits the callback.
     if task is not None and asyncio_state.is_courier(task):
@@ -179,7 +180,7 @@ def tick() -> Mark:
 
 
 def _task() -> asyncio.Task[Any] | None:
-    # Not `asyncio.current_task()`, which raises where no loop runs: this is asked at every event of synchronous programs too.
+    # Not `asyncio.current_task()`, which raises where no loop runs: synchronous programs ask at every event too.
     loop = asyncio._get_running_loop()
     return asyncio.current_task(loop) if loop is not None else None
 
@@ -199,7 +200,7 @@ def _here(task: asyncio.Task[Any] | None) -> Mark:
 
 
 def _known(task: asyncio.Task[Any] | None, thread_id: int) -> Lane | None:
-    """The lane of a task, or of the main thread, where its context has lost it."""
+    """Return the lane of a task, or of the main thread, whose context has lost it."""
     if task is not None:
         return _lanes.get(task)
     return next((lane for lane in _main if lane.thread_id == thread_id and asyncio._get_running_loop() is None), None)
@@ -220,7 +221,7 @@ def _new(task: asyncio.Task[Any] | None, born: Mark | None, thread_id: int) -> L
 
 
 def empty_context() -> Context:
-    """A context in which nothing is set, but from where it was made."""
+    """Return a context that holds nothing but the mark of its maker."""
     context = Context()
     context.run(_mark.set, mark())
     return context
@@ -239,34 +240,34 @@ def _next(lane: Lane) -> Mark:
 
 
 def _carried(task: asyncio.Task[Any]) -> Mark:
-    """The next moment of the task for which `task` carries a callback."""
+    """Return the next moment of the task for which `task` carries a callback."""
     hold = asyncio_state.holder(task)
     while hold is not None and asyncio_state.is_courier(hold.task):
         hold = asyncio_state.holder(hold.task)
     if hold is None:
         return _next(_spawner(task) or _here(task)[0])
-    # The moment goes into the context of the one who waits: what that one spawns next must copy it.
+    # The moment goes into the context of the waiting task: what that one spawns next must copy it.
     now = _next(_lane_of(hold))
     _put(hold.context, now)
     return now
 
 
 def _spawner(task: asyncio.Task[Any]) -> Lane | None:
-    """The lane within whose statement an eager task runs: nobody waits for it yet, and its context is a copy of theirs."""
+    """Return the lane in whose statement an eager task runs: no task waits for it yet, and its context is a copy."""
     born = _mark.get() if asyncio_state.is_eager(task) else None
     return born[0] if born is not None and born[0].thread_id == threading.get_ident() else None
 
 
 def _put(context: Context, at: Mark) -> None:
-    with suppress(RuntimeError):  # somebody runs in it: its marks stay behind, and what it spawns is of unknown order
+    with suppress(RuntimeError):  # a thread runs in it: its marks stay behind, and what it spawns is of unknown order
         context.run(_mark.set, at)
 
 
-# -- who waits for it
+# -- the line that waits for a lane
 
 
 def _lane_of(hold: Hold) -> Lane:
-    """The lane of a task that waits for something, made if it has shown no event so far."""
+    """Return the lane of a waiting task, made if it has had no event so far."""
     lane = _lanes.get(hold.task) or _new(hold.task, hold.context.get(_mark), threading.get_ident())
     if not lane.asked:
         _ask(lane, hold.task)
@@ -290,8 +291,8 @@ def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
     elif asyncio_state.is_main(task):
         _hang_on_thread(lane)
     elif asyncio_state.is_eager(task):
-        # Its spawner runs below it on the same stack and can wait for it only once this statement is over. So it is asked
-        # again at its next event; if there is none before its spawner goes on, it has never been suspended and is over.
+        # Its spawner runs below it on the same stack and can wait for it only once this statement is over. So the search is
+        # repeated at its next event; if there is none before its spawner goes on, it was never suspended and is over.
         lane.asked = False
         _leave_open(lane, lane, lambda: not lane.asked)
     else:
@@ -299,7 +300,7 @@ def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
 
 
 def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
-    """A task group, and a generator that runs a task of its own, never leave a task behind, whoever waits for what."""
+    """Leave the end open for a task group or a generator with a task of its own: neither leaves a task behind."""
     group, queue = asyncio_state.group_of(task), asyncio_state.queue_of(task)
     if group is not None:
         ref = weakref.ref(group)
@@ -307,7 +308,7 @@ def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
     hold = asyncio_state.reader(queue) if queue is not None else None
     if queue is not None and hold is not None:
         above, owner = _lane_of(hold), weakref.ref(task)
-        # Only if the reader has done nothing since it spawned the writer: else something may have happened beside it.
+        # Only if the reader has done nothing since it spawned the writer: else something may have happened beside the writer.
         if _spawned(lane, above) == above.now:
             _begin(lane, above, above.now)
             above.now += 1
@@ -329,7 +330,7 @@ def _life(lane: Lane) -> _Life:
 
 
 def _spawned(lane: Lane, above: Lane) -> int | None:
-    """The moment of `above` at which `lane` was spawned from it; None if it was spawned from elsewhere."""
+    """Return the moment of `above` at which it spawned `lane`; None if another line did."""
     born = lane.born
     # Tasks between the two that are over are skipped: a stream may make a new task for each step, each spawned by the last.
     while born is not None and born is not above.born:
@@ -339,12 +340,12 @@ def _spawned(lane: Lane, above: Lane) -> int | None:
         if spawner.owner is None or not _is_over(spawner.owner()) or spawner.parent is None:
             return None
         born = (spawner.parent, spawner.attach if spawner.joined is None else spawner.joined)
-    # Both have the same mark: `above` has shown no event of its own before it spawned the lane.
+    # Both have the same mark: `above` had no event of its own before it spawned the lane.
     return 0 if born is not None else None
 
 
 def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
-    """`above` is blocked until `lane` is over. That is a fact of the program if it was so from the spawning on."""
+    """Note that `above` is blocked until `lane` is over: a fact of the program if it was so from the spawning on."""
     moment = _spawned(lane, above)
     if moment is None:
         return
@@ -365,14 +366,14 @@ def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
 
 
 def _begin(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
-    """`above` spawned `lane` at this moment, after that moment of its own."""
+    """Note that `above` spawned `lane` now, after its moment `spawned`."""
     above.now += 1
     _life(above).settle(above.now, spawned)
     lane.parent, lane.attach = above, above.now
 
 
 def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> None:
-    """`above` spawned `lane` at this moment, and goes on when it is over."""
+    """Note that `above` spawned `lane` now, and goes on when it is over."""
     _begin(lane, above)
     above.now += 1
     lane.joined = above.now
@@ -380,7 +381,7 @@ def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> N
 
 
 def _hang_on_thread(lane: Lane) -> None:
-    """The thread runs its loop only for `lane`: `asyncio.run`, `loop.run_until_complete`."""
+    """Note that the thread runs its loop only for `lane`: `asyncio.run`, `loop.run_until_complete`."""
     above = lane.parent
     while above is not None and above.owner is not None:  # a loop within a loop: the thread's own lane is what is blocked
         above = above.parent
@@ -394,17 +395,17 @@ def _ask_thread(lane: Lane) -> None:
         return
     task = asyncio_state.spawner(work)
     if task is not None:
-        # A task that is cancelled goes on while its thread still works; a future that nobody holds any more was waited for.
+        # A cancelled task goes on while its thread still works; a future that is gone was waited for.
         future = weakref.ref(work.future)
         _hold(lane, _far(task, lane.born, above.thread_id), lambda: (done := future()) is None or done.done())
     elif work.pool is not None:
-        # Nobody waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
+        # No task waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
         pool = weakref.ref(work.pool)
         _leave_open(lane, pool, lambda: (shut := pool()) is None or asyncio_state.is_shut(shut))
 
 
 def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
-    """The lane of a task on another thread, which takes no marks from here. So what it waits for is looked at later."""
+    """Return the lane of a task on another thread. It takes no marks from here, so its waits are judged later."""
     lane = _lanes.get(task) or _new(task, born, thread_id)
     hold = asyncio_state.holder(task)
     # `Context.run` of a context that the other thread runs in raises, so there is no mark to put there, as `_hang` does.

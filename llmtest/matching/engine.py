@@ -64,7 +64,7 @@ class RuleEvaluator:
         for option in options if not self._is_literal else ():
             expect_arguments(option, found)
         # An index by first argument: most rules name one, and most runs differ in it.
-        likely = found if which.first is None else found.having(*which.first)
+        likely = found if which.first is None else found.with_argument(*which.first)
         return Hits(which.among(likely), self.order)
 
     def holds_literally(self, rule: Rule) -> bool:
@@ -103,14 +103,14 @@ class RuleEvaluator:
 
     def windows(self, ones: Any, hits: Any) -> Iterable[tuple[Any, int, int]]:
         """Return the `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
-        if ones.what == hits.what == "runs":
+        if ones.content == hits.content == "runs":
             return self.order.windows(ones, hits)
         windows = ((one, *self.window(one, hits, "cause")) for one in ones)
         return ((one, start, len(hits) if self.is_open(one) else stop) for one, start, stop in windows)
 
     def _as_recorded(self, order: OrderOf, *hits: Hits) -> bool:
         """True if the sequence that was recorded is the one that counts."""
-        alike = {one.what for one in hits}
+        alike = {one.content for one in hits}
         return order == "recorded" or (self.order.single and alike in ({"runs"}, {"events"}))
 
     def recorded_between(self, ones: Any, begins: Any, ends: Any, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None:
@@ -120,21 +120,21 @@ class RuleEvaluator:
 
     def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> AnyHits:
         """Return those of `ones` that must be checked: all of `hits` come after the others."""
-        runs = ones.what == hits.what == "runs"
+        runs = ones.content == hits.content == "runs"
         if not (runs or self._as_recorded(order, ones, hits)):
             return cast("Hits", ones)
         return self.order.needs_check_before_all(ones, hits, order if runs else "recorded")
 
     def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> AnyHits:
         """Return those of `ones` that must be checked: each of `begins` before the others was closed by one of `ends`."""
-        runs = all(hits.what == "runs" for hits in (ones, begins, ends))
+        runs = all(hits.content == "runs" for hits in (ones, begins, ends))
         return self.order.needs_check_between(ones, begins, ends) if runs else ones
 
     def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> AnyHits:
         """Return those of `begins` that must be checked: at least `least` of `ones` come between the others and the next end."""
         if self._as_recorded(order, begins, ones, ends):
             return self.order.needs_check_filled_as_recorded(begins, ones, ends, least)
-        runs = all(hits.what == "runs" for hits in (begins, ones, ends))
+        runs = all(hits.content == "runs" for hits in (begins, ones, ends))
         return self.order.needs_check_filled(begins, ones, ends, least) if runs else cast("Hits", begins)
 
     def needs_check_before(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
@@ -146,7 +146,7 @@ class RuleEvaluator:
         return self._after_a_look(self.order.needs_check_after, firsts, seconds, per, order, firsts)
 
     def _after_a_look(self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: AnyHits) -> AnyHits:
-        runs = firsts.what == seconds.what == "runs"
+        runs = firsts.content == seconds.content == "runs"
         # A function may raise for some runs, which must be told of the very run.
         if callable(per) or not (runs or self._as_recorded(order, firsts, seconds)):
             return every

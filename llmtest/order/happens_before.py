@@ -1,7 +1,7 @@
-"""Which of two runs came first: for certain, whatever the schedule.
+"""The certain order of any two runs of a recording, whatever the schedule.
 
-`llmtest.order.siblings` says what is known of the order of siblings. `HappensBefore` asks it once for each group of them, and
-answers for any two runs of a recording: they are lifted to siblings below their nearest common ancestor and compared there.
+`llmtest.order.siblings` orders siblings. `HappensBefore` asks it once for each group of siblings. To compare any two runs, it
+climbs to the siblings below their nearest common ancestor.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from llmtest.concurrency.lanes import Lane
 from llmtest.core.literals import ConcurrentGroup
 from llmtest.events.events import Event, Run
 from llmtest.events.words import FrozenDict, Message
-from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers, precedes
+from llmtest.order.nesting import Nesting
+from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers, leads, precedes
 
 
 class Hits(list[Any]):
-    """Runs or events in order, with what it takes to find quickly those that come before or after one.
+    """Runs or events in order, with indexes that find those before and after a run quickly.
 
-    They do not change: what is known of them is found once, when it is first asked for.
+    The items never change, so each index is built once, on first use.
     """
 
-    def __init__(self, items: Iterable[Any], order: HappensBefore, what: Literal["runs", "events", "both"] = "runs") -> None:
+    def __init__(self, items: Iterable[Any], order: HappensBefore, content: Literal["runs", "events", "both"] = "runs") -> None:
         super().__init__(items)
-        self.what = what
-        """What there may be among them."""
+        self.content = content
+        """The kinds of items that may be among these."""
         self._order = order
         self._keys: dict[str | None, Sequence[Hashable]] = {}
         self._soonest: dict[tuple[str | None, str], Mapping[Hashable, float]] = {}
@@ -42,84 +43,82 @@ class Hits(list[Any]):
 
     @cached_property
     def args(self) -> list[FrozenDict]:
-        """The arguments of each."""
+        """The arguments of each item."""
         return [run.args for run in self]
 
-    def having(self, key: str, expected: Any) -> Sequence[Any]:
-        """Those whose argument `key` may be this plain value: all but those with another of its type."""
-        # By exact type, as a value of another class may have an `==` of its own: those are judged one by one.
+    def with_argument(self, key: str, expected: Any) -> Sequence[Any]:
+        """Return the items whose argument `key` may equal a plain value: all but those with another value of its type."""
+        # By exact type: a value of another class may have an `==` of its own, and is judged by itself later.
         kind = type(expected)
-        given = zip(self, self.args, strict=True)
-        return [run for run, args in given if type(actual := args.get(key)) is not kind or actual == expected]
+        rows = zip(self, self.args, strict=True)
+        return [run for run, args in rows if type(actual := args.get(key)) is not kind or actual == expected]
 
     @cached_property
     def spans(self) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """Of each, its `clear`, its `stop`, or the end of all if it has not ended, and its position."""
-        # Three lists and not one of triples: each question asks one column for all of them, in a `map` without Python code.
+        """Of each item: its `clear`, its `stop` (that of the whole recording if it is open), and its position."""
+        # Three lists, not a list of triples: each question reads one column of all items, in a `map` without Python code.
         order, end = self._order, len(self._order.runs)
-        seats = [order.seat(order.run_of(one)) for one in self]
+        seats = [order.seat(order.run_of(item)) for item in self]
         stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self, seats, strict=True)]
         return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
 
-    # by value: of what each one is, and where it stands among those of the same value
-
     def keys(self, per: str | None, value: Callable[[Any], Hashable]) -> Iterable[Hashable]:
-        """The value of each; without `per` they are all alike."""
+        """Return the value of each item; without `per` all are alike."""
         if per is None:
             return repeat(None, len(self))
         if per not in self._keys:
-            self._keys[per] = [value(one) for one in self]
+            self._keys[per] = [value(item) for item in self]
         return self._keys[per]
 
     def counts(self, per: str, value: Callable[[Any], Hashable]) -> Counter[Hashable]:
-        """How many there are of each value."""
+        """Return the number of items of each value."""
         if per not in self._counts:
             self._counts[per] = Counter(self.keys(per, value))
         return self._counts[per]
 
     @cached_property
     def numbers(self) -> tuple[Sequence[int], Sequence[float]]:
-        """Of each, the number of the event with which it began, and one more than that of the event with which it ended."""
-        starts = [(one.start if isinstance(one, Run) else one).number for one in self]
-        ends = [one.end if isinstance(one, Run) else one for one in self]
-        # What has not ended ends after all that was recorded: it comes before nothing.
+        """Of each item: the number of its first event, and one more than the number of its last."""
+        starts = [(item.start if isinstance(item, Run) else item).number for item in self]
+        ends = [item.end if isinstance(item, Run) else item for item in self]
+        # An open run ends after all that was recorded, so it comes before nothing.
         return starts, [math.inf if end is None else end.number + 1 for end in ends]
 
     @cached_property
     def overs(self) -> list[int]:
-        """Of each, the number of the first event after its end; of an open one, the number after all events."""
+        """Of each item: the number of the first event after its end; of an open run, the number after all events."""
         after_all = self._order.size - 1
         return [after_all if end == math.inf else int(end) for end in self.numbers[1]]
 
     def marks(self, order: str) -> tuple[Sequence[float], Sequence[float]]:
-        """Two numbers for each: one surely came before another if its second is not above the other's first."""
+        """Return two numbers for each item: `a` came before `b` for certain if its second is not above the first of `b`."""
         return self.numbers if order == "recorded" else self.spans[:2]
 
     @cached_property
     def ended(self) -> list[int]:
-        """For the number of each event, how many of them had ended before it."""
+        """By number of event: how many items had ended before it."""
         return _counts(sorted(int(end) for end in self.numbers[1] if end != math.inf), self._order.size)
 
     @cached_property
     def begun(self) -> list[int]:
-        """For the number of each event, how many of them had begun before it."""
+        """By number of event: how many items had begun before it."""
         return _counts(sorted(start + 1 for start in self.numbers[0]), self._order.size)
 
     @cached_property
     def in_sequence(self) -> bool:
-        """Whether they stand in the order in which they began."""
+        """True if the items stand in the order in which they began."""
         starts = self.numbers[0]
         return all(map(le, starts, starts[1:]))
 
-    def around(self, one: Run | Event) -> tuple[int, int]:
-        """Of those in sequence, those before the first number began before `one`, those from the second on after its end."""
-        end = one.end if isinstance(one, Run) else one
+    def around(self, item: Run | Event) -> tuple[int, int]:
+        """Return two indexes into items in sequence: before the first they began before `item`, from the second on after it."""
+        end = item.end if isinstance(item, Run) else item
         starts = self.numbers[0]
-        first = bisect_left(starts, (one.start if isinstance(one, Run) else one).number)
+        first = bisect_left(starts, (item.start if isinstance(item, Run) else item).number)
         return first, len(starts) if end is None else max(first, bisect_right(starts, end.number))
 
     def soonest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
-        """For each value, when the first of them had surely ended."""
+        """Return, by value, the mark at which the first of its items had surely ended."""
         if (per, order) not in self._soonest:
             found: dict[Hashable, float] = {}
             for key, mark in zip(self.keys(per, value), self.marks(order)[1], strict=True):
@@ -128,7 +127,7 @@ class Hits(list[Any]):
         return self._soonest[per, order]
 
     def latest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
-        """For each value, what had surely ended before the last of them began."""
+        """Return, by value, the mark up to which all had surely ended before the last of its items began."""
         if (per, order) not in self._latest:
             found: dict[Hashable, float] = {}
             for key, mark in zip(self.keys(per, value), self.marks(order)[0], strict=True):
@@ -138,23 +137,23 @@ class Hits(list[Any]):
 
     @cached_property
     def earlier(self) -> list[int]:
-        """For each position, how many of them stand before it."""
+        """By position: how many items stand before it."""
         return _counts([place + 1 for place in self.spans[2]], len(self._order.runs) + 1)
 
     @cached_property
     def unclear(self) -> list[int]:
-        """For each position, the number of the first of them from which on all are clear of it."""
+        """By position: the index from which on all items are clear of it."""
         lows = [*accumulate(reversed(self.spans[0]), min)][::-1]
         return _counts(lows, len(self._order.runs) + 1)
 
     @cached_property
     def highs(self) -> list[int]:
-        """For each, the highest `stop` up to it."""
+        """Of each item: the highest `stop` up to it."""
         return [*accumulate(self.spans[1], max)]
 
 
 def _counts(values: Sequence[int], size: int) -> list[int]:
-    """For each number below `size`, how many of these ascending values are not above it."""
+    """Return, for each number below `size`, how many of these ascending values are not above it."""
     counts: list[int] = []
     for n, value in enumerate(values):
         counts.extend(repeat(n, value - len(counts)))
@@ -163,7 +162,7 @@ def _counts(values: Sequence[int], size: int) -> list[int]:
 
 @dataclass(slots=True, eq=False)
 class _Stretch:
-    """Siblings of which some are concurrent, or a single one. All of them come after those of the stretch before."""
+    """A single sibling, or several of which some are concurrent. All come after those of the stretch before."""
 
     home: Lane | None
     first: Run
@@ -171,7 +170,7 @@ class _Stretch:
     down: dict[int, int] | None = None
 
     def before(self, a: int, b: int) -> bool:
-        # Only when it is asked for: it takes a comparison of each pair, and most stretches are never asked.
+        # Only on demand: it compares each pair, and most stretches are never asked.
         if self.down is None:
             self.down = _closed(self.items, self.home)
         return bool(self.down[b] >> a & 1)
@@ -179,9 +178,11 @@ class _Stretch:
 
 @dataclass(slots=True, eq=False)
 class _Seat:
-    """The place of a run: its parent here, its stretch among its siblings, and its number there. `position` counts all runs
-    in an order that the program does not contradict; those below `clear` come before it or contain it. The runs within it
-    are those from its position up to `stop`."""
+    """The place of a run: the run around it, its stretch among its siblings, and its number there.
+
+    `position` counts all runs in an order that the program does not contradict. All runs below `clear` come before this one
+    or contain it. The runs inside it are those from its position up to `stop`.
+    """
 
     parent: Run | None
     depth: int
@@ -194,39 +195,35 @@ class _Seat:
 
 
 class HappensBefore:
-    """The order of the runs of some trees. Made once; a question costs a climb to the common ancestor.
-
-    It knows nothing of runs that are not in these trees.
-    """
+    """The order of the runs of some trees. A question costs a climb to the common ancestor at most."""
 
     def __init__(self, roots: Sequence[Run]) -> None:
         self._seats: dict[Run, _Seat] = {}
         self.runs: list[Run] = []
         self._turns: dict[str, int] = {}
-        self._strays: dict[Run, list[Run]] = {}
         self.by_id: dict[UUID, Run] = {}
         self.by_name: dict[tuple[str, str], list[Run]] = {}
         self._named: dict[tuple[tuple[str, str], ...], Hits] = {}
         self._kinds: dict[tuple[str, ...], Hits] = {}
         self._open: set[int] = set()
-        self.straight = True
-        """Whether of any two runs one comes before or contains the other."""
+        self.is_linear = True
+        """True if of any two runs one comes before or contains the other."""
+        self._home = home_of(roots)
         self._sit(roots)
 
     def _sit(self, roots: Sequence[Run]) -> None:
-        # A list of things to do instead of recursion: no tree is too deep for it.
+        nesting = Nesting(roots)
+        # A list instead of recursion: no tree is too deep for it.
         todo: list[tuple[Run | None, _Seat | None]] = [(None, None)]
         while todo:
             run, seat = todo.pop()
             if run is not None and seat is not None:
                 self._place(run, seat)
-            inside = run.children if run is not None else roots
-            if run is not None and run in self._strays:
-                inside = (*inside, *self._strays[run])
+            inside = nesting.inside(run)
             if inside:
-                home = run.start.lane if run is not None else home_of(roots)
+                home = run.start.lane if run is not None else self._home
                 todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))
-        # From the last to the first: what is inside a run has its `stop` before the run itself.
+        # Backwards: what is inside a run has its `stop` before the run itself.
         for run in reversed(self.runs):
             seat = self._seats[run]
             seat.stop = max(seat.stop, seat.position + 1)
@@ -242,12 +239,12 @@ class HappensBefore:
         self._seats[run] = seat
         above = self._seats[seat.parent] if seat.parent is not None else None
         first = seat.group[seat.stretch].first
-        # What may run beside its parent may run beside it too; of its siblings, those of its own stretch may.
+        # Whatever may run beside its parent may run beside it too; of its siblings, only those of its own stretch.
         seat.clear = above.clear if above is not None and above.clear < above.position else self._seats[first].position
-        self.straight = self.straight and seat.clear == seat.position
+        self.is_linear = self.is_linear and seat.clear == seat.position
         if run.end is None:
-            self._open.add(id(run))  # by id: events are asked for too, and to hash a frozen event is to hash its payload
-        # A call's id is all that links a tool run to the model run that asked for it: they are siblings, or not even that.
+            self._open.add(id(run))  # by id: events are looked up too, and to hash a frozen event is to hash its payload
+        # Only the id of a call links a tool run to the model run that asked for it: they are siblings, or not even that.
         if run.kind == "chat" and isinstance(run.output, Message):
             self._turns.update((call.id, seat.position) for call in run.output.tool_calls if call.id is not None)
 
@@ -261,25 +258,22 @@ class HappensBefore:
             return seats
         items = [item_of(run, parent) for run in runs]
         group += _stretches(layers(items, home), home)
-        # LangChain calls these siblings, but they run within one of them: that is where they are placed.
-        for item in items:
-            if item.host is not None and item.host.run is not None and item.run is not None:
-                self._strays.setdefault(item.host.run, []).append(item.run)
         for s, stretch in enumerate(group):
             seats += [
                 (item.run, _Seat(parent, depth, s, n, group)) for n, item in enumerate(stretch.items) if item.run is not None
             ]
         return seats
 
-    # questions
-
     def before(self, a: Run, b: Run) -> bool:
-        """Whether `a` came before `b` for certain: it had ended, or would have, when `b` began. A run is not before those
-        that it contains."""
+        """True if `a` came before `b` for certain: it had ended, or would have, when `b` began, in every legal schedule.
+
+        False for a run and what it contains, and for concurrent runs. So two runs are certainly ordered, and neither took
+        its turn by luck, if `before` holds one way or the other (see `are_ordered`).
+        """
         x, y = self._seats[a], self._seats[b]
         if x.position >= y.position:
             return False
-        # Two numbers answer for almost all pairs. Only what is concurrent with something has to climb.
+        # Two numbers answer for almost all pairs. Only a run that is concurrent with something has to climb.
         if x.position < y.clear:
             return x.stop <= y.position
         while x.depth > y.depth and x.parent is not None:
@@ -292,21 +286,33 @@ class HappensBefore:
             return False
         return x.stretch < y.stretch or (x.stretch == y.stretch and x.group[x.stretch].before(x.number, y.number))
 
+    def are_ordered(self, a: Run, b: Run) -> bool:
+        """True if the program, not chance, decides which of two runs began first.
+
+        So it is no luck which of them took the first step of a script that both share. It holds too for runs that overlap on
+        one line of control, as the prompts of one `generate` do; between threads and tasks, only for a known wait.
+        """
+        first, second = sorted((a, b), key=lambda run: run.start.number)
+        if self.before(a, b) or self.before(b, a) or self.contains(first, second):
+            return True
+        x, y = first.start, second.start
+        return x.lane is not None and y.lane is not None and leads((x.lane, x.moment), (y.lane, y.moment), self._home)
+
     def contains(self, a: Run, b: Run) -> bool:
-        """Whether `b` runs within `a`."""
+        """True if `b` runs inside `a`."""
         return self._seats[a].position < self._seats[b].position < self._seats[a].stop
 
     def position(self, run: Run) -> int:
-        """The place of a run in an order that the program does not contradict."""
+        """Return the index of a run in an order that the program does not contradict."""
         return self._seats[run].position
 
     def seat(self, run: Run) -> _Seat:
-        """Where it stands. All runs at positions below `clear` come before it or contain it; of the others it must be asked."""
+        """Return the place of a run. All runs at positions below `clear` come before it or contain it."""
         return self._seats[run]
 
-    def is_open(self, what: Run | Event) -> bool:
-        """Whether this is a run that has not ended."""
-        return id(what) in self._open
+    def is_open(self, item: Run | Event) -> bool:
+        """True for a run that has not ended."""
+        return id(item) in self._open
 
     def path(self, run: Run) -> tuple[str, ...]:
         """Return the names of the runs around it, from the outside, and its own."""
@@ -317,98 +323,97 @@ class HappensBefore:
         return tuple(reversed(names))
 
     def turn(self, run: Run) -> int | None:
-        """The position of the model run that asked for this tool run."""
+        """Return the position of the model run that asked for a tool run."""
         return self._turns.get(run.tool_call_id) if run.tool_call_id is not None else None
 
     def happened(self, a: Run | Event, b: Run | Event) -> bool:
-        """Whether `a` came before `b` for certain, where one is an event within a run, or both are."""
+        """True if `a` came before `b` for certain, where at least one is an event of a run."""
         x, y = self.run_of(a), self.run_of(b)
         if x is y or self.contains(x, y) or self.contains(y, x):
             return self._on_one_line(a, x, b, y)
         return self.before(x, y)
 
-    def run_of(self, what: Run | Event) -> Run:
-        """The run itself, or the one whose event it is."""
-        return what if isinstance(what, Run) else self.by_id[what.run_id]
+    def run_of(self, item: Run | Event) -> Run:
+        """Return a run itself, or the run of an event."""
+        return item if isinstance(item, Run) else self.by_id[item.run_id]
 
     def _on_one_line(self, a: Run | Event, x: Run, b: Run | Event, y: Run) -> bool:
-        """Of an event in a run and what happens within that run: only what is on one line of control is ordered."""
+        """`happened` of an event of a run and something inside that run."""
+        if a is not b and x.start is a and (x is y or self.contains(x, y)):
+            return b is not x  # a run begins before all that is in it, on whatever line of control that happens
         if (isinstance(a, Run) and not self.contains(y, x)) or (isinstance(b, Run) and not self.contains(x, y)):
             return False
-        # Across lines the numbers of events are chance, even within one run: they only say what was recorded first.
+        # Across lines the numbers of events are chance, even inside one run: they tell only which was recorded first.
         first = (a.end if isinstance(a, Run) else a), (b.start if isinstance(b, Run) else b)
         return first[0] is not None and first[0].number < first[1].number and first[0].lane is first[1].lane
 
-    # many runs
-
     @cached_property
     def by_event(self) -> Mapping[str, Sequence[Event]]:
-        """The events of all runs by their kind, in order."""
+        """The events of all runs, in order, by kind."""
         found: dict[str, list[Event]] = {}
-        for one in sorted((event for run in self.runs for event in run.events), key=lambda event: event.number):
-            found.setdefault(one.kind, []).append(one)
+        for event in sorted((event for run in self.runs for event in run.events), key=lambda event: event.number):
+            found.setdefault(event.kind, []).append(event)
         return found
 
     @cached_property
     def size(self) -> int:
-        """One more than the highest number of an event, and room for what follows it."""
+        """The highest number of an event, and two more: one after it, and one for the end."""
         return max((event.number for run in self.runs for event in run.events), default=0) + 2
 
     @cached_property
     def single(self) -> bool:
-        """Whether all happened on one line of control, so that the sequence that was recorded is the only one."""
-        return self.straight and len({id(event.lane) for run in self.runs for event in run.events}) < 2
+        """True if all happened on one line of control, so that the recorded sequence is the only one."""
+        return self.is_linear and len({id(event.lane) for run in self.runs for event in run.events}) < 2
 
     def of_events(self, kinds: tuple[str, ...]) -> Hits:
-        """The events of these kinds, in order. They are kept, with what is known of them."""
+        """Return the events of some kinds, in order. They are cached, with their indexes."""
         if kinds not in self._kinds:
-            events = [one for kind in kinds for one in self.by_event[kind]]
+            events = [event for kind in kinds for event in self.by_event[kind]]
             self._kinds[kinds] = self.mixed(events, "events")
         return self._kinds[kinds]
 
-    def mixed(self, found: Sequence[Run | Event], what: Literal["events", "both"]) -> Hits:
-        """These, of which some are events, in order: as recorded if there is no other."""
-        return Hits(sorted(found, key=self._began if self.single else self._placed), self, what)
+    def mixed(self, found: Sequence[Run | Event], content: Literal["events", "both"]) -> Hits:
+        """Return items of which some are events, in order: as recorded if that is the only one."""
 
-    def _began(self, one: Run | Event) -> int:
-        return (one.start if isinstance(one, Run) else one).number
+        def place(item: Run | Event) -> tuple[int, int]:
+            number = (item.start if isinstance(item, Run) else item).number
+            return 0 if self.single else self.position(self.run_of(item)), number
 
-    def _placed(self, one: Run | Event) -> tuple[int, int]:
-        return self.position(self.run_of(one)), self._began(one)
+        return Hits(sorted(found, key=place), self, content)
 
     def named(self, names: tuple[tuple[str, str], ...]) -> Hits:
-        """The runs of these kinds and names, in order. They are kept, with what is known of them."""
+        """Return the runs of some kinds and names, in order. They are cached, with their indexes."""
         known = self._named.get(names)
         if known is None:
             runs = chain.from_iterable(map(self.by_name.__getitem__, names))
             known = self._named[names] = Hits(runs if len(names) == 1 else sorted(runs, key=self.position), self)
         return known
 
-    def window(self, one: Run | Event, hits: Hits) -> tuple[int, int]:
-        """Of these, those before the first number come before `one` or contain it; from the second on they come after it. A run
-        around an event has not ended, and goes on around an event: these come neither before nor after."""
-        seat = self._seats[self.run_of(one)]
-        # Before it are those that stand below `clear`. A run around an event stands there too, but has not ended.
+    def window(self, item: Run | Event, hits: Hits) -> tuple[int, int]:
+        """Return two indexes into `hits`: those before the first come before `item` or contain it; from the second on they
+        come after it. A run comes neither before nor after an event inside it."""
+        seat = self._seats[self.run_of(item)]
+        # The runs below `clear` come before. A run around an event stands there too, but has not ended.
         start = hits.earlier[seat.clear]
-        if hits.what != "runs" or isinstance(one, Event):
+        if hits.content != "runs" or isinstance(item, Event):
             start = min(start, bisect_right(hits.highs, seat.position))
         return start, max(start, hits.earlier[seat.stop], hits.unclear[seat.position])
 
-    def windows(self, ones: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
-        """The `window` of each; nothing surely comes after one that has not ended."""
-        clears, stops, places = ones.spans
+    def windows(self, items: Hits, hits: Hits) -> Iterator[tuple[Run, int, int]]:
+        """Yield each item with its `window`; nothing surely comes after an open run."""
+        clears, stops, places = items.spans
         earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
-        for one, start, stop, clear in zip(ones, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):
-            yield one, start, max(start, stop, clear) if start < stop or start < clear else start
+        for item, start, stop, clear in zip(items, map(earlier, clears), map(earlier, stops), map(unclear, places), strict=True):
+            yield item, start, max(start, stop, clear) if start < stop or start < clear else start
 
     def needs_check_before(
         self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]
     ) -> list[Run]:
         """Return those of `seconds` for which it is not certain at once that one of `firsts` with their value ended before."""
-        # The first to end decides for all: if even that had not surely ended, this one has to be asked about each of them.
+        # The first to end decides for all: if even that had not surely ended, all have to be compared with this one.
         soonest, far = firsts.soonest(per, order, value).get, math.inf
         rows = zip(seconds, seconds.keys(per, value), seconds.marks(order)[0], strict=True)
-        return [one for one, key, begin in rows if soonest(key, far) > begin]
+        return [second for second, key, begin in rows if soonest(key, far) > begin]
 
     def needs_check_after(
         self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]
@@ -416,90 +421,90 @@ class HappensBefore:
         """Return those of `firsts` for which it is not certain at once that one of `seconds` with their value comes after."""
         latest = seconds.latest(per, order, value).get
         rows = zip(firsts, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
-        return [one for one, key, end in rows if latest(key, -1) < end]
+        return [first for first, key, end in rows if latest(key, -1) < end]
 
-    def needs_check_before_all(self, ones: Hits, hits: Hits, order: str) -> list[Any]:
-        """Return those of `ones` for which it is not certain at once that all of `hits` come after them."""
+    def needs_check_before_all(self, items: Hits, hits: Hits, order: str) -> list[Any]:
+        """Return those of `items` for which it is not certain at once that all of `hits` come after them."""
         if order == "recorded":
             first = min(hits.numbers[0], default=math.inf)
-            return [one for one, end in zip(ones, ones.numbers[1], strict=True) if end > first]
+            return [item for item, end in zip(items, items.numbers[1], strict=True) if end > first]
         if not hits:
             return []
         first, low = hits.spans[2][0], min(hits.spans[0])
-        rows = zip(ones, *ones.spans, strict=True)
-        return [one for one, _, stop, place in rows if stop > first or place >= low]
+        rows = zip(items, *items.spans, strict=True)
+        return [item for item, _, stop, place in rows if stop > first or place >= low]
 
     def closed(self, begins: Hits, ends: Hits) -> list[float]:
-        """Of each number of `ends` that have begun, how many of `begins` the last of them closed; after the last nothing is left
-        open."""
+        """Return, by how many of `ends` have begun, how many of `begins` the last of them closed; after the last, all."""
         marks = map(ends.spans[2].__getitem__, range(len(ends) - 1))
         clears = map(ends.spans[0].__getitem__, range(len(ends) - 1))
         closed = [min(begins.earlier[clear], bisect_right(begins.highs, at)) for at, clear in zip(marks, clears, strict=True)]
         return [0, *closed, math.inf] if ends else [math.inf]
 
-    def needs_check_between(self, ones: Hits, begins: Hits, ends: Hits) -> list[Run]:
-        """Return those of `ones` for which it is not certain at once that each of `begins` before them was closed by an end."""
-        clears, stops, places = ones.spans
+    def needs_check_between(self, items: Hits, begins: Hits, ends: Hits) -> list[Run]:
+        """Return those of `items` for which it is not certain at once that each of `begins` before them was closed by an end."""
+        clears, stops, places = items.spans
         sides = []
         for hits in (begins, ends):
             earlier, unclear = hits.earlier.__getitem__, hits.unclear.__getitem__
             sides += [map(earlier, clears), map(earlier, stops), map(unclear, places)]
         closed = self.closed(begins, ends)
-        rows = zip(ones, *sides, strict=True)
-        return [one for one, b, c, d, e, f, g in rows if b > closed[e] or b < c or b < d or e < f or e < g]
+        rows = zip(items, *sides, strict=True)
+        return [item for item, b, c, d, e, f, g in rows if b > closed[e] or b < c or b < d or e < f or e < g]
 
-    def recorded_between(self, ones: Hits, begins: Hits, ends: Hits) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield those of `ones` that began, in the recorded order, after one of `begins` had ended and before the next of `ends`
-        began: each with the two."""
+    def recorded_between(self, items: Hits, begins: Hits, ends: Hits) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield those of `items` that began, as recorded, after the end of one of `begins` and before the next of `ends`: each
+        with the two."""
         starts, closings = sorted(ends.numbers[0]), [0, *map(begins.ended.__getitem__, sorted(ends.numbers[0])), math.inf]
         ended, begun = begins.ended.__getitem__, ends.begun.__getitem__
-        rows = zip(ones, ones.numbers[0], map(ended, ones.numbers[0]), map(begun, ones.numbers[0]), strict=True)
-        for one, at, low, count in rows:
+        rows = zip(items, items.numbers[0], map(ended, items.numbers[0]), map(begun, items.numbers[0]), strict=True)
+        for item, at, low, count in rows:
             if low > closings[count] and count < len(starts) and at < starts[count]:
                 begin = max((end, n) for n, end in enumerate(begins.numbers[1]) if end <= at)[1]
-                yield one, begins[begin], ends[ends.numbers[0].index(starts[count])]
+                yield item, begins[begin], ends[ends.numbers[0].index(starts[count])]
 
-    def needs_check_filled(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Run]:
-        """Return those of `begins` of which a look does not tell that `least` of `ones` come after them and before each of `ends`
-        that may follow them."""
+    def needs_check_filled(self, begins: Hits, items: Hits, ends: Hits, least: int) -> list[Run]:
+        """Return those of `begins` for which it is not certain at once that `least` of `items` come after them and before each
+        of `ends` that may follow them."""
         if not least:
             return []
         clears, stops, places = begins.spans
-        # Of `ends`, those below the first number came before or around it; of `ones`, those from the second on come after it.
+        # Those of `ends` below the first index came before or around; those of `items` from the second index on come after.
         firsts = map(ends.earlier.__getitem__, clears)
-        afters = map(max, map(ones.earlier.__getitem__, stops), map(ones.unclear.__getitem__, places))
-        # From this number on, all of `ends` come after one of `ones`, or within it; so they do after those that stand before it.
-        closed = [ends.unclear[place] for place in ones.spans[2]]
-        total, enough = len(ends), len(ones) - least
+        afters = map(max, map(items.earlier.__getitem__, stops), map(items.unclear.__getitem__, places))
+        # From this index on, all of `ends` come after one of `items` or inside it, and so after all items before that one.
+        closed = [ends.unclear[place] for place in items.spans[2]]
+        total, enough = len(ends), len(items) - least
         rows = zip(begins, firsts, afters, strict=True)
-        return [one for one, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
+        return [begin for begin, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
 
-    def needs_check_filled_as_recorded(self, begins: Hits, ones: Hits, ends: Hits, least: int) -> list[Any]:
-        """Return those of `begins` after which the next of `ends` began, as it was recorded, before `least` of `ones` had."""
-        # For each of `ends`, how many of `ones` may have begun when one of `begins` was over, so that `least` are still to come.
-        most = [ones.begun[start] - least for start in sorted(ends.numbers[0])]
-        rows = zip(begins, map(ones.begun.__getitem__, begins.overs), map(ends.begun.__getitem__, begins.overs), strict=True)
+    def needs_check_filled_as_recorded(self, begins: Hits, items: Hits, ends: Hits, least: int) -> list[Any]:
+        """Return those of `begins` after which the next of `ends` began, as recorded, before `least` of `items` had."""
+        # By end: how many of `items` may have begun when one of `begins` was over, so that `least` are still to come.
+        most = [items.begun[start] - least for start in sorted(ends.numbers[0])]
+        rows = zip(begins, map(items.begun.__getitem__, begins.overs), map(ends.begun.__getitem__, begins.overs), strict=True)
         return [begin for begin, count, end in rows if end < len(most) and count > most[end]]
 
     def arrange(self, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[ConcurrentGroup]]:
-        """Return these runs in an order that is certain, and the groups of neighbours that overlapped or are of one turn."""
-        if self.straight and not self._turns:
+        """Return runs in an order that the program does not contradict, and the groups of neighbours that are concurrent or of
+        one turn."""
+        if self.is_linear and not self._turns:
             places = [self._seats[run].position for run in runs]
             return runs if places == sorted(places) else sorted(runs, key=self.position), ()
         placed = sorted(runs, key=self.position)
         return placed, [self._concurrent(placed, *span) for span in self._spans(placed)]
 
     def _spans(self, runs: Sequence[Run]) -> Iterator[tuple[int, int]]:
-        """Where neighbours overlapped or are of one turn: from each beginning to its end."""
+        """Yield the start and stop of each group of neighbours that are concurrent or of one turn."""
         seats = [self._seats[run] for run in runs]
         turns = [self.turn(run) for run in runs]
         last = {turn: n for n, turn in enumerate(turns) if turn is not None}
         low, cut = len(self.runs), [True] * (len(runs) + 1)
-        # Between two neighbours is a cut if everything from the second on is clear of everything up to the first.
+        # Cut between two neighbours if all from the second on are clear of all up to the first.
         for n in range(len(runs) - 1, 0, -1):
             low = min(low, seats[n].clear)
             cut[n] = seats[n - 1].position < low
-        # A turn is not cut either: its tools are matched as one group, even where the program called them one by one.
+        # Never cut a turn: its tools are matched as one group, even where the program called them one by one.
         start, reach = 0, -1
         for n in range(len(runs)):
             turn = turns[n]
@@ -519,7 +524,7 @@ class HappensBefore:
 
 
 def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_Stretch]:
-    """Siblings cut wherever all that come before come before all that come after."""
+    """Return siblings cut wherever all before the cut come before all after it."""
     group: list[_Stretch] = []
     for layer in ordered:
         if not group or all(precedes(a, b, home) for a in group[-1].items for b in layer):
@@ -530,11 +535,11 @@ def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_St
 
 
 def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
-    """For each sibling of a stretch, which of them come before it, as bits; also through others."""
+    """Return, for each sibling of a stretch, a bit mask of the siblings before it, directly or through others."""
     down: dict[int, int] = {}
     for n, item in enumerate(items):
         below = 0
-        # Downwards, so that what comes before through another item is already in `below` and is not asked again.
+        # Downwards: what comes before through another item is already in `below`, and is not compared again.
         for m in range(n - 1, -1, -1):
             if not below >> m & 1 and precedes(items[m], item, home):
                 below |= 1 << m | down[m]

@@ -1,7 +1,7 @@
-"""The order of siblings: from the program, never from the clock.
+"""The order of siblings, derived from the program, never from the clock.
 
-Concurrent runs start in any order, so the order in which they were seen says nothing. `layers` puts siblings
-into ranks by what the program itself says about their order; all that is known of it is in `precedes`.
+Concurrent runs start in any order, so the recorded order tells nothing. `layers` ranks siblings by `precedes`, which holds
+all that is known of their order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _FALLBACKS: Final = "RunnableWithFallbacks"
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """A child of a run, or an event within it (`run` is None, `note` is the caller's), and its place among its siblings.
+    """A child of a run, or an event inside it (`run` is None, `note` is the caller's), and its place among its siblings.
 
     It began as event `start`, on `lane` at `moment`, and ended as event `end` at `over`; None is the parent's lane. `family`
-    and `step` are the place that the program gave it, by a tag. `host` is the sibling within which it runs. `seat` is its
-    place in a parallel group. `line` is equal for items that come before the same others.
+    and `step` are its structural position, from a tag. `seat` is its place in a parallel group. `line` is an equivalence key:
+    items with the same key precede exactly the same items.
     """
 
     run: Run | None
@@ -39,12 +39,11 @@ class Item:
     step: Any = 0
     seat: tuple[str, str, tuple[int, ...]] = ("", "", ())
     note: Any = None
-    host: Item | None = None
     line: Hashable = None
 
 
 def item_of(run: Run, parent: Run | None) -> Item:
-    """A run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
+    """Return a run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
     # From behind: the end is one of the last events, and a streaming run has thousands.
     end = next((event for event in reversed(run.events) if event.kind in ENDINGS), None)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
@@ -55,7 +54,7 @@ def item_of(run: Run, parent: Run | None) -> Item:
 
 
 def item_at(event: Event, note: Any = None) -> Item:
-    """An event within a run as a sibling of the runs within it."""
+    """Return an event of a run as a sibling of the runs inside it."""
     return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), note=note)
 
 
@@ -64,21 +63,15 @@ def _mark(event: Event | None) -> Mark | None:
 
 
 def layers(items: list[Item], home: Lane | None) -> list[list[Item]]:
-    """Siblings in canonical order; several in one layer are parallel. `home` is the line of control of their parent.
-
-    Those that turn out to run within another one have it as their `host` and are left out.
-    """
+    """Return siblings in canonical order; those in one layer are parallel. `home` is the line of control of their parent."""
     if len(items) < 2:
         return [items] if items else []
-    _find_hosts(items, home)
-    return _ranked(_arranged([item for item in items if item.host is None]), home)
+    return _ranked(_arranged(sorted(items, key=lambda item: item.start)), home)
 
 
 def are_in_sequence(runs: Sequence[Run], home: Lane | None) -> bool:
-    """Return whether a look tells that these came one after the other, as most siblings do.
-
-    All ran on the line of control of their parent, each was over when the next began, and the program gave them no place of
-    their own, which would be a tag. `layers` would find a layer for each of them, and none that runs within another.
+    """True if all ran on the line of control of their parent, each was over when the next began, and none has a structural
+    position, which would be a tag. Then `layers`, which costs more, would find a layer for each.
     """
     if len(runs) == 1:
         return True
@@ -92,35 +85,35 @@ def are_in_sequence(runs: Sequence[Run], home: Lane | None) -> bool:
 
 
 def precedes(a: Item, b: Item, home: Lane | None) -> bool:
-    """Whether the program, not chance, had `a` come before `b`, which started later or has a later step.
+    """True if the program, not chance, had `a` end before `b`, which started later or has a later step, began.
 
-    This is all that is known of order: steps that the program numbered; one line of control, on which what began before `a`
-    had ended is beside it, as the inputs of a batch are; and lines of control that were spawned when `a` had happened, or by
-    one that had waited for it. Never the time.
+    Order comes from numbered steps; from one line of control, if `a` was over when `b` began; and from lines of control that
+    were spawned when `a` was over, or by a line that had waited for it. Never from the time.
     """
-    # Numbers first: a stream starts its last step before the others, so that starts would say the opposite.
+    # Steps first: a stream starts its last step before the others, so starts would tell the opposite.
     if a.family is not None and a.family == b.family and a.step != b.step:
         return a.family[1] != "map" and bool(a.step < b.step)
-    # What has no lane, such as the tries of a fallback, is on its parent's line, where one thing comes after the other.
+    # An item without a lane, such as a try of a fallback, is on its parent's line, where one thing comes after the other.
     if a.lane is None or b.lane is None:
         return a.lane is b.lane or a.end < b.start
-    # Runs that cross on one line are kept apart by the program's data, not by their start: `batch` starts all its inputs.
+    # Starts tell nothing while both are open: `batch` starts all its inputs, and a stream is open while its reader works.
+    # A run that never ended may have been abandoned; an event of the parent has its place where it fired.
     if a.lane is b.lane:
-        return not is_pooled(a.lane, home) and not b.start < a.end < b.end
-    return a.over is not None and _leads(a.over, (b.lane, b.moment), home)
+        return not is_pooled(a.lane, home) and (a.end < b.start or a.end == math.inf or b.run is None)
+    return a.over is not None and leads(a.over, (b.lane, b.moment), home)
 
 
-def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
-    """Whether one moment comes before another: where their lines of control meet, all of the first one's was over when
-    the other one's was spawned."""
-    # Up from `b`: on each line that it comes from, the moment at which the next one was spawned.
+def leads(a: Mark, b: Mark, home: Lane | None) -> bool:
+    """True if moment `a` comes before `b`: where their lines of control meet, all of that of `a` was over when that of `b`
+    was spawned."""
+    # Up from `b`: on each line that it comes from, the moment at which the next line was spawned.
     moments: dict[Lane, int] = {}
     lane, moment = b
     while lane.parent is not None:
         moments[lane] = moment
         lane, moment = lane.parent, lane.attach
     moments[lane] = moment
-    # Up from `a`, until they meet: each line must be known to be over, and the first that is not ends the search.
+    # Up from `a`, until they meet: each line must be known to be over; the first that is not ends the search.
     over, last = a
     while over not in moments:
         parent, joined = over.parent, over.joined
@@ -131,20 +124,19 @@ def _leads(a: Mark, b: Mark, home: Lane | None) -> bool:
 
 
 def is_pooled(lane: Lane, home: Lane | None) -> bool:
-    """Whether a lane is a thread of unknown origin: pools give one thread to many pieces of work, and that these come one
-    after the other is chance."""
+    """True for a thread of unknown origin: pools give one thread to many pieces of work, in an order that is chance."""
     return lane is not home and lane.parent is None and lane.task is None and lane.thread != "MainThread"
 
 
 def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
-    """Items by rank, which is the longest chain of predecessors; two of a rank are parallel.
+    """Return items by rank, which is the longest chain of predecessors; two of a rank are parallel.
 
-    Each layer is asked through one item of a kind, the one that ended first: it comes before whatever the others do.
+    Items with one equivalence key precede the same items, so only the first of them to end is compared.
     """
     layers: list[list[Item]] = []
     heads: list[dict[Hashable, Item]] = []
     for item in items:
-        # From the last layer down: the highest one with a predecessor decides, and mostly that is the last one.
+        # From the last layer down: the highest with a predecessor decides, and mostly that is the last.
         after = (n for n in reversed(range(len(layers))) if any(precedes(head, item, home) for head in heads[n].values()))
         rank = next(after, -1) + 1
         if rank == len(layers):
@@ -158,30 +150,27 @@ def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
 
 
 def _arranged(items: list[Item]) -> list[Item]:
-    """`items` in the order of their starts; those with steps take each other's places, in the order of their steps.
-
-    A stream starts its last step first.
-    """
+    """Return sorted `items` with those of one family in the order of their steps: a stream starts its last step first."""
     crowds = Counter(lane for item in items for lane in _lines(item.lane))
     families: dict[Hashable, list[Item]] = {}
     for item in items:
         item.line = _line(item, crowds)
         families.setdefault(item.family or id(item), []).append(item)
-    # Steps order their own family only, so they leave the places of all other items as they are.
+    # Steps order only their own family, so all other items keep their places.
     queues = {family: iter(sorted(same, key=lambda item: (item.step, item.start))) for family, same in families.items()}
     return [next(queues[item.family or id(item)]) for item in items]
 
 
 def _lines(lane: Lane | None) -> Iterator[Lane]:
-    """A lane, and those that it comes from."""
+    """Yield a lane, and the lanes that it comes from."""
     while lane is not None:
         yield lane
         lane = lane.parent
 
 
 def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
-    """What is equal for items that come before the same others: those that are alone on their lanes, and were joined by
-    the same lane at the same moment, are; of many branches that look alike only one has to be asked."""
+    """Return the equivalence key of an item. Items that are alone on their lanes, and that the same lane joined at the same
+    moment, have the same: of many branches that look alike only one has to be compared."""
     ended = item.over[0] if item.over is not None else None
     if item.lane is None or (ended is not None and ended is not item.lane):
         return item.lane, ended
@@ -189,52 +178,13 @@ def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
     while crowds[lane] == 1 and lane.parent is not None:
         over = lane.joined
         if ended is None or over is None:
-            return "never over"  # it comes before nothing on another line, as all others of which the end is unknown
+            return "never over"  # an item of unknown end precedes nothing on another line
         lane, joined = lane.parent, over
     return lane, joined, ended is None
 
 
-# -- what runs within a sibling
-
-
-def _find_hosts(items: list[Item], home: Lane | None) -> None:
-    """Sorts `items` by their starts, and finds those that run within another one."""
-    items.sort(key=lambda item: item.start)
-    running: dict[Lane | None, list[Item]] = {}
-    for item in items:
-        item.host = _host(item, home, running)
-        if item.host is None and _can_host(item):
-            running.setdefault(item.lane or home, []).append(item)
-
-
-def _host(item: Item, home: Lane | None, running: Mapping[Lane | None, list[Item]]) -> Item | None:
-    """The sibling within which `item` runs, though LangChain calls it a sibling.
-
-    What a fallback tries, and what a tool calls with the config that LangChain gives it, is reported as a child of their
-    parent: https://github.com/langchain-ai/langchain/issues/36072. It begins while they are running, on their line of
-    control or on one that comes from it, and has their place in the program.
-    """
-    line = item.lane or home
-    while True:
-        hosts = running.get(line, [])
-        # Starts ascend, so what has ended by now can host nothing that comes later either.
-        while hosts and hosts[-1].end < item.start:
-            hosts.pop()
-        if hosts and item.run is not None and (item.family, item.step) == (hosts[-1].family, hosts[-1].step):
-            return hosts[-1]
-        if line is None or line is home:
-            return None
-        line = line.parent
-
-
-def _can_host(item: Item) -> bool:
-    """Whether something may run within `item`. What never ended may have been abandoned before the next thing began."""
-    run = item.run
-    return run is not None and item.end < math.inf and (run.kind == "tool" or run.name.startswith(_FALLBACKS))
-
-
 def home_of(roots: Sequence[Run]) -> Lane | None:
-    """The line of control that started the roots, if there was one: theirs, if they share it, or the main thread."""
+    """Return the line of control that started the roots: their own if they share it, else the main thread if it is one."""
     lanes = {run.start.lane: None for run in roots}
     if len(lanes) < 2:
         return next(iter(lanes), None)
@@ -244,13 +194,13 @@ def home_of(roots: Sequence[Run]) -> Lane | None:
 def structural_position(
     parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]
 ) -> tuple[tuple[Hashable, str] | None, Any]:
-    """The place that the program gave to a run: a step of a sequence or a graph, a key of a map."""
+    """Return the family and the step of a run: a step of a sequence or a graph, or a key of a map."""
     for tag in tags:
-        # Programs may have such tags of their own. A graph also says its step in the metadata, and there as a number.
-        what, _, place = tag.rpartition(":")
-        if what == "seq:step" and place.isdigit():
-            return (parent_id, "seq"), int(place)
-        if what == "graph:step" and isinstance(metadata.get("langgraph_step"), int):
+        # Programs may have such tags of their own. A graph also has its step in the metadata, as a number.
+        prefix, _, step = tag.rpartition(":")
+        if prefix == "seq:step" and step.isdigit():
+            return (parent_id, "seq"), int(step)
+        if prefix == "graph:step" and isinstance(metadata.get("langgraph_step"), int):
             return (parent_id, "graph"), metadata["langgraph_step"]
         if tag.startswith("map:key:"):
             return (parent_id, "map"), tag[8:]
@@ -258,7 +208,7 @@ def structural_position(
 
 
 def _seat(run: Run, family: tuple[Hashable, str] | None) -> tuple[str, str, tuple[int, ...]]:
-    """Where a run stands among parallel ones: by its key, its node, its number among the calls of that node."""
+    """Return the place of a run among parallel runs: its key, its node, its number among the calls of that node."""
     if family is None or family[1] == "seq":
         return "", "", ()
     if family[1] == "map":

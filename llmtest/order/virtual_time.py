@@ -1,8 +1,8 @@
-"""Virtual time: when each event of a recording came, if answers had taken as long as their scripts say.
+"""Virtual time: the time of each event of a recording, had answers taken the latencies that their scripts declare.
 
-It is worked out when a recording is read, event by event, and costs the program nothing. Time passes only by the
-latencies of scripts. On one line of control it never goes back; a task or thread begins when it was spawned; who waited for
-it goes on when the last of what he waited for was over. What is not certain is side by side, as in `llmtest.order.siblings`.
+It is computed when a recording is read, event by event, and costs the program nothing. Only declared latencies pass time. On
+one line of control time never goes back; a task or thread begins when it was spawned; a line that waited for others goes on
+when the last of them was over. Anything not provably ordered counts as concurrent, as in `llmtest.order.siblings`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llmtest.order.siblings import is_pooled, structural_position
 
 @dataclass(slots=True)
 class _Track:
-    """The time of a lane: what it was from which moment on. `spawned` are lanes of which it has not heard that they are over."""
+    """The times of a lane, each with the moment from which on it holds. `spawned` are the lanes not yet known to be over."""
 
     moments: list[int]
     times: list[int]
@@ -40,7 +40,7 @@ class _Track:
 
 @dataclass(slots=True)
 class _Running:
-    """A run in virtual time: when it began, where it is now, and when the last of its children that have ended did."""
+    """A run in virtual time: its beginning, its time now, and the latest end of its children."""
 
     lane: Lane | None
     parent: UUID | None
@@ -49,14 +49,14 @@ class _Running:
     began: int
     now: int
     children: int = 0
-    said: int = 0
-    """How many tokens it has streamed."""
+    tokens: int = 0
+    """The number of tokens that it has streamed."""
 
 
 class Clock:
-    """The virtual time of one event after the other, in the order in which they were recorded.
+    """The virtual time of each event, asked for in recorded order.
 
-    `latencies` are what the answers of runs took; those of a run are known before its first token and its end.
+    `latencies` are those of the answers of each run; they are known before its first token and its end.
     """
 
     def __init__(self, latencies: Mapping[UUID, Sequence[Latency]]) -> None:
@@ -64,24 +64,22 @@ class Clock:
         self._tracks: dict[Lane | None, _Track] = {None: _Track([0], [0])}
         self._runs: dict[UUID, _Running] = {}
         self._ends: dict[tuple[Hashable, str], dict[Any, int]] = {}
-        """When the steps of a sequence or a graph ended, as far as they have."""
+        """The latest end of each step of a sequence or a graph."""
         self._home: Lane | None = None
 
     def at(self, event: Event) -> int:
-        """The virtual time of the next event, in nanoseconds."""
+        """Return the virtual time of the next event, in nanoseconds."""
         run = self._runs.get(event.run_id)
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
         ends = event.kind in ENDINGS
-        # No event comes before an earlier one of its run, nor before what its line of control has waited for.
-        soonest = self._ended(run, event) if ends else self._said(run, event)
-        time = run.now = max([run.now, self._heard(event.lane, event.moment), *soonest])
+        # No event comes before an earlier event of its run, nor before the end of what its line of control has waited for.
+        bounds = self._end_bounds(run, event) if ends else self._token_bounds(run, event)
+        time = run.now = max([run.now, self._lane_time(event.lane, event.moment), *bounds])
         self._tracks[event.lane].reach(event.moment, time)
         if ends:
             self._end(run, time)
         return time
-
-    # runs
 
     def _begin(self, event: Event) -> _Running:
         above = self._runs.get(event.parent_run_id) if event.parent_run_id is not None else None
@@ -89,28 +87,28 @@ class Clock:
             self._home = event.lane
         home, now = (above.lane, above.began) if above is not None else (self._home, 0)
         if event.lane is not None and is_pooled(event.lane, home):
-            self._tracks[event.lane] = _Track([0], [now])  # what else this thread did has nothing to do with it
+            self._tracks[event.lane] = _Track([0], [now])  # the other work of this thread has nothing to do with it
         family, step = structural_position(event.parent_run_id, event.tags, event.metadata)
         ends = self._ends.get(family, {}) if family is not None and family[1] != "map" else {}  # keys of a map have no order
         now = max([now, *(time for other, time in ends.items() if other < step)])
         run = _Running(event.lane, event.parent_run_id, family, step, now, now)
         self._runs[event.run_id] = run
-        run.began = run.now = max(now, self._heard(event.lane, event.moment))
+        run.began = run.now = max(now, self._lane_time(event.lane, event.moment))
         return run
 
-    def _said(self, run: _Running, event: Event) -> Iterator[int]:
-        """When a token came, if this is one."""
+    def _token_bounds(self, run: _Running, event: Event) -> Iterator[int]:
+        """Yield the time of a token, if the event is one."""
         latencies = self._latencies.get(event.run_id)
         if latencies and event.kind in STREAMED:
-            yield run.began + latencies[0].ns(run.said)
-            run.said += _says_something(event)
+            yield run.began + latencies[0].ns(run.tokens)
+            run.tokens += _has_content(event)
 
-    def _ended(self, run: _Running, event: Event) -> Iterator[int]:
-        """When everything was over for which the end of a run had to wait."""
+    def _end_bounds(self, run: _Running, event: Event) -> Iterator[int]:
+        """Yield the times for which the end of a run had to wait."""
         yield run.children
         failure = event.payload.get("error")
-        # What fails before its first token takes its whole latency first; what breaks off later took what its tokens took.
-        if not isinstance(failure, Failure) or (failure.ended == "error" and not run.said):
+        # A failure before the first token takes the whole latency first; a later one takes the time of its tokens.
+        if not isinstance(failure, Failure) or (failure.ended == "error" and not run.tokens):
             yield from (run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))
 
     def _end(self, run: _Running, time: int) -> None:
@@ -121,12 +119,10 @@ class Clock:
             steps = self._ends.setdefault(run.family, {})
             steps[run.step] = max(time, steps.get(run.step, 0))
 
-    # lanes
-
-    def _heard(self, lane: Lane | None, moment: int) -> int:
-        """The time of a lane at a moment of it, now that it has heard of what was over by then."""
+    def _lane_time(self, lane: Lane | None, moment: int) -> int:
+        """Return the time of a lane at a moment of it, and advance it past all lanes known to be over by then."""
         track = self._track(lane)
-        # Looked at anew at each event: that a lane is over may become known long after it was spawned.
+        # At each event anew: that a lane is over may become known long after it was spawned.
         for other in track.spawned.copy():
             if other.joined is not None and other.joined <= moment:
                 track.spawned.remove(other)
@@ -134,35 +130,35 @@ class Clock:
         return track.at(moment)
 
     def _track(self, lane: Lane | None) -> _Track:
-        """The track of a lane; those of the lanes that it comes from are made first."""
+        """Return the track of a lane; those of the lanes that it comes from are made first."""
         new: list[Lane] = []
         above = lane
         while above is not None and above not in self._tracks:
             new.append(above)
             above = above.parent
-        for one in reversed(new):
-            begins = self._heard(one.parent, one.attach) if one.parent is not None else 0
-            if one.born is not None:  # of a stream that has a task for each step, the step before
-                begins = max(begins, self._track(one.born[0]).at(one.born[1]))
-            self._tracks[one] = _Track([0], [begins])
-            if one.parent is not None:
-                self._tracks[one.parent].spawned.append(one)
+        for child in reversed(new):
+            begins = self._lane_time(child.parent, child.attach) if child.parent is not None else 0
+            if child.born is not None:  # of a stream that has a task for each step, the step before
+                begins = max(begins, self._track(child.born[0]).at(child.born[1]))
+            self._tracks[child] = _Track([0], [begins])
+            if child.parent is not None:
+                self._tracks[child.parent].spawned.append(child)
         return self._tracks[lane]
 
     def _over(self, lane: Lane) -> int:
-        """When a lane was over, and all that it had waited for."""
+        """Return the time at which a lane, and all that it had waited for, was over."""
         todo, latest = [lane], 0
         while todo:
             track = self._tracks[todo.pop()]
             latest = max(latest, track.times[-1])
-            todo += [one for one in track.spawned if one.joined is not None]
+            todo += [child for child in track.spawned if child.joined is not None]
         return latest
 
 
-def _says_something(event: Event) -> bool:
-    """Whether a chunk of a stream has something of the answer in it: text, reasoning, the name or the arguments of a call."""
+def _has_content(event: Event) -> bool:
+    """True if a chunk of a stream holds a part of the answer: text, reasoning, the name or the arguments of a call."""
     if event.kind == STREAM_EVENT:
-        told = read_stream_event(event.payload.get("event"))
-        opens_a_call = told.name == "content-block-start" and told.content is not None and told.content.kind == "call"
-        return opens_a_call or told.name == "content-block-delta"
+        part = read_stream_event(event.payload.get("event"))
+        opens_a_call = part.name == "content-block-start" and part.content is not None and part.content.kind == "call"
+        return opens_a_call or part.name == "content-block-delta"
     return any(piece.text or piece.kind == "other" for piece in pieces_of(event.payload))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
-    """Group events into runs. Children are built before parents, so that a Run can be frozen."""
+    """Return all runs of some events, in order of their starts, and the roots."""
     own: dict[UUID, list[Event]] = {}
     children: dict[UUID, list[UUID]] = {}
     roots: list[UUID] = []
@@ -28,16 +28,17 @@ def build_runs(events: Sequence[Event]) -> tuple[tuple[Run, ...], tuple[Run, ...
             (roots if parent is None or parent not in own else children.setdefault(parent, [])).append(event.run_id)
         elif event.run_id in own:
             own[event.run_id].append(event)
+    # Children before parents, so that a Run can be frozen.
     built: dict[UUID, Run] = {}
     for run_id in reversed(own):
         start = own[run_id][0]
-        about = (START_KINDS[start.kind], start.name, start.tags, start.metadata, tuple(own[run_id]))
+        fields = (START_KINDS[start.kind], start.name, start.tags, start.metadata, tuple(own[run_id]))
         inside = tuple(map(built.__getitem__, children.get(run_id, ())))
-        run = Run(run_id, start.parent_run_id, *about, _NO_RUNS)
+        run = Run(run_id, start.parent_run_id, *fields, _NO_RUNS)
         if inside:
-            # They know a parent without children: a circle of references would keep a recording alive until it is collected.
+            # They refer to a parent without children: a circle would keep a recording alive until it is collected.
             around = Runs(inside, f"children of {run.name}", partial(_order_within, run, inside))
-            run = Run(run_id, start.parent_run_id, *about, around)
+            run = Run(run_id, start.parent_run_id, *fields, around)
         built[run_id] = run
     return tuple(map(built.__getitem__, own)), tuple(map(built.__getitem__, roots))
 

@@ -17,9 +17,9 @@ from itertools import groupby
 from typing import Final, Protocol, get_args
 from uuid import UUID
 
-from llmtest.concurrency.lanes import Lane
 from llmtest.events.callbacks import START_KINDS
 from llmtest.events.events import Event, Run
+from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
 from llmtest.trees.run_lines import Detail, Shapes, TextPart
 from llmtest.trees.values import MARK, OPEN, Name, Words
@@ -144,12 +144,13 @@ class _Writer:
         self._fresh: list[Name] = []
         self._texts: dict[str, str] = {}
         self._inside: dict[int, list[list[Item]]] = {}
-        self._strays: dict[int, list[Run]] = {}
         self._plain: dict[int, str] = {}
         self._todo: list[Callable[[], None]] = []
 
     def trees(self, roots: Sequence[Run], depth: int) -> None:
-        self._plan(self._order([item_of(run, None) for run in roots], home_of(roots)), None, depth)
+        self._nesting = Nesting(roots)
+        self._shapes.strays.update(map(id, self._nesting.hosts))
+        self._plan(layers([item_of(run, None) for run in self._nesting.inside(None)], home_of(roots)), None, depth)
         while self._todo:
             self._todo.pop()()
 
@@ -158,21 +159,13 @@ class _Writer:
 
     # order
 
-    def _order(self, items: list[Item], home: Lane | None) -> list[list[Item]]:
-        ordered = layers(items, home)
-        for item in items:
-            if item.run is not None and item.host is not None:
-                self._strays.setdefault(id(item.host.run), []).append(item.run)
-                self._shapes.strays.add(id(item.run))
-        return ordered
-
     def _layers_of(self, run: Run, parent: Run | None) -> list[list[Item]]:
         inside = self._inside.get(id(run))
         if inside is None:
             notes = self._shapes.of(run, parent).notes
-            items = [item_of(child, run) for child in (*run.children, *self._strays.get(id(run), ()))]
+            items = [item_of(child, run) for child in self._nesting.inside(run)]
             items += [item_at(event, part) for event, part in notes]
-            inside = self._inside[id(run)] = self._order(items, run.start.lane)
+            inside = self._inside[id(run)] = layers(items, run.start.lane)
         return inside
 
     def _subtree(self, run: Run, parent: Run | None) -> list[tuple[Run, Run | None]]:

@@ -46,11 +46,9 @@ def run(
 
 
 def order(*runs: Run, home: Lane | None = HOME, parent: Run | None = None, notes: tuple[Item, ...] = ()) -> list[list[str]]:
-    """The names of runs by layer; `name>host` where one runs within another."""
+    """The names of runs by layer."""
     items = [*(item_of(one, parent) for one in runs), *notes]
-    ordered = [sorted(item.run.name if item.run else "note" for item in layer) for layer in layers(items, home)]
-    inside = [f"{item.run.name}>{item.host.run.name}" for item in items if item.run and item.host and item.host.run]
-    return [*ordered, inside] if inside else ordered
+    return [sorted(item.run.name if item.run else "note" for item in layer) for layer in layers(items, home)]
 
 
 # -- steps of the program
@@ -157,7 +155,9 @@ def test_what_is_spawned_together_is_parallel_between_what_comes_before_and_afte
 
 def test_two_lines_of_control_of_several_runs_keep_their_own_order() -> None:
     lanes = [task(2), task(3)]
-    runs = [run(f"{n}{lane.number}", 0, 1, lane) for n, lane in itertools.product("ab", lanes)]
+    runs = [
+        run(f"{n}{lane.number}", start, start + 1, lane) for (n, start), lane in itertools.product((("a", 0), ("b", 2)), lanes)
+    ]
 
     assert order(*runs) == [["a2", "a3"], ["b2", "b3"]]
 
@@ -229,56 +229,18 @@ def test_roots_have_the_line_of_control_that_they_share_or_the_main_thread() -> 
     assert home_of([run("a", 0, 1, thread(2)), run("b", 0, 1, None), run("c", 0, 1, task(3))]) is None
 
 
-# -- runs within their siblings
-
-
-def test_what_a_fallback_tries_runs_within_it_though_it_is_called_its_sibling() -> None:
-    body = task(2)
-    runs = [
-        run(FALLBACKS, 0, 9, body, "seq:step:2"),
-        run("first", 1, 2, task(3, body), "seq:step:2"),
-        run("second", 3, 4, task(4, body), "seq:step:2"),
-        run("parser", 10, 11, task(5), "seq:step:3"),
-    ]
-
-    assert order(*runs) == [
-        ["RunnableWithFallbacks"],
-        ["parser"],
-        ["first>RunnableWithFallbacks", "second>RunnableWithFallbacks"],
-    ]
-
-
 def test_a_fallback_tries_one_thing_after_the_other_each_in_its_own_task() -> None:
     fallback = run(FALLBACKS, 0, 9, HOME)
 
     assert order(run("b", 1, 2, task(3)), run("a", 3, 4, task(4)), parent=fallback) == [["b"], ["a"]]
 
 
-def test_what_a_tool_calls_runs_within_it_though_it_is_called_its_sibling() -> None:
-    runs = [run("search", 0, 5, HOME, kind="tool"), run("model", 1, 2, HOME), run("note", 6, 7, HOME)]
-
-    assert order(*runs) == [["search"], ["note"], ["model>search"]]
-
-
-def test_what_runs_beside_a_tool_is_its_sibling() -> None:
-    body = task(2)
-    runs = [
-        run("search", 0, 5, body, "map:key:a", kind="tool"),
-        run("x", 1, 2, task(3), "map:key:a"),
-        run("y", 1, 2, body, "map:key:b"),
-        run("z", 6, 7, body, "map:key:a"),
-        run("w", 1, 2, thread(9, None), "map:key:a"),
-    ]
-
-    assert order(*runs) == [["search", "w", "x", "y"], ["z"]]
-
-
-def test_nothing_runs_within_what_never_ended() -> None:
-    assert order(run("search", 0, None, HOME, kind="tool"), run("model", 1, 2, HOME)) == [["search"], ["model"]]
-
-
-def test_an_event_never_runs_within_a_sibling() -> None:
+def test_an_event_of_the_parent_has_its_place_where_it_fired() -> None:
     assert order(run("search", 0, 5, HOME, kind="tool"), notes=(Item(None, 2, 2, HOME),)) == [["search"], ["note"]]
+
+
+def test_what_never_ended_comes_first() -> None:
+    assert order(run("search", 0, None, HOME, kind="tool"), run("model", 1, 2, HOME)) == [["search"], ["model"]]
 
 
 # -- places in a parallel group
@@ -357,13 +319,45 @@ def test_the_inputs_of_a_sequence_that_is_batched_are_beside_one_another(way: st
     assert "overlapped" in str(caught.obeys(rule_builders.before(atoms, bears)))
 
 
-def test_what_runs_within_another_on_its_line_of_control_keeps_its_place() -> None:
+def test_a_run_that_began_and_ended_while_another_was_open_on_its_line_is_not_after_it() -> None:
     outer, inner, later = run("outer", 0, 5, HOME), run("inner", 1, 2, HOME), run("later", 6, 7, HOME)
 
-    assert order(outer, inner, later) == [["outer"], ["inner"], ["later"]]
+    assert order(outer, inner, later) == [["inner", "outer"], ["later"]]
 
 
 def test_what_crosses_another_on_its_line_of_control_is_beside_it() -> None:
     first, second, later = run("first", 0, 2, HOME), run("second", 1, 3, HOME), run("later", 4, 5, HOME)
 
     assert order(first, second, later) == [["first", "second"], ["later"]]
+
+
+# -- what is not luck
+
+
+def test_who_began_first_is_no_luck_on_one_line_of_control_or_after_a_known_wait() -> None:
+    crossing = (run("a", 0, 2, HOME), run("b", 1, 3, HOME))
+    waited = (run("c", 4, 5, task(2, attach=4, joined=6)), run("d", 6, 7, task(3, attach=6)))
+    beside = (run("e", 8, 9, task(4, attach=8)), run("f", 8, 9, task(5, attach=8)), run("g", 8, 9, None))
+    order = HappensBefore([*crossing, *waited, *beside])
+
+    assert order.are_ordered(*crossing)
+    assert order.are_ordered(waited[1], waited[0])
+    assert not order.are_ordered(beside[0], beside[1])
+    assert not order.are_ordered(beside[0], beside[2])
+
+
+def test_a_run_begins_before_all_that_is_in_it_on_whatever_line() -> None:
+    async def inner(text: str) -> str:
+        return text
+
+    with record() as recording:
+        asyncio.run(
+            (RunnableLambda(inner, name="inner") | RunnableLambda(inner, name="last")).with_config(run_name="all").ainvoke("")
+        )
+    outer, step = recording.run("all"), recording.run("inner")
+    order = HappensBefore(recording.roots)
+
+    assert outer.start.lane is not step.start.lane
+    assert [order.happened(outer.start, item) for item in (step, step.start, *step.events, outer.events[-1])] == [True] * 5
+    assert [order.happened(item, outer.start) for item in (step, step.start, outer.start)] == [False] * 3
+    assert not order.happened(outer.start, outer)
