@@ -82,6 +82,10 @@ chat `model` streams an event out of order: `message-finish` before `message-sta
   #0 on_chain_start `len`
   #2 on_chain_start `len`
   leave `run_id` out of a config that is used more than once""",
+    "edited input": """\
+chat `ScriptedChatModel` was given another input than callbacks were told
+  #0 on_chat_model_start `ScriptedChatModel`
+  let the handler edit a copy""",
     "unknown parent": """\
 chain `unnamed` has a parent that this recording does not know
   #2 on_chain_start `unnamed`
@@ -218,7 +222,7 @@ def test_each_call_that_no_recording_saw_is_told_with_its_place_and_its_cause() 
         """\
 2 calls of the scripted chat model happened that the recording did not see
   called at app.py:12 in thread `Thread-1`: its thread was started without the context of its starter
-  run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread
+  start it with carry_context(target), RunnableParallel, batch or asyncio.to_thread, or say `llmtest_follow = test`
   no snapshot or assertion of this recording can see the call""",
         """\
 1 call of the tool `search` happened that the recording did not see
