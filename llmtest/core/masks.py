@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from llmtest.core.text import clip, quote, short
+from llmtest.core.text import clip, escape_controls, quote, short
 from llmtest.errors import MaskError
 
 DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
@@ -185,6 +185,11 @@ def show(value: Any, key: str = "") -> str:
 def show_text(text: str, max_characters: int = 80) -> str:
     """Return the repr of a text of the program under test, cut as `quote` does; secrets in it are masked before."""
     return quote(table().without_secrets(text), max_characters)
+
+
+def publish(text: str) -> str:
+    """Return a message as it may go to a terminal, a log or a JUnit file: secrets masked, control characters as escapes."""
+    return escape_controls(table().without_secrets(text))
 
 
 def rule(line: str) -> Rule:
