@@ -48,6 +48,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 LATER = {
     "auto.values": {"faker"},
     "pytest_plugin.attempt": {"langsmith"},
+    "pytest_plugin.elsewhere": {"time_machine"},
     "scripts.files": {"yaml"},
     "scripts.tool_checks": {"jsonschema_rs"},
     "tokens.prices": {"genai_prices"},
@@ -57,7 +58,7 @@ LATER = {
 PLUGINS = {"langchain.faking": {"faker"}}
 """Modules that only a library itself asks for, and the library."""
 
-OLD_PATHS = frozenset({"differ", "langchain.conformance", "rendering", "treetext", "vocabulary"})
+OLD_PATHS = frozenset({"differ", "langchain.conformance", "rendering", "steps", "treetext", "vocabulary"})
 """Modules of earlier versions, which say where their names are now."""
 DOORS = frozenset({"pytest_plugin.hooks", "pytest_plugin.verify"})
 """What is loaded in every session: it imports ours inside functions only."""

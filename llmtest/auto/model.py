@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 
 from llmtest import ledger
 from llmtest.errors import InventError, ScriptError, Violation
-from llmtest.scripts.requests import Request
+from llmtest.scripts.requests import Request, bound_format
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply
 from llmtest.scripts.steps import call, respond, say, structured
@@ -99,8 +99,8 @@ def _answer(seed: int, request: Request) -> Reply:
         args = values.arguments(tool, request.tools[tool], f"{seed} {tool} {made[tool] + 1}") if known else {}
         return call(tool, args)
     key = f"{seed} answer {sum(message.role == 'ai' for message in request.messages) + 1}"
-    if request.params.get("response_format"):
-        return structured(_value(request.params["response_format"], key))
+    if wanted := bound_format(request.params):
+        return structured(_value(wanted, key))
     return say(_cut_at_stop(values.sentences(key), request))
 
 
@@ -119,7 +119,12 @@ def _next(request: Request, made: Mapping[str, int]) -> str | None:
 def _own_tools(request: Request) -> list[str]:
     """Return the bound tools that the program runs, without those that a provider runs itself."""
     bound = [tool for tool in request.params.get("tools") or () if isinstance(tool, Mapping)]
-    theirs = {str(tool.get("name") or tool["type"]) for tool in bound if tool.get("type", "function") != "function"}
+    ours = {"function", "toolSpec", "function_declarations", "name"}
+    theirs = {
+        str(tool.get("name") or tool.get("type") or next(iter(tool), ""))
+        for tool in bound
+        if tool.get("type", "function") != "function" or not ours & tool.keys()
+    }
     return [tool for tool in request.tools if tool not in theirs]
 
 
@@ -128,8 +133,9 @@ def _value(response_format: Any, key: str) -> Any:
     from llmtest.auto import values
 
     schema = response_format.schema if isinstance(response_format, JsonObject) else None
-    if isinstance(response_format, Mapping) and isinstance(response_format.get("json_schema"), Mapping):
-        schema = response_format["json_schema"].get("schema")
+    if schema is None and isinstance(response_format, Mapping):
+        inner = response_format.get("json_schema", response_format)  # Anthropic has the schema beside the type
+        schema = inner.get("schema") if isinstance(inner, Mapping) else None
     if hasattr(response_format, "model_json_schema"):
         schema = response_format.model_json_schema()
     return {"answer": values.sentences(key)} if schema is None else values.value(schema, key)

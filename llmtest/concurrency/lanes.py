@@ -63,6 +63,11 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
         """True if the two are on different threads, and not known to come from one line of control."""
         return self.thread_id != other.thread_id and self._origin() is not other._origin()
 
+    def is_first(self) -> bool:
+        """True for a thread that nothing of ours spawned, and for the task for which a loop runs."""
+        task = self.owner() if self.owner else None
+        return self.parent is None if self.task is None else task is not None and asyncio_state.is_main(task)
+
     def _origin(self) -> Lane:
         lane = self
         while lane.parent is not None:

@@ -24,6 +24,8 @@ MOVED: Final = {
     "llmtest.ledger.expect_violation": "llmtest.errors.expect_violation",
     "llmtest.matching.MatchError": "llmtest.errors.MatchError",
     "llmtest.rendering.render": "llmtest.trees.render",
+    "llmtest.steps.ScriptError": "llmtest.errors.ScriptError",
+    "llmtest.steps.StatusError": "llmtest.errors.StatusError",
     "llmtest.treetext.head": "llmtest.trees.head",
     "llmtest.treetext.read": "llmtest.trees.parse",
     "llmtest.treetext.write": "llmtest.trees.write",

@@ -5,7 +5,8 @@ Nothing here knows LangChain: `llmtest.langchain` translates its objects into th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -13,23 +14,28 @@ from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.sequences import Tokens
-from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, TOKEN, RunKind
-from llmtest.events.usage import is_cached, usage_of
+from llmtest.core.text import named, tool_name
+from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, STREAM_EVENT, TOKEN, RunKind
+from llmtest.events.usage import is_cached, read_chunk, read_message_finish, usage_of, usage_of_stream
 from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
+
+Cause = Literal["no context", "other context", "no callbacks", "other process"]
 
 
 @dataclass(frozen=True, slots=True)
 class UnseenCall:
-    """A call that a scripted double received while a recording was open, and that the recording did not see.
+    """A run, or a call of a scripted double, that happened while a recording was open and that the recording did not see.
 
-    `place` is the line of the program that called, as `file:line`. `cause` is `no context` for a call from a thread that
-    was started without the context of its starter, `no callbacks` for a call past LangChain's callbacks.
+    `double` is its name: of a model the class, of anything else the name in backticks. `place` is the line of the program that
+    called, as `file:line`. `cause` is `no context` for a thread that was started without the context of its starter,
+    `other context` for a task from before the recording or an empty context, `no callbacks` for a call past LangChain's
+    callbacks, `other process` for a process that was forked meanwhile.
     """
 
     double: str
     place: str
     thread: str
-    cause: Literal["no context", "no callbacks"]
+    cause: Cause
 
 
 class Latency(NamedTuple):
@@ -205,11 +211,15 @@ class Run:
 
     @property
     def usage(self) -> Usage | None:
-        """The token counts that the model reported for this run; None if it reported none."""
-        if self.end is None:
-            return None
-        streamed = [use for e in self.events if e.kind == TOKEN and isinstance(use := e.payload.get("usage"), Usage)]
-        return usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
+        """Token counts that the model reported for this run; None if it reported none."""
+        streamed = [chunk for e in self.events if e.kind == TOKEN and (chunk := read_chunk(e.payload)) is not None]
+        if self.end is not None:
+            usage = usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
+            if usage is not None:
+                return usage
+        # LangChain tells the end of an async stream of version 3 later than its consumer sees the message finish.
+        finished = [usage for e in self.events if e.kind == STREAM_EVENT and (usage := read_message_finish(e.payload))]
+        return usage_of_stream(finished[-1], streamed) if finished else None
 
     @property
     def cached(self) -> bool:
@@ -224,6 +234,17 @@ class Run:
             value = self.output.tool_call_id
         return value if isinstance(value, str) else None
 
+    def __eq__(self, other: object) -> bool:
+        """A run is itself, and equal to its name or its tool, as in a shape: `recording.tools[0] == "search"`."""
+        if isinstance(other, Run):
+            return self is other
+        if isinstance(other, str | re.Pattern):
+            return named(other, self.name)
+        tool = tool_name(other)
+        return NotImplemented if tool is None else self.kind == "tool" and self.name == tool
+
+    __hash__ = object.__hash__
+
     def walk(self) -> Iterator[Run]:
         """This run and all runs inside it, parents first."""
         stack = [self]
@@ -234,6 +255,21 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.kind} {self.name}: {self.ended}>"
+
+
+def nodes_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the LangGraph nodes around a run, the outermost first.
+
+    LangGraph's `langgraph_node` is the innermost: `model` in each prebuilt agent. The nodes around it, such as the node
+    that this agent is, are in the namespace of the checkpoint: `billing:<task>|model:<task>`.
+    """
+    innermost, namespace = metadata.get("langgraph_node"), metadata.get("langgraph_checkpoint_ns")
+    if not isinstance(innermost, str) or not innermost:
+        return ()
+    parts = namespace.split("|") if isinstance(namespace, str) else []
+    # A number tells the calls of one subgraph apart; it is no node.
+    nodes = [name for name in (part.partition(":")[0] for part in parts) if name and not name.isdigit()]
+    return tuple(nodes) if nodes[-1:] == [innermost] else (*nodes, innermost)
 
 
 def _messages(value: Any) -> Iterator[Message]:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Final
+from math import log
+from typing import Any, Final, NamedTuple
 
+from llmtest.events.content import pieces_of
 from llmtest.events.words import EMPTY, FrozenDict, Generation, Message, Usage
 
 
-def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched: bool = False) -> Usage | None:
-    """Return the usage that a model reported in `end`, the payload of its run's last event; None if it reported none.
+class ChunkUsage(NamedTuple):
+    """The usage that one chunk of a stream reported, and about how many tokens its own text has."""
 
-    `streamed` is the usage of its chunks, which LangChain adds up: chunks that each count from the beginning of the answer
-    would give a multiple (https://github.com/langchain-ai/langchain/issues/30429). `batched` is true for one of several
-    prompts that went to a text model together: the first one reports the tokens of all.
+    usage: Usage
+    tokens: int
+
+
+def read_chunk(payload: Mapping[str, object]) -> ChunkUsage | None:
+    """Return the usage in the payload of a token event; None if its chunk reported none."""
+    usage = payload.get("usage")
+    if not isinstance(usage, Usage):
+        return None
+    return ChunkUsage(usage, sum(len(_WORD.findall(piece.text or "")) for piece in pieces_of(payload)))
+
+
+def read_message_finish(payload: Mapping[str, object]) -> Usage | None:
+    """Return the usage in the payload of a stream event that finishes a message; None for any other event."""
+    event = payload.get("event")
+    return read_usage(event.get("usage")) if isinstance(event, Mapping) and event.get("event") == "message-finish" else None
+
+
+def usage_of(end: Mapping[str, Any], streamed: Sequence[ChunkUsage] = (), *, batched: bool = False) -> Usage | None:
+    """Return the usage that a model reported in `end`, the payload of its run's last event; None if it reported nothing.
+
+    `batched` is for one of several prompts that went to a text model together: the first one reports the tokens of all.
     """
     usages = [message.usage for message in answers(end) if message.usage is not None]
     end = response_of(end)
@@ -23,9 +46,38 @@ def usage_of(end: Mapping[str, Any], streamed: Sequence[Usage] = (), *, batched:
     total = sum(usages[1:], usages[0])
     if len(usages) > 1:
         return _usage_of_candidates(usages[0], total, _usage_of_text_model(end, batched))
-    if _counts_from_the_beginning(streamed) and _counts(sum(streamed[1:], streamed[0])) == _counts(total):
-        return streamed[-1]
-    return total
+    return usage_of_stream(total, streamed)
+
+
+def usage_of_stream(total: Usage, streamed: Sequence[ChunkUsage]) -> Usage:
+    """Return the usage of a streamed answer; `total` is LangChain's sum over the chunks that reported usage.
+
+    A server that repeats the prompt in each chunk would come out as a multiple
+    (https://github.com/langchain-ai/langchain/issues/30429): the prompt is counted once. Such a server counts the answer
+    from its beginning in each chunk, or only the tokens of that chunk. Both may look the same (1, 1, 1), so the text of the
+    chunks decides: the count that is nearer to its length.
+    """
+    usages = [chunk.usage for chunk in streamed]
+    if len(usages) < 2 or _counts(sum(usages[1:], usages[0])) != _counts(total) or not _repeats_the_prompt(usages):
+        return total
+    last, tokens = usages[-1], sum(chunk.tokens for chunk in streamed)
+    grows = all(a.output_tokens <= b.output_tokens for a, b in pairwise(usages))
+    if grows and _distance(last.output_tokens, tokens) <= _distance(total.output_tokens, tokens):
+        return last
+    return replace(
+        total,
+        input_tokens=last.input_tokens,
+        total_tokens=last.input_tokens + total.output_tokens,
+        input_details=last.input_details,
+    )
+
+
+def _repeats_the_prompt(usages: Sequence[Usage]) -> bool:
+    return all(0 < a.input_tokens <= b.input_tokens for a, b in pairwise(usages))
+
+
+def _distance(count: int, tokens: int) -> float:
+    return abs(log((count + 1) / (tokens + 1)))
 
 
 def is_cached(end: Mapping[str, Any]) -> bool:
@@ -54,14 +106,6 @@ def _usage_of_candidates(first: Usage, total: Usage, whole: Usage | None) -> Usa
     if whole is None:
         return total
     return next((usage for usage in (first, total) if _counts(usage) == _counts(whole)), whole)
-
-
-def _counts_from_the_beginning(streamed: Sequence[Usage]) -> bool:
-    """True if each chunk counts all before it: the prompt again, and never fewer tokens of the answer."""
-    pairs = list(pairwise(streamed))
-    return bool(pairs) and all(
-        0 < one.input_tokens <= two.input_tokens and one.output_tokens <= two.output_tokens for one, two in pairs
-    )
 
 
 def _usage_of_text_model(payload: Mapping[str, Any], batched: bool) -> Usage | None:
@@ -112,4 +156,5 @@ def read_model_name(*sources: object) -> str | None:
     return next((name for name in found if isinstance(name, str) and name), None)
 
 
+_WORD: Final = re.compile(r"[A-Za-z0-9_\u00c0-\u024f\u0370-\u052f]+|\S")  # of other scripts, each character is about a token
 _MODEL_NAMES: Final = ("ls_model_name", "model_name", "model")

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core import exceptions as core_exceptions
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, InvalidToolCall
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import ledger
+from llmtest.core.masks import table
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
-from llmtest.scripts.requests import Request
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
+from llmtest.scripts.requests import Request, bound_format
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count, split
 from llmtest.scripts.tool_checks import check_call
 
 
@@ -55,11 +59,31 @@ def _status_class(status: int) -> type[StatusError]:
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
 
+def tool_schema(tool: Any) -> dict[str, Any]:
+    """Return what is bound of `tool`: its schema in OpenAI's words; a dict in a provider's own words stays as it is.
+
+    Integrations take tools of their provider as dicts, which LangChain's converter refuses: `{"google_search": {}}`,
+    `{"type": "code_execution_20250825", "name": "code_execution"}`, `{"cachePoint": {"type": "default"}}`.
+    """
+    if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
+        tool = (tool.extras or {})["provider_tool_definition"]
+    if not isinstance(tool, dict) or tool.get("type") in ("function", "object"):
+        return convert_to_openai_tool(tool)
+    in_words_of_ours = "type" not in tool and tool.keys() & {"name", "title", "properties"}
+    return convert_to_openai_tool(tool) if in_words_of_ours or not tool else dict(tool)
+
+
 def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
     """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
-    return {name: spec.get("parameters") or spec.get("input_schema") or _ANYTHING for name, spec in named_tools(bound)}
+    return {name: _arguments_schema(spec) for name, spec in named_tools(bound)}
+
+
+def _arguments_schema(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
+    schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
+    return schema or _ANYTHING
 
 
 _ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
@@ -72,7 +96,7 @@ def resolve_values(reply: Reply, request: Request) -> Reply:
         if not isinstance(part, Value):
             parts.append(part)
             continue
-        tool = None if request.params.get("response_format") else _tool_for(part, request)
+        tool = None if bound_format(request.params) else _tool_for(part, request)
         parts.append(Text(part.tokens) if tool is None else Call(tool, part.value))
     return replace(reply, parts=tuple(parts))
 
@@ -105,7 +129,12 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
 
 def count_message(message: BaseMessage) -> int:
     content = message.content
-    return count(content if type(content) is str else str(message.text))
+    return count_prompt(content if type(content) is str else str(message.text))
+
+
+def count_prompt(text: str) -> int:
+    """Return the tokens of a prompt. A temporary folder in it has the same number on every machine."""
+    return count(table().without_folders(text))
 
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
@@ -113,7 +142,7 @@ def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
     metadata: dict[str, Any] = {"model_name": model_name}
     if not reply.truncated:
         metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
-    metadata.update(reply.response_metadata)
+    metadata.update(copy.deepcopy(dict(reply.response_metadata)))
     return metadata
 
 
@@ -121,7 +150,7 @@ def _copy_json(value: Any) -> Any:
     """Return a copy of a script's frozen JSON in plain dicts and lists, which the program may change."""
     if isinstance(value, dict):
         return {key: item if type(item) in ATOMS else _copy_json(item) for key, item in value.items()}
-    return [item if type(item) in ATOMS else _copy_json(item) for item in value]
+    return [item if type(item) in ATOMS else _copy_json(item) for item in value] if isinstance(value, list) else value
 
 
 class Answer:
@@ -181,6 +210,9 @@ class Answer:
         said = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**said, "type": "invalid_tool_call"}
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {}
+
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         return with_gates(self._chunks(), self.reply.gate_positions()) if self.reply.stops else self._chunks()
 
@@ -192,9 +224,11 @@ class Answer:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise self.error()
         last = {**pieces[-1], **self.closing}
-        if not self.reply.truncated:  # without it, langchain-core adds an empty chunk to the stream
-            last["chunk_position"] = "last"
-        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+        if self.reply.truncated:
+            yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
+            last = {"content": [] if self.blocks else ""}
+        # Without it, langchain-core adds an empty chunk, whose id is that of the run.
+        yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, chunk_position="last", **last))
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         order = 0
@@ -214,3 +248,49 @@ class Answer:
         if self.reply.stops_last or (self.reply.parts and isinstance(self.reply.parts[-1], Call)):
             # LangChain parses tool calls at the last chunk: a piece of a call in it would be read as a whole call.
             yield {"content": empty}
+
+
+class MessageAnswer(Answer):
+    """An `AIMessage` of a script, said as it is in every dialect: it is what an integration has answered.
+
+    A message whose content is a list is streamed a block at a time, so that the blocks are the same when they are joined.
+    """
+
+    def _message(self) -> AIMessage:
+        message = super()._message()
+        said = self.reply.verbatim
+        message.content = _copy_json(said["content"])
+        message.additional_kwargs = _copy_json(said.get("additional_kwargs", {}))
+        message.name = said.get("name")
+        broken = [{"id": None, "error": None, **_copy_json(call)} for call in said.get("invalid_tool_calls", ())]
+        message.invalid_tool_calls = cast("list[InvalidToolCall]", broken)
+        return message
+
+    def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
+        name = self.reply.verbatim.get("name")
+        if name is None:
+            yield from self._chunks()
+            return
+        # LangChain drops the name of a message where it joins chunks, so there is one chunk.
+        first, *others = self._chunks()
+        for chunk in others:
+            first += chunk
+        first.message.name = name
+        yield first
+
+    def _pieces(self) -> Iterator[dict[str, Any]]:
+        said = self.reply.verbatim
+        content = _copy_json(said["content"])
+        empty: Any = "" if isinstance(content, str) else []
+        blocks: Iterable[Any] = split(content) if isinstance(content, str) else ([block] for block in content)
+        pieces: list[dict[str, Any]] = [{"content": block} for block in blocks]
+        calls = [(call.tool, call.tokens, self.call_id(call)) for call in self.reply.calls]
+        broken = [(call["name"], (call["args"],), call.get("id")) for call in said.get("invalid_tool_calls", ())]
+        for index, (name, tokens, own) in enumerate([*calls, *broken]):
+            pieces.append({"content": empty, "tool_call_chunks": [{"name": name, "args": "", "id": own, "index": index}]})
+            for token in tokens:
+                chunk = {"name": None, "args": token, "id": None, "index": index}
+                pieces.append({"content": empty, "tool_call_chunks": [chunk]})
+        pieces += [{"content": empty}] if calls or broken or not pieces else []
+        pieces[0]["additional_kwargs"] = _copy_json(said.get("additional_kwargs", {}))
+        return iter(pieces)

@@ -6,7 +6,7 @@ code, and never sleeps.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -26,7 +26,8 @@ from llmtest.auto.model import Improvises, JsonObject
 from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
-from llmtest.langchain.answers import Answer, count_message, tool_schemas
+from llmtest.langchain import batches
+from llmtest.langchain.answers import Answer, MessageAnswer, count_message, tool_schema, tool_schemas
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
@@ -37,7 +38,7 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, Return
 
 
-class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
+class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseChatModel):
     """A chat model with scripted answers: one step answers one call.
 
     `ScriptedChatModel("Hello", call("search", q="x"))` takes steps, `ScriptedChatModel(script=script)` a `Script`. The
@@ -115,7 +116,7 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with `tools` bound; a step that calls another tool is then a violation."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
+        return self.bind(tools=[tool_schema(tool) for tool in tools], **choice, **kwargs)
 
     def with_structured_output(
         self,
@@ -154,12 +155,18 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
             lambda: about(run()),
             run,
             lanes.current(),
+            batch=batches.batch_of(self.script),
         )
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:
         prompt_tokens = sum(map(count_message, messages)) if reply.usage is None else 0
-        answer = Answer(reply, kwargs.get("model") or self.model_name, prompt_tokens, self.dialect)
-        return answer if self.dialect == "plain" else names.CLASSES[self.dialect](answer, kwargs)
+        dialect = self._dialect_of(kwargs)
+        kind = MessageAnswer if reply.verbatim else Answer
+        answer = kind(reply, kwargs.get("model") or self.model_name, prompt_tokens, dialect)
+        return answer if dialect == "plain" or reply.verbatim else names.CLASSES[dialect](answer, kwargs)
+
+    def _dialect_of(self, params: Mapping[str, Any]) -> str:
+        return self.dialect
 
     def _generate(
         self,
@@ -189,11 +196,14 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         request = self._request(messages, stop, run_manager, kwargs)
-        for chunk in self._answer(self._serve(request, streams=True), messages, kwargs).chunks():
+        answer = self._answer(self._serve(request, streams=True), messages, kwargs)
+        for chunk in answer.chunks():
             if isinstance(chunk, Gate):
                 self._hold([chunk], request)
-            else:
-                yield chunk
+                continue
+            if run_manager is not None:  # version 3 of stream events: there, integrations tell their tokens themselves
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk, **answer.token_fields(chunk))
+            yield chunk
 
     async def _astream(
         self,
@@ -203,11 +213,14 @@ class ScriptedChatModel(Scripted, Improvises, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         request = self._request(messages, stop, run_manager, kwargs)
-        for chunk in self._answer(await self._aserve(request, streams=True), messages, kwargs).chunks():
+        answer = self._answer(await self._aserve(request, streams=True), messages, kwargs)
+        for chunk in answer.chunks():
             if isinstance(chunk, Gate):
                 await self._ahold([chunk], request)
-            else:
-                yield chunk
+                continue
+            if run_manager is not None:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk, **answer.token_fields(chunk))
+            yield chunk
 
 
 def _with_raw(model: Runnable[Any, Any], parser: Any) -> Runnable[Any, Any]:

@@ -637,10 +637,15 @@ def tool_names(tools: object) -> list[str]:
 def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the name of each bound tool, and the mapping with its description and schema."""
     for tool in tools if isinstance(tools, list | tuple) else ():
-        inner = tool.get("function", tool) if issubclass(type(tool), dict) else {}
-        spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
-        own = tool.__dict__.get("name") if issubclass(type(tool), BaseModel) else None
-        yield str(spec.get("name") or spec.get("type") or own or "unnamed"), spec
+        if not issubclass(type(tool), dict):
+            own = tool.__dict__.get("name") if issubclass(type(tool), BaseModel) else None
+            yield str(own or "unnamed"), {}
+            continue
+        declared = tool.get("function_declarations")  # Google's form: several tools in one
+        for inner in declared if isinstance(declared, list) else [tool.get("function", tool.get("toolSpec", tool))]:
+            spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
+            only_key = next(iter(tool), None) if len(tool) == 1 else None  # a provider's tool, as {"google_search": {}}
+            yield str(spec.get("name") or spec.get("type") or only_key or "unnamed"), spec
 
 
 # -- errors
@@ -651,7 +656,7 @@ def freeze_error(error: BaseException) -> Failure:
     ended = _ended(error)
     # An interrupt carries its question, a hand-off its command; other errors may carry arbitrarily large objects.
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
-    return Failure(type(error).__name__, text_of(error), ended, payload)
+    return Failure(type(error).__name__, text_of(error), ended, payload).keep(error)
 
 
 def _ended(error: BaseException) -> Ended:

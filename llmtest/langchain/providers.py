@@ -25,16 +25,12 @@ from types import ModuleType
 from typing import Any, Final, Self
 from weakref import WeakKeyDictionary
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import BaseMessage
-
 from llmtest import ledger
-from llmtest.core.masks import mask, table
 from llmtest.core.source import at
 from llmtest.core.text import did_you_mean, names
 from llmtest.errors import ProvidersError, ScriptError, Violation, ViolationError
 from llmtest.langchain.chat_model import ScriptedChatModel
+from llmtest.langchain.provider_model import integration_class, provider_model
 from llmtest.ledger import Ledger
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
@@ -317,60 +313,6 @@ class _ScriptByName:
         return f"{self.provider}:{request.params.get('model') or self.model}"
 
 
-# -- the model
-
-
-class ProviderModel(ScriptedChatModel):
-    """The scripted model that `init_chat_model` returns. Its runs are named by provider and model: `openai:gpt-5`.
-
-    `model_name` and the `ls_*` metadata are as with an integration. `params` are the other arguments of the program
-    (`temperature`, `max_tokens`, ...); they are recorded with each call, without secrets.
-    """
-
-    provider: str
-    params: dict[str, Any]
-
-    def __init__(self, **fields: Any) -> None:
-        BaseChatModel.__init__(self, **fields)
-
-    @property
-    def model(self) -> str:
-        """The same as `model_name`: some integrations have the one, some the other."""
-        return self.model_name
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {**self.params, **super()._identifying_params}
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop, **kwargs)
-        params["ls_provider"] = self.provider
-        return params
-
-    def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
-        return super()._request(messages, stop, run_manager, {**self.params, **kwargs})
-
-
-_FIELDS: Final = frozenset((*BaseChatModel.model_fields, "streaming", "temperature", "max_tokens", "stop"))
-"""The fields of every model; integrations differ in the types of others, such as `timeout`."""
-
-
-def _without_secrets(key: str, value: Any) -> Any:
-    """Return `value`, masked. Headers are all masked: each service calls the one that holds the key by another name."""
-    return mask(key) if table().hides(key, value) or key.lower().endswith("headers") else table().hide(value)
-
-
-def _model(provider: str, model: str, kwargs: Mapping[str, Any]) -> ProviderModel:
-    asked = f"{provider}:{model}"
-    _entry(asked, "asks for")
-    fields = {"name": asked, **{key: value for key, value in kwargs.items() if key in _FIELDS}}
-    if isinstance(fields.get("stop"), str):
-        fields["stop"] = [fields["stop"]]
-    # An integration does not report its secrets; `params` reach every handler.
-    params = {key: _without_secrets(key, value) for key, value in kwargs.items() if key not in _FIELDS}
-    return ProviderModel(script=_ScriptByName(provider, model), model_name=model, provider=provider, params=params, **fields)
-
-
 # -- the seam in LangChain
 
 _HELPER: Final = "_init_chat_model_helper"
@@ -449,6 +391,8 @@ def _stand_in(seam: _Seam) -> Callable[..., Any]:
         name, provider = seam.parse(model, model_provider)
         if provider not in getattr(seam.module, "_BUILTIN_PROVIDERS", (provider,)):
             return seam.helper(model, model_provider=model_provider, **kwargs)  # LangChain's own error
-        return _model(provider, name, kwargs)
+        _entry(f"{provider}:{name}", "asks for")
+        integration = integration_class(seam.module, provider)
+        return provider_model(_ScriptByName(provider, name), provider, name, kwargs, integration)
 
     return helper

@@ -11,13 +11,14 @@ from pydantic import Field, SkipValidation
 
 from llmtest.core.source import caller
 from llmtest.events.words import EMPTY
+from llmtest.langchain.batches import BatchesByPosition
 from llmtest.langchain.served import Double, script_of, step_from
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return, ScriptOwner
 
 
-class ScriptedRetriever(Double, BaseRetriever):
+class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
     """A retriever with scripted results: one step answers one query.
 
     A step is a list of documents, a single document, a str (a document with this text), an exception, or a step of `give`,

@@ -19,13 +19,14 @@ from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create
 from llmtest.core.source import caller
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
+from llmtest.langchain.batches import BatchesByPosition
 from llmtest.langchain.served import Double, script_of, step_from
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import ScriptOwner
 
 
-class ScriptedTool(Double, StructuredTool):
+class ScriptedTool(BatchesByPosition, Double, StructuredTool):
     """A tool with scripted results, made by `scripted_tool`."""
 
     script: SkipValidation[Any] = Field(exclude=True, repr=False)

@@ -11,7 +11,7 @@ from difflib import ndiff
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, capped, clip, names, nearest, times
 from llmtest.scripts.requests import On, Request, show_last_message, show_message
-from llmtest.scripts.step_types import Expects, ScriptOwner, Step
+from llmtest.scripts.step_types import Expects, Respond, ScriptOwner, Step
 
 
 def _show_request(request: Request, owner: ScriptOwner) -> list[str]:
@@ -19,8 +19,8 @@ def _show_request(request: Request, owner: ScriptOwner) -> list[str]:
     lines = [f"  came  {show_last_message(request)}{count}"]
     if request.tools:
         lines.append(f"  tools  {names(request.tools)}")
-    if request.node:
-        lines.append(f"  node  {request.node}")
+    if request.nodes:
+        lines.append(f"  node  {'/'.join(request.nodes)}")
     return lines
 
 
@@ -68,8 +68,8 @@ def several_keys_match(owner: ScriptOwner, request: Request, call: int, keys: Se
 
 
 def calls_compete(owner: ScriptOwner, first: tuple[Request, int, int], second: tuple[Request, int, int]) -> str:
-    """Two runs that are open at once take steps in order. Each is a request, and the numbers of its call and its step."""
-    lines = ["two open runs take different steps of one script in order, so the schedule decides who gets which"]
+    """Two concurrent runs take steps in order. Each is a request, and the numbers of its call and its step."""
+    lines = ["two concurrent runs take steps from the same unkeyed script; which run gets which step is a race"]
     for request, call, number in (first, second):
         lines.append(f"  call {call}  {show_last_message(request)}  takes step {number}")
     request = second[0]
@@ -85,6 +85,13 @@ def unused_steps(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: in
     lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
     called = "never called" if not calls else f"called {times(calls)}"
     return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why the program stopped early"])
+
+
+def failed_respond(step: Respond, request: Request, owner: ScriptOwner, error: BaseException) -> str:
+    """An assertion failed in the function of `respond`."""
+    shown = "\n".join(f"    {line}" for line in str(error).splitlines()[:10])
+    head = f"an assertion of {step} failed in a call of {owner.the}\n  {type(error).__name__}" + (f"\n{shown}" if shown else "")
+    return capped([*head.splitlines(), *_show_request(request, owner), f"  the script has {step} at {shown_path(step.where)}"])
 
 
 # -- prompts that a step does not expect

@@ -15,6 +15,7 @@ from llmtest.core.masks import show_text, table
 from llmtest.core.source import caller
 from llmtest.core.text import names
 from llmtest.errors import ScriptError
+from llmtest.events.events import nodes_of
 from llmtest.events.words import EMPTY, FrozenDict, Message
 from llmtest.scripts.step_types import as_role, as_texts
 
@@ -31,6 +32,13 @@ def show_message(message: Message) -> str:
 def show_last_message(request: Request) -> str:
     """Return the last message of the prompt in one short line."""
     return show_message(request.messages[-1]) if request.messages else "an empty prompt"
+
+
+def bound_format(params: Mapping[str, Any]) -> Any:
+    """Return the format of the answer that the program bound, under the names of the integrations; None without any."""
+    config = params.get("output_config")
+    wanted = params.get("response_format") or params.get("output_format")
+    return wanted or (config.get("format") if isinstance(config, Mapping) else None)
 
 
 @dataclass(slots=True)
@@ -51,8 +59,14 @@ class Request:
     run: Callable[[], Any] = lambda: None
     lane: Lane | None = None
     args: Mapping[str, Any] = EMPTY
+    batch: object = None
+    """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            self.stop = (self.stop,)
 
     @property
     def messages(self) -> Sequence[Message]:
@@ -78,8 +92,13 @@ class Request:
 
     @property
     def node(self) -> str | None:
-        """The LangGraph node in which the model is called."""
+        """The LangGraph node in which the model is called: the innermost one."""
         return self.metadata.get("langgraph_node")
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The LangGraph nodes around the call, the outermost first: an agent that is a node has nodes of its own."""
+        return nodes_of(self.metadata)
 
     @property
     def thread(self) -> str | None:
@@ -117,10 +136,11 @@ class On:
 
     def misses(self, request: Request) -> str | None:
         """Return the first condition that the request does not meet; None if it meets all. Cheap conditions come first."""
-        if self.tools is not None and not self.tools <= set(request.tools):
+        if self.tools is not None and not (self.tools <= set(request.tools) if self.tools else not request.tools):
             return f"the bound tools are {names(request.tools)}"
-        if self.node is not None and not fnmatchcase(request.node or "", self.node):
-            return f"the node is {request.node!r}"
+        if self.node is not None and not any(fnmatchcase(node, self.node) for node in request.nodes or ("",)):
+            nodes = request.nodes
+            return f"the nodes are {names(nodes)}" if len(nodes) > 1 else f"the node is {request.node!r}"
         if self.thread is not None and request.thread != self.thread:
             return f"the thread is {request.thread!r}"
         if self.tag is not None and self.tag not in request.tags:
@@ -157,7 +177,8 @@ class On:
             "thread": self.thread,
             "last": self.last,
         }
-        return f"on({', '.join(f'{name}={value!r}' for name, value in shown.items() if value)})"
+        given = {name: value for name, value in shown.items() if value or (name == "tools" and self.tools is not None)}
+        return f"on({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
 
 class StepGroup(ABC):

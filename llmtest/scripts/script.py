@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from llmtest import ledger
+from llmtest.concurrency import asyncio_state
+from llmtest.concurrency.lanes import Lane
+from llmtest.core.masks import publish
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
 from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.events.events import Run
+from llmtest.events.words import Message
 from llmtest.scripts import diagnostics, tool_checks
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps, On, Request, StepGroup
@@ -22,9 +29,10 @@ from llmtest.scripts.steps import as_step
 class _Queue:
     """Steps that are served in order. Holds state; the script's lock guards it."""
 
-    __slots__ = ("first", "index", "key", "served", "steps")
+    __slots__ = ("first", "index", "key", "served", "steps", "turns")
 
     def __init__(self, key: On | None, steps: Sequence[Step], first: int) -> None:
+        self.turns: list[_Turn] = []
         self.key = key
         self.steps = tuple(steps)
         self.first = first
@@ -56,8 +64,22 @@ class _Queue:
         return [(number, step) for number, step in rest if not step.serving.optional]
 
 
+class _Turn(NamedTuple):
+    """A step that a run has taken, as long as the script lives. It keeps nothing of the program alive."""
+
+    run_id: UUID
+    call: int
+    number: int
+    step: Step
+    lane: Lane | None
+    batch: object
+    is_over: Callable[[], bool]
+    after_end: bool
+    """True if the turn before was taken by a thread that this one had spawned, and whose work was over by then."""
+
+
 class _Claim(NamedTuple):
-    """A step that a run has taken."""
+    """A step that a run has taken, while that run is open."""
 
     request: Request
     call: int
@@ -100,6 +122,7 @@ class Script(StepGroup):
         self.violations: list[Violation] = []
         self._calls = 0
         self._claims: list[_Claim] = []
+        self._told: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
         self._queues = _make_queues(steps, caller())
         self._plain = self._queues[0] if len(self._queues) == 1 and self._queues[0].key is None else None
@@ -138,6 +161,11 @@ class Script(StepGroup):
         """The number of steps still without their calls."""
         return sum(len(queue.left()) for queue in self._queues)
 
+    @property
+    def is_contested(self) -> bool:
+        """True if calls on several lines of control have taken steps in order."""
+        return any(len({turn.lane for turn in queue.turns}) > 1 for queue in self._queues)
+
     def hand_over(self, key: On, where: str) -> tuple[Step, ...]:
         """Return the steps for `key`, as in `key >> script`. This script then waives its own.
 
@@ -169,6 +197,7 @@ class Script(StepGroup):
         number, step = self._take(queue, request, call)
         run = request.run() if len(queue.steps) > 1 else None
         if run is not None:
+            self._note_turn(queue, run.run_id, call, number, step, request)
             self._watch(queue, run, _Claim(request, call, number, step))
         return step
 
@@ -240,15 +269,51 @@ class Script(StepGroup):
             if not queue.first <= rival.number < queue.first + len(queue.steps):
                 continue
             apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
+            if claim.request.batch is not None and claim.request.batch is rival.request.batch:
+                continue
             if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
+                self._told.add((rival.call, claim.call))
                 raise self._violate("competing calls", diagnostics.calls_compete(self.owner, rival[:3], claim[:3]))
+
+    def _note_turn(self, queue: _Queue, run_id: UUID, call: int, number: int, step: Step, request: Request) -> None:
+        lane, last = request.lane, queue.turns[-1] if queue.turns else None
+        after_end = False
+        if last is not None and last.lane is not None and lane is not None and last.lane is not lane:
+            after_end = last.lane.within(lane) and last.is_over()
+        is_over = _end_of_work() if lane is not None and lane.task is None and lane.parent else _never
+        queue.turns.append(_Turn(run_id, call, number, step, lane, request.batch, is_over, after_end))
+
+    def judge_turns(self, find: Callable[[UUID], Run | None], are_ordered: Callable[[Run, Run], bool]) -> None:
+        """Report two runs of a recording that take different steps in order, although the program does not order them.
+
+        `find` returns a run of the recording. Runs that overlap are reported while they run; this finds the others too:
+        which of two threads takes the first step is luck, also where the first is over before the second begins.
+        """
+        for queue in self._queues:
+            turns = [(turn, run) for turn in list(queue.turns) if (run := find(turn.run_id)) is not None]
+            if len({turn.lane for turn, _ in turns}) < 2:
+                continue
+            turns.sort(key=lambda pair: pair[0].call)
+            for position, later in enumerate(turns):
+                # If each turn is ordered with the one before, all are. Only turns that may change places are passed over.
+                before = reversed(turns[max(0, position - MAX_EQUAL_TURNS) : position])
+                earlier = next((earlier for earlier in before if not _may_swap(earlier, later)), None)
+                if earlier is not None and not _is_in_order(earlier, later, are_ordered):
+                    self._report_luck(earlier, later)
+
+    def _report_luck(self, earlier: tuple[_Turn, Run], later: tuple[_Turn, Run]) -> None:
+        pair = (earlier[0].call, later[0].call)
+        if pair not in self._told:
+            self._told.add(pair)
+            first, second = ((_request_of(run), turn.call, turn.number) for turn, run in (earlier, later))
+            self._violate("competing calls", diagnostics.calls_compete(self.owner, first, second))
 
     def unused(self) -> list[Violation]:
         """Return one violation for all steps without a call; an empty list if all were served."""
         left = [item for queue in self._queues for item in queue.left()]
-        return (
-            [Violation("unused step", diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls))] if left else []
-        )
+        if not left:
+            return []
+        return [Violation("unused step", publish(diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)))]
 
     def verify(self) -> None:
         """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you."""
@@ -258,7 +323,7 @@ class Script(StepGroup):
             raise ViolationError(*found)
 
     def _violate(self, rule: str, text: str) -> ViolationError:
-        return ledger.report(Violation(rule, text), self.violations)
+        return ledger.report(Violation(rule, text), self.violations, self)
 
     # -- files
 
@@ -284,6 +349,46 @@ class Script(StepGroup):
         from llmtest.scripts import yaml_emit
 
         Path(path).write_text(yaml_emit.write(self.entries), "utf-8", newline="\n")
+
+
+MAX_EQUAL_TURNS: Final = 20
+"""How many turns with the same step or prompt are passed over to find one that must not change places."""
+
+
+def _may_swap(earlier: tuple[_Turn, Run], later: tuple[_Turn, Run]) -> bool:
+    """True if nothing changes where two runs take each other's steps: the steps or the prompts are equal."""
+    return earlier[0].step == later[0].step or earlier[1].input == later[1].input
+
+
+def _is_in_order(earlier: tuple[_Turn, Run], later: tuple[_Turn, Run], are_ordered: Callable[[Run, Run], bool]) -> bool:
+    batch = earlier[0].batch
+    if batch is not None and batch is later[0].batch:
+        return True
+    # No thread tells that another one waits for it. Its spawner most likely has waited for work that is over.
+    return later[0].after_end or are_ordered(earlier[1], later[1])
+
+
+def _never() -> bool:
+    return False
+
+
+def _end_of_work() -> Callable[[], bool]:
+    """Return a function that tells if this thread, or its work in a pool, is over. It keeps neither alive."""
+    work = asyncio_state.work()
+    if work is not None:
+        future = weakref.ref(work.future)
+        return lambda: (known := future()) is None or known.done()
+    thread = weakref.ref(threading.current_thread())
+    return lambda: (known := thread()) is None or not known.is_alive()
+
+
+def _request_of(run: Run) -> Request:
+    """Return a recorded run as a request, for a text about it."""
+    value = run.input
+    messages = run.messages if run.kind == "chat" else [Message("", str(value))]
+    return Request(
+        read=lambda: messages[: len(value)] if run.kind == "chat" else messages, about=lambda: (run.tags, run.metadata)
+    )
 
 
 def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:

@@ -272,6 +272,8 @@ class Return(StepOptions):
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     takes_s: float | None = None
+    itself: bool = field(default=False, compare=False, repr=False)
+    """True if the program gets the value itself, not a copy."""
 
     @property
     def latency(self) -> Latency | None:
@@ -301,6 +303,8 @@ class Reply(StepOptions):
     stops: tuple[tuple[int, int, Gate], ...] = ()
     ttft_s: float | None = None
     tokens_per_s: float | None = None
+    verbatim: FrozenDict = EMPTY
+    """What an `AIMessage` step says beside the parts: its content, `additional_kwargs`, `name`, `invalid_tool_calls`."""
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     # Derived when the step is written, not when it is served.

@@ -247,7 +247,7 @@ def give(value: Any, *, takes_s: float | None = None) -> Return:
 
 
 def reply(
-    *parts: str | Reply | Gate,
+    *parts: Any,
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, Any] | None = None,
@@ -258,6 +258,7 @@ def reply(
 
     A part is a str (cut by `split`), or the result of `say`, `think` or `call`. A gate between parts stops the stream there:
     see `hold`. Usage, stop reason and latency belong to the whole answer: `reply(call("search", q="x"), ttft_s=0.5)`.
+    A single `AIMessage` becomes a step, which then takes options: `reply(message).optional()`.
 
     Raises:
         ScriptError: a part is something else, or has a usage, stop reason, latency or failure of its own.
@@ -265,6 +266,8 @@ def reply(
     >>> [c.tool for c in reply("Let me look", call("search", q="x"), call("search", q="y")).calls]
     ['search', 'search']
     """
+    if len(parts) == 1 and _is_answer(parts[0]):
+        return _reply_of_message(parts[0], (usage, stop_reason, response_metadata, ttft_s, tokens_per_s))
     flat: list[Part] = []
     stops: list[tuple[int, int, Gate]] = []
     for position, part in enumerate(parts, 1):
@@ -281,6 +284,17 @@ def reply(
                 "  a part is a str, say(...), think(...), call(...) or a gate"
             )
     return with_pace(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
+
+
+def _is_answer(value: Any) -> bool:
+    """True for LangChain's `AIMessage`, which is not imported here."""
+    return getattr(value, "type", None) in ("ai", "AIMessageChunk") and hasattr(value, "tool_calls")
+
+
+def _reply_of_message(message: Any, options: tuple[Any, ...]) -> Reply:
+    if any(option is not None for option in options):
+        raise ScriptError("reply() of an AIMessage takes no other arguments: the message has its usage and metadata")
+    return replace(_from_message(message), where=caller())
 
 
 def _parts_of(part: Reply, position: int) -> tuple[Part, ...]:
@@ -367,7 +381,7 @@ def as_step(step: Any, what: str, where: str) -> Step:
         return replace(say(step), where=where)
     if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
         return as_failure(step, None, None, where)
-    if getattr(step, "type", None) == "ai" and hasattr(step, "tool_calls"):
+    if _is_answer(step):
         return replace(_from_message(step), where=where)
     if isinstance(step, Gate):
         raise ScriptError(
@@ -382,32 +396,33 @@ def as_step(step: Any, what: str, where: str) -> Step:
 
 
 def _from_message(message: Any) -> Reply:
-    """A reply that says what an `AIMessage` says. Its message id is not kept: each answer gets a fresh one."""
-    if message.invalid_tool_calls:
-        broken = message.invalid_tool_calls[0]
-        raise ScriptError(
-            f"an AIMessage step has an invalid tool call, {broken['name']!r} with {broken['args']!r};"
-            " a script can call with JSON arguments only"
-        )
+    """Return a reply that says all that an `AIMessage` says. Its message id is not kept: each answer gets a fresh one."""
     parts = list(_content_parts(message.content))
     parts += [Call(c["name"], _json_object(c["name"], c["args"]), c.get("id")) for c in message.tool_calls]
     metadata = dict(message.response_metadata)
     reason = metadata.pop("finish_reason", None) or metadata.pop("stop_reason", None)
-    return Reply(tuple(parts), _usage(message.usage_metadata), reason, FrozenDict(metadata))
+    usage = _usage(message.usage_metadata)
+    return Reply(tuple(parts), usage, reason, FrozenDict(metadata), verbatim=_verbatim(message))
+
+
+def _verbatim(message: Any) -> FrozenDict:
+    """Return the content of a message and the fields that no step has; empty for plain text and tool calls."""
+    fields = {name: getattr(message, name) for name in ("additional_kwargs", "name", "invalid_tool_calls")}
+    said = {name: value for name, value in fields.items() if value}
+    if said or not isinstance(message.content, str):
+        said["content"] = message.content
+    frozen = {}
+    for name, value in said.items():
+        try:
+            json.dumps(value, allow_nan=False)
+            frozen[name] = _frozen(value)
+        except (TypeError, ValueError) as error:
+            raise ScriptError(f"the `{name}` of an AIMessage step is not JSON: {value!r} ({error})") from None
+    return FrozenDict(frozen)
 
 
 def _content_parts(content: Any) -> Iterator[Part]:
-    if isinstance(content, str):
-        if content:
-            yield Text(tuple(split(content)))
-        return
-    for block in content:
-        kind, text, name = read_block(block)
-        if kind == "text":
-            yield Text(tuple(split(text or "")))
-        elif kind == "reasoning":
-            yield Thinking(tuple(split(text or "")))
-        elif kind == "other":
-            raise ScriptError(
-                f"an AIMessage step has a content block of type {name!r}; a script can say text, reasoning and tool calls"
-            )
+    for block in [content] if isinstance(content, str) else content:
+        kind, text, _ = read_block(block)
+        if kind in ("text", "reasoning") and text:
+            yield Text(tuple(split(text))) if kind == "text" else Thinking(tuple(split(text)))

@@ -16,21 +16,39 @@ from uuid import UUID
 
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
-from llmtest.events.usage import answers, is_cached, read_model_name, response_of, usage_of
-from llmtest.events.words import Failure, FrozenDict, Usage
+from llmtest.events.events import nodes_of
+from llmtest.events.usage import (
+    ChunkUsage,
+    answers,
+    is_cached,
+    read_chunk,
+    read_message_finish,
+    read_model_name,
+    response_of,
+    usage_of,
+    usage_of_stream,
+)
+from llmtest.events.words import Failure, FrozenDict
 from llmtest.tokens.calls import NOTHING, Counts, Figures, ModelCall, Sum
 from llmtest.tokens.prices import Prices, checked, cost_of
 
 K = TypeVar("K")
 
-_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs)) - {STREAM_EVENT}
+_KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs and MODELS.issuperset(row.runs))
 
 
 class _ModelEvents(deque["RawEvent | None"]):
     """The events that counting needs, until they are read; None is where the block ended."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered: set[UUID] = set()
+        """The runs that have streamed a token, whose text counting does not need."""
+
     def append(self, raw: RawEvent | None, /) -> None:
-        if raw is None or (raw[0] in _KINDS and type(raw[3]) is not str):
+        if raw is not None and (raw[0] == STREAM_EVENT or type(raw[3]) is str):
+            self.answered.add(raw[1])
+        elif raw is None or raw[0] in _KINDS:
             super().append(raw)
 
 
@@ -41,15 +59,16 @@ class _Running:
     place: int
     call: ModelCall
     batched: bool
-    streamed: list[Usage] = field(default_factory=list)
+    streamed: list[ChunkUsage] = field(default_factory=list)
 
 
 class _Book:
-    """Events made into calls, and the calls added up. Holds state; whoever uses it holds `_reading`."""
+    """Events made into calls, and the calls added up. Holds state; its users hold `_reading`."""
 
-    __slots__ = ("calls", "ended", "late", "running", "sum")
+    __slots__ = ("_answered", "calls", "ended", "late", "running", "sum")
 
-    def __init__(self) -> None:
+    def __init__(self, answered: set[UUID]) -> None:
+        self._answered = answered
         self.calls: list[ModelCall] = []
         self.late: list[ModelCall] = []
         self.running: dict[UUID, _Running] = {}
@@ -57,7 +76,10 @@ class _Book:
         self.ended = False
 
     def now(self) -> Sum:
-        return self.sum if self.ended else replace(self.sum, requests=self.sum.requests + len(self.running))
+        if self.ended:
+            return self.sum
+        usage = sum((running.call.spent for running in self.running.values()), self.sum.usage)
+        return replace(self.sum, usage=usage, requests=self.sum.requests + len(self.running))
 
     def write(self, raw: RawEvent | None) -> None:
         if raw is None:
@@ -71,9 +93,9 @@ class _Book:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        node = metadata.get("langgraph_node")
+        node = next(iter(nodes_of(metadata)), None)
         model = read_model_name(metadata, payload.get("invocation_params"))
-        call = ModelCall(name, model, tags, node if isinstance(node, str) and node else None)
+        call = ModelCall(name, model, tags, node)
         self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
         if not self.ended:
             self.calls.append(call)
@@ -81,27 +103,40 @@ class _Book:
     def _go_on(self, raw: RawEvent) -> None:
         payload, running = raw[3](), self.running[raw[1]]
         if raw[0] == TOKEN:
-            usage = payload.get("usage")
-            running.streamed += [usage] if isinstance(usage, Usage) else []
+            chunk = read_chunk(payload)
+            running.streamed += [] if chunk is None else [chunk]
+            return
+        if raw[0] == STREAM_EVENT:
+            self._finish_message(running, payload)
             return
         del self.running[raw[1]]
         failure = payload.get("error")
+        answered = raw[1] in self._answered or bool(running.streamed)
+        self._answered.discard(raw[1])
         call = replace(
             running.call,
             model=_model(payload) or running.call.model,
             usage=usage_of(payload, running.streamed, batched=running.batched),
             ended=failure.ended if isinstance(failure, Failure) else "ended",
-            cached=is_cached(payload),
+            cached=is_cached(payload) and not answered,  # the cache streams nothing
+            answered=answered,
         )
         if self.ended:
-            self.late.append(call)
+            self.late += [call] if running.call.usage is None else []
         else:
             self.calls[running.place] = call
             self.sum = self.sum.add(call)
 
+    def _finish_message(self, running: _Running, payload: FrozenDict) -> None:
+        """Count a message of version 3 when it is finished: in async code, LangChain tells the end of its run later."""
+        usage = read_message_finish(payload)
+        if usage is not None and not self.ended:
+            running.call = replace(running.call, usage=usage_of_stream(usage, running.streamed))
+            self.calls[running.place] = running.call
+
 
 _reading = threading.Lock()
-"""Whoever reads a count, any count, writes its book first; that is short, and calls nobody."""
+"""Held while a count is read: the events since the last time are written into its book first, which is short."""
 
 
 class TokenCount(Block, Figures):
@@ -130,7 +165,7 @@ class TokenCount(Block, Figures):
         """The book, with everything written in it that has happened by now."""
         with _reading:
             if self._book is None:
-                self._book = _Book()
+                self._book = _Book(self._raw.answered)
             while self._raw:
                 self._book.write(self._raw.popleft())
             yield self._book
@@ -163,7 +198,7 @@ class TokenCount(Block, Figures):
 
     @property
     def by_node(self) -> dict[str, Counts]:
-        """The figures of the calls in each node of LangGraph."""
+        """The figures of the calls in each node of LangGraph; a call of an agent that is a node counts for that node."""
         return self._by(lambda call: [call.node] if call.node is not None else [])
 
     def _by(self, keys: Callable[[ModelCall], Iterable[K]]) -> dict[K, Counts]:
@@ -178,9 +213,9 @@ class TokenCount(Block, Figures):
         """What the calls cost, in the currency of `prices`; in US dollars where genai-prices says it.
 
         Raises:
-            PriceError: the price of a model is not known, or a model reported no usage.
+            PriceError: the price of a model is not known, or what a call spent is not.
         """
-        return sum(cost_of(call, self._prices) for call in self.calls if not call.cached and call.ended != "open")
+        return sum(cost_of(call, self._prices) for call in self.calls if not call.cached)
 
 
 def _model(payload: FrozenDict) -> str | None:
@@ -190,7 +225,7 @@ def _model(payload: FrozenDict) -> str | None:
 
 
 def count_tokens(*, prices: Prices | None = None) -> TokenCount:
-    """Counts the tokens of the model calls that start inside the block. Gives a `TokenCount`, which is the block.
+    """Count the tokens of the model calls that start inside the block. Return a `TokenCount`, which is the block.
 
     Which calls are in it is as for `record`: nested blocks both count; tasks, `batch` threads and `asyncio.to_thread` are in;
     work that was started before the block is not; calls that end after it are in `tokens.late`. A bare thread has no

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmtest.events import FrozenDict, FrozenList, Generation, Message, Usage
-from llmtest.events.usage import is_cached, read_model_name, read_usage, usage_of
+from llmtest.events.usage import ChunkUsage, is_cached, read_model_name, read_usage, usage_of
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,10 @@ def end_of(usage: Usage) -> FrozenDict:
 
 def test_chunks_that_each_count_from_the_beginning_are_not_added_up() -> None:
     growing = [Usage(7, 1, 8), Usage(7, 2, 9), Usage(7, 3, 10)]
+    chunks, parts = ([ChunkUsage(usage, 1) for usage in usages] for usages in (growing, [Usage(7, 0, 7), Usage(0, 3, 3)]))
 
-    assert usage_of(end_of(sum(growing, Usage())), growing) == Usage(7, 3, 10)
-    assert usage_of(end_of(Usage(7, 3, 10)), [Usage(7, 0, 7), Usage(0, 3, 3)]) == Usage(7, 3, 10)
+    assert usage_of(end_of(sum(growing, Usage())), chunks) == Usage(7, 3, 10)
+    assert usage_of(end_of(Usage(7, 3, 10)), parts) == Usage(7, 3, 10)
 
 
 def test_the_further_prompts_of_a_batch_cost_what_the_first_one_reports() -> None:

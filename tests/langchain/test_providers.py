@@ -1,4 +1,4 @@
-"""Programs that choose their model by name get one that says what a script says; no integration is installed here."""
+"""Programs that choose their model by name get a scripted one, which decides as the integration does where that is installed."""
 
 from __future__ import annotations
 
@@ -328,7 +328,8 @@ def test_what_langchain_takes_for_every_model_is_taken() -> None:
 
     first, second = recording.models
     assert (first.name, second.name) == ("openai:gpt-5", "mine")
-    assert (first.tags, first.metadata["b"], first.tokens) == (("a",), 1, ["Hello"])
+    assert (first.tags, first.metadata["b"], "".join(first.tokens)) == (("a",), 1, "Hello")
+    assert len(first.tokens) > 1  # as the integration streams
     assert list(usage.usage_metadata) == ["gpt-5"]
 
 

@@ -6,6 +6,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def test_parallel_calls_of_a_tool_that_take_different_steps_are_a_violation() ->
     other.join()
 
     assert caught[0].text == (
-        "two open runs take different steps of one script in order, so the schedule decides who gets which\n"
+        "two concurrent runs take steps from the same unkeyed script; which run gets which step is a race\n"
         """  call 1  input '{"q": "Paris", "limit": 5}'  takes step 1\n"""
         """  call 2  input '{"q": "Lyon", "limit": 5}'  takes step 2\n"""
         '  key the script by node, tag, thread or input: on(contains=\'{"q": "Lyon", "limit": 5}\') >> ...'
@@ -382,8 +383,12 @@ def message_without_doc(q: str) -> str:
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_told_where_it_is_written_and_leaves_no_step_unused(name: str) -> None:
     act, text = MISTAKES[name]
+    in_a_call = name in ("returned by a function", "a model whose function gives")
 
-    assert message_of(act) == text.replace("{here}", f"{shown(__file__)}:{act.__code__.co_firstlineno}")
+    with expect_violation("script error") if in_a_call else nullcontext():
+        told = message_of(act)
+
+    assert told == text.replace("{here}", f"{shown(__file__)}:{act.__code__.co_firstlineno}")
     # ... and this test would fail if a script that was refused still waited for its calls.
 
 

@@ -339,13 +339,13 @@ async def test_an_async_function_is_awaited() -> None:
     assert (await model.ainvoke("a")).content == "A"
     assert [c.content async for c in model.astream("b")] == ["B"]
     assert (await asyncio.to_thread(model.invoke, "c")).content == "C"
-    with pytest.raises(ScriptError) as caught:
+    with expect_violation("script error"), pytest.raises(ScriptError) as caught:
         model.invoke("d")
     assert str(caught.value) == "respond() has an async function, but the call came without await in a running loop"
 
 
 def test_what_a_function_returns_is_checked_as_a_step() -> None:
-    with pytest.raises(ScriptError) as caught:
+    with expect_violation("script error"), pytest.raises(ScriptError) as caught:
         ScriptedLLM(respond(lambda request: 42)).invoke("hi")
 
     assert str(caught.value).startswith("what respond(<lambda>) returned is not a step: got int 42 at ")
@@ -369,7 +369,7 @@ async def test_open_runs_that_compete_for_different_steps_are_a_violation() -> N
         await asyncio.gather(model.ainvoke("a"), model.ainvoke("b"))
 
     assert caught[0].text.splitlines() == [
-        "two open runs take different steps of one script in order, so the schedule decides who gets which",
+        "two concurrent runs take steps from the same unkeyed script; which run gets which step is a race",
         "  call 1  human 'a'  takes step 1",
         "  call 2  human 'b'  takes step 2",
         "  key the script by node, tag, thread, tools or prompt: on(contains='b') >> ...",

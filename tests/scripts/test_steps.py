@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
@@ -469,7 +470,7 @@ def test_a_step_that_was_taken_while_its_expectation_was_looked_at_is_not_served
 
 def test_open_runs_with_keys_of_their_own_do_not_compete() -> None:
     script = Script(*(on(contains=name) >> Script("first", "second") for name in ("a", "b")))
-    runs = [object(), object()]
+    runs = [SimpleNamespace(run_id=uuid4()), SimpleNamespace(run_id=uuid4())]
 
     served = [
         script.serve(

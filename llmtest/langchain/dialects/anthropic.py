@@ -86,8 +86,7 @@ class Anthropic(Dialect):
 
     def _stop(self) -> dict[str, Any]:
         reason = self.reply.stop_reason or ("tool_use" if self.reply.calls else "end_turn")
-        said = {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
-        return {**said, **self.more}
+        return {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
 
     def _details(self, whole: bool) -> dict[str, int]:
         """Cached tokens; the whole answer says for how long they are cached, the stream does not."""
@@ -126,7 +125,7 @@ class Anthropic(Dialect):
             content = content[0]["text"]
         message = self._message(content, calls, response_metadata={"model_provider": "anthropic"})
         message.usage_metadata = self._usage_metadata(True)
-        names = {"model": self.model_name, "model_name": self.model_name, "id": self.id}
+        names = {"model": self.model_name, "model_name": self.model_name, "id": fresh_id("msg")}
         unknown = {"container": None, "diagnostics": None, "stop_details": None}
         output = {**names, **unknown, "usage": self._raw_usage(), **self._stop()}
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=output)

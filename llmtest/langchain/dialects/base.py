@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -27,12 +28,14 @@ class Answer(Protocol):
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         """Yield the chunks of the stream, and the gates at which it stops."""
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        """Return the fields that a handler gets with a token, beside its chunk."""
+
 
 class Plain(Protocol):
     """The plain answer that a dialect translates."""
 
     reply: Reply
-    id: str
     closing: dict[str, Any]
 
     def call_id(self, call: Call) -> str:
@@ -50,29 +53,51 @@ class Dialect(ABC):
     errors: ClassVar[ProviderErrors]
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
-        self.plain, self.reply, self.id = plain, plain.reply, plain.id
+        self.plain, self.reply = plain, plain.reply
+        self.id: str | None = None  # as most integrations: LangChain makes the ids of messages from that of the run
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
-        self.more = {key: value for key, value in self.reply.response_metadata.items() if key not in _ONCE}
+        self.more: dict[str, Any] = copy.deepcopy(dict(self.reply.response_metadata))
+        self.script_keys = frozenset(self.more)
+        self.response_format = params.get("response_format")
         self.cut = self.reply.truncated or self.reply.failure is not None
         self.before = 0  # tokens and openings of calls that the next chunk follows: gates count in them
 
     def result(self) -> ChatResult:
         if self.reply.failure is not None:
             raise self.plain.error()
-        return self._whole()
+        result = self._whole()
+        # The metadata of the message has precedence over that of the generation and of the whole result.
+        result.generations[0].message.response_metadata.update(self.more)
+        return result
+
+    def _with_metadata(self, chunk: ChatGenerationChunk, *, is_end: bool = False) -> ChatGenerationChunk:
+        """Put the script's metadata in place of the dialect's, each key in one chunk: LangChain joins equal keys."""
+        for place in (chunk.generation_info or {}, chunk.message.response_metadata):
+            for key in self.script_keys & place.keys():
+                if key in self.more:
+                    place[key] = self.more.pop(key)
+                else:
+                    del place[key]
+        if is_end or self.cut:  # a stream that breaks off has no end
+            chunk.message.response_metadata.update(self.more)
+            self.more = {}
+        return chunk
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
         gates = list(self.reply.gate_positions()) if self.reply.stops else []
         for chunk in self._ungated():
             while gates and gates[0][0] <= self.before:
                 yield gates.pop(0)[1]
-            yield chunk
+            yield self._with_metadata(chunk)
         yield from (gate for _, gate in gates)
         if self.reply.failure is not None:
             raise self._midway(self.reply.failure)
         if not self.reply.truncated:
-            yield from self._end()
+            yield from (self._with_metadata(chunk, is_end=True) for chunk in self._end())
+
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {}
 
     def _ungated(self) -> Iterator[ChatGenerationChunk]:
         yield from self._opening()
@@ -93,6 +118,14 @@ class Dialect(ABC):
         known = self.errors.midway(status, failure.message) if isinstance(status, int) else None
         return known or self.plain.error()
 
+    def _parsed(self) -> dict[str, Any]:
+        """Return the `additional_kwargs` for a bound `response_format`: OpenAI's SDK makes the answer an instance of a class."""
+        schema = self.response_format
+        if schema is None:
+            return {}
+        silent = self.reply.refusal or self.reply.calls or self.cut or not hasattr(schema, "model_validate_json")
+        return {"parsed": None if silent else schema.model_validate_json(self.reply.text)}
+
     def _blocks(self) -> Iterator[list[Part]]:
         """Yield the parts of each block: text after text is one block, and so is reasoning after reasoning."""
         for kind, group in groupby(self.reply.parts, type):
@@ -101,7 +134,7 @@ class Dialect(ABC):
 
     def _chunk(self, content: Content, info: Any = None, **fields: Any) -> ChatGenerationChunk:
         metadata = {"model_provider": self.provider, **fields.pop("response_metadata", {})}
-        message = AIMessageChunk(content=content, id=self.id, response_metadata=metadata, **fields)
+        message = AIMessageChunk(content=content, response_metadata=metadata, **fields)
         return ChatGenerationChunk(message=message, generation_info=info)
 
     def _message(self, content: Content, calls: Sequence[tuple[Call, str]], **fields: Any) -> AIMessage:
@@ -134,9 +167,6 @@ class Dialect(ABC):
     @abstractmethod
     def _end(self) -> Iterator[ChatGenerationChunk]:
         """Yield the chunks after the last block."""
-
-
-_ONCE: Final = ("id", "model_name", "model_provider")  # said before the end: LangChain joins what two chunks say of it
 
 
 def fresh_id(kind: str) -> str:

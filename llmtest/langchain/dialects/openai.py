@@ -71,6 +71,9 @@ class OpenAI(Dialect):
         self.usage = add_details(self.usage, {"audio": 0, "cache_read": 0}, {"audio": 0, "reasoning": 0})
         self.called = 0
 
+    def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
+        return {"logprobs": (chunk.generation_info or {}).get("logprobs")}
+
     def _reason(self) -> str | None:
         if self.reply.truncated:
             return None
@@ -82,7 +85,9 @@ class OpenAI(Dialect):
     def _whole(self) -> ChatResult:
         refusal = self.reply.text if self.reply.refusal else None
         calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
-        message = self._message("" if refusal else self.reply.text, calls, additional_kwargs={"refusal": refusal})
+        message = self._message(
+            "" if refusal else self.reply.text, calls, additional_kwargs={"refusal": refusal, **self._parsed()}
+        )
         output = {
             "token_usage": self._token_usage(),
             "model_provider": "openai",
@@ -90,7 +95,6 @@ class OpenAI(Dialect):
             "system_fingerprint": None,
             "id": fresh_id("chatcmpl"),
             "service_tier": "default",
-            **self.more,
         }
         info = {"finish_reason": self._reason(), "logprobs": None}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
@@ -138,7 +142,9 @@ class OpenAI(Dialect):
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
         said = {"finish_reason": self._reason(), "model_name": self.model_name, "service_tier": "default"}
-        yield self._chunk("", {**said, **self.more})
+        yield self._chunk("", said)
         if self.usage is not None:
-            message = AIMessageChunk(content="", id=self.id, usage_metadata=self.usage)
+            message = AIMessageChunk(content="", usage_metadata=self.usage)
             yield ChatGenerationChunk(message=message, generation_info={})
+        if self.response_format is not None:
+            yield self._chunk("", additional_kwargs=self._parsed())

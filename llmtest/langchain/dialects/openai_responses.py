@@ -55,7 +55,6 @@ class Responses(Dialect):
             "service_tier": "default",
             "model_provider": "openai",
             "model_name": self.model_name,
-            **self.more,
         }
 
     def _whole(self) -> ChatResult:
@@ -70,7 +69,8 @@ class Responses(Dialect):
         if self.incomplete and content and "status" in content[-1]:  # the answer ended in a call
             content[-1] = {**cast("dict[str, Any]", content[-1]), "status": "incomplete"}
         metadata = {**self._metadata(), "id": self.id}
-        return ChatResult(generations=[ChatGeneration(message=self._message(content, calls, response_metadata=metadata))])
+        message = self._message(content, calls, response_metadata=metadata, additional_kwargs=self._parsed())
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _spoken(self, parts: list[Part]) -> dict[str, Any]:
         text = join_tokens(parts)
@@ -91,7 +91,7 @@ class Responses(Dialect):
             return invalid_tool_call(call, key, str(error))
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
-        yield self._chunk([], response_metadata={"id": self.id})
+        yield self._chunk([], response_metadata={"id": self.id}, id=self.id)
 
     def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
         if isinstance(parts[0], Call):
@@ -130,7 +130,9 @@ class Responses(Dialect):
             yield self._chunk([block], tool_call_chunks=[{**known, "args": token}])
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
-        yield self._chunk([], response_metadata=self._metadata(), usage_metadata=self.usage, chunk_position="last")
+        metadata = self._metadata()
+        more: dict[str, Any] = {"usage_metadata": self.usage, "additional_kwargs": self._parsed()}
+        yield self._chunk([], response_metadata=metadata, chunk_position="last", **more)
 
 
 def _summary(text: str) -> dict[str, Any]:

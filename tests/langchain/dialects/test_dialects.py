@@ -200,8 +200,7 @@ def _generation(one: Any) -> Any:
 
 
 def _message(message: Any) -> Any:
-    """All of a message but its id."""
-    return type(message).__name__, message.model_dump(exclude={"id"})
+    return type(message).__name__, message.model_dump()
 
 
 def _error(error: Any) -> Any:
@@ -221,7 +220,7 @@ def _without_ids(told: Any, seen: dict[str, str]) -> Any:
         return told
     plain: dict[Any, Any] = {}
     for key in sorted(told, key=str):
-        if key in ("id", "call_id", "item_id", "signature") and isinstance(told[key], str):
+        if key in ("id", "call_id", "item_id", "signature", "message_id") and isinstance(told[key], str):
             plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
         elif key != "content-length":
             plain[key] = type(told[key]) if key == "created_at" else _without_ids(told[key], seen)
@@ -278,19 +277,35 @@ def test_invoke_with_streaming_on_is_the_same_too(dialect: str, name: str) -> No
     assert [one[0] for one in ours[0]].count("token") > 2
 
 
-@pytest.mark.parametrize(("dialect", "name"), ALL)
-def test_the_events_of_version_3_are_the_same_too(dialect: str, name: str) -> None:
-    def events(model: Any) -> Any:
-        heard: list[Any] = []
-        try:
-            stream = model.stream_events("hi", version="v3")
+def _heard_in_v3(model: Any, way: str) -> Any:
+    told = _Told()
+    heard: list[Any] = []
+
+    async def read() -> None:
+        async with await model.astream_events("hi", {"callbacks": [told]}, version="v3") as stream:  # until the end is told
+            heard.extend([event async for event in stream])
+            heard.append(_message(await stream.output))
+
+    try:
+        if way == "sync":
+            stream = model.stream_events("hi", {"callbacks": [told]}, version="v3")
             heard.extend(stream)
             heard.append(_message(stream.output))
-        except RAISED as error:
-            heard.append(_error(error))
-        return _without_ids(heard, {})
+        else:
+            asyncio.run(read())
+    except RAISED as error:
+        heard.append(_error(error))
+    return _without_ids([told.seen, heard], {})
 
-    assert events(_scripted(dialect, name)) == events(_real(dialect, name))
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize(("dialect", "name"), ALL)
+def test_the_events_and_tokens_of_version_3_are_the_same_too(dialect: str, name: str, way: str) -> None:
+    ours = _heard_in_v3(_scripted(dialect, name), way)
+
+    assert ours == _heard_in_v3(_real(dialect, name), way)
+    assert [seen[0] for seen in ours[0]].count("token") > 1
 
 
 @pytest.mark.parametrize("arguments", ["[1]", "7", "null", "", '{"city": "Par\nis"}'])

@@ -1,0 +1,135 @@
+"""Batches of doubles: the first input takes the first step, whichever thread or task is first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+
+from llmtest.scripts.script import Script
+
+Configs = RunnableConfig | list[RunnableConfig] | None
+
+
+class _Place:
+    """The place of one input in a batch. `taken` is done as soon as the input has its step, or needs none."""
+
+    def __init__(self, script: Script, batch: object, before: _Place | None) -> None:
+        self.script = script
+        self.batch = batch
+        self.before = before
+        self.taken: Future[None] = Future()
+
+    def pass_on(self) -> None:
+        """Let the next input take its step."""
+        if not self.taken.done():
+            self.taken.set_result(None)
+        self.before = None
+
+
+_place: ContextVar[_Place | None] = ContextVar("llmtest_batch_place", default=None)
+
+
+def _place_in(script: Script) -> _Place | None:
+    place = _place.get()
+    # Within one input, only its first call has the place; calls of other doubles have none.
+    return place if place is not None and place.script is script and not place.taken.done() else None
+
+
+def batch_of(script: Script) -> object:
+    """Return the batch that the call of this context is one input of; None if there is none."""
+    place = _place_in(script)
+    return None if place is None else place.batch
+
+
+@contextmanager
+def turn(script: Script) -> Iterator[None]:
+    """Wait in a batch until the inputs before have their steps, and then let the next one have its own."""
+    place = _place_in(script)
+    if place is None:
+        yield
+        return
+    if place.before is not None:
+        place.before.taken.result()
+    try:
+        yield
+    finally:
+        place.pass_on()
+
+
+async def wait_for_turn(script: Script) -> None:
+    """As the wait of `turn`, without a blocked event loop; `turn` must follow."""
+    place = _place_in(script)
+    if place is not None and place.before is not None:
+        await asyncio.wrap_future(place.before.taken)
+
+
+class _ByPosition(Runnable[int, Any]):
+    """The double of a batch, called with the positions of the inputs."""
+
+    def __init__(self, double: Any, inputs: Sequence[Any]) -> None:
+        self._double = double
+        self._inputs = inputs
+        self._places: list[_Place] = []
+        for _ in inputs:
+            self._places.append(_Place(double.script, self, self._places[-1] if self._places else None))
+
+    @contextmanager
+    def _at(self, position: int) -> Iterator[Any]:
+        token = _place.set(self._places[position])
+        try:
+            yield self._inputs[position]
+        finally:
+            _place.reset(token)
+            self._places[position].pass_on()  # a cached answer takes no step
+
+    def invoke(self, input: int, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        with self._at(input) as value:
+            return self._double.invoke(value, config, **kwargs)
+
+    async def ainvoke(self, input: int, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        with self._at(input) as value:
+            return await self._double.ainvoke(value, config, **kwargs)
+
+
+class BatchesByPosition:
+    """The batch methods of a double. LangChain runs the inputs in threads or tasks, whose order is luck."""
+
+    def batch(self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any) -> list[Any]:
+        """As LangChain's own; each input takes the step of its position."""
+        positions = list(range(len(inputs)))
+        return _ByPosition(self, inputs).batch(positions, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        """As LangChain's own; each input takes the step of its position."""
+        positions = list(range(len(inputs)))
+        return await _ByPosition(self, inputs).abatch(positions, config, return_exceptions=return_exceptions, **kwargs)
+
+    def batch_as_completed(
+        self, inputs: Sequence[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> Iterator[tuple[int, Any]]:
+        """As LangChain's own; each input takes the step of its position."""
+        positions = list(range(len(inputs)))
+        by_position: Any = _ByPosition(self, inputs)  # LangChain's overloads want a literal flag
+        pairs: Iterator[tuple[int, Any]] = by_position.batch_as_completed(
+            positions, config, return_exceptions=return_exceptions, **kwargs
+        )
+        return pairs
+
+    def abatch_as_completed(
+        self, inputs: Sequence[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> AsyncIterator[tuple[int, Any]]:
+        """As LangChain's own; each input takes the step of its position."""
+        positions = list(range(len(inputs)))
+        by_position: Any = _ByPosition(self, inputs)
+        pairs: AsyncIterator[tuple[int, Any]] = by_position.abatch_as_completed(
+            positions, config, return_exceptions=return_exceptions, **kwargs
+        )
+        return pairs
