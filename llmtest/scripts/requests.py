@@ -132,7 +132,9 @@ class On:
 
     def __rshift__(self, steps: Any) -> KeyedSteps:
         where = caller()
-        return KeyedSteps(self, steps.hand_over(self, where) if isinstance(steps, StepGroup) else (steps,), where)
+        if not isinstance(steps, StepGroup):
+            return KeyedSteps(self, (steps,), where)
+        return KeyedSteps(self, steps.hand_over(self, where), where, steps)
 
     def misses(self, request: Request) -> str | None:
         """Return the first condition that the request does not meet; None if it meets all. Cheap conditions come first."""
@@ -188,6 +190,10 @@ class StepGroup(ABC):
     def hand_over(self, key: On, where: str) -> tuple[Any, ...]:
         """Return the steps for `key`, which is written at `where`."""
 
+    @abstractmethod
+    def waive_steps(self) -> None:
+        """Take all steps as served."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyedSteps:
@@ -196,6 +202,8 @@ class KeyedSteps:
     key: On
     steps: tuple[Any, ...]
     where: str = field(default="", compare=False, repr=False)
+    source: StepGroup | None = field(default=None, compare=False, repr=False)
+    """The script of these steps; it owes their calls until another one has them."""
 
 
 def on(

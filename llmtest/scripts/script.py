@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -160,20 +161,35 @@ class Script(StepGroup):
         """The number of steps still without their calls."""
         return sum(len(queue.left()) for queue in self._queues)
 
+    def optional(self) -> Script:
+        """Return a script of the same steps, each of them optional. This script waives its own."""
+        return self._changed(lambda step: step.optional())
+
+    def unchecked(self) -> Script:
+        """Return a script of the same steps, each of them unchecked. This script waives its own."""
+        return self._changed(lambda step: step.unchecked())
+
+    def _changed(self, change: Callable[[Step], Step]) -> Script:
+        steps = [
+            replace(entry, steps=tuple(map(change, entry.steps))) if isinstance(entry, KeyedSteps) else change(entry)
+            for entry in self.entries
+        ]
+        self.waive_steps()
+        return Script(*steps)
+
     @property
     def is_contested(self) -> bool:
         """True if calls on several lines of control have taken steps in order."""
         return any(len({turn.lane for turn in queue.turns}) > 1 for queue in self._queues)
 
     def hand_over(self, key: On, where: str) -> tuple[Step, ...]:
-        """Return the steps for `key`, as in `key >> script`. This script then waives its own.
+        """Return the steps for `key`, as in `key >> script`. This script owes its calls until another one has them.
 
         Raises:
             ScriptError: the script has keys of its own.
         """
         if any(queue.key is not None for queue in self._queues):
             raise ScriptError(f"{key} >> Script(...) takes a script without keys of its own at {shown_path(where)}")
-        self.waive_steps()
         return self.steps
 
     def waive_steps(self) -> None:
@@ -390,11 +406,14 @@ def _request_of(run: Run) -> Request:
     )
 
 
-def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:
+def _make_queues(steps: Sequence[Any], where: str) -> list[_Queue]:
     """Return the queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     queues: list[_Queue] = []
     plain: list[Step] = []
-    for position, item, gates in _with_gates_before(given):
+    for item in steps:
+        if isinstance(item, KeyedSteps) and item.source is not None:
+            item.source.waive_steps()
+    for position, item, gates in _with_gates_before(steps):
         if not isinstance(item, KeyedSteps):
             plain.append(add_gates(gates, as_step(item, f"step {position} of the script", where)))
             continue
