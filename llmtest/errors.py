@@ -5,9 +5,10 @@ Imports nothing else of llmtest, so that any module may raise what stands here a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ContextDecorator
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final
 
 
@@ -23,6 +24,12 @@ class LlmtestWarning(UserWarning):
 
 BROKEN_RULE: Final = "broken rule"
 """The code of a violation of `record(rules=[...])` or of the rules of a suite: a rule of `llmtest.matching` does not hold."""
+
+LEFT_OPEN: Final = "block left open"
+"""The code of a violation for a block that a test entered and never left."""
+USE_WITH: Final = "use it with `with`, or leave it in the same test"
+IGNORED: Final = "ignored answer"
+"""The code of a violation for a false answer, `recording.obeys(...)` or `recording.tools == [...]`, that a test never reads."""
 
 SWALLOWED: Final = "swallowed handler error"
 """The code of a violation for an error of a callback handler that LangChain logs and does not raise."""
@@ -44,11 +51,33 @@ class Violation:
 
 
 class ViolationError(LlmtestError, AssertionError):
-    """Raised for one or more violations; `.violations` holds them in the order in which they happened."""
+    """Raised for one or more violations; `.violations` holds them in the order in which they happened.
+
+    Its text says equal violations once, and of one code no more than a few.
+    """
 
     def __init__(self, *violations: Violation) -> None:
         self.violations = violations
-        super().__init__("\n\n".join(v.text for v in violations))
+        super().__init__("\n\n".join(summarize(violations)))
+
+
+MAX_OF_A_CODE: Final = 10
+"""The most violations of one code whose texts a failure shows: a loop may break one rule a thousand times."""
+
+
+def summarize(violations: Iterable[Violation]) -> list[str]:
+    """Return what a failure says: each text once, with its count, and how many more there are of a code than are shown."""
+    counts: dict[str, dict[str, int]] = {}
+    for violation in violations:
+        texts = counts.setdefault(violation.code, {})
+        texts[violation.text] = texts.get(violation.text, 0) + 1
+    said: list[str] = []
+    for code, texts in counts.items():
+        shown = dict(list(texts.items())[:MAX_OF_A_CODE])
+        said += [text if count == 1 else f"{text}\n  this happened {count:,} times" for text, count in shown.items()]
+        more = sum(texts.values()) - sum(shown.values())
+        said += [f"... and {more:,} more violations of the code {code!r}"] if more else []
+    return said
 
 
 def violations_in(error: BaseException | None) -> list[Violation]:
@@ -66,24 +95,70 @@ def violations_in(error: BaseException | None) -> list[Violation]:
     return found
 
 
-_claims: list[Callable[[Violation], bool]] = []
+class Expectation(ContextDecorator):
+    """The block of `expect_violation`. Not a generator, which would end with the last reference to it."""
+
+    def __init__(self, code: str, times: range) -> None:
+        self._code = code
+        self._times = times
+        self._caught: list[Violation] = []
+
+    def _recreate_cm(self) -> Expectation:  # each call of a function that it decorates is a block of its own
+        return Expectation(self._code, self._times)
+
+    def __enter__(self) -> list[Violation]:
+        _expectations.append(self)
+        for keeper in keepers:
+            keeper(self)
+        return self._caught
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        _expectations.remove(self)
+        is_theirs = not isinstance(error, ViolationError) or any(v.code != self._code for v in error.violations)
+        if error is not None and is_theirs:
+            return False
+        if len(self._caught) not in self._times:
+            fewest, most = self._times[0], self._times[-1]
+            number = "a violation" if most == 1 else f"{' to '.join(map(str, dict.fromkeys((fewest, most))))} violations"
+            raise AssertionError(f"expected {number} with code {self._code!r}, but {len(self._caught) or 'none'} happened")
+        return True
+
+    def claim(self, violation: Violation) -> bool:
+        """Collect `violation`, unless it has another code, or as many as are expected have happened."""
+        if violation.code != self._code or len(self._caught) >= self._times[-1]:
+            return False
+        self._caught.append(violation)
+        return True
+
+    def end_of_test(self) -> list[Violation]:
+        """Close the block if the test left it open. It would take the violations of the tests that follow."""
+        if self not in _expectations:
+            return []
+        _expectations.remove(self)
+        return [Violation(LEFT_OPEN, f"an expect_violation({self._code!r}) block was left open by the test\n  {USE_WITH}")]
+
+
+_expectations: list[Expectation] = []
+keepers: list[Callable[[Expectation], None]] = []
+"""Called with each expectation that begins. The ledger is told so, which stands above this module."""
 
 
 def is_expected(violation: Violation) -> bool:
     """True if an open `expect_violation` block expects `violation`; the innermost such block collects it."""
-    return any(claim(violation) for claim in reversed(_claims))
+    return any(expectation.claim(violation) for expectation in reversed(_expectations))
 
 
-@contextmanager
-def expect_violation(code: str) -> Iterator[list[Violation]]:
-    """Expect at least one violation with this code in the block, and take it off the test's ledger.
+def expect_violation(code: str, *, times: int | range = 1) -> Expectation:
+    """Expect violations with this code in the block, and take them off the test's ledger.
 
-    Yields the list of those that came. The exception that the violation raises is swallowed only if it leaves
+    `times` is how many, or a range of how many: `times=range(1, 4)` takes one to three. More than that stay on the ledger.
+    Yields the list of those that happened. The exception that a violation raises is swallowed only if it leaves
     the block; a program that catches it itself goes on as usual. Violations with other codes stay on the ledger.
     It claims for the whole process, as the ledger does: calls from other threads count.
 
     Raises:
-        AssertionError: no violation with this code happened in the block.
+        AssertionError: fewer violations with this code happened in the block.
+        ValueError: `times` is no whole number of 1 or more, and no range of such numbers.
 
     >>> from llmtest import ScriptedChatModel, expect_violation
     >>> with expect_violation("unexpected call") as caught:
@@ -93,24 +168,14 @@ def expect_violation(code: str) -> Iterator[list[Violation]]:
 
     It does not look at steps that were left unused: those are known only at the end of the test.
     """
-    caught: list[Violation] = []
+    return Expectation(code, _counts(times))
 
-    def claim(violation: Violation) -> bool:
-        if violation.code != code:
-            return False
-        caught.append(violation)
-        return True
 
-    _claims.append(claim)
-    try:
-        yield caught
-    except ViolationError as error:
-        if any(violation.code != code for violation in error.violations):
-            raise
-    finally:
-        _claims.remove(claim)
-    if not caught:
-        raise AssertionError(f"expected a violation with code {code!r}, but none happened")
+def _counts(times: int | range) -> range:
+    counts = range(times, times + 1) if type(times) is int else times
+    if not isinstance(counts, range) or not counts or min(counts) < 1 or counts.step < 0:
+        raise ValueError(f"times= of expect_violation is a whole number of 1 or more, or a range of them; got {times!r}")
+    return counts
 
 
 # -- scripts and doubles

@@ -1,27 +1,34 @@
-"""What must not have happened, and who is told.
+"""The violations of one test, and who is told.
 
-The scripted doubles write every `Violation` down here when it happens; the pytest plugin reads the
-page at the end of the test. It is apart from `llmtest.scripts.script` because the plugin needs it in every test and
-it costs next to nothing to import.
+The scripted doubles write every `Violation` on a page when it happens; the pytest plugin reads the page at the end of the
+test. It is apart from `llmtest.scripts.script` because the plugin needs it in every test and it costs next to nothing to
+import.
 
-Process-wide on purpose: a call from a bare thread has lost its context, but it still belongs to the test
-that is running.
+Process-wide on purpose: a call on a bare thread has lost its context, but it still belongs to the test that is running. Only
+a thread that was at work when its test ended goes on writing on the page of that test.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
+import sys
+import threading
+import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakKeyDictionary, WeakSet
 
 from llmtest.core.lazy import exports
-from llmtest.errors import Violation, ViolationError, is_expected
+from llmtest.errors import LlmtestWarning, Violation, ViolationError, is_expected, keepers
 
 
 class Gate(Protocol):
-    """What the ledger asks of a gate at which a call of the test has waited: to open, and to say if nobody had opened it."""
+    """What the ledger asks of a gate at which a call of the test has waited: to open, and to say if it was never released."""
 
     def end(self) -> None: ...
 
@@ -32,11 +39,17 @@ class Double(Protocol):
     def unused(self) -> list[Violation]: ...
 
 
+class Block(Protocol):
+    """What the ledger asks of a block that a test has opened: to close, and to say if it was left open."""
+
+    def end_of_test(self) -> list[Violation]: ...
+
+
 class Ledger:
-    """One page: the violations, scripts and recordings of one test, or of one fixture.
+    """One page: the violations, scripts, blocks and recordings of one test, or of one fixture.
 
     Holds state; appends are atomic, so any thread may write. `on_touch` is called when a double is made or called,
-    `on_note` when a recording is opened. `new_tally` makes what counts the tokens of a test.
+    `on_note` when a recording is opened. `new_tally` makes what counts the tokens of a test. `test` is the node id.
     """
 
     def __init__(
@@ -45,27 +58,37 @@ class Ledger:
         on_touch: Callable[[], None] | None = None,
         on_note: Callable[[], None] | None = None,
         new_tally: Callable[[], Any] | None = None,
+        *,
+        test: str = "",
     ) -> None:
+        self.test = test
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
         self._gates: list[Gate] = []
+        self.blocks: dict[int, Block] = {}
         self.answer: Any = None
         """The last rule or shape that did not hold, as an `Answer`, for the report."""
         self.on_touch = on_touch
         self.on_note = on_note
         self.doubles: dict[int, Double] = {}
+        self.outlives_test = False
+        """True for the page of a living fixture of wider scope than a test."""
         self.new_tally = new_tally
         self._tally: dict[str, Any] = {}
         self._unasked: list[Double] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
+        self._thread = threading.get_ident()
+        self._threads_before = WeakSet(threading.enumerate() if test else ())
+        for thread in _waiting([*_outliving]) if test else ():
+            del _outliving[thread]  # it has come back to its pool
 
     def fresh_id(self, kind: str) -> str:
-        """An id that is unique over all doubles of this test, and the same in every run of it."""
+        """Return an id that is unique over all doubles of this test, and the same in every run of it."""
         return f"{kind}_{self._prefix}{next(self._numbers)}"
 
     def tally(self) -> Any:
-        """What counts the tokens of this test, made when it is first asked for; None if they are not counted."""
+        """Return what counts the tokens of this test, made when it is first asked for; None if they are not counted."""
         if not self._tally and self.new_tally is not None:
             self._tally.setdefault("tally", self.new_tally())  # atomic: two threads get the same
         return self.counted
@@ -79,7 +102,7 @@ class Ledger:
         return id(double) in self.doubles
 
     def notice(self) -> None:
-        """A double was made or called while this page was open, whoever looks after it."""
+        """A double was made or called while this page was open, on whatever page it stands."""
         if self.on_touch is not None:
             self.on_touch()
 
@@ -102,7 +125,7 @@ class Ledger:
         self._gates.append(gate)
 
     def end_gates(self) -> None:
-        """The test is over, so that nobody will release a gate any more."""
+        """Open the gates: the test is over, and cannot release them any more."""
         while self._gates:
             self._gates.pop(0).end()
 
@@ -112,8 +135,28 @@ class Ledger:
         for gate in gates:
             page.keep_gate(gate)
 
+    def keep_block(self, block: Block) -> None:
+        """`block` was opened by the test. What another thread opens, as a server does, may outlive it."""
+        if threading.get_ident() == self._thread:
+            self.blocks[id(block)] = block
+
+    def end_blocks(self) -> None:
+        """Close the blocks that are still open, and write down what is wrong about that."""
+        while self.blocks:
+            _, block = self.blocks.popitem()
+            self.violations += block.end_of_test()
+
+    def end(self) -> list[threading.Thread]:
+        """The test is over. Return the threads that it started and that are at work: they go on writing here."""
+        started = [t for t in threading.enumerate() if t not in self._threads_before and t not in _of_fixtures]
+        idle = _waiting(started)
+        working = [thread for thread in started if thread not in idle]
+        for thread in working:
+            _outliving.setdefault(thread, self)
+        return working
+
     def take(self) -> list[Violation]:
-        """What has been written since the last `take`, then unused steps. Each double is asked for them once."""
+        """Return what has been written since the last `take`, then unused steps. Each double is asked for them once."""
         number = len(self.violations)
         written = self.violations[:number]
         del self.violations[:number]
@@ -125,16 +168,19 @@ class Outside(Ledger):
     """Outside a test: ids are numbered, nothing is kept; `model.verify()` asks the script itself."""
 
     def touch(self, double: Double) -> None:
-        """Keeps no reference."""
+        """Keep no reference."""
 
     def write(self, violation: Violation) -> None:
-        """Nobody would read it; the script keeps it."""
+        """Keep nothing: the script has it."""
 
     def keep_gate(self, gate: Gate) -> None:
-        """Keeps no reference; it opens by itself."""
+        """Keep no reference; it opens by itself."""
+
+    def keep_block(self, block: Block) -> None:
+        """Keep no reference; a program may leave it open."""
 
     def note(self, recording: Any) -> None:
-        """Keeps no reference."""
+        """Keep no reference."""
 
 
 _outside = Outside()
@@ -142,33 +188,94 @@ _outside = Outside()
 _open: list[Ledger] = []
 
 
+# -- threads that outlive their test
+
+_outliving: WeakKeyDictionary[threading.Thread, Ledger] = WeakKeyDictionary()
+"""The page of the test that started a thread which was at work when that test ended."""
+_of_fixtures: WeakSet[threading.Thread] = WeakSet()
+"""Threads that a fixture of wider scope than a test started: they work for each test in turn."""
+_WAITING: Final = ("queue.py", "selectors.py", "concurrent/futures/thread.py", "concurrent/futures/_base.py")
+"""Where a thread waits for work of others: such a thread belongs to no test."""
+
+
+def _waiting(threads: list[threading.Thread]) -> list[threading.Thread]:
+    """Return those of `threads` whose innermost code is that of a pool or an event loop which waits for work."""
+    frames: dict[int, Any] = dict(sys._current_frames()) if threads else {}
+    return [thread for thread in threads if _is_waiting(frames.get(thread.ident or 0))]
+
+
+def _is_waiting(frame: Any) -> bool:
+    while frame is not None and frame.f_code.co_filename.endswith("threading.py") and frame.f_back is not None:
+        frame = frame.f_back
+    return frame is None or frame.f_code.co_filename.replace("\\", "/").endswith(_WAITING)
+
+
+def page_of_thread() -> Ledger | None:
+    """Return the page of an earlier test, if this thread is at work for it still."""
+    return _outliving.get(threading.current_thread()) if _outliving else None
+
+
+# -- the page that is written now
+
+
 def current() -> Ledger:
-    """The page that is being written now: the innermost open one."""
+    """Return the page that is written now: the innermost open one, or that of the test which this thread outlives."""
+    page = page_of_thread()
+    if page is not None:
+        return page
     return _open[-1] if _open else _outside
 
 
 def tally() -> Any:
-    """What counts the tokens of the test that is running, or None. The page of a fixture has none of its own."""
+    """Return what counts the tokens of the test that is running, or None. The page of a fixture has none of its own."""
     for page in reversed(_open):
         if page.new_tally is not None or isinstance(page, Outside):
             return page.tally()
     return None
 
 
+# A task or a carried thread has the page of its spawner in its context, also when that test is over.
+_spawned_on: ContextVar[weakref.ref[Ledger] | None] = ContextVar("llmtest_page", default=None)
+
+
 @contextmanager
 def opened(ledger: Ledger) -> Iterator[Ledger]:
-    """Makes `ledger` the current page for the length of the block."""
+    """Make `ledger` the current page for the length of the block."""
     _open.append(ledger)
+    outer = _spawned_on.get()
+    _spawned_on.set(weakref.ref(ledger))
     try:
         yield ledger
     finally:
+        _spawned_on.set(outer)
         _open.remove(ledger)
+
+
+def is_left_over() -> bool:
+    """True if the work that asks was started by a test that is over. Unknown work, such as that of a bare thread, is not."""
+    ref = _spawned_on.get()
+    page = ref() if ref is not None else None
+    return ref is not None and (page is None or not (page in _open or page.outlives_test))
 
 
 def made(double: Double) -> None:
     """A double was made: the current page looks after it."""
+    if not _open:
+        _warn_without_plugin()
     current().notice()
     current().touch(double)
+
+
+def _warn_without_plugin() -> None:
+    """Say that a test runs in a pytest which has not loaded our plugin: its doubles would fail no test."""
+    # The variable alone is not enough: a program that a test starts inherits it.
+    if "PYTEST_CURRENT_TEST" in os.environ and "_pytest.runner" in sys.modules:
+        warnings.warn(
+            "pytest runs without the plugin of llmtest: no unused step and no swallowed violation of a double fails a test;"
+            " add `-p llmtest.pytest_plugin`, or call `model.verify()` at the end of each test",
+            LlmtestWarning,
+            stacklevel=4,
+        )
 
 
 def called(double: Double) -> None:
@@ -186,17 +293,20 @@ _fixtures: list[Ledger] = []
 
 @contextmanager
 def kept(page: Ledger) -> Iterator[Ledger]:
-    """Makes `page` current while a fixture of wider scope than a test is set up, and keeps it for as long as that lives.
+    """Make `page` current while a fixture of wider scope than a test is set up, and keep it for as long as that lives.
 
-    What happens meanwhile belongs to the test; the doubles that were made belong to the fixture. A fixture that fails
-    keeps nothing.
+    What happens meanwhile belongs to the test; the doubles, the blocks and the threads that were made belong to the fixture.
+    A fixture that fails keeps nothing.
     """
+    threads = {*threading.enumerate()}
+    page.outlives_test = True
     try:
         with opened(page):
             yield page
-        if page.doubles:
+        if page.doubles or page.blocks:
             _fixtures.append(page)
     finally:
+        _of_fixtures.update({*threading.enumerate()} - threads)
         for violation in page.violations:
             current().write(violation)
         for recording in page.recordings:
@@ -206,24 +316,42 @@ def kept(page: Ledger) -> Iterator[Ledger]:
 
 
 def release(page: Ledger) -> list[Violation]:
-    """The fixture of `page` has ended: what its doubles were never asked for."""
+    """Return what the doubles of a fixture that has ended were never asked for, and the blocks that it left open."""
+    page.outlives_test = False
     if page not in _fixtures:
         return []
     _fixtures.remove(page)
+    page.end_blocks()
     return page.take()
 
 
-def report(violation: Violation, own: list[Violation]) -> ViolationError:
-    """Writes `violation` down, in the double's `own` list too, unless it was expected; returns the exception to raise for it.
+def keep_block(block: Block) -> None:
+    """A block was opened, or made with rules: the test in which it was must leave it."""
+    current().keep_block(block)
+
+
+def drop_block(block: Block) -> None:
+    """A block was left as it should be."""
+    for page in (*_open, *_fixtures):
+        page.blocks.pop(id(block), None)
+
+
+keepers.append(keep_block)
+
+
+def report(violation: Violation, own: list[Violation], double: Double | None = None) -> ViolationError:
+    """Write `violation` down, in the double's `own` list too, unless it was expected; return the exception to raise for it.
 
     Secrets in its text are masked: it goes into the logs of a CI.
     """
-    from llmtest.core.masks import table  # the unused plugin loads the ledger, and reports nothing
+    from llmtest.core.masks import publish  # the unused plugin loads the ledger, and reports nothing
 
-    violation = replace(violation, text=table().without_secrets(violation.text))
+    violation = replace(violation, text=publish(violation.text))
     if not is_expected(violation):
         own.append(violation)
-        current().write(violation)
+        # A double of an open page is called for the test that is running, whatever thread calls it.
+        is_of_test = double is not None and any(page.owns(double) for page in (*_fixtures, *_open))
+        (_open[-1] if is_of_test and _open else current()).write(violation)
     return ViolationError(violation)
 
 

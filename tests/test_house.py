@@ -48,6 +48,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 LATER = {
     "auto.values": {"faker"},
     "pytest_plugin.attempt": {"langsmith"},
+    "pytest_plugin.elsewhere": {"time_machine"},
     "scripts.files": {"yaml"},
     "scripts.tool_checks": {"jsonschema_rs"},
     "tokens.prices": {"genai_prices"},

@@ -54,6 +54,7 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
         "llmtest.core",
         "llmtest.core.lazy",
         "llmtest.core.moved",
+        "llmtest.core.unread",
         "llmtest.pytest_plugin.attempt",
         "llmtest.errors",
         "llmtest.ledger",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -241,7 +242,7 @@ def test_an_expected_violation_is_caught_and_written_nowhere(page: Ledger) -> No
 def test_a_program_that_catches_the_violation_itself_goes_on(page: Ledger) -> None:
     reached = []
 
-    with expect_violation("unexpected call") as caught:
+    with expect_violation("unexpected call", times=2) as caught:
         for _ in range(2):
             with pytest.raises(ViolationError):
                 raise ledger.report(CALLED, [])
@@ -305,3 +306,103 @@ def test_outside_a_test_a_call_is_nobodys_business(monkeypatch: pytest.MonkeyPat
     script.serve(Request())
 
     assert ledger.current().doubles == {}
+
+
+@pytest.mark.parametrize(
+    ("times", "happened", "said", "left"),
+    [
+        (2, 1, "expected 2 violations with code 'unexpected call', but 1 happened", 0),
+        (range(2, 4), 0, "expected 2 to 3 violations with code 'unexpected call', but none happened", 0),
+        (range(2, 4), 3, "", 0),
+        (1, 3, "", 2),
+    ],
+)
+def test_a_block_takes_as_many_violations_as_it_expects(page: Ledger, times, happened, said, left) -> None:
+    problem = ""
+    try:
+        with expect_violation("unexpected call", times=times):
+            for _ in range(happened):
+                ledger.report(CALLED, [])
+    except AssertionError as error:
+        problem = str(error)
+
+    assert problem == said
+    assert len(page.violations) == left
+
+
+@pytest.mark.parametrize("times", [0, True, "2", 1.0, range(0, 3), range(3, 3), range(5, 1, -1)])
+def test_how_many_are_expected_is_a_number_or_a_range(times) -> None:
+    with pytest.raises(ValueError) as caught:
+        expect_violation("unexpected call", times=times)
+
+    assert str(caught.value) == (f"times= of expect_violation is a whole number of 1 or more, or a range of them; got {times!r}")
+
+
+def test_a_function_that_expects_a_violation_expects_it_in_each_call(page: Ledger) -> None:
+    @expect_violation("unexpected call")
+    def program() -> None:
+        raise ledger.report(CALLED, [])
+
+    program()
+    program()
+
+    assert page.violations == []
+
+
+def test_a_failure_says_each_text_once_and_of_one_code_only_a_few() -> None:
+    loop = [Violation("unexpected call", f"unexpected model call {n}") for n in range(12)]
+
+    text = str(ViolationError(OTHER, *[CALLED] * 1000))
+    many = str(ViolationError(*loop))
+
+    assert text == f"{OTHER.text}\n\n{CALLED.text}\n  this happened 1,000 times"
+    assert many.splitlines()[-1] == "... and 2 more violations of the code 'unexpected call'"
+    assert len(many.split("\n\n")) == 11
+
+
+# -- threads that outlive their test
+
+
+def test_a_thread_that_is_at_work_at_the_end_of_its_test_writes_on_the_page_of_that_test() -> None:
+    go, own = threading.Event(), []
+    first, second = Ledger(test="test_a.py::test_first"), Ledger(test="test_a.py::test_second")
+
+    with ledger.opened(first):
+        thread = threading.Thread(target=lambda: (go.wait(), ledger.report(CALLED, own)))
+        thread.start()
+    working = first.end()
+    with ledger.opened(second):
+        go.set()
+        thread.join()
+
+    assert working == [thread]
+    assert (first.violations, second.violations, own) == ([CALLED], [], [CALLED])
+
+
+def test_a_thread_that_waits_for_work_belongs_to_no_test() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        first = Ledger(test="first")
+        with ledger.opened(first):
+            pool.submit(int).result()
+        first.end()
+        second = Ledger(test="second")
+        with ledger.opened(second):
+            pool.submit(ledger.report, CALLED, []).result()
+
+    assert (first.violations, second.violations) == ([], [CALLED])
+
+
+def test_a_thread_of_a_wider_fixture_works_for_each_test(page: Ledger) -> None:
+    go = threading.Event()
+    thread = threading.Thread(target=lambda: (go.wait(), ledger.report(CALLED, [])))
+    first, second = Ledger(test="first"), Ledger(test="second")
+
+    with ledger.opened(first), ledger.kept(Ledger()):
+        thread.start()
+    working = first.end()
+    with ledger.opened(second):
+        go.set()
+        thread.join()
+
+    assert working == []
+    assert (first.violations, second.violations) == ([], [CALLED])

@@ -24,8 +24,10 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
+from llmtest import ledger
 from llmtest.concurrency import lanes
-from llmtest.concurrency.lanes import Mark
+from llmtest.concurrency.lanes import Lane, Mark
+from llmtest.errors import LEFT_OPEN, USE_WITH, Violation
 from llmtest.events.events import Latency, UnseenCall
 from llmtest.events.words import FrozenDict
 
@@ -84,17 +86,38 @@ def _deliver(blocks: tuple[weakref.ref[Block], ...], raw: RawEvent) -> None:
 class Opening:
     """One time that a block is opened; it holds its block until it is closed."""
 
-    __slots__ = ("block", "lane", "opened_ms")
+    __slots__ = ("block", "is_listed", "lane", "opened_ms", "page")
 
     def __init__(self, block: Block) -> None:
         self.block: Block | None = block
         self.opened_ms = time.time_ns() // 1_000_000
         self.lane = lanes.current()  # also so that tasks and threads which are spawned in the block know where they come from
+        self.page: ledger.Ledger | None = ledger.current()
+        self.is_listed = False
+        """False while a decorated generator waits at a yield: what its reader does then is none of its business."""
         openings.add(self)
 
     def close(self) -> None:
-        self.block = None
+        self.block = self.page = None  # contexts that list it may live long
         openings.discard(self)
+        if not openings:
+            unseen_runs.clear()
+
+    def owns_work_of(self, lane: Lane) -> bool:
+        """True if work on `lane` that no block took should have been in this one.
+
+        A block that one of several tasks opened is about that task: only work below it, or of unknown origin, counts. A block
+        that the test itself opened is about everything that runs meanwhile. A trace is no claim about other work.
+        """
+        page = ledger.current()
+        if (
+            self.block is None
+            or self.block.traced
+            or not self.is_listed
+            or (page is not self.page and isinstance(page, ledger.Outside))
+        ):  # a check of conformance
+            return False
+        return self.lane.is_first() or lane.within(self.lane) or self.lane.is_foreign_to(lane)
 
 
 open_blocks: ContextVar[tuple[Opening, ...]] = ContextVar("llmtest_open_blocks", default=())
@@ -102,6 +125,8 @@ memberships: dict[UUID, Membership] = {}
 """Of every run that a living block holds; a block removes its runs when it is collected."""
 openings: set[Opening] = set()
 """The openings of the whole process that are not closed. Any thread may copy, add and discard."""
+unseen_runs: set[UUID] = set()
+"""The runs that were noted as unseen while any block was open."""
 
 
 # -- a block
@@ -131,6 +156,7 @@ class Block(ABC):
         self._closed = False
         self._opening: Opening | None = None
         self._decorates = False
+        self.times_opened = 0
         self.unseen_calls: list[UnseenCall] = []
         """Runs and calls of scripted doubles that happened while this block was open, and that it did not see."""
         self.latencies: dict[UUID, list[Latency]] = {}
@@ -155,6 +181,7 @@ class Block(ABC):
         if not self._closed:
             self._mark_end()
             self._closed = True
+            lanes.release_futures()
 
     @abstractmethod
     def _mark_end(self) -> None:
@@ -168,14 +195,25 @@ class Block(ABC):
         if self._decorates:
             raise RuntimeError(f"this {self.word}() block decorates functions; write {self.word}() anew for a `with` block")
         self._opening = Opening(self)
+        self.times_opened += 1
+        ledger.keep_block(self)
         _attach(self)
         _list(self._opening)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         assert self._opening is not None
+        ledger.drop_block(self)
         self.close()
         _end(self._opening)
+
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not. It would take the runs of the tests that follow."""
+        if self._opening is None or self._closed:
+            return []
+        self.close()
+        _end(self._opening)
+        return [Violation(LEFT_OPEN, f"a {self.word}() block was left open by the test\n  {USE_WITH}")]
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -287,6 +325,9 @@ def inside(block: Block) -> Iterator[None]:
 @contextmanager
 def _opened(block: Block) -> Iterator[Opening]:
     opening = Opening(block)
+    block.times_opened += 1
+    if block._decorates:
+        ledger.keep_block(block)
     _attach(block)
     try:
         yield opening
@@ -315,10 +356,12 @@ def _list(opening: Opening) -> None:
     if opened:  # an opening that was closed in another context is still on this one's list
         opened = tuple(other for other in opened if other.block is not None)
     open_blocks.set((*opened, opening))
+    opening.is_listed = True
 
 
 def _unlist(opening: Opening) -> None:
     # Not by token: an async-generator fixture may leave the block in another context than it was entered in.
+    opening.is_listed = False
     opened = open_blocks.get()
     open_blocks.set(opened[:-1] if opened[-1:] == (opening,) else tuple(other for other in opened if other is not opening))
 

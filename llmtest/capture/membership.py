@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from llmtest import ledger
-from llmtest.capture.blocks import Block, Membership, Opening, memberships, open_blocks, openings
+from llmtest.capture.blocks import Block, Membership, Opening, memberships, open_blocks, openings, unseen_runs
 from llmtest.concurrency import lanes
-from llmtest.events.events import Latency, UnseenCall
+from llmtest.events.events import Cause, Latency, UnseenCall
 
 OFF: Final = frozenset(("", "0", "false", "no", "off"))
+
+follow: Literal["context", "test"] = "context"
+"""Whether a run that no block reached is only noted, or belongs to the open test. The pytest plugin sets it."""
 
 process_trace: Callable[[], Block] | None = None
 """Opens the trace of a root run where `LLMTEST_TRACING` is set. The source of callbacks sets it: blocks know no store."""
@@ -48,6 +51,8 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     if traced and process_trace is not None and not any(block.traced for block in members.values()):
         trace = process_trace()
         members[id(trace)] = trace
+    if not members and follow == "test":
+        members = _join(_missed_openings(), ())
     if not members:
         return None
     if tally is not None:  # a run of any block counts for the test, on any thread
@@ -82,16 +87,43 @@ def begin_without_start(run_id: UUID, parent_run_id: UUID | None) -> Membership 
 def note_call(run_id: UUID | None, double: str, place: Callable[[], str]) -> None:
     """Note that a run of this id called a double: the ground truth that a block is compared with.
 
-    A block should have seen the call if it is open in the caller's context; or if the caller has lost its context, which is a
-    thread of unknown origin. A task that was started before the block has a context of its own.
+    A block that is open in the caller's context should have seen the call: then it went past LangChain's callbacks.
     """
-    if run_id in memberships or not openings:
+    if not openings or run_id in memberships or run_id in unseen_runs:
         return
-    here = [block for block in map(_open_block, open_blocks.get()) if block is not None]
+    here = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    if here:
+        _note(here, UnseenCall(double, place() or _UNPLACED, lanes.current().thread, "no callbacks"))
+    else:
+        note_unseen_run(run_id, double, place)
+
+
+def note_unseen_run(run_id: UUID | None, name: str, place: Callable[[], str]) -> None:
+    """Note that a run, or the call of a double, happened in a context that no open block reached."""
+    missed = _missed_openings()
+    if missed:
+        if run_id is not None:
+            unseen_runs.add(run_id)
+        lane = lanes.current()
+        on_thread = any(opening.lane.thread_id == lane.thread_id for opening in missed)
+        cause: Cause = "other context" if on_thread else "no context"
+        _note(_join(missed, ()).values(), UnseenCall(name, place() or _UNPLACED, lane.thread, cause))
+
+
+_UNPLACED: Final = "a thread whose target is LangChain's"
+
+
+def _note(blocks: Iterable[Block], call: UnseenCall) -> None:
+    for block in blocks:
+        block.unseen_calls.append(call)
+
+
+def _missed_openings() -> list[Opening]:
+    """Return the openings whose blocks the work of here and now should be in, although its context does not list them."""
+    if ledger.is_left_over():
+        return []
     lane = lanes.current()
-    from_nowhere = [_open_block(opening) for opening in openings.copy() if opening.lane.is_foreign_to(lane)]
-    for block in dict.fromkeys(here or [block for block in from_nowhere if block is not None]):
-        block.unseen_calls.append(UnseenCall(double, place(), lane.thread, "no callbacks" if here else "no context"))
+    return [opening for opening in openings.copy() if _open_block(opening) is not None and opening.owns_work_of(lane)]
 
 
 def note_latency(run_id: UUID | None, latency: Latency) -> None:

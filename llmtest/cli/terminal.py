@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
+
+from llmtest.core.text import escape_controls
 
 
 class Console:
@@ -20,6 +23,12 @@ class Console:
         return sys.stdout
 
     @property
+    def input(self) -> io.BufferedReader[Any]:
+        """Where data comes from."""
+        source = getattr(sys.stdin, "buffer", None)
+        return source if isinstance(source, io.BufferedReader) else io.BufferedReader(io.BytesIO(sys.stdin.read().encode()))
+
+    @property
     def color(self) -> bool:
         """True if results are shown in colors."""
         return self.out.isatty() and not os.environ.get("NO_COLOR") and os.name == "posix"
@@ -30,7 +39,12 @@ class Console:
         return input if sys.stdin.isatty() and self.out.isatty() else None
 
     def print(self, text: str, style: str = "") -> None:
-        """Print `text`; `style` is the number of its color or weight, and empty for none."""
+        """Print `text`; `style` is the number of its color or weight, and empty for none.
+
+        Control characters are printed as escapes: whatever a program, a trace or a file of others holds, a terminal must not
+        obey it. Colors that the text has are kept where colors are shown.
+        """
+        text = escape_controls(text, keep_colors=self.color)
         encoding = self.out.encoding or "utf-8"
         shown = text.encode(encoding, "replace").decode(encoding)  # a redirected stdout on Windows may know few characters
         print(f"\x1b[{style}m{shown}\x1b[0m" if style and self.color else shown, flush=True)
@@ -41,7 +55,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """Print a line about the results, such as an error."""
-        print(text, file=sys.stderr)
+        print(escape_controls(text), file=sys.stderr)
 
     def progress(self, done: int, of: int) -> None:
         """Show how many traces are done, in place, on a terminal only. `of` is 0 if their number is not known."""

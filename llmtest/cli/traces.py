@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def import_(store: Path | None, files: list[Path], session: str | None) -> int:
     count = 0
     with open_store(store) as opened:
         for path in files:
-            with contextlib.nullcontext(sys.stdin) if str(path) == "-" else path.open(encoding="utf-8") as lines:
-                count += jsonl.take_in(opened, lines, CONSOLE.progress, session=session)
+            with contextlib.nullcontext(CONSOLE.input) if str(path) == "-" else path.open("rb") as file:
+                count += jsonl.take_in(opened, jsonl.read_lines(file), CONSOLE.progress, session=session)
     CONSOLE.note(f"{count} traces")
     return 0

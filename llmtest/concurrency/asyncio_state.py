@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from concurrent.futures import Future as ThreadFuture
 from concurrent.futures import thread as pool_threads
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -125,6 +126,17 @@ def group_of(task: asyncio.Task[Any]) -> asyncio.TaskGroup | None:
 def is_left(group: asyncio.TaskGroup) -> bool:
     """True if the body of a task group and all of its tasks are over. Only its own task may ask."""
     return bool(getattr(group, "_exiting", False)) and not getattr(group, "_tasks", True)
+
+
+@contextmanager
+def without_loop() -> Iterator[None]:
+    """Hide the event loop that runs in this thread, for work that does not await and may take a moment, such as a file."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
 
 
 def is_main(task: asyncio.Task[Any]) -> bool:

@@ -62,11 +62,24 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
         """True if the two are on different threads, and not known to come from one line of control."""
         return self.thread_id != other.thread_id and self._origin() is not other._origin()
 
+    def is_first(self) -> bool:
+        """True for a thread that nothing of ours spawned, and for the task for which a loop runs."""
+        task = self.owner() if self.owner else None
+        return self.parent is None if self.task is None else task is not None and asyncio_state.is_main(task)
+
     def _origin(self) -> Lane:
         lane = self
         while lane.parent is not None:
             lane = lane.parent
         return lane
+
+    def hang_below(self, above: Lane, moment: int) -> None:
+        """Note that `above` spawned the lane after this moment of its own."""
+        self.parent, self.attach = above, moment
+        # A spawner without events of its own is met after what it spawned. Numbers ascend downwards, so that a reader of a
+        # stored trace meets it first. A lane with events may be stored already, and keeps its number.
+        if self.number < above.number and not self.now:
+            self.number = next(_numbers)
 
     def within(self, other: Lane) -> bool:
         """True if this is `other`, or was spawned from it, however indirectly."""
@@ -92,18 +105,13 @@ class _Wait:
     attach: int
     joined: int
     lanes: list[Lane]
-    fragile: tuple[weakref.ref[asyncio.Future[Any]], ...]
 
-    def close(self) -> list[Lane]:
-        """Return the lanes that are over now that the waiting lane goes on. After a failure only the lane that failed is."""
-        futures = [ref() for ref in self.fragile]
-        failed = [future for future in futures if future is not None and not asyncio_state.went_well(future)]
+    def judge(self, future: asyncio.Future[Any]) -> None:
+        """Forget the ends of all lanes but those that made a fragile future fail: it has let the waiting lane go."""
         # `gather` raises the first exception at once and leaves its other tasks running.
-        for lane in self.lanes if failed else ():
-            task = lane.owner() if lane.owner else None
-            if not any(asyncio_state.failed_by(future, task) for future in failed):
+        for lane in () if asyncio_state.went_well(future) else self.lanes:
+            if not asyncio_state.failed_by(future, lane.owner() if lane.owner else None):
                 lane.joined = None
-        return [lane for lane in self.lanes if lane.joined is not None]
 
 
 @dataclass(slots=True)
@@ -127,7 +135,7 @@ class _Life:
         """Tell the lanes that are over when the spawner goes on, at `moment`, with something it spawned after `spawned`."""
         over: list[Lane] = []
         if self.wait is not None:
-            over += self.wait.close()
+            over += [lane for lane in self.wait.lanes if lane.joined is not None]
             self.wait = None
         for lane, kept in self.held:
             lane.joined = lane.joined if kept() else None
@@ -146,9 +154,10 @@ class _Life:
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
 _numbers = itertools.count(1)
 _lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
-# The futures that can let a task go by failing. A lane refers to them weakly, as a recording outlives the program; but it
-# reads how they ended only at the task's next event, when asyncio has dropped them.
-_kept: weakref.WeakKeyDictionary[asyncio.Task[Any], Any] = weakref.WeakKeyDictionary()
+# Futures whose outcome matters, and a function that takes it. By the next event of the lane that waits, asyncio has dropped
+# them, so they are kept; but a failed future holds its exception, with all frames and their tasks. So the first event
+# anywhere after it is done lets it go: what was recorded keeps nothing of the program alive.
+_undone: Final[list[tuple[asyncio.Future[Any], Callable[[asyncio.Future[Any]], None]]]] = []
 # Only the main thread is known without its context: it is never reused for other work, as the threads of pools are.
 _main: Final[list[Lane]] = []
 # Threads write into the lanes that spawned them. Reentrant, because the search for the waiting line makes other lanes.
@@ -167,6 +176,7 @@ def mark() -> Mark:
 
 def tick() -> Mark:
     """Return the next moment of the line of control that runs now, for an event that order depends on."""
+    release_futures()
     task = _task()
     # LangChain wraps async callbacks in tasks of their own. Their events happen in the task that awaits the callback.
     if task is not None and asyncio_state.is_courier(task):
@@ -229,6 +239,20 @@ def empty_context() -> Context:
 
 def _is_over(task: asyncio.Task[Any] | None) -> bool:
     return task is None or task.done()
+
+
+def release_futures() -> None:
+    """Take the outcomes of the futures that are done by now, and let go of them."""
+    if not _undone:
+        return
+    with _bookkeeping:
+        undone = _undone.copy()
+        _undone.clear()
+        for future, judge in undone:
+            if future.done():
+                judge(future)
+            elif not future.get_loop().is_closed():  # a closed loop will never finish it
+                _undone.append((future, judge))
 
 
 def _next(lane: Lane) -> Mark:
@@ -307,13 +331,13 @@ def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
         _leave_open(lane, ref, lambda: (group := ref()) is None or asyncio_state.is_left(group))
     hold = asyncio_state.reader(queue) if queue is not None else None
     if queue is not None and hold is not None:
-        above, owner = _lane_of(hold), weakref.ref(task)
+        above, owner, items = _lane_of(hold), weakref.ref(task), weakref.ref(queue)
         # Only if the reader has done nothing since it spawned the writer: else something may have happened beside the writer.
         if _spawned(lane, above) == above.now:
             _begin(lane, above, above.now)
             above.now += 1
             _put(hold.context, (above, above.now))
-            _leave_open(lane, queue, lambda: _is_over(owner()) and queue.empty())
+            _leave_open(lane, items, lambda: _is_over(owner()) and ((queue := items()) is None or queue.empty()))
 
 
 def _leave_open(lane: Lane, key: Any, is_over: Callable[[], bool]) -> None:
@@ -349,7 +373,7 @@ def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
     moment = _spawned(lane, above)
     if moment is None:
         return
-    lane.parent, lane.attach = above, moment
+    lane.hang_below(above, moment)
     life = _life(above)
     if life.wait is not None and life.wait.future() is hold.future:  # one more child of the same gather
         if moment == life.wait.spawned:
@@ -359,9 +383,8 @@ def _hang(lane: Lane, above: Lane, hold: Hold) -> None:
         _begin(lane, above, moment)
         above.now += 1
         lane.joined = above.now
-        fragile = tuple(map(weakref.ref, hold.fragile))
-        life.wait = _Wait(weakref.ref(hold.future), moment, lane.attach, above.now, [lane], fragile)
-        _kept[hold.task] = hold.fragile
+        life.wait = _Wait(weakref.ref(hold.future), moment, lane.attach, above.now, [lane])
+        _undone.extend((future, life.wait.judge) for future in hold.fragile)
         _put(hold.context, (above, above.now))
 
 
@@ -369,7 +392,7 @@ def _begin(lane: Lane, above: Lane, spawned: float = math.inf) -> None:
     """Note that `above` spawned `lane` now, after its moment `spawned`."""
     above.now += 1
     _life(above).settle(above.now, spawned)
-    lane.parent, lane.attach = above, above.now
+    lane.hang_below(above, above.now)
 
 
 def _hold(lane: Lane, above: Lane, kept: Callable[[], bool] = lambda: True) -> None:
@@ -410,11 +433,13 @@ def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
     hold = asyncio_state.holder(task)
     # `Context.run` of a context that the other thread runs in raises, so there is no mark to put there, as `_hang` does.
     if not lane.asked and hold is not None:
-        above, future = _far(hold.task, hold.context.get(_mark), thread_id), hold.future
+        above = _far(hold.task, hold.context.get(_mark), thread_id)
         moment = _spawned(lane, above)
         if moment is not None:
-            lane.parent, lane.attach = above, moment
-            _leave_open(lane, future, lambda: asyncio_state.went_well(future))
+            lane.hang_below(above, moment)
+            outcome: list[bool] = []
+            _undone.append((hold.future, lambda future: outcome.append(asyncio_state.went_well(future))))
+            _leave_open(lane, weakref.ref(hold.future), lambda: outcome == [True])
     elif not lane.asked and asyncio_state.is_main(task):
         _hang_on_thread(lane)
     lane.asked = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -225,30 +226,44 @@ def _member(written: Any, line: Line) -> Member:
 def can_assign(members: Sequence[Member], items: Sequence[Any]) -> bool:
     """True if each item can be assigned to a member that takes it, so that each member has as many as it must and may.
 
-    If all items can be assigned, and all slots that must be filled can be filled, then both at once (Mendelsohn and Dulmage,
-    1958). So two matchings decide it, each found by itself, and no search for one that does both.
+    If all items can be assigned, and all that a member must have can be found, then both at once (Mendelsohn and Dulmage,
+    1958). So two flows decide it, each found by itself. Items that the same members take are one amount: time does not grow
+    with the square of their number.
     """
-    slots = [(member, number < member.least) for member in members for number in range(int(min(member.most, len(items))))]
-    required = [slot for slot, (_, is_required) in enumerate(slots) if is_required]
-    if len(required) < sum(member.least for member in members):
-        return False
-    open_to = [[slot for slot, (member, _) in enumerate(slots) if member.taker.takes(item)] for item in items]
-    candidates = [[item for item, free in enumerate(open_to) if slot in free] for slot in required]
-    return has_perfect_matching(open_to) and has_perfect_matching(candidates)
+    alike = Counter(tuple(member.taker.takes(item) for member in members) for item in items)
+    takes, amounts = list(alike), list(alike.values())
+    taken = [[suits[member] for suits in takes] for member in range(len(members))]
+    most, least = [member.most for member in members], [member.least for member in members]
+    return can_spread(amounts, most, takes) and can_spread(least, amounts, taken)
 
 
-def has_perfect_matching(choices: Sequence[Sequence[int]]) -> bool:
-    """True if each can have one of its choices, and no two the same (Kuhn's algorithm)."""
-    owner: dict[int, int] = {}
+def can_spread(amounts: Sequence[float], limits: Sequence[float], fits: Sequence[Sequence[bool]]) -> bool:
+    """True if all amounts can be spread over the places that fit them, none over its limit (Ford and Fulkerson, 1956)."""
+    free = list(limits)
+    spread = [[0.0] * len(limits) for _ in amounts]
 
-    def assign(number: int, tried: set[int]) -> bool:
-        for choice in choices[number]:
-            if choice not in tried:
-                tried.add(choice)
-                # A choice that is taken is free if its owner can be moved to another.
-                if choice not in owner or assign(owner[choice], tried):
-                    owner[choice] = number
-                    return True
-        return False
+    def put(source: int, amount: float, tried: set[int]) -> float:
+        """Put as much of this amount as one place can take, if others can make room there; return how much that was."""
+        for place in range(len(limits)):
+            if not fits[source][place] or place in tried:
+                continue
+            tried.add(place)
+            moved = min(amount, free[place])
+            free[place] -= moved
+            others = iter(range(len(amounts)))
+            while not moved and (other := next(others, None)) is not None:
+                if other != source and spread[other][place]:
+                    moved = put(other, min(amount, spread[other][place]), tried)
+                    spread[other][place] -= moved
+            if moved:
+                spread[source][place] += moved
+                return moved
+        return 0
 
-    return all(assign(number, set()) for number in range(len(choices)))
+    for source, amount in enumerate(amounts):
+        while amount > 0:
+            moved = put(source, amount, set())
+            if not moved:
+                return False
+            amount -= moved
+    return True

@@ -13,18 +13,36 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from llmtest.core.text import clip, quote, short
+from llmtest.core.text import clip, escape_controls, quote, short
 from llmtest.errors import MaskError
 
 DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
 _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _HEX_UUID = "[0-9a-f]{12}[47][0-9a-f]{3}[89ab][0-9a-f]{15}"  # uuid4().hex, uuid7().hex; 3 of 100 digests look like one
-_SECRETS = r"(?:api|secret|private)[_-]?key|access[_-]?key(?:[_-]?id)?|secrets?|password|passwd|passphrase|token|jwt|credentials?"
+_OWN_ID = r"(?:msg|call|chatcmpl|resp|rs|fc|signature)_[0-9a-f]{8}_\d+"  # of our doubles; the digits are those of a test's name
+_CUT_ID = (
+    r"(?<![\w.-])[0-9a-f]{8}-[0-9a-f-]{0,27}(?=\.\.\.)"
+    r"|(?<=\.\.\.)(?:[0-9a-f]{0,8}-)?(?:[0-9a-f]{0,4}-){0,3}[0-9a-f]{12}(?![\w-])"
+    r"|(?<=id': ')[0-9a-f]{1,8}(?=\.\.\.)|(?<=\.\.\.)[0-9a-f]{1,11}(?='[\])}]*, input_type=)"
+)
+_SECRETS = (
+    r"(?:api|secret|private|signing|encryption|session|auth|ssh|account|subscription|license)[_-]?keys?"
+    r"|access[_-]?keys?(?:[_-]?id)?|secrets?|passwords?|passwd|passphrases?|token|(?:access|refresh|api|auth|bearer)[_-]?tokens"
+    r"|jwts?|credentials?|connection[_-]?string"
+)
 _SECRETS_BY_KEY = "pwd|auth|authorization|cookie|bearer"  # too common in a text, where only quotes tell that they are keys
-_VALUES = r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
+# What follows `sk-` is a key if a part of it is no word: "sk-old-town-hotel" is prose.
+_SK = r"sk-(?=[\w-]{16})(?:[\w-]{40,}|[\w-]*?(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{10,}|[A-Za-z0-9]{16,})[\w-]*)"
+_VALUES = (
+    rf"\b(?:{_SK}|gh[pousr]_\w{{20,}}|github_pat_\w{{20,}}|glpat-[\w-]{{20,}}|xox[abprs]-[\w-]{{10,}}|A(?:K|S)IA[0-9A-Z]{{16}}"
+    r"|AIza[\w-]{35}|ya29\.[\w-]{20,}|gsk_\w{20,}|hf_\w{20,}|r8_\w{20,}|xai-\w{20,}|pplx-\w{20,}|tvly-[\w-]{20,}"
+    r"|lsv2_[a-z]{2}_\w{20,}|[sr]k_(?:live|test)_\w{10,}|npm_\w{30,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
+    r"|(?<=://)[^\s/:@\"']+:[^\s/@\"']+(?=@)|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
+)
 _HINTS: Final = (
     *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
-    *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "aiza"),
+    *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "asia", "aiza", "github_pat_", "glpat-", "ya29."),
+    *("gsk_", "hf_", "r8_", "xai-", "pplx-", "tvly-", "lsv2_", "_live_", "_test_", "npm_", "eyj", "://", "connection"),
 )
 """A lower-case text of JSON without any of these holds no secret: a quick look of a microsecond."""
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
@@ -39,10 +57,11 @@ class Rule:
 
 
 class Table:
-    """The rules of masking. `volatile` finds masked parts of texts, by groups: `id`, `time`, `addr`, `path`, `secret`, `pair` (a
-    key and its value in a text of JSON), and the project's own. `replacement` is the text in place of a group."""
+    """The rules of masking. `volatile` finds masked parts of texts, by groups: `id`, `own` (an id of our doubles), `part` (of an
+    id), `time`, `addr`, `path`, `secret`, `pair` (a key and its value in a text of JSON), and the project's own. `replacement`
+    is the text in place of a group. `folder` is pytest's `--basetemp`, if it has one."""
 
-    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule] = (), folder: str = "") -> None:
         keys = "".join(f"|{re.escape(rule.name.lower())}" for rule in rules if rule.pattern is None)
         own = [rule for rule in rules if rule.pattern is not None]
         self._called = {f"rule_{number}": mask(rule.name) for number, rule in enumerate(own)}
@@ -55,13 +74,18 @@ class Table:
         )
         self.volatile: Final = re.compile(
             rf"{patterns}(?P<id>(?<![0-9a-zA-Z])(?:(?:lc_)?run-{{1,2}})?(?:{_UUID}(?:-\d+)?|{_HEX_UUID})(?![0-9a-zA-Z]))"
-            rf"|(?P<time>(?<!\d){DATE_TIME}:\d\d[.,]\d+(?:Z|[+-]\d\d:?\d\d)?)"
+            rf"|(?P<own>(?<![0-9a-zA-Z]){_OWN_ID}(?![0-9a-zA-Z_]))"
+            # LangChain's name for a schema without one; pydantic's errors cut the middle out of a repr.
+            rf"|(?P<part>(?<=\bresponse_format_)[0-9a-f]{{4}}\b|{_CUT_ID})"
+            rf"|(?P<time>(?<!\d){DATE_TIME}:\d\d[.,]\d+(?:Z|[+-]\d\d:?\d\d)?|(?<=elapsed: )\d+\.\d+(?=s\b))"
             r"|(?P<addr>(?<= at )0x[0-9a-fA-F]{6,16}\b)"
-            r"|(?P<path>(?:[A-Za-z]:)?(?:[/\\][\w.~+-]+){1,8}?[/\\]pytest-of-[\w.-]+[/\\]pytest-\d+)"
+            rf"|(?P<path>{_temporary(folder)})"
             rf"|{secret}"
         )
+        self._folders = re.compile(_temporary(folder))
         self.secrets: Final = re.compile(f"{patterns}{secret}")
         self.has_rules: Final = bool(rules)
+        self.folder: Final = folder
 
     def is_secret(self, key: str) -> bool:
         """True if values under `key` are never shown."""
@@ -92,6 +116,10 @@ class Table:
         """Return `text` with a mask in place of each secret and each match of a project's rule. Idempotent."""
         return self.secrets.sub(self._replace, text) if self.secrets.search(text) else text
 
+    def without_folders(self, text: str) -> str:
+        """Return `text` with `<path>` in place of temporary folders, which differ from machine to machine."""
+        return self._folders.sub("<path>", text) if "/" in text or "\\" in text else text
+
     def _replace(self, match: re.Match[str]) -> str:
         group = str(match.lastgroup)
         if group != "pair":
@@ -102,6 +130,18 @@ class Table:
     def called(self, group: str) -> str:
         """Return the text in place of a match of `volatile`."""
         return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
+
+
+def _temporary(folder: str) -> str:
+    """Return the pattern of temporary folders: pytest's, with the folder of a test, and those of `tempfile`.
+
+    pytest numbers the folder of a test, and a worker of xdist has its own above it.
+    """
+    roots = r"(?:[A-Za-z]:)?(?:[/\\][\w.~+-]+){1,8}?[/\\]pytest-of-[\w.-]+[/\\]pytest-\d+"
+    if folder:
+        roots = rf"(?:{roots}|{re.escape(folder)})"
+    ours = rf"{roots}(?:[/\\]popen-gw\d+)?(?:[/\\][\w.~+-]*?\d+(?![\w.~+-]))?"
+    return rf"{ours}|(?<![\w.~+-])(?:[A-Za-z]:)?(?:[/\\][\w.~+-]+){{1,6}}?[/\\]tmp[a-z0-9_]{{8}}(?![\w.~+-])"
 
 
 _tables: list[Table] = []
@@ -147,6 +187,11 @@ def show_text(text: str, max_characters: int = 80) -> str:
     return quote(table().without_secrets(text), max_characters)
 
 
+def publish(text: str) -> str:
+    """Return a message as it may go to a terminal, a log or a JUnit file: secrets masked, control characters as escapes."""
+    return escape_controls(table().without_secrets(text))
+
+
 def rule(line: str) -> Rule:
     """Return the rule of one line: `NAME = REGULAR EXPRESSION`, or the name of a key.
 
@@ -172,13 +217,15 @@ def rule(line: str) -> Rule:
 
 
 @contextmanager
-def use_rules(lines: Sequence[str]) -> Iterator[None]:
+def use_rules(lines: Sequence[str], folder: str = "") -> Iterator[None]:
     """Use the default table plus the rules of `lines` in the block, in the whole process; rules of an outer block pause.
+
+    `folder` is a folder of temporary files, such as pytest's `--basetemp`.
 
     Raises:
         MaskError: a line is no rule.
     """
-    added = Table([rule(line) for line in lines])
+    added = Table([rule(line) for line in lines], folder)
     _tables.append(added)
     try:
         yield

@@ -14,15 +14,17 @@ single order, so the pass hands them to a `GroupMatcher`, which knows which of t
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, SupportsIndex
 
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Member, Taker, can_assign, read_elements
 from llmtest.core.masks import show
-from llmtest.core.text import fits, named
+from llmtest.core.text import fits, named, short
+from llmtest.core.unread import unequal
 
 # -- the automaton
 
@@ -237,7 +239,10 @@ class GroupMatcher:
     def through(self, states: int) -> int:
         """Return the places after the group, from those before it."""
         down = self.group.down
-        self._up = [sum(1 << b for b in range(len(down)) if down[b] >> a & 1) for a in range(len(down))]
+        self._up = [0] * len(down)
+        for b, below in enumerate(down):
+            for a in bits(below):
+                self._up[a] |= 1 << b
         todo: list[_Thread] = [(n, 0, 0, True) for n in range(len(self.shape.elements) + 1) if states >> n & 1]
         # Many orders of the items lead to the same thread. Each is followed once, and that keeps the search from exploding.
         seen = set(todo)
@@ -399,14 +404,40 @@ class Tokens(list[Any]):
     """Plain values in order: a list whose `==` understands shapes, `["It is", ..., "Paris."]`. It answers and never raises."""
 
     has_wildcards: ClassVar[bool] = False
+    _noun: ClassVar[str] = "tokens"
 
     def __eq__(self, other: object) -> bool:
-        return Shape(other, self.line()).matches() if isinstance(other, list | tuple) else NotImplemented
+        if not isinstance(other, list | tuple):
+            return NotImplemented
+        return self._has_shape(other) or unequal(f"{self._noun} == {short(other)}")
 
     def __ne__(self, other: object) -> bool:
-        return not self == other
+        if not isinstance(other, list | tuple):
+            return NotImplemented
+        return not self._has_shape(other) or unequal(f"{self._noun} != {short(other)}")
+
+    def __contains__(self, item: object) -> bool:
+        return any(map(self._taker(item).takes, self))
+
+    def count(self, item: Any) -> int:
+        """Return how many are as `item`, which may be a matcher or a pattern as in a shape."""
+        return sum(map(self._taker(item).takes, self))
+
+    def index(self, item: Any, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
+        """Return the number of the first that is as `item`, which may be a matcher or a pattern as in a shape."""
+        takes = self._taker(item).takes
+        found = next((n for n in range(len(self))[start:stop] if takes(self[n])), None)
+        if found is None:
+            raise ValueError(f"{short(item)} is not among the {self._noun}")
+        return found
 
     __hash__ = None
+
+    def _has_shape(self, literal: Sequence[Any]) -> bool:
+        return Shape(literal, self.line()).matches()
+
+    def _taker(self, item: object) -> TextTaker:
+        return TextTaker(item, self.has_wildcards)
 
     def line(self) -> TextLine:
         """Return what a shape is compared with."""
@@ -417,3 +448,4 @@ class Names(Tokens):
     """Names in order; in a shape, `*` in a name stands for anything."""
 
     has_wildcards = True
+    _noun = "kinds"

@@ -6,10 +6,13 @@ One wording for the whole project: "3 runs", "`a`, `b`", "did you mean `search`?
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 
 # -- numbers
@@ -76,6 +79,55 @@ def named(pattern: Name, name: str) -> bool:
     return pattern.search(name) is not None
 
 
+def tool_name(tool: Any) -> str | None:
+    """Return the name of a tool, or of a function or model class that stands for one; None of anything else."""
+    if inspect.isroutine(tool) or (isinstance(tool, type) and hasattr(tool, "model_fields")):
+        name: object = tool.__name__
+    else:
+        name = getattr(tool, "name", None) if hasattr(tool, "args_schema") else None
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
+def is_slip(pattern: Name, name: str) -> bool:
+    """True if `pattern` does not mean `name`, but seems to be a misspelling of it, or of a pattern that does.
+
+    Not if it is a name of its own: of `search_hotels` and `search_flights`, or `book_1` and `book_2`, none is a slip. A regular
+    expression is never one, so it can name what does not exist.
+    """
+    if not isinstance(pattern, str) or named(pattern, name):
+        return False
+    written, bare = (_SEPARATORS.sub("", text).casefold() for text in (pattern, name))
+    letters = written.replace("*", "")
+    if fnmatchcase(name.casefold(), pattern.casefold()) or (letters and _globbed(written).fullmatch(bare)):
+        return True
+    if re.match(re.escape(pattern.casefold()) + r"[-_.\s]", name.casefold()):
+        return True  # `delete`, where `delete_db` ran
+    if re.sub(r"\D", "", written) != re.sub(r"\D", "", bare):
+        return False
+    swapped = sorted(written) == sorted(bare) and nearest(written, [bare], 0.8) is not None
+    most = 0 if len(letters) < 4 else 1 if len(letters) < 9 else 2
+    return swapped or _edits(written, bare, 2 if len(letters) < _SHORT else 1) <= most
+
+
+_SEPARATORS: Final = re.compile(r"[-_.\s]+")
+_SHORT: Final = 5
+"""Of names with fewer letters, two that differ in one letter are two names: `book`, `look`."""
+
+
+def _edits(pattern: str, name: str, exchange: int) -> int:
+    """Return how many letters must be put in, taken out or exchanged, until `pattern` means `name`; an exchange counts more."""
+    row = list(range(len(name) + 1))
+    for letter in pattern:
+        if letter == "*":
+            row = list(accumulate(row, min))
+            continue
+        new = [row[0] + 1]
+        for n, other in enumerate(name):
+            new.append(min(row[n + 1] + 1, new[n] + 1, row[n] + (0 if letter == other else exchange)))
+        row = new
+    return row[-1]
+
+
 # -- values
 
 
@@ -106,6 +158,27 @@ _shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
 def short(value: Any) -> str:
     """Return the repr of a value; long parts are cut in the middle."""
     return _shorten.repr(value)
+
+
+# -- terminals
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS_AFTER_COLORS: Final = re.compile(rf"(\x1b\[[\d;]*m)|{_CONTROLS.pattern}")
+
+
+def escape_controls(text: str, *, keep_colors: bool = False) -> str:
+    """Return `text` with escapes for the characters that a terminal obeys, except line breaks, tabs and, on demand, colors.
+
+    >>> escape_controls("gone\\x1b[2J")
+    'gone\\\\x1b[2J'
+    """
+    if not keep_colors:
+        return _CONTROLS.sub(_escape, text)
+    return _CONTROLS_AFTER_COLORS.sub(lambda match: match[1] or _escape(match), text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 # -- long texts

@@ -5,6 +5,7 @@ Nothing here knows LangChain: `llmtest.langchain` translates its objects into th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,23 +14,28 @@ from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.sequences import Tokens
+from llmtest.core.text import named, tool_name
 from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, STREAM_EVENT, TOKEN, RunKind
 from llmtest.events.usage import is_cached, read_chunk, read_message_finish, usage_of, usage_of_stream
 from llmtest.events.words import EMPTY, Ended, Failure, FrozenDict, Message, Usage
 
+Cause = Literal["no context", "other context", "no callbacks", "other process"]
+
 
 @dataclass(frozen=True, slots=True)
 class UnseenCall:
-    """A call that a scripted double received while a recording was open, and that the recording did not see.
+    """A run, or a call of a scripted double, that happened while a recording was open and that the recording did not see.
 
-    `place` is the line of the program that called, as `file:line`. `cause` is `no context` for a call from a thread that
-    was started without the context of its starter, `no callbacks` for a call past LangChain's callbacks.
+    `double` is its name: of a model the class, of anything else the name in backticks. `place` is the line of the program that
+    called, as `file:line`. `cause` is `no context` for a thread that was started without the context of its starter,
+    `other context` for a task from before the recording or an empty context, `no callbacks` for a call past LangChain's
+    callbacks, `other process` for a process that was forked meanwhile.
     """
 
     double: str
     place: str
     thread: str
-    cause: Literal["no context", "no callbacks"]
+    cause: Cause
 
 
 class Latency(NamedTuple):
@@ -227,6 +233,17 @@ class Run:
         if value is None and self.kind == "tool" and isinstance(self.output, Message):
             value = self.output.tool_call_id
         return value if isinstance(value, str) else None
+
+    def __eq__(self, other: object) -> bool:
+        """A run is itself, and equal to its name or its tool, as in a shape: `recording.tools[0] == "search"`."""
+        if isinstance(other, Run):
+            return self is other
+        if isinstance(other, str | re.Pattern):
+            return named(other, self.name)
+        tool = tool_name(other)
+        return NotImplemented if tool is None else self.kind == "tool" and self.name == tool
+
+    __hash__ = object.__hash__
 
     def walk(self) -> Iterator[Run]:
         """This run and all runs inside it, parents first."""

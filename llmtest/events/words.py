@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn
+from functools import partial
+from typing import Any, Final, Literal, NoReturn, Self
 
+from llmtest.core.text import named
 from llmtest.events.content import read_block
 
 Ended = Literal["ended", "error", "cancelled", "closed early", "paused", "handed off", "stopped", "stopped by rule", "open"]
@@ -127,14 +132,66 @@ class Generation:
     info: FrozenDict = EMPTY
 
 
+class _Raised:
+    """What a failure keeps of its exception in the process that recorded it, apart from its fields, which a trace stores too."""
+
+    __slots__ = ("_class", "_live")
+    _class: type[BaseException]
+    _live: Callable[[], BaseException | None]
+
+    def keep(self, error: BaseException) -> Self:
+        """Keep the class of `error`, and `error` itself for as long as the program or the test does."""
+        object.__setattr__(self, "_class", type(error))
+        try:
+            object.__setattr__(self, "_live", weakref.ref(error))
+        except TypeError:
+            # Exceptions of Python's own take no weak reference, and a strong one would keep the frames of the program alive.
+            object.__setattr__(self, "_live", partial(_same_again, type(error), error.args))
+        return self
+
+    @property
+    def exception(self) -> BaseException | None:
+        """The exception as the program raised it, while something holds it. For a built-in class, a new one that is equal to it,
+        without its traceback. None in a loaded trace."""
+        live = getattr(self, "_live", None)
+        return None if live is None else live()
+
+
+def _same_again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
+    try:
+        return kind(*args)
+    except Exception:  # a class that cannot be made of its own `args` has no second one
+        return None
+
+
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """An exception when it was reported: its class name, its text, and how it ended the run."""
+class Failure(_Raised):
+    """An exception when it was reported: its class name, its text, and how it ended the run.
+
+    It is equal to the class of the exception and to each class above: `KeyError in recording.errors`.
+    """
 
     type: str
     message: str
     ended: Ended = "error"
     payload: Any = None
+
+    def is_a(self, kind: builtins.type[BaseException]) -> bool | None:
+        """True if the exception is of this class; None if that cannot be told, in a trace of a class that is not built in."""
+        known = getattr(self, "_class", getattr(builtins, self.type, None))
+        if isinstance(known, type):
+            return issubclass(known, kind)
+        return True if self.type == kind.__name__ else None
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, type) and issubclass(other, BaseException):
+            return self.is_a(other) is True
+        if isinstance(other, str):
+            return named(other, self.type)
+        if not isinstance(other, Failure):
+            return NotImplemented
+        mine, theirs = ((one.type, one.message, one.ended, one.payload) for one in (self, other))
+        return mine == theirs
 
 
 @dataclass(frozen=True, slots=True)

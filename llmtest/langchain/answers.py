@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import ledger
+from llmtest.core.masks import table
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.langchain.dialects.names import CLASSES
@@ -128,7 +129,12 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
 
 def count_message(message: BaseMessage) -> int:
     content = message.content
-    return count(content if type(content) is str else str(message.text))
+    return count_prompt(content if type(content) is str else str(message.text))
+
+
+def count_prompt(text: str) -> int:
+    """Return the tokens of a prompt. A temporary folder in it has the same number on every machine."""
+    return count(table().without_folders(text))
 
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:

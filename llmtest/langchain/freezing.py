@@ -656,7 +656,7 @@ def freeze_error(error: BaseException) -> Failure:
     ended = _ended(error)
     # An interrupt carries its question, a hand-off its command; other errors may carry arbitrarily large objects.
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
-    return Failure(type(error).__name__, text_of(error), ended, payload)
+    return Failure(type(error).__name__, text_of(error), ended, payload).keep(error)
 
 
 def _ended(error: BaseException) -> Ended:

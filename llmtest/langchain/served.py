@@ -128,8 +128,7 @@ class Served:
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
         run = request.run()
-        where = lambda: caller() or "a thread whose target is LangChain's"  # noqa: E731
-        membership.note_call(run.run_id if run is not None else None, self._known_as(), where)
+        membership.note_call(run.run_id if run is not None else None, self._known_as(), caller)
 
     def _report_latency(self, latency: Latency | None, request: Request) -> None:
         """Tell the recordings of the call how long it takes in virtual time."""
@@ -240,6 +239,13 @@ class Scripted(Served):
         return f"{type(self).__name__}(model_name={self.model_name!r})"
 
     __str__ = __repr__
+
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        """Return the name of the model's runs: `name`, or an explicit `model_name`, which tells two models apart."""
+        model: Any = self
+        named = name or model.name or (self.model_name if "model_name" in model.model_fields_set else None)
+        shown: str = super().get_name(suffix, name=named)  # type: ignore[misc]  # of the LangChain model beside this class
+        return shown
 
     def _dialect_of(self, params: Mapping[str, Any]) -> str:
         """Return the dialect of a call with these parameters."""

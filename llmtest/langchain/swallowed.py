@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import dropwhile
 from traceback import StackSummary, walk_tb
+from types import ModuleType
 from typing import Any, Final
 
 from langchain_core.callbacks import manager
@@ -31,19 +32,43 @@ def watch_handlers() -> Iterator[None]:
 
     The log is as without it. Blocks may be nested: an error is written once.
     """
-    logger = manager.logger
-    if "warning" in vars(logger):
+    if isinstance(vars(manager)["logger"], _Listener):
         yield
         return
-    vars(logger)["warning"] = _listener(logger.warning)
+    listener = _Listener(manager.logger)
+    vars(manager)["logger"], own = listener, type(manager)
+    manager.__class__ = _WatchedManager
     try:
         yield
     finally:
-        del vars(logger)["warning"]
+        manager.__class__ = own
+        vars(manager)["logger"] = listener.logger
 
 
-def _listener(warn: Callable[..., None]) -> Callable[..., None]:
-    def warning(message: object, *args: object, **kwargs: Any) -> None:
+class _WatchedManager(ModuleType):
+    """LangChain's module while it is watched: its functions find the listener, and a program finds and replaces the logger."""
+
+    @property
+    def logger(self) -> Any:
+        return vars(self)["logger"].logger
+
+    @logger.setter
+    def logger(self, replacement: Any) -> None:
+        listener: _Listener = vars(self)["logger"]
+        # `mock.patch` puts back what it has found among the names of the module, which is the listener.
+        listener.logger = listener.original if replacement is listener else replacement
+
+
+class _Listener:
+    """Stands for the logger in the functions of LangChain's module; also for one that a program has put in its place."""
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = self.original = logger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.logger, name)
+
+    def warning(self, message: object, *args: object, **kwargs: Any) -> None:
         frame = sys._getframe(1)
         error = sys.exception()
         if error is not None and frame.f_code.co_name in _REPORTERS:
@@ -51,9 +76,7 @@ def _listener(warn: Callable[..., None]) -> Callable[..., None]:
             if handler is None or isinstance(error, NotImplementedError) or not handler.raise_error:
                 ledger.report(Violation(SWALLOWED, _text(error, handler, event)), [])
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # so that the record names LangChain's line, as without us
-        warn(message, *args, **kwargs)
-
-    return warning
+        self.logger.warning(message, *args, **kwargs)
 
 
 _REPORTERS: Final = ("handle_event", "_ahandle_event_for_handler", "_run_coros")

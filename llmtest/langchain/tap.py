@@ -31,9 +31,11 @@ from langchain_core.tracers.context import register_configure_hook
 
 from llmtest.capture import blocks, membership
 from llmtest.concurrency import asyncio_state, lanes
+from llmtest.core.source import caller
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
+from llmtest.langchain import edits
 from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_parameters, hold_result, text_of, words
 
 if TYPE_CHECKING:
@@ -116,13 +118,16 @@ class Tap(BaseCallbackHandler):
         self._last_token = (None, None)  # a program may give one id to several runs
         member = membership.begin(run_id, parent)
         if member is None:
+            _note_unseen(kind, str(about.get("name") or _name(serialized)), run_id, parent)
             return
         if member.light:  # only token counts are open: they need no payload, which is the slow part
             if kind in MODEL_STARTS:
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
             return
         metadata = about.get("metadata")
-        held = {"metadata": hold(metadata) if metadata else {}, "payload": take()}
+        payload = take()
+        edits.note_start(run_id, payload)
+        held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
         member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
@@ -261,6 +266,14 @@ class Tap(BaseCallbackHandler):
         self.record_event("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
 
 
+def _note_unseen(kind: str, name: str, run_id: UUID, parent_run_id: UUID | None) -> None:
+    """Note a run that no block took. Of a chain that calls others, the outermost is enough."""
+    if blocks.openings and not (kind == "on_chain_start" and parent_run_id in blocks.unseen_runs):
+        membership.note_unseen_run(run_id, name if kind in MODEL_STARTS else f"`{name}`", caller)
+    elif parent_run_id in blocks.unseen_runs:
+        blocks.unseen_runs.add(run_id)
+
+
 def _begin_without_start(kind: str, run_id: UUID, parent_run_id: UUID | None) -> blocks.Membership | None:
     """Give a run whose start was lost a start that says so. A custom event may be of a run from before the block."""
     start = _LOST_STARTS.get(kind)
@@ -360,7 +373,8 @@ class _Hook:
     """Stands in for the ContextVar that LangChain reads at each configure: the tap, or None while nothing is open."""
 
     def get(self) -> Tap | None:
-        if not membership.anything_open():
+        # In every context, also in one that no block reached: else a run there would not be known to be missing.
+        if not (blocks.openings or membership.is_process_traced()):
             return None
         if "langgraph.callbacks" in sys.modules and _graphs_watched.acquire(blocking=False):
             _watch_graphs()
@@ -381,6 +395,7 @@ def install() -> None:
         asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         membership.process_trace = _process_trace
         _mend_llm_start()
+        edits.install(TAP)
 
 
 def _process_trace() -> blocks.Block:

@@ -16,14 +16,14 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
-from llmtest.langchain.answers import exception, response_metadata, usage_metadata_of
+from llmtest.langchain.answers import count_prompt, exception, response_metadata, usage_metadata_of
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
-from llmtest.scripts.step_types import Reply, Return, Text, Value, count
+from llmtest.scripts.step_types import Reply, Return, Text, Value
 
 
 class ScriptedLLM(Scripted, BaseLLM):
@@ -74,7 +74,7 @@ class ScriptedLLM(Scripted, BaseLLM):
 
     def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
         """Return the `generation_info` of the last chunk."""
-        usage = None if reply.truncated else usage_metadata_of(reply, count(prompt))
+        usage = None if reply.truncated else usage_metadata_of(reply, count_prompt(prompt))
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
         return {**response_metadata(reply, self.model_name), **counts}
 

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from llmtest import ledger
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Together
-from llmtest.core.masks import show, table
+from llmtest.core.masks import publish, show, table
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, clip, plural, short
+from llmtest.core.unread import Unread
+from llmtest.errors import MatchError
 from llmtest.events.events import Event, Run
 from llmtest.matching.rule import Rule, Verdict
 from llmtest.matching.selectors import Selector
@@ -54,7 +56,8 @@ class Answer:
     `repr(answer)` is one line of less than 200 characters, `str(answer)` the whole explanation, `answer.to_dict()` the same as
     plain data. `holds` is None where it cannot be told, because what would tell it is missing; that is no success.
 
-    It does not raise; `recording.assert_obeys(...)` does.
+    Asked for its truth, it raises a `MatchError` where nothing tells which way it is: neither `answer` nor `not answer` passes.
+    A test that never reads a false answer fails. It does not raise because a rule is broken; `recording.assert_obeys(...)` does.
     """
 
     expected: str
@@ -64,26 +67,38 @@ class Answer:
     nearest: str = ""
     script: tuple[str, ...] = ()
     lines: tuple[tuple[str, str], ...] = field(default=())
+    suspected: bool = False
+    """Of an answer that cannot be told: whether the rule holds of what is known, so that only a success would be premature."""
+    unread: Unread | None = field(default=None, repr=False)
+
+    def __getattribute__(self, name: str) -> Any:
+        unread = object.__getattribute__(self, "unread")
+        if unread is not None and name in _TELLING:
+            unread.is_read = True
+        return object.__getattribute__(self, name)
 
     def __bool__(self) -> bool:
+        # `not answer` must not pass for what cannot be told, as `answer` must not: no value of a bool is neither.
+        if self.holds is None and not self.suspected:
+            raise MatchError(self)
         return self.holds is True
 
     def __repr__(self) -> str:
         if self.holds:
-            return clip(f"holds: {self.expected}", _LINE)
+            return publish(clip(f"holds: {self.expected}", _LINE))
         word = "broken" if self.holds is False else "cannot tell"
         numbers = f" ({plural(len(self.events), 'event')} {', '.join(str(e.number) for e in self.events)})" if self.events else ""
         said = self.said.splitlines()[0] if self.said else ""
-        return clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers
+        return publish(clip(f"{word}: {self.expected}", 110) + clip(f": {said}", _LINE - 110 - len(numbers)) + numbers)
 
     def __str__(self) -> str:
         if self.holds:
-            return f"holds: {self.expected}"
+            return publish(f"holds: {self.expected}")
         rows = [("got" if self.holds is False else "missing", self.said), *self.lines]
         rows += zip(repeat("event"), map(str, self.events), strict=False)
         rows += [("nearest", self.nearest)] if self.nearest else []
         evidence = starmap("  {:8} {}".format, rows)
-        return "\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)])
+        return publish("\n".join([f"expected {self.expected}", *evidence, *map("  {}".format, self.script)]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, for JSON."""
@@ -101,6 +116,10 @@ class Answer:
         }
 
 
+_TELLING: Final = frozenset({"expected", "holds", "said", "events", "nearest", "script", "lines", "to_dict"})
+"""What a test reads of an answer. Its truth, its repr and its text come of these."""
+
+
 # -- of rules
 
 
@@ -110,7 +129,8 @@ def of_rule(rule: Rule, verdict: Verdict, order: HappensBefore) -> Answer:
     events = tuple(map(where, verdict.witness, repeat(order)))
     script = tuple(offered(verdict.missing)) if verdict.missing else ()
     hide = table().without_secrets
-    return Answer(hide(repr(rule)), verdict.holds, hide(verdict.said), events, hide(near), script)
+    said, suspected = hide(verdict.said), verdict.suspected
+    return Answer(hide(repr(rule)), verdict.holds, said, events, hide(near), script, suspected=suspected)
 
 
 def where(event: Event, order: HappensBefore) -> Shown:
@@ -122,13 +142,22 @@ def where(event: Event, order: HappensBefore) -> Shown:
 
 def offered(names: Iterable[str]) -> Iterator[str]:
     """Yield where the scripts of this test call these tools: a script that was not played to its end explains a missing run."""
-    # A copy: other threads may make doubles meanwhile.
-    scripts = list(ledger.current().doubles.values())
+    steps = list(_calling_steps())
     for name in dict.fromkeys(names):
-        for script in scripts:
-            for step in getattr(script, "steps", ()):
-                if any(isinstance(part, Call) and part.tool == name for part in getattr(step, "parts", ())):
-                    yield f"the script offered `{name}` at {shown_path(step.where)}"
+        yield from dict.fromkeys(f"the script offered `{name}` at {shown_path(where)}" for tool, where in steps if tool == name)
+
+
+def offered_tools() -> set[str]:
+    """Return the names of the tools that the scripts of this test call."""
+    return {tool for tool, _ in _calling_steps()}
+
+
+def _calling_steps() -> Iterator[tuple[str, str]]:
+    """Yield each tool that a script of this test calls, and the line of its step."""
+    # A copy: other threads may make doubles meanwhile.
+    for script in list(ledger.current().doubles.values()):
+        for step in getattr(script, "steps", ()):
+            yield from ((part.tool, step.where) for part in getattr(step, "parts", ()) if isinstance(part, Call))
 
 
 # -- of shapes

@@ -175,7 +175,7 @@ class Watched(list[RawEvent]):
         recording = self._owner()
         # A watch counts in the order of events; only the order of the program decides.
         (answer,) = judge(recording, [rule])
-        if answer or recording.closed:
+        if answer.holds or recording.closed:
             return
         with self._lock:
             if self.violation is not None:
@@ -191,9 +191,11 @@ class Watched(list[RawEvent]):
         """
         __tracebackhide__ = True
         if self.violation is None:
-            for answer in judge(self._owner(), self.rules):
-                if not answer:
-                    ledger.report(Violation(BROKEN_RULE, str(answer)), self._unsaid)
+            broken = dict.fromkeys(str(answer) for answer in judge(self._owner(), self.rules) if not answer.holds)
+            # A decorator is judged at the end of each test: what an earlier one was told is not the fault of this one.
+            told = {violation.text for violation in self._unsaid}
+            for text in [text for text in broken if text not in told]:
+                ledger.report(Violation(BROKEN_RULE, text), self._unsaid)
         # An exception of the program comes first; the violation is on the ledger anyway.
         if self._unsaid and not failed:
             raise ViolationError(*self._unsaid)

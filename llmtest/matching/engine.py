@@ -7,10 +7,11 @@ from functools import partial
 from itertools import compress, starmap
 from typing import Any, Protocol, cast
 
-from llmtest.core.text import names, nearest
+from llmtest.core.text import is_slip, named, names, nearest
 from llmtest.errors import UnjudgedError
+from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event, Run, UnseenCall
-from llmtest.matching.answers import Answer, of_rule
+from llmtest.matching.answers import Answer, of_rule, offered_tools
 from llmtest.matching.rule import AnyHits, Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
 from llmtest.matching.selectors import EventSelector
 from llmtest.order.happens_before import HappensBefore, Hits
@@ -34,9 +35,11 @@ class RuleEvaluator:
     few = 8
     """Of fewer than so many it is quicker to ask each than to make what tells of many at a look."""
 
-    def __init__(self, recording: Judgeable) -> None:
+    def __init__(self, recording: Judgeable, *, strict: bool = False) -> None:
         self.order = recording.order()
         self.is_open = self.order.is_open
+        self._strict = strict
+        self._is_literal = False
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -58,11 +61,25 @@ class RuleEvaluator:
         found = self.order.named(tuple(compress(names, starmap(which.accepts, names))))
         if not conditions:
             return found
-        for option in options:
-            _expect_arguments(option, found)
+        for option in options if not self._is_literal else ():
+            expect_arguments(option, found)
         # An index by first argument: most rules name one, and most runs differ in it.
         likely = found if which.first is None else found.with_argument(*which.first)
         return Hits(which.among(likely), self.order)
+
+    def holds_literally(self, rule: Rule) -> bool:
+        """True if a rule that cannot be told holds with its arguments taken as they are written."""
+        self._is_literal = True
+        try:
+            return rule.judge(self).holds is True
+        except UnjudgedError:
+            return False
+        finally:
+            self._is_literal = False
+
+    def unknown_tool(self, which: SelectorLike) -> str | None:
+        """Return why a selector seems to name a tool wrongly; None if it does not."""
+        return unknown_tool(which, self.order, strict=self._strict)
 
     def _mixed(self, which: SelectorLike, options: Sequence[SelectorLike]) -> Hits:
         """Return the hits of a selector of which a part selects events."""
@@ -181,7 +198,34 @@ def _means(which: SelectorLike, one: Hit) -> bool:
     )
 
 
-def _expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
+def unknown_tool(which: SelectorLike, order: HappensBefore, *, strict: bool = False) -> str | None:
+    """Return why a selector seems to name a tool wrongly: none is called so, and one nearly; None if it does not.
+
+    A tool is known if it ran, was bound to a model, or was called by a message or by a step of a script. With `strict` a tool
+    that is not known is wrong, also where no name is near.
+    """
+    for option in which.options():
+        if "tool" not in option.kinds or not isinstance(option.name, str) or any(option.accepts(*key) for key in order.by_name):
+            continue
+        ran = dict.fromkeys(name for kind, name in order.by_name if kind in option.kinds)
+        near = [name for name in ran if is_slip(option.name, name)]
+        if not (near or strict) or any(named(option.name, name) for name in _known_tools(order)):
+            continue
+        hint = nearest(option.name, near or ran) or next(iter(near), None)
+        return f"no tool `{option.name}` ran, was bound or was asked for" + (f", nearest `{hint}`" if hint else "")
+    return None
+
+
+def _known_tools(order: HappensBefore) -> Iterator[str]:
+    """Yield the names of tools that the program or a script knows, whether they ran or not."""
+    yield from offered_tools()
+    for run in order.runs:
+        if run.kind in MODELS:
+            yield from map(str, run.start.payload.get("tools") or ())
+            yield from (call.name for message in run.messages for call in message.tool_calls)
+
+
+def expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
     """A misspelt argument would never match, and a rule with `never` would hold for ever."""
     keys = [condition.argument for condition in option.conditions if condition.argument is not None]
     for key in keys:
@@ -200,14 +244,14 @@ def _quoted(runs: Sequence[Run]) -> str:
 # -- rules
 
 
-def judge(recording: Judgeable, rules: Sequence[Rule]) -> Iterator[Answer]:
-    """Yield what each rule comes to.
+def judge(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) -> Iterator[Answer]:
+    """Yield the answer of each rule. With `strict`, each tool that is named must be known.
 
     Raises:
         TypeError: something is no rule, or there is none.
     """
     check_rules(rules, "obeys()")
-    evaluator = RuleEvaluator(recording)
+    evaluator = RuleEvaluator(recording, strict=strict)
     for rule in rules:
         verdict = judged(rule, evaluator)
         if verdict.holds and recording.unseen_calls and rule.needs_all():
@@ -233,4 +277,4 @@ def _unseen(calls: Sequence[UnseenCall]) -> Verdict:
     call = calls[0]
     more = f" and {len(calls) - 1} more" if len(calls) > 1 else ""
     why = f"a call of `{call.double}` from thread {call.thread} at {call.place}{more} was not recorded ({call.cause})"
-    return Verdict(None, f"{why}; whether the rule holds of it is not known")
+    return Verdict(None, f"{why}; whether the rule holds of it is not known", suspected=True)

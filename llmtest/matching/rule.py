@@ -81,6 +81,8 @@ class RuleContext(Protocol):
     def needs_check_after(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits: ...
     def counts(self, hits: AnyHits, per: Per | None) -> Mapping[Hashable, int] | None: ...
     def is_open(self, hit: Any) -> bool: ...
+    def unknown_tool(self, which: SelectorLike) -> str | None: ...
+    def holds_literally(self, rule: Rule) -> bool: ...
     def near(self, which: SelectorLike) -> tuple[Run, str] | None: ...
     def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
     def contains(self, a: Any, b: Any) -> bool: ...
@@ -95,6 +97,8 @@ class Verdict:
     witness: tuple[Event, ...] = ()
     near: tuple[Run, str] | None = None
     missing: tuple[str, ...] = ()
+    suspected: bool = False
+    """Where it cannot be told: whether the rule holds of what is known."""
 
 
 HOLDS: Final = Verdict(True)
@@ -472,7 +476,7 @@ class Not(Rule):
     def judge(self, context: RuleContext) -> Verdict:
         verdict = judged(self.rule, context)
         if verdict.holds is None:
-            return verdict
+            return replace(verdict, suspected=False)  # that the rule seems to hold says nothing for its opposite
         if not verdict.holds:
             return HOLDS
         hits = [start_of(hit) for which in self.rule.selectors() for hit in context.hits(which)[:1]]
@@ -486,6 +490,11 @@ def _inner(rule: Rule) -> str:
 def judged(rule: Rule, context: RuleContext) -> Verdict:
     """Return the verdict of a rule. `UnjudgedError` becomes the verdict "cannot tell"."""
     try:
-        return rule.judge(context)
+        verdict = rule.judge(context)
     except UnjudgedError as missing:
-        return Verdict(None, str(missing))
+        return Verdict(None, str(missing), suspected=context.holds_literally(rule))
+    if verdict.holds and not isinstance(rule, Joint):  # its parts were asked
+        # A misspelt name is never found, and so a rule against it would hold for ever.
+        unknown = next(filter(None, map(context.unknown_tool, rule.selectors())), None)
+        return verdict if unknown is None else Verdict(None, unknown, suspected=True)
+    return verdict

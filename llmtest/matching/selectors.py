@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from llmtest.core.literals import Repeated, Together, bounds_of
 from llmtest.core.masks import show
-from llmtest.core.text import PLAIN, Name, fits, named, names, short
+from llmtest.core.text import PLAIN, Name, fits, named, names, short, tool_name
 from llmtest.errors import UnjudgedError
 from llmtest.events.callbacks import CALLBACKS, START_KINDS
 from llmtest.events.events import Event, Run
@@ -141,19 +141,27 @@ class Selector:
 
         return self._having(Condition(f".returned({short(value)})", holds, why))
 
-    def failed(self, error: Name = "*") -> Selector:
-        """Select runs that failed with an exception whose class has this name."""
+    def failed(self, error: Name | type[BaseException] = "*") -> Selector:
+        """Select runs that failed with an exception of this class, or of a class with this name."""
+        kind = error if isinstance(error, type) else None
+        name = "" if isinstance(error, type) else error
 
         def holds(run: Run) -> bool:
             failure = run.error
             if failure is None and run.ended == "open":
                 raise UnjudgedError(f"`{run.name}` has not ended, so whether it fails is not known")
-            return failure is not None and named(error, failure.type)
+            if failure is None or kind is None:
+                return failure is not None and named(name, failure.type)
+            is_one = failure.is_a(kind)
+            if is_one is None:
+                raise UnjudgedError(f"what classes are above {failure.type} of `{run.name}` is not known in a loaded trace")
+            return is_one
 
         def why(run: Run) -> str:
             return f"it did not fail ({run.ended})" if run.error is None else f"it failed with {run.error.type}"
 
-        return self._having(Condition(f".failed({_quoted(error)})" if error != "*" else ".failed()", holds, why))
+        shown = kind.__name__ if kind is not None else _quoted(name) if name != "*" else ""
+        return self._having(Condition(f".failed({shown})", holds, why))
 
     def tagged(self, tag: Name) -> Selector:
         """Select runs that have this tag."""
@@ -219,7 +227,7 @@ class Selector:
     def __str__(self) -> str:
         """How it is called in a sentence."""
         args = [condition.text for condition in self.conditions if condition.argument is not None]
-        more = "".join(condition.text for condition in self.conditions if condition.argument is None)
+        more = "".join([condition.text for condition in self.conditions if condition.argument is None])
         shown = self.name if isinstance(self.name, str) else f"/{self.name.pattern}/"
         name = f"`{shown}`" if shown != "*" or not self.noun else ""
         return " ".join(filter(None, (self.noun, name))) + (f"({', '.join(args)})" if args else "") + more
@@ -297,14 +305,19 @@ def _quoted(name: Name) -> str:
 
 def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: type[Selector] = Selector) -> Any:
     if not isinstance(name, str | re.Pattern):
-        raise TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
+        raise _no_name(function, name)
     return cls(f"{function}({'' if name == '*' else _quoted(name)})", frozenset(kinds), noun, name)
 
 
-def called(name: Name = "*", /, **args: Any) -> Selector:
+def _no_name(function: str, name: object) -> TypeError:
+    return TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
+
+
+def called(name: Any = "*", /, **args: Any) -> Selector:
     """Select tool runs of this name with these arguments; a value may be a matcher, a regular expression or `unittest.mock.ANY`.
 
-    Arguments that are not given may be anything. A bare string in a rule means the same as `called` of it.
+    The name may be the tool itself, or its function. Arguments that are not given may be anything. A bare string in a rule
+    means the same as `called` of it.
 
     >>> pass
     >>> called("book", id=7)
@@ -312,11 +325,17 @@ def called(name: Name = "*", /, **args: Any) -> Selector:
 
     It does not see a tool call that a model asked for and nobody ran.
     """
-    made: Selector = _made("called", ("tool",), "" if name != "*" else "a tool", name)
+    if not isinstance(name, str | re.Pattern):
+        tool = tool_name(name)
+        if tool is None:
+            raise _no_name("called", name)
+        name = tool
     shown = [f"{key}={_quoted(value) if isinstance(value, re.Pattern) else short(value)}" for key, value in args.items()]
-    made.made = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
-    made.conditions = tuple(Condition(text, *_has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True))
-    made.first = next(((key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN), None)
+    made_by = f"called({', '.join(([] if name == '*' else [_quoted(name)]) + shown)})"
+    made = Selector(made_by, frozenset({"tool"}), "" if name != "*" else "a tool", name)
+    made.conditions = tuple([Condition(text, *_has(*item), item[0]) for text, item in zip(shown, args.items(), strict=True)])
+    first = [(key, value) for key, value in [*args.items()][:1] if type(value) in PLAIN]
+    made.first = first[0] if first else None
     return made
 
 
@@ -425,7 +444,7 @@ def _named(name: Name, kinds: frozenset[str]) -> Selector:
 
 
 def selector(given: Any) -> Selector:
-    """Return the selector of a rule's argument: a bare string names a tool.
+    """Return the selector of a rule's argument: a tool, a function that is one, or a bare string, which names a tool.
 
     Raises:
         TypeError: it is no selector.
@@ -434,7 +453,10 @@ def selector(given: Any) -> Selector:
         return given
     if isinstance(given, str | re.Pattern):
         return called(given)
+    tool = tool_name(given)
+    if tool is not None:
+        return called(tool)
     raise TypeError(
-        f"a rule is about runs: the name of a tool, called(...), model(...), chain(...), node(...) or event(...);"
+        f"a rule is about runs: a tool or its name, called(...), model(...), chain(...), node(...) or event(...);"
         f" got {type(given).__name__} {given!r}"
     )

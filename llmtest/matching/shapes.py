@@ -16,11 +16,11 @@ from typing import Any, cast
 from llmtest.core.literals import Element, Line, Taker
 from llmtest.core.masks import show
 from llmtest.core.sequences import Shape, bits
-from llmtest.core.text import PLAIN, fits, nearest
+from llmtest.core.text import PLAIN, fits, nearest, tool_name
 from llmtest.errors import UnjudgedError
 from llmtest.events.events import Run
 from llmtest.matching.rule import Condition
-from llmtest.matching.selectors import Selector, by_name
+from llmtest.matching.selectors import Selector, by_name, called
 from llmtest.order.happens_before import HappensBefore
 
 
@@ -28,12 +28,17 @@ from llmtest.order.happens_before import HappensBefore
 class RunLine(Line):
     """Runs as a shape sees them: a bare string means a run of that name, another value the runs whose name it fits."""
 
+    order: HappensBefore | None = None
+
     def taker(self, element: Any) -> Taker:
         if isinstance(element, Selector):
             return element
         if isinstance(element, str | re.Pattern):
             return by_name(element)
-        return _this(element) if isinstance(element, Run) else _Fitting(element)
+        if isinstance(element, Run):
+            return _this(element)
+        tool = tool_name(element)
+        return _Fitting(element) if tool is None else called(tool)
 
     def look(self, item: Any) -> Hashable:
         return item.kind, item.name
@@ -116,7 +121,7 @@ def line_of(runs: Sequence[Run], order: HappensBefore) -> RunLine:
     known = lines.get(id(runs))
     if known is None or known[0] is not runs:
         # The tuple is kept beside its line, so that its id cannot be taken by another one.
-        known = lines[id(runs)] = (runs, RunLine(*order.arrange(runs)))
+        known = lines[id(runs)] = (runs, RunLine(*order.arrange(runs), order))
     return known[1]
 
 

@@ -169,11 +169,20 @@ class _Stretch:
     items: list[Item] = field(default_factory=list)
     down: dict[int, int] | None = None
 
-    def before(self, a: int, b: int) -> bool:
-        # Only on demand: it compares each pair, and most stretches are never asked.
+    def below(self, number: int) -> int:
+        """Return a bit for each sibling of this stretch that comes before one of them."""
+        # Only on demand: most stretches are never asked.
         if self.down is None:
             self.down = _closed(self.items, self.home)
-        return bool(self.down[b] >> a & 1)
+        return self.down.get(number, 0)
+
+    def earlier(self, number: int) -> Iterator[Run]:
+        """Yield the siblings of this stretch that come before one of them."""
+        below = self.below(number)
+        for item in self.items if below else ():
+            if below & 1 and item.run is not None:
+                yield item.run
+            below >>= 1
 
 
 @dataclass(slots=True, eq=False)
@@ -284,7 +293,7 @@ class HappensBefore:
             x, y = self._seats[x.parent], self._seats[y.parent]
         if x is y:
             return False
-        return x.stretch < y.stretch or (x.stretch == y.stretch and x.group[x.stretch].before(x.number, y.number))
+        return x.stretch < y.stretch or (x.stretch == y.stretch and x.group[x.stretch].below(y.number) >> x.number & 1 == 1)
 
     def are_ordered(self, a: Run, b: Run) -> bool:
         """True if the program, not chance, decides which of two runs began first.
@@ -516,18 +525,36 @@ class HappensBefore:
 
     def _concurrent(self, runs: Sequence[Run], start: int, stop: int) -> ConcurrentGroup:
         inside = runs[start:stop]
-        down = []
-        for n, run in enumerate(inside):
-            earlier = (m for m in range(n) if self.before(inside[m], run) or self.contains(inside[m], run))
-            down.append(sum(1 << m for m in earlier))
-        return ConcurrentGroup(start, stop, tuple(down), tuple(self.turn(run) for run in inside))
+        positions = [self._seats[run].position for run in inside]
+        down = tuple(self._earlier(self._seats[run], positions) for run in inside)
+        return ConcurrentGroup(start, stop, down, tuple(self.turn(run) for run in inside))
+
+    def _earlier(self, seat: _Seat, positions: Sequence[int]) -> int:
+        """Return a bit for each run at these positions that comes before a run or contains it."""
+
+        def span(begin: int, end: int) -> int:
+            return (1 << bisect_left(positions, end)) - (1 << bisect_left(positions, begin))
+
+        below, at = span(0, seat.clear), seat
+        # Whole subtrees at once: of n concurrent runs no pair is compared.
+        while at.position > seat.clear:
+            stretch = at.group[at.stretch]
+            below |= span(self._seats[at.group[0].first].position, self._seats[stretch.first].position)
+            for sibling in stretch.earlier(at.number):
+                below |= span(self._seats[sibling].position, self._seats[sibling].stop)
+            if at.parent is None:
+                break
+            at = self._seats[at.parent]
+            below |= span(at.position, at.position + 1)
+        return below
 
 
 def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_Stretch]:
     """Return siblings cut wherever all before the cut come before all after it."""
     group: list[_Stretch] = []
     for layer in ordered:
-        if not group or all(precedes(a, b, home) for a in group[-1].items for b in layer):
+        heads = {_key(item): item for item in group[-1].items} if group else {}
+        if not group or all(precedes(a, b, home) for a in heads.values() for b in layer):
             assert layer[0].run is not None
             group.append(_Stretch(home, layer[0].run))
         group[-1].items += layer
@@ -537,11 +564,19 @@ def _stretches(ordered: Sequence[Sequence[Item]], home: Lane | None) -> list[_St
 def _closed(items: Sequence[Item], home: Lane | None) -> dict[int, int]:
     """Return, for each sibling of a stretch, a bit mask of the siblings before it, directly or through others."""
     down: dict[int, int] = {}
+    alike: dict[Hashable, tuple[Item, int]] = {}
     for n, item in enumerate(items):
         below = 0
-        # Downwards: what comes before through another item is already in `below`, and is not compared again.
-        for m in range(n - 1, -1, -1):
-            if not below >> m & 1 and precedes(items[m], item, home):
-                below |= 1 << m | down[m]
+        # One comparison answers for all items of a key: n tasks that are awaited together cost n comparisons, not n * n.
+        for head, masks in alike.values():
+            if masks & ~below and precedes(head, item, home):
+                below |= masks
         down[n] = below
+        key = _key(item)
+        alike[key] = (item, alike.get(key, (item, 0))[1] | 1 << n | below)
     return down
+
+
+def _key(item: Item) -> Hashable:
+    """Return what is equal for items that precede exactly the same items. Items that share a lane do so by their ends."""
+    return item.kind if item.is_alone else id(item)

@@ -40,6 +40,13 @@ class Item:
     seat: tuple[str, str, tuple[int, ...]] = ("", "", ())
     note: Any = None
     line: Hashable = None
+    is_alone: bool = False
+    """True if no sibling is on its lane, or on one that comes from it."""
+
+    @property
+    def kind(self) -> Hashable:
+        """What is equal for items that precede the same others, if they end before those begin."""
+        return self.family, self.step, self.line
 
 
 def item_of(run: Run, parent: Run | None) -> Item:
@@ -143,9 +150,9 @@ def _ranked(items: Sequence[Item], home: Lane | None) -> list[list[Item]]:
             layers.append([])
             heads.append({})
         layers[rank].append(item)
-        head = heads[rank].setdefault((item.family, item.step, item.line), item)
+        head = heads[rank].setdefault(item.kind, item)
         if item.end < head.end:
-            heads[rank][item.family, item.step, item.line] = item
+            heads[rank][item.kind] = item
     return layers
 
 
@@ -174,6 +181,7 @@ def _line(item: Item, crowds: Mapping[Lane, int]) -> Hashable:
     ended = item.over[0] if item.over is not None else None
     if item.lane is None or (ended is not None and ended is not item.lane):
         return item.lane, ended
+    item.is_alone = crowds[item.lane] == 1
     lane, joined = item.lane, 0
     while crowds[lane] == 1 and lane.parent is not None:
         over = lane.joined

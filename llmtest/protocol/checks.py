@@ -210,7 +210,15 @@ def _grammar(index: Index) -> Iterator[Found]:
 _CAUSES: Final = {
     "no context": (
         "its thread was started without the context of its starter",
-        "run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread",
+        "start it with carry_context(target), RunnableParallel, batch or asyncio.to_thread, or say `llmtest_follow = test`",
+    ),
+    "other context": (
+        "its task was started before the recording, or its context was made empty",
+        "start the task inside the recording, or say `llmtest_follow = test` in the configuration of pytest",
+    ),
+    "other process": (
+        "a recording does not reach into another process",
+        "record in the process that runs it",
     ),
     "no callbacks": (
         "it was called past LangChain's callbacks",
@@ -222,7 +230,7 @@ _CAUSES: Final = {
 @_rule(
     "unseen call",
     "impossible",
-    "Every call that a scripted double received while the recording was open is in the recording.",
+    "Every run that starts, and every call that a scripted double gets, while the recording is open is in the recording.",
     "no snapshot or assertion of this recording can see the call",
 )
 def _unseen(index: Index) -> Iterator[Found]:
@@ -241,6 +249,20 @@ def _unseen(index: Index) -> Iterator[Found]:
 def _id_twice(index: Index) -> Iterator[Found]:
     for life in index.short["again"]:
         yield Found(f"{len(life.starts)} runs have one id", life.starts, life)
+
+
+@_rule(
+    "edited input",
+    "unusual",
+    "Callbacks are told what the model or tool is given. A handler that edits its messages or arguments changes what the others"
+    " see, or what the model or tool gets.",
+    "let the handler edit a copy",
+)
+def _edited(index: Index) -> Iterator[Found]:
+    for life in index.lives.values():
+        for start in life.starts:
+            if "told" in start.payload:  # the recorder has put it there
+                yield Found(f"{life} was given another input than callbacks were told", [start], life)
 
 
 @_rule(
@@ -336,7 +358,8 @@ def _time_goes_back(index: Index) -> Iterator[Found]:
     "tool call without a run",
     "unusual",
     "In a program that runs tools, each tool call that a model asked for has a tool run with its id, or a reason: the tool"
-    " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed.",
+    " is unknown, its arguments are not JSON, the program answered by itself, or was interrupted, cancelled or failed; or the"
+    " call is structured output: an output parser read it, or the model had to call its only tool, which never ran.",
     "run every call of an answer, or answer it with a ToolMessage: providers refuse a call without an answer",
 )
 def _call_without_a_run(index: Index) -> Iterator[Found]:
@@ -358,7 +381,17 @@ def _explained(call: ToolCall, life: Life, index: Index) -> bool:
     """True if no tool had to run: unknown tool, arguments that are not JSON, or the program answered."""
     bound = life.starts[0].payload.get("tools")
     unknown = bound is not None and call.name not in bound
-    return unknown or isinstance(call.args, str) or call.id in index.answered
+    return unknown or isinstance(call.args, str) or call.id in index.answered or _is_structured_output(call, life, index)
+
+
+def _is_structured_output(call: ToolCall, life: Life, index: Index) -> bool:
+    """True if the program reads the arguments of a call as data: no tool has to run."""
+    start = life.starts[0]
+    if call.id in index.parsed or any(p.start and p.start.parent_run_id == start.parent_run_id for p in index.parsers):
+        return True
+    choice = (start.payload.get("invocation_params") or {}).get("tool_choice")
+    forced = choice not in (None, "auto", "none", {"type": "auto"}, {"type": "none"})
+    return forced and start.payload.get("tools") == [call.name] and all(run.name != call.name for run in index.tool_runs)
 
 
 @_rule(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llmtest.core.masks import table
+from llmtest.core.masks import publish
 from llmtest.core.text import capped
 from llmtest.errors import Violation
 from llmtest.events.callbacks import MODELS
@@ -98,7 +98,7 @@ def _cut(life: Life, index: Index) -> Broken:
     hint = "the answer may be cut off; look for a reason before you use it"
     witnesses = (life.tokens[-1], *life.ends)
     lines = [f"{life} streamed, and ended without a reason", *(f"  {_line(e, index.lives)}" for e in witnesses), f"  {hint}"]
-    return Broken("stream without a reason", "\n".join(lines), "unusual", witnesses)
+    return Broken("stream without a reason", publish("\n".join(lines)), "unusual", witnesses)
 
 
 def _broken(rule: Rule, found: Found, index: Index) -> Broken:
@@ -106,7 +106,7 @@ def _broken(rule: Rule, found: Found, index: Index) -> Broken:
     level = rule.level if deviation is None else "unusual"
     hint = rule.fix if deviation is None else f"known: {deviation}"
     lines = [*(_line(event, index.lives) for event in found.witnesses), *found.lines, hint]
-    text = table().without_secrets(capped([found.said, *(f"  {line}" for line in lines)], MAX_EVIDENCE_LINES + 2, tail=2))
+    text = publish(capped([found.said, *(f"  {line}" for line in lines)], MAX_EVIDENCE_LINES + 2, tail=2))
     return Broken(rule.name, text, level, tuple(found.witnesses), deviation.name if deviation else None)
 
 

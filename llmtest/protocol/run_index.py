@@ -242,6 +242,18 @@ class Index:
         }
 
     @cached_property
+    def parsers(self) -> list[Life]:
+        """The runs of LangChain's output parsers that read tool calls as data."""
+        return [life for life in self.lives.values() if life.kind == "chain" and life.name.endswith("ToolsParser")]
+
+    @cached_property
+    def parsed(self) -> set[str]:
+        """The ids of the tool calls in messages that an output parser got. A stream has its input in the end."""
+        payloads = [event.payload for life in self.parsers for event in (*life.starts, *life.ends)]
+        messages = [message for payload in payloads for message in _messages(payload.get("inputs"))]
+        return {call.id for message in messages for call in message.tool_calls if call.id is not None}
+
+    @cached_property
     def together(self) -> set[int]:
         """The model runs (by `id`) that overlap another run of the same name under the same parent."""
         found: set[int] = set()

@@ -1,6 +1,6 @@
 """One attempt at one test: its page of the ledger, its recording, and what its reports show of them.
 
-only pytest and the standard library at module level; everything else is imported when a test uses it.
+Only pytest and the standard library at module level; everything else is imported when a test uses it.
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import os
 import unittest
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from _pytest.skipping import xfailed_key
 
 if TYPE_CHECKING:
     from llmtest.errors import Violation
@@ -25,11 +28,13 @@ if TYPE_CHECKING:
     from llmtest.tokens.budget import Budget
     from llmtest.tokens.calls import ModelCall
     from llmtest.tokens.counting import TokenCount
-    from llmtest.trees.pending import Mismatch
+    from llmtest.trees.pending import Folder, Mismatch
 
 
-LINES: Final = 60
-"""How many lines of a section a failing test shows."""
+MAX_LINES: Final = 60
+"""Of a section that a failing test shows."""
+ELSEWHERE: Final = "LLMTEST_ELSEWHERE"
+"""The variable that is set in the process in which `verify` runs a test once more, and nothing is written."""
 COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
 
 
@@ -43,19 +48,21 @@ class Attempt:
 
     def __init__(self, item: pytest.Item, modes: dict[str, str]) -> None:
         from llmtest import ledger
+        from llmtest.core import unread
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = modes
-        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._watch, _new_tally)
+        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._watch, _new_tally, test=item.nodeid)
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
         self.budget: Budget | None = None
+        self.rules: tuple[Any, ...] = ()
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
         self._broken: set[Any] = set()
         self._unusual: list[Violation] = []
-        self.called = self.running = False
+        self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self.held: DeferredSession | None = None
@@ -63,6 +70,8 @@ class Attempt:
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
+        self.unread = self._exits.enter_context(unread.collected())
+        self.passed = False
         self.close = self._exits.close
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
@@ -81,7 +90,7 @@ class Attempt:
             self._exits.enter_context(swallowed.watch_handlers())
 
     def forget(self) -> None:
-        """It is over. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
+        """Let go of everything. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
         self.close()
         self.recording = None
         self.page.recordings.clear()
@@ -102,7 +111,7 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if self.budget is not None and self.recording is None:
+        if (self.budget is not None or self.rules) and self.recording is None:
             self._exits.enter_context(self.new_recording())
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
@@ -143,15 +152,18 @@ class Attempt:
     def _keep_to_budget(self, calls: list[ModelCall]) -> None:
         if self.budget is None:
             return
+        from llmtest.core.source import shown_path
         from llmtest.errors import Violation
         from llmtest.tokens import budget
 
-        text = budget.overspent(self.budget, calls)
+        missed = self.recording.unseen_calls if self.recording is not None else []
+        unseen = [f"`{call.double}` at {shown_path(call.place)}" for call in missed]
+        text = budget.overspent(self.budget, calls, unseen)
         if text is not None:
             self.page.write(Violation("over budget", text))
 
     def tell_tokens(self, report: pytest.TestReport) -> None:
-        """Puts into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
+        """Put into the report of a phase what was spent since the last one: of a rerun's teardown there is no report."""
         if self.page.counted is None:
             return
         now = {name: getattr(self.page.counted, name) for name in COUNTED}
@@ -164,14 +176,21 @@ class Attempt:
         (self.matches if matched else self.mismatches).append(mismatch)
 
     def comparisons(self) -> list[Mismatch]:
-        """All that was compared with a snapshot."""
+        """Every comparison with a snapshot."""
         return [*self.matches, *self.mismatches]
 
-    def judge(self, item: pytest.Item) -> None:
-        """Fails the phase for what is on the page. unittest keeps its own exceptions, which win."""
-        found = [] if getattr(item, "_excinfo", None) else self._take()
+    def judge(self, item: pytest.Item, *, last: bool = False) -> None:
+        """Fail the phase for the violations on the page. unittest keeps its own exceptions, which win.
+
+        In the `last` phase it is too late to read an answer; a test that failed before it could has not ignored it.
+        """
+        failed = getattr(item, "_excinfo", None)
+        if not failed and (self.passed or not last):
+            self.page.violations += self.unread.take(living=last)
+        found = [] if failed else self._take()
         if found:
             fail(found)
+        self.passed = not last and not failed
 
     def _take(self) -> list[Violation]:
         from llmtest.errors import SWALLOWED
@@ -189,7 +208,7 @@ class Attempt:
         return [v for v in written if v.code != SWALLOWED] + failing
 
     def _graded(self, found: list[Violation], mode: str) -> list[Violation]:
-        """What of `found` fails the test; the rest is said otherwise."""
+        """Return the violations of `found` that fail the test; the rest are warnings, or nothing."""
         told = [v for v in found if v.code not in self.waived]
         if mode == "warn":
             from llmtest.errors import LlmtestWarning
@@ -200,8 +219,8 @@ class Attempt:
         return told if mode != "off" else []
 
     def _protocol(self) -> list[Violation]:
-        """What the recordings that are closed by now break of the protocol. What is only unusual is put aside; also, with
-        `strict`, what a known deviation of LangChain's explains, which the author of a test cannot mend."""
+        """Return what the closed recordings break of the protocol. What is only unusual is put aside; also, with `strict`,
+        what a known deviation of LangChain's explains, which the author of a test cannot mend."""
         mode, closed = self.modes["llmtest_protocol"], [recording for recording in self.page.recordings if recording.closed]
         if mode == "off" or not closed:
             return []
@@ -213,33 +232,61 @@ class Attempt:
         return [*failing]
 
     def _is_unsaid(self, broken: Broken) -> bool:
-        """Whether no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
+        """True if no recording has told it yet: an outer block sees what an inner one sees, under other numbers."""
         key = (broken.code, *((event.kind, event.run_id) for event in broken.witnesses)) if broken.witnesses else broken.text
         new = key not in self._broken
         self._broken.add(key)
         return new
 
-    def tell(self, report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException] | None, config: pytest.Config) -> None:
-        """Puts into the report of a phase what the page still holds."""
+    def tell(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item) -> None:
+        """Put into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
-        from llmtest.errors import violations_in
+        from llmtest.errors import summarize, violations_in
 
-        known = violations_in(excinfo.value if excinfo is not None else None)
+        known = violations_in(error)
         found = [v for v in self._take() if v not in known]
-        if report.failed and found:
-            report.sections.append(("llmtest: violations", _cut("\n\n".join(v.text for v in found))))
+        if report.skipped:
+            self._uncover(report, error, item, [v for v in found if v.code != "unused step"])
+        elif report.failed and found:
+            report.sections.append(("llmtest: violations", _cut("\n\n".join(summarize(found)))))
         _tell_answer(self.page, report)
         if self._unusual:
             report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
             vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
             self._unusual = []
         trees = self.modes["llmtest_trees"]
-        told = report.when == "call" and _tell_snapshots(report, self, config)
+        told = report.when == "call" and _tell_snapshots(report, self, item.config)
         if told and trees == "failed":
             return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees)
+
+    def _uncover(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item, found: list[Violation]) -> None:
+        """Fail a test that was skipped, or failed as it was expected to, for violations that this says nothing about."""
+        from llmtest.errors import ViolationError
+
+        if hasattr(report, "wasxfail"):
+            if isinstance(error, pytest.xfail.Exception) or _is_expected(ViolationError(*found), item):
+                return
+            if found:
+                del report.wasxfail
+        if found:
+            report.outcome, report.longrepr = "failed", str(ViolationError(*found))
+
+    def accept_snapshots(self, report: pytest.TestReport) -> None:
+        """Write new and changed snapshots, as far as they are to be accepted, once the test has passed to its end."""
+        if self.held is None:
+            return
+        from llmtest.errors import SnapshotError
+
+        if self.failed or ELSEWHERE in os.environ:
+            self.held.drop()
+            return
+        try:
+            self.held.write()
+        except SnapshotError as error:
+            report.outcome, report.longrepr = "failed", str(error)
 
     def _tell_trees(self, report: pytest.TestReport, trees: str) -> None:
         recordings = [recording for recording in self.page.recordings if self._is_new(recording)]
@@ -247,25 +294,32 @@ class Attempt:
         if texts and report.failed:
             report.sections.append(("llmtest: run tree", _cut("\n\n".join(texts))))
         if trees == "all":
-            usages = [recording.usage for recording in recordings]
-            counts = [f"tokens: {usage.input_tokens} in, {usage.output_tokens} out" for usage in usages]
+            counts = [_tokens_line(recording) for recording in recordings]
             # An attribute of the report, because it comes back from xdist's workers and goes into no JUnit file.
             vars(report)["llmtest_trees"] = [f"{text}\n{count}" for text, count in zip(texts, counts, strict=True)]
 
     def _is_new(self, recording: Recording) -> bool:
-        """Whether it has runs that were not shown: an inner block shows nothing that the outer one does not."""
+        """True if it has runs that were not shown: an inner block shows nothing that the outer one does not."""
         runs = {run.id for run in recording.runs} - self._shown
         self._shown |= runs
         return bool(runs)
 
 
+ATTEMPT: Final = pytest.StashKey[Attempt]()
+
+
+def attempt_of(item: pytest.Item) -> Attempt | None:
+    """Return the attempt at a test that runs, or that has just ended."""
+    return item.stash.get(ATTEMPT, None)
+
+
 def prefix(name: str) -> str:
-    """Makes ids unique over tests; the same in every run, on every worker."""
+    """Return what makes ids unique over tests; the same in every run, on every worker."""
     return f"{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}_"
 
 
 def _place(item: pytest.Function) -> tuple[object, str]:
-    """Where the runner of this test looks up the function that it will call."""
+    """Return where the runner of this test looks up the function that it will call."""
     handle = getattr(item.obj, "hypothesis", None)
     if hasattr(handle, "inner_test"):  # one event loop for each example, so also one wrapper for each
         return handle, "inner_test"
@@ -275,7 +329,7 @@ def _place(item: pytest.Function) -> tuple[object, str]:
 
 
 def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
-    """`function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
+    """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
     def test(*args: Any, **kwargs: Any) -> Any:
@@ -292,11 +346,20 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
     return async_test if inspect.iscoroutinefunction(function) else test
 
 
+def _is_expected(error: Exception, item: pytest.Item) -> bool:
+    """True if the marker `xfail` of the test means `error` too."""
+    xfailed = item.stash.get(xfailed_key, None)
+    raises = None if xfailed is None else xfailed.raises
+    if raises is None or isinstance(raises, type | tuple):
+        return raises is None or isinstance(error, raises)
+    return raises.matches(error)
+
+
 # -- what its reports show
 
 
 def say_headline(error: BaseException, attempt: Attempt) -> None:
-    """pytest says `assert` and the headline; the headline alone is a sentence, and shorter."""
+    """Replace pytest's `assert <headline>` by the headline alone, which is a sentence, and shorter."""
     told = error.args[0] if isinstance(error, AssertionError) and error.args else None
     for mismatch in attempt.mismatches:
         if told == f"assert {mismatch.headline}":
@@ -304,29 +367,39 @@ def say_headline(error: BaseException, attempt: Attempt) -> None:
 
 
 def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, config: pytest.Config) -> bool:
-    """Puts the diffs of a failed test into its report and keeps what came; forgets what was kept of one that matched."""
+    """Put the diffs of a failed test into its report and keep what it received; forget what was kept of one that matched."""
+    names = attempt.held.names if attempt.held is not None and (report.failed or hasattr(report, "wasxfail")) else []
+    if names:
+        report.sections.append(("llmtest: snapshot", f"not accepted, because the test failed: {', '.join(names)}"))
     if not attempt.mismatches and not attempt.matches:
         return False
-    import os
-
     from llmtest.trees.pending import Folder
 
     folder = Folder(config.rootpath, os.environ)
     for mismatch in attempt.matches:
-        folder.forget(mismatch)
+        with suppress(OSError):  # a folder that cannot be written holds nothing that is pending
+            folder.forget(mismatch)
     for mismatch in attempt.mismatches if report.failed else ():
-        kept = folder.keep(mismatch)
+        kept, problem = _keep(folder, mismatch)
         color = bool(config.get_terminal_writer().hasmarkup)
         headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
-        lines = [*headline, *mismatch.lines(color=color), *mismatch.footer(config.rootpath, kept)]
+        lines = [*headline, *mismatch.lines(color=color), *(problem or mismatch.footer(config.rootpath, kept))]
         report.sections.append(("llmtest: snapshot", "\n".join(lines)))
         if kept is not None:
             vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
     return report.failed and bool(attempt.mismatches)
 
 
+def _keep(folder: Folder, mismatch: Mismatch) -> tuple[Path | None, list[str]]:
+    """Keep what was received as pending. Return its file, and else what is wrong with the folder."""
+    try:
+        return folder.keep(mismatch), []
+    except OSError as error:
+        return None, [f"  nothing was kept for `llmtest accept`, because the file cannot be written: {error}"]
+
+
 def _tell_answer(page: Any, report: pytest.TestReport) -> None:
-    """The last rule or shape that did not hold, in full."""
+    """Put the last rule or shape that did not hold into the report, in full."""
     if report.failed and page.answer is not None:
         report.sections.append(("llmtest: explanation", str(page.answer)))
         page.answer = None
@@ -343,7 +416,7 @@ def is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
 
 
 def without_frames(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> Any:
-    """The message alone, at the place of the test: it was raised after the test, by us, so its traceback says nothing."""
+    """Return the message alone, at the place of the test: we raised it after the test, so its traceback says nothing."""
     shown = excinfo.getrepr(style="value")
     assert shown.reprcrash is not None
     shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
@@ -357,10 +430,20 @@ def _tree(recording: Recording) -> str:
         return f"the run tree could not be rendered: {type(error).__name__}: {error}"
 
 
+def _tokens_line(recording: Recording) -> str:
+    from llmtest.errors import UnjudgedError
+
+    usage = recording.usage
+    try:
+        return f"tokens: {usage.input_tokens} in, {usage.output_tokens} out"
+    except UnjudgedError as error:
+        return f"tokens: {error}"
+
+
 def _cut(text: str) -> str:
     from llmtest.core.text import capped
 
-    return capped(text.splitlines(), LINES + 1, tail=0)
+    return capped(text.splitlines(), MAX_LINES + 1, tail=0)
 
 
 def _new_tally() -> TokenCount:
@@ -378,7 +461,7 @@ _muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_mute
 
 
 def mute() -> None:
-    """Turns tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
+    """Turn tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
     if _muted.get() is not None:
         return
     before: dict[ContextVar[Any], Any] = {}
@@ -395,7 +478,7 @@ def mute() -> None:
 
 
 def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
-    """Undoes it in this context, which is pytest's own; those of tasks and threads are gone."""
+    """Turn it on again in this context, which is pytest's own; those of tasks and threads are gone."""
     before = _muted.get()
     if before is not None and before is not until:
         for var, value in before.items():

@@ -8,14 +8,31 @@ the test in the phase in which it happened, unless the test has already failed o
 
 from __future__ import annotations
 
+import atexit
 import functools
+import os
+import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from llmtest.pytest_plugin.attempt import COUNTED, Attempt, fail, hidden, is_ours, mute, prefix, say_headline, without_frames
+from llmtest.pytest_plugin.attempt import (
+    ATTEMPT,
+    COUNTED,
+    Attempt,
+    attempt_of,
+    fail,
+    hidden,
+    is_ours,
+    mute,
+    prefix,
+    say_headline,
+    without_frames,
+)
 
 if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
@@ -24,6 +41,7 @@ if TYPE_CHECKING:
     from llmtest.langchain.chat_model import ScriptedChatModel
     from llmtest.langchain.providers import Providers
     from llmtest.langchain.text_model import ScriptedLLM
+    from llmtest.ledger import Ledger
     from llmtest.recording.recording import Recording
     from llmtest.tokens.budget import Budget
 
@@ -32,12 +50,17 @@ TREES: Final = ("failed", "all", "off")
 PROTOCOL: Final = ("strict", "error", "warn", "off")
 ERRORS: Final = ("error", "warn", "off")
 TRACES: Final = ("off", "failed", "all")
+LATE_S: Final = 1.0
+"""How long the end of the session waits for threads that were at work when their test ended."""
+_SENT: Final = "llmtest_late"
 
 _modes = pytest.StashKey[dict[str, str]]()
-_runs = pytest.StashKey[int]()  # of a test whose snapshot is new or changed
-_attempt = pytest.StashKey[Attempt]()
+_verification: Final = pytest.StashKey[Any]()  # the plugin of `--llmtest-verify`, or None
 _rules = pytest.StashKey[tuple[Any, ...]]()  # those of the ini key
 _sharing = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
+_running = pytest.StashKey[Attempt]()  # of a session: the one that runs
+_late: Final = pytest.StashKey[list["LateViolations"]]()
+_threads: Final = pytest.StashKey[list[Any]]()  # those that were at work when their test ended
 _providers = pytest.StashKey["Providers"]()  # the models of the ini key, for the whole session
 
 
@@ -70,6 +93,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
+    follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
+    parser.addini("llmtest_follow", follow, default="context")
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
@@ -84,19 +109,23 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _BUDGET)
-    config.addinivalue_line(
-        "markers", "llm_rules(*rules): rules of llmtest.matching.asserts that the recordings of this test must obey"
-    )
+    config.addinivalue_line("markers", "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded")
     config.addinivalue_line("markers", "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol")
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
     for key, choices in modes.items():
         config.stash.setdefault(_modes, {})[key] = _mode(config, key, choices)
+    config.stash[_late], config.stash[_threads] = [], []
+    if config.pluginmanager.hasplugin("syrupy"):
+        from llmtest.pytest_plugin.unused import PassedTests
+
+        config.pluginmanager.register(PassedTests(config), "llmtest-passed")
     _open_verification(config)
     if config.stash[_modes]["llmtest_traces"] != "off":
         from llmtest.pytest_plugin.keep_traces import Keeping
 
-        kept = Keeping(config, config.stash[_modes]["llmtest_traces"], lambda item: item.stash.get(_attempt, None))
+        kept = Keeping(config, config.stash[_modes]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
+    _follow(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -111,9 +140,20 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
     return mode
 
 
+def _follow(config: pytest.Config) -> None:
+    told = config.getini("llmtest_follow")
+    if told not in ("context", "test"):
+        raise pytest.UsageError(f"the ini key llmtest_follow is context or test; got {told!r}")
+    if told == "test":
+        from llmtest.capture import membership
+
+        config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
+        membership.follow = "test"
+
+
 def _open_masks(config: pytest.Config) -> None:
-    lines = config.getini("llmtest_masks")
-    if not lines:
+    lines, folder = config.getini("llmtest_masks"), config.option.basetemp
+    if not lines and not folder:
         return
     from llmtest.core import masks
     from llmtest.errors import MaskError
@@ -121,7 +161,7 @@ def _open_masks(config: pytest.Config) -> None:
     session = ExitStack()
     config.add_cleanup(session.close)
     try:
-        session.enter_context(masks.use_rules(lines))
+        session.enter_context(masks.use_rules(lines, os.path.abspath(folder) if folder else ""))
     except MaskError as error:
         raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
 
@@ -132,11 +172,12 @@ def _open_verification(config: pytest.Config) -> None:
         raise pytest.UsageError(
             f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}"
         )
-    config.stash[_runs] = int(told)
-    if config.stash[_runs] > 1:
+    config.stash[_verification] = None
+    if int(told) > 1:
         from llmtest.pytest_plugin.verify import Verification
 
-        config.pluginmanager.register(Verification(config.stash[_runs], lambda item: item.stash[_attempt]), "llmtest-verify")
+        config.stash[_verification] = verification = Verification(int(told), attempt_of)
+        config.pluginmanager.register(verification, "llmtest-verify")
 
 
 def _open_providers(config: pytest.Config) -> None:
@@ -194,7 +235,7 @@ def llm_recording(request: pytest.FixtureRequest) -> Iterator[Recording]:
 
     It does not record what fixtures do: use `with record():` there.
     """
-    attempt = request.node.stash[_attempt]
+    attempt = request.node.stash[ATTEMPT]
     with attempt.new_recording() as recording:
         yield recording
 
@@ -265,10 +306,15 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
         )
     from llmtest.pytest_plugin import snapshots
 
-    attempt, session = request.node.stash[_attempt], request.config._syrupy
-    if request.config.stash[_runs] > 1:
-        attempt.held = session = snapshots.DeferredSession(session)
-    return snapshots.assertion(request.node, attempt.compared, session)
+    attempt, verification = request.node.stash[ATTEMPT], request.config.stash[_verification]
+    if verification is not None and not verification.takes(request.node):
+        pytest.fail(
+            "--llmtest-verify cannot run this test again, because it asked for `llm_snapshot` in no way that can be foreseen\n"
+            "  add the fixture to the arguments of the test",
+            pytrace=False,
+        )
+    attempt.held = snapshots.DeferredSession(request.config._syrupy)
+    return snapshots.assertion(request.node, attempt.compared, attempt.held)
 
 
 # -- tokens
@@ -322,48 +368,55 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     try:
         return (yield)
     finally:
-        if _attempt in item.stash:
-            item.stash[_attempt].forget()
-            del item.stash[_attempt]
+        if ATTEMPT in item.stash:
+            item.stash[ATTEMPT].forget()
+            del item.stash[ATTEMPT]
+        if item.config.stash[_late]:
+            _tell_late(item.config)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
-    item.stash[_attempt] = attempt = Attempt(item, item.config.stash[_modes])
+    item.stash[ATTEMPT] = item.session.stash[_running] = attempt = Attempt(item, item.config.stash[_modes])
     yield
+    attempt.set_up = True
     attempt.waived = _waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or _providers in item.config.stash):
         mute()
     attempt.budget = _budget_of(item)
+    attempt.rules = _marked_rules(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
-    attempt = item.stash[_attempt]
+    attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
-    attempt.page.violations += _judge_rules(item, attempt.page.recordings)
+    attempt.page.violations += _judge_rules((*_rules_of(item.config), *attempt.rules), attempt.page.recordings)
     attempt.judge(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
-    attempt = item.stash.get(_attempt, None)
+    attempt = attempt_of(item)
     try:
         if attempt is not None:  # another plugin's setup may have failed before ours
             attempt.page.end_gates()  # where the setup failed there was no call
         yield
         if attempt is not None:
             attempt.page.end_gates()
-            attempt.judge(item)
+            attempt.page.end_blocks()
+            attempt.judge(item, last=True)
     finally:
         if attempt is not None:
+            attempt.page.end_blocks()  # where a fixture's teardown failed, for the section of its report
             attempt.close()
+            _keep_late(item, attempt.page)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -376,7 +429,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
 
     test = ledger.current()
     page = ledger.Ledger(prefix(f"{request.node.nodeid}::{fixturedef.argname}"), test.on_touch, test.on_note)
-    request.addfinalizer(functools.partial(_end_of_fixture, page))  # added first, so it comes after the fixture's own
+    request.addfinalizer(functools.partial(_end_of_fixture, request, page))  # added first, so it comes after the fixture's own
     with ledger.kept(page):
         result = yield
     if page.doubles:
@@ -384,12 +437,91 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
     return result
 
 
-def _end_of_fixture(page: Any) -> None:
+def _end_of_fixture(request: pytest.FixtureRequest, page: Ledger) -> None:
+    """Tell what the fixture of `page` has left over: in the test that ends it, and not in one for which it is set up anew."""
     from llmtest import ledger
 
     found = ledger.release(page)
-    if found and not isinstance(ledger.current(), ledger.Outside):  # an interrupted session ends outside any test
+    if not found or isinstance(ledger.current(), ledger.Outside):  # an interrupted session ends outside any test
+        return
+    attempt = request.session.stash[_running]
+    if attempt.set_up:
         fail(found)
+    item = request._pyfuncitem
+    page.violations += found
+    told = f"the fixture `{request.fixturename}`, which was set up for this test, has ended"
+    item.config.stash[_late].append(LateViolations(item.nodeid, item.location, told, page.violations))
+
+
+# -- what comes after its test
+
+
+@dataclass(frozen=True)
+class LateViolations:
+    """What is written on the page of a test after its last report; `told` says why it comes so late."""
+
+    nodeid: str
+    location: tuple[str, int | None, str]
+    told: str
+    violations: list[Violation]
+
+    def take(self) -> str:
+        """Return the text of the violations so far, each once."""
+        from llmtest.errors import summarize
+
+        found = self.violations[:]
+        del self.violations[: len(found)]
+        return "\n\n".join([self.told, *summarize(found)]) if found else ""
+
+
+def _keep_late(item: pytest.Item, page: Ledger) -> None:
+    """Watch the page of a test that has ended, if threads which it started are at work."""
+    threads = page.end()
+    if threads:
+        names = ", ".join(f"`{thread.name}`" for thread in threads)
+        told = f"after the end of this test, which has not waited for its thread {names}"
+        item.config.stash[_late].append(LateViolations(item.nodeid, item.location, told, page.violations))
+        item.config.stash[_threads] += threads
+
+
+def _tell_late(config: pytest.Config) -> None:
+    """Report late violations as an error of the test that caused them. xdist takes reports of the running test only."""
+    for late in config.stash[_late]:
+        text = late.take()
+        if text and hasattr(config, "workeroutput"):
+            config.workeroutput.setdefault(_SENT, []).append([late.nodeid, list(late.location), text])
+        elif text:
+            _log_late(config, late.nodeid, late.location, text)
+
+
+def _log_late(config: pytest.Config, nodeid: str, location: tuple[str, int | None, str], text: str) -> None:
+    report = pytest.TestReport(nodeid, location, {}, "failed", text, "teardown")
+    config.hook.pytest_runtest_logreport(report=report)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    finally:
+        until = time.perf_counter() + LATE_S
+        for thread in session.config.stash[_threads]:
+            thread.join(max(0.0, until - time.perf_counter()))
+        _tell_late(session.config)
+        atexit.register(_tell_last, session.config.stash[_late])  # what a thread does after that has no report any more
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for nodeid, location, text in (getattr(node, "workeroutput", None) or {}).get(_SENT, ()):
+        _log_late(node.config, nodeid, tuple(location), text)
+
+
+def _tell_last(late: list[LateViolations]) -> None:
+    for violations in late:
+        text = violations.take()
+        if text:
+            sys.stderr.write(f"llmtest: {violations.nodeid}: {text}\n")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -397,15 +529,21 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     __tracebackhide__ = hidden
-    attempt = item.stash.get(_attempt, None)
+    attempt = attempt_of(item)
     if attempt is not None and call.excinfo is not None:
         say_headline(call.excinfo.value, attempt)
     report = yield
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and is_ours(call.excinfo):
             report.longrepr = without_frames(call.excinfo, item)
-        attempt.tell(report, call.excinfo, item.config)
+        attempt.tell(report, call.excinfo.value if call.excinfo is not None else None, item)
         attempt.tell_tokens(report)
+        attempt.failed = attempt.failed or report.failed or (report.skipped and hasattr(report, "wasxfail"))
+        verification = item.config.stash[_verification]
+        if report.when == "teardown" and (verification is None or not verification.takes(item)):
+            attempt.accept_snapshots(report)
+    elif attempt is not None:
+        attempt.failed = attempt.failed or report.failed
     return report
 
 
@@ -446,7 +584,13 @@ def _rule(mark: pytest.Mark, rules: list[str]) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> Generator[None, list[Any], list[Any]]:
     """One line: what pytest would cut is a section of the report."""
-    explanations = yield
+    if op == "==" and (_is_snapshot(left) or _is_snapshot(right)):
+        from llmtest.concurrency.asyncio_state import without_loop
+
+        with without_loop():  # syrupy looks for files
+            explanations = yield
+    else:
+        explanations = yield
     headline = _headline(left, right) if op == "==" else ""
     return [[headline]] if headline else explanations
 
@@ -466,24 +610,6 @@ def _headline(left: object, right: object) -> str:
 
 def _is_snapshot(side: object) -> bool:
     return type(side).__name__ == "TreeAssertion" and type(side).__module__ == "llmtest.pytest_plugin.snapshots"
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
-    """syrupy deletes snapshots that nobody used. After a run that was filtered or failed, that says nothing."""
-    syrupy = getattr(session.config, "_syrupy", None)
-    if syrupy is not None and _is_partial(session):
-        session.config.option.no_cleanup = True
-        syrupy.remove_unused_snapshots = lambda **_: None
-    yield
-
-
-def _is_partial(session: pytest.Session) -> bool:
-    """Whether some tests did not run to their end: they were not selected, not reached, or failed before they compared."""
-    options = vars(session.config.option)
-    filters = ("keyword", "markexpr", "deselect", "lf", "stepwise", "failedfirst")
-    chosen = any(options.get(name) for name in filters) or any("::" in argument for argument in session.config.args)
-    return chosen or bool(session.testsfailed or session.shouldstop or session.shouldfail)
 
 
 @pytest.hookimpl
@@ -557,14 +683,32 @@ def _rules_at(line: str) -> list[Any]:
     return rules
 
 
-def _judge_rules(item: pytest.Item, recordings: list[Recording]) -> list[Violation]:
-    """What the rules of the suite and of the test's markers say of each of its recordings."""
-    marked = [rule for mark in item.iter_markers("llm_rules") for rule in mark.args]
-    rules = (*_rules_of(item.config), *marked)
+def _marked_rules(item: pytest.Item) -> tuple[Any, ...]:
+    """Return the rules of a test's markers; fail if a marker has none, or something else."""
+    marks = list(item.iter_markers("llm_rules"))
+    if not marks:
+        return ()
+    from llmtest.matching.engine import check_rules
+
+    for mark in marks:
+        problem = ""
+        try:
+            check_rules(mark.args, "llm_rules()")
+        except TypeError as error:
+            problem = str(error)
+        if mark.kwargs:
+            problem = f"llm_rules() takes rules and no keywords; got {', '.join(f'{key}=' for key in mark.kwargs)}"
+        if problem:
+            pytest.fail(problem, pytrace=False)
+    return tuple(rule for mark in marks for rule in mark.args)
+
+
+def _judge_rules(rules: tuple[Any, ...], recordings: list[Recording]) -> list[Violation]:
+    """Return what the rules of the suite and of the test's markers find in each recording of the test."""
     if not rules or not recordings:
         return []
     from llmtest.errors import Violation
     from llmtest.matching.engine import judge
 
-    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer]
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
     return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]

@@ -1,6 +1,6 @@
 """Snapshots of run trees: a syrupy extension with one text file for each snapshot.
 
-the only module that imports syrupy (5, 6 and 7).
+The only module that imports syrupy (5, 6 and 7).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +16,22 @@ from typing import Any, Final
 
 import pytest
 from syrupy.assertion import AssertionResult, SnapshotAssertion
-from syrupy.data import Snapshot, SnapshotCollection
+from syrupy.data import Snapshot, SnapshotCollection, SnapshotCollections
 from syrupy.extensions.base import AbstractSyrupyExtension
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 
+from llmtest.concurrency.asyncio_state import without_loop
+from llmtest.core.text import amount
+from llmtest.core.unread import unequal
 from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.events import Run
 from llmtest.recording.recording import Recording
 from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, render
 
-_LONGEST: Final = 180
-"""The most bytes of a file's name, without what we add to it: file systems take 255."""
+_MAX_NAME_BYTES: Final = 180
+"""Of a file's name, without what we add to it: file systems take 255."""
 
 
 class TreeExtension(SingleFileSnapshotExtension):
@@ -40,9 +43,11 @@ class TreeExtension(SingleFileSnapshotExtension):
 
     _write_mode = WriteMode.TEXT
     file_extension = ENDING.removeprefix(".")
+    left_alone: Collection[Path] = ()
+    """Folders whose snapshots are not looked for: of tests that have not run to their end."""
 
     def serialize(self, data: Any, *, exclude: Any = None, include: Any = None, matcher: Any = None) -> str:
-        """The text of the file.
+        """Return the text of the file.
 
         Raises:
             TypeError: `data` is no recording, run or str; or syrupy is asked to pick from it.
@@ -57,7 +62,7 @@ class TreeExtension(SingleFileSnapshotExtension):
         return f"{HEADER}\n{text}"
 
     def matches(self, *, serialized_data: Any, snapshot_data: Any) -> bool:
-        """Whether two texts are equal. A damaged file is no snapshot that may be overwritten unasked, so it is an error."""
+        """True if two texts are equal. A damaged file must not be overwritten unasked, so it is an error."""
         if serialized_data == snapshot_data:
             return True
         if harm(snapshot_data, serialized_data) is not None:
@@ -66,10 +71,10 @@ class TreeExtension(SingleFileSnapshotExtension):
 
     @classmethod
     def get_snapshot_name(cls, *, test_location: PyTestLocation, index: Any = 0) -> str:
-        """The name of the file: that of the test; with a hash where two tests could have the same."""
+        """Return the name of the file: that of the test; with a hash where two tests could have the same."""
         name = AbstractSyrupyExtension.get_snapshot_name(test_location=test_location, index=index)
         clean = "".join(c for c in name if c not in '\\/?*:|"<>' and unicodedata.category(c)[0] != "C")
-        short = clean.encode()[:_LONGEST].decode("utf-8", "ignore")
+        short = clean.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
         if short == name and not _may_clash(test_location, name, index):
             return name
         return f"{short}.~{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
@@ -77,6 +82,11 @@ class TreeExtension(SingleFileSnapshotExtension):
     @classmethod
     def get_location(cls, *, test_location: PyTestLocation, index: Any) -> str:
         return str(stored_file(Path(super().get_location(test_location=test_location, index=index))))
+
+    def discover_snapshots(self, *, test_location: PyTestLocation, **options: Any) -> SnapshotCollections:
+        if Path(self.dirname(test_location=test_location)) in self.left_alone:
+            return SnapshotCollections()
+        return super().discover_snapshots(test_location=test_location, **options)
 
     def is_snapshot_location(self, *, location: str) -> bool:
         return location.endswith((ENDING, OLD_ENDING))
@@ -99,7 +109,7 @@ class TreeExtension(SingleFileSnapshotExtension):
 
 
 def _may_clash(location: PyTestLocation, name: str, index: Any) -> bool:
-    """Whether the file of another test could have this name, or one that differs from it only in upper and lower case,
+    """True if the file of another test could have this name, or one that differs from it only in upper and lower case,
     which are the same on Windows and on a Mac. Classes are looked up in their module; anything else may be spelled in
     another way by a test that is not there."""
     classname = location.classname or ""
@@ -123,40 +133,72 @@ class TreeLocation(PyTestLocation):
 
 @dataclass(eq=False, order=False, repr=False)
 class TreeAssertion(SnapshotAssertion):
-    """syrupy's assertion, which tells `on_result` of each comparison, and does not compare a recording of open runs
-    unless the test says `llm_snapshot(open_runs=True)`."""
+    """syrupy's assertion, which tells `on_result` of each comparison.
+
+    It compares no recording of open runs unless the test says `llm_snapshot(open_runs=True)`, no recording of nothing unless
+    it says `llm_snapshot(empty=True)`, and nothing under a name that the test has compared before.
+    """
 
     on_result: Callable[[Mismatch, bool], None] = field(default=lambda mismatch, matched: None)
     headline: str = field(default="", init=False)
     _open_runs: bool = field(default=False, init=False)
+    _empty: bool = field(default=False, init=False)
+    _obstacle: str = field(default="", init=False)
+    _compared: set[Path] = field(default_factory=set, init=False)
 
     def with_defaults(self, **options: Any) -> TreeAssertion:
         other = super().with_defaults(**options)
         assert isinstance(other, TreeAssertion)
-        other.on_result = self.on_result
+        other.on_result, other._compared = self.on_result, self._compared
         return other
 
-    def __call__(self, *, open_runs: bool = False, **options: Any) -> TreeAssertion:
-        """`name="second"` names another file of the same test; `open_runs=True` shows runs that are open as open."""
+    def __call__(self, *, open_runs: bool = False, empty: bool = False, **options: Any) -> TreeAssertion:
+        """`name="second"` names another file of the same test; `open_runs=True` shows runs that are open as open; with
+        `empty=True` the snapshot may be of nothing."""
         super().__call__(**options)
-        self._open_runs = open_runs
+        self._open_runs, self._empty = open_runs, empty
         return self
+
+    def __eq__(self, other: Any) -> bool:
+        return self._assert(other) or unequal(f"{type(other).__name__} == llm_snapshot")
+
+    __hash__ = None  # type: ignore[assignment]  # as syrupy's, which compares by reading a file
 
     def __repr__(self) -> str:
         return f"<llm_snapshot of {self.test_location.nodeid}>"
 
+    def _repeated(self, file: Path) -> str:
+        """Return what is wrong if the test has compared `file` before: the second comparison would replace the first."""
+        name = file.with_suffix("")
+        if name in self._compared:
+            return f"the test has compared the snapshot {name.name} before; give each its own name: llm_snapshot(name=...)"
+        self._compared.add(name)
+        return ""
+
     def _serialize(self, data: Any) -> Any:
+        if self._obstacle:
+            raise SnapshotError(self._obstacle)
+        if isinstance(data, Recording | Part) and not self._empty and not data.runs:
+            raise SnapshotError(
+                "nothing was recorded, so the snapshot would hold whatever the program does;"
+                " record the runs that the test is about, or compare with llm_snapshot(empty=True)"
+            )
         if isinstance(data, Recording | Run | Part) and not self._open_runs:
             _refuse_open(data)
         return super()._serialize(data)
 
     def _assert(self, data: Any) -> bool:
-        if self.update_snapshots:
-            file = Path(self.extension.get_location(test_location=self.test_location, index=self.index))
+        with without_loop():  # a test may compare on its event loop, where tools such as blockbuster forbid to read a file
+            return self._compare(data)
+
+    def _compare(self, data: Any) -> bool:
+        file = Path(self.extension.get_location(test_location=self.test_location, index=self.index))
+        self._obstacle = _obstacle(file) or self._repeated(file)
+        if self.update_snapshots and not self._obstacle:
             with suppress(PendingError):  # the comparison reads it next, and tells what is wrong with it
                 renew(file.with_suffix(ENDING))
         matched = super()._assert(data)
-        self._open_runs = False
+        self._open_runs = self._empty = False
         result = self.executions[self.num_executions - 1]
         mismatch = _mismatch(result)
         self.headline = "" if matched else mismatch.headline
@@ -170,59 +212,84 @@ def _mismatch(result: AssertionResult) -> Mismatch:
         error = None  # what is wrong with the file is read from the file
     received = None if error or result.asserted_data is None else str(result.asserted_data)
     expected = None if result.recalled_data is None else str(result.recalled_data)
-    return Mismatch(result.test_location.nodeid, Path(result.snapshot_location), expected, received, _told(error))
+    return Mismatch(result.test_location.nodeid, Path(result.snapshot_location), expected, received, _error_text(error))
 
 
-def _told(error: Exception | None) -> str:
+def _error_text(error: Exception | None) -> str:
     if error is None:
         return ""
     if isinstance(error, SnapshotError | PendingError | TypeError):
         return f"{type(error).__name__}: {error}"
-    return "".join(traceback.format_exception(error)).strip()  # an error of ours, which nobody would find without its place
+    return "".join(traceback.format_exception(error)).strip()  # a bug of ours, which is not found without its place
+
+
+def _obstacle(file: Path) -> str:
+    """Return what stands in the place of `file`; an empty string if a snapshot can be there."""
+    if file.exists() and not file.is_file():
+        return f"{file.name} is a directory, where the file of the snapshot should be; move it away"
+    parent = next((folder for folder in file.parents if folder.exists()), None)
+    if parent is not None and not parent.is_dir():
+        return f"{parent.name} is a file, where a folder of snapshots should be; move it away"
+    return ""
 
 
 def _refuse_open(data: Recording | Run | Part) -> None:
     runs = list(data.walk()) if isinstance(data, Run) else data.runs
-    still = [f"{run.kind} {run.name} since {run.start.time:%H:%M:%S.%f}" for run in runs if run.ended == "open"]
-    if still:
-        one = len(still) == 1
+    open_runs = [f"{run.kind} {run.name} since {run.start.time:%H:%M:%S.%f}" for run in runs if run.ended == "open"]
+    if open_runs:
         raise SnapshotError(
-            f"{len(still)} {'run is' if one else 'runs are'} still open: {', '.join(still)} (UTC);"
-            f" let {'it' if one else 'them'} end first, or compare with llm_snapshot(open_runs=True)"
+            f"{amount(len(open_runs), 'run')} {'is' if len(open_runs) == 1 else 'are'} still open: {', '.join(open_runs)} (UTC);"
+            f" let {'it' if len(open_runs) == 1 else 'them'} end first, or compare with llm_snapshot(open_runs=True)"
         )
 
 
 class DeferredSession:
-    """syrupy's session, in which what one run of a test would write waits until it is known whether it counts."""
+    """syrupy's session, in which a run of a test writes nothing until the run has passed."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._writes: list[dict[str, Any]] = []
+        self._texts: dict[Path, str] = {}
         self._assertions: list[SnapshotAssertion] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
+    @property
+    def names(self) -> list[str]:
+        """The files that wait to be written."""
+        return [file.name for file in self._texts]
+
     def register_request(self, assertion: SnapshotAssertion) -> None:
         self._assertions.append(assertion)
         self._session.register_request(assertion)
 
-    def queue_snapshot_write(self, **options: Any) -> None:
-        self._writes.append(options)
+    def queue_snapshot_write(self, *, extension: Any, test_location: PyTestLocation, data: Any, index: Any) -> None:
+        self._texts[Path(extension.get_location(test_location=test_location, index=index))] = str(data)
 
     def write(self) -> None:
-        for options in self._writes:
-            self._session.queue_snapshot_write(**options)
+        """Write what waits.
+
+        Raises:
+            SnapshotError: a file cannot be written.
+        """
+        texts, self._texts = self._texts, {}
+        for file, text in texts.items():
+            try:
+                write_text(file, text)
+            except OSError as error:
+                self.drop()
+                raise SnapshotError(f"the snapshot {file.name} cannot be written: {error}") from error
 
     def drop(self) -> None:
-        """Nothing is written, and syrupy's report says that nothing was."""
+        """Write nothing, and make syrupy's report say so."""
+        self._texts = {}
         for assertion in self._assertions:
             for result in assertion.executions.values():
                 result.created = result.updated = result.success = False
 
 
 def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TreeAssertion:
-    """What `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` hears of each comparison.
+    """Return what `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` is called at each comparison.
 
     `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
     plugins and many conftests claim.

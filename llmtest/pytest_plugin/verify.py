@@ -1,12 +1,11 @@
 """`--llmtest-verify=N`: a new or changed snapshot counts only if N runs of its test agree.
 
-Floor 3, the plugin's. Each run sets up and tears down the test's own fixtures. Nothing is written until the last one.
+Each run sets up and tears down the test's own fixtures. One more runs elsewhere: see there. Nothing is written before that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pytest
@@ -16,15 +15,19 @@ FIXTURE: Final = "llm_snapshot"
 
 
 class Verification:
-    """The plugin that runs the tests which compare a snapshot. `attempt_of` gives what a run of a test has left."""
+    """The plugin that runs the tests which compare a snapshot. `attempt_of` returns the attempt at a test that ended last."""
 
     def __init__(self, runs: int, attempt_of: Callable[[pytest.Item], Any]) -> None:
         self._runs = runs
         self._attempt_of = attempt_of
 
+    def takes(self, item: pytest.Item) -> bool:
+        """True if the test may compare a snapshot: it asks for the fixture, or may do so later, by `getfixturevalue`."""
+        return not {FIXTURE, "request"}.isdisjoint(getattr(item, "fixturenames", ()))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        if FIXTURE not in getattr(item, "fixturenames", ()):
+        if not self.takes(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._verified(item, nextitem):
@@ -39,23 +42,42 @@ class Verification:
         for number in range(2, self._runs + 1) if changed else ():
             again, other = self._run(item, nextitem)
             attempts.append(other)
+            texts = {str(mismatch.snapshot): mismatch.received or "" for mismatch in other.comparisons()}
+            which = f"run {number} of {self._runs}"
             if [(r.when, r.outcome) for r in again] != [(r.when, r.outcome) for r in reports]:
                 self._drop(item, attempts, changed)
-                return _ended_otherwise(again, f"run {number} of {self._runs}")
-            differing = _differing(changed, other.comparisons())
+                return _ended_otherwise(again, which)
+            differing = _differing(changed, texts)
             if differing is not None:
                 self._drop(item, attempts, changed)
-                return _unstable(item, reports, *differing, f"run {number} of {self._runs}")
-        if first.held is not None:
-            first.held.write()
+                return _unstable(item, reports, *differing, which)
+        problem = self._elsewhere(item, reports, changed) if changed else None
+        if problem is not None:
+            self._drop(item, attempts, changed)
+            return problem
+        first.accept_snapshots(reports[-1])
         return reports
+
+    def _elsewhere(
+        self, item: pytest.Item, reports: list[pytest.TestReport], changed: list[Any]
+    ) -> list[pytest.TestReport] | None:
+        """Run the test once in another process. Return the reports of a test that differs there."""
+        from llmtest.pytest_plugin import elsewhere
+
+        which = "a run with another hash seed, temporary directory and day"
+        found = elsewhere.run(item)
+        if found.outcomes != [[str(report.when), report.outcome] for report in reports]:
+            reports[-1].sections.append(("llmtest: output of the other process", found.output))
+            return _ended_otherwise(reports, which)
+        differing = _differing(changed, found.texts)
+        return None if differing is None else _unstable(item, reports, *differing, which)
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pytest.TestReport], Any]:
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         return reports, self._attempt_of(item)
 
     def _drop(self, item: pytest.Item, attempts: list[Any], changed: list[Any]) -> None:
-        """What came is no snapshot: it is neither written nor kept."""
+        """Neither write nor keep what the test compared: it is no snapshot."""
         import os
 
         from llmtest.trees.pending import Folder
@@ -67,20 +89,19 @@ class Verification:
             Folder(item.config.rootpath, os.environ).forget(mismatch)
 
 
-def _differing(changed: list[Any], again: list[Any]) -> tuple[str, Any] | None:
-    """The name of the first snapshot for which something else came, and what differs."""
+def _differing(changed: list[Any], texts: Mapping[str, str]) -> tuple[str, Any] | None:
+    """Return the name of the first snapshot of which another text came, and the difference."""
     from llmtest.trees.differ import diff
 
-    came: dict[Path, str] = {mismatch.snapshot: mismatch.received or "" for mismatch in again}
     for mismatch in changed:
-        difference = diff(mismatch.received, came.get(mismatch.snapshot, ""))
+        difference = diff(mismatch.received, texts.get(str(mismatch.snapshot), ""))
         if difference is not None:
             return mismatch.snapshot.name, difference
     return None
 
 
 def _ended_otherwise(reports: list[pytest.TestReport], which: str) -> list[pytest.TestReport]:
-    """The reports of a run that ended in another way than the first; one of them must fail."""
+    """Return the reports of a run that ended in another way than the first; one of them fails."""
     told = next((report for report in reports if report.failed), reports[-1])
     text = f"{which} of the test ended in another way than the first one, so its snapshot was not accepted"
     if not told.failed:
@@ -101,7 +122,7 @@ def _unstable(
 
 
 def _shown(item: pytest.Item, text: str) -> Any:
-    """An error of one line, at the place of the test."""
+    """Return an error of one line, at the place of the test."""
     excinfo = pytest.ExceptionInfo.from_exc_info(_caught(text))
     shown = excinfo.getrepr(style="value")
     assert shown.reprcrash is not None

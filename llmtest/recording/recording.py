@@ -6,18 +6,21 @@ Which run belongs to which recording is the matter of `llmtest.capture.blocks`; 
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Self, cast, get_args, overload
 from uuid import UUID
 
 from llmtest import ledger
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.core.sequences import Tokens
-from llmtest.core.text import did_you_mean, names
+from llmtest.core.source import shown_path
+from llmtest.core.text import amount, did_you_mean, names
+from llmtest.errors import USE_WITH, Violation
 from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
@@ -61,6 +64,7 @@ class Recording(Block, Sequence[Event]):
 
             self._raw = enforce.Watched(self, self.rules)
             self.sources = (*self.sources, enforce.SOURCE)
+            ledger.keep_block(self)
         self._closed_at: int | None = None
         self._starts: dict[UUID, tuple[str, tuple[str, ...], FrozenDict]] = {}
         self._events: list[Event] = []
@@ -82,6 +86,17 @@ class Recording(Block, Sequence[Event]):
         if self.rules:
             cast("Watched", self._raw).conclude(failed=error is not None)
 
+    def end_of_test(self) -> list[Violation]:
+        """Also judge the rules of a block that was left open or decorates, and tell of rules that were never in force."""
+        found = super().end_of_test()
+        if self.rules and not self.times_opened:
+            rules = amount(len(self.rules), "rule")
+            text = f"record(rules=[...]) was made and never entered, so that its {rules} judged nothing\n  {USE_WITH}"
+            return [*found, Violation("rules never judged", text)]
+        if self.rules:
+            cast("Watched", self._raw).conclude(failed=True)
+        return found
+
     # -- a sequence of events
 
     def __len__(self) -> int:
@@ -96,6 +111,29 @@ class Recording(Block, Sequence[Event]):
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self._read()[: len(self)])
+
+    def __contains__(self, item: object) -> bool:
+        _refuse_name(item)
+        return super().__contains__(item)
+
+    def count(self, item: Any) -> int:
+        """Return how many of the events are equal to `item`.
+
+        Raises:
+            TypeError: it is a str: ask `recording.tools`, `.runs` or `.kinds` for names.
+        """
+        _refuse_name(item)
+        return super().count(item)
+
+    def index(self, item: Any, start: int = 0, stop: int = sys.maxsize) -> int:
+        """Return the number of the first event that is equal to `item`.
+
+        Raises:
+            TypeError: it is a str: ask `recording.tools`, `.runs` or `.kinds` for names.
+            ValueError: there is none.
+        """
+        _refuse_name(item)
+        return super().index(item, start, stop)
 
     def __repr__(self) -> str:
         state = "" if self.closed else ", open"
@@ -213,7 +251,7 @@ class Recording(Block, Sequence[Event]):
 
     # -- what must be true of it
 
-    def obeys(self, *rules: Rule) -> Answer:
+    def obeys(self, *rules: Rule, strict: bool = False) -> Answer:
         """Return an `Answer`: whether all of these rules hold, and why.
 
         >>> from llmtest import ScriptedChatModel, record
@@ -227,14 +265,14 @@ class Recording(Block, Sequence[Event]):
         """
         from llmtest.matching import asserts
 
-        return asserts.obeys(self, rules)
+        return asserts.obeys(self, rules, strict=strict)
 
-    def assert_obeys(self, *rules: Rule) -> None:
+    def assert_obeys(self, *rules: Rule, strict: bool = False) -> None:
         """Raise an `AssertionError` with the whole explanation of every rule that does not hold."""
         __tracebackhide__ = True
         from llmtest.matching import asserts
 
-        asserts.assert_obeys(self, rules)
+        asserts.assert_obeys(self, rules, strict=strict)
 
     def all_of(self) -> AbstractContextManager[None]:
         """A block in which `assert_obeys` and `assert_matches` go on; what they found is raised at its end, all of it."""
@@ -254,7 +292,20 @@ class Recording(Block, Sequence[Event]):
 
     @property
     def usage(self) -> Usage:
-        """Tokens of all model runs together. What LangChain's cache answered cost none."""
+        """Tokens of all model runs together. What LangChain's cache answered cost none.
+
+        Each of its figures raises an `UnjudgedError` where a run has not told what it spent, or was not seen.
+        """
+        from llmtest.tokens.calls import UnknownUsage, is_usage_known
+
+        unknown = [
+            f"{run.kind} `{run.name}`, {run.ended}"
+            for run in self.models
+            if not is_usage_known(run.ended, run.usage, cached=run.cached, answered=bool(run.tokens))
+        ]
+        unknown += [f"`{call.double}` at {shown_path(call.place)}, which was not seen" for call in self.unseen_calls]
+        if unknown:
+            return UnknownUsage(f"the usage of a recording is not known, because of {amount(len(unknown), 'run')}: {unknown[0]}")
         return sum((run.usage for run in self.models if run.usage is not None and not run.cached), Usage())
 
     @property
@@ -352,6 +403,14 @@ class Recording(Block, Sequence[Event]):
         if self._closed_at is not None:
             self._closed_at = len(self._raw)
         return self.open_runs
+
+
+def _refuse_name(item: object) -> None:
+    if isinstance(item, str):
+        raise TypeError(
+            f"a recording is a sequence of events, and no event is {item!r};"
+            f" say {item!r} in recording.tools, in recording.runs or in recording.kinds"
+        )
 
 
 def record(*, rules: Sequence[Rule] = ()) -> Recording:

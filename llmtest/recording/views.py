@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from llmtest.core.sequences import Names, Tokens
+from llmtest.core.text import short
+from llmtest.core.unread import unequal
 from llmtest.events.events import Run
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 class Runs(Sequence[Run]):
     """Runs in the order in which they started.
 
+    `in`, `count` and `index` take a name, a tool or a selector.
     `==` compares them with a shape: `recording.tools == ["plan", ..., together("search", "rate"), called("book", id=7)]`.
     Neighbours in a shape mean that the first had ended before the second began; runs that overlapped match
     `together(...)` only. It answers and never raises; `assert_matches` raises the whole explanation. Two `Runs` are equal
@@ -68,11 +72,56 @@ class Runs(Sequence[Run]):
             return self._runs == other._runs
         if not isinstance(other, list | tuple):
             return NotImplemented
-        from llmtest.matching import asserts
+        return self._has_shape(other) or unequal(f"{self._what} == {short(other)}")
 
-        return asserts.has_shape(self._line(), other)
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, Runs):
+            return self._runs != other._runs
+        if not isinstance(other, list | tuple):
+            return NotImplemented
+        return self._lacks_shape(other) or unequal(f"{self._what} != {short(other)}")
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _has_shape(self, shape: Sequence[Any]) -> bool:
+        from llmtest.matching import asserts
+
+        return asserts.has_shape(self._line(), shape)
+
+    def _lacks_shape(self, shape: Sequence[Any]) -> bool:
+        """True if the runs have not a shape, and no name in it seems to be misspelt."""
+        from llmtest.matching import asserts
+
+        return not self._has_shape(shape) and asserts.misspelt(self._line(), shape, optional=False) is None
+
+    def __contains__(self, item: object) -> bool:
+        return bool(self._places(item))
+
+    def count(self, item: Any) -> int:
+        """Return how many of the runs are meant by a name, a tool, `called(...)`, ...
+
+        Raises:
+            UnjudgedError: it cannot be told, or no run has the name and one nearly has it.
+        """
+        return len(self._places(item))
+
+    def index(self, item: Any, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
+        """Return the number of the first run that is meant by a name, a tool, `called(...)`, ...
+
+        Raises:
+            UnjudgedError: it cannot be told, or no run has the name and one nearly has it.
+            ValueError: there is none.
+        """
+        among = range(len(self))[start:stop]
+        found = next((number for number in self._places(item) if number in among), None)
+        if found is None:
+            raise ValueError(f"{short(item)} is not among the {self._what} {short(self.names)}")
+        return found
+
+    def _places(self, item: object) -> list[int]:
+        from llmtest.matching import asserts
+
+        return asserts.places_of(item, self._what, self._line())
 
     def _line(self) -> RunLine:
         from llmtest.matching.shapes import RunLine, line_of

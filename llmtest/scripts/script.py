@@ -14,6 +14,7 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.concurrency import asyncio_state
 from llmtest.concurrency.lanes import Lane
+from llmtest.core.masks import publish
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
 from llmtest.errors import ScriptError, Violation, ViolationError
@@ -326,9 +327,9 @@ class Script(StepGroup):
     def unused(self) -> list[Violation]:
         """Return one violation for all steps without a call; an empty list if all were served."""
         left = [item for queue in self._queues for item in queue.left()]
-        return (
-            [Violation("unused step", diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls))] if left else []
-        )
+        if not left:
+            return []
+        return [Violation("unused step", publish(diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)))]
 
     def verify(self) -> None:
         """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you."""
@@ -338,7 +339,7 @@ class Script(StepGroup):
             raise ViolationError(*found)
 
     def _violate(self, rule: str, text: str) -> ViolationError:
-        return ledger.report(Violation(rule, text), self.violations)
+        return ledger.report(Violation(rule, text), self.violations, self)
 
     # -- files
 

@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llmtest.core.text import did_you_mean
+from llmtest.core.text import amount, did_you_mean
 from llmtest.errors import BudgetError, PriceError
 from llmtest.tokens.calls import Counts, ModelCall
 from llmtest.tokens.prices import Prices, checked, cost_of
 
 LIMITS: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "cost")
-SHOWN: Final = 5
-"""How many of the calls that spent most a failing test shows."""
+MAX_CALLS: Final = 5
+"""Calls that a failing test shows: those that spent most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Budget:
 
 
 def budget(marks: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> Budget:
-    """The budget of a test, from the arguments of its markers, the outermost first: a narrower one changes what it names.
+    """Return the budget of a test, from the arguments of its markers, the outermost first: a narrower one changes what it names.
 
     Raises:
         BudgetError: a marker has positional arguments, an unknown name, no limit, or a limit that is no number.
@@ -52,32 +53,53 @@ def _check(name: str, value: Any) -> None:
     if name not in LIMITS:
         hint = did_you_mean(name, (*LIMITS, "prices"), otherwise=f"there are {', '.join(LIMITS)}, and prices")
         raise BudgetError(f"llm_budget has no limit called `{name}`{hint}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+    # Nothing is above NaN or infinity, so such a limit would let any spending pass.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise BudgetError(f"the limit `{name}` of llm_budget is a number, 0 or more; got {value!r}")
 
 
-def overspent(budget: Budget, calls: Sequence[ModelCall]) -> str | None:
-    """What to tell a test that spent more than it may, or whose spending is not known; None if it kept to its budget."""
+def overspent(budget: Budget, calls: Sequence[ModelCall], unseen: Sequence[str] = ()) -> str | None:
+    """Return what to tell a test that spent more than it may, or whose spending is not known; None if it kept to its budget.
+
+    `unseen` describes the calls that happened in the test and that nothing counted.
+    """
     counts = Counts(calls)
-    try:
-        spent = {name: _spent(name, counts, calls, budget.prices) for name in budget.limits}
-    except PriceError as error:
-        return f"whether this test kept to its budget (llm_budget) is not known\n  {error}"
-    if counts.unreported and any(name.endswith("_tokens") for name in spent):
-        silent = [call for call in calls if call.ended == "ended" and not call.cached and call.usage is None]
+    spent: dict[str, float] = {name: getattr(counts, name) for name in budget.limits if name != "cost"}
+    over = _over(budget, spent)
+    if over:  # what is not known is more
+        return _told(over, calls)
+    if unseen:
+        lines = "\n".join(f"    {line}" for line in unseen[:MAX_CALLS])
+        return f"{_NOT_KNOWN}: {amount(len(unseen), 'call')} happened that nothing counted\n{lines}\n{_REACH}"
+    unknown = [call for call in calls if not call.is_known]
+    if unknown and any(name.endswith("_tokens") for name in budget.limits):
+        silent = all(call.ended == "ended" for call in unknown)
+        what = "reported no usage" if silent else "have not told what they spent"
+        hint = "let the model report it (`stream_usage=True` of many)" if silent else "let each call end in the test"
         return (
-            f"whether this test kept to its budget (llm_budget) is not known: {len(silent)} of {len(calls)} model calls reported"
-            f" no usage\n{_listed(silent)}\n  let the model report it (`stream_usage=True` of many), or limit `requests`"
+            f"{_NOT_KNOWN}: {len(unknown)} of {len(calls)} model calls {what}\n{_listed(unknown)}\n  {hint}, or limit `requests`"
         )
-    over = [f"{name} {_figure(spent[name])} of {limit:,}" for name, limit in budget.limits.items() if spent[name] > limit]
+    return _over_cost(budget, calls)
+
+
+_NOT_KNOWN: Final = "whether this test kept to its budget (llm_budget) is not known"
+_REACH: Final = "  carry the context to them: llmtest.carry_context(target), or the ini key llmtest_follow = test"
+
+
+def _over_cost(budget: Budget, calls: Sequence[ModelCall]) -> str | None:
+    if "cost" not in budget.limits:
+        return None
+    try:
+        cost = sum(cost_of(call, budget.prices) for call in calls if not call.cached)
+    except PriceError as error:
+        return f"{_NOT_KNOWN}\n  {error}"
+    over = _over(budget, {"cost": cost})
     return _told(over, calls) if over else None
 
 
-def _spent(name: str, counts: Counts, calls: Sequence[ModelCall], prices: Prices | None) -> float:
-    if name != "cost":
-        figure: int = getattr(counts, name)
-        return figure
-    return sum(cost_of(call, prices) for call in calls if not call.cached and call.ended != "open")
+def _over(budget: Budget, spent: Mapping[str, float]) -> list[str]:
+    limits = budget.limits
+    return [f"{name} {_figure(figure)} of {limits[name]:,}" for name, figure in spent.items() if figure > limits[name]]
 
 
 def _figure(number: float) -> str:
@@ -86,7 +108,7 @@ def _figure(number: float) -> str:
 
 def _told(over: Sequence[str], calls: Sequence[ModelCall]) -> str:
     most = sorted(calls, key=lambda call: -call.spent.total_tokens)
-    rest = len(most) - SHOWN
+    rest = len(most) - MAX_CALLS
     more = f"\n    ... {rest} more" if rest > 0 else ""
     return (
         f"this test spent more than its budget (llm_budget): {', '.join(over)}"
@@ -96,4 +118,4 @@ def _told(over: Sequence[str], calls: Sequence[ModelCall]) -> str:
 
 
 def _listed(calls: Sequence[ModelCall]) -> str:
-    return "\n".join(f"    {call}" for call in calls[:SHOWN])
+    return "\n".join(f"    {call}" for call in calls[:MAX_CALLS])

@@ -5,10 +5,45 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from llmtest.core.text import amount
+from llmtest.errors import UnjudgedError
 from llmtest.events.words import Ended, FrozenDict, Usage
+
+REFUSED: Final = frozenset(("error", "stopped", "stopped by rule"))
+"""How a call ends that a provider has refused, or that was never made."""
+
+
+def is_usage_known(ended: Ended, usage: Usage | None, *, cached: bool, answered: bool) -> bool:
+    """True if `usage` is all that a model call spent. A call that failed before its first token spent nothing."""
+    return cached or (ended == "ended" and usage is not None) or (ended in REFUSED and not answered)
+
+
+class UnknownUsage(Usage):
+    """A usage of which a part is not known: it equals no usage, and what is read of it raises.
+
+    Raises:
+        UnjudgedError: from each figure; the message says which calls are not known.
+    """
+
+    __slots__ = ("why",)
+
+    def __init__(self, why: str) -> None:
+        object.__setattr__(self, "why", why)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in Usage.__slots__:
+            raise UnjudgedError(object.__getattribute__(self, "why"))
+        return super().__getattribute__(name)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return "<Usage: not known>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +52,8 @@ class ModelCall:
 
     `model` is the name that the provider answered with, or else the one that it was asked for by; `node` is the outermost node
     of LangGraph around it: the one that the program named, where an agent is a node.
-    `usage` is None if no usage was reported, or not yet. `cached` tells that LangChain's cache answered.
+    `usage` is None if no usage was reported, or not yet. `cached` tells that LangChain's cache answered, `answered` that a
+    token of the answer was streamed.
     """
 
     name: str
@@ -27,16 +63,24 @@ class ModelCall:
     usage: Usage | None = None
     ended: Ended = "open"
     cached: bool = False
+    answered: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def is_known(self) -> bool:
+        """True if what it spent is known, and not only a part of it."""
+        return is_usage_known(self.ended, self.usage, cached=self.cached, answered=self.answered)
 
     @property
     def spent(self) -> Usage:
-        """Its tokens: none where the cache answered, or where no usage was reported."""
+        """The tokens that it reported: none where the cache answered, or where no usage was reported."""
         return Usage() if self.cached or self.usage is None else self.usage
 
     def __str__(self) -> str:
         model = f" {self.model}" if self.model else ""
         node = f" in node `{self.node}`" if self.node else ""
         state = "from the cache" if self.cached else f"{self.spent.input_tokens} in, {self.spent.output_tokens} out"
+        if not self.is_known:
+            state = "usage not known" if self.usage is None else f"{state} until then"
         return f"`{self.name}`{model}{node}: {state}" + ("" if self.ended == "ended" else f", {self.ended}")
 
 
@@ -58,7 +102,7 @@ class Sum:
             self.usage + call.spent,
             self.requests + (not call.cached),
             self.successful + (ended and not call.cached),
-            self.errors + (call.ended in ("error", "stopped", "stopped by rule")),
+            self.errors + (call.ended in REFUSED),
             self.cached + call.cached,
             self.cached_usage + call.usage if call.cached and call.usage else self.cached_usage,
             self.unreported + (ended and not call.cached and call.usage is None),

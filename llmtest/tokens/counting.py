@@ -40,8 +40,15 @@ _KINDS: Final = frozenset(name for name, row in CALLBACKS.items() if row.runs an
 class _ModelEvents(deque["RawEvent | None"]):
     """The events that counting needs, until they are read; None is where the block ended."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered: set[UUID] = set()
+        """The runs that have streamed a token, whose text counting does not need."""
+
     def append(self, raw: RawEvent | None, /) -> None:
-        if raw is None or (raw[0] in _KINDS and type(raw[3]) is not str):
+        if raw is not None and (raw[0] == STREAM_EVENT or type(raw[3]) is str):
+            self.answered.add(raw[1])
+        elif raw is None or raw[0] in _KINDS:
             super().append(raw)
 
 
@@ -56,11 +63,12 @@ class _Running:
 
 
 class _Book:
-    """Events made into calls, and the calls added up. Holds state; whoever uses it holds `_reading`."""
+    """Events made into calls, and the calls added up. Holds state; its users hold `_reading`."""
 
-    __slots__ = ("calls", "ended", "late", "running", "sum")
+    __slots__ = ("_answered", "calls", "ended", "late", "running", "sum")
 
-    def __init__(self) -> None:
+    def __init__(self, answered: set[UUID]) -> None:
+        self._answered = answered
         self.calls: list[ModelCall] = []
         self.late: list[ModelCall] = []
         self.running: dict[UUID, _Running] = {}
@@ -103,12 +111,15 @@ class _Book:
             return
         del self.running[raw[1]]
         failure = payload.get("error")
+        answered = raw[1] in self._answered or bool(running.streamed)
+        self._answered.discard(raw[1])
         call = replace(
             running.call,
             model=_model(payload) or running.call.model,
             usage=usage_of(payload, running.streamed, batched=running.batched),
             ended=failure.ended if isinstance(failure, Failure) else "ended",
-            cached=is_cached(payload),
+            cached=is_cached(payload) and not answered,  # the cache streams nothing
+            answered=answered,
         )
         if self.ended:
             self.late += [call] if running.call.usage is None else []
@@ -125,7 +136,7 @@ class _Book:
 
 
 _reading = threading.Lock()
-"""Whoever reads a count, any count, writes its book first; that is short, and calls nobody."""
+"""Held while a count is read: the events since the last time are written into its book first, which is short."""
 
 
 class TokenCount(Block, Figures):
@@ -154,7 +165,7 @@ class TokenCount(Block, Figures):
         """The book, with everything written in it that has happened by now."""
         with _reading:
             if self._book is None:
-                self._book = _Book()
+                self._book = _Book(self._raw.answered)
             while self._raw:
                 self._book.write(self._raw.popleft())
             yield self._book
@@ -202,9 +213,9 @@ class TokenCount(Block, Figures):
         """What the calls cost, in the currency of `prices`; in US dollars where genai-prices says it.
 
         Raises:
-            PriceError: the price of a model is not known, or a model reported no usage.
+            PriceError: the price of a model is not known, or what a call spent is not.
         """
-        return sum(cost_of(call, self._prices) for call in self.calls if not call.cached and (call.ended != "open" or call.usage))
+        return sum(cost_of(call, self._prices) for call in self.calls if not call.cached)
 
 
 def _model(payload: FrozenDict) -> str | None:
@@ -214,7 +225,7 @@ def _model(payload: FrozenDict) -> str | None:
 
 
 def count_tokens(*, prices: Prices | None = None) -> TokenCount:
-    """Counts the tokens of the model calls that start inside the block. Gives a `TokenCount`, which is the block.
+    """Count the tokens of the model calls that start inside the block. Return a `TokenCount`, which is the block.
 
     Which calls are in it is as for `record`: nested blocks both count; tasks, `batch` threads and `asyncio.to_thread` are in;
     work that was started before the block is not; calls that end after it are in `tokens.late`. A bare thread has no

@@ -37,10 +37,11 @@ def cost_of(call: ModelCall, prices: Prices | None = None) -> float:
     """What one call cost, by a table of prices or else by genai-prices.
 
     Raises:
-        PriceError: the price of its model is not known, or it reported no usage.
+        PriceError: the price of its model is not known, or what it spent is not.
     """
-    if call.usage is None and call.ended == "ended":
-        raise PriceError(f"the cost of a call is not known, because it reported no usage: {call}")
+    if not call.is_known:
+        why = {"ended": "it reported no usage", "open": "it has not ended"}.get(call.ended, "it was broken off")
+        raise PriceError(f"the cost of a call is not known, because {why}: {call}")
     if call.model is None:
         raise PriceError(f"the cost of a call is not known, because it tells no name of a model: {call}")
     return _by_table(call.model, call.spent, prices) if prices is not None else _by_genai_prices(call.model, call.spent)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from llmtest.core import masks
@@ -35,7 +35,12 @@ from llmtest.events.words import (
 
 TAG: Final = "$w"
 _TAGGED: Final = f'"{TAG}"'
+MAX_BITS: Final = 14_000
+"""A longer integer has more digits than Python reads and writes (4,300): it is written in hexadecimal."""
 _WORDS: Final = {word.__name__: word for word in (Document, Failure, Generation, Message, Opaque, Structured, ToolCall, Usage)}
+
+
+W = TypeVar("W")
 
 
 class Writer:
@@ -114,7 +119,9 @@ class Writer:
             return {TAG: kind.__name__, **{name: self._whole(item) for name, item in _fields(value).items()}}
         if kind is float and not math.isfinite(value):
             return {TAG: "float", "v": repr(value)}
-        return value if value is None or kind in (bool, int, float) else _atom(value)
+        return (
+            value if value is None or kind in (bool, float) or (kind is int and value.bit_length() < MAX_BITS) else _atom(value)
+        )
 
     def _under(self, key: str, value: Any) -> Any:
         return masks.mask(key) if self.masks.hides(key, value) else self._whole(value)
@@ -167,6 +174,8 @@ def _atom(value: Any) -> dict[str, Any]:
     """Return a value that is neither JSON nor a word, with its class. An unknown class becomes `Opaque`, as when frozen."""
     if isinstance(value, PurePath):
         return {TAG: "windows path" if isinstance(value, PureWindowsPath) else "path", "v": str(value)}
+    if type(value) is int:
+        return {TAG: "int", "v": hex(value)}
     if type(value) is bytes:
         return {TAG: "bytes", "v": base64.b64encode(value).decode()}
     if type(value) is timedelta:
@@ -190,11 +199,16 @@ _ATOMS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "Decimal": Decimal,
     "complex": complex,
     "float": float,
+    "int": partial(int, base=16),
 }
 
 
 class Reader:
-    """Decode the output of a `Writer`: equal values, and the same message for the same number."""
+    """Decode the output of a `Writer`: equal values, and the same message for the same number.
+
+    Raises:
+        ValueError, LookupError, TypeError: from each method, the text is not such output.
+    """
 
     def __init__(self, messages: Sequence[str]) -> None:
         self._bodies = messages
@@ -206,11 +220,12 @@ class Reader:
 
     def payload(self, text: str) -> FrozenDict:
         payload = self._decode(text)
-        assert isinstance(payload, FrozenDict)
+        if not isinstance(payload, FrozenDict):
+            raise TypeError(f"a payload is an object; got {type(payload).__name__}")
         return payload
 
     def _message(self, number: int) -> Message:
-        return Message(**_made("Message", self._decode(self._bodies[number])))
+        return _word_of(Message, self._decode(self._bodies[number]))
 
     def _object(self, found: dict[str, Any]) -> Any:
         tag = found.pop(TAG, None)
@@ -221,18 +236,45 @@ class Reader:
         if tag == "messages":
             return FrozenList([self._messages(number) for number in found["n"]])
         if tag in _WORDS:
-            return _WORDS[tag](**_made(tag, found))
+            return _word_of(_WORDS[tag], found)
         return FrozenDict({key: frozen(value) for key, value in found["items"]}) if tag == "dict" else _ATOMS[tag](found["v"])
 
 
-def _made(tag: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a word, frozen. The calls of a message are a tuple."""
+def _word_of(word: type[W], found: Mapping[str, Any]) -> W:
+    """Return a word with decoded fields. The calls of a message are a tuple."""
     made = {name: frozen(value) for name, value in found.items()}
-    if tag == "Message" and "tool_calls" in made:
+    if word is Message and "tool_calls" in made:
         made["tool_calls"] = tuple(made["tool_calls"])
-    return made
+    hints = _HINTS[word]
+    for name, value in made.items():
+        if not _fits(value, hints[name]):
+            raise TypeError(f"{word.__name__}.{name} is {type(value).__name__}")
+    return word(**made)
+
+
+_HINTS: Final[Mapping[type[Any], Mapping[str, Any]]] = {word: get_type_hints(word) for word in _WORDS.values()}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """True if `value` is of the type that a field is declared with."""
+    if type(value) is hint or hint is Any:
+        return True
+    kind, kinds = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in kinds
+    if kind is tuple:
+        return isinstance(value, tuple) and all(_fits(item, kinds[0]) for item in value)
+    return any(_fits(value, one) for one in kinds) if kinds else isinstance(value, hint)
 
 
 def frozen(value: Any) -> Any:
-    """Return a decoded value with its lists frozen."""
-    return FrozenList([frozen(item) for item in value]) if type(value) is list else value
+    """Return a decoded value with its lists frozen, however deep they are."""
+    if type(value) is not list:
+        return value
+    lists = [value]
+    for each in lists:  # grows while it is read
+        lists += [item for item in each if type(item) is list]
+    made: dict[int, FrozenList] = {}
+    for each in reversed(lists):
+        made[id(each)] = FrozenList([made[id(item)] if type(item) is list else item for item in each])
+    return made[id(value)]

@@ -6,17 +6,32 @@ for each trace.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any, Final
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
+from gzip import GzipFile
+from io import BufferedReader
+from typing import IO, Any, Final, get_args
 from uuid import UUID
 
+from llmtest.core.masks import show
+from llmtest.core.text import clip
 from llmtest.errors import StoreError
-from llmtest.recording.recording import Recording
-from llmtest.tracing.rows import Trace, revived, rows
+from llmtest.tracing.codec import TAG
+from llmtest.tracing.rows import Rows, Trace, revived, rows
 from llmtest.tracing.store import Store, Stored
+from llmtest.trees.rendering import render
+from llmtest.trees.run_lines import Detail
 
 FORMAT: Final = 1
+MAX_LINE_BYTES: Final = 1 << 28
+MAX_DEPTH: Final = 300
+"""How deep values may be nested in a line. A recording describes values deeper than this by their type."""
+MAX_RUN_DEPTH: Final = 2_000
+MAX_MESSAGES: Final = 100_000
+"""How many messages one message may hold, each counted as often as it is read."""
 Progress = Callable[[int, int], None]
 """Called with the number of finished traces and the number of all traces; 0 if that is not known."""
 
@@ -30,15 +45,21 @@ def export(store: Store, traces: list[Stored], file: IO[str], progress: Progress
 
 
 def line(store: Store, trace: Stored) -> str:
-    """Return one trace as JSON on one line."""
+    """Return one trace as JSON on one line.
+
+    Raises:
+        StoreError: a row of the trace is damaged.
+    """
     lanes, messages, events = store.parts(trace)
     head = {"llmtest": FORMAT, "session": trace.session, "root": trace.root, "inside": trace.inside}
-    parts = {
-        "lanes": _list(lanes),
-        "messages": _list(messages),
-        "events": _list(_event(row) for row in events),
-    }
-    return f"{json.dumps(head)[:-1]}, {', '.join([f'{json.dumps(name)}: {text}' for name, text in parts.items()])}}}"
+    try:
+        parts = {"lanes": _list(lanes), "messages": _list(messages), "events": _list(_event(row) for row in events)}
+        text = f"{json.dumps(head)[:-1]}, {', '.join([f'{json.dumps(name)}: {part}' for name, part in parts.items()])}}}"
+        json.loads(text)  # a damaged row would make a line that cannot be imported
+    except (ValueError, TypeError, RecursionError) as error:
+        cause = f"trace {trace.key} cannot be exported ({type(error).__name__}: {clip(str(error), 120)})"
+        raise StoreError(f"the trace store {store.path} is damaged: {cause}") from error
+    return text
 
 
 def _event(row: Iterable[Any]) -> str:
@@ -63,29 +84,104 @@ def take_in(store: Store, lines: Iterable[str], progress: Progress, *, session: 
     done = 0
     for number, text in enumerate(lines, 1):
         if text.strip():
-            name, root, recording = _read(text, number)
-            numbers = Trace(root, [*recording, *recording.late_events], len(recording), recording.latencies)
-            store.write(session or name, [rows(numbers)])
+            name, trace = _read(text, number)
+            store.write(session or name, [trace])
             done += 1
             progress(done, 0)
     return done
 
 
-def _read(text: str, number: int) -> tuple[str, UUID, Recording]:
+def read_lines(file: BufferedReader[Any]) -> Iterator[str]:
+    """Yield the lines of a file, plain or gzip.
+
+    Raises:
+        StoreError: a line is too long, is not UTF-8, or its compressed data is damaged; the message has its number.
+    """
+    source = GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+    for number in itertools.count(1):
+        try:
+            line = source.readline(MAX_LINE_BYTES + 1)
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+            raise StoreError(f"line {number} cannot be read ({type(error).__name__}: {clip(str(error), 120)})") from error
+        if len(line) > MAX_LINE_BYTES:
+            raise StoreError(f"line {number} is longer than {MAX_LINE_BYTES >> 20} MiB")
+        if not line:
+            return
+        yield text
+
+
+def _read(text: str, number: int) -> tuple[str, Rows]:
+    """Return the session and the rows of one line."""
     try:
         found = json.loads(text)
-        if found["llmtest"] != FORMAT:
-            raise StoreError(f"line {number} has format {found['llmtest']!r}; this version of llmtest reads format {FORMAT}")
-        lanes, messages = ([json.dumps(part) for part in found[name]] for name in ("lanes", "messages"))
-        recording = revived(int(found["inside"]), lanes, messages, list(_rows(found["events"])))
-        recording.late_events  # noqa: B018 - makes every word, so that what is wrong shows now
-        return str(found["session"]), UUID(found["root"]), recording
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-        raise StoreError(f"line {number} is not a trace that `llmtest export` wrote ({type(error).__name__}: {error})") from error
+        version = found["llmtest"]
+        if version == FORMAT:
+            _check_depth(found)
+            _check_references(found["messages"])
+            return _session(found), _rows_of(found)
+    except Exception as error:  # whatever is wrong in a line that any program may have written
+        cause = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, RecursionError):
+            cause = f"values are nested more than {MAX_DEPTH} deep"
+        raise StoreError(f"line {number} is not a trace that `llmtest export` wrote ({clip(cause, 200)})") from error
+    raise StoreError(f"line {number} has format {show(version)}; this version of llmtest reads format {FORMAT}")
+
+
+def _session(found: Mapping[str, Any]) -> str:
+    name = found["session"]
+    if not isinstance(name, str):
+        raise TypeError(f"a session is named by a text; got {type(name).__name__}")
+    return name
+
+
+def _rows_of(found: Mapping[str, Any]) -> Rows:
+    lanes, messages = ([json.dumps(part) for part in found[name]] for name in ("lanes", "messages"))
+    recording = revived(int(found["inside"]), lanes, messages, list(_rows(found["events"])))
+    events = [*recording, *recording.late_events]
+    made = rows(Trace(UUID(found["root"]), events, len(recording), recording.latencies, recording.unseen_calls))
+    if max((depth for _, depth, *_ in made.runs), default=0) > MAX_RUN_DEPTH:
+        raise ValueError(f"runs are nested more than {MAX_RUN_DEPTH:,} deep")
+    for detail in get_args(Detail):  # fields of a wrong type would break `show` later
+        render(recording, detail=detail)
+    return made
 
 
 def _rows(events: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for number, (kind, run, parent, *when, about, payload) in enumerate(events):
+        if not all(part is None or abs(part) < 1 << 63 for part in when):
+            raise ValueError(f"event {number} has a number of more than 64 bits")
         ids = (UUID(run).bytes, UUID(parent).bytes if parent is not None else None)
-        told = json.dumps(about) if about is not None else None
-        yield (number, kind, *ids, *when, told, json.dumps(payload))
+        about_text = json.dumps(about) if about is not None else None
+        yield (number, kind, *ids, *when, about_text, json.dumps(payload))
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"values are nested more than {MAX_DEPTH} deep")
+        level = [item for each in level for item in _inner(each) if isinstance(item, dict | list)]
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _check_references(messages: Sequence[Any]) -> None:
+    """Raise ValueError for messages that hold themselves, or so many others that no text of them would end."""
+    inner = {number: list(_references(message)) for number, message in enumerate(messages)}
+    counts: dict[int, int] = {}
+    for number in TopologicalSorter(inner).static_order():
+        counts[number] = 1 + sum(counts[other] for other in inner[number])
+        if counts[number] > MAX_MESSAGES:
+            raise ValueError(f"message {number} holds more than {MAX_MESSAGES:,} others")
+
+
+def _references(message: Any) -> Iterator[int]:
+    todo = [message]
+    for value in todo:  # grows while it is read
+        if isinstance(value, dict) and value.get(TAG) in ("@", "messages"):
+            yield from value["n"] if isinstance(value["n"], list) else [value["n"]]
+        todo += _inner(value)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from llmtest.core.text import amount
+from llmtest.core.text import amount, clip
 from llmtest.errors import StoreError
 from llmtest.tracing.store import RunLine, SessionLine, Store, Stored
 from llmtest.trees import review
@@ -24,7 +24,9 @@ from llmtest.trees.rendering import render
 Say = Callable[[str, str], None]
 """Print one line; the second argument is the number of its color, or empty."""
 
-_RED, _BOLD, _DIM = "31", "1", "2"
+_RED, _BOLD = "31", "1"
+MAX_DEPTH: Final = 2_000
+"""A deeper run is shown no further to the right."""
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -136,7 +138,7 @@ def _facts(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:
 def _show(store: Store, trace: Stored, say: Say, tree: bool) -> None:
     say(" · ".join(_heading(trace)), _BOLD)
     if tree:
-        say(render(store.load(trace)).rstrip("\n"), "")
+        say(_tree(store, trace).rstrip("\n"), "")
     else:
         for run in store.runs(trace):
             _show_run(run, say)
@@ -156,7 +158,7 @@ def _heading(trace: Stored) -> Iterator[str]:
 
 
 def _show_run(run: RunLine, say: Say) -> None:
-    words = [f"{'  ' * run.depth}{run.kind} {printable(run.name)}"]
+    words = [f"{'  ' * min(run.depth, MAX_DEPTH)}{printable(run.kind)} {printable(run.name)}"]
     if run.duration_ns is not None:
         words.append(_duration(run.duration_ns))
     if run.input_tokens or run.output_tokens:
@@ -164,7 +166,7 @@ def _show_run(run: RunLine, say: Say) -> None:
     if run.error is not None:
         words.append(f"! {printable(run.error)}")
     elif run.ended != "ended":
-        words.append(run.ended)
+        words.append(printable(run.ended))
     say("  ".join(words), _RED if run.error is not None else "")
 
 
@@ -198,4 +200,14 @@ def text_of(name: str, store: Store) -> str:
     """
     if Path(name).is_file():
         return review.text_of(Path(name))
-    return "\n".join([render(store.load(trace)) for trace in store.find(name)])
+    return "\n".join([_tree(store, trace) for trace in store.find(name)])
+
+
+def _tree(store: Store, trace: Stored) -> str:
+    try:
+        return render(store.load(trace))
+    except StoreError:
+        raise
+    except Exception as error:  # a damaged row may be readable and still make no sense
+        cause = f"trace {trace.key} cannot be shown ({type(error).__name__}: {clip(str(error), 120)})"
+        raise StoreError(f"the trace store {store.path} is damaged: {cause}") from error

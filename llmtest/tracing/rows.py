@@ -7,33 +7,43 @@ rows is like any other; its payloads are decoded when they are first read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Final
+from graphlib import TopologicalSorter
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from llmtest.capture.blocks import RawEvent
 from llmtest.concurrency.lanes import Lane
 from llmtest.core import masks
-from llmtest.events.callbacks import MODELS, START_KINDS, TOKEN
-from llmtest.events.events import Event, Latency, Run
+from llmtest.core.masks import show
+from llmtest.core.text import clip
+from llmtest.errors import StoreError
+from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS
+from llmtest.events.events import Event, Latency, Run, UnseenCall
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.recording.recording import Recording
 from llmtest.recording.runs import build_runs
 from llmtest.scripts.step_types import is_rate, is_seconds
 from llmtest.tracing.codec import Reader, Writer
+from llmtest.tracing.split_secrets import hide_split_secrets
+
+MAX_COUNT: Final = 2**53
+"""The largest number of tokens in a list: SQLite can sum a thousand of them."""
+UNSEEN_FIELDS: Final = tuple(field.name for field in fields(UnseenCall))
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
     """One root run, with all events of it and of the runs inside it; the first `inside` came before its block had ended.
-    `latencies` are the virtual times of the answers of its runs."""
+    `latencies` are the virtual times of the answers of its runs; `unseen` are calls that its recording did not see."""
 
     root: UUID
     events: Sequence[Event]
     inside: int
     latencies: Mapping[UUID, Sequence[Latency]] = field(default_factory=dict)
+    unseen: Sequence[UnseenCall] = ()
 
 
 def traces_of(recording: Recording) -> list[Trace]:
@@ -82,7 +92,8 @@ class Splitter:
     def trace(self, root: UUID) -> Trace:
         numbers, events, end = self.roots[root], self.recording._read(), self.recording._closed_at
         inside = len(numbers) if end is None else sum(number < end for number in numbers)
-        return Trace(root, [events[number] for number in numbers], inside, self.recording.latencies)
+        known = self.recording
+        return Trace(root, [events[number] for number in numbers], inside, known.latencies, tuple(known.unseen_calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,55 +110,39 @@ class Rows:
 def rows(trace: Trace) -> Rows:
     """Return the rows of a trace, with secrets masked."""
     writer = Writer()
-    hidden = _hidden_tokens(trace.events)
-    numbered = enumerate(trace.events)
-    events = [_event_row(number, event, writer, hidden, trace.latencies.get(event.run_id, ())) for number, event in numbered]
+    hidden = hide_split_secrets(trace.events)
+    abouts = _abouts(trace, writer)
+    events = [
+        _event_row(number, event, abouts.get(number), writer.payload(hidden.get(number, event.payload)))
+        for number, event in enumerate(trace.events)
+    ]
     _, roots = build_runs(trace.events)
     lines = [(number, *row) for number, row in enumerate(row for root in roots for row in _run_rows(root))]
-    lanes = [(lane.number, json.dumps(_facts(lane))) for lane in _lanes(trace.events)]
+    lanes = [(lane.number, json.dumps(_facts(lane))) for lane in _lanes(trace)]
     root = next((run for run in roots if run.id == trace.root), None)
     return Rows(_summary(trace, root, lines), lines, lanes, list(enumerate(writer.messages)), events)
 
 
-def _event_row(
-    number: int, event: Event, writer: Writer, hidden: Mapping[int, str], latencies: Sequence[Latency]
-) -> tuple[Any, ...]:
-    about = None
-    if event.kind in START_KINDS:
-        timed = [[list(latency) for latency in latencies]] if latencies else []
-        about = writer.value([event.name, list(event.tags), event.metadata, *timed])
-    payload = event.payload if number not in hidden else FrozenDict({**event.payload, "token": hidden[number]})
+def _abouts(trace: Trace, writer: Writer) -> dict[int, str]:
+    """Return what is known of each run beside its payload, by the number of its start.
+
+    A list: name, tags, metadata, the latencies of its answers, and with the first run the calls that the recording did not
+    see: without them, a rule of the loaded trace would hold where the recording cannot tell.
+    """
+    abouts: dict[int, str] = {}
+    for number, event in enumerate(trace.events):
+        if event.kind in START_KINDS:
+            unseen = [] if abouts else [[getattr(call, name) for name in UNSEEN_FIELDS] for call in trace.unseen]
+            latencies = [list(latency) for latency in trace.latencies.get(event.run_id, ())]
+            more = [latencies, unseen] if unseen else [latencies] if latencies else []
+            abouts[number] = writer.value([event.name, list(event.tags), event.metadata, *more])
+    return abouts
+
+
+def _event_row(number: int, event: Event, about: str | None, payload: str) -> tuple[Any, ...]:
     parent = event.parent_run_id.bytes if event.parent_run_id is not None else None
     lane = event.lane.number if event.lane is not None else None
-    when = (event.monotonic_ns, event.wall_ns, lane, event.moment)
-    return (number, event.kind, event.run_id.bytes, parent, *when, about, writer.payload(payload))
-
-
-def _hidden_tokens(events: Sequence[Event]) -> dict[int, str]:
-    """Return masks for tokens that are parts of a secret, by number of event: alone, none of them looks like a secret."""
-    streams: dict[UUID, list[int]] = {}
-    for number, event in enumerate(events):
-        if event.kind == TOKEN and isinstance(event.payload.get("token"), str):
-            streams.setdefault(event.run_id, []).append(number)
-    hidden: dict[int, str] = {}
-    for numbers in streams.values():
-        text = "".join([events[number].payload["token"] for number in numbers])
-        spans = [match.span() for match in masks.table().secrets.finditer(text)]
-        if spans:
-            hidden.update(_hide(numbers, [events[number].payload["token"] for number in numbers], spans))
-    return hidden
-
-
-def _hide(numbers: Sequence[int], tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, str]]:
-    """Yield a mask for the first token of each secret, and an empty text for the rest of it."""
-    start, told = 0, -1
-    for number, token in zip(numbers, tokens, strict=True):
-        end = start + len(token)
-        within = next((index for index, span in enumerate(spans) if span[0] < end and start < span[1]), None)
-        if within is not None:
-            yield number, "" if within == told else masks.mask("secret")
-            told = within
-        start = end
+    return (number, event.kind, event.run_id.bytes, parent, event.monotonic_ns, event.wall_ns, lane, event.moment, about, payload)
 
 
 def _run_rows(root: Run) -> Iterator[tuple[Any, ...]]:
@@ -168,7 +163,12 @@ def _run_facts(run: Run) -> tuple[Any, ...]:
 def _tokens(run: Run) -> tuple[int, int]:
     """Return its input and output tokens: none, if LangChain's cache answered."""
     usage = run.usage if run.kind in MODELS and not run.cached else None
-    return (usage.input_tokens, usage.output_tokens) if usage is not None else (0, 0)
+    return (_fitting(usage.input_tokens), _fitting(usage.output_tokens)) if usage is not None else (0, 0)
+
+
+def _fitting(number: int) -> int:
+    """Return the nearest number that a list can have and still be summed; the exact number is in the events."""
+    return max(-MAX_COUNT, min(MAX_COUNT, int(number)))
 
 
 def _summary(trace: Trace, root: Run | None, lines: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
@@ -180,10 +180,10 @@ def _summary(trace: Trace, root: Run | None, lines: Sequence[Sequence[Any]]) -> 
         errors,
         len(trace.events),
         trace.inside,
-        sum(line[-2] for line in lines),
-        sum(line[-1] for line in lines),
+        _fitting(sum(line[-2] for line in lines)),
+        _fitting(sum(line[-1] for line in lines)),
     )
-    return (str(trace.root), *facts, *counts, json.dumps([masks.table().without_secrets(tag) for tag in first.tags]))
+    return (str(trace.root), *facts, *counts, json.dumps([column(tag) for tag in first.tags]))
 
 
 def column(text: str | None) -> str | None:
@@ -197,16 +197,14 @@ _FACTS: Final = ("number", "thread", "thread_id", "task", "attach", "joined")
 """The fields of a lane that order needs; see `llmtest.concurrency.lanes`."""
 
 
-def _lanes(events: Iterable[Event]) -> list[Lane]:
-    """Return the lanes of events and the lanes that these were spawned from, spawners first."""
+def _lanes(trace: Trace) -> list[Lane]:
+    """Return the lanes of a trace and the lanes that these were spawned from. Virtual time also needs the marks of births."""
     found: dict[int, Lane] = {}
-    for event in events:
-        above: list[Lane] = []
-        lane = event.lane
-        while lane is not None and lane.number not in found:
-            above.append(lane)
-            lane = lane.parent
-        found.update((lane.number, lane) for lane in reversed(above))
+    todo = list(dict.fromkeys(event.lane for event in trace.events))
+    for lane in todo:  # grows while it is read
+        if lane is not None and lane.number not in found:
+            found[lane.number] = lane
+            todo += [lane.parent, lane.born[0] if lane.born is not None and trace.latencies else None]
     return list(found.values())
 
 
@@ -217,35 +215,69 @@ def _facts(lane: Lane) -> dict[str, Any]:
 
 
 def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
-    lanes: dict[int, Lane] = {}
-    for one in sorted(facts, key=lambda one: int(one["number"])):  # a lane is spawned before the one that it spawns
-        number, moment = one.get("born") or (None, 0)
-        born = (lanes[number], moment) if number in lanes else None
-        lanes[one["number"]] = Lane(**{name: one[name] for name in _FACTS}, parent=lanes.get(one["parent"]), born=born)
+    """Return lanes by number. A spawner may have the higher number: its lane is made when the first one waits for it."""
+    known = {each["number"]: each for each in facts}
+    for each in known.values():
+        numbers = [each["number"], each["thread_id"], each["attach"], *(each[name] or 0 for name in ("joined", "parent"))]
+        if not all(type(n) is int for n in numbers) or not isinstance(each["thread"], str):
+            raise TypeError(f"no lane: {show(each)}")
+    lanes = {number: Lane(**{name: each[name] for name in _FACTS}) for number, each in known.items()}
+    above: dict[Any, list[Any]] = {}
+    for number, each in known.items():
+        spawner, (born, moment) = each["parent"], each.get("born") or (None, 0)
+        lanes[number].parent = lanes[spawner] if spawner is not None else None
+        lanes[number].born = (lanes[born], moment) if born in lanes else None
+        above[number] = [other for other in (spawner, born) if other in lanes]
+    TopologicalSorter(above).prepare()  # a circle would have no end for those who look for the first spawner
     return lanes
 
 
 # -- back
 
 
-def revived(inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[Any]]) -> Recording:
-    """Return the recording that rows describe: `lanes` as facts, `events` as their columns without the trace."""
+def revived(
+    inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[Any]], *, place: str = ""
+) -> Recording:
+    """Return the recording that rows describe: `lanes` as facts, `events` as their columns without the trace.
+
+    Payloads are decoded when they are first read.
+
+    Raises:
+        StoreError: here or at that reading, a row is damaged. The message is `place` and which row.
+    """
     reader = Reader(messages)
-    known = _lanes_from(json.loads(facts) for facts in lanes)
+    known = _read_row(f"{place}lanes", lambda: _lanes_from(json.loads(facts) for facts in lanes))
     recording = Recording()
-    recording._raw = [_raw_from(row, reader, known, recording.latencies) for row in events]
-    recording._closed, recording._closed_at = True, min(inside, len(recording._raw))
+    for row in events:
+        where = f"{place}event {row[0]}"
+        recording._raw.append(_read_row(where, partial(_raw_from, row, reader, known, recording, where)))
+    recording._closed, recording._closed_at = True, max(0, min(inside, len(recording._raw)))
     return recording
 
 
-def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], timed: dict[UUID, list[Latency]]) -> RawEvent:
+T = TypeVar("T")
+
+
+def _read_row(place: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except Exception as error:  # whatever is wrong in a file that another program may have written
+        raise StoreError(f"{place} cannot be read ({type(error).__name__}: {clip(str(error), 120)})") from error
+
+
+def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], recording: Recording, place: str) -> RawEvent:
     _, kind, run, parent, monotonic_ns, wall_ns, number, moment, about, payload = row
-    taken: Any = partial(reader.payload, payload)
+    if kind not in CALLBACKS or not all(type(n) is int for n in (monotonic_ns, wall_ns, moment)):
+        raise ValueError(f"no event: {kind!r} at {monotonic_ns!r}, {wall_ns!r}, {moment!r}")
+    taken: Any = partial(_read_row, place, partial(reader.payload, payload))
     if kind in START_KINDS:
-        name, tags, metadata, *latencies = reader.value(about) if about is not None else ("", (), EMPTY)
-        if latencies:
-            timed[UUID(bytes=run)] = [_latency(*numbers) for numbers in latencies[0]]
-        taken = (name, tuple(tags), partial(_start, metadata, reader, payload))
+        name, tags, metadata, *more = reader.value(about) if about is not None else ("", (), EMPTY)
+        if more and more[0]:
+            recording.latencies[UUID(bytes=run)] = [_latency(*numbers) for numbers in more[0]]
+        recording.unseen_calls += [UnseenCall(*fields) for fields in more[1]] if more[1:] else []
+        if not (isinstance(metadata, FrozenDict) and all(isinstance(text, str) for text in (name, *tags))):
+            raise ValueError(f"no start of a run: {name!r}, {tags!r}")
+        taken = (name, tuple(tags), partial(_read_row, place, partial(_start, metadata, reader, payload)))
     parent_id = UUID(bytes=parent) if parent is not None else None
     mark = (lanes[number], moment) if number is not None else None
     return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, mark)

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
+from llmtest.core.masks import show
 from llmtest.core.text import did_you_mean
 from llmtest.errors import StoreError
 from llmtest.recording.recording import Recording
@@ -115,6 +116,9 @@ class Stored:
         return self.root[-8:]
 
 
+Row = TypeVar("Row", "Stored", "SessionLine", "RunLine")
+
+
 @dataclass(frozen=True, slots=True)
 class SessionLine:
     """A session, as lists show it."""
@@ -199,7 +203,7 @@ class Store:
 
     def sessions(self) -> list[SessionLine]:
         """Return every session, the one with the latest trace last."""
-        return [SessionLine(*row) for row in self._all(SESSIONS)]
+        return [self._line(SessionLine, row, f"session {row[0]!r}") for row in self._all(SESSIONS)]
 
     def traces(self, session: str | None = None) -> list[Stored]:
         """Return the traces of a session, or of all, in the order in which they started."""
@@ -208,7 +212,7 @@ class Store:
 
     def _traces(self, clauses: str, values: Sequence[Any]) -> list[Stored]:
         found = self._all(f"{_TRACES} {clauses}", values)
-        return [Stored(*(*row[:-1], tuple(json.loads(row[-1])))) for row in found]
+        return [self._line(Stored, (*row[:-1], _tags(row[-1])), f"trace {row[0]}") for row in found]
 
     def find(self, name: str) -> list[Stored]:
         """Return the traces of a session, or the trace of a key.
@@ -232,11 +236,12 @@ class Store:
     def runs(self, trace: Stored) -> list[RunLine]:
         """Return the runs of a trace: parents first, in the order in which they started."""
         columns = "depth, kind, name, ended, error, started_ns, duration_ns, input_tokens, output_tokens"
-        return [RunLine(*row) for row in self._all(f"SELECT {columns} FROM runs WHERE trace = ? ORDER BY number", (trace.id,))]
+        rows = self._all(f"SELECT {columns} FROM runs WHERE trace = ? ORDER BY number", (trace.id,))
+        return [self._line(RunLine, row, f"trace {trace.key}, run {number}") for number, row in enumerate(rows)]
 
     def load(self, trace: Stored) -> Recording:
-        """Return a trace as a recording."""
-        return revived(trace.inside, *self.parts(trace))
+        """Return a trace as a recording. A damaged row may show only when the recording is read."""
+        return revived(trace.inside, *self.parts(trace), place=f"the trace store {self.path} is damaged: trace {trace.key}, ")
 
     def parts(self, trace: Stored) -> tuple[list[str], list[str], list[Sequence[Any]]]:
         """Return the facts of the lanes of a trace, its messages, and the columns of its events."""
@@ -249,7 +254,21 @@ class Store:
         if not self.path.exists():
             return []
         with self._usable():
-            return self._open().execute(query, values).fetchall()
+            try:
+                return self._open().execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if self._connection is not None or not _is_read_only(error):
+                    raise
+            self._connection = _open_read_only(self.path)
+            return self._connection.execute(query, values).fetchall()
+
+    def _line(self, line: type[Row], row: Sequence[Any], place: str) -> Row:
+        """Return a row as a line of a list."""
+        for (name, hint), value in zip(get_type_hints(line).items(), row, strict=True):
+            if not isinstance(value, tuple if get_origin(hint) is tuple else hint):
+                cause = f"{place}, `{name}` is {show(value)}"
+                raise StoreError(f"the trace store {self.path} is damaged: {cause}\n  move the file away, or {_ELSEWHERE}")
+        return line(*row)
 
     # the file
 
@@ -287,6 +306,34 @@ _TRACES: Final = """
         input_tokens, output_tokens, tags
     FROM traces JOIN sessions ON sessions.id = traces.session
 """
+
+
+def _tags(text: Any) -> Any:
+    """Return the tags of a trace; the stored value itself if that is no list of texts."""
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        return text
+    return tuple(found) if isinstance(found, list) and all(isinstance(tag, str) for tag in found) else text
+
+
+def _is_read_only(error: sqlite3.OperationalError) -> bool:
+    """True if SQLite could not open a file because it, or its folder, cannot be written."""
+    return any(words in str(error) for words in ("readonly database", "unable to open database file"))
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a file in a folder that cannot be written. SQLite then takes no locks, and reads no write-ahead log."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        raise _UnfitError("has newer traces in a log, which cannot be read without write permission", "copy the folder")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, check_same_thread=False)
+    try:
+        _version(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _make_folder(folder: Path) -> None:
@@ -384,6 +431,6 @@ def _wrong(error: sqlite3.Error | OSError) -> str:
         return f"has no room to grow ({text})\n  make room on the disk, or {_ELSEWHERE}"
     if "locked" in text:
         return f"was locked by another process for {PATIENCE_S:g} s ({text})\n  end that process, or {_ELSEWHERE}"
-    if isinstance(error, OSError | sqlite3.OperationalError):
+    if isinstance(error, OSError | sqlite3.OperationalError) and "decode" not in text:
         return f"cannot be opened or written ({text})\n  {_ELSEWHERE}, in a folder that can be written"
     return f"is damaged, or not a trace store ({text})\n  move the file away, or {_ELSEWHERE}"

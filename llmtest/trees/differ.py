@@ -10,11 +10,13 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Final, Literal
 
 from llmtest.core.text import amount, clip
 from llmtest.errors import TreeTextError
+from llmtest.trees.lookalikes import are_alike, show_hidden
 from llmtest.trees.parsing import ENDINGS, Head, Node, head, parse, renew_header, split, walk
 
 MAX_LINES: Final = 60
@@ -26,8 +28,8 @@ _MAX_CHARACTERS: Final = 60
 _MAX_SWAPS: Final = 10
 """More replacements of words are not looked for in later differences."""
 
-_LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call)\d+)(?![\w(=])')
-_DEFINED: Final = re.compile(r"(?:[+><] )(?:partial )?((?P<prefix>[suatmdv])\d+): ?(?P<said>.*)")
+_LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call|tool|params)\d+)(?![\w(=])')
+_DEFINED: Final = re.compile(r"(?:[+><*] )(?:partial )?((?P<prefix>[suatmdv]|tool|params)\d+): ?(?P<said>.*)")
 _REQUEST: Final = re.compile(r'(call\d+) ((?:[^\s"();]+|"(?:[^"\\]|\\.)*")\((?:[^"]|"(?:[^"\\]|\\.)*")*?\))(?=;|  |$| [a-z])')
 _ARGUMENT: Final = re.compile(r'(\w+|"(?:[^"\\]|\\.)*")=(.*)')
 _USAGE: Final = re.compile(r"  usage [^\"]*$")
@@ -39,6 +41,8 @@ _WORDS: Final = {
     "m": "message",
     "d": "document",
     "v": "text",
+    "tool": "tool",
+    "params": "parameters",
 }
 _ENDED: Final = {"<": "ended", "!": "failed", "?": "open", "^": "handed off"}
 
@@ -321,7 +325,7 @@ class _Comparison:
         total = sum(item.size for item in self._before)
         changed = max(marks["-"], marks["+"])
         told = (self._cause, self._causes, changed, max(total, changed), self._folded, self._structure)
-        return Difference(*told, tuple(self.rows))
+        return Difference(*told, tuple(_rows_with_hidden(self.rows)))
 
     # pairs of nodes
 
@@ -429,7 +433,7 @@ class _Comparison:
         if follows:
             return "follows"
         self._causes += 1
-        what = _describe_change(old, new)
+        what = _describe_change(*_with_hidden(old, new))
         if old is not None and new is not None and len(self._swaps) < _MAX_SWAPS:
             before, after = _swap(old, new)
             self._swaps += [(re.compile(rf"(?<!\w){re.escape(before)}(?!\w)"), after)] if before and after else []
@@ -506,6 +510,26 @@ def _text(node: Node) -> str:
     return "\n".join((_USAGE.sub("", node.text), *(line.removeprefix("|").removeprefix(" ") for line in node.more)))
 
 
+# -- differences that cannot be seen
+
+
+def _with_hidden(old: Node | None, new: Node | None) -> tuple[Node | None, Node | None]:
+    """Return two nodes; with escapes for what cannot be seen, if they look the same."""
+    if old is None or new is None or not are_alike(_text(old), _text(new)):
+        return old, new
+    before, after = (replace(node, text=show_hidden(node.text), more=list(map(show_hidden, node.more))) for node in (old, new))
+    return before, after
+
+
+def _rows_with_hidden(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield rows; with escapes for what cannot be seen, where a removed line and an added one look the same."""
+    for _, same in groupby(rows, key=lambda row: (row.mark != " ", row.depth)):
+        group = list(same)
+        removed, added = ([row for row in group if row.mark == mark] for mark in "-+")
+        alike = {id(row) for pair in zip(removed, added, strict=False) if are_alike(*(row.text for row in pair)) for row in pair}
+        yield from (replace(row, text=show_hidden(row.text)) if id(row) in alike else row for row in group)
+
+
 # -- words
 
 
@@ -517,7 +541,7 @@ def _describe_change(old: Node | None, new: Node | None) -> str:
     if old.kind == new.kind == "line":
         return f"line {_swap_words(old, new)}"
     if old.kind == new.kind == "run":
-        return _run_words(head(old), head(new))
+        return _run_words(head(old), head(new), old.text, new.text)
     return f"{_describe(old)} is now {_describe(new)}"
 
 
@@ -536,16 +560,19 @@ def _describe(node: Node) -> str:
     return f"{told.kind} {told.name}"
 
 
-def _run_words(old: Head, new: Head) -> str:
+def _run_words(old: Head, new: Head, before: str, after: str) -> str:
+    """Return words for the first field that differs; of the first lines `before` and `after`, if none does."""
     if (old.kind, old.name) != (new.kind, new.name):
         return f"{old.kind} {old.name} is now {new.kind} {new.name}"
     if old.arguments != new.arguments:
         return f"tool argument {_arguments(old.arguments or '', new.arguments or '')}"
-    fields = ("tools", "tags", "meta", "attempt", "keys", "still", "call")
-    name = next((name for name in fields if getattr(old, name) != getattr(new, name)), "call")
+    fields = ("model", "tools", "tags", "meta", "attempt", "keys", "still", "call")
+    name = next((name for name in fields if getattr(old, name) != getattr(new, name)), None)
+    if name is None:
+        return f"first line {_in_quotes(before)} → {_in_quotes(after)}"
     told = [getattr(told, name) for told in (old, new)]
-    before, after = (", ".join(value) if isinstance(value, tuple) else str(value or "none") for value in told)
-    return f"{name} {_cut(before)} → {_cut(after)}"
+    was, now = (", ".join(value) if isinstance(value, tuple) else str(value or "none") for value in told)
+    return f"{name} {_cut(was)} → {_cut(now)}"
 
 
 def _arguments(old: str, new: str) -> str:

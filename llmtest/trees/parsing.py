@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args
 
 from llmtest.errors import TreeTextError
 from llmtest.events.callbacks import RunKind
-from llmtest.trees.rendering import HEADER
+from llmtest.trees.rendering import HEADER, LEFT_OUT
 
 NodeKind = Literal["run", "parallel", "late", "entry", "line"]
 SIGNS: Final = frozenset("+>*~@<!?^")
@@ -29,7 +29,7 @@ _HEAD: Final = re.compile(
 )
 
 _KEY: Final = re.compile(rf"((?:condition|branch) (?:\d+|default)|{_QUOTED}|[^\s\"():]+): ")
-_FIELD: Final = re.compile(rf" (attempt|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (meta)=(.*)")
+_FIELD: Final = re.compile(rf" (attempt|model|tools|tags)=((?:{_QUOTED}|[^\s\"])+)| (meta)=(.*)")
 _CALL: Final = re.compile(r" (call\d+)(?= |$)")
 _TOKEN: Final = re.compile(rf"{_QUOTED}|[()\[\]{{}},]")
 _WIDE_CODE: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\U([0-9a-f]{8})")
@@ -70,6 +70,7 @@ class Head:
     arguments: str | None = None
     call: str | None = None
     attempt: str | None = None
+    model: str | None = None
     tools: str | None = None
     tags: str | None = None
     meta: str | None = None
@@ -156,11 +157,12 @@ class _Reader:
     def _kind(self, number: int, text: str) -> NodeKind:
         inside = self._open[-1].kind if self._open else ""
         if text[:1] in SIGNS and text[1:2] == " ":
-            if inside != "run":
-                raise TreeTextError(
-                    number, f"an entry stands within a run; got {text!r} {f'within {inside!r}' if inside else 'outside'}"
-                )
-            return "entry"
+            # Events within a run may be concurrent, as the runs within it are; `+` defines what they name.
+            if inside == "run" or (inside == "parallel" and text[0] in "@+"):
+                return "entry"
+            raise TreeTextError(
+                number, f"an entry stands within a run; got {text!r} {f'within {inside!r}' if inside else 'outside'}"
+            )
         if text == "parallel" or (text == "late" and not inside):
             return "parallel" if text == "parallel" else "late"
         if _HEAD.fullmatch(text) is None:
@@ -182,7 +184,7 @@ def _check_endings(roots: Sequence[Node], lines: int) -> None:
     if not any(node.kind == "entry" for node in nodes):
         return
     for node in nodes:
-        if node.kind == "run" and not (node.inside and node.inside[-1].sign in ENDINGS):
+        if node.kind == "run" and not node.text.endswith(LEFT_OUT) and not (node.inside and node.inside[-1].sign in ENDINGS):
             raise TreeTextError(lines, f"the text is cut off: the run in line {node.line}, {node.text!r}, has no ending")
 
 
@@ -194,7 +196,7 @@ def head(run: Node) -> Head:
     call = _CALL.match(rest)
     fields = {match[1] or match[3]: match[2] or match[4] for match in _FIELD.finditer(rest)}
     keys = tuple(unquote(key) for key in _KEY.findall(found["keys"]))
-    fields_ = {name: fields.get(name) for name in ("attempt", "tools", "tags", "meta")}
+    fields_ = {name: fields.get(name) for name in ("attempt", "model", "tools", "tags", "meta")}
     return Head(found["kind"], unquote(found["name"]), keys, bool(found["still"]), arguments, call and call[1], **fields_)
 
 

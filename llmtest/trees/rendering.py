@@ -21,11 +21,14 @@ from llmtest.events.callbacks import START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
-from llmtest.trees.run_lines import Detail, Shapes, TextPart
+from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"
 """The first line of a file with a tree text."""
+
+LEFT_OUT: Final = " ..."
+"""The end of the first line of a run that is shown only to group the chosen runs inside it. No other line of a run ends so."""
 
 
 class Traced(Protocol):
@@ -73,8 +76,9 @@ class Part:
 def render(source: Traced | Run, *, detail: Detail = "default") -> str:
     """Return the trees of `source` as text, ending with a newline.
 
-    `detail="outline"` is one line for each run; `"full"` adds parameters, all metadata and every token. Open runs are
-    marked; events after the end of the block stand under `late`. Two renderings of equal programs are equal.
+    `detail="outline"` is one line for each run; `"short"` leaves out what models are told besides messages; `"full"` adds
+    all parameters, all metadata and every token. Open runs are marked; events after the end of the block stand under
+    `late`. Two renderings of equal programs are equal.
 
     >>> from llmtest import ScriptedChatModel, record
     >>> with record() as recording:
@@ -100,8 +104,10 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
     late_runs, still = _late_runs(roots, late)
-    calls = (run.tool_call_id for root in (*roots, *late_runs) for run in root.walk() if run.kind == "tool")
-    words = Words(filter(None, calls), outline=detail == "outline", full=detail == "full")
+    runs = [run for root in (*roots, *late_runs) for run in root.walk()]
+    calls = (run.tool_call_id for run in runs if run.kind == "tool")
+    ids = (interrupt for run in runs for interrupt in interrupt_ids(run))
+    words = Words(filter(None, calls), ids, outline=detail == "outline", short=detail == "short", full=detail == "full")
     writer = _Writer(Shapes(words, still, source.keeps if isinstance(source, Part) else None))
     writer.trees(roots, 0)
     if late_runs:
@@ -143,6 +149,7 @@ class _Writer:
         self._counts: Counter[str] = Counter()
         self._fresh: list[Name] = []
         self._texts: dict[str, str] = {}
+        self._tools: dict[str, str] = {}
         self._inside: dict[int, list[list[Item]]] = {}
         self._plain: dict[int, str] = {}
         self._todo: list[Callable[[], None]] = []
@@ -219,7 +226,9 @@ class _Writer:
 
     def _count_kept(self, item: Item, parent: Run | None) -> int:
         """Return how many runs of a subtree are written at its top."""
-        if item.run is None or self._shapes.keeps_run(item.run):
+        if item.run is None:
+            return int(parent is None or self._shapes.keeps_run(parent))
+        if self._shapes.keeps_run(item.run):
             return 1
         count, todo = 0, [(item.run, parent)]
         for run, above in todo:  # grows while it is read
@@ -232,15 +241,17 @@ class _Writer:
         if self._shapes.keeps is not None:
             layer = [item for item in layer if self._count_kept(item, parent)]
         if len(layer) > 1:
+            layer = self._sort_parallel(layer, parent)
+        # An outline shows no events, so it groups only runs.
+        grouped = sum(item.run is not None or not self._words.outline for item in layer) > 1
+        if grouped:
             self.line(depth, "parallel")
             depth += 1
-            layer = self._sort_parallel(layer, parent)
-        grouped = len(layer) > 1
         self._todo += [partial(self._item, item, parent, depth, grouped) for item in reversed(layer)]
 
     def _item(self, item: Item, parent: Run | None, depth: int, grouped: bool) -> None:
         if item.run is None:
-            return self._parts(depth, [item.note] if parent is None or self._shapes.keeps_run(parent) else [])
+            return self._parts(depth, [item.note])
         if not self._shapes.keeps_run(item.run):
             return self._replace_by_inner(item, item.run, parent, depth, grouped)
         shape = self._shapes.of(item.run, parent)
@@ -255,9 +266,9 @@ class _Writer:
     def _replace_by_inner(self, item: Item, run: Run, parent: Run | None, depth: int, grouped: bool) -> None:
         """Write the chosen runs inside a run in its place; below its line if they follow one another beside others."""
         if grouped and self._count_kept(item, parent) > 1:
-            self.line(depth, self._resolve(self._shapes.of(run, parent).head))
-            self._fresh.clear()
+            self.line(depth, self._resolve(self._shapes.of(run, parent).head) + LEFT_OUT)
             depth += 1
+            self._define(depth)
         self._plan(self._layers_of(run, parent), run, depth)
 
     def _parts(self, depth: int, parts: Sequence[TextPart]) -> None:
@@ -267,6 +278,7 @@ class _Writer:
     def _put(self, depth: int, part: TextPart) -> None:
         """Write one entry. A thing that it names for the first time is defined before it, or in it if it names nothing else."""
         shown = [self._resolve(line) for line in part.lines]
+        self._resolve(part.unshown)
         if len(self._fresh) == 1 and shown == [self._fresh[0].label]:
             return self._put(depth, TextPart(part.sign, _definition(self._fresh.pop()), part.suffix))
         self._define(depth)
@@ -285,13 +297,24 @@ class _Writer:
 
     def _label_of(self, match: re.Match[str]) -> str:
         name = self._words.names[int(match[1])]
-        return name.label or self._assign_label(name)
+        label = name.label or self._assign_label(name)
+        if name.prefix != "tool":
+            return label
+        # A tool goes by its own name; another one of that name has its label, too.
+        first = self._tools.setdefault(name.text, label)
+        return name.text if first == label else f"{name.text}/{label}"
 
     def _assign_label(self, name: Name) -> str:
         """Give `name` its label. A tool call is written with its arguments when it is first met, as a number afterwards."""
         if name.prefix == "request":
             name.label = self._resolve(name.lines[0])
             return f"{name.label} {self._resolve(name.lines[1])}"
+        if name.prefix == "tie":
+            place, _, group = name.text.partition(" ")
+            members = self._words.names_in(group)
+            self._resolve(group)
+            name.label = sorted(members, key=lambda member: member.number)[int(place)].label
+            return name.label
         owner = self._words.owners.get(name.text) if name.prefix == "id" else None
         if owner is not None and owner.label:
             name.label = owner.label
@@ -304,9 +327,15 @@ class _Writer:
     def _number(self, name: Name) -> None:
         self._counts[name.prefix] += 1
         name.number = self._counts[name.prefix]
-        name.label = f"<id:{name.number}>" if name.prefix == "id" else f"{name.prefix}{name.number}"
+        if name.prefix in ("id", "interrupt", "path"):
+            # Mostly there is one temporary folder.
+            name.label = "<path>" if name.prefix == "path" and name.number == 1 else f"<{name.prefix}:{name.number}>"
+        else:
+            name.label = f"{name.prefix}{name.number}"
         if name.lines:
             self._fresh.append(name)
+            if name.prefix in ("tool", "params"):
+                return
             known = self._texts.setdefault(name.text, name.label)
             if known != name.label and name.lines == ["", *self._words.bars(name.text)]:
                 name.lines = [known if known[0] == "v" else f"{known}.text"]

@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from llmtest.core.text import plural
-from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OUTPUT_OF, START_KINDS, STREAMED
+from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OF_LANGGRAPH, OUTPUT_OF, START_KINDS, STREAM_EVENT, STREAMED
 from llmtest.events.content import BlockKind, pieces_of, read_stream_event
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Structured, ToolCall, Usage
-from llmtest.trees.values import Words
+from llmtest.trees.parameters import model_name, parameter_texts, tool_marks
+from llmtest.trees.values import MAX_LINE_CHARACTERS, Words
 
-Detail = Literal["outline", "default", "full"]
+Detail = Literal["outline", "short", "default", "full"]
 
 MAX_TOKENS: Final = 40
 """Of more tokens, those in the middle are left out."""
@@ -26,16 +27,20 @@ _PLUMBING: Final = re.compile(
     r"(?:ls_|lc_|langgraph_|__pregel|LANGSMITH_)|(?:checkpoint_(?:ns|id|map)|thread_id|thread_ts|run_id|revision_id)$"
 )
 _VERSIONS: Final = re.compile(r"(?:lc_|ls_|langgraph_|LANGCHAIN_).*versions?$|revision_id$", re.IGNORECASE)
+_OF_A_STEP: Final = re.compile(r"graph:step:\d+").fullmatch
+_INTERRUPT_ID: Final = re.compile("[0-9a-f]{16,32}")
 _NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", "function_call", "complete", "completed"))
 
 
 @dataclass(slots=True)
 class TextPart:
-    """One entry of a run: its sign, its lines, and the end of the first line."""
+    """One entry of a run: its sign, its lines, and the end of the first line. `unshown` are marks of things that the entry
+    is about: they get their numbers here."""
 
     sign: str
     lines: list[str]
     suffix: str = ""
+    unshown: str = ""
 
 
 @dataclass(slots=True)
@@ -101,10 +106,17 @@ class Shapes:
         words += [run.kind, self.words.atom(run.name) + self._arguments(run)]
         if run.tool_call_id is not None:
             words.append(self.words.mark("call", run.tool_call_id))
-        words += [f"attempt={tag[14:]}" for tag in run.tags if tag.startswith("retry:attempt:")]
-        tools = run.start.payload.get("tools")
-        words += [f"tools={','.join(self.words.atom(str(tool), ',') for tool in tools)}"] if tools else []
+        words += [f"attempt={self.words.atom(tag[14:])}" for tag in run.tags if tag.startswith("retry:attempt:")]
+        words += self._model_fields(run) if run.kind in MODELS else []
         return " ".join((*words, *self._about(run, parent)))
+
+    def _model_fields(self, run: Run) -> Iterator[str]:
+        name = None if self.words.short else model_name(run)
+        if name is not None:
+            yield f"model={self.words.atom(name)}"
+        tools = tool_marks(run, self.words)
+        if tools:
+            yield f"tools={','.join(tools)}"
 
     def _keys(self, tags: Sequence[str]) -> Iterator[str]:
         """Return the part of a run in its parent: the key of a map, the condition or branch of a branch."""
@@ -173,12 +185,25 @@ class Shapes:
         if parameters and self.words.full:
             first, *rest = self.words.value(parameters)
             yield TextPart("*", [f"params {first}", *rest])
+        elif run.kind in MODELS and not self.words.short:
+            yield from self._parameters(parameter_texts(run, self.words))
+
+    def _parameters(self, parameters: list[list[str]]) -> Iterator[TextPart]:
+        """Yield the parameters that were set; those that need several lines are written once."""
+        lines = [line for parameter in parameters for line in parameter]
+        shown = " ".join(lines)
+        if len(lines) > len(parameters) or len(shown) > MAX_LINE_CHARACTERS:
+            shown = self.words.mark("params", shown, ["", *lines])
+        if parameters:
+            yield TextPart("*", [shown])
 
     # stream
 
     def _stream_parts(self, events: Sequence[Event]) -> Iterator[TextPart]:
         streams: dict[str, list[str]] = {}
-        for event in events:
+        # With version 3 a model tells its tokens to handlers, and LangChain tells them once more as events.
+        told = [event for event in events if event.kind == STREAM_EVENT and pieces_of(event.payload)]
+        for event in told or events:
             for channel, text in _pieces(event.payload):
                 streams.setdefault(channel, []).append(text)
         if len(streams) > 1 and len(streams.get("empty", ())) == 1:
@@ -187,7 +212,7 @@ class Shapes:
         kinds = [read_stream_event(event.payload["event"]).name for event in events if "event" in event.payload]
         if kinds:
             runs = ((kind, len(list(same))) for kind, same in groupby(kinds))
-            shown = " ".join(kind if times == 1 else f"{kind}*{times}" for kind, times in runs)
+            shown = " ".join(f"{self.words.atom(kind)}{f'*{times}' if times > 1 else ''}" for kind, times in runs)
             yield TextPart("~", [f"{len(kinds)} {plural(len(kinds), 'stream event')}: {shown}"])
 
     def _stream(self, channel: str, texts: list[str]) -> TextPart:
@@ -206,16 +231,17 @@ class Shapes:
 
     def _is_shown_elsewhere(self, event: Event) -> bool:
         """True for LangGraph's callbacks that repeat the tree. LangGraph fires them since 1.2, and the tree must be the same
-        before: a paused node shows its question, a resumed graph has the command, or nothing, as its input. Only an
-        interrupt before or after a node has no other sign."""
-        return not self.words.full and (event.kind == "on_resume" or (event.kind == "on_interrupt" and _is_of_a_node(event)))
+        before: a paused run ends so, a resumed graph has the command, or nothing, as its input."""
+        return not self.words.full and event.kind in OF_LANGGRAPH
 
     def _note(self, event: Event) -> TextPart:
         payload = event.payload
         if event.kind == "on_text":
             return TextPart("@", [f"text {self.words.flow(payload.get('text'))}"])
         if event.kind == "on_retry":
-            return TextPart("@", self._error_lines(f"retry {payload.get('attempt_number')}", payload.get("error")))
+            return TextPart(
+                "@", self._error_lines(f"retry {self.words.flow(payload.get('attempt_number'))}", payload.get("error"))
+            )
         if event.kind == "on_custom_event":
             first, *rest = self.words.value(payload.get("data"))
             return TextPart("@", [f"event {self.words.atom(str(payload.get('name')))} {first}", *rest])
@@ -227,26 +253,30 @@ class Shapes:
             first, *rest = self.words.value(payload.get("return_values"))
             return TextPart("@", [f"finish {first}", *rest])
         if event.kind == "on_interrupt":
-            return TextPart("@", self._pause_lines("interrupt", _interrupts(FrozenList([payload.get("interrupts")]))))
+            return self._paused("@", "interrupt", _interrupts(FrozenList([payload.get("interrupts")])))
         if event.kind == "on_resume":
             return TextPart("@", ["resume"])
         # An unknown callback is written with its payload; a second start or end only repeats the run.
         repeats = not payload or event.kind in START_KINDS or event.kind in ENDINGS
         first, *rest = [""] if repeats else self.words.value(payload)
-        return TextPart("@", [f"{event.kind} {first}".rstrip(), *rest])
+        return TextPart("@", [f"{self.words.atom(event.kind)} {first}".rstrip(), *rest])
 
-    def _pause_lines(self, opening: str, interrupts: Sequence[Structured]) -> list[str]:
-        """Return the lines that say what the program waits for."""
-        values = [interrupt.fields.get("value") for interrupt in interrupts]
-        if not values:
-            return [opening]
+    def _paused(self, sign: str, opening: str, interrupts: Sequence[Structured]) -> TextPart:
+        """Return the entry that says what the program waits for."""
+        if not interrupts:
+            return TextPart(sign, [opening.rstrip(":")])
+        # Concurrent nodes are interrupted in any order.
+        told = [(interrupt.fields.get("value"), interrupt.fields.get("id")) for interrupt in interrupts]
+        told.sort(key=lambda pair: self.words.plain("\n".join(self.words.value(pair[0]))))
+        values = [value for value, _ in told]
         first, *rest = self.words.value(values[0] if len(values) == 1 else FrozenList(values))
-        return [f"{opening} {first}", *rest]
+        ids = "".join(self.words.mark("interrupt", number) for _, number in told if _is_interrupt_id(number))
+        return TextPart(sign, [f"{opening} {first}", *rest], unshown=ids)
 
     def _error_lines(self, opening: str, error: Any) -> list[str]:
         if not isinstance(error, Failure):
             return [opening]
-        return self.words.labelled(f"{opening} {error.type}".strip(), error.message)
+        return self.words.labelled(f"{opening} {self.words.atom(error.type)}".strip(), error.message)
 
     # ending
 
@@ -255,10 +285,20 @@ class Shapes:
             return [TextPart("?", ["open"])]
         error = end.payload.get("error")
         if not isinstance(error, Failure):
-            return self._output(run, end.payload)
+            return [*self._output(run, end.payload), *self._pause(run)]
         partial = end.payload.get("response") or EMPTY
         parts = self._output(run, partial) if partial.get("generations") else []
         return [*(replace(part, sign="< partial") for part in parts), self._ending(error)]
+
+    def _pause(self, run: Run) -> Iterator[TextPart]:
+        """Yield the pause of a graph: its run ends normally, although a node waits, or it stopped before or after one."""
+        # LangGraph tells of it since 1.2; the nodes that wait are there before, too.
+        waiting = [child.end for child in run.children if child.ended == "paused" and any(map(_OF_A_STEP, child.tags))]
+        if waiting or any(event.kind == "on_interrupt" for event in run.events):
+            errors = (end.payload.get("error") for end in waiting if end is not None)
+            told = [event.payload.get("interrupts") for event in run.events if event.kind == "on_interrupt"]
+            found = _interrupts(FrozenList(error.payload for error in errors if isinstance(error, Failure)))
+            yield self._paused("?", "paused:", found or _interrupts(FrozenList(told)))
 
     def _output(self, run: Run, payload: Mapping[str, Any]) -> list[TextPart]:
         if run.kind not in MODELS:
@@ -266,7 +306,7 @@ class Shapes:
         candidates = payload.get("generations") or ()
         parts = [TextPart("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
         parts = parts or [TextPart("<", ["nothing"])]
-        parts[-1].suffix += _usage(run.usage)
+        parts[-1].suffix += _usage(run.usage, self.words)
         return parts
 
     def _stop(self, candidate: Generation) -> str:
@@ -280,12 +320,16 @@ class Shapes:
             return TextPart("!", self._error_lines("", error))
         if error.ended == "paused":
             interrupts = _interrupts(error.payload)
-            return TextPart("?", self._pause_lines("paused:", interrupts) if interrupts else [f"paused: {error.type}"])
+            return (
+                self._paused("?", "paused:", interrupts)
+                if interrupts
+                else TextPart("?", [f"paused: {self.words.atom(error.type)}"])
+            )
         if error.ended == "handed off":
             command = error.payload[0] if isinstance(error.payload, list) and error.payload else None
             first, *rest = self.words.value(command)
             return TextPart("^", [f"handed off: {first}", *rest])
-        opening = f"stopped {error.type}" if error.ended == "stopped" else error.ended
+        opening = f"stopped {self.words.atom(error.type)}" if error.ended == "stopped" else error.ended
         return TextPart("!", self.words.labelled(opening, error.message))
 
 
@@ -301,8 +345,28 @@ def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(_CHANNEL_OF[piece.kind], f"<{piece.type}>" if piece.kind == "other" else piece.text or "") for piece in pieces]
 
 
-def _is_of_a_node(event: Event) -> bool:
-    return bool(event.payload.get("interrupts"))
+def interrupt_ids(run: Run) -> Iterator[tuple[str, Any]]:
+    """Yield the ids of interrupts that `run` tells of, with their values: LangGraph makes the ids from random ones."""
+    for interrupt in _interrupts(FrozenList(_interrupt_payloads(run))):
+        if _is_interrupt_id(interrupt.fields.get("id")):
+            yield interrupt.fields["id"], interrupt.fields.get("value")
+    inputs = run.start.payload.get("inputs")
+    resumed = inputs.fields.get("resume") if isinstance(inputs, Structured) else None
+    yield from ((key, None) for key in (resumed if isinstance(resumed, dict) else ()) if _is_interrupt_id(key))
+
+
+def _is_interrupt_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _INTERRUPT_ID.fullmatch(value) is not None
+
+
+def _interrupt_payloads(run: Run) -> Iterator[Any]:
+    for event in run.events:
+        if event.kind == "on_interrupt":
+            yield event.payload.get("interrupts")
+        elif event.kind in ENDINGS:
+            error, outputs = event.payload.get("error"), event.payload.get("outputs")
+            yield error.payload if isinstance(error, Failure) else None
+            yield outputs.get("__interrupt__") if isinstance(outputs, dict) else None
 
 
 def _interrupts(payload: Any) -> list[Structured]:
@@ -311,16 +375,16 @@ def _interrupts(payload: Any) -> list[Structured]:
     return [found for item in payload for found in _interrupts(item)] if isinstance(payload, list) else []
 
 
-def _usage(usage: Usage | None) -> str:
+def _usage(usage: Usage | None, show: Words) -> str:
     if usage is None:
         return ""
-    words = [f"in={usage.input_tokens}", *_details(usage.input_details), f"out={usage.output_tokens}"]
-    words += _details(usage.output_details)
+    words = [f"in={usage.input_tokens}", *_details(usage.input_details, show), f"out={usage.output_tokens}"]
+    words += _details(usage.output_details, show)
     if usage.total_tokens != usage.input_tokens + usage.output_tokens:
         words.append(f"total={usage.total_tokens}")
     return f"  usage {' '.join(words)}"
 
 
-def _details(details: Mapping[str, Any]) -> list[str]:
-    shown = [f"{name}={details[name]}" for name in sorted(details) if details[name]]
+def _details(details: Mapping[str, Any], show: Words) -> list[str]:
+    shown = [f"{show.atom(name, '=')}={show.flow(details[name])}" for name in sorted(details) if details[name]]
     return [f"({' '.join(shown)})"] if shown else []

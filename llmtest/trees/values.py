@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from hashlib import blake2b
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
 
 from llmtest.core import masks
 from llmtest.core.masks import DATE_TIME, mask, snake
+from llmtest.core.text import amount
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 
@@ -46,8 +49,14 @@ _UNIT: Final = re.compile(rf"{OPEN}[0-9]+{CLOSE}|<[a-z]+:?\w*>|\\U[0-9a-f]{{8}}|
 _ATOM: Final = re.compile(f'[^\x00-\x20{_UNSEEN_SET}"()]+')
 _CLOCK_KEY: Final = re.compile(
     r"(?:^|_)(?:(?:created|updated|modified|deleted|fetched|expires|started|finished|issued)(?:_at|_on|_time)?"
-    r"|timestamp|ts|last_modified|last_updated)$"
+    r"|timestamp|ts|last_modified|last_updated|attempt_time)$"
 )
+_CLOCK_TIME: Final = re.compile(rf"{DATE_TIME}(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?")
+_CONTENT_KEY: Final = re.compile(r"(?:^|_)(?:hash|digest|checksum|etag|fingerprint|md5|sha\d*|crc\d*)$")
+"""Keys of digests, which change only if the content does: what looks like an id there is none."""
+
+_COUNTED_BY_GRAPH: Final = frozenset(("remaining_steps", "is_last_step"))
+"""Managed values in the state of a graph: they follow from LangGraph's recursion limit."""
 _EPOCHS: Final = tuple((10.0**n, 10.0 ** (n + 1)) for n in (9, 12, 15, 18))
 _json_string: Final = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -68,13 +77,16 @@ def _is_clock(key: str, value: Any) -> bool:
     if not _CLOCK_KEY.search(snake(key)):
         return False
     if isinstance(value, str):
-        return re.match(DATE_TIME, value) is not None
+        return _CLOCK_TIME.fullmatch(value) is not None
     return isinstance(value, int | float) and any(low <= value < high for low, high in _EPOCHS)
 
 
 def _is_random(key: str, value: Any) -> bool:
     """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
-    return isinstance(value, str) and snake(key).endswith("id") and re.fullmatch("[0-9a-f]{16,}", value) is not None
+    # A number of digits alone is a card or an amount; "paid" is no key of ids.
+    if not isinstance(value, str) or not re.search(r"(?:^|_)id$", snake(key)):
+        return False
+    return re.fullmatch("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}", value) is not None
 
 
 def _many_lines(text: str) -> bool:
@@ -87,6 +99,7 @@ _LABELS: Final = {"human": "u", "ai": "a", "system": "s", "developer": "s", "too
 
 _ROLES: Final = {"user": "human", "assistant": "ai", **{role: role for role in _LABELS}}
 _SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+_FORM: Final = re.compile(r"[\w.+-]+(?:/[\w.+*-]+)?", re.ASCII)
 _MEDIA: Final = frozenset(("image", "image_url", "audio", "input_audio", "video", "file", "document", "media"))
 
 
@@ -144,6 +157,8 @@ def _unwrap(value: Any) -> Any:
         return _unwrap(value[0])
     if isinstance(value, Structured) and value.type == "Command" and value.fields.keys() == {"update"}:
         return _unwrap(value.fields["update"])
+    if isinstance(value, dict) and not _COUNTED_BY_GRAPH.isdisjoint(value):
+        return _unwrap(FrozenDict({key: item for key, item in value.items() if key not in _COUNTED_BY_GRAPH}))
     if isinstance(value, dict) and value.keys() == {"messages"}:
         return _conversation(value["messages"]) or value
     return _prompt(value)
@@ -170,20 +185,27 @@ def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> 
 
 
 def _data(kind: str, form: str, data: str | bytes) -> str:
-    """Return data as its kind and size. A str is base64, perhaps as a `data:` URL that names the kind."""
+    """Return data as its kind, size and digest. A str is base64, perhaps as a `data:` URL that names the kind."""
     size = len(data)
     if isinstance(data, str):
         head, _, encoded = data.rpartition(",")
         form = form or head.removeprefix("data:").partition(";")[0]
         size = len(encoded.rstrip("=")) * 3 // 4
+        data = encoded.encode("utf-8", "surrogatepass")
+    known = _FORM.match(form)
+    if form and (known is None or known[0] != form):  # no media type: only its beginning is shown, and the digest is of all
+        data += form.encode("utf-8", "surrogatepass")
+        form = f"{known[0] if known else ''}…"
     kind = "" if form.startswith(f"{kind}/") else kind
-    return f"<{' '.join(word for word in (kind, form, f'{size} bytes') if word)}>"
+    digest = blake2b(data, digest_size=4).hexdigest()
+    return f"<{' '.join(word for word in (kind, form, amount(size, 'byte'), digest) if word)}>"
 
 
 @dataclass(slots=True, eq=False)
 class Name:
     """A thing that is written once, and as its label afterwards. `prefix` is its kind: u, a, s, t, m (messages), d (document),
-    v (text of several lines), `request` (a tool call with its arguments), call, id."""
+    v (text of several lines), `request` (a tool call with its arguments), call, id, interrupt, path, or `tie`: any one of the
+    things whose marks are in `text`."""
 
     prefix: str
     lines: list[str]
@@ -196,11 +218,25 @@ class Words:
     """Values as text with marks. Equal things have equal marks, in whichever order they are met. Holds state.
 
     `calls` are the ids of tool calls that ran: a string or a key that equals one of them is written as the call's number.
+    `interrupts` are the ids of interrupts, which are random, and their values. They are found wherever they stand in a text.
     """
 
-    def __init__(self, calls: Iterable[str], *, outline: bool = False, full: bool = False) -> None:
+    def __init__(
+        self,
+        calls: Iterable[str],
+        interrupts: Iterable[tuple[str, Any]] = (),
+        *,
+        outline: bool = False,
+        short: bool = False,
+        full: bool = False,
+    ) -> None:
         self.calls = frozenset(filter(_CALL_ID.fullmatch, calls))
+        self._interrupts: dict[str, Any] = {}
+        for number, value in interrupts:  # who tells of an interrupt before knows its value, a resume does not
+            self._interrupts.setdefault(number, value)
+        self._ids = re.compile(f"({'|'.join(sorted(self._interrupts))})") if self._interrupts else None
         self.outline = outline
+        self.short = outline or short
         self.full = full
         self.names: list[Name] = []
         self.owners: dict[str, Name] = {}
@@ -229,15 +265,28 @@ class Words:
 
     def _content_of(self, match: re.Match[str]) -> str:
         name = self.names[int(match[1])]
+        if name.prefix == "tie":
+            return self._content_of(next(MARK.finditer(name.text)))
+        if name.prefix == "interrupt":
+            return f"<interrupt {self._interrupts.get(name.text)}>"
         return self.plain("\n".join(name.lines)) if name.lines else f"<{name.prefix}>"
 
     # strings
 
+    def is_secret_text(self, text: str) -> bool:
+        return self._masks.secrets.search(text) is not None
+
     def is_volatile(self, text: str) -> bool:
-        return self._masks.volatile.search(text) is not None
+        return self._masks.volatile.search(text) is not None or (self._ids is not None and self._ids.search(text) is not None)
 
     def clean(self, text: str, escape: Callable[[str], str] = _escape) -> str:
         """Return `text` with aliases for ids, without times, addresses and secrets."""
+        if self._ids is not None and self._ids.search(text):
+            parts = self._ids.split(text)
+            return "".join(self.mark("interrupt", part) if n % 2 else self._masked(part, escape) for n, part in enumerate(parts))
+        return self._masked(text, escape)
+
+    def _masked(self, text: str, escape: Callable[[str], str]) -> str:
         if self._masks.volatile.search(text) is None:
             return escape(text)
         pieces, done = [], 0
@@ -250,6 +299,12 @@ class Words:
         kind = str(match.lastgroup)
         if kind == "id":
             return self.mark("id", match[0].lower())
+        if kind == "own":
+            return self.mark("call" if match[0] in self.calls or match[0].startswith("call_") else "id", match[0])
+        if kind == "path":
+            return self.mark("path", match[0])
+        if kind == "part":
+            return "<id>"
         if kind == "pair":
             return f"{escape(match['key'])}: {mask(match['key'][1:-1])}"
         return self._masks.called(kind)
@@ -308,7 +363,7 @@ class Words:
 
     def _other(self, value: Any) -> str:
         if isinstance(value, bytes):
-            return f"<{len(value)} bytes>"
+            return _data("", "", value)
         if isinstance(value, PurePath):
             return f"Path({self.string(value.as_posix())})"
         if isinstance(value, datetime | date | time):
@@ -318,8 +373,12 @@ class Words:
         return f"<{type(value).__name__}>"
 
     def number(self, value: float) -> str:
-        """Return twelve significant digits: the last ones depend on the order of additions."""
-        return repr(float(f"{value:.12g}"))
+        """Return twelve significant digits, and those of the cents of a large amount, up to fifteen in all.
+
+        The last of a float's seventeen digits depend on the order of additions.
+        """
+        digits = min(15, max(12, math.floor(math.log10(abs(value))) + 4)) if value and math.isfinite(value) else 12
+        return repr(float(f"{value:.{digits}g}"))
 
     def field(self, key: str, value: Any) -> str:
         """Return `value` as it is shown under `key`."""
@@ -327,10 +386,12 @@ class Words:
             return json.dumps(value)
         if self._masks.is_secret(key):
             return mask(_escape(key))
+        if isinstance(value, str) and _CONTENT_KEY.search(snake(key)) and not self.is_secret_text(value):
+            return f'"{_escape(value)}"'
         if _is_clock(key, value):
             return "<time>"
         if _is_random(key, value):
-            return self.mark("id", value)
+            return self.mark("interrupt" if value in self._interrupts else "id", value)
         if key == "tool_call_id" and isinstance(value, str):
             return self.mark("call", value)
         return self.flow(value)
@@ -343,9 +404,18 @@ class Words:
         """Return (text of the key, text of the value, value), sorted by keys; by content if a key is an id."""
         items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
         entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
-        if any(OPEN in before for before, _, _ in entries):
-            entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
-        return entries
+        if not any(OPEN in before for before, _, _ in entries):
+            return entries
+        entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
+        return [entry for _, same in groupby(entries, key=lambda e: (self.plain(e[0]), e[1])) for entry in self._ties(list(same))]
+
+    def _ties(self, entries: list[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]:
+        """Return entries that differ only in random ids as keys, so that the one with the lower number is written first."""
+        if len(entries) == 1:
+            return entries
+        group = "".join(before for before, _, _ in entries)
+        ties = [self.mark("tie", f"{place} {group}") for place in range(len(entries))]
+        return [(MARK.sub(tie, before), text, item) for tie, (before, text, item) in zip(ties, entries, strict=True)]
 
     def _key(self, key: str) -> str:
         return self.mark("call", key) if key in self.calls else f'"{self.clean(key)}"'
@@ -356,7 +426,7 @@ class Words:
         return [(f"{shown}=", self.field(name, fields[name]), fields[name]) for name, shown in names]
 
     def call_text(self, name: str, fields: Mapping[str, Any]) -> str:
-        return f"{name}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
+        return f"{self.atom(name) if name else ''}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
 
     def sequence(self, value: Sequence[Any]) -> str:
         return f"[{', '.join(self.marks(value) or map(self.flow, value))}]"
@@ -371,7 +441,11 @@ class Words:
             return [self.flow(value)]
         value = _unwrap(value)
         marks = self.marks(value)
-        return [" ".join(marks)] if marks else self._broken(value, self.flow(value), MAX_DEPTH)
+        return [" ".join(marks)] if marks else self.broken(value, self.flow(value))
+
+    def broken(self, value: Any, text: str) -> list[str]:
+        """Return the lines of a value whose text on one line is `text`."""
+        return self._broken(value, text, MAX_DEPTH)
 
     def _broken(self, value: Any, text: str, depth: int) -> list[str]:
         opening, entries = self._opened(value) if len(text) > MAX_LINE_CHARACTERS and depth else ("", [])
@@ -386,7 +460,7 @@ class Words:
     def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, Any]]]:
         """Return the opening of a container and its entries; no entries if it stays on one line, as a list of numbers does."""
         if isinstance(value, Structured) and _prompt(value) is value:
-            return f"{value.type}(", self.arguments(value.fields)
+            return f"{self.atom(value.type)}(", self.arguments(value.fields)
         if isinstance(value, dict | list | tuple) and not self.marks(value):
             if isinstance(value, dict):
                 return "{", self.entries(value)
@@ -427,7 +501,7 @@ class Words:
         return known[1]
 
     def _body(self, message: Message) -> list[str]:
-        opening = "" if message.role in _LABELS else message.role
+        opening = "" if message.role in _LABELS else self.atom(message.role)
         if message.role == "tool":
             call = self.mark("call", message.tool_call_id) if message.tool_call_id else ""
             opening = f"{call} -> error".strip() if message.status == "error" else f"{call} ->".strip()
@@ -441,7 +515,7 @@ class Words:
             yield [f"think({self.string(thought)})"]
         if isinstance(message.content, str):
             if message.content or not message.tool_calls:
-                yield self._text(message.content)
+                yield self.text(message.content)
         else:
             # Their calls are written once, in one form for all providers.
             yield from (self._block(b) for b in message.content if not (message.tool_calls and read_block(b).kind == "call"))
@@ -469,19 +543,23 @@ class Words:
         name = self.names[int(match[1])]
         return match[0] + name.lines[1] if name.prefix == "request" else match[0]
 
-    def _text(self, text: str) -> list[str]:
+    def text(self, text: str) -> list[str]:
         return self.bars(text) if _many_lines(text) and not self.outline else [self.string(text)]
+
+    def line(self, text: str) -> str:
+        """Return a text as JSON, also one with several lines."""
+        return f'"{self.clean(text)}"'
 
     def _block(self, block: Any) -> list[str]:
         read = read_block(block)
         if read.kind == "text":
-            return self._text(read.text or "")
+            return self.text(read.text or "")
         if read.kind == "reasoning" and read.text is not None:
             return [f"think({self.string(read.text)})"]
         return [(_medium(read.type, block, self.string) if read.type in _MEDIA else None) or self.flow(block)]
 
     def document(self, document: Document) -> str:
-        parts = [self._text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]
+        parts = [self.text(document.page_content), *([[self.flow(document.metadata)]] if document.metadata else [])]
         body = self._layout("", parts)
         return self.mark("d", "\n".join(body), body, document.page_content)
 
@@ -495,8 +573,8 @@ _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     Document: Words.document,
     ToolCall: Words.request,
     Structured: Words.structured,
-    Failure: lambda words, value: f"{value.type}({words.string(value.message)})",
-    Opaque: lambda _, value: f"<{value.type}>",
+    Failure: lambda words, value: f"{words.atom(value.type)}({words.string(value.message)})",
+    Opaque: lambda words, value: f"<{words.clean(value.type)}>",
     **dict.fromkeys((bool, type(None)), lambda _, value: json.dumps(value)),
     **dict.fromkeys((dict, FrozenDict), Words.mapping),
     **dict.fromkeys((list, tuple, FrozenList), Words.sequence),

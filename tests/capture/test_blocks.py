@@ -731,7 +731,7 @@ def test_a_stream_started_inside_and_read_to_its_end_after_the_block_is_late() -
         next(stream)
     list(stream)
 
-    assert (recording.usage.total_tokens, len(recording.late_events)) == (0, 2)
+    assert (repr(recording.usage), len(recording.late_events)) == ("<Usage: not known>", 2)
     assert (tokens.total_tokens, tokens.requests, [call.ended for call in tokens.calls]) == (0, 1, ["open"])
     assert [(call.name, call.spent.total_tokens, call.ended) for call in tokens.late] == [("ScriptedChatModel", 5, "ended")]
 

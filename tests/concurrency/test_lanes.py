@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -129,3 +132,77 @@ def test_the_main_thread_is_one_line_of_control_whatever_its_context() -> None:
     first = contextvars.Context().run(lanes.current)
 
     assert contextvars.Context().run(lanes.current) is first
+
+
+# -- nothing of the program lives longer because it was recorded
+
+
+class Frame:
+    """Something that lives in a frame of the program."""
+
+
+def _on_threads(alive: list[weakref.ref[Frame]]) -> Coroutine[Any, Any, None]:
+    def work() -> None:
+        frame = Frame()
+        alive.append(weakref.ref(frame))
+        lanes.tick()
+        raise ValueError
+
+    async def main() -> None:
+        await asyncio.gather(asyncio.to_thread(work), asyncio.to_thread(lanes.tick))
+
+    return main()
+
+
+def _in_tasks(alive: list[weakref.ref[Frame]]) -> Coroutine[Any, Any, None]:
+    async def work() -> None:
+        frame = Frame()
+        alive.append(weakref.ref(frame))
+        await leaf()
+        raise ValueError
+
+    async def main() -> None:
+        await asyncio.gather(work(), leaf())
+
+    return main()
+
+
+@pytest.mark.parametrize("program", [_on_threads, _in_tasks])
+def test_a_failure_is_let_go_by_the_next_event(program: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+    alive: list[weakref.ref[Frame]] = []
+    kept: list[Any] = []
+
+    async def main() -> None:
+        kept.append(lanes.tick())  # as a recording keeps it
+        with pytest.raises(ValueError):
+            await program(alive)
+        await asyncio.get_running_loop().shutdown_default_executor()  # its threads hold their work a little longer
+        for _ in range(3):  # the task that the failed gather left running holds it too
+            await asyncio.sleep(0)
+        kept.append(lanes.tick())
+        gc.collect()
+        kept.append([ref() for ref in alive])
+
+    asyncio.run(main())
+
+    assert kept[-1] == [None]
+
+
+def test_a_future_of_a_loop_that_is_closed_is_let_go() -> None:
+    alive: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        lanes.tick()
+        both = asyncio.gather(leaf(), asyncio.Event().wait())
+        alive.append(weakref.ref(both))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(both), 0.001)
+        del both
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    lanes.release_futures()
+    gc.collect()
+
+    assert alive[0]() is None

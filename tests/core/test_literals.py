@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmtest.core.literals import (
     ConcurrentGroup,
@@ -15,7 +18,7 @@ from llmtest.core.literals import (
     Together,
     bounds_of,
     can_assign,
-    has_perfect_matching,
+    can_spread,
     read_elements,
 )
 from llmtest.core.sequences import TextLine, TextTaker
@@ -28,6 +31,13 @@ class Pattern(TextTaker):
         return isinstance(other, TextTaker) and self.text == other.text
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class AnyOf(TextTaker):
+    """Takes each of some names."""
+
+    def takes(self, item: Any) -> bool:
+        return item in self.name
 
 
 def pattern(name: str) -> Pattern:
@@ -109,11 +119,27 @@ def test_items_are_assigned_whatever_order_they_are_tried_in() -> None:
     assert not can_assign([Member(pattern("*"), 3, 3)], "ab")
 
 
-def test_an_owner_moves_to_make_room() -> None:
-    assert has_perfect_matching([[0, 1], [0]])
-    assert has_perfect_matching([[0, 1], [0, 2], [0]])
-    assert not has_perfect_matching([[0], [0]])
-    assert has_perfect_matching([])
+def test_an_amount_moves_to_make_room() -> None:
+    assert can_spread([1, 1], [1, 1], [[True, True], [True, False]])
+    assert can_spread([1, 1, 1], [1, 1, 1], [[True, True, False], [True, False, True], [True, False, False]])
+    assert can_spread([3, 2], [2, 3], [[True, True], [False, True]])
+    assert not can_spread([1, 1], [1], [[True], [True]])
+    assert not can_spread([3, 2], [3, 1], [[True, True], [True, False]])
+    assert can_spread([], [], [])
+
+
+@given(
+    st.lists(st.tuples(st.sets(st.sampled_from("abc")), st.integers(0, 2), st.integers(0, 2)), max_size=3),
+    st.text("abc", max_size=5),
+)
+def test_items_are_assigned_exactly_if_some_assignment_fits(wanted: list[tuple[set[str], int, int]], items: str) -> None:
+    members = [Member(AnyOf(frozenset(names), False), least, least + more) for names, least, more in wanted]
+
+    def fits(assigned: tuple[int, ...]) -> bool:
+        counts = all(member.least <= assigned.count(n) <= member.most for n, member in enumerate(members))
+        return counts and all(item in wanted[n][0] for n, item in zip(assigned, items, strict=True))
+
+    assert can_assign(members, items) == any(map(fits, itertools.product(range(len(members)), repeat=len(items))))
 
 
 def test_a_line_is_cut_into_its_groups_and_the_items_between_them() -> None:

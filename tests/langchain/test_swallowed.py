@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
-from langchain_core.callbacks.manager import CallbackManager, logger
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, manager
+from langchain_core.callbacks.manager import CallbackManager
 
 from llmtest import ScriptedChatModel, expect_violation, ledger, say
 from llmtest.errors import Violation
 from llmtest.langchain.swallowed import MAX_LINES, watch_handlers
 from llmtest.ledger import Ledger
+
+logger = logging.getLogger(manager.__name__)
 
 HERE = "tests/langchain/test_swallowed.py"
 
@@ -24,7 +28,8 @@ HERE = "tests/langchain/test_swallowed.py"
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugin listens too, for this test; what it has in place is set aside."""
     ledger.current().notice()
-    monkeypatch.delitem(vars(logger), "warning", raising=False)
+    monkeypatch.setattr(manager, "__class__", ModuleType)
+    monkeypatch.setitem(vars(manager), "logger", logger)
 
 
 @pytest.fixture
@@ -211,7 +216,40 @@ def test_nested_watches_write_once_and_leave_nothing_behind() -> None:
         invoke(Asserts())
 
     assert len(page.violations) == 2
-    assert "warning" not in vars(logger)
+    assert (type(manager), vars(manager)["logger"], "warning" in vars(logger)) == (ModuleType, logger, False)
+
+
+MANAGER = manager.__name__
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["patched before", "patched meanwhile"])
+@pytest.mark.parametrize(
+    "patch", [lambda: mock.patch(f"{MANAGER}.logger"), lambda: mock.patch.object(logger, "warning")], ids=["name", "method"]
+)
+def test_a_program_that_patches_the_logger_does_not_switch_the_watch_off(patch: Any, first: bool) -> None:
+    with ledger.opened(Ledger()) as written, ExitStack() as stack:
+        entered = [patch(), watch_handlers()]
+        patched = [stack.enter_context(block) for block in (entered if first else reversed(entered))][0 if first else 1]
+        invoke(Asserts())
+        assert len(patched.mock_calls) == 1
+    invoke(Asserts())
+
+    assert len(written.violations) == 1
+    assert (type(manager), vars(manager)["logger"], "warning" in vars(logger)) == (ModuleType, logger, False)
+
+
+def test_monkeypatch_puts_the_logger_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    replacement = mock.Mock()
+    with ledger.opened(Ledger()) as written, watch_handlers():
+        with monkeypatch.context() as patched:
+            patched.setattr(manager, "logger", replacement)
+            invoke(Asserts())
+            assert manager.logger is replacement
+        assert manager.logger is logger
+        invoke(Asserts())
+
+    assert (len(written.violations), replacement.warning.call_count) == (2, 1)
+    assert vars(manager)["logger"] is logger
 
 
 def test_it_can_be_expected() -> None:

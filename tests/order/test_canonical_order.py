@@ -506,7 +506,6 @@ async def events_of_tasks(cast: Cast) -> None:
       parallel
         a
         b
-      parallel
     """
 
     async def say(name: str) -> None:

@@ -18,8 +18,9 @@ from llmtest import ScriptedChatModel, on, record, respond
 from llmtest.concurrency.lanes import Lane
 from llmtest.events import Event, FrozenDict, FrozenList, Run
 from llmtest.matching import rule_builders, selectors, together
+from llmtest.order import happens_before
 from llmtest.order.happens_before import HappensBefore
-from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers
+from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers, precedes
 from tests.support.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
@@ -361,3 +362,65 @@ def test_a_run_begins_before_all_that_is_in_it_on_whatever_line() -> None:
     assert [order.happened(outer.start, item) for item in (step, step.start, *step.events, outer.events[-1])] == [True] * 5
     assert [order.happened(item, outer.start) for item in (step, step.start, outer.start)] == [False] * 3
     assert not order.happened(outer.start, outer)
+
+
+# -- many at once
+
+
+@st.composite
+def side_by_side(draw: st.DrawFn) -> list[Run]:
+    """Runs on lines of control that come from one another, of which some are known to be over, as siblings."""
+    lanes = [HOME]
+    for number in range(2, draw(st.integers(2, 6))):
+        parent, attach = draw(st.sampled_from(lanes)), draw(st.integers(0, 8))
+        lanes.append(task(number, parent, attach, draw(st.none() | st.integers(attach + 1, 12))))
+    size = draw(st.integers(2, 8))
+    spans = [sorted((draw(st.integers(0, 20)), draw(st.integers(0, 20)))) for _ in range(size)]
+    ends = (end if draw(st.integers(0, 9)) else None for _, end in spans)
+    runs = [
+        run(str(n), 2 * start, None if end is None else 2 * end + 1, draw(st.sampled_from(lanes)))
+        for n, ((start, _), end) in enumerate(zip(spans, ends, strict=True))
+    ]
+    return sorted(runs, key=lambda one: one.start.number)
+
+
+@settings(max_examples=300, deadline=None)
+@given(side_by_side())
+def test_groups_are_ordered_as_their_pairs_are(runs: list[Run]) -> None:
+    order = HappensBefore(runs)
+    arranged, groups = order.arrange(runs)
+
+    for group in groups:
+        inside = arranged[group.start : group.stop]
+        for n, b in enumerate(inside):
+            earlier = {m for m, a in enumerate(inside) if order.before(a, b) or order.contains(a, b)}
+            assert {m for m in range(len(inside)) if group.down[n] >> m & 1} == earlier
+
+
+@settings(max_examples=300, deadline=None)
+@given(side_by_side())
+def test_what_comes_before_is_what_precedes_directly_or_through_others(runs: list[Run]) -> None:
+    items = [item for layer in layers([item_of(one, None) for one in runs], HOME) for item in layer]
+    closure: list[set[int]] = []
+    for b in items:
+        direct = {m for m, a in enumerate(items[: len(closure)]) if precedes(a, b, HOME)}
+        closure.append(direct.union(*(closure[m] for m in direct)))
+
+    assert happens_before._closed(items, HOME) == {n: sum(1 << m for m in earlier) for n, earlier in enumerate(closure)}
+
+
+def test_the_work_for_many_concurrent_runs_grows_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def count(a: Item, b: Item, home: Lane | None) -> bool:
+        nonlocal compared
+        compared += 1
+        return precedes(a, b, home)
+
+    monkeypatch.setattr(happens_before, "precedes", count)
+    runs = [run("x", n, 1000 + n, task(n + 2, attach=1, joined=2)) for n in range(300)]
+
+    _, (group,) = HappensBefore(runs).arrange(runs)
+
+    assert group.down == (0,) * 300
+    assert compared < 600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 import threading
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 from langchain_core.language_models import BaseChatModel, FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.output_parsers import PydanticToolsParser, StrOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableLambda
+from pydantic import BaseModel
 
 import llmtest
-from llmtest import ScriptedChatModel, ScriptedRetriever, call, fail, record, reply, say
+from llmtest import ScriptedChatModel, ScriptedRetriever, call, fail, record, reply, say, structured
 from llmtest.capture.blocks import RawEvent
 from llmtest.events import UnseenCall
 from llmtest.ledger import Outside, opened
@@ -79,6 +82,10 @@ chat `model` streams an event out of order: `message-finish` before `message-sta
   #0 on_chain_start `len`
   #2 on_chain_start `len`
   leave `run_id` out of a config that is used more than once""",
+    "edited input": """\
+chat `ScriptedChatModel` was given another input than callbacks were told
+  #0 on_chat_model_start `ScriptedChatModel`
+  let the handler edit a copy""",
     "unknown parent": """\
 chain `unnamed` has a parent that this recording does not know
   #2 on_chain_start `unnamed`
@@ -215,7 +222,7 @@ def test_each_call_that_no_recording_saw_is_told_with_its_place_and_its_cause() 
         """\
 2 calls of the scripted chat model happened that the recording did not see
   called at app.py:12 in thread `Thread-1`: its thread was started without the context of its starter
-  run its target through contextvars.copy_context().run, or use RunnableParallel, batch or asyncio.to_thread
+  start it with carry_context(target), RunnableParallel, batch or asyncio.to_thread, or say `llmtest_follow = test`
   no snapshot or assertion of this recording can see the call""",
         """\
 1 call of the tool `search` happened that the recording did not see
@@ -244,6 +251,14 @@ retriever `ScriptedRetriever` never ended
 
 
 # -- tokens and answers
+
+
+@pytest.mark.parametrize("answer", [ChatGeneration(message=AIMessage("Hi")), Generation(text="Hi")])
+@pytest.mark.parametrize("tokens", [["Hi", " "], ["\n", "Hi"], [" ", "Hi", "\n"]])
+def test_an_answer_that_is_stripped_is_unusual_for_every_model(tokens: list[Any], answer: Any) -> None:
+    found = check(streamed(tokens, answer))
+
+    assert [(broken.code, broken.level) for broken in found] == [("tokens and text differ", "unusual")]
 
 
 def test_only_text_is_compared_with_tokens() -> None:
@@ -284,6 +299,42 @@ def first_call(answer: AIMessage) -> Any:
 
 def test_a_call_of_an_answer_that_is_left_out_is_unusual() -> None:
     assert asked_and_run(reply(*BOTH), first_call) == ["tool call without a run"]
+
+
+class Report(BaseModel):
+    """A report of the weather."""
+
+    text: str
+
+
+STRUCTURED: dict[str, Callable[[], Runnable[Any, Any]]] = {
+    "with_structured_output": lambda: ScriptedChatModel(structured({"text": "warm"})).with_structured_output(Report),
+    "a dict": lambda: ScriptedChatModel(structured({"text": "warm"})).with_structured_output(Report.model_json_schema()),
+    "raw": lambda: ScriptedChatModel(structured({"text": "warm"})).with_structured_output(Report, include_raw=True),
+    "parser": lambda: ScriptedChatModel(call("Report", text="warm")).bind_tools([Report]) | PydanticToolsParser(tools=[Report]),
+    "tool_choice": lambda: ScriptedChatModel(call("Report", text="warm")).bind_tools([Report], tool_choice="Report"),
+}
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream", "batch", "ainvoke"])
+@pytest.mark.parametrize("made", STRUCTURED.values(), ids=STRUCTURED)
+def test_structured_output_beside_a_tool_run_is_lawful(made: Callable[[], Runnable[Any, Any]], how: str) -> None:
+    ways: dict[str, Callable[[Runnable[Any, Any]], Any]] = {
+        "invoke": lambda runnable: runnable.invoke("report"),
+        "stream": lambda runnable: list(runnable.stream("report")),
+        "batch": lambda runnable: runnable.batch(["report"]),
+        "ainvoke": lambda runnable: asyncio.run(runnable.ainvoke("report")),
+    }
+
+    assert asked_and_run(call("weather", city="Paris"), lambda answer: (first_call(answer), ways[how](made()))) == []
+
+
+def test_a_call_whose_text_is_parsed_is_unusual_all_the_same() -> None:
+    def drops(answer: AIMessage) -> Any:
+        asks = ScriptedChatModel(reply("hm", call("weather", city="Rome"))).bind_tools([weather])
+        return first_call(answer), (asks | StrOutputParser()).invoke("and Rome?")
+
+    assert asked_and_run(call("weather", city="Paris"), drops) == ["tool call without a run"]
 
 
 def test_calls_that_no_tool_runs_are_the_program_s_own() -> None:

@@ -80,7 +80,7 @@ def test_requests():
     assert outcome.counts == {"failed": 1, "passed": 1}
     assert outcome.part("test_it").startswith(
         "whether this test kept to its budget (llm_budget) is not known: 1 of 2 model calls reported no usage\n"
-        "    `ScriptedChatModel` scripted: 0 in, 0 out\n"
+        "    `ScriptedChatModel` scripted: usage not known\n"
         "  let the model report it (`stream_usage=True` of many), or limit `requests`"
     )
 
@@ -380,3 +380,76 @@ async def test_what_the_fixtures_counted():
     )
 
     assert outcome.counts == {"passed": 3}
+
+
+def test_a_budget_does_not_hold_for_calls_that_have_not_told_what_they_spent(suite):
+    outcome = suite.run(
+        """
+import asyncio, threading
+import pytest
+from llmtest import ScriptedChatModel, fail, say
+
+budget = pytest.mark.llm_budget(total_tokens=1000)
+MODEL = ScriptedChatModel(say("a b c", usage=(5, 3)).repeat())
+
+@budget
+def test_closed_early():
+    next(MODEL.stream("hi"))
+
+@budget
+async def test_async_closed_early():
+    async for _ in MODEL.astream("hi"):
+        break
+
+@budget
+def test_broken_off():
+    with pytest.raises(ValueError):
+        for _ in ScriptedChatModel(say("a b c").then_fail(ValueError("no"))).stream("hi"):
+            pass
+
+@budget
+def test_open():
+    test_open.stream = MODEL.stream("hi")
+    next(test_open.stream)
+
+@budget
+def test_bare_thread():
+    thread = threading.Thread(target=MODEL.invoke, args=("hi",))
+    thread.start()
+    thread.join()
+
+@pytest.mark.llm_budget(cost=1, prices={"scripted": (1, 1)})
+def test_cost():
+    next(MODEL.stream("hi"))
+
+@budget
+def test_refused_before_the_first_token():
+    with pytest.raises(Exception):
+        ScriptedChatModel(fail(429)).invoke("hi")
+    MODEL.invoke("hi")
+
+@pytest.mark.llm_budget(total_tokens=3)
+def test_over_anyway():
+    MODEL.invoke("hi")
+    next(MODEL.stream("hi"))
+""",
+        "--llmtest-protocol=off",
+        "--llmtest-trees=off",
+        "-oasyncio_mode=auto",
+    )
+
+    assert outcome.counts == {"failed": 7, "passed": 1}
+    assert outcome.part("test_closed_early").startswith(
+        "whether this test kept to its budget (llm_budget) is not known: 1 of 1 model calls have not told what they spent\n"
+        "    `ScriptedChatModel` scripted: usage not known, closed early\n"
+        "  let each call end in the test, or limit `requests`"
+    )
+    assert "is not known: 1 call happened that nothing counted" in outcome.part("test_bare_thread")
+    assert "the cost of a call is not known, because it was broken off" in outcome.part("test_cost")
+    assert "this test spent more than its budget" in outcome.part("test_over_anyway")
+
+
+def test_a_limit_that_is_no_number_is_refused(suite):
+    outcome = suite.run(MODEL + "@pytest.mark.llm_budget(total_tokens=float('nan'))\ndef test_it():\n    pass\n")
+
+    assert "the limit `total_tokens` of llm_budget is a number, 0 or more; got nan" in outcome.text

@@ -163,7 +163,7 @@ def test_picking_from_a_tree_is_refused(suite):
         from syrupy.filters import props
 
         def test_it(llm_recording, llm_snapshot):
-            assert llm_recording == llm_snapshot(exclude=props("id"))
+            assert llm_recording == llm_snapshot(exclude=props("id"), empty=True)
         """
     )
 
@@ -301,3 +301,37 @@ def test_plain_asserts_compare_too(suite):
 
     assert suite.run(None, "--assert=plain").counts == {"passed": 1}
     assert suite.run(HELLO.replace("Hello", "Goodbye"), "--assert=plain").counts == {"failed": 1}
+
+
+def test_a_snapshot_is_compared_on_an_event_loop_that_forbids_to_look_for_files(suite):
+    """As `blockbuster` does."""
+    program = """
+        import asyncio, os
+
+        import pytest
+
+
+        @pytest.fixture
+        def no_blocking(monkeypatch):
+            stat = os.stat
+
+            def guarded(*args, **kwargs):
+                assert asyncio._get_running_loop() is None, "a blocking call"
+                return stat(*args, **kwargs)
+
+            monkeypatch.setattr(os, "stat", guarded)
+
+
+        def test_it(scripted_chat_model, llm_recording, llm_snapshot, no_blocking):
+            async def work():
+                await scripted_chat_model("a").ainvoke("hi")
+                assert llm_recording == llm_snapshot
+
+            asyncio.run(work())
+    """
+
+    outcomes = [suite.run(program, *options) for options in ((), ("--snapshot-update",), ())]
+
+    assert [outcome.counts for outcome in outcomes] == [{"failed": 1}, {"passed": 1}, {"passed": 1}]
+    assert "no snapshot yet" in outcomes[0].text
+    assert "blocking call" not in outcomes[0].text

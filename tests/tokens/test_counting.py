@@ -21,7 +21,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, count_tokens, fail, record, say, scripted_tool
 from llmtest.capture import membership
-from llmtest.errors import PriceError
+from llmtest.errors import PriceError, UnjudgedError
 from llmtest.events import FrozenDict, Usage
 from llmtest.tokens import ModelCall, TokenCount
 from llmtest.tokens.prices import cost_of
@@ -104,7 +104,10 @@ def both(work: Any) -> tuple[TokenCount, TokenCount]:
         work()
     with record() as recording, count_tokens() as beside:
         work()
-    assert recording.usage == beside.usage
+    if all(call.is_known for call in beside.calls):
+        assert recording.usage == beside.usage
+    else:
+        assert repr(recording.usage) == "<Usage: not known>"
     assert (_in_any_order(alone.calls), alone.late, alone.usage) == (_in_any_order(beside.calls), beside.late, beside.usage)
     return alone, beside
 
@@ -574,7 +577,7 @@ def test_an_unknown_model_is_an_error_that_names_it() -> None:
 def test_a_call_without_a_name_or_without_usage_has_no_cost() -> None:
     assert told(None, PRICES) == "the cost of a call is not known, because it tells no name of a model: `Fake`: 1 in, 1 out"
     assert told("gpt", PRICES, usage=None) == (
-        "the cost of a call is not known, because it reported no usage: `Fake` gpt: 0 in, 0 out"
+        "the cost of a call is not known, because it reported no usage: `Fake` gpt: usage not known"
     )
 
 
@@ -679,3 +682,53 @@ def test_parallel_branches_count_as_one_sum() -> None:
     tokens, _ = both(lambda: RunnableParallel(a=model(), b=ScriptedLLM(SAID), c=model()).invoke("hi"))
 
     assert tokens.total_tokens == 15
+
+
+# -- what is not known
+
+
+def test_a_usage_of_which_a_part_is_not_known_equals_none_and_says_why() -> None:
+    with record() as recording:
+        ScriptedChatModel(say("x", usage=False)).invoke("hi")
+        next(ScriptedChatModel(say("a b c", usage=(5, 3))).stream("hi"))
+
+    usage = recording.usage
+    assert usage != Usage()
+    assert repr(usage) == "<Usage: not known>"
+    for name in ("input_tokens", "output_tokens", "total_tokens", "input_details", "output_details"):
+        with pytest.raises(UnjudgedError) as caught:
+            getattr(usage, name)
+        assert str(caught.value) == ("the usage of a recording is not known, because of 2 runs: chat `ScriptedChatModel`, ended")
+    with pytest.raises(UnjudgedError):
+        usage + Usage()
+
+
+@pytest.mark.parametrize(
+    ("ended", "usage", "cached", "answered", "known"),
+    [
+        ("ended", Usage(1, 1, 2), False, True, True),
+        ("ended", None, False, False, False),
+        ("ended", None, True, False, True),
+        ("error", None, False, False, True),
+        ("error", Usage(1, 1, 2), False, True, False),
+        ("stopped by rule", None, False, False, True),
+        ("cancelled", None, False, False, False),
+        ("closed early", Usage(1, 0, 1), False, True, False),
+        ("open", None, False, False, False),
+    ],
+)
+def test_what_a_call_spent_is_known_if_it_told_all_or_was_refused(ended, usage, cached, answered, known) -> None:
+    call = ModelCall("Fake", "gpt", usage=usage, ended=ended, cached=cached, answered=answered)
+
+    assert call.is_known is known
+
+
+@pytest.mark.parametrize(
+    ("ended", "why"), [("open", "it has not ended"), ("closed early", "it was broken off"), ("cancelled", "it was broken off")]
+)
+def test_the_cost_of_a_call_that_has_not_told_all_is_not_known(ended, why) -> None:
+    with pytest.raises(PriceError) as caught:
+        cost_of(ModelCall("Fake", "gpt", usage=Usage(1, 0, 1), ended=ended), {"gpt": (1, 1)})
+
+    said = f"the cost of a call is not known, because {why}: `Fake` gpt: 1 in, 0 out until then, {ended}"
+    assert str(caught.value) == said

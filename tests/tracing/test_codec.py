@@ -229,7 +229,7 @@ def test_the_token_of_a_stream_is_no_secret_by_its_name() -> None:
 
 
 def test_what_a_project_masks_is_masked_too() -> None:
-    with masks.ruled([r"order = ORD-\d+", "pin"]):
+    with masks.use_rules([r"order = ORD-\d+", "pin"]):
         back = round_trip(FrozenDict(said="see ORD-123", pin="1234", text='{"pin": "1234"}'))
 
     assert back == {"said": "see <mask:order>", "pin": "<mask:pin>", "text": '{"pin": "<mask:pin>"}'}

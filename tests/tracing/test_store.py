@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -365,6 +367,7 @@ def test_a_file_that_another_process_is_making_is_waited_for():
 
 WRITES = """
 import sys
+import tempfile
 from pathlib import Path
 from uuid import UUID
 from llmtest.recording import Recording
@@ -457,3 +460,105 @@ def test_a_run_line_is_plain(store):
     (first, *_) = store.runs(store.traces()[0])
 
     assert first == RunLine(0, "chain", "one", "ended", None, first.started_ns, first.duration_ns, 0, 0)
+
+
+# -- damaged rows, and files that cannot be written
+
+
+def damage(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "read", "cause"),
+    [
+        ("UPDATE traces SET tags = '{}'", Store.traces, "trace 1, `tags` is '{}'"),
+        ("UPDATE traces SET tags = 'x'", Store.traces, "trace 1, `tags` is 'x'"),
+        ("UPDATE traces SET name = x'00'", Store.traces, "trace 1, `name` is b'\\x00'"),
+        ("UPDATE traces SET runs = 'x'", Store.sessions, "session 's', `runs` is 0.0"),
+    ],
+)
+def test_a_damaged_line_is_an_error_with_its_place(store, statement, read, cause):
+    store.keep("s", [program("one")])
+    damage(store.path, statement)
+
+    with pytest.raises(StoreError) as caught:
+        read(store)
+
+    assert str(caught.value) == (
+        f"the trace store {store.path} is damaged: {cause}\n  move the file away, or set LLMTEST_STORE to another file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "cause"),
+    [
+        ("UPDATE lanes SET facts = '{}'", "lanes cannot be read (KeyError: 'number')"),
+        ("UPDATE events SET kind = 'on_x' WHERE number = 2", "event 2 cannot be read (ValueError: no event: 'on_x' at "),
+        ("UPDATE events SET payload = '[' WHERE number = 2", "event 2 cannot be read (JSONDecodeError: "),
+        (
+            "UPDATE events SET about = '[1, [], {}]'",
+            "event 0 cannot be read (ValueError: no start of a run: 1, [])",
+        ),
+        ("UPDATE events SET run = x'00' WHERE number = 3", "event 3 cannot be read (ValueError: bytes is not a 16-char string)"),
+        ("UPDATE messages SET body = '{\"role\": 5}'", "event 3 cannot be read (TypeError: Message.role is int)"),
+    ],
+)
+def test_a_damaged_event_is_an_error_with_its_place(store, statement, cause):
+    store.keep("s", [program("one")])
+    damage(store.path, statement)
+    (trace,) = store.traces()
+
+    with pytest.raises(StoreError) as caught:
+        str(store.load(trace))
+
+    assert str(caught.value).startswith(f"the trace store {store.path} is damaged: trace {trace.key}, {cause}")
+
+
+@pytest.fixture
+def frozen_folder() -> Any:
+    """A folder with a store, neither of which can be written."""
+    folder = Path(tempfile.mkdtemp())
+    with Store(folder / "t.sqlite") as store:
+        store.keep("s", [program("one")])
+    (folder / "t.sqlite").chmod(0o444)
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:  # for whom no file is read-only
+        os.seteuid(65534)
+    yield folder
+    if root:
+        os.seteuid(0)
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders without write permission are of POSIX")
+def test_a_read_only_store_can_be_read(frozen_folder):
+    with Store(frozen_folder / "t.sqlite") as store:
+        (trace,) = store.traces()
+        assert ([session.name for session in store.sessions()], store.load(trace).tools) == (["s"], ["weather"])
+        with pytest.raises(StoreError, match=r"^the trace store \S+ cannot be opened or written \(attempt to write a readonly"):
+            store.keep("t", [program("two")])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders without write permission are of POSIX")
+def test_a_read_only_store_with_a_log_says_what_is_missing(frozen_folder):
+    path = frozen_folder / "t.sqlite"
+    os.seteuid(os.getuid())
+    frozen_folder.chmod(0o755)
+    Path(f"{path}-wal").write_bytes(b"x")
+    Path(f"{path}-wal").chmod(0o400)
+    frozen_folder.chmod(0o555)
+    if os.getuid() == 0:
+        os.seteuid(65534)
+
+    with Store(path) as store, pytest.raises(StoreError) as caught:
+        store.sessions()
+
+    assert str(caught.value) == (
+        f"the trace store {path} has newer traces in a log, which cannot be read without write permission\n"
+        "  copy the folder, or set LLMTEST_STORE to another file"
+    )

@@ -58,10 +58,10 @@ def test_equal_texts_do_not_differ() -> None:
 
 def test_a_changed_argument_is_the_cause_and_the_rest_follows() -> None:
     assert told(agent(PARIS, "It is 18C in Paris."), agent(LYON, "It is 18C in Lyon.")) == [
-        'tool argument city "Paris" → "Lyon" at weather_agent › model › ScriptedChatModel (4 of 20 lines, 1 cause)',
+        'tool argument city "Paris" → "Lyon" at weather_agent › model › ScriptedChatModel (4 of 22 lines, 1 cause)',
         "  chain weather_agent",
         "    chain model",
-        "      chat ScriptedChatModel tools=weather,news",
+        "      chat ScriptedChatModel tools=news,weather",
         '-       < a1: call1 weather(city="Paris")',
         '+       < a1: call1 weather(city="Lyon")  ◀ first difference',
         "    chain tools",
@@ -70,22 +70,22 @@ def test_a_changed_argument_is_the_cause_and_the_rest_follows() -> None:
         '-       < t1: call1 -> "18C in Paris"',
         '+       < t1: call1 -> "18C in Lyon"  (follows)',
         "    chain model",
-        "      chat ScriptedChatModel tools=weather,news",
+        "      chat ScriptedChatModel tools=news,weather",
         '-       < a2: "It is 18C in Paris."',
         '+       < a2: "It is 18C in Lyon."  (follows)',
-        "  … 10 unchanged lines",
+        "  … 12 unchanged lines",
     ]
 
 
 def test_a_word_of_the_prompt_is_one_line() -> None:
     assert told(agent(PARIS, "ok"), agent(PARIS, "ok", prompt="You are a terse weather bot.")) == [
-        'system prompt has now "terse" at weather_agent › model › ScriptedChatModel (1 of 20 lines, 1 cause)',
+        'system prompt has now "terse" at weather_agent › model › ScriptedChatModel (1 of 22 lines, 1 cause)',
         "  chain weather_agent",
         "    chain model",
-        "      chat ScriptedChatModel tools=weather,news",
+        "      chat ScriptedChatModel tools=news,weather",
         '-       + s1: "You are a weather bot."',
         '+       + s1: "You are a terse weather bot."  ◀ first difference',
-        "  … 16 unchanged lines",
+        "  … 18 unchanged lines",
     ]
 
 
@@ -94,14 +94,14 @@ def test_a_line_of_a_prompt_of_several_lines_is_one_line() -> None:
     after = agent(PARIS, "ok", prompt="You are a weather bot.\nBe very brief.\nBe kind.")
 
     assert told(before, after) == [
-        'system prompt has now "very" at weather_agent › model › ScriptedChatModel (1 of 23 lines, 1 cause)',
+        'system prompt has now "very" at weather_agent › model › ScriptedChatModel (1 of 25 lines, 1 cause)',
         "  chain weather_agent",
         "    chain model",
-        "      chat ScriptedChatModel tools=weather,news",
+        "      chat ScriptedChatModel tools=news,weather",
         "        + s1:",
         "-         | Be brief.",
         "+         | Be very brief.  ◀ first difference",
-        "  … 18 unchanged lines",
+        "  … 20 unchanged lines",
     ]
 
 
@@ -115,10 +115,10 @@ def test_tools_in_another_order_are_named_so() -> None:
 
 def test_one_more_step_is_new_and_what_comes_after_it_stays() -> None:
     assert told(agent(PARIS, "ok"), agent(PARIS, NEWS, "ok")) == [
-        'extra tool call news(city="Paris") at weather_agent › model › ScriptedChatModel (13 of 20 lines, 1 cause)',
+        'extra tool call news(city="Paris") at weather_agent › model › ScriptedChatModel (13 of 22 lines, 1 cause)',
         "  chain weather_agent",
         "    chain model",
-        "      chat ScriptedChatModel tools=weather,news",
+        "      chat ScriptedChatModel tools=news,weather",
         '-       < a2: "ok"',
         '+       < a2: call2 news(city="Paris")  ◀ first difference',
         "+   chain tools  (follows)",
@@ -128,13 +128,13 @@ def test_one_more_step_is_new_and_what_comes_after_it_stays() -> None:
         "+     < t2",
         "+   chain model  (follows)",
         "+     > u1 a1 t1 a2 t2",
-        "+     chat ScriptedChatModel tools=weather,news",
+        "+     chat ScriptedChatModel tools=news,weather",
         "+       > s1 u1 a1 t1 a2 t2",
         '+       < a3: "ok"',
         "+     < a3",
         "-   < u1 a1 t1 a2",
         "+   < u1 a1 t1 a2 t2 a3  (follows)",
-        "  … 15 unchanged lines",
+        "  … 17 unchanged lines",
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtest.concurrency.lanes import Lane
 from llmtest.errors import TreeTextError
 from llmtest.events import (
     Document,
@@ -27,7 +30,7 @@ from llmtest.events import (
 )
 from llmtest.trees.differ import diff
 from llmtest.trees.parsing import Damage, Head, Node, damage, head, parse, renew_header, split, unquote, walk, write
-from llmtest.trees.rendering import HEADER, render
+from llmtest.trees.rendering import HEADER, Part, render
 
 # -- random trees
 
@@ -72,6 +75,8 @@ KINDS: dict[RunKind, tuple[str, str]] = {
 
 
 _clock = count()
+MAIN = Lane(0, "MainThread", 0)
+LANES = [None, MAIN, Lane(1, "pool-1", 1), Lane(2, "pool-2", 2), Lane(3, "MainThread", 0, "Task-1", MAIN)]
 
 
 @st.composite
@@ -94,7 +99,12 @@ def runs(draw: st.DrawFn, depth: int = 0, parent: UUID | None = None) -> Run:
         payload["tools"] = draw(st.none() | st.lists(names, max_size=2).map(FrozenList))
     told = [(f"on_{callback}_start", payload), *draw(_middle(kind)), *draw(_end(kind))]
     # One after the other: a tool that was still running would take in the runs beside it.
-    events = tuple(Event(what, run_id, parent, *about, FrozenDict(said), next(_clock)) for what, said in told)
+    lane = draw(st.sampled_from(LANES))
+    middle = iter([draw(st.sampled_from(LANES)) for _ in told])
+    events = tuple(
+        Event(what, run_id, parent, *about, FrozenDict(said), next(_clock), lane=lane if n == 0 else next(middle), moment=n)
+        for n, (what, said) in enumerate(told)
+    )
     inside = draw(st.lists(runs(depth + 1, run_id), max_size=2)) if depth < 2 else []
     return Run(run_id, parent, kind, *about, events, tuple(inside))
 
@@ -105,6 +115,12 @@ def _middle(kind: str) -> st.SearchStrategy[list[tuple[str, dict[str, Any]]]]:
         st.tuples(names, values).map(lambda told: ("on_custom_event", {"name": told[0], "data": told[1]})),
         failures.map(lambda failure: ("on_retry", {"attempt_number": 1, "error": failure})),
         st.tuples(names, mappings).map(lambda told: ("on_agent_action", {"tool": told[0], "tool_input": told[1]})),
+        values.map(
+            lambda value: ("on_interrupt", {"interrupts": FrozenList([Structured("Interrupt", FrozenDict(value=value))])})
+        ),
+        st.just(("on_interrupt", {"status": "interrupt_after"})),
+        st.just(("on_resume", {})),
+        mappings.map(lambda payload: ("on_something_new", payload)),
     )
     tokens = words.map(lambda token: ("on_llm_new_token", {"token": token}))
     return st.lists(notes | tokens if kind in ("chat", "llm") else notes, max_size=3)
@@ -124,9 +140,9 @@ def _end(kind: str) -> st.SearchStrategy[list[tuple[str, dict[str, Any]]]]:
 
 
 class Recorded:
-    def __init__(self, roots: list[Run]) -> None:
+    def __init__(self, roots: list[Run], late: Sequence[Run] = ()) -> None:
         self.roots = roots
-        self.late_events: list[Event] = []
+        self.late_events = [event for root in late for run in root.walk() for event in run.events]
 
 
 def _shape(nodes: list[Node]) -> Any:
@@ -154,6 +170,27 @@ def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(root
     assert write(nodes) == text
     assert _shape(nodes) == _true_shape(roots)
     assert damage(f"{HEADER}\n{text}") is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(runs(), max_size=2),
+    st.lists(runs(depth=1), max_size=2),
+    st.sets(st.sampled_from(list(KINDS))),
+    st.sampled_from(["outline", "default", "full"]),
+)
+def test_every_text_of_parts_and_late_runs_is_read_back(
+    roots: list[Run], late: list[Run], kinds: set[RunKind], detail: Any
+) -> None:
+    begun = [Run(run.id, None, run.kind, run.name, run.tags, run.metadata, run.events[:1], ()) for run in late[:1]]
+    late = [replace(run, events=run.events[1:]) for run in late[:1] if len(run.events) > 1] + late[1:]
+    recording = Recorded([*roots, *begun], late)
+
+    for source in (recording, Part(recording, lambda run: run.kind in kinds)):
+        text = render(source, detail=detail)
+
+        assert write(parse(text)) == text
+        assert damage(f"{HEADER}\n{text}") is None
 
 
 @settings(max_examples=100, deadline=None)

@@ -229,8 +229,8 @@ def test_the_id_of_a_call_that_ran_is_its_number_wherever_it_is() -> None:
     )
 
 
-def test_only_three_details_are_known() -> None:
-    with pytest.raises(ValueError, match=r"^detail is one of 'outline', 'default', 'full'; got 'more'$"):
+def test_only_four_details_are_known() -> None:
+    with pytest.raises(ValueError, match=r"^detail is one of 'outline', 'short', 'default', 'full'; got 'more'$"):
         render(Tape(), detail="more")  # type: ignore[arg-type]
 
 
@@ -264,6 +264,7 @@ def test_a_text_model_has_prompts_and_texts() -> None:
         "  > v1:",
         "    | Say",
         "    | hi",
+        "  * temperature=0",
         "  < v2:",
         "    | hi",
         "    | there",
@@ -374,7 +375,7 @@ def test_full_detail_has_all_metadata_but_versions_and_all_parameters() -> None:
     tape.answer(run, ai("x"))
 
     assert render(tape, detail="full") == text(
-        'chat c tags=langsmith:hidden meta={"ls_provider": "x", "prompt_version": 3, "thread_id": "<id:1>"}',
+        'chat c model=m tags=langsmith:hidden meta={"ls_provider": "x", "prompt_version": 3, "thread_id": "<id:1>"}',
         "  > []",
         "  * params {",
         '      "api_key": <mask:api_key>',
@@ -588,7 +589,7 @@ def pause(*values: Any) -> Failure:
     ("failure", "shown"),
     [
         (pause("Approve?"), ['? paused: "Approve?"']),
-        (pause({"a": 1}, "b"), ['? paused: [{"a": 1}, "b"]']),
+        (pause({"a": 1}, "b"), ['? paused: ["b", {"a": 1}]']),
         (pause({"a": "x" * 99}), ["? paused: {", f'    "a": "{"x" * 99}"', "  }"]),
         (Failure("GraphInterrupt", "", "paused", frozen([])), ["? paused: GraphInterrupt"]),
         (Failure("NodeInterrupt", "", "paused"), ["? paused: NodeInterrupt"]),
@@ -862,6 +863,7 @@ def test_an_agent_with_one_tool_call() -> None:
         '  > u1: "weather?"',
         "  chain model",
         "    chat ScriptedChatModel tools=weather",
+        '      + tool1: weather(city: string) "The weather in a city."',
         '      + s1: "You are a weather bot."',
         "      > s1 u1",
         '      < a1: call1 weather(city="Paris")  usage in=8 out=10',
@@ -1012,6 +1014,7 @@ def test_an_interrupt_and_its_resumption() -> None:
         "  chain approve",
         '    ? paused: {"question": "Approve?"}',
         '  < {"notes": ["a"]}',
+        '  ? paused: {"question": "Approve?"}',
         "chain LangGraph",
         '  > Command(resume="yes")',
         "  chain approve",
@@ -1032,8 +1035,8 @@ def test_graph_that_stops_before_a_node_says_so_because_nothing_else_does() -> N
     assert str(_stopped(interrupt_before=["ask"])) == text(
         "chain LangGraph",
         '  > {"notes": ["a"]}',
-        "  @ interrupt",
         '  < {"notes": ["a"]}',
+        "  ? paused",
     )
 
 
@@ -1169,6 +1172,7 @@ def test_reasoning_and_a_tool_call_while_streaming() -> None:
 
     assert of(program) == text(
         "chat ScriptedChatModel tools=weather",
+        '  + tool1: weather(city: string) "The weather in a city."',
         '  > u1: "hi"',
         '  ~ 1 reasoning token: "hm"',
         '  ~ 3 tokens: "Let| me| look"',
@@ -1206,6 +1210,7 @@ def test_a_part_has_the_chosen_runs_in_the_order_of_the_whole() -> None:
 
     assert str(part) == text(
         "chat ScriptedChatModel tools=weather",
+        '  + tool1: weather(city: string) "The weather in a city."',
         '  > u1: "hi"',
         '  < a1: call1 weather(city="Paris"); call2 weather(city="Lyon")  usage in=1 out=20',
         "parallel",
@@ -1251,7 +1256,7 @@ def test_runs_that_follow_one_another_beside_others_keep_the_line_of_the_run_tha
 
     assert str(part) == text(
         "parallel",
-        "  a: chain branch",
+        "  a: chain branch ...",
         "    chat model",
         '      > u1: "a 0"',
         '      @ text "note"',

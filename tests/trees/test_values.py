@@ -66,7 +66,7 @@ def human(content: Any, **fields: Any) -> Message:
         ({"b": 1, "a": [True, None]}, '{"a": [true, null], "b": 1}'),
         ([], "[]"),
         ({}, "{}"),
-        (b"abc", "<3 bytes>"),
+        (b"abc", "<3 bytes 63906248>"),
         (UUID(ID), "<id:1>"),
         (date(2024, 5, 1), 'date("2024-05-01")'),
         (datetime(2024, 5, 1, 10, 30), 'datetime("2024-05-01T10:30:00")'),
@@ -198,7 +198,7 @@ def test_what_the_program_said_is_not_masked(text: str) -> None:
         ("at 2024-05-01T10:00:00.123456+02:00!", "at <time>!"),
         ("2024-05-01 10:00:00,123 INFO", "<time> INFO"),
         ("<Foo object at 0x7f3a2b4c5d6e>", "<Foo object at <addr>>"),
-        ("saved to /tmp/pytest-of-root/pytest-12/test_it0/a.txt", "saved to <path>/test_it0/a.txt"),
+        ("saved to /tmp/pytest-of-root/pytest-12/test_it0/a.txt", "saved to <path>/a.txt"),
         ("Bearer abcdefgh12345678", "Bearer <mask:secret>"),
         ("key sk-proj-abcdefghijklmnop1234 is wrong", "key <mask:secret> is wrong"),
     ],
@@ -493,15 +493,18 @@ PNG = "iVBORw0KGgo="
 @pytest.mark.parametrize(
     ("block", "text"),
     [
-        ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}, "<image/png 8 bytes>"),
+        ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}, "<image/png 8 bytes 8c3403b9>"),
         ({"type": "image_url", "image_url": "https://a.b/c.png"}, '<image "https://a.b/c.png">'),
-        ({"type": "image", "base64": PNG, "mime_type": "image/png"}, "<image/png 8 bytes>"),
-        ({"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"}, "<image/png 8 bytes>"),
-        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}, "<image/png 8 bytes>"),
-        ({"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}}, "<audio wav 8 bytes>"),
-        ({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PNG}"}}, "<file application/pdf 8 bytes>"),
+        ({"type": "image", "base64": PNG, "mime_type": "image/png"}, "<image/png 8 bytes 8c3403b9>"),
+        ({"type": "image", "source_type": "base64", "data": PNG, "mime_type": "image/png"}, "<image/png 8 bytes 8c3403b9>"),
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}, "<image/png 8 bytes 8c3403b9>"),
+        ({"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}}, "<audio wav 8 bytes 8c3403b9>"),
+        (
+            {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PNG}"}},
+            "<file application/pdf 8 bytes 8c3403b9>",
+        ),
         ({"type": "file", "file_id": "file-7"}, '<file "file-7">'),
-        ({"type": "video", "data": b"1234"}, "<video 4 bytes>"),
+        ({"type": "video", "data": b"1234"}, "<video 4 bytes 65bafb39>"),
         ({"type": "audio", "transcript": "la"}, '{"transcript": "la", "type": "audio"}'),
     ],
 )
@@ -510,7 +513,7 @@ def test_media_are_shown_by_kind_and_size(block: Any, text: str) -> None:
 
 
 def test_encoded_data_is_shown_by_kind_and_size_wherever_it_is() -> None:
-    assert shown(frozen({"image": f"data:image/png;base64,{PNG}"})) == '{"image": <image/png 8 bytes>}'
+    assert shown(frozen({"image": f"data:image/png;base64,{PNG}"})) == '{"image": <image/png 8 bytes 8c3403b9>}'
 
 
 def test_documents_have_labels() -> None:

@@ -1,0 +1,85 @@
+"""Snapshots of tests that did not run to their end: nothing compared them, which does not make them unused.
+
+syrupy knows the tests that were skipped by the names of snapshots in its own files, and forgets those that a hook took away.
+Here each test is counted, and the snapshots of a file are left alone as long as one of its tests has not passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+_SENT: Final = "llmtest_collected"
+
+
+class PassedTests:
+    """The plugin that counts which of the collected tests have passed, those of xdist's workers too."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._files: dict[str, str] = {}
+        self._passed: set[str] = set()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
+        self._files = {item.nodeid: str(item.path) for item in items}  # before a hook takes some of them away
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
+            self._passed.add(report.nodeid)
+        elif report.failed:
+            self._passed.discard(report.nodeid)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+        """syrupy deletes what is unused, or fails for it. After a run that was filtered or failed, it cannot know."""
+        syrupy = getattr(session.config, "_syrupy", None)
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_SENT] = self._files
+        elif syrupy is not None and _is_partial(session):
+            session.config.option.no_cleanup = True
+            syrupy.remove_unused_snapshots = lambda **_: None
+        elif syrupy is not None and (folders := self._folders()):
+            _leave_alone(syrupy, folders)
+        yield
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._files |= (getattr(node, "workeroutput", None) or {}).get(_SENT, {})
+
+    def _folders(self) -> set[Path]:
+        """Return the folders with the snapshots of each file of which a test has not passed."""
+        name = self._config.option.snapshot_dirname
+        unfinished = {Path(file) for test, file in self._files.items() if test not in self._passed}
+        return {file.parent / name / file.stem for file in unfinished}
+
+
+def _leave_alone(syrupy: Any, folders: set[Path]) -> None:
+    """Make syrupy blind for what lies in `folders`, unless a test has compared it."""
+    for assertion in syrupy._assertions:
+        if type(assertion).__module__ == "llmtest.pytest_plugin.snapshots":
+            assertion.extension.left_alone = folders
+    if hasattr(syrupy, "_merge_worker_reports"):  # syrupy 7 decides for all workers together
+        syrupy._merge_worker_reports = partial(_merge, syrupy, syrupy._merge_worker_reports, folders)
+
+
+def _merge(syrupy: Any, merge: Callable[[], None], folders: set[Path]) -> None:
+    merge()
+    found = syrupy.report.discovered
+    syrupy.report.discovered = type(found)()
+    for collection in found:
+        if Path(collection.location).parent not in folders:
+            syrupy.report.discovered.add(collection)
+
+
+def _is_partial(session: pytest.Session) -> bool:
+    """True if some tests were not selected, not reached, or failed before they compared."""
+    options = vars(session.config.option)
+    filters = ("keyword", "markexpr", "deselect", "lf", "stepwise", "failedfirst")
+    chosen = any(options.get(name) for name in filters) or any("::" in argument for argument in session.config.args)
+    return chosen or bool(session.testsfailed or session.shouldstop or session.shouldfail)
