@@ -41,6 +41,14 @@ def bound_format(params: Mapping[str, Any]) -> Any:
     return wanted or (config.get("format") if isinstance(config, Mapping) else None)
 
 
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One call of `batch`: the line of control that waits for it, and whether it has returned."""
+
+    lane: Lane
+    is_over: bool = False
+
+
 @dataclass(slots=True)
 class Request:
     """One call of a model, in neutral words: keys and `expects` look at it, and the function of `respond` gets it.
@@ -59,7 +67,7 @@ class Request:
     run: Callable[[], Any] = lambda: None
     lane: Lane | None = None
     args: Mapping[str, Any] = EMPTY
-    batch: object = None
+    batch: Batch | None = None
     """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None

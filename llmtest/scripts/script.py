@@ -22,7 +22,7 @@ from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.scripts import diagnostics, tool_checks
 from llmtest.scripts.gates import Gate
-from llmtest.scripts.requests import KeyedSteps, On, Request, StepGroup
+from llmtest.scripts.requests import Batch, KeyedSteps, On, Request, StepGroup
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
 from llmtest.scripts.steps import as_step
 
@@ -73,10 +73,10 @@ class _Turn(NamedTuple):
     number: int
     step: Step
     lane: Lane | None
-    batch: object
+    batch: Batch | None
     is_over: Callable[[], bool]
     after_end: bool
-    """True if the turn before was taken by a thread that this one had spawned, and whose work was over by then."""
+    """True if the turn before was taken by a thread or batch of the line of control that goes on here, and was over."""
 
 
 class _Claim(NamedTuple):
@@ -294,7 +294,9 @@ class Script(StepGroup):
     def _note_turn(self, queue: _Queue, run_id: UUID, call: int, number: int, step: Step, request: Request) -> None:
         lane, last = request.lane, queue.turns[-1] if queue.turns else None
         after_end = False
-        if last is not None and last.lane is not None and lane is not None and last.lane is not lane:
+        if last is not None and last.batch is not None and last.batch is not request.batch and lane is not None:
+            after_end = lane.within(last.batch.lane) and last.batch.is_over
+        elif last is not None and last.lane is not None and lane is not None and last.lane is not lane:
             after_end = last.lane.within(lane) and last.is_over()
         is_over = _end_of_work() if lane is not None and lane.task is None and lane.parent else _never
         queue.turns.append(_Turn(run_id, call, number, step, lane, request.batch, is_over, after_end))
