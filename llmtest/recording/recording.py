@@ -300,7 +300,9 @@ class Recording(Block, Sequence[Event]):
         unknown = [
             f"{run.kind} `{run.name}`, {run.ended}"
             for run in self.models
-            if not is_usage_known(run.ended, run.usage, cached=run.cached, answered=bool(run.tokens))
+            # An open run has a usage only if its message is finished: in version 3 the end of the run comes later.
+            if not (run.ended == "open" and run.usage is not None)
+            and not is_usage_known(run.ended, run.usage, cached=run.cached, answered=bool(run.tokens))
         ]
         unknown += [f"`{call.double}` at {shown_path(call.place)}, which was not seen" for call in self.unseen_calls]
         if unknown:
