@@ -11,6 +11,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
+from llmtest.concurrency import lanes
+from llmtest.scripts.requests import Batch
 from llmtest.scripts.script import Script
 
 Configs = RunnableConfig | list[RunnableConfig] | None
@@ -19,7 +21,7 @@ Configs = RunnableConfig | list[RunnableConfig] | None
 class _Place:
     """The place of one input in a batch. `taken` is done as soon as the input has its step, or needs none."""
 
-    def __init__(self, script: Script, batch: object, before: _Place | None) -> None:
+    def __init__(self, script: Script, batch: Batch, before: _Place | None) -> None:
         self.script = script
         self.batch = batch
         self.before = before
@@ -41,7 +43,7 @@ def _place_in(script: Script) -> _Place | None:
     return place if place is not None and place.script is script and not place.taken.done() else None
 
 
-def batch_of(script: Script) -> object:
+def batch_of(script: Script) -> Batch | None:
     """Return the batch that the call of this context is one input of; None if there is none."""
     place = _place_in(script)
     return None if place is None else place.batch
@@ -76,8 +78,10 @@ class _ByPosition(Runnable[int, Any]):
         self._double = double
         self._inputs = inputs
         self._places: list[_Place] = []
+        self._batch = Batch(lanes.current())
+        self._done: list[int] = []
         for _ in inputs:
-            self._places.append(_Place(double.script, self, self._places[-1] if self._places else None))
+            self._places.append(_Place(double.script, self._batch, self._places[-1] if self._places else None))
 
     @contextmanager
     def _at(self, position: int) -> Iterator[Any]:
@@ -87,6 +91,8 @@ class _ByPosition(Runnable[int, Any]):
         finally:
             _place.reset(token)
             self._places[position].pass_on()  # a cached answer takes no step
+            self._done.append(position)
+            self._batch.is_over = len(self._done) == len(self._inputs)
 
     def invoke(self, input: int, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         with self._at(input) as value:

@@ -215,6 +215,9 @@ def _is_text(step: Reply) -> bool:
 
 def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields: Mapping[str, Any]) -> Script:
     """Return the script of a new double, or raise `ScriptError` for steps beside a script and for unknown fields."""
+    for step in steps:  # also if they are refused below: an error is enough
+        if isinstance(step, KeyedSteps) and step.source is not None:
+            step.source.waive_steps()
     if steps and script is not None:
         raise ScriptError(f"{kind.__name__} takes its steps as arguments or as script=, not both")
     if script is not None and not isinstance(script, Script):

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast, get_args, overload
 from uuid import UUID
@@ -374,16 +373,18 @@ class Recording(Block, Sequence[Event]):
         """
         if asyncio._get_running_loop() is not None:
             raise RuntimeError("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")
-        until = time.monotonic() + timeout_s
-        while self._waits() and time.monotonic() < until:
-            time.sleep(_PAUSE_S)
+        for _ in range(_pauses(timeout_s)):
+            if not self._waits():
+                break
+            threading.Event().wait(_PAUSE_S)
         return self._take_late()
 
     async def asettle(self, *, timeout_s: float = 1.0) -> Runs:
         """Wait as `settle` does, in async code: other tasks of the event loop go on meanwhile."""
-        until = time.monotonic() + timeout_s
-        while self._waits() and time.monotonic() < until:
-            await asyncio.sleep(_PAUSE_S)
+        for _ in range(_pauses(timeout_s)):
+            if not self._waits():
+                break
+            await _pause()
         return self._take_late()
 
     def _waits(self) -> bool:
@@ -403,6 +404,24 @@ class Recording(Block, Sequence[Event]):
         if self._closed_at is not None:
             self._closed_at = len(self._raw)
         return self.open_runs
+
+
+def _pauses(timeout_s: float) -> int:
+    # Counted, because a test may have stopped every clock that Python can read, that of the event loop too. Locks wait in C.
+    return max(1, round(timeout_s / _PAUSE_S))
+
+
+async def _pause() -> None:
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+
+    def wake() -> None:
+        threading.Event().wait(_PAUSE_S)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(woken.set)
+
+    threading.Thread(target=wake, daemon=True).start()
+    await woken.wait()
 
 
 def _refuse_name(item: object) -> None:

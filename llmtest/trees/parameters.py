@@ -14,7 +14,6 @@ _DEFAULT_NAME: Final = "scripted"
 """The name of the model of a double that was given none."""
 
 _SHOWN_ELSEWHERE: Final = frozenset(("_type", "tools", "stream", "streaming", "stream_options", *_NAMES))
-_MAX_DEPTH: Final = 8
 
 
 def model_name(run: Run) -> str | None:
@@ -105,7 +104,7 @@ class _Schemas:
     def __init__(self, definitions: Any, words: Words) -> None:
         self._definitions = definitions if isinstance(definitions, Mapping) else {}
         self._words = words
-        self._depth = 0
+        self._open: list[str] = []
 
     def arguments(self, schema: Mapping[str, Any]) -> Iterator[str]:
         properties, required = schema.get("properties"), schema.get("required")
@@ -127,19 +126,17 @@ class _Schemas:
 
     def _type(self, schema: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return a type, and what the schema says besides."""
-        self._depth += 1
-        try:
-            return self._read(dict(schema)) if self._depth < _MAX_DEPTH else ("...", {})
-        finally:
-            self._depth -= 1
-
-    def _read(self, rest: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        reference = rest.pop("$ref", None)
-        target = self._definitions.get(str(reference).rpartition("/")[2])
-        if isinstance(target, Mapping):
+        rest = dict(schema)
+        reference = str(rest.pop("$ref", "")).rpartition("/")[2]
+        target = self._definitions.get(reference)
+        if reference and reference not in self._open and isinstance(target, Mapping):
+            self._open.append(reference)
             kind, more = self._type(target)
+            self._open.remove(reference)
             more.pop("title", None)
             return kind, {**more, **rest}
+        if reference:  # within itself, or defined nowhere
+            return self._words.atom(reference), rest
         for key in ("anyOf", "oneOf"):
             if _are_schemas(rest.get(key)):
                 return self._union(rest.pop(key)), rest

@@ -10,7 +10,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, record, say
-from llmtest.core.masks import Rule, mask, rule, show, show_text, table, use_rules
+from llmtest.core.masks import Rule, mask, publish, rule, show, show_text, table, use_rules
 from llmtest.errors import MaskError, MatchError, expect_violation
 from llmtest.events import FrozenDict, Message
 from llmtest.langchain.providers import scripted_providers
@@ -125,6 +125,59 @@ def test_other_keys_are_shown(key: str) -> None:
     assert table().hide({key: "hunter2"}) == {key: "hunter2"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-old-town-hotel-with-breakfast",
+        "the task-force of 2024 met in sk-learn-compatible rooms",
+        "https://example.org:8080/a@b",
+        "mailto:ada@example.org",
+    ],
+)
+def test_prose_is_no_key(text: str) -> None:
+    assert shown(text) == f'"{text}"'
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-" + "abcdefgh" * 3,
+        "sk-ant-api03-AbC1dE2fG3h-x_y",
+        "github_pat_" + "a1" * 15,
+        "glpat-" + "a1b2" * 6,
+        "ASIA" + "A" * 16,
+        "gsk_" + "a1" * 15,
+        "hf_" + "aB" * 15,
+        "sk_live_" + "a1" * 8,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijkl",
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_keys_of_providers_are_masked_in_a_text(secret: str) -> None:
+    text = json.dumps({"note": f"use {secret} now"})
+
+    assert table().without_secrets(f"use {secret} now") == "use <mask:secret> now"
+    assert table().may_hold_secrets(text)
+
+
+def test_a_password_in_an_address_is_masked() -> None:
+    assert table().without_secrets("postgres://ada:hunter2@db/x") == "postgres://<mask:secret>@db/x"
+
+
+def test_temporary_folders_are_one_path_with_the_folder_of_the_test() -> None:
+    words = Words([])
+
+    with use_rules([], "/data/base"):
+        own = Words([])
+        here = own.plain(own.string("/data/base/test_x0/a.txt"))
+    texts = ["/tmp/pytest-of-ada/pytest-3/test_x0/a", "/tmp/pytest-of-ada/pytest-3/popen-gw1/test_y12/b", "/tmp/tmpab12_x9z/c"]
+    plain = [words.plain(words.string(text)) for text in [*texts, texts[0]]]
+
+    assert here == '"<path>/a.txt"'
+    assert plain == ['"<path>/a"', '"<path>/b"', '"<path>/c"', '"<path>/a"']
+    assert table().without_folders(f"read {texts[0]} now") == "read <path>/a now"
+
+
 def test_whether_there_is_a_secret_is_none() -> None:
     assert table().hide({"password": None, "token": True, "jwt": 1}) == {"password": None, "token": True, "jwt": "<mask:jwt>"}
 
@@ -183,3 +236,22 @@ def test_a_secret_in_a_long_prompt_is_masked_in_a_violation_and_the_cut_does_not
         ScriptedChatModel().invoke("x" * 180 + f" {KEY}")
 
     assert "a1a1" not in found[0].text
+
+
+def test_a_published_text_has_no_secrets_and_commands_no_terminal() -> None:
+    text = f"key {'sk-' + 'a1' * 12}\n\tcleared \x1b[2J\r\u202e\x9b"
+
+    assert publish(text) == "key <mask:secret>\n\tcleared \\x1b[2J\\r\\u202e\\x9b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"auth": "abc", "x_auth": "abc"}', '{"auth": "<mask:auth>", "x_auth": "<mask:x_auth>"}'),
+        ("{'cookies': 'abc'}", "{'cookies': '<mask:cookies>'}"),
+        ('{"password": 1234, "n": 1}', '{"password": "<mask:password>", "n": 1}'),
+        ('{"author": "abc", "oauth": "abc", "max_tokens": 5}', '{"author": "abc", "oauth": "abc", "max_tokens": 5}'),
+    ],
+)
+def test_a_text_of_json_hides_what_its_values_would(text: str, shown: str) -> None:
+    assert table().without_secrets(text) == shown

@@ -272,6 +272,68 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("amount_paid", "1000000000000000000"),
+        ("card_id", "4111111111111111"),
+        ("page_id", "1234567890123456"),
+        ("updated_at", "2024-05-01T10:00 call Ada"),
+        ("content_hash", "9f86d081884c4d65aa2feaa0c55ad015"),
+        ("etag", ID),
+        ("sha256", "ab" * 32),
+    ],
+)
+def test_a_key_says_more_than_the_shape_of_its_value(key: str, value: str) -> None:
+    assert shown(frozen({key: value})) == f'{{"{key}": "{value}"}}'
+
+
+def test_a_secret_under_the_key_of_a_digest_is_masked() -> None:
+    assert shown(frozen({"hash": "sk-proj-abcdefghijklmnop1234"})) == '{"hash": "<mask:secret>"}'
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"abc", b"abd"),
+        (123456789012.34, 123456789012.35),
+        (human([{"type": "image", "base64": "AAAA"}]), human([{"type": "image", "base64": "AAAB"}])),
+        (human([{"type": "image", "base64": "AAAA", "mime_type": "a\nb"}]),
+         human([{"type": "image", "base64": "AAAA", "mime_type": "a\nc"}])),
+    ],
+)  # fmt: skip
+def test_another_value_is_another_text(one: Any, other: Any) -> None:
+    assert shown(one) != shown(other)
+
+
+def test_the_last_digits_of_a_float_are_left_out() -> None:
+    assert (shown(0.1 + 0.2), shown(1234567.1 + 0.2), shown(1e300), shown(-0.0)) == ("0.3", "1234567.3", "1e+300", "-0.0")
+
+
+def test_ids_of_doubles_are_the_same_in_a_test_of_another_name() -> None:
+    values = [frozen(["msg_0a1b2c3d_1", {"id": "call_0a1b2c3d_2"}, "see rs_0a1b2c3d_3", "msg_1"]) for _ in range(2)]
+    values[1] = frozen(["msg_ffffffff_1", {"id": "call_ffffffff_2"}, "see rs_ffffffff_3", "msg_1"])
+
+    assert shown(values[0]) == shown(values[1]) == '["<id:1>", {"id": "call1"}, "see <id:2>", "msg_1"]'
+
+
+def test_random_parts_of_names_and_of_cut_texts_are_masked() -> None:
+    assert shown("call response_format_8cff, not response_format_x") == '"call response_format_<id>, not response_format_x"'
+    assert shown(f"input_value={{'id': '{ID[:20]}...{OTHER[-15:]}'}}") == "\"input_value={'id': '<id>...<id>'}\""
+
+
+def test_what_langgraph_counts_is_left_out_of_a_state() -> None:
+    message = human("hi")
+
+    assert shown(frozen({"messages": [message], "remaining_steps": 24, "is_last_step": False})) == 'u1: "hi"'
+    assert shown(frozen({"a": 1, "remaining_steps": 24})) == '{"a": 1}'
+
+
+def test_how_long_something_took_is_masked() -> None:
+    assert shown("timed out (elapsed: 0.051s).") == '"timed out (elapsed: <time>s)."'
+    assert shown(frozen({"node_first_attempt_time": 1714557600.5})) == '{"node_first_attempt_time": <time>}'
+
+
 def test_keys_that_are_ids_stand_in_the_order_of_what_they_say() -> None:
     first, second = frozen({ID: "b", OTHER: "a"}), frozen({OTHER: "b", ID: "a"})
 
