@@ -236,8 +236,7 @@ def page_of_thread() -> Ledger | None:
 
 def current() -> Ledger:
     """Return the page that is written now: the innermost open one, or that of the test which this thread outlives."""
-    page = page_of_thread()
-    if page is not None:
+    if _outliving and (page := page_of_thread()) is not None:
         return page
     return _open[-1] if _open else _outside
 
