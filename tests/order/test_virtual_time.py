@@ -598,7 +598,6 @@ def test_a_program_on_another_thread_goes_on_there() -> None:
     assert took_s == [2.0]
 
 
-@pytest.mark.llm_waive("run id used twice", reason="the test gives two runs one id")
 def test_one_id_for_two_runs_is_two_times() -> None:
     one, same = model(1), uuid4()
 
