@@ -23,8 +23,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
+from llmtest import errors
 from llmtest.core.lazy import exports
-from llmtest.errors import LlmtestWarning, Violation, ViolationError, is_expected, keepers
+from llmtest.errors import Violation, ViolationError, is_expected, keepers
 
 
 class Gate(Protocol):
@@ -235,8 +236,7 @@ def page_of_thread() -> Ledger | None:
 
 def current() -> Ledger:
     """Return the page that is written now: the innermost open one, or that of the test which this thread outlives."""
-    page = page_of_thread()
-    if page is not None:
+    if _outliving and (page := page_of_thread()) is not None:
         return page
     return _open[-1] if _open else _outside
 
@@ -290,7 +290,7 @@ def _warn_without_plugin() -> None:
         warnings.warn(
             "pytest runs without the plugin of llmtest: no unused step and no swallowed violation of a double fails a test;"
             " add `-p llmtest.pytest_plugin`, or call `model.verify()` at the end of each test",
-            LlmtestWarning,
+            errors.LlmtestWarning,
             stacklevel=4,
         )
 

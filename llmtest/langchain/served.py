@@ -64,7 +64,7 @@ class Served:
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
-        with batches.turn(self.script):
+        with batches.turn(self):
             step = self.script.serve(request)
         self._hold(step.serving.gates, request)
         with self._mistakes():
@@ -78,8 +78,8 @@ class Served:
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
-        await batches.wait_for_turn(self.script)
-        with batches.turn(self.script):
+        await batches.wait_for_turn(self)
+        with batches.turn(self):
             step = self.script.serve(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
@@ -205,7 +205,7 @@ class Double(Served):
         run = weakly(run_manager)
         role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
-        batch = batches.batch_of(self.script)
+        batch = batches.batch_of(self)
         return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args, batch)
 
 
