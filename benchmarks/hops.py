@@ -36,8 +36,11 @@ _FEW, _MORE = 10, 20
 def functions_of_a_rule() -> list[str]:
     """Return the name of each function that a broken `before(...)` over four events passes."""
 
+    answers = []  # kept: what happens when an answer is thrown away is no part of reading it
+
     def ask(recording: Recording) -> None:
-        assert str(recording.obeys(before("search", "book"))).startswith("expected `search` before `book`\n  got")
+        answers.append(recording.obeys(before("search", "book")))
+        assert str(answers[-1]).startswith("expected `search` before `book`\n  got")
 
     ask(_two_tools())  # what is imported or kept at the first question is no part of the second
     recording = _two_tools()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from llmtest.core.text import clip, escape_controls, quote, short
+from llmtest.core.text import CONTROLS, clip, escape_controls, quote, short
 from llmtest.errors import MaskError
 
 DATE_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"
@@ -190,7 +190,8 @@ def show_text(text: str, max_characters: int = 80) -> str:
 
 def publish(text: str) -> str:
     """Return a message as it may go to a terminal, a log or a JUnit file: secrets masked, control characters as escapes."""
-    return escape_controls(table().without_secrets(text))
+    hidden = table().without_secrets(text)
+    return escape_controls(hidden) if CONTROLS.search(hidden) else hidden
 
 
 def rule(line: str) -> Rule:

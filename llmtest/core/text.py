@@ -162,8 +162,8 @@ def short(value: Any) -> str:
 
 # -- terminals
 
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_CONTROLS_AFTER_COLORS: Final = re.compile(rf"(\x1b\[[\d;]*m)|{_CONTROLS.pattern}")
+CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROLS_AFTER_COLORS: Final = re.compile(rf"(\x1b\[[\d;]*m)|{CONTROLS.pattern}")
 
 
 def escape_controls(text: str, *, keep_colors: bool = False) -> str:
@@ -173,7 +173,7 @@ def escape_controls(text: str, *, keep_colors: bool = False) -> str:
     'gone\\\\x1b[2J'
     """
     if not keep_colors:
-        return _CONTROLS.sub(_escape, text)
+        return CONTROLS.sub(_escape, text)
     return _CONTROLS_AFTER_COLORS.sub(lambda match: match[1] or _escape(match), text)
 
 

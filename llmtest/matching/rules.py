@@ -121,7 +121,7 @@ class Before(Rule):
             left = context.needs_check_before(every, seconds, self.per, self.order)
         for later, value, firsts in _with_same_value(left, every, self.per):
             for first in firsts:
-                if not context.is_open(first) and context.before(first, later, self.order):
+                if context.before(first, later, self.order) and not context.is_open(first):
                     break
             else:
                 return self._broken(context, later, firsts, value)

@@ -27,7 +27,8 @@ def is_as_reported(roots: Sequence[Run]) -> bool:
             if start.number < over or over > limit:
                 return False
             over = last.number if last.kind in ENDINGS else math.inf
-            todo.append((run.children, over))
+            if run.children:
+                todo.append((run.children, over))
         if over > limit:
             return False
     return True
