@@ -17,7 +17,10 @@ from llmtest import record
 from llmtest.concurrency.lanes import Lane
 from llmtest.events import EMPTY, Event, FrozenDict
 from llmtest.matching import Rule, after, at_most, before, between, called, each, event, exactly, model, never, only, together
+from llmtest.order.happens_before import HappensBefore
 from llmtest.recording import Recording
+from llmtest.recording.runs import build_runs
+from llmtest.recording.views import Runs
 
 EVENTS = 100_000
 END = event("on_llm_end")
@@ -111,6 +114,30 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         bar = 3.0 if (name, ours) in cases else None
         yield measure(name, ours, loop, against="a plain loop", bar=bar, per=EVENTS, rounds=max(rounds // 20, 3))
     yield from _online(max(rounds // 15, 3))
+    # n log n gives 5; n * n gives 16.
+    many, few = _together(1000), _together(250)
+    yield measure("1,000 concurrent tools", many, few, against="250 of them", bar=8.0, rounds=max(rounds // 20, 3))
+
+
+def _together(tools: int) -> Callable[[], Any]:
+    """The order and the match of tools that are tasks of one `gather`, then of one more."""
+    main, lanes = Lane(1, "MainThread", 1), [Lane(n + 2, "MainThread", 1, f"Task-{n}", attach=1, joined=2) for n in range(tools)]
+    for lane in lanes:
+        lane.parent = main
+    spans = [(UUID(int=n + 1), lane) for n, lane in enumerate(lanes)]
+    names = ["x"] * (tools - 1) + ["y"]
+    events = [
+        Event(kind, run_id, None, name, lane=lane, moment=moment, number=moment * tools + n)
+        for moment, kind in enumerate(("on_tool_start", "on_tool_end"))
+        for n, ((run_id, lane), name) in enumerate(zip(spans, names, strict=True))
+    ]
+    runs, roots = build_runs(events)
+
+    def match() -> bool:
+        return Runs(runs, "tools", lambda: HappensBefore(roots)) == [together(called("x")[tools - 1], "y")]
+
+    assert match()
+    return match
 
 
 def _online(rounds: int) -> Iterator[Ratio]:

@@ -23,8 +23,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
+from llmtest import errors
 from llmtest.core.lazy import exports
-from llmtest.errors import LlmtestWarning, Violation, ViolationError, is_expected, keepers
+from llmtest.errors import Violation, ViolationError, is_expected, keepers
 
 
 class Gate(Protocol):
@@ -157,6 +158,8 @@ class Ledger:
 
     def take(self) -> list[Violation]:
         """Return what has been written since the last `take`, then unused steps. Each double is asked for them once."""
+        if hear_children is not None:
+            hear_children()
         number = len(self.violations)
         written = self.violations[:number]
         del self.violations[:number]
@@ -186,6 +189,19 @@ class Outside(Ledger):
 _outside = Outside()
 
 _open: list[Ledger] = []
+
+
+is_forked = False
+"""True in a process that was forked while a test or a block was open. Its page and its blocks are copies."""
+hear_children: Callable[[], None] | None = None
+"""Writes down what forked processes have reported. Set at the first fork of a test or block."""
+tell_parent: Callable[[Violation], None] | None = None
+"""Reports a violation to the process that this one was forked from. Set in the child."""
+
+
+def open_pages() -> list[Ledger]:
+    """Return the pages that are open, the current one last."""
+    return [*_open]
 
 
 # -- threads that outlive their test
@@ -220,8 +236,7 @@ def page_of_thread() -> Ledger | None:
 
 def current() -> Ledger:
     """Return the page that is written now: the innermost open one, or that of the test which this thread outlives."""
-    page = page_of_thread()
-    if page is not None:
+    if _outliving and (page := page_of_thread()) is not None:
         return page
     return _open[-1] if _open else _outside
 
@@ -252,7 +267,9 @@ def opened(ledger: Ledger) -> Iterator[Ledger]:
 
 
 def is_left_over() -> bool:
-    """True if the work that asks was started by a test that is over. Unknown work, such as that of a bare thread, is not."""
+    """True if the work that asks was started by a test that is over. Work of unknown origin is not."""
+    if page_of_thread() is not None:
+        return True
     ref = _spawned_on.get()
     page = ref() if ref is not None else None
     return ref is not None and (page is None or not (page in _open or page.outlives_test))
@@ -273,7 +290,7 @@ def _warn_without_plugin() -> None:
         warnings.warn(
             "pytest runs without the plugin of llmtest: no unused step and no swallowed violation of a double fails a test;"
             " add `-p llmtest.pytest_plugin`, or call `model.verify()` at the end of each test",
-            LlmtestWarning,
+            errors.LlmtestWarning,
             stacklevel=4,
         )
 
@@ -352,6 +369,8 @@ def report(violation: Violation, own: list[Violation], double: Double | None = N
         # A double of an open page is called for the test that is running, whatever thread calls it.
         is_of_test = double is not None and any(page.owns(double) for page in (*_fixtures, *_open))
         (_open[-1] if is_of_test and _open else current()).write(violation)
+        if tell_parent is not None:
+            tell_parent(violation)
     return ViolationError(violation)
 
 

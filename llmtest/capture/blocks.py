@@ -157,8 +157,7 @@ class Block(ABC):
         self._opening: Opening | None = None
         self._decorates = False
         self.times_opened = 0
-        self.unseen_calls: list[UnseenCall] = []
-        """Runs and calls of scripted doubles that happened while this block was open, and that it did not see."""
+        self._unseen_calls: list[UnseenCall] = []
         self.latencies: dict[UUID, list[Latency]] = {}
         """How long the answers of its runs took in virtual time. A call with several prompts counts for the first one's run."""
 
@@ -170,6 +169,17 @@ class Block(ABC):
 
     def __bool__(self) -> bool:
         return True
+
+    @property
+    def unseen_calls(self) -> list[UnseenCall]:
+        """Runs and calls of scripted doubles that happened while this block was open, and that it did not see."""
+        if ledger.hear_children is not None:
+            ledger.hear_children()
+        return self._unseen_calls
+
+    def note_unseen(self, call: UnseenCall) -> None:
+        """Note a run or call that this block should have seen."""
+        self._unseen_calls.append(call)
 
     @property
     def closed(self) -> bool:

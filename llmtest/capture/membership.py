@@ -8,6 +8,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from llmtest import ledger
+from llmtest.capture import processes
 from llmtest.capture.blocks import Block, Membership, Opening, memberships, open_blocks, openings, unseen_runs
 from llmtest.concurrency import lanes
 from llmtest.events.events import Cause, Latency, UnseenCall
@@ -115,7 +116,7 @@ _UNPLACED: Final = "a thread whose target is LangChain's"
 
 def _note(blocks: Iterable[Block], call: UnseenCall) -> None:
     for block in blocks:
-        block.unseen_calls.append(call)
+        block.note_unseen(call)
 
 
 def _missed_openings() -> list[Opening]:
@@ -138,3 +139,6 @@ def note_latency(run_id: UUID | None, latency: Latency) -> None:
 def _open_block(opening: Opening) -> Block | None:
     block = opening.block
     return block if block is not None and not block._closed else None
+
+
+processes.watch_forks()

@@ -17,7 +17,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from time import sleep
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 # In a Python that is not checked, no future has callbacks: everything is unordered rather than wrongly ordered.
@@ -174,9 +174,7 @@ def reader(queue: asyncio.Queue[Any]) -> Hold | None:
 
 def work() -> Work | None:
     """Return the work that this thread of a pool does now; None on any other thread."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not _RUNS_WORK:
-        frame = frame.f_back
+    frame = _own_frame(_RUNS_WORK)
     if frame is None or frame.f_back is None or frame.f_back.f_code is not _WORKS:
         return None
     pool = frame.f_back.f_locals["executor_reference"]()
@@ -204,6 +202,76 @@ def spawner(work: Work) -> asyncio.Task[Any] | None:
             return hold.task if hold is not None else running
         sleep(0)
     return None
+
+
+def caller() -> tuple[asyncio.Task[Any], asyncio.Future[Any]] | None:
+    """Return the task that waits in `anyio.to_thread.run_sync` for this thread, and the future that it waits for."""
+    frame = _own_frame(_code("anyio._backends._asyncio", "WorkerThread", "run"))
+    if frame is None:
+        return None
+    future: asyncio.Future[Any] = frame.f_locals["future"]
+    for _ in range(_MAX_LOOKS):
+        hold = holder(future)
+        if hold is not None:
+            return hold.task, future
+        sleep(0)  # the task has handed over the work, and is about to wait
+    return None
+
+
+def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[Any], bool] | None:
+    """Return the future of a call that a thread made into the loop of `task`, and True if it waits for it now.
+
+    The thread is in `BlockingPortal.call`, or in a request of a web server's test client, which waits before it returns.
+    """
+    frame = _frame_of(task, _code("anyio.from_thread", "BlockingPortal", "_call_func"))
+    if frame is None:
+        return None
+    future = frame.f_locals["future"]
+    for _ in range(_MAX_LOOKS):
+        # The frames of a thread that runs are not safe to keep, but this one can leave neither while `task` is not over.
+        waits: FrameType | None = sys._current_frames().get(thread_id)
+        while waits is not None:
+            is_blocked = _is_call_of(waits, future)
+            if is_blocked or _is_request_of(waits, future):
+                return future, is_blocked
+            waits = waits.f_back
+        sleep(0)  # it has spawned the task, and is about to wait
+    return None
+
+
+def _is_call_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
+    if frame.f_code is not ThreadFuture.result.__code__ or frame.f_back is None:
+        return False
+    calls = frame.f_back.f_code is _code("anyio.from_thread", "BlockingPortal", "call")
+    return calls and frame.f_locals.get("self") is future
+
+
+def _is_request_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
+    # https://github.com/encode/starlette/blob/master/starlette/testclient.py: its response waits for the app when it is closed.
+    requests = _code("starlette.testclient", "_TestClientTransport", "handle_request")
+    return frame.f_code is requests and frame.f_locals.get("app_task") is future
+
+
+def _frame_of(task: asyncio.Task[Any], code: CodeType | None) -> FrameType | None:
+    """Return the frame in which a task runs some code, if it does."""
+    coroutine: Any = task.get_coro()
+    if getattr(coroutine, "cr_running", False):
+        return _own_frame(code)
+    while coroutine is not None and getattr(getattr(coroutine, "cr_frame", None), "f_code", None) is not code:
+        coroutine = getattr(coroutine, "cr_await", None)
+    return coroutine.cr_frame if coroutine is not None else None
+
+
+def _own_frame(code: CodeType | None) -> FrameType | None:
+    frame: FrameType | None = sys._getframe(1) if code is not None else None
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame
+
+
+def _code(module: str, owner: str, name: str) -> CodeType | None:
+    """Return the code of a method of a module, if the program has loaded it."""
+    return getattr(getattr(getattr(sys.modules.get(module), owner, None), name, None), "__code__", None)
 
 
 def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:

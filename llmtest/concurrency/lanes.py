@@ -19,6 +19,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
@@ -314,6 +315,8 @@ def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
         _hang(lane, _lane_of(hold), hold)
     elif asyncio_state.is_main(task):
         _hang_on_thread(lane)
+    elif _hang_on_call(lane, task):
+        pass
     elif asyncio_state.is_eager(task):
         # Its spawner runs below it on the same stack and can wait for it only once this statement is over. So the search is
         # repeated at its next event; if there is none before its spawner goes on, it was never suspended and is over.
@@ -412,9 +415,32 @@ def _hang_on_thread(lane: Lane) -> None:
         _hold(lane, above)
 
 
+def _hang_on_call(lane: Lane, task: asyncio.Task[Any]) -> bool:
+    """Note that another thread called `lane` and waits for it, if one did; return True then."""
+    above = lane.parent
+    call = asyncio_state.call_from(task, above.thread_id) if above is not None and above.thread_id != lane.thread_id else None
+    if above is None or call is None:
+        return False
+    future, is_blocked = weakref.ref(call[0]), call[1]
+    if is_blocked:
+        _hold(lane, above, lambda: _is_done(future()))
+    else:
+        _begin(lane, above)
+        _leave_open(lane, future, lambda: _is_done(future()))
+    return True
+
+
+def _is_done(future: asyncio.Future[Any] | ThreadFuture[Any] | None) -> bool:
+    """True for the end of what a future stands for; what is cancelled may go on."""
+    return future is None or (future.done() and not future.cancelled())
+
+
 def _ask_thread(lane: Lane) -> None:
     above, work = lane.parent, asyncio_state.work()
-    if above is None or work is None or above.thread_id == lane.thread_id:
+    if above is None or above.thread_id == lane.thread_id:
+        return
+    if work is None:
+        _ask_worker(lane)
         return
     task = asyncio_state.spawner(work)
     if task is not None:
@@ -425,6 +451,16 @@ def _ask_thread(lane: Lane) -> None:
         # No task waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
         pool = weakref.ref(work.pool)
         _leave_open(lane, pool, lambda: (shut := pool()) is None or asyncio_state.is_shut(shut))
+
+
+def _ask_worker(lane: Lane) -> None:
+    """Note that a task waits for this thread of anyio, if one does: as a web server's for an endpoint that is not async."""
+    call = asyncio_state.caller()
+    if call is not None:
+        task, waited = call
+        future, thread_id = weakref.ref(waited), getattr(waited.get_loop(), "_thread_id", lane.thread_id)
+        above = _far(task, lane.born, thread_id)
+        _hold(lane, above, lambda: _is_done(future()))
 
 
 def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
@@ -442,5 +478,7 @@ def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
             _leave_open(lane, weakref.ref(hold.future), lambda: outcome == [True])
     elif not lane.asked and asyncio_state.is_main(task):
         _hang_on_thread(lane)
+    elif not lane.asked:
+        _hang_on_call(lane, task)
     lane.asked = True
     return lane

@@ -30,7 +30,7 @@ _SECRETS = (
     r"|access[_-]?keys?(?:[_-]?id)?|secrets?|passwords?|passwd|passphrases?|token|(?:access|refresh|api|auth|bearer)[_-]?tokens"
     r"|jwts?|credentials?|connection[_-]?string"
 )
-_SECRETS_BY_KEY = "pwd|auth|authorization|cookie|bearer"  # too common in a text, where only quotes tell that they are keys
+_SECRETS_BY_KEY = "pwd|auth|authorization|cookies?|bearer"  # a part of many words, such as "author" and "oauth"
 # What follows `sk-` is a key if a part of it is no word: "sk-old-town-hotel" is prose.
 _SK = r"sk-(?=[\w-]{16})(?:[\w-]{40,}|[\w-]*?(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{10,}|[A-Za-z0-9]{16,})[\w-]*)"
 _VALUES = (
@@ -67,10 +67,11 @@ class Table:
         self._called = {f"rule_{number}": mask(rule.name) for number, rule in enumerate(own)}
         patterns = "".join(f"(?P<rule_{number}>{rule.pattern})|" for number, rule in enumerate(own))
         secrets = f"{_SECRETS}{keys}"
+        names = rf"[\w-]*(?:{secrets})|(?:[\w-]*[_-])?(?:{_SECRETS_BY_KEY})"
         self._secret_key = re.compile(rf"(?:^|_)(?:{secrets}|{_SECRETS_BY_KEY})$")
         secret = (
             rf"(?P<secret>{_VALUES}|(?<=[Bb]earer )[\w.~+/=-]{{8,}})"
-            rf"|(?P<pair>(?i:(?P<key>\"[\w-]*(?:{secrets})\"|'[\w-]*(?:{secrets})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')))"
+            rf"|(?P<pair>(?i:(?P<key>\"(?:{names})\"|'(?:{names})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|-?\d[\w.+-]*)))"
         )
         self.volatile: Final = re.compile(
             rf"{patterns}(?P<id>(?<![0-9a-zA-Z])(?:(?:lc_)?run-{{1,2}})?(?:{_UUID}(?:-\d+)?|{_HEX_UUID})(?![0-9a-zA-Z]))"

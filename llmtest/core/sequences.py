@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, ClassVar, Final, SupportsIndex
 
 from llmtest.core.literals import ConcurrentGroup, Element, Line, Member, Taker, can_assign, read_elements
@@ -308,8 +309,12 @@ class GroupMatcher:
         There may still be more such sets than anyone can look at, so the search gives up after `MAX_TRIED_SETS`, and says so.
         """
         classes = list(self._alike(element, last, taken).values())
+        rest = [*accumulate(map(len, reversed(classes)), initial=0)][::-1]
         todo = [(0, 0)]
         for _ in range(MAX_TRIED_SETS):
+            # What cannot become enough any more is no set, and does not count as tried.
+            while todo and todo[-1][1].bit_count() + rest[todo[-1][0]] < element.least:
+                todo.pop()
             if not todo:
                 return
             number, chosen = todo.pop()

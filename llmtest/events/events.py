@@ -212,7 +212,7 @@ class Run:
     @property
     def usage(self) -> Usage | None:
         """Token counts that the model reported for this run; None if it reported none."""
-        streamed = [chunk for e in self.events if e.kind == TOKEN and (chunk := read_chunk(e.payload)) is not None]
+        streamed = [chunk for e in self.events if e.kind == TOKEN and "usage" in e.payload and (chunk := read_chunk(e.payload))]
         if self.end is not None:
             usage = usage_of(self.end.payload, streamed, batched="batch_size" in self.start.payload)
             if usage is not None:

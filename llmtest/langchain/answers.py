@@ -256,6 +256,11 @@ class MessageAnswer(Answer):
     A message whose content is a list is streamed a block at a time, so that the blocks are the same when they are joined.
     """
 
+    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
+        super().__init__(reply, model_name, prompt_tokens, dialect)
+        if reply.response_metadata and "finish_reason" not in reply.response_metadata:
+            self.closing["response_metadata"].pop("finish_reason", None)  # its provider has another word for it, or none
+
     def _message(self) -> AIMessage:
         message = super()._message()
         said = self.reply.verbatim

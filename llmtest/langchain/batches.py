@@ -11,7 +11,8 @@ from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 
-from llmtest.scripts.script import Script
+from llmtest.concurrency import lanes
+from llmtest.scripts.requests import Batch
 
 Configs = RunnableConfig | list[RunnableConfig] | None
 
@@ -19,8 +20,8 @@ Configs = RunnableConfig | list[RunnableConfig] | None
 class _Place:
     """The place of one input in a batch. `taken` is done as soon as the input has its step, or needs none."""
 
-    def __init__(self, script: Script, batch: object, before: _Place | None) -> None:
-        self.script = script
+    def __init__(self, double: object, batch: Batch, before: _Place | None) -> None:
+        self.double = double
         self.batch = batch
         self.before = before
         self.taken: Future[None] = Future()
@@ -35,22 +36,22 @@ class _Place:
 _place: ContextVar[_Place | None] = ContextVar("llmtest_batch_place", default=None)
 
 
-def _place_in(script: Script) -> _Place | None:
+def _place_in(double: object) -> _Place | None:
     place = _place.get()
     # Within one input, only its first call has the place; calls of other doubles have none.
-    return place if place is not None and place.script is script and not place.taken.done() else None
+    return place if place is not None and place.double is double and not place.taken.done() else None
 
 
-def batch_of(script: Script) -> object:
+def batch_of(double: object) -> Batch | None:
     """Return the batch that the call of this context is one input of; None if there is none."""
-    place = _place_in(script)
+    place = _place_in(double)
     return None if place is None else place.batch
 
 
 @contextmanager
-def turn(script: Script) -> Iterator[None]:
+def turn(double: object) -> Iterator[None]:
     """Wait in a batch until the inputs before have their steps, and then let the next one have its own."""
-    place = _place_in(script)
+    place = _place_in(double)
     if place is None:
         yield
         return
@@ -62,9 +63,9 @@ def turn(script: Script) -> Iterator[None]:
         place.pass_on()
 
 
-async def wait_for_turn(script: Script) -> None:
+async def wait_for_turn(double: object) -> None:
     """As the wait of `turn`, without a blocked event loop; `turn` must follow."""
-    place = _place_in(script)
+    place = _place_in(double)
     if place is not None and place.before is not None:
         await asyncio.wrap_future(place.before.taken)
 
@@ -76,8 +77,10 @@ class _ByPosition(Runnable[int, Any]):
         self._double = double
         self._inputs = inputs
         self._places: list[_Place] = []
+        self._batch = Batch(lanes.current())
+        self._done: list[int] = []
         for _ in inputs:
-            self._places.append(_Place(double.script, self, self._places[-1] if self._places else None))
+            self._places.append(_Place(double, self._batch, self._places[-1] if self._places else None))
 
     @contextmanager
     def _at(self, position: int) -> Iterator[Any]:
@@ -87,6 +90,8 @@ class _ByPosition(Runnable[int, Any]):
         finally:
             _place.reset(token)
             self._places[position].pass_on()  # a cached answer takes no step
+            self._done.append(position)
+            self._batch.is_over = len(self._done) == len(self._inputs)
 
     def invoke(self, input: int, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         with self._at(input) as value:

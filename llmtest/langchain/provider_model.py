@@ -80,7 +80,8 @@ def provider_model(
     plain = ProviderModel(script=script, model_name=model, provider=provider, params=params, **fields)
     if integration is None:
         return plain
-    values = {**_fields_of(integration, model, kwargs), **dict(plain)}
+    theirs = {key: value for key, value in _fields_of(integration, model, kwargs).items() if key not in plain.model_fields_set}
+    values = {**dict(plain), **theirs}
     both = _as_both(integration).model_construct(plain.model_fields_set | kwargs.keys(), **values)
     if both.profile is None:
         with contextlib.suppress(Exception):  # as LangChain does: no profile is no reason to have no model

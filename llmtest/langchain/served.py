@@ -64,7 +64,7 @@ class Served:
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
-        with batches.turn(self.script):
+        with batches.turn(self):
             step = self.script.serve(request)
         self._hold(step.serving.gates, request)
         with self._mistakes():
@@ -78,8 +78,8 @@ class Served:
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
-        await batches.wait_for_turn(self.script)
-        with batches.turn(self.script):
+        await batches.wait_for_turn(self)
+        with batches.turn(self):
             step = self.script.serve(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
@@ -205,7 +205,7 @@ class Double(Served):
         run = weakly(run_manager)
         role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
-        batch = batches.batch_of(self.script)
+        batch = batches.batch_of(self)
         return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args, batch)
 
 
@@ -215,6 +215,9 @@ def _is_text(step: Reply) -> bool:
 
 def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields: Mapping[str, Any]) -> Script:
     """Return the script of a new double, or raise `ScriptError` for steps beside a script and for unknown fields."""
+    for step in steps:  # also if they are refused below: an error is enough
+        if isinstance(step, KeyedSteps) and step.source is not None:
+            step.source.waive_steps()
     if steps and script is not None:
         raise ScriptError(f"{kind.__name__} takes its steps as arguments or as script=, not both")
     if script is not None and not isinstance(script, Script):

@@ -29,7 +29,8 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 
-from llmtest.capture import blocks, membership
+from llmtest import ledger
+from llmtest.capture import blocks, membership, processes
 from llmtest.concurrency import asyncio_state, lanes
 from llmtest.core.source import caller
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
@@ -118,8 +119,10 @@ class Tap(BaseCallbackHandler):
         self._last_token = (None, None)  # a program may give one id to several runs
         member = membership.begin(run_id, parent)
         if member is None:
-            _note_unseen(kind, str(about.get("name") or _name(serialized)), run_id, parent)
+            _note_unseen(kind, _shown(kind, serialized, about), run_id, parent)
             return
+        if ledger.is_forked:
+            processes.note_run(run_id, parent, kind == "on_chain_start", _shown(kind, serialized, about), caller)
         if member.light:  # only token counts are open: they need no payload, which is the slow part
             if kind in MODEL_STARTS:
                 member.deliver((kind, run_id, parent, _counted(serialized, about), 0, 0, None))
@@ -266,10 +269,15 @@ class Tap(BaseCallbackHandler):
         self.record_event("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
 
 
+def _shown(kind: str, serialized: Serialized, about: About) -> str:
+    name = str(about.get("name") or _name(serialized))
+    return name if kind in MODEL_STARTS else f"`{name}`"
+
+
 def _note_unseen(kind: str, name: str, run_id: UUID, parent_run_id: UUID | None) -> None:
     """Note a run that no block took. Of a chain that calls others, the outermost is enough."""
     if blocks.openings and not (kind == "on_chain_start" and parent_run_id in blocks.unseen_runs):
-        membership.note_unseen_run(run_id, name if kind in MODEL_STARTS else f"`{name}`", caller)
+        membership.note_unseen_run(run_id, name, caller)
     elif parent_run_id in blocks.unseen_runs:
         blocks.unseen_runs.add(run_id)
 

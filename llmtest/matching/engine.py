@@ -20,8 +20,8 @@ from llmtest.order.happens_before import HappensBefore, Hits
 class Judgeable(Protocol):
     """What rules are asked of: a `Recording`."""
 
-    unseen_calls: list[UnseenCall]
-
+    @property
+    def unseen_calls(self) -> list[UnseenCall]: ...
     def __iter__(self) -> Iterator[Event]: ...
     def order(self) -> HappensBefore: ...
 

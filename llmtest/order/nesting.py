@@ -17,6 +17,22 @@ from llmtest.events.events import Event, Run
 from llmtest.order.siblings import structural_position
 
 
+def is_as_reported(roots: Sequence[Run]) -> bool:
+    """True if every run began when no run was open but those that are reported around it: there can be no stray."""
+    todo: list[tuple[Sequence[Run], float]] = [(roots, math.inf)]
+    for runs, limit in todo:  # grows while it is read
+        over: float = -1
+        for run in runs:
+            start, last = run.events[0], run.events[-1]
+            if start.number < over or over > limit:
+                return False
+            over = last.number if last.kind in ENDINGS else math.inf
+            todo.append((run.children, over))
+        if over > limit:
+            return False
+    return True
+
+
 class Nesting:
     """The runs inside each run of some trees."""
 

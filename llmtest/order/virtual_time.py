@@ -8,6 +8,7 @@ when the last of them was over. Anything not provably ordered counts as concurre
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,8 +50,8 @@ class _Running:
     began: int
     now: int
     children: int = 0
-    tokens: int = 0
-    """The number of tokens that it has streamed."""
+    tokens: Counter[str] = field(default_factory=Counter)
+    """The number of tokens that it has streamed, by kind of event: one stream may report each token in two ways."""
 
 
 class Clock:
@@ -100,15 +101,15 @@ class Clock:
         """Yield the time of a token, if the event is one."""
         latencies = self._latencies.get(event.run_id)
         if latencies and event.kind in STREAMED:
-            yield run.began + latencies[0].ns(run.tokens)
-            run.tokens += _has_content(event)
+            yield run.began + latencies[0].ns(run.tokens[event.kind])
+            run.tokens[event.kind] += _has_content(event)
 
     def _end_bounds(self, run: _Running, event: Event) -> Iterator[int]:
         """Yield the times for which the end of a run had to wait."""
         yield run.children
         failure = event.payload.get("error")
         # A failure before the first token takes the whole latency first; a later one takes the time of its tokens.
-        if not isinstance(failure, Failure) or (failure.ended == "error" and not run.tokens):
+        if not isinstance(failure, Failure) or (failure.ended == "error" and not any(run.tokens.values())):
             yield from (run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))
 
     def _end(self, run: _Running, time: int) -> None:

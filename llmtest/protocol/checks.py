@@ -217,7 +217,7 @@ _CAUSES: Final = {
         "start the task inside the recording, or say `llmtest_follow = test` in the configuration of pytest",
     ),
     "other process": (
-        "a recording does not reach into another process",
+        "its process was forked meanwhile, and a recording does not reach into it",
         "record in the process that runs it",
     ),
     "no callbacks": (

@@ -6,6 +6,7 @@ from llmtest.pytest_plugin.hooks import (
     pytest_addoption as pytest_addoption,
     pytest_assertrepr_compare as pytest_assertrepr_compare,
     pytest_configure as pytest_configure,
+    pytest_configure_node as pytest_configure_node,
     pytest_fixture_setup as pytest_fixture_setup,
     pytest_load_initial_conftests as pytest_load_initial_conftests,
     pytest_make_collect_report as pytest_make_collect_report,

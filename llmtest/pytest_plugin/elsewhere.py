@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 
 _MOVED_S: Final = 2 * 86_400
@@ -74,7 +75,7 @@ def _arguments(item: pytest.Item) -> list[str]:
     positional = {*map(str, config.args), *map(str, config.option.file_or_dir)}
     kept: list[str] = []
     passing = False
-    for argument in map(str, config.invocation_params.args):
+    for argument in arguments_of(config):
         if passing:
             passing = False
         elif argument in _WITH_VALUE:

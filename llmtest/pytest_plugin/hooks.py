@@ -512,6 +512,13 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    from llmtest.pytest_plugin import arguments
+
+    node.workerinput[arguments.KEY] = arguments.arguments_of(node.config)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     for nodeid, location, text in (getattr(node, "workeroutput", None) or {}).get(_SENT, ()):
         _log_late(node.config, nodeid, tuple(location), text)

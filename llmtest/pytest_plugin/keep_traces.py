@@ -1,18 +1,21 @@
 """`--llmtest-traces`: the traces of tests, kept in the store under their node ids.
 
-a plugin of its own, which `llmtest.pytest_plugin` registers when it is asked for. Each worker of xdist writes into
+A plugin of its own, which `llmtest.pytest_plugin` registers if traces are wanted. Each worker of xdist writes into
 the same file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
 import pytest
 
+from llmtest.core.text import amount
 from llmtest.errors import StoreError
+from llmtest.tracing.rows import column
 from llmtest.tracing.store import Store, place
 
 _failed: Final = pytest.StashKey[bool]()
@@ -20,12 +23,17 @@ SECTION: Final = "llmtest: traces"
 
 
 class Keeping:
-    """Keeps the traces of tests that failed, or of all. `attempt_at` says what a test has recorded in this attempt."""
+    """The plugin that keeps the traces of tests that failed, or of all. `attempt_at` returns the attempt at a test.
+
+    A store that cannot be used is asked once: where another process holds it, each test would wait for it in vain.
+    """
 
     def __init__(self, config: pytest.Config, mode: str, attempt_at: Callable[[pytest.Item], Any]) -> None:
         self._mode = mode
         self._attempt_at = attempt_at
         self._store = Store(place(config.rootpath))
+        self._problem = ""
+        self._items: dict[str, list[pytest.Item]] = {}
         config.add_cleanup(self._store.close)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -43,13 +51,34 @@ class Keeping:
         return report
 
     def _keep(self, item: pytest.Item, report: pytest.TestReport, recordings: list[Any], wanted: bool) -> None:
-        try:
-            if not wanted:
-                self._store.forget(item.nodeid)
-            elif self._store.keep(item.nodeid, recordings):
-                self._tell(item, report)
-        except StoreError as error:  # a report that fails would hide why the test failed
-            report.sections.append((SECTION, f"the traces of this test were not kept\n{error}"))
+        if not self._problem:
+            try:
+                if not wanted:
+                    self._store.forget(self._name(item))
+                elif self._store.keep(self._name(item), recordings):
+                    self._tell(item, report)
+                return
+            except StoreError as error:  # a report that fails would hide why the test failed
+                self._problem = str(error)
+        if wanted and recordings:
+            report.sections.append((SECTION, f"the traces of this test were not kept\n{self._problem}"))
+            vars(report)["llmtest_store"] = self._problem  # comes back from xdist's workers
+
+    def _name(self, item: pytest.Item) -> str:
+        """Return the session of a test: its node id, and more where the store would give two tests one name."""
+        items = self._items.setdefault(item.nodeid, [])
+        if item not in items:
+            items.append(item)
+        name = item.nodeid
+        if column(name) != name:  # secrets in its parameters are masked
+            name += f" ~{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
+        return name if item is items[0] else f"{name} ({items.index(item) + 1})"
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        reports = [report for some in terminalreporter.stats.values() for report in some if hasattr(report, "llmtest_store")]
+        if reports:
+            tests = amount(len({report.nodeid for report in reports}), "test")
+            terminalreporter.write_line(f"llmtest: the traces of {tests} were not kept: {reports[0].llmtest_store}")
 
     def _tell(self, item: pytest.Item, report: pytest.TestReport) -> None:
         kept = ("llmtest_trace", str(self._store.path))
@@ -58,4 +87,4 @@ class Keeping:
                 properties.append(kept)
         if report.failed:
             elsewhere = "" if self._store.path == place() else f"--store {shlex.quote(str(self._store.path))} "
-            report.sections.append((SECTION, f"llmtest show {elsewhere}{shlex.quote(item.nodeid)}"))
+            report.sections.append((SECTION, f"llmtest show {elsewhere}{shlex.quote(self._name(item))}"))

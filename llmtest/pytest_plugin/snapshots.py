@@ -6,6 +6,8 @@ The only module that imports syrupy (5, 6 and 7).
 from __future__ import annotations
 
 import hashlib
+import os
+import shlex
 import traceback
 import unicodedata
 from collections.abc import Callable, Collection
@@ -26,6 +28,7 @@ from llmtest.core.text import amount
 from llmtest.core.unread import unequal
 from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.events import Run
+from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.recording.recording import Recording
 from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, render
@@ -294,12 +297,28 @@ def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], se
     `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
     plugins and many conftests claim.
     """
-    options = vars(item.config.option)
-    known = ("update_snapshots", "update_new_snapshots_only")  # the second came with syrupy 5.3
+    options = {name: vars(item.config.option)[name] for name in _FLAGS if name in item.config.option}
     return TreeAssertion(
         session=session,
         extension_class=TreeExtension,
         test_location=TreeLocation(item),
         on_result=on_result,
-        **{name: options[name] for name in known if name in options},
+        **(_own_flags(item.config, options) if _is_contested(item.config) else options),
     )
+
+
+_FLAGS: Final = {"update_snapshots": "--snapshot-update", "update_new_snapshots_only": "--snapshot-update-new-only"}
+"""Where syrupy keeps its flags, and their names. The second came with syrupy 5.3."""
+
+
+def _is_contested(config: pytest.Config) -> bool:
+    """True if another plugin stores an option of its own, as `--update-snapshots`, where syrupy looks for its flag."""
+    groups = [config._parser._anonymous, *config._parser._groups]
+    return sum(option.dest == "update_snapshots" for group in groups for option in group.options) > 1
+
+
+def _own_flags(config: pytest.Config, options: dict[str, Any]) -> dict[str, Any]:
+    """Return syrupy's flags, read from the arguments themselves."""
+    environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    said = {*config.getini("addopts"), *environment, *arguments_of(config)}
+    return {name: _FLAGS[name] in said for name in options}

@@ -32,6 +32,13 @@ def show_call(request: Request, owner: ScriptOwner) -> str:
 # -- calls without a step
 
 
+def other_process(owner: ScriptOwner, request: Request) -> str:
+    """A forked process asks a script that its parent made."""
+    head = f"unexpected {owner.name} call in a forked process: the script belongs to the process that made it"
+    lines = [head, *_show_request(request, owner), "  the copy of the script here could serve a step that is served there, too"]
+    return capped([*lines, f"  make {owner.the} in the process that calls it, or call it in a thread"])
+
+
 def no_key_matches(owner: ScriptOwner, request: Request, call: int, keys: Sequence[On]) -> str:
     """No key matches the call, and the script has no steps without a key."""
     head = f"unexpected {owner.name} call {call}: it matches no key, and the script has no steps without one"

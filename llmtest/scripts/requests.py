@@ -41,6 +41,14 @@ def bound_format(params: Mapping[str, Any]) -> Any:
     return wanted or (config.get("format") if isinstance(config, Mapping) else None)
 
 
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One call of `batch`: the line of control that waits for it, and whether it has returned."""
+
+    lane: Lane
+    is_over: bool = False
+
+
 @dataclass(slots=True)
 class Request:
     """One call of a model, in neutral words: keys and `expects` look at it, and the function of `respond` gets it.
@@ -59,7 +67,7 @@ class Request:
     run: Callable[[], Any] = lambda: None
     lane: Lane | None = None
     args: Mapping[str, Any] = EMPTY
-    batch: object = None
+    batch: Batch | None = None
     """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None
@@ -132,7 +140,9 @@ class On:
 
     def __rshift__(self, steps: Any) -> KeyedSteps:
         where = caller()
-        return KeyedSteps(self, steps.hand_over(self, where) if isinstance(steps, StepGroup) else (steps,), where)
+        if not isinstance(steps, StepGroup):
+            return KeyedSteps(self, (steps,), where)
+        return KeyedSteps(self, steps.hand_over(self, where), where, steps)
 
     def misses(self, request: Request) -> str | None:
         """Return the first condition that the request does not meet; None if it meets all. Cheap conditions come first."""
@@ -188,6 +198,10 @@ class StepGroup(ABC):
     def hand_over(self, key: On, where: str) -> tuple[Any, ...]:
         """Return the steps for `key`, which is written at `where`."""
 
+    @abstractmethod
+    def waive_steps(self) -> None:
+        """Take all steps as served."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeyedSteps:
@@ -196,6 +210,8 @@ class KeyedSteps:
     key: On
     steps: tuple[Any, ...]
     where: str = field(default="", compare=False, repr=False)
+    source: StepGroup | None = field(default=None, compare=False, repr=False)
+    """The script of these steps; it owes their calls until another one has them."""
 
 
 def on(

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -21,7 +22,7 @@ from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.scripts import diagnostics, tool_checks
 from llmtest.scripts.gates import Gate
-from llmtest.scripts.requests import KeyedSteps, On, Request, StepGroup
+from llmtest.scripts.requests import Batch, KeyedSteps, On, Request, StepGroup
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
 from llmtest.scripts.steps import as_step
 
@@ -72,10 +73,10 @@ class _Turn(NamedTuple):
     number: int
     step: Step
     lane: Lane | None
-    batch: object
+    batch: Batch | None
     is_over: Callable[[], bool]
     after_end: bool
-    """True if the turn before was taken by a thread that this one had spawned, and whose work was over by then."""
+    """True if the turn before was taken by a thread or batch of the line of control that goes on here, and was over."""
 
 
 class _Claim(NamedTuple):
@@ -123,6 +124,7 @@ class Script(StepGroup):
         self._calls = 0
         self._claims: list[_Claim] = []
         self._told: set[tuple[int, int]] = set()
+        self._made_in = os.getpid()
         self._lock = threading.Lock()
         self._queues = _make_queues(steps, caller())
         self._plain = self._queues[0] if len(self._queues) == 1 and self._queues[0].key is None else None
@@ -161,20 +163,35 @@ class Script(StepGroup):
         """The number of steps still without their calls."""
         return sum(len(queue.left()) for queue in self._queues)
 
+    def optional(self) -> Script:
+        """Return a script of the same steps, each of them optional. This script waives its own."""
+        return self._changed(lambda step: step.optional())
+
+    def unchecked(self) -> Script:
+        """Return a script of the same steps, each of them unchecked. This script waives its own."""
+        return self._changed(lambda step: step.unchecked())
+
+    def _changed(self, change: Callable[[Step], Step]) -> Script:
+        steps = [
+            replace(entry, steps=tuple(map(change, entry.steps))) if isinstance(entry, KeyedSteps) else change(entry)
+            for entry in self.entries
+        ]
+        self.waive_steps()
+        return Script(*steps)
+
     @property
     def is_contested(self) -> bool:
         """True if calls on several lines of control have taken steps in order."""
         return any(len({turn.lane for turn in queue.turns}) > 1 for queue in self._queues)
 
     def hand_over(self, key: On, where: str) -> tuple[Step, ...]:
-        """Return the steps for `key`, as in `key >> script`. This script then waives its own.
+        """Return the steps for `key`, as in `key >> script`. This script owes its calls until another one has them.
 
         Raises:
             ScriptError: the script has keys of its own.
         """
         if any(queue.key is not None for queue in self._queues):
             raise ScriptError(f"{key} >> Script(...) takes a script without keys of its own at {shown_path(where)}")
-        self.waive_steps()
         return self.steps
 
     def waive_steps(self) -> None:
@@ -190,6 +207,8 @@ class Script(StepGroup):
                 competes for the step.
         """
         ledger.called(self)
+        if ledger.is_forked and self._made_in != os.getpid():
+            raise self._violate("other process", diagnostics.other_process(self.owner, request))
         with self._lock:
             self._calls += 1
             call = self._calls
@@ -278,7 +297,9 @@ class Script(StepGroup):
     def _note_turn(self, queue: _Queue, run_id: UUID, call: int, number: int, step: Step, request: Request) -> None:
         lane, last = request.lane, queue.turns[-1] if queue.turns else None
         after_end = False
-        if last is not None and last.lane is not None and lane is not None and last.lane is not lane:
+        if last is not None and last.batch is not None and last.batch is not request.batch and lane is not None:
+            after_end = lane.within(last.batch.lane) and last.batch.is_over
+        elif last is not None and last.lane is not None and lane is not None and last.lane is not lane:
             after_end = last.lane.within(lane) and last.is_over()
         is_over = _end_of_work() if lane is not None and lane.task is None and lane.parent else _never
         queue.turns.append(_Turn(run_id, call, number, step, lane, request.batch, is_over, after_end))
@@ -391,11 +412,14 @@ def _request_of(run: Run) -> Request:
     )
 
 
-def _make_queues(given: Sequence[Any], where: str) -> list[_Queue]:
+def _make_queues(steps: Sequence[Any], where: str) -> list[_Queue]:
     """Return the queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     queues: list[_Queue] = []
     plain: list[Step] = []
-    for position, item, gates in _with_gates_before(given):
+    for item in steps:
+        if isinstance(item, KeyedSteps) and item.source is not None:
+            item.source.waive_steps()
+    for position, item, gates in _with_gates_before(steps):
         if not isinstance(item, KeyedSteps):
             plain.append(add_gates(gates, as_step(item, f"step {position} of the script", where)))
             continue

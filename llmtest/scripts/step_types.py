@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
+from llmtest.core.masks import table
 from llmtest.core.source import caller
 from llmtest.core.text import clip, did_you_mean
 from llmtest.errors import ScriptError
@@ -452,7 +453,9 @@ def _show_serving(serving: Serving) -> str:
 def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
     """Show a part with the gates before it or in it, or the gates after the last part."""
     if isinstance(part, Text | Thinking):
-        shown = list(map(repr, part.tokens))
+        said = "".join(part.tokens)
+        hidden = table().without_secrets(said)  # no token looks like the secret that it is a part of
+        shown = list(map(repr, part.tokens if hidden == said else [hidden]))
         for token in reversed(stops):
             shown.insert(token, "hold()")
         return [f"{'say' if isinstance(part, Text) else 'think'}({', '.join(shown[:6])}{', ...' * (len(shown) > 6)})"]
@@ -461,7 +464,7 @@ def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
 
 def _show_call_or_value(part: Call | Value) -> str:
     if isinstance(part, Call):
-        args = "".join(f", {key}={value!r}" for key, value in part.args.items())
+        args = "".join(f", {key}={value!r}" for key, value in table().hide(part.args).items())
         named = f".with_id({part.id!r})" if part.id else ""
         pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
         return f"call({part.tool!r}{args}){named}{pieces}"

@@ -400,9 +400,11 @@ def _from_message(message: Any) -> Reply:
     parts = list(_content_parts(message.content))
     parts += [Call(c["name"], _json_object(c["name"], c["args"]), c.get("id")) for c in message.tool_calls]
     metadata = dict(message.response_metadata)
+    usage, verbatim = _usage(message.usage_metadata), _verbatim(message)
+    if verbatim:
+        return Reply(tuple(parts), usage, None, FrozenDict(metadata), verbatim=verbatim)
     reason = metadata.pop("finish_reason", None) or metadata.pop("stop_reason", None)
-    usage = _usage(message.usage_metadata)
-    return Reply(tuple(parts), usage, reason, FrozenDict(metadata), verbatim=_verbatim(message))
+    return Reply(tuple(parts), usage, reason, FrozenDict(metadata))
 
 
 def _verbatim(message: Any) -> FrozenDict:

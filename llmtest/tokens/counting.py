@@ -48,7 +48,7 @@ class _ModelEvents(deque["RawEvent | None"]):
     def append(self, raw: RawEvent | None, /) -> None:
         if raw is not None and (raw[0] == STREAM_EVENT or type(raw[3]) is str):
             self.answered.add(raw[1])
-        elif raw is None or raw[0] in _KINDS:
+        if raw is None or (raw[0] in _KINDS and type(raw[3]) is not str):
             super().append(raw)
 
 
@@ -78,8 +78,11 @@ class _Book:
     def now(self) -> Sum:
         if self.ended:
             return self.sum
-        usage = sum((running.call.spent for running in self.running.values()), self.sum.usage)
-        return replace(self.sum, usage=usage, requests=self.sum.requests + len(self.running))
+        total = self.sum
+        for running in self.running.values():
+            finished = running.call.ended == "ended"
+            total = total.add(running.call) if finished else replace(total, requests=total.requests + 1)
+        return total
 
     def write(self, raw: RawEvent | None) -> None:
         if raw is None:
@@ -131,7 +134,8 @@ class _Book:
         """Count a message of version 3 when it is finished: in async code, LangChain tells the end of its run later."""
         usage = read_message_finish(payload)
         if usage is not None and not self.ended:
-            running.call = replace(running.call, usage=usage_of_stream(usage, running.streamed))
+            known = usage_of_stream(usage, running.streamed)
+            running.call = replace(running.call, usage=known, ended="ended", answered=True)
             self.calls[running.place] = running.call
 
 

@@ -124,7 +124,17 @@ class Writer:
         )
 
     def _under(self, key: str, value: Any) -> Any:
+        if key == "properties" and isinstance(value, Mapping):
+            return _escaped({self.masks.without_secrets(name): self._property(name, item) for name, item in value.items()})
         return masks.mask(key) if self.masks.hides(key, value) else self._whole(value)
+
+    def _property(self, name: str, schema: Any) -> Any:
+        """Return the schema of a parameter: that there is one with the name `password` is no secret."""
+        is_schema = isinstance(schema, Mapping) and not _SCHEMA_KEYS.isdisjoint(schema)
+        return self._whole(schema) if is_schema else self._under(name, schema)
+
+
+_SCHEMA_KEYS: Final = frozenset({"type", "$ref", "anyOf", "allOf", "oneOf", "enum", "const"})
 
 
 class _Conversation:

@@ -274,7 +274,8 @@ def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], rec
         name, tags, metadata, *more = reader.value(about) if about is not None else ("", (), EMPTY)
         if more and more[0]:
             recording.latencies[UUID(bytes=run)] = [_latency(*numbers) for numbers in more[0]]
-        recording.unseen_calls += [UnseenCall(*fields) for fields in more[1]] if more[1:] else []
+        for fields in more[1] if more[1:] else ():
+            recording.note_unseen(UnseenCall(*fields))
         if not (isinstance(metadata, FrozenDict) and all(isinstance(text, str) for text in (name, *tags))):
             raise ValueError(f"no start of a run: {name!r}, {tags!r}")
         taken = (name, tuple(tags), partial(_read_row, place, partial(_start, metadata, reader, payload)))

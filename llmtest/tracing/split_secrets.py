@@ -51,7 +51,7 @@ def _texts(value: object, stream: tuple[Hashable, ...], path: Path) -> Iterator[
     elif isinstance(value, dict):
         block = (*stream, ("index", index)) if isinstance(index := value.get("index"), int | str) else stream
         for key, item in value.items():
-            if key not in _NAMES:
+            if key not in _NAMES or isinstance(item, dict):
                 yield from _texts(item, (*block, key), (*path, key))
     elif isinstance(value, list):
         for number, item in enumerate(value):

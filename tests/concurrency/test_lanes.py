@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import itertools
+import sys
 import threading
+import types
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
+import anyio.to_thread
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from llmtest.concurrency import lanes
+from llmtest.concurrency import asyncio_state, lanes
 from llmtest.concurrency.lanes import Lane
+from llmtest.order.siblings import leads
 
 
 async def leaf() -> Lane:
@@ -206,3 +213,89 @@ def test_a_future_of_a_loop_that_is_closed_is_let_go() -> None:
     gc.collect()
 
     assert alive[0]() is None
+
+
+# -- threads that call into a loop
+
+
+def _in_the_loop(portal: BlockingPortal) -> Lane:
+    return portal.call(leaf)
+
+
+def _on_a_thread_of_the_server(portal: BlockingPortal) -> Lane:
+    async def endpoint() -> Lane:
+        return (await anyio.to_thread.run_sync(lanes.tick))[0]
+
+    return portal.call(endpoint)
+
+
+class _TestClientTransport:
+    """Calls as starlette's test client does."""
+
+    def handle_request(self, portal: BlockingPortal) -> Lane:
+        async def run_app() -> Lane:
+            return await leaf()
+
+        app_task = portal.start_task_soon(run_app)
+        portal.call(asyncio.sleep, 0)
+        return app_task.result()
+
+
+def _through_a_test_client(portal: BlockingPortal) -> Lane:
+    return _TestClientTransport().handle_request(portal)
+
+
+@pytest.mark.parametrize("request_once", [_in_the_loop, _on_a_thread_of_the_server, _through_a_test_client])
+@pytest.mark.parametrize("with_own_events", [True, False])
+def test_one_request_after_the_other_is_in_order(
+    request_once: Callable[[BlockingPortal], Lane], with_own_events: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "starlette.testclient", types.SimpleNamespace(_TestClientTransport=_TestClientTransport))
+    here = lanes.tick()[0]
+    requests = []
+    for _ in range(3):
+        with start_blocking_portal() as portal:
+            requests.append(request_once(portal))
+            if with_own_events:
+                lanes.tick()
+    lanes.tick()
+
+    for before, after in itertools.pairwise(requests):
+        assert leads((before, before.now), (after, 1), here)
+        assert not leads((after, after.now), (before, 1), here)
+    assert leads((requests[-1], requests[-1].now), lanes.tick(), here)
+
+
+def test_a_call_for_which_no_thread_waits_is_of_unknown_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio_state, "_MAX_LOOKS", 2)
+    lanes.tick()
+    with start_blocking_portal() as portal:
+        lane = portal.start_task_soon(leaf).result()
+    lanes.tick()
+
+    assert lane.joined is None
+
+
+def test_a_request_that_is_cancelled_may_go_on() -> None:
+    assert lanes._is_done(None)
+    future: Future[None] = Future()
+    assert not lanes._is_done(future)
+    future.cancel()
+    assert not lanes._is_done(future)
+
+
+# -- numbers
+
+
+def test_a_spawner_has_a_lower_number_than_what_it_spawned() -> None:
+    async def middle() -> Lane:  # a task without an event of its own
+        return await asyncio.create_task(leaf())
+
+    async def main() -> Lane:
+        lanes.tick()
+        return await asyncio.create_task(middle())
+
+    lane: Lane | None = played(main)
+    while lane is not None and lane.parent is not None:
+        assert lane.parent.number < lane.number
+        lane = lane.parent

@@ -10,7 +10,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, record, say
-from llmtest.core.masks import Rule, mask, rule, show, show_text, table, use_rules
+from llmtest.core.masks import Rule, mask, publish, rule, show, show_text, table, use_rules
 from llmtest.errors import MaskError, MatchError, expect_violation
 from llmtest.events import FrozenDict, Message
 from llmtest.langchain.providers import scripted_providers
@@ -236,3 +236,22 @@ def test_a_secret_in_a_long_prompt_is_masked_in_a_violation_and_the_cut_does_not
         ScriptedChatModel().invoke("x" * 180 + f" {KEY}")
 
     assert "a1a1" not in found[0].text
+
+
+def test_a_published_text_has_no_secrets_and_commands_no_terminal() -> None:
+    text = f"key {'sk-' + 'a1' * 12}\n\tcleared \x1b[2J\r\u202e\x9b"
+
+    assert publish(text) == "key <mask:secret>\n\tcleared \\x1b[2J\\r\\u202e\\x9b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"auth": "abc", "x_auth": "abc"}', '{"auth": "<mask:auth>", "x_auth": "<mask:x_auth>"}'),
+        ("{'cookies': 'abc'}", "{'cookies': '<mask:cookies>'}"),
+        ('{"password": 1234, "n": 1}', '{"password": "<mask:password>", "n": 1}'),
+        ('{"author": "abc", "oauth": "abc", "max_tokens": 5}', '{"author": "abc", "oauth": "abc", "max_tokens": 5}'),
+    ],
+)
+def test_a_text_of_json_hides_what_its_values_would(text: str, shown: str) -> None:
+    assert table().without_secrets(text) == shown

@@ -154,6 +154,16 @@ async def test_async_work_that_is_awaited_is_in_order() -> None:
         assert (await model.ainvoke("c")).content == "3"
 
 
+def test_one_batch_after_the_other_is_in_order() -> None:
+    model = ScriptedChatModel(*STEPS)
+
+    with record():
+        said = [*model.batch(["a", "b"]), *model.batch(["c", "d"]), model.invoke("e"), *model.batch(["f", "g"])]
+
+    assert [message.content for message in said] == STEPS[:7]
+    model.script.waive_steps()
+
+
 def test_a_thread_that_was_waited_for_comes_first() -> None:
     model = ScriptedChatModel("1", "2", "3", "4")
 

@@ -201,17 +201,18 @@ def test_models_fire_their_rows_in_every_way_and_tokens_where_they_stream(row: s
 
 @pytest.mark.parametrize("how", V3)
 @pytest.mark.parametrize(
-    ("make", "events", "end"),
+    ("make", "after", "end"),
     [
-        (lambda: ScriptedChatModel(say("a", "b")), 6, "llm_end"),
-        (lambda: _broken(ScriptedChatModel), 4, "llm_error"),
+        (lambda: ScriptedChatModel(say("a", "b")), 3, "llm_end"),
+        (lambda: _broken(ScriptedChatModel), 1, "llm_error"),
     ],
     ids=["on_stream_event", "on_stream_event before an error"],
 )
-def test_v3_streams_fire_stream_events_and_no_tokens(make: Any, events: int, end: str, how: str) -> None:
+def test_v3_streams_fire_each_token_and_its_stream_events(make: Any, after: int, end: str, how: str) -> None:
     recording, _ = _run(V3[how], make(), "hi")
 
-    kinds = ["chat_model_start", *["stream_event"] * events, end]
+    first, second = ["llm_new_token", *["stream_event"] * 3], ["llm_new_token", *["stream_event"] * after]
+    kinds = ["chat_model_start", *first, *second, end]
     assert told(recording) == "\n".join(f"{kind} ScriptedChatModel" for kind in kinds)
 
 

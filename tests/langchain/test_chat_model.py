@@ -12,7 +12,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage, trim_messages
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -508,3 +508,108 @@ def test_an_answer_is_from_the_model_that_the_call_asks_for() -> None:
     first, second = model.invoke("hi", model="large"), model.invoke("hi")
 
     assert [m.response_metadata["model_name"] for m in (first, second)] == ["large", "small"]
+
+
+# -- what programs ask of a model beside answers
+
+
+@pytest.mark.parametrize("kind", [ScriptedChatModel, ScriptedLLM])
+def test_a_double_counts_tokens_as_its_usage_does(kind: Any) -> None:
+    model = kind(say("unused").optional())
+
+    assert model.get_num_tokens("one two, three") == 4
+    first, second, third = model.get_token_ids("a b b".replace(" ", " ."))[::2]
+    assert (first == second, second == third) == (False, True)
+    assert kind(say("a").optional(), custom_get_token_ids=lambda text: [7] * 9).get_num_tokens("one") == 9
+
+
+def test_messages_and_tools_are_counted_without_a_warning() -> None:
+    model = ScriptedChatModel(say("unused").optional())
+    messages = [HumanMessage("one two")]
+
+    assert model.get_num_tokens_from_messages(messages) == model.get_num_tokens("Human: one two")
+    assert model.get_num_tokens_from_messages(messages, [weather]) > model.get_num_tokens_from_messages(messages)
+
+
+def test_a_conversation_is_trimmed_by_the_model_itself() -> None:
+    model = ScriptedChatModel(say("unused").optional())
+    messages = [HumanMessage("one two three"), AIMessage("four"), HumanMessage("five")]
+
+    kept = trim_messages(messages, max_tokens=4, token_counter=model.bind(stop=["x"]), strategy="last")  # type: ignore[arg-type]
+
+    assert kept == messages[-1:]
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [
+        ({"google_search": {}}, "google_search"),
+        ({"code_execution": {}}, "code_execution"),
+        ({"cachePoint": {"type": "default"}}, "cachePoint"),
+        ({"type": "mcp_toolset", "mcp_server_name": "files"}, "mcp_toolset"),
+        ({"type": "code_execution_20250825", "name": "code_execution"}, "code_execution"),
+        ({"type": "web_search_preview"}, "web_search_preview"),
+        ({"toolSpec": {"name": "look", "inputSchema": {"json": {"type": "object", "properties": {"q": {}}}}}}, "look"),
+        ({"function_declarations": [{"name": "look"}, {"name": "listen"}]}, "look"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dialect", ["plain", "openai", "openai-responses", "anthropic"])
+def test_a_provider_s_own_tool_is_bound_as_it_is(tool: Any, name: str, dialect: str) -> None:
+    model = ScriptedChatModel(call(name, q="x"), dialect=dialect)
+
+    bound: Any = model.bind_tools([tool, weather])
+
+    assert bound.kwargs["tools"][0] == tool
+    assert bound.invoke("hi").tool_calls[0]["name"] == name
+
+
+def test_a_schema_without_a_name_is_refused_as_integrations_refuse_it() -> None:
+    with pytest.raises(ValueError, match="top-level 'title' key"):
+        ScriptedChatModel(say("unused").optional()).bind_tools([{"type": "object", "properties": {}}])
+
+
+# -- version 3 of stream events
+
+
+class _Tokens(BaseCallbackHandler):
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.chunks: list[Any] = []
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+        assert token == chunk.text
+        self.chunks.append(chunk.message)
+
+
+@needs_v3
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("dialect", ["plain", "openai", "openai-responses", "anthropic"])
+def test_a_handler_hears_each_token_once_in_version_3(dialect: str, asynchronous: bool) -> None:
+    step = reply(say("It ", "is"), call("weather", city="Paris"), usage=(3, 4)).unchecked()
+    model = ScriptedChatModel(step, dialect=dialect)
+    heard = _Tokens()
+
+    async def main() -> None:
+        async with await model.astream_events("hi", {"callbacks": [heard]}, version="v3") as stream:
+            async for _ in stream:
+                pass
+
+    if asynchronous:
+        asyncio.run(main())
+    else:
+        list(model.stream_events("hi", {"callbacks": [heard]}, version="v3"))
+
+    whole: Any = _merged(heard.chunks)
+    assert whole.text == "It is"
+    assert [(found["name"], found["args"]) for found in whole.tool_calls] == [("weather", {"city": "Paris"})]
+    assert whole.usage_metadata["total_tokens"] == 7
+
+
+def test_all_chunks_of_a_stream_that_was_cut_off_have_one_id() -> None:
+    chunks = list(ScriptedChatModel(say("It ", "is").then_truncate()).stream("hi"))
+
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert "finish_reason" not in _merged(chunks).response_metadata

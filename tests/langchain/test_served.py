@@ -40,7 +40,7 @@ def test_a_call_without_a_step_is_a_violation_that_names_the_double() -> None:
     made.invoke({"q": "1"})
     made.invoke({"q": "Paris"})
 
-    with expect_violation("unexpected call") as caught:
+    with expect_violation("unexpected call", times=3) as caught:
         for act in (lambda: retriever.invoke("2"), lambda: named.invoke("x"), lambda: made.invoke({"q": "2"})):
             with pytest.raises(ViolationError):
                 act()

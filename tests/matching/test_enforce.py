@@ -376,7 +376,11 @@ def test_a_violation_belongs_to_the_recording_that_has_the_rule() -> None:
     desk = Desk()
 
     with record() as outer:
-        with expect_violation(RULE) as caught, record(rules=[never("a")]), record(rules=[never("a"), at_most(0, "b")]) as inner:
+        with (
+            expect_violation(RULE, times=2) as caught,
+            record(rules=[never("a")]),
+            record(rules=[never("a"), at_most(0, "b")]) as inner,
+        ):
             desk.run("a")
         desk.run("a", "b")
 

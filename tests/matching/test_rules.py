@@ -496,7 +496,7 @@ def test_a_half_said_rule_is_refused() -> None:
 
 def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None:
     caught = trace(run("search"))
-    caught.unseen_calls = [UnseenCall("book", "app.py:3", "Worker-1", "no context")] * 2
+    caught.unseen_calls.extend([UnseenCall("book", "app.py:3", "Worker-1", "no context")] * 2)
 
     answers = [caught.obeys(rule).holds for rule in (never("book"), at_least(1, "search"), never("search"))]
 

@@ -213,7 +213,7 @@ def test_each_call_that_no_recording_saw_is_told_with_its_place_and_its_cause() 
     with record() as recording:
         pass
     bare = UnseenCall("the scripted chat model", "app.py:12", "Thread-1", "no context")
-    recording.unseen_calls += [bare, UnseenCall("the tool `search`", "app.py:20", "MainThread", "no callbacks"), bare]
+    recording.unseen_calls.extend([bare, UnseenCall("the tool `search`", "app.py:20", "MainThread", "no callbacks"), bare])
 
     found = check(recording)
 

@@ -168,6 +168,8 @@ class TestInner:
         ),
         ("llm_budget(requests='3')", "the limit `requests` of llm_budget is a number, 0 or more; got '3'"),
         ("llm_budget(requests=-1)", "the limit `requests` of llm_budget is a number, 0 or more; got -1"),
+        ("llm_budget(cost=float('nan'))", "the limit `cost` of llm_budget is a number, 0 or more; got nan"),
+        ("llm_budget(cost=float('inf'))", "the limit `cost` of llm_budget is a number, 0 or more; got inf"),
         ("llm_budget(requests=True)", "the limit `requests` of llm_budget is a number, 0 or more; got True"),
         ("llm_budget(cost=1, prices={'gpt': 3})", "prices of 'gpt' are a tuple (input, output, cache_read, cache_write)"),
     ],

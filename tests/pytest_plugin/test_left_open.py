@@ -145,8 +145,8 @@ def test_rules_that_nothing_judged_are_told_and_those_of_decorators_are_judged(s
 
     assert told(outcome.text) == {
         ("ERROR", "test_never_entered", "record(rules=[...]) "),
-        ("ERROR", "test_decorates", "expected `delete` at "),
-        ("ERROR", "test_module_wide", "expected `delete` at "),
+        ("ERROR", "test_decorates", "expected `delete` at"),
+        ("ERROR", "test_module_wide", "expected `delete` at"),
     }
     assert outcome.part("ERROR at teardown of test_never_entered") == (
         "record(rules=[...]) was made and never entered, so that its 1 rule judged nothing\n"
@@ -282,3 +282,34 @@ def test_expected_failures_and_skips_hide_no_violations(suite: Suite) -> None:
     assert failed == {"test_another_error", "test_another_error_by_a_matcher", "test_skipped"}
     assert outcome.counts == {"failed": 3, "xfailed": 4, "skipped": 1}
     assert outcome.part("test_skipped").startswith("unexpected model call 2: the script has 1 step")
+
+
+def test_without_the_plugin_a_double_says_that_its_violations_fail_no_test(suite: Suite, monkeypatch) -> None:
+    suite.ini("[pytest]\nfilterwarnings = error\n")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    suite.write(
+        """
+        import warnings
+        from llmtest import ScriptedChatModel
+        from llmtest.errors import LlmtestWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ScriptedChatModel("made at import, for any test")
+
+        def test_it():
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                ScriptedChatModel("a")
+            print([(str(warning.message), warning.filename) for warning in caught])
+            assert False
+        """
+    )
+
+    result = suite.files.runpytest_subprocess("-p", "no:cacheprovider")
+
+    said = (
+        "pytest runs without the plugin of llmtest: no unused step and no swallowed violation of a double fails a test;"
+        " add `-p llmtest.pytest_plugin`, or call `model.verify()` at the end of each test"
+    )
+    assert said in "\n".join(result.outlines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 PROGRAM = """
 import pytest
 from langchain_core.tools import tool
@@ -190,3 +192,41 @@ def test_unittest_gets_the_explanation_as_its_error(suite):
     assert outcome.counts == {"failed": 2}
     assert "MatchError: expected tools == ['pay']" in outcome.text
     assert "MatchError: expected never `delete`" in outcome.text
+
+
+def test_the_marker_records_a_test_that_has_no_recording(suite):
+    outcome = suite.run(
+        PROGRAM
+        + """
+@pytest.mark.llm_rules(never("delete"))
+def test_deletes():
+    delete.invoke({"id": 7})
+
+@pytest.mark.llm_rules(at_least(1, "search"))
+def test_searches():
+    search.invoke({"q": "hat"})
+
+@pytest.mark.llm_rules(at_least(1, "search"))
+def test_does_nothing():
+    pass
+"""
+    )
+
+    assert outcome.counts == {"failed": 2, "passed": 1}
+
+
+@pytest.mark.parametrize(
+    ("marker", "text"),
+    [
+        ("llm_rules", "llm_rules() takes at least one rule: before(...), never(...), each(...).followed_by(...), ..."),
+        ("llm_rules()", "llm_rules() takes at least one rule: before(...), never(...), each(...).followed_by(...), ..."),
+        ("llm_rules('search')", "llm_rules() takes rules, before(...), never(...), ...; got str 'search'"),
+        ("llm_rules(rules=RULES)", "llm_rules() takes rules and no keywords; got rules="),
+        ("llm_rules(never('delete'), strict=True)", "llm_rules() takes rules and no keywords; got strict="),
+    ],
+)
+def test_a_marker_without_rules_is_refused(suite, marker, text):
+    outcome = suite.run(f"{PROGRAM}\n@pytest.mark.{marker}\ndef test_it(llm_recording):\n    pass\n")
+
+    assert outcome.counts == {"error": 1}
+    assert text in outcome.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -189,3 +190,43 @@ def test_a_choice_that_is_none_is_an_error_of_usage(suite):
 
     assert outcome.exit_code == 4
     assert outcome.errors == "ERROR: the ini key llmtest_traces is one of off, failed, all; got 'al'; did you mean `all`?\n"
+
+
+SECRETS = """
+import pytest
+
+@pytest.mark.parametrize("key", ["sk-" + 40 * "a", "sk-" + 40 * "b"])
+def test_it(scripted_chat_model, key):
+    scripted_chat_model("fine").invoke("hi")
+"""
+
+
+def test_sessions_of_two_tests_never_share_a_name(suite):
+    suite.run(SECRETS, "--llmtest-traces=all")
+
+    sessions = kept(suite.path)
+    assert list(sessions.values()) == [["fine"], ["fine"]]
+    assert not any("aaaa" in name for name in sessions)
+
+
+def test_a_test_that_is_collected_twice_has_two_sessions(suite):
+    suite.write(SUITE)
+
+    suite.run(None, "--llmtest-traces=all", "--keep-duplicates", "test_it.py", "test_it.py")
+
+    assert [name for name in kept(suite.path) if "good" in name] == ["test_it.py::test_good", "test_it.py::test_good (2)"]
+
+
+def test_a_store_that_is_locked_is_waited_for_once_and_told(suite, monkeypatch):
+    monkeypatch.setattr("llmtest.tracing.store.PATIENCE_S", 0.2)
+    suite.run(SUITE, "--llmtest-traces=all")
+    other = sqlite3.connect(suite.path / ".llmtest" / "traces.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    outcome = suite.run(SUITE, "--llmtest-traces=all")
+    other.close()
+
+    assert outcome.counts == {"passed": 1, "failed": 2}
+    lines = [line for line in outcome.text.splitlines() if line.startswith("llmtest: the traces of 2 tests were not kept: ")]
+    assert len(lines) == 1
+    assert outcome.text.count("the traces of this test were not kept") == 1

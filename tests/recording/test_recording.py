@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import time_machine
+from freezegun import freeze_time
 
-from llmtest import Recording, ledger, record
+from llmtest import Recording, ScriptedChatModel, ViolationError, expect_violation, hold, ledger, record
 from llmtest.capture import blocks
 from llmtest.capture.membership import anything_open, begin, membership
 from llmtest.concurrency.lanes import Lane
@@ -646,3 +649,26 @@ def test_settle_on_a_running_loop_is_an_error_at_once() -> None:
         asyncio.run(wrong())
 
     assert str(caught.value) == ("settle() would block the event loop that runs in this thread; use `await recording.asettle()`")
+
+
+# -- stopped clocks
+
+
+@pytest.mark.parametrize(
+    "stop", [lambda: freeze_time("2020-01-01"), lambda: time_machine.travel(0, tick=False)], ids=["freezegun", "time-machine"]
+)
+def test_settle_and_gates_end_while_every_clock_stands_still(stop) -> None:
+    gate = hold(timeout_s=0.05)
+    with expect_violation("gate never released"), record() as recording, suppress(ViolationError):
+        stream = ScriptedChatModel("a b").stream("hi")
+        next(stream)
+        with stop():
+            still = recording.settle(timeout_s=0.02)
+            later = asyncio.run(_settled(recording))
+            ScriptedChatModel(gate, "c").invoke("hi")
+
+    assert (len(still), len(later)) == (1, 1)
+
+
+async def _settled(recording: Recording) -> Sequence[Run]:
+    return await recording.asettle(timeout_s=0.02)

@@ -14,8 +14,6 @@ from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, count_tok
 from llmtest.matching import before, never
 from llmtest.scripts import give
 
-pytestmark = pytest.mark.llm_waive("run id used twice", reason="it is the point")
-
 
 @tool
 def search(q: str) -> str:

@@ -50,7 +50,7 @@ RAN = ran()
         (model(), []),
         ("book", []),
     ],
-    ids=repr,
+    ids=["name", "wildcard", "pattern", "argument", "either", "function", "tool", "run", "other kind", "no run"],
 )
 def test_the_runs_that_an_item_means(item, places):
     assert (item in RAN.tools, RAN.tools.count(item)) == (bool(places), len(places))

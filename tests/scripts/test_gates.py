@@ -693,7 +693,7 @@ def test_a_gate_opens_by_itself_where_clocks_are_frozen(frozen: Any) -> None:
     one, other = hold(timeout_s=0.01), hold(timeout_s=0.01)
     model = ScriptedChatModel(one, "a", other, "b")
 
-    with expect_violation("gate never released") as caught, frozen():
+    with expect_violation("gate never released", times=2) as caught, frozen():
         with pytest.raises(ViolationError):
             model.invoke("hi")
         asyncio.run(model.ainvoke("hi"))

@@ -15,6 +15,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -32,6 +33,7 @@ from llmtest import (
     reply,
     respond,
     say,
+    scripted_tool,
     structured,
     think,
 )
@@ -659,3 +661,67 @@ def test_validators_are_kept_for_a_while() -> None:
         ScriptedChatModel(call("f", {f"a{number}": 1})).invoke("hi", tools=[tool])
 
     assert 0 < len(tool_checks._validators) <= 256
+
+
+def test_a_script_as_a_whole_is_optional_or_unchecked() -> None:
+    keyed = Script("a", on(contains="x") >> Script("b", "c")).optional()
+    free = ScriptedChatModel(script=Script(call("nothing_bound"), on(contains="x") >> call("nothing")).unchecked())
+
+    keyed.verify()
+    assert [step.serving.optional for step in keyed.steps] == [True] * 3
+    assert [free.invoke(text).tool_calls[0]["name"] for text in ("a", "x")] == ["nothing_bound", "nothing"]
+
+
+def test_a_script_behind_a_key_that_no_model_got_is_unused() -> None:
+    with opened(Ledger()) as page:
+        on(contains="x") >> Script("a", "b")
+        taken = ScriptedChatModel(on(contains="x") >> Script("c"))
+        taken.invoke("x")
+
+    assert [violation.code for violation in page.take()] == ["unused step"]
+
+
+@pytest.mark.parametrize("kind", [ScriptedChatModel, ScriptedLLM])
+def test_one_text_is_one_stop_sequence(kind: Any) -> None:
+    model = kind("It is sunny.", "STOP").bind(stop="STOP")
+
+    model.invoke("hi")
+
+    with expect_violation("stop sequence") as caught, pytest.raises(ViolationError):
+        model.invoke("hi")
+    assert caught[0].text.startswith("the script says text that has the bound stop sequence 'STOP' in it")
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "tool"])
+def test_a_failed_assertion_of_respond_is_a_violation_though_the_program_swallows_it(way: str) -> None:
+    def check(request: Request) -> str:
+        assert "SECRET" not in request.text
+        return "ok"
+
+    with expect_violation("failed respond") as caught:
+        if way == "tool":
+            double: Any = scripted_tool("find", respond(check), args={"q": str})
+            double.with_fallbacks([RunnableLambda(lambda _: 1)]).invoke({"q": "SECRET"})
+        else:
+            double = ScriptedChatModel(respond(check)).with_fallbacks([ScriptedChatModel("b")])
+            asyncio.run(double.ainvoke("SECRET")) if way == "ainvoke" else double.invoke("SECRET")
+
+    lines = caught[0].text.splitlines()
+    assert lines[0] == f"an assertion of respond(check) failed in a call of {'`find`' if way == 'tool' else 'the model'}"
+    assert lines[1] == "  AssertionError"
+    assert lines[-1].startswith("  the script has respond(check) at ")
+
+
+def test_an_error_that_respond_raises_on_purpose_is_no_violation() -> None:
+    def break_off(request: Request) -> str:
+        raise TimeoutError("too slow")
+
+    with pytest.raises(TimeoutError):
+        ScriptedChatModel(respond(break_off)).invoke("hi")
+
+
+def test_a_key_without_tools_is_for_calls_without_tools() -> None:
+    model = ScriptedChatModel(on(tools=[]) >> "none", on(tools=["search"]) >> "some")
+
+    assert [model.bind_tools([search]).invoke("q").content, model.invoke("q").content] == ["some", "none"]
+    assert str(on(tools=[])) == "on(tools=[])"

@@ -317,19 +317,18 @@ def test_a_message_as_a_step_says_all_that_it_says() -> None:
 
     (step,) = Script(message).steps
 
-    assert step == Reply(
-        (
-            Thinking(("Paris", ",", " then", ".")),
-            Thinking(("Sunny", "?")),
-            Text(("Let", " me", " look")),
-            Text(("up",)),
-            Call("search", FrozenDict(q=["x"]), "call_1"),
-            Call("now", FrozenDict()),
-        ),
-        Usage(7, 2, 9, output_details=FrozenDict(reasoning=1)),
-        "tool_calls",
-        FrozenDict(region="eu"),
+    assert isinstance(step, Reply)
+    assert step.parts == (
+        Thinking(("Paris", ",", " then", ".")),
+        Thinking(("Sunny", "?")),
+        Text(("Let", " me", " look")),
+        Text(("up",)),
+        Call("search", FrozenDict(q=["x"]), "call_1"),
+        Call("now", FrozenDict()),
     )
+    assert step.usage == Usage(7, 2, 9, output_details=FrozenDict(reasoning=1))
+    assert step.response_metadata == {"finish_reason": "tool_calls", "region": "eu"}
+    assert step.verbatim == {"content": message.content}
 
 
 def test_an_empty_message_says_nothing() -> None:
@@ -347,16 +346,27 @@ def test_what_is_not_a_step_is_named_by_its_number() -> None:
     assert "got HumanMessage" in message_of(lambda: Script(HumanMessage("Hello")))
 
 
-def test_a_message_that_a_script_cannot_say_is_refused() -> None:
-    image = AIMessage([{"type": "image", "url": "https://example.org/a.png"}])
-    broken = AIMessage("", invalid_tool_calls=[{"name": "search", "args": "{q", "id": "call_1", "error": None}])
-    assert message_of(lambda: Script(image)) == (
-        "an AIMessage step has a content block of type 'image'; a script can say text, reasoning and tool calls"
+def test_a_message_that_is_not_json_is_refused() -> None:
+    sound = AIMessage([{"type": "audio", "data": b"x"}])
+    odd = AIMessage("", additional_kwargs={"handle": {1}})
+
+    assert message_of(lambda: Script(sound)) == (
+        "the `content` of an AIMessage step is not JSON: [{'type': 'audio', 'data': b'x'}]"
+        " (Object of type bytes is not JSON serializable)"
     )
-    assert message_of(lambda: Script(broken)) == (
-        "an AIMessage step has an invalid tool call, 'search' with '{q'; a script can call with JSON arguments only"
+    assert message_of(lambda: Script(odd)) == (
+        "the `additional_kwargs` of an AIMessage step is not JSON: {'handle': {1}} (Object of type set is not JSON serializable)"
     )
     assert "fail(NeedsCode) has no arguments" in message_of(lambda: Script(NeedsCode))
+
+
+def test_a_message_takes_options_in_a_reply() -> None:
+    message = AIMessage("Yes.", name="bob")
+
+    assert reply(message).optional() == Script(message).steps[0].optional()
+    assert message_of(lambda: reply(message, usage=(1, 1))) == (
+        "reply() of an AIMessage takes no other arguments: the message has its usage and metadata"
+    )
 
 
 # -- serving

@@ -233,3 +233,25 @@ def test_what_a_project_masks_is_masked_too() -> None:
         back = round_trip(FrozenDict(said="see ORD-123", pin="1234", text='{"pin": "1234"}'))
 
     assert back == {"said": "see <mask:order>", "pin": "<mask:pin>", "text": '{"pin": "<mask:pin>"}'}
+
+
+def test_the_parameters_of_a_schema_are_no_secrets() -> None:
+    schema = FrozenDict(type="object", properties=FrozenDict(password=FrozenDict(type="string"), token=FrozenDict(x="abc")))
+
+    assert round_trip(schema) == {
+        "type": "object",
+        "properties": {"password": {"type": "string"}, "token": "<mask:token>"},
+    }
+    assert round_trip(FrozenDict(properties=FrozenDict(password="abc"))) == {"properties": {"password": "<mask:password>"}}
+
+
+def test_an_integer_of_many_digits_is_read_back() -> None:
+    assert round_trip(FrozenList([10**5_000, -(10**5_000)])) == [10**5_000, -(10**5_000)]
+
+
+def test_a_list_is_read_back_however_deep_it_is() -> None:
+    value = FrozenList()
+    for _ in range(300):
+        value = FrozenList([value])
+
+    assert round_trip(value) == value

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.runnables import RunnableLambda
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
 
 from llmtest import Recording, ScriptedChatModel, call, record, reply, say
+from llmtest.events import UnseenCall
+from llmtest.ledger import Outside, opened
 from llmtest.matching import at_most, before, called, model, never, together
 from llmtest.protocol import run_checks
+from llmtest.tracing import jsonl
 from llmtest.tracing.rows import of_all
 from llmtest.tracing.store import Store
 
@@ -155,3 +162,89 @@ def test_shapes_rules_and_texts_say_the_same_of_what_ran_at_once(store):
         assert trace.tools == [together("weather", "weather", "weather"), called("weather", city="Bern")]
         assert trace.obeys(before(model("*"), called("weather", city="Paris")), at_most(4, "weather"))
         assert not trace.obeys(never("weather"))
+
+
+# -- the order of a program whose tasks show their first event late
+
+
+async def _beneath(_: Any) -> str:
+    """Two models, one after the other, each in a task below a task without events of its own."""
+
+    async def middle(model: ScriptedChatModel) -> None:
+        await asyncio.create_task(model.ainvoke("first"))
+        await asyncio.create_task(model.ainvoke("second"))
+
+    await asyncio.create_task(middle(ScriptedChatModel("zzz", "aaa")))
+    return "done"
+
+
+async def _prompt_then_model(state: Any) -> Any:
+    prompt = await ChatPromptTemplate.from_messages([("human", "{q}")]).ainvoke({"q": "hi"})
+    return {"messages": [await ScriptedChatModel("zzz").ainvoke(prompt)]}
+
+
+def _graph() -> Any:
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", _prompt_then_model)
+    graph.add_edge(START, "ask")
+    return graph.compile()
+
+
+def _retried() -> Any:
+    tries = itertools.count()
+
+    async def fetch(_: Any) -> str:
+        text = await weather.ainvoke({"city": "Rome"})
+        if next(tries) == 0:
+            raise ConnectionError("once")
+        return str(text)
+
+    return RunnableLambda(fetch).with_retry(wait_exponential_jitter=False)
+
+
+PROGRAMS: dict[str, Any] = {
+    "a task below a silent task": lambda: (RunnableLambda(_beneath), "x"),
+    "an async node of a graph": lambda: (_graph(), {"messages": "hi"}),
+    "a retried async tool": lambda: (_retried(), "x"),
+    "a gather of sequences": lambda: (RunnableParallel(a=RunnableLambda(_beneath), b=RunnableLambda(_beneath)), "x"),
+}
+
+
+@pytest.mark.parametrize("how", ["ainvoke", "astream", "abatch", "astream_events"])
+@pytest.mark.parametrize("program_of", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_loaded_trace_has_the_order_of_the_program(program_of: Any, how: str, store: Any, tmp_path: Path) -> None:
+    runnable, value = program_of()
+
+    async def run() -> None:
+        if how == "ainvoke":
+            await runnable.ainvoke(value)
+        elif how == "abatch":
+            await runnable.abatch([value])
+        else:
+            events = runnable.astream(value) if how == "astream" else runnable.astream_events(value, version="v2")
+            async for _ in events:
+                pass
+
+    with record() as recording, contextlib.suppress(ConnectionError):  # streams are not retried
+        asyncio.run(run())
+    (back,) = stored(recording, store)
+    with Store(tmp_path / "other.sqlite") as other:
+        jsonl.take_in(other, [jsonl.line(store, trace) for trace in store.traces()], lambda done, of: None)
+        (imported,) = [other.load(trace) for trace in other.find("s")]
+
+    for copy in (back, imported):
+        assert str(copy) == str(recording)
+        assert [run.name for run in copy.runs] == [run.name for run in recording.runs]
+        assert (copy.models == copy.models.names) is (recording.models == copy.models.names)
+        assert copy.outline() == recording.outline()
+
+
+def test_calls_that_the_recording_did_not_see_are_stored(store: Any) -> None:
+    with opened(Outside()):  # or the plugin would report the call
+        recording = program("one")
+    recording.unseen_calls.append(UnseenCall("ScriptedChatModel", "app.py:3", "worker", "no context"))
+
+    (back,) = stored(recording, store)
+
+    assert back.unseen_calls == recording.unseen_calls
+    assert back.obeys(never("delete_*")).holds == recording.obeys(never("delete_*")).holds

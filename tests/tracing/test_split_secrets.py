@@ -13,9 +13,13 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langchain_core.runnables import Runnable
+from langchain_core.tools import tool
 
-from llmtest import Recording, ScriptedChatModel, call, record, reply
+from llmtest import Recording, ScriptedChatModel, call, expect_violation, record, reply
+from llmtest.errors import ViolationError
 from llmtest.events import Document, Failure, FrozenDict, FrozenList, Generation, Message, Structured, ToolCall
+from llmtest.ledger import Outside, opened
 from llmtest.matching import at_most, never
 from llmtest.protocol import check
 from llmtest.tracing.store import Store
@@ -113,13 +117,30 @@ def test_arguments_that_break_off_are_masked_by_their_text(tmp_path: Path) -> No
     ]
 
 
+@tool
+def login(user: str = "", password: str = "", auth: str = "") -> str:
+    """Log in."""
+    return "welcome"
+
+
+def test_a_violation_shows_no_secret_of_a_step() -> None:
+    with expect_violation("invalid tool call") as caught:
+        ScriptedChatModel(call("log_in", password=PASSWORD)).bind_tools([login]).invoke("hi")
+    with opened(Outside()), pytest.raises(ViolationError) as unused:
+        ScriptedChatModel(call("login", password=PASSWORD), f"use {KEY}", call("\x1b[2J")).verify()
+
+    for text in (caught[0].text, str(unused.value)):
+        assert [secret for secret in (*SECRETS, "\x1b") if secret in text] == []
+
+
 @pytest.mark.parametrize("how", ["stream", "astream"])
 def test_a_streamed_tool_call_of_a_program_has_no_secret_in_the_store(how: str, tmp_path: Path) -> None:
-    async def run(model: ScriptedChatModel) -> None:
+    async def run(model: Runnable[Any, Any]) -> None:
         async for _ in model.astream("hi"):
             pass
 
-    model = ScriptedChatModel(reply(call("login", user="me", password=PASSWORD), call("login", auth=PASSWORD)))
+    steps = reply(call("login", user="me", password=PASSWORD), call("login", auth=PASSWORD))
+    model = ScriptedChatModel(steps).bind_tools([login])
     with record() as recording:
         list(model.stream("hi")) if how == "stream" else asyncio.run(run(model))
 

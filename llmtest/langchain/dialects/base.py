@@ -69,6 +69,8 @@ class Dialect(ABC):
         result = self._whole()
         # The metadata of the message has precedence over that of the generation and of the whole result.
         result.generations[0].message.response_metadata.update(self.more)
+        if result.llm_output is not None:
+            result.llm_output.update(self.more)
         return result
 
     def _with_metadata(self, chunk: ChatGenerationChunk, *, is_end: bool = False) -> ChatGenerationChunk:
@@ -80,7 +82,7 @@ class Dialect(ABC):
                 else:
                     del place[key]
         if is_end or self.cut:  # a stream that breaks off has no end
-            chunk.message.response_metadata.update(self.more)
+            (chunk.generation_info or chunk.message.response_metadata).update(self.more)
             self.more = {}
         return chunk
 

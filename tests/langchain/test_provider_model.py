@@ -1,0 +1,178 @@
+"""A model that was chosen by name decides as the integration does: each decision is compared with the real class."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.chat_models import base, init_chat_model
+from langchain_anthropic import ChatAnthropic
+from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models.base import OpenAIRateLimitError
+from pydantic import BaseModel
+
+from llmtest import call, fail, record, say, structured
+from llmtest.langchain.provider_model import integration_class
+from llmtest.langchain.providers import scripted_providers
+
+REAL: dict[str, Any] = {"openai": ChatOpenAI, "anthropic": ChatAnthropic}
+MODELS = ["openai:gpt-5", "openai:gpt-3.5-turbo", "openai:gpt-5-pro", "anthropic:claude-sonnet-4-5", "anthropic:claude-3-haiku"]
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+
+
+@tool
+def search(q: str) -> str:
+    """Search the web."""
+    return f"found {q}"
+
+
+@pytest.fixture(params=MODELS)
+def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """The scripted model and the real one; no key is set for the first."""
+    provider, _, model = request.param.partition(":")
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    steps = [step.optional() for step in (structured({"name": "Ada"}), structured({"name": "Ada"}))]
+    with scripted_providers({request.param: steps}):
+        yield init_chat_model(request.param, max_retries=1), REAL[provider](model=model, max_retries=1, api_key="none")
+
+
+def test_the_model_is_of_the_class_with_its_profile_and_fields(pair: tuple[Any, Any]) -> None:
+    ours, real = pair
+
+    assert isinstance(ours, type(real))
+    assert ours.profile == real.profile
+    assert ours.max_retries == 1
+    assert [getattr(ours, name, None) for name in ("model_name", "model")] == [ours.model_name] * 2
+    assert repr(ours) == f"ProviderModel(model_name={ours.model_name!r})"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tool_choice": "any"}, {"tool_choice": "search"}, {"parallel_tool_calls": False}, {"strict": True}],
+    ids=str,
+)
+def test_bound_tools_are_in_the_words_of_the_provider(pair: tuple[Any, Any], options: Any) -> None:
+    ours, real = pair
+
+    assert ours.bind_tools([search, Person], **options).kwargs == real.bind_tools([search, Person], **options).kwargs
+
+
+@pytest.mark.parametrize(
+    ("model", "theirs"),
+    [
+        ("anthropic:claude-sonnet-4-5", {"type": "code_execution_20250825", "name": "code_execution"}),
+        ("anthropic:claude-sonnet-4-5", {"type": "mcp_toolset", "mcp_server_name": "x"}),
+        ("openai:gpt-5", {"type": "web_search"}),
+    ],
+)
+def test_a_tool_of_the_provider_is_bound_unchanged(model: str, theirs: Any) -> None:
+    with scripted_providers({model: call("search", q="x")}):
+        bound: Any = init_chat_model(model).bind_tools([theirs, search])
+
+        assert bound.kwargs["tools"][0] == theirs
+        assert bound.invoke("hi").tool_calls[0]["args"] == {"q": "x"}
+
+
+@pytest.mark.filterwarnings("ignore:Cannot use method='json_schema'")  # the integration's own, for its old models
+@pytest.mark.parametrize("method", [None, "function_calling", "json_schema"])
+@pytest.mark.parametrize("schema", [Person, Person.model_json_schema()], ids=["class", "dict"])
+def test_structured_output_asks_as_the_integration_and_is_parsed_by_it(
+    pair: tuple[Any, Any], schema: Any, method: str | None
+) -> None:
+    ours, real = pair
+    options = {} if method is None else {"method": method}
+
+    chain = ours.with_structured_output(schema, **options)
+    assert chain.first.kwargs == real.with_structured_output(schema, **options).first.kwargs
+    assert type(chain.last) is type(real.with_structured_output(schema, **options).last)
+    expected = Person(name="Ada") if schema is Person else {"name": "Ada"}
+    assert chain.invoke("hi") == expected
+    assert list(chain.stream("hi"))[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "native"), [("openai:gpt-5", True), ("openai:gpt-3.5-turbo", False), ("anthropic:claude-sonnet-4-5", True)]
+)
+def test_an_agent_picks_the_strategy_for_its_response_format_by_the_profile(model: str, native: bool) -> None:
+    with scripted_providers({model: structured({"name": "Ada"})}), record() as recording:
+        state = create_agent(model, [], response_format=Person).invoke({"messages": [("user", "hi")]})
+
+    assert state["structured_response"] == Person(name="Ada")
+    assert ("response_format" in recording.models[0].start.payload["invocation_params"]) is native
+
+
+def test_middleware_that_looks_at_the_class_takes_the_model() -> None:
+    caching = AnthropicPromptCachingMiddleware(unsupported_model_behavior="raise")
+
+    with scripted_providers({"anthropic:*": "done"}), record() as recording:
+        agent = create_agent("anthropic:claude-sonnet-4-5", [search], middleware=[caching], system_prompt="Be terse.")
+        agent.invoke({"messages": [("user", "hi")]})
+
+    assert recording.models[0].start.payload["invocation_params"]["cache_control"] == {"type": "ephemeral", "ttl": "5m"}
+
+
+@pytest.mark.parametrize(
+    ("model", "kwargs", "tokens"),
+    [
+        ("openai:gpt-4o", {}, ["", "Hello", "", "", ""]),
+        ("openai:gpt-4o", {"use_responses_api": True}, [[], [], [{"type": "text", "text": "Hello", "index": 0}]]),
+        ("openai:gpt-5-pro", {}, [[], [], [{"type": "text", "text": "Hello", "index": 0}]]),
+        ("anthropic:claude-sonnet-4-5", {}, ["", "Hello", ""]),
+        ("groq:llama", {}, ["Hello"]),
+    ],
+)
+def test_the_dialect_is_that_of_the_provider(model: str, kwargs: Any, tokens: list[Any]) -> None:
+    with scripted_providers({model: "Hello"}):
+        chunks = [chunk.content for chunk in init_chat_model(model, **kwargs).stream("hi")]
+
+    assert chunks[: len(tokens)] == tokens
+
+
+def test_a_status_is_the_error_of_the_integration() -> None:
+    with scripted_providers({"openai:gpt-5": fail(429)}), pytest.raises(OpenAIRateLimitError):
+        init_chat_model("openai:gpt-5").invoke("hi")
+
+
+@pytest.mark.filterwarnings("ignore:Unexpected type for token usage")  # the integration's own, of a real answer too
+def test_counting_tokens_and_generating_for_several_prompts_needs_no_network() -> None:
+    with scripted_providers({"*": [say("a"), say("b")]}):
+        for name in ("openai:gpt-5", "anthropic:claude-sonnet-4-5"):
+            assert init_chat_model(name).get_num_tokens("one two three") == 3
+        answers: Any = init_chat_model("openai:gpt-5").generate([[HumanMessage("1")], [HumanMessage("2")]])
+
+    assert [row[0].text for row in answers.generations] == ["a", "b"]
+    assert answers.llm_output["token_usage"]["completion_tokens"] == 2
+
+
+def test_without_the_integration_the_model_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_openai", None)
+
+    assert integration_class(base, "openai") is None
+    assert integration_class(base, "no_such_provider") is None
+    assert integration_class(ModuleType("older"), "openai") is None
+    with scripted_providers({"openai:gpt-5": "Hello"}):
+        model = init_chat_model("openai:gpt-5")
+        assert not isinstance(model, ChatOpenAI)
+        assert model.invoke("hi").text == "Hello"
+
+
+def test_an_integration_that_lacks_a_package_is_not_taken_for_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "langchain_groq.py").write_text("import no_such_dependency\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "langchain_groq", raising=False)
+
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        integration_class(base, "groq")
