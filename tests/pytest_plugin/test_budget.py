@@ -31,11 +31,11 @@ def test_it():
     assert outcome.part("test_it") == (
         "this test spent more than its budget (llm_budget): total_tokens 38 of 20\n"
         "  the model calls that spent most, of 7:\n"
-        "    `ScriptedChatModel` gpt: 9 in, 1 out\n"
-        "    `ScriptedChatModel` gpt: 7 in, 1 out\n"
-        "    `ScriptedChatModel` gpt: 5 in, 1 out\n"
-        "    `ScriptedChatModel` gpt: 4 in, 1 out\n"
-        "    `ScriptedChatModel` gpt: 3 in, 1 out\n"
+        "    `gpt` gpt: 9 in, 1 out\n"
+        "    `gpt` gpt: 7 in, 1 out\n"
+        "    `gpt` gpt: 5 in, 1 out\n"
+        "    `gpt` gpt: 4 in, 1 out\n"
+        "    `gpt` gpt: 3 in, 1 out\n"
         "    ... 2 more\n"
         "  raise the limit, or make fewer or shorter calls"
     )
