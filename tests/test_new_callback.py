@@ -30,7 +30,7 @@ True True
 [('reranker', 'cats', [Document(page_content='a cat', metadata={}, id=None)], 'ended'), ('reranker', 'dogs', None, 'open')]
 reranker `by length` never ended
   #3 on_rerank_start `by length`
-  wait for it inside the block; if it was cancelled, LangChain may have told no end
+  wait for it inside the block; if it was cancelled, LangChain may have fired no end
 True
 ['reranker "by length"', 'reranker "by length"']
 """

@@ -656,7 +656,9 @@ def freeze_error(error: BaseException) -> Failure:
     ended = _ended(error)
     # An interrupt carries its question, a hand-off its command; other errors may carry arbitrarily large objects.
     payload = freeze(getattr(error, "args", ())) if ended in ("paused", "handed off") else None
-    return Failure(type(error).__name__, text_of(error), ended, payload).keep(error)
+    failure = Failure(type(error).__name__, text_of(error), ended, payload)
+    # A component of the program's own may end its run with anything; only an exception can be asked for by class.
+    return failure.keep(error) if isinstance(error, BaseException) else failure
 
 
 def _ended(error: BaseException) -> Ended:

@@ -139,7 +139,8 @@ def part(recording: Recording, root: UUID) -> Recording:
     copy._raw = [recording._raw[number] for number in numbers]
     copy._closed, copy._closed_at = True, trace.inside
     copy.latencies = {run: times for run, times in recording.latencies.items() if run in {raw[1] for raw in copy._raw}}
-    copy.unseen_calls = list(recording.unseen_calls)
+    for call in recording.unseen_calls:
+        copy.note_unseen(call)
     return copy
 
 
