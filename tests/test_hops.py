@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks import hops
 
 
 def test_a_broken_rule_passes_few_functions() -> None:
-    functions = hops.functions_of_a_rule()
+    # In a process of its own: a thread that another test left at work makes the ledger ask one function more.
+    done = subprocess.run([sys.executable, "-m", "benchmarks.hops", "--names"], capture_output=True, text=True, check=True)
 
-    assert len(functions) <= hops.MAX_FUNCTIONS, "\n".join(functions)
+    assert int(done.stdout.split()[0]) <= hops.MAX_FUNCTIONS, done.stdout
 
 
 def test_the_functions_of_a_rule_are_those_from_writing_it_to_its_text() -> None:

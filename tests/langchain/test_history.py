@@ -341,6 +341,7 @@ def test_four_times_the_turns_take_four_times_the_memory() -> None:
     assert memory_of(long) <= 4.4 * memory_of(short)
 
 
+@pytest.mark.usefixtures("nothing_open")
 def test_messages_are_compared_once_for_each_list_and_copied_once() -> None:
     log = callbacks_of_an_agent(30)
     copied: list[Any] = []
@@ -380,6 +381,7 @@ def test_a_token_takes_at_most_300_bytes_however_many_there_are(count: int) -> N
     assert size / count <= 300
 
 
+@pytest.mark.usefixtures("nothing_open")
 def test_with_nothing_open_only_the_hook_is_asked_once_for_each_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     with record():
         pass

@@ -311,6 +311,7 @@ def test_many_blocks_register_one_hook() -> None:
     assert len(_configure_hooks) == before
 
 
+@pytest.mark.usefixtures("nothing_open")
 def test_without_an_open_block_the_tap_is_not_attached() -> None:
     class Colleagues(BaseCallbackHandler):
         seen: Any = None
