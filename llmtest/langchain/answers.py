@@ -5,8 +5,7 @@ from __future__ import annotations
 import builtins
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core import exceptions as core_exceptions
@@ -17,15 +16,13 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from llmtest import ledger
-from llmtest.core.masks import table
 from llmtest.errors import StatusError
-from llmtest.events.words import EMPTY, FrozenDict
+from llmtest.events.words import EMPTY
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
-from llmtest.scripts.requests import Request, bound_format
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count, split
-from llmtest.scripts.tool_checks import check_call
+from llmtest.scripts.replies import reported_usage
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, split
 
 
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:
@@ -89,35 +86,11 @@ def _arguments_schema(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 _ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
 
 
-def resolve_values(reply: Reply, request: Request) -> Reply:
-    """Return `reply` with its structured values as the model was bound: JSON text, or calls of the tools that they fit."""
-    parts: list[Part] = []
-    for part in reply.parts:
-        if not isinstance(part, Value):
-            parts.append(part)
-            continue
-        tool = None if bound_format(request.params) else _tool_for(part, request)
-        parts.append(Text(part.tokens) if tool is None else Call(tool, part.value))
-    return replace(reply, parts=tuple(parts))
-
-
-def _tool_for(value: Value, request: Request) -> str | None:
-    """Return the name of the bound tool whose call has `value` as its arguments."""
-    if not isinstance(value.value, dict) or not request.tools:
+def usage_metadata_of(reply: Reply, prompt: Sequence[str]) -> UsageMetadata | None:
+    """Return the usage that `reply` reports for a prompt of these texts, in LangChain's words."""
+    usage = reported_usage(reply, prompt)
+    if usage is None:
         return None
-    if value.type in request.tools:
-        return value.type
-    fits = [name for name in request.tools if check_call(Call(name, FrozenDict(value.value)), request.tools) is None]
-    return fits[0] if fits else next(iter(request.tools)) if request.tool_choice is not None else None
-
-
-def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
-    if reply.usage is None:
-        out = reply.token_count
-        return {"input_tokens": prompt_tokens, "output_tokens": out, "total_tokens": prompt_tokens + out}
-    if reply.usage is False:
-        return None
-    usage = reply.usage
     details = {
         f"{side}_token_details": dict(numbers)
         for side, numbers in (("input", usage.input_details), ("output", usage.output_details))
@@ -127,14 +100,9 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
     return cast("UsageMetadata", {**counts, **details})
 
 
-def count_message(message: BaseMessage) -> int:
-    content = message.content
-    return count_prompt(content if type(content) is str else str(message.text))
-
-
-def count_prompt(text: str) -> int:
-    """Return the tokens of a prompt. A temporary folder in it has the same number on every machine."""
-    return count(table().without_folders(text))
+def texts_of(messages: Iterable[BaseMessage]) -> list[str]:
+    """Return the text of each message."""
+    return [message.content if type(message.content) is str else str(message.text) for message in messages]
 
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
@@ -156,13 +124,13 @@ def _copy_json(value: Any) -> Any:
 class Answer:
     """One reply in LangChain's words, whole or in chunks. Its own ids are the same in both."""
 
-    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
+    def __init__(self, reply: Reply, model_name: str, prompt: Sequence[str], dialect: str) -> None:
         self.reply = reply
         self.dialect = dialect
         self.id = ledger.current().fresh_id("msg")
         self.blocks = reply.thinks
         self.closing: dict[str, Any] = {
-            "usage_metadata": None if reply.truncated else usage_metadata_of(reply, prompt_tokens),
+            "usage_metadata": None if reply.truncated else usage_metadata_of(reply, prompt),
             "response_metadata": response_metadata(reply, model_name),
         }
 
@@ -256,8 +224,8 @@ class MessageAnswer(Answer):
     A message whose content is a list is streamed a block at a time, so that the blocks are the same when they are joined.
     """
 
-    def __init__(self, reply: Reply, model_name: str, prompt_tokens: int, dialect: str) -> None:
-        super().__init__(reply, model_name, prompt_tokens, dialect)
+    def __init__(self, reply: Reply, model_name: str, prompt: Sequence[str], dialect: str) -> None:
+        super().__init__(reply, model_name, prompt, dialect)
         if reply.response_metadata and "finish_reason" not in reply.response_metadata:
             self.closing["response_metadata"].pop("finish_reason", None)  # its provider has another word for it, or none
 

@@ -27,7 +27,7 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.langchain import batches
-from llmtest.langchain.answers import Answer, MessageAnswer, count_message, tool_schema, tool_schemas
+from llmtest.langchain.answers import Answer, MessageAnswer, texts_of, tool_schema, tool_schemas
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
@@ -159,10 +159,10 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         )
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:
-        prompt_tokens = sum(map(count_message, messages)) if reply.usage is None else 0
+        prompt = texts_of(messages) if reply.usage is None else ()
         dialect = self._dialect_of(kwargs)
         kind = MessageAnswer if reply.verbatim else Answer
-        answer = kind(reply, kwargs.get("model") or self.model_name, prompt_tokens, dialect)
+        answer = kind(reply, kwargs.get("model") or self.model_name, prompt, dialect)
         return answer if dialect == "plain" or reply.verbatim else names.CLASSES[dialect](answer, kwargs)
 
     def _dialect_of(self, params: Mapping[str, Any]) -> str:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import inspect
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 from zlib import crc32
 
 from langchain_core.messages import BaseMessage, get_buffer_string
 
-from llmtest import ledger
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import did_you_mean, names
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import ScriptError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
 from llmtest.langchain import batches
-from llmtest.langchain.answers import exception, resolve_values, tool_schema
+from llmtest.langchain.answers import exception, tool_schema
 from llmtest.langchain.caller import about, weakly
-from llmtest.scripts import diagnostics
+from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
+from llmtest.scripts.replies import resolve_values
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text, split
@@ -49,81 +46,20 @@ def _step_of_value(value: Any, where: str) -> Any:
     return value if fails or is_step else Return(value, where, itself=True)
 
 
-class Served:
+class Served(Answering):
     """A double with a script: how it answers a call."""
-
-    script: Any
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
-    def _as_step(self, value: Any, description: str, where: str) -> Step:
-        return as_step(value, description, where)
-
-    def _serve(self, request: Request, *, streams: bool = False) -> Any:
-        """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
-        self._report_call(request)
+    def _claim(self, request: Request) -> Step:
         with batches.turn(self):
-            step = self.script.serve(request)
-        self._hold(step.serving.gates, request)
-        with self._mistakes():
-            while isinstance(step, Respond):
-                with self._assertions(step, request):
-                    value = _finish(step.function(request))
-                step = self._as_step(value, f"what {step} returned", step.where)
-            answer = self._reply_of(step, request)
-        self._hold(() if streams else _gates_within(step), request)
-        return answer
+            return super()._claim(request)
 
-    async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
-        self._report_call(request)
+    async def _aclaim(self, request: Request) -> Step:
         await batches.wait_for_turn(self)
-        with batches.turn(self):
-            step = self.script.serve(request)
-        await self._ahold(step.serving.gates, request)
-        with self._mistakes():
-            while isinstance(step, Respond):
-                with self._assertions(step, request):
-                    value = step.function(request)
-                    value = await value if inspect.isawaitable(value) else value
-                step = self._as_step(value, f"what {step} returned", step.where)
-            answer = self._reply_of(step, request)
-        await self._ahold(() if streams else _gates_within(step), request)
-        return answer
-
-    @contextmanager
-    def _mistakes(self) -> Iterator[None]:
-        """Put a `ScriptError` on the ledger: the program may swallow it, and would then run without the scripted answer."""
-        try:
-            yield
-        except ScriptError as error:
-            ledger.report(Violation("script error", str(error)), self.script.violations)
-            raise
-
-    @contextmanager
-    def _assertions(self, step: Respond, request: Request) -> Iterator[None]:
-        """Put a failed assertion of a `respond` function on the ledger: the program may swallow it."""
-        try:
-            yield
-        except ViolationError:
-            raise  # it is on the ledger already
-        except BaseException as error:
-            # `pytest.fail` raises no AssertionError, and pytest is not imported here.
-            if isinstance(error, AssertionError) or type(error).__module__ == "_pytest.outcomes":
-                text = diagnostics.failed_respond(step, request, self.script.owner, error)
-                ledger.report(Violation("failed respond", text), self.script.violations)
-            raise
-
-    def _hold(self, gates: Iterable[Gate], request: Request) -> None:
-        for gate in gates:
-            with self._mistakes():
-                gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
-
-    async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
-        for gate in gates:
-            with self._mistakes():
-                await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
+        return self._claim(request)
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
@@ -138,10 +74,6 @@ class Served:
 
     def _known_as(self) -> str:
         return type(self).__name__
-
-    @abstractmethod
-    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
-        """Return the answer that a step stands for."""
 
 
 class Double(Served):
@@ -275,21 +207,3 @@ class Scripted(Served):
         self.script.check(reply, request)
         self._report_latency(reply.latency, request)
         return reply
-
-
-def _gates_within(step: Step) -> list[Gate]:
-    return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
-
-
-def _finish(value: Any) -> Any:
-    """Return the result of a `respond` function, sync or async, on a synchronous path."""
-    if not inspect.isawaitable(value):
-        return value
-    if asyncio._get_running_loop() is not None:
-        cast("Coroutine[Any, Any, Any]", value).close()
-        raise ScriptError("respond() has an async function, but the call came without await in a running loop")
-
-    async def wait() -> Any:
-        return await value
-
-    return asyncio.run(wait())

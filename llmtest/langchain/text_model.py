@@ -16,7 +16,7 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
-from llmtest.langchain.answers import count_prompt, exception, response_metadata, usage_metadata_of
+from llmtest.langchain.answers import exception, response_metadata, usage_metadata_of
 from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
@@ -74,7 +74,7 @@ class ScriptedLLM(Scripted, BaseLLM):
 
     def _closing(self, reply: Reply, prompt: str) -> dict[str, Any]:
         """Return the `generation_info` of the last chunk."""
-        usage = None if reply.truncated else usage_metadata_of(reply, count_prompt(prompt))
+        usage = None if reply.truncated else usage_metadata_of(reply, [prompt])
         counts = {} if usage is None else {"token_usage": _token_usage(usage)}
         return {**response_metadata(reply, self.model_name), **counts}
 

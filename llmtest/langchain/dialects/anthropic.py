@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Final
 
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, fresh_id, invalid_tool_call, join_tokens, tool_call
+from llmtest.langchain.dialects.base import Dialect, Plain, fresh_id, invalid_tool_call, tool_call
 from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library, reason_phrase
 from llmtest.scripts.step_types import Call, Part, Text
+from llmtest.scripts.streams import join_tokens
 
 
 class AnthropicErrors(ProviderErrors):
@@ -120,7 +121,7 @@ class Anthropic(Dialect):
     def _whole(self) -> ChatResult:
         calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
         ids = iter([key for _, key in calls])
-        content: Any = [self._said(parts, ids) for parts in self._blocks()]
+        content: Any = [self._said(parts, ids) for parts in self.blocks()]
         if len(content) == 1 and content[0]["type"] == "text":
             content = content[0]["text"]
         message = self._message(content, calls, response_metadata={"model_provider": "anthropic"})

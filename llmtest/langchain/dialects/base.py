@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any, ClassVar, Protocol
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -14,7 +13,8 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from llmtest import ledger
 from llmtest.langchain.dialects.errors import ProviderErrors
 from llmtest.scripts.gates import Gate
-from llmtest.scripts.step_types import Call, Fail, Part, Reply
+from llmtest.scripts.step_types import Call, Fail, Reply
+from llmtest.scripts.streams import ReplyStream, join_tokens
 
 Content = str | list[str | dict[str, Any]]
 
@@ -45,23 +45,22 @@ class Plain(Protocol):
         """Return the exception of a reply that fails."""
 
 
-class Dialect(ABC):
-    """The order in which an answer is streamed, and where it ends."""
+class Dialect(ReplyStream[ChatGenerationChunk]):
+    """An answer in the chunks and messages of an integration."""
 
     name: str
     provider: str
     errors: ClassVar[ProviderErrors]
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
-        self.plain, self.reply = plain, plain.reply
+        super().__init__(plain.reply)
+        self.plain = plain
         self.id: str | None = None  # as most integrations: LangChain makes the ids of messages from that of the run
         self.usage: Any = plain.closing["usage_metadata"]
         self.model_name: str = plain.closing["response_metadata"]["model_name"]
         self.more: dict[str, Any] = copy.deepcopy(dict(self.reply.response_metadata))
         self.script_keys = frozenset(self.more)
         self.response_format = params.get("response_format")
-        self.cut = self.reply.truncated or self.reply.failure is not None
-        self.before = 0  # tokens and openings of calls that the next chunk follows: gates count in them
 
     def result(self) -> ChatResult:
         if self.reply.failure is not None:
@@ -87,32 +86,14 @@ class Dialect(ABC):
         return chunk
 
     def chunks(self) -> Iterator[ChatGenerationChunk | Gate]:
-        gates = list(self.reply.gate_positions()) if self.reply.stops else []
-        for chunk in self._ungated():
-            while gates and gates[0][0] <= self.before:
-                yield gates.pop(0)[1]
-            yield self._with_metadata(chunk)
-        yield from (gate for _, gate in gates)
-        if self.reply.failure is not None:
-            raise self._midway(self.reply.failure)
-        if not self.reply.truncated:
-            yield from (self._with_metadata(chunk, is_end=True) for chunk in self._end())
+        for piece in self.pieces():
+            yield piece if isinstance(piece, Gate) else self._with_metadata(piece, is_end=self.is_at_end)
 
     def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
         return {}
 
-    def _ungated(self) -> Iterator[ChatGenerationChunk]:
-        yield from self._opening()
-        blocks = list(self._blocks())
-        for number, parts in enumerate(blocks):
-            yield from self._block(number, parts, self.cut and number == len(blocks) - 1)
-
-    def _streamed(self, parts: Sequence[Part]) -> Iterator[str]:
-        """Yield the tokens, and count each when its chunk has been made."""
-        for part in parts:
-            for token in part.tokens:
-                yield token
-                self.before += 1
+    def _broken(self, failure: Fail) -> Iterator[ChatGenerationChunk]:
+        raise self._midway(failure)
 
     def _midway(self, failure: Fail) -> BaseException:
         """Return the error that breaks the stream. The HTTP status is sent already, so the provider reports it in an event."""
@@ -127,12 +108,6 @@ class Dialect(ABC):
             return {}
         silent = self.reply.refusal or self.reply.calls or self.cut or not hasattr(schema, "model_validate_json")
         return {"parsed": None if silent else schema.model_validate_json(self.reply.text)}
-
-    def _blocks(self) -> Iterator[list[Part]]:
-        """Yield the parts of each block: text after text is one block, and so is reasoning after reasoning."""
-        for kind, group in groupby(self.reply.parts, type):
-            parts = list(group)
-            yield from ([part] for part in parts) if kind is Call else [parts]
 
     def _chunk(self, content: Content, info: Any = None, **fields: Any) -> ChatGenerationChunk:
         metadata = {"model_provider": self.provider, **fields.pop("response_metadata", {})}
@@ -158,25 +133,9 @@ class Dialect(ABC):
     def _whole(self) -> ChatResult:
         """Return the whole answer."""
 
-    @abstractmethod
-    def _opening(self) -> Iterator[ChatGenerationChunk]:
-        """Yield the chunks before the first block."""
-
-    @abstractmethod
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[ChatGenerationChunk]:
-        """Yield the chunks of one block; a `cut` block has no end."""
-
-    @abstractmethod
-    def _end(self) -> Iterator[ChatGenerationChunk]:
-        """Yield the chunks after the last block."""
-
 
 def fresh_id(kind: str) -> str:
     return ledger.current().fresh_id(kind)
-
-
-def join_tokens(parts: Sequence[Part]) -> str:
-    return "".join(token for part in parts for token in part.tokens)
 
 
 def tool_call(call: Call, key: str, args: Any) -> Any:

@@ -10,9 +10,10 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, add_details, fresh_id, join_tokens
+from llmtest.langchain.dialects.base import Dialect, Plain, add_details, fresh_id
 from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library, reason_phrase
 from llmtest.scripts.step_types import Call, Part, Text, Thinking
+from llmtest.scripts.streams import join_tokens
 
 
 class OpenAIErrors(ProviderErrors):

@@ -14,12 +14,12 @@ from llmtest.langchain.dialects.base import (
     add_details,
     fresh_id,
     invalid_tool_call,
-    join_tokens,
     tool_call,
 )
 from llmtest.langchain.dialects.errors import reason_phrase
 from llmtest.langchain.dialects.openai import OpenAIErrors
 from llmtest.scripts.step_types import Call, Part, Text
+from llmtest.scripts.streams import join_tokens
 
 
 class ResponsesErrors(OpenAIErrors):
@@ -60,7 +60,7 @@ class Responses(Dialect):
     def _whole(self) -> ChatResult:
         calls: list[tuple[Call, str]] = []
         content: list[str | dict[str, Any]] = []
-        for parts in self._blocks():
+        for parts in self.blocks():
             if isinstance(parts[0], Call):
                 calls.append((parts[0], self.plain.call_id(parts[0])))
                 content.append(self._call(*calls[-1]))

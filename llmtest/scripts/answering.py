@@ -1,0 +1,123 @@
+"""How a call gets its answer from a script: the gates before it, the function of a `respond` step, and its mistakes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from llmtest import ledger
+from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.scripts import diagnostics
+from llmtest.scripts.gates import Gate
+from llmtest.scripts.requests import Request
+from llmtest.scripts.step_types import Fail, Reply, Respond, Return, Step
+from llmtest.scripts.steps import as_step
+
+
+class Answering(ABC):
+    """What answers calls from a script. A subclass says how a call is known, and what a step stands for."""
+
+    script: Any
+
+    def _as_step(self, value: Any, description: str, where: str) -> Step:
+        return as_step(value, description, where)
+
+    def _serve(self, request: Request, *, streams: bool = False) -> Any:
+        """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
+        self._report_call(request)
+        step = self._claim(request)
+        self._hold(step.serving.gates, request)
+        with self._mistakes():
+            while isinstance(step, Respond):
+                with self._assertions(step, request):
+                    value = _finish(step.function(request))
+                step = self._as_step(value, f"what {step} returned", step.where)
+            answer = self._reply_of(step, request)
+        self._hold(() if streams else _gates_within(step), request)
+        return answer
+
+    async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
+        self._report_call(request)
+        step = await self._aclaim(request)
+        await self._ahold(step.serving.gates, request)
+        with self._mistakes():
+            while isinstance(step, Respond):
+                with self._assertions(step, request):
+                    value = step.function(request)
+                    value = await value if inspect.isawaitable(value) else value
+                step = self._as_step(value, f"what {step} returned", step.where)
+            answer = self._reply_of(step, request)
+        await self._ahold(() if streams else _gates_within(step), request)
+        return answer
+
+    @contextmanager
+    def _mistakes(self) -> Iterator[None]:
+        """Put a `ScriptError` on the ledger: the program may swallow it, and would then run without the scripted answer."""
+        try:
+            yield
+        except ScriptError as error:
+            ledger.report(Violation("script error", str(error)), self.script.violations)
+            raise
+
+    @contextmanager
+    def _assertions(self, step: Respond, request: Request) -> Iterator[None]:
+        """Put a failed assertion of a `respond` function on the ledger: the program may swallow it."""
+        try:
+            yield
+        except ViolationError:
+            raise  # it is on the ledger already
+        except BaseException as error:
+            # `pytest.fail` raises no AssertionError, and pytest is not imported here.
+            if isinstance(error, AssertionError) or type(error).__module__ == "_pytest.outcomes":
+                text = diagnostics.failed_respond(step, request, self.script.owner, error)
+                ledger.report(Violation("failed respond", text), self.script.violations)
+            raise
+
+    def _hold(self, gates: Iterable[Gate], request: Request) -> None:
+        for gate in gates:
+            with self._mistakes():
+                gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
+
+    async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
+        for gate in gates:
+            with self._mistakes():
+                await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
+
+    def _claim(self, request: Request) -> Step:
+        """Return the step of the script for `request`."""
+        step: Step = self.script.serve(request)
+        return step
+
+    async def _aclaim(self, request: Request) -> Step:
+        """As `_claim`, for an awaited call."""
+        return self._claim(request)
+
+    @abstractmethod
+    def _report_call(self, request: Request) -> None:
+        """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
+
+    @abstractmethod
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
+        """Return the answer that a step stands for."""
+
+
+def _gates_within(step: Step) -> list[Gate]:
+    return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
+
+
+def _finish(value: Any) -> Any:
+    """Return the result of a `respond` function, sync or async, on a synchronous path."""
+    if not inspect.isawaitable(value):
+        return value
+    if asyncio._get_running_loop() is not None:
+        cast("Coroutine[Any, Any, Any]", value).close()
+        raise ScriptError("respond() has an async function, but the call came without await in a running loop")
+
+    async def wait() -> Any:
+        return await value
+
+    return asyncio.run(wait())
