@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import copy
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,21 +20,18 @@ from llmtest.events.words import EMPTY
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
-from llmtest.scripts.replies import reported_usage
+from llmtest.scripts.replies import raised, reported_usage
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, split
 
 
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:
     """Return the exception that a failing step raises."""
     error = failure.error
-    if isinstance(error, BaseException):
-        return error
-    if isinstance(error, int):
-        refusal = (error, failure.retry_after, failure.message)
-        known = CLASSES[dialect].errors.refusal(*refusal) if dialect in CLASSES else None
-        return known or _status_class(error)(*refusal)
-    kind = getattr(builtins, error) if isinstance(error, str) else error
-    return cast("BaseException", kind(failure.message) if failure.message is not None else kind())
+    if not isinstance(error, int):
+        return raised(failure)
+    refusal = (error, failure.retry_after, failure.message)
+    known = CLASSES[dialect].errors.refusal(*refusal) if dialect in CLASSES else None
+    return known or _status_class(error)(*refusal)
 
 
 _STATUS_CLASSES = {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from llmtest.core.masks import table
 from llmtest.events.words import FrozenDict, Usage
 from llmtest.scripts.requests import Request, bound_format
-from llmtest.scripts.step_types import Call, Part, Reply, Text, Value, count
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count
 from llmtest.scripts.tool_checks import check_call
 
 
@@ -42,6 +44,15 @@ def reported_usage(reply: Reply, prompt: Sequence[str]) -> Usage | None:
         return reply.usage
     into, out = sum(map(count_prompt, prompt)), reply.token_count
     return Usage(into, out, into + out)
+
+
+def raised(failure: Fail) -> BaseException:
+    """Return the exception of a step that fails otherwise than with an HTTP status."""
+    error = failure.error
+    if isinstance(error, BaseException):
+        return error
+    kind = getattr(builtins, error) if isinstance(error, str) else cast("type[BaseException]", error)
+    return cast("BaseException", kind(failure.message) if failure.message is not None else kind())
 
 
 def count_prompt(text: str) -> int:

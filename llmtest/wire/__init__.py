@@ -1,0 +1,1 @@
+"""Bytes of a provider and our words: whoever makes the model, the script answers."""
