@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from llmtest import ledger
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
 from llmtest.core.source import caller, shown_path
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import ScriptError, ViolationError
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
@@ -39,53 +38,58 @@ class Origin:
 NOWHERE: Final = Origin()
 
 
+def read(request: HttpRequest, api: Api) -> ModelCall:
+    """Return what a request asks of a model.
+
+    Raises:
+        BadBody: the body is not what the API takes.
+    """
+    try:
+        body = json.loads(request.body)
+    except ValueError as error:
+        raise BadBody(f"the body of a request is a JSON object; got {request.body!r:.100} ({error})") from None
+    if not isinstance(body, dict):
+        raise BadBody(f"the body of a request is a JSON object; got {type(body).__name__} {body!r:.100}")
+    return api.read(request, body)
+
+
 class WireModel(Answering):
     """A model that is asked in the words of `api`. `script` serves the calls; `name` is the model's name in violations."""
 
-    def __init__(self, script: Any, api: Api, name: str, violations: list[Violation]) -> None:
+    def __init__(self, script: Any, api: Api, name: str) -> None:
         self.script = script
         self.api = api
         self.name = name
-        self.violations = violations
 
-    def answer(self, request: HttpRequest, origin: Origin = NOWHERE) -> HttpAnswer:
-        """Return the answer to `request`, on a synchronous path.
+    def answer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
+        """Return the answer to a call, on a synchronous path.
 
         Raises:
             ConnectionBroken: the step breaks the connection.
         """
+        request = self._neutral(call, origin)
         try:
-            call = self._read(request)
-            step = self._serve(self._neutral(call, origin), streams=call.streams)
-        except (BadBody, ViolationError, ScriptError) as error:
-            return self._refused(error)
-        return self._written(step, call)
+            step = self._serve(request, streams=call.streams)
+        except (ViolationError, ScriptError) as error:
+            return refusal(self.api, error)
+        return self._written(step, call, request)
 
-    async def aanswer(self, request: HttpRequest, origin: Origin = NOWHERE) -> HttpAnswer:
+    async def aanswer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
         """As `answer`, for an awaited request."""
+        request = self._neutral(call, origin)
         try:
-            call = self._read(request)
-            step = await self._aserve(self._neutral(call, origin), streams=call.streams)
-        except (BadBody, ViolationError, ScriptError) as error:
-            return self._refused(error)
-        return self._written(step, call)
+            step = await self._aserve(request, streams=call.streams)
+        except (ViolationError, ScriptError) as error:
+            return refusal(self.api, error)
+        return self._written(step, call, request)
 
-    def hold(self, gate: Gate, request: HttpRequest) -> None:
+    def hold(self, gate: Gate, request: Request) -> None:
         """Wait at a gate within the stream of an answer."""
-        self._hold([gate], self._neutral(self._read(request), NOWHERE))
+        self._hold([gate], request)
 
-    async def ahold(self, gate: Gate, request: HttpRequest) -> None:
+    async def ahold(self, gate: Gate, request: Request) -> None:
         """As `hold`, in async code."""
-        await self._ahold([gate], self._neutral(self._read(request), NOWHERE))
-
-    def _read(self, request: HttpRequest) -> ModelCall:
-        try:
-            body = json.loads(request.body)
-        except ValueError as error:
-            raise BadBody(f"the body of a request is a JSON object; got {request.body!r:.100} ({error})") from None
-        if not isinstance(body, dict):
-            raise BadBody(f"the body of a request is a JSON object; got {type(body).__name__} {body!r:.100}")
-        return self.api.read(request, body)
+        await self._ahold([gate], request)
 
     def _neutral(self, call: ModelCall, origin: Origin) -> Request:
         return Request(
@@ -118,42 +122,61 @@ class WireModel(Answering):
 
     # -- writing
 
-    def _written(self, step: Reply | Fail, call: ModelCall) -> HttpAnswer:
+    def _written(self, step: Reply | Fail, call: ModelCall, request: Request) -> HttpAnswer:
         failure = step if isinstance(step, Fail) else None if call.streams else step.failure
         if failure is not None:
-            if not isinstance(failure.error, int):
-                raise ConnectionBroken(raised(failure))
-            message = failure.message or reason_phrase(failure.error)
-            return self._error(failure.error, message, retry_headers(failure.retry_after))
+            return self._failed(failure)
         assert isinstance(step, Reply)
         usage = None if step.truncated else reported_usage(step, [message.text for message in call.messages])
         writer = self.api.writer(step, call, usage)
         if call.streams:
             headers = {"content-type": self.api.streams_as, **self.api.headers()}
-            return HttpAnswer(200, headers, pieces=_encoded(writer))
+            return HttpAnswer(200, headers, stream=_Written(writer, self, request))
         return json_answer(writer.whole(), headers=self.api.headers())
 
-    def _error(self, status: int, message: str, headers: Mapping[str, str]) -> HttpAnswer:
-        return json_answer(self.api.error(status, message), status, {**self.api.headers(), **headers})
-
-    def _refused(self, error: Exception) -> HttpAnswer:
-        """Return a refusal that says what is wrong: no client tries it again."""
-        if isinstance(error, BadBody):
-            ledger.report(Violation("bad request", f"a request to `{self.name}` cannot be read\n  {error}"), self.violations)
-        return self._error(400, f"llmtest: {error}", NO_RETRY)
+    def _failed(self, failure: Fail) -> HttpAnswer:
+        if not isinstance(failure.error, int):
+            raise ConnectionBroken(raised(failure))
+        return error_answer(self.api, failure.error, failure.message or reason_phrase(failure.error), failure.retry_after)
 
 
-NO_RETRY: Final = {"x-should-retry": "false"}
+class _Written:
+    """The stream of an answer, as bytes. It stops at its gates."""
+
+    def __init__(self, writer: Writer, model: WireModel, request: Request) -> None:
+        self.writer, self.model, self.request = writer, model, request
+
+    def __iter__(self) -> Iterator[bytes]:
+        for event in self.writer.pieces():
+            if isinstance(event, Gate):
+                self.model.hold(event, self.request)
+            else:
+                yield self.writer.encode(event)
+        yield from self._closing()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for event in self.writer.pieces():
+            if isinstance(event, Gate):
+                await self.model.ahold(event, self.request)
+            else:
+                yield self.writer.encode(event)
+        for piece in self._closing():
+            yield piece
+
+    def _closing(self) -> list[bytes]:
+        end = b"" if self.writer.cut else self.writer.closing()
+        return [end] if end else []
 
 
-def retry_headers(retry_after: float | None) -> dict[str, str]:
-    """Return the headers for a client that may try again: at once, whatever `retry-after` tells the program to wait."""
+# -- refusals
+
+
+def error_answer(api: Api, status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
+    """Return an error of the provider. A client may try again at once, whatever `retry-after` tells the program to wait."""
     told = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-    return {**told, "retry-after-ms": "1"}
+    return json_answer(api.error(status, message), status, {**api.headers(), **told, "retry-after-ms": "1"})
 
 
-def _encoded(writer: Writer) -> Iterator[bytes | Gate]:
-    for event in writer.pieces():
-        yield event if isinstance(event, Gate) else writer.encode(event)
-    if not writer.cut and (end := writer.closing()):
-        yield end
+def refusal(api: Api, error: Exception | str, status: int = 400) -> HttpAnswer:
+    """Return a refusal of ours, with its reason. No client tries it again."""
+    return json_answer(api.error(status, f"llmtest: {error}"), status, {**api.headers(), "x-should-retry": "false"})

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
-
-from llmtest.scripts.gates import Gate
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
@@ -51,17 +49,24 @@ class ConnectionBroken(Exception):
         self.error = error
 
 
+class Stream(Protocol):
+    """The body of a streamed answer, piece by piece. It is read once, in sync or in async code.
+
+    It waits at the gates of the script, and raises `ConnectionBroken` where the connection breaks.
+    """
+
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
 @dataclass(slots=True)
 class HttpAnswer:
-    """An answer: a whole `body`, or the pieces of a stream, between which gates may stand.
-
-    `pieces` raises `ConnectionBroken` where the connection breaks. It is read once.
-    """
+    """An answer: a whole `body`, or a `stream`."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    pieces: Iterator[bytes | Gate] | None = None
+    stream: Stream | None = None
 
 
 def json_answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpAnswer:

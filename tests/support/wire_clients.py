@@ -8,32 +8,29 @@ from typing import Any
 import httpx2
 
 from llmtest import Script
-from llmtest.errors import Violation
-from llmtest.scripts.gates import Gate
-from llmtest.wire.answering import WireModel
+from llmtest.wire.answering import WireModel, read
 from llmtest.wire.api import Api
-from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
+from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
 
 
 class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Answers every request from `script`, in the words of `api`. `requests` are those that came."""
 
     def __init__(self, script: Script, api: Api) -> None:
-        self.violations: list[Violation] = []
-        self.model = WireModel(script, api, api.name, self.violations)
+        self.model = WireModel(script, api, api.name)
         self.requests: list[HttpRequest] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         asked = self._asked(request, request.read())
         try:
-            return self._response(self.model.answer(asked), asked, request)
+            return self._response(self.model.answer(read(asked, self.model.api)), request)
         except ConnectionBroken as broken:
             raise httpx2.ConnectError(str(broken), request=request) from broken.error
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         asked = self._asked(request, await request.aread())
         try:
-            return self._response(await self.model.aanswer(asked), asked, request)
+            return self._response(await self.model.aanswer(read(asked, self.model.api)), request)
         except ConnectionBroken as broken:
             raise httpx2.ConnectError(str(broken), request=request) from broken.error
 
@@ -41,34 +38,26 @@ class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         self.requests.append(HttpRequest(request.method, str(request.url), dict(request.headers), body))
         return self.requests[-1]
 
-    def _response(self, answer: HttpAnswer, asked: HttpRequest, request: httpx2.Request) -> httpx2.Response:
-        if answer.pieces is None:
+    def _response(self, answer: HttpAnswer, request: httpx2.Request) -> httpx2.Response:
+        if answer.stream is None:
             return httpx2.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
-        stream = _Pieces(answer.pieces, self.model, asked, request)
-        return httpx2.Response(answer.status, headers=answer.headers, stream=stream, request=request)
+        return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream, request), request=request)
 
 
-class _Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    def __init__(self, pieces: Iterator[bytes | Gate], model: WireModel, asked: HttpRequest, request: httpx2.Request) -> None:
-        self.pieces, self.model, self.asked, self.request = pieces, model, asked, request
+class _Body(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    def __init__(self, stream: Stream, request: httpx2.Request) -> None:
+        self.stream, self.request = stream, request
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for piece in self.pieces:
-                if isinstance(piece, Gate):
-                    self.model.hold(piece, self.asked)
-                else:
-                    yield piece
+            yield from self.stream
         except ConnectionBroken as broken:
             raise httpx2.ReadError(str(broken), request=self.request) from broken.error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            for piece in self.pieces:
-                if isinstance(piece, Gate):
-                    await self.model.ahold(piece, self.asked)
-                else:
-                    yield piece
+            async for piece in self.stream:
+                yield piece
         except ConnectionBroken as broken:
             raise httpx2.ReadError(str(broken), request=self.request) from broken.error
 
