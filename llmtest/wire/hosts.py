@@ -1,0 +1,205 @@
+"""Which provider, which of its APIs and which model a URL means."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
+
+from llmtest.wire.api import Api
+
+Kind = Literal["model", "embeddings", "models", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider under LangChain's name, its hosts, and the environment variables that its SDK reads."""
+
+    name: str
+    hosts: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    """Variables that hold a key: an SDK refuses to start without one of them."""
+    base_urls: tuple[str, ...] = ()
+
+
+PROVIDERS: Final = (
+    Provider("openai", ("api.openai.com", "*.api.openai.com"), ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
+    Provider("anthropic", ("api.anthropic.com",), ("ANTHROPIC_API_KEY",), ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL")),
+    Provider(
+        "google_genai",
+        ("generativelanguage.googleapis.com",),
+        ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        ("GOOGLE_GEMINI_BASE_URL",),
+    ),
+    Provider("google_vertexai", ("aiplatform.googleapis.com", "*aiplatform.googleapis.com"), (), ("GOOGLE_VERTEX_BASE_URL",)),
+    Provider("ollama", (), (), ("OLLAMA_HOST",)),
+    Provider(
+        "azure_openai",
+        ("*.openai.azure.com", "*.cognitiveservices.azure.com"),
+        ("AZURE_OPENAI_API_KEY",),
+        ("AZURE_OPENAI_ENDPOINT",),
+    ),
+    Provider("azure_ai", ("*.services.ai.azure.com", "models.inference.ai.azure.com"), ("AZURE_INFERENCE_CREDENTIAL",)),
+    Provider("groq", ("api.groq.com",), ("GROQ_API_KEY",), ("GROQ_API_BASE", "GROQ_BASE_URL")),
+    Provider("deepseek", ("api.deepseek.com",), ("DEEPSEEK_API_KEY",), ("DEEPSEEK_API_BASE",)),
+    Provider("openrouter", ("openrouter.ai",), ("OPENROUTER_API_KEY",)),
+    Provider("mistralai", ("api.mistral.ai", "codestral.mistral.ai"), ("MISTRAL_API_KEY",), ("MISTRAL_BASE_URL",)),
+    Provider("xai", ("api.x.ai",), ("XAI_API_KEY",)),
+    Provider("together", ("api.together.xyz", "api.together.ai"), ("TOGETHER_API_KEY",)),
+    Provider("fireworks", ("api.fireworks.ai",), ("FIREWORKS_API_KEY",)),
+    Provider("perplexity", ("api.perplexity.ai",), ("PPLX_API_KEY", "PERPLEXITY_API_KEY")),
+    Provider("nvidia", ("integrate.api.nvidia.com", "ai.api.nvidia.com"), ("NVIDIA_API_KEY",)),
+    Provider("cohere", ("api.cohere.com", "api.cohere.ai"), ("COHERE_API_KEY",)),
+    Provider("upstage", ("api.upstage.ai",), ("UPSTAGE_API_KEY",)),
+    Provider("baseten", ("inference.baseten.co", "*.api.baseten.co"), ("BASETEN_API_KEY",)),
+    Provider("huggingface", ("router.huggingface.co", "api-inference.huggingface.co"), ("HUGGINGFACEHUB_API_TOKEN",)),
+    Provider("bedrock", ("bedrock-runtime*.amazonaws.com",)),
+    Provider("ibm", ("*.ml.cloud.ibm.com",)),
+    Provider("langsmith", ("api.smith.langchain.com", "*.api.smith.langchain.com")),
+)
+BY_NAME: Final = {provider.name: provider for provider in PROVIDERS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """A path of an API: `pattern` names the model where the path does."""
+
+    pattern: re.Pattern[str]
+    kind: Kind
+    api: str
+    speakers: tuple[str, ...]
+    """The providers whose API it is: a request to an unknown host is one of theirs."""
+
+
+_DEPLOYMENT = r"(?:/deployments/(?P<model>[^/]+))?"
+_ENDPOINTS: Final = tuple(
+    _Endpoint(re.compile(pattern), kind, api, speakers)
+    for pattern, kind, api, speakers in (
+        (rf".*?{_DEPLOYMENT}/chat/completions", "model", "openai.ChatCompletions", ("openai",)),
+        (r".*/v1/messages", "model", "anthropic.Messages", ("anthropic",)),
+        (
+            r".*/models/(?P<model>[^/:]+):(stream)?[gG]enerateContent",
+            "model",
+            "gemini.Gemini",
+            ("google_genai", "google_vertexai"),
+        ),
+        (rf".*?{_DEPLOYMENT}/responses", "model", "responses.Responses", ("openai",)),
+        (r".*/api/chat", "model", "ollama.Chat", ("ollama",)),
+        (r".*/api/generate", "model", "ollama.Generate", ("ollama",)),
+        (rf".*?{_DEPLOYMENT}/completions", "model", "completions.Completions", ("openai",)),
+        (rf".*?{_DEPLOYMENT}/embeddings", "embeddings", "embeddings.OpenAI", ("openai",)),
+        (
+            r".*/models/(?P<model>[^/:]+):(batchEmbedContents|embedContent)",
+            "embeddings",
+            "embeddings.Gemini",
+            ("google_genai", "google_vertexai"),
+        ),
+        (r".*/api/embed(dings)?", "embeddings", "embeddings.Ollama", ("ollama",)),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is for. `providers` are the names under which its model may be mapped, the likeliest first."""
+
+    providers: tuple[str, ...]
+    kind: Kind = "other"
+    api: str = ""
+    model: str = ""
+    """The model that the path names; empty if the body does."""
+
+
+def recognize(method: str, url: str) -> Target | None:
+    """Return what a request is for, or None if it goes to no provider that is known.
+
+    A known host, a host that an environment variable sets as a base URL, and a path of an API at any other host are a
+    provider's.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    known = provider_of(host, parts.port)
+    found = _endpoint(unquote(parts.path)) if method == "POST" else None
+    if found is None:
+        return None if known is None else Target((known,))
+    endpoint, model = found
+    names = endpoint.speakers if known is None or known in endpoint.speakers else (known,)
+    if known is not None:
+        names = tuple(dict.fromkeys((known, *names)))
+    return Target(names, endpoint.kind, endpoint.api, model)
+
+
+@lru_cache(maxsize=256)
+def _endpoint(path: str) -> tuple[_Endpoint, str] | None:
+    for endpoint in _ENDPOINTS:
+        match = endpoint.pattern.fullmatch(path)
+        if match:
+            return endpoint, match.groupdict().get("model") or ""
+    return None
+
+
+def provider_of(host: str, port: int | None = None) -> str | None:
+    """Return the provider whose host this is, also by the base URLs in the environment."""
+    if port == OLLAMA_PORT:
+        return "ollama"
+    for name, base in _configured():
+        parts = urlsplit(base if "//" in base else f"//{base}")
+        if (parts.hostname or "").lower() == host and (parts.port is None or parts.port == port):
+            return name
+    return _known(host)
+
+
+@lru_cache(maxsize=256)
+def _known(host: str) -> str | None:
+    fits = (provider.name for provider in PROVIDERS for pattern in provider.hosts if fnmatchcase(host, pattern))
+    return next(fits, None)
+
+
+def _configured() -> Iterator[tuple[str, str]]:
+    for provider in PROVIDERS:
+        for variable in provider.base_urls:
+            if base := os.environ.get(variable):
+                yield provider.name, base
+
+
+OLLAMA_PORT: Final = 11434
+
+
+@lru_cache(maxsize=32)
+def api_of(name: str) -> Api:
+    """Return the API of a target; its module is imported at the first request."""
+    module, _, kind = name.partition(".")
+    api: Api = getattr(importlib.import_module(f"llmtest.wire.{module}"), kind)()
+    return api
+
+
+# -- the provider of a bare model name
+
+_PREFIXES: Final = (
+    (("gpt-", "o1", "o3", "chatgpt", "text-davinci"), "openai"),
+    (("claude",), "anthropic"),
+    (("command",), "cohere"),
+    (("accounts/fireworks",), "fireworks"),
+    (("gemini",), "google_vertexai"),
+    (("amazon.", "anthropic.", "meta."), "bedrock"),
+    (("mistral", "mixtral"), "mistralai"),
+    (("deepseek",), "deepseek"),
+    (("grok",), "xai"),
+    (("sonar",), "perplexity"),
+    (("solar",), "upstage"),
+)
+
+
+def with_provider(model: str) -> str:
+    """Return `model` as `provider:model`, as LangChain infers it from the name; unchanged if the name does not tell."""
+    before = model.partition(":")[0]
+    if before in BY_NAME:
+        return model
+    low = model.lower()
+    return next((f"{name}:{model}" for prefixes, name in _PREFIXES if low.startswith(prefixes)), model)
