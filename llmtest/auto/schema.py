@@ -98,7 +98,7 @@ class _Maker:
     def _at(self, path: Path) -> Words:
         return self._words("/".join(map(str, path)) + self._salt)
 
-    def _passes(self, value: Any, schema: Mapping[str, Any]) -> bool:
+    def _passes(self, value: Any, schema: Mapping[str, object]) -> bool:
         """True if `value` fits this part of the schema; a part that is no schema on its own is checked with the whole."""
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
@@ -171,7 +171,7 @@ class _Maker:
         ways = [{"allOf": [schema["if"], schema.get("then", True)]}, {"not": schema["if"], "allOf": [schema.get("else", True)]}]
         return self._one_of(rest, ways, "", path, name)
 
-    def _one_of(self, schema: dict[str, Any], ways: Sequence[Any], key: str, path: Path, name: str) -> Any:
+    def _one_of(self, schema: dict[str, Any], ways: Sequence[object], key: str, path: Path, name: str) -> Any:
         rest = {other: given for other, given in schema.items() if other != key}
         why = Impossible(path, "none of several schemas is there to choose")
         for way in self._in_order(ways, path):
@@ -259,7 +259,7 @@ class _Maker:
         if low > high:
             raise Impossible(path, f"no list has at least {low} and at most {high} items")
         usual = low if len(path) >= OPTIONAL_DEPTH else self._at((*path, "length")).random.randint(1, 3)
-        made: list[Any] = []
+        made: list[object] = []
         while len(made) < min(max(low, usual, len(first)), high):
             item = self._item(schema, made, path, name)
             if item is None:
@@ -269,7 +269,7 @@ class _Maker:
             raise Impossible(path, f"only {amount(len(made), 'item')} of at least {low} were found")
         return made
 
-    def _item(self, schema: dict[str, Any], made: list[Any], path: Path, name: str) -> list[Any] | None:
+    def _item(self, schema: dict[str, Any], made: list[object], path: Path, name: str) -> list[Any] | None:
         """Return the next item in a list; None if no further item fits."""
         first, at = schema.get("prefixItems", []), len(made)
         wanted = first[at] if at < len(first) else schema.get("items", True)
@@ -291,7 +291,7 @@ class _Maker:
         usual = 0.0 if len(path) >= OPTIONAL_DEPTH else 0.75
         chosen = {name for name in properties if random.random() < usual}
         low, high = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
-        made: dict[str, Any] = {}
+        made: dict[str, object] = {}
         for name in [*properties, *(name for name in required if name not in properties)]:
             owed = len(required) - sum(other in made for other in required)
             if name in required or (name in chosen and len(made) + owed < high):
@@ -307,7 +307,7 @@ class _Maker:
             raise Impossible(path, f"only {amount(len(made), 'field')} of at least {low} were found")
         return made
 
-    def _field(self, schema: dict[str, Any], made: dict[str, Any], name: str, path: Path, required: bool) -> None:
+    def _field(self, schema: dict[str, Any], made: dict[str, object], name: str, path: Path, required: bool) -> None:
         """Make one field; an optional field without a possible value is left out."""
         try:
             made[name] = self.value(self._schema_of(schema, name), (*path, name), name)
@@ -325,7 +325,7 @@ class _Maker:
             return schema.get("additionalProperties", True)
         return parts[0] if len(parts) == 1 else {"allOf": parts}
 
-    def _more(self, schema: dict[str, Any], made: dict[str, Any], path: Path) -> Iterator[str]:
+    def _more(self, schema: dict[str, Any], made: dict[str, object], path: Path) -> Iterator[str]:
         """Yield names of further fields: known properties, then new names."""
         yield from (name for name in schema.get("properties", {}) if name not in made)
         for number in range(50):
@@ -515,7 +515,7 @@ def _merge_any(one: Any, other: Any) -> Any:
     return merge(one, other)
 
 
-def _merge_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_fields(one: Mapping[str, Any], other: Mapping[str, object]) -> dict[str, Any]:
     return {**one, **{name: _merge_any(one[name], given) if name in one else given for name, given in other.items()}}
 
 
@@ -525,12 +525,12 @@ def _types(one: Any, other: Any) -> list[str]:
     return [kind for kind in dict.fromkeys([*ours, *theirs]) if kind in wide[0] and kind in wide[1]]
 
 
-def _intersection(one: list[Any], other: list[Any]) -> list[Any]:
+def _intersection(one: list[Any], other: list[object]) -> list[Any]:
     known = {_canonical(value) for value in other}
     return [value for value in one if _canonical(value) in known]
 
 
-def _merge_lists(one: list[Any], other: list[Any]) -> list[Any]:
+def _merge_lists(one: list[Any], other: list[object]) -> list[Any]:
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
     return [_merge_any(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
 

@@ -51,11 +51,11 @@ def value(schema: Mapping[str, Any], key: str) -> Any:
     return _sample(schema, key, None, "a value for the schema")
 
 
-def _sample(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
+def _sample(schema: Mapping[str, object], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
     fake = generator()
     last: list[str] = []
 
-    def fits(sample: Any) -> bool:
+    def fits(sample: object) -> bool:
         errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(sample)]
         problem = (misfit and misfit(sample)) or ""
         last[:] = errors[:1] or problem.splitlines()[1:2]

@@ -54,7 +54,7 @@ class Work:
     pool: Executor | None
 
 
-def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...] = ()) -> Hold | None:
+def holder(future: asyncio.Future[object], fragile: tuple[asyncio.Future[object], ...] = ()) -> Hold | None:
     """Return the task that is blocked until `future` is done, through gather, wait, wait_for, shield or a task group."""
     for callback, context in _callbacks(future):
         owner = getattr(callback, "__self__", None)
@@ -73,7 +73,7 @@ def _callbacks(future: Any) -> list[tuple[Any, Context]]:
     return list(getattr(future, "_callbacks", None) or ()) if _KNOWN else []
 
 
-def _onward(callback: Any, owner: Any) -> tuple[asyncio.Future[Any] | None, bool]:
+def _onward(callback: object, owner: object) -> tuple[asyncio.Future[Any] | None, bool]:
     """Return the future that is done when all that `callback` counts is done, and True if a failure ends it before."""
     if isinstance(owner, asyncio.TaskGroup):
         # None until the body of the group is over: up to then its task is not blocked.
@@ -111,7 +111,7 @@ def went_well(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
 
 
-def failed_by(future: asyncio.Future[Any], task: asyncio.Task[Any] | None) -> bool:
+def failed_by(future: asyncio.Future[object], task: asyncio.Task[object] | None) -> bool:
     """True if `future` failed with the exception of `task`."""
     error = getattr(future, "_exception", None)
     return error is not None and error is getattr(task, "_exception", None)
@@ -252,7 +252,7 @@ def _is_request_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
     return frame.f_code is requests and frame.f_locals.get("app_task") is future
 
 
-def _frame_of(task: asyncio.Task[Any], code: CodeType | None) -> FrameType | None:
+def _frame_of(task: asyncio.Task[object], code: CodeType | None) -> FrameType | None:
     """Return the frame in which a task runs some code, if it does."""
     coroutine: Any = task.get_coro()
     if getattr(coroutine, "cr_running", False):

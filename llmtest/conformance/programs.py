@@ -34,14 +34,14 @@ class _Heard(BaseCallbackHandler):
     def __init__(self) -> None:
         self.chunks: list[Any] = []
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: object, *, chunk: object = None, **kwargs: object) -> None:
         self.chunks.append(chunk)
 
 
 class _Streams(_Heard):
     """Makes `invoke` stream, as `astream_events` and LangGraph's `stream_mode="messages"` do: LangChain looks for these names."""
 
-    def tap_output_iter(self, run_id: Any, output: Any) -> Any:
+    def tap_output_iter(self, run_id: object, output: object) -> Any:
         """Never called for a model."""
 
     tap_output_aiter = tap_output_iter
@@ -57,7 +57,7 @@ class _Objects(BaseCallbackHandler):
     run_inline = True
     raise_error = True
 
-    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: object, **kwargs: object) -> None:
         raise ObjectionError
 
 
@@ -84,7 +84,7 @@ class Streamed:
     heard: list[Any]
 
 
-def _stream(it: Any, given: Any) -> Streamed:
+def _stream(it: Any, given: object) -> Streamed:
     heard, stream = _Heard(), Streamed([], [], [])
     for chunk in it.stream(given, {"callbacks": [heard]}):
         stream.chunks.append(chunk)
@@ -93,7 +93,7 @@ def _stream(it: Any, given: Any) -> Streamed:
     return stream
 
 
-async def _astream(it: Any, given: Any) -> Streamed:
+async def _astream(it: Any, given: object) -> Streamed:
     heard, stream = _Heard(), Streamed([], [], [])
     async for chunk in it.astream(given, {"callbacks": [heard]}):
         stream.chunks.append(chunk)
@@ -102,39 +102,39 @@ async def _astream(it: Any, given: Any) -> Streamed:
     return stream
 
 
-def _objected(it: Any, given: Any) -> list[Any]:
+def _objected(it: Any, given: object) -> list[Any]:
     with _quiet():
         return list(it.stream(given, {"callbacks": [_Objects()]}))
 
 
-async def _aobjected(it: Any, given: Any) -> list[Any]:
+async def _aobjected(it: Any, given: object) -> list[Any]:
     with _quiet():
         return [chunk async for chunk in it.astream(given, {"callbacks": [_Objects()]})]
 
 
-def _streams(it: Any, given: list[Any]) -> list[Streamed]:
+def _streams(it: object, given: list[object]) -> list[Streamed]:
     return [_stream(it, one) for one in given]
 
 
-async def _astreams(it: Any, given: list[Any]) -> list[Streamed]:
+async def _astreams(it: object, given: list[object]) -> list[Streamed]:
     return [await _astream(it, one) for one in given]
 
 
-def _threads(it: Any, given: list[Any]) -> list[Any]:
+def _threads(it: object, given: list[object]) -> list[Any]:
     """Run each call in a thread of its own; all begin together."""
     return _in_threads(it, given, LockStep(len(given), frozenset()))
 
 
-def _in_step(it: Any, given: list[Any]) -> list[Any]:
+def _in_step(it: Any, given: list[object]) -> list[Any]:
     """Run the first call alone, because lazy set-up often holds a lock; then the others in threads, in step."""
     return [it.invoke(given[0]), *_in_threads(it, given[1:], LockStep(len(given) - 1, files_of(it)))]
 
 
-def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
-    answers: dict[int, Any] = {}
+def _in_threads(it: Any, given: list[object], steps: LockStep) -> list[Any]:
+    answers: dict[int, object] = {}
     errors: list[BaseException] = []
 
-    def work(number: int, one: Any) -> None:
+    def work(number: int, one: object) -> None:
         try:
             steps.meet()
             answers[number] = steps.run(partial(it.invoke, one))
@@ -151,25 +151,25 @@ def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
     return [answers[number] for number in range(len(given))]
 
 
-async def _tasks(it: Any, given: list[Any]) -> list[Any]:
+async def _tasks(it: Any, given: list[object]) -> list[Any]:
     return await asyncio.gather(*(it.ainvoke(one) for one in given))
 
 
-def _close(it: Any, given: Any) -> None:
+def _close(it: Any, given: object) -> None:
     stream = it.stream(given)
     next(stream, None)
     if hasattr(stream, "close"):
         stream.close()
 
 
-async def _aclose(it: Any, given: Any) -> None:
+async def _aclose(it: Any, given: object) -> None:
     stream = it.astream(given)
     await anext(stream, None)
     if hasattr(stream, "aclose"):
         await stream.aclose()
 
 
-async def _read(it: Any, given: Callable[[], Any]) -> None:
+async def _read(it: Any, given: Callable[[], object]) -> None:
     async for _ in it.astream(given()):
         pass
 

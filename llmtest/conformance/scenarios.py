@@ -56,12 +56,12 @@ class Drive:
     def config(self) -> RunnableConfig:
         return {"callbacks": [self.handler], "tags": ["checked"], "metadata": {"thread_id": "t1"}}
 
-    async def invoke(self, runnable: Runnable[Any, Any], value: Any, **config: Any) -> Any:
+    async def invoke(self, runnable: Runnable[Any, object], value: object, **config: object) -> Any:
         about: Any = {**self.config, **config}
         with contextlib.suppress(PlannedError):
             return await runnable.ainvoke(value, about) if self.is_async else runnable.invoke(value, about)
 
-    async def stream(self, runnable: Runnable[Any, Any], value: Any) -> None:
+    async def stream(self, runnable: Runnable[Any, object], value: object) -> None:
         with contextlib.suppress(PlannedError):
             if self.is_async:
                 async for _ in runnable.astream(value, self.config):
@@ -70,7 +70,7 @@ class Drive:
                 for _ in runnable.stream(value, self.config):
                     pass
 
-    async def start(self, kind: str, *args: Any, **kwargs: Any) -> Any:
+    async def start(self, kind: str, *args: Any, **kwargs: object) -> Any:
         """Start a run; return its run manager."""
         configured = (AsyncCallbackManager if self.is_async else CallbackManager).configure(
             [self.handler], inheritable_tags=["checked"], inheritable_metadata={"thread_id": "t1"}

@@ -119,7 +119,7 @@ def name_of(component: Any) -> str:
     return str(own.name) if isinstance(own, BaseTool) else type(own).__name__
 
 
-def is_streaming(subject: Subject, model: Any, way: str, chunks: list[Any]) -> bool:
+def is_streaming(subject: Subject, model: object, way: str, chunks: list[object]) -> bool:
     """True if a model streams. One that does not gives its answer as the only chunk and reports no token."""
     if subject is CHAT_MODEL:
         return any(isinstance(chunk, AIMessageChunk) for chunk in chunks)

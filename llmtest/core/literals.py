@@ -37,8 +37,8 @@ def bounds_of(count: int | slice) -> tuple[int, int | None]:
         ValueError: no number of items is in that range.
     """
     if isinstance(count, int):
-        low: Any = count
-        high: Any = count
+        low: object = count
+        high: object = count
     elif isinstance(count, slice) and count.step is None:
         low, high = 0 if count.start is None else count.start, count.stop
     else:
@@ -76,13 +76,13 @@ class Taker(Protocol):
     def is_conditional(self) -> bool:
         """True if it may take one of two items that look alike, and not the other."""
 
-    def may_take(self, item: Any) -> bool:
+    def may_take(self, item: object) -> bool:
         """True if it takes items that look like this one; if it is conditional, perhaps not all of them."""
 
-    def takes(self, item: Any) -> bool:
+    def takes(self, item: object) -> bool:
         """True if it takes this very item. If it cannot be told, it does not."""
 
-    def misses(self, item: Any) -> str | None:
+    def misses(self, item: object) -> str | None:
         """Return why it does not take this item, or None if it does."""
 
 
@@ -115,11 +115,11 @@ class Line(ABC):
     """Whether items that follow one another can fill a `together`; if not, only concurrent ones can, or those of one turn."""
 
     @abstractmethod
-    def taker(self, element: Any) -> Taker:
+    def taker(self, element: object) -> Taker:
         """Return what an element of the literal stands for, which is neither `...` nor a group nor a repetition."""
 
     @abstractmethod
-    def look(self, item: Any) -> Hashable:
+    def look(self, item: object) -> Hashable:
         """Return a key that is equal for items that look alike."""
 
     def likely(self, taker: Taker) -> Iterable[int]:
@@ -138,11 +138,11 @@ class Line(ABC):
         known: dict[Hashable, int] = {}
         return [known.setdefault(self.look_of(part), len(known)) for part in self.parts]
 
-    def inside(self, part: Any) -> Sequence[Any]:
+    def inside(self, part: object) -> Sequence[Any]:
         """Return the items of a part."""
         return self.items[part.start : part.stop] if isinstance(part, ConcurrentGroup) else (part,)
 
-    def look_of(self, part: Any) -> Hashable:
+    def look_of(self, part: object) -> Hashable:
         """Return a key that is equal for parts that look alike."""
         if not isinstance(part, ConcurrentGroup):
             return self.look(part)
@@ -194,7 +194,7 @@ class Element:
         return self.role in ("gap", "may", "many") or (self.role == "group" and self.least == 0)
 
 
-def read_elements(literal: Sequence[Any], line: Line) -> Iterator[Element]:
+def read_elements(literal: Sequence[object], line: Line) -> Iterator[Element]:
     """Read each element of a literal as the line takes it."""
     for written in literal:
         if written is ...:
@@ -217,13 +217,13 @@ def _in_sequence(member: Member) -> Iterator[Element]:
         yield from [Element("may", alone)] * int(member.most - member.least)
 
 
-def _member(written: Any, line: Line) -> Member:
+def _member(written: object, line: Line) -> Member:
     if isinstance(written, Repeated):
         return Member(line.taker(written.element), written.least, math.inf if written.most is None else written.most)
     return Member(line.taker(written))
 
 
-def can_assign(members: Sequence[Member], items: Sequence[Any]) -> bool:
+def can_assign(members: Sequence[Member], items: Sequence[object]) -> bool:
     """True if each item can be assigned to a member that takes it, so that each member has as many as it must and may.
 
     If all items can be assigned, and all that a member must have can be found, then both at once (Mendelsohn and Dulmage,

@@ -73,14 +73,14 @@ def tool_schema(tool: Any) -> dict[str, Any]:
     return convert_to_openai_tool(tool) if in_words_of_ours or not tool else dict(tool)
 
 
-def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
+def tool_schemas(bound: object) -> Mapping[str, Mapping[str, Any]]:
     """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
     return {name: _arguments_schema(spec) for name, spec in named_tools(bound)}
 
 
-def _arguments_schema(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def _arguments_schema(spec: Mapping[str, object]) -> Mapping[str, Any]:
     schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
     schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
     return schema or _ANYTHING
@@ -146,7 +146,7 @@ def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
     return metadata
 
 
-def _copy_json(value: Any) -> Any:
+def _copy_json(value: object) -> Any:
     """Return a copy of a script's frozen JSON in plain dicts and lists, which the program may change."""
     if isinstance(value, dict):
         return {key: item if type(item) in ATOMS else _copy_json(item) for key, item in value.items()}
@@ -197,7 +197,7 @@ class Answer:
         return message
 
     def _whole_content(self) -> str | list[str | dict[str, Any]]:
-        content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
+        content: str | list[str | dict[str, object]] = [] if self.blocks else ""
         for index, part in enumerate(() if self.reply.refusal else self.reply.parts):
             if not isinstance(part, Call):
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
@@ -232,7 +232,7 @@ class Answer:
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         order = 0
-        empty: str | list[Any] = [] if self.blocks else ""
+        empty: str | list[object] = [] if self.blocks else ""
         for index, part in enumerate(self.reply.parts):
             if self.reply.refusal and isinstance(part, Text):
                 yield from ({"content": empty, "additional_kwargs": {"refusal": token}} for token in part.tokens)
@@ -286,9 +286,9 @@ class MessageAnswer(Answer):
     def _pieces(self) -> Iterator[dict[str, Any]]:
         said = self.reply.verbatim
         content = _copy_json(said["content"])
-        empty: Any = "" if isinstance(content, str) else []
-        blocks: Iterable[Any] = split(content) if isinstance(content, str) else ([block] for block in content)
-        pieces: list[dict[str, Any]] = [{"content": block} for block in blocks]
+        empty: object = "" if isinstance(content, str) else []
+        blocks: Iterable[object] = split(content) if isinstance(content, str) else ([block] for block in content)
+        pieces: list[dict[str, object]] = [{"content": block} for block in blocks]
         calls = [(call.tool, call.tokens, self.call_id(call)) for call in self.reply.calls]
         broken = [(call["name"], (call["args"],), call.get("id")) for call in said.get("invalid_tool_calls", ())]
         for index, (name, tokens, own) in enumerate([*calls, *broken]):

@@ -105,36 +105,36 @@ class _ByPosition(Runnable[int, Any]):
 class BatchesByPosition:
     """The batch methods of a double. LangChain runs the inputs in threads or tasks, whose order is luck."""
 
-    def batch(self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any) -> list[Any]:
+    def batch(self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: object) -> list[Any]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         return _ByPosition(self, inputs).batch(positions, config, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
-        self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
+        self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> list[Any]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         return await _ByPosition(self, inputs).abatch(positions, config, return_exceptions=return_exceptions, **kwargs)
 
     def batch_as_completed(
-        self, inputs: Sequence[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        self, inputs: Sequence[Any], config: object = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> Iterator[tuple[int, Any]]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         by_position: Any = _ByPosition(self, inputs)  # LangChain's overloads want a literal flag
-        pairs: Iterator[tuple[int, Any]] = by_position.batch_as_completed(
+        pairs: Iterator[tuple[int, object]] = by_position.batch_as_completed(
             positions, config, return_exceptions=return_exceptions, **kwargs
         )
         return pairs
 
     def abatch_as_completed(
-        self, inputs: Sequence[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        self, inputs: Sequence[Any], config: object = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> AsyncIterator[tuple[int, Any]]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         by_position: Any = _ByPosition(self, inputs)
-        pairs: AsyncIterator[tuple[int, Any]] = by_position.abatch_as_completed(
+        pairs: AsyncIterator[tuple[int, object]] = by_position.abatch_as_completed(
             positions, config, return_exceptions=return_exceptions, **kwargs
         )
         return pairs

@@ -111,8 +111,8 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
-        tool_choice: Any = None,
-        **kwargs: Any,
+        tool_choice: object = None,
+        **kwargs: object,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with `tools` bound; a step that calls another tool is then a violation."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
@@ -144,7 +144,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         model = self.bind(response_format=bound, ls_structured_output_format=traced, **kwargs)
         return _with_raw(model, parser) if include_raw else model | parser
 
-    def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+    def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, object]) -> Request:
         run = weakly(run_of(run_manager, self))
         return Request(
             tool_schemas(kwargs.get("tools")),

@@ -67,7 +67,7 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
         found = [Document(page_content=item) if isinstance(item, str) else item for item in items]
         return found[: request.params["k"]]
 
-    def _request(self, query: Any, run_manager: Any, params: dict[str, Any]) -> Request:
+    def _request(self, query: Any, run_manager: Any, params: dict[str, object]) -> Request:
         if not isinstance(query, str):
             who = self.script.owner.the
             text = f"{who} takes a query, a str; got {type(query).__name__} {query!r}\n  find out what the program asks it with"

@@ -201,7 +201,9 @@ class Double(Served):
             return step.text
         return step.value if step.itself else copy.deepcopy(step.value)
 
-    def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
+    def _call(
+        self, read: Callable[[], str], run_manager: object, params: Mapping[str, object], args: Mapping[str, object]
+    ) -> Request:
         run = weakly(run_manager)
         role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
@@ -213,7 +215,7 @@ def _is_text(step: Reply) -> bool:
     return all(isinstance(part, Text) for part in step.parts) and step.failure is None and not step.truncated
 
 
-def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields: Mapping[str, Any]) -> Script:
+def script_of(kind: type, steps: tuple[object, ...], script: Script | None, fields: Mapping[str, object]) -> Script:
     """Return the script of a new double, or raise `ScriptError` for steps beside a script and for unknown fields."""
     for step in steps:  # also if they are refused below: an error is enough
         if isinstance(step, KeyedSteps) and step.source is not None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol, Required, TypedDict, cast
+from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict, cast
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, manager
@@ -444,7 +444,11 @@ def _mend_llm_start() -> None:
 
     @functools.wraps(original)
     async def on_llm_start(
-        self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
+        self: AsyncCallbackManager,
+        serialized: dict[str, object],
+        prompts: list[str],
+        run_id: UUID | None = None,
+        **kwargs: object,
     ) -> list[AsyncCallbackManagerForLLMRun]:
         others = [handler for handler in self.handlers if handler is not TAP]
         # Without the tap there is nothing to mend; beside another inline handler LangChain would lose starts anyway.

@@ -67,7 +67,7 @@ class ScriptedLLM(Scripted, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name}
 
-    def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+    def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, object]) -> Request:
         run = weakly(run_of(run_manager, self))
         read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
         return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())

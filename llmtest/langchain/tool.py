@@ -41,7 +41,7 @@ class ScriptedTool(BatchesByPosition, Double, StructuredTool):
             return "a tool with response_format='content_and_artifact' returns a tuple (content, artifact)"
         return ""
 
-    def _request(self, positional: tuple[Any, ...], named: dict[str, Any], run_manager: Any) -> Request:
+    def _request(self, positional: tuple[Any, ...], named: dict[str, object], run_manager: object) -> Request:
         schema = self.tool_call_schema
         names = list(named if isinstance(schema, dict) else get_fields(schema))
         args = {**dict(zip(names, positional, strict=False)), **named}
@@ -53,10 +53,10 @@ class ScriptedTool(BatchesByPosition, Double, StructuredTool):
             return super()._run(*args, run_manager=run_manager, **{"config": {}, **kwargs})
         return self._serve(self._request(args, kwargs, run_manager))
 
-    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
+    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: object) -> Any:
         return await self._aserve(self._request(args, kwargs, run_manager))
 
-    async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: Any, config: Any = None, **kwargs: object) -> Any:
         """Do the same as `invoke`, on the event loop. A `StructuredTool` without a coroutine would use a thread."""
         return await BaseTool.ainvoke(self, input, config, **kwargs)
 
@@ -68,10 +68,10 @@ def _as_json(value: Any) -> Any:
 def scripted_tool(
     tool: str | Callable[..., Any] | BaseTool,
     /,
-    *results: Any,
-    args: Mapping[str, Any] | type[BaseModel] | None = None,
+    *results: object,
+    args: Mapping[str, object] | type[BaseModel] | None = None,
     script: Script | None = None,
-    **fields: Any,
+    **fields: object,
 ) -> ScriptedTool:
     """Return a tool with scripted results: a real `StructuredTool`, whose calls take one step each.
 
@@ -107,7 +107,7 @@ def scripted_tool(
     return double
 
 
-def _fields_of(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(tool: Any, args: object, fields: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of the double of `tool`."""
     schema = _schema(tool, args)
     if isinstance(tool, BaseTool):
@@ -121,7 +121,7 @@ def _fields_of(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any
     return _of_function(tool, schema, fields)
 
 
-def _of_function(function: Callable[..., Any], schema: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _of_function(function: Callable[..., Any], schema: object, fields: Mapping[str, object]) -> dict[str, Any]:
     name = function.__name__
     if not function.__doc__ and not fields.get("description"):
         raise ScriptError(
@@ -154,13 +154,13 @@ def _of_tool(tool: BaseTool) -> dict[str, Any]:
 def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return a function with the signature of `function`, because LangGraph reads that; its body must never run."""
 
-    def stand_in(*args: Any, **kwargs: Any) -> NoReturn:
+    def stand_in(*args: object, **kwargs: object) -> NoReturn:
         raise ScriptError(f"the function of the scripted tool `{name}` has no body; call the tool: .invoke({{...}})")
 
     return stand_in if function is None else functools.wraps(function)(stand_in)
 
 
-def _schema(tool: Any, args: Any) -> Any:
+def _schema(tool: Any, args: object) -> Any:
     """Return the pydantic model that `args` describes."""
     if args is None or (isinstance(args, type) and is_basemodel_subclass(args)):
         return args

@@ -163,7 +163,7 @@ def _calling_steps() -> Iterator[tuple[str, str]]:
 # -- of shapes
 
 
-def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore | None) -> Answer:
+def of_shape(what: str, shape: Sequence[object], line: Line, order: HappensBefore | None) -> Answer:
     """Return the answer for a line that has not a shape."""
     found = mismatch(shape, line)
     if isinstance(line, RunLine):
@@ -221,7 +221,7 @@ def _turns(line: Line) -> Iterator[Any]:
         yield Together(tuple(line.inside(part))) if isinstance(part, ConcurrentGroup) else part
 
 
-def _item(item: Any) -> str:
+def _item(item: object) -> str:
     if isinstance(item, Together):
         return f"together({', '.join(_item(member) for member in item.members)})"
     if not isinstance(item, Run):
@@ -237,9 +237,9 @@ def _window(texts: Sequence[str], at: int) -> str:
     return ", ".join([*([f"<{left} more>"] if left else []), *shown, *([f"<{right} more>"] if right else [])])
 
 
-def _written(shape: Sequence[Any]) -> str:
+def _written(shape: Sequence[object]) -> str:
     return f"[{', '.join('...' if one is ... else _element(one) for one in shape)}]"
 
 
-def _element(given: Any) -> str:
+def _element(given: object) -> str:
     return repr(given) if isinstance(given, Selector | Together | str) else short(given)

@@ -59,12 +59,12 @@ class _SoFar(tuple[Any, ...]):
 
     __slots__ = ()
 
-    def _unknown(self, *_: Any) -> NoReturn:
+    def _unknown(self, *_: object) -> NoReturn:
         raise UnjudgedError("the run has not ended")
 
     __iter__ = __len__ = __contains__ = __reversed__ = _unknown
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: object) -> Any:
         return super().__getitem__(0) if index == 0 else self._unknown()
 
 

@@ -58,8 +58,8 @@ class SelectorLike(Protocol):
     @property
     def first(self) -> tuple[str, Any] | None: ...
     def accepts(self, kind: str, name: str) -> bool: ...
-    def misses(self, run: Any) -> str | None: ...
-    def among(self, runs: Sequence[Any]) -> Sequence[Any]: ...
+    def misses(self, run: object) -> str | None: ...
+    def among(self, runs: Sequence[object]) -> Sequence[Any]: ...
     def options(self) -> Iterator[SelectorLike]: ...
 
 
@@ -349,7 +349,7 @@ class CameFrom(Rule):
         return values
 
     def _broken(
-        self, context: RuleContext, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]
+        self, context: RuleContext, one: Run, values: Sequence[object], earlier: Sequence[Run], sources: Sequence[Run]
     ) -> Verdict:
         given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
@@ -366,18 +366,18 @@ def _result(run: Run) -> str:
     return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
-def _says_something(leaf: Any) -> bool:
+def _says_something(leaf: object) -> bool:
     return isinstance(leaf, int | float | str) and not isinstance(leaf, bool) and leaf != ""
 
 
-def _holds(leaf: Any, value: Any) -> bool:
+def _holds(leaf: object, value: object) -> bool:
     """True if a result has a value: it is equal, or a word in its text."""
     if isinstance(leaf, str):
         return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", leaf) is not None
     return bool(leaf == value) and not isinstance(leaf, bool)
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: object) -> Iterator[Any]:
     """Yield the numbers and texts in a value."""
     if isinstance(value, dict):
         for inner in value.values():

@@ -72,7 +72,7 @@ def _with_same_value(
 def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
     if per is None:
         return {None: hits} if hits else {}
-    groups: dict[Hashable, list[Any]] = {}
+    groups: dict[Hashable, list[object]] = {}
     for hit in hits:
         groups.setdefault(value_of(per, hit), []).append(hit)
     return groups
@@ -145,7 +145,7 @@ class Before(Rule):
 
     def watch(self) -> Watch | None:
         """Lost when a `second` begins and no `first` has ended."""
-        done: set[Any] = set()
+        done: set[object] = set()
 
         def began(run: WatchedRun) -> bool:
             late = run.meant[1] is True and _begins_in_time(run) and run.value is not UNKNOWN

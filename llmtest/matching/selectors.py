@@ -313,7 +313,7 @@ def _no_name(function: str, name: object) -> TypeError:
     return TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
 
 
-def called(name: Any = "*", /, **args: Any) -> Selector:
+def called(name: object = "*", /, **args: object) -> Selector:
     """Select tool runs of this name with these arguments; a value may be a matcher, a regular expression or `unittest.mock.ANY`.
 
     The name may be the tool itself, or its function. Arguments that are not given may be anything. A bare string in a rule

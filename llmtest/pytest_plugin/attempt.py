@@ -340,13 +340,13 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
-    def test(*args: Any, **kwargs: Any) -> Any:
+    def test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
         with inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
-    async def async_test(*args: Any, **kwargs: Any) -> Any:
+    async def async_test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
         with inside():
             return await function(*args, **kwargs)
@@ -472,7 +472,7 @@ def mute() -> None:
     """Turn tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
     if _muted.get() is not None:
         return
-    before: dict[ContextVar[Any], Any] = {}
+    before: dict[ContextVar[object], object] = {}
     with suppress(ImportError):
         from langsmith import tracing_context
 
@@ -485,7 +485,7 @@ def mute() -> None:
     _muted.set(before)
 
 
-def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
+def _unmute(until: dict[ContextVar[object], object] | None) -> None:
     """Turn it on again in this context, which is pytest's own; those of tasks and threads are gone."""
     before = _muted.get()
     if before is not None and before is not until:

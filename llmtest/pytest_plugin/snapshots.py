@@ -49,7 +49,7 @@ class TreeExtension(SingleFileSnapshotExtension):
     left_alone: Collection[Path] = ()
     """Folders whose snapshots are not looked for: of tests that have not run to their end."""
 
-    def serialize(self, data: Any, *, exclude: Any = None, include: Any = None, matcher: Any = None) -> str:
+    def serialize(self, data: object, *, exclude: object = None, include: object = None, matcher: object = None) -> str:
         """Return the text of the file.
 
         Raises:
@@ -266,7 +266,7 @@ class DeferredSession:
         self._assertions.append(assertion)
         self._session.register_request(assertion)
 
-    def queue_snapshot_write(self, *, extension: Any, test_location: PyTestLocation, data: Any, index: Any) -> None:
+    def queue_snapshot_write(self, *, extension: Any, test_location: PyTestLocation, data: object, index: object) -> None:
         self._texts[Path(extension.get_location(test_location=test_location, index=index))] = str(data)
 
     def write(self) -> None:

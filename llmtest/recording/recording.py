@@ -115,7 +115,7 @@ class Recording(Block, Sequence[Event]):
         _refuse_name(item)
         return super().__contains__(item)
 
-    def count(self, item: Any) -> int:
+    def count(self, item: object) -> int:
         """Return how many of the events are equal to `item`.
 
         Raises:

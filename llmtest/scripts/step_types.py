@@ -540,7 +540,7 @@ def as_seconds(name: str, value: Any) -> float | None:
     return seconds
 
 
-def with_pace(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
+def with_pace(answer: Reply, ttft_s: object, tokens_per_s: Any) -> Reply:
     first = as_seconds("ttft_s", ttft_s)
     if tokens_per_s is not None and not is_rate(tokens_per_s):
         raise ScriptError(f"tokens_per_s= is {RATE}; got {type(tokens_per_s).__name__} {tokens_per_s!r}")

@@ -73,7 +73,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     return _invalid_arguments(asked, schema)
 
 
-def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
@@ -83,7 +83,7 @@ def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] =
         found.update(_all_properties(part, root, seen))
     ref = str(schema.get("$ref", ""))
     if ref.startswith("#/") and ref not in seen:
-        target: Any = root
+        target: object = root
         for key in ref.split("/")[1:]:
             target = target.get(key) if isinstance(target, Mapping) else None
         found.update(_all_properties(target, root, seen | {ref}))
@@ -111,7 +111,7 @@ def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
     return capped(lines)
 
 
-def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
     try:
         return bool(_validator(schema).is_valid(args))
     except ValueError:

@@ -265,7 +265,7 @@ def _word_of(word: type[W], found: Mapping[str, Any]) -> W:
 _HINTS: Final[Mapping[type[Any], Mapping[str, Any]]] = {word: get_type_hints(word) for word in _WORDS.values()}
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: Any) -> bool:
     """True if `value` is of the type that a field is declared with."""
     if type(value) is hint or hint is Any:
         return True

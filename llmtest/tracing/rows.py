@@ -222,7 +222,7 @@ def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
         if not all(type(n) is int for n in numbers) or not isinstance(each["thread"], str):
             raise TypeError(f"no lane: {show(each)}")
     lanes = {number: Lane(**{name: each[name] for name in _FACTS}) for number, each in known.items()}
-    above: dict[Any, list[Any]] = {}
+    above: dict[object, list[object]] = {}
     for number, each in known.items():
         spawner, (born, moment) = each["parent"], each.get("born") or (None, 0)
         lanes[number].parent = lanes[spawner] if spawner is not None else None
@@ -269,7 +269,7 @@ def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], rec
     _, kind, run, parent, monotonic_ns, wall_ns, number, moment, about, payload = row
     if kind not in CALLBACKS or not all(type(n) is int for n in (monotonic_ns, wall_ns, moment)):
         raise ValueError(f"no event: {kind!r} at {monotonic_ns!r}, {wall_ns!r}, {moment!r}")
-    taken: Any = partial(_read_row, place, partial(reader.payload, payload))
+    taken: object = partial(_read_row, place, partial(reader.payload, payload))
     if kind in START_KINDS:
         name, tags, metadata, *more = reader.value(about) if about is not None else ("", (), EMPTY)
         if more and more[0]:
@@ -284,7 +284,7 @@ def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], rec
     return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, mark)
 
 
-def _latency(ttft_s: Any, tokens_per_s: Any, tokens: Any) -> Latency:
+def _latency(ttft_s: Any, tokens_per_s: Any, tokens: object) -> Latency:
     paced = tokens_per_s is None or is_rate(tokens_per_s)
     if not (is_seconds(ttft_s) and paced and type(tokens) is int and 0 <= tokens < 10**9):
         raise ValueError(f"no latency: {ttft_s!r}, {tokens_per_s!r}, {tokens!r}")

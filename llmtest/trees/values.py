@@ -132,7 +132,7 @@ def _as_document(value: Any) -> Document | None:
     return value if isinstance(value, Document) else None
 
 
-def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
+def _each(items: Iterable[object], read: Callable[[Any], object]) -> list[Any]:
     """Return `read(item)` for each item; an empty list if one of them is None."""
     found = []
     for item in items:
