@@ -28,10 +28,9 @@ from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.langchain import batches
 from llmtest.langchain.answers import Answer, MessageAnswer, count_message, tool_schema, tool_schemas
-from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
-from llmtest.langchain.served import Scripted, script_of
+from llmtest.langchain.served import Scripted, about, run_of, script_of, weakly
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script

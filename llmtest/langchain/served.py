@@ -6,14 +6,19 @@ import asyncio
 import copy
 import inspect
 import json
+import sys
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
+from traceback import walk_stack
 from typing import Any, cast
 from zlib import crc32
 
 from langchain_core.messages import BaseMessage, get_buffer_string
+from langchain_core.runnables.config import var_child_runnable_config
 
 from llmtest import ledger
 from llmtest.capture import membership
@@ -25,7 +30,6 @@ from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
 from llmtest.langchain import batches
 from llmtest.langchain.answers import exception, resolve_values, tool_schema
-from llmtest.langchain.caller import about, weakly
 from llmtest.scripts import diagnostics
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import KeyedSteps, Request
@@ -295,3 +299,31 @@ def _finish(value: Any) -> Any:
         return await value
 
     return asyncio.run(wait())
+
+
+# -- the run that a call belongs to: held weakly, so that it lives no longer than it is open
+
+
+def run_of(run_manager: Any, model: Any) -> Any:
+    """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
+    if run_manager is not None:
+        return run_manager
+    for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
+        if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
+            return frame.f_locals["run_manager"]
+    return None
+
+
+def weakly(run: Any) -> Callable[[], Any]:
+    """Return a weak reference to a run manager, or a function that returns None for a call without one."""
+    return (lambda: None) if run is None else weakref.ref(run)
+
+
+def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
+    """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
+    config: Mapping[str, Any] = var_child_runnable_config.get() or {}
+    configurable = config.get("configurable") or {}
+    thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}
+    if run is None:
+        return config.get("tags") or (), {**thread, **(config.get("metadata") or {})}
+    return run.tags, {**thread, **run.metadata}

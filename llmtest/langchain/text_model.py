@@ -17,9 +17,8 @@ from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
 from llmtest.langchain.answers import count_prompt, exception, response_metadata, usage_metadata_of
-from llmtest.langchain.caller import about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
-from llmtest.langchain.served import Scripted, script_of
+from llmtest.langchain.served import Scripted, about, run_of, script_of, weakly
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script

@@ -200,7 +200,7 @@ class Attempt:
         from llmtest.errors import SWALLOWED
 
         if self.page.recordings:
-            from llmtest.recording.turns import judge_turns
+            from llmtest.recording.recording import judge_turns
 
             for recording in self.page.recordings:
                 judge_turns(recording)
