@@ -55,6 +55,7 @@ _STATUS_CLASSES = {
 def _status_class(status: int) -> type[StatusError]:
     """Return `StatusError`, or a subclass of it and of langchain-core's class for this status."""
     name = _STATUS_CLASSES.get(status, "ModelAPIError" if status >= 500 else "ModelInvalidRequestError")
+    # By name, because older versions of langchain-core lack these classes.
     theirs = getattr(core_exceptions, name, None)
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
@@ -67,6 +68,7 @@ def tool_schema(tool: Any) -> dict[str, Any]:
     """
     if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
         tool = (tool.extras or {})["provider_tool_definition"]
+    # The converter reads a dict of type "function" as OpenAI writes it, and one of type "object" as a JSON schema.
     if not isinstance(tool, dict) or tool.get("type") in ("function", "object"):
         return convert_to_openai_tool(tool)
     in_words_of_ours = "type" not in tool and tool.keys() & {"name", "title", "properties"}
@@ -128,6 +130,7 @@ def usage_metadata_of(reply: Reply, prompt_tokens: int) -> UsageMetadata | None:
 
 
 def count_message(message: BaseMessage) -> int:
+    # `.text` walks over content blocks, so it is asked only where there are some.
     content = message.content
     return count_prompt(content if type(content) is str else str(message.text))
 
@@ -170,6 +173,7 @@ class Answer:
         if not self.blocks:
             return text
         kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
+        # LangChain joins the blocks of chunks by `index`; without it each token would stay a block of its own.
         return [{"type": kind, key: text, "index": index}]
 
     def call_id(self, call: Call) -> str:
@@ -223,6 +227,7 @@ class Answer:
         if self.reply.failure is not None:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise self.error()
+        # Usage comes once, in the last chunk with content: LangChain adds up what it finds in all chunks.
         last = {**pieces[-1], **self.closing}
         if self.reply.truncated:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
@@ -240,6 +245,7 @@ class Answer:
                 yield from ({"content": self._content(part, token, index)} for token in part.tokens)
             else:
                 number = index if self.blocks else order  # beside blocks, calls are numbered with them
+                # As providers stream a call: its name and id once, then pieces of its arguments. LangChain joins them by `index`.
                 opening = {"name": part.tool, "args": "", "id": self.call_id(part), "index": number}
                 yield {"content": empty, "tool_call_chunks": [opening]}
                 for token in part.tokens:

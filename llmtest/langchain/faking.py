@@ -102,6 +102,7 @@ class LLMProvider(BaseProvider):
 def _call(tool: Any, key: str) -> ToolCall:
     function = convert_to_openai_tool(tool)["function"]
     args = values.arguments(function["name"], function.get("parameters", {}), f"{key} call")
+    # From the key and not from the `Faker`: one call takes one number of it, however many values it makes.
     number = values.Words(None, key).random.getrandbits(64)
     return ToolCall(name=function["name"], args=args, id=f"call_{number:016x}", type="tool_call")
 

@@ -52,6 +52,7 @@ from llmtest.events.words import (
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
+# They cannot change, so they need no copy. By exact type: a subclass may have code and state of its own.
 ATOMS: Final = frozenset((str, bytes, type(None), uuid.UUID, *_NUMBERS, *_TIMES))
 
 
@@ -279,6 +280,7 @@ def _generation(state: FrozenDict) -> Generation:
 
 def hold_result(value: LLMResult) -> dict[str, object]:
     """Return the result of a model for one run: its candidates, and the provider's `llm_output`."""
+    # All of them: with `n=2` one run has two candidates, of which LangChain's own usage handler counts the first.
     candidates = [_hold_generation(g) for group in value.generations for g in group]
     output = value.llm_output
     return {"generations": candidates, "llm_output": hold(output) if output else None}
@@ -286,6 +288,7 @@ def hold_result(value: LLMResult) -> dict[str, object]:
 
 def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
     """Hold the part of a model's result that counting needs; it makes the words of `hold_result`."""
+    # A count may be open for a whole session: to hold the text of each answer would keep all of them in memory.
     output = value.llm_output
     held = [_hold_usage(generation) for group in value.generations for generation in group]
     return partial(_counted_result, held, _hold_counted(output) if output else None)
@@ -429,6 +432,7 @@ def _same(held: object, now: object) -> bool:
         return False
 
 
+# By id, because pydantic models have no hash.
 _seen_messages: dict[int, tuple[weakref.ref[BaseMessage], _HeldMessage]] = {}
 
 
@@ -486,6 +490,7 @@ class _History:
             return True
 
     def first(self, count: int) -> _HeldList:
+        # Several callbacks in a row report the same list: the node, the model within it, its end.
         last = self._last() if self._last is not None else None
         if last is None or last.count != count:
             last = _HeldList(self, count)
@@ -533,6 +538,7 @@ def _hold_messages(messages: list[BaseMessage]) -> object:
     # An agent passes its whole conversation with each callback: holding it message by message is quadratic in its length.
     size = len(messages)
     now: list[dict[str, object]] = [message.__dict__ for message in messages]
+    # Text only: content in blocks is a list, which has no hash. Lists with an equal key are compared anyway.
     key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT_MESSAGES]])
     history = _histories.get(key)
     if history is not None:
@@ -550,6 +556,7 @@ def _message(fields: FrozenDict) -> Message:
     return Message(
         role=_ROLES.get(fields["type"], fields["type"]) if "type" in fields else "",
         content=content if isinstance(content, FrozenList) else str(content),
+        # LangChain keeps calls whose arguments are no JSON in a list of their own; the model made both.
         tool_calls=(*_tool_calls(fields.get("tool_calls"), EMPTY), *_tool_calls(fields.get("invalid_tool_calls"), "")),
         id=fields.get("id"),
         name=fields.get("name"),
@@ -563,6 +570,7 @@ def _message(fields: FrozenDict) -> Message:
     )
 
 
+# A streamed answer is reported as a chunk, the same answer of `invoke` as a message.
 _ROLES: Final = {
     "AIMessageChunk": "ai",
     "HumanMessageChunk": "human",
@@ -576,6 +584,7 @@ _ROLES: Final = {
 def _mapping(value: object) -> FrozenDict:
     if isinstance(value, FrozenDict):
         return value
+    # A model of the program may put anything there; to raise would end its run.
     return FrozenDict(unreadable=value) if value else EMPTY
 
 

@@ -47,6 +47,7 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         where = caller()
+        # First of all, because errors about the script name the retriever, and pydantic sets the name here.
         super().__init__(**{"script": None, **fields})
         own = script_of(type(self), tuple(step_from(step, where) for step in steps), script, fields)
         self._adopt(own, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
@@ -68,6 +69,7 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
         return found[: request.params["k"]]
 
     def _request(self, query: Any, run_manager: Any, params: dict[str, object]) -> Request:
+        # LangChain passes on whatever the program gives `invoke`.
         if not isinstance(query, str):
             who = self.script.owner.the
             text = f"{who} takes a query, a str; got {type(query).__name__} {query!r}\n  find out what the program asks it with"

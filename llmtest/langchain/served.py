@@ -68,6 +68,7 @@ class Served:
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
+        # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
         with batches.turn(self):
             step = self.script.serve(request)
         self._hold(step.serving.gates, request)
@@ -131,6 +132,8 @@ class Served:
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
+        # The ground truth: a call that reached no recording has escaped the callbacks of LangChain, in a thread without their
+        # context or with callbacks=[].
         run = request.run()
         membership.note_call(run.run_id if run is not None else None, self._known_as(), caller)
 
@@ -203,6 +206,7 @@ class Double(Served):
             raise exception(step)
         if isinstance(step, Reply):
             return step.text
+        # A program may change what it gets; the next call of a repeated step must not see that.
         return step.value if step.itself else copy.deepcopy(step.value)
 
     def _call(
@@ -228,6 +232,7 @@ def script_of(kind: type, steps: tuple[object, ...], script: Script | None, fiel
         raise ScriptError(f"{kind.__name__} takes its steps as arguments or as script=, not both")
     if script is not None and not isinstance(script, Script):
         raise ScriptError(f"script= of {kind.__name__} is a Script; got {type(script).__name__} {script!r}")
+    # pydantic ignores unknown fields, so a misspelt one would silently have no effect.
     known = kind.model_fields  # type: ignore[attr-defined]
     for name in fields:
         if name not in known:
@@ -292,6 +297,7 @@ def _finish(value: Any) -> Any:
     if not inspect.isawaitable(value):
         return value
     if asyncio._get_running_loop() is not None:
+        # A running loop cannot be entered again. A coroutine that is closed does not warn that it was never awaited.
         cast("Coroutine[Any, Any, Any]", value).close()
         raise ScriptError("respond() has an async function, but the call came without await in a running loop")
 
@@ -308,6 +314,7 @@ def run_of(run_manager: Any, model: Any) -> Any:
     """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
+    # A few frames are enough: only generators of LangChain and of ours stand between. A whole stack would cost each call.
     for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
         if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
             return frame.f_locals["run_manager"]
@@ -316,6 +323,7 @@ def run_of(run_manager: Any, model: Any) -> Any:
 
 def weakly(run: Any) -> Callable[[], Any]:
     """Return a weak reference to a run manager, or a function that returns None for a call without one."""
+    # A request may be kept by a test; the manager holds all handlers, and so the recordings.
     return (lambda: None) if run is None else weakref.ref(run)
 
 

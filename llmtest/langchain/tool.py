@@ -34,6 +34,7 @@ class ScriptedTool(BatchesByPosition, Double, StructuredTool):
     def __repr__(self) -> str:
         return f"scripted_tool({self.name!r})"
 
+    # pydantic has a `__str__` of its own, which shows every field.
     __str__ = __repr__
 
     def _misfit(self, value: Any) -> str:
@@ -127,7 +128,9 @@ def _of_function(function: Callable[..., Any], schema: object, fields: Mapping[s
         raise ScriptError(
             f"`{name}` has no docstring, which tells a model what the tool is for; give scripted_tool() description="
         )
+    # As LangChain: a tool of an async function refuses `invoke`.
     kind = "coroutine" if inspect.iscoroutinefunction(function) else "func"
+    # LangChain reads name, description and schema from the function, so they are what the program would bind.
     from_function: Any = StructuredTool.from_function
     like = from_function(**{kind: _stand_in(name, function)}, args_schema=schema, description=fields.get("description"))
     return {field: getattr(like, field) for field in ("name", "description", "args_schema", kind)}
@@ -169,6 +172,7 @@ def _schema(tool: Any, args: object) -> Any:
             f"args= of scripted_tool() is a mapping of names to types, or a pydantic model; got {type(args).__name__} {args!r}"
         )
     for name, kind in args.items():
+        # pydantic would take a name with an underscore for a private attribute, and no model could pass it.
         if not isinstance(name, str) or name.startswith("_"):
             raise ScriptError(f"args= of scripted_tool() has names of arguments, as in {{'q': str}}; got {name!r}")
         if isinstance(kind, str | Mapping) or (isinstance(kind, tuple) and len(kind) != 2):

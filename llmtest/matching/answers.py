@@ -72,6 +72,7 @@ class Answer:
     unread: Unread | None = field(default=None, repr=False)
 
     def __getattribute__(self, name: str) -> Any:
+        # Not `self.unread`, which would call this method again.
         unread = object.__getattribute__(self, "unread")
         if unread is not None and name in _TELLING:
             unread.is_read = True
@@ -156,6 +157,7 @@ def _calling_steps() -> Iterator[tuple[str, str]]:
     """Yield each tool that a script of this test calls, and the line of its step."""
     # A copy: other threads may make doubles meanwhile.
     for script in list(ledger.current().doubles.values()):
+        # Embeddings are doubles too, and have no steps.
         for step in getattr(script, "steps", ()):
             yield from ((part.tool, step.where) for part in getattr(step, "parts", ()) if isinstance(part, Call))
 

@@ -33,6 +33,7 @@ def obeys(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) 
 
 def _handed(answer: Answer) -> Answer:
     """Return a false answer as a test gets it, which must read it; the report of the test keeps one of its own."""
+    # Without `unread`, because the report of the test is no reader.
     ledger.current().answer = answer
     said = f"{'broken' if answer.holds is False else 'cannot tell'}: {answer.expected}: {answer.said}"
     return replace(answer, unread=Unread(said))

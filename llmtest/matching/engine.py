@@ -57,6 +57,7 @@ class RuleEvaluator:
             conditions += option.conditions
             if isinstance(option, EventSelector):
                 return self._mixed(which, options)
+        # Runs are indexed by kind and name: a long recording has few names, and only they are compared with the selector.
         names = self.order.by_name
         found = self.order.named(tuple(compress(names, starmap(which.accepts, names))))
         if not conditions:
@@ -69,6 +70,7 @@ class RuleEvaluator:
 
     def holds_literally(self, rule: Rule) -> bool:
         """True if a rule that cannot be told holds with its arguments taken as they are written."""
+        # A flag and no argument, because it is the rule that asks for hits, and it passes nothing on.
         self._is_literal = True
         try:
             return rule.judge(self).holds is True
@@ -179,6 +181,7 @@ class RuleEvaluator:
 
     def before(self, a: Hit, b: Hit, order: OrderOf) -> bool:
         if order == "recorded":
+            # The number of an event is its place in this recording. Another schedule may record another order.
             ended = a.end if isinstance(a, Run) else a
             return ended is not None and ended.number < (b.start if isinstance(b, Run) else b).number
         return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
@@ -187,6 +190,7 @@ class RuleEvaluator:
         """True if `b` runs or happens within `a`."""
         if not isinstance(a, Run):
             return False
+        # An event lies within its own run; a run does not lie within itself.
         inner = self.order.run_of(b)
         return self.order.contains(a, inner) or (inner is a and inner is not b)
 
@@ -218,6 +222,7 @@ def unknown_tool(which: SelectorLike, order: HappensBefore, *, strict: bool = Fa
 
 def _known_tools(order: HappensBefore) -> Iterator[str]:
     """Yield the names of tools that the program or a script knows, whether they ran or not."""
+    # A tool that is bound and never called is no slip: a rule such as never("delete") is about just that.
     yield from offered_tools()
     for run in order.runs:
         if run.kind in MODELS:
@@ -227,6 +232,7 @@ def _known_tools(order: HappensBefore) -> Iterator[str]:
 
 def expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
     """A misspelt argument would never match, and a rule with `never` would hold for ever."""
+    # Runs of plain text have no arguments and prove nothing: a condition of such a run cannot be told.
     keys = [condition.argument for condition in option.conditions if condition.argument is not None]
     for key in keys:
         if not any(not run.args or key in run.args for run in runs if option.accepts(run.kind, run.name)):
@@ -254,6 +260,7 @@ def judge(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) 
     evaluator = RuleEvaluator(recording, strict=strict)
     for rule in rules:
         verdict = judged(rule, evaluator)
+        # What is broken stays broken, whatever was not recorded; what holds may not.
         if verdict.holds and recording.unseen_calls and rule.needs_all():
             verdict = _unseen(recording.unseen_calls)
         yield of_rule(rule, verdict, evaluator.order)

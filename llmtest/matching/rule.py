@@ -193,6 +193,7 @@ def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> st
     """Return how two hits stand, of which the first should have ended before the other began."""
     if first is later:
         return f"{name_of(first)} is one and the same run"
+    # Before it and yet not good enough: then it is open.
     if context.before(first, later, order):
         return f"{name_of(first)} never ended"
     if context.before(later, first, order):
@@ -242,7 +243,7 @@ class WatchedRun:
         which = zip(self.watch.selectors, self.meant, strict=True)
         self.meant = tuple(_means(one, run) if meant is None else meant for one, meant in which)
         if self.value is UNKNOWN and self.watch.per is not None:
-            with suppress(UnjudgedError):  # the end of the run may tell; what is never known loses no rule
+            with suppress(UnjudgedError):  # the end of the run may tell; what is never known breaks no rule
                 self.value = value_of(self.watch.per, run)
 
     @property
@@ -259,7 +260,7 @@ def _means(which: SelectorLike, run: Run) -> bool | None:
 
 
 def ended_unseen(run: WatchedRun) -> bool:
-    """Return False: the `ended` of a watch that only beginnings can lose."""
+    """Return False: the `ended` of a watch whose rule only the beginning of a run can break."""
     return False
 
 
@@ -268,7 +269,7 @@ class Watch:
     """Suspects that a rule is broken for good. Holds state: one watch is for one recording.
 
     `began` and `ended` get each run that one of `selectors` may mean, in the order of the recording, and return whether the
-    rule is lost by that, as far as it was recorded. What cannot be told never loses a rule here.
+    rule is broken for good by that, as far as it was recorded. What cannot be told never breaks a rule here.
     """
 
     selectors: tuple[SelectorLike, ...]
@@ -292,7 +293,7 @@ def _plainly(which: SelectorLike) -> bool | None:
 
 @dataclass(slots=True, eq=False)
 class JointWatch:
-    """The watches of a rule that is made of rules. `lost_by` is `any` if one of them loses the rule, `all` if only all do."""
+    """The watches of a rule that is made of rules. `lost_by` is `any` if one broken part breaks it, `all` if only all do."""
 
     lost_by: Callable[[Iterable[object]], bool]
     parts: Sequence[Watch | JointWatch]
@@ -334,6 +335,7 @@ class CameFrom(Rule):
         sources = context.hits(self.source)
         for one in context.hits(self.which):
             values = self._values(one)
+            # By cause: a result that was merely recorded earlier may be later in the next run.
             earlier = [source for source in sources if context.before(source, one, "cause")]
             if not any(_holds(leaf, value) for source in earlier for leaf in _leaves(source.output) for value in values):
                 return self._broken(context, one, values, earlier, sources)
@@ -367,11 +369,13 @@ def _result(run: Run) -> str:
 
 
 def _says_something(leaf: object) -> bool:
+    # bool is a subclass of int; True and False are in nearly every result.
     return isinstance(leaf, int | float | str) and not isinstance(leaf, bool) and leaf != ""
 
 
 def _holds(leaf: object, value: object) -> bool:
     """True if a result has a value: it is equal, or a word in its text."""
+    # As a word: the id 7 must not be found in 17. Any number of a result may be written within a text.
     if isinstance(leaf, str):
         return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", leaf) is not None
     return bool(leaf == value) and not isinstance(leaf, bool)
@@ -428,7 +432,7 @@ class All(Joint):
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
 
     def watch(self) -> JointWatch:
-        """Lost when one of them is."""
+        """Suspect the rule when one of its parts is suspected."""
         return JointWatch(any, [watch for rule in self.rules if (watch := rule.watch()) is not None])
 
 
@@ -454,7 +458,7 @@ class Some(Joint):
         return Verdict(holds, said, events[:4])
 
     def watch(self) -> JointWatch | None:
-        """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
+        """Suspect the rule when all of its parts are suspected; None if only the end can judge one of them."""
         watches = [watch for rule in self.rules if (watch := rule.watch()) is not None]
         # One rule without a watch may still hold at the end, and then the whole does.
         return JointWatch(all, watches) if len(watches) == len(self.rules) else None

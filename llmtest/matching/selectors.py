@@ -117,6 +117,7 @@ class Selector:
     # more conditions
 
     def _having(self, condition: Condition) -> Selector:
+        # A copy, because a test may build several selectors on one.
         new = copy.copy(self)
         new.conditions, new.seen = (*self.conditions, condition), None
         return new
@@ -212,6 +213,7 @@ class Selector:
         return found
 
     def __hash__(self) -> int:
+        # Less than `==` compares, which also looks at the conditions: equal selectors have equal hashes all the same.
         return hash((self.made, self.noun))
 
     # words
@@ -237,6 +239,7 @@ class Either(Selector):
     """Runs that one or the other selector means."""
 
     def __init__(self, *options: str | Selector) -> None:
+        # A bare name takes the kinds of the selectors beside it: model("a") | "b" means models.
         kinds = frozenset().union(*(one.kinds for one in options if isinstance(one, Selector)))
         self.parts = tuple(one if isinstance(one, Selector) else _named(one, kinds) for one in options)
         made = " | ".join(part.text for part in self.parts)
@@ -256,6 +259,7 @@ class Either(Selector):
         return any(told) and super().means(run)
 
     def among(self, runs: Sequence[Any]) -> Sequence[Any]:
+        # `among` of a part takes kind and name for accepted, so each part gets its own runs.
         names = {(run.kind, run.name) for run in runs}
         meant: set[int] = set()
         for part in self.parts:
@@ -376,6 +380,7 @@ def node(name: Name = "*") -> Selector:
     """Select the runs of a LangGraph node of this name."""
 
     def holds(run: Run) -> bool:
+        # LangGraph tags the run of the node itself so; what runs within the node has other tags.
         return any(tag.startswith("graph:step:") for tag in run.tags)
 
     made = _made("node", ("chain",), "node" if name != "*" else "a node", name)
@@ -402,6 +407,7 @@ def event(kind: Name, /, **payload: Any) -> Selector:
 
 def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable[[Event], str]]:
     def given(event: Event) -> Any:
+        # A payload holds an error in frozen words; a test writes the name of its class.
         value = event.payload.get(key)
         return value.type if isinstance(value, Failure) and isinstance(expected, str | re.Pattern) else value
 

@@ -37,6 +37,7 @@ class RunLine(Line):
             return by_name(element)
         if isinstance(element, Run):
             return _this(element)
+        # A tool in a shape means its calls, so that a test need not write its name as text.
         tool = tool_name(element)
         return _Fitting(element) if tool is None else called(tool)
 
@@ -106,6 +107,7 @@ class _Fitting(Selector):
 
 
 def _this(expected: Run) -> Selector:
+    # A run of another recording has another identity, even if all that is recorded of it is equal.
     made = by_name(expected.name)
     made.conditions = (Condition("", lambda run: run is expected, lambda run: "it is another run of that name"),)
     return made
@@ -162,6 +164,7 @@ def mismatch(literal: Sequence[Any], line: Line) -> Mismatch:
 
 
 def _furthest(states: int) -> int:
+    # A set of places is an int with a bit for each, as in `llmtest.core.sequences`.
     return states.bit_length() - 1
 
 
