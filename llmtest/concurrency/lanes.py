@@ -51,7 +51,7 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
     joined: int | None = None
     now: int = field(default=0, repr=False)
     """The last moment of this lane."""
-    owner: weakref.ref[asyncio.Task[Any]] | None = field(default=None, repr=False)
+    owner: weakref.ref[asyncio.Task[object]] | None = field(default=None, repr=False)
     """The asyncio task, to recognise the lane by."""
     born: Mark | None = field(default=None, repr=False)
     """The mark that its context held when it was spawned."""
@@ -101,7 +101,7 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
 class _Wait:
     """A wait of a lane: its future, and the lane's moments when the lanes that it waits for were spawned, began, and are over."""
 
-    future: weakref.ref[asyncio.Future[Any]]
+    future: weakref.ref[asyncio.Future[object]]
     spawned: int
     attach: int
     joined: int
@@ -129,7 +129,7 @@ class _Life:
     """The knowledge of a running lane of those that it spawned."""
 
     wait: _Wait | None = None
-    open: dict[Any, _Open] = field(default_factory=dict)
+    open: dict[object, _Open] = field(default_factory=dict)
     held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
 
     def settle(self, moment: int, spawned: float = math.inf) -> None:
@@ -154,11 +154,11 @@ class _Life:
 
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
 _numbers = itertools.count(1)
-_lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
+_lanes: weakref.WeakKeyDictionary[asyncio.Task[object], Lane] = weakref.WeakKeyDictionary()
 # Futures whose outcome matters, and a function that takes it. By the next event of the lane that waits, asyncio has dropped
 # them, so they are kept; but a failed future holds its exception, with all frames and their tasks. So the first event
 # anywhere after it is done lets it go: what was recorded keeps nothing of the program alive.
-_undone: Final[list[tuple[asyncio.Future[Any], Callable[[asyncio.Future[Any]], None]]]] = []
+_undone: Final[list[tuple[asyncio.Future[object], Callable[[asyncio.Future[object]], None]]]] = []
 # Only the main thread is known without its context: it is never reused for other work, as the threads of pools are.
 _main: Final[list[Lane]] = []
 # Threads write into the lanes that spawned them. Reentrant, because the search for the waiting line makes other lanes.
@@ -190,7 +190,7 @@ def tick() -> Mark:
     return now
 
 
-def _task() -> asyncio.Task[Any] | None:
+def _task() -> asyncio.Task[object] | None:
     # Not `asyncio.current_task()`, which raises where no loop runs: synchronous programs ask at every event too.
     loop = asyncio._get_running_loop()
     return asyncio.current_task(loop) if loop is not None else None

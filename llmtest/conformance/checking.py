@@ -51,9 +51,9 @@ class _Side:
     """What calls in sync code, or in async code, answered: for each input the facts; and the kinds of events of one run."""
 
     way: str
-    facts: list[Mapping[str, Any]]
+    facts: list[Mapping[str, object]]
     kinds: list[str]
-    beside: Mapping[str, Any]
+    beside: Mapping[str, object]
     gave_reason: bool
 
     @property
@@ -67,7 +67,7 @@ class _Heard:
 
     texts: list[str]
     kinds: list[str]
-    beside: Mapping[str, Any]
+    beside: Mapping[str, object]
     reports_tokens: bool
 
 
@@ -114,7 +114,7 @@ def _ask(driver: Driver, way: str) -> _Side | None:
     """Ask one component each input twice. None where it has no such side, or nothing to compare."""
     component, call = driver.new(), CALLS[way]
 
-    async def later() -> list[Any]:
+    async def later() -> list[object]:
         return [await call(component, given) for given in twice]
 
     inputs = [one for one in driver.inputs for _ in range(2)]

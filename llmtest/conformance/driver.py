@@ -44,14 +44,14 @@ class Driver:
         """Return a new component."""
         return new(self._make)
 
-    def copied(self, inputs: Iterable[object]) -> list[Any]:
+    def copied(self, inputs: Iterable[object]) -> list[object]:
         """Return inputs that a component may change."""
         return [self.subject.copied(given) for given in inputs]
 
-    def first_input(self) -> Any:
+    def first_input(self) -> object:
         return self.subject.copied(self.inputs[0])
 
-    def facts(self, answers: Iterable[object]) -> list[Mapping[str, Any]]:
+    def facts(self, answers: Iterable[object]) -> list[Mapping[str, object]]:
         return [self.subject.facts(answer) for answer in answers]
 
     # -- faults

@@ -85,8 +85,8 @@ class Watch:
                 wrap = self._coroutine if inspect.iscoroutinefunction(original) else self._plain
                 object.__setattr__(handler, name, wrap(name, original))  # past a frozen dataclass or a pydantic model
 
-    def _plain(self, name: str, original: Any) -> Callable[..., Any]:
-        def watched(*args: object, **kwargs: object) -> Any:
+    def _plain(self, name: str, original: Any) -> Callable[..., object]:
+        def watched(*args: object, **kwargs: object) -> object:
             with self._calling(name, original, args, kwargs) as flight:
                 result = original(*args, **kwargs)
                 if self._runs(flight, result):
@@ -95,7 +95,7 @@ class Watch:
 
         return watched
 
-    def _coroutine(self, name: str, original: Any) -> Callable[..., Any]:
+    def _coroutine(self, name: str, original: Any) -> Callable[..., object]:
         async def watched(*args: object, **kwargs: object) -> Any:
             await self._follow(name, original, args, kwargs, lambda: original(*args, **kwargs))
 
@@ -237,7 +237,7 @@ def _changed(flight: _Flight, before: Mapping[str, object], after: Mapping[str, 
             yield flight.fault("changes what it was given", name, f"changes `{where}`, which it was given", *evidence, hint=hint)
 
 
-def _difference(where: str, before: object, after: object) -> tuple[str, Any, Any]:
+def _difference(where: str, before: object, after: object) -> tuple[str, object, object]:
     """Return the innermost part in which two frozen words differ: where it is, what it was, what it is."""
     for part in _parts(before) if type(before) is type(after) and _parts(before).keys() == _parts(after).keys() else ():
         was, now = _parts(before)[part], _parts(after)[part]
@@ -246,7 +246,7 @@ def _difference(where: str, before: object, after: object) -> tuple[str, Any, An
     return where, before, after
 
 
-def _parts(word: Any) -> Mapping[str, Any]:
+def _parts(word: Any) -> Mapping[str, object]:
     """Return the parts of a frozen word by how they are written."""
     if isinstance(word, Mapping):
         return {f"[{key!r}]": value for key, value in word.items()}

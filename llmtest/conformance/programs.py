@@ -32,7 +32,7 @@ class _Heard(BaseCallbackHandler):
     run_inline = True
 
     def __init__(self) -> None:
-        self.chunks: list[Any] = []
+        self.chunks: list[object] = []
 
     def on_llm_new_token(self, token: object, *, chunk: object = None, **kwargs: object) -> None:
         self.chunks.append(chunk)
@@ -41,7 +41,7 @@ class _Heard(BaseCallbackHandler):
 class _Streams(_Heard):
     """Makes `invoke` stream, as `astream_events` and LangGraph's `stream_mode="messages"` do: LangChain looks for these names."""
 
-    def tap_output_iter(self, run_id: object, output: object) -> Any:
+    def tap_output_iter(self, run_id: object, output: object) -> object:
         """Never called for a model."""
 
     tap_output_aiter = tap_output_iter
@@ -102,12 +102,12 @@ async def _astream(it: Any, given: object) -> Streamed:
     return stream
 
 
-def _objected(it: Any, given: object) -> list[Any]:
+def _objected(it: Any, given: object) -> list[object]:
     with _quiet():
         return list(it.stream(given, {"callbacks": [_Objects()]}))
 
 
-async def _aobjected(it: Any, given: object) -> list[Any]:
+async def _aobjected(it: Any, given: object) -> list[object]:
     with _quiet():
         return [chunk async for chunk in it.astream(given, {"callbacks": [_Objects()]})]
 
@@ -120,17 +120,17 @@ async def _astreams(it: object, given: list[object]) -> list[Streamed]:
     return [await _astream(it, one) for one in given]
 
 
-def _threads(it: object, given: list[object]) -> list[Any]:
+def _threads(it: object, given: list[object]) -> list[object]:
     """Run each call in a thread of its own; all begin together."""
     return _in_threads(it, given, LockStep(len(given), frozenset()))
 
 
-def _in_step(it: Any, given: list[object]) -> list[Any]:
+def _in_step(it: Any, given: list[object]) -> list[object]:
     """Run the first call alone, because lazy set-up often holds a lock; then the others in threads, in step."""
     return [it.invoke(given[0]), *_in_threads(it, given[1:], LockStep(len(given) - 1, files_of(it)))]
 
 
-def _in_threads(it: Any, given: list[object], steps: LockStep) -> list[Any]:
+def _in_threads(it: Any, given: list[object], steps: LockStep) -> list[object]:
     answers: dict[int, object] = {}
     errors: list[BaseException] = []
 

@@ -87,14 +87,14 @@ def _work(this: Attempt, body: Callable[[], object]) -> None:
     this.recording.settle(timeout_s=0)  # what came late is in it, too
 
 
-def new(make: Callable[[], object]) -> Any:
+def new(make: Callable[[], object]) -> object:
     """Return a new object of `make`. Scripted doubles in it belong to no test, so unused steps are no violation."""
     with ledger.opened(ledger.Outside()):
         return make()
 
 
-def _on_a_loop(this: Attempt, program: Coroutine[object, object, object]) -> Any:
-    async def whole() -> Any:
+def _on_a_loop(this: Attempt, program: Coroutine[object, object, object]) -> object:
+    async def whole() -> object:
         this.on_a_loop = True
         try:
             return await program

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 class Repeated(NamedTuple):
     """An element, and how many items it takes: `most` is None for any number."""
 
-    element: Any
+    element: object
     least: int
     most: int | None
 
@@ -127,7 +127,7 @@ class Line(ABC):
         return (number for number, part in enumerate(self.parts) if any(map(taker.may_take, self.inside(part))))
 
     @cached_property
-    def parts(self) -> Sequence[Any]:
+    def parts(self) -> Sequence[object]:
         """The groups and the items between them. Kept, because a line of runs is compared often."""
         return list(self._parts()) if self.groups else self.items
 
@@ -150,7 +150,7 @@ class Line(ABC):
         turns = [part.turns.index(turn) if turn is not None else -1 for turn in part.turns]
         return part.down, *turns, *map(self.look, self.inside(part))
 
-    def _parts(self) -> Iterator[Any]:
+    def _parts(self) -> Iterator[object]:
         here = 0
         for group in self.groups:
             yield from self.items[here : group.start]

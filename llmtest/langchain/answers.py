@@ -60,7 +60,7 @@ def _status_class(status: int) -> type[StatusError]:
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
 
-def tool_schema(tool: Any) -> dict[str, Any]:
+def tool_schema(tool: Any) -> dict[str, object]:
     """Return what is bound of `tool`: its schema in OpenAI's words; a dict in a provider's own words stays as it is.
 
     Integrations take tools of their provider as dicts, which LangChain's converter refuses: `{"google_search": {}}`,
@@ -75,20 +75,20 @@ def tool_schema(tool: Any) -> dict[str, Any]:
     return convert_to_openai_tool(tool) if in_words_of_ours or not tool else dict(tool)
 
 
-def tool_schemas(bound: object) -> Mapping[str, Mapping[str, Any]]:
+def tool_schemas(bound: object) -> Mapping[str, Mapping[str, object]]:
     """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
     return {name: _arguments_schema(spec) for name, spec in named_tools(bound)}
 
 
-def _arguments_schema(spec: Mapping[str, object]) -> Mapping[str, Any]:
+def _arguments_schema(spec: Mapping[str, object]) -> Mapping[str, object]:
     schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
     schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
     return schema or _ANYTHING
 
 
-_ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
+_ANYTHING: Mapping[str, object] = {"additionalProperties": True}
 
 
 def resolve_values(reply: Reply, request: Request) -> Reply:
@@ -140,7 +140,7 @@ def count_prompt(text: str) -> int:
     return count(table().without_folders(text))
 
 
-def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
+def response_metadata(reply: Reply, model_name: str) -> dict[str, object]:
     """Return the metadata of an answer; a stream that was cut off has no finish reason."""
     metadata: dict[str, Any] = {"model_name": model_name}
     if not reply.truncated:
@@ -169,7 +169,7 @@ class Answer:
             "response_metadata": response_metadata(reply, model_name),
         }
 
-    def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, Any]]:
+    def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, object]]:
         if not self.blocks:
             return text
         kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
@@ -200,17 +200,17 @@ class Answer:
         message.__pydantic_fields_set__.update(self.closing)
         return message
 
-    def _whole_content(self) -> str | list[str | dict[str, Any]]:
+    def _whole_content(self) -> str | list[str | dict[str, object]]:
         content: str | list[str | dict[str, object]] = [] if self.blocks else ""
         for index, part in enumerate(() if self.reply.refusal else self.reply.parts):
             if not isinstance(part, Call):
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
         return content
 
-    def _tool_call(self, call: Call) -> dict[str, Any]:
+    def _tool_call(self, call: Call) -> dict[str, object]:
         return {"name": call.tool, "args": _copy_json(call.args), "id": self.call_id(call), "type": "tool_call"}
 
-    def _invalid_tool_call(self, call: Call) -> dict[str, Any]:
+    def _invalid_tool_call(self, call: Call) -> dict[str, object]:
         said = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**said, "type": "invalid_tool_call"}
 
@@ -289,7 +289,7 @@ class MessageAnswer(Answer):
         first.message.name = name
         yield first
 
-    def _pieces(self) -> Iterator[dict[str, Any]]:
+    def _pieces(self) -> Iterator[dict[str, object]]:
         said = self.reply.verbatim
         content = _copy_json(said["content"])
         empty: object = "" if isinstance(content, str) else []

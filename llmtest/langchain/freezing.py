@@ -184,10 +184,10 @@ def _hold_other(value: object) -> object:
         return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
 
 
-_holders: dict[type, Callable[[Any], object]] = {}
+_holders: dict[type, Callable[[object], object]] = {}
 
 
-def _holder_of(kind: type) -> Callable[[Any], object]:
+def _holder_of(kind: type) -> Callable[[object], object]:
     """Return the function that holds objects of `kind`. The class decides: a mock answers to everything, `__class__` too."""
     way = _holders.get(kind)
     if way is None:
@@ -197,7 +197,7 @@ def _holder_of(kind: type) -> Callable[[Any], object]:
     return way
 
 
-def _find_holder(kind: type) -> Callable[[Any], object]:
+def _find_holder(kind: type) -> Callable[[object], object]:
     for base, way in _BY_BASE:
         if issubclass(kind, base):
             return way
@@ -643,7 +643,7 @@ def tool_names(tools: object) -> list[str]:
     return [name for name, _ in named_tools(tools)]
 
 
-def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield the name of each bound tool, and the mapping with its description and schema."""
     for tool in tools if isinstance(tools, list | tuple) else ():
         if not issubclass(type(tool), dict):

@@ -38,7 +38,7 @@ from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner
 from llmtest.scripts.steps import as_step, give
 
 
-def step_from(step: Any, where: str) -> Any:
+def step_from(step: Any, where: str) -> object:
     """Return the step of a retriever or tool: a bare value stands for `give(value)`."""
     if isinstance(step, KeyedSteps):
         return replace(step, steps=tuple(step_from(inner, step.where) for inner in step.steps))
@@ -46,7 +46,7 @@ def step_from(step: Any, where: str) -> Any:
     return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
-def _step_of_value(value: Any, where: str) -> Any:
+def _step_of_value(value: Any, where: str) -> object:
     """Return the step for the value of a `respond` function, which the program gets itself: it may not be possible to copy."""
     fails = isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
     is_step = isinstance(value, Reply | Fail | Respond | Return | Gate)
@@ -147,7 +147,7 @@ class Served:
         return type(self).__name__
 
     @abstractmethod
-    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> object:
         """Return the answer that a step stands for."""
 
 
@@ -292,7 +292,7 @@ def _gates_within(step: Step) -> list[Gate]:
     return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
 
 
-def _finish(value: Any) -> Any:
+def _finish(value: Any) -> object:
     """Return the result of a `respond` function, sync or async, on a synchronous path."""
     if not inspect.isawaitable(value):
         return value
@@ -301,7 +301,7 @@ def _finish(value: Any) -> Any:
         cast("Coroutine[Any, Any, Any]", value).close()
         raise ScriptError("respond() has an async function, but the call came without await in a running loop")
 
-    async def wait() -> Any:
+    async def wait() -> object:
         return await value
 
     return asyncio.run(wait())

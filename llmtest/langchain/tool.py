@@ -49,20 +49,20 @@ class ScriptedTool(BatchesByPosition, Double, StructuredTool):
         read = lambda: json.dumps({n: args[n] for n in names if n in args}, ensure_ascii=False, default=_as_json)  # noqa: E731
         return self._call(read, run_manager, EMPTY, args)
 
-    def _run(self, *args: Any, run_manager: CallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
+    def _run(self, *args: Any, run_manager: CallbackManagerForToolRun | None = None, **kwargs: Any) -> object:
         if self.func is None:  # LangChain's own words for a tool that is async only
             return super()._run(*args, run_manager=run_manager, **{"config": {}, **kwargs})
         return self._serve(self._request(args, kwargs, run_manager))
 
-    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: object) -> Any:
+    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: object) -> object:
         return await self._aserve(self._request(args, kwargs, run_manager))
 
-    async def ainvoke(self, input: Any, config: Any = None, **kwargs: object) -> Any:
+    async def ainvoke(self, input: Any, config: Any = None, **kwargs: object) -> object:
         """Do the same as `invoke`, on the event loop. A `StructuredTool` without a coroutine would use a thread."""
         return await BaseTool.ainvoke(self, input, config, **kwargs)
 
 
-def _as_json(value: Any) -> Any:
+def _as_json(value: Any) -> object:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
@@ -122,7 +122,7 @@ def _fields_of(tool: Any, args: object, fields: Mapping[str, object]) -> dict[st
     return _of_function(tool, schema, fields)
 
 
-def _of_function(function: Callable[..., Any], schema: object, fields: Mapping[str, object]) -> dict[str, Any]:
+def _of_function(function: Callable[..., Any], schema: object, fields: Mapping[str, object]) -> dict[str, object]:
     name = function.__name__
     if not function.__doc__ and not fields.get("description"):
         raise ScriptError(
@@ -142,7 +142,7 @@ _COPIED: Final = (
 )
 
 
-def _of_tool(tool: BaseTool) -> dict[str, Any]:
+def _of_tool(tool: BaseTool) -> dict[str, object]:
     copied = {field: getattr(tool, field) for field in _COPIED if hasattr(tool, field)}
     sync, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
     if sync is None and coroutine is None:  # a class of its own; its `_run` says which arguments LangGraph injects
@@ -154,7 +154,7 @@ def _of_tool(tool: BaseTool) -> dict[str, Any]:
     return {**copied, "args_schema": tool.args_schema or tool.get_input_schema(), **stand_ins}
 
 
-def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., object]:
     """Return a function with the signature of `function`, because LangGraph reads that; its body must never run."""
 
     def stand_in(*args: object, **kwargs: object) -> NoReturn:
@@ -163,7 +163,7 @@ def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable
     return stand_in if function is None else functools.wraps(function)(stand_in)
 
 
-def _schema(tool: Any, args: object) -> Any:
+def _schema(tool: Any, args: object) -> object:
     """Return the pydantic model that `args` describes."""
     if args is None or (isinstance(args, type) and is_basemodel_subclass(args)):
         return args

@@ -56,7 +56,7 @@ class SelectorLike(Protocol):
     @property
     def conditions(self) -> tuple[Condition, ...]: ...
     @property
-    def first(self) -> tuple[str, Any] | None: ...
+    def first(self) -> tuple[str, object] | None: ...
     def accepts(self, kind: str, name: str) -> bool: ...
     def misses(self, run: object) -> str | None: ...
     def among(self, runs: Sequence[object]) -> Sequence[Any]: ...
@@ -235,7 +235,7 @@ class WatchedRun:
     run_id: UUID
     kind: str
     meant: tuple[bool | None, ...]
-    value: Any = None
+    value: object = None
     counted: bool = False
 
     def ask(self, run: Run) -> None:
@@ -341,7 +341,7 @@ class CameFrom(Rule):
                 return self._broken(context, one, values, earlier, sources)
         return HOLDS
 
-    def _values(self, one: Run) -> list[Any]:
+    def _values(self, one: Run) -> list[object]:
         if self.arg is not None and self.arg not in one.args:
             raise UnjudgedError(f"{name_of(one)} has no argument `{self.arg}`, so it cannot be told where it came from")
         given = one.input if self.arg is None else one.args[self.arg]
@@ -381,7 +381,7 @@ def _holds(leaf: object, value: object) -> bool:
     return bool(leaf == value) and not isinstance(leaf, bool)
 
 
-def _leaves(value: object) -> Iterator[Any]:
+def _leaves(value: object) -> Iterator[object]:
     """Yield the numbers and texts in a value."""
     if isinstance(value, dict):
         for inner in value.values():

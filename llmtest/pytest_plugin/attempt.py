@@ -64,13 +64,13 @@ class Attempt:
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
-        self._broken: set[Any] = set()
+        self._broken: set[object] = set()
         self._unusual: list[Violation] = []
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self.held: DeferredSession | None = None
-        self._shown: set[Any] = set()
+        self._shown: set[object] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
@@ -336,7 +336,7 @@ def _place(item: pytest.Function) -> tuple[object, str]:
     return item, "obj"
 
 
-def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., object]:
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
@@ -346,7 +346,7 @@ def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextMana
             return function(*args, **kwargs)
 
     @functools.wraps(function)
-    async def async_test(*args: object, **kwargs: object) -> Any:
+    async def async_test(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = hidden
         with inside():
             return await function(*args, **kwargs)
@@ -464,7 +464,7 @@ def _new_tally() -> TokenCount:
 
 # -- LangSmith
 
-_muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
+_muted: ContextVar[dict[ContextVar[object], object] | None] = ContextVar("llmtest_muted", default=None)
 """What the variables of langsmith were before we turned it off, in contexts in which we did."""
 
 

@@ -100,7 +100,7 @@ class Value:
 Part = Text | Thinking | Call | Value
 
 
-def _json_or_none(text: str) -> Any:
+def _json_or_none(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
@@ -257,7 +257,7 @@ class Fail(StepOptions):
 class Respond(StepOptions):
     """A step whose answer a function returns."""
 
-    function: Callable[[Any], Any]
+    function: Callable[..., object]
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
 
@@ -269,7 +269,7 @@ class Respond(StepOptions):
 class Return(StepOptions):
     """A step that gives a value, as a retriever or a tool returns it. `give` makes it."""
 
-    value: Any = field(hash=False)
+    value: object = field(hash=False)
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     takes_s: float | None = None

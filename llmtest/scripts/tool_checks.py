@@ -37,7 +37,7 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
 
 
-def normal_choice(choice: Any) -> Any:
+def normal_choice(choice: Any) -> object:
     """Return `choice`; Anthropic's `{"type": "auto"}` and `{"type": "none"}` become `"auto"` and `"none"`."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
     return kind if kind in ("auto", "none") else choice
@@ -73,7 +73,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     return _invalid_arguments(asked, schema)
 
 
-def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, object]:
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
@@ -118,7 +118,7 @@ def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
         return False
 
 
-_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+_validators: dict[int, tuple[Mapping[str, object], object]] = {}
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
