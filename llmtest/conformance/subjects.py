@@ -12,13 +12,16 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, message_chunk_to_message
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.tools import BaseTool
 
 from llmtest.events.callbacks import RunKind
 from llmtest.events.content import read_block
 from llmtest.langchain.freezing import freeze
 from llmtest.protocol.run_checks import REASONS
+
+Component = Runnable[Any, object]
+"""What is checked: a model, tool or retriever."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
@@ -66,7 +66,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
     It does not look at the prompt: the steps are taken in order.
     """
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
     model_name: str = "scripted"
     streaming: bool | None = None
     temperature: float | None = None
@@ -146,7 +146,9 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         model = self.bind(response_format=bound, ls_structured_output_format=traced, **kwargs)
         return _with_raw(model, parser) if include_raw else model | parser
 
-    def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, object]) -> Request:
+    def _request(
+        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+    ) -> Request:
         # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
         run = weakly(run_of(run_manager, self))
         return Request(

@@ -17,8 +17,9 @@ from traceback import walk_stack
 from typing import Any, cast
 from zlib import crc32
 
+from langchain_core.callbacks import BaseRunManager
 from langchain_core.messages import BaseMessage, get_buffer_string
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
 from llmtest import ledger
 from llmtest.capture import membership
@@ -38,7 +39,7 @@ from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner
 from llmtest.scripts.steps import as_step, give
 
 
-def step_from(step: Any, where: str) -> object:
+def step_from(step: object, where: str) -> object:
     """Return the step of a retriever or tool: a bare value stands for `give(value)`."""
     if isinstance(step, KeyedSteps):
         return replace(step, steps=tuple(step_from(inner, step.where) for inner in step.steps))
@@ -46,7 +47,7 @@ def step_from(step: Any, where: str) -> object:
     return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
-def _step_of_value(value: Any, where: str) -> object:
+def _step_of_value(value: object, where: str) -> object:
     """Return the step for the value of a `respond` function, which the program gets itself: it may not be possible to copy."""
     fails = isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
     is_step = isinstance(value, Reply | Fail | Respond | Return | Gate)
@@ -56,13 +57,13 @@ def _step_of_value(value: Any, where: str) -> object:
 class Served:
     """A double with a script: how it answers a call."""
 
-    script: Any
+    script: Script
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
-    def _as_step(self, value: Any, description: str, where: str) -> Step:
+    def _as_step(self, value: object, description: str, where: str) -> Step:
         return as_step(value, description, where)
 
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
@@ -189,14 +190,13 @@ class Double(Served):
         return step
 
     def _known_as(self) -> str:
-        name: str = self.script.owner.name
-        return name
+        return self.script.owner.name
 
     @abstractmethod
-    def _misfit(self, value: Any) -> str:
+    def _misfit(self, value: object) -> str:
         """Return what is wrong with a value of the script; empty for a right one."""
 
-    def _as_step(self, value: Any, description: str, where: str) -> Step:
+    def _as_step(self, value: object, description: str, where: str) -> Step:
         return self._check(as_step(_step_of_value(value, where), description, where), description)
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
@@ -210,7 +210,11 @@ class Double(Served):
         return step.value if step.itself else copy.deepcopy(step.value)
 
     def _call(
-        self, read: Callable[[], str], run_manager: object, params: Mapping[str, object], args: Mapping[str, object]
+        self,
+        read: Callable[[], str],
+        run_manager: BaseRunManager | None,
+        params: Mapping[str, object],
+        args: Mapping[str, object],
     ) -> Request:
         run = weakly(run_manager)
         role = self.script.owner.input
@@ -271,7 +275,7 @@ class Scripted(Served):
         """Return the number of tokens of `text`. A provider's integration would need a package or the network for it."""
         return len(self.get_token_ids(text))
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[object] | None = None) -> int:
         """Return the number of tokens of `messages` with the names of their roles, and of the schemas of `tools`."""
         schemas = [json.dumps(tool_schema(tool), ensure_ascii=False, default=str) for tool in tools or ()]
         return sum(map(self.get_num_tokens, [*(get_buffer_string([message]) for message in messages), *schemas]))
@@ -292,13 +296,13 @@ def _gates_within(step: Step) -> list[Gate]:
     return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
 
 
-def _finish(value: Any) -> object:
+def _finish(value: object) -> object:
     """Return the result of a `respond` function, sync or async, on a synchronous path."""
     if not inspect.isawaitable(value):
         return value
     if asyncio._get_running_loop() is not None:
         # A running loop cannot be entered again. A coroutine that is closed does not warn that it was never awaited.
-        cast("Coroutine[Any, Any, Any]", value).close()
+        cast("Coroutine[object, object, object]", value).close()
         raise ScriptError("respond() has an async function, but the call came without await in a running loop")
 
     async def wait() -> object:
@@ -310,26 +314,27 @@ def _finish(value: Any) -> object:
 # -- the run that a call belongs to: held weakly, so that it lives no longer than it is open
 
 
-def run_of(run_manager: Any, model: Any) -> Any:
+def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager | None:
     """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
     # A few frames are enough: only generators of LangChain and of ours stand between. A whole stack would cost each call.
     for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
         if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
-            return frame.f_locals["run_manager"]
+            found: BaseRunManager = frame.f_locals["run_manager"]
+            return found
     return None
 
 
-def weakly(run: Any) -> Callable[[], Any]:
+def weakly(run: BaseRunManager | None) -> Callable[[], BaseRunManager | None]:
     """Return a weak reference to a run manager, or a function that returns None for a call without one."""
     # A request may be kept by a test; the manager holds all handlers, and so the recordings.
     return (lambda: None) if run is None else weakref.ref(run)
 
 
-def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
+def about(run: BaseRunManager | None) -> tuple[Sequence[str], Mapping[str, object]]:
     """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
-    config: Mapping[str, Any] = var_child_runnable_config.get() or {}
+    config = var_child_runnable_config.get() or RunnableConfig()
     configurable = config.get("configurable") or {}
     thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}
     if run is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -44,7 +44,7 @@ class ScriptedLLM(Scripted, BaseLLM):
     It does not cut its answer at a stop sequence.
     """
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
     model_name: str = "scripted"
     streaming: bool | None = None
 
@@ -66,7 +66,9 @@ class ScriptedLLM(Scripted, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name}
 
-    def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, object]) -> Request:
+    def _request(
+        self, prompt: str, stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+    ) -> Request:
         run = weakly(run_of(run_manager, self))
         read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
         return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, BaseRunManager, CallbackManagerForToolRun
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
 from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
@@ -29,7 +29,7 @@ from llmtest.scripts.step_types import ScriptOwner
 class ScriptedTool(BatchesByPosition, Double, StructuredTool):
     """A tool with scripted results, made by `scripted_tool`."""
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
 
     def __repr__(self) -> str:
         return f"scripted_tool({self.name!r})"
@@ -37,12 +37,12 @@ class ScriptedTool(BatchesByPosition, Double, StructuredTool):
     # pydantic has a `__str__` of its own, which shows every field.
     __str__ = __repr__
 
-    def _misfit(self, value: Any) -> str:
+    def _misfit(self, value: object) -> str:
         if self.response_format == "content_and_artifact" and not (isinstance(value, tuple) and len(value) == 2):
             return "a tool with response_format='content_and_artifact' returns a tuple (content, artifact)"
         return ""
 
-    def _request(self, positional: tuple[Any, ...], named: dict[str, object], run_manager: object) -> Request:
+    def _request(self, positional: tuple[Any, ...], named: dict[str, object], run_manager: BaseRunManager | None) -> Request:
         schema = self.tool_call_schema
         names = list(named if isinstance(schema, dict) else get_fields(schema))
         args = {**dict(zip(names, positional, strict=False)), **named}
