@@ -76,13 +76,13 @@ class Taker(Protocol):
     def is_conditional(self) -> bool:
         """True if it may take one of two items that look alike, and not the other."""
 
-    def may_take(self, item: object) -> bool:
+    def may_take(self, item: Any) -> bool:
         """True if it takes items that look like this one; if it is conditional, perhaps not all of them."""
 
-    def takes(self, item: object) -> bool:
+    def takes(self, item: Any) -> bool:
         """True if it takes this very item. If it cannot be told, it does not."""
 
-    def misses(self, item: object) -> str | None:
+    def misses(self, item: Any) -> str | None:
         """Return why it does not take this item, or None if it does."""
 
 

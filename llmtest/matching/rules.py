@@ -38,6 +38,7 @@ from llmtest.matching.rule import (
     value_of,
 )
 from llmtest.matching.selectors import EventSelector, Selector
+from llmtest.order.happens_before import Hits
 
 # -- words
 
@@ -116,7 +117,7 @@ class Before(Rule):
         if self.per is None and self.order == "cause":
             ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
             # The window is found by bisection, so a long recording costs little where the order is plain.
-            left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
+            left: Sequence[Hit] = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
         else:
             left = context.needs_check_before(every, seconds, self.per, self.order)
         for later, value, firsts in _with_same_value(left, every, self.per):
@@ -132,7 +133,7 @@ class Before(Rule):
             which = _for(self.per, value)
             said = f"{name_of(later)} was called{which}, and there was no {self.first}{which}"
             return Verdict(False, said, (start_of(later),), context.near(self.first), tool_names(self.first))
-        close = firsts if self.per is not None else firsts[: context.window(later, firsts, self.order)[1]]
+        close = firsts if self.per is not None else firsts[: context.window(later, context.hits(self.first), self.order)[1]]
         near: Hit | None = None
         for one in close:
             if context.before(one, later, self.order):
@@ -345,7 +346,7 @@ class NeverBetween(Rule):
         broken = next(iter(found), None)
         return HOLDS if broken is None else self._broken(context, *broken)
 
-    def _around(self, context: RuleContext, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
+    def _around(self, context: RuleContext, one: Hit, begins: Hits, ends: Hits) -> Iterator[tuple[Hit, Hit]]:
         """Yield the `begin`s and `end`s between which `one` may begin."""
         start, stop = context.window(one, ends, self.order)
         unsure = [(end, self._first(context, end, one)) for end in ends[start:stop]]
@@ -432,7 +433,7 @@ class AtLeastBetween(Rule):
                     return verdict if ones else replace(verdict, near=context.near(self.which), missing=tool_names(self.which))
         return HOLDS
 
-    def _next(self, context: RuleContext, begin: Hit, ends: Sequence[Hit]) -> Iterator[Hit]:
+    def _next(self, context: RuleContext, begin: Hit, ends: Hits) -> Iterator[Hit]:
         """Yield each of `ends` that may be the next one after `begin` has ended."""
         # Only ends that may be the next one are asked, so the cost grows with what overlaps and not with the recording.
         start, stop = context.window(begin, ends, self.order)

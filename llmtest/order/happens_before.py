@@ -46,7 +46,7 @@ class Hits(list[Any]):
         """The arguments of each item."""
         return [run.args for run in self]
 
-    def with_argument(self, key: str, expected: Any) -> Sequence[object]:
+    def with_argument(self, key: str, expected: object) -> Sequence[Run | Event]:
         """Return the items whose argument `key` may equal a plain value: all but those with another value of its type."""
         # By exact type: a value of another class may have an `==` of its own, and is judged by itself later.
         kind = type(expected)
@@ -432,7 +432,7 @@ class HappensBefore:
         rows = zip(firsts, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
         return [first for first, key, end in rows if latest(key, -1) < end]
 
-    def needs_check_before_all(self, items: Hits, hits: Hits, order: str) -> list[object]:
+    def needs_check_before_all(self, items: Hits, hits: Hits, order: str) -> list[Run | Event]:
         """Return those of `items` for which it is not certain at once that all of `hits` come after them."""
         if order == "recorded":
             first = min(hits.numbers[0], default=math.inf)
@@ -487,7 +487,7 @@ class HappensBefore:
         rows = zip(begins, firsts, afters, strict=True)
         return [begin for begin, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
 
-    def needs_check_filled_as_recorded(self, begins: Hits, items: Hits, ends: Hits, least: int) -> list[object]:
+    def needs_check_filled_as_recorded(self, begins: Hits, items: Hits, ends: Hits, least: int) -> list[Run | Event]:
         """Return those of `begins` after which the next of `ends` began, as recorded, before `least` of `items` had."""
         # By end: how many of `items` may have begun when one of `begins` was over, so that `least` are still to come.
         most = [items.begun[start] - least for start in sorted(ends.numbers[0])]
