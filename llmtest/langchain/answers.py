@@ -20,8 +20,9 @@ from llmtest import ledger
 from llmtest.core.masks import table
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY, FrozenDict
+from llmtest.langchain.bound_tools import named_tools
 from llmtest.langchain.dialects.names import CLASSES
-from llmtest.langchain.freezing import ATOMS, named_tools
+from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request, bound_format
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count, split

@@ -17,14 +17,13 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import operator
 import pathlib
 import threading
 import types
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -56,7 +55,7 @@ _NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
 ATOMS: Final = frozenset((str, bytes, type(None), uuid.UUID, *_NUMBERS, *_TIMES))
 
 
-class _Held:
+class Held:
     """An object of the program: a copy of its fields, and how to make a word of them at the first read."""
 
     __slots__ = ("_make", "_name", "_word", "state")
@@ -73,7 +72,7 @@ class _Held:
         return self._word
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and (self._make, self._name, self.state) == (other._make, other._name, other.state)
+        return isinstance(other, Held) and (self._make, self._name, self.state) == (other._make, other._name, other.state)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -212,12 +211,12 @@ def _describe(value: object) -> Opaque:
     return Opaque(type(value).__name__)
 
 
-def _hold_dataclass(value: Any) -> _Held:
+def _hold_dataclass(value: Any) -> Held:
     fields = _fields(value, [field.name for field in dataclasses.fields(value)])
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if type(v) is not tuple or v})
 
 
-def _hold_slots(value: Any) -> _Held:
+def _hold_slots(value: Any) -> Held:
     return _structured(type(value).__name__, _fields(value, [n for n in type(value).__slots__ if not n.startswith("_")]))
 
 
@@ -243,26 +242,26 @@ def _of_class(value: object, name: str) -> object:
     return None
 
 
-def _structured(name: str, fields: dict[str, object]) -> _Held:
-    return _Held(Structured, _hold_dict(fields), name)
+def _structured(name: str, fields: dict[str, object]) -> Held:
+    return Held(Structured, _hold_dict(fields), name)
 
 
-def _hold_model(value: BaseModel) -> _Held:
+def _hold_model(value: BaseModel) -> Held:
     # Not `model_dump`: it runs the program's serializers, and makes plain dicts of the models within.
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if v is not None})
 
 
-def _hold_document(value: LangChainDocument) -> _Held:
+def _hold_document(value: LangChainDocument) -> Held:
     fields = value.__dict__
-    return _Held(_document, _hold_dict({key: fields.get(key) for key in ("page_content", "metadata", "id")}))
+    return Held(_document, _hold_dict({key: fields.get(key) for key in ("page_content", "metadata", "id")}))
 
 
 def _document(state: FrozenDict) -> Document:
     return Document(str(state["page_content"]), state["metadata"], state["id"])
 
 
-def _hold_generation(value: LangChainGeneration) -> _Held:
+def _hold_generation(value: LangChainGeneration) -> Held:
     message = getattr(value, "message", None)
     text = value.text
     state: dict[str, object] = {
@@ -271,7 +270,7 @@ def _hold_generation(value: LangChainGeneration) -> _Held:
     }
     if value.generation_info:
         state["info"] = hold(value.generation_info)
-    return _Held(_generation, state)
+    return Held(_generation, state)
 
 
 def _generation(state: FrozenDict) -> Generation:
@@ -342,7 +341,7 @@ def _hold_set(value: set[object] | frozenset[object]) -> list[object]:
 # -- messages
 
 
-class _HeldMessage(_Held):
+class _HeldMessage(Held):
     """A message. `plain`: its fields are only text, numbers, dicts and lists, so that comparing them runs no foreign code.
 
     Most messages are seen once, so this is computed when a message comes a second time.
@@ -364,18 +363,18 @@ class _HeldMessage(_Held):
                 _plain_fields(fields)
                 self.state = _plain_fields(self.state)
                 self.plain = True
-            except (_NotPlain, RuntimeError):
+            except (NotPlainError, RuntimeError):
                 self.plain = False
         return self.plain
 
     def still(self, fields: dict[str, object]) -> bool:
         """True if the message has not changed."""
         now = fields if self.settle(fields) else _hold_fields(fields)
-        return _same(self.state, now)
+        return is_same(self.state, now)
 
 
-class _NotPlain(Exception):
-    pass
+class NotPlainError(Exception):
+    """A value holds an object of the program, so that to compare it would run foreign code."""
 
 
 class _Number:
@@ -401,20 +400,25 @@ _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
 
 
 def _plain_fields(fields: dict[str, object]) -> dict[str, object]:
-    return {key: _plain(value, key not in _REPORTED) for key, value in fields.items()}
+    return {key: plain_copy(value, key not in _REPORTED) for key, value in fields.items()}
 
 
-def _plain(value: Any, exact: bool) -> object:
+def plain_copy(value: Any, exact: bool) -> object:
+    """Return a copy of text, numbers, dicts and lists; with `exact`, of which 1, True and 1.0 differ.
+
+    Raises:
+        NotPlainError: there is something else in it.
+    """
     kind = type(value)
     if kind is str or value is None:
         return value
     if kind is dict and (not value or set(map(type, value)) == {str}):
-        return {key: _plain(item, exact) for key, item in value.items()}
+        return {key: plain_copy(item, exact) for key, item in value.items()}
     if kind is list:
-        return [_plain(item, exact) for item in value]
+        return [plain_copy(item, exact) for item in value]
     if kind in _NUMBERS:
         return _Number(value) if exact else value
-    raise _NotPlain
+    raise NotPlainError
 
 
 def _hold_fields(fields: dict[str, object]) -> dict[str, object]:
@@ -424,7 +428,7 @@ def _hold_fields(fields: dict[str, object]) -> dict[str, object]:
         return {key: hold(value) for key, value in fields.items()}
 
 
-def _same(held: object, now: object) -> bool:
+def is_same(held: object, now: object) -> bool:
     """True if plain values have not changed. An object that has taken the place of one may raise at `==`."""
     try:
         return bool(held == now)
@@ -472,7 +476,7 @@ class _History:
         for index in self.odd:
             if index < len(now):
                 now[index] = _hold_fields(now[index])
-        return _same(self.states[: len(now)], now)
+        return is_same(self.states[: len(now)], now)
 
     def grow(self, known: int, more: list[BaseMessage]) -> bool:
         """Add `more` after the first `known`; return False if another thread has added others meanwhile."""
@@ -603,60 +607,6 @@ def _is_cached(usage: object) -> bool:
     return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
-# -- what a model is called with
-
-_seen_tools: dict[int, tuple[object, object, _Held, list[str]]] = {}
-
-
-def hold_parameters(parameters: object) -> dict[str, object]:
-    """Return the parameters of a model call, and the names of the bound tools if there are any."""
-    if not isinstance(parameters, dict):
-        return {"invocation_params": hold(parameters) if parameters else {}}
-    tools = parameters.get("tools")
-    if not tools:
-        return {"invocation_params": hold(parameters)}
-    held_tools, names = _hold_tools(tools)
-    held = {k: v if type(v) in ATOMS else held_tools if v is tools else hold(v) for k, v in parameters.items()}
-    return {"tools": names, "invocation_params": held}
-
-
-def _hold_tools(tools: object) -> tuple[object, list[str]]:
-    """Return the bound tools and their names. Call after call has the same list, which is held once."""
-    seen = _seen_tools.get(id(tools))
-    if seen is not None and seen[0] is tools and _same(seen[1], tools):
-        return seen[2], seen[3]
-    names = tool_names(tools)
-    # Only plain tools are kept: to see a change in any other would run their code.
-    try:
-        copy = _plain(tools, True)
-    except (_NotPlain, RuntimeError):
-        return hold(tools), names
-    held = _Held(operator.itemgetter("tools"), {"tools": copy})
-    if len(_seen_tools) >= _MAX_TOOL_LISTS:
-        _seen_tools.clear()
-    _seen_tools[id(tools)] = (tools, copy, held, names)
-    return held, names
-
-
-def tool_names(tools: object) -> list[str]:
-    """Return the names of bound tools, in the formats in which integrations bind them."""
-    return [name for name, _ in named_tools(tools)]
-
-
-def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """Yield the name of each bound tool, and the mapping with its description and schema."""
-    for tool in tools if isinstance(tools, list | tuple) else ():
-        if not issubclass(type(tool), dict):
-            own = tool.__dict__.get("name") if issubclass(type(tool), BaseModel) else None
-            yield str(own or "unnamed"), {}
-            continue
-        declared = tool.get("function_declarations")  # Google's form: several tools in one
-        for inner in declared if isinstance(declared, list) else [tool.get("function", tool.get("toolSpec", tool))]:
-            spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
-            only_key = next(iter(tool), None) if len(tool) == 1 else None  # a provider's tool, as {"google_search": {}}
-            yield str(spec.get("name") or spec.get("type") or only_key or "unnamed"), spec
-
-
 # -- errors
 
 
@@ -687,10 +637,9 @@ def _ended(error: BaseException) -> Ended:
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
 
 _MAX_TYPES: Final = 1024
-_MAX_TOOL_LISTS: Final = 64
 _MAX_DEPTH: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
+_LATER: Final = frozenset((Held, _HeldMessage, _HeldList, _Number))
 
 # The order decides where a class has several of these bases: LangChain's own classes are pydantic models too, and an enum
 # may be a str. Methods are those of the base, so that none of a subclass runs.

@@ -37,7 +37,8 @@ from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
 from llmtest.langchain import edits
-from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_parameters, hold_result, text_of, words
+from llmtest.langchain.bound_tools import hold_parameters
+from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_result, text_of, words
 
 if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
