@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import responses
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from llmtest import ledger
@@ -115,7 +115,8 @@ def fresh_id(kind: str) -> str:
 
 
 def reason_phrase(status: int) -> str:
-    return responses.get(status, "error")
+    """Return the words for an HTTP status."""
+    return next((known.phrase for known in HTTPStatus if known == status), "error")
 
 
 # -- reading
