@@ -46,11 +46,15 @@ def read(request: HttpRequest, api: Api) -> ModelCall:
     """
     try:
         body = json.loads(request.body)
+        if isinstance(body, dict):
+            return api.read(request, body)
     except ValueError as error:
         raise BadBody(f"the body of a request is a JSON object; got {request.body!r:.100} ({error})") from None
-    if not isinstance(body, dict):
-        raise BadBody(f"the body of a request is a JSON object; got {type(body).__name__} {body!r:.100}")
-    return api.read(request, body)
+    except RecursionError:
+        raise BadBody(
+            f"the body of a request is a JSON object, but this one is nested too deeply: {request.body!r:.100}"
+        ) from None
+    raise BadBody(f"the body of a request is a JSON object; got {type(body).__name__} {body!r:.100}")
 
 
 class WireModel(Answering):

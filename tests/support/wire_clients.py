@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anthropic
 import httpx2
+from langchain_anthropic import ChatAnthropic
+from langchain_openai import ChatOpenAI
 
 from llmtest import Script
 from llmtest.wire.answering import WireModel, read
+from llmtest.wire.anthropic import Messages
 from llmtest.wire.api import Api
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
+from llmtest.wire.openai import ChatCompletions
+from llmtest.wire.responses import Responses
 
 
 class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
@@ -69,3 +75,21 @@ def http_clients(transport: ScriptTransport) -> dict[str, Any]:
         "http_async_client": httpx2.AsyncClient(transport=transport),
         "api_key": "none",
     }
+
+
+APIS: dict[str, type[Api]] = {"openai": ChatCompletions, "openai-responses": Responses, "anthropic": Messages}
+
+
+def chat_model(dialect: str, script: Script, model: str, **fields: Any) -> tuple[Any, ScriptTransport]:
+    """Return the real integration before `script`, in the words of this dialect's API, and its transport; it tries once."""
+    transport = ScriptTransport(script, APIS[dialect]())
+    clients = http_clients(transport)
+    if dialect != "anthropic":
+        kinds = {"use_responses_api": dialect == "openai-responses", "stream_usage": True}
+        return ChatOpenAI(model=model, max_retries=0, **clients, **kinds, **fields), transport
+    named: Any = {"model": model, "max_tokens": 2048, "api_key": "none", "max_retries": 0}
+    real = ChatAnthropic(**named, **fields)
+    key, sync, async_ = clients["api_key"], clients["http_client"], clients["http_async_client"]
+    real.__dict__["_client"] = anthropic.Anthropic(api_key=key, http_client=sync, max_retries=0)
+    real.__dict__["_async_client"] = anthropic.AsyncAnthropic(api_key=key, http_client=async_, max_retries=0)
+    return real, transport
