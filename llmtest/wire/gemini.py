@@ -142,7 +142,7 @@ class GeminiWriter(Writer):
         if self.streams_as == EVENTS:
             return super().encode(event)
         self.written += 1
-        return (b"[" if self.written == 1 else b",\r\n") + json.dumps(event, ensure_ascii=False).encode()
+        return (b"[" if self.written == 1 else b",\r\n") + json.dumps(event).encode()
 
     def closing(self) -> bytes:
         return b"" if self.streams_as == EVENTS else b"]"
@@ -293,7 +293,7 @@ def _tools(body: Body) -> Iterator[tuple[str, Any]]:
             for declared in objects({key: value}, key, "a list of functions"):
                 exact = field(declared, "parametersJsonSchema")
                 name = item_of(declared, "name", str, "the name of a function")
-                yield name, json_schema(declared.get("parameters")) if exact is None else exact
+                yield name, json_schema(declared.get("parameters") or NO_ARGUMENTS) if exact is None else exact
 
 
 def _tool_choice(body: Body, tools: list[str]) -> Any:
@@ -309,6 +309,7 @@ def _tool_choice(body: Body, tools: list[str]) -> Any:
     return "any" if allowed is None or set(allowed) >= set(tools) else list(allowed)
 
 
+NO_ARGUMENTS: Final = {"type": "object", "properties": {}}
 NAMES: Final = {"defs": "$defs", "ref": "$ref"}
 COUNTS: Final = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 OURS: Final = ("nullable", "propertyOrdering", "example")

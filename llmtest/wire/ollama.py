@@ -84,7 +84,7 @@ class ChatWriter(Writer):
         return error_body(message)
 
     def encode(self, event: Mapping[str, Any]) -> bytes:
-        return json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        return json.dumps(event).encode() + b"\n"
 
 
 class GenerateWriter(ChatWriter):
