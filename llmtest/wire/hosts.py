@@ -77,31 +77,26 @@ class _Endpoint:
     """The providers whose API it is: a request to an unknown host is one of theirs."""
 
 
-_DEPLOYMENT = r"(?:/deployments/(?P<model>[^/]+))?"
-_ENDPOINTS: Final = tuple(
-    _Endpoint(re.compile(pattern), kind, api, speakers)
-    for pattern, kind, api, speakers in (
-        (rf".*?{_DEPLOYMENT}/chat/completions", "model", "openai.ChatCompletions", ("openai",)),
-        (r".*/v1/messages", "model", "anthropic.Messages", ("anthropic",)),
-        (
-            r".*/models/(?P<model>[^/:]+):(stream)?[gG]enerateContent",
-            "model",
-            "gemini.Gemini",
-            ("google_genai", "google_vertexai"),
-        ),
-        (rf".*?{_DEPLOYMENT}/responses", "model", "responses.Responses", ("openai",)),
-        (r".*/api/chat", "model", "ollama.Chat", ("ollama",)),
-        (r".*/api/generate", "model", "ollama.Generate", ("ollama",)),
-        (rf".*?{_DEPLOYMENT}/completions", "model", "completions.Completions", ("openai",)),
-        (rf".*?{_DEPLOYMENT}/embeddings", "embeddings", "embeddings.OpenAI", ("openai",)),
-        (
-            r".*/models/(?P<model>[^/:]+):(batchEmbedContents|embedContent)",
-            "embeddings",
-            "embeddings.Gemini",
-            ("google_genai", "google_vertexai"),
-        ),
-        (r".*/api/embed(dings)?", "embeddings", "embeddings.Ollama", ("ollama",)),
-    )
+_DEPLOYMENT: Final = r"(?:/deployments/(?P<model>[^/]+))?"
+_GEMINI: Final = r".*/models/(?P<model>[^/:]+)"
+_GOOGLE: Final = ("google_genai", "google_vertexai")
+
+
+def _is_for(pattern: str, kind: Kind, api: str, *speakers: str) -> _Endpoint:
+    return _Endpoint(re.compile(pattern), kind, api, speakers)
+
+
+_ENDPOINTS: Final = (
+    _is_for(rf".*?{_DEPLOYMENT}/chat/completions", "model", "openai.ChatCompletions", "openai"),
+    _is_for(rf".*?{_DEPLOYMENT}/responses", "model", "responses.Responses", "openai"),
+    _is_for(rf".*?{_DEPLOYMENT}/completions", "model", "completions.Completions", "openai"),
+    _is_for(rf".*?{_DEPLOYMENT}/embeddings", "embeddings", "embeddings.OpenAI", "openai"),
+    _is_for(r".*/v1/messages", "model", "anthropic.Messages", "anthropic"),
+    _is_for(rf"{_GEMINI}:(generateContent|streamGenerateContent)", "model", "gemini.Gemini", *_GOOGLE),
+    _is_for(rf"{_GEMINI}:(embedContent|batchEmbedContents)", "embeddings", "embeddings.Gemini", *_GOOGLE),
+    _is_for(r".*/api/chat", "model", "ollama.Chat", "ollama"),
+    _is_for(r".*/api/generate", "model", "ollama.Generate", "ollama"),
+    _is_for(r".*/api/(embed|embeddings)", "embeddings", "embeddings.Ollama", "ollama"),
 )
 
 
