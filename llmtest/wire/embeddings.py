@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 from llmtest.errors import ScriptError, ViolationError
@@ -22,14 +22,9 @@ from llmtest.wire import gemini, ollama, openai
 from llmtest.wire.answering import refusal
 from llmtest.wire.api import BadBody, Body, Endpoint, item_of, objects, optional_item
 from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
+from llmtest.wire.providers import Embeddings
 
 Vectors = Sequence[Sequence[float]]
-
-
-class Embedder(Protocol):
-    """What has the vectors, as `ScriptedEmbeddings`."""
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,7 @@ class EmbeddingsCall:
     write: Callable[[Vectors], dict[str, Any]]
 
 
-def embed(call: EmbeddingsCall, api: Endpoint[EmbeddingsCall], embedder: Embedder) -> HttpAnswer:
+def embed(call: EmbeddingsCall, api: Endpoint[EmbeddingsCall], embedder: Embeddings) -> HttpAnswer:
     """Return the answer of `api` with the vectors of `embedder`; a refusal for texts that it does not take.
 
     Raises:
