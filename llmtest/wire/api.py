@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import NoneType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from llmtest import ledger
 from llmtest.core.text import did_you_mean, names
@@ -23,6 +23,7 @@ from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest
 
 Body = Mapping[str, Any]
 Schemas = Mapping[str, Mapping[str, Any]]
+C = TypeVar("C")
 
 
 class BadBody(Exception):
@@ -50,6 +51,9 @@ class Writer(ReplyStream[dict[str, Any]]):
         self.call = call
         self.usage = usage
         self.model = str(reply.response_metadata.get("model_name", call.model))
+
+    streams_as: str = EVENTS
+    """The content type of a stream."""
 
     @abstractmethod
     def whole(self) -> dict[str, Any]:
@@ -86,16 +90,13 @@ class Writer(ReplyStream[dict[str, Any]]):
         return call.id or fresh_id("call")
 
 
-class Api(ABC):
-    """One API of a provider. Stateless."""
+class Endpoint(ABC, Generic[C]):
+    """An endpoint of a provider, for calls of type `C`: how it reads them, and how it says that one fails. Stateless."""
 
     name: ClassVar[str]
-    writer: ClassVar[type[Writer]]
-    streams_as: ClassVar[str] = EVENTS
-    """The content type of a stream."""
 
     @abstractmethod
-    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+    def read(self, request: HttpRequest, body: Body) -> C:
         """Return what the request asks.
 
         Raises:
@@ -109,6 +110,19 @@ class Api(ABC):
     def headers(self) -> dict[str, str]:
         """Return the headers that the provider sends with each answer."""
         return {}
+
+
+class Api(Endpoint[ModelCall]):
+    """One API of a provider for its models."""
+
+    writer: ClassVar[type[Writer]]
+
+    def check(self, reply: Reply) -> None:
+        """Raise for an answer that the API has no words for.
+
+        Raises:
+            ScriptError: no server of this API can say `reply`.
+        """
 
 
 def server_sent(event: Mapping[str, Any], name: str | None = None) -> bytes:
