@@ -141,6 +141,11 @@ class Providers:
         return [exact] if exact else [entry for key, entry in self._entries.items() if fnmatchcase(model, key)]
 
     @property
+    def models(self) -> list[str]:
+        """The mapped models, as `provider:model`."""
+        return list(self._entries)
+
+    @property
     def keys(self) -> list[str]:
         """The keys of the mapping, as written."""
         return [entry.key for entry in self._entries.values()]
@@ -263,6 +268,12 @@ def find(models: Sequence[str]) -> Entry | None:
             if fits:
                 return fits[0]
     return None
+
+
+def mapped(provider: str) -> list[str]:
+    """Return the models of `provider` that are mapped by their whole names."""
+    found = (model.partition(":") for block in reversed(_open) for model in block.models)
+    return list(dict.fromkeys(name for before, _, name in found if before == provider and "*" not in name))
 
 
 def entry_of(model: str, act: str) -> Entry:

@@ -40,7 +40,9 @@ from llmtest.wire import guard
 KEY: Any = "sk-not-a-real-key"
 OPENAI = "https://api.openai.com/v1/chat/completions"
 BODY = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}]}
+SCHEMA: Any = {"title": "x", "type": "object", "properties": {}}
 OLD_CLIENT = httpx2.Client()
+GEMINI = genai.Client(api_key=KEY)
 OLD_SESSION = requests.Session()
 OLD_MODEL = ChatOpenAI(model="gpt-5", api_key=KEY, max_retries=0)
 
@@ -50,7 +52,7 @@ def chat(**fields: Any) -> ChatOpenAI:
 
 
 def claude() -> ChatAnthropic:
-    return ChatAnthropic(model="claude-sonnet-4-5", api_key=KEY, max_retries=0)  # type: ignore[call-arg]
+    return ChatAnthropic(model="claude-opus-4-7", api_key=KEY, max_retries=0)  # type: ignore[call-arg]
 
 
 class Subclass(ChatOpenAI):
@@ -128,7 +130,7 @@ WAYS: dict[str, Callable[[], object] | Callable[[], Awaitable[object]]] = {
     "ChatOpenAI.batch": lambda: chat().batch(["hi"]),
     "ChatOpenAI of the Responses API": lambda: chat(use_responses_api=True).invoke("hi"),
     "ChatOpenAI.bind": lambda: chat().bind(stop=["x"]).invoke("hi"),
-    "ChatOpenAI.with_structured_output": lambda: chat().with_structured_output({"title": "x", "type": "object"}).invoke("hi"),
+    "ChatOpenAI.with_structured_output": lambda: chat().with_structured_output(SCHEMA).invoke("hi"),
     "ChatOpenAI with fallbacks": lambda: chat().with_fallbacks([chat()]).invoke("hi"),
     "a ChatOpenAI made at import": lambda: OLD_MODEL.invoke("hi"),
     "a subclass of ChatOpenAI": lambda: Subclass(model="gpt-5", api_key=KEY, max_retries=0).invoke("hi"),
@@ -150,10 +152,10 @@ WAYS: dict[str, Callable[[], object] | Callable[[], Awaitable[object]]] = {
     "the openai SDK, an image": lambda: openai.OpenAI(api_key=KEY, max_retries=0).images.generate(prompt="a cat"),
     "the openai SDK, another host": through_a_base_url,
     "the anthropic SDK": lambda: anthropic.Anthropic(api_key=KEY, max_retries=0).messages.create(
-        model="claude-sonnet-4-5", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+        model="claude-opus-4-7", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
     ),
-    "the google-genai SDK": lambda: genai.Client(api_key=KEY).models.generate_content(model="gemini-2.5-flash", contents="hi"),
-    "the google-genai SDK, async": lambda: genai.Client(api_key=KEY).aio.models.generate_content(model="gemini-x", contents="hi"),
+    "the google-genai SDK": lambda: GEMINI.models.generate_content(model="gemini-2.5-flash", contents="hi"),
+    "the google-genai SDK, async": lambda: GEMINI.aio.models.generate_content(model="gemini-2.5-flash", contents="hi"),
     "the ollama SDK": lambda: ollama.Client().chat("qwen3", [{"role": "user", "content": "hi"}]),
     "httpx": lambda: httpx.post(OPENAI, json=BODY),
     "httpx2, async": with_httpx2,
