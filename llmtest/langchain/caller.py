@@ -10,9 +10,12 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from traceback import walk_stack
-from typing import Any
+from typing import Any, Final
 
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables.config import var_child_runnable_config
+
+from llmtest.wire.answering import Origin
 
 
 def run_of(run_manager: Any, model: Any) -> Any:
@@ -38,3 +41,23 @@ def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
     if run is None:
         return config.get("tags") or (), {**thread, **(config.get("metadata") or {})}
     return run.tags, {**thread, **run.metadata}
+
+
+_OF_A_MODEL: Final = frozenset(
+    ("_generate", "_agenerate", "_stream", "_astream", "_generate_with_cache", "_agenerate_with_cache")
+)
+
+
+def calling() -> Origin:
+    """Return where a request on this stack comes from: the run of the model that makes it, if LangChain's model does.
+
+    An awaited call has the coroutines that wait for it on its stack, as long as no task or thread stands between.
+    """
+    run = None
+    for frame, _ in walk_stack(sys._getframe(1)):
+        if frame.f_code.co_name in _OF_A_MODEL and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
+            run = frame.f_locals.get("run_manager")
+            if run is not None:
+                break
+    found = about(run)
+    return Origin(weakly(run), lambda: found)
