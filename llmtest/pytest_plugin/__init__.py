@@ -22,4 +22,5 @@ from llmtest.pytest_plugin.hooks import (
     scripted_chat_model as scripted_chat_model,
     scripted_llm as scripted_llm,
     scripted_providers as scripted_providers,
+    scripted_server as scripted_server,
 )

@@ -57,7 +57,7 @@ class Journal(Sequence[Entry]):
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.total = 0
         """The number of all requests so far."""
         self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
         self._whole: deque[tuple[Entry, int]] = deque()
@@ -77,17 +77,17 @@ class Journal(Sequence[Entry]):
         return iter([*self._entries])
 
     def __str__(self) -> str:
-        before = self.count - len(self)
+        before = self.total - len(self)
         left_out = [f"... {amount(before, 'earlier request')}"] if before else []
         return capped([*left_out, *map(str, self)] or ["no request came"], tail=5)
 
     def __repr__(self) -> str:
-        return f"<journal: {amount(self.count, 'request')}>"
+        return f"<journal: {amount(self.total, 'request')}>"
 
     def enter(self, method: str, path: str) -> Entry:
         """Return the entry of a request that has come."""
-        self.count += 1
-        entry = Entry(self.count, method, path)
+        self.total += 1
+        entry = Entry(self.total, method, path)
         self._entries.append(entry)
         return entry
 

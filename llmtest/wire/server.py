@@ -15,9 +15,10 @@ import h11
 
 from llmtest.errors import ServerError
 from llmtest.wire.exchange import EVENTS, JSON, ConnectionBroken, HttpAnswer, HttpRequest, json_answer
+from llmtest.wire.hosts import own_ports
 
 Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
-Refuse = Callable[[HttpRequest | None, int, str], HttpAnswer]
+Refuse = Callable[[HttpRequest | None, int, str, Exception | None], HttpAnswer]
 Ended = Callable[[HttpRequest, str], None]
 
 HOST: Final = "127.0.0.1"
@@ -34,8 +35,11 @@ LEFT: Final = "the client left"
 CLOSED: Final = "the server closed"
 
 
-def plain_refusal(request: HttpRequest | None, status: int, text: str) -> HttpAnswer:
-    """Return the answer to a request that could not be read or answered. `request` is None if its head could not be read."""
+def plain_refusal(request: HttpRequest | None, status: int, text: str, error: Exception | None = None) -> HttpAnswer:
+    """Return the answer to a request that could not be read, or at which the handler failed with `error`.
+
+    `request` is None if its head could not be read.
+    """
     return json_answer({"error": {"message": text}}, status)
 
 
@@ -104,6 +108,7 @@ class HttpServer:
         self.port = listening.getsockname()[1]
         self._thread = threading.Thread(target=self._run, args=(listening,), name=f"llmtest server {self.port}", daemon=True)
         self._thread.start()
+        own_ports.add(self.port)
         if not self._ready.wait(START_LIMIT_S):
             raise ServerError(f"the thread of the server did not start within {START_LIMIT_S:g} s")
 
@@ -115,6 +120,7 @@ class HttpServer:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         thread.join()
+        own_ports.discard(self.port)
 
     def _run(self, listening: socket.socket) -> None:
         with listening:
@@ -278,7 +284,7 @@ class Connection(asyncio.Protocol):
         """Answer a request that cannot be read to its end, and close."""
         self._stop_timer()
         request = None if self._head is None else self._request()
-        answer = self.server.refuse(request, status, text)
+        answer = self.server.refuse(request, status, text, None)
         if self.h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._write_whole(answer, {"connection": "close"})
         self._linger()
@@ -315,14 +321,14 @@ class Connection(asyncio.Protocol):
         except ConnectionBroken as broken:
             return await self._break(broken.error, JSON)
         except Exception as error:
-            self._write_whole(self.server.refuse(request, 500, f"{type(error).__name__}: {error}"))
+            self._write_whole(self.server.refuse(request, 500, f"{type(error).__name__}: {error}", error))
             return f"failed with {type(error).__name__}"
         try:
             await self._stream(answer)
         except ConnectionBroken as broken:
             return await self._break(broken.error, answer.headers.get("content-type", EVENTS))
         except Exception as error:  # the head is out: the client can only be cut off
-            self.server.refuse(request, 500, f"{type(error).__name__}: {error}")
+            self.server.refuse(request, 500, f"{type(error).__name__}: {error}", error)
             self.transport.close()
             return f"cut by {type(error).__name__}"
         return ANSWERED
