@@ -35,7 +35,7 @@ from llmtest.core.lazy import exports
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llmtest.capture.threads import carry_context as carry_context
+    from llmtest.capture.blocks import carry_context as carry_context
     from llmtest.errors import (
         LlmtestError as LlmtestError,
         ViolationError as ViolationError,

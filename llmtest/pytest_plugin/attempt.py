@@ -64,13 +64,13 @@ class Attempt:
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
-        self._broken: set[Any] = set()
+        self._broken: set[object] = set()
         self._unusual: list[Violation] = []
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self.held: DeferredSession | None = None
-        self._shown: set[Any] = set()
+        self._shown: set[object] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
@@ -201,7 +201,7 @@ class Attempt:
         from llmtest.errors import SWALLOWED
 
         if self.page.recordings:
-            from llmtest.recording.turns import judge_turns
+            from llmtest.recording.recording import judge_turns
 
             for recording in self.page.recordings:
                 judge_turns(recording)
@@ -339,17 +339,17 @@ def _place(item: pytest.Function) -> tuple[object, str]:
     return item, "obj"
 
 
-def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., object]:
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
-    def test(*args: Any, **kwargs: Any) -> Any:
+    def test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
         with inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
-    async def async_test(*args: Any, **kwargs: Any) -> Any:
+    async def async_test(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = hidden
         with inside():
             return await function(*args, **kwargs)
@@ -467,7 +467,7 @@ def _new_tally() -> TokenCount:
 
 # -- LangSmith
 
-_muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
+_muted: ContextVar[dict[ContextVar[object], object] | None] = ContextVar("llmtest_muted", default=None)
 """What the variables of langsmith were before we turned it off, in contexts in which we did."""
 
 
@@ -475,7 +475,7 @@ def mute() -> None:
     """Turn tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
     if _muted.get() is not None:
         return
-    before: dict[ContextVar[Any], Any] = {}
+    before: dict[ContextVar[object], object] = {}
     with suppress(ImportError):
         from langsmith import tracing_context
 
@@ -488,7 +488,7 @@ def mute() -> None:
     _muted.set(before)
 
 
-def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
+def _unmute(until: dict[ContextVar[object], object] | None) -> None:
     """Turn it on again in this context, which is pytest's own; those of tasks and threads are gone."""
     before = _muted.get()
     if before is not None and before is not until:

@@ -37,7 +37,7 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
 
 
-def normal_choice(choice: Any) -> Any:
+def normal_choice(choice: Any) -> object:
     """Return `choice`; Anthropic's `{"type": "auto"}` and `{"type": "none"}` become `"auto"` and `"none"`."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
     return kind if kind in ("auto", "none") else choice
@@ -73,7 +73,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     return _invalid_arguments(asked, schema)
 
 
-def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, object]:
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
@@ -83,7 +83,7 @@ def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] =
         found.update(_all_properties(part, root, seen))
     ref = str(schema.get("$ref", ""))
     if ref.startswith("#/") and ref not in seen:
-        target: Any = root
+        target: object = root
         for key in ref.split("/")[1:]:
             target = target.get(key) if isinstance(target, Mapping) else None
         found.update(_all_properties(target, root, seen | {ref}))
@@ -111,14 +111,14 @@ def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
     return capped(lines)
 
 
-def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
     try:
         return bool(_validator(schema).is_valid(args))
     except ValueError:
         return False
 
 
-_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+_validators: dict[int, tuple[Mapping[str, object], object]] = {}
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
