@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from http.client import responses
 from typing import Any, Final, Self, cast
 
 import h11
@@ -144,13 +145,15 @@ BACKLOG: Final = 1024
 
 
 def _listen(port: int) -> socket.socket:
-    try:
-        return socket.create_server((HOST, port), backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        why = "another program listens there" if getattr(error, "errno", None) == errno.EADDRINUSE else str(error)
-        raise ServerError(
-            f"the server cannot listen on port {port} of {HOST}: {why}\n  without a port, the server takes one that is free"
-        ) from None
+    why = "a port is a number from 1 to 65535"
+    if port in range(65536):
+        try:
+            return socket.create_server((HOST, port), backlog=BACKLOG)
+        except OSError as error:
+            why = "another program listens there" if error.errno == errno.EADDRINUSE else str(error)
+    raise ServerError(
+        f"the server cannot listen on port {port} of {HOST}: {why}\n  without a port, the server takes one that is free"
+    )
 
 
 class Connection(asyncio.Protocol):
@@ -166,6 +169,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._size = 0
         self._ahead = 0
+        self._speaks_tls = False
         self._timer: asyncio.TimerHandle | None = None
         self._is_lingering = False
         self._flushed: asyncio.Future[None] | None = None
@@ -179,6 +183,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_lingering:
             return
+        self._speaks_tls = self._speaks_tls or data.startswith(b"\x16\x03")
         self.h11.receive_data(data)
         if self.task is None:
             self._read()
@@ -231,7 +236,7 @@ class Connection(asyncio.Protocol):
                 self._take(event)
         except h11.RemoteProtocolError as error:
             # The hint of h11 is 431 for a head without end, else 400.
-            self._refuse(error.error_status_hint, _what_is_wrong(error, self.h11.trailing_data[0]))
+            self._refuse(error.error_status_hint, _what_is_wrong(str(error), self._speaks_tls))
         self._watch_time()
 
     def _take(self, event: Any) -> None:
@@ -335,7 +340,7 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, answer: HttpAnswer) -> None:
         assert answer.stream is not None
-        self._write(h11.Response(status_code=answer.status, headers=[*answer.headers.items()]))
+        self._write(_head(answer.status, [*answer.headers.items()]))
         pieces: Any = aiter(answer.stream)
         try:
             async for piece in pieces:
@@ -348,7 +353,7 @@ class Connection(asyncio.Protocol):
 
     def _write_whole(self, answer: HttpAnswer, more: dict[str, str] | None = None) -> None:
         headers = [*answer.headers.items(), ("content-length", str(len(answer.body))), *(more or {}).items()]
-        said = self._bytes(h11.Response(status_code=answer.status, headers=headers))
+        said = self._bytes(_head(answer.status, headers))
         is_head = self._head is not None and self._head.method == b"HEAD"
         said += b"" if is_head or not answer.body else self._bytes(h11.Data(data=answer.body))
         self.transport.write(said + self._bytes(h11.EndOfMessage()))
@@ -422,12 +427,16 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
 
+def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+    return h11.Response(status_code=status, headers=headers, reason=responses.get(status, ""))
+
+
 BROKEN_JSON: Final = b'{"llmtest": "this is no JSON'
 
 
-def _what_is_wrong(error: Exception, read: bytes) -> str:
-    if read[:2] == b"\x16\x03":
+def _what_is_wrong(text: str, speaks_tls: bool) -> str:
+    if speaks_tls:
         return "the client speaks TLS; the URL of this server begins with http://"
-    if str(error).startswith("peer unexpectedly closed"):
+    if text.startswith(("peer unexpectedly closed", "peer closed connection")):
         return "the client left in the middle of a request"
-    return f"the request is no HTTP/1.1: {error}"
+    return f"the request is no HTTP/1.1: {text.partition(': bytearray')[0]}"  # the bytes may hold a key
