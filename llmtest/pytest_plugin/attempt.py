@@ -56,7 +56,7 @@ class Attempt:
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = modes
-        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._watch, _new_tally, test=item.nodeid)
+        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._noted, _new_tally, test=item.nodeid)
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
         self.budget: Budget | None = None
@@ -77,14 +77,31 @@ class Attempt:
         self.unread = self._exits.enter_context(unread.collected())
         self.passed = False
         self.close = self._exits.close
+        self._real_models = "allow" if item.get_closest_marker("allow_real_models") else modes["llmtest_real_models"]
+        self._guards = False
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
+        if item.config.getini("llmtest_real_models_everywhere"):
+            self._guard()
 
     def _touched(self) -> None:
         """The test uses us."""
         if self.quiet:
             mute()
+        self._noted()
+
+    def _noted(self) -> None:
+        """The test has opened a recording."""
         self._watch()
+        self._guard()
+
+    def _guard(self) -> None:
+        """From here on, no request of the test gets to a real model."""
+        if not self._guards and self._real_models != "allow":
+            from llmtest.wire import guard
+
+            self._guards = True
+            self._exits.enter_context(guard.guarding("warn" if self._real_models == "warn" else "error"))
 
     def _watch(self) -> None:
         if not self._watching and self.modes["llmtest_handler_errors"] != "off":

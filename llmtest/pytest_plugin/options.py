@@ -24,6 +24,7 @@ TREES: Final = ("failed", "all", "off")
 PROTOCOL: Final = ("strict", "error", "warn", "off")
 ERRORS: Final = ("error", "warn", "off")
 TRACES: Final = ("off", "failed", "all")
+REAL_MODELS: Final = ("error", "warn", "allow")
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
 VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
@@ -55,6 +56,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     traces = "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all"
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
+    real = "a request to a provider that no entry of a mapping answers: it is stopped and fails a test that uses llmtest "
+    real += "(error, the default), goes out with a warning (warn), or goes out (allow)"
+    group.addoption("--llmtest-real-models", choices=REAL_MODELS, help=f"{real}; ini: llmtest_real_models")
+    parser.addini("llmtest_real_models", real, default="error")
+    everywhere = "look at requests to providers in every test, also in those that do not use llmtest"
+    parser.addini("llmtest_real_models_everywhere", everywhere, type="bool", default=False)
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
@@ -74,6 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
+    modes["llmtest_real_models"] = REAL_MODELS
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)

@@ -30,11 +30,12 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    named = chosen_tool(choice)
+    allowed = choice if isinstance(choice, list) else chosen_tool(choice)
     if not reply.calls:
-        return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
-    wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
-    return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
+        return f"the script calls no tool, but tool_choice={allowed or choice!r} is bound"
+    among = [allowed] if isinstance(allowed, str) else allowed
+    wrong = [c.tool for c in reply.calls if among and c.tool not in among]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice={allowed!r} is bound" if wrong else None
 
 
 def normal_choice(choice: Any) -> object:

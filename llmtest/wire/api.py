@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import responses
-from typing import Any, ClassVar, Final
+from http import HTTPStatus
+from types import NoneType
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from llmtest import ledger
+from llmtest.core.text import did_you_mean, names
 from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Message, ToolCall, Usage
 from llmtest.scripts.replies import raised
 from llmtest.scripts.step_types import Call, Fail, Reply
@@ -21,6 +23,7 @@ from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest
 
 Body = Mapping[str, Any]
 Schemas = Mapping[str, Mapping[str, Any]]
+C = TypeVar("C")
 
 
 class BadBody(Exception):
@@ -49,6 +52,9 @@ class Writer(ReplyStream[dict[str, Any]]):
         self.usage = usage
         self.model = str(reply.response_metadata.get("model_name", call.model))
 
+    streams_as: str = EVENTS
+    """The content type of a stream."""
+
     @abstractmethod
     def whole(self) -> dict[str, Any]:
         """Return the JSON of the whole answer."""
@@ -74,21 +80,23 @@ class Writer(ReplyStream[dict[str, Any]]):
         else:
             raise ConnectionBroken(raised(failure))
 
+    def _from_script(self, *names: str) -> dict[str, Any]:
+        """Return these fields of the answer, where the step says them as `response_metadata`."""
+        said = self.reply.response_metadata
+        return {name: said[name] for name in names if name in said}
+
     def call_id(self, call: Call) -> str:
         """Return the id of a tool call: its own, or a fresh one."""
         return call.id or fresh_id("call")
 
 
-class Api(ABC):
-    """One API of a provider. Stateless."""
+class Endpoint(ABC, Generic[C]):
+    """An endpoint of a provider, for calls of type `C`: how it reads them, and how it says that one fails. Stateless."""
 
     name: ClassVar[str]
-    writer: ClassVar[type[Writer]]
-    streams_as: ClassVar[str] = EVENTS
-    """The content type of a stream."""
 
     @abstractmethod
-    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+    def read(self, request: HttpRequest, body: Body) -> C:
         """Return what the request asks.
 
         Raises:
@@ -104,9 +112,22 @@ class Api(ABC):
         return {}
 
 
+class Api(Endpoint[ModelCall]):
+    """One API of a provider for its models."""
+
+    writer: ClassVar[type[Writer]]
+
+    def check(self, reply: Reply) -> None:
+        """Raise for an answer that the API has no words for.
+
+        Raises:
+            ScriptError: no server of this API can say `reply`.
+        """
+
+
 def server_sent(event: Mapping[str, Any], name: str | None = None) -> bytes:
     """Return one server-sent event with `event` as its JSON."""
-    said = b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+    said = b"data: " + json.dumps(event).encode() + b"\n\n"  # in ASCII: half a surrogate pair arrives as it was said
     return said if name is None else b"event: " + name.encode() + b"\n" + said
 
 
@@ -115,7 +136,8 @@ def fresh_id(kind: str) -> str:
 
 
 def reason_phrase(status: int) -> str:
-    return responses.get(status, "error")
+    """Return the words for an HTTP status."""
+    return next((known.phrase for known in HTTPStatus if known == status), "error")
 
 
 # -- reading
@@ -128,40 +150,91 @@ def frozen(value: Any) -> Any:
     return FrozenList(map(frozen, value)) if isinstance(value, list) else value
 
 
-def item_of(body: Body, key: str, kind: type, takes: str) -> Any:
+def item_of(body: Body, key: str, kind: type | tuple[type, ...], takes: str) -> Any:
     """Return `body[key]`.
 
     Raises:
         BadBody: it is missing or of another type; `takes` says what is expected.
     """
+    if key not in body:
+        raise BadBody(f"`{key}` is {takes}; got nothing")
+    return checked(body[key], kind, key, takes)
+
+
+def optional_item(body: Body, key: str, kind: type | tuple[type, ...], takes: str, default: Any = None) -> Any:
+    """As `item_of`, but `default` stands for an item that is missing or null."""
     value = body.get(key)
+    return default if value is None else checked(value, kind, key, takes)
+
+
+def checked(value: Any, kind: type | tuple[type, ...], name: str, takes: str) -> Any:
+    """Return `value`, which stands at `name` in the body.
+
+    Raises:
+        BadBody: it is of another type; `takes` says what is expected.
+    """
     if not isinstance(value, kind):
-        came = "nothing" if key not in body else f"{type(value).__name__} {value!r:.100}"
-        raise BadBody(f"`{key}` is {takes}; got {came}")
+        raise BadBody(f"`{name}` is {takes}; got {type(value).__name__} {value!r:.100}")
     return value
+
+
+def objects(body: Body, key: str, takes: str) -> list[dict[str, Any]]:
+    """Return the list of objects at `key`; none if it is missing or null."""
+    items = optional_item(body, key, list, takes, [])
+    return [checked(item, dict, f"{key}[{number}]", "an object") for number, item in enumerate(items)]
+
+
+def content_of(message: Body, key: str = "content") -> Any:
+    """Return the content of a message: text, or its blocks."""
+    content = optional_item(message, key, (str, list), "a text or a list of blocks", "")
+    return content if isinstance(content, str) else frozen(objects(message, key, "a list of blocks"))
+
+
+def role_of(message: Body, roles: Mapping[str, str]) -> str:
+    """Return our word for the role of a message; `roles` has one for each role of the API."""
+    role = item_of(message, "role", str, "the role of a message")
+    if role not in roles:
+        raise BadBody(f"`role` is one of {names(roles)}; got {role!r:.100}{did_you_mean(role, roles)}")
+    return roles[role]
+
+
+def choice_of(body: Body) -> Any:
+    """Return what a request says of the tools that the model may call, as it came."""
+    return frozen(optional_item(body, "tool_choice", (str, dict), "a word or an object"))
 
 
 def tool_call(name: Any, arguments: Any, key: Any) -> ToolCall:
     """Return a tool call; arguments that are no JSON object stay text."""
+    checked(name, str, "name", "the name of the called tool")
+    checked(key, (str, NoneType), "id", "the id of a tool call")
+    checked(arguments, (str, dict, NoneType), "arguments", "the arguments of a tool call")
     if isinstance(arguments, str):
         try:
             read = json.loads(arguments or "{}")
         except ValueError:
             read = None
         arguments = read if isinstance(read, dict) else arguments
-    return ToolCall(str(name), frozen(arguments if arguments is not None else {}), key)
+    return ToolCall(name, frozen(arguments if arguments is not None else {}), key)
 
 
-def schemas(tools: Sequence[tuple[str, Any]]) -> Schemas:
+def schemas(tools: Iterable[tuple[str, Any]]) -> Schemas:
     """Return the JSON schema of each tool's arguments; a provider's own tool takes any."""
-    return {name: schema or ANYTHING for name, schema in tools}
+    return {name: ANYTHING if schema is None else _schema(name, schema) for name, schema in tools}
 
 
-def texts(value: Any) -> tuple[str, ...] | None:
+def _schema(tool: str, schema: Any) -> Any:
+    checked(schema, dict, "parameters", f"the JSON schema of `{tool}`")
+    optional_item(schema, "properties", dict, f"the schemas of the arguments of `{tool}`")
+    optional_item(schema, "required", list, f"the names of the arguments of `{tool}`")
+    return schema
+
+
+def texts(value: Any, name: str = "stop") -> tuple[str, ...] | None:
     """Return stop sequences, which an API takes as one text or several."""
-    if not value:
+    if value is None:
         return None
-    return (value,) if isinstance(value, str) else tuple(map(str, value))
+    several = [value] if isinstance(value, str) else checked(value, list, name, "a text or a list of texts")
+    return tuple(checked(text, str, name, "a text or a list of texts") for text in several if text != "") or None
 
 
 ANYTHING: Final[Mapping[str, Any]] = {"additionalProperties": True}

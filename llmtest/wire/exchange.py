@@ -71,4 +71,4 @@ class HttpAnswer:
 
 def json_answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpAnswer:
     """Return an answer with `body` as JSON."""
-    return HttpAnswer(status, {"content-type": JSON, **(headers or {})}, json.dumps(body, ensure_ascii=False).encode())
+    return HttpAnswer(status, {"content-type": JSON, **(headers or {})}, json.dumps(body).encode())

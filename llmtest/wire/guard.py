@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_stack
 from typing import Final, Literal
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from llmtest import ledger
@@ -43,6 +44,9 @@ _modes: list[Mode] = []
 _allowed = 0
 _lock = threading.Lock()
 _told: WeakKeyDictionary[Ledger, set[tuple[str, str]]] = WeakKeyDictionary()
+"""The models and the lines of what was stopped in a test."""
+_passed: WeakKeyDictionary[Ledger, set[str | None]] = WeakKeyDictionary()
+"""The hosts of what was let through with a warning."""
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def is_on() -> bool:
 
 
 def _mode() -> Mode:
-    return "allow" if _allowed else _modes[-1] if _modes else "error"
+    return "allow" if _allowed else _modes[-1] if _modes else "error"  # a mapping alone, outside a test, lets nothing out
 
 
 def stop(target: Target, model: str, url: str, built: str = "") -> None:
@@ -91,8 +95,9 @@ def stop(target: Target, model: str, url: str, built: str = "") -> None:
     Raises:
         ConnectionBroken: it is stopped; a violation is written.
     """
-    mode = _mode()
-    if mode == "allow":
+    mode, host = _mode(), urlsplit(url if "//" in url else f"//{url}").hostname
+    passed = _passed.setdefault(ledger.current(), set())
+    if mode == "allow" or (not model and host in passed):  # the client that was let through looks up its host
         return
     place = program_place()
     what = f"the model `{model}`" if model else f"`{target.providers[0]}`"
@@ -100,6 +105,7 @@ def stop(target: Target, model: str, url: str, built: str = "") -> None:
     text = providers.unmapped(head, model or f"{target.providers[0]}:*", _evidence(place, built, url))
     text += "\n  a test that needs the real one: @pytest.mark.allow_real_models, or `with allow_real_models():`"
     if mode == "warn":
+        passed.add(host)
         warnings.warn(text, LlmtestWarning, stacklevel=2)
         return
     known = _told.setdefault(ledger.current(), set())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from llmtest.events.words import Message
-from llmtest.scripts.step_types import Call, Part, Text, Thinking
+from llmtest.events.words import Message, ToolCall, Usage
+from llmtest.scripts.step_types import Call, Part, Reply, Text, Thinking
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
     Api,
-    BadBody,
     Body,
     ModelCall,
     Writer,
+    choice_of,
+    content_of,
     fresh_id,
     frozen,
     item_of,
+    objects,
+    optional_item,
+    role_of,
     schemas,
     server_sent,
     texts,
@@ -38,14 +42,35 @@ def error_body(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-def finish_reason(reply: Any) -> str | None:
+def finish_reason(reply: Reply) -> str | None:
     """Return the word of Chat Completions for why the answer ends; None for a stream that was cut off."""
     if reply.truncated:
         return None
-    reason: str | None = reply.stop_reason
+    reason = reply.stop_reason
     if reply.refusal and reason == "refusal":
         reason = "stop"
     return reason or ("tool_calls" if reply.calls else "stop")
+
+
+def usage_words(usage: Usage) -> dict[str, Any]:
+    """Return `usage` in the words of Chat Completions."""
+    into, out = usage.input_details, usage.output_details
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": into.get("cache_read", 0),
+            "audio_tokens": into.get("audio", 0),
+            **({"cache_write_tokens": into["cache_creation"]} if "cache_creation" in into else {}),
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": out.get("reasoning", 0),
+            "audio_tokens": out.get("audio", 0),
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
 
 
 class ChatWriter(Writer):
@@ -73,32 +98,11 @@ class ChatWriter(Writer):
 
     def _known(self, kind: str) -> dict[str, Any]:
         known = {"id": self.id, "object": kind, "created": 0, "model": self.model}
-        return {**known, "service_tier": "default", "system_fingerprint": None, **self._from_script()}
-
-    def _from_script(self) -> dict[str, Any]:
         own = ("id", "service_tier", "system_fingerprint", "created")
-        return {key: value for key, value in self.reply.response_metadata.items() if key in own}
+        return {**known, "service_tier": "default", "system_fingerprint": None, **self._from_script(*own)}
 
     def _usage(self) -> dict[str, Any] | None:
-        if self.usage is None:
-            return None
-        into, out = self.usage.input_details, self.usage.output_details
-        return {
-            "prompt_tokens": self.usage.input_tokens,
-            "completion_tokens": self.usage.output_tokens,
-            "total_tokens": self.usage.total_tokens,
-            "prompt_tokens_details": {
-                "cached_tokens": into.get("cache_read", 0),
-                "audio_tokens": into.get("audio", 0),
-                **({"cache_write_tokens": into["cache_creation"]} if "cache_creation" in into else {}),
-            },
-            "completion_tokens_details": {
-                "reasoning_tokens": out.get("reasoning", 0),
-                "audio_tokens": out.get("audio", 0),
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
+        return None if self.usage is None else usage_words(self.usage)
 
     # -- the stream
 
@@ -153,13 +157,17 @@ class ChatCompletions(Api):
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         rest = {"messages", "model", "tools", "tool_choice", "stop", "stream"}
+        params = {key: frozen(value) for key, value in body.items() if key not in rest}
+        if optional_item(body, "response_format", dict, "an object with a `type`", {}).get("type") == "text":
+            del params["response_format"]  # what a model does anyway
+        item_of(body, "messages", list, "a list of messages")
         return ModelCall(
-            str(body.get("model") or ""),
-            tuple(map(_message, item_of(body, "messages", list, "a list of messages"))),
-            schemas([*_tools(body.get("tools") or ())]),
-            body.get("tool_choice"),
+            optional_item(body, "model", str, "the name of a model", ""),
+            tuple(map(_message, objects(body, "messages", "a list of messages"))),
+            schemas(map(_tool, objects(body, "tools", "a list of tools"))),
+            choice_of(body),
             texts(body.get("stop")),
-            {key: value for key, value in body.items() if key not in rest},
+            params,
             bool(body.get("stream")),
         )
 
@@ -167,34 +175,35 @@ class ChatCompletions(Api):
         return error_body(status, message)
 
 
-ROLES: Final = {"user": "human", "assistant": "ai", "developer": "system"}
+ROLES: Final = {
+    "user": "human",
+    "assistant": "ai",
+    "system": "system",
+    "developer": "system",
+    "tool": "tool",
+    "function": "function",
+}
 
 
-def _message(said: Any) -> Message:
-    if not isinstance(said, dict) or not isinstance(said.get("role"), str):
-        raise BadBody(f"a message is an object with a `role`; got {said!r:.100}")
-    calls = [
-        tool_call(called.get("function", {}).get("name"), called.get("function", {}).get("arguments"), called.get("id"))
-        for called in said.get("tool_calls") or ()
-    ]
+def _message(said: Body) -> Message:
     return Message(
-        str(ROLES.get(said["role"], said["role"])),
-        content_of(said.get("content")),
-        tuple(calls),
-        name=said.get("name"),
-        tool_call_id=said.get("tool_call_id"),
+        role_of(said, ROLES),
+        content_of(said),
+        tuple(map(_called, objects(said, "tool_calls", "a list of tool calls"))),
+        name=optional_item(said, "name", str, "a name"),
+        tool_call_id=optional_item(said, "tool_call_id", str, "the id of a tool call"),
     )
 
 
-def content_of(content: Any) -> Any:
-    """Return the content of a message: text, or its blocks."""
-    return "" if content is None else frozen(content)
+def _called(call: Body) -> ToolCall:
+    key = "custom" if call.get("type") == "custom" else "function"
+    known = item_of(call, key, dict, "a function and its arguments")
+    return tool_call(known.get("name"), known.get("input" if key == "custom" else "arguments"), call.get("id"))
 
 
-def _tools(tools: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    for tool in tools:
-        known = tool.get("function") or tool.get("custom") if isinstance(tool, dict) else None
-        if known is not None:
-            yield str(known.get("name")), known.get("parameters")
-        elif isinstance(tool, dict):
-            yield str(tool.get("name") or tool.get("type")), None
+def _tool(tool: Body) -> tuple[str, Any]:
+    for key in ("function", "custom"):
+        if key in tool:
+            known = item_of(tool, key, dict, "what is said about a tool")
+            return item_of(known, "name", str, "the name of a tool"), known.get("parameters")
+    return item_of(tool, "name" if "name" in tool else "type", str, "the name of a tool"), None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
@@ -19,10 +21,12 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
 from llmtest.wire.api import Api, BadBody, ModelCall
+from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
-from llmtest.wire.hosts import BY_NAME, PROVIDERS, Target, api_of, recognize
+from llmtest.wire.hosts import BY_NAME, PROVIDERS, Target, api_of, recognize, with_provider
 from llmtest.wire.journal import Entry, Journal
-from llmtest.wire.providers import Answerer, Providers
+from llmtest.wire.models import answer_models
+from llmtest.wire.providers import Answerer, Embeddings, Providers
 from llmtest.wire.server import MAX_BODY_BYTES, READ_TIMEOUT_S, STALL_LIMIT_S, HttpServer, plain_refusal
 
 UNKNOWN_HOST: Final = "llmtest.invalid"
@@ -176,24 +180,38 @@ class ScriptedServer:
             text = "a request has not the token of the server as its key, so it is not from a program that the test started"
             hint = "give the process the variables in server.env; a client that reads none takes server.token as its key"
             return self._violate(came, 401, "wrong key", text, hint)
+        listed = answer_models(request, came.provider, self._models(came))
+        if listed is not None:
+            return listed
         if target is None or target.kind == "other":
             text = f"a request to an endpoint that llmtest does not know: {request.method} {clip(came.path, 200)}"
             return self._violate(came, 404, "unknown endpoint", text)
+        api: Any = api_of(target.api)  # one for answers, or one for embeddings
         try:
-            call = read(request, came.api)
+            call = read(request, api)
+            entry.model = target.model or call.model
+            answerer = self._answerer(came, target, call.model)
+            if isinstance(answerer, HttpAnswer):
+                return answerer
+            if isinstance(answerer, Script) and isinstance(call, ModelCall):
+                return await self._scripted(answerer, came, api, call, entry)
+            if isinstance(answerer, Embeddings) and isinstance(call, EmbeddingsCall):
+                return embed(call, api, answerer)
         except BadBody as error:
             return self._violate(came, 400, "bad request", f"a request cannot be read: {error}")
-        entry.model = target.model or call.model
-        answerer = self._answerer(came, call)
-        if isinstance(answerer, HttpAnswer):
-            return answerer
-        if not isinstance(answerer, Script):
-            text = f"a request asks `{entry.provider}:{entry.model}` for an answer, but it is mapped to embeddings: {answerer!r}"
-            return self._violate(came, 404, "unmapped model", text)
-        return await self._scripted(answerer, came, call, entry)
+        wanted = "an answer" if isinstance(call, ModelCall) else "embeddings"
+        text = f"a request asks `{entry.provider}:{entry.model}` for {wanted}, but it is mapped to {answerer!r}"
+        return self._violate(came, 404, "unmapped model", text)
 
-    async def _scripted(self, script: Script, came: _Arrival, call: ModelCall, entry: Entry) -> HttpAnswer:
-        model = _ServedModel(script, came.api, entry.model, entry, self.requests, len(came.request.body))
+    def _models(self, came: _Arrival) -> list[str]:
+        """Return the names of the models of a provider that the mapping has; of one with `*`, the name that is asked for."""
+        found = [with_provider(key).partition(":") for key in self._providers.keys]
+        known = [model for provider, _, model in found if provider == came.provider and "*" not in model]
+        asked = came.asked_model
+        return [*known, asked] if asked and asked not in known and self._providers.fits(f"{came.provider}:{asked}") else known
+
+    async def _scripted(self, script: Script, came: _Arrival, api: Api, call: ModelCall, entry: Entry) -> HttpAnswer:
+        model = _ServedModel(script, api, entry.model, entry, self.requests, len(came.request.body))
         try:
             answer = await model.aanswer(call)
         except ConnectionBroken:
@@ -215,15 +233,10 @@ class ScriptedServer:
             await asyncio.sleep(latency.ttft_s if streams else latency.total_ns / 1e9)
         return latency
 
-    def _answerer(self, came: _Arrival, call: ModelCall) -> Answerer | HttpAnswer | None:
-        """Return what answers a call, or the refusal of a model that no entry fits."""
-        assert came.target is not None
-        models = [
-            f"{provider}:{model}"
-            for provider in came.target.providers
-            for model in dict.fromkeys((call.model, came.target.model))
-            if model
-        ]
+    def _answerer(self, came: _Arrival, target: Target, called: str) -> Answerer | HttpAnswer | None:
+        """Return what answers a call of the model `called`, or the refusal of a model that no entry fits."""
+        asked = [model for model in dict.fromkeys((called, target.model)) if model]
+        models = [f"{provider}:{model}" for provider in target.providers for model in asked]
         for model in models or [came.provider]:
             fits = self._providers.fits(model)
             if len(fits) == 1:
@@ -312,9 +325,8 @@ class _Arrival:
     """A request that has come: its path without the prefixes of the server, whether it has the token, and what it is for."""
 
     def __init__(self, request: HttpRequest, token: str) -> None:
-        self.request = request
         parts = urlsplit(request.url)
-        path, known = unquote(parts.path), ""
+        path, known = parts.path, ""
         self.has_token = path.startswith(f"/{token}/") or path == f"/{token}" or _has_key(request, token)
         path = path.removeprefix(f"/{token}")
         first = path.split("/", 2)[1:2]
@@ -323,7 +335,8 @@ class _Arrival:
         self.path = path
         hosts = BY_NAME[known].hosts if known else ()
         host = hosts[0].removeprefix("*.") if hosts else UNKNOWN_HOST
-        self.target: Target | None = recognize(request.method, f"http://{host}{path}")
+        self.request = replace(request, url=f"http://{host}{path}{'?' if parts.query else ''}{parts.query}")
+        self.target = recognize(request.method, self.request.url)
         shape = next(((api, name) for header, api, name in _SHAPES if header in request.headers), None)
         if shape is None:
             shape = ("ollama.Chat", "ollama") if path.startswith("/api/") else ("openai.ChatCompletions", "openai")
@@ -332,7 +345,16 @@ class _Arrival:
 
     @property
     def api(self) -> Api:
+        """The API in whose form a refusal is."""
         return api_of(self._api)
+
+    @property
+    def asked_model(self) -> str:
+        """The model that a request for the list of models is about; empty if for all."""
+        if self.path.endswith("/api/show"):
+            with suppress(ValueError, AttributeError):  # no JSON, or no object
+                return str(json.loads(self.request.body).get("model") or "")
+        return unquote(self.path.partition("/models/")[2])
 
 
 def _has_key(request: HttpRequest, token: str) -> bool:

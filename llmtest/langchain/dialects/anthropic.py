@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, fresh_id, invalid_tool_call, tool_call
-from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library, reason_phrase
+from llmtest.events.usage import read_usage
+from llmtest.events.words import Usage
+from llmtest.langchain.dialects.base import Dialect, Plain, invalid_tool_call, tool_call
+from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library
 from llmtest.scripts.step_types import Call, Part, Text
 from llmtest.scripts.streams import join_tokens
+from llmtest.wire.anthropic import FIVE_MINUTES, ONE_HOUR, cached_tokens, error_body, stop_reason, usage_words
+from llmtest.wire.api import fresh_id, reason_phrase
 
 
 class AnthropicErrors(ProviderErrors):
@@ -43,20 +47,9 @@ class AnthropicErrors(ProviderErrors):
         499: "ClientClosedRequestError",
     }
     server_errors = ("AnthropicAPIError", "InternalServerError")
-    types: ClassVar = {
-        401: "authentication_error",
-        402: "billing_error",
-        403: "permission_error",
-        404: "not_found_error",
-        413: "request_too_large",
-        429: "rate_limit_error",
-        504: "timeout_error",
-        529: "overloaded_error",
-    }
 
     def body(self, status: int, text: str) -> dict[str, Any]:
-        kind = self.types.get(status, "api_error" if status >= 500 else "invalid_request_error")
-        return {"type": "error", "error": {"type": kind, "message": text}, "request_id": None}
+        return error_body(status, text)
 
     def arguments(self, text: str, body: dict[str, Any]) -> tuple[object, object]:
         return body, body
@@ -82,20 +75,21 @@ class Anthropic(Dialect):
 
     def __init__(self, plain: Plain, params: Mapping[str, Any]) -> None:
         super().__init__(plain, params)
+        self.counts = read_usage(self.usage) or Usage()
         thinking = (params.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         self.lists = "tools" in params or thinking or self.reply.thinks or bool(self.reply.calls)
 
     def _stop(self) -> dict[str, Any]:
-        reason = self.reply.stop_reason or ("tool_use" if self.reply.calls else "end_turn")
-        return {"stop_reason": None if self.reply.truncated else _STOPS.get(reason, reason), "stop_sequence": None}
+        return {"stop_reason": stop_reason(self.reply), "stop_sequence": None}
 
     def _details(self, whole: bool) -> dict[str, int]:
         """Cached tokens; the whole answer says for how long they are cached, the stream does not."""
-        given = {"cache_read": 0, "cache_creation": 0, _FIVE: 0, _HOUR: 0, **self.usage.get("input_token_details", {})}
-        made, five, hour = given.pop("cache_creation"), given.pop(_FIVE), given.pop(_HOUR)
+        given = {"cache_read": 0, **self.usage.get("input_token_details", {})}
+        _, five, hour = cached_tokens(self.counts)
+        rest = {key: count for key, count in given.items() if key not in ("cache_creation", FIVE_MINUTES, ONE_HOUR)}
         if whole:
-            return {**given, "cache_creation": 0, _FIVE: five + made, _HOUR: hour}
-        return {**given, "cache_creation": made + five + hour}
+            return {**rest, "cache_creation": 0, FIVE_MINUTES: five, ONE_HOUR: hour}
+        return {**rest, "cache_creation": five + hour}
 
     def _usage_metadata(self, whole: bool) -> Any:
         return None if self.usage is None else {**self.usage, "input_token_details": self._details(whole)}
@@ -103,20 +97,8 @@ class Anthropic(Dialect):
     def _raw_usage(self) -> dict[str, Any] | None:
         if self.usage is None:
             return None
-        cached, creation = self._details(False), self._details(True)
-        out = self.usage.get("output_token_details", {})
-        return {
-            "cache_creation": {_HOUR: creation[_HOUR], _FIVE: creation[_FIVE]},
-            "cache_creation_input_tokens": cached["cache_creation"],
-            "cache_read_input_tokens": cached["cache_read"],
-            "inference_geo": None,
-            "input_tokens": self.usage["input_tokens"] - cached["cache_creation"] - cached["cache_read"],
-            "output_tokens": self.usage["output_tokens"],
-            "output_tokens_details": {"thinking_tokens": out["reasoning"]} if "reasoning" in out else None,
-            "server_tool_use": None,
-            "service_tier": "standard",
-            "speed": None,
-        }
+        unknown = {"inference_geo": None, "output_tokens_details": None, "server_tool_use": None, "speed": None}
+        return {**unknown, **usage_words(self.counts)}
 
     def _whole(self) -> ChatResult:
         calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
@@ -180,7 +162,3 @@ class Anthropic(Dialect):
             usage_metadata=self._usage_metadata(False),
             chunk_position="last",
         )
-
-
-_FIVE, _HOUR = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
-_STOPS: Final = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Protocol
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-from llmtest import ledger
 from llmtest.langchain.dialects.errors import ProviderErrors
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.step_types import Call, Fail, Reply
@@ -132,10 +131,6 @@ class Dialect(ReplyStream[ChatGenerationChunk]):
     @abstractmethod
     def _whole(self) -> ChatResult:
         """Return the whole answer."""
-
-
-def fresh_id(kind: str) -> str:
-    return ledger.current().fresh_id(kind)
 
 
 def tool_call(call: Call, key: str, args: Any) -> Any:

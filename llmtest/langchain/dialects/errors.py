@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from http.client import responses
 from typing import Any, ClassVar, cast
+
+from llmtest.wire.api import reason_phrase
 
 
 class ProviderErrors(ABC):
@@ -59,10 +60,6 @@ class ProviderErrors(ABC):
         ]
         found = (find_class(module, name) for module, name in places if name)
         return next((kind for kind in found if kind is not None), None)
-
-
-def reason_phrase(status: int) -> str:
-    return responses.get(status, "error")
 
 
 def find_class(module: str, name: str) -> Any:

@@ -10,10 +10,13 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from llmtest.langchain.dialects.base import Dialect, Plain, add_details, fresh_id
-from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library, reason_phrase
+from llmtest.events.usage import read_usage
+from llmtest.langchain.dialects.base import Dialect, Plain, add_details
+from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library
 from llmtest.scripts.step_types import Call, Part, Text, Thinking
 from llmtest.scripts.streams import join_tokens
+from llmtest.wire.api import fresh_id, reason_phrase
+from llmtest.wire.openai import error_body, finish_reason, usage_words
 
 
 class OpenAIErrors(ProviderErrors):
@@ -38,16 +41,9 @@ class OpenAIErrors(ProviderErrors):
         429: "RateLimitError",
     }
     server_errors = ("OpenAIAPIError", "InternalServerError")
-    types_and_codes: ClassVar[Mapping[int, tuple[str, str | None]]] = {
-        401: ("invalid_request_error", "invalid_api_key"),
-        404: ("invalid_request_error", "model_not_found"),
-        429: ("requests", "rate_limit_exceeded"),
-    }
 
     def body(self, status: int, text: str) -> dict[str, Any]:
-        usual = ("server_error" if status >= 500 else "invalid_request_error", None)
-        kind, code = self.types_and_codes.get(status, usual)
-        return {"error": {"message": text, "type": kind, "param": None, "code": code}}
+        return error_body(status, text)
 
     def arguments(self, text: str, body: dict[str, Any]) -> tuple[object, object]:
         return text, body["error"]
@@ -75,14 +71,6 @@ class OpenAI(Dialect):
     def token_fields(self, chunk: ChatGenerationChunk) -> dict[str, Any]:
         return {"logprobs": (chunk.generation_info or {}).get("logprobs")}
 
-    def _reason(self) -> str | None:
-        if self.reply.truncated:
-            return None
-        reason = self.reply.stop_reason
-        if self.reply.refusal and reason == "refusal":
-            reason = "stop"
-        return reason or ("tool_calls" if self.reply.calls else "stop")
-
     def _whole(self) -> ChatResult:
         refusal = self.reply.text if self.reply.refusal else None
         calls = [(call, self.plain.call_id(call)) for call in self.reply.calls]
@@ -97,7 +85,7 @@ class OpenAI(Dialect):
             "id": fresh_id("chatcmpl"),
             "service_tier": "default",
         }
-        info = {"finish_reason": self._reason(), "logprobs": None}
+        info = {"finish_reason": finish_reason(self.reply), "logprobs": None}
         return ChatResult(generations=[ChatGeneration(message=message, generation_info=info)], llm_output=output)
 
     def _read(self, call: Call, key: str) -> Any:
@@ -108,19 +96,14 @@ class OpenAI(Dialect):
             return make_invalid_tool_call(raw, str(error))
 
     def _token_usage(self) -> dict[str, Any] | None:
-        if self.usage is None:
+        usage = read_usage(self.usage)
+        if usage is None:
             return None
-        into, out = self.usage["input_token_details"], self.usage["output_token_details"]
-        unknown: dict[str, Any] = {"image_tokens": None, "text_tokens": None}
-        read = {"audio_tokens": into["audio"], "cached_tokens": into["cache_read"], **unknown}
-        said = {"audio_tokens": out["audio"], "reasoning_tokens": out["reasoning"], "text_tokens": None}
-        return {
-            "prompt_tokens": self.usage["input_tokens"],
-            "completion_tokens": self.usage["output_tokens"],
-            "total_tokens": self.usage["total_tokens"],
-            "prompt_tokens_details": {**read, "cache_write_tokens": into.get("cache_creation")},
-            "completion_tokens_details": {**said, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
-        }
+        words = usage_words(usage)
+        # The SDK's classes have all that a provider may send.
+        read = {"cache_write_tokens": None, "image_tokens": None, "text_tokens": None, **words["prompt_tokens_details"]}
+        said = {"text_tokens": None, **words["completion_tokens_details"]}
+        return {**words, "prompt_tokens_details": read, "completion_tokens_details": said}
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
         first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
@@ -142,7 +125,7 @@ class OpenAI(Dialect):
         self.called += 1
 
     def _end(self) -> Iterator[ChatGenerationChunk]:
-        said = {"finish_reason": self._reason(), "model_name": self.model_name, "service_tier": "default"}
+        said = {"finish_reason": finish_reason(self.reply), "model_name": self.model_name, "service_tier": "default"}
         yield self._chunk("", said)
         if self.usage is not None:
             message = AIMessageChunk(content="", usage_metadata=self.usage)

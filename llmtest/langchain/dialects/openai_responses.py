@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
@@ -12,14 +12,14 @@ from llmtest.langchain.dialects.base import (
     Dialect,
     Plain,
     add_details,
-    fresh_id,
     invalid_tool_call,
     tool_call,
 )
-from llmtest.langchain.dialects.errors import reason_phrase
 from llmtest.langchain.dialects.openai import OpenAIErrors
 from llmtest.scripts.step_types import Call, Part, Text
 from llmtest.scripts.streams import join_tokens
+from llmtest.wire.api import fresh_id, reason_phrase
+from llmtest.wire.responses import error_code, incomplete_reason, status_of
 
 
 class ResponsesErrors(OpenAIErrors):
@@ -28,8 +28,7 @@ class ResponsesErrors(OpenAIErrors):
     url = "https://api.openai.com/v1/responses"
 
     def midway(self, status: int, message: str | None) -> BaseException:
-        error = self.body(status, message or reason_phrase(status))["error"]
-        return ValueError(f"{error['code'] or error['type']}: {error['message']}")
+        return ValueError(f"{error_code(status)}: {message or reason_phrase(status)}")
 
 
 class Responses(Dialect):
@@ -42,11 +41,11 @@ class Responses(Dialect):
         super().__init__(plain, params)
         self.usage = add_details(self.usage, {"cache_read": 0, "cache_creation": 0}, {"reasoning": 0})
         self.id = fresh_id("resp")
-        self.incomplete = _INCOMPLETE.get(self.reply.stop_reason or "")
+        self.incomplete = incomplete_reason(self.reply)
 
     def _metadata(self) -> dict[str, Any]:
         return {
-            **({} if self.reply.truncated else {"status": "incomplete" if self.incomplete else "completed"}),
+            **({"status": status} if (status := status_of(self.reply)) else {}),
             **({"incomplete_details": {"reason": self.incomplete}} if self.incomplete else {}),
             "created_at": 0.0,
             "metadata": {},
@@ -137,6 +136,3 @@ class Responses(Dialect):
 
 def _summary(text: str) -> dict[str, Any]:
     return {"index": 0, "type": "summary_text", "text": text}
-
-
-_INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}

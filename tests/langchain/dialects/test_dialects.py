@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ import anthropic
 import httpx2
 import openai
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.exceptions import ModelError, ModelRateLimitError
+from langchain_core.exceptions import ModelRateLimitError
 from openai.types import chat, responses
 from pydantic import TypeAdapter
 
@@ -26,114 +24,9 @@ from llmtest.errors import ScriptError, StatusError
 from llmtest.langchain.dialects import names
 from llmtest.protocol import cut_streams
 from llmtest.scripts.gates import Gate
+from tests.support.dialect_cases import CASES, GPT, NAMES, STATUSES, SUNNY, THOUGHT, TOOLS, WAYS, bound
+from tests.support.heard import heard, heard_in_v3
 from tests.support.wire import WIRE, client
-
-GPT, CLAUDE = "gpt-4o-2024-08-06", "claude-haiku-4-5-20251001"
-NAMES = {"openai": GPT, "openai-responses": GPT, "anthropic": CLAUDE}
-
-
-# -- what is said
-
-
-def _weather(city: str, id: str) -> Any:
-    return call("weather", city=city).deltas('{"city": ', f'"{city}"}}').with_id(id)
-
-
-def _broken(reason: str | None = None) -> Any:
-    asked = call("weather", city="Paris").malformed('{"city": ', '"Par').with_id("call_1")
-    return replace(reply(asked, usage=(8, 5), stop_reason=reason), parts=asked.parts)
-
-
-def _told(read: int, made: int, thought: int | None) -> Any:
-    details = {"input_token_details": {"cache_read": read, **({"cache_creation": made} if made else {})}}
-    thinking = {} if thought is None else {"output_token_details": {"reasoning": thought}}
-    return {"input_tokens": 8, "output_tokens": 5, "total_tokens": 13, **details, **thinking}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One answer, in our words. `file` is its canned body, `bound` what is bound to both models."""
-
-    step: Callable[[], Any]
-    tools: bool = False
-    file: str | None = None
-    bound: Any = None
-    whole: bool = True  # a cut-off stream has no counterpart among whole answers
-
-
-def _breaking() -> Any:
-    step = say(*SUNNY).then_fail(500)
-    told = "The server had an error while processing your request."
-    return replace(step, failure=replace(step.failure, message=told))  # type: ignore[type-var]
-
-
-SUNNY = ("It is ", "sunny.")
-PARIS, ROME = _weather("Paris", "call_1"), _weather("Rome", "call_2")
-THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
-COMMON = {
-    "text": Case(lambda: say(*SUNNY, usage=(8, 5))),
-    "text, tools bound": Case(lambda: say(*SUNNY, usage=(8, 5)), tools=True, file="text"),
-    "length": Case(lambda: say(*SUNNY, stop_reason="length", usage=(8, 5))),
-    "tool_call": Case(lambda: reply(PARIS, usage=(8, 5)), tools=True),
-    "parallel_calls": Case(lambda: reply(PARIS, ROME, usage=(8, 5)), tools=True),
-    "text_and_call": Case(lambda: reply(say("Let me ", "look."), PARIS, usage=(8, 5)), tools=True),
-    "refusal": Case(lambda: say("I can't ", "say.", refusal=True, usage=(8, 5))),
-    "cut": Case(lambda: say(*SUNNY).then_truncate(), whole=False),
-    "broken": Case(_breaking, whole=False),
-    "cut_in_call": Case(lambda: _broken().then_truncate(), tools=True, whole=False),
-}
-THOUGHT = think("A clear ", "sky.")
-CUT_THOUGHT = Case(THOUGHT.then_truncate, whole=False)
-CUT_REFUSAL = Case(lambda: say("I can't ", "say.", refusal=True).then_truncate(), whole=False)
-DEFAULT: dict[str, Any] = {"usage": _told(0, 0, 3)}
-CASES: dict[str, dict[str, Case]] = {
-    "openai": {
-        **COMMON,
-        "cut_in_refusal": CUT_REFUSAL,
-        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), **DEFAULT)),
-        "malformed": Case(_broken, tools=True),
-        "no_usage": Case(lambda: say(*SUNNY, usage=False)),
-        "cached": Case(
-            lambda: say(*SUNNY, usage=_told(4, 0, None), response_metadata={"system_fingerprint": "fp_cbf1785567"}),
-        ),
-    },
-    "openai-responses": {
-        **COMMON,
-        "cut_in_refusal": CUT_REFUSAL,
-        "cut_in_reasoning": CUT_THOUGHT,
-        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), **DEFAULT)),
-        "reasoning_and_call": Case(lambda: reply(THOUGHT, PARIS, **DEFAULT), tools=True),
-        "malformed": Case(lambda: _broken("length"), tools=True),
-        "no_usage": Case(lambda: say(*SUNNY, usage=False)),
-        "cached": Case(lambda: say(*SUNNY, usage=_told(4, 0, None))),
-    },
-    "anthropic": {
-        **COMMON,
-        "refusal": Case(
-            lambda: say(
-                "I can't ",
-                "say.",
-                refusal=True,
-                usage=(8, 5),
-                response_metadata={"stop_details": {"type": "refusal", "category": "cyber", "explanation": None}},
-            )
-        ),
-        "text, thinking bound": Case(lambda: say(*SUNNY, usage=(8, 5)), bound=THINKING, file="text"),
-        "reasoning": Case(lambda: reply(THOUGHT, say(*SUNNY), usage=(8, 5)), bound=THINKING),
-        "reasoning_and_call": Case(lambda: reply(THOUGHT, PARIS, usage=(8, 5)), bound=THINKING, tools=True),
-        "cut_in_reasoning": replace(CUT_THOUGHT, bound=THINKING),
-        "malformed": Case(lambda: _broken("length"), tools=True, whole=False),
-        "cached": Case(lambda: say(*SUNNY, usage=_told(4, 2, 3))),
-    },
-}
-STATUSES = {"openai": (400, 429, 500), "openai-responses": (400, 429, 500), "anthropic": (400, 429, 500, 529)}
-TOOLS = [
-    {
-        "type": "function",
-        "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
-    }
-]
-
 
 # -- who says it
 
@@ -153,108 +46,20 @@ def _integration(dialect: str, answer: Callable[[httpx2.Request], httpx2.Respons
     return client(dialect, answer, **api, **fields)
 
 
-def _bound(model: Any, case: Case) -> Any:
-    if case.tools:
-        return model.bind_tools(TOOLS, **(case.bound or {}))
-    return model.bind(**case.bound) if case.bound else model
-
-
 def _real(dialect: str, name: str, **fields: Any) -> Any:
     case = CASES[dialect][name]
     model = _integration(dialect, lambda request: _answered(WIRE / dialect, case.file or name, request), **fields)
-    return _bound(model, case)
+    return bound(model, case)
 
 
 def _scripted(dialect: str, name: str, **fields: Any) -> Any:
     case = CASES[dialect][name]
-    return _bound(ScriptedChatModel(case.step(), dialect=dialect, model_name=NAMES[dialect], **fields), case)
-
-
-# -- what is heard
-
-
-class _Told(BaseCallbackHandler):
-    run_inline = True
-
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-
-    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
-        self.seen.append("start")
-
-    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        self.seen.append(("token", token, _generation(kwargs["chunk"]), sorted(kwargs)))
-
-    def on_llm_end(self, response: Any, **kwargs: Any) -> None:
-        generations = [[_generation(one) for one in some] for some in response.generations]
-        self.seen.append(("end", generations, response.llm_output, response.run, sorted(kwargs)))
-
-    def on_llm_error(self, error: Any, **kwargs: Any) -> None:
-        response = kwargs["response"]
-        generations = [[_generation(one) for one in some] for some in response.generations]
-        self.seen.append(("error", _error(error), generations, response.llm_output, sorted(kwargs)))
-
-
-def _generation(one: Any) -> Any:
-    return type(one).__name__, one.text, one.generation_info, _message(one.message)
-
-
-def _message(message: Any) -> Any:
-    return type(message).__name__, message.model_dump()
-
-
-def _error(error: Any) -> Any:
-    if isinstance(error, ValueError):
-        return type(error), str(error)
-    known = ("message", "body", "status_code", "request_id", "code", "param", "type", "api_message", "error_code", "details")
-    told = {name: getattr(error, name, "missing") for name in known}
-    sent = (error.request.method, str(error.request.url), getattr(getattr(error, "response", None), "status_code", None))
-    return type(error), str(error), error.args, told, sent
-
-
-def _without_ids(told: Any, seen: dict[str, str]) -> Any:
-    """`told` with each id as the number in which it came, and without the time and the length of a response."""
-    if isinstance(told, list | tuple):
-        return [_without_ids(item, seen) for item in told]
-    if not isinstance(told, dict):
-        return told
-    plain: dict[Any, Any] = {}
-    for key in sorted(told, key=str):
-        if key in ("id", "call_id", "item_id", "signature", "message_id") and isinstance(told[key], str):
-            plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
-        elif key != "content-length":
-            plain[key] = type(told[key]) if key == "created_at" else _without_ids(told[key], seen)
-    return plain
-
-
-async def _all(stream: Any) -> list[Any]:
-    return [chunk async for chunk in stream]
-
-
-def _given(model: Any, way: str, told: _Told) -> list[Any]:
-    result = getattr(model, way)("hi", {"callbacks": [told]})
-    if way == "astream":
-        return asyncio.run(_all(result))
-    result = asyncio.run(result) if way == "ainvoke" else result
-    return [result] if way.endswith("invoke") else list(result)
-
-
-RAISED = (StatusError, ModelError, ValueError, openai.APIError, anthropic.APIError)
-
-
-def _heard(model: Any, way: str) -> Any:
-    told = _Told()
-    try:
-        messages = [_message(message) for message in _given(model, way, told)]
-    except RAISED as error:
-        messages = [_error(error)]
-    return _without_ids([told.seen, messages], {})
+    return bound(ScriptedChatModel(case.step(), dialect=dialect, model_name=NAMES[dialect], **fields), case)
 
 
 # -- the same
 
 
-WAYS = ("invoke", "ainvoke", "stream", "astream")
 ALL = [(dialect, name) for dialect, cases in CASES.items() for name in cases]
 
 
@@ -266,45 +71,24 @@ def _ways() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("dialect", "name", "way"), list(_ways()))
 def test_the_dialect_is_what_the_real_integration_gives(dialect: str, name: str, way: str) -> None:
-    assert _heard(_scripted(dialect, name), way) == _heard(_real(dialect, name), way)
+    assert heard(_scripted(dialect, name), way) == heard(_real(dialect, name), way)
 
 
 @pytest.mark.parametrize(("dialect", "name"), ALL)
 def test_invoke_with_streaming_on_is_the_same_too(dialect: str, name: str) -> None:
-    ours = _heard(_scripted(dialect, name, streaming=True), "invoke")
+    ours = heard(_scripted(dialect, name, streaming=True), "invoke")
 
-    assert ours == _heard(_real(dialect, name, streaming=True), "invoke")
+    assert ours == heard(_real(dialect, name, streaming=True), "invoke")
     assert [one[0] for one in ours[0]].count("token") > 2
-
-
-def _heard_in_v3(model: Any, way: str) -> Any:
-    told = _Told()
-    heard: list[Any] = []
-
-    async def read() -> None:
-        async with await model.astream_events("hi", {"callbacks": [told]}, version="v3") as stream:  # until the end is told
-            heard.extend([event async for event in stream])
-            heard.append(_message(await stream.output))
-
-    try:
-        if way == "sync":
-            stream = model.stream_events("hi", {"callbacks": [told]}, version="v3")
-            heard.extend(stream)
-            heard.append(_message(stream.output))
-        else:
-            asyncio.run(read())
-    except RAISED as error:
-        heard.append(_error(error))
-    return _without_ids([told.seen, heard], {})
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 @pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize(("dialect", "name"), ALL)
 def test_the_events_and_tokens_of_version_3_are_the_same_too(dialect: str, name: str, way: str) -> None:
-    ours = _heard_in_v3(_scripted(dialect, name), way)
+    ours = heard_in_v3(_scripted(dialect, name), way)
 
-    assert ours == _heard_in_v3(_real(dialect, name), way)
+    assert ours == heard_in_v3(_real(dialect, name), way)
     assert [seen[0] for seen in ours[0]].count("token") > 1
 
 
@@ -319,8 +103,8 @@ def test_arguments_that_are_odd_json_are_read_as_the_real_integration_reads_them
     step = replace(asked, stop_reason="length" if dialect == "openai-responses" else None)
     ours = ScriptedChatModel(replace(step, usage=say("a", usage=(8, 5)).usage), dialect=dialect, model_name=GPT)
 
-    _, said = _heard(ours.bind_tools(TOOLS), "invoke")
-    assert said == _heard(_integration(dialect, answer).bind_tools(TOOLS), "invoke")[1]
+    _, said = heard(ours.bind_tools(TOOLS), "invoke")
+    assert said == heard(_integration(dialect, answer).bind_tools(TOOLS), "invoke")[1]
 
 
 @pytest.mark.parametrize("dialect", CASES)
@@ -407,7 +191,7 @@ CHANGES: dict[str, Callable[[Any], list[Any]]] = {
 
 @cache
 def _really_streamed(dialect: str, name: str) -> Any:
-    return _heard(_real(dialect, name), "stream")
+    return heard(_real(dialect, name), "stream")
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -416,7 +200,7 @@ def test_a_change_of_any_chunk_of_our_stream_is_seen(
     dialect: str, name: str, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = names.CLASSES[dialect]
-    chunks, count = kind.chunks, len(_heard(_scripted(dialect, name), "stream")[0])
+    chunks, count = kind.chunks, len(heard(_scripted(dialect, name), "stream")[0])
     for place in range(count):
         reached: list[bool] = []
 
@@ -427,7 +211,7 @@ def test_a_change_of_any_chunk_of_our_stream_is_seen(
 
         with monkeypatch.context() as patch:
             patch.setattr(kind, "chunks", other)
-            same = _heard(_scripted(dialect, name), "stream") == _really_streamed(dialect, name)
+            same = heard(_scripted(dialect, name), "stream") == _really_streamed(dialect, name)
         assert same is not any(reached)
     assert reached
 
@@ -450,10 +234,10 @@ FAILING = [(dialect, status) for dialect, statuses in STATUSES.items() for statu
 @pytest.mark.parametrize(("dialect", "status"), FAILING)
 def test_an_error_is_the_one_of_the_real_integration(dialect: str, status: int, way: str) -> None:
     real, ours = _refusing(dialect, status)
-    heard = _heard(ours, way)
+    came = heard(ours, way)
 
-    assert heard == _heard(real, way)
-    assert [seen[0] for seen in heard[0]] == ["s", "error"]
+    assert came == heard(real, way)
+    assert [seen[0] for seen in came[0]] == ["s", "error"]
 
 
 @pytest.mark.parametrize("dialect", CASES)
@@ -487,11 +271,11 @@ def test_an_error_says_after_how_long_to_come_again_where_the_provider_says_it()
 @pytest.mark.parametrize("way", WAYS)
 def test_a_failure_after_some_text_breaks_the_stream_there(dialect: str, way: str) -> None:
     step = reply(THOUGHT, say(*SUNNY))
-    heard = _heard(ScriptedChatModel(step.then_fail(500), dialect=dialect), way)[0]
-    cut = _heard(ScriptedChatModel(step.then_truncate(), dialect=dialect), way)[0]
+    came = heard(ScriptedChatModel(step.then_fail(500), dialect=dialect), way)[0]
+    cut = heard(ScriptedChatModel(step.then_truncate(), dialect=dialect), way)[0]
 
-    assert heard[-1][0] == "error"
-    assert heard[1:-1] == [seen for seen in cut[:-1] if seen[0] == "token"][:-1]  # langchain-core makes the last one
+    assert came[-1][0] == "error"
+    assert came[1:-1] == [seen for seen in cut[:-1] if seen[0] == "token"][:-1]  # langchain-core makes the last one
 
 
 def test_without_the_integration_the_error_is_that_of_its_sdk_and_else_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,7 +338,7 @@ SAID_AGAIN = [(dialect, name) for dialect, name in ALL if name in ("text", "text
 @pytest.mark.parametrize(("dialect", "name"), SAID_AGAIN)
 def test_an_answer_of_the_integration_can_be_said_again(dialect: str, name: str) -> None:
     said = _real(dialect, name).invoke("hi")
-    model = _bound(ScriptedChatModel(said, said, dialect=dialect), CASES[dialect][name])
+    model = bound(ScriptedChatModel(said, said, dialect=dialect), CASES[dialect][name])
 
     assert _gist(model.invoke("hi")) == _gist(said)
     text, thoughts, calls, usage, metadata = _gist(_joined(_real(dialect, name)))

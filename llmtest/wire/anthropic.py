@@ -1,0 +1,240 @@
+"""Anthropic's Messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+from llmtest.events.words import Message, Usage
+from llmtest.scripts.step_types import Call, Part, Reply, Text
+from llmtest.scripts.streams import join_tokens
+from llmtest.wire.api import (
+    Api,
+    Body,
+    ModelCall,
+    Writer,
+    checked,
+    choice_of,
+    content_of,
+    fresh_id,
+    frozen,
+    item_of,
+    objects,
+    optional_item,
+    role_of,
+    schemas,
+    server_sent,
+    texts,
+    tool_call,
+)
+from llmtest.wire.exchange import HttpRequest
+
+TYPES: Final[Mapping[int, str]] = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def error_body(status: int, message: str) -> dict[str, Any]:
+    """Return the JSON with which Anthropic answers a request that it refuses."""
+    kind = TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+
+
+STOPS: Final = {"stop": "end_turn", "tool_calls": "tool_use", "length": "max_tokens", "content_filter": "refusal"}
+
+
+def stop_reason(reply: Reply) -> str | None:
+    """Return Anthropic's word for why the answer ends; None for a stream that was cut off."""
+    if reply.truncated:
+        return None
+    reason = reply.stop_reason or ("tool_use" if reply.calls else "end_turn")
+    return STOPS.get(reason, reason)
+
+
+FIVE_MINUTES, ONE_HOUR = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
+
+
+def cached_tokens(usage: Usage) -> tuple[int, int, int]:
+    """Return the tokens read from the cache, and those written to it for five minutes and for an hour.
+
+    A script that does not say for how long means five minutes, as the API does.
+    """
+    details = usage.input_details
+    five = details.get(FIVE_MINUTES, 0) + details.get("cache_creation", 0)
+    return details.get("cache_read", 0), five, details.get(ONE_HOUR, 0)
+
+
+def usage_words(usage: Usage) -> dict[str, Any]:
+    """Return `usage` in Anthropic's words: its input tokens are those that the cache has nothing to do with."""
+    read, five, hour = cached_tokens(usage)
+    out = usage.output_details
+    return {
+        "input_tokens": usage.input_tokens - read - five - hour,
+        "cache_creation_input_tokens": five + hour,
+        "cache_read_input_tokens": read,
+        "cache_creation": {FIVE_MINUTES: five, ONE_HOUR: hour},
+        "output_tokens": usage.output_tokens,
+        "service_tier": "standard",
+        **({"output_tokens_details": {"thinking_tokens": out["reasoning"]}} if "reasoning" in out else {}),
+    }
+
+
+class MessageWriter(Writer):
+    """Writes a message, or its events. It always has usage: a script that reports none counts as zero tokens."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.id = fresh_id("msg")
+        self.counts = usage_words(self.usage or Usage())
+
+    def whole(self) -> dict[str, Any]:
+        content = [self._said(parts) for parts in self.blocks()]
+        return {**self._message(content), **self._stop(), "usage": self.counts, **self._from_script("id", "container")}
+
+    def _message(self, content: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": content}
+
+    def _stop(self) -> dict[str, Any]:
+        return {
+            "stop_reason": stop_reason(self.reply),
+            "stop_sequence": None,
+            **self._from_script("stop_reason", "stop_sequence", "stop_details"),
+        }
+
+    def _said(self, parts: list[Part]) -> dict[str, Any]:
+        first, text = parts[0], join_tokens(parts)
+        if isinstance(first, Call):
+            # The API sends an object, so there is no text that is no JSON.
+            arguments = {} if first.malformed else json.loads(text)
+            return {"type": "tool_use", "id": self.call_id(first), "name": first.tool, "input": arguments}
+        if isinstance(first, Text):
+            return {"type": "text", "text": text}
+        return {"type": "thinking", "thinking": text, "signature": fresh_id("signature")}
+
+    # -- the stream
+
+    def _opening(self) -> Iterator[dict[str, Any]]:
+        counted = {key: value for key, value in self.counts.items() if key != "output_tokens_details"}
+        message = {**self._message([]), "stop_reason": None, "stop_sequence": None, "usage": {**counted, "output_tokens": 1}}
+        yield {"type": "message_start", "message": {**message, **self._from_script("id")}}
+
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+        first = parts[0]
+        yield {"type": "content_block_start", "index": number, "content_block": self._begun(first)}
+        if number == 0:
+            yield {"type": "ping"}
+        kind, key = _deltas(first)
+        if isinstance(first, Call):
+            yield _delta(number, kind, key, "")
+            self.before += 1
+        for token in self._streamed(parts):
+            yield _delta(number, kind, key, token)
+        if cut:
+            return
+        if kind == "thinking_delta":
+            yield _delta(number, "signature_delta", "signature", fresh_id("signature"))
+        yield {"type": "content_block_stop", "index": number}
+
+    def _begun(self, first: Part) -> dict[str, Any]:
+        if isinstance(first, Call):
+            return {"type": "tool_use", "id": self.call_id(first), "name": first.tool, "input": {}}
+        return {"type": "text", "text": ""} if isinstance(first, Text) else {"type": "thinking", "thinking": "", "signature": ""}
+
+    def _end(self) -> Iterator[dict[str, Any]]:
+        # A stream does not say for how long the cache keeps what was written.
+        counted = {key: value for key, value in self.counts.items() if key not in ("cache_creation", "service_tier")}
+        yield {"type": "message_delta", "delta": {**self._stop(), **self._from_script("container")}, "usage": counted}
+        yield {"type": "message_stop"}
+
+    def error_event(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(status, message)
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        return server_sent(event, event["type"])
+
+
+def _deltas(first: Part) -> tuple[str, str]:
+    """Return the type of the deltas of a block, and the name of their text."""
+    if isinstance(first, Call):
+        return "input_json_delta", "partial_json"
+    return ("text_delta", "text") if isinstance(first, Text) else ("thinking_delta", "thinking")
+
+
+def _delta(index: int, kind: str, key: str, text: str) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": kind, key: text}}
+
+
+class Messages(Api):
+    """`POST .../v1/messages`."""
+
+    name = "anthropic"
+    writer: ClassVar[type[Writer]] = MessageWriter
+
+    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+        rest = {"messages", "model", "system", "tools", "tool_choice", "stop_sequences", "stream"}
+        params = {key: frozen(value) for key, value in body.items() if key not in rest}
+        config = optional_item(body, "output_config", dict, "an object", {})
+        wanted = config.get("format", body.get("output_format"))
+        if wanted is not None:
+            params["response_format"] = frozen(checked(wanted, dict, "format", "an object with a `type`"))
+        choice = choice_of(body)
+        if isinstance(choice, dict) and choice.get("disable_parallel_tool_use"):
+            params["parallel_tool_calls"] = False
+        item_of(body, "messages", list, "a list of messages")
+        system = content_of(body, "system")
+        said = [message for one in objects(body, "messages", "a list of messages") for message in _messages(one)]
+        return ModelCall(
+            optional_item(body, "model", str, "the name of a model", ""),
+            (*([Message("system", system)] if system else []), *said),
+            schemas(map(_tool, objects(body, "tools", "a list of tools"))),
+            choice,
+            texts(body.get("stop_sequences"), "stop_sequences"),
+            params,
+            bool(body.get("stream")),
+        )
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(status, message)
+
+
+ROLES: Final = {"user": "human", "assistant": "ai", "system": "system"}
+
+
+def _messages(said: Body) -> Iterator[Message]:
+    """Yield a message; each result of a tool in it is one of its own."""
+    role, content = role_of(said, ROLES), content_of(said)
+    blocks = [] if isinstance(content, str) else content
+    rest: list[Any] = []
+    for block in blocks:
+        if role == "human" and block.get("type") == "tool_result":
+            if rest:
+                yield Message(role, frozen(rest))
+                rest = []
+            yield _result(block)
+        else:
+            rest.append(block)
+    calls = tuple(tool_call(block.get("name"), block.get("input"), block.get("id")) for block in blocks if _is_call(block, role))
+    if rest or not blocks:
+        yield Message(role, frozen(rest) if rest else content, calls)
+
+
+def _is_call(block: Body, role: str) -> bool:
+    return role == "ai" and block.get("type") == "tool_use"
+
+
+def _result(block: Body) -> Message:
+    asked = item_of(block, "tool_use_id", str, "the id of a tool call")
+    return Message("tool", content_of(block), tool_call_id=asked, status="error" if block.get("is_error") else None)
+
+
+def _tool(tool: Body) -> tuple[str, Any]:
+    name = item_of(tool, "name" if "name" in tool else "type", str, "the name of a tool")
+    return name, tool.get("input_schema")

@@ -1,0 +1,329 @@
+"""OpenAI's Responses API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+from llmtest.events.words import Message, ToolCall, Usage
+from llmtest.scripts.step_types import Call, Part, Reply, Text
+from llmtest.scripts.streams import join_tokens
+from llmtest.wire.api import (
+    Api,
+    Body,
+    ModelCall,
+    Writer,
+    choice_of,
+    content_of,
+    fresh_id,
+    frozen,
+    item_of,
+    objects,
+    optional_item,
+    role_of,
+    schemas,
+    server_sent,
+    tool_call,
+)
+from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.openai import error_body
+
+INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def incomplete_reason(reply: Reply) -> str | None:
+    """Return the word of the Responses API for why the answer is incomplete; None if it is complete."""
+    return INCOMPLETE.get(reply.stop_reason or "")
+
+
+def status_of(reply: Reply) -> str | None:
+    """Return the status of the answer; None for a stream that was cut off."""
+    if reply.truncated:
+        return None
+    return "incomplete" if incomplete_reason(reply) else "completed"
+
+
+def error_code(status: int) -> str:
+    """Return the code with which a stream that has begun tells of a failure."""
+    known = error_body(status, "")["error"]
+    return str(known["code"] or known["type"])
+
+
+def usage_words(usage: Usage) -> dict[str, Any]:
+    """Return `usage` in the words of the Responses API."""
+    into, out = usage.input_details, usage.output_details
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": into.get("cache_read", 0),
+            "cache_write_tokens": into.get("cache_creation", 0),
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": out.get("reasoning", 0)},
+        "total_tokens": usage.total_tokens,
+    }
+
+
+ECHOED: Final[Mapping[str, Any]] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+"""What each response repeats of its request, with what stands there if the request does not say it."""
+
+
+class ResponseWriter(Writer):
+    """Writes a response, or its events."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.id = fresh_id("resp")
+        self.sent = 0
+        self.items: list[dict[str, Any]] = []
+        self.last = len(list(self.blocks())) - 1
+
+    def whole(self) -> dict[str, Any]:
+        self.items = [self._item(number, parts) for number, parts in enumerate(self.blocks())]
+        return self._finished()
+
+    def _response(self, status: str | None, **more: Any) -> dict[str, Any]:
+        known = {"id": self.id, "object": "response", "created_at": 0, "status": status, "model": self.model}
+        unknown: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
+        said = {key: value for key, value in self.call.params.items() if key in ECHOED}
+        said |= {} if self.call.tool_choice is None else {"tool_choice": self.call.tool_choice}
+        return {**known, **unknown, **ECHOED, **said, **more, **self._from_script("id", "created_at")}
+
+    def _finished(self) -> dict[str, Any]:
+        reason = incomplete_reason(self.reply)
+        return self._response(
+            status_of(self.reply),
+            incomplete_details=None if reason is None else {"reason": reason},
+            output=self.items,
+            usage=None if self.usage is None else usage_words(self.usage),
+            service_tier="default",
+            **self._from_script("status", "incomplete_details", "service_tier", "metadata", "user"),
+        )
+
+    def _status(self, number: int) -> str:
+        return "incomplete" if number == self.last and incomplete_reason(self.reply) else "completed"
+
+    def _item(self, number: int, parts: list[Part], key: str | None = None, call_id: str | None = None) -> dict[str, Any]:
+        """Return a finished item of the output; a stream has given it its ids before."""
+        first, text, status = parts[0], join_tokens(parts), self._status(number)
+        key = key or fresh_id(_prefix(first))
+        if isinstance(first, Call):
+            return _function_call(key, first, call_id or self.call_id(first), text, status)
+        if isinstance(first, Text):
+            return _message_item(key, [self._part(text)], status)
+        return {"id": key, "type": "reasoning", "summary": [_summary(text)]}
+
+    def _part(self, text: str) -> dict[str, Any]:
+        if self.reply.refusal:
+            return {"type": "refusal", "refusal": text}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+    # -- the stream
+
+    def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
+        self.sent += 1
+        return {"type": kind, "sequence_number": self.sent - 1, **fields}
+
+    def _opening(self) -> Iterator[dict[str, Any]]:
+        response = self._response("in_progress", service_tier="auto")
+        yield self._event("response.created", response=response)
+        yield self._event("response.in_progress", response=response)
+
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+        first = parts[0]
+        key = fresh_id(_prefix(first))
+        call_id = self.call_id(first) if isinstance(first, Call) else None
+        at = {"item_id": key, "output_index": number}
+        yield self._event("response.output_item.added", output_index=number, item=_begun(first, key, call_id))
+        if isinstance(first, Call):
+            self.before += 1
+            yield from self._arguments(first, at, cut)
+        elif isinstance(first, Text):
+            yield from self._text(parts, {**at, "content_index": 0}, cut)
+        else:
+            yield from self._reasoning(parts, {**at, "summary_index": 0}, cut)
+        if not cut:
+            self.items.append(self._item(number, parts, key, call_id))
+            yield self._event("response.output_item.done", output_index=number, item=self.items[-1])
+
+    def _arguments(self, call: Call, at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
+        kind = "response.function_call_arguments"
+        for token in self._streamed([call]):
+            yield self._event(f"{kind}.delta", **at, delta=token)
+        if not cut:
+            yield self._event(f"{kind}.done", **at, name=call.tool, arguments=join_tokens([call]))
+
+    def _text(self, parts: list[Part], at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
+        kind, key = ("response.refusal", "refusal") if self.reply.refusal else ("response.output_text", "text")
+        unknown: dict[str, Any] = {} if self.reply.refusal else {"logprobs": []}
+        yield self._event("response.content_part.added", **at, part=self._part(""))
+        for token in self._streamed(parts):
+            yield self._event(f"{kind}.delta", **at, delta=token, **unknown)
+        if not cut:
+            text = join_tokens(parts)
+            yield self._event(f"{kind}.done", **at, **{key: text}, **unknown)
+            yield self._event("response.content_part.done", **at, part=self._part(text))
+
+    def _reasoning(self, parts: list[Part], at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
+        kind = "response.reasoning_summary"
+        yield self._event(f"{kind}_part.added", **at, part=_summary(""))
+        for token in self._streamed(parts):
+            yield self._event(f"{kind}_text.delta", **at, delta=token)
+        if not cut:
+            text = join_tokens(parts)
+            yield self._event(f"{kind}_text.done", **at, text=text)
+            yield self._event(f"{kind}_part.done", **at, part=_summary(text))
+
+    def _end(self) -> Iterator[dict[str, Any]]:
+        response = self._finished()
+        yield self._event(
+            "response.incomplete" if response["status"] == "incomplete" else "response.completed", response=response
+        )
+
+    def error_event(self, status: int, message: str) -> dict[str, Any]:
+        return self._event("error", code=error_code(status), message=message, param=None)
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        return server_sent(event, event["type"])
+
+
+def _prefix(first: Part) -> str:
+    return "fc" if isinstance(first, Call) else "msg" if isinstance(first, Text) else "rs"
+
+
+def _begun(first: Part, key: str, call_id: str | None) -> dict[str, Any]:
+    """Return an item whose content is still to come."""
+    if isinstance(first, Call):
+        return _function_call(key, first, call_id, "", "in_progress")
+    return _message_item(key, [], "in_progress") if isinstance(first, Text) else {"id": key, "type": "reasoning", "summary": []}
+
+
+def _function_call(key: str, call: Call, call_id: str | None, arguments: str, status: str) -> dict[str, Any]:
+    said = {"arguments": arguments, "call_id": call_id, "name": call.tool}
+    return {"id": key, "type": "function_call", "status": status, **said}
+
+
+def _message_item(key: str, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
+    return {"id": key, "type": "message", "status": status, "content": content, "role": "assistant"}
+
+
+def _summary(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}
+
+
+class Responses(Api):
+    """`POST .../responses`."""
+
+    name = "openai-responses"
+    writer: ClassVar[type[Writer]] = ResponseWriter
+
+    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+        rest = {"input", "model", "tools", "tool_choice", "stream"}
+        params = {key: frozen(value) for key, value in body.items() if key not in rest}
+        wanted = optional_item(body, "text", dict, "an object", {}).get("format")
+        if isinstance(wanted, dict) and wanted.get("type") in ("json_schema", "json_object"):
+            params["response_format"] = frozen(wanted)
+        instructions = content_of(body, "instructions")
+        first = [Message("system", _in_our_words(instructions))] if instructions else []
+        return ModelCall(
+            optional_item(body, "model", str, "the name of a model", ""),
+            (*first, *_messages(body)),
+            schemas(map(_tool, objects(body, "tools", "a list of tools"))),
+            choice_of(body),
+            None,  # this API knows no stop sequences
+            params,
+            bool(body.get("stream")),
+        )
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(status, message)
+
+
+ROLES: Final = {"user": "human", "assistant": "ai", "system": "system", "developer": "system"}
+
+
+def _messages(body: Body) -> Iterator[Message]:
+    """Yield the messages of the input. What the model said, thought and called without anything between is one message."""
+    said = item_of(body, "input", (str, list), "a text or a list of items") if "prompt" not in body else body.get("input")
+    if isinstance(said, str):
+        yield Message("human", said)
+        return
+    answer: list[dict[str, Any]] = []
+    for item in objects(body, "input", "a list of items"):
+        message = _other(item)
+        if message is None:
+            answer.append(item)
+            continue
+        yield from _answer(answer)
+        answer = []
+        yield message
+    yield from _answer(answer)
+
+
+def _other(item: Body) -> Message | None:
+    """Return the message of an item that is none of the model's."""
+    kind = optional_item(item, "type", str, "the type of an item", "message")
+    if kind == "message":
+        role = role_of(item, ROLES)
+        return None if role == "ai" else Message(role, _in_our_words(content_of(item)))
+    if kind in ("function_call_output", "custom_tool_call_output"):
+        return Message("tool", _in_our_words(content_of(item, "output")), tool_call_id=_call_id(item))
+    return None
+
+
+def _answer(items: Iterable[Body]) -> Iterator[Message]:
+    """Yield the one message that the items of an answer are; none without any."""
+    contents: list[Any] = []
+    calls: list[ToolCall] = []
+    for item in items:
+        kind = item.get("type", "message")
+        if kind == "message":
+            contents.append(_in_our_words(content_of(item)))
+        elif kind in ("function_call", "custom_tool_call"):
+            arguments = item.get("arguments" if kind == "function_call" else "input")
+            calls.append(tool_call(item.get("name"), arguments, _call_id(item)))
+        else:
+            contents.append(frozen([item]))
+    if contents or calls:
+        yield Message("ai", _joined(contents), tuple(calls))
+
+
+def _call_id(item: Body) -> Any:
+    return item_of(item, "call_id", str, "the id of a tool call")
+
+
+def _joined(contents: list[Any]) -> Any:
+    if len(contents) == 1:
+        return contents[0]
+    blocks = [[{"type": "text", "text": content}] if isinstance(content, str) else content for content in contents]
+    return frozen([block for some in blocks for block in some]) if blocks else ""
+
+
+def _in_our_words(content: Any) -> Any:
+    """Return content with its texts under the type that they have in LangChain's messages."""
+    if isinstance(content, str):
+        return content
+    return frozen(
+        [{**block, "type": "text"} if block.get("type") in ("input_text", "output_text") else block for block in content]
+    )
+
+
+def _tool(tool: Body) -> tuple[str, Any]:
+    name = item_of(tool, "name" if "name" in tool else "type", str, "the name of a tool")
+    return name, tool.get("parameters")
