@@ -30,26 +30,50 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    allowed = choice if isinstance(choice, list) else chosen_tool(choice)
+    if (allowed := allowed_tools(choice)) is not None:
+        return _against_allowed(reply, *allowed)
+    named = chosen_tool(choice)
     if not reply.calls:
-        return f"the script calls no tool, but tool_choice={allowed or choice!r} is bound"
-    among = [allowed] if isinstance(allowed, str) else allowed
-    wrong = [c.tool for c in reply.calls if among and c.tool not in among]
-    return f"the script calls the tool `{wrong[0]}`, but tool_choice={allowed!r} is bound" if wrong else None
+        return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
+    wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
 
 
-def normal_choice(choice: Any) -> object:
-    """Return `choice`; Anthropic's `{"type": "auto"}` and `{"type": "none"}` become `"auto"` and `"none"`."""
+def _against_allowed(reply: Reply, allowed: Sequence[str], is_needed: bool) -> str | None:
+    if not reply.calls:
+        return f"the script calls no tool, but tool_choice requires one of {names(allowed)}" if is_needed else None
+    wrong = [call.tool for call in reply.calls if call.tool not in allowed]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice allows only {names(allowed)}" if wrong else None
+
+
+def normal_choice(choice: Any) -> Any:
+    """Return `choice`; Anthropic's `{"type": "auto"}`, `{"type": "none"}` and `{"type": "any"}` become the word alone."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
-    return kind if kind in ("auto", "none") else choice
+    return kind if kind in ("auto", "none", "any") else choice
 
 
 def chosen_tool(choice: Any) -> str | None:
     """Return the tool that a `tool_choice` names, in any form that integrations take; None if it allows any tool."""
     if isinstance(choice, Mapping):
-        found = choice.get("function", choice).get("name")
-        return found if isinstance(found, str) else None
+        return _tool_name(choice)
     return choice if isinstance(choice, str) and choice not in ("any", "required") else None
+
+
+def allowed_tools(choice: Any) -> tuple[list[str], bool] | None:
+    """Return the tools of OpenAI's `allowed_tools`, and whether one of them must be called; None for another choice."""
+    if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
+        return None
+    said = choice.get("allowed_tools", choice)  # Chat Completions nests it, the Responses API does not
+    tools = said.get("tools") if isinstance(said, Mapping) else None
+    known = [tool for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list | tuple) else []
+    found = [_tool_name(tool) or str(tool.get("type")) for tool in known]
+    return found, isinstance(said, Mapping) and said.get("mode") == "required"
+
+
+def _tool_name(said: Mapping[str, Any]) -> str | None:
+    inner = (said.get(key) for key in ("function", "custom"))
+    found = next((one for one in inner if isinstance(one, Mapping)), said).get("name")
+    return found if isinstance(found, str) else None
 
 
 def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -74,17 +98,19 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     return _invalid_arguments(asked, schema)
 
 
-def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, object]:
+def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
-    found = dict(schema.get("properties", {}))
-    parts = [part for key in ("allOf", "anyOf", "oneOf") for part in schema.get(key, ())]
+    properties = schema.get("properties")
+    found = dict(properties) if isinstance(properties, Mapping) else {}
+    several = (schema.get(key) for key in ("allOf", "anyOf", "oneOf"))
+    parts = [part for some in several if isinstance(some, list | tuple) for part in some]
     for part in [*parts, schema.get("then"), schema.get("else")]:
         found.update(_all_properties(part, root, seen))
     ref = str(schema.get("$ref", ""))
     if ref.startswith("#/") and ref not in seen:
-        target: object = root
+        target: Any = root
         for key in ref.split("/")[1:]:
             target = target.get(key) if isinstance(target, Mapping) else None
         found.update(_all_properties(target, root, seen | {ref}))
@@ -112,14 +138,14 @@ def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
     return capped(lines)
 
 
-def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
+def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
     try:
         return bool(_validator(schema).is_valid(args))
     except ValueError:
         return False
 
 
-_validators: dict[int, tuple[Mapping[str, object], object]] = {}
+_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

@@ -200,6 +200,10 @@ def test_an_empty_prompt_is_said_to_be_empty() -> None:
 # -- what the caller of a model may rely on
 
 
+def allowed(mode: str, tool: str = "other") -> Any:
+    return {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": tool}]}
+
+
 @pytest.mark.parametrize(
     ("step", "kwargs", "text"),
     [
@@ -222,6 +226,18 @@ def test_an_empty_prompt_is_said_to_be_empty() -> None:
             "the script calls the tool `book`, but tool_choice='other' is bound",
         ),
         (call("book", seats=1), {"tool_choice": "none"}, "the script calls the tool `book`, but tool_choice='none' is bound"),
+        (say("no"), {"tool_choice": {"type": "any"}}, "the script calls no tool, but tool_choice='any' is bound"),
+        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice requires one of `other`"),
+        (
+            call("book", seats=1),
+            {"tool_choice": allowed("auto")},
+            "the script calls the tool `book`, but tool_choice allows only `other`",
+        ),
+        (
+            call("book", seats=1),
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": allowed("auto")}},
+            "the script calls the tool `book`, but tool_choice allows only `other`",
+        ),
     ],
 )
 def test_a_call_that_the_binding_does_not_allow_is_a_violation_unless_it_is_meant(step: Any, kwargs: Any, text: str) -> None:
@@ -233,7 +249,7 @@ def test_a_call_that_the_binding_does_not_allow_is_a_violation_unless_it_is_mean
     assert said == f"{text}\n  the script says {step}"
 
 
-@pytest.mark.parametrize("choice", [None, "auto", "any", "book", True, {"type": "any"}])
+@pytest.mark.parametrize("choice", [None, "auto", "any", "book", True, {"type": "any"}, allowed("required", "book")])
 def test_a_call_that_the_choice_allows_is_fine(choice: Any) -> None:
     assert ScriptedChatModel(call("book", seats=1)).invoke("hi", tools=[INTEGER_TOOL], tool_choice=choice).tool_calls
 
