@@ -118,6 +118,10 @@ class ScriptedServer:
         return self._server.url
 
     @property
+    def port(self) -> int:
+        return self._server.port
+
+    @property
     def env(self) -> dict[str, str]:
         """The environment variables by which the SDKs of all providers find the server.
 
@@ -268,7 +272,7 @@ class ScriptedServer:
                 self._open[id(request)] = entry
             else:
                 entry.ending = "refused"
-        entry.status = status
+        entry.status = entry.status or status  # in the middle of a stream, its status is out
         if came is not None and isinstance(error, ViolationError | ScriptError):
             answer = refusal(came.api, text, status)  # it is on the ledger
         else:
