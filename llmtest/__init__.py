@@ -12,6 +12,7 @@ Each folder is a package with one purpose. A package imports only packages that 
     order          what came before what; virtual time
     auto           a model without a script
     tokens         count_tokens, prices, budgets
+    wire           bytes of a provider and our words; no real call gets out
     trees          a recording as text, back, and compared
     matching       what must be true of a recording: selectors, shapes, rules
     recording      record(), Recording
@@ -35,7 +36,7 @@ from llmtest.core.lazy import exports
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from llmtest.capture.threads import carry_context as carry_context
+    from llmtest.capture.blocks import carry_context as carry_context
     from llmtest.errors import (
         LlmtestError as LlmtestError,
         ViolationError as ViolationError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
     from llmtest.langchain.chat_model import ScriptedChatModel as ScriptedChatModel
     from llmtest.langchain.embeddings import ScriptedEmbeddings as ScriptedEmbeddings
+    from llmtest.langchain.providers import scripted_providers as scripted_providers
     from llmtest.langchain.retriever import ScriptedRetriever as ScriptedRetriever
     from llmtest.langchain.text_model import ScriptedLLM as ScriptedLLM
     from llmtest.langchain.tool import scripted_tool as scripted_tool
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     )
     from llmtest.tokens.counting import count_tokens as count_tokens
     from llmtest.tracing.session import load_traces as load_traces, tracing_enabled as tracing_enabled
+    from llmtest.wire.guard import allow_real_models as allow_real_models
 else:
     __getattr__, __dir__ = exports(__name__)
 

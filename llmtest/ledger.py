@@ -67,7 +67,7 @@ class Ledger:
         self.recordings: list[Any] = []
         self._gates: list[Gate] = []
         self.blocks: dict[int, Block] = {}
-        self.answer: Any = None
+        self.answer: object = None
         """The last rule or shape that did not hold, as an `Answer`, for the report."""
         self.on_touch = on_touch
         self.on_note = on_note
@@ -75,7 +75,7 @@ class Ledger:
         self.outlives_test = False
         """True for the page of a living fixture of wider scope than a test."""
         self.new_tally = new_tally
-        self._tally: dict[str, Any] = {}
+        self._tally: dict[str, object] = {}
         self._unasked: list[Double] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
@@ -88,7 +88,7 @@ class Ledger:
         """Return an id that is unique over all doubles of this test, and the same in every run of it."""
         return f"{kind}_{self._prefix}{next(self._numbers)}"
 
-    def tally(self) -> Any:
+    def tally(self) -> object:
         """Return what counts the tokens of this test, made when it is first asked for; None if they are not counted."""
         if not self._tally and self.new_tally is not None:
             self._tally.setdefault("tally", self.new_tally())  # atomic: two threads get the same

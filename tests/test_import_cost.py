@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("langchain", "langgraph", "langsmith", "pydantic", "syrupy", "yaml")
+DOORS = ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary")
 ROOMS = ("recording", "events", "script", "scriptfile", "rendering", "wording", "snapshots", "langchain", "cli")
 
 CONFTEST = """
@@ -59,7 +60,7 @@ def test_plugin_that_is_not_used_imports_only_its_ledger(folder):
         "llmtest.errors",
         "llmtest.ledger",
         "llmtest.pytest_plugin",
-        "llmtest.pytest_plugin.hooks",
+        *(f"llmtest.pytest_plugin.{name}" for name in DOORS),
     }
 
 

@@ -23,7 +23,7 @@ class Improvises:
     """The classmethod `auto` of a model that works without a script."""
 
     @classmethod
-    def auto(cls, seed: int = 0, **fields: Any) -> Self:
+    def auto(cls, seed: int = 0, **fields: object) -> Self:
         """Return a model without a script: it calls each bound tool once, in the order of binding, and then answers.
 
         One tool a turn, with arguments that fit its schema; structured output gets a value that fits. The model reads its
@@ -128,7 +128,7 @@ def _own_tools(request: Request) -> list[str]:
     return [tool for tool in request.tools if tool not in theirs]
 
 
-def _value(response_format: Any, key: str) -> Any:
+def _value(response_format: object, key: str) -> Any:
     """Return a value for a response format, in any form that integrations take."""
     from llmtest.auto import values
 

@@ -58,7 +58,7 @@ _CHECKED: Final = frozenset(
 )
 
 
-def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[Any], bool]) -> Any:
+def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[object], bool]) -> object:
     """Return a value for `schema` that `fits`; `words` returns the words of a place by its key.
 
     Raises:
@@ -78,7 +78,7 @@ class _Maker:
         self._left = MAX_VALUES
         self._depth = 0
 
-    def retry(self, make: Callable[[], Any], fits: Callable[[Any], bool], path: Path, tries: int = MAX_TRIES) -> Any:
+    def retry(self, make: Callable[[], Any], fits: Callable[[object], bool], path: Path, tries: int = MAX_TRIES) -> object:
         """Call `make`, with other words each time, until its value fits."""
         salt, why = self._salt, None
         for attempt in range(tries):
@@ -98,7 +98,7 @@ class _Maker:
     def _at(self, path: Path) -> Words:
         return self._words("/".join(map(str, path)) + self._salt)
 
-    def _passes(self, value: Any, schema: Mapping[str, Any]) -> bool:
+    def _passes(self, value: Any, schema: Mapping[str, object]) -> bool:
         """True if `value` fits this part of the schema; a part that is no schema on its own is checked with the whole."""
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
@@ -107,7 +107,7 @@ class _Maker:
         except ValueError:
             return True
 
-    def value(self, schema: Any, path: Path, name: str = "") -> Any:
+    def value(self, schema: Any, path: Path, name: str = "") -> object:
         if self._left < 0 or self._depth > MAX_NESTING:
             raise Impossible(path[:OPTIONAL_DEPTH], "its schema goes on without end")
         self._left -= 1
@@ -117,14 +117,14 @@ class _Maker:
         finally:
             self._depth -= 1
 
-    def _value(self, schema: Any, path: Path, name: str) -> Any:
+    def _value(self, schema: Any, path: Path, name: str) -> object:
         found = self._resolve(schema, path)
         if not found.keys() & _CHECKED:
             return self._make(found, path, name)
         tries = 1 if len(path) > OPTIONAL_DEPTH else 8
         return self.retry(lambda: self._make(found, path, name), lambda made: self._passes(made, found), path, tries)
 
-    def _resolve(self, schema: Any, path: Path) -> dict[str, Any]:
+    def _resolve(self, schema: Any, path: Path) -> dict[str, object]:
         """Return `schema` with the `$ref` at its top replaced."""
         if schema is True:
             return {}
@@ -152,7 +152,7 @@ class _Maker:
 
     # -- choices
 
-    def _make(self, schema: dict[str, Any], path: Path, name: str) -> Any:
+    def _make(self, schema: dict[str, Any], path: Path, name: str) -> object:
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 return self._one_of(schema, schema[key], key, path, name)
@@ -166,12 +166,12 @@ class _Maker:
             return self._pick_listed(schema, path)
         return self._of_type(schema, path, name)
 
-    def _if(self, schema: dict[str, Any], path: Path, name: str) -> Any:
+    def _if(self, schema: dict[str, Any], path: Path, name: str) -> object:
         rest = {key: given for key, given in schema.items() if key not in ("if", "then", "else")}
         ways = [{"allOf": [schema["if"], schema.get("then", True)]}, {"not": schema["if"], "allOf": [schema.get("else", True)]}]
         return self._one_of(rest, ways, "", path, name)
 
-    def _one_of(self, schema: dict[str, Any], ways: Sequence[Any], key: str, path: Path, name: str) -> Any:
+    def _one_of(self, schema: dict[str, Any], ways: Sequence[object], key: str, path: Path, name: str) -> object:
         rest = {other: given for other, given in schema.items() if other != key}
         why = Impossible(path, "none of several schemas is there to choose")
         for way in self._in_order(ways, path):
@@ -181,7 +181,7 @@ class _Maker:
                 why = error
         raise why
 
-    def _in_order(self, ways: Sequence[Any], path: Path) -> list[Any]:
+    def _in_order(self, ways: Sequence[Any], path: Path) -> list[object]:
         """Return the ways in the order of trial: random, null rather last; deep down the shallowest first."""
         random = self._at((*path, "way")).random
         chance = {id(way): (_is_null(way) and random.random() < 0.75, random.random()) for way in ways}
@@ -205,7 +205,7 @@ class _Maker:
         found += [1 + self._height(schema["items"], seen)] if schema.get("minItems") and "items" in schema else []
         return max(found)
 
-    def _pick_listed(self, schema: dict[str, Any], path: Path) -> Any:
+    def _pick_listed(self, schema: dict[str, Any], path: Path) -> object:
         listed = [schema["const"]] if "const" in schema else list(schema["enum"])
         fit = [value for value in listed if self._passes(value, schema)]
         if not fit:
@@ -214,7 +214,7 @@ class _Maker:
 
     # -- types
 
-    def _of_type(self, schema: dict[str, Any], path: Path, name: str) -> Any:
+    def _of_type(self, schema: dict[str, Any], path: Path, name: str) -> object:
         words = self._at(path)
         shown = [value for value in schema.get("examples", ()) if self._passes(value, schema)]
         if shown:
@@ -250,7 +250,7 @@ class _Maker:
                 return fit[0]
         raise Impossible(path, f"no text {_describe_text(schema)} was found")
 
-    def _array(self, schema: dict[str, Any], path: Path, name: str) -> list[Any]:
+    def _array(self, schema: dict[str, Any], path: Path, name: str) -> list[object]:
         first = schema.get("prefixItems", [])
         low = max(schema.get("minItems", 0), schema.get("minContains", 1) if "contains" in schema else 0)
         high = schema.get("maxItems", math.inf)
@@ -259,7 +259,7 @@ class _Maker:
         if low > high:
             raise Impossible(path, f"no list has at least {low} and at most {high} items")
         usual = low if len(path) >= OPTIONAL_DEPTH else self._at((*path, "length")).random.randint(1, 3)
-        made: list[Any] = []
+        made: list[object] = []
         while len(made) < min(max(low, usual, len(first)), high):
             item = self._item(schema, made, path, name)
             if item is None:
@@ -269,7 +269,7 @@ class _Maker:
             raise Impossible(path, f"only {amount(len(made), 'item')} of at least {low} were found")
         return made
 
-    def _item(self, schema: dict[str, Any], made: list[Any], path: Path, name: str) -> list[Any] | None:
+    def _item(self, schema: dict[str, Any], made: list[object], path: Path, name: str) -> list[object] | None:
         """Return the next item in a list; None if no further item fits."""
         first, at = schema.get("prefixItems", []), len(made)
         wanted = first[at] if at < len(first) else schema.get("items", True)
@@ -285,13 +285,13 @@ class _Maker:
             raise (Impossible(path, f"no item {at + 1} was found that is not there yet") if known else error) from None
         return [item]
 
-    def _object(self, schema: dict[str, Any], path: Path) -> dict[str, Any]:
+    def _object(self, schema: dict[str, Any], path: Path) -> dict[str, object]:
         properties, required = schema.get("properties", {}), list(schema.get("required", ()))
         random = self._at((*path, "fields")).random
         usual = 0.0 if len(path) >= OPTIONAL_DEPTH else 0.75
         chosen = {name for name in properties if random.random() < usual}
         low, high = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
-        made: dict[str, Any] = {}
+        made: dict[str, object] = {}
         for name in [*properties, *(name for name in required if name not in properties)]:
             owed = len(required) - sum(other in made for other in required)
             if name in required or (name in chosen and len(made) + owed < high):
@@ -307,7 +307,7 @@ class _Maker:
             raise Impossible(path, f"only {amount(len(made), 'field')} of at least {low} were found")
         return made
 
-    def _field(self, schema: dict[str, Any], made: dict[str, Any], name: str, path: Path, required: bool) -> None:
+    def _field(self, schema: dict[str, Any], made: dict[str, object], name: str, path: Path, required: bool) -> None:
         """Make one field; an optional field without a possible value is left out."""
         try:
             made[name] = self.value(self._schema_of(schema, name), (*path, name), name)
@@ -315,7 +315,7 @@ class _Maker:
             if required:
                 raise
 
-    def _schema_of(self, schema: dict[str, Any], name: str) -> Any:
+    def _schema_of(self, schema: dict[str, Any], name: str) -> object:
         parts = [
             given for pattern, given in schema.get("patternProperties", {}).items() if self._passes(name, {"pattern": pattern})
         ]
@@ -325,7 +325,7 @@ class _Maker:
             return schema.get("additionalProperties", True)
         return parts[0] if len(parts) == 1 else {"allOf": parts}
 
-    def _more(self, schema: dict[str, Any], made: dict[str, Any], path: Path) -> Iterator[str]:
+    def _more(self, schema: dict[str, Any], made: dict[str, object], path: Path) -> Iterator[str]:
         """Yield names of further fields: known properties, then new names."""
         yield from (name for name in schema.get("properties", {}) if name not in made)
         for number in range(50):
@@ -347,7 +347,7 @@ class _Maker:
         return words.word()
 
 
-def _modernize(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _modernize(schema: Mapping[str, Any]) -> dict[str, object]:
     """Return `schema` with the keywords of drafts before 2019 (list `items`, boolean exclusive bounds) in today's form."""
     found = dict(schema)
     if isinstance(found.get("items"), list):
@@ -491,7 +491,7 @@ def _between(schema: Mapping[str, Any]) -> str:
 # -- the conjunction of two schemas
 
 
-def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
     """Return the conjunction of two schemas, as far as one schema can express it; `allOf` keeps choices apart."""
     found = dict(one)
     for key, given in other.items():
@@ -504,7 +504,7 @@ def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _merge_any(one: Any, other: Any) -> Any:
+def _merge_any(one: Any, other: Any) -> object:
     """Return the conjunction of two schemas, each of which may be true or false."""
     if one is False or other is False:
         return False
@@ -515,7 +515,7 @@ def _merge_any(one: Any, other: Any) -> Any:
     return merge(one, other)
 
 
-def _merge_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_fields(one: Mapping[str, Any], other: Mapping[str, object]) -> dict[str, object]:
     return {**one, **{name: _merge_any(one[name], given) if name in one else given for name, given in other.items()}}
 
 
@@ -525,17 +525,17 @@ def _types(one: Any, other: Any) -> list[str]:
     return [kind for kind in dict.fromkeys([*ours, *theirs]) if kind in wide[0] and kind in wide[1]]
 
 
-def _intersection(one: list[Any], other: list[Any]) -> list[Any]:
+def _intersection(one: list[Any], other: list[object]) -> list[object]:
     known = {_canonical(value) for value in other}
     return [value for value in one if _canonical(value) in known]
 
 
-def _merge_lists(one: list[Any], other: list[Any]) -> list[Any]:
+def _merge_lists(one: list[Any], other: list[object]) -> list[object]:
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
     return [_merge_any(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
 
 
-_MERGE_KEYWORDS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+_MERGE_KEYWORDS: Final[dict[str, Callable[[Any, Any], object]]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains"), min),
     **dict.fromkeys(("properties", "patternProperties", "$defs", "definitions"), _merge_fields),

@@ -26,7 +26,7 @@ from llmtest.scripts.step_types import Call
 MISSING: Final = "generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'"
 
 
-def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
+def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, object]:
     """Return arguments for `tool` that pass the check of scripted calls.
 
     Raises:
@@ -39,7 +39,7 @@ def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(_sample({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
 
 
-def value(schema: Mapping[str, Any], key: str) -> Any:
+def value(schema: Mapping[str, Any], key: str) -> object:
     """Return a value that fits `schema`.
 
     Raises:
@@ -51,11 +51,11 @@ def value(schema: Mapping[str, Any], key: str) -> Any:
     return _sample(schema, key, None, "a value for the schema")
 
 
-def _sample(schema: Mapping[str, Any], key: str, misfit: Callable[[Any], str | None] | None, what: str) -> Any:
+def _sample(schema: Mapping[str, object], key: str, misfit: Callable[[object], str | None] | None, what: str) -> Any:
     fake = generator()
     last: list[str] = []
 
-    def fits(sample: Any) -> bool:
+    def fits(sample: object) -> bool:
         errors = [f"  {'.'.join(map(str, error.instance_path))}  {error.message}" for error in validator.iter_errors(sample)]
         problem = (misfit and misfit(sample)) or ""
         last[:] = errors[:1] or problem.splitlines()[1:2]
@@ -96,7 +96,7 @@ def sentences(key: str, tokens: int | None = None) -> str:
 _local = threading.local()
 
 
-def generator() -> Any:
+def generator() -> object:
     """Return this thread's private generator of Faker."""
     if not hasattr(_local, "fake"):
         try:

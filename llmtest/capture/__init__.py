@@ -7,6 +7,6 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
-    from llmtest.capture.threads import carry_context as carry_context
+    from llmtest.capture.blocks import carry_context as carry_context
 else:
     __getattr__, __dir__ = exports(__name__)

@@ -19,7 +19,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
@@ -379,3 +379,40 @@ def _unlist(opening: Opening) -> None:
 def _end(opening: Opening) -> None:
     opening.close()
     _unlist(opening)
+
+
+# -- into threads
+
+
+def carry_context(function: Callable[P, T]) -> Callable[P, T]:
+    """Return `function` bound to the context of here and now, with the blocks that are open here, for any thread to call.
+
+    A bare `threading.Thread`, a `ThreadPoolExecutor` and `loop.run_in_executor` start without the context of their starter,
+    so that runs there belong to no block. Each call has a copy of the context, so that calls may overlap.
+
+    Raises:
+        TypeError: for a coroutine function or a generator function, whose body runs after the call.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> from llmtest import ScriptedChatModel, carry_context, record
+    >>> model = ScriptedChatModel("Hello", "Hello")
+    >>> with record() as recording, ThreadPoolExecutor() as pool:
+    ...     _ = list(pool.map(carry_context(model.invoke), ["hi", "hi"]))
+    >>> len(recording.models)
+    2
+
+    It does not bring changes of the context back from the thread.
+    """
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(is_kind(function) for is_kind in kinds):
+        raise TypeError(
+            f"carry_context() takes a function that is over when its call returns; got {function!r}"
+            "\n  wrap it in one: carry_context(lambda: asyncio.run(work()))"
+        )
+    context = copy_context()
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return context.copy().run(function, *args, **kwargs)
+
+    return call

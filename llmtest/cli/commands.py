@@ -56,7 +56,7 @@ class Commands:
         return parser
 
 
-def _run(command: str, run: Callable[..., int], /, **arguments: Any) -> int:
+def _run(command: str, run: Callable[..., int], /, **arguments: object) -> int:
     from llmtest.errors import LlmtestError
 
     try:

@@ -40,21 +40,21 @@ class Hold:
     """A task that is blocked on a future. By failing, the `fragile` futures on the way let it go before that one is done.
     `context` is the context of the task."""
 
-    task: asyncio.Task[Any]
+    task: asyncio.Task[object]
     context: Context
-    future: asyncio.Future[Any]
-    fragile: tuple[asyncio.Future[Any], ...] = ()
+    future: asyncio.Future[object]
+    fragile: tuple[asyncio.Future[object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A piece of work on a pool's thread: its future, and the pool if it is still there."""
 
-    future: ThreadFuture[Any]
+    future: ThreadFuture[object]
     pool: Executor | None
 
 
-def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...] = ()) -> Hold | None:
+def holder(future: asyncio.Future[object], fragile: tuple[asyncio.Future[object], ...] = ()) -> Hold | None:
     """Return the task that is blocked until `future` is done, through gather, wait, wait_for, shield or a task group."""
     for callback, context in _callbacks(future):
         owner = getattr(callback, "__self__", None)
@@ -68,12 +68,12 @@ def holder(future: asyncio.Future[Any], fragile: tuple[asyncio.Future[Any], ...]
     return None
 
 
-def _callbacks(future: Any) -> list[tuple[Any, Context]]:
+def _callbacks(future: Any) -> list[tuple[object, Context]]:
     # A copy, because the future may belong to the loop of another thread, which adds and removes callbacks meanwhile.
     return list(getattr(future, "_callbacks", None) or ()) if _KNOWN else []
 
 
-def _onward(callback: Any, owner: Any) -> tuple[asyncio.Future[Any] | None, bool]:
+def _onward(callback: object, owner: object) -> tuple[asyncio.Future[object] | None, bool]:
     """Return the future that is done when all that `callback` counts is done, and True if a failure ends it before."""
     if isinstance(owner, asyncio.TaskGroup):
         # None until the body of the group is over: up to then its task is not blocked.
@@ -88,17 +88,17 @@ def _onward(callback: Any, owner: Any) -> tuple[asyncio.Future[Any] | None, bool
     return _COUNTERS[name](_closure(callback))
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def _closure(function: Any) -> dict[str, object]:
     return dict(zip(function.__code__.co_freevars, (cell.cell_contents for cell in function.__closure__), strict=True))
 
 
-def _waited(cells: Mapping[str, Any]) -> tuple[asyncio.Future[Any] | None, bool]:
+def _waited(cells: Mapping[str, Any]) -> tuple[asyncio.Future[object] | None, bool]:
     """Return the future of `asyncio.wait`, which holds its caller until all is done only for ALL_COMPLETED without a timeout."""
     whole = cells["return_when"] == asyncio.ALL_COMPLETED and cells["timeout_handle"] is None
     return (cells["waiter"] if whole else None), False
 
 
-_COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future[Any] | None, bool]]]] = {
+_COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future[object] | None, bool]]]] = {
     "gather.<locals>._done_callback": lambda cells: (cells["outer"], not cells["return_exceptions"]),
     "shield.<locals>._inner_done_callback": lambda cells: (cells["outer"], True),
     "_wait.<locals>._on_completion": _waited,
@@ -111,7 +111,7 @@ def went_well(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
 
 
-def failed_by(future: asyncio.Future[Any], task: asyncio.Task[Any] | None) -> bool:
+def failed_by(future: asyncio.Future[object], task: asyncio.Task[object] | None) -> bool:
     """True if `future` failed with the exception of `task`."""
     error = getattr(future, "_exception", None)
     return error is not None and error is getattr(task, "_exception", None)
@@ -155,7 +155,7 @@ def is_courier(task: asyncio.Task[Any]) -> bool:
     return code is not None and code.co_filename in couriers
 
 
-def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[Any] | None:
+def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[object] | None:
     """Return the queue that `task` fills for its spawner, if its coroutine is one of `streams`."""
     coroutine = task.get_coro()
     find = streams.get(getattr(coroutine, "__qualname__", ""))
@@ -186,7 +186,7 @@ def is_shut(pool: Executor) -> bool:
     return bool(getattr(pool, "_shutdown", False)) and not any(thread.is_alive() for thread in getattr(pool, "_threads", ()))
 
 
-def spawner(work: Work) -> asyncio.Task[Any] | None:
+def spawner(work: Work) -> asyncio.Task[object] | None:
     """Return the task that handed over `work` with `run_in_executor` and waits for it, or is about to.
 
     A loop chains its future to the work only after it has handed it over, so it gets a chance to go on. The frames of its
@@ -204,7 +204,7 @@ def spawner(work: Work) -> asyncio.Task[Any] | None:
     return None
 
 
-def caller() -> tuple[asyncio.Task[Any], asyncio.Future[Any]] | None:
+def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
     """Return the task that waits in `anyio.to_thread.run_sync` for this thread, and the future that it waits for."""
     frame = _own_frame(_code("anyio._backends._asyncio", "WorkerThread", "run"))
     if frame is None:
@@ -218,7 +218,7 @@ def caller() -> tuple[asyncio.Task[Any], asyncio.Future[Any]] | None:
     return None
 
 
-def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[Any], bool] | None:
+def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[object], bool] | None:
     """Return the future of a call that a thread made into the loop of `task`, and True if it waits for it now.
 
     The thread is in `BlockingPortal.call`, or in a request of a web server's test client, which waits before it returns.
@@ -252,7 +252,7 @@ def _is_request_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
     return frame.f_code is requests and frame.f_locals.get("app_task") is future
 
 
-def _frame_of(task: asyncio.Task[Any], code: CodeType | None) -> FrameType | None:
+def _frame_of(task: asyncio.Task[object], code: CodeType | None) -> FrameType | None:
     """Return the frame in which a task runs some code, if it does."""
     coroutine: Any = task.get_coro()
     if getattr(coroutine, "cr_running", False):
@@ -274,7 +274,7 @@ def _code(module: str, owner: str, name: str) -> CodeType | None:
     return getattr(getattr(getattr(sys.modules.get(module), owner, None), name, None), "__code__", None)
 
 
-def _chained(future: ThreadFuture[Any]) -> asyncio.Future[Any] | None:
+def _chained(future: ThreadFuture[Any]) -> asyncio.Future[object] | None:
     """Return the asyncio future that gets the result of a thread's."""
     for callback in list(getattr(future, "_done_callbacks", ())):
         if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_set_state":

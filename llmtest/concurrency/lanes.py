@@ -51,7 +51,7 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
     joined: int | None = None
     now: int = field(default=0, repr=False)
     """The last moment of this lane."""
-    owner: weakref.ref[asyncio.Task[Any]] | None = field(default=None, repr=False)
+    owner: weakref.ref[asyncio.Task[object]] | None = field(default=None, repr=False)
     """The asyncio task, to recognise the lane by."""
     born: Mark | None = field(default=None, repr=False)
     """The mark that its context held when it was spawned."""
@@ -101,7 +101,7 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
 class _Wait:
     """A wait of a lane: its future, and the lane's moments when the lanes that it waits for were spawned, began, and are over."""
 
-    future: weakref.ref[asyncio.Future[Any]]
+    future: weakref.ref[asyncio.Future[object]]
     spawned: int
     attach: int
     joined: int
@@ -129,7 +129,7 @@ class _Life:
     """The knowledge of a running lane of those that it spawned."""
 
     wait: _Wait | None = None
-    open: dict[Any, _Open] = field(default_factory=dict)
+    open: dict[object, _Open] = field(default_factory=dict)
     held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
 
     def settle(self, moment: int, spawned: float = math.inf) -> None:
@@ -154,11 +154,11 @@ class _Life:
 
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
 _numbers = itertools.count(1)
-_lanes: weakref.WeakKeyDictionary[asyncio.Task[Any], Lane] = weakref.WeakKeyDictionary()
+_lanes: weakref.WeakKeyDictionary[asyncio.Task[object], Lane] = weakref.WeakKeyDictionary()
 # Futures whose outcome matters, and a function that takes it. By the next event of the lane that waits, asyncio has dropped
 # them, so they are kept; but a failed future holds its exception, with all frames and their tasks. So the first event
 # anywhere after it is done lets it go: what was recorded keeps nothing of the program alive.
-_undone: Final[list[tuple[asyncio.Future[Any], Callable[[asyncio.Future[Any]], None]]]] = []
+_undone: Final[list[tuple[asyncio.Future[object], Callable[[asyncio.Future[object]], None]]]] = []
 # Only the main thread is known without its context: it is never reused for other work, as the threads of pools are.
 _main: Final[list[Lane]] = []
 # Threads write into the lanes that spawned them. Reentrant, because the search for the waiting line makes other lanes.
@@ -190,13 +190,13 @@ def tick() -> Mark:
     return now
 
 
-def _task() -> asyncio.Task[Any] | None:
+def _task() -> asyncio.Task[object] | None:
     # Not `asyncio.current_task()`, which raises where no loop runs: synchronous programs ask at every event too.
     loop = asyncio._get_running_loop()
     return asyncio.current_task(loop) if loop is not None else None
 
 
-def _here(task: asyncio.Task[Any] | None) -> Mark:
+def _here(task: asyncio.Task[object] | None) -> Mark:
     found = _mark.get()
     thread_id = threading.get_ident()
     if found is not None:
@@ -210,14 +210,14 @@ def _here(task: asyncio.Task[Any] | None) -> Mark:
     return at
 
 
-def _known(task: asyncio.Task[Any] | None, thread_id: int) -> Lane | None:
+def _known(task: asyncio.Task[object] | None, thread_id: int) -> Lane | None:
     """Return the lane of a task, or of the main thread, whose context has lost it."""
     if task is not None:
         return _lanes.get(task)
     return next((lane for lane in _main if lane.thread_id == thread_id and asyncio._get_running_loop() is None), None)
 
 
-def _new(task: asyncio.Task[Any] | None, born: Mark | None, thread_id: int) -> Lane:
+def _new(task: asyncio.Task[object] | None, born: Mark | None, thread_id: int) -> Lane:
     parent, attach = born or (None, 0)
     while parent is not None and parent.owner is not None and _is_over(parent.owner()):
         attach, parent = parent.attach, parent.parent  # a stream with a task for each step would else grow a lane a step
@@ -238,7 +238,7 @@ def empty_context() -> Context:
     return context
 
 
-def _is_over(task: asyncio.Task[Any] | None) -> bool:
+def _is_over(task: asyncio.Task[object] | None) -> bool:
     return task is None or task.done()
 
 
@@ -264,7 +264,7 @@ def _next(lane: Lane) -> Mark:
     return lane, lane.now
 
 
-def _carried(task: asyncio.Task[Any]) -> Mark:
+def _carried(task: asyncio.Task[object]) -> Mark:
     """Return the next moment of the task for which `task` carries a callback."""
     hold = asyncio_state.holder(task)
     while hold is not None and asyncio_state.is_courier(hold.task):
@@ -277,7 +277,7 @@ def _carried(task: asyncio.Task[Any]) -> Mark:
     return now
 
 
-def _spawner(task: asyncio.Task[Any]) -> Lane | None:
+def _spawner(task: asyncio.Task[object]) -> Lane | None:
     """Return the lane in whose statement an eager task runs: no task waits for it yet, and its context is a copy."""
     born = _mark.get() if asyncio_state.is_eager(task) else None
     return born[0] if born is not None and born[0].thread_id == threading.get_ident() else None
@@ -299,7 +299,7 @@ def _lane_of(hold: Hold) -> Lane:
     return lane
 
 
-def _ask(lane: Lane, task: asyncio.Task[Any] | None) -> None:
+def _ask(lane: Lane, task: asyncio.Task[object] | None) -> None:
     lane.asked = True
     with _bookkeeping:
         if task is not None:
@@ -308,7 +308,7 @@ def _ask(lane: Lane, task: asyncio.Task[Any] | None) -> None:
             _ask_thread(lane)
 
 
-def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
+def _ask_task(lane: Lane, task: asyncio.Task[object]) -> None:
     lane.joined = None
     hold = asyncio_state.holder(task)
     if hold is not None:
@@ -326,7 +326,7 @@ def _ask_task(lane: Lane, task: asyncio.Task[Any]) -> None:
         _ask_structure(lane, task)
 
 
-def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
+def _ask_structure(lane: Lane, task: asyncio.Task[object]) -> None:
     """Leave the end open for a task group or a generator with a task of its own: neither leaves a task behind."""
     group, queue = asyncio_state.group_of(task), asyncio_state.queue_of(task)
     if group is not None:
@@ -343,7 +343,7 @@ def _ask_structure(lane: Lane, task: asyncio.Task[Any]) -> None:
             _leave_open(lane, items, lambda: _is_over(owner()) and ((queue := items()) is None or queue.empty()))
 
 
-def _leave_open(lane: Lane, key: Any, is_over: Callable[[], bool]) -> None:
+def _leave_open(lane: Lane, key: object, is_over: Callable[[], bool]) -> None:
     if lane.parent is not None:
         group = _life(lane.parent).open.setdefault(key, _Open(is_over))
         group.since = max(group.since, lane.attach)
@@ -415,7 +415,7 @@ def _hang_on_thread(lane: Lane) -> None:
         _hold(lane, above)
 
 
-def _hang_on_call(lane: Lane, task: asyncio.Task[Any]) -> bool:
+def _hang_on_call(lane: Lane, task: asyncio.Task[object]) -> bool:
     """Note that another thread called `lane` and waits for it, if one did; return True then."""
     above = lane.parent
     call = asyncio_state.call_from(task, above.thread_id) if above is not None and above.thread_id != lane.thread_id else None
@@ -430,7 +430,7 @@ def _hang_on_call(lane: Lane, task: asyncio.Task[Any]) -> bool:
     return True
 
 
-def _is_done(future: asyncio.Future[Any] | ThreadFuture[Any] | None) -> bool:
+def _is_done(future: asyncio.Future[object] | ThreadFuture[object] | None) -> bool:
     """True for the end of what a future stands for; what is cancelled may go on."""
     return future is None or (future.done() and not future.cancelled())
 
@@ -463,7 +463,7 @@ def _ask_worker(lane: Lane) -> None:
         _hold(lane, above, lambda: _is_done(future()))
 
 
-def _far(task: asyncio.Task[Any], born: Mark | None, thread_id: int) -> Lane:
+def _far(task: asyncio.Task[object], born: Mark | None, thread_id: int) -> Lane:
     """Return the lane of a task on another thread. It takes no marks from here, so its waits are judged later."""
     lane = _lanes.get(task) or _new(task, born, thread_id)
     hold = asyncio_state.holder(task)

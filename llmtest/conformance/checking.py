@@ -51,9 +51,9 @@ class _Side:
     """What calls in sync code, or in async code, answered: for each input the facts; and the kinds of events of one run."""
 
     way: str
-    facts: list[Mapping[str, Any]]
+    facts: list[Mapping[str, object]]
     kinds: list[str]
-    beside: Mapping[str, Any]
+    beside: Mapping[str, object]
     gave_reason: bool
 
     @property
@@ -67,12 +67,12 @@ class _Heard:
 
     texts: list[str]
     kinds: list[str]
-    beside: Mapping[str, Any]
+    beside: Mapping[str, object]
     reports_tokens: bool
 
 
 def violations_of(
-    subject: Subject, make: Callable[[], Any], inputs: Sequence[Any], failing: Callable[[], Any] | None, timeout_s: float
+    subject: Subject, make: Callable[[], Any], inputs: Sequence[object], failing: Callable[[], object] | None, timeout_s: float
 ) -> list[Violation]:
     """Return all that is wrong with a component, each fault once. `failing` makes one whose calls fail."""
     driver = Driver(subject, make, inputs, timeout_s)
@@ -114,7 +114,7 @@ def _ask(driver: Driver, way: str) -> _Side | None:
     """Ask one component each input twice. None where it has no such side, or nothing to compare."""
     component, call = driver.new(), CALLS[way]
 
-    async def later() -> list[Any]:
+    async def later() -> list[object]:
         return [await call(component, given) for given in twice]
 
     inputs = [one for one in driver.inputs for _ in range(2)]
@@ -181,7 +181,7 @@ def _check_runs(driver: Driver, way: str, recording: Recording, calls: int) -> N
         driver.tell(way, "missing run", text, about="runs", hint=hint)
 
 
-def _check_inputs(driver: Driver, way: str, given: list[Any], inputs: list[Any]) -> None:
+def _check_inputs(driver: Driver, way: str, given: list[object], inputs: list[object]) -> None:
     for changed, original in zip(given, driver.copied(inputs), strict=True):
         if changed != original:
             evidence = (("gave", cut(original)), ("is now", cut(changed)))
@@ -360,7 +360,7 @@ def _check_by_turns(driver: Driver, way: str) -> None:
         _check_not_mixed(driver, where, expected, driver.facts(map(join, done.value)))
 
 
-def _check_not_mixed(driver: Driver, way: str, expected: list[Mapping[str, Any]], got: list[Mapping[str, Any]]) -> None:
+def _check_not_mixed(driver: Driver, way: str, expected: list[Mapping[str, object]], got: list[Mapping[str, object]]) -> None:
     if len(got) != len(expected):
         text = f"{driver.shown(way)} gives {amount(len(got), 'answer')} to {amount(len(expected), 'input')}"
         driver.tell(way, "answers mixed up", text, about="number", hint="each input has its answer, in the same order")

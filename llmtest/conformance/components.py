@@ -16,7 +16,11 @@ from llmtest.errors import ViolationError
 
 
 def check_chat_model(
-    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+    make: Callable[[], object],
+    *,
+    inputs: Sequence[object] = (),
+    failing: Callable[[], object] | None = None,
+    timeout_s: float = 10.0,
 ) -> None:
     """Raise `ViolationError` unless a chat model does what LangChain and its users count on.
 
@@ -59,7 +63,11 @@ def check_chat_model(
 
 
 def check_llm(
-    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+    make: Callable[[], object],
+    *,
+    inputs: Sequence[object] = (),
+    failing: Callable[[], object] | None = None,
+    timeout_s: float = 10.0,
 ) -> None:
     """Raise `ViolationError` unless a text model does what LangChain and its users count on.
 
@@ -81,7 +89,11 @@ def check_llm(
 
 
 def check_tool(
-    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+    make: Callable[[], object],
+    *,
+    inputs: Sequence[object] = (),
+    failing: Callable[[], object] | None = None,
+    timeout_s: float = 10.0,
 ) -> None:
     """Raise `ViolationError` unless a tool does what LangChain and its users count on.
 
@@ -107,7 +119,11 @@ def check_tool(
 
 
 def check_retriever(
-    make: Callable[[], Any], *, inputs: Sequence[Any] = (), failing: Callable[[], Any] | None = None, timeout_s: float = 10.0
+    make: Callable[[], object],
+    *,
+    inputs: Sequence[object] = (),
+    failing: Callable[[], object] | None = None,
+    timeout_s: float = 10.0,
 ) -> None:
     """Raise `ViolationError` unless a retriever does what LangChain and its users count on.
 
@@ -129,7 +145,7 @@ def check_retriever(
 
 
 def _check(
-    check: str, subject: Subject, make: Any, inputs: Sequence[Any], failing: Callable[[], Any] | None, timeout_s: float
+    check: str, subject: Subject, make: Any, inputs: Sequence[object], failing: Callable[[], object] | None, timeout_s: float
 ) -> None:
     __tracebackhide__ = True
     for function in (make, failing) if failing is not None else (make,):

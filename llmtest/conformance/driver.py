@@ -34,7 +34,7 @@ class Driver:
     the protocol, ...) is found here; what answers must be is for `llmtest.conformance.checking`.
     """
 
-    def __init__(self, subject: Subject, make: Callable[[], Any], inputs: Sequence[Any], timeout_s: float) -> None:
+    def __init__(self, subject: Subject, make: Callable[[], object], inputs: Sequence[Any], timeout_s: float) -> None:
         self.subject, self.inputs, self.timeout_s = subject, inputs, timeout_s
         self._make = make
         self._name = name_of(new(make))
@@ -44,14 +44,14 @@ class Driver:
         """Return a new component."""
         return new(self._make)
 
-    def copied(self, inputs: Iterable[Any]) -> list[Any]:
+    def copied(self, inputs: Iterable[object]) -> list[object]:
         """Return inputs that a component may change."""
         return [self.subject.copied(given) for given in inputs]
 
-    def first_input(self) -> Any:
+    def first_input(self) -> object:
         return self.subject.copied(self.inputs[0])
 
-    def facts(self, answers: Iterable[Any]) -> list[Mapping[str, Any]]:
+    def facts(self, answers: Iterable[object]) -> list[Mapping[str, object]]:
         return [self.subject.facts(answer) for answer in answers]
 
     # -- faults
@@ -67,7 +67,7 @@ class Driver:
         sighting.where += [] if where in sighting.where else [where]
 
     def tell_differences(
-        self, where: str, than: str, expected: Mapping[str, Any], got: Mapping[str, Any], rule: str, hint: str
+        self, where: str, than: str, expected: Mapping[str, object], got: Mapping[str, object], rule: str, hint: str
     ) -> None:
         """Add a fault for each fact in which one answer differs from another, which the program `than` got."""
         for key in [key for key in expected if expected[key] != got.get(key)]:
@@ -134,6 +134,6 @@ class Driver:
                 self.tell(where, broken.code, said, *evidence, about=said, hint=hint.strip())
 
 
-def cut(value: Any) -> str:
+def cut(value: object) -> str:
     """Return a value as evidence shows it."""
     return clip(repr(value), 100)

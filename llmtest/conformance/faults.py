@@ -22,9 +22,6 @@ class Fault:
     callback: str = ""
 
 
-# -- in words
-
-
 def in_words(fault: Fault, where: Sequence[tuple[str, str]] = (), hint: str = "") -> Violation:
     """Return a fault as a sentence, its evidence, and one hint; `where` stands before its own evidence."""
     evidence = [("at", shown_line(fault.at)), *where, *fault.evidence]

@@ -85,7 +85,7 @@ _SEEN_ENDS: Final = tuple(name for name in STREAMED | ENDINGS if may_fire("chat"
 _GROUPS: Final = (*(name.removesuffix("start") for name in START_KINDS), "on_agent_")
 
 
-def _unfit(handler: Any, make: Callable[[], Any]) -> Iterator[Fault]:
+def _unfit(handler: object, make: Callable[[], object]) -> Iterator[Fault]:
     """Yield the fault that keeps LangChain from calling `handler` at all."""
     kind = type(handler)
     text = f"`{kind.__name__}` is no callback handler"

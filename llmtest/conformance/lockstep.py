@@ -48,11 +48,11 @@ class LockStep:
             self.leave()
             sys.settrace(before)
 
-    def enter(self, frame: FrameType, event: str, arg: Any) -> Any:
+    def enter(self, frame: FrameType, event: str, arg: object) -> Any:
         """Trace a function, if it lies in `files`."""
         return self.line if frame.f_code.co_filename in self.files else None
 
-    def line(self, frame: FrameType, event: str, arg: Any) -> Any:
+    def line(self, frame: FrameType, event: str, arg: object) -> object:
         """Wait before each line of a traced function."""
         if event == "line" and not self.over:
             self.meet()
@@ -81,7 +81,7 @@ class LockStep:
             self._changed.notify_all()
 
 
-def files_of(it: Any) -> frozenset[str]:
+def files_of(it: object) -> frozenset[str]:
     """Return the files of an object's own classes and functions, without LangChain's."""
     while isinstance(it, RunnableBinding):
         it = it.bound
@@ -94,15 +94,15 @@ def files_of(it: Any) -> frozenset[str]:
 # -- streams
 
 
-def by_turns(streams: Sequence[Iterator[Any]]) -> list[list[Any]]:
+def by_turns(streams: Sequence[Iterator[object]]) -> list[list[object]]:
     """Return the chunks of each stream, taken from one stream after the other in turn."""
     turns = list(zip_longest(*streams, fillvalue=_OVER))
     return [[turn[n] for turn in turns if turn[n] is not _OVER] for n in range(len(streams))]
 
 
-async def aby_turns(streams: Sequence[Any]) -> list[list[Any]]:
+async def aby_turns(streams: Sequence[Any]) -> list[list[object]]:
     """Return the chunks of each async stream, as `by_turns` does."""
-    taken: list[list[Any]] = [[] for _ in streams]
+    taken: list[list[object]] = [[] for _ in streams]
     going = list(zip(streams, taken, strict=True))
     while going:
         for stream, chunks in list(going):

@@ -85,8 +85,8 @@ class Watch:
                 wrap = self._coroutine if inspect.iscoroutinefunction(original) else self._plain
                 object.__setattr__(handler, name, wrap(name, original))  # past a frozen dataclass or a pydantic model
 
-    def _plain(self, name: str, original: Any) -> Callable[..., Any]:
-        def watched(*args: Any, **kwargs: Any) -> Any:
+    def _plain(self, name: str, original: Any) -> Callable[..., object]:
+        def watched(*args: object, **kwargs: object) -> object:
             with self._calling(name, original, args, kwargs) as flight:
                 result = original(*args, **kwargs)
                 if self._runs(flight, result):
@@ -95,14 +95,19 @@ class Watch:
 
         return watched
 
-    def _coroutine(self, name: str, original: Any) -> Callable[..., Any]:
-        async def watched(*args: Any, **kwargs: Any) -> Any:
+    def _coroutine(self, name: str, original: Any) -> Callable[..., object]:
+        async def watched(*args: object, **kwargs: object) -> Any:
             await self._follow(name, original, args, kwargs, lambda: original(*args, **kwargs))
 
         return watched
 
     async def _follow(
-        self, name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], begin: Callable[[], Awaitable[Any]]
+        self,
+        name: str,
+        original: object,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        begin: Callable[[], Awaitable[object]],
     ) -> None:
         self.loops.append(asyncio.get_running_loop())
         with self._calling(name, original, args, kwargs) as flight:
@@ -110,7 +115,7 @@ class Watch:
             await flight.coroutine
 
     @contextlib.contextmanager
-    def _calling(self, name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[_Flight]:
+    def _calling(self, name: str, original: Any, args: tuple[object, ...], kwargs: dict[str, object]) -> Iterator[_Flight]:
         flight = _Flight(name, f"{type(self.handler).__name__}.{name}", code(original), threading.get_ident())
         given = {**dict(zip(CALLBACKS[name].positional, args, strict=False)), **kwargs}
         # Frozen before and after: handlers get the program's own objects, and a change of one is seen by all that come later.
@@ -143,7 +148,7 @@ class Watch:
             return asyncio.iscoroutine(result)
         return False
 
-    def _raised(self, flight: _Flight, error: BaseException, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Fault:
+    def _raised(self, flight: _Flight, error: BaseException, args: tuple[object, ...], kwargs: dict[str, object]) -> Fault:
         does = ("LangChain", self._does(error, flight))
         kind = type(error).__name__
         frames = _frames(error)
@@ -169,7 +174,7 @@ class Watch:
             return f"{on}, although `raise_error` is true: it comes from a coroutine, in sync code"
         return "raises it in the program: `raise_error` is true"
 
-    def _lost(self, flight: _Flight, before: Mapping[Any, Any]) -> Iterator[Fault]:
+    def _lost(self, flight: _Flight, before: Mapping[Any, object]) -> Iterator[Fault]:
         """Async code runs a callback that is not inline in a copy of its context."""
         if not self.way.is_async or self.handler.run_inline:
             return  # it runs in the program's own context there
@@ -223,7 +228,7 @@ class Watch:
                     loop.call_soon_threadsafe(task.cancel)
 
 
-def _changed(flight: _Flight, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Fault]:
+def _changed(flight: _Flight, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[Fault]:
     for name in before:
         if before[name] != after[name]:
             where, was, now = _difference(name, before[name], after[name])
@@ -232,7 +237,7 @@ def _changed(flight: _Flight, before: Mapping[str, Any], after: Mapping[str, Any
             yield flight.fault("changes what it was given", name, f"changes `{where}`, which it was given", *evidence, hint=hint)
 
 
-def _difference(where: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+def _difference(where: str, before: object, after: object) -> tuple[str, object, object]:
     """Return the innermost part in which two frozen words differ: where it is, what it was, what it is."""
     for part in _parts(before) if type(before) is type(after) and _parts(before).keys() == _parts(after).keys() else ():
         was, now = _parts(before)[part], _parts(after)[part]
@@ -241,7 +246,7 @@ def _difference(where: str, before: Any, after: Any) -> tuple[str, Any, Any]:
     return where, before, after
 
 
-def _parts(word: Any) -> Mapping[str, Any]:
+def _parts(word: Any) -> Mapping[str, object]:
     """Return the parts of a frozen word by how they are written."""
     if isinstance(word, Mapping):
         return {f"[{key!r}]": value for key, value in word.items()}

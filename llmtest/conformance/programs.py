@@ -9,7 +9,7 @@ import asyncio
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any, Final
 from langchain_core.callbacks import BaseCallbackHandler, manager
 
 from llmtest.conformance.lockstep import LockStep, aby_turns, by_turns, files_of
+from llmtest.conformance.subjects import Component
 
 AT_ONCE: Final = 8
 """The number of calls at once."""
@@ -32,16 +33,16 @@ class _Heard(BaseCallbackHandler):
     run_inline = True
 
     def __init__(self) -> None:
-        self.chunks: list[Any] = []
+        self.chunks: list[object] = []
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: object, *, chunk: object = None, **kwargs: object) -> None:
         self.chunks.append(chunk)
 
 
 class _Streams(_Heard):
     """Makes `invoke` stream, as `astream_events` and LangGraph's `stream_mode="messages"` do: LangChain looks for these names."""
 
-    def tap_output_iter(self, run_id: Any, output: Any) -> Any:
+    def tap_output_iter(self, run_id: object, output: object) -> object:
         """Never called for a model."""
 
     tap_output_aiter = tap_output_iter
@@ -57,7 +58,7 @@ class _Objects(BaseCallbackHandler):
     run_inline = True
     raise_error = True
 
-    def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: object, **kwargs: object) -> None:
         raise ObjectionError
 
 
@@ -84,7 +85,7 @@ class Streamed:
     heard: list[Any]
 
 
-def _stream(it: Any, given: Any) -> Streamed:
+def _stream(it: Component, given: object) -> Streamed:
     heard, stream = _Heard(), Streamed([], [], [])
     for chunk in it.stream(given, {"callbacks": [heard]}):
         stream.chunks.append(chunk)
@@ -93,7 +94,7 @@ def _stream(it: Any, given: Any) -> Streamed:
     return stream
 
 
-async def _astream(it: Any, given: Any) -> Streamed:
+async def _astream(it: Component, given: object) -> Streamed:
     heard, stream = _Heard(), Streamed([], [], [])
     async for chunk in it.astream(given, {"callbacks": [heard]}):
         stream.chunks.append(chunk)
@@ -102,39 +103,39 @@ async def _astream(it: Any, given: Any) -> Streamed:
     return stream
 
 
-def _objected(it: Any, given: Any) -> list[Any]:
+def _objected(it: Component, given: object) -> list[object]:
     with _quiet():
         return list(it.stream(given, {"callbacks": [_Objects()]}))
 
 
-async def _aobjected(it: Any, given: Any) -> list[Any]:
+async def _aobjected(it: Component, given: object) -> list[object]:
     with _quiet():
         return [chunk async for chunk in it.astream(given, {"callbacks": [_Objects()]})]
 
 
-def _streams(it: Any, given: list[Any]) -> list[Streamed]:
+def _streams(it: Component, given: list[object]) -> list[Streamed]:
     return [_stream(it, one) for one in given]
 
 
-async def _astreams(it: Any, given: list[Any]) -> list[Streamed]:
+async def _astreams(it: Component, given: list[object]) -> list[Streamed]:
     return [await _astream(it, one) for one in given]
 
 
-def _threads(it: Any, given: list[Any]) -> list[Any]:
+def _threads(it: Component, given: list[object]) -> list[object]:
     """Run each call in a thread of its own; all begin together."""
     return _in_threads(it, given, LockStep(len(given), frozenset()))
 
 
-def _in_step(it: Any, given: list[Any]) -> list[Any]:
+def _in_step(it: Component, given: list[object]) -> list[object]:
     """Run the first call alone, because lazy set-up often holds a lock; then the others in threads, in step."""
     return [it.invoke(given[0]), *_in_threads(it, given[1:], LockStep(len(given) - 1, files_of(it)))]
 
 
-def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
-    answers: dict[int, Any] = {}
+def _in_threads(it: Component, given: list[object], steps: LockStep) -> list[object]:
+    answers: dict[int, object] = {}
     errors: list[BaseException] = []
 
-    def work(number: int, one: Any) -> None:
+    def work(number: int, one: object) -> None:
         try:
             steps.meet()
             answers[number] = steps.run(partial(it.invoke, one))
@@ -151,30 +152,30 @@ def _in_threads(it: Any, given: list[Any], steps: LockStep) -> list[Any]:
     return [answers[number] for number in range(len(given))]
 
 
-async def _tasks(it: Any, given: list[Any]) -> list[Any]:
+async def _tasks(it: Component, given: list[object]) -> list[object]:
     return await asyncio.gather(*(it.ainvoke(one) for one in given))
 
 
-def _close(it: Any, given: Any) -> None:
+def _close(it: Component, given: object) -> None:
     stream = it.stream(given)
     next(stream, None)
     if hasattr(stream, "close"):
         stream.close()
 
 
-async def _aclose(it: Any, given: Any) -> None:
+async def _aclose(it: Component, given: object) -> None:
     stream = it.astream(given)
     await anext(stream, None)
     if hasattr(stream, "aclose"):
         await stream.aclose()
 
 
-async def _read(it: Any, given: Callable[[], Any]) -> None:
+async def _read(it: Component, given: Callable[[], object]) -> None:
     async for _ in it.astream(given()):
         pass
 
 
-async def cancel_at_each_turn(start: Callable[[], Any], patience_s: float, found: list[str]) -> None:
+async def cancel_at_each_turn(start: Callable[[], Awaitable[object]], patience_s: float, found: list[str]) -> None:
     """Cancel a call after some turns of the loop, and one more after some more, until a call is too quick."""
     for turns in _TURNS:
         task = asyncio.ensure_future(start())

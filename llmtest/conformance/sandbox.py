@@ -61,7 +61,7 @@ def patience_s(timeout_s: float) -> float:
     return min(timeout_s / 10, 1.0)
 
 
-def attempt(body: Callable[[], Any], timeout_s: float, name: str) -> Attempt:
+def attempt(body: Callable[[], object], timeout_s: float, name: str) -> Attempt:
     """Run `body`, or the coroutine that it returns, recorded, in an empty context; waits at most `timeout_s` for it."""
     this = Attempt(Recording(), patience_s(timeout_s))
     thread = threading.Thread(target=lanes.empty_context().run, args=(_work, this, body), daemon=True, name=name)
@@ -77,7 +77,7 @@ def attempt(body: Callable[[], Any], timeout_s: float, name: str) -> Attempt:
     return this
 
 
-def _work(this: Attempt, body: Callable[[], Any]) -> None:
+def _work(this: Attempt, body: Callable[[], object]) -> None:
     try:
         with tracing_context(enabled=False), this.recording:
             value = body()
@@ -87,14 +87,14 @@ def _work(this: Attempt, body: Callable[[], Any]) -> None:
     this.recording.settle(timeout_s=0)  # what came late is in it, too
 
 
-def new(make: Callable[[], Any]) -> Any:
+def new(make: Callable[[], object]) -> object:
     """Return a new object of `make`. Scripted doubles in it belong to no test, so unused steps are no violation."""
     with ledger.opened(ledger.Outside()):
         return make()
 
 
-def _on_a_loop(this: Attempt, program: Coroutine[Any, Any, Any]) -> Any:
-    async def whole() -> Any:
+def _on_a_loop(this: Attempt, program: Coroutine[object, object, object]) -> object:
+    async def whole() -> object:
         this.on_a_loop = True
         try:
             return await program
@@ -112,8 +112,8 @@ async def _left(patience_s: float) -> list[str]:
     return sorted(_task(task) for task in pending)
 
 
-def _task(task: asyncio.Task[Any]) -> str:
-    coroutine: Any = task.get_coro()
+def _task(task: asyncio.Task[object]) -> str:
+    coroutine: object = task.get_coro()
     frame = getattr(coroutine, "cr_frame", None)
     name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
     return f"`{name}`" + ("" if frame is None or is_of(frame, HARNESS) else f" at {shown_line(definition_line(frame.f_code))}")
@@ -149,7 +149,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def without_a_loop(play: Coroutine[Any, Any, None]) -> None:
+def without_a_loop(play: Coroutine[object, object, None]) -> None:
     """Run a coroutine that waits for nothing. In sync code no event loop runs, and LangChain looks."""
     with contextlib.suppress(StopIteration):
         play.send(None)
@@ -158,14 +158,14 @@ def without_a_loop(play: Coroutine[Any, Any, None]) -> None:
 class _Daemons(ThreadPoolExecutor):
     """A daemon thread for each job: what blocks for good keeps no process from ending."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
+    def submit(self, fn: Callable[..., object], /, *args: object, **kwargs: object) -> Future[Any]:
+        future: Future[object] = Future()
         future.set_running_or_notify_cancel()
         threading.Thread(target=self._work, args=(future, partial(fn, *args, **kwargs)), daemon=True).start()
         return future
 
     @staticmethod
-    def _work(future: Future[Any], job: Callable[[], Any]) -> None:
+    def _work(future: Future[object], job: Callable[[], object]) -> None:
         try:
             future.set_result(job())
         except BaseException as error:

@@ -56,12 +56,12 @@ class Drive:
     def config(self) -> RunnableConfig:
         return {"callbacks": [self.handler], "tags": ["checked"], "metadata": {"thread_id": "t1"}}
 
-    async def invoke(self, runnable: Runnable[Any, Any], value: Any, **config: Any) -> Any:
+    async def invoke(self, runnable: Runnable[Any, object], value: object, **config: object) -> Any:
         about: Any = {**self.config, **config}
         with contextlib.suppress(PlannedError):
             return await runnable.ainvoke(value, about) if self.is_async else runnable.invoke(value, about)
 
-    async def stream(self, runnable: Runnable[Any, Any], value: Any) -> None:
+    async def stream(self, runnable: Runnable[Any, object], value: object) -> None:
         with contextlib.suppress(PlannedError):
             if self.is_async:
                 async for _ in runnable.astream(value, self.config):
@@ -70,7 +70,7 @@ class Drive:
                 for _ in runnable.stream(value, self.config):
                     pass
 
-    async def start(self, kind: str, *args: Any, **kwargs: Any) -> Any:
+    async def start(self, kind: str, *args: Any, **kwargs: object) -> Any:
         """Start a run; return its run manager."""
         configured = (AsyncCallbackManager if self.is_async else CallbackManager).configure(
             [self.handler], inheritable_tags=["checked"], inheritable_metadata={"thread_id": "t1"}
@@ -85,11 +85,11 @@ class _Run:
     def __init__(self, manager: Any) -> None:
         self._manager = manager
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
         return lambda *args, **kwargs: _done(getattr(self._manager, name)(*args, **kwargs))
 
 
-async def _done(value: Any) -> Any:
+async def _done(value: Any) -> object:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -302,7 +302,7 @@ async def _events(drive: Drive) -> None:
     await run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello"))]]))
 
 
-_V3: Final[list[dict[str, Any]]] = [
+_V3: Final[list[dict[str, object]]] = [
     {"event": "message-start", "role": "ai", "id": "lc_run--1"},
     {"event": "content-block-start", "index": 0, "content": {"type": "text", "text": ""}},
     {"event": "content-block-delta", "index": 0, "delta": {"type": "text-delta", "text": "Hello"}},
@@ -413,7 +413,7 @@ async def _stream(drive: Drive) -> None:
     await drive.stream(_steps(), {"question": "hi"})
 
 
-def _steps() -> Runnable[Any, Any]:
+def _steps() -> Runnable[Any, object]:
     prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("user", "{question}")])
     return prompt | ScriptedChatModel("Hello there") | StrOutputParser()
 

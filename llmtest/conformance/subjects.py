@@ -12,13 +12,16 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, message_chunk_to_message
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableBinding
+from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.tools import BaseTool
 
 from llmtest.events.callbacks import RunKind
 from llmtest.events.content import read_block
 from llmtest.langchain.freezing import freeze
 from llmtest.protocol.run_checks import REASONS
+
+Component = Runnable[Any, object]
+"""What is checked: a model, tool or retriever."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,12 @@ class Subject:
     noun: str
     base: type
     run: RunKind
-    facts: Callable[[Any], Mapping[str, Any]]
+    facts: Callable[[object], Mapping[str, object]]
     answer: type = object
     answers_in_lists: bool = False
-    inputs: tuple[Any, ...] = ()
-    copied: Callable[[Any], Any] = copy.deepcopy
-    beside: Callable[[Any], Mapping[str, Any]] = lambda _: {}
+    inputs: tuple[object, ...] = ()
+    copied: Callable[[object], object] = copy.deepcopy
+    beside: Callable[[object], Mapping[str, object]] = lambda _: {}
     join: Callable[[list[Any]], Any] = lambda chunks: chunks[-1]
 
     @property
@@ -45,7 +48,7 @@ class Subject:
         return self.run in ("chat", "llm")
 
 
-def _facts_of_message(message: Any) -> dict[str, Any]:
+def _facts_of_message(message: Any) -> dict[str, object]:
     calls, broken = (
         [(call["name"], call["args"], "with an id" if call["id"] else "without an id") for call in getattr(message, name, ())]
         for name in ("tool_calls", "invalid_tool_calls")
@@ -63,16 +66,16 @@ def _facts_of_message(message: Any) -> dict[str, Any]:
     }
 
 
-def _metadata_of(message: Any) -> dict[str, Any]:
+def _metadata_of(message: Any) -> dict[str, object]:
     return {"response metadata": sorted(message.response_metadata), "additional kwargs": freeze(message.additional_kwargs)}
 
 
-def _as_messages(given: Any) -> Any:
+def _as_messages(given: Any) -> object:
     """Return an input as a list of messages: a model can change those, and a str it cannot."""
     return [HumanMessage(content=given)] if isinstance(given, str) else copy.deepcopy(given)
 
 
-def _join_messages(chunks: list[Any]) -> Any:
+def _join_messages(chunks: list[Any]) -> object:
     if all(isinstance(chunk, AIMessageChunk) for chunk in chunks):
         return message_chunk_to_message(chunks[0].__add__(chunks[1:]))
     return chunks[-1]
@@ -119,7 +122,7 @@ def name_of(component: Any) -> str:
     return str(own.name) if isinstance(own, BaseTool) else type(own).__name__
 
 
-def is_streaming(subject: Subject, model: Any, way: str, chunks: list[Any]) -> bool:
+def is_streaming(subject: Subject, model: object, way: str, chunks: list[object]) -> bool:
     """True if a model streams. One that does not gives its answer as the only chunk and reports no token."""
     if subject is CHAT_MODEL:
         return any(isinstance(chunk, AIMessageChunk) for chunk in chunks)

@@ -3,7 +3,7 @@
 A package lists its public names where type checkers and editors look for them, and nowhere else:
 
     if TYPE_CHECKING:
-        from llmtest.capture.threads import carry_context as carry_context
+        from llmtest.capture.blocks import carry_context as carry_context
     else:
         __getattr__, __dir__ = exports(__name__)
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 class Repeated(NamedTuple):
     """An element, and how many items it takes: `most` is None for any number."""
 
-    element: Any
+    element: object
     least: int
     most: int | None
 
@@ -37,8 +37,8 @@ def bounds_of(count: int | slice) -> tuple[int, int | None]:
         ValueError: no number of items is in that range.
     """
     if isinstance(count, int):
-        low: Any = count
-        high: Any = count
+        low: object = count
+        high: object = count
     elif isinstance(count, slice) and count.step is None:
         low, high = 0 if count.start is None else count.start, count.stop
     else:
@@ -115,11 +115,11 @@ class Line(ABC):
     """Whether items that follow one another can fill a `together`; if not, only concurrent ones can, or those of one turn."""
 
     @abstractmethod
-    def taker(self, element: Any) -> Taker:
+    def taker(self, element: object) -> Taker:
         """Return what an element of the literal stands for, which is neither `...` nor a group nor a repetition."""
 
     @abstractmethod
-    def look(self, item: Any) -> Hashable:
+    def look(self, item: object) -> Hashable:
         """Return a key that is equal for items that look alike."""
 
     def likely(self, taker: Taker) -> Iterable[int]:
@@ -127,7 +127,7 @@ class Line(ABC):
         return (number for number, part in enumerate(self.parts) if any(map(taker.may_take, self.inside(part))))
 
     @cached_property
-    def parts(self) -> Sequence[Any]:
+    def parts(self) -> Sequence[object]:
         """The groups and the items between them. Kept, because a line of runs is compared often."""
         return list(self._parts()) if self.groups else self.items
 
@@ -138,11 +138,11 @@ class Line(ABC):
         known: dict[Hashable, int] = {}
         return [known.setdefault(self.look_of(part), len(known)) for part in self.parts]
 
-    def inside(self, part: Any) -> Sequence[Any]:
+    def inside(self, part: object) -> Sequence[Any]:
         """Return the items of a part."""
         return self.items[part.start : part.stop] if isinstance(part, ConcurrentGroup) else (part,)
 
-    def look_of(self, part: Any) -> Hashable:
+    def look_of(self, part: object) -> Hashable:
         """Return a key that is equal for parts that look alike."""
         if not isinstance(part, ConcurrentGroup):
             return self.look(part)
@@ -150,7 +150,7 @@ class Line(ABC):
         turns = [part.turns.index(turn) if turn is not None else -1 for turn in part.turns]
         return part.down, *turns, *map(self.look, self.inside(part))
 
-    def _parts(self) -> Iterator[Any]:
+    def _parts(self) -> Iterator[object]:
         here = 0
         for group in self.groups:
             yield from self.items[here : group.start]
@@ -194,7 +194,7 @@ class Element:
         return self.role in ("gap", "may", "many") or (self.role == "group" and self.least == 0)
 
 
-def read_elements(literal: Sequence[Any], line: Line) -> Iterator[Element]:
+def read_elements(literal: Sequence[object], line: Line) -> Iterator[Element]:
     """Read each element of a literal as the line takes it."""
     for written in literal:
         if written is ...:
@@ -217,13 +217,13 @@ def _in_sequence(member: Member) -> Iterator[Element]:
         yield from [Element("may", alone)] * int(member.most - member.least)
 
 
-def _member(written: Any, line: Line) -> Member:
+def _member(written: object, line: Line) -> Member:
     if isinstance(written, Repeated):
         return Member(line.taker(written.element), written.least, math.inf if written.most is None else written.most)
     return Member(line.taker(written))
 
 
-def can_assign(members: Sequence[Member], items: Sequence[Any]) -> bool:
+def can_assign(members: Sequence[Member], items: Sequence[object]) -> bool:
     """True if each item can be assigned to a member that takes it, so that each member has as many as it must and may.
 
     If all items can be assigned, and all that a member must have can be found, then both at once (Mendelsohn and Dulmage,

@@ -92,7 +92,7 @@ class Table:
         """True if values under `key` are never shown."""
         return self._secret_key.search(snake(key)) is not None
 
-    def hides(self, key: str, value: Any) -> bool:
+    def hides(self, key: str, value: object) -> bool:
         """True if `value` must not be shown under `key`. None and bools are no secrets."""
         return value is not None and not isinstance(value, bool) and self.is_secret(key)
 
@@ -101,7 +101,7 @@ class Table:
         text = json_text.lower()
         return self.has_rules or True in map(text.__contains__, _HINTS)
 
-    def hide(self, value: Any) -> Any:
+    def hide(self, value: object) -> Any:
         """Return `value` with masks in place of its secrets; `value` itself if it has none."""
         if isinstance(value, str):
             return self.without_secrets(value)
@@ -169,7 +169,7 @@ def table() -> Table:
     return _tables[-1] if _tables else _default()
 
 
-def show(value: Any, key: str = "") -> str:
+def show(value: object, key: str = "") -> str:
     """Return the repr of a value of the program under test, cut; secrets in it, or all of it if `key` names one, are masked.
 
     Secrets are masked before the text is cut: half a secret cannot be recognised.

@@ -87,7 +87,7 @@ class Shape:
 
     # one item
 
-    def takers(self, item: Any, states: int = ~0) -> int:
+    def takers(self, item: object, states: int = ~0) -> int:
         """Return the elements that take this item alone; those at other places than `states` may be left out."""
         look = self.line.look(item)
         known = self._known.get(look)
@@ -99,7 +99,7 @@ class Shape:
                 taking |= 1 << n
         return taking
 
-    def _ask(self, item: Any) -> tuple[int, list[int]]:
+    def _ask(self, item: object) -> tuple[int, list[int]]:
         """Return, for all items of one look, the elements that take each, and the elements to ask about each."""
         likely = [
             (n, element.members[0].taker)
@@ -186,13 +186,13 @@ class Shape:
             row = self._rows[states] = _Row(states)
         return row
 
-    def _through(self, row: _Row, look: Hashable, part: Any) -> _Row:
+    def _through(self, row: _Row, look: Hashable, part: object) -> _Row:
         """Return the row after a part that must be asked about."""
         items = self.line.inside(part)
         key = (look, *[member.taker.takes(items[n]) for member, n in self._asked(row.states, look, items)])
         return row.after.get(key) or self._after(row, look, part, key)
 
-    def _asked(self, states: int, look: Hashable, items: Sequence[Any]) -> Sequence[tuple[Member, int]]:
+    def _asked(self, states: int, look: Hashable, items: Sequence[object]) -> Sequence[tuple[Member, int]]:
         """Return the conditional members that matter from these places on, each with the numbers of items that it may take."""
         known = self._questions.get((states, look))
         if known is None:
@@ -202,19 +202,19 @@ class Shape:
             self._questions[states, look] = known
         return known
 
-    def _after(self, row: _Row, look: Hashable, part: Any, key: Hashable) -> _Row:
+    def _after(self, row: _Row, look: Hashable, part: object, key: Hashable) -> _Row:
         """Return the row after this very part, remembered for those that are like it."""
         row.after[key] = after = self._row(self._follow(part, look, row.states))
         return after
 
-    def _follow(self, part: Any, look: Hashable, states: int) -> int:
+    def _follow(self, part: object, look: Hashable, states: int) -> int:
         """Return the places after this very part."""
         if isinstance(part, ConcurrentGroup):
             return self._through_group(part, look, states)
         groups = sum(1 << n for n in self._groups if states >> n & 1 and self._is_filled_by(n, part))
         return self.step(states, self.takers(part, states) | groups)
 
-    def _is_filled_by(self, n: int, item: Any) -> bool:
+    def _is_filled_by(self, n: int, item: object) -> bool:
         """True if an item that was concurrent with no other is all that a group needs."""
         return self.elements[n].least <= 1 and can_assign(self.elements[n].members, [item])
 
@@ -382,7 +382,7 @@ class TextTaker:
 
     may_take = takes
 
-    def misses(self, item: Any) -> str | None:
+    def misses(self, item: object) -> str | None:
         return None if self.takes(item) else f"it is {show(item)}"
 
 
@@ -393,10 +393,10 @@ class TextLine(Line):
     has_wildcards: bool = False
     takes_neighbours = True
 
-    def taker(self, element: Any) -> Taker:
+    def taker(self, element: object) -> Taker:
         return TextTaker(element, self.has_wildcards)
 
-    def look(self, item: Any) -> Hashable:
+    def look(self, item: object) -> Hashable:
         return item if type(item) is str else id(item)  # a content block is a dict, which has no hash
 
     @cached_property
@@ -424,7 +424,7 @@ class Tokens(list[Any]):
     def __contains__(self, item: object) -> bool:
         return any(map(self._taker(item).takes, self))
 
-    def count(self, item: Any) -> int:
+    def count(self, item: object) -> int:
         """Return how many are as `item`, which may be a matcher or a pattern as in a shape."""
         return sum(map(self._taker(item).takes, self))
 
@@ -438,7 +438,7 @@ class Tokens(list[Any]):
 
     __hash__ = None
 
-    def _has_shape(self, literal: Sequence[Any]) -> bool:
+    def _has_shape(self, literal: Sequence[object]) -> bool:
         return Shape(literal, self.line()).matches()
 
     def _taker(self, item: object) -> TextTaker:

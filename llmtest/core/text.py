@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 # -- numbers
 
@@ -79,7 +79,7 @@ def named(pattern: Name, name: str) -> bool:
     return pattern.search(name) is not None
 
 
-def tool_name(tool: Any) -> str | None:
+def tool_name(tool: object) -> str | None:
     """Return the name of a tool, or of a function or model class that stands for one; None of anything else."""
     if inspect.isroutine(tool) or (isinstance(tool, type) and hasattr(tool, "model_fields")):
         name: object = tool.__name__
@@ -131,7 +131,7 @@ def _edits(pattern: str, name: str, exchange: int) -> int:
 # -- values
 
 
-def fits(expected: Any, actual: Any) -> bool:
+def fits(expected: object, actual: object) -> bool:
     """True if a value is equal to the expected one, or accepted by its matcher; a regular expression is searched for in a str.
 
     Looks into dicts, lists and tuples, so a matcher may stand anywhere in a literal.
@@ -155,7 +155,7 @@ _shorten.maxstring = _shorten.maxother = 60
 _shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 4
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """Return the repr of a value; long parts are cut in the middle."""
     return _shorten.repr(value)
 

@@ -257,7 +257,7 @@ class Run:
         return f"<Run {self.kind} {self.name}: {self.ended}>"
 
 
-def nodes_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+def nodes_of(metadata: Mapping[str, object]) -> tuple[str, ...]:
     """Return the LangGraph nodes around a run, the outermost first.
 
     LangGraph's `langgraph_node` is the innermost: `model` in each prebuilt agent. The nodes around it, such as the node
@@ -272,7 +272,7 @@ def nodes_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(nodes) if nodes[-1:] == [innermost] else (*nodes, innermost)
 
 
-def _messages(value: Any) -> Iterator[Message]:
+def _messages(value: object) -> Iterator[Message]:
     """Yield the messages in a value: the value itself, the items of a list, the items under `messages`."""
     if isinstance(value, Message):
         yield value

@@ -34,7 +34,7 @@ def read_message_finish(payload: Mapping[str, object]) -> Usage | None:
     return read_usage(event.get("usage")) if isinstance(event, Mapping) and event.get("event") == "message-finish" else None
 
 
-def usage_of(end: Mapping[str, Any], streamed: Sequence[ChunkUsage] = (), *, batched: bool = False) -> Usage | None:
+def usage_of(end: Mapping[str, object], streamed: Sequence[ChunkUsage] = (), *, batched: bool = False) -> Usage | None:
     """Return the usage that a model reported in `end`, the payload of its run's last event; None if it reported nothing.
 
     `batched` is for one of several prompts that went to a text model together: the first one reports the tokens of all.
@@ -80,18 +80,18 @@ def _distance(count: int, tokens: int) -> float:
     return abs(log((count + 1) / (tokens + 1)))
 
 
-def is_cached(end: Mapping[str, Any]) -> bool:
+def is_cached(end: Mapping[str, object]) -> bool:
     """True if `end`, the payload of a model run's last event, has an answer from LangChain's cache."""
     return any(message.cached for message in answers(end))
 
 
-def answers(end: Mapping[str, Any]) -> list[Message]:
+def answers(end: Mapping[str, object]) -> list[Message]:
     """Return the messages of `end`, the payload of a model run's last event. A program may end a run with any object."""
     found = (g.message for g in response_of(end).get("generations", ()) if isinstance(g, Generation))
     return [message for message in found if isinstance(message, Message)]
 
 
-def response_of(end: Mapping[str, Any]) -> Mapping[str, Any]:
+def response_of(end: Mapping[str, object]) -> Mapping[str, Any]:
     """Return the mapping with the generations: the payload itself, or the partial `response` of a failed run."""
     response = end.get("response")
     return response if isinstance(response, Mapping) else end

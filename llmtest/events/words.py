@@ -18,7 +18,7 @@ KeyboardInterrupt or SystemExit, `closed early` an iterator that its consumer dr
 `record(rules=[...])` did not let go on, and those around it."""
 
 
-def _read_only(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
+def _read_only(self: object, *args: object, **kwargs: object) -> NoReturn:
     raise TypeError(f"a recording is read-only; make a copy first: {type(self).__mro__[1].__name__}(value)")
 
 
@@ -157,7 +157,7 @@ class _Raised:
         return None if live is None else live()
 
 
-def _same_again(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
+def _same_again(kind: type[BaseException], args: tuple[object, ...]) -> BaseException | None:
     try:
         return kind(*args)
     except Exception:  # a class that cannot be made of its own `args` has no second one

@@ -17,8 +17,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from llmtest import ledger
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY
+from llmtest.langchain.bound_tools import named_tools
 from llmtest.langchain.dialects.names import CLASSES
-from llmtest.langchain.freezing import ATOMS, named_tools
+from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.replies import raised, reported_usage
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, split
@@ -48,11 +49,12 @@ _STATUS_CLASSES = {
 def _status_class(status: int) -> type[StatusError]:
     """Return `StatusError`, or a subclass of it and of langchain-core's class for this status."""
     name = _STATUS_CLASSES.get(status, "ModelAPIError" if status >= 500 else "ModelInvalidRequestError")
+    # By name, because older versions of langchain-core lack these classes.
     theirs = getattr(core_exceptions, name, None)
     return type("StatusError", (StatusError, theirs), {}) if theirs is not None else StatusError
 
 
-def tool_schema(tool: Any) -> dict[str, Any]:
+def tool_schema(tool: Any) -> dict[str, object]:
     """Return what is bound of `tool`: its schema in OpenAI's words; a dict in a provider's own words stays as it is.
 
     Integrations take tools of their provider as dicts, which LangChain's converter refuses: `{"google_search": {}}`,
@@ -60,26 +62,27 @@ def tool_schema(tool: Any) -> dict[str, Any]:
     """
     if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
         tool = (tool.extras or {})["provider_tool_definition"]
+    # The converter reads a dict of type "function" as OpenAI writes it, and one of type "object" as a JSON schema.
     if not isinstance(tool, dict) or tool.get("type") in ("function", "object"):
         return convert_to_openai_tool(tool)
     in_words_of_ours = "type" not in tool and tool.keys() & {"name", "title", "properties"}
     return convert_to_openai_tool(tool) if in_words_of_ours or not tool else dict(tool)
 
 
-def tool_schemas(bound: Any) -> Mapping[str, Mapping[str, Any]]:
+def tool_schemas(bound: object) -> Mapping[str, Mapping[str, object]]:
     """Return the JSON schema of the arguments of each bound tool, by name; a provider's own tool takes any arguments."""
     if not bound:
         return EMPTY
     return {name: _arguments_schema(spec) for name, spec in named_tools(bound)}
 
 
-def _arguments_schema(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def _arguments_schema(spec: Mapping[str, object]) -> Mapping[str, object]:
     schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
     schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
     return schema or _ANYTHING
 
 
-_ANYTHING: Mapping[str, Any] = {"additionalProperties": True}
+_ANYTHING: Mapping[str, object] = {"additionalProperties": True}
 
 
 def usage_metadata_of(reply: Reply, prompt: Sequence[str]) -> UsageMetadata | None:
@@ -98,10 +101,11 @@ def usage_metadata_of(reply: Reply, prompt: Sequence[str]) -> UsageMetadata | No
 
 def texts_of(messages: Iterable[BaseMessage]) -> list[str]:
     """Return the text of each message."""
+    # `.text` walks over content blocks, so it is asked only where there are some.
     return [message.content if type(message.content) is str else str(message.text) for message in messages]
 
 
-def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
+def response_metadata(reply: Reply, model_name: str) -> dict[str, object]:
     """Return the metadata of an answer; a stream that was cut off has no finish reason."""
     metadata: dict[str, Any] = {"model_name": model_name}
     if not reply.truncated:
@@ -110,7 +114,7 @@ def response_metadata(reply: Reply, model_name: str) -> dict[str, Any]:
     return metadata
 
 
-def _copy_json(value: Any) -> Any:
+def _copy_json(value: object) -> Any:
     """Return a copy of a script's frozen JSON in plain dicts and lists, which the program may change."""
     if isinstance(value, dict):
         return {key: item if type(item) in ATOMS else _copy_json(item) for key, item in value.items()}
@@ -130,10 +134,11 @@ class Answer:
             "response_metadata": response_metadata(reply, model_name),
         }
 
-    def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, Any]]:
+    def _content(self, part: Part, text: str, index: int) -> str | list[str | dict[str, object]]:
         if not self.blocks:
             return text
         kind, key = ("text", "text") if isinstance(part, Text) else ("reasoning", "reasoning")
+        # LangChain joins the blocks of chunks by `index`; without it each token would stay a block of its own.
         return [{"type": kind, key: text, "index": index}]
 
     def call_id(self, call: Call) -> str:
@@ -160,17 +165,17 @@ class Answer:
         message.__pydantic_fields_set__.update(self.closing)
         return message
 
-    def _whole_content(self) -> str | list[str | dict[str, Any]]:
-        content: str | list[str | dict[str, Any]] = [] if self.blocks else ""
+    def _whole_content(self) -> str | list[str | dict[str, object]]:
+        content: str | list[str | dict[str, object]] = [] if self.blocks else ""
         for index, part in enumerate(() if self.reply.refusal else self.reply.parts):
             if not isinstance(part, Call):
                 content += self._content(part, "".join(part.tokens), index)  # type: ignore[operator]
         return content
 
-    def _tool_call(self, call: Call) -> dict[str, Any]:
+    def _tool_call(self, call: Call) -> dict[str, object]:
         return {"name": call.tool, "args": _copy_json(call.args), "id": self.call_id(call), "type": "tool_call"}
 
-    def _invalid_tool_call(self, call: Call) -> dict[str, Any]:
+    def _invalid_tool_call(self, call: Call) -> dict[str, object]:
         said = {"name": call.tool, "args": "".join(call.pieces), "id": self.call_id(call), "error": None}
         return {**said, "type": "invalid_tool_call"}
 
@@ -187,6 +192,7 @@ class Answer:
         if self.reply.failure is not None:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **pieces[-1]))
             raise self.error()
+        # Usage comes once, in the last chunk with content: LangChain adds up what it finds in all chunks.
         last = {**pieces[-1], **self.closing}
         if self.reply.truncated:
             yield ChatGenerationChunk(message=AIMessageChunk(id=self.id, **last))
@@ -196,7 +202,7 @@ class Answer:
 
     def _pieces(self) -> Iterator[dict[str, Any]]:
         order = 0
-        empty: str | list[Any] = [] if self.blocks else ""
+        empty: str | list[object] = [] if self.blocks else ""
         for index, part in enumerate(self.reply.parts):
             if self.reply.refusal and isinstance(part, Text):
                 yield from ({"content": empty, "additional_kwargs": {"refusal": token}} for token in part.tokens)
@@ -204,6 +210,7 @@ class Answer:
                 yield from ({"content": self._content(part, token, index)} for token in part.tokens)
             else:
                 number = index if self.blocks else order  # beside blocks, calls are numbered with them
+                # As providers stream a call: its name and id once, then pieces of its arguments. LangChain joins them by `index`.
                 opening = {"name": part.tool, "args": "", "id": self.call_id(part), "index": number}
                 yield {"content": empty, "tool_call_chunks": [opening]}
                 for token in part.tokens:
@@ -247,12 +254,12 @@ class MessageAnswer(Answer):
         first.message.name = name
         yield first
 
-    def _pieces(self) -> Iterator[dict[str, Any]]:
+    def _pieces(self) -> Iterator[dict[str, object]]:
         said = self.reply.verbatim
         content = _copy_json(said["content"])
-        empty: Any = "" if isinstance(content, str) else []
-        blocks: Iterable[Any] = split(content) if isinstance(content, str) else ([block] for block in content)
-        pieces: list[dict[str, Any]] = [{"content": block} for block in blocks]
+        empty: object = "" if isinstance(content, str) else []
+        blocks: Iterable[object] = split(content) if isinstance(content, str) else ([block] for block in content)
+        pieces: list[dict[str, object]] = [{"content": block} for block in blocks]
         calls = [(call.tool, call.tokens, self.call_id(call)) for call in self.reply.calls]
         broken = [(call["name"], (call["args"],), call.get("id")) for call in said.get("invalid_tool_calls", ())]
         for index, (name, tokens, own) in enumerate([*calls, *broken]):

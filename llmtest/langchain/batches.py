@@ -30,9 +30,11 @@ class _Place:
         """Let the next input take its step."""
         if not self.taken.done():
             self.taken.set_result(None)
+        # A long batch would otherwise be a chain of all its places, kept alive by the last.
         self.before = None
 
 
+# LangChain runs each input in a copy of the context, in a thread or a task, so no input sees the place of another.
 _place: ContextVar[_Place | None] = ContextVar("llmtest_batch_place", default=None)
 
 
@@ -56,6 +58,7 @@ def turn(double: object) -> Iterator[None]:
         yield
         return
     if place.before is not None:
+        # This ends, however few threads there are: a pool starts its inputs in order, so the one before has begun.
         place.before.taken.result()
     try:
         yield
@@ -91,6 +94,7 @@ class _ByPosition(Runnable[int, Any]):
             _place.reset(token)
             self._places[position].pass_on()  # a cached answer takes no step
             self._done.append(position)
+            # A list, because `append` is atomic and `+=` of a number is not.
             self._batch.is_over = len(self._done) == len(self._inputs)
 
     def invoke(self, input: int, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -105,36 +109,37 @@ class _ByPosition(Runnable[int, Any]):
 class BatchesByPosition:
     """The batch methods of a double. LangChain runs the inputs in threads or tasks, whose order is luck."""
 
-    def batch(self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any) -> list[Any]:
+    # LangChain's own method runs, with numbers as inputs: so its threads, configs and errors stay as they are.
+    def batch(self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: object) -> list[Any]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         return _ByPosition(self, inputs).batch(positions, config, return_exceptions=return_exceptions, **kwargs)
 
     async def abatch(
-        self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: Any
+        self, inputs: list[Any], config: Configs = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> list[Any]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         return await _ByPosition(self, inputs).abatch(positions, config, return_exceptions=return_exceptions, **kwargs)
 
     def batch_as_completed(
-        self, inputs: Sequence[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        self, inputs: Sequence[Any], config: object = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> Iterator[tuple[int, Any]]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         by_position: Any = _ByPosition(self, inputs)  # LangChain's overloads want a literal flag
-        pairs: Iterator[tuple[int, Any]] = by_position.batch_as_completed(
+        pairs: Iterator[tuple[int, object]] = by_position.batch_as_completed(
             positions, config, return_exceptions=return_exceptions, **kwargs
         )
         return pairs
 
     def abatch_as_completed(
-        self, inputs: Sequence[Any], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        self, inputs: Sequence[Any], config: object = None, *, return_exceptions: bool = False, **kwargs: object
     ) -> AsyncIterator[tuple[int, Any]]:
         """As LangChain's own; each input takes the step of its position."""
         positions = list(range(len(inputs)))
         by_position: Any = _ByPosition(self, inputs)
-        pairs: AsyncIterator[tuple[int, Any]] = by_position.abatch_as_completed(
+        pairs: AsyncIterator[tuple[int, object]] = by_position.abatch_as_completed(
             positions, config, return_exceptions=return_exceptions, **kwargs
         )
         return pairs

@@ -1,4 +1,4 @@
-"""The run that a call of a double belongs to, with its tags and metadata.
+"""The run that a call belongs to, with its tags and metadata.
 
 A run is referred to weakly, so that it lives no longer than it is open, and is looked up only when it is needed.
 """
@@ -10,31 +10,58 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from traceback import walk_stack
-from typing import Any
+from typing import Final
 
-from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.callbacks import BaseRunManager
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
+
+from llmtest.wire.answering import Origin
 
 
-def run_of(run_manager: Any, model: Any) -> Any:
+def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager | None:
     """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
+    # A few frames are enough: only generators of LangChain and of ours stand between. A whole stack would cost each call.
     for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
         if frame.f_locals.get("self") is model and frame.f_locals.get("run_manager") is not None:
-            return frame.f_locals["run_manager"]
+            found: BaseRunManager = frame.f_locals["run_manager"]
+            return found
     return None
 
 
-def weakly(run: Any) -> Callable[[], Any]:
+def weakly(run: BaseRunManager | None) -> Callable[[], BaseRunManager | None]:
     """Return a weak reference to a run manager, or a function that returns None for a call without one."""
+    # A request may be kept by a test; the manager holds all handlers, and so the recordings.
     return (lambda: None) if run is None else weakref.ref(run)
 
 
-def about(run: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
+def about(run: BaseRunManager | None) -> tuple[Sequence[str], Mapping[str, object]]:
     """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
-    config: Mapping[str, Any] = var_child_runnable_config.get() or {}
+    config = var_child_runnable_config.get() or RunnableConfig()
     configurable = config.get("configurable") or {}
     thread = {"thread_id": configurable["thread_id"]} if "thread_id" in configurable else {}
     if run is None:
         return config.get("tags") or (), {**thread, **(config.get("metadata") or {})}
     return run.tags, {**thread, **run.metadata}
+
+
+_OF_A_MODEL: Final = frozenset(
+    ("_generate", "_agenerate", "_stream", "_astream", "_generate_with_cache", "_agenerate_with_cache")
+)
+
+
+def calling() -> Origin:
+    """Return where a request on this stack comes from: the run of the model that makes it, if LangChain's model does.
+
+    An awaited call has the coroutines that wait for it on its stack, as long as no task or thread stands between.
+    """
+    run = None
+    for frame, _ in walk_stack(sys._getframe(1)):
+        if frame.f_code.co_name in _OF_A_MODEL and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
+            run = frame.f_locals.get("run_manager")
+            if run is not None:
+                break
+    found = about(run)
+    return Origin(weakly(run), lambda: found)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
@@ -67,7 +67,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
     It does not look at the prompt: the steps are taken in order.
     """
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
     model_name: str = "scripted"
     streaming: bool | None = None
     temperature: float | None = None
@@ -111,10 +111,11 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
-        tool_choice: Any = None,
-        **kwargs: Any,
+        tool_choice: object = None,
+        **kwargs: object,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return the model with `tools` bound; a step that calls another tool is then a violation."""
+        # Left out, and not None: what is bound is part of the recording, and integrations bind no None.
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         return self.bind(tools=[tool_schema(tool) for tool in tools], **choice, **kwargs)
 
@@ -138,13 +139,18 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         named = convert_to_openai_tool(schema)["function"]
         spec = {"name": named["name"], "schema": named.get("parameters", {}), **({} if strict is None else {"strict": strict})}
         bound = JsonObject(spec["schema"]) if method == "json_mode" else {"type": "json_schema", "json_schema": spec}
+        # As LangChain's parsers: a pydantic class gives objects, a TypedDict or a JSON schema gives dicts.
         typed = isinstance(schema, type) and is_basemodel_subclass(schema)
         parser: Any = PydanticOutputParser(pydantic_object=cast("Any", schema)) if typed else JsonOutputParser()
+        # Integrations bind this for tracers; LangChain takes it out before it calls the model.
         traced = {"kwargs": {"method": method}, "schema": schema}
         model = self.bind(response_format=bound, ls_structured_output_format=traced, **kwargs)
         return _with_raw(model, parser) if include_raw else model | parser
 
-    def _request(self, messages: list[BaseMessage], stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+    def _request(
+        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+    ) -> Request:
+        # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
         run = weakly(run_of(run_manager, self))
         return Request(
             tool_schemas(kwargs.get("tools")),

@@ -45,6 +45,7 @@ class _Given(Protocol):
 
 class _Messages:
     def __init__(self, lists: Sequence[list[BaseMessage]], _: Mapping[str, object]) -> None:
+        # The list, because handlers get this one; its messages, because one may be replaced; and how each was before.
         self._lists = [(messages, [*messages], list(map(hold, messages))) for messages in lists]
 
     def correct(self, payloads: Sequence[Payload | None]) -> None:
@@ -79,6 +80,7 @@ class _Arguments:
         given, last = hold(self._own), hold(self._inputs)
         if payloads[0] is not None and "inputs" in payloads[0] and not self._before == given == last == payloads[0]["inputs"]:
             _correct(payloads[0], "inputs", given, self._before, last)
+            # LangChain made it of the arguments before a handler changed them.
             payloads[0]["input_str"] = str(words(given))
 
 
@@ -91,6 +93,7 @@ def _correct(payload: Payload, key: str, given: object, *others: object) -> None
 
 def _prompt_of_the_caller() -> set[int]:
     """Return the ids of the messages that the model on the stack was called with; an empty set where there is none."""
+    # The manager gets a formatted copy of the messages; the model's own method, which called it, has the originals.
     for frame, _ in islice(walk_stack(sys._getframe(1)), 8):
         messages = frame.f_locals.get("messages")
         if isinstance(frame.f_locals.get("self"), BaseChatModel) and isinstance(messages, list):
@@ -114,6 +117,7 @@ def install(tap: BaseCallbackHandler) -> None:
 
 
 def _is_needed(handlers: list[BaseCallbackHandler], tap: BaseCallbackHandler) -> bool:
+    # Alone, the tap sees what the run is given. To hold everything twice would cost every call.
     return len(handlers) > 1 and any(handler is tap for handler in handlers)
 
 
@@ -124,6 +128,7 @@ def _checked(original: Callable[..., Any], tap: BaseCallbackHandler, look: Calla
         if not _is_needed(self.handlers, tap):
             return original(self, serialized, value, *args, **kwargs)
         given, starts = look(value, kwargs), dict[UUID, Payload]()
+        # In the context, because runs start concurrently: each call corrects its own starts only.
         token = _starts.set(starts)
         try:
             started = original(self, serialized, value, *args, **kwargs)

@@ -81,6 +81,7 @@ class ScriptedEmbeddings(Embeddings):
         """Return the vectors of texts."""
         return self._embed("embed_documents", texts)
 
+    # LangChain's base class would use a thread of the executor, in which the context of the caller is a copy.
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a text."""
         return self.embed_query(text)
@@ -100,6 +101,7 @@ class ScriptedEmbeddings(Embeddings):
             takes = "a str" if method == "embed_query" else "a list of str"
             text = f"{method} takes {takes}; got {type(wrong[0]).__name__} {wrong[0]!r}\n  find out what the program embeds"
             raise ledger.report(Violation("invalid text", text), self.violations)
+        # `append` is atomic, so threads need no lock.
         self.calls.append(Embedded(method, tuple(texts)))
         if self._texts is not None and not set(texts) <= set(self._texts):
             raise ledger.report(Violation("unexpected text", self._unexpected(method, texts)), self.violations)
@@ -117,6 +119,7 @@ class ScriptedEmbeddings(Embeddings):
 
 def _unit_vector(text: str, size: int) -> list[float]:
     """Return a vector that depends on the text alone, bit for bit: no function in it is rounded by the machine's library."""
+    # IEEE 754 defines every operation below to the last bit. A normal distribution would need log or cos, which it does not.
     noise = hashlib.shake_256(text.encode("utf-8", "surrogatepass")).digest(8 * size)
     vector = [int.from_bytes(noise[start : start + 8], "big") / 2**63 - 1 for start in range(0, 8 * size, 8)]
     length = math.sqrt(math.fsum(number * number for number in vector))

@@ -43,13 +43,16 @@ def _checked(original: Callable[..., object], kind: str) -> Callable[..., object
     @functools.wraps(original)
     def on_start(self: CallbackManager, *args: object, **kwargs: object) -> object:
         __tracebackhide__ = True
+        # First all handlers get the start, so that the error ends a run that each of them knows.
         started = original(self, *args, **kwargs)
         runs = _runs(started)
         error = enforce.stopped(run.run_id for run in runs)
         if error is None:
             return started
+        # Every run of the call, because the model would be asked for all prompts at once.
         for run in runs:
             getattr(run, kind)(error)  # the handlers that have the start get an end
+        # LangChain calls this method before its `try`, so it will not report the error itself.
         raise error
 
     return on_start

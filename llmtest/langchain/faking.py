@@ -55,7 +55,7 @@ class LLMProvider(BaseProvider):
         _check_positive("tokens", "llm_reply", tokens)
         return values.sentences(self._key(), tokens)
 
-    def llm_conversation(self, turns: int = 3, tools: Sequence[Any] = ()) -> list[BaseMessage]:
+    def llm_conversation(self, turns: int = 3, tools: Sequence[object] = ()) -> list[BaseMessage]:
         """Return messages for LangChain's models: `turns` questions, each with its answer.
 
         With `tools` (anything that `bind_tools` takes) each answer follows a call of one of them: an AI message with the
@@ -74,7 +74,7 @@ class LLMProvider(BaseProvider):
         key = self._key()
         return [message for turn in range(turns) for message in self._turn(f"{key} {turn}", turn, tools)]
 
-    def _turn(self, key: str, turn: int, tools: Sequence[Any]) -> Iterator[BaseMessage]:
+    def _turn(self, key: str, turn: int, tools: Sequence[object]) -> Iterator[BaseMessage]:
         yield HumanMessage(values.sentences(f"{key} question", 8).removesuffix(".") + "?")
         if tools:
             call = _call(tools[turn % len(tools)], key)
@@ -82,7 +82,7 @@ class LLMProvider(BaseProvider):
             yield ToolMessage(values.sentences(f"{key} result"), tool_call_id=call["id"], name=call["name"])
         yield AIMessage(values.sentences(f"{key} answer"))
 
-    def tool_call(self, tool: Any) -> ToolCall:
+    def tool_call(self, tool: object) -> ToolCall:
         """Return a call of `tool` (anything that `bind_tools` takes) with arguments that fit its schema.
 
         Raises:
@@ -102,10 +102,11 @@ class LLMProvider(BaseProvider):
 def _call(tool: Any, key: str) -> ToolCall:
     function = convert_to_openai_tool(tool)["function"]
     args = values.arguments(function["name"], function.get("parameters", {}), f"{key} call")
+    # From the key and not from the `Faker`: one call takes one number of it, however many values it makes.
     number = values.Words(None, key).random.getrandbits(64)
     return ToolCall(name=function["name"], args=args, id=f"call_{number:016x}", type="tool_call")
 
 
-def _check_positive(parameter: str, method: str, value: Any) -> None:
+def _check_positive(parameter: str, method: str, value: object) -> None:
     if value is not None and (type(value) is not int or value < 1):
         raise InventError(f"{parameter}= of {method}() is a whole number of 1 or more; got {type(value).__name__} {value!r}")

@@ -17,14 +17,13 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import operator
 import pathlib
 import threading
 import types
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -52,10 +51,11 @@ from llmtest.events.words import (
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
+# They cannot change, so they need no copy. By exact type: a subclass may have code and state of its own.
 ATOMS: Final = frozenset((str, bytes, type(None), uuid.UUID, *_NUMBERS, *_TIMES))
 
 
-class _Held:
+class Held:
     """An object of the program: a copy of its fields, and how to make a word of them at the first read."""
 
     __slots__ = ("_make", "_name", "_word", "state")
@@ -72,7 +72,7 @@ class _Held:
         return self._word
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and (self._make, self._name, self.state) == (other._make, other._name, other.state)
+        return isinstance(other, Held) and (self._make, self._name, self.state) == (other._make, other._name, other.state)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -183,10 +183,10 @@ def _hold_other(value: object) -> object:
         return Opaque(f"{type(value).__name__} ({type(error).__name__} when read)")
 
 
-_holders: dict[type, Callable[[Any], object]] = {}
+_holders: dict[type, Callable[[object], object]] = {}
 
 
-def _holder_of(kind: type) -> Callable[[Any], object]:
+def _holder_of(kind: type) -> Callable[[object], object]:
     """Return the function that holds objects of `kind`. The class decides: a mock answers to everything, `__class__` too."""
     way = _holders.get(kind)
     if way is None:
@@ -196,7 +196,7 @@ def _holder_of(kind: type) -> Callable[[Any], object]:
     return way
 
 
-def _find_holder(kind: type) -> Callable[[Any], object]:
+def _find_holder(kind: type) -> Callable[[object], object]:
     for base, way in _BY_BASE:
         if issubclass(kind, base):
             return way
@@ -211,12 +211,12 @@ def _describe(value: object) -> Opaque:
     return Opaque(type(value).__name__)
 
 
-def _hold_dataclass(value: Any) -> _Held:
+def _hold_dataclass(value: Any) -> Held:
     fields = _fields(value, [field.name for field in dataclasses.fields(value)])
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if type(v) is not tuple or v})
 
 
-def _hold_slots(value: Any) -> _Held:
+def _hold_slots(value: Any) -> Held:
     return _structured(type(value).__name__, _fields(value, [n for n in type(value).__slots__ if not n.startswith("_")]))
 
 
@@ -242,26 +242,26 @@ def _of_class(value: object, name: str) -> object:
     return None
 
 
-def _structured(name: str, fields: dict[str, object]) -> _Held:
-    return _Held(Structured, _hold_dict(fields), name)
+def _structured(name: str, fields: dict[str, object]) -> Held:
+    return Held(Structured, _hold_dict(fields), name)
 
 
-def _hold_model(value: BaseModel) -> _Held:
+def _hold_model(value: BaseModel) -> Held:
     # Not `model_dump`: it runs the program's serializers, and makes plain dicts of the models within.
     fields = {**value.__dict__, **(value.__pydantic_extra__ or {})}
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if v is not None})
 
 
-def _hold_document(value: LangChainDocument) -> _Held:
+def _hold_document(value: LangChainDocument) -> Held:
     fields = value.__dict__
-    return _Held(_document, _hold_dict({key: fields.get(key) for key in ("page_content", "metadata", "id")}))
+    return Held(_document, _hold_dict({key: fields.get(key) for key in ("page_content", "metadata", "id")}))
 
 
 def _document(state: FrozenDict) -> Document:
     return Document(str(state["page_content"]), state["metadata"], state["id"])
 
 
-def _hold_generation(value: LangChainGeneration) -> _Held:
+def _hold_generation(value: LangChainGeneration) -> Held:
     message = getattr(value, "message", None)
     text = value.text
     state: dict[str, object] = {
@@ -270,7 +270,7 @@ def _hold_generation(value: LangChainGeneration) -> _Held:
     }
     if value.generation_info:
         state["info"] = hold(value.generation_info)
-    return _Held(_generation, state)
+    return Held(_generation, state)
 
 
 def _generation(state: FrozenDict) -> Generation:
@@ -279,6 +279,7 @@ def _generation(state: FrozenDict) -> Generation:
 
 def hold_result(value: LLMResult) -> dict[str, object]:
     """Return the result of a model for one run: its candidates, and the provider's `llm_output`."""
+    # All of them: with `n=2` one run has two candidates, of which LangChain's own usage handler counts the first.
     candidates = [_hold_generation(g) for group in value.generations for g in group]
     output = value.llm_output
     return {"generations": candidates, "llm_output": hold(output) if output else None}
@@ -286,6 +287,7 @@ def hold_result(value: LLMResult) -> dict[str, object]:
 
 def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
     """Hold the part of a model's result that counting needs; it makes the words of `hold_result`."""
+    # A count may be open for a whole session: to hold the text of each answer would keep all of them in memory.
     output = value.llm_output
     held = [_hold_usage(generation) for group in value.generations for generation in group]
     return partial(_counted_result, held, _hold_counted(output) if output else None)
@@ -339,7 +341,7 @@ def _hold_set(value: set[object] | frozenset[object]) -> list[object]:
 # -- messages
 
 
-class _HeldMessage(_Held):
+class _HeldMessage(Held):
     """A message. `plain`: its fields are only text, numbers, dicts and lists, so that comparing them runs no foreign code.
 
     Most messages are seen once, so this is computed when a message comes a second time.
@@ -361,18 +363,18 @@ class _HeldMessage(_Held):
                 _plain_fields(fields)
                 self.state = _plain_fields(self.state)
                 self.plain = True
-            except (_NotPlain, RuntimeError):
+            except (NotPlainError, RuntimeError):
                 self.plain = False
         return self.plain
 
     def still(self, fields: dict[str, object]) -> bool:
         """True if the message has not changed."""
         now = fields if self.settle(fields) else _hold_fields(fields)
-        return _same(self.state, now)
+        return is_same(self.state, now)
 
 
-class _NotPlain(Exception):
-    pass
+class NotPlainError(Exception):
+    """A value holds an object of the program, so that to compare it would run foreign code."""
 
 
 class _Number:
@@ -398,20 +400,25 @@ _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
 
 
 def _plain_fields(fields: dict[str, object]) -> dict[str, object]:
-    return {key: _plain(value, key not in _REPORTED) for key, value in fields.items()}
+    return {key: plain_copy(value, key not in _REPORTED) for key, value in fields.items()}
 
 
-def _plain(value: Any, exact: bool) -> object:
+def plain_copy(value: Any, exact: bool) -> object:
+    """Return a copy of text, numbers, dicts and lists; with `exact`, of which 1, True and 1.0 differ.
+
+    Raises:
+        NotPlainError: there is something else in it.
+    """
     kind = type(value)
     if kind is str or value is None:
         return value
     if kind is dict and (not value or set(map(type, value)) == {str}):
-        return {key: _plain(item, exact) for key, item in value.items()}
+        return {key: plain_copy(item, exact) for key, item in value.items()}
     if kind is list:
-        return [_plain(item, exact) for item in value]
+        return [plain_copy(item, exact) for item in value]
     if kind in _NUMBERS:
         return _Number(value) if exact else value
-    raise _NotPlain
+    raise NotPlainError
 
 
 def _hold_fields(fields: dict[str, object]) -> dict[str, object]:
@@ -421,7 +428,7 @@ def _hold_fields(fields: dict[str, object]) -> dict[str, object]:
         return {key: hold(value) for key, value in fields.items()}
 
 
-def _same(held: object, now: object) -> bool:
+def is_same(held: object, now: object) -> bool:
     """True if plain values have not changed. An object that has taken the place of one may raise at `==`."""
     try:
         return bool(held == now)
@@ -429,6 +436,7 @@ def _same(held: object, now: object) -> bool:
         return False
 
 
+# By id, because pydantic models have no hash.
 _seen_messages: dict[int, tuple[weakref.ref[BaseMessage], _HeldMessage]] = {}
 
 
@@ -468,7 +476,7 @@ class _History:
         for index in self.odd:
             if index < len(now):
                 now[index] = _hold_fields(now[index])
-        return _same(self.states[: len(now)], now)
+        return is_same(self.states[: len(now)], now)
 
     def grow(self, known: int, more: list[BaseMessage]) -> bool:
         """Add `more` after the first `known`; return False if another thread has added others meanwhile."""
@@ -486,6 +494,7 @@ class _History:
             return True
 
     def first(self, count: int) -> _HeldList:
+        # Several callbacks in a row report the same list: the node, the model within it, its end.
         last = self._last() if self._last is not None else None
         if last is None or last.count != count:
             last = _HeldList(self, count)
@@ -533,6 +542,7 @@ def _hold_messages(messages: list[BaseMessage]) -> object:
     # An agent passes its whole conversation with each callback: holding it message by message is quadratic in its length.
     size = len(messages)
     now: list[dict[str, object]] = [message.__dict__ for message in messages]
+    # Text only: content in blocks is a list, which has no hash. Lists with an equal key are compared anyway.
     key = tuple([text if type(text := fields.get("content")) is str else None for fields in now[:_SHORT_MESSAGES]])
     history = _histories.get(key)
     if history is not None:
@@ -550,6 +560,7 @@ def _message(fields: FrozenDict) -> Message:
     return Message(
         role=_ROLES.get(fields["type"], fields["type"]) if "type" in fields else "",
         content=content if isinstance(content, FrozenList) else str(content),
+        # LangChain keeps calls whose arguments are no JSON in a list of their own; the model made both.
         tool_calls=(*_tool_calls(fields.get("tool_calls"), EMPTY), *_tool_calls(fields.get("invalid_tool_calls"), "")),
         id=fields.get("id"),
         name=fields.get("name"),
@@ -563,6 +574,7 @@ def _message(fields: FrozenDict) -> Message:
     )
 
 
+# A streamed answer is reported as a chunk, the same answer of `invoke` as a message.
 _ROLES: Final = {
     "AIMessageChunk": "ai",
     "HumanMessageChunk": "human",
@@ -576,6 +588,7 @@ _ROLES: Final = {
 def _mapping(value: object) -> FrozenDict:
     if isinstance(value, FrozenDict):
         return value
+    # A model of the program may put anything there; to raise would end its run.
     return FrozenDict(unreadable=value) if value else EMPTY
 
 
@@ -592,60 +605,6 @@ def _tool_call(call: object, no_args: FrozenDict | str) -> ToolCall:
 def _is_cached(usage: object) -> bool:
     """True for an answer of LangChain's cache, whose only sign is a cost of zero in the usage."""
     return isinstance(usage, Mapping) and usage.get("total_cost") == 0
-
-
-# -- what a model is called with
-
-_seen_tools: dict[int, tuple[object, object, _Held, list[str]]] = {}
-
-
-def hold_parameters(parameters: object) -> dict[str, object]:
-    """Return the parameters of a model call, and the names of the bound tools if there are any."""
-    if not isinstance(parameters, dict):
-        return {"invocation_params": hold(parameters) if parameters else {}}
-    tools = parameters.get("tools")
-    if not tools:
-        return {"invocation_params": hold(parameters)}
-    held_tools, names = _hold_tools(tools)
-    held = {k: v if type(v) in ATOMS else held_tools if v is tools else hold(v) for k, v in parameters.items()}
-    return {"tools": names, "invocation_params": held}
-
-
-def _hold_tools(tools: object) -> tuple[object, list[str]]:
-    """Return the bound tools and their names. Call after call has the same list, which is held once."""
-    seen = _seen_tools.get(id(tools))
-    if seen is not None and seen[0] is tools and _same(seen[1], tools):
-        return seen[2], seen[3]
-    names = tool_names(tools)
-    # Only plain tools are kept: to see a change in any other would run their code.
-    try:
-        copy = _plain(tools, True)
-    except (_NotPlain, RuntimeError):
-        return hold(tools), names
-    held = _Held(operator.itemgetter("tools"), {"tools": copy})
-    if len(_seen_tools) >= _MAX_TOOL_LISTS:
-        _seen_tools.clear()
-    _seen_tools[id(tools)] = (tools, copy, held, names)
-    return held, names
-
-
-def tool_names(tools: object) -> list[str]:
-    """Return the names of bound tools, in the formats in which integrations bind them."""
-    return [name for name, _ in named_tools(tools)]
-
-
-def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name of each bound tool, and the mapping with its description and schema."""
-    for tool in tools if isinstance(tools, list | tuple) else ():
-        if not issubclass(type(tool), dict):
-            own = tool.__dict__.get("name") if issubclass(type(tool), BaseModel) else None
-            yield str(own or "unnamed"), {}
-            continue
-        declared = tool.get("function_declarations")  # Google's form: several tools in one
-        for inner in declared if isinstance(declared, list) else [tool.get("function", tool.get("toolSpec", tool))]:
-            spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
-            only_key = next(iter(tool), None) if len(tool) == 1 else None  # a provider's tool, as {"google_search": {}}
-            yield str(spec.get("name") or spec.get("type") or only_key or "unnamed"), spec
 
 
 # -- errors
@@ -678,10 +637,9 @@ def _ended(error: BaseException) -> Ended:
 _CONTROL_FLOW: Final[Mapping[str, Ended]] = {"ParentCommand": "handed off", "GraphBubbleUp": "paused"}
 
 _MAX_TYPES: Final = 1024
-_MAX_TOOL_LISTS: Final = 64
 _MAX_DEPTH: Final = 100
 _FUNCTIONS: Final = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_LATER: Final = frozenset((_Held, _HeldMessage, _HeldList, _Number))
+_LATER: Final = frozenset((Held, _HeldMessage, _HeldList, _Number))
 
 # The order decides where a class has several of these bases: LangChain's own classes are pydantic models too, and an enum
 # may be a str. Methods are those of the base, so that none of a subclass runs.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, BaseRunManager, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field, SkipValidation
@@ -42,11 +42,12 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
     It does not search: the order and the number of documents are the script's.
     """
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
     k: int | None = Field(default=None, ge=1)
 
     def __init__(self, *steps: Any, script: Script | None = None, **fields: Any) -> None:
         where = caller()
+        # First of all, because errors about the script name the retriever, and pydantic sets the name here.
         super().__init__(**{"script": None, **fields})
         own = script_of(type(self), tuple(step_from(step, where) for step in steps), script, fields)
         self._adopt(own, ScriptOwner(f"`{self.name}`" if self.name else "retriever", "query"))
@@ -56,7 +57,7 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
 
     __str__ = __repr__
 
-    def _misfit(self, value: Any) -> str:
+    def _misfit(self, value: object) -> str:
         items = value if isinstance(value, list | tuple) else [value]
         wrong = [item for item in items if not isinstance(item, str | Document)]
         return f"a retriever finds documents or str, not {type(wrong[0]).__name__} {wrong[0]!r}" if wrong else ""
@@ -67,7 +68,8 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
         found = [Document(page_content=item) if isinstance(item, str) else item for item in items]
         return found[: request.params["k"]]
 
-    def _request(self, query: Any, run_manager: Any, params: dict[str, Any]) -> Request:
+    def _request(self, query: object, run_manager: BaseRunManager, params: dict[str, object]) -> Request:
+        # LangChain passes on whatever the program gives `invoke`.
         if not isinstance(query, str):
             who = self.script.owner.the
             text = f"{who} takes a query, a str; got {type(query).__name__} {query!r}\n  find out what the program asks it with"

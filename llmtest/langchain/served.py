@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
+from langchain_core.callbacks import BaseRunManager
 from langchain_core.messages import BaseMessage, get_buffer_string
 
 from llmtest.capture import membership
@@ -31,7 +32,7 @@ from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner
 from llmtest.scripts.steps import as_step, give
 
 
-def step_from(step: Any, where: str) -> Any:
+def step_from(step: object, where: str) -> object:
     """Return the step of a retriever or tool: a bare value stands for `give(value)`."""
     if isinstance(step, KeyedSteps):
         return replace(step, steps=tuple(step_from(inner, step.where) for inner in step.steps))
@@ -39,7 +40,7 @@ def step_from(step: Any, where: str) -> Any:
     return step if fails or isinstance(step, Reply | Fail | Respond | Return | Gate) else replace(give(step), where=where)
 
 
-def _step_of_value(value: Any, where: str) -> Any:
+def _step_of_value(value: object, where: str) -> object:
     """Return the step for the value of a `respond` function, which the program gets itself: it may not be possible to copy."""
     fails = isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
     is_step = isinstance(value, Reply | Fail | Respond | Return | Gate)
@@ -49,11 +50,14 @@ def _step_of_value(value: Any, where: str) -> Any:
 class Served(Answering):
     """A double with a script: how it answers a call."""
 
+    script: Script
+
     def verify(self) -> None:
         """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
     def _claim(self, request: Request) -> Step:
+        # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
         with batches.turn(self):
             return super()._claim(request)
 
@@ -63,6 +67,8 @@ class Served(Answering):
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
+        # The ground truth: a call that reached no recording has escaped the callbacks of LangChain, in a thread without their
+        # context or with callbacks=[].
         run = request.run()
         membership.note_call(run.run_id if run is not None else None, self._known_as(), caller)
 
@@ -114,14 +120,13 @@ class Double(Served):
         return step
 
     def _known_as(self) -> str:
-        name: str = self.script.owner.name
-        return name
+        return self.script.owner.name
 
     @abstractmethod
-    def _misfit(self, value: Any) -> str:
+    def _misfit(self, value: object) -> str:
         """Return what is wrong with a value of the script; empty for a right one."""
 
-    def _as_step(self, value: Any, description: str, where: str) -> Step:
+    def _as_step(self, value: object, description: str, where: str) -> Step:
         return self._check(as_step(_step_of_value(value, where), description, where), description)
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
@@ -131,9 +136,16 @@ class Double(Served):
             raise exception(step)
         if isinstance(step, Reply):
             return step.text
+        # A program may change what it gets; the next call of a repeated step must not see that.
         return step.value if step.itself else copy.deepcopy(step.value)
 
-    def _call(self, read: Callable[[], str], run_manager: Any, params: Mapping[str, Any], args: Mapping[str, Any]) -> Request:
+    def _call(
+        self,
+        read: Callable[[], str],
+        run_manager: BaseRunManager | None,
+        params: Mapping[str, object],
+        args: Mapping[str, object],
+    ) -> Request:
         run = weakly(run_manager)
         role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
@@ -145,7 +157,7 @@ def _is_text(step: Reply) -> bool:
     return all(isinstance(part, Text) for part in step.parts) and step.failure is None and not step.truncated
 
 
-def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields: Mapping[str, Any]) -> Script:
+def script_of(kind: type, steps: tuple[object, ...], script: Script | None, fields: Mapping[str, object]) -> Script:
     """Return the script of a new double, or raise `ScriptError` for steps beside a script and for unknown fields."""
     for step in steps:  # also if they are refused below: an error is enough
         if isinstance(step, KeyedSteps) and step.source is not None:
@@ -154,6 +166,7 @@ def script_of(kind: type, steps: tuple[Any, ...], script: Script | None, fields:
         raise ScriptError(f"{kind.__name__} takes its steps as arguments or as script=, not both")
     if script is not None and not isinstance(script, Script):
         raise ScriptError(f"script= of {kind.__name__} is a Script; got {type(script).__name__} {script!r}")
+    # pydantic ignores unknown fields, so a misspelt one would silently have no effect.
     known = kind.model_fields  # type: ignore[attr-defined]
     for name in fields:
         if name not in known:
@@ -192,7 +205,7 @@ class Scripted(Served):
         """Return the number of tokens of `text`. A provider's integration would need a package or the network for it."""
         return len(self.get_token_ids(text))
 
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[object] | None = None) -> int:
         """Return the number of tokens of `messages` with the names of their roles, and of the schemas of `tools`."""
         schemas = [json.dumps(tool_schema(tool), ensure_ascii=False, default=str) for tool in tools or ()]
         return sum(map(self.get_num_tokens, [*(get_buffer_string([message]) for message in messages), *schemas]))

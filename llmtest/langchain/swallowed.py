@@ -36,7 +36,9 @@ def watch_handlers() -> Iterator[None]:
         yield
         return
     listener = _Listener(manager.logger)
+    # In place of the logger and not as a handler of it: logging may be disabled, filtered or captured by the program.
     vars(manager)["logger"], own = listener, type(manager)
+    # A module has no properties, but its class may: programs and `mock.patch` go on finding a plain logger there.
     manager.__class__ = _WatchedManager
     try:
         yield
@@ -71,6 +73,8 @@ class _Listener:
     def warning(self, message: object, *args: object, **kwargs: Any) -> None:
         frame = sys._getframe(1)
         error = sys.exception()
+        # LangChain passes the error as text only. The caller is asked for the rest: the warning is logged inside its `except`,
+        # and the module warns of other things too.
         if error is not None and frame.f_code.co_name in _REPORTERS:
             handler, event = frame.f_locals.get("handler"), frame.f_locals.get("event_name", "")
             if handler is None or isinstance(error, NotImplementedError) or not handler.raise_error:
@@ -87,6 +91,7 @@ def _text(error: BaseException, handler: Any, event: str) -> str:
     # The frames from the handler on; none if LangChain could not even call it.
     frames = list(dropwhile(lambda passed: is_of(passed[0], _MACHINERY), walk_tb(error.__traceback__)))
     name = f"`{type(handler).__name__}.{event}`" if handler is not None else "of an async method"
+    # `_run_coros` gets coroutines only. That the frames show the handler is all that is known of it.
     if handler is None and frames:  # LangChain ran an async method in a loop of its own
         name = f"`{frames[0][0].f_code.co_qualname}`"
     said = f"{type(error).__name__}: {error}".strip().removesuffix(":")

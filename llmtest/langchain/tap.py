@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol, Required, TypedDict, cast
+from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict, cast
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, manager
@@ -37,7 +37,8 @@ from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
 from llmtest.langchain import edits
-from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_parameters, hold_result, text_of, words
+from llmtest.langchain.bound_tools import hold_parameters
+from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_result, text_of, words
 
 if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
@@ -131,6 +132,7 @@ class Tap(BaseCallbackHandler):
         payload = take()
         edits.note_start(run_id, payload)
         held = {"metadata": hold(metadata) if metadata else {}, "payload": payload}
+        # Tags and name only here: the callbacks of an end, an error or a token have no metadata and no name.
         start = (str(about.get("name") or _name(serialized)), tuple(map(str, about.get("tags") or ())), partial(words, held))
         member.deliver((kind, run_id, parent, start, monotonic_ns(), time_ns(), lanes.tick()))
 
@@ -149,9 +151,11 @@ class Tap(BaseCallbackHandler):
     # models
 
     def on_llm_start(self, serialized: Serialized, prompts: list[str], **kwargs: object) -> None:
+        # LangChain makes a run of each prompt: the list has one element.
         self.record_start("on_llm_start", serialized, lambda: {"prompts": list(prompts), **_parameters(kwargs)}, kwargs)
 
     def on_chat_model_start(self, serialized: Serialized, messages: list[list[BaseMessage]], **kwargs: object) -> None:
+        # Here too: one run for each list of messages.
         self.record_start(
             "on_chat_model_start", serialized, lambda: {"messages": hold(messages[0]), **_parameters(kwargs)}, kwargs
         )
@@ -160,6 +164,7 @@ class Tap(BaseCallbackHandler):
     def on_llm_new_token(
         self, token: object, *, chunk: object = None, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object
     ) -> None:
+        # The manager of a run passes the same UUID object with each token, so identity is enough.
         last = self._last_token
         if last[0] is run_id:
             member = last[1]
@@ -168,12 +173,14 @@ class Tap(BaseCallbackHandler):
             self._last_token = (run_id, member)
         if member is not None:
             payload = _token(token, chunk)
+            # A count needs no text. Tokens cannot be counted by their events anyway: a stream ends with an extra, empty one.
             if member.light and type(payload) is str:
                 return
             now = lanes.tick() if member.timed else lanes.mark()
             member.deliver(("on_llm_new_token", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), now))
 
     def on_stream_event(self, event: object, **kwargs: object) -> None:
+        # Version 3 of stream events fires this one in place of on_llm_new_token.
         self.record_event("on_stream_event", lambda: {"event": hold(event)}, kwargs, lanes.mark)
         usage = event.get("usage") if isinstance(event, dict) and event.get("event") == "message-finish" else None
         if usage:
@@ -187,10 +194,12 @@ class Tap(BaseCallbackHandler):
             member.deliver(("on_stream_event", run_id, None, payload, 0, 0, None))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
+        # This ends chat models too: LangChain has no on_chat_model_end.
         self._last_token = (None, None)  # it holds the events of a recording, which nobody may read any more
         member = membership.membership(run_id) or _begin_without_start("on_llm_end", run_id, parent_run_id)
         if member is None:
             return
+        # A count takes no time and asks for no lane: both cost more than the rest of it.
         if member.light:
             member.deliver(("on_llm_end", run_id, None, _counts(response), 0, 0, None))
         else:
@@ -204,6 +213,7 @@ class Tap(BaseCallbackHandler):
             held = _counts(response) if response is not None else None
             member.deliver(("on_llm_error", run_id, None, partial(_counted_error, freeze_error(error), held), 0, 0, None))
             return
+        # What a stream had said before it failed, merged by LangChain.
         so_far = {"response": _result(response)} if response is not None else {}
         self.record_event("on_llm_error", lambda: {**_failed(error), **so_far}, {"run_id": run_id, **kwargs})
 
@@ -213,6 +223,7 @@ class Tap(BaseCallbackHandler):
         self.record_start("on_chain_start", serialized, lambda: {"inputs": hold(inputs)}, kwargs)
 
     def on_chain_end(self, outputs: object, **kwargs: object) -> None:
+        # A chain that streams starts with the inputs {"input": ""}: only its end, or its error, has the real ones.
         self.record_event("on_chain_end", lambda: _fields(outputs=outputs, inputs=kwargs.get("inputs")), kwargs)
 
     def on_chain_error(self, error: BaseException, **kwargs: object) -> None:
@@ -221,6 +232,8 @@ class Tap(BaseCallbackHandler):
     # tools and retrievers
 
     def on_tool_start(self, serialized: Serialized, input_str: str, **kwargs: object) -> None:
+        # `input_str` is the str() of the arguments. `inputs` has them as they are, without those that LangChain injects;
+        # a tool that is called with plain text has none.
         def take() -> dict[str, object]:
             return _fields(input_str=text_of(input_str), inputs=kwargs.get("inputs"), tool_call_id=kwargs.get("tool_call_id"))
 
@@ -244,24 +257,29 @@ class Tap(BaseCallbackHandler):
 
     # notes within a run
 
+    # Only the AgentExecutor of langchain-classic fires these two. Graphs and `create_agent` never do.
     def on_agent_action(self, action: AgentAction, **kwargs: object) -> None:
         self.record_event("on_agent_action", lambda: _attributes(action, "tool", "tool_input", "log"), kwargs)
 
     def on_agent_finish(self, finish: AgentFinish, **kwargs: object) -> None:
         self.record_event("on_agent_finish", lambda: _attributes(finish, "return_values", "log"), kwargs)
 
+    # Fired by legacy chains, with each prompt that they have formatted.
     def on_text(self, text: str, **kwargs: object) -> None:
         self.record_event("on_text", lambda: {"text": text_of(text)}, kwargs)
 
+    # Fired by the retry decorators of integrations only. `Runnable.with_retry` makes child runs tagged `retry:attempt:N`.
     def on_retry(self, retry_state: RetryCallState, **kwargs: object) -> None:
         outcome = getattr(retry_state, "outcome", None)
         error = outcome.exception() if outcome is not None and outcome.failed else None
         attempt = getattr(retry_state, "attempt_number", None)
         self.record_event("on_retry", lambda: _fields(attempt_number=attempt, error=error), kwargs)
 
+    # LangChain passes the id of the enclosing run as `run_id`, and no parent.
     def on_custom_event(self, name: str, data: object, **kwargs: object) -> None:
         self.record_event("on_custom_event", lambda: {"name": text_of(name), "data": hold(data)}, kwargs)
 
+    # LangGraph passes no keywords here, not even `run_id`: the event has the id.
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         self.record_event("on_interrupt", lambda: _lifecycle(event, interrupts=event.interrupts), {"run_id": event.run_id})
 
@@ -299,6 +317,7 @@ def _lifecycle(event: GraphLifecycleEvent, **fields: object) -> dict[str, object
     return _fields(status=event.status, checkpoint_id=event.checkpoint_id, checkpoint_ns=event.checkpoint_ns, **fields)
 
 
+# LangGraph writes them into the metadata of each run within a node; counting by node needs no more.
 _NODES: Final = ("langgraph_node", "langgraph_checkpoint_ns")
 
 
@@ -330,6 +349,7 @@ def _batch(size: object) -> dict[str, int]:
 
 def _name(serialized: object) -> str:
     """Return the name of a run whose start has no `name=`; `serialized` is None for most chains."""
+    # In the order of LangChain's own event stream, so that a run has the same name in both.
     fields = serialized if isinstance(serialized, dict) else {}
     path = fields.get("id")
     return str(fields.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
@@ -370,6 +390,7 @@ def _token(token: object, chunk: object) -> object:
     if not calls and not usage and type(token) is str:
         return token
     more: dict[str, object] = {"tool_call_chunks": hold(calls)} if calls else {}
+    # Models that answer in content blocks pass a list of them as a token.
     held = hold(token) if isinstance(token, list) else text_of(token)
     return partial(words, {"token": held, **more, **({"usage": read_usage(usage)} if usage else {})})
 
@@ -381,6 +402,7 @@ class _Hook:
     """Stands in for the ContextVar that LangChain reads at each configure: the tap, or None while nothing is open."""
 
     def get(self) -> Tap | None:
+        # LangChain asks when it configures a manager, not at each event: the runs below inherit the handler from it.
         # In every context, also in one that no block reached: else a run there would not be known to be missing.
         if not (blocks.openings or membership.is_process_traced()):
             return None
@@ -398,6 +420,8 @@ _graphs_watched = threading.Lock()
 def install() -> None:
     """Attach the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
     if _installed.acquire(blocking=False):
+        # One hook for ever: LangChain never removes one, and asks each of them at every start
+        # (https://github.com/langchain-ai/langchain/issues/32300). It is inheritable, or only root runs would have the tap.
         register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
         asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
         asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
@@ -444,7 +468,11 @@ def _mend_llm_start() -> None:
 
     @functools.wraps(original)
     async def on_llm_start(
-        self: AsyncCallbackManager, serialized: dict[str, Any], prompts: list[str], run_id: UUID | None = None, **kwargs: Any
+        self: AsyncCallbackManager,
+        serialized: dict[str, object],
+        prompts: list[str],
+        run_id: UUID | None = None,
+        **kwargs: object,
     ) -> list[AsyncCallbackManagerForLLMRun]:
         others = [handler for handler in self.handlers if handler is not TAP]
         # Without the tap there is nothing to mend; beside another inline handler LangChain would lose starts anyway.
@@ -453,6 +481,7 @@ def _mend_llm_start() -> None:
         about = {"parent_run_id": self.parent_run_id, "tags": self.tags, "metadata": self.metadata, **kwargs}
         # The id of the first run is known beforehand, so that no handler can fail or be cancelled before it is recorded.
         run_ids = [run_id or getattr(manager, "uuid7", uuid4)()]
+        # A copy, because other threads may use the manager, and the program may have kept it.
         without = copy.copy(self)
         without.handlers = others
         for prompt, known in zip(prompts, run_ids, strict=False):
@@ -460,6 +489,7 @@ def _mend_llm_start() -> None:
         managers = await original(without, serialized, prompts, run_ids[0], **kwargs)
         for prompt, run in zip(prompts[1:], managers[1:], strict=True):
             TAP.on_llm_start(serialized, [prompt], run_id=run.run_id, **about)
+        # The ends come by the managers, so the tap must be among their handlers again.
         for run in managers:
             run.handlers = self.handlers
         return managers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -45,7 +45,7 @@ class ScriptedLLM(Scripted, BaseLLM):
     It does not cut its answer at a stop sequence.
     """
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
     model_name: str = "scripted"
     streaming: bool | None = None
 
@@ -67,7 +67,9 @@ class ScriptedLLM(Scripted, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name}
 
-    def _request(self, prompt: str, stop: Any, run_manager: Any, kwargs: dict[str, Any]) -> Request:
+    def _request(
+        self, prompt: str, stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+    ) -> Request:
         run = weakly(run_of(run_manager, self))
         read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
         return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())
@@ -82,6 +84,7 @@ class ScriptedLLM(Scripted, BaseLLM):
         return with_gates(self._chunks(reply, prompt), reply.gate_positions()) if reply.stops else self._chunks(reply, prompt)
 
     def _chunks(self, reply: Reply, prompt: str) -> Iterator[GenerationChunk]:
+        # At least one chunk, also for an empty answer: LangChain raises if a stream has none.
         *first, last = [token for part in reply.parts for token in part.tokens] + [""] * reply.stops_last or [""]
         yield from (GenerationChunk(text=token) for token in first)
         if reply.failure is not None:
@@ -101,6 +104,7 @@ class ScriptedLLM(Scripted, BaseLLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
+        # `run_manager` is that of the first run: the tokens of other prompts would be told as its own.
         if self.streaming and len(prompts) == 1:
             return self._result([_joined(list(self._stream(prompts[0], stop, run_manager, **kwargs)))])
         requests = [self._request(prompt, stop, run_manager, kwargs) for prompt in prompts]
@@ -120,9 +124,11 @@ class ScriptedLLM(Scripted, BaseLLM):
         return self._result([self._whole(await self._aserve(r), p) for r, p in zip(requests, prompts, strict=True)])
 
     def _result(self, generations: list[Generation]) -> LLMResult:
+        # Text models report usage for the call and not for each generation, so it is taken out of them.
         counts = [(g.generation_info or {}).pop("token_usage", None) for g in generations]
         known = [c for c in counts if c is not None]
         total = {key: sum(c[key] for c in known) for key in known[0]} if known else None
+        # One sum: `llm_output` is of the whole call, and LangChain reports it with the first run only.
         output = {"model_name": self.model_name, **({"token_usage": total} if total else {})}
         return LLMResult(generations=[[g] for g in generations], llm_output=output)
 
@@ -139,6 +145,7 @@ class ScriptedLLM(Scripted, BaseLLM):
                 self._hold([chunk], request)
                 continue
             if run_manager is not None:
+                # LangChain reports the tokens of chat models itself, those of text models never.
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
 

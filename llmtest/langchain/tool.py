@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, BaseRunManager, CallbackManagerForToolRun
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
 from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
@@ -29,49 +29,50 @@ from llmtest.scripts.step_types import ScriptOwner
 class ScriptedTool(BatchesByPosition, Double, StructuredTool):
     """A tool with scripted results, made by `scripted_tool`."""
 
-    script: SkipValidation[Any] = Field(exclude=True, repr=False)
+    script: SkipValidation[Script] = Field(exclude=True, repr=False)
 
     def __repr__(self) -> str:
         return f"scripted_tool({self.name!r})"
 
+    # pydantic has a `__str__` of its own, which shows every field.
     __str__ = __repr__
 
-    def _misfit(self, value: Any) -> str:
+    def _misfit(self, value: object) -> str:
         if self.response_format == "content_and_artifact" and not (isinstance(value, tuple) and len(value) == 2):
             return "a tool with response_format='content_and_artifact' returns a tuple (content, artifact)"
         return ""
 
-    def _request(self, positional: tuple[Any, ...], named: dict[str, Any], run_manager: Any) -> Request:
+    def _request(self, positional: tuple[Any, ...], named: dict[str, object], run_manager: BaseRunManager | None) -> Request:
         schema = self.tool_call_schema
         names = list(named if isinstance(schema, dict) else get_fields(schema))
         args = {**dict(zip(names, positional, strict=False)), **named}
         read = lambda: json.dumps({n: args[n] for n in names if n in args}, ensure_ascii=False, default=_as_json)  # noqa: E731
         return self._call(read, run_manager, EMPTY, args)
 
-    def _run(self, *args: Any, run_manager: CallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
+    def _run(self, *args: Any, run_manager: CallbackManagerForToolRun | None = None, **kwargs: Any) -> object:
         if self.func is None:  # LangChain's own words for a tool that is async only
             return super()._run(*args, run_manager=run_manager, **{"config": {}, **kwargs})
         return self._serve(self._request(args, kwargs, run_manager))
 
-    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: Any) -> Any:
+    async def _arun(self, *args: Any, run_manager: AsyncCallbackManagerForToolRun | None = None, **kwargs: object) -> object:
         return await self._aserve(self._request(args, kwargs, run_manager))
 
-    async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+    async def ainvoke(self, input: Any, config: Any = None, **kwargs: object) -> object:
         """Do the same as `invoke`, on the event loop. A `StructuredTool` without a coroutine would use a thread."""
         return await BaseTool.ainvoke(self, input, config, **kwargs)
 
 
-def _as_json(value: Any) -> Any:
+def _as_json(value: Any) -> object:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def scripted_tool(
     tool: str | Callable[..., Any] | BaseTool,
     /,
-    *results: Any,
-    args: Mapping[str, Any] | type[BaseModel] | None = None,
+    *results: object,
+    args: Mapping[str, object] | type[BaseModel] | None = None,
     script: Script | None = None,
-    **fields: Any,
+    **fields: object,
 ) -> ScriptedTool:
     """Return a tool with scripted results: a real `StructuredTool`, whose calls take one step each.
 
@@ -107,7 +108,7 @@ def scripted_tool(
     return double
 
 
-def _fields_of(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_of(tool: Any, args: object, fields: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of the double of `tool`."""
     schema = _schema(tool, args)
     if isinstance(tool, BaseTool):
@@ -121,13 +122,15 @@ def _fields_of(tool: Any, args: Any, fields: Mapping[str, Any]) -> dict[str, Any
     return _of_function(tool, schema, fields)
 
 
-def _of_function(function: Callable[..., Any], schema: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _of_function(function: Callable[..., Any], schema: object, fields: Mapping[str, object]) -> dict[str, object]:
     name = function.__name__
     if not function.__doc__ and not fields.get("description"):
         raise ScriptError(
             f"`{name}` has no docstring, which tells a model what the tool is for; give scripted_tool() description="
         )
+    # As LangChain: a tool of an async function refuses `invoke`.
     kind = "coroutine" if inspect.iscoroutinefunction(function) else "func"
+    # LangChain reads name, description and schema from the function, so they are what the program would bind.
     from_function: Any = StructuredTool.from_function
     like = from_function(**{kind: _stand_in(name, function)}, args_schema=schema, description=fields.get("description"))
     return {field: getattr(like, field) for field in ("name", "description", "args_schema", kind)}
@@ -139,7 +142,7 @@ _COPIED: Final = (
 )
 
 
-def _of_tool(tool: BaseTool) -> dict[str, Any]:
+def _of_tool(tool: BaseTool) -> dict[str, object]:
     copied = {field: getattr(tool, field) for field in _COPIED if hasattr(tool, field)}
     sync, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
     if sync is None and coroutine is None:  # a class of its own; its `_run` says which arguments LangGraph injects
@@ -151,16 +154,16 @@ def _of_tool(tool: BaseTool) -> dict[str, Any]:
     return {**copied, "args_schema": tool.args_schema or tool.get_input_schema(), **stand_ins}
 
 
-def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def _stand_in(name: str, function: Callable[..., Any] | None = None) -> Callable[..., object]:
     """Return a function with the signature of `function`, because LangGraph reads that; its body must never run."""
 
-    def stand_in(*args: Any, **kwargs: Any) -> NoReturn:
+    def stand_in(*args: object, **kwargs: object) -> NoReturn:
         raise ScriptError(f"the function of the scripted tool `{name}` has no body; call the tool: .invoke({{...}})")
 
     return stand_in if function is None else functools.wraps(function)(stand_in)
 
 
-def _schema(tool: Any, args: Any) -> Any:
+def _schema(tool: Any, args: object) -> object:
     """Return the pydantic model that `args` describes."""
     if args is None or (isinstance(args, type) and is_basemodel_subclass(args)):
         return args
@@ -169,6 +172,7 @@ def _schema(tool: Any, args: Any) -> Any:
             f"args= of scripted_tool() is a mapping of names to types, or a pydantic model; got {type(args).__name__} {args!r}"
         )
     for name, kind in args.items():
+        # pydantic would take a name with an underscore for a private attribute, and no model could pass it.
         if not isinstance(name, str) or name.startswith("_"):
             raise ScriptError(f"args= of scripted_tool() has names of arguments, as in {{'q': str}}; got {name!r}")
         if isinstance(kind, str | Mapping) or (isinstance(kind, tuple) and len(kind) != 2):

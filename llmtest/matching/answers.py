@@ -72,6 +72,7 @@ class Answer:
     unread: Unread | None = field(default=None, repr=False)
 
     def __getattribute__(self, name: str) -> Any:
+        # Not `self.unread`, which would call this method again.
         unread = object.__getattribute__(self, "unread")
         if unread is not None and name in _TELLING:
             unread.is_read = True
@@ -156,6 +157,7 @@ def _calling_steps() -> Iterator[tuple[str, str]]:
     """Yield each tool that a script of this test calls, and the line of its step."""
     # A copy: other threads may make doubles meanwhile.
     for script in list(ledger.current().doubles.values()):
+        # Embeddings are doubles too, and have no steps.
         for step in getattr(script, "steps", ()):
             yield from ((part.tool, step.where) for part in getattr(step, "parts", ()) if isinstance(part, Call))
 
@@ -163,7 +165,7 @@ def _calling_steps() -> Iterator[tuple[str, str]]:
 # -- of shapes
 
 
-def of_shape(what: str, shape: Sequence[Any], line: Line, order: HappensBefore | None) -> Answer:
+def of_shape(what: str, shape: Sequence[object], line: Line, order: HappensBefore | None) -> Answer:
     """Return the answer for a line that has not a shape."""
     found = mismatch(shape, line)
     if isinstance(line, RunLine):
@@ -221,7 +223,7 @@ def _turns(line: Line) -> Iterator[Any]:
         yield Together(tuple(line.inside(part))) if isinstance(part, ConcurrentGroup) else part
 
 
-def _item(item: Any) -> str:
+def _item(item: object) -> str:
     if isinstance(item, Together):
         return f"together({', '.join(_item(member) for member in item.members)})"
     if not isinstance(item, Run):
@@ -237,9 +239,9 @@ def _window(texts: Sequence[str], at: int) -> str:
     return ", ".join([*([f"<{left} more>"] if left else []), *shown, *([f"<{right} more>"] if right else [])])
 
 
-def _written(shape: Sequence[Any]) -> str:
+def _written(shape: Sequence[object]) -> str:
     return f"[{', '.join('...' if one is ... else _element(one) for one in shape)}]"
 
 
-def _element(given: Any) -> str:
+def _element(given: object) -> str:
     return repr(given) if isinstance(given, Selector | Together | str) else short(given)

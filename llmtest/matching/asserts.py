@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 from llmtest import errors, ledger
 from llmtest.core.literals import Line, Repeated, Together, read_elements
@@ -33,6 +33,7 @@ def obeys(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) 
 
 def _handed(answer: Answer) -> Answer:
     """Return a false answer as a test gets it, which must read it; the report of the test keeps one of its own."""
+    # Without `unread`, because the report of the test is no reader.
     ledger.current().answer = answer
     said = f"{'broken' if answer.holds is False else 'cannot tell'}: {answer.expected}: {answer.said}"
     return replace(answer, unread=Unread(said))
@@ -47,7 +48,7 @@ def assert_obeys(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = 
 # -- shapes
 
 
-def has_shape(line: RunLine, shape: Sequence[Any]) -> bool:
+def has_shape(line: RunLine, shape: Sequence[object]) -> bool:
     """True if a line has a shape. If not, each matcher that means one of its runs is shown as that run from now on."""
     found = Shape(shape, line).matches() and misspelt(line, shape, optional=True) is None
     # Only a false comparison is shown, and marking costs another pass over the line.
@@ -56,7 +57,7 @@ def has_shape(line: RunLine, shape: Sequence[Any]) -> bool:
     return found
 
 
-def misspelt(line: Line, shape: Sequence[Any], *, optional: bool) -> str | None:
+def misspelt(line: Line, shape: Sequence[object], *, optional: bool) -> str | None:
     """Return why a literal seems to name a tool wrongly. If `optional`, only in elements that may take nothing."""
     order = getattr(line, "order", None)
     if order is None:
@@ -91,7 +92,7 @@ def places_of(item: object, what: str, line: RunLine) -> list[int]:
     return found
 
 
-def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> Answer:
+def explain_shape(what: str, line: Line, shape: Sequence[object], order: HappensBefore | None) -> Answer:
     """Return an `Answer`: whether a line has a shape, and why. A test must read it if it is false."""
     if Shape(shape, line).matches():
         unknown = misspelt(line, shape, optional=True)
@@ -101,7 +102,7 @@ def explain_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBef
     return _handed(of_shape(what, shape, line, order))
 
 
-def assert_shape(what: str, line: Line, shape: Sequence[Any], order: HappensBefore | None) -> None:
+def assert_shape(what: str, line: Line, shape: Sequence[object], order: HappensBefore | None) -> None:
     """Raise the whole explanation, if the line has not the shape, or leave it to the `all_of` block around.
 
     Raises:

@@ -1,6 +1,6 @@
 """Rules while the program runs: `record(rules=[...])` stops what would break one of them for good.
 
-Each rule that can be lost before the end has a `Watch`, which counts: a start or an end costs it about the same
+Each rule that can be broken before the end has a `Watch`, which counts: a start or an end costs it about the same
 however long the recording is, and a run whose name no rule means costs a look into a dict. What a rule watches for is its own
 matter (`Rule.watch`); here its watches get the runs that they ask for. A watch goes by what was recorded, and only suspects;
 before anything is stopped, the rule itself is judged on the recording so far. Who sees callbacks (`llmtest.langchain.enforcing`)
@@ -59,12 +59,12 @@ class _SoFar(tuple[Any, ...]):
 
     __slots__ = ()
 
-    def _unknown(self, *_: Any) -> NoReturn:
+    def _unknown(self, *_: object) -> NoReturn:
         raise UnjudgedError("the run has not ended")
 
     __iter__ = __len__ = __contains__ = __reversed__ = _unknown
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: object) -> Any:
         return super().__getitem__(0) if index == 0 else self._unknown()
 
 
@@ -99,6 +99,7 @@ class Watched(list[RawEvent]):
         self.rules = rules
         self.violation: Violation | None = None
         self._unsaid: list[Violation] = []
+        # Weak, because the recording owns this list: a cycle would keep both until a collection.
         self._recording = weakref.ref(recording)
         self._watched = [(rule, watch) for rule in rules if (watch := rule.watch()) is not None]
         self._watches = [leaf for _, watch in self._watched for leaf in watch.leaves()]
@@ -133,6 +134,7 @@ class Watched(list[RawEvent]):
 
     def _begin(self, raw: RawEvent) -> _Going | None:
         kind, run_id, name = START_KINDS[raw[0]], raw[1], raw[3][0]
+        # A program repeats a few names many times; what a name is to each watch does not change.
         roles = self._roles.get((kind, name))
         if roles is None:
             roles = self._roles[kind, name] = self._roles_of(kind, name)
@@ -154,6 +156,7 @@ class Watched(list[RawEvent]):
 
     def _end(self, run_id: UUID, going: _Going) -> None:
         self._going.pop(run_id, None)
+        # Only now all its events are known, so what could not be told at the start is asked again.
         if going.asks:
             recording = self._owner()
             # Their numbers are not known here, and no condition may ask for them.
@@ -171,9 +174,10 @@ class Watched(list[RawEvent]):
     # what comes of it
 
     def _judge(self, rule: Rule) -> None:
-        """A watch suspects that a rule is lost: if it is, nothing more may start."""
+        """Judge a rule that a watch suspects: if it is broken, nothing more may start."""
         recording = self._owner()
         # A watch counts in the order of events; only the order of the program decides.
+        # Outside the lock, because judging reads the recording and may call functions of the test.
         (answer,) = judge(recording, [rule])
         if answer.holds or recording.closed:
             return

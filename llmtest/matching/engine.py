@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import compress, starmap
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from llmtest.core.text import is_slip, named, names, nearest
 from llmtest.errors import UnjudgedError
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event, Run, UnseenCall
 from llmtest.matching.answers import Answer, of_rule, offered_tools
-from llmtest.matching.rule import AnyHits, Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
+from llmtest.matching.rule import Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
 from llmtest.matching.selectors import EventSelector
 from llmtest.order.happens_before import HappensBefore, Hits
 
@@ -57,6 +57,7 @@ class RuleEvaluator:
             conditions += option.conditions
             if isinstance(option, EventSelector):
                 return self._mixed(which, options)
+        # Runs are indexed by kind and name: a long recording has few names, and only they are compared with the selector.
         names = self.order.by_name
         found = self.order.named(tuple(compress(names, starmap(which.accepts, names))))
         if not conditions:
@@ -69,6 +70,7 @@ class RuleEvaluator:
 
     def holds_literally(self, rule: Rule) -> bool:
         """True if a rule that cannot be told holds with its arguments taken as they are written."""
+        # A flag and no argument, because it is the rule that asks for hits, and it passes nothing on.
         self._is_literal = True
         try:
             return rule.judge(self).holds is True
@@ -93,7 +95,7 @@ class RuleEvaluator:
             return self.order.mixed(which.among(events), "events")
         return self.order.mixed([one for one in (*events, *self.order.runs) if _means(which, one)], "both")
 
-    def window(self, one: Hit, hits: Any, order: OrderOf) -> tuple[int, int]:
+    def window(self, one: Hit, hits: Hits, order: OrderOf) -> tuple[int, int]:
         """Return two numbers: hits before the first surely begin before `one`, hits from the second on surely come after it."""
         if len(hits) < self.few:
             return 0, len(hits)
@@ -101,7 +103,7 @@ class RuleEvaluator:
             return self.order.window(one, hits)
         return hits.around(one) if hits.in_sequence else (0, len(hits))
 
-    def windows(self, ones: Any, hits: Any) -> Iterable[tuple[Any, int, int]]:
+    def windows(self, ones: Hits, hits: Hits) -> Iterable[tuple[Hit, int, int]]:
         """Return the `window` of each of `ones`, by cause; nothing surely comes after one that has not ended."""
         if ones.content == hits.content == "runs":
             return self.order.windows(ones, hits)
@@ -113,54 +115,56 @@ class RuleEvaluator:
         alike = {one.content for one in hits}
         return order == "recorded" or (self.order.single and alike in ({"runs"}, {"events"}))
 
-    def recorded_between(self, ones: Any, begins: Any, ends: Any, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None:
+    def recorded_between(self, ones: Hits, begins: Hits, ends: Hits, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None:
         """Return each of `ones` that began after one of `begins` had ended and before the next of `ends`, with the two; None if
         that must be checked one by one."""
         return self.order.recorded_between(ones, begins, ends) if self._as_recorded(order, ones, begins, ends) else None
 
-    def needs_check_before_all(self, ones: Any, hits: Any, order: OrderOf) -> AnyHits:
+    def needs_check_before_all(self, ones: Hits, hits: Hits, order: OrderOf) -> Sequence[Hit]:
         """Return those of `ones` that must be checked: all of `hits` come after the others."""
         runs = ones.content == hits.content == "runs"
         if not (runs or self._as_recorded(order, ones, hits)):
-            return cast("Hits", ones)
+            return ones
         return self.order.needs_check_before_all(ones, hits, order if runs else "recorded")
 
-    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> AnyHits:
+    def needs_check_between(self, ones: Hits, begins: Hits, ends: Hits) -> Sequence[Hit]:
         """Return those of `ones` that must be checked: each of `begins` before the others was closed by one of `ends`."""
         runs = all(hits.content == "runs" for hits in (ones, begins, ends))
         return self.order.needs_check_between(ones, begins, ends) if runs else ones
 
-    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: OrderOf) -> AnyHits:
+    def needs_check_filled(self, begins: Hits, ones: Hits, ends: Hits, least: int, order: OrderOf) -> Sequence[Hit]:
         """Return those of `begins` that must be checked: at least `least` of `ones` come between the others and the next end."""
         if self._as_recorded(order, begins, ones, ends):
             return self.order.needs_check_filled_as_recorded(begins, ones, ends, least)
         runs = all(hits.content == "runs" for hits in (begins, ones, ends))
-        return self.order.needs_check_filled(begins, ones, ends, least) if runs else cast("Hits", begins)
+        return self.order.needs_check_filled(begins, ones, ends, least) if runs else begins
 
-    def needs_check_before(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
+    def needs_check_before(self, firsts: Hits, seconds: Hits, per: Per | None, order: OrderOf) -> Sequence[Hit]:
         """Return those of `seconds` that must be checked: the others surely come after one of `firsts` with their value."""
         return self._after_a_look(self.order.needs_check_before, firsts, seconds, per, order, seconds)
 
-    def needs_check_after(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits:
+    def needs_check_after(self, firsts: Hits, seconds: Hits, per: Per | None, order: OrderOf) -> Sequence[Hit]:
         """Return those of `firsts` that must be checked: after the others surely comes one of `seconds` with their value."""
         return self._after_a_look(self.order.needs_check_after, firsts, seconds, per, order, firsts)
 
-    def _after_a_look(self, look: Any, firsts: Any, seconds: Any, per: Any, order: OrderOf, every: AnyHits) -> AnyHits:
+    def _after_a_look(
+        self, look: Callable[..., Sequence[Hit]], firsts: Hits, seconds: Hits, per: Any, order: OrderOf, every: Hits
+    ) -> Sequence[Hit]:
         runs = firsts.content == seconds.content == "runs"
         # A function may raise for some runs, which must be told of the very run.
         if callable(per) or not (runs or self._as_recorded(order, firsts, seconds)):
             return every
         try:
-            left: AnyHits = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
+            left = look(firsts, seconds, per, order if runs else "recorded", partial(value_of, per))
         except UnjudgedError:  # some have no value; whether that matters is told one by one
             return every
         return left
 
-    def counts(self, hits: AnyHits, per: Per | None) -> Mapping[Hashable, int] | None:
+    def counts(self, hits: Hits, per: Per | None) -> Mapping[Hashable, int] | None:
         """Return the number of hits of each value, or None where each must be asked."""
         if per is None or callable(per):
             return None
-        return cast("Hits", hits).counts(per, partial(value_of, per))
+        return hits.counts(per, partial(value_of, per))
 
     def near(self, which: SelectorLike) -> tuple[Run, str] | None:
         """Return the run that comes nearest to being meant, and why it is not."""
@@ -179,6 +183,7 @@ class RuleEvaluator:
 
     def before(self, a: Hit, b: Hit, order: OrderOf) -> bool:
         if order == "recorded":
+            # The number of an event is its place in this recording. Another schedule may record another order.
             ended = a.end if isinstance(a, Run) else a
             return ended is not None and ended.number < (b.start if isinstance(b, Run) else b).number
         return self.order.before(a, b) if isinstance(a, Run) and isinstance(b, Run) else self.order.happened(a, b)
@@ -187,6 +192,7 @@ class RuleEvaluator:
         """True if `b` runs or happens within `a`."""
         if not isinstance(a, Run):
             return False
+        # An event lies within its own run; a run does not lie within itself.
         inner = self.order.run_of(b)
         return self.order.contains(a, inner) or (inner is a and inner is not b)
 
@@ -218,6 +224,7 @@ def unknown_tool(which: SelectorLike, order: HappensBefore, *, strict: bool = Fa
 
 def _known_tools(order: HappensBefore) -> Iterator[str]:
     """Yield the names of tools that the program or a script knows, whether they ran or not."""
+    # A tool that is bound and never called is no slip: a rule such as never("delete") is about just that.
     yield from offered_tools()
     for run in order.runs:
         if run.kind in MODELS:
@@ -227,6 +234,7 @@ def _known_tools(order: HappensBefore) -> Iterator[str]:
 
 def expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:
     """A misspelt argument would never match, and a rule with `never` would hold for ever."""
+    # Runs of plain text have no arguments and prove nothing: a condition of such a run cannot be told.
     keys = [condition.argument for condition in option.conditions if condition.argument is not None]
     for key in keys:
         if not any(not run.args or key in run.args for run in runs if option.accepts(run.kind, run.name)):
@@ -254,6 +262,7 @@ def judge(recording: Judgeable, rules: Sequence[Rule], *, strict: bool = False) 
     evaluator = RuleEvaluator(recording, strict=strict)
     for rule in rules:
         verdict = judged(rule, evaluator)
+        # What is broken stays broken, whatever was not recorded; what holds may not.
         if verdict.holds and recording.unseen_calls and rule.needs_all():
             verdict = _unseen(recording.unseen_calls)
         yield of_rule(rule, verdict, evaluator.order)

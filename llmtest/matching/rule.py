@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from llmtest.core.masks import show
@@ -20,12 +20,10 @@ from llmtest.core.text import Name
 from llmtest.errors import UnjudgedError
 from llmtest.events.events import Event, Run
 from llmtest.events.words import Document, Message, Structured, ToolCall
+from llmtest.order.happens_before import Hits
 
 Hit = Run | Event
 """What a selector means in a recording."""
-
-AnyHits = Sequence[Any]
-"""Runs or events, or both, in order: what a selector selects in a recording."""
 
 OrderOf = Literal["cause", "recorded"]
 """Whether one thing came before another because the program says so, or because it was recorded earlier."""
@@ -56,10 +54,10 @@ class SelectorLike(Protocol):
     @property
     def conditions(self) -> tuple[Condition, ...]: ...
     @property
-    def first(self) -> tuple[str, Any] | None: ...
+    def first(self) -> tuple[str, object] | None: ...
     def accepts(self, kind: str, name: str) -> bool: ...
-    def misses(self, run: Any) -> str | None: ...
-    def among(self, runs: Sequence[Any]) -> Sequence[Any]: ...
+    def misses(self, run: Hit) -> str | None: ...
+    def among(self, runs: Sequence[Hit]) -> Sequence[Hit]: ...
     def options(self) -> Iterator[SelectorLike]: ...
 
 
@@ -68,24 +66,22 @@ class RuleContext(Protocol):
 
     @property
     def runs(self) -> Sequence[Run]: ...
-    def hits(self, which: SelectorLike) -> AnyHits: ...
-    def window(self, one: Any, hits: AnyHits, order: OrderOf) -> tuple[int, int]: ...
-    def windows(self, ones: AnyHits, hits: AnyHits) -> Iterable[tuple[Any, int, int]]: ...
-    def needs_check_before_all(self, ones: AnyHits, hits: AnyHits, order: OrderOf) -> AnyHits: ...
-    def needs_check_between(self, ones: AnyHits, begins: AnyHits, ends: AnyHits) -> AnyHits: ...
-    def recorded_between(
-        self, ones: AnyHits, begins: AnyHits, ends: AnyHits, order: OrderOf
-    ) -> Iterable[tuple[Any, Any, Any]] | None: ...
-    def needs_check_filled(self, begins: AnyHits, ones: AnyHits, ends: AnyHits, least: int, order: OrderOf) -> AnyHits: ...
-    def needs_check_before(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits: ...
-    def needs_check_after(self, firsts: AnyHits, seconds: AnyHits, per: Per | None, order: OrderOf) -> AnyHits: ...
-    def counts(self, hits: AnyHits, per: Per | None) -> Mapping[Hashable, int] | None: ...
-    def is_open(self, hit: Any) -> bool: ...
+    def hits(self, which: SelectorLike) -> Hits: ...
+    def window(self, one: Hit, hits: Hits, order: OrderOf) -> tuple[int, int]: ...
+    def windows(self, ones: Hits, hits: Hits) -> Iterable[tuple[Hit, int, int]]: ...
+    def needs_check_before_all(self, ones: Hits, hits: Hits, order: OrderOf) -> Sequence[Hit]: ...
+    def needs_check_between(self, ones: Hits, begins: Hits, ends: Hits) -> Sequence[Hit]: ...
+    def recorded_between(self, ones: Hits, begins: Hits, ends: Hits, order: OrderOf) -> Iterable[tuple[Hit, Hit, Hit]] | None: ...
+    def needs_check_filled(self, begins: Hits, ones: Hits, ends: Hits, least: int, order: OrderOf) -> Sequence[Hit]: ...
+    def needs_check_before(self, firsts: Hits, seconds: Hits, per: Per | None, order: OrderOf) -> Sequence[Hit]: ...
+    def needs_check_after(self, firsts: Hits, seconds: Hits, per: Per | None, order: OrderOf) -> Sequence[Hit]: ...
+    def counts(self, hits: Hits, per: Per | None) -> Mapping[Hashable, int] | None: ...
+    def is_open(self, hit: Hit) -> bool: ...
     def unknown_tool(self, which: SelectorLike) -> str | None: ...
     def holds_literally(self, rule: Rule) -> bool: ...
     def near(self, which: SelectorLike) -> tuple[Run, str] | None: ...
-    def before(self, a: Any, b: Any, order: OrderOf) -> bool: ...
-    def contains(self, a: Any, b: Any) -> bool: ...
+    def before(self, a: Hit, b: Hit, order: OrderOf) -> bool: ...
+    def contains(self, a: Hit, b: Hit) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +133,7 @@ class Rule(ABC):
         """Return what suspects, while the program runs, that the rule is broken for good; None if only the end can tell."""
         return None
 
-    def named(self, title: str) -> Any:
+    def named(self, title: str) -> Self:
         """Return the same rule with a name."""
         return replace(self, title=title)
 
@@ -193,6 +189,7 @@ def relation(context: RuleContext, first: Hit, later: Hit, order: OrderOf) -> st
     """Return how two hits stand, of which the first should have ended before the other began."""
     if first is later:
         return f"{name_of(first)} is one and the same run"
+    # Before it and yet not good enough: then it is open.
     if context.before(first, later, order):
         return f"{name_of(first)} never ended"
     if context.before(later, first, order):
@@ -234,7 +231,7 @@ class WatchedRun:
     run_id: UUID
     kind: str
     meant: tuple[bool | None, ...]
-    value: Any = None
+    value: object = None
     counted: bool = False
 
     def ask(self, run: Run) -> None:
@@ -242,7 +239,7 @@ class WatchedRun:
         which = zip(self.watch.selectors, self.meant, strict=True)
         self.meant = tuple(_means(one, run) if meant is None else meant for one, meant in which)
         if self.value is UNKNOWN and self.watch.per is not None:
-            with suppress(UnjudgedError):  # the end of the run may tell; what is never known loses no rule
+            with suppress(UnjudgedError):  # the end of the run may tell; what is never known breaks no rule
                 self.value = value_of(self.watch.per, run)
 
     @property
@@ -259,7 +256,7 @@ def _means(which: SelectorLike, run: Run) -> bool | None:
 
 
 def ended_unseen(run: WatchedRun) -> bool:
-    """Return False: the `ended` of a watch that only beginnings can lose."""
+    """Return False: the `ended` of a watch whose rule only the beginning of a run can break."""
     return False
 
 
@@ -268,7 +265,7 @@ class Watch:
     """Suspects that a rule is broken for good. Holds state: one watch is for one recording.
 
     `began` and `ended` get each run that one of `selectors` may mean, in the order of the recording, and return whether the
-    rule is lost by that, as far as it was recorded. What cannot be told never loses a rule here.
+    rule is broken for good by that, as far as it was recorded. What cannot be told never breaks a rule here.
     """
 
     selectors: tuple[SelectorLike, ...]
@@ -292,7 +289,7 @@ def _plainly(which: SelectorLike) -> bool | None:
 
 @dataclass(slots=True, eq=False)
 class JointWatch:
-    """The watches of a rule that is made of rules. `lost_by` is `any` if one of them loses the rule, `all` if only all do."""
+    """The watches of a rule that is made of rules. `lost_by` is `any` if one broken part breaks it, `all` if only all do."""
 
     lost_by: Callable[[Iterable[object]], bool]
     parts: Sequence[Watch | JointWatch]
@@ -334,12 +331,13 @@ class CameFrom(Rule):
         sources = context.hits(self.source)
         for one in context.hits(self.which):
             values = self._values(one)
+            # By cause: a result that was merely recorded earlier may be later in the next run.
             earlier = [source for source in sources if context.before(source, one, "cause")]
             if not any(_holds(leaf, value) for source in earlier for leaf in _leaves(source.output) for value in values):
                 return self._broken(context, one, values, earlier, sources)
         return HOLDS
 
-    def _values(self, one: Run) -> list[Any]:
+    def _values(self, one: Run) -> list[object]:
         if self.arg is not None and self.arg not in one.args:
             raise UnjudgedError(f"{name_of(one)} has no argument `{self.arg}`, so it cannot be told where it came from")
         given = one.input if self.arg is None else one.args[self.arg]
@@ -349,7 +347,7 @@ class CameFrom(Rule):
         return values
 
     def _broken(
-        self, context: RuleContext, one: Run, values: Sequence[Any], earlier: Sequence[Run], sources: Sequence[Run]
+        self, context: RuleContext, one: Run, values: Sequence[object], earlier: Sequence[Run], sources: Sequence[Run]
     ) -> Verdict:
         given = ", ".join(show(value, self.arg or "") for value in values[:3])
         if not sources:
@@ -366,18 +364,20 @@ def _result(run: Run) -> str:
     return show(run.output.text if isinstance(run.output, Message) else run.output)
 
 
-def _says_something(leaf: Any) -> bool:
+def _says_something(leaf: object) -> bool:
+    # bool is a subclass of int; True and False are in nearly every result.
     return isinstance(leaf, int | float | str) and not isinstance(leaf, bool) and leaf != ""
 
 
-def _holds(leaf: Any, value: Any) -> bool:
+def _holds(leaf: object, value: object) -> bool:
     """True if a result has a value: it is equal, or a word in its text."""
+    # As a word: the id 7 must not be found in 17. Numbers of a result may be written within a text.
     if isinstance(leaf, str):
         return re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", leaf) is not None
     return bool(leaf == value) and not isinstance(leaf, bool)
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: object) -> Iterator[object]:
     """Yield the numbers and texts in a value."""
     if isinstance(value, dict):
         for inner in value.values():
@@ -428,7 +428,7 @@ class All(Joint):
         return next((v for v in verdicts if v.holds is False), next((v for v in verdicts if v.holds is None), HOLDS))
 
     def watch(self) -> JointWatch:
-        """Lost when one of them is."""
+        """Suspect the rule when one of its parts is suspected."""
         return JointWatch(any, [watch for rule in self.rules if (watch := rule.watch()) is not None])
 
 
@@ -454,7 +454,7 @@ class Some(Joint):
         return Verdict(holds, said, events[:4])
 
     def watch(self) -> JointWatch | None:
-        """Lost when all of them are; a rule that only the end can judge keeps it from being lost before."""
+        """Suspect the rule when all of its parts are suspected; None if only the end can judge one of them."""
         watches = [watch for rule in self.rules if (watch := rule.watch()) is not None]
         # One rule without a watch may still hold at the end, and then the whole does.
         return JointWatch(all, watches) if len(watches) == len(self.rules) else None

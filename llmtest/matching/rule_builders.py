@@ -7,14 +7,13 @@ finite: where nothing happened, where a run never ended, where runs overlapped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from llmtest.matching.rule import OrderOf, Per, Rule
 from llmtest.matching.rules import AtLeastBetween, Before, Count, Ends, EndsBefore, FollowedBy, NeverAfter, NeverBetween, Only
 from llmtest.matching.selectors import Either, Selector, selector
 
 
-def before(first: Any, second: Any, *, per: Per | None = None, order: OrderOf = "cause") -> Rule:
+def before(first: object, second: object, *, per: Per | None = None, order: OrderOf = "cause") -> Rule:
     """`first` before `second`: each `second` begins when a `first` has ended. If no `second` comes, it holds.
 
     Order is what the program guarantees. Two runs that may run at the same time are in no order, and the rule is broken, with
@@ -32,7 +31,7 @@ def before(first: Any, second: Any, *, per: Per | None = None, order: OrderOf = 
     return Before(selector(first), selector(second), per, order)
 
 
-def after(second: Any, first: Any, *, per: Per | None = None, order: OrderOf = "cause") -> Rule:
+def after(second: object, first: object, *, per: Per | None = None, order: OrderOf = "cause") -> Rule:
     """`second` after `first`: the same rule as `before(first, second)`, said the other way round."""
     return Before(selector(first), selector(second), per, order, turned=True)
 
@@ -41,12 +40,12 @@ def after(second: Any, first: Any, *, per: Per | None = None, order: OrderOf = "
 class Never(Count):
     """None of these, not once. `never(x).after(y)`: none that begins after a `y` has ended."""
 
-    def after(self, end: Any, *, order: OrderOf = "cause") -> Rule:
+    def after(self, end: object, *, order: OrderOf = "cause") -> Rule:
         """None that begins when an `end` has ended; or may, because nothing makes it come first."""
         return NeverAfter(self.which, selector(end), order)
 
 
-def never(*which: Any) -> Never:
+def never(*which: object) -> Never:
     """None of these runs: not one begins. If nothing happened, it holds."""
     return Never(_either(which, "never"), 0, 0)
 
@@ -57,7 +56,7 @@ class Each:
 
     which: Selector
 
-    def followed_by(self, other: Any, *, per: Per | None = None, order: OrderOf = "cause") -> Rule:
+    def followed_by(self, other: object, *, per: Per | None = None, order: OrderOf = "cause") -> Rule:
         """When it has ended, an `other` begins later. Broken if it never ends."""
         return FollowedBy(self.which, selector(other), per, order)
 
@@ -65,12 +64,12 @@ class Each:
         """It has ended, with a result, an error or otherwise."""
         return Ends(self.which)
 
-    def ends_before(self, other: Any) -> Rule:
+    def ends_before(self, other: object) -> Rule:
         """No `other` begins while it is going on: it has ended before the next one, or began after the last."""
         return EndsBefore(self.which, selector(other))
 
 
-def each(which: Any) -> Each:
+def each(which: object) -> Each:
     """Each of these runs ... `each("search").followed_by("answer")`. If there is none, the rule holds."""
     return Each(selector(which))
 
@@ -86,11 +85,11 @@ class Between:
     end: Selector
     order: OrderOf = "cause"
 
-    def never(self, *which: Any) -> Rule:
+    def never(self, *which: object) -> Rule:
         """None of these begins in between."""
         return NeverBetween(_either(which, "between(...).never"), self.begin, self.end, self.order)
 
-    def at_least(self, count: int, which: Any) -> Rule:
+    def at_least(self, count: int, which: object) -> Rule:
         """`count` of these or more begin in between, each time. One that may as well begin before or after does not count.
 
         >>> pass
@@ -100,34 +99,34 @@ class Between:
         return AtLeastBetween(selector(which), self.begin, self.end, _number(count), self.order)
 
 
-def between(begin: Any, end: Any, *, order: OrderOf = "cause") -> Between:
+def between(begin: object, end: object, *, order: OrderOf = "cause") -> Between:
     """From when a `begin` has ended to when the next `end` begins. If no `end` comes, there is no between."""
     return Between(selector(begin), selector(end), order)
 
 
-def at_most(count: int, which: Any, *, per: Per | None = None) -> Rule:
+def at_most(count: int, which: object, *, per: Per | None = None) -> Rule:
     """Not more than `count` of these; with `per="order_id"`, for each value of that argument."""
     return Count(selector(which), 0, _number(count), per)
 
 
-def at_least(count: int, which: Any, *, per: Per | None = None) -> Rule:
+def at_least(count: int, which: object, *, per: Per | None = None) -> Rule:
     """`count` of these or more. If nothing happened, it is broken; with `per`, each value that comes must come so often."""
     return Count(selector(which), _number(count), None, per)
 
 
-def exactly(count: int, which: Any, *, per: Per | None = None) -> Rule:
+def exactly(count: int, which: object, *, per: Per | None = None) -> Rule:
     """`count` of these, not more and not fewer; with `per`, of each value that comes."""
     return Count(selector(which), _number(count), _number(count), per)
 
 
-def only(*which: Any) -> Rule:
+def only(*which: object) -> Rule:
     """No tools but these; with `model(...)` among them also no other models, and so on for each kind."""
     if not which:
         raise TypeError("only() takes at least one tool name or selector")
     return Only(tuple(map(selector, which)))
 
 
-def _either(which: tuple[Any, ...], verb: str) -> Selector:
+def _either(which: tuple[object, ...], verb: str) -> Selector:
     if not which:
         raise TypeError(f"{verb}() takes at least one tool name or selector")
     selectors = [selector(one) for one in which]

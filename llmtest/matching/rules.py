@@ -38,6 +38,7 @@ from llmtest.matching.rule import (
     value_of,
 )
 from llmtest.matching.selectors import EventSelector, Selector
+from llmtest.order.happens_before import Hits
 
 # -- words
 
@@ -72,7 +73,7 @@ def _with_same_value(
 def _grouped(hits: Sequence[Any], per: Per | None) -> Mapping[Hashable, Sequence[Any]]:
     if per is None:
         return {None: hits} if hits else {}
-    groups: dict[Hashable, list[Any]] = {}
+    groups: dict[Hashable, list[object]] = {}
     for hit in hits:
         groups.setdefault(value_of(per, hit), []).append(hit)
     return groups
@@ -116,7 +117,7 @@ class Before(Rule):
         if self.per is None and self.order == "cause":
             ended = next(filterfalse(context.is_open, every), None)  # what surely comes after it needs no other
             # The window is found by bisection, so a long recording costs little where the order is plain.
-            left = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
+            left: Sequence[Hit] = seconds if ended is None else seconds[: context.window(ended, seconds, self.order)[1]]
         else:
             left = context.needs_check_before(every, seconds, self.per, self.order)
         for later, value, firsts in _with_same_value(left, every, self.per):
@@ -132,7 +133,7 @@ class Before(Rule):
             which = _for(self.per, value)
             said = f"{name_of(later)} was called{which}, and there was no {self.first}{which}"
             return Verdict(False, said, (start_of(later),), context.near(self.first), tool_names(self.first))
-        close = firsts if self.per is not None else firsts[: context.window(later, firsts, self.order)[1]]
+        close = firsts if self.per is not None else firsts[: context.window(later, context.hits(self.first), self.order)[1]]
         near: Hit | None = None
         for one in close:
             if context.before(one, later, self.order):
@@ -144,8 +145,8 @@ class Before(Rule):
         return Verdict(False, relation(context, near, later, self.order), events_of(near, later))
 
     def watch(self) -> Watch | None:
-        """Lost when a `second` begins and no `first` has ended."""
-        done: set[Any] = set()
+        """Suspect the rule when a `second` begins and no `first` has ended."""
+        done: set[object] = set()
 
         def began(run: WatchedRun) -> bool:
             late = run.meant[1] is True and _begins_in_time(run) and run.value is not UNKNOWN
@@ -193,6 +194,7 @@ class FollowedBy(Rule):
         return HOLDS
 
     def _broken(self, context: RuleContext, first: Hit, seconds: Sequence[Hit], which: str) -> Verdict:
+        # Said first: nothing can follow what never ended, and that is the cause.
         if context.is_open(first):
             return Verdict(False, f"{name_of(first)} never ended", (start_of(first),))
         if not seconds:
@@ -228,10 +230,11 @@ class EndsBefore(Rule):
         return context.contains(other, one) or (not context.is_open(one) and context.before(one, other, "cause"))
 
     def watch(self) -> Watch | None:
-        """Lost when an `other` begins and one of `each` goes on."""
+        """Suspect the rule when an `other` begins while one of `each` is running."""
         going: set[UUID] = set()
 
         def began(run: WatchedRun) -> bool:
+            # Asked before the run is noted itself: a run that both selectors mean does not begin within itself.
             lost = bool(going) and run.meant[1] is True and _begins_in_time(run)
             if run.meant[0]:
                 going.add(run.run_id)
@@ -282,6 +285,7 @@ class NeverAfter(Rule):
     def judge(self, context: RuleContext) -> Verdict:
         ends = context.hits(self.end)
         for one in context.needs_check_before_all(context.hits(self.which), ends, self.order):
+            # An open run comes before nothing, so no end can be passed over.
             stop = len(ends) if context.is_open(one) else context.window(one, ends, self.order)[1]
             for end in ends[:stop]:
                 # A run that contains the end, or runs inside it, began before it ended.
@@ -296,7 +300,7 @@ class NeverAfter(Rule):
         return f"{name_of(end)} and {name_of(one)} overlapped: nothing makes {name_of(one)} come first"
 
     def watch(self) -> Watch | None:
-        """Lost when one of `which` begins and an `end` has ended."""
+        """Suspect the rule when one of `which` begins after an `end` has ended."""
         is_over = False
 
         def began(run: WatchedRun) -> bool:
@@ -335,13 +339,14 @@ class NeverBetween(Rule):
         begins, ends, ones = context.hits(self.begin), context.hits(self.end), context.hits(self.which)
         found = context.recorded_between(ones, begins, ends, self.order)
         if found is None:
+            # An end that is one of `which` too closes the interval and breaks nothing. By identity, which asks no event.
             closing = {id(end) for end in ends}
             left = (one for one in context.needs_check_between(ones, begins, ends) if id(one) not in closing)
             found = ((one, *around) for one in left for around in self._around(context, one, begins, ends))
         broken = next(iter(found), None)
         return HOLDS if broken is None else self._broken(context, *broken)
 
-    def _around(self, context: RuleContext, one: Hit, begins: Sequence[Hit], ends: Sequence[Hit]) -> Iterator[tuple[Hit, Hit]]:
+    def _around(self, context: RuleContext, one: Hit, begins: Hits, ends: Hits) -> Iterator[tuple[Hit, Hit]]:
         """Yield the `begin`s and `end`s between which `one` may begin."""
         start, stop = context.window(one, ends, self.order)
         unsure = [(end, self._first(context, end, one)) for end in ends[start:stop]]
@@ -371,7 +376,7 @@ class NeverBetween(Rule):
         return Verdict(False, said, events)
 
     def watch(self) -> Watch | None:
-        """Lost when an `end` begins, and one of `which` has begun since a `begin` was over. Without an end nothing is between."""
+        """Suspect the rule when an `end` begins and one of `which` has begun since a `begin` ended."""
         is_open = has_begun = False
 
         def began(run: WatchedRun) -> bool:
@@ -428,8 +433,9 @@ class AtLeastBetween(Rule):
                     return verdict if ones else replace(verdict, near=context.near(self.which), missing=tool_names(self.which))
         return HOLDS
 
-    def _next(self, context: RuleContext, begin: Hit, ends: Sequence[Hit]) -> Iterator[Hit]:
+    def _next(self, context: RuleContext, begin: Hit, ends: Hits) -> Iterator[Hit]:
         """Yield each of `ends` that may be the next one after `begin` has ended."""
+        # Only ends that may be the next one are asked, so the cost grows with what overlaps and not with the recording.
         start, stop = context.window(begin, ends, self.order)
         if stop < len(ends):  # what surely comes after an end that surely comes after it is not the next one
             stop = max(stop + 1, context.window(ends[stop], ends, self.order)[1])
@@ -471,7 +477,7 @@ class AtLeastBetween(Rule):
         return not (context.before(begin, one, self.order) and self._first(context, one, end))
 
     def watch(self) -> Watch | None:
-        """Lost when an `end` begins, and too few of `which` have begun since the last `begin` was over."""
+        """Suspect the rule when an `end` begins and too few of `which` have begun since the last `begin` ended."""
         count: int | None = None
 
         def began(run: WatchedRun) -> bool:
@@ -518,10 +524,12 @@ class Count(Rule):
         yield self.which
 
     def needs_all(self) -> bool:
+        # A call that was not recorded can make too many of them, but never too few.
         return self.most is not None
 
     def judge(self, context: RuleContext) -> Verdict:
         every = context.hits(self.which)
+        # The index of an argument counts all values at a look; the groups are made only to say which one is wrong.
         counts = context.counts(every, self.per)
         if counts and min(counts.values()) >= self.least and (self.most is None or max(counts.values()) <= self.most):
             return HOLDS
@@ -540,7 +548,7 @@ class Count(Rule):
         return Verdict(False, said, tuple(map(start_of, hits[self.most or 0 :][:4])))
 
     def watch(self) -> Watch | None:
-        """Lost when one more than `most` begins; too few are seen at the end only."""
+        """Suspect the rule when more than `most` have begun. Only the end can tell that there are too few."""
         most, counts = self.most, Counter[Any]()
         if most is None:
             return None
@@ -584,7 +592,7 @@ class Only(Rule):
         return Verdict(False, f"{said}: {why}" if why else said, tuple(map(start_of, others[:4])))
 
     def watch(self) -> Watch | None:
-        """Lost when a run of one of these kinds begins that is none of these."""
+        """Suspect the rule when a run of one of these kinds begins that is none of these."""
         kinds = frozenset().union(*(one.kinds for one in self.which))
 
         def began(run: WatchedRun) -> bool:

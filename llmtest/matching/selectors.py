@@ -18,7 +18,7 @@ from llmtest.errors import UnjudgedError
 from llmtest.events.callbacks import CALLBACKS, START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.events.words import Failure, Message
-from llmtest.matching.rule import CameFrom, Condition
+from llmtest.matching.rule import CameFrom, Condition, Hit
 
 # -- selectors
 
@@ -36,7 +36,7 @@ class Selector:
         self.noun = noun
         self.name = name
         self.conditions: tuple[Condition, ...] = ()
-        self.first: tuple[str, Any] | None = None
+        self.first: tuple[str, object] | None = None
         self.seen: Run | None = None
 
     # what it means
@@ -45,7 +45,7 @@ class Selector:
         """True if a run of this kind and name may be meant."""
         return kind in self.kinds and named(self.name, name)
 
-    def misses(self, run: Any) -> str | None:
+    def misses(self, run: Hit) -> str | None:
         """Return why `run` is not selected, or None if it is.
 
         Raises:
@@ -57,7 +57,7 @@ class Selector:
             return f"it is `{run.name}`"
         return next((condition.why(run) for condition in self.conditions if not self._holds(condition, run)), None)
 
-    def means(self, run: Any) -> bool:
+    def means(self, run: Hit) -> bool:
         """True if `run` is selected: `misses(run) is None`.
 
         Raises:
@@ -71,7 +71,7 @@ class Selector:
                 return False  # most runs differ in the first argument: that is quickly seen
         return self.accepts(run.kind, run.name) and all(self._holds(condition, run) for condition in self.conditions)
 
-    def among(self, runs: Sequence[Any]) -> Sequence[Any]:
+    def among(self, runs: Sequence[Hit]) -> Sequence[Hit]:
         """Return the selected ones of these runs, whose kinds and names are accepted already.
 
         Raises:
@@ -84,7 +84,7 @@ class Selector:
                 runs = [run for run in runs if self._holds(condition, run)]
         return runs
 
-    def _holds(self, condition: Condition, run: Any) -> bool:
+    def _holds(self, condition: Condition, run: Hit) -> bool:
         try:
             return bool(condition.holds(run))
         except UnjudgedError:
@@ -103,11 +103,11 @@ class Selector:
         """True if kind and name do not decide whether it means a run."""
         return any(option.conditions for option in (self, *self.options()))
 
-    def may_take(self, run: Any) -> bool:
+    def may_take(self, run: Hit) -> bool:
         """True if a run of this kind and name may be meant."""
         return self.accepts(run.kind, run.name)
 
-    def takes(self, run: Any) -> bool:
+    def takes(self, run: Hit) -> bool:
         """True if `run` is meant; if that cannot be told, it is not."""
         try:
             return self.means(run)
@@ -117,11 +117,12 @@ class Selector:
     # more conditions
 
     def _having(self, condition: Condition) -> Selector:
+        # A copy, because a test may build several selectors on one.
         new = copy.copy(self)
         new.conditions, new.seen = (*self.conditions, condition), None
         return new
 
-    def returned(self, value: Any) -> Selector:
+    def returned(self, value: object) -> Selector:
         """Select runs that ended with this result: equal to it, or as a matcher or regular expression says. For a message, its
         content or text may match too."""
 
@@ -212,6 +213,7 @@ class Selector:
         return found
 
     def __hash__(self) -> int:
+        # Less than `==` compares, which also looks at the conditions: equal selectors have equal hashes all the same.
         return hash((self.made, self.noun))
 
     # words
@@ -237,6 +239,7 @@ class Either(Selector):
     """Runs that one or the other selector means."""
 
     def __init__(self, *options: str | Selector) -> None:
+        # A bare name takes the kinds of the selectors beside it: model("a") | "b" means models.
         kinds = frozenset().union(*(one.kinds for one in options if isinstance(one, Selector)))
         self.parts = tuple(one if isinstance(one, Selector) else _named(one, kinds) for one in options)
         made = " | ".join(part.text for part in self.parts)
@@ -245,17 +248,18 @@ class Either(Selector):
     def accepts(self, kind: str, name: str) -> bool:
         return any(part.accepts(kind, name) for part in self.parts)
 
-    def misses(self, run: Any) -> str | None:
+    def misses(self, run: Hit) -> str | None:
         told = [part.misses(run) for part in self.parts]
         mine = super().misses(run)
         # The reason of the last part that has one: the first is often a name that is no candidate.
         return mine if None in told else next(filter(None, reversed(told)))
 
-    def means(self, run: Any) -> bool:
+    def means(self, run: Hit) -> bool:
         told = [part.means(run) for part in self.parts]
         return any(told) and super().means(run)
 
-    def among(self, runs: Sequence[Any]) -> Sequence[Any]:
+    def among(self, runs: Sequence[Hit]) -> Sequence[Hit]:
+        # `among` of a part takes kind and name for accepted, so each part gets its own runs.
         names = {(run.kind, run.name) for run in runs}
         meant: set[int] = set()
         for part in self.parts:
@@ -277,10 +281,10 @@ class EventSelector(Selector):
     def accepts(self, kind: str, name: str) -> bool:
         return named(self.name, kind)
 
-    def misses(self, event: Any) -> str | None:
-        if not named(self.name, event.kind):
-            return f"it is {event.kind}"
-        return next((condition.why(event) for condition in self.conditions if not self._holds(condition, event)), None)
+    def misses(self, run: Hit) -> str | None:
+        if not named(self.name, run.kind):
+            return f"it is {run.kind}"
+        return next((condition.why(run) for condition in self.conditions if not self._holds(condition, run)), None)
 
     def __eq__(self, other: object) -> bool:
         """In the shape of `recording.kinds` it stands for the name of its callback; names carry no payload to compare."""
@@ -303,7 +307,7 @@ def _quoted(name: Name) -> str:
     return repr(name) if isinstance(name, str) else f"re.compile({name.pattern!r})"
 
 
-def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: type[Selector] = Selector) -> Any:
+def _made(function: str, kinds: tuple[str, ...], noun: str, name: Name, cls: type[Selector] = Selector) -> Selector:
     if not isinstance(name, str | re.Pattern):
         raise _no_name(function, name)
     return cls(f"{function}({'' if name == '*' else _quoted(name)})", frozenset(kinds), noun, name)
@@ -313,7 +317,7 @@ def _no_name(function: str, name: object) -> TypeError:
     return TypeError(f"{function}() takes a name: a str, or a regular expression; got {type(name).__name__} {name!r}")
 
 
-def called(name: Any = "*", /, **args: Any) -> Selector:
+def called(name: object = "*", /, **args: object) -> Selector:
     """Select tool runs of this name with these arguments; a value may be a matcher, a regular expression or `unittest.mock.ANY`.
 
     The name may be the tool itself, or its function. Arguments that are not given may be anything. A bare string in a rule
@@ -339,7 +343,7 @@ def called(name: Any = "*", /, **args: Any) -> Selector:
     return made
 
 
-def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run], str]]:
+def _has(key: str, expected: object) -> tuple[Callable[[Run], bool], Callable[[Run], str]]:
     def holds(run: Run) -> bool:
         args = run.args
         if key in args:
@@ -359,31 +363,32 @@ def _has(key: str, expected: Any) -> tuple[Callable[[Run], bool], Callable[[Run]
 
 def model(name: Name = "*") -> Selector:
     """Select runs of chat models and text models of this name."""
-    return _made("model", ("chat", "llm"), "model" if name != "*" else "a model", name)  # type: ignore[no-any-return]
+    return _made("model", ("chat", "llm"), "model" if name != "*" else "a model", name)
 
 
 def chain(name: Name = "*") -> Selector:
     """Select chain runs of this name: runnables, agents, graphs, functions."""
-    return _made("chain", ("chain",), "chain" if name != "*" else "a chain", name)  # type: ignore[no-any-return]
+    return _made("chain", ("chain",), "chain" if name != "*" else "a chain", name)
 
 
 def retriever(name: Name = "*") -> Selector:
     """Select retriever runs of this name."""
-    return _made("retriever", ("retriever",), "retriever" if name != "*" else "a retriever", name)  # type: ignore[no-any-return]
+    return _made("retriever", ("retriever",), "retriever" if name != "*" else "a retriever", name)
 
 
 def node(name: Name = "*") -> Selector:
     """Select the runs of a LangGraph node of this name."""
 
     def holds(run: Run) -> bool:
+        # LangGraph tags the run of the node itself so; what runs within the node has other tags.
         return any(tag.startswith("graph:step:") for tag in run.tags)
 
     made = _made("node", ("chain",), "node" if name != "*" else "a node", name)
     made.conditions = (Condition("", holds, lambda run: "it is no node of a graph"),)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
-def event(kind: Name, /, **payload: Any) -> Selector:
+def event(kind: Name, /, **payload: object) -> Selector:
     """Select events: a callback of this name, `event("on_retry")`, whose payload has these entries.
 
     In a rule it means events. In the shape of `recording.kinds` it means the name, and can have no entries.
@@ -397,18 +402,19 @@ def event(kind: Name, /, **payload: Any) -> Selector:
     shown = [f"{key}={short(value)}" for key, value in payload.items()]
     made.made = f"event({', '.join([_quoted(kind), *shown])})"
     made.conditions = tuple(Condition(text, *_carries(*item), item[0]) for text, item in zip(shown, payload.items(), strict=True))
-    return made  # type: ignore[no-any-return]
+    return made
 
 
-def _carries(key: str, expected: Any) -> tuple[Callable[[Event], bool], Callable[[Event], str]]:
-    def given(event: Event) -> Any:
+def _carries(key: str, expected: object) -> tuple[Callable[[Event], bool], Callable[[Event], str]]:
+    def given(event: Event) -> object:
+        # A payload holds an error in frozen words; a test writes the name of its class.
         value = event.payload.get(key)
         return value.type if isinstance(value, Failure) and isinstance(expected, str | re.Pattern) else value
 
     return lambda event: fits(expected, given(event)), lambda event: f"`{key}` is {show(given(event), key)}"
 
 
-def together(*members: Any) -> Together:
+def together(*members: object) -> Together:
     """Match, in a shape, these runs in one turn or truly concurrent, in any order; duplicates count.
 
     One turn is the tool calls that one message of a model asked for, also where the program makes them one after the
@@ -425,7 +431,7 @@ def together(*members: Any) -> Together:
     return Together(members)
 
 
-def _is_many(member: Any) -> bool:
+def _is_many(member: object) -> bool:
     return isinstance(member, list | tuple | set | frozenset | Together) and not isinstance(member, Repeated)
 
 
@@ -438,12 +444,12 @@ def by_name(name: Name) -> Selector:
 
 
 def _named(name: Name, kinds: frozenset[str]) -> Selector:
-    made: Selector = _made("called", (*kinds,), "", name)
+    made = _made("called", (*kinds,), "", name)
     made.made = _quoted(name)
     return made
 
 
-def selector(given: Any) -> Selector:
+def selector(given: object) -> Selector:
     """Return the selector of a rule's argument: a tool, a function that is one, or a bare string, which names a tool.
 
     Raises:

@@ -19,7 +19,7 @@ from llmtest.core.sequences import Shape, bits
 from llmtest.core.text import PLAIN, fits, nearest, tool_name
 from llmtest.errors import UnjudgedError
 from llmtest.events.events import Run
-from llmtest.matching.rule import Condition
+from llmtest.matching.rule import Condition, Hit
 from llmtest.matching.selectors import Selector, by_name, called
 from llmtest.order.happens_before import HappensBefore
 
@@ -30,13 +30,14 @@ class RunLine(Line):
 
     order: HappensBefore | None = None
 
-    def taker(self, element: Any) -> Taker:
+    def taker(self, element: object) -> Taker:
         if isinstance(element, Selector):
             return element
         if isinstance(element, str | re.Pattern):
             return by_name(element)
         if isinstance(element, Run):
             return _this(element)
+        # A tool in a shape means its calls, so that a test need not write its name as text.
         tool = tool_name(element)
         return _Fitting(element) if tool is None else called(tool)
 
@@ -94,18 +95,19 @@ class RunLine(Line):
 class _Fitting(Selector):
     """Runs whose name fits a value that is no name: a matcher, or what can only be wrong."""
 
-    def __init__(self, expected: Any) -> None:
+    def __init__(self, expected: object) -> None:
         super().__init__(repr(expected), frozenset(), "")
         self.expected = expected
 
     def accepts(self, kind: str, name: str) -> bool:
         return fits(self.expected, name)
 
-    def misses(self, run: Any) -> str | None:
+    def misses(self, run: Hit) -> str | None:
         return None if fits(self.expected, run.name) else f"it is {show(run.name)}"
 
 
 def _this(expected: Run) -> Selector:
+    # A run of another recording has another identity, even if all that is recorded of it is equal.
     made = by_name(expected.name)
     made.conditions = (Condition("", lambda run: run is expected, lambda run: "it is another run of that name"),)
     return made
@@ -144,7 +146,7 @@ class Mismatch:
     gave_up: bool = False
 
 
-def mismatch(literal: Sequence[Any], line: Line) -> Mismatch:
+def mismatch(literal: Sequence[object], line: Line) -> Mismatch:
     """Return why a line that has not this shape has not got it."""
     shape = Shape(literal, line)
     reached, most = shape.begin, _furthest(shape.begin)
@@ -162,6 +164,7 @@ def mismatch(literal: Sequence[Any], line: Line) -> Mismatch:
 
 
 def _furthest(states: int) -> int:
+    # A set of places is an int with a bit for each, as in `llmtest.core.sequences`.
     return states.bit_length() - 1
 
 
@@ -183,14 +186,14 @@ def _nearest(line: Line, due: Sequence[Element], start: int) -> tuple[int | None
     return None, ""
 
 
-def _why(taker: Taker, item: Any) -> str | None:
+def _why(taker: Taker, item: object) -> str | None:
     try:
         return taker.misses(item)
     except UnjudgedError as missing:
         return str(missing)
 
 
-def mark(literal: Sequence[Any], line: RunLine) -> None:
+def mark(literal: Sequence[object], line: RunLine) -> None:
     """Show each selector that means a run as that run, in order; the others as they are written."""
     elements = Shape(literal, line).elements
     selectors = [(cast("Selector", member.taker), element) for element in elements for member in element.members]

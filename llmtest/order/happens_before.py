@@ -46,7 +46,7 @@ class Hits(list[Any]):
         """The arguments of each item."""
         return [run.args for run in self]
 
-    def with_argument(self, key: str, expected: Any) -> Sequence[Any]:
+    def with_argument(self, key: str, expected: object) -> Sequence[Run | Event]:
         """Return the items whose argument `key` may equal a plain value: all but those with another value of its type."""
         # By exact type: a value of another class may have an `==` of its own, and is judged by itself later.
         kind = type(expected)
@@ -62,7 +62,7 @@ class Hits(list[Any]):
         stops = [end if order.is_open(run) else seat.stop for run, seat in zip(self, seats, strict=True)]
         return [seat.clear for seat in seats], stops, [seat.position for seat in seats]
 
-    def keys(self, per: str | None, value: Callable[[Any], Hashable]) -> Iterable[Hashable]:
+    def keys(self, per: str | None, value: Callable[[object], Hashable]) -> Iterable[Hashable]:
         """Return the value of each item; without `per` all are alike."""
         if per is None:
             return repeat(None, len(self))
@@ -70,7 +70,7 @@ class Hits(list[Any]):
             self._keys[per] = [value(item) for item in self]
         return self._keys[per]
 
-    def counts(self, per: str, value: Callable[[Any], Hashable]) -> Counter[Hashable]:
+    def counts(self, per: str, value: Callable[[object], Hashable]) -> Counter[Hashable]:
         """Return the number of items of each value."""
         if per not in self._counts:
             self._counts[per] = Counter(self.keys(per, value))
@@ -117,7 +117,7 @@ class Hits(list[Any]):
         first = bisect_left(starts, (item.start if isinstance(item, Run) else item).number)
         return first, len(starts) if end is None else max(first, bisect_right(starts, end.number))
 
-    def soonest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
+    def soonest(self, per: str | None, order: str, value: Callable[[object], Hashable]) -> Mapping[Hashable, float]:
         """Return, by value, the mark at which the first of its items had surely ended."""
         if (per, order) not in self._soonest:
             found: dict[Hashable, float] = {}
@@ -126,7 +126,7 @@ class Hits(list[Any]):
             self._soonest[per, order] = found
         return self._soonest[per, order]
 
-    def latest(self, per: str | None, order: str, value: Callable[[Any], Hashable]) -> Mapping[Hashable, float]:
+    def latest(self, per: str | None, order: str, value: Callable[[object], Hashable]) -> Mapping[Hashable, float]:
         """Return, by value, the mark up to which all had surely ended before the last of its items began."""
         if (per, order) not in self._latest:
             found: dict[Hashable, float] = {}
@@ -416,7 +416,7 @@ class HappensBefore:
             yield item, start, max(start, stop, clear) if start < stop or start < clear else start
 
     def needs_check_before(
-        self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]
+        self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[object], Hashable]
     ) -> list[Run]:
         """Return those of `seconds` for which it is not certain at once that one of `firsts` with their value ended before."""
         # The first to end decides for all: if even that had not surely ended, all have to be compared with this one.
@@ -425,14 +425,14 @@ class HappensBefore:
         return [second for second, key, begin in rows if soonest(key, far) > begin]
 
     def needs_check_after(
-        self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[Any], Hashable]
+        self, firsts: Hits, seconds: Hits, per: str | None, order: str, value: Callable[[object], Hashable]
     ) -> list[Run]:
         """Return those of `firsts` for which it is not certain at once that one of `seconds` with their value comes after."""
         latest = seconds.latest(per, order, value).get
         rows = zip(firsts, firsts.keys(per, value), firsts.marks(order)[1], strict=True)
         return [first for first, key, end in rows if latest(key, -1) < end]
 
-    def needs_check_before_all(self, items: Hits, hits: Hits, order: str) -> list[Any]:
+    def needs_check_before_all(self, items: Hits, hits: Hits, order: str) -> list[Run | Event]:
         """Return those of `items` for which it is not certain at once that all of `hits` come after them."""
         if order == "recorded":
             first = min(hits.numbers[0], default=math.inf)
@@ -487,7 +487,7 @@ class HappensBefore:
         rows = zip(begins, firsts, afters, strict=True)
         return [begin for begin, end, n in rows if end < total and (n > enough or closed[n + least - 1] > end)]
 
-    def needs_check_filled_as_recorded(self, begins: Hits, items: Hits, ends: Hits, least: int) -> list[Any]:
+    def needs_check_filled_as_recorded(self, begins: Hits, items: Hits, ends: Hits, least: int) -> list[Run | Event]:
         """Return those of `begins` after which the next of `ends` began, as recorded, before `least` of `items` had."""
         # By end: how many of `items` may have begun when one of `begins` was over, so that `least` are still to come.
         most = [items.begun[start] - least for start in sorted(ends.numbers[0])]

@@ -60,7 +60,7 @@ def item_of(run: Run, parent: Run | None) -> Item:
     return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
 
 
-def item_at(event: Event, note: Any = None) -> Item:
+def item_at(event: Event, note: object = None) -> Item:
     """Return an event of a run as a sibling of the runs inside it."""
     return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), note=note)
 
@@ -200,7 +200,7 @@ def home_of(roots: Sequence[Run]) -> Lane | None:
 
 
 def structural_position(
-    parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, Any]
+    parent_id: UUID | None, tags: Sequence[str], metadata: Mapping[str, object]
 ) -> tuple[tuple[Hashable, str] | None, Any]:
     """Return the family and the step of a run: a step of a sequence or a graph, or a key of a map."""
     for tag in tags:
@@ -224,7 +224,7 @@ def _seat(run: Run, family: tuple[Hashable, str] | None) -> tuple[str, str, tupl
     return "", str(run.metadata.get("langgraph_node")), tuple(_numbers(run.metadata.get("langgraph_path")))
 
 
-def _numbers(path: Any) -> Iterator[int]:
+def _numbers(path: object) -> Iterator[int]:
     if isinstance(path, list):
         for part in path:
             yield from _numbers(part)

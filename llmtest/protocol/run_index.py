@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 from llmtest.events.callbacks import CALLBACKS, ENDINGS, MODELS, START_KINDS, STREAM_EVENT, TOKEN, WITHOUT_PARENT, RunKind
 from llmtest.events.events import Event, UnseenCall
@@ -257,7 +257,7 @@ class Index:
     def together(self) -> set[int]:
         """The model runs (by `id`) that overlap another run of the same name under the same parent."""
         found: set[int] = set()
-        before: dict[Any, Life] = {}
+        before: dict[object, Life] = {}
         for life in self.lives.values():
             if life.start is not None and life.kind in MODELS:
                 key = (life.start.parent_run_id, life.name)
@@ -275,7 +275,7 @@ def _calls(life: Life) -> tuple[ToolCall, ...]:
     return tuple(call for call in generations[0].message.tool_calls if call.id is not None)
 
 
-def _messages(value: Any) -> Iterator[Message]:
+def _messages(value: object) -> Iterator[Message]:
     todo = [value]
     while todo:
         item = todo.pop()

@@ -56,7 +56,7 @@ class Attempt:
 
         self.quiet = not item.config.getini("llmtest_langsmith")
         self.modes = modes
-        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._watch, _new_tally, test=item.nodeid)
+        self.page = ledger.Ledger(prefix(item.nodeid), self._touched, self._noted, _new_tally, test=item.nodeid)
         self.place = (str(item.path), (item.location[1] or 0) + 1)
         self.recording: Recording | None = None
         self.budget: Budget | None = None
@@ -64,27 +64,44 @@ class Attempt:
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
-        self._broken: set[Any] = set()
+        self._broken: set[object] = set()
         self._unusual: list[Violation] = []
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self.held: DeferredSession | None = None
-        self._shown: set[Any] = set()
+        self._shown: set[object] = set()
         self._exits = ExitStack()
         self._exits.callback(_unmute, _muted.get())
         self._exits.enter_context(ledger.opened(self.page))
         self.unread = self._exits.enter_context(unread.collected())
         self.passed = False
         self.close = self._exits.close
+        self._real_models = "allow" if item.get_closest_marker("allow_real_models") else modes["llmtest_real_models"]
+        self._guards = False
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
+        if item.config.getini("llmtest_real_models_everywhere"):
+            self._guard()
 
     def _touched(self) -> None:
         """The test uses us."""
         if self.quiet:
             mute()
+        self._noted()
+
+    def _noted(self) -> None:
+        """The test has opened a recording."""
         self._watch()
+        self._guard()
+
+    def _guard(self) -> None:
+        """From here on, no request of the test gets to a real model."""
+        if not self._guards and self._real_models != "allow":
+            from llmtest.wire import guard
+
+            self._guards = True
+            self._exits.enter_context(guard.guarding("warn" if self._real_models == "warn" else "error"))
 
     def _watch(self) -> None:
         if not self._watching and self.modes["llmtest_handler_errors"] != "off":
@@ -200,7 +217,7 @@ class Attempt:
         from llmtest.errors import SWALLOWED
 
         if self.page.recordings:
-            from llmtest.recording.turns import judge_turns
+            from llmtest.recording.recording import judge_turns
 
             for recording in self.page.recordings:
                 judge_turns(recording)
@@ -336,17 +353,17 @@ def _place(item: pytest.Function) -> tuple[object, str]:
     return item, "obj"
 
 
-def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., Any]:
+def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., object]:
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
-    def test(*args: Any, **kwargs: Any) -> Any:
+    def test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
         with inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
-    async def async_test(*args: Any, **kwargs: Any) -> Any:
+    async def async_test(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = hidden
         with inside():
             return await function(*args, **kwargs)
@@ -464,7 +481,7 @@ def _new_tally() -> TokenCount:
 
 # -- LangSmith
 
-_muted: ContextVar[dict[ContextVar[Any], Any] | None] = ContextVar("llmtest_muted", default=None)
+_muted: ContextVar[dict[ContextVar[object], object] | None] = ContextVar("llmtest_muted", default=None)
 """What the variables of langsmith were before we turned it off, in contexts in which we did."""
 
 
@@ -472,7 +489,7 @@ def mute() -> None:
     """Turn tracing to LangSmith off in this context: a key in the environment would upload every run of a test."""
     if _muted.get() is not None:
         return
-    before: dict[ContextVar[Any], Any] = {}
+    before: dict[ContextVar[object], object] = {}
     with suppress(ImportError):
         from langsmith import tracing_context
 
@@ -485,7 +502,7 @@ def mute() -> None:
     _muted.set(before)
 
 
-def _unmute(until: dict[ContextVar[Any], Any] | None) -> None:
+def _unmute(until: dict[ContextVar[object], object] | None) -> None:
     """Turn it on again in this context, which is pytest's own; those of tasks and threads are gone."""
     before = _muted.get()
     if before is not None and before is not until:

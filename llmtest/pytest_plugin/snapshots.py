@@ -10,7 +10,7 @@ import os
 import shlex
 import traceback
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from syrupy.data import Snapshot, SnapshotCollection, SnapshotCollections
 from syrupy.extensions.base import AbstractSyrupyExtension
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
+from syrupy.session import SnapshotSession
+from syrupy.types import SerializedData, SnapshotIndex
 
 from llmtest.concurrency.asyncio_state import without_loop
 from llmtest.core.text import amount
@@ -49,7 +51,7 @@ class TreeExtension(SingleFileSnapshotExtension):
     left_alone: Collection[Path] = ()
     """Folders whose snapshots are not looked for: of tests that have not run to their end."""
 
-    def serialize(self, data: Any, *, exclude: Any = None, include: Any = None, matcher: Any = None) -> str:
+    def serialize(self, data: object, *, exclude: object = None, include: object = None, matcher: object = None) -> str:
         """Return the text of the file.
 
         Raises:
@@ -73,7 +75,7 @@ class TreeExtension(SingleFileSnapshotExtension):
         return False
 
     @classmethod
-    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: Any = 0) -> str:
+    def get_snapshot_name(cls, *, test_location: PyTestLocation, index: SnapshotIndex = 0) -> str:
         """Return the name of the file: that of the test; with a hash where two tests could have the same."""
         name = AbstractSyrupyExtension.get_snapshot_name(test_location=test_location, index=index)
         clean = "".join(c for c in name if c not in '\\/?*:|"<>' and unicodedata.category(c)[0] != "C")
@@ -83,7 +85,7 @@ class TreeExtension(SingleFileSnapshotExtension):
         return f"{short}.~{hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
 
     @classmethod
-    def get_location(cls, *, test_location: PyTestLocation, index: Any) -> str:
+    def get_location(cls, *, test_location: PyTestLocation, index: SnapshotIndex) -> str:
         return str(stored_file(Path(super().get_location(test_location=test_location, index=index))))
 
     def discover_snapshots(self, *, test_location: PyTestLocation, **options: Any) -> SnapshotCollections:
@@ -111,7 +113,7 @@ class TreeExtension(SingleFileSnapshotExtension):
         write_text(Path(snapshot_collection.location), str(snapshot.data))
 
 
-def _may_clash(location: PyTestLocation, name: str, index: Any) -> bool:
+def _may_clash(location: PyTestLocation, name: str, index: SnapshotIndex) -> bool:
     """True if the file of another test could have this name, or one that differs from it only in upper and lower case,
     which are the same on Windows and on a Mac. Classes are looked up in their module; anything else may be spelled in
     another way by a test that is not there."""
@@ -162,7 +164,7 @@ class TreeAssertion(SnapshotAssertion):
         self._open_runs, self._empty = open_runs, empty
         return self
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return self._assert(other) or unequal(f"{type(other).__name__} == llm_snapshot")
 
     __hash__ = None  # type: ignore[assignment]  # as syrupy's, which compares by reading a file
@@ -178,7 +180,7 @@ class TreeAssertion(SnapshotAssertion):
         self._compared.add(name)
         return ""
 
-    def _serialize(self, data: Any) -> Any:
+    def _serialize(self, data: object) -> SerializedData:
         if self._obstacle:
             raise SnapshotError(self._obstacle)
         if isinstance(data, Recording | Part) and not self._empty and not data.runs:
@@ -190,11 +192,11 @@ class TreeAssertion(SnapshotAssertion):
             _refuse_open(data)
         return super()._serialize(data)
 
-    def _assert(self, data: Any) -> bool:
+    def _assert(self, data: object) -> bool:
         with without_loop():  # a test may compare on its event loop, where tools such as blockbuster forbid to read a file
             return self._compare(data)
 
-    def _compare(self, data: Any) -> bool:
+    def _compare(self, data: object) -> bool:
         file = Path(self.extension.get_location(test_location=self.test_location, index=self.index))
         self._obstacle = _obstacle(file) or self._repeated(file)
         if self.update_snapshots and not self._obstacle:
@@ -249,7 +251,7 @@ def _refuse_open(data: Recording | Run | Part) -> None:
 class DeferredSession:
     """syrupy's session, in which a run of a test writes nothing until the run has passed."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: SnapshotSession) -> None:
         self._session = session
         self._texts: dict[Path, str] = {}
         self._assertions: list[SnapshotAssertion] = []
@@ -266,7 +268,7 @@ class DeferredSession:
         self._assertions.append(assertion)
         self._session.register_request(assertion)
 
-    def queue_snapshot_write(self, *, extension: Any, test_location: PyTestLocation, data: Any, index: Any) -> None:
+    def queue_snapshot_write(self, *, extension: Any, test_location: PyTestLocation, data: object, index: SnapshotIndex) -> None:
         self._texts[Path(extension.get_location(test_location=test_location, index=index))] = str(data)
 
     def write(self) -> None:
@@ -291,7 +293,7 @@ class DeferredSession:
                 result.created = result.updated = result.success = False
 
 
-def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: Any) -> TreeAssertion:
+def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: SnapshotSession) -> TreeAssertion:
     """Return what `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` is called at each comparison.
 
     `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
@@ -317,7 +319,7 @@ def _is_contested(config: pytest.Config) -> bool:
     return sum(option.dest == "update_snapshots" for group in groups for option in group.options) > 1
 
 
-def _own_flags(config: pytest.Config, options: dict[str, Any]) -> dict[str, Any]:
+def _own_flags(config: pytest.Config, options: Mapping[str, object]) -> dict[str, bool]:
     """Return syrupy's flags, read from the arguments themselves."""
     environment = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     said = {*config.getini("addopts"), *environment, *arguments_of(config)}

@@ -6,10 +6,17 @@ Each run sets up and tears down the test's own fixtures. One more runs elsewhere
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from _pytest.runner import runtestprotocol
+
+if TYPE_CHECKING:
+    from _pytest._code.code import TerminalRepr
+
+    from llmtest.pytest_plugin.attempt import Attempt
+    from llmtest.trees.differ import Difference
+    from llmtest.trees.pending import Mismatch
 
 FIXTURE: Final = "llm_snapshot"
 
@@ -17,7 +24,7 @@ FIXTURE: Final = "llm_snapshot"
 class Verification:
     """The plugin that runs the tests which compare a snapshot. `attempt_of` returns the attempt at a test that ended last."""
 
-    def __init__(self, runs: int, attempt_of: Callable[[pytest.Item], Any]) -> None:
+    def __init__(self, runs: int, attempt_of: Callable[[pytest.Item], Attempt | None]) -> None:
         self._runs = runs
         self._attempt_of = attempt_of
 
@@ -59,7 +66,7 @@ class Verification:
         return reports
 
     def _elsewhere(
-        self, item: pytest.Item, reports: list[pytest.TestReport], changed: list[Any]
+        self, item: pytest.Item, reports: list[pytest.TestReport], changed: list[Mismatch]
     ) -> list[pytest.TestReport] | None:
         """Run the test once in another process. Return the reports of a test that differs there."""
         from llmtest.pytest_plugin import elsewhere
@@ -72,11 +79,13 @@ class Verification:
         differing = _differing(changed, found.texts)
         return None if differing is None else _unstable(item, reports, *differing, which)
 
-    def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pytest.TestReport], Any]:
+    def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pytest.TestReport], Attempt]:
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        return reports, self._attempt_of(item)
+        attempt = self._attempt_of(item)
+        assert attempt is not None  # the test has just run
+        return reports, attempt
 
-    def _drop(self, item: pytest.Item, attempts: list[Any], changed: list[Any]) -> None:
+    def _drop(self, item: pytest.Item, attempts: list[Attempt], changed: list[Mismatch]) -> None:
         """Neither write nor keep what the test compared: it is no snapshot."""
         import os
 
@@ -89,12 +98,12 @@ class Verification:
             Folder(item.config.rootpath, os.environ).forget(mismatch)
 
 
-def _differing(changed: list[Any], texts: Mapping[str, str]) -> tuple[str, Any] | None:
+def _differing(changed: list[Mismatch], texts: Mapping[str, str]) -> tuple[str, Difference] | None:
     """Return the name of the first snapshot of which another text came, and the difference."""
     from llmtest.trees.differ import diff
 
     for mismatch in changed:
-        difference = diff(mismatch.received, texts.get(str(mismatch.snapshot), ""))
+        difference = diff(mismatch.received or "", texts.get(str(mismatch.snapshot), ""))
         if difference is not None:
             return mismatch.snapshot.name, difference
     return None
@@ -111,7 +120,7 @@ def _ended_otherwise(reports: list[pytest.TestReport], which: str) -> list[pytes
 
 
 def _unstable(
-    item: pytest.Item, reports: list[pytest.TestReport], name: str, difference: Any, which: str
+    item: pytest.Item, reports: list[pytest.TestReport], name: str, difference: Difference, which: str
 ) -> list[pytest.TestReport]:
     text = f"snapshot not stable: in {which}, {name} came out otherwise: {difference.headline}"
     report = next(report for report in reports if report.when == "call")
@@ -121,17 +130,12 @@ def _unstable(
     return reports
 
 
-def _shown(item: pytest.Item, text: str) -> Any:
+def _shown(item: pytest.Item, text: str) -> TerminalRepr:
     """Return an error of one line, at the place of the test."""
-    excinfo = pytest.ExceptionInfo.from_exc_info(_caught(text))
-    shown = excinfo.getrepr(style="value")
-    assert shown.reprcrash is not None
-    shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
-    return shown
-
-
-def _caught(text: str) -> tuple[type[AssertionError], AssertionError, Any]:
     try:
         raise AssertionError(text)
     except AssertionError as error:
-        return type(error), error, error.__traceback__
+        shown = pytest.ExceptionInfo.from_exception(error).getrepr(style="value")
+    assert shown.reprcrash is not None
+    shown.reprcrash.path, shown.reprcrash.lineno = str(item.path), (item.location[1] or 0) + 1
+    return shown

@@ -24,8 +24,8 @@ from llmtest.events.callbacks import ENDINGS, START_KINDS, RunKind
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
 from llmtest.recording.runs import build_runs
-from llmtest.recording.turns import judge_turns
 from llmtest.recording.views import Kinds, Runs
+from llmtest.scripts.script import Script
 
 if TYPE_CHECKING:
     from llmtest.matching.answers import Answer
@@ -38,6 +38,15 @@ if TYPE_CHECKING:
 
 _PAUSE_S: Final = 0.002
 """Between two looks at what is open."""
+
+
+def judge_turns(recording: Recording) -> None:
+    """Report the runs of `recording` that take steps of one script in an order that the program does not decide."""
+    contested = [double for double in ledger.doubles() if isinstance(double, Script) and double.is_contested]
+    if contested:
+        runs = {run.id: run for run in recording.runs}
+        for script in contested:
+            script.judge_turns(runs.get, recording.order().are_ordered)
 
 
 class Recording(Block, Sequence[Event]):
@@ -115,7 +124,7 @@ class Recording(Block, Sequence[Event]):
         _refuse_name(item)
         return super().__contains__(item)
 
-    def count(self, item: Any) -> int:
+    def count(self, item: object) -> int:
         """Return how many of the events are equal to `item`.
 
         Raises:

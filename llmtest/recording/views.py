@@ -83,12 +83,12 @@ class Runs(Sequence[Run]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _has_shape(self, shape: Sequence[Any]) -> bool:
+    def _has_shape(self, shape: Sequence[object]) -> bool:
         from llmtest.matching import asserts
 
         return asserts.has_shape(self._line(), shape)
 
-    def _lacks_shape(self, shape: Sequence[Any]) -> bool:
+    def _lacks_shape(self, shape: Sequence[object]) -> bool:
         """True if the runs have not a shape, and no name in it seems to be misspelt."""
         from llmtest.matching import asserts
 
@@ -97,7 +97,7 @@ class Runs(Sequence[Run]):
     def __contains__(self, item: object) -> bool:
         return bool(self._places(item))
 
-    def count(self, item: Any) -> int:
+    def count(self, item: object) -> int:
         """Return how many of the runs are meant by a name, a tool, `called(...)`, ...
 
         Raises:
@@ -128,13 +128,13 @@ class Runs(Sequence[Run]):
 
         return line_of(self._runs, self._order()) if self._order is not None else RunLine(self._runs)
 
-    def explain(self, shape: Sequence[Any]) -> Answer:
+    def explain(self, shape: Sequence[object]) -> Answer:
         """Return an `Answer`: whether the runs have this shape, and why. It does not raise."""
         from llmtest.matching import asserts
 
         return asserts.explain_shape(self._what, self._line(), shape, self._order() if self._order else None)
 
-    def assert_matches(self, shape: Sequence[Any]) -> None:
+    def assert_matches(self, shape: Sequence[object]) -> None:
         """Raise an `AssertionError` with the whole explanation, if the runs have not this shape."""
         __tracebackhide__ = True
         from llmtest.matching import asserts
@@ -148,13 +148,13 @@ class Runs(Sequence[Run]):
 class Kinds(Names):
     """Callback names in the order in which they fired: a list that compares itself with a shape, `[..., "on_tool_*", ...]`."""
 
-    def explain(self, shape: Sequence[Any]) -> Answer:
+    def explain(self, shape: Sequence[object]) -> Answer:
         """Return an `Answer`: whether the names have this shape, and why. It does not raise."""
         from llmtest.matching import asserts
 
         return asserts.explain_shape("kinds", self.line(), shape, None)
 
-    def assert_matches(self, shape: Sequence[Any]) -> None:
+    def assert_matches(self, shape: Sequence[object]) -> None:
         """Raise an `AssertionError` with the whole explanation, if the names have not this shape."""
         __tracebackhide__ = True
         from llmtest.matching import asserts

@@ -23,7 +23,7 @@ class Answering(ABC):
 
     script: Any
 
-    def _as_step(self, value: Any, description: str, where: str) -> Step:
+    def _as_step(self, value: object, description: str, where: str) -> Step:
         return as_step(value, description, where)
 
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
@@ -101,7 +101,7 @@ class Answering(ABC):
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
 
     @abstractmethod
-    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Any:
+    def _reply_of(self, step: Reply | Fail | Return, request: Request) -> object:
         """Return the answer that a step stands for."""
 
 
@@ -109,15 +109,16 @@ def _gates_within(step: Step) -> list[Gate]:
     return [gate for *_, gate in step.stops] if isinstance(step, Reply) else []
 
 
-def _finish(value: Any) -> Any:
+def _finish(value: object) -> object:
     """Return the result of a `respond` function, sync or async, on a synchronous path."""
     if not inspect.isawaitable(value):
         return value
     if asyncio._get_running_loop() is not None:
-        cast("Coroutine[Any, Any, Any]", value).close()
+        # A running loop cannot be entered again. A coroutine that is closed does not warn that it was never awaited.
+        cast("Coroutine[object, object, object]", value).close()
         raise ScriptError("respond() has an async function, but the call came without await in a running loop")
 
-    async def wait() -> Any:
+    async def wait() -> object:
         return await value
 
     return asyncio.run(wait())

@@ -34,7 +34,7 @@ def show_last_message(request: Request) -> str:
     return show_message(request.messages[-1]) if request.messages else "an empty prompt"
 
 
-def bound_format(params: Mapping[str, Any]) -> Any:
+def bound_format(params: Mapping[str, object]) -> Any:
     """Return the format of the answer that the program bound, under the names of the integrations; None without any."""
     config = params.get("output_config")
     wanted = params.get("response_format") or params.get("output_format")
@@ -138,7 +138,7 @@ class On:
     thread: str | None = None
     last: str | None = None
 
-    def __rshift__(self, steps: Any) -> KeyedSteps:
+    def __rshift__(self, steps: object) -> KeyedSteps:
         where = caller()
         if not isinstance(steps, StepGroup):
             return KeyedSteps(self, (steps,), where)

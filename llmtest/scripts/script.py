@@ -133,7 +133,7 @@ class Script(StepGroup):
     def __copy__(self) -> Script:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Script:
+    def __deepcopy__(self, memo: dict[int, object]) -> Script:
         return self
 
     def __reduce__(self) -> Any:
@@ -279,7 +279,7 @@ class Script(StepGroup):
     def _keys(self) -> list[On]:
         return [queue.key for queue in self._queues if queue.key is not None]
 
-    def _watch(self, queue: _Queue, run: Any, claim: _Claim) -> None:
+    def _watch(self, queue: _Queue, run: object, claim: _Claim) -> None:
         """Two open runs that take different steps in order get them by luck, unless one waits for the other."""
         with self._lock:
             rivals = [c for c in self._claims if c.request.run() not in (None, run)] if self._claims else []
@@ -412,7 +412,7 @@ def _request_of(run: Run) -> Request:
     )
 
 
-def _make_queues(steps: Sequence[Any], where: str) -> list[_Queue]:
+def _make_queues(steps: Sequence[object], where: str) -> list[_Queue]:
     """Return the queues of a new script: one for each key, and one for the steps without. Steps are numbered as written."""
     queues: list[_Queue] = []
     plain: list[Step] = []
@@ -442,7 +442,7 @@ def _make_queues(steps: Sequence[Any], where: str) -> list[_Queue]:
     return queues
 
 
-def _with_gates_before(items: Sequence[Any]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
+def _with_gates_before(items: Sequence[object]) -> Iterator[tuple[int, Any, tuple[Gate, ...]]]:
     """Yield each item with its position and the gates before it. A gate at the end is an item too."""
     gates: tuple[Gate, ...] = ()
     for position, item in enumerate(items, 1):

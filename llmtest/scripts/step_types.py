@@ -100,7 +100,7 @@ class Value:
 Part = Text | Thinking | Call | Value
 
 
-def _json_or_none(text: str) -> Any:
+def _json_or_none(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError:
@@ -257,7 +257,7 @@ class Fail(StepOptions):
 class Respond(StepOptions):
     """A step whose answer a function returns."""
 
-    function: Callable[[Any], Any]
+    function: Callable[..., object]
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
 
@@ -269,7 +269,7 @@ class Respond(StepOptions):
 class Return(StepOptions):
     """A step that gives a value, as a retriever or a tool returns it. `give` makes it."""
 
-    value: Any = field(hash=False)
+    value: object = field(hash=False)
     where: str = field(default="", compare=False, repr=False)
     serving: Serving = ONCE
     takes_s: float | None = None
@@ -540,7 +540,7 @@ def as_seconds(name: str, value: Any) -> float | None:
     return seconds
 
 
-def with_pace(answer: Reply, ttft_s: Any, tokens_per_s: Any) -> Reply:
+def with_pace(answer: Reply, ttft_s: object, tokens_per_s: Any) -> Reply:
     first = as_seconds("ttft_s", ttft_s)
     if tokens_per_s is not None and not is_rate(tokens_per_s):
         raise ScriptError(f"tokens_per_s= is {RATE}; got {type(tokens_per_s).__name__} {tokens_per_s!r}")

@@ -75,7 +75,7 @@ def say(
 Stops = tuple[tuple[int, int, Gate], ...]
 
 
-def _split_gates(arguments: tuple[Any, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
+def _split_gates(arguments: tuple[object, ...], tokens: Any) -> tuple[tuple[Any, ...], Any, Stops]:
     """Return the arguments and `tokens` without gates, and the positions of the gates. Gates at the end follow the part."""
     items = arguments if tokens is None else () if isinstance(tokens, str) else tuple(tokens)
     texts = tuple([item for item in items if not isinstance(item, Gate)])
@@ -126,7 +126,7 @@ def think(*text: str | Gate, tokens: Sequence[str | Gate] | None = None) -> Repl
     return _reply((Thinking(as_tokens("think", said, exact)),), stops=stops)
 
 
-def call(tool: Any, args: Mapping[str, Any] | None = None, /, **kwargs: Any) -> Reply:
+def call(tool: object, args: Mapping[str, Any] | None = None, /, **kwargs: object) -> Reply:
     """Return a step, or with `reply` a part, that calls a tool.
 
     `tool` is its name, or the tool itself. Every keyword is an argument of the tool; `args` takes arguments whose names
@@ -250,7 +250,7 @@ def reply(
     *parts: Any,
     usage: UsageLike = None,
     stop_reason: str | None = None,
-    response_metadata: Mapping[str, Any] | None = None,
+    response_metadata: Mapping[str, object] | None = None,
     ttft_s: float | None = None,
     tokens_per_s: float | None = None,
 ) -> Reply:
@@ -291,7 +291,7 @@ def _is_answer(value: Any) -> bool:
     return getattr(value, "type", None) in ("ai", "AIMessageChunk") and hasattr(value, "tool_calls")
 
 
-def _reply_of_message(message: Any, options: tuple[Any, ...]) -> Reply:
+def _reply_of_message(message: object, options: tuple[Any, ...]) -> Reply:
     if any(option is not None for option in options):
         raise ScriptError("reply() of an AIMessage takes no other arguments: the message has its usage and metadata")
     return replace(_from_message(message), where=caller())

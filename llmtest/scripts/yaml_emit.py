@@ -78,7 +78,7 @@ def _entry_lines(entry: Step | KeyedSteps, name: str) -> list[str]:
     return [*_json_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
 
 
-def _text_or_list(value: Any) -> Any:
+def _text_or_list(value: object) -> Any:
     """Return a single text bare, several as a list."""
     texts = sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
     return texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
@@ -170,7 +170,7 @@ def _reads_as_lines(text: str) -> bool:
     return len(lines) > 1 and plain and bool(lines[-1]) and text[0] not in " \n"
 
 
-def _json_lines(key: str, value: Any, name: str) -> list[str]:
+def _json_lines(key: str, value: object, name: str) -> list[str]:
     if not _is_json(value):
         raise ScriptError(f"{name} cannot be written to a file: its {key} are not JSON: {value!r}")
     if not isinstance(value, Mapping):
@@ -178,7 +178,7 @@ def _json_lines(key: str, value: Any, name: str) -> list[str]:
     return wrap(f"{key}: {{", [f"{as_key(k)}: {flow(item)}" for k, item in value.items()] or [""], "}")
 
 
-def _is_json(value: Any) -> bool:
+def _is_json(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
     if isinstance(value, list):
@@ -203,7 +203,7 @@ def _failure_fields(failure: Fail, name: str) -> tuple[str | int, str | None, fl
 # -- words of YAML
 
 
-def flow(value: Any) -> str:
+def flow(value: object) -> str:
     """Return a JSON value in one line."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{as_key(key)}: {flow(item)}' for key, item in value.items())}}}"

@@ -28,7 +28,7 @@ class Budget:
     prices: Prices | None = None
 
 
-def budget(marks: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> Budget:
+def budget(marks: Sequence[tuple[tuple[object, ...], Mapping[str, object]]]) -> Budget:
     """Return the budget of a test, from the arguments of its markers, the outermost first: a narrower one changes what it names.
 
     Raises:

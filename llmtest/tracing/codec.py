@@ -77,7 +77,7 @@ class Writer:
             self._tags = tags
         return None
 
-    def _word(self, value: Any) -> dict[str, Any]:
+    def _word(self, value: Any) -> dict[str, object]:
         """Return a value that `json` does not know as one that it does."""
         self._tags += 1
         if type(value) is _Conversation:
@@ -104,7 +104,7 @@ class Writer:
         self._alive.append(message)
         return number
 
-    def _whole(self, value: Any) -> Any:
+    def _whole(self, value: Any) -> object:
         """Return `value` as plain JSON, with each part checked for secrets."""
         kind = type(value)
         if isinstance(value, str):
@@ -123,12 +123,12 @@ class Writer:
             value if value is None or kind in (bool, float) or (kind is int and value.bit_length() < MAX_BITS) else _atom(value)
         )
 
-    def _under(self, key: str, value: Any) -> Any:
+    def _under(self, key: str, value: Any) -> object:
         if key == "properties" and isinstance(value, Mapping):
             return _escaped({self.masks.without_secrets(name): self._property(name, item) for name, item in value.items()})
         return masks.mask(key) if self.masks.hides(key, value) else self._whole(value)
 
-    def _property(self, name: str, schema: Any) -> Any:
+    def _property(self, name: str, schema: Any) -> object:
         """Return the schema of a parameter: that there is one with the name `password` is no secret."""
         is_schema = isinstance(schema, Mapping) and not _SCHEMA_KEYS.isdisjoint(schema)
         return self._whole(schema) if is_schema else self._under(name, schema)
@@ -146,7 +146,7 @@ class _Conversation:
         self.messages = messages
 
 
-def _folded(value: Any, deep: int) -> Any:
+def _folded(value: Any, deep: int) -> object:
     """Return `value` with its lists of messages folded, as deep as programs nest them."""
     if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
         return _Conversation(value)
@@ -155,7 +155,7 @@ def _folded(value: Any, deep: int) -> Any:
     return value
 
 
-def _escaped(items: dict[str, Any]) -> dict[str, Any]:
+def _escaped(items: dict[str, Any]) -> dict[str, object]:
     """Return `items`, in another form if one of its keys is our tag."""
     return {TAG: "dict", "items": list(items.items())} if TAG in items else items
 
@@ -170,7 +170,7 @@ _defaults: Final = {
 }
 
 
-def _fields(word: Any) -> dict[str, Any]:
+def _fields(word: Any) -> dict[str, object]:
     """Return the fields of a word that do not have their default values."""
     found = {}
     for name, default in _defaults[type(word)]:
@@ -180,7 +180,7 @@ def _fields(word: Any) -> dict[str, Any]:
     return found
 
 
-def _atom(value: Any) -> dict[str, Any]:
+def _atom(value: Any) -> dict[str, object]:
     """Return a value that is neither JSON nor a word, with its class. An unknown class becomes `Opaque`, as when frozen."""
     if isinstance(value, PurePath):
         return {TAG: "windows path" if isinstance(value, PureWindowsPath) else "path", "v": str(value)}
@@ -197,7 +197,7 @@ def _atom(value: Any) -> dict[str, Any]:
     return {TAG: "Opaque", "type": type(value).__name__}
 
 
-_ATOMS: Final[Mapping[str, Callable[[Any], Any]]] = {
+_ATOMS: Final[Mapping[str, Callable[[Any], object]]] = {
     "path": PurePosixPath,
     "windows path": PureWindowsPath,
     "bytes": base64.b64decode,
@@ -237,7 +237,7 @@ class Reader:
     def _message(self, number: int) -> Message:
         return _word_of(Message, self._decode(self._bodies[number]))
 
-    def _object(self, found: dict[str, Any]) -> Any:
+    def _object(self, found: dict[str, Any]) -> object:
         tag = found.pop(TAG, None)
         if tag is None:
             return FrozenDict({key: frozen(value) for key, value in found.items()})
@@ -262,10 +262,10 @@ def _word_of(word: type[W], found: Mapping[str, Any]) -> W:
     return word(**made)
 
 
-_HINTS: Final[Mapping[type[Any], Mapping[str, Any]]] = {word: get_type_hints(word) for word in _WORDS.values()}
+_HINTS: Final[Mapping[type[object], Mapping[str, object]]] = {word: get_type_hints(word) for word in _WORDS.values()}
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: Any) -> bool:
     """True if `value` is of the type that a field is declared with."""
     if type(value) is hint or hint is Any:
         return True

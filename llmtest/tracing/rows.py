@@ -100,11 +100,11 @@ class Splitter:
 class Rows:
     """The rows of one trace, without the number that the store gives it. Its summary begins with the id of its root."""
 
-    summary: tuple[Any, ...]
+    summary: tuple[object, ...]
     runs: list[tuple[Any, ...]]
     lanes: list[tuple[Any, ...]]
-    messages: list[tuple[Any, ...]]
-    events: list[tuple[Any, ...]]
+    messages: list[tuple[object, ...]]
+    events: list[tuple[object, ...]]
 
 
 def rows(trace: Trace) -> Rows:
@@ -139,13 +139,13 @@ def _abouts(trace: Trace, writer: Writer) -> dict[int, str]:
     return abouts
 
 
-def _event_row(number: int, event: Event, about: str | None, payload: str) -> tuple[Any, ...]:
+def _event_row(number: int, event: Event, about: str | None, payload: str) -> tuple[object, ...]:
     parent = event.parent_run_id.bytes if event.parent_run_id is not None else None
     lane = event.lane.number if event.lane is not None else None
     return (number, event.kind, event.run_id.bytes, parent, event.monotonic_ns, event.wall_ns, lane, event.moment, about, payload)
 
 
-def _run_rows(root: Run) -> Iterator[tuple[Any, ...]]:
+def _run_rows(root: Run) -> Iterator[tuple[object, ...]]:
     stack = [(root, 0)]
     while stack:
         run, depth = stack.pop()
@@ -153,7 +153,7 @@ def _run_rows(root: Run) -> Iterator[tuple[Any, ...]]:
         stack += [(child, depth + 1) for child in reversed(run.children)]
 
 
-def _run_facts(run: Run) -> tuple[Any, ...]:
+def _run_facts(run: Run) -> tuple[object, ...]:
     end, failure = run.end, run.error
     duration = end.monotonic_ns - run.start.monotonic_ns if end is not None else None
     error = f"{failure.type}: {failure.message}" if failure is not None else None
@@ -171,7 +171,7 @@ def _fitting(number: int) -> int:
     return max(-MAX_COUNT, min(MAX_COUNT, int(number)))
 
 
-def _summary(trace: Trace, root: Run | None, lines: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+def _summary(trace: Trace, root: Run | None, lines: Sequence[Sequence[Any]]) -> tuple[object, ...]:
     first = trace.events[0]
     facts = _run_facts(root) if root is not None else ("chain", column(first.name), "open", None, first.wall_ns, None)
     errors = sum(line[5] is not None for line in lines)
@@ -208,7 +208,7 @@ def _lanes(trace: Trace) -> list[Lane]:
     return list(found.values())
 
 
-def _facts(lane: Lane) -> dict[str, Any]:
+def _facts(lane: Lane) -> dict[str, object]:
     facts = {name: getattr(lane, name) for name in _FACTS}
     born = [lane.born[0].number, lane.born[1]] if lane.born is not None else None
     return {**facts, "parent": lane.parent.number if lane.parent is not None else None, "born": born}
@@ -222,7 +222,7 @@ def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
         if not all(type(n) is int for n in numbers) or not isinstance(each["thread"], str):
             raise TypeError(f"no lane: {show(each)}")
     lanes = {number: Lane(**{name: each[name] for name in _FACTS}) for number, each in known.items()}
-    above: dict[Any, list[Any]] = {}
+    above: dict[object, list[object]] = {}
     for number, each in known.items():
         spawner, (born, moment) = each["parent"], each.get("born") or (None, 0)
         lanes[number].parent = lanes[spawner] if spawner is not None else None
@@ -269,7 +269,7 @@ def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], rec
     _, kind, run, parent, monotonic_ns, wall_ns, number, moment, about, payload = row
     if kind not in CALLBACKS or not all(type(n) is int for n in (monotonic_ns, wall_ns, moment)):
         raise ValueError(f"no event: {kind!r} at {monotonic_ns!r}, {wall_ns!r}, {moment!r}")
-    taken: Any = partial(_read_row, place, partial(reader.payload, payload))
+    taken: object = partial(_read_row, place, partial(reader.payload, payload))
     if kind in START_KINDS:
         name, tags, metadata, *more = reader.value(about) if about is not None else ("", (), EMPTY)
         if more and more[0]:
@@ -284,7 +284,7 @@ def _raw_from(row: Sequence[Any], reader: Reader, lanes: Mapping[int, Lane], rec
     return (kind, UUID(bytes=run), parent_id, taken, monotonic_ns, wall_ns, mark)
 
 
-def _latency(ttft_s: Any, tokens_per_s: Any, tokens: Any) -> Latency:
+def _latency(ttft_s: Any, tokens_per_s: Any, tokens: object) -> Latency:
     paced = tokens_per_s is None or is_rate(tokens_per_s)
     if not (is_seconds(ttft_s) and paced and type(tokens) is int and 0 <= tokens < 10**9):
         raise ValueError(f"no latency: {ttft_s!r}, {tokens_per_s!r}, {tokens!r}")

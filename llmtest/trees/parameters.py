@@ -62,7 +62,7 @@ def _parameters(run: Run) -> Mapping[str, Any]:
 # -- tools
 
 
-def _definition(name: str, tool: Any, words: Words) -> list[str]:
+def _definition(name: str, tool: object, words: Words) -> list[str]:
     """Return the lines of a tool as the model saw it: its arguments, its description, and all else that was bound."""
     shown = words.atom(name)
     if isinstance(tool, Structured):
@@ -72,7 +72,7 @@ def _definition(name: str, tool: Any, words: Words) -> list[str]:
     function = tool.get("function")
     spec = function if isinstance(function, Mapping) else tool
     key = next((key for key in ("input_schema", "schema") if key in spec), "parameters")
-    schema: Any = spec.get(key)
+    schema: object = spec.get(key)
     arguments, beside = _arguments(schema, words, spec) if isinstance(schema, Mapping) else ([], {})
     hidden = {"name", "description", key, "function", *(("type",) if tool.get("type") == "function" else ())}
     rest = {k: v for k, v in {**tool, **spec}.items() if k not in hidden} | beside
@@ -89,7 +89,7 @@ def _definition(name: str, tool: Any, words: Words) -> list[str]:
     return [*opening, *texts]
 
 
-def _arguments(schema: Mapping[str, Any], words: Words, tool: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+def _arguments(schema: Mapping[str, object], words: Words, tool: Mapping[str, object]) -> tuple[list[str], dict[str, Any]]:
     """Return the arguments of a JSON schema, and what the schema says besides them."""
     reader = _Schemas(schema.get("$defs") or schema.get("definitions") or {}, words)
     named = {"title": tool.get("name"), "description": tool.get("description"), "type": "object"}

@@ -273,7 +273,7 @@ class Shapes:
         ids = "".join(self.words.mark("interrupt", number) for _, number in told if _is_interrupt_id(number))
         return TextPart(sign, [f"{opening} {first}", *rest], unshown=ids)
 
-    def _error_lines(self, opening: str, error: Any) -> list[str]:
+    def _error_lines(self, opening: str, error: object) -> list[str]:
         if not isinstance(error, Failure):
             return [opening]
         return self.words.labelled(f"{opening} {self.words.atom(error.type)}".strip(), error.message)
@@ -337,7 +337,7 @@ _CHANNELS: Final = ("reasoning", "", "call", "empty")
 _CHANNEL_OF: Final[Mapping[BlockKind, str]] = {"text": "", "reasoning": "reasoning", "call": "call", "other": ""}
 
 
-def _pieces(payload: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _pieces(payload: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return (channel, text) for each piece of a token or stream event."""
     pieces = pieces_of(payload)
     if not pieces and "token" in payload:
@@ -369,7 +369,7 @@ def _interrupt_payloads(run: Run) -> Iterator[Any]:
             yield outputs.get("__interrupt__") if isinstance(outputs, dict) else None
 
 
-def _interrupts(payload: Any) -> list[Structured]:
+def _interrupts(payload: object) -> list[Structured]:
     if isinstance(payload, Structured) and payload.type == "Interrupt":
         return [payload]
     return [found for item in payload for found in _interrupts(item)] if isinstance(payload, list) else []
@@ -385,6 +385,6 @@ def _usage(usage: Usage | None, show: Words) -> str:
     return f"  usage {' '.join(words)}"
 
 
-def _details(details: Mapping[str, Any], show: Words) -> list[str]:
+def _details(details: Mapping[str, object], show: Words) -> list[str]:
     shown = [f"{show.atom(name, '=')}={show.flow(details[name])}" for name in sorted(details) if details[name]]
     return [f"({' '.join(shown)})"] if shown else []

@@ -132,7 +132,7 @@ def _as_document(value: Any) -> Document | None:
     return value if isinstance(value, Document) else None
 
 
-def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
+def _each(items: Iterable[object], read: Callable[[object], object]) -> list[Any]:
     """Return `read(item)` for each item; an empty list if one of them is None."""
     found = []
     for item in items:
@@ -150,7 +150,7 @@ def _conversation(value: Any) -> list[Message]:
     return _conversation([value])[:1]
 
 
-def _unwrap(value: Any) -> Any:
+def _unwrap(value: Any) -> object:
     """Return `value` without the wrapping that every step of a program repeats: a state with only messages, a command with
     only an update, a prompt value."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command":
@@ -164,7 +164,7 @@ def _unwrap(value: Any) -> Any:
     return _prompt(value)
 
 
-def _prompt(value: Any) -> Any:
+def _prompt(value: Any) -> object:
     if isinstance(value, Structured) and value.type.endswith("PromptValue"):
         return value.fields.get("messages", value.fields.get("text", value))
     return value
@@ -231,7 +231,7 @@ class Words:
         full: bool = False,
     ) -> None:
         self.calls = frozenset(filter(_CALL_ID.fullmatch, calls))
-        self._interrupts: dict[str, Any] = {}
+        self._interrupts: dict[str, object] = {}
         for number, value in interrupts:  # who tells of an interrupt before knows its value, a resume does not
             self._interrupts.setdefault(number, value)
         self._ids = re.compile(f"({'|'.join(sorted(self._interrupts))})") if self._interrupts else None
@@ -400,7 +400,7 @@ class Words:
         marks = self.marks(value)
         return marks[0] if marks else f"{{{', '.join(f'{before}{text}' for before, text, _ in self.entries(value))}}}"
 
-    def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, object]]:
         """Return (text of the key, text of the value, value), sorted by keys; by content if a key is an id."""
         items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
         entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
@@ -409,7 +409,7 @@ class Words:
         entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
         return [entry for _, same in groupby(entries, key=lambda e: (self.plain(e[0]), e[1])) for entry in self._ties(list(same))]
 
-    def _ties(self, entries: list[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]:
+    def _ties(self, entries: list[tuple[str, str, Any]]) -> list[tuple[str, str, object]]:
         """Return entries that differ only in random ids as keys, so that the one with the lower number is written first."""
         if len(entries) == 1:
             return entries
@@ -420,7 +420,7 @@ class Words:
     def _key(self, key: str) -> str:
         return self.mark("call", key) if key in self.calls else f'"{self.clean(key)}"'
 
-    def arguments(self, fields: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    def arguments(self, fields: Mapping[str, Any]) -> list[tuple[str, str, object]]:
         """Return the same for the fields in parentheses."""
         names = [(name, name if name.isidentifier() else f'"{self.clean(name)}"') for name in sorted(fields)]
         return [(f"{shown}=", self.field(name, fields[name]), fields[name]) for name, shown in names]
@@ -457,7 +457,7 @@ class Words:
             shown += [f"  {before}{first}", *(f"  {line}" for line in rest)]
         return [*shown, {"{": "}", "[": "]"}.get(opening, ")")]
 
-    def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, Any]]]:
+    def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, object]]]:
         """Return the opening of a container and its entries; no entries if it stays on one line, as a list of numbers does."""
         if isinstance(value, Structured) and _prompt(value) is value:
             return f"{self.atom(value.type)}(", self.arguments(value.fields)

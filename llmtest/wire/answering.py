@@ -16,7 +16,7 @@ from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
 from llmtest.scripts.requests import Request
 from llmtest.scripts.step_types import Fail, Reply, Return
-from llmtest.wire.api import Api, BadBody, ModelCall, Writer, reason_phrase
+from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer, reason_phrase
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer
 
 
@@ -38,8 +38,8 @@ class Origin:
 NOWHERE: Final = Origin()
 
 
-def read(request: HttpRequest, api: Api) -> ModelCall:
-    """Return what a request asks of a model.
+def read(request: HttpRequest, api: Endpoint[C]) -> C:
+    """Return what a request asks of an endpoint.
 
     Raises:
         BadBody: the body is not what the API takes.
@@ -121,6 +121,7 @@ class WireModel(Answering):
         if isinstance(step, Fail):
             return step
         reply = resolve_values(step, request) if step.structured else step
+        self.api.check(reply)
         self.script.check(reply, request)
         return reply
 
@@ -134,7 +135,7 @@ class WireModel(Answering):
         usage = None if step.truncated else reported_usage(step, [message.text for message in call.messages])
         writer = self.api.writer(step, call, usage)
         if call.streams:
-            headers = {"content-type": self.api.streams_as, **self.api.headers()}
+            headers = {"content-type": writer.streams_as, **self.api.headers()}
             return HttpAnswer(200, headers, stream=_Written(writer, self, request))
         return json_answer(writer.whole(), headers=self.api.headers())
 
@@ -175,12 +176,12 @@ class _Written:
 # -- refusals
 
 
-def error_answer(api: Api, status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
+def error_answer(api: Endpoint[Any], status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
     """Return an error of the provider. A client may try again at once, whatever `retry-after` tells the program to wait."""
     told = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     return json_answer(api.error(status, message), status, {**api.headers(), **told, "retry-after-ms": "1"})
 
 
-def refusal(api: Api, error: Exception | str, status: int = 400) -> HttpAnswer:
+def refusal(api: Endpoint[Any], error: Exception | str, status: int = 400) -> HttpAnswer:
     """Return a refusal of ours, with its reason. No client tries it again."""
     return json_answer(api.error(status, f"llmtest: {error}"), status, {**api.headers(), "x-should-retry": "false"})

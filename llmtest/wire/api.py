@@ -9,9 +9,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import responses
+from http import HTTPStatus
 from types import NoneType
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from llmtest import ledger
 from llmtest.core.text import did_you_mean, names
@@ -23,6 +23,7 @@ from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest
 
 Body = Mapping[str, Any]
 Schemas = Mapping[str, Mapping[str, Any]]
+C = TypeVar("C")
 
 
 class BadBody(Exception):
@@ -50,6 +51,9 @@ class Writer(ReplyStream[dict[str, Any]]):
         self.call = call
         self.usage = usage
         self.model = str(reply.response_metadata.get("model_name", call.model))
+
+    streams_as: str = EVENTS
+    """The content type of a stream."""
 
     @abstractmethod
     def whole(self) -> dict[str, Any]:
@@ -86,16 +90,13 @@ class Writer(ReplyStream[dict[str, Any]]):
         return call.id or fresh_id("call")
 
 
-class Api(ABC):
-    """One API of a provider. Stateless."""
+class Endpoint(ABC, Generic[C]):
+    """An endpoint of a provider, for calls of type `C`: how it reads them, and how it says that one fails. Stateless."""
 
     name: ClassVar[str]
-    writer: ClassVar[type[Writer]]
-    streams_as: ClassVar[str] = EVENTS
-    """The content type of a stream."""
 
     @abstractmethod
-    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+    def read(self, request: HttpRequest, body: Body) -> C:
         """Return what the request asks.
 
         Raises:
@@ -111,6 +112,19 @@ class Api(ABC):
         return {}
 
 
+class Api(Endpoint[ModelCall]):
+    """One API of a provider for its models."""
+
+    writer: ClassVar[type[Writer]]
+
+    def check(self, reply: Reply) -> None:
+        """Raise for an answer that the API has no words for.
+
+        Raises:
+            ScriptError: no server of this API can say `reply`.
+        """
+
+
 def server_sent(event: Mapping[str, Any], name: str | None = None) -> bytes:
     """Return one server-sent event with `event` as its JSON."""
     said = b"data: " + json.dumps(event).encode() + b"\n\n"  # in ASCII: half a surrogate pair arrives as it was said
@@ -122,7 +136,8 @@ def fresh_id(kind: str) -> str:
 
 
 def reason_phrase(status: int) -> str:
-    return responses.get(status, "error")
+    """Return the words for an HTTP status."""
+    return next((known.phrase for known in HTTPStatus if known == status), "error")
 
 
 # -- reading

@@ -9,7 +9,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from llmtest import ScriptedChatModel, respond
-from llmtest.langchain.caller import about, weakly
+from llmtest.langchain.served import about, weakly
 from llmtest.scripts.requests import Request
 
 Asked = tuple[tuple[str, ...], dict[str, Any]]

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from llmtest.events import EMPTY, Failure, FrozenDict, Message, Opaque, Structured, ToolCall, Usage
 from llmtest.events import words as event_words
-from llmtest.langchain import freezing
+from llmtest.langchain import bound_tools, freezing
 from llmtest.langchain.freezing import freeze, freeze_message, hold, words
 
 
@@ -240,7 +240,7 @@ def test_a_mock_is_described_and_records_nothing() -> None:
     mocks = [MagicMock(), MagicMock(spec=AIMessage), MagicMock(spec=Person), AsyncMock(), Mock(spec=dict)]
 
     frozen = freeze(mocks)
-    names = freezing.tool_names(mocks)
+    names = bound_tools.tool_names(mocks)
 
     assert frozen == [Opaque(name) for name in ("MagicMock", "MagicMock", "MagicMock", "AsyncMock", "Mock")]
     assert names == ["unnamed"] * 5
@@ -399,42 +399,3 @@ def test_a_result_holds_every_candidate() -> None:
         ],
         "llm_output": {"x": 1},
     }
-
-
-def _bound(tools: list[Any]) -> Any:
-    return freezing.hold_parameters({"tools": tools})["invocation_params"]["tools"]
-
-
-def test_parameters_without_tools_have_no_names_of_tools() -> None:
-    assert freezing.hold_parameters({"tools": [], "stop": ["x"]}) == {"invocation_params": {"tools": [], "stop": ["x"]}}
-    assert freezing.hold_parameters(None) == {"invocation_params": {}}
-
-
-def test_bound_tools_are_held_once_until_they_change() -> None:
-    tools = [{"name": "a"}]
-
-    first, again = (_bound(tools) for _ in range(2))
-    tools[0]["name"] = "b"
-    changed = _bound(tools)
-    for _ in range(70):  # more lists than are kept
-        _bound([{"name": "x"}])
-
-    assert first is again
-    assert (words(first), words(changed)) == ([{"name": "a"}], [{"name": "b"}])
-    assert words(first) is words(again)
-    assert len(freezing._seen_tools) <= 64
-
-
-def test_bound_tools_that_are_objects_are_held_at_each_call() -> None:
-    tools = [Strange(), {"name": "a"}]
-
-    held = [_bound(tools) for _ in range(2)]
-
-    assert held == [[Opaque("Strange"), {"name": "a"}]] * 2
-
-
-def test_tools_have_names_in_each_format() -> None:
-    tools = [{"function": {"name": "a"}}, {"name": "b"}, {"type": "web_search"}, Strange(), Person(name="p")]
-
-    assert freezing.tool_names(tools) == ["a", "b", "web_search", "unnamed", "p"]
-    assert freezing.tool_names(None) == []

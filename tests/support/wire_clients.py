@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, ClassVar
 
 import anthropic
+import httpx
 import httpx2
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
@@ -18,54 +19,82 @@ from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Str
 from llmtest.wire.openai import ChatCompletions
 from llmtest.wire.responses import Responses
 
-
-class ScriptTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """Answers every request from `script`, in the words of `api`. `requests` are those that came."""
-
-    def __init__(self, script: Script, api: Api) -> None:
-        self.model = WireModel(script, api, api.name)
-        self.requests: list[HttpRequest] = []
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        asked = self._asked(request, request.read())
-        try:
-            return self._response(self.model.answer(read(asked, self.model.api)), request)
-        except ConnectionBroken as broken:
-            raise httpx2.ConnectError(str(broken), request=request) from broken.error
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        asked = self._asked(request, await request.aread())
-        try:
-            return self._response(await self.model.aanswer(read(asked, self.model.api)), request)
-        except ConnectionBroken as broken:
-            raise httpx2.ConnectError(str(broken), request=request) from broken.error
-
-    def _asked(self, request: httpx2.Request, body: bytes) -> HttpRequest:
-        self.requests.append(HttpRequest(request.method, str(request.url), dict(request.headers), body))
-        return self.requests[-1]
-
-    def _response(self, answer: HttpAnswer, request: httpx2.Request) -> httpx2.Response:
-        if answer.stream is None:
-            return httpx2.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
-        return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer.stream, request), request=request)
+Answer = Callable[[HttpRequest], HttpAnswer]
 
 
-class _Body(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    def __init__(self, stream: Stream, request: httpx2.Request) -> None:
-        self.stream, self.request = stream, request
+class _Body:
+    def __init__(self, stream: Stream, request: Any, http: Any) -> None:
+        self.stream, self.request, self.http = stream, request, http
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self.stream
         except ConnectionBroken as broken:
-            raise httpx2.ReadError(str(broken), request=self.request) from broken.error
+            raise self.http.ReadError(str(broken), request=self.request) from broken.error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self.stream:
                 yield piece
         except ConnectionBroken as broken:
-            raise httpx2.ReadError(str(broken), request=self.request) from broken.error
+            raise self.http.ReadError(str(broken), request=self.request) from broken.error
+
+
+class _HttpxBody(_Body, httpx.SyncByteStream, httpx.AsyncByteStream): ...
+
+
+class _Httpx2Body(_Body, httpx2.SyncByteStream, httpx2.AsyncByteStream): ...
+
+
+class _Transport:
+    """Answers every request from `script`, in the words of `api`, or with `answer`. `requests` are those that came."""
+
+    http: ClassVar[Any]
+    body: ClassVar[type[_Body]]
+
+    def __init__(self, script: Script | None = None, api: Api | None = None, answer: Answer | None = None) -> None:
+        if script is not None and api is not None:
+            self.model = WireModel(script, api, api.name)
+        self.plain = answer
+        self.requests: list[HttpRequest] = []
+
+    def handle_request(self, request: Any) -> Any:
+        asked = self._asked(request, request.read())
+        try:
+            answer = self.plain(asked) if self.plain else self.model.answer(read(asked, self.model.api))
+        except ConnectionBroken as broken:
+            raise self.http.ConnectError(str(broken), request=request) from broken.error
+        return self._response(answer, request)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        asked = self._asked(request, await request.aread())
+        try:
+            answer = self.plain(asked) if self.plain else await self.model.aanswer(read(asked, self.model.api))
+        except ConnectionBroken as broken:
+            raise self.http.ConnectError(str(broken), request=request) from broken.error
+        return self._response(answer, request)
+
+    def _asked(self, request: Any, body: bytes) -> HttpRequest:
+        self.requests.append(HttpRequest(request.method, str(request.url), dict(request.headers), body))
+        return self.requests[-1]
+
+    def _response(self, answer: HttpAnswer, request: Any) -> Any:
+        content: Any = {"content": answer.body}
+        if answer.stream is not None:
+            content = {"stream": self.body(answer.stream, request, self.http)}
+        return self.http.Response(answer.status, headers=answer.headers, request=request, **content)
+
+
+class ScriptTransport(_Transport, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """The transport of httpx2, which the SDKs of OpenAI and Anthropic use."""
+
+    http, body = httpx2, _Httpx2Body
+
+
+class HttpxTransport(_Transport, httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """The transport of httpx, which Ollama's client uses; Google's takes either."""
+
+    http, body = httpx, _HttpxBody
 
 
 def http_clients(transport: ScriptTransport) -> dict[str, Any]:

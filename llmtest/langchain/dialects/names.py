@@ -7,7 +7,7 @@ the integrations, which are imported only to raise their errors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from llmtest.core.text import did_you_mean
 from llmtest.errors import ScriptError
@@ -18,7 +18,7 @@ from llmtest.langchain.dialects.openai_responses import Responses
 from llmtest.scripts.script import Script
 
 
-def check(name: Any, script: Any) -> None:
+def check(name: object, script: object) -> None:
     """Raise `ScriptError` for an unknown dialect, with the nearest name; the `script` of that model then owes no calls."""
     if name in NAMES:
         return

@@ -1,0 +1,121 @@
+"""The markers of a test, and the rules of the whole suite: `llm_budget`, `llm_rules`, `llm_waive`, ini key `llmtest_rules`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from llmtest.errors import Violation
+    from llmtest.matching.rule import Rule
+    from llmtest.recording.recording import Recording
+    from llmtest.tokens.budget import Budget
+
+HELP: Final = (
+    "llm_budget(*, total_tokens=None, input_tokens=None, output_tokens=None, requests=None, cost=None, prices=None): "
+    "the most that the model calls of a test may spend (llmtest)",
+    "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded",
+    "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol",
+    "allow_real_models: lets the requests of the test to real models through (llmtest)",
+)
+"""Each marker, as `pytest --markers` shows it."""
+
+_rules: Final = pytest.StashKey[tuple["Rule", ...]]()  # those of the ini key
+
+
+def budget_of(item: pytest.Item) -> Budget | None:
+    marks = list(item.iter_markers("llm_budget"))
+    if not marks:
+        return None
+    from llmtest.errors import BudgetError
+    from llmtest.tokens.budget import budget
+
+    problem = ""
+    try:
+        return budget([(mark.args, mark.kwargs) for mark in reversed(marks)])
+    except (BudgetError, TypeError) as error:
+        problem = str(error)
+    pytest.fail(problem, pytrace=False)
+
+
+def waived(item: pytest.Item) -> set[str]:
+    """The rules that the markers of a test let it break.
+
+    Raises:
+        UsageError: a marker names no rule, or gives no reason.
+    """
+    marks = list(item.iter_markers("llm_waive"))
+    if not marks:
+        return set()
+    from llmtest.errors import SWALLOWED
+    from llmtest.protocol.checks import RULES
+
+    return {_rule(mark, [SWALLOWED, *(rule.name for rule in RULES)]) for mark in marks}
+
+
+def _rule(mark: pytest.Mark, rules: list[str]) -> str:
+    given = ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
+    reason = mark.kwargs.get("reason")
+    if len(mark.args) != 1 or set(mark.kwargs) != {"reason"} or not isinstance(reason, str) or not reason.strip():
+        raise pytest.UsageError(f"the marker is llm_waive(rule, reason='why'), with one rule; got llm_waive({given})")
+    if mark.args[0] not in rules:
+        from llmtest.core.text import did_you_mean, names
+
+        hint = did_you_mean(str(mark.args[0]), rules, otherwise=f"the rules are {names(rules)}")
+        raise pytest.UsageError(f"llm_waive({given}): there is no rule {mark.args[0]!r}{hint}")
+    return str(mark.args[0])
+
+
+def suite_rules(config: pytest.Config) -> tuple[Rule, ...]:
+    """The rules of the ini key: each line names a rule, or a list of rules, in a module."""
+    if _rules not in config.stash:
+        config.stash[_rules] = tuple(rule for line in config.getini("llmtest_rules") for rule in _rules_at(line))
+    return config.stash[_rules]
+
+
+def _rules_at(line: str) -> list[Rule]:
+    import importlib
+
+    from llmtest.matching.rule import Rule
+
+    module, _, name = line.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(f"the ini key llmtest_rules names `module:rules`; got {line!r}: {error}") from None
+    rules = list(found) if isinstance(found, list | tuple) else [found]
+    if not all(isinstance(rule, Rule) for rule in rules):
+        raise pytest.UsageError(f"the ini key llmtest_rules names rules; {line} is {found!r}")
+    return rules
+
+
+def rules_of(item: pytest.Item) -> tuple[Rule, ...]:
+    """Return the rules of a test's markers; fail if a marker has none, or something else."""
+    marks = list(item.iter_markers("llm_rules"))
+    if not marks:
+        return ()
+    from llmtest.matching.engine import check_rules
+
+    for mark in marks:
+        problem = ""
+        try:
+            check_rules(mark.args, "llm_rules()")
+        except TypeError as error:
+            problem = str(error)
+        if mark.kwargs:
+            problem = f"llm_rules() takes rules and no keywords; got {', '.join(f'{key}=' for key in mark.kwargs)}"
+        if problem:
+            pytest.fail(problem, pytrace=False)
+    return tuple(rule for mark in marks for rule in mark.args)
+
+
+def judge_rules(rules: tuple[Rule, ...], recordings: list[Recording]) -> list[Violation]:
+    """Return what the rules of the suite and of the test's markers find in each recording of the test."""
+    if not rules or not recordings:
+        return []
+    from llmtest.errors import Violation
+    from llmtest.matching.engine import judge
+
+    broken = [answer for recording in recordings for answer in judge(recording, rules) if not answer.holds]
+    return [Violation("broken rule", text) for text in dict.fromkeys(map(str, broken))]

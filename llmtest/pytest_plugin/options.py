@@ -1,0 +1,179 @@
+"""The options and ini keys of llmtest, and what a session sets up for them.
+
+Only pytest and the standard library at module level; everything else is imported when a session asks for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Generator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from llmtest.pytest_plugin import late, markers
+from llmtest.pytest_plugin.attempt import attempt_of
+
+if TYPE_CHECKING:
+    from llmtest.langchain.providers import Providers
+    from llmtest.pytest_plugin.verify import Verification
+
+TREES: Final = ("failed", "all", "off")
+PROTOCOL: Final = ("strict", "error", "warn", "off")
+ERRORS: Final = ("error", "warn", "off")
+TRACES: Final = ("off", "failed", "all")
+REAL_MODELS: Final = ("error", "warn", "allow")
+
+MODES: Final = pytest.StashKey[dict[str, str]]()
+VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
+PROVIDERS: Final[pytest.StashKey[Providers]] = pytest.StashKey()  # the models of the ini key, for the whole session
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("llmtest", "llmtest: tests of programs built on language models")
+    which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
+    group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
+    parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
+    protocol = (
+        "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
+    )
+    protocol += "is unusual too (strict), what is impossible is a warning (warn), nothing is looked at (off)"
+    group.addoption("--llmtest-protocol", choices=PROTOCOL, help=f"{protocol}; ini: llmtest_protocol")
+    parser.addini("llmtest_protocol", protocol, default="error")
+    swallowed = "errors of callback handlers that LangChain swallows: they fail a test that uses llmtest (error, the default), "
+    swallowed += "are warnings (warn), or are left alone (off)"
+    group.addoption("--llmtest-handler-errors", choices=ERRORS, help=f"{swallowed}; ini: llmtest_handler_errors")
+    parser.addini("llmtest_handler_errors", swallowed, default="error")
+    everywhere = "look at swallowed errors of handlers in every test, also in those that do not use llmtest"
+    parser.addini("llmtest_handler_errors_everywhere", everywhere, type="bool", default=False)
+    runs = "accept a new or changed snapshot only if so many runs of its test agree"
+    group.addoption("--llmtest-verify", metavar="N", help=f"{runs}; ini: llmtest_verify")
+    parser.addini("llmtest_verify", runs, default="1")
+    rules = "what is masked in run trees too, one a line: `NAME = REGULAR EXPRESSION`, or the name of a key"
+    parser.addini("llmtest_masks", rules, type="linelist", default=[])
+    traces = "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all"
+    group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
+    parser.addini("llmtest_traces", traces, default="off")
+    real = "a request to a provider that no entry of a mapping answers: it is stopped and fails a test that uses llmtest "
+    real += "(error, the default), goes out with a warning (warn), or goes out (allow)"
+    group.addoption("--llmtest-real-models", choices=REAL_MODELS, help=f"{real}; ini: llmtest_real_models")
+    parser.addini("llmtest_real_models", real, default="error")
+    everywhere = "look at requests to providers in every test, also in those that do not use llmtest"
+    parser.addini("llmtest_real_models_everywhere", everywhere, type="bool", default=False)
+    parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
+    follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
+    parser.addini("llmtest_follow", follow, default="context")
+    scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
+    parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
+    parser.addini("llmtest_rules", rules, type="linelist", default=[])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before the first conftest, because that may import a program that builds its models at import."""
+    _open_providers(early_config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in markers.HELP:
+        config.addinivalue_line("markers", marker)
+    modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
+    modes["llmtest_real_models"] = REAL_MODELS
+    for key, choices in modes.items():
+        config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
+    late.open_session(config)
+    if config.pluginmanager.hasplugin("syrupy"):
+        from llmtest.pytest_plugin.unused import PassedTests
+
+        config.pluginmanager.register(PassedTests(config), "llmtest-passed")
+    _open_verification(config)
+    if config.stash[MODES]["llmtest_traces"] != "off":
+        from llmtest.pytest_plugin.keep_traces import Keeping
+
+        kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
+        config.pluginmanager.register(kept, "llmtest-traces")
+    _follow(config)
+    _open_masks(config)
+    _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
+
+
+def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
+    """A setting that has an option and an ini key of one name."""
+    mode: str = config.getoption(key) or config.getini(key)
+    if mode not in choices:
+        from llmtest.core.text import did_you_mean
+
+        raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{did_you_mean(mode, choices)}")
+    return mode
+
+
+def _follow(config: pytest.Config) -> None:
+    told = config.getini("llmtest_follow")
+    if told not in ("context", "test"):
+        raise pytest.UsageError(f"the ini key llmtest_follow is context or test; got {told!r}")
+    if told == "test":
+        from llmtest.capture import membership
+
+        config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
+        membership.follow = "test"
+
+
+def _open_masks(config: pytest.Config) -> None:
+    lines, folder = config.getini("llmtest_masks"), config.option.basetemp
+    if not lines and not folder:
+        return
+    from llmtest.core import masks
+    from llmtest.errors import MaskError
+
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    try:
+        session.enter_context(masks.use_rules(lines, os.path.abspath(folder) if folder else ""))
+    except MaskError as error:
+        raise pytest.UsageError(f"the ini key llmtest_masks: {error}") from None
+
+
+def _open_verification(config: pytest.Config) -> None:
+    told = config.getoption("llmtest_verify") or config.getini("llmtest_verify")
+    if not told.isdecimal() or not int(told):
+        raise pytest.UsageError(
+            f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}"
+        )
+    config.stash[VERIFICATION] = None
+    if int(told) > 1:
+        from llmtest.pytest_plugin.verify import Verification
+
+        config.stash[VERIFICATION] = verification = Verification(int(told), attempt_of)
+        config.pluginmanager.register(verification, "llmtest-verify")
+
+
+def _open_providers(config: pytest.Config) -> None:
+    lines = config.getini("llmtest_providers")
+    if not lines or PROVIDERS in config.stash:
+        return
+    from llmtest import ledger
+    from llmtest.errors import LlmtestError
+    from llmtest.langchain import providers
+
+    session = ExitStack()
+    config.add_cleanup(session.close)
+    session.enter_context(ledger.opened(ledger.Outside()))  # for the conftests; `pytest_sessionstart` is later
+    try:
+        opened = providers.from_ini(lines, config.inipath.parent if config.inipath else config.invocation_params.dir)
+    except LlmtestError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[PROVIDERS] = session.enter_context(opened)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A program that asks for an unmapped model at import is an error of its collection, also if it swallows ours."""
+    report = yield
+    opened = collector.config.stash.get(PROVIDERS, None)
+    found = opened.take() if opened is not None else ()
+    if found and report.passed:
+        report.outcome, report.longrepr, report.result = "failed", "\n\n".join(violation.text for violation in found), []
+    return report

@@ -1,0 +1,80 @@
+"""What the end of a session says about all its tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmtest.pytest_plugin.attempt import COUNTED
+from llmtest.pytest_plugin.options import MODES
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+@pytest.hookimpl
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    if config.get_verbosity() < -1 or terminalreporter.no_summary:
+        return
+    _summarize_tokens(terminalreporter)
+    _summarize_unusual(terminalreporter)
+    _summarize_pending(terminalreporter)
+    if config.stash[MODES]["llmtest_trees"] == "all":
+        _show_trees(terminalreporter)
+
+
+def _reports(terminalreporter: TerminalReporter, name: str) -> list[Any]:
+    """Return the reports that have an attribute of ours."""
+    return [report for some in terminalreporter.stats.values() for report in some if getattr(report, name, None)]
+
+
+def _show_trees(terminalreporter: TerminalReporter) -> None:
+    reports = _reports(terminalreporter, "llmtest_trees")
+    if reports:
+        terminalreporter.write_sep("=", "llmtest: run trees")
+    for report in sorted(reports, key=lambda report: report.start):
+        terminalreporter.write_line(report.nodeid, bold=True)
+        for tree in report.llmtest_trees:
+            terminalreporter.write_line(f"{tree}\n")
+
+
+def _summarize_unusual(terminalreporter: TerminalReporter) -> None:
+    reports = _reports(terminalreporter, "llmtest_unusual")
+    if reports:
+        from llmtest.core.text import amount
+
+        rules = [rule for report in reports for rule in report.llmtest_unusual]
+        counts = ", ".join(f"{rules.count(rule)} x {rule!r}" for rule in dict.fromkeys(rules))
+        terminalreporter.write_line(
+            f"llmtest: unusual callbacks in {amount(len(reports), 'test')}: {counts};"
+            " -rA shows them, llmtest_protocol = strict makes them fail"
+        )
+
+
+def _summarize_pending(terminalreporter: TerminalReporter) -> None:
+    pending = _reports(terminalreporter, "llmtest_pending")
+    if pending:
+        from llmtest.core.text import amount
+
+        terminalreporter.write_sep("=", "llmtest")
+        terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review, or llmtest accept")
+
+
+def _summarize_tokens(terminalreporter: TerminalReporter) -> None:
+    """One line: what all tests that were recorded or counted have spent, each attempt of them."""
+    reports = _reports(terminalreporter, "llmtest_tokens")
+    if reports:
+        total = {name: sum(report.llmtest_tokens[name] for report in reports) for name in COUNTED}
+        terminalreporter.write_sep("=", _suite_line(total, len({report.nodeid for report in reports})))
+
+
+def _suite_line(total: dict[str, int], tests: int) -> str:
+    from llmtest.core.text import amount
+
+    tokens = f"{amount(total['total_tokens'], 'token')} ({total['input_tokens']:,} in, {total['output_tokens']:,} out)"
+    calls = f"{amount(total['requests'], 'model call')} of {amount(tests, 'test')}"
+    words = [f"{total['errors']:,} failed"] if total["errors"] else []
+    words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
+    words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
+    return "; ".join([f"llmtest: {tokens} in {calls}", *words])

@@ -1,0 +1,130 @@
+"""httpx and httpx2: requests of both come to the boundary at their transports."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from llmtest.wire import boundary
+from llmtest.wire.clients import Patch, replace
+from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
+from llmtest.wire.guard import program_place
+
+_built: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""Where the program made the client of a transport."""
+
+
+def patch(library: ModuleType) -> list[Patch]:
+    """Patch the transports of httpx or httpx2."""
+    body = _body_of(library)
+
+    def wrap_sync(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        @functools.wraps(original)
+        def handle_request(self: Any, request: Any) -> Any:
+            target = boundary.target_of(request.method, str(request.url))
+            if target is None:
+                return original(self, request)
+            asked = _asked(request, request.read())
+            try:
+                answer = boundary.answer(target, asked, *_how(library, original, self))
+            except ConnectionBroken as broken:
+                raise _error(library, "ConnectError", broken, request) from broken.error
+            return original(self, request) if answer is None else _response(library, body, answer, request)
+
+        return handle_request
+
+    def wrap_async(original: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        @functools.wraps(original)
+        async def handle_async_request(self: Any, request: Any) -> Any:
+            target = boundary.target_of(request.method, str(request.url))
+            if target is None:
+                return await original(self, request)
+            asked = _asked(request, await request.aread())
+            try:
+                answer = await boundary.aanswer(
+                    target, asked, _built.get(self, ""), is_intercepted=_is_intercepted(library, original)
+                )
+            except ConnectionBroken as broken:
+                raise _error(library, "ConnectError", broken, request) from broken.error
+            return await original(self, request) if answer is None else _response(library, body, answer, request)
+
+        return handle_async_request
+
+    def wrap_init(original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            _built[self] = program_place()
+
+        return init
+
+    sync, async_ = library.HTTPTransport, library.AsyncHTTPTransport
+    return [
+        replace(sync, "handle_request", wrap_sync),
+        replace(async_, "handle_async_request", wrap_async),
+        replace(sync, "__init__", wrap_init),
+        replace(async_, "__init__", wrap_init),
+    ]
+
+
+def _asked(request: Any, body: bytes) -> HttpRequest:
+    return HttpRequest(request.method, str(request.url), dict(request.headers), body)
+
+
+def _how(library: ModuleType, original: Callable[..., Any], transport: Any) -> tuple[str, bool]:
+    """Return where the client of `transport` was made, and whether its network is replaced."""
+    return _built.get(transport, ""), _is_intercepted(library, original)
+
+
+def _is_intercepted(library: ModuleType, original: Callable[..., Any]) -> bool:
+    """True if somebody else answers in place of the network: a cassette, or a mock of this library."""
+    if not str(original.__module__).startswith(library.__name__ + "."):
+        return True
+    core = sys.modules.get(library.__name__.replace("httpx", "httpcore"))
+    pools = ("ConnectionPool", "handle_request"), ("AsyncConnectionPool", "handle_async_request")
+    found = (getattr(getattr(core, pool, None), method, None) for pool, method in pools)
+    return any(function is not None and not function.__module__.startswith("httpcore") for function in found)
+
+
+def _error(library: ModuleType, otherwise: str, broken: ConnectionBroken, request: Any) -> Exception:
+    """Return the library's error for a broken connection: a timeout, or its class `otherwise`."""
+    kind = "ReadTimeout" if isinstance(broken.error, TimeoutError) else otherwise
+    if isinstance(broken.error, Exception) and not isinstance(broken.error, OSError):
+        return broken.error
+    error: Exception = getattr(library, kind)(str(broken), request=request)
+    return error
+
+
+def _response(library: ModuleType, body: type, answer: HttpAnswer, request: Any) -> Any:
+    if answer.stream is None:
+        return library.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+    return library.Response(answer.status, headers=answer.headers, stream=body(answer.stream, request), request=request)
+
+
+@functools.cache
+def _body_of(library: ModuleType) -> type:
+    """Return the class of a streamed body in the words of `library`."""
+
+    class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[name-defined,misc]
+        def __init__(self, stream: Stream, request: Any) -> None:
+            self.stream = stream
+            self.request = request
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self.stream
+            except ConnectionBroken as broken:
+                raise _error(library, "ReadError", broken, self.request) from broken.error
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for piece in self.stream:
+                    yield piece
+            except ConnectionBroken as broken:
+                raise _error(library, "ReadError", broken, self.request) from broken.error
+
+    return Body

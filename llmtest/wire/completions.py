@@ -1,0 +1,97 @@
+"""OpenAI's legacy text completions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from llmtest.errors import ScriptError
+from llmtest.events.words import Message
+from llmtest.scripts.step_types import Part, Reply, Text
+from llmtest.wire.api import Api, BadBody, Body, ModelCall, Writer, fresh_id, optional_item, texts
+from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.openai import error_body, finish_reason
+
+
+class CompletionWriter(Writer):
+    """Writes a text completion, or its chunks. There is never any reasoning in it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.id = str(self.reply.response_metadata.get("id") or fresh_id("cmpl"))
+
+    def whole(self) -> dict[str, Any]:
+        return {**self._said(self.reply.text, finish_reason(self.reply)), **self._usage()}
+
+    def _said(self, text: str, reason: str | None = None) -> dict[str, Any]:
+        choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
+        return {"id": self.id, "object": "text_completion", "created": 0, "model": self.model, "choices": [choice]}
+
+    def _usage(self) -> dict[str, Any]:
+        if self.usage is None:
+            return {}
+        into, out, total = self.usage.input_tokens, self.usage.output_tokens, self.usage.total_tokens
+        return {"usage": {"prompt_tokens": into, "completion_tokens": out, "total_tokens": total}}
+
+    # -- the stream
+
+    def _opening(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+        for token in self._streamed(parts):
+            if isinstance(parts[0], Text):
+                yield self._said(token)
+
+    def _end(self) -> Iterator[dict[str, Any]]:
+        yield self._said("", finish_reason(self.reply))
+        options = self.call.params.get("stream_options") or {}
+        if self.usage is not None and options.get("include_usage"):
+            yield {**self._said(""), "choices": [], **self._usage()}
+
+    def closing(self) -> bytes:
+        return b"data: [DONE]\n\n"
+
+    def error_event(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(status, message)
+
+
+class Completions(Api):
+    """`POST .../completions`: the prompt is one message. A request has one prompt."""
+
+    name = "openai"
+    writer: ClassVar[type[Writer]] = CompletionWriter
+
+    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+        optional_item(body, "stream_options", dict, "an object")
+        rest = {"prompt", "model", "stop", "stream"}
+        return ModelCall(
+            str(body.get("model") or ""),
+            (Message("human", _prompt(body.get("prompt"))),),
+            stop=texts(body.get("stop")),
+            params={key: value for key, value in body.items() if key not in rest},
+            streams=bool(body.get("stream")),
+        )
+
+    def check(self, reply: Reply) -> None:
+        if reply.calls:
+            raise ScriptError(
+                f"the script calls the tool `{reply.calls[0].tool}`, but the program asks OpenAI's completions for a text\n"
+                "  only chat models have tool calls"
+            )
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(status, message)
+
+
+def _prompt(prompt: Any) -> str:
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if isinstance(prompt, list) and prompt and all(isinstance(text, str) for text in prompt):
+        raise BadBody(
+            f"a step answers one prompt, but the request has {len(prompt)}\n"
+            "  with LangChain's OpenAI: batch_size=1 makes a request of each"
+        )
+    if not isinstance(prompt, str):
+        raise BadBody(f"`prompt` is a text; got {type(prompt).__name__} {prompt!r:.100}")
+    return prompt

@@ -1,0 +1,173 @@
+"""Embeddings as OpenAI, Gemini and Ollama send them, of the vectors that a double has.
+
+OpenAI's API takes token ids too, and LangChain's `OpenAIEmbeddings` sends them unless it has
+`check_embedding_ctx_length=False`. They become text again with the encoding of tiktoken that this process has in memory.
+Without it (in another process) they are embedded as a text made of the ids: equal texts still have equal vectors, but
+`vectors=` and `texts=` of `ScriptedEmbeddings` do not know them.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from llmtest.errors import ScriptError, ViolationError
+from llmtest.scripts.replies import count_prompt
+from llmtest.wire import gemini, ollama, openai
+from llmtest.wire.answering import refusal
+from llmtest.wire.api import BadBody, Body, Endpoint, item_of, objects, optional_item
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
+from llmtest.wire.providers import Embeddings
+
+Vectors = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingsCall:
+    """What a request asks: the vectors of `texts`. `write` puts them into the words of the API."""
+
+    model: str
+    texts: tuple[str, ...]
+    size: int | None
+    write: Callable[[Vectors], dict[str, Any]]
+
+
+def embed(call: EmbeddingsCall, api: Endpoint[EmbeddingsCall], embedder: Embeddings) -> HttpAnswer:
+    """Return the answer of `api` with the vectors of `embedder`; a refusal for texts that it does not take.
+
+    Raises:
+        BadBody: the request asks for vectors of another length than `embedder` has.
+    """
+    try:
+        vectors = embedder.embed_documents(list(call.texts))
+    except (ViolationError, ScriptError) as error:
+        return refusal(api, error)
+    if call.size is not None and vectors and len(vectors[0]) != call.size:
+        raise BadBody(
+            f"the request asks for vectors of length {call.size}, but {embedder!r} has vectors of length {len(vectors[0])}"
+        )
+    return json_answer(call.write(vectors), headers=api.headers())
+
+
+class OpenAI(Endpoint[EmbeddingsCall]):
+    """`POST .../embeddings`, with numbers or in base64."""
+
+    name = "openai"
+
+    def read(self, request: HttpRequest, body: Body) -> EmbeddingsCall:
+        model = item_of(body, "model", str, "the name of a model") if "model" in body else ""
+        texts = _openai_texts(body.get("input"), model)
+        form = optional_item(body, "encoding_format", str, "'float' or 'base64'", "float")
+        if form not in ("float", "base64"):
+            raise BadBody(f"`encoding_format` is 'float' or 'base64'; got {form!r}")
+
+        def write(vectors: Vectors) -> dict[str, Any]:
+            packed = [_base64(vector) if form == "base64" else list(vector) for vector in vectors]
+            data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(packed)]
+            tokens = sum(map(count_prompt, texts))
+            return {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+
+        return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return openai.error_body(status, message)
+
+
+def _base64(vector: Sequence[float]) -> str:
+    """Return a vector as OpenAI packs it: little-endian floats of four bytes, so with seven digits or so."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _openai_texts(given: Any, model: str) -> tuple[str, ...]:
+    several = [given] if isinstance(given, str) or _are_ids(given) else given
+    if isinstance(several, list) and several and all(isinstance(item, str) or _are_ids(item) for item in several):
+        return tuple(item if isinstance(item, str) else text_of_ids(item, model) for item in several)
+    raise BadBody(f"`input` is a text, a list of texts, or token ids; got {type(given).__name__} {given!r:.100}")
+
+
+def _are_ids(item: Any) -> bool:
+    return isinstance(item, list) and bool(item) and all(type(number) is int and number >= 0 for number in item)
+
+
+def text_of_ids(ids: list[int], model: str) -> str:
+    """Return the text of token ids, by the encoding of the model if it is in memory; else a text made of the ids."""
+    registry, models = sys.modules.get("tiktoken.registry"), sys.modules.get("tiktoken.model")
+    if registry is not None and models is not None:
+        try:
+            # Only what is there already: tiktoken would download a new encoding.
+            encoding = registry.ENCODINGS.get(models.encoding_name_for_model(model))
+            if encoding is not None:
+                return str(encoding.decode(ids))
+        except (KeyError, OverflowError):  # a model that tiktoken does not know, or ids that the encoding does not have
+            pass
+    return f"tokens {' '.join(map(str, ids))}"
+
+
+class Gemini(Endpoint[EmbeddingsCall]):
+    """`POST .../models/{model}:embedContent` and `:batchEmbedContents`."""
+
+    name = "gemini"
+
+    def read(self, request: HttpRequest, body: Body) -> EmbeddingsCall:
+        model, _, verb = unquote(request.path).rpartition("/models/")[2].partition(":")
+        batch = verb == "batchEmbedContents"
+        asked = objects(body, "requests", "a list of requests") if batch else [body]
+        texts = tuple(map(_gemini_text, asked))
+        sizes = {size for request in asked if (size := _gemini_size(request)) is not None}
+        if len(sizes) > 1:
+            raise BadBody(f"the requests of a batch ask for vectors of one length; got {sorted(sizes)}")
+
+        def write(vectors: Vectors) -> dict[str, Any]:
+            values = [{"values": list(vector)} for vector in vectors]
+            return {"embeddings": values} if batch else {"embedding": values[0]}
+
+        return EmbeddingsCall(model, texts, next(iter(sizes), None), write)
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return gemini.error_body(status, message)
+
+
+def _gemini_text(request: Body) -> str:
+    content = item_of(request, "content", dict, "a content with `parts`")
+    return "\n".join(item_of(part, "text", str, "a text") for part in objects(content, "parts", "a list of parts"))
+
+
+def _gemini_size(request: Body) -> int | None:
+    config = gemini.field(request, "embedContentConfig")
+    for place in (request, config if isinstance(config, dict) else {}):
+        size = gemini.field(place, "outputDimensionality")
+        if size is not None and type(size) is not int:
+            raise BadBody(f"`outputDimensionality` is a number; got {type(size).__name__} {size!r:.100}")
+        if size is not None:
+            return size
+    return None
+
+
+class Ollama(Endpoint[EmbeddingsCall]):
+    """`POST /api/embed`, and its older form `/api/embeddings` for one text."""
+
+    name = "ollama"
+
+    def read(self, request: HttpRequest, body: Body) -> EmbeddingsCall:
+        model = item_of(body, "model", str, "the name of a model")
+        single = request.path.endswith("/embeddings")
+        given: Any = item_of(body, "prompt", str, "a text") if single else body.get("input")
+        texts = tuple(given) if isinstance(given, list) else (given,)
+        if not all(isinstance(text, str) for text in texts):
+            raise BadBody(f"`input` is a text, or a list of texts; got {type(given).__name__} {given!r:.100}")
+
+        def write(vectors: Vectors) -> dict[str, Any]:
+            if single:
+                return {"embedding": list(vectors[0])}
+            told = {"total_duration": 0, "load_duration": 0, "prompt_eval_count": sum(map(count_prompt, texts))}
+            return {"model": model, "embeddings": [list(vector) for vector in vectors], **told}
+
+        return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return ollama.error_body(message)

@@ -1,0 +1,121 @@
+"""No real call gets out: a request to a provider that no entry maps fails in the program, and is a violation of the test."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import walk_stack
+from typing import Final, Literal
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from llmtest import ledger
+from llmtest.core.source import FRAMEWORK, program_line, shown_path
+from llmtest.errors import LlmtestWarning
+from llmtest.ledger import Ledger
+from llmtest.wire import clients, providers
+from llmtest.wire.exchange import ConnectionBroken
+from llmtest.wire.hosts import Target
+
+Mode = Literal["error", "warn", "allow"]
+MODES: Final[tuple[Mode, ...]] = ("error", "warn", "allow")
+
+CLIENTS: Final = FRAMEWORK | {
+    *("agents", "aiohttp", "anthropic", "anyio", "boto3", "botocore", "cohere", "crewai", "fireworks", "google", "groq", "grpc"),
+    *("httpcore", "httpcore2", "httpx", "httpx2", "httpx_sse", "litellm", "llama_index", "mistralai", "ollama", "openai"),
+    *("pydantic", "pydantic_ai", "pydantic_graph", "requests", "requests_toolbelt", "strands", "together", "trio", "urllib3"),
+    *("langchain_anthropic", "langchain_aws", "langchain_azure_ai", "langchain_cohere", "langchain_deepseek"),
+    *("langchain_fireworks", "langchain_google_genai", "langchain_google_vertexai", "langchain_groq", "langchain_huggingface"),
+    *("langchain_mistralai", "langchain_nvidia_ai_endpoints", "langchain_ollama", "langchain_openai", "langchain_openrouter"),
+    *("langchain_perplexity", "langchain_together", "langchain_upstage", "langchain_xai"),
+}
+"""Modules between the program and the network."""
+
+
+def program_place() -> str:
+    """Return the innermost line of the program on this thread, past the clients of providers; empty if there is none."""
+    return program_line(walk_stack(sys._getframe(1)), CLIENTS)
+
+
+_modes: list[Mode] = []
+_allowed = 0
+_lock = threading.Lock()
+_told: WeakKeyDictionary[Ledger, set[tuple[str, str]]] = WeakKeyDictionary()
+"""The models and the lines of what was stopped in a test."""
+_passed: WeakKeyDictionary[Ledger, set[str | None]] = WeakKeyDictionary()
+"""The hosts of what was let through with a warning."""
+
+
+@contextmanager
+def guarding(mode: Mode) -> Iterator[None]:
+    """Guard the process in this mode while the block is open."""
+    clients.watch()
+    _modes.append(mode)
+    try:
+        yield
+    finally:
+        _modes.remove(mode)
+        clients.unwatch()
+
+
+@contextmanager
+def allow_real_models() -> Iterator[None]:
+    """Let requests to real models through while the block is open, on every thread of the process.
+
+    A model that `scripted_providers` maps is still answered by its script.
+
+    >>> with allow_real_models():
+    ...     pass
+    """
+    global _allowed
+    with _lock:
+        _allowed += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _allowed -= 1
+
+
+def is_on() -> bool:
+    """True if a request to a provider is looked at: a guard or a mapping is open."""
+    return bool(_modes) or providers.is_any_open()
+
+
+def _mode() -> Mode:
+    return "allow" if _allowed else _modes[-1] if _modes else "error"  # a mapping alone, outside a test, lets nothing out
+
+
+def stop(target: Target, model: str, url: str, built: str = "") -> None:
+    """Stop a request to a provider, or let it go where real models are allowed.
+
+    Raises:
+        ConnectionBroken: it is stopped; a violation is written.
+    """
+    mode, host = _mode(), urlsplit(url if "//" in url else f"//{url}").hostname
+    passed = _passed.setdefault(ledger.current(), set())
+    if mode == "allow" or (not model and host in passed):  # the client that was let through looks up its host
+        return
+    place = program_place()
+    what = f"the model `{model}`" if model else f"`{target.providers[0]}`"
+    head = f"a request to {what} was about to leave the machine, and no entry maps it"
+    text = providers.unmapped(head, model or f"{target.providers[0]}:*", _evidence(place, built, url))
+    text += "\n  a test that needs the real one: @pytest.mark.allow_real_models, or `with allow_real_models():`"
+    if mode == "warn":
+        passed.add(host)
+        warnings.warn(text, LlmtestWarning, stacklevel=2)
+        return
+    known = _told.setdefault(ledger.current(), set())
+    if (model, place) not in known:  # an SDK tries again
+        known.add((model, place))
+        providers.violate("real model call", text)
+    raise ConnectionBroken(ConnectionRefusedError(f"llmtest: {head}"))
+
+
+def _evidence(place: str, built: str, url: str) -> list[str]:
+    lines = [f"  at       {shown_path(place)}"] if place else []
+    lines += [f"  client   made at {shown_path(built)}"] if built and built != place else []
+    return [*lines, f"  url      {url.partition('?')[0]}"]

@@ -1,0 +1,227 @@
+"""Ollama's `/api/chat` and `/api/generate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+from llmtest.errors import ScriptError
+from llmtest.events.words import FrozenList, Message, ToolCall, Usage
+from llmtest.scripts.step_types import Call, Part, Reply, Text, Thinking
+from llmtest.scripts.streams import join_tokens
+from llmtest.wire.api import (
+    Api,
+    BadBody,
+    Body,
+    ModelCall,
+    Writer,
+    checked,
+    frozen,
+    item_of,
+    objects,
+    optional_item,
+    schemas,
+    texts,
+    tool_call,
+)
+from llmtest.wire.exchange import LINES, HttpRequest
+
+NEVER: Final = "1970-01-01T00:00:00Z"
+FINISHES: Final = {"tool_calls": "stop", "refusal": "stop"}
+
+
+def error_body(message: str) -> dict[str, Any]:
+    """Return the JSON with which Ollama answers a request that it refuses."""
+    return {"error": message}
+
+
+class ChatWriter(Writer):
+    """Writes a chat response, or the lines of a stream. A call comes whole; it has no id."""
+
+    streams_as = LINES
+
+    def whole(self) -> dict[str, Any]:
+        thought = [part for part in self.reply.parts if isinstance(part, Thinking)]
+        calls = tuple(call for call in self.reply.calls if not call.malformed)
+        return self._end_of(self._said(self.reply.text, join_tokens(thought), calls))
+
+    def _said(self, text: str, thinking: str = "", calls: tuple[Call, ...] = ()) -> dict[str, Any]:
+        called = [{"function": {"name": call.tool, "arguments": json.loads(join_tokens([call]))}} for call in calls]
+        message = {"role": "assistant", "content": text, **({"thinking": thinking} if thinking else {})}
+        return {"message": {**message, **({"tool_calls": called} if called else {})}}
+
+    def _line(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        return {"model": self.model, "created_at": NEVER, **said, "done": False}
+
+    def _end_of(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        if self.reply.truncated:
+            return self._line(said)
+        reason = self.reply.stop_reason or "stop"
+        done = {"done": True, "done_reason": FINISHES.get(reason, reason), "total_duration": 0, "load_duration": 0}
+        return {**self._line(said), **done, **counts(self.usage)}
+
+    # -- the stream
+
+    def _opening(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+        first = parts[0]
+        if isinstance(first, Call):
+            self.before += len(first.tokens)  # a gate within the call stands before all of it
+            if not first.malformed:  # a stream that was cut off within the call never sends it
+                yield self._line(self._said("", calls=(first,)))
+            self.before += 1
+            return
+        for token in self._streamed(parts):
+            yield self._line(self._said(token) if isinstance(first, Text) else self._said("", thinking=token))
+
+    def _end(self) -> Iterator[dict[str, Any]]:
+        yield self._end_of(self._said(""))
+
+    def error_event(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(message)
+
+    def encode(self, event: Mapping[str, Any]) -> bytes:
+        return json.dumps(event).encode() + b"\n"
+
+
+class GenerateWriter(ChatWriter):
+    """Writes the answer to a text prompt. There is no call in it."""
+
+    def _said(self, text: str, thinking: str = "", calls: tuple[Call, ...] = ()) -> dict[str, Any]:
+        return {"response": text, **({"thinking": thinking} if thinking else {})}
+
+
+def counts(usage: Usage | None) -> dict[str, int]:
+    """Return the usage as Ollama counts it: cached tokens and those of the reasoning are not told apart."""
+    if usage is None:
+        return {}
+    read = {"prompt_eval_count": usage.input_tokens, "prompt_eval_duration": 0}
+    return {**read, "eval_count": usage.output_tokens, "eval_duration": 0}
+
+
+class Chat(Api):
+    """`POST /api/chat`. It streams unless the request says `"stream": false`."""
+
+    name = "ollama"
+    writer: ClassVar[type[Writer]] = ChatWriter
+
+    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+        item_of(body, "messages", list, "a list of messages")
+        return call_of(body, tuple(_messages(body)), {"messages", "tools"}, schemas([*_tools(body)]))
+
+    def check(self, reply: Reply) -> None:
+        broken = [call for call in reply.calls if call.malformed]
+        if broken and not reply.truncated and reply.failure is None:
+            raise ScriptError(
+                f"the script calls the tool `{broken[0].tool}` with malformed arguments, {join_tokens(broken[:1])!r}\n"
+                "  Ollama's API sends arguments as an object, never as text; script the answer as it comes then: say(...)"
+            )
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(message)
+
+
+class Generate(Api):
+    """`POST /api/generate`: the prompt is one message. It streams unless the request says `"stream": false`."""
+
+    name = "ollama"
+    writer: ClassVar[type[Writer]] = GenerateWriter
+
+    def read(self, request: HttpRequest, body: Body) -> ModelCall:
+        system = optional_item(body, "system", str, "a text")
+        said = Message("human", _content(optional_item(body, "prompt", str, "a text", ""), body.get("images")))
+        return call_of(body, (*([Message("system", system)] if system else []), said), {"prompt", "system", "images"}, {})
+
+    def check(self, reply: Reply) -> None:
+        if reply.calls:
+            raise ScriptError(
+                f"the script calls the tool `{reply.calls[0].tool}`, but the program asks Ollama's /api/generate for a text\n"
+                "  only /api/chat, as ChatOllama asks it, has tool calls"
+            )
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        return error_body(message)
+
+
+# -- reading
+
+
+def call_of(body: Body, messages: tuple[Message, ...], read: set[str], tools: Mapping[str, Any]) -> ModelCall:
+    """Return what a request asks: what `/api/chat` and `/api/generate` read alike."""
+    options = optional_item(body, "options", dict, "an object", {})
+    streams = optional_item(body, "stream", bool, "true or false", True)
+    rest = {key: value for key, value in body.items() if key not in read | {"model", "stream"}}
+    return ModelCall(
+        item_of(body, "model", str, "the name of a model"),
+        messages,
+        tools,
+        None,
+        texts(options.get("stop"), "options.stop"),
+        {**rest, **_format(body.get("format"))},
+        streams,
+    )
+
+
+def _format(wanted: Any) -> dict[str, Any]:
+    if not wanted:
+        return {}
+    if wanted != "json" and not isinstance(wanted, dict):
+        raise BadBody(f"`format` is 'json' or a JSON schema; got {type(wanted).__name__} {wanted!r:.100}")
+    schema = wanted if isinstance(wanted, dict) else None
+    return {"response_format": {"type": "json_schema", "schema": schema} if schema else {"type": "json_object"}}
+
+
+ROLES: Final = {"user": "human", "assistant": "ai"}
+
+
+def _messages(body: Body) -> Iterator[Message]:
+    """Yield the messages. A result that does not name its tool is that of the next call: Ollama's client sends no ids."""
+    waiting: list[ToolCall] = []
+    for message in objects(body, "messages", "a list of messages"):
+        role = item_of(message, "role", str, "the role of a message")
+        content = _content(optional_item(message, "content", str, "a text", ""), message.get("images"), message.get("thinking"))
+        if role != "tool":
+            waiting = [*_calls(message)]
+            yield Message(ROLES.get(role, role), content, tuple(waiting))
+            continue
+        name, key = (
+            optional_item(message, "tool_name", str, "the name of a tool"),
+            optional_item(message, "tool_call_id", str, "an id"),
+        )
+        answered = next((call for call in waiting if _answers(call, name, key)), None)
+        if answered is not None:
+            waiting.remove(answered)
+            name, key = answered.name, answered.id
+        yield Message("tool", content, name=name, tool_call_id=key)
+
+
+def _answers(call: ToolCall, name: str | None, key: str | None) -> bool:
+    return call.id == key if key else name in (None, call.name)
+
+
+def _calls(message: Body) -> Iterator[ToolCall]:
+    for called in objects(message, "tool_calls", "a list of tool calls"):
+        function = item_of(called, "function", dict, "an object with `name` and `arguments`")
+        yield tool_call(function.get("name"), optional_item(function, "arguments", dict, "an object"), called.get("id"))
+
+
+def _content(text: str, images: Any, thinking: Any = None) -> Any:
+    """Return the content of a message: text, or blocks if there are images or reasoning."""
+    pictures = [
+        checked(image, str, "images", "a list of texts in base64") for image in checked(images or [], list, "images", "a list")
+    ]
+    checked(thinking or "", str, "thinking", "a text")
+    if not pictures and not thinking:
+        return text
+    blocks = [{"type": "thinking", "thinking": thinking}] if thinking else []
+    blocks += [{"type": "text", "text": text}] if text else []
+    return FrozenList(map(frozen, [*blocks, *({"type": "image", "base64": image} for image in pictures)]))
+
+
+def _tools(body: Body) -> Iterator[tuple[str, Any]]:
+    for tool in objects(body, "tools", "a list of tools"):
+        function = item_of(tool, "function", dict, "an object with `name` and `parameters`")
+        yield item_of(function, "name", str, "the name of a tool"), function.get("parameters")

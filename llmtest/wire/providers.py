@@ -1,0 +1,334 @@
+"""A mapping of models to scripts, and the blocks in which mappings hold.
+
+The script is chosen when a model is **called**, not when it is built: each test scripts a model anew that the program has
+built at import.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol, Self, runtime_checkable
+from weakref import WeakKeyDictionary
+
+from llmtest import ledger
+from llmtest.core.source import at, shown_path
+from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.ledger import Ledger
+from llmtest.scripts.script import Script
+from llmtest.scripts.step_types import Return
+from llmtest.wire import clients
+from llmtest.wire.hosts import BY_NAME, with_provider
+
+
+@runtime_checkable
+class Embeddings(Protocol):
+    """What answers a request for embeddings, such as `ScriptedEmbeddings`."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]: ...
+
+
+Answerer = Script | Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a mapping: its key as written, and the function that returns what answers."""
+
+    key: str
+    answerer: Callable[[], Answerer | None]
+
+
+class Providers:
+    """A mapping of model strings to scripts, and the block in which it holds. Made by `scripted_providers`.
+
+    A call maps more models. Holds state; thread-safe.
+    """
+
+    def __init__(self, mapping: Mapping[str, object]) -> None:
+        self.asked: list[str] = []
+        self.violations: list[Violation] = []
+        self._entries: dict[str, Entry] = {}
+        self._answerers: list[Answerer] = []
+        self._is_open = False
+        self._keys: list[str] = []
+        self(mapping)
+
+    def __call__(self, mapping: Mapping[str, object]) -> Self:
+        """Map more models.
+
+        Raises:
+            ScriptError: a script is written wrongly, or a model is mapped already.
+        """
+        if not isinstance(mapping, Mapping):
+            raise ScriptError(
+                f"scripted_providers() takes a mapping of model strings to scripts; got {type(mapping).__name__} {mapping!r}"
+            )
+        answerers = {key: _answerer(key, value) for key, value in mapping.items()}
+        self.map({key: partial(_same, answerer) for key, answerer in answerers.items()})
+        self._answerers += answerers.values()
+        return self
+
+    def map(self, answerers: Mapping[str, Callable[[], Answerer | None]]) -> None:
+        """Map models to functions that return what answers, or None for a model that may be built and not called.
+
+        Raises:
+            ScriptError: a model is mapped already.
+        """
+        entries = dict(self._entries)
+        for key, answerer in answerers.items():
+            model = with_provider(key)
+            if model in entries:
+                before = entries[model].key
+                raise ScriptError(
+                    f"the model `{model}` is mapped twice" + (f": as `{before}` and as `{key}`" if before != key else "")
+                )
+            entries[model] = Entry(key, answerer)
+        self._entries = entries
+        if self._is_open:
+            self._set_keys()
+
+    def __enter__(self) -> Self:
+        clients.watch()
+        with _lock:
+            self._is_open = True
+            self._set_keys()
+            _open.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _lock:
+            _open.remove(self)
+            self._is_open = False
+            for variable in self._keys:
+                if os.environ.get(variable) == KEY:
+                    del os.environ[variable]
+            self._keys = []
+        clients.unwatch()
+
+    def _set_keys(self) -> None:
+        """Give the SDKs of the mapped providers the keys without which they do not start."""
+        for model in self._entries:
+            provider = BY_NAME.get(model.partition(":")[0])
+            if provider is not None and provider.keys and not any(key in os.environ for key in provider.keys):
+                os.environ[provider.keys[0]] = KEY
+                self._keys.append(provider.keys[0])
+
+    def verify(self) -> None:
+        """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
+        answerers = {id(answerer): answerer for answerer in self._answerers}.values()
+        found = list(self.violations)
+        for answerer in answerers:
+            found += getattr(answerer, "violations", [])
+            found += answerer.unused() if isinstance(answerer, Script) else []
+        if found:
+            raise ViolationError(*found)
+
+    def take(self) -> list[Violation]:
+        """Return the violations since the last `take`."""
+        found, self.violations = self.violations, []
+        return found
+
+    def fits(self, model: str) -> list[Entry]:
+        """Return the entries that fit `model`: an exact one alone, else all with `*`."""
+        exact = self._entries.get(model)
+        return [exact] if exact else [entry for key, entry in self._entries.items() if fnmatchcase(model, key)]
+
+    @property
+    def models(self) -> list[str]:
+        """The mapped models, as `provider:model`."""
+        return list(self._entries)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the mapping, as written."""
+        return [entry.key for entry in self._entries.values()]
+
+
+KEY: Final = "llmtest"
+"""The key that SDKs find in the environment while their provider is mapped."""
+
+
+def from_ini(lines: Iterable[str], folder: Path) -> Providers:
+    """Return the mapping of the ini key `llmtest_providers`, one entry a line: `openai:gpt-* = greeting.yaml`.
+
+    Paths are relative to `folder`. Each test that calls such a model starts at the first step of its script. A line without
+    `=` permits that the model is built; a test that calls it has to map it.
+
+    Raises:
+        ScriptError: with the line.
+    """
+    providers = Providers({})
+    for line in lines:
+        key, equals, path = (part.strip() for part in line.partition("="))
+        try:
+            if not key or (equals and not path):
+                raise ScriptError("expected `model = path of a script file`, or a model alone")
+            providers.map({key: _ScriptForEach(folder / path) if equals else _no_script})
+        except ScriptError as error:
+            raise ScriptError(f"the ini key llmtest_providers, line `{line}`: {error}") from None
+    return providers
+
+
+# -- what answers
+
+
+def _same(answerer: Answerer) -> Answerer:
+    return answerer
+
+
+def _no_script() -> None:
+    """Return no script: the program may build the model, and a test that calls it has to map it."""
+
+
+class _ScriptForEach:
+    """A script file that starts anew for each page of the ledger, so for each attempt at a test. Holds state."""
+
+    def __init__(self, path: Path) -> None:
+        with ledger.opened(ledger.Outside()):  # the ini key belongs to no test, not even to one that runs pytest inside
+            self._steps = _for_model(_load(path)).entries
+        self._scripts: WeakKeyDictionary[Ledger, Script] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Script:
+        page = ledger.current()
+        with self._lock:  # a new script is on the ledger at once: a second one would be reported as unused
+            if page not in self._scripts:
+                self._scripts[page] = Script(*self._steps)
+            return self._scripts[page]
+
+
+def _answerer(key: object, value: object) -> Answerer:
+    if not isinstance(key, str) or not key:
+        raise ScriptError(f"a model is mapped by its name, such as 'openai:gpt-5'; got {type(key).__name__} {key!r}")
+    if isinstance(value, Embeddings):
+        return value
+    try:
+        return _for_model(_as_script(value))
+    except ScriptError as error:
+        raise ScriptError(f"the script of the model `{key}`: {error}") from None
+
+
+def _as_script(value: object) -> Script:
+    if isinstance(value, Script):
+        return value
+    if isinstance(value, os.PathLike):
+        return _load(Path(value))
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return _load(Path(value), f"\n  a str that ends in .yaml is a path; for a model that says it: say({value!r})")
+    return Script(*value) if isinstance(value, list | tuple) else Script(value)
+
+
+def _load(path: Path, hint: str = "") -> Script:
+    if not path.is_file():
+        raise ScriptError(f"there is no script file `{path}`{hint}")
+    return Script.load(path)
+
+
+def _for_model(script: Script) -> Script:
+    """Return `script`, or raise `ScriptError` if a step of it is not for a model."""
+    for number, step in enumerate(script.steps, 1):
+        if isinstance(step, Return):
+            script.waive_steps()
+            raise ScriptError(
+                f"step {number} of a model is {step} at {shown_path(step.where)},"
+                " but a model cannot give values, it says something"
+            )
+    return script
+
+
+# -- the entry of a call
+
+
+_open: list[Providers] = []
+_lock = threading.Lock()
+
+
+def is_any_open() -> bool:
+    return bool(_open)
+
+
+def find(models: Sequence[str]) -> Entry | None:
+    """Return the entry for the first of `models`, names of one model, that the innermost block maps; None if none does.
+
+    Raises:
+        ViolationError: several entries with `*` fit.
+    """
+    for providers in reversed(tuple(_open)):
+        for model in models:
+            fits = providers.fits(model)
+            if len(fits) > 1:
+                raise violate("ambiguous match", _ambiguous(model, fits))
+            if fits:
+                return fits[0]
+    return None
+
+
+def mapped(provider: str) -> list[str]:
+    """Return the models of `provider` that are mapped by their whole names."""
+    found = (model.partition(":") for block in reversed(_open) for model in block.models)
+    return list(dict.fromkeys(name for before, _, name in found if before == provider and "*" not in name))
+
+
+def entry_of(model: str, act: str) -> Entry:
+    """Return the entry for `model`; `act` is the program's verb.
+
+    Raises:
+        ViolationError: there is none, or several fit.
+    """
+    entry = find([model])
+    if entry is None:
+        raise violate("unmapped model", unmapped(f"the program {act} the model `{model}`, which is mapped to no script", model))
+    return entry
+
+
+def script_now(entry: Entry, model: str) -> Answerer:
+    """Return what answers a call of `model` now.
+
+    Raises:
+        ViolationError: this test has no script for it.
+    """
+    answerer = entry.answerer()
+    if answerer is None:
+        raise violate("unmapped model", _unscripted(model, entry))
+    return answerer
+
+
+def note_asked(model: str) -> None:
+    """Note that the program called a model of this name."""
+    for providers in tuple(_open):
+        providers.asked.append(model)
+
+
+def violate(code: str, text: str) -> ViolationError:
+    return ledger.report(Violation(code, text), _open[-1].violations if _open else [])
+
+
+def unmapped(head: str, model: str, evidence: Sequence[str] | None = None) -> str:
+    """Return the text about a model that no entry maps, with the nearest entry."""
+    keys = list(dict.fromkeys(key for providers in reversed(_open) for key in providers.keys))
+    lines = [head, *(at() if evidence is None else evidence), *([f"  mapped   {names(keys)}"] if _open else [])]
+    return "\n".join([*lines, *filter(None, [did_you_mean(model, keys, before="  ")]), hint(model)])
+
+
+def _ambiguous(model: str, fits: Sequence[Entry]) -> str:
+    lines = [f"the program asks for the model `{model}`, and which script is meant is not said", *at()]
+    fitting = names(entry.key for entry in fits)
+    return "\n".join([*lines, f"  fits     {fitting}", f'  an exact name goes before one with *: "{model}"'])
+
+
+def _unscripted(model: str, entry: Entry) -> str:
+    lines = [f"the program calls the model `{model}`, for which this test has no script", *at()]
+    built = f"  mapped   `{entry.key}` of the ini key llmtest_providers, without a script: it may be built"
+    return "\n".join([*lines, built, hint(model)])
+
+
+def hint(model: str) -> str:
+    """Return how to map `model`."""
+    return f'  map it: scripted_providers({{"{model}": [...]}}), or a line in the ini key llmtest_providers'
