@@ -211,6 +211,10 @@ class ProvidersError(LlmtestError, RuntimeError):
 # -- tokens
 
 
+class ServerError(LlmtestError, OSError):
+    """Raised when a scripted server cannot listen."""
+
+
 class PriceError(LlmtestError, LookupError):
     """What a model call costs is not known."""
 

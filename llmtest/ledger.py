@@ -65,6 +65,8 @@ class Ledger:
         self.test = test
         self.violations: list[Violation] = []
         self.recordings: list[Any] = []
+        self.journals: list[Any] = []
+        """The requests to each scripted server of the test, for the report."""
         self._gates: list[Gate] = []
         self.blocks: dict[int, Block] = {}
         self.answer: object = None
@@ -120,6 +122,11 @@ class Ledger:
         self.recordings.append(recording)
         if self.on_note is not None:
             self.on_note()
+
+    def note_journal(self, journal: Any) -> None:
+        """A scripted server was started."""
+        self.journals.append(journal)
+        self.notice()
 
     def keep_gate(self, gate: Gate) -> None:
         """A call has come to `gate` while this page was open."""
@@ -183,6 +190,9 @@ class Outside(Ledger):
         """Keep no reference; a program may leave it open."""
 
     def note(self, recording: Any) -> None:
+        """Keep no reference."""
+
+    def note_journal(self, journal: Any) -> None:
         """Keep no reference."""
 
 

@@ -7,6 +7,7 @@ from llmtest.pytest_plugin.fixtures import (
     scripted_chat_model as scripted_chat_model,
     scripted_llm as scripted_llm,
     scripted_providers as scripted_providers,
+    scripted_server as scripted_server,
 )
 from llmtest.pytest_plugin.hooks import (
     pytest_assertrepr_compare as pytest_assertrepr_compare,

@@ -115,6 +115,7 @@ class Attempt:
         self.close()
         self.recording = None
         self.page.recordings.clear()
+        self.page.journals.clear()
 
     @contextmanager
     def new_recording(self) -> Iterator[Recording]:
@@ -276,6 +277,8 @@ class Attempt:
         elif report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(summarize(found)))))
         _tell_answer(self.page, report)
+        if report.failed and (journals := [str(journal) for journal in self.page.journals]):
+            report.sections.append(("llmtest: requests to the scripted server", _cut("\n\n".join(journals))))
         if self._unusual:
             report.sections.append(("llmtest: unusual callbacks", _cut("\n\n".join(v.text for v in self._unusual))))
             vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llmtest.langchain.providers import Providers
     from llmtest.langchain.text_model import ScriptedLLM
     from llmtest.recording.recording import Recording
+    from llmtest.wire.serving import ScriptedServer
 
 
 @pytest.fixture
@@ -82,6 +84,27 @@ def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
 
     with providers.scripted_providers({}) as opened:
         yield opened
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[Callable[..., ScriptedServer]]:
+    """Starts servers that answer programs in other processes: `scripted_server(*steps)`. They run until the test is over.
+
+        def test_greeting(scripted_server):
+            server = scripted_server("Hello there")
+            done = subprocess.run(["node", "greet.js"], env={**os.environ, **server.env}, capture_output=True, text=True)
+            assert done.stdout == "Hello there"
+
+    As `llmtest.wire.serving.scripted_server`. A step that no request asks for, and a request without a step, fail the test.
+    """
+    from llmtest.wire.serving import scripted_server
+
+    with ExitStack() as servers:
+
+        def start(*steps: Any, **options: Any) -> ScriptedServer:
+            return servers.enter_context(scripted_server(*steps, **options))
+
+        yield start
 
 
 @pytest.fixture

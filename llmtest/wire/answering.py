@@ -136,7 +136,7 @@ class WireModel(Answering):
         writer = self.api.writer(step, call, usage)
         if call.streams:
             headers = {"content-type": writer.streams_as, **self.api.headers()}
-            return HttpAnswer(200, headers, stream=_Written(writer, self, request))
+            return HttpAnswer(200, headers, stream=WrittenStream(writer, self, request))
         return json_answer(writer.whole(), headers=self.api.headers())
 
     def _failed(self, failure: Fail) -> HttpAnswer:
@@ -145,7 +145,7 @@ class WireModel(Answering):
         return error_answer(self.api, failure.error, failure.message or reason_phrase(failure.error), failure.retry_after)
 
 
-class _Written:
+class WrittenStream:
     """The stream of an answer, as bytes. It stops at its gates."""
 
     def __init__(self, writer: Writer, model: WireModel, request: Request) -> None:

@@ -306,7 +306,9 @@ def _tool_choice(body: Body, tools: list[str]) -> Any:
         return "none" if mode.upper() == "NONE" else "auto"
     if allowed is not None and len(allowed) == 1:
         return {"type": "tool", "name": allowed[0]}
-    return "any" if allowed is None or set(allowed) >= set(tools) else list(allowed)
+    if allowed is None or set(allowed) >= set(tools):
+        return "any"
+    return {"type": "allowed_tools", "mode": "required", "tools": [{"name": name} for name in allowed]}
 
 
 NO_ARGUMENTS: Final = {"type": "object", "properties": {}}

@@ -111,6 +111,11 @@ class Target:
     """The model that the path names; empty if the body does."""
 
 
+own_ports: Final[set[int]] = set()
+"""The ports of the scripted servers that run in this process."""
+LOOPBACK: Final = ("127.0.0.1", "localhost")
+
+
 def recognize(method: str, url: str) -> Target | None:
     """Return what a request is for, or None if it goes to no provider that is known.
 
@@ -119,6 +124,8 @@ def recognize(method: str, url: str) -> Target | None:
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
+    if own_ports and parts.port in own_ports and host in LOOPBACK:
+        return None  # it does not leave the machine, and is answered by a script there
     known = provider_of(host, parts.port)
     found = _endpoint(unquote(parts.path)) if method == "POST" else None
     if found is None:

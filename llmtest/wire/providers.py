@@ -122,9 +122,8 @@ class Providers:
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
-        answerers = {id(answerer): answerer for answerer in self._answerers}.values()
         found = list(self.violations)
-        for answerer in answerers:
+        for answerer in self.answerers:
             found += getattr(answerer, "violations", [])
             found += answerer.unused() if isinstance(answerer, Script) else []
         if found:
@@ -144,6 +143,11 @@ class Providers:
     def models(self) -> list[str]:
         """The mapped models, as `provider:model`."""
         return list(self._entries)
+
+    @property
+    def answerers(self) -> list[Answerer]:
+        """What answers, each once."""
+        return list({id(answerer): answerer for answerer in self._answerers}.values())
 
     @property
     def keys(self) -> list[str]:
