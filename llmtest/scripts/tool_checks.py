@@ -30,23 +30,15 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    if (allowed := allowed_tools(choice)) is not None:
-        return _against_allowed(reply, *allowed)
-    named = chosen_tool(choice)
+    allowed, is_needed = allowed_tools(choice) or (chosen_tool(choice), True)
     if not reply.calls:
-        return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
-    wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
-    return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
+        return f"the script calls no tool, but tool_choice={allowed or choice!r} is bound" if is_needed else None
+    among = [allowed] if isinstance(allowed, str) else allowed
+    wrong = [c.tool for c in reply.calls if among and c.tool not in among]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice={allowed!r} is bound" if wrong else None
 
 
-def _against_allowed(reply: Reply, allowed: Sequence[str], is_needed: bool) -> str | None:
-    if not reply.calls:
-        return f"the script calls no tool, but tool_choice requires one of {names(allowed)}" if is_needed else None
-    wrong = [call.tool for call in reply.calls if call.tool not in allowed]
-    return f"the script calls the tool `{wrong[0]}`, but tool_choice allows only {names(allowed)}" if wrong else None
-
-
-def normal_choice(choice: Any) -> Any:
+def normal_choice(choice: Any) -> object:
     """Return `choice`; Anthropic's `{"type": "auto"}`, `{"type": "none"}` and `{"type": "any"}` become the word alone."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
     return kind if kind in ("auto", "none", "any") else choice
@@ -60,7 +52,12 @@ def chosen_tool(choice: Any) -> str | None:
 
 
 def allowed_tools(choice: Any) -> tuple[list[str], bool] | None:
-    """Return the tools of OpenAI's `allowed_tools`, and whether one of them must be called; None for another choice."""
+    """Return the tools among which a `tool_choice` lets the model choose, and whether it must call one; None if it names none.
+
+    It is a list of names, or OpenAI's `allowed_tools`.
+    """
+    if isinstance(choice, list):
+        return choice, True
     if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
         return None
     said = choice.get("allowed_tools", choice)  # Chat Completions nests it, the Responses API does not
@@ -98,7 +95,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     return _invalid_arguments(asked, schema)
 
 
-def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
+def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, object]:
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
@@ -110,7 +107,7 @@ def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] =
         found.update(_all_properties(part, root, seen))
     ref = str(schema.get("$ref", ""))
     if ref.startswith("#/") and ref not in seen:
-        target: Any = root
+        target: object = root
         for key in ref.split("/")[1:]:
             target = target.get(key) if isinstance(target, Mapping) else None
         found.update(_all_properties(target, root, seen | {ref}))
@@ -138,14 +135,14 @@ def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
     return capped(lines)
 
 
-def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
+def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
     try:
         return bool(_validator(schema).is_valid(args))
     except ValueError:
         return False
 
 
-_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
+_validators: dict[int, tuple[Mapping[str, object], object]] = {}
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

@@ -10,16 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest import ScriptedEmbeddings
+from llmtest import Script, ScriptedEmbeddings, ledger, reply, say
+from llmtest import call as a_call
 from llmtest.scripts.requests import Request, show_last_message
 from llmtest.wire import embeddings
-from llmtest.wire.answering import read
-from llmtest.wire.api import BadBody, Endpoint, ModelCall
+from llmtest.wire.answering import WireModel, read
+from llmtest.wire.anthropic import Messages
+from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.completions import Completions
 from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import HttpRequest
 from llmtest.wire.gemini import Gemini
 from llmtest.wire.ollama import Chat, Generate
+from llmtest.wire.openai import ChatCompletions
+from llmtest.wire.responses import Responses
 
 ARGUMENTS = {"type": "OBJECT", "properties": {"city": {"type": "STRING", "nullable": True}}, "required": ["city"]}
 CONTENTS = [
@@ -52,11 +56,82 @@ OLLAMA = {
     "options": {"stop": ["END"], "num_predict": 5},
     "stream": False,
 }
+TOOL = {"type": "function", "name": "weather", "strict": True, "parameters": FUNCTION["parameters"]}
+CALLED = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+CHAT = {
+    "model": "gpt-5",
+    "messages": [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALLED]},
+        {"role": "tool", "content": "sunny", "tool_call_id": "call_1"},
+    ],
+    "tools": [{"type": "function", "function": FUNCTION}, {"type": "custom", "custom": {"name": "shell"}}],
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "parallel_tool_calls": False,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
+    "stop": ["END"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+}
+RESPONSE = {
+    "model": "gpt-5",
+    "instructions": "Be brief.",
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Let me look.", "annotations": []}]},
+        {"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city": "Paris"}'},
+        {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": "sunny"}]},
+        {"type": "item_reference", "id": "msg_1"},
+    ],
+    "tools": [TOOL, {"type": "web_search"}],
+    "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}]},
+    "text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object"}}, "verbosity": "low"},
+    "metadata": {"user": "ada"},
+    "stream": True,
+}
+MESSAGES = {
+    "model": "claude-haiku-4-5",
+    "max_tokens": 9,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "messages": [
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "x"},
+                {"type": "text", "text": "Let me look."},
+                {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Paris"}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "toolu_1",
+                    "content": [{"type": "text", "text": "sunny"}],
+                    "is_error": False,
+                },
+                {"type": "text", "text": "and now?"},
+            ],
+        },
+    ],
+    "tools": [{"name": "weather", "input_schema": FUNCTION["parameters"]}, {"type": "web_search_20250305", "name": "web_search"}],
+    "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    "stop_sequences": ["END"],
+    "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+    "stream": True,
+}
 PROMPT = {"model": "llama3", "prompt": "hi", "system": "Be brief.", "images": ["aaaa"], "options": {"stop": "END"}}
 COMPLETION = {"model": "m", "prompt": ["hi"], "stop": ["END"], "stream": True, "stream_options": {"include_usage": True}}
 TEXT = {"content": {"parts": [{"text": "cat"}]}, "embedContentConfig": {"outputDimensionality": 64}}
 Example = tuple[Endpoint[Any], str, dict[str, Any]]
 EXAMPLES: dict[str, Example] = {
+    "openai": (ChatCompletions(), "/v1/chat/completions", CHAT),
+    "openai-responses": (Responses(), "/v1/responses", RESPONSE),
+    "anthropic": (Messages(), "/v1/messages", MESSAGES),
     "gemini": (Gemini(), "/v1beta/models/gemini-2.5-flash:generateContent", GEMINI),
     "ollama": (Chat(), "/api/chat", OLLAMA),
     "ollama, text": (Generate(), "/api/generate", PROMPT),
@@ -140,6 +215,27 @@ def test_a_changed_body_is_read_or_told_with_words(name: str, data: st.DataObjec
     assert found is None or len(found) > 10
 
 
+STEP = reply(say("It is sunny."), a_call("weather", city="Paris"))
+MODELS = [name for name, (api, _, _) in EXAMPLES.items() if isinstance(api, Api)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_changed_body_is_answered_or_refused(name: str, data: st.DataObject) -> None:
+    api, path, body = EXAMPLES[name]
+    with ledger.opened(ledger.Ledger()):
+        try:
+            asked = read(request_of(path, json.dumps(data.draw(mutated(body))).encode()), api)
+        except BadBody:
+            return
+        answer = WireModel(Script(STEP.optional()), api, name).answer(asked)
+        content = answer.body if answer.stream is None else b"".join(answer.stream)
+
+    assert answer.status in (200, 400)
+    assert content
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize(
     ("body", "text"),
@@ -159,6 +255,27 @@ def test_a_body_that_is_no_object_is_told_with_words(name: str, body: bytes, tex
 @pytest.mark.parametrize(
     ("name", "changes", "text"),
     [
+        ("openai", {"messages": None}, "`messages` is a list of messages; got NoneType None"),
+        (
+            "openai",
+            {"messages": [{"role": "usr"}]},
+            "`role` is one of `user`, `assistant`, `system`, `developer`, `tool`, `function`; got 'usr'; did you mean `user`?",
+        ),
+        ("openai", {"messages": [{"role": "user", "content": 5}]}, "`content` is a text or a list of blocks; got int 5"),
+        ("openai", {"tools": {}}, "`tools` is a list of tools; got dict {}"),
+        ("openai", {"tools": [{"type": "function"}]}, "`name` is the name of a tool; got nothing"),
+        ("openai", {"tool_choice": 5}, "`tool_choice` is a word or an object; got int 5"),
+        ("openai", {"stop": 5}, "`stop` is a text or a list of texts; got int 5"),
+        ("openai-responses", {"input": 5}, "`input` is a text or a list of items; got int 5"),
+        (
+            "openai-responses",
+            {"input": [{"type": "function_call", "name": "a"}]},
+            "`call_id` is the id of a tool call; got nothing",
+        ),
+        ("openai-responses", {"text": "json"}, "`text` is an object; got str 'json'"),
+        ("anthropic", {"messages": [{"role": "tool"}]}, "`role` is one of `user`, `assistant`, `system`; got 'tool'"),
+        ("anthropic", {"system": 5}, "`system` is a text or a list of blocks; got int 5"),
+        ("anthropic", {"tools": [{"name": "a", "input_schema": []}]}, "`parameters` is the JSON schema of `a`; got list []"),
         ("gemini", {"contents": None}, "`contents` is a list of contents; got NoneType None"),
         ("gemini", {"contents": [{"parts": [{"text": 5}]}]}, "`text` is the text of a part; got int 5"),
         ("gemini", {"tools": {}}, "`tools` is a list of tools; got dict {}"),
