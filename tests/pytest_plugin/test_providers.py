@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 # pytester forgets what an inner run in this process has imported; what is imported here is imported once.
-for name in ("langchain.agents", "langchain_classic.chat_models.base", "llmtest.langchain.providers", "llmtest.scripts.files"):
+OURS = ("llmtest.langchain.providers", "llmtest.scripts.files")
+THEIRS = ("langchain.agents", "langchain_classic.chat_models.base", "langchain_openai", "langchain_anthropic")
+for name in (*THEIRS, *OURS):
     importlib.import_module(name)
 
 SCRIPTS = Path(__file__).parent.parent.parent / "fixtures" / "scripts"
