@@ -161,13 +161,13 @@ def _check(
         raise ViolationError(*found)
 
 
-def _other(subject: Subject, it: Any) -> Fault:
+def _other(subject: Subject, it: object) -> Fault:
     text = f"`{type(it).__name__}` is no {subject.noun}"
     hint = f"derive it from {subject.base.__module__.removesuffix('.base')}.{subject.base.__name__}"
     return Fault(f"no {subject.noun}", "class", text, hint=hint)
 
 
-def _inputs(check: str, subject: Subject, it: Any) -> Sequence[Any]:
+def _inputs(check: str, subject: Subject, it: object) -> Sequence[object]:
     """Return the default inputs. A tool may need arguments."""
     if subject is not TOOL:
         return subject.inputs
