@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, groupby, islice
@@ -33,7 +33,7 @@ from llmtest.conformance.programs import (
     cancel_at_each_turn,
     much_switching,
 )
-from llmtest.conformance.sandbox import new, patience_s
+from llmtest.conformance.sandbox import Make, new, patience_s
 from llmtest.conformance.subjects import CHAT_MODEL, RETRIEVER, TOOL, Subject, is_streaming, text_of
 from llmtest.core.text import amount, clip
 from llmtest.errors import Violation
@@ -72,7 +72,7 @@ class _Heard:
 
 
 def violations_of(
-    subject: Subject, make: Callable[[], object], inputs: Sequence[object], failing: Callable[[], object] | None, timeout_s: float
+    subject: Subject, make: Make, inputs: Sequence[object], failing: Make | None, timeout_s: float
 ) -> list[Violation]:
     """Return all that is wrong with a component, each fault once. `failing` makes one whose calls fail."""
     driver = Driver(subject, make, inputs, timeout_s)
@@ -395,7 +395,7 @@ def _check_cancelled(driver: Driver, way: str) -> None:
 # -- calls that fail
 
 
-def _check_failures(driver: Driver, make: Callable[[], object]) -> None:
+def _check_failures(driver: Driver, make: Make) -> None:
     raised: dict[str, str] = {}
     for way, call in WAYS.items():
         done = driver.run(f"{way}, failing", partial(call, new(make), driver.first_input()), fails=True)

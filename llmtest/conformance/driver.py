@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtest.conformance.faults import Fault, in_words
-from llmtest.conformance.sandbox import STALL_S, Attempt, attempt, new, raised_at
+from llmtest.conformance.sandbox import STALL_S, Attempt, Make, attempt, new, raised_at
 from llmtest.conformance.subjects import Subject, name_of
 from llmtest.core.source import shown_line
 from llmtest.core.text import clip
@@ -34,7 +34,7 @@ class Driver:
     the protocol, ...) is found here; what answers must be is for `llmtest.conformance.checking`.
     """
 
-    def __init__(self, subject: Subject, make: Callable[[], object], inputs: Sequence[object], timeout_s: float) -> None:
+    def __init__(self, subject: Subject, make: Make, inputs: Sequence[object], timeout_s: float) -> None:
         self.subject, self.inputs, self.timeout_s = subject, inputs, timeout_s
         self._make = make
         self._name = name_of(new(make))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest.mock import NonCallableMock
@@ -24,7 +24,7 @@ from llmtest import ledger
 from llmtest.concurrency import lanes
 from llmtest.conformance.faults import Fault, in_words
 from llmtest.conformance.probe import WAYS, Watch, Way, owner
-from llmtest.conformance.sandbox import new_loop, without_a_loop
+from llmtest.conformance.sandbox import Make, new_loop, without_a_loop
 from llmtest.conformance.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.core.source import definition_line
 from llmtest.core.text import did_you_mean, nearest
@@ -32,7 +32,7 @@ from llmtest.errors import Violation, ViolationError
 from llmtest.events.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KINDS, START_OF, STREAMED, may_fire
 
 
-def check_handler(make: Callable[[], object], *, timeout_s: float = 5.0) -> None:
+def check_handler(make: Make, *, timeout_s: float = 5.0) -> None:
     """Raise `ViolationError` unless the handler survives every way LangChain calls it.
 
     `make` makes a new handler at each call: a class, or a function such as `lambda: MyHandler(path)`. Small programs run
@@ -85,7 +85,7 @@ _SEEN_ENDS: Final = tuple(name for name in STREAMED | ENDINGS if may_fire("chat"
 _GROUPS: Final = (*(name.removesuffix("start") for name in START_KINDS), "on_agent_")
 
 
-def _unfit(handler: object, make: Callable[[], object]) -> Iterator[Fault]:
+def _unfit(handler: object, make: Make) -> Iterator[Fault]:
     """Yield the fault that keeps LangChain from calling `handler` at all."""
     kind = type(handler)
     text = f"`{kind.__name__}` is no callback handler"
@@ -188,7 +188,7 @@ class _Sighting:
     ways: list[Way] = field(default_factory=list)
 
 
-def _driven(make: Callable[[], object], timeout_s: float) -> list[Violation]:
+def _driven(make: Make, timeout_s: float) -> list[Violation]:
     """Run every program in every way, until one does not end."""
     seen: dict[tuple[str, str, str], _Sighting] = {}
     tried: list[Way] = []

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
@@ -30,7 +30,7 @@ from llmtest.langchain import batches
 from llmtest.langchain.answers import Answer, MessageAnswer, count_message, tool_schema, tool_schemas
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
-from llmtest.langchain.served import Scripted, about, run_of, script_of, weakly
+from llmtest.langchain.served import RunManager, Scripted, about, run_of, script_of, weakly
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
@@ -104,6 +104,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         return {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        # The stop sequences of the constructor are in force too, but LangChain passes only those of the call.
         return super()._get_ls_params(stop=stop or self.stop, **kwargs)
 
     def bind_tools(
@@ -132,6 +133,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         A `structured(...)` step satisfies all three: as a tool call, or as JSON text where a response format is bound.
         """
         if method == "function_calling":
+            # The only method that LangChain has a way of its own for: the schema as a bound tool.
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         if method not in ("json_schema", "json_mode"):
             raise ScriptError(f"method= is 'function_calling', 'json_schema' or 'json_mode'; got {method!r}")
@@ -147,7 +149,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         return _with_raw(model, parser) if include_raw else model | parser
 
     def _request(
-        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: RunManager, kwargs: dict[str, object]
     ) -> Request:
         # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
         run = weakly(run_of(run_manager, self))

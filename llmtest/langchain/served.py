@@ -38,6 +38,9 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Respond, Return, ScriptOwner, Step, Text, split
 from llmtest.scripts.steps import as_step, give
 
+RunManager = BaseRunManager | None
+"""The run of a call. A call past the callbacks has none."""
+
 
 def step_from(step: object, where: str) -> object:
     """Return the step of a retriever or tool: a bare value stands for `give(value)`."""
@@ -212,7 +215,7 @@ class Double(Served):
     def _call(
         self,
         read: Callable[[], str],
-        run_manager: BaseRunManager | None,
+        run_manager: RunManager,
         params: Mapping[str, object],
         args: Mapping[str, object],
     ) -> Request:
@@ -268,6 +271,7 @@ class Scripted(Served):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return a number for each token of `text`, equal for equal tokens. Tokens are those of the default usage."""
+        # Encoded with `surrogatepass`: a str may hold half of a pair, which has no UTF-8.
         custom: Callable[[str], list[int]] | None = getattr(self, "custom_get_token_ids", None)
         return [crc32(token.encode("utf-8", "surrogatepass")) for token in split(text)] if custom is None else custom(text)
 
@@ -314,7 +318,7 @@ def _finish(value: object) -> object:
 # -- the run that a call belongs to: held weakly, so that it lives no longer than it is open
 
 
-def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager | None:
+def run_of(run_manager: RunManager, model: object) -> RunManager:
     """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
@@ -326,13 +330,13 @@ def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager 
     return None
 
 
-def weakly(run: BaseRunManager | None) -> Callable[[], BaseRunManager | None]:
+def weakly(run: RunManager) -> Callable[[], RunManager]:
     """Return a weak reference to a run manager, or a function that returns None for a call without one."""
     # A request may be kept by a test; the manager holds all handlers, and so the recordings.
     return (lambda: None) if run is None else weakref.ref(run)
 
 
-def about(run: BaseRunManager | None) -> tuple[Sequence[str], Mapping[str, object]]:
+def about(run: RunManager) -> tuple[Sequence[str], Mapping[str, object]]:
     """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
     config = var_child_runnable_config.get() or RunnableConfig()
     configurable = config.get("configurable") or {}

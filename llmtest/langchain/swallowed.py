@@ -109,6 +109,7 @@ def _text(error: BaseException, handler: object, event: str) -> str:
 
 
 def _signature(method: Callable[..., object]) -> str:
+    # Without annotations, which may be long: only the names decide whether the call fits.
     signature = inspect.signature(method)
     plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))

@@ -413,6 +413,7 @@ class _Hook:
 
 TAP: Tap = object.__new__(Tap)
 
+# Never released: flags that exactly one thread can set.
 _installed = threading.Lock()
 _graphs_watched = threading.Lock()
 
