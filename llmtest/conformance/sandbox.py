@@ -28,6 +28,8 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import HARNESS, definition_line, is_of, program_line, shown_line
 from llmtest.recording.recording import Recording
 
+Make = Callable[[], object]
+"""Makes what is checked; called once for each program."""
 STALL_S: Final = 0.3
 """An event loop that stands still at one instruction for so many seconds is blocked."""
 _LOOK_S: Final = 0.025
@@ -87,7 +89,7 @@ def _work(this: Attempt, body: Callable[[], object]) -> None:
     this.recording.settle(timeout_s=0)  # what came late is in it, too
 
 
-def new(make: Callable[[], object]) -> object:
+def new(make: Make) -> object:
     """Return a new object of `make`. Scripted doubles in it belong to no test, so unused steps are no violation."""
     with ledger.opened(ledger.Outside()):
         return make()

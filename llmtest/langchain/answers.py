@@ -107,7 +107,7 @@ def texts_of(messages: Iterable[BaseMessage]) -> list[str]:
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, object]:
     """Return the metadata of an answer; a stream that was cut off has no finish reason."""
-    metadata: dict[str, Any] = {"model_name": model_name}
+    metadata: dict[str, object] = {"model_name": model_name}
     if not reply.truncated:
         metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
     metadata.update(copy.deepcopy(dict(reply.response_metadata)))

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
@@ -28,7 +28,7 @@ from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.langchain import batches
 from llmtest.langchain.answers import Answer, MessageAnswer, texts_of, tool_schema, tool_schemas
-from llmtest.langchain.caller import about, run_of, weakly
+from llmtest.langchain.caller import RunManager, about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
@@ -105,6 +105,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         return {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        # The stop sequences of the constructor are in force too, but LangChain passes only those of the call.
         return super()._get_ls_params(stop=stop or self.stop, **kwargs)
 
     def bind_tools(
@@ -133,6 +134,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         A `structured(...)` step satisfies all three: as a tool call, or as JSON text where a response format is bound.
         """
         if method == "function_calling":
+            # The only method that LangChain has a way of its own for: the schema as a bound tool.
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         if method not in ("json_schema", "json_mode"):
             raise ScriptError(f"method= is 'function_calling', 'json_schema' or 'json_mode'; got {method!r}")
@@ -148,7 +150,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         return _with_raw(model, parser) if include_raw else model | parser
 
     def _request(
-        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: RunManager, kwargs: dict[str, object]
     ) -> Request:
         # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
         run = weakly(run_of(run_manager, self))
