@@ -17,10 +17,11 @@ from llmtest.concurrency.lanes import Lane
 from llmtest.core.masks import publish
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import ScriptError, Violation, ViolationError, is_expected
 from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.scripts import diagnostics, tool_checks
+from llmtest.scripts.diagnostics import Unused
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Batch, KeyedSteps, On, Request, StepGroup
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
@@ -57,12 +58,12 @@ class _Queue:
     def numbered(self) -> list[tuple[int, Step]]:
         return list(enumerate(self.steps, self.first))
 
-    def left(self) -> list[tuple[int, Step]]:
-        """Return the steps still without their calls, with their numbers."""
-        rest = self.numbered()[self.index :]
-        if rest and self.served and self.steps[self.index].serving.times is None:
-            rest = rest[1:]
-        return [(number, step) for number, step in rest if not step.serving.optional]
+    def left(self) -> list[Unused]:
+        """Return the steps still without their calls."""
+        rest = [Unused(number, step, self.key, 0) for number, step in self.numbered()[self.index :]]
+        if rest and self.served:
+            rest[:1] = [] if rest[0].step.serving.times is None else [rest[0]._replace(calls=self.served)]
+        return [unused for unused in rest if not unused.step.serving.optional]
 
 
 class _Turn(NamedTuple):
@@ -330,16 +331,22 @@ class Script(StepGroup):
             self._violate("competing calls", diagnostics.calls_compete(self.owner, first, second))
 
     def unused(self) -> list[Violation]:
-        """Return one violation for all steps without a call; an empty list if all were served."""
-        left = [item for queue in self._queues for item in queue.left()]
+        """Return one violation for all steps that still wait for calls; an empty list if all were served."""
+        left = [unused for queue in self._queues for unused in queue.left()]
         if not left:
             return []
         return [Violation("unused step", publish(diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)))]
 
     def verify(self) -> None:
-        """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you."""
+        """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you.
+
+        Unused steps that an `expect_violation("unused step")` block expects here are not reported again.
+        """
         gates = dict.fromkeys(gate for step in self.steps for gate in step.gates)
-        found = [*self.violations, *(violation for gate in gates for violation in gate.found()), *self.unused()]
+        unused = self.unused()
+        found = [*self.violations, *(violation for gate in gates for violation in gate.found()), *unused]
+        if any(map(is_expected, unused)):
+            self.waive_steps()
         if found:
             raise ViolationError(*found)
 

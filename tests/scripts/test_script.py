@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import copy
 import pickle
@@ -37,7 +38,7 @@ from llmtest import (
     structured,
     think,
 )
-from llmtest.errors import ScriptError, expect_violation
+from llmtest.errors import ScriptError, Violation, expect_violation
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import Request
 
@@ -117,11 +118,60 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
 
     text = "\n".join(line.split("  at ")[0] for line in script.unused()[0].text.splitlines())
     assert text.splitlines() == [
-        "2 of 3 steps of the script were never used",
-        "  step 1  say('x').times(3)",
+        "2 of 3 steps of the script were never used or not used often enough",
+        "  step 1  say('x').times(3)  used 1 of 3 times",
         "  step 3  say('y').repeat()",
         "  the model was called once; remove the steps, or find out why the program stopped early",
     ]
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_an_unused_step_behind_a_key_is_named_with_its_key() -> None:
+    script = Script(on(tools=[]) >> "a summary", on(tools={"book"}) >> say("the agent").times(2))
+    model = ScriptedChatModel(script=script)
+
+    model.bind_tools([INTEGER_TOOL]).invoke("go")
+
+    text = "\n".join(line.split("  at ")[0] for line in script.unused()[0].text.splitlines())
+    assert text.splitlines() == [
+        "2 of 2 steps of the script were never used or not used often enough",
+        "  step 1  on(tools=[]) >> say('a', ' summary')",
+        "  step 2  on(tools=['book']) >> say('the', ' agent').times(2)  used 1 of 2 times",
+        "  the model was called once; remove the steps, or find out why no further call matches the key",
+    ]
+
+
+def test_unused_steps_that_verify_raises_can_be_expected() -> None:
+    model = ScriptedChatModel(fail(ValueError).times(3))
+    with pytest.raises(ValueError):
+        model.invoke("x")
+
+    with expect_violation("unused step") as caught:
+        model.verify()
+
+    text = caught[0].text.splitlines()
+    assert text[0] == "1 of 1 step of the script was not used often enough"
+    model.verify()  # nothing is owed any more: the test passes
+
+
+def test_an_earlier_violation_that_verify_raises_can_be_expected() -> None:
+    model = ScriptedChatModel()
+    with contextlib.suppress(ViolationError):
+        model.invoke("x")
+
+    with expect_violation("unexpected call") as caught:
+        model.verify()
+
+    assert [violation.code for violation in caught] == ["unexpected call"]
+
+
+def test_expecting_one_of_two_violations_of_an_error_lets_it_pass_on() -> None:
+    errors = [Violation("a", "one"), Violation("a", "two")]
+
+    with pytest.raises(ViolationError) as raised, expect_violation("a"):
+        raise ViolationError(*errors)
+
+    assert raised.value.violations == tuple(errors)
 
 
 def test_nothing_comes_after_a_step_that_repeats() -> None:
