@@ -17,6 +17,7 @@ from llmtest.concurrency.lanes import Lane, Mark
 from llmtest.events.callbacks import ENDINGS
 from llmtest.events.events import Event, Run
 
+_STEPS: Final = {"on_resume": -math.inf, "on_interrupt": math.inf}
 _FALLBACKS: Final = "RunnableWithFallbacks"
 
 
@@ -61,8 +62,13 @@ def item_of(run: Run, parent: Run | None) -> Item:
 
 
 def item_at(event: Event, note: Any = None) -> Item:
-    """Return an event of a run as a sibling of the runs inside it."""
-    return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), note=note)
+    """Return an event of a run as a sibling of the runs inside it.
+
+    A graph is resumed before its nodes, and interrupted after them.
+    """
+    family = (event.run_id, "graph") if event.kind in _STEPS else None
+    step = _STEPS.get(event.kind, 0)
+    return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), family, step, note=note)
 
 
 def _mark(event: Event | None) -> Mark | None:

@@ -82,9 +82,10 @@ def _is_clock(key: str, value: Any) -> bool:
 
 
 def _is_random(key: str, value: Any) -> bool:
-    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
+    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such), or the random
+    token of the process by which LangChain's middleware knows its own model calls."""
     # A number of digits alone is a card or an amount; "paid" is no key of ids.
-    if not isinstance(value, str) or not re.search(r"(?:^|_)id$", snake(key)):
+    if not isinstance(value, str) or not re.search(r"(?:^|_)id$|^lc_internal_call$", snake(key)):
         return False
     return re.fullmatch("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}", value) is not None
 

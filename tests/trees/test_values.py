@@ -252,6 +252,7 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
             "created": "yesterday",
             "departure": "2024-05-01T10:00",
             "interrupt_id": "2bea78d1d1f1c8669537f93792155a6d",
+            "lc_internal_call": "0f3c5a7e1b2d4c6f8091a2b3c4d5e6f7",
             "id": "order-7",
             "tool_call_id": "call_9",
         }
@@ -264,6 +265,7 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
         '    "departure": "2024-05-01T10:00"',
         '    "id": "order-7"',
         '    "interrupt_id": <id:1>',
+        '    "lc_internal_call": <id:2>',
         '    "timestamp": <time>',
         '    "tool_call_id": call1',
         '    "ts": 5',
