@@ -21,7 +21,7 @@ from uuid import UUID
 
 from llmtest.core import masks
 from llmtest.core.masks import DATE_TIME, mask, snake
-from llmtest.core.text import amount
+from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 
@@ -567,7 +567,7 @@ class Words:
 
 _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     str: Words.string,
-    int: lambda _, value: str(value),
+    int: lambda _, value: show_int(value),
     float: Words.number,
     UUID: lambda words, value: words.mark("id", str(value)),
     Message: Words.message,

@@ -242,6 +242,11 @@ def test_a_secret_in_json_that_is_text_is_masked() -> None:
     assert shown("{'password': 'abc'}") == "\"{'password': <mask:password>}\""
 
 
+def test_an_integer_of_more_digits_than_python_converts_is_shown_whole() -> None:
+    assert shown(7 - 10**5000) == f"-{'9' * 4999}3"
+    assert shown(10**639) == f"1{'0' * 639}"
+
+
 def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
     value = frozen(
         {
