@@ -124,8 +124,11 @@ class Expectation(ContextDecorator):
 
     def _claim_all(self, error: ViolationError) -> bool:
         """Collect the violations of an error that leaves the block, as `verify()` raises it. False if some are not expected."""
+        known = [*self._caught]
         for violation in error.violations:
-            if not any(violation is known for known in self._caught):
+            if violation in known:
+                known.remove(violation)
+            else:
                 if not self.claim(violation):
                     return False
                 for withdraw in withdrawers:

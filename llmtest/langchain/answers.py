@@ -24,8 +24,14 @@ from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS, named_tools
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.requests import Request, bound_format
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Value, count, split
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Step, Text, Value, count, split
 from llmtest.scripts.tool_checks import check_call
+
+
+def fails_by_status(step: Step) -> bool:
+    """True for a step that fails with an HTTP status, at once or at its end."""
+    failure = step.failure if isinstance(step, Reply) else step
+    return isinstance(failure, Fail) and isinstance(failure.error, int)
 
 
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:

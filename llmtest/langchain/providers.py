@@ -28,7 +28,7 @@ from weakref import WeakKeyDictionary
 from llmtest import ledger
 from llmtest.core.source import at
 from llmtest.core.text import did_you_mean, names
-from llmtest.errors import ProvidersError, ScriptError, Violation, ViolationError
+from llmtest.errors import LEFT_OPEN, USE_WITH, ProvidersError, ScriptError, Violation, ViolationError
 from llmtest.langchain.chat_model import ScriptedChatModel
 from llmtest.langchain.provider_model import integration_class, provider_model
 from llmtest.ledger import Ledger
@@ -116,14 +116,23 @@ class Providers:
                     _originals.append((seam.module, seam.helper))
                     vars(seam.module)[_HELPER] = _stand_in(seam)
             _open.append(self)
+        ledger.keep_block(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        ledger.drop_block(self)
         with _lock:
             _open.remove(self)
             while _originals and not _open:
                 module, helper = _originals.pop()
                 vars(module)[_HELPER] = helper
+
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not. It would script the models of the tests that follow."""
+        if self not in _open:
+            return []
+        self.__exit__()
+        return [Violation(LEFT_OPEN, f"a scripted_providers() block was left open by the test\n  {USE_WITH}")]
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
