@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest.concurrency.lanes import Lane, Mark
+from llmtest.concurrency.lanes import Lane, Mark, meeting
 from llmtest.events.callbacks import ENDINGS
 from llmtest.events.events import Event, Run
 
@@ -119,21 +119,8 @@ def precedes(a: Item, b: Item, home: Lane | None) -> bool:
 def leads(a: Mark, b: Mark, home: Lane | None) -> bool:
     """True if moment `a` comes before `b`: where their lines of control meet, all of that of `a` was over when that of `b`
     was spawned."""
-    # Up from `b`: on each line that it comes from, the moment at which the next line was spawned.
-    moments: dict[Lane, int] = {}
-    lane, moment = b
-    while lane.parent is not None:
-        moments[lane] = moment
-        lane, moment = lane.parent, lane.attach
-    moments[lane] = moment
-    # Up from `a`, until they meet: each line must be known to be over; the first that is not ends the search.
-    over, last = a
-    while over not in moments:
-        parent, joined = over.parent, over.joined
-        if parent is None or joined is None:
-            return False
-        over, last = parent, joined
-    return last <= moments[over] and not is_pooled(over, home)
+    where = meeting(a, b)
+    return where is not None and not is_pooled(where, home)
 
 
 def is_pooled(lane: Lane, home: Lane | None) -> bool:

@@ -288,10 +288,13 @@ class Script(StepGroup):
         for rival in rivals:
             if not queue.first <= rival.number < queue.first + len(queue.steps):
                 continue
-            apart = claim.request.lane and rival.request.lane and not claim.request.lane.within(rival.request.lane)
             if claim.request.batch is not None and claim.request.batch is rival.request.batch:
                 continue
-            if apart and claim.step != rival.step and claim.request.messages != rival.request.messages:
+            if (
+                _are_apart(rival.request.lane, claim.request.lane)
+                and claim.step != rival.step
+                and claim.request.messages != rival.request.messages
+            ):
                 self._told.add((rival.call, claim.call))
                 raise self._violate("competing calls", diagnostics.calls_compete(self.owner, rival[:3], claim[:3]))
 
@@ -394,6 +397,14 @@ def _is_in_order(earlier: tuple[_Turn, Run], later: tuple[_Turn, Run], are_order
         return True
     # No thread tells that another one waits for it. Its spawner most likely has waited for work that is over.
     return later[0].after_end or are_ordered(earlier[1], later[1])
+
+
+def _are_apart(earlier: Lane | None, later: Lane | None) -> bool:
+    """True if two lines of control may take their steps in the other order. None is not known."""
+    if earlier is None or later is None:
+        return False
+    # A stream is open while its reader goes on, or has left it; each of its steps may have had a task of its own.
+    return not (later.within(earlier) or earlier.is_over_before(later))
 
 
 def _never() -> bool:

@@ -775,3 +775,50 @@ def test_a_key_without_tools_is_for_calls_without_tools() -> None:
 
     assert [model.bind_tools([search]).invoke("q").content, model.invoke("q").content] == ["some", "none"]
     assert str(on(tools=[])) == "on(tools=[])"
+
+
+# -- streams that their reader has left, or reads on
+
+
+def _chain(model: ScriptedChatModel) -> Any:
+    return RunnableLambda(lambda text: text) | model
+
+
+async def _leave_stream(model: ScriptedChatModel) -> None:
+    stream = _chain(model).astream("x")
+    await anext(stream)
+    await stream.aclose()
+    await model.ainvoke("y")
+
+
+async def _call_while_reading(model: ScriptedChatModel) -> None:
+    async for chunk in _chain(model).astream("x"):
+        if chunk.content == "a ":
+            await model.ainvoke("y")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("program", [_leave_stream, _call_while_reading])
+def test_the_reader_of_an_async_stream_takes_its_steps_after_the_stream_has(program: Any, recorded: bool) -> None:
+    with record() if recorded else contextlib.nullcontext():
+        asyncio.run(program(ScriptedChatModel(say("a ", "b "), "next")))
+
+
+@pytest.mark.parametrize("turns", [2, 100])
+def test_a_task_beside_the_reader_of_an_async_stream_competes_with_it(turns: int) -> None:
+    model = ScriptedChatModel(say("a ", "b "), "next")
+
+    async def read() -> None:
+        async for _ in _chain(model).astream("x"):
+            await asyncio.sleep(0)
+
+    async def ask() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await model.ainvoke("y")
+
+    async def both() -> None:
+        await asyncio.gather(read(), ask())
+
+    with expect_violation("competing calls"), record(), contextlib.suppress(ViolationError):
+        asyncio.run(both())
