@@ -90,10 +90,12 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
         return lane is not None
 
     def is_over_before(self, other: Lane) -> bool:
-        """True if all of this was over before `other` went on, or was spawned. Each step of a chain's stream is such a task."""
-        if self.asked:
-            return meeting((self, self.now), (other, other.now)) is not None
-        # Where nothing is recorded, the waits of tasks are not known, only that a task is done.
+        """True if all of this is known to have been over before `other` went on, or was spawned."""
+        return meeting((self, self.now), (other, other.now)) is not None
+
+    @property
+    def is_done(self) -> bool:
+        """True for a task that is done. Where nothing is recorded, its end is all that is known of it."""
         return self.owner is not None and _is_over(self.owner())
 
     def finish(self) -> None:

@@ -65,7 +65,7 @@ class Served:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
         with batches.turn(self):
-            step = self.script.serve(request)
+            step = self.script.serve(request, streams=streams)
         self._hold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
@@ -80,7 +80,7 @@ class Served:
         self._report_call(request)
         await batches.wait_for_turn(self)
         with batches.turn(self):
-            step = self.script.serve(request)
+            step = self.script.serve(request, streams=streams)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):

@@ -87,6 +87,7 @@ class _Claim(NamedTuple):
     call: int
     number: int
     step: Step
+    streams: bool
 
 
 # -- the script
@@ -200,8 +201,8 @@ class Script(StepGroup):
         for queue in self._queues:
             queue.index = len(queue.steps)
 
-    def serve(self, request: Request) -> Step:
-        """Claim the next step for `request`.
+    def serve(self, request: Request, *, streams: bool = False) -> Step:
+        """Claim the next step for `request`. `streams` tells that the call is a stream, which its reader may leave open.
 
         Raises:
             ViolationError: no step is left, two keys match, the step does not expect the prompt, or a concurrent run
@@ -218,7 +219,7 @@ class Script(StepGroup):
         run = request.run() if len(queue.steps) > 1 else None
         if run is not None:
             self._note_turn(queue, run.run_id, call, number, step, request)
-            self._watch(queue, run, _Claim(request, call, number, step))
+            self._watch(queue, run, _Claim(request, call, number, step, streams))
         return step
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
@@ -290,11 +291,7 @@ class Script(StepGroup):
                 continue
             if claim.request.batch is not None and claim.request.batch is rival.request.batch:
                 continue
-            if (
-                _are_apart(rival.request.lane, claim.request.lane)
-                and claim.step != rival.step
-                and claim.request.messages != rival.request.messages
-            ):
+            if _are_apart(rival, claim) and claim.step != rival.step and claim.request.messages != rival.request.messages:
                 self._told.add((rival.call, claim.call))
                 raise self._violate("competing calls", diagnostics.calls_compete(self.owner, rival[:3], claim[:3]))
 
@@ -399,12 +396,14 @@ def _is_in_order(earlier: tuple[_Turn, Run], later: tuple[_Turn, Run], are_order
     return later[0].after_end or are_ordered(earlier[1], later[1])
 
 
-def _are_apart(earlier: Lane | None, later: Lane | None) -> bool:
-    """True if two lines of control may take their steps in the other order. None is not known."""
-    if earlier is None or later is None:
+def _are_apart(earlier: _Claim, later: _Claim) -> bool:
+    """True if two runs may take their steps in the other order, as far as is known by now."""
+    before, after = earlier.request.lane, later.request.lane
+    if before is None or after is None or after.within(before) or before.is_over_before(after):
         return False
-    # A stream is open while its reader goes on, or has left it; each of its steps may have had a task of its own.
-    return not (later.within(earlier) or earlier.is_over_before(later))
+    # An async stream of a chain has a task for each piece, and is open while its reader goes on, or when it has left it. Where
+    # nothing is recorded, no more is known.
+    return not (earlier.streams and before.is_done and not before.asked)
 
 
 def _never() -> bool:
