@@ -22,7 +22,13 @@ from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.replies import raised, reported_usage
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, split
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Step, Text, split
+
+
+def fails_by_status(step: Step) -> bool:
+    """True for a step that fails with an HTTP status, at once or at its end."""
+    failure = step.failure if isinstance(step, Reply) else step
+    return isinstance(failure, Fail) and isinstance(failure.error, int)
 
 
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:

@@ -7,6 +7,7 @@ code, and never sleeps.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from operator import itemgetter
 from typing import Any, Literal, cast
 
@@ -27,7 +28,7 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.langchain import batches
-from llmtest.langchain.answers import Answer, MessageAnswer, texts_of, tool_schema, tool_schemas
+from llmtest.langchain.answers import Answer, MessageAnswer, fails_by_status, texts_of, tool_schema, tool_schemas
 from llmtest.langchain.caller import RunManager, about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
@@ -90,6 +91,9 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
                     " but a model cannot give values, it says something"
                 )
         super().__init__(**{"script": given, **fields})
+        if self.dialect in names.CLASSES and any(map(fails_by_status, given.steps)):
+            # The provider's SDK is imported here, where the test makes the model, and not while the program runs.
+            names.CLASSES[self.dialect].errors.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, None, None)
 
     @property
     def _llm_type(self) -> str:

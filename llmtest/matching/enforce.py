@@ -19,6 +19,7 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.capture import membership
 from llmtest.capture.blocks import Block, RawEvent
+from llmtest.core.masks import publish
 from llmtest.errors import BROKEN_RULE, UnjudgedError, Violation, ViolationError
 from llmtest.events.callbacks import ENDINGS, START_KINDS
 from llmtest.events.events import Event, Run
@@ -184,7 +185,7 @@ class Watched(list[RawEvent]):
         with self._lock:
             if self.violation is not None:
                 return
-            self.violation = _broken[recording] = violation = Violation(BROKEN_RULE, f"{answer}\n{_STOPPED}")
+            self.violation = _broken[recording] = violation = Violation(BROKEN_RULE, publish(f"{answer}\n{_STOPPED}"))
         ledger.report(violation, self._unsaid)
 
     def conclude(self, *, failed: bool) -> None:

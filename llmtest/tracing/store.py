@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from os import getcwd  # not `os.getcwd`, which `blockbuster` forbids on an event loop
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
@@ -84,7 +85,9 @@ MIGRATIONS: Final = (
 def place(root: Path | None = None) -> Path:
     """Return the path of the store: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in `root`, by default the working directory."""
     path = os.environ.get("LLMTEST_STORE")
-    return Path(path).expanduser().absolute() if path else (root or Path.cwd()) / FOLDER / FILE
+    if path:
+        return Path(getcwd(), Path(path).expanduser())
+    return (root or Path(getcwd())) / FOLDER / FILE
 
 
 # -- lines of lists

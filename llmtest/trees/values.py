@@ -21,7 +21,7 @@ from uuid import UUID
 
 from llmtest.core import masks
 from llmtest.core.masks import DATE_TIME, mask, snake
-from llmtest.core.text import amount
+from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 
@@ -82,9 +82,10 @@ def _is_clock(key: str, value: object) -> bool:
 
 
 def _is_random(key: str, value: object) -> bool:
-    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
+    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such), or the random
+    token of the process by which LangChain's middleware knows its own model calls."""
     # A number of digits alone is a card or an amount; "paid" is no key of ids.
-    if not isinstance(value, str) or not re.search(r"(?:^|_)id$", snake(key)):
+    if not isinstance(value, str) or not re.search(r"(?:^|_)id$|^lc_internal_call$", snake(key)):
         return False
     return re.fullmatch("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}", value) is not None
 
@@ -566,7 +567,7 @@ class Words:
 
 _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     str: Words.string,
-    int: lambda _, value: str(value),
+    int: lambda _, value: show_int(value),
     float: Words.number,
     UUID: lambda words, value: words.mark("id", str(value)),
     Message: Words.message,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -230,3 +231,31 @@ def test_fallbacks_of_a_batch_are_beside_one_another(way: str) -> None:
     assert render(recording, detail="outline").startswith("parallel\n")
     order = HappensBefore(recording.roots)
     assert all(overlapped(order, a, b) for a in recording.roots for b in recording.roots if a is not b)
+
+
+def _calls_of_python(work: Callable[[], object]) -> int:
+    calls = 0
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_open_siblings_are_not_compared_with_one_another() -> None:
+    """Twice the siblings are at most three times the work: a handler that fires no ends leaves thousands of runs open."""
+
+    def roots(siblings: int) -> list[Run]:
+        children = tuple(run("c", number) for number in range(2, siblings + 2))
+        return [run("root", 1, siblings + 2, children=children)]
+
+    few, many = roots(300), roots(600)
+
+    assert _calls_of_python(lambda: Nesting(many)) < 3 * _calls_of_python(lambda: Nesting(few))

@@ -7,7 +7,9 @@ import re
 from tests.pytest_plugin.conftest import Suite
 
 BLOCKS = """
+from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
+from llmtest.langchain.providers import scripted_providers
 from llmtest import ScriptedChatModel, count_tokens, expect_violation, record, tracing_enabled
 from llmtest.matching import never
 
@@ -58,6 +60,16 @@ def test_after_expectation():
         ScriptedChatModel().invoke("hi")
     except AssertionError:
         pass
+
+def test_providers():
+    kept.append(scripted_providers({"openai:gpt-5": ["Hello"]}))
+    kept[-1].__enter__()
+    init_chat_model("openai:gpt-5").invoke("hi")
+
+def test_after_providers():
+    with scripted_providers({"openai:gpt-5": ["Bonjour"]}):
+        assert init_chat_model("openai:gpt-5").invoke("hi").content == "Bonjour"
+    assert kept[-1].asked == ["openai:gpt-5"]
 """
 
 
@@ -80,6 +92,7 @@ def test_a_block_that_a_test_leaves_open_is_closed_and_told_there(suite: Suite) 
         ("FAILED", "test_after_all_of", "expected tools == ['"),
         ("ERROR", "test_expectation", "an expect_violation("),
         ("FAILED", "test_after_expectation", "unexpected model cal"),
+        ("ERROR", "test_providers", "a scripted_providers"),
     }
     assert outcome.part("ERROR at teardown of test_all_of").startswith(
         "an all_of() block was left open by the test\n  use it with `with`, or leave it in the same test\n\n"

@@ -17,7 +17,8 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
+from langgraph.graph import START, MessagesState, StateGraph
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, count_tokens, fail, record, say, scripted_tool
 from llmtest.capture import membership
@@ -210,7 +211,7 @@ def test_chat_usage_is_counted_with_its_details() -> None:
 
     assert counts(tokens) == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "requests": 1, "successful_requests": 1}
     assert (tokens.input_details, tokens.output_details) == ({"cache_read": 4}, {"reasoning": 2})
-    assert tokens.calls == [ModelCall("Answers", "gpt", (), None, tokens.usage, "ended")]
+    assert tokens.calls == [ModelCall("Answers", "gpt", (), (), tokens.usage, "ended")]
 
 
 @pytest.mark.parametrize(
@@ -457,6 +458,38 @@ def test_counts_are_told_by_the_node_of_a_graph() -> None:
 
     assert {name: of.requests for name, of in tokens.by_node.items()} == {"model": 2}
     assert str(tokens.calls[1]) == "`ScriptedChatModel` scripted in node `model`: 9 in, 4 out"
+
+
+def test_a_call_knows_all_nodes_around_it() -> None:
+    model = ScriptedChatModel("plan", "draft", "polish")
+
+    def ask_in(name: str) -> Any:
+        return name, lambda state: {"messages": [model.invoke("hi")]}
+
+    inner = StateGraph(MessagesState).add_node(*ask_in("draft")).add_node(*ask_in("polish"))
+    inner.add_edge(START, "draft").add_edge("draft", "polish")
+    outer = StateGraph(MessagesState).add_node(*ask_in("plan")).add_node("write", inner.compile())
+    outer.add_edge(START, "plan").add_edge("plan", "write")
+
+    with count_tokens() as tokens:
+        outer.compile().invoke({"messages": []})
+
+    assert [call.nodes for call in tokens.calls] == [("plan",), ("write", "draft"), ("write", "polish")]
+    assert {name: of.requests for name, of in tokens.by_node.items()} == {"plan": 1, "write": 2}
+
+
+def test_two_overlapping_runs_with_one_id_both_count() -> None:
+    model = ScriptedChatModel("a b", "c d e")
+    config: RunnableConfig = {"run_id": uuid4()}
+
+    with count_tokens() as tokens:
+        stream = model.stream("1", config)
+        next(stream)
+        model.invoke("2", config)
+        list(stream)
+
+    assert [call.spent.output_tokens for call in tokens.calls] == [2, 3]
+    assert (tokens.requests, tokens.output_tokens) == (2, 5)
 
 
 @pytest.mark.parametrize("key", ["model", "model_name"])
