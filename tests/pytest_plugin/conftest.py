@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,13 @@ addopts = --strict-markers --strict-config
 filterwarnings = error
 asyncio_default_fixture_loop_scope = function
 """
+
+HELLO = """
+def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
+    scripted_chat_model("Hello there").invoke("hi")
+    assert llm_recording == llm_snapshot
+"""
+"""A test that compares the tree of one call."""
 
 
 class Outcome:
@@ -66,6 +74,19 @@ class Suite:
 
     def write(self, source: str, name: str = "test_it") -> None:
         self.files.makepyfile(**{name: textwrap.dedent(source)})
+
+    def snapshot(self, name: str = "test_hello") -> Path:
+        """The file of a snapshot of test_it.py."""
+        return self.path / "__snapshots__" / "test_it" / f"{name}.tree"
+
+    def trees(self) -> list[str]:
+        """The names of all snapshots."""
+        return sorted(file.name for file in self.path.rglob("*.tree") if ".llmtest" not in file.parts)
+
+    def pending(self) -> dict[str, str]:
+        """The pending snapshots, and their texts."""
+        folder = self.path / ".llmtest" / "pending"
+        return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.tree")}
 
     def run(self, source: str | None = None, *options: str) -> Outcome:
         """Writes `source` to test_it.py and runs all there is, in this process."""

@@ -108,7 +108,7 @@ def test_a_step_is_served_as_often_as_it_says() -> None:
     assert [model.invoke("hi").content for _ in range(5)] == ["x", "x", "y", "y", "y"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -> None:
     script = Script(say("x").times(3), say("z").optional(), say("y").repeat())
     model = ScriptedChatModel(script=script)
@@ -153,7 +153,7 @@ def test_an_optional_step_that_expects_something_is_passed_over() -> None:
 NEAREST = ["  nearest", "    - CONTEXT: weather", "    ?            -", "    + CONTEXT: wether"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 @pytest.mark.parametrize(
     ("expects", "prompt", "evidence"),
     [
@@ -188,7 +188,7 @@ def test_a_prompt_as_expected_is_answered() -> None:
     assert ScriptedChatModel(step).bind_tools([search]).invoke("CONTEXT: Paris").content == "x"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_an_empty_prompt_is_said_to_be_empty() -> None:
     model = ScriptedChatModel(script=Script(say("x").expects(contains="a"), say("y").expects(last="ai")))
 
@@ -567,7 +567,7 @@ def test_steps_show_as_they_were_written() -> None:
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_verify_tells_every_violation_and_what_is_unused() -> None:
     script = Script("a", "b")
     with opened(Ledger()):
