@@ -160,17 +160,10 @@ class TestInner:
     ("marker", "told"),
     [
         ("llm_budget(100)", "llm_budget takes its limits by name, as llm_budget(total_tokens=100); got 100"),
-        ("llm_budget(token=100)", "llm_budget has no limit called `token`; there are"),
-        ("llm_budget(total_token=100)", "llm_budget has no limit called `total_token`; did you mean `total_tokens`?"),
         (
             "llm_budget",
             "llm_budget without a limit; give one or more of total_tokens, input_tokens, output_tokens, requests, cost",
         ),
-        ("llm_budget(requests='3')", "the limit `requests` of llm_budget is a number, 0 or more; got '3'"),
-        ("llm_budget(requests=-1)", "the limit `requests` of llm_budget is a number, 0 or more; got -1"),
-        ("llm_budget(cost=float('nan'))", "the limit `cost` of llm_budget is a number, 0 or more; got nan"),
-        ("llm_budget(cost=float('inf'))", "the limit `cost` of llm_budget is a number, 0 or more; got inf"),
-        ("llm_budget(requests=True)", "the limit `requests` of llm_budget is a number, 0 or more; got True"),
         ("llm_budget(cost=1, prices={'gpt': 3})", "prices of 'gpt' are a tuple (input, output, cache_read, cache_write)"),
     ],
 )
