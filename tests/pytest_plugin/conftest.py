@@ -112,3 +112,52 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
         monkeypatch.delenv(name, raising=False)  # ours may run on a worker; syrupy's reports are for the process that has none
     monkeypatch.setenv("COLUMNS", "120")
     return Suite(pytester)
+
+
+TWO_TESTS = """
+from llmtest import say
+
+def test_passes(scripted_chat_model):
+    scripted_chat_model(say("Hello there", usage=(5, 2))).invoke("hi")
+
+def test_fails(scripted_chat_model):
+    scripted_chat_model(say("Good bye", usage=(3, 2))).invoke("bye")
+    assert False
+"""
+
+
+def tree(answer: str, question: str, usage: tuple[int, int]) -> str:
+    """What a test of TWO_TESTS shows."""
+    from llmtest import say
+
+    with record() as recording:
+        ScriptedChatModel(say(answer, usage=usage)).invoke(question)
+    return str(recording).rstrip()
+
+
+FAILED = tree("Good bye", "bye", (3, 2))
+
+
+PASSED = tree("Hello there", "hi", (5, 2))
+
+
+ALL = f"""\
+test_it.py::test_passes
+{PASSED}
+tokens: 5 in, 2 out
+
+test_it.py::test_fails
+{FAILED}
+tokens: 3 in, 2 out"""
+
+
+MODEL = """
+import asyncio
+import pytest
+from llmtest import ScriptedChatModel, ScriptedLLM, count_tokens, fail, record, say
+
+def ask(*answers, **fields):
+    model = ScriptedChatModel(*[say(text, usage=(len(text), 1)) for text in answers], **fields)
+    for _ in answers:
+        model.invoke("hi")
+"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import copy
 import pickle
 import sys
@@ -363,31 +362,6 @@ def test_respond_takes_a_function() -> None:
 # -- two runs, one script
 
 
-@pytest.mark.asyncio
-async def test_open_runs_that_compete_for_different_steps_are_a_violation() -> None:
-    model = ScriptedChatModel("x", "y")
-
-    with expect_violation("competing calls") as caught:
-        await asyncio.gather(model.ainvoke("a"), model.ainvoke("b"))
-
-    assert caught[0].text.splitlines() == [
-        "two concurrent runs take steps from the same unkeyed script; which run gets which step is a race",
-        "  call 1  human 'a'  takes step 1",
-        "  call 2  human 'b'  takes step 2",
-        "  key the script by node, tag, thread, tools or prompt: on(contains='b') >> ...",
-    ]
-
-
-@pytest.mark.asyncio
-async def test_runs_that_are_open_at_once_may_share_equal_steps_or_ask_the_same_or_have_keys() -> None:
-    equal = ScriptedChatModel(say("x").times(2))
-    same = ScriptedChatModel("x", "y")
-    keyed = ScriptedChatModel(on(contains="a") >> "x", on(contains="b") >> "y")
-
-    for model, second in ((equal, "b"), (same, "a"), (keyed, "b")):
-        await asyncio.gather(model.ainvoke("a"), model.ainvoke(second))
-
-
 def test_a_call_made_while_a_stream_of_the_same_line_of_control_is_open_is_in_order() -> None:
     model = ScriptedChatModel(say("x", "y"), "z")
 
@@ -619,22 +593,6 @@ def test_an_unexpected_call_says_in_which_node_it_came() -> None:
         "  came  ai 'only one' (2 messages)",
         "  node  writer",
     ]
-
-
-def test_runs_of_two_lanes_do_not_compete() -> None:
-    model = ScriptedChatModel(
-        on(contains="a") >> Script("a1", "a2"), on(contains="b") >> Script(say("b1", "b2"), "b3"), script=None
-    )
-
-    stream = model.stream("b")
-    next(stream)
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(model.invoke, "a"))
-    thread.start()
-    thread.join()
-
-    assert [c.content for c in stream] == ["b2"]
-    assert [model.invoke(text).content for text in ("a", "b")] == ["a2", "b3"]
 
 
 def test_a_schema_that_is_none_or_that_leads_elsewhere_is_named() -> None:
