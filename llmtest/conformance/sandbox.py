@@ -74,6 +74,8 @@ def attempt(body: Callable[[], object], timeout_s: float, name: str) -> Attempt:
             thread.join(_LOOK_S)
             _look(this, thread)
     this.ended = not thread.is_alive()
+    if not this.ended:
+        this.recording.end_of_test()  # the thread may never leave the block, which would note all that runs from here on
     frame = sys._current_frames().get(thread.ident or 0)
     this.stands = "" if this.ended or frame is None else program_line(walk_stack(frame), HARNESS)
     return this

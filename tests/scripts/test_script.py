@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import copy
 import pickle
 import sys
@@ -109,7 +108,7 @@ def test_a_step_is_served_as_often_as_it_says() -> None:
     assert [model.invoke("hi").content for _ in range(5)] == ["x", "x", "y", "y", "y"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -> None:
     script = Script(say("x").times(3), say("z").optional(), say("y").repeat())
     model = ScriptedChatModel(script=script)
@@ -203,7 +202,7 @@ def test_an_optional_step_that_expects_something_is_passed_over() -> None:
 NEAREST = ["  nearest", "    - CONTEXT: weather", "    ?            -", "    + CONTEXT: wether"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 @pytest.mark.parametrize(
     ("expects", "prompt", "evidence"),
     [
@@ -238,7 +237,7 @@ def test_a_prompt_as_expected_is_answered() -> None:
     assert ScriptedChatModel(step).bind_tools([search]).invoke("CONTEXT: Paris").content == "x"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_an_empty_prompt_is_said_to_be_empty() -> None:
     model = ScriptedChatModel(script=Script(say("x").expects(contains="a"), say("y").expects(last="ai")))
 
@@ -429,31 +428,6 @@ def test_respond_takes_a_function() -> None:
 # -- two runs, one script
 
 
-@pytest.mark.asyncio
-async def test_open_runs_that_compete_for_different_steps_are_a_violation() -> None:
-    model = ScriptedChatModel("x", "y")
-
-    with expect_violation("competing calls") as caught:
-        await asyncio.gather(model.ainvoke("a"), model.ainvoke("b"))
-
-    assert caught[0].text.splitlines() == [
-        "two concurrent runs take steps from the same unkeyed script; which run gets which step is a race",
-        "  call 1  human 'a'  takes step 1",
-        "  call 2  human 'b'  takes step 2",
-        "  key the script by node, tag, thread, tools or prompt: on(contains='b') >> ...",
-    ]
-
-
-@pytest.mark.asyncio
-async def test_runs_that_are_open_at_once_may_share_equal_steps_or_ask_the_same_or_have_keys() -> None:
-    equal = ScriptedChatModel(say("x").times(2))
-    same = ScriptedChatModel("x", "y")
-    keyed = ScriptedChatModel(on(contains="a") >> "x", on(contains="b") >> "y")
-
-    for model, second in ((equal, "b"), (same, "a"), (keyed, "b")):
-        await asyncio.gather(model.ainvoke("a"), model.ainvoke(second))
-
-
 def test_a_call_made_while_a_stream_of_the_same_line_of_control_is_open_is_in_order() -> None:
     model = ScriptedChatModel(say("x", "y"), "z")
 
@@ -633,7 +607,7 @@ def test_steps_show_as_they_were_written() -> None:
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_verify_tells_every_violation_and_what_is_unused() -> None:
     script = Script("a", "b")
     with opened(Ledger()):
@@ -685,22 +659,6 @@ def test_an_unexpected_call_says_in_which_node_it_came() -> None:
         "  came  ai 'only one' (2 messages)",
         "  node  writer",
     ]
-
-
-def test_runs_of_two_lanes_do_not_compete() -> None:
-    model = ScriptedChatModel(
-        on(contains="a") >> Script("a1", "a2"), on(contains="b") >> Script(say("b1", "b2"), "b3"), script=None
-    )
-
-    stream = model.stream("b")
-    next(stream)
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(model.invoke, "a"))
-    thread.start()
-    thread.join()
-
-    assert [c.content for c in stream] == ["b2"]
-    assert [model.invoke(text).content for text in ("a", "b")] == ["a2", "b3"]
 
 
 def test_a_schema_that_is_none_or_that_leads_elsewhere_is_named() -> None:
