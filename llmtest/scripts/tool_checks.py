@@ -86,7 +86,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
         return None
     if args.keys() <= known.keys() and _fits(args, schema):
         return None
-    missing = [name for name in schema.get("required", ()) if name not in asked.args]
+    missing = [name for name in schema.get("required") or () if name not in asked.args]
     known = _all_properties(schema, schema)
     open_ended = schema.get("additionalProperties") or "patternProperties" in schema
     extra = [] if open_ended else [name for name in asked.args if name not in known]
