@@ -21,7 +21,7 @@ find_origin: Callable[[], Origin] = lambda: NOWHERE  # noqa: E731
 
 def target_of(method: str, url: str) -> Target | None:
     """Return what a request is for, or None if it is no business of the boundary."""
-    return recognize(method, url) if guard.is_on() else None
+    return recognize(method.upper(), url) if guard.is_on() else None
 
 
 def answer(target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False) -> HttpAnswer | None:

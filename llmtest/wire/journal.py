@@ -11,9 +11,10 @@ from llmtest.core.text import amount, capped
 from llmtest.scripts.requests import Request, show_last_message
 from llmtest.scripts.step_types import Step
 
-MAX_ENTRIES: Final = 100_000
-MAX_KEPT_BYTES: Final = 64_000_000
-"""The size of the bodies whose requests a journal keeps whole. The entries of older ones have no `request` any more."""
+MAX_ENTRIES: Final = 10_000
+MAX_WHOLE: Final = 1_000
+MAX_WHOLE_BYTES: Final = 64_000_000
+"""How many requests a journal keeps whole, and the size of their bodies. Entries of older ones have no `request` any more."""
 OPEN: Final = "open"
 
 
@@ -51,7 +52,7 @@ class Entry:
 
 
 class Journal(Sequence[Entry]):
-    """The requests of a scripted server, in the order in which they came. `str` gives one line for each.
+    """The last requests of a scripted server, in the order in which they came. `str` gives one line for each.
 
     Holds state. The thread of the server appends; any thread may read.
     """
@@ -96,7 +97,7 @@ class Journal(Sequence[Entry]):
         entry.request = request
         self._whole.append((entry, size))
         self._bytes += size
-        while self._bytes > MAX_KEPT_BYTES and len(self._whole) > 1:
+        while len(self._whole) > MAX_WHOLE or (self._bytes > MAX_WHOLE_BYTES and len(self._whole) > 1):
             oldest, freed = self._whole.popleft()
             oldest.request = None
             self._bytes -= freed

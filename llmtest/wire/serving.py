@@ -20,7 +20,7 @@ from llmtest.scripts.requests import KeyedSteps, On, Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
-from llmtest.wire.api import Api, BadBody, ModelCall
+from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
 from llmtest.wire.hosts import BY_NAME, PROVIDERS, Target, api_of, recognize, with_provider
@@ -116,6 +116,10 @@ class ScriptedServer:
     def url(self) -> str:
         """Where it listens, without a path: `http://127.0.0.1:PORT`."""
         return self._server.url
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     @property
     def env(self) -> dict[str, str]:
@@ -268,7 +272,7 @@ class ScriptedServer:
                 self._open[id(request)] = entry
             else:
                 entry.ending = "refused"
-        entry.status = status
+        entry.status = entry.status or status  # in the middle of a stream, its status is out
         if came is not None and isinstance(error, ViolationError | ScriptError):
             answer = refusal(came.api, text, status)  # it is on the ledger
         else:
@@ -344,7 +348,7 @@ class _Arrival:
         self.provider = known or (shape[1] if self.target is None else self.target.providers[0])
 
     @property
-    def api(self) -> Api:
+    def api(self) -> Endpoint[Any]:
         """The API in whose form a refusal is."""
         return api_of(self._api)
 
@@ -371,9 +375,9 @@ class _ServedModel(WireModel):
         self.journal = journal
         self.size = size
 
-    def _claim(self, request: Request) -> Step:
+    def _claim(self, request: Request, streams: bool) -> Step:
         self.journal.keep(self.entry, request, self.size)
-        self.entry.step = super()._claim(request)
+        self.entry.step = super()._claim(request, streams)
         return self.entry.step
 
 
