@@ -276,16 +276,16 @@ def allowed(mode: str, tool: str = "other") -> Any:
         ),
         (call("book", seats=1), {"tool_choice": "none"}, "the script calls the tool `book`, but tool_choice='none' is bound"),
         (say("no"), {"tool_choice": {"type": "any"}}, "the script calls no tool, but tool_choice='any' is bound"),
-        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice=['other'] is bound"),
+        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice requires one of `other`"),
         (
             call("book", seats=1),
             {"tool_choice": allowed("auto")},
-            "the script calls the tool `book`, but tool_choice=['other'] is bound",
+            "the script calls the tool `book`, but tool_choice allows only `other`",
         ),
         (
             call("book", seats=1),
             {"tool_choice": {"type": "allowed_tools", "allowed_tools": allowed("auto")}},
-            "the script calls the tool `book`, but tool_choice=['other'] is bound",
+            "the script calls the tool `book`, but tool_choice allows only `other`",
         ),
     ],
 )
