@@ -124,7 +124,7 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_an_unused_step_behind_a_key_is_named_with_its_key() -> None:
     script = Script(on(tools=[]) >> "a summary", on(tools={"book"}) >> say("the agent").times(2))
     model = ScriptedChatModel(script=script)
