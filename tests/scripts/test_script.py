@@ -124,7 +124,7 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_an_unused_step_behind_a_key_is_named_with_its_key() -> None:
     script = Script(on(tools=[]) >> "a summary", on(tools={"book"}) >> say("the agent").times(2))
     model = ScriptedChatModel(script=script)
@@ -276,16 +276,16 @@ def allowed(mode: str, tool: str = "other") -> Any:
         ),
         (call("book", seats=1), {"tool_choice": "none"}, "the script calls the tool `book`, but tool_choice='none' is bound"),
         (say("no"), {"tool_choice": {"type": "any"}}, "the script calls no tool, but tool_choice='any' is bound"),
-        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice=['other'] is bound"),
+        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice requires one of `other`"),
         (
             call("book", seats=1),
             {"tool_choice": allowed("auto")},
-            "the script calls the tool `book`, but tool_choice=['other'] is bound",
+            "the script calls the tool `book`, but tool_choice allows only `other`",
         ),
         (
             call("book", seats=1),
             {"tool_choice": {"type": "allowed_tools", "allowed_tools": allowed("auto")}},
-            "the script calls the tool `book`, but tool_choice=['other'] is bound",
+            "the script calls the tool `book`, but tool_choice allows only `other`",
         ),
     ],
 )
