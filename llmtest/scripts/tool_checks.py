@@ -38,13 +38,13 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={allowed!r} is bound" if wrong else None
 
 
-def normal_choice(choice: Any) -> object:
+def normal_choice(choice: object) -> object:
     """Return `choice`; Anthropic's `{"type": "auto"}`, `{"type": "none"}` and `{"type": "any"}` become the word alone."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
     return kind if kind in ("auto", "none", "any") else choice
 
 
-def chosen_tool(choice: Any) -> str | None:
+def chosen_tool(choice: object) -> str | None:
     """Return the tool that a `tool_choice` names, in any form that integrations take; None if it allows any tool."""
     if isinstance(choice, Mapping):
         return _tool_name(choice)
@@ -114,7 +114,7 @@ def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[
     return found
 
 
-def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], extra: list[str]) -> Iterable[str]:
+def _other_arguments(tool: str, known: Mapping[str, object], missing: list[str], extra: list[str]) -> Iterable[str]:
     yield f"the script calls the tool `{tool}` with other arguments than it takes"
     yield from (f"  missing  `{name}`" for name in missing)
     for name in extra:
@@ -122,7 +122,7 @@ def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], ex
     yield f"  takes  {names(known, 'nothing')}"
 
 
-def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
+def _invalid_arguments(asked: Call, schema: Mapping[str, object]) -> str | None:
     try:
         validator = _validator(schema)
     except ValueError as error:  # a provider would refuse it as well
@@ -145,7 +145,7 @@ def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
 _validators: dict[int, tuple[Mapping[str, object], object]] = {}
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
+def _validator(schema: Mapping[str, object]) -> Any:
     """Return the validator of `schema`, made once: bound tools are the same objects in call after call."""
     known = _validators.get(id(schema))
     if known is not None and known[0] is schema:
@@ -157,7 +157,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     return validator
 
 
-def compile_validator(schema: Mapping[str, Any]) -> Any:
+def compile_validator(schema: Mapping[str, object]) -> Any:
     """Return a new validator; a ValueError if `schema` is no JSON schema, or refers to another document."""
     from jsonschema_rs import validator_for
 

@@ -178,6 +178,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        # asyncio does it only for sockets that know their protocol, which those of `socket.create_server` do not
+        # (https://github.com/python/cpython/issues/148783): without it, each event of a stream waits for the one before.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:

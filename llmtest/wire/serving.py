@@ -375,9 +375,9 @@ class _ServedModel(WireModel):
         self.journal = journal
         self.size = size
 
-    def _claim(self, request: Request) -> Step:
+    def _claim(self, request: Request, streams: bool) -> Step:
         self.journal.keep(self.entry, request, self.size)
-        self.entry.step = super()._claim(request)
+        self.entry.step = super()._claim(request, streams)
         return self.entry.step
 
 

@@ -145,6 +145,15 @@ def test_each_event_of_a_stream_is_sent_at_once() -> None:
     assert endings == ["answered"]
 
 
+def test_no_event_waits_until_the_one_before_is_acknowledged() -> None:
+    with HttpServer(echo) as server, connected(server.port) as plug:
+        plug.sendall(request("/", b"ab"))
+        until(plug, b" ab")
+        (connection,) = server.connections
+
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_client_that_reads_slowly_holds_up_its_stream_only() -> None:
     made = []
 
