@@ -24,6 +24,7 @@ HOOKS: Final[dict[str, str | Patcher]] = {
     "httpx2": "llmtest.wire.clients.httpx",
     "urllib3": "llmtest.wire.clients.urllib3",
     "aiohttp": "llmtest.wire.clients.aiohttp",
+    "google.genai._api_client": "llmtest.wire.clients.genai",
     "grpc": "llmtest.wire.clients.grpc",
     "socket": "llmtest.wire.clients.sockets",
 }
