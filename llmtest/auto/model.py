@@ -16,7 +16,7 @@ from llmtest.scripts.requests import Request, bound_format
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply
 from llmtest.scripts.steps import call, respond, say, structured
-from llmtest.scripts.tool_checks import chosen_tool, normal_choice
+from llmtest.scripts.tool_checks import allowed_tools, chosen_tool, normal_choice
 
 
 class Improvises:
@@ -106,14 +106,14 @@ def _answer(seed: int, request: Request) -> Reply:
 
 def _next(request: Request, made: Mapping[str, int]) -> str | None:
     """Return the tool to call now; None if it is time to answer."""
-    tools = _own_tools(request)
-    left = next((tool for tool in tools if tool not in made), None)
     choice = normal_choice(request.tool_choice)
     if choice == "none":
         return None
-    if choice in (None, False, "auto"):
-        return left
-    return chosen_tool(choice) or left or next(iter(tools), None)
+    own = _own_tools(request)
+    allowed, is_needed = allowed_tools(choice) or (own, choice not in (None, False, "auto"))
+    tools = [tool for tool in own if tool in allowed]
+    left = next((tool for tool in tools if tool not in made), None)
+    return chosen_tool(choice) or left or next(iter(tools), None) if is_needed else left
 
 
 def _own_tools(request: Request) -> list[str]:

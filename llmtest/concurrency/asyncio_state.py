@@ -68,7 +68,7 @@ def holder(future: asyncio.Future[object], fragile: tuple[asyncio.Future[object]
     return None
 
 
-def _callbacks(future: Any) -> list[tuple[object, Context]]:
+def _callbacks(future: object) -> list[tuple[object, Context]]:
     # A copy, because the future may belong to the loop of another thread, which adds and removes callbacks meanwhile.
     return list(getattr(future, "_callbacks", None) or ()) if _KNOWN else []
 
@@ -105,7 +105,7 @@ _COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future
 }
 
 
-def went_well(future: asyncio.Future[Any]) -> bool:
+def went_well(future: asyncio.Future[object]) -> bool:
     """True if `future` is done by its result."""
     # Not `future.exception()`: asyncio takes that for handling, and would no longer log "exception was never retrieved".
     return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
@@ -117,7 +117,7 @@ def failed_by(future: asyncio.Future[object], task: asyncio.Task[object] | None)
     return error is not None and error is getattr(task, "_exception", None)
 
 
-def group_of(task: asyncio.Task[Any]) -> asyncio.TaskGroup | None:
+def group_of(task: asyncio.Task[object]) -> asyncio.TaskGroup | None:
     """Return the task group that made `task`."""
     owners = (getattr(callback, "__self__", None) for callback, _ in _callbacks(task))
     return next((owner for owner in owners if isinstance(owner, asyncio.TaskGroup)), None)
@@ -139,23 +139,23 @@ def without_loop() -> Iterator[None]:
         asyncio._set_running_loop(loop)
 
 
-def is_main(task: asyncio.Task[Any]) -> bool:
+def is_main(task: asyncio.Task[object]) -> bool:
     """True if this thread runs its loop only until `task` is done."""
     return any(getattr(callback, "__name__", None) == "_run_until_complete_cb" for callback, _ in _callbacks(task))
 
 
-def is_eager(task: asyncio.Task[Any]) -> bool:
+def is_eager(task: asyncio.Task[object]) -> bool:
     """True if `task` runs inside the statement that makes it, as eager tasks of Python 3.12 do up to their first wait."""
     return task in getattr(asyncio.tasks, "_eager_tasks", ())  # Python 3.11 has no eager tasks
 
 
-def is_courier(task: asyncio.Task[Any]) -> bool:
+def is_courier(task: asyncio.Task[object]) -> bool:
     """True if `task` only carries callbacks."""
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and code.co_filename in couriers
 
 
-def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[object] | None:
+def queue_of(task: asyncio.Task[object]) -> asyncio.Queue[object] | None:
     """Return the queue that `task` fills for its spawner, if its coroutine is one of `streams`."""
     coroutine = task.get_coro()
     find = streams.get(getattr(coroutine, "__qualname__", ""))
@@ -164,7 +164,7 @@ def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[object] | None:
     return queue if isinstance(queue, asyncio.Queue) else None
 
 
-def reader(queue: asyncio.Queue[Any]) -> Hold | None:
+def reader(queue: asyncio.Queue[object]) -> Hold | None:
     """Return the task that waits for the next item of `queue`."""
     return next(filter(None, map(holder, getattr(queue, "_getters", ()))), None)
 
@@ -209,7 +209,7 @@ def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
     frame = _own_frame(_code("anyio._backends._asyncio", "WorkerThread", "run"))
     if frame is None:
         return None
-    future: asyncio.Future[Any] = frame.f_locals["future"]
+    future: asyncio.Future[object] = frame.f_locals["future"]
     for _ in range(_MAX_LOOKS):
         hold = holder(future)
         if hold is not None:
@@ -218,7 +218,7 @@ def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
     return None
 
 
-def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[object], bool] | None:
+def call_from(task: asyncio.Task[object], thread_id: int) -> tuple[ThreadFuture[object], bool] | None:
     """Return the future of a call that a thread made into the loop of `task`, and True if it waits for it now.
 
     The thread is in `BlockingPortal.call`, or in a request of a web server's test client, which waits before it returns.
@@ -239,14 +239,14 @@ def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[obj
     return None
 
 
-def _is_call_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
+def _is_call_of(frame: FrameType, future: ThreadFuture[object]) -> bool:
     if frame.f_code is not ThreadFuture.result.__code__ or frame.f_back is None:
         return False
     calls = frame.f_back.f_code is _code("anyio.from_thread", "BlockingPortal", "call")
     return calls and frame.f_locals.get("self") is future
 
 
-def _is_request_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
+def _is_request_of(frame: FrameType, future: ThreadFuture[object]) -> bool:
     # https://github.com/encode/starlette/blob/master/starlette/testclient.py: its response waits for the app when it is closed.
     requests = _code("starlette.testclient", "_TestClientTransport", "handle_request")
     return frame.f_code is requests and frame.f_locals.get("app_task") is future
@@ -274,7 +274,7 @@ def _code(module: str, owner: str, name: str) -> CodeType | None:
     return getattr(getattr(getattr(sys.modules.get(module), owner, None), name, None), "__code__", None)
 
 
-def _chained(future: ThreadFuture[Any]) -> asyncio.Future[object] | None:
+def _chained(future: ThreadFuture[object]) -> asyncio.Future[object] | None:
     """Return the asyncio future that gets the result of a thread's."""
     for callback in list(getattr(future, "_done_callbacks", ())):
         if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_set_state":

@@ -89,6 +89,15 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
             lane = lane.parent
         return lane is not None
 
+    def is_over_before(self, other: Lane) -> bool:
+        """True if all of this is known to have been over before `other` went on, or was spawned."""
+        return meeting((self, self.now), (other, other.now)) is not None
+
+    @property
+    def is_done(self) -> bool:
+        """True for a task that is done. Where nothing is recorded, its end is all that is known of it."""
+        return self.owner is not None and _is_over(self.owner())
+
     def finish(self) -> None:
         """Mark the lane, and all that it waited for, as over."""
         life, self.life = self.life, None
@@ -150,6 +159,25 @@ class _Life:
         # A line that waited for a lane has also waited for all that this lane had waited for.
         for lane in over:
             lane.finish()
+
+
+def meeting(a: Mark, b: Mark) -> Lane | None:
+    """Return the lane where two lines of control meet, if all of that of moment `a` was over when that of `b` was spawned."""
+    # Up from `b`: on each line that it comes from, the moment at which the next line was spawned.
+    moments: dict[Lane, int] = {}
+    lane, moment = b
+    while lane.parent is not None:
+        moments[lane] = moment
+        lane, moment = lane.parent, lane.attach
+    moments[lane] = moment
+    # Up from `a`, until they meet: each line must be known to be over; the first that is not ends the search.
+    over, last = a
+    while over not in moments:
+        parent, joined = over.parent, over.joined
+        if parent is None or joined is None:
+            return None
+        over, last = parent, joined
+    return over if last <= moments[over] else None
 
 
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)

@@ -18,8 +18,11 @@ from langchain_core.runnables.config import RunnableConfig, var_child_runnable_c
 
 from llmtest.wire.answering import Origin
 
+RunManager = BaseRunManager | None
+"""The run of a call. A call past the callbacks has none."""
 
-def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager | None:
+
+def run_of(run_manager: RunManager, model: object) -> RunManager:
     """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
@@ -31,13 +34,13 @@ def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager 
     return None
 
 
-def weakly(run: BaseRunManager | None) -> Callable[[], BaseRunManager | None]:
+def weakly(run: RunManager) -> Callable[[], RunManager]:
     """Return a weak reference to a run manager, or a function that returns None for a call without one."""
     # A request may be kept by a test; the manager holds all handlers, and so the recordings.
     return (lambda: None) if run is None else weakref.ref(run)
 
 
-def about(run: BaseRunManager | None) -> tuple[Sequence[str], Mapping[str, object]]:
+def about(run: RunManager) -> tuple[Sequence[str], Mapping[str, object]]:
     """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
     config = var_child_runnable_config.get() or RunnableConfig()
     configurable = config.get("configurable") or {}

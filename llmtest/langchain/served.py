@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
-from langchain_core.callbacks import BaseRunManager
 from langchain_core.messages import BaseMessage, get_buffer_string
 
 from llmtest.capture import membership
@@ -22,7 +21,7 @@ from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
 from llmtest.langchain import batches
 from llmtest.langchain.answers import exception, tool_schema
-from llmtest.langchain.caller import about, weakly
+from llmtest.langchain.caller import RunManager, about, weakly
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import resolve_values
@@ -56,14 +55,14 @@ class Served(Answering):
         """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
-    def _claim(self, request: Request) -> Step:
+    def _claim(self, request: Request, streams: bool) -> Step:
         # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
         with batches.turn(self):
-            return super()._claim(request)
+            return super()._claim(request, streams)
 
-    async def _aclaim(self, request: Request) -> Step:
+    async def _aclaim(self, request: Request, streams: bool) -> Step:
         await batches.wait_for_turn(self)
-        return self._claim(request)
+        return self._claim(request, streams)
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
@@ -142,7 +141,7 @@ class Double(Served):
     def _call(
         self,
         read: Callable[[], str],
-        run_manager: BaseRunManager | None,
+        run_manager: RunManager,
         params: Mapping[str, object],
         args: Mapping[str, object],
     ) -> Request:
@@ -198,6 +197,7 @@ class Scripted(Served):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return a number for each token of `text`, equal for equal tokens. Tokens are those of the default usage."""
+        # Encoded with `surrogatepass`: a str may hold half of a pair, which has no UTF-8.
         custom: Callable[[str], list[int]] | None = getattr(self, "custom_get_token_ids", None)
         return [crc32(token.encode("utf-8", "surrogatepass")) for token in split(text)] if custom is None else custom(text)
 

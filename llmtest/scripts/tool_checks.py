@@ -30,26 +30,47 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    allowed = choice if isinstance(choice, list) else chosen_tool(choice)
+    allowed, is_needed = allowed_tools(choice) or (chosen_tool(choice), True)
     if not reply.calls:
-        return f"the script calls no tool, but tool_choice={allowed or choice!r} is bound"
+        return f"the script calls no tool, but tool_choice={allowed or choice!r} is bound" if is_needed else None
     among = [allowed] if isinstance(allowed, str) else allowed
     wrong = [c.tool for c in reply.calls if among and c.tool not in among]
     return f"the script calls the tool `{wrong[0]}`, but tool_choice={allowed!r} is bound" if wrong else None
 
 
-def normal_choice(choice: Any) -> object:
-    """Return `choice`; Anthropic's `{"type": "auto"}` and `{"type": "none"}` become `"auto"` and `"none"`."""
+def normal_choice(choice: object) -> object:
+    """Return `choice`; Anthropic's `{"type": "auto"}`, `{"type": "none"}` and `{"type": "any"}` become the word alone."""
     kind = choice.get("type") if isinstance(choice, Mapping) else None
-    return kind if kind in ("auto", "none") else choice
+    return kind if kind in ("auto", "none", "any") else choice
 
 
-def chosen_tool(choice: Any) -> str | None:
+def chosen_tool(choice: object) -> str | None:
     """Return the tool that a `tool_choice` names, in any form that integrations take; None if it allows any tool."""
     if isinstance(choice, Mapping):
-        found = choice.get("function", choice).get("name")
-        return found if isinstance(found, str) else None
+        return _tool_name(choice)
     return choice if isinstance(choice, str) and choice not in ("any", "required") else None
+
+
+def allowed_tools(choice: Any) -> tuple[list[str], bool] | None:
+    """Return the tools among which a `tool_choice` lets the model choose, and whether it must call one; None if it names none.
+
+    It is a list of names, or OpenAI's `allowed_tools`.
+    """
+    if isinstance(choice, list):
+        return choice, True
+    if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
+        return None
+    said = choice.get("allowed_tools", choice)  # Chat Completions nests it, the Responses API does not
+    tools = said.get("tools") if isinstance(said, Mapping) else None
+    known = [tool for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list | tuple) else []
+    found = [_tool_name(tool) or str(tool.get("type")) for tool in known]
+    return found, isinstance(said, Mapping) and said.get("mode") == "required"
+
+
+def _tool_name(said: Mapping[str, Any]) -> str | None:
+    inner = (said.get(key) for key in ("function", "custom"))
+    found = next((one for one in inner if isinstance(one, Mapping)), said).get("name")
+    return found if isinstance(found, str) else None
 
 
 def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -78,8 +99,10 @@ def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
-    found = dict(schema.get("properties", {}))
-    parts = [part for key in ("allOf", "anyOf", "oneOf") for part in schema.get(key, ())]
+    properties = schema.get("properties")
+    found = dict(properties) if isinstance(properties, Mapping) else {}
+    several = (schema.get(key) for key in ("allOf", "anyOf", "oneOf"))
+    parts = [part for some in several if isinstance(some, list | tuple) for part in some]
     for part in [*parts, schema.get("then"), schema.get("else")]:
         found.update(_all_properties(part, root, seen))
     ref = str(schema.get("$ref", ""))
@@ -91,7 +114,7 @@ def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[
     return found
 
 
-def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], extra: list[str]) -> Iterable[str]:
+def _other_arguments(tool: str, known: Mapping[str, object], missing: list[str], extra: list[str]) -> Iterable[str]:
     yield f"the script calls the tool `{tool}` with other arguments than it takes"
     yield from (f"  missing  `{name}`" for name in missing)
     for name in extra:
@@ -99,7 +122,7 @@ def _other_arguments(tool: str, known: Mapping[str, Any], missing: list[str], ex
     yield f"  takes  {names(known, 'nothing')}"
 
 
-def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
+def _invalid_arguments(asked: Call, schema: Mapping[str, object]) -> str | None:
     try:
         validator = _validator(schema)
     except ValueError as error:  # a provider would refuse it as well
@@ -122,7 +145,7 @@ def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
 _validators: dict[int, tuple[Mapping[str, object], object]] = {}
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:
+def _validator(schema: Mapping[str, object]) -> Any:
     """Return the validator of `schema`, made once: bound tools are the same objects in call after call."""
     known = _validators.get(id(schema))
     if known is not None and known[0] is schema:
@@ -134,7 +157,7 @@ def _validator(schema: Mapping[str, Any]) -> Any:
     return validator
 
 
-def compile_validator(schema: Mapping[str, Any]) -> Any:
+def compile_validator(schema: Mapping[str, object]) -> Any:
     """Return a new validator; a ValueError if `schema` is no JSON schema, or refers to another document."""
     from jsonschema_rs import validator_for
 

@@ -179,7 +179,7 @@ class Messages(Api):
     writer: ClassVar[type[Writer]] = MessageWriter
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
-        rest = {"messages", "model", "system", "tools", "tool_choice", "stop_sequences", "stream"}
+        rest = {"messages", "model", "system", "tool_choice", "stop_sequences", "stream"}
         params = {key: frozen(value) for key, value in body.items() if key not in rest}
         config = optional_item(body, "output_config", dict, "an object", {})
         wanted = config.get("format", body.get("output_format"))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from llmtest.errors import ViolationError
 from llmtest.scripts.script import Script
 from llmtest.wire import guard, providers
 from llmtest.wire.answering import NOWHERE, Origin, WireModel, read, refusal
-from llmtest.wire.api import Api, BadBody, ModelCall
+from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.hosts import Target, api_of, recognize
 
@@ -19,7 +21,7 @@ find_origin: Callable[[], Origin] = lambda: NOWHERE  # noqa: E731
 
 def target_of(method: str, url: str) -> Target | None:
     """Return what a request is for, or None if it is no business of the boundary."""
-    return recognize(method, url) if guard.is_on() else None
+    return recognize(method.upper(), url) if guard.is_on() else None
 
 
 def answer(target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False) -> HttpAnswer | None:
@@ -51,35 +53,73 @@ class _Plan:
 
 
 def _plan(target: Target, request: HttpRequest, built: str, is_intercepted: bool) -> _Plan | HttpAnswer | None:
-    if target.kind != "model":
-        return _stop(target, "", request, built, is_intercepted)
+    asked, answer = "", None
+    if target.api and providers.is_any_open():
+        asked, answer = _mapped(target, request)
+    elif providers.is_any_open():
+        answer = _models(target, request)
+    if answer is None and not is_intercepted:
+        guard.stop(target, asked or _named(target, request), request.url, built)
+    return answer
+
+
+def _named(target: Target, request: HttpRequest) -> str:
+    """Return the model that a request names; empty if it names none."""
+    name = target.model
+    if not name and target.api:
+        try:
+            body = json.loads(request.body)
+        except (ValueError, RecursionError):
+            return ""
+        name = str(body.get("model") or "") if isinstance(body, dict) else ""
+    return f"{target.providers[0]}:{name}" if name else ""
+
+
+def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnswer | None]:
+    """Return the model that a request asks, and what answers; None if no entry maps it."""
     api = api_of(target.api)
     try:
         call = read(request, api)
     except BadBody as error:
-        if not providers.is_any_open():
-            return _stop(target, "", request, built, is_intercepted)
-        text = f"a request to `{target.providers[0]}` cannot be read\n  {error}\n  url      {request.url.partition('?')[0]}"
-        return refusal(api, providers.violate("bad request", text))
+        return "", _unreadable(target, request, api, error)
     models = [f"{provider}:{name}" for provider in target.providers for name in dict.fromkeys((call.model, target.model)) if name]
+    asked = next(iter(models), "")
     try:
         entry = providers.find(models)
         if entry is None:
-            return _stop(target, next(iter(models), ""), request, built, is_intercepted)
-        providers.note_asked(models[0])
-        return _call(providers.script_now(entry, models[0]), api, models[0], call)
+            return asked, None
+        providers.note_asked(asked)
+        answerer = providers.script_now(entry, asked)
+        if isinstance(answerer, Script) != isinstance(call, ModelCall):
+            raise providers.violate("unmapped model", _other_kind(asked, entry.key, answerer))
+        if isinstance(answerer, Script):
+            return asked, _Plan(WireModel(answerer, cast("Api", api), asked), call, find_origin())
+        from llmtest.wire.embeddings import embed
+
+        return asked, embed(call, api, answerer)
     except ViolationError as error:
-        return refusal(api, error)
+        return asked, refusal(api, error)
+    except BadBody as error:
+        return asked, _unreadable(target, request, api, error)
 
 
-def _call(answerer: providers.Answerer, api: Api, model: str, call: ModelCall) -> _Plan:
-    if not isinstance(answerer, Script):
-        text = f"the program asks `{model}` for an answer, but it is mapped to embeddings: {answerer!r}"
-        raise providers.violate("unmapped model", text)
-    return _Plan(WireModel(answerer, api, model), call, find_origin())
+def _other_kind(model: str, key: str, answerer: providers.Answerer) -> str:
+    if isinstance(answerer, Script):
+        text = f"the program asks `{model}` for embeddings, but `{key}` is mapped to a script, which answers in words"
+        return f'{text}\n  map it to embeddings: scripted_providers({{"{key}": ScriptedEmbeddings()}})'
+    return f"the program asks `{model}` for an answer in words, but `{key}` is mapped to embeddings\n{providers.hint(model)}"
 
 
-def _stop(target: Target, model: str, request: HttpRequest, built: str, is_intercepted: bool) -> HttpAnswer | None:
-    if not is_intercepted:
-        guard.stop(target, model, request.url, built)
-    return None
+def _unreadable(target: Target, request: HttpRequest, api: Endpoint[Any], error: BadBody) -> HttpAnswer:
+    text = f"a request to `{target.providers[0]}` cannot be read\n  {error}\n  url      {request.url.partition('?')[0]}"
+    return refusal(api, providers.violate("bad request", text))
+
+
+def _models(target: Target, request: HttpRequest) -> HttpAnswer | None:
+    """Return the answer to a question for the models of a provider: those that are mapped."""
+    names = providers.mapped(target.providers[0])
+    if not names:
+        return None
+    from llmtest.wire.models import answer_models  # few programs ask
+
+    return answer_models(request, target.providers[0], names)

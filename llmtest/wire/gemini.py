@@ -260,16 +260,18 @@ def _result_text(response: Body) -> str:
 
 def _content(parts: list[dict[str, Any]]) -> Any:
     """Return what parts say, without calls and results: text, or blocks as soon as there is more than one text."""
-    blocks = [_block(part) for part in parts if not _has(part, "functionCall") and not _has(part, "functionResponse")]
-    if not blocks:
-        return ""
-    return blocks[0]["text"] if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} else FrozenList(map(frozen, blocks))
+    said = [part for part in parts if not _has(part, "functionCall") and not _has(part, "functionResponse")]
+    blocks = [_block(part) for part in said]
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        return blocks[0]["text"]
+    return FrozenList(map(frozen, blocks)) if blocks else ""
 
 
 def _block(part: dict[str, Any]) -> dict[str, Any]:
     if isinstance(part.get("text"), str):
         return {"type": "thinking", "thinking": part["text"]} if part.get("thought") else {"type": "text", "text": part["text"]}
-    return {"type": next((camel(key) for key in part if camel(key) != "thoughtSignature"), "part"), **part}
+    told = {key: value for key, value in part.items() if value is not None}
+    return {**told, "type": next((camel(key) for key in told if camel(key) != "thoughtSignature"), "part")}
 
 
 def _format(config: Body) -> dict[str, Any]:
@@ -306,7 +308,9 @@ def _tool_choice(body: Body, tools: list[str]) -> Any:
         return "none" if mode.upper() == "NONE" else "auto"
     if allowed is not None and len(allowed) == 1:
         return {"type": "tool", "name": allowed[0]}
-    return "any" if allowed is None or set(allowed) >= set(tools) else list(allowed)
+    if allowed is None or set(allowed) >= set(tools):
+        return "any"
+    return {"type": "allowed_tools", "mode": "required", "tools": [{"name": name} for name in allowed]}
 
 
 NO_ARGUMENTS: Final = {"type": "object", "properties": {}}

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from llmtest.wire.api import Api
+from llmtest.wire.api import Endpoint
 
 Kind = Literal["model", "embeddings", "models", "other"]
 
@@ -174,10 +174,10 @@ OLLAMA_PORT: Final = 11434
 
 
 @lru_cache(maxsize=32)
-def api_of(name: str) -> Api:
+def api_of(name: str) -> Endpoint[Any]:
     """Return the API of a target; its module is imported at the first request."""
     module, _, kind = name.partition(".")
-    api: Api = getattr(importlib.import_module(f"llmtest.wire.{module}"), kind)()
+    api: Endpoint[Any] = getattr(importlib.import_module(f"llmtest.wire.{module}"), kind)()
     return api
 
 

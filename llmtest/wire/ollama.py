@@ -117,7 +117,7 @@ class Chat(Api):
         if broken and not reply.truncated and reply.failure is None:
             raise ScriptError(
                 f"the script calls the tool `{broken[0].tool}` with malformed arguments, {join_tokens(broken[:1])!r}\n"
-                "  Ollama's API sends arguments as an object, never as text; script the answer as it comes then: say(...)"
+                "  Ollama's API sends arguments as an object; its server says such a call as text, or fails: say(...), fail(500)"
             )
 
     def error(self, status: int, message: str) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class ChatCompletions(Api):
     writer: ClassVar[type[Writer]] = ChatWriter
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
-        rest = {"messages", "model", "tools", "tool_choice", "stop", "stream"}
+        rest = {"messages", "model", "tool_choice", "stop", "stream"}
         params = {key: frozen(value) for key, value in body.items() if key not in rest}
         if optional_item(body, "response_format", dict, "an object with a `type`", {}).get("type") == "text":
             del params["response_format"]  # what a model does anyway

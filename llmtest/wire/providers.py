@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from llmtest import ledger
 from llmtest.core.source import at, shown_path
 from llmtest.core.text import did_you_mean, names
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError
 from llmtest.ledger import Ledger
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Return
@@ -100,9 +100,11 @@ class Providers:
             self._is_open = True
             self._set_keys()
             _open.append(self)
+        ledger.keep_block(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        ledger.drop_block(self)
         with _lock:
             _open.remove(self)
             self._is_open = False
@@ -111,6 +113,13 @@ class Providers:
                     del os.environ[variable]
             self._keys = []
         clients.unwatch()
+
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not. It would script the models of the tests that follow."""
+        if self not in _open:
+            return []
+        self.__exit__()
+        return [Violation(LEFT_OPEN, f"a scripted_providers() block was left open by the test\n  {USE_WITH}")]
 
     def _set_keys(self) -> None:
         """Give the SDKs of the mapped providers the keys without which they do not start."""
@@ -138,6 +147,11 @@ class Providers:
         """Return the entries that fit `model`: an exact one alone, else all with `*`."""
         exact = self._entries.get(model)
         return [exact] if exact else [entry for key, entry in self._entries.items() if fnmatchcase(model, key)]
+
+    @property
+    def models(self) -> list[str]:
+        """The mapped models, as `provider:model`."""
+        return list(self._entries)
 
     @property
     def answerers(self) -> list[Answerer]:
@@ -267,6 +281,12 @@ def find(models: Sequence[str]) -> Entry | None:
             if fits:
                 return fits[0]
     return None
+
+
+def mapped(provider: str) -> list[str]:
+    """Return the models of `provider` that are mapped by their whole names."""
+    found = (model.partition(":") for block in reversed(_open) for model in block.models)
+    return list(dict.fromkeys(name for before, _, name in found if before == provider and "*" not in name))
 
 
 def entry_of(model: str, act: str) -> Entry:

@@ -82,6 +82,8 @@ ECHOED: Final[Mapping[str, Any]] = {
     "user": None,
 }
 """What each response repeats of its request, with what stands there if the request does not say it."""
+FUNCTION: Final[Mapping[str, Any]] = {"parameters": {}, "strict": True}
+"""The same for each function among its tools."""
 
 
 class ResponseWriter(Writer):
@@ -103,6 +105,8 @@ class ResponseWriter(Writer):
         unknown: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
         said = {key: value for key, value in self.call.params.items() if key in ECHOED}
         said |= {} if self.call.tool_choice is None else {"tool_choice": self.call.tool_choice}
+        if said.get("tools"):
+            said["tools"] = [{**FUNCTION, **tool} if tool.get("type") == "function" else tool for tool in said["tools"]]
         return {**known, **unknown, **ECHOED, **said, **more, **self._from_script("id", "created_at")}
 
     def _finished(self) -> dict[str, Any]:
@@ -167,7 +171,7 @@ class ResponseWriter(Writer):
         for token in self._streamed([call]):
             yield self._event(f"{kind}.delta", **at, delta=token)
         if not cut:
-            yield self._event(f"{kind}.done", **at, name=call.tool, arguments=join_tokens([call]))
+            yield self._event(f"{kind}.done", **at, arguments=join_tokens([call]))
 
     def _text(self, parts: list[Part], at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
         kind, key = ("response.refusal", "refusal") if self.reply.refusal else ("response.output_text", "text")
@@ -234,7 +238,7 @@ class Responses(Api):
     writer: ClassVar[type[Writer]] = ResponseWriter
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
-        rest = {"input", "model", "tools", "tool_choice", "stream"}
+        rest = {"input", "model", "tool_choice", "stream"}
         params = {key: frozen(value) for key, value in body.items() if key not in rest}
         wanted = optional_item(body, "text", dict, "an object", {}).get("format")
         if isinstance(wanted, dict) and wanted.get("type") in ("json_schema", "json_object"):

@@ -20,7 +20,7 @@ from llmtest.scripts.requests import KeyedSteps, On, Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
-from llmtest.wire.api import Api, BadBody, ModelCall
+from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
 from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize, with_provider
@@ -353,7 +353,7 @@ class _Arrival:
         self.provider = known or (shape[1] if self.target is None else self.target.providers[0])
 
     @property
-    def api(self) -> Api:
+    def api(self) -> Endpoint[Any]:
         """The API in whose form a refusal is."""
         return api_of(self._api)
 
@@ -380,9 +380,9 @@ class _ServedModel(WireModel):
         self.journal = journal
         self.size = size
 
-    def _claim(self, request: Request) -> Step:
+    def _claim(self, request: Request, streams: bool) -> Step:
         self.journal.keep(self.entry, request, self.size)
-        self.entry.step = super()._claim(request)
+        self.entry.step = super()._claim(request, streams)
         return self.entry.step
 
 

@@ -261,6 +261,7 @@ def test_programs_that_name_their_model_get_it_too() -> None:
 
 
 NAMED = {"type": "function", "function": {"name": "search"}}
+AMONG = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "book"}]}
 
 
 @pytest.mark.parametrize(
@@ -280,6 +281,8 @@ NAMED = {"type": "function", "function": {"name": "search"}}
         ("book", ["book"], ["book"]),
         (NAMED, ["search"], ["search"]),
         ({"type": "tool", "name": "book"}, [], ["book"]),
+        (AMONG, [], ["book"]),
+        ({**AMONG, "mode": "auto"}, ["book"], []),
     ],
     ids=repr,
 )

@@ -20,17 +20,11 @@ from langgraph.types import Command, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, record, reply, say
 from llmtest.capture.blocks import RawEvent
-from llmtest.ledger import Outside, opened
 from llmtest.protocol import check
 
+pytestmark = pytest.mark.usefixtures("outside")
+
 STRANGER = UUID(int=99)
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """A mutant that has lost its order would be reported as a race of its script."""
-    with opened(Outside()):
-        yield
 
 
 @tool

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import runpy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,13 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
 import llmtest
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, fail, record, reply, say
 from llmtest.capture.blocks import RawEvent
-from llmtest.ledger import Outside, opened
 from llmtest.protocol import check
 from llmtest.scripts import give
 from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, texts, weather
 
+pytestmark = pytest.mark.usefixtures("outside")
+
 ROOT = Path(llmtest.__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """The page of a test that breaks the protocol on purpose would fail it."""
-    with opened(Outside()):
-        yield
 
 
 # -- the evidence

@@ -138,7 +138,7 @@ def test_a_call_that_matches_no_key_falls_to_the_steps_without_one() -> None:
     assert [model.invoke(text).content for text in ("hi", "weather", "bye")] == ["plain 1", "sunny", "plain 2"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_no_key_and_no_plain_step_is_a_violation_that_says_why_each_key_missed() -> None:
     keys = [
         on(contains="a"),
@@ -166,7 +166,7 @@ def test_no_key_and_no_plain_step_is_a_violation_that_says_why_each_key_missed()
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_a_call_that_two_keys_match_is_a_violation() -> None:
     model = ScriptedChatModel(script=Script(on(contains="a") >> "x", on(contains="b") >> "y"))
 
@@ -204,7 +204,7 @@ def test_a_key_is_checked_where_it_is_written(wrong: Any, text: str) -> None:
     assert str(caught.value) == text
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_a_key_in_a_key_is_refused() -> None:
     with pytest.raises(ScriptError) as caught:
         on(node="a") >> Script(on(node="b") >> "x")

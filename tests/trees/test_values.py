@@ -242,6 +242,11 @@ def test_a_secret_in_json_that_is_text_is_masked() -> None:
     assert shown("{'password': 'abc'}") == "\"{'password': <mask:password>}\""
 
 
+def test_an_integer_of_more_digits_than_python_converts_is_shown_whole() -> None:
+    assert shown(7 - 10**5000) == f"-{'9' * 4999}3"
+    assert shown(10**639) == f"1{'0' * 639}"
+
+
 def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
     value = frozen(
         {
@@ -252,6 +257,7 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
             "created": "yesterday",
             "departure": "2024-05-01T10:00",
             "interrupt_id": "2bea78d1d1f1c8669537f93792155a6d",
+            "lc_internal_call": "0f3c5a7e1b2d4c6f8091a2b3c4d5e6f7",
             "id": "order-7",
             "tool_call_id": "call_9",
         }
@@ -264,6 +270,7 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
         '    "departure": "2024-05-01T10:00"',
         '    "id": "order-7"',
         '    "interrupt_id": <id:1>',
+        '    "lc_internal_call": <id:2>',
         '    "timestamp": <time>',
         '    "tool_call_id": call1',
         '    "ts": 5',

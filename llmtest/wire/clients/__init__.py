@@ -23,6 +23,7 @@ HOOKS: Final[dict[str, str | Patcher]] = {
     "httpx": "llmtest.wire.clients.httpx",
     "httpx2": "llmtest.wire.clients.httpx",
     "urllib3": "llmtest.wire.clients.urllib3",
+    "aiohttp": "llmtest.wire.clients.aiohttp",
     "grpc": "llmtest.wire.clients.grpc",
     "socket": "llmtest.wire.clients.sockets",
 }

@@ -28,7 +28,7 @@ def patch(library: ModuleType) -> list[Patch]:
             known = {str(name).lower(): _text(value) for name, value in (self.headers if headers is None else headers).items()}
             is_ours = str(original.__module__).startswith("urllib3.")
             try:
-                answer = boundary.answer(target, HttpRequest(method, whole, known, sent), is_intercepted=not is_ours)
+                answer = boundary.answer(target, HttpRequest(method.upper(), whole, known, sent), is_intercepted=not is_ours)
             except ConnectionBroken as broken:
                 raise _error(library, self, whole, broken) from broken.error
             if answer is None:

@@ -394,3 +394,17 @@ def test_a_script_for_a_model_of_no_dialect_owes_nothing() -> None:
     assert script.remaining == 0
     with pytest.raises(ScriptError, match="dialect="):
         ScriptedChatModel(script="no script", dialect="opanai")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("steps", "imported"),
+    [("fail(429)", True), ("say('a').then_fail(500)", True), ("say('a')", False), ("fail(KeyError)", False)],
+)
+def test_a_model_that_will_fail_with_a_status_imports_the_sdk_when_it_is_made(steps: str, imported: bool) -> None:
+    program = (
+        f"import sys; from llmtest import *; model = ScriptedChatModel({steps}, dialect='openai'); print('openai' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{imported}\n"
