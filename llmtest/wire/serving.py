@@ -21,11 +21,9 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
-from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
 from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize, with_provider
 from llmtest.wire.journal import Entry, Journal
-from llmtest.wire.models import answer_models
 from llmtest.wire.providers import Answerer, Embeddings, Providers
 from llmtest.wire.server import MAX_BODY_BYTES, READ_TIMEOUT_S, STALL_LIMIT_S, HttpServer, plain_refusal
 
@@ -202,10 +200,12 @@ class ScriptedServer:
             text = "a request has not the token of the server as its key, so it is not from a program that the test started"
             hint = "give the process the variables in server.env; a client that reads none takes server.token as its key"
             return self._violate(came, 401, "wrong key", text, hint)
-        listed = answer_models(request, came.provider, self._models(came))
-        if listed is not None:
-            return listed
         if target is None or target.kind == "other":
+            from llmtest.wire.models import answer_models  # with every API: most programs ask for no list
+
+            listed = answer_models(request, came.provider, self._models(came))
+            if listed is not None:
+                return listed
             text = f"a request to an endpoint that llmtest does not know: {request.method} {clip(came.path, 200)}"
             return self._violate(came, 404, "unknown endpoint", text)
         api: Any = api_of(target.api)  # one for answers, or one for embeddings
@@ -217,7 +217,9 @@ class ScriptedServer:
                 return answerer
             if isinstance(answerer, Script) and isinstance(call, ModelCall):
                 return await self._scripted(answerer, came, api, call, entry)
-            if isinstance(answerer, Embeddings) and isinstance(call, EmbeddingsCall):
+            if isinstance(answerer, Embeddings) and not isinstance(call, ModelCall):
+                from llmtest.wire.embeddings import embed
+
                 return embed(call, api, answerer)
         except BadBody as error:
             return self._violate(came, 400, "bad request", f"a request cannot be read: {error}")
