@@ -95,7 +95,7 @@ def ratios(rounds: int) -> Iterator[Ratio]:
         ours = _asking(exits, server.port, _request(server.token), b"}")
         bare = exits.enter_context(Bare(ours().partition(b"\r\n\r\n")[2]))
         theirs = _asking(exits, bare.port, _request(server.token), b"}")
-        yield measure("server, per request", ours, theirs, against="bare h11 on asyncio", bar=3.0, per=REQUESTS, rounds=rounds)
+        yield measure("server, per request", ours, theirs, against="bare h11 on asyncio", bar=3.5, per=REQUESTS, rounds=rounds)
     with ExitStack() as exits:
         script = Script(say(tokens=["token "] * TOKENS).repeat())
         server = exits.enter_context(scripted_server(script))

@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http.client import responses
 from typing import Any, Final, Self, cast
 
@@ -123,6 +124,13 @@ class HttpServer:
         thread.join()
         own_ports.discard(self.port)
 
+    def settle(self) -> None:
+        """Wait until the server has done all that it can do now, so that it has noticed what its clients have done."""
+        if self._thread is None or self._loop is None or self._thread is threading.current_thread():
+            return
+        with suppress(TimeoutError):  # a handler that blocks the loop is not waited for
+            asyncio.run_coroutine_threadsafe(_turns(), self._loop).result(SETTLE_LIMIT_S)
+
     def _run(self, listening: socket.socket) -> None:
         with listening:
             asyncio.run(self._serve(listening))
@@ -142,6 +150,13 @@ class HttpServer:
 
 
 BACKLOG: Final = 1024
+SETTLE_LIMIT_S: Final = 1.0
+
+
+async def _turns() -> None:
+    """Let the event loop turn as often as it takes to hear of a lost connection, and to end its task."""
+    for _ in range(8):
+        await asyncio.sleep(0)
 
 
 def _listen(port: int) -> socket.socket:

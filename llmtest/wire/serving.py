@@ -14,18 +14,16 @@ from urllib.parse import unquote, urlsplit
 from llmtest import ledger
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import capped, clip, did_you_mean, names
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError
 from llmtest.events.events import Latency
 from llmtest.scripts.requests import KeyedSteps, On, Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
-from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
 from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize, with_provider
 from llmtest.wire.journal import Entry, Journal
-from llmtest.wire.models import answer_models
 from llmtest.wire.providers import Answerer, Embeddings, Providers
 from llmtest.wire.server import MAX_BODY_BYTES, READ_TIMEOUT_S, STALL_LIMIT_S, HttpServer, plain_refusal
 
@@ -64,7 +62,7 @@ def scripted_server(
     ...     json.load(urllib.request.urlopen(asked))["choices"][0]["message"]["content"]
     ...     print(server.requests)
     'Sunny.'
-    1  POST /v1/chat/completions  openai:gpt-5  200  human "weather?"  -> say('Sunny.')
+    1  POST /v1/chat/completions  openai:gpt-5  200  human 'weather?'  -> say('Sunny', '.')
 
     Requests that come at the same time take the steps in the order in which they come: give such a script keys.
     """
@@ -89,7 +87,7 @@ class ScriptedServer:
 
     def __init__(self, mapping: Mapping[str, Any], where: str, *, token: str, real_time: bool, **options: Any) -> None:
         self.token = token
-        self.requests = Journal()
+        self._journal = Journal()
         self.violations: list[Violation] = []
         self.on_end: Callable[[Entry], None] | None = None
         """Called with each entry of the journal when it is complete, on the thread of the server."""
@@ -103,14 +101,27 @@ class ScriptedServer:
 
     def __enter__(self) -> Self:
         self._server.start()
-        ledger.current().note_journal(self.requests)
+        ledger.keep_block(self)
+        ledger.current().note_journal(self._journal)
         return self
 
     def __exit__(self, *_: object) -> None:
+        ledger.drop_block(self)
         self._server.close()
 
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not."""
+        self.__exit__()
+        return [Violation(LEFT_OPEN, f"a scripted_server() block was left open by the test\n  {USE_WITH}")]
+
     def __repr__(self) -> str:
-        return f"<scripted server at {self.url}: {self.requests!r}>"
+        return f"<scripted server at {self.url}: {self._journal!r}>"
+
+    @property
+    def requests(self) -> Journal:
+        """The journal of what came, also of what a client has just got the answer to."""
+        self._server.settle()
+        return self._journal
 
     @property
     def url(self) -> str:
@@ -174,7 +185,7 @@ class ScriptedServer:
 
     async def _answer(self, request: HttpRequest) -> HttpAnswer:
         came = _Arrival(request, self.token)
-        entry = self.requests.enter(request.method, clip(came.path, 200))
+        entry = self._journal.enter(request.method, clip(came.path, 200))
         self._open[id(request)] = entry
         answer = await self._answer_to(came, entry)
         entry.status = answer.status
@@ -189,10 +200,12 @@ class ScriptedServer:
             text = "a request has not the token of the server as its key, so it is not from a program that the test started"
             hint = "give the process the variables in server.env; a client that reads none takes server.token as its key"
             return self._violate(came, 401, "wrong key", text, hint)
-        listed = answer_models(request, came.provider, self._models(came))
-        if listed is not None:
-            return listed
         if target is None or target.kind == "other":
+            from llmtest.wire.models import answer_models  # with every API: most programs ask for no list
+
+            listed = answer_models(request, came.provider, self._models(came))
+            if listed is not None:
+                return listed
             text = f"a request to an endpoint that llmtest does not know: {request.method} {clip(came.path, 200)}"
             return self._violate(came, 404, "unknown endpoint", text)
         api: Any = api_of(target.api)  # one for answers, or one for embeddings
@@ -204,7 +217,9 @@ class ScriptedServer:
                 return answerer
             if isinstance(answerer, Script) and isinstance(call, ModelCall):
                 return await self._scripted(answerer, came, api, call, entry)
-            if isinstance(answerer, Embeddings) and isinstance(call, EmbeddingsCall):
+            if isinstance(answerer, Embeddings) and not isinstance(call, ModelCall):
+                from llmtest.wire.embeddings import embed
+
                 return embed(call, api, answerer)
         except BadBody as error:
             return self._violate(came, 400, "bad request", f"a request cannot be read: {error}")
@@ -220,7 +235,7 @@ class ScriptedServer:
         return [*known, asked] if asked and asked not in known and self._providers.fits(f"{came.provider}:{asked}") else known
 
     async def _scripted(self, script: Script, came: _Arrival, api: Api, call: ModelCall, entry: Entry) -> HttpAnswer:
-        model = _ServedModel(script, api, entry.model, entry, self.requests, len(came.request.body))
+        model = _ServedModel(script, api, entry.model, entry, self._journal, len(came.request.body))
         try:
             answer = await model.aanswer(call)
         except ConnectionBroken:
@@ -272,7 +287,7 @@ class ScriptedServer:
         came = None if request is None else _Arrival(request, self.token)
         entry = self._open.get(id(request))
         if entry is None:
-            entry = self.requests.enter(*(("?", "?") if came is None else (came.request.method, clip(came.path, 200))))
+            entry = self._journal.enter(*(("?", "?") if came is None else (came.request.method, clip(came.path, 200))))
             if request is not None:
                 self._open[id(request)] = entry
             else:

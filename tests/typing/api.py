@@ -35,6 +35,7 @@ from llmtest import (
     reply,
     respond,
     say,
+    scripted_server,
     scripted_tool,
     structured,
     think,
@@ -180,6 +181,10 @@ def counts() -> None:
 
 
 def traces() -> None:
+    with scripted_server({"openai:gpt-5": ["Hello"]}, real_time=True) as server:
+        assert_type(server.url, str)
+        assert_type(server.env, dict[str, str])
+        assert_type([entry.path for entry in server.requests], list[str])
     with tracing_enabled("mine") as session:
         pass
     assert_type(session, Session)

@@ -17,7 +17,7 @@ from langchain_openai import ChatOpenAI
 from llmtest import Script, ScriptedEmbeddings, fail, give, hold, ledger, on, respond, say
 from llmtest.errors import ScriptError, ViolationError, expect_violation
 from llmtest.wire.serving import ScriptedServer, scripted_server
-from tests.support.raw_http import CLOSE, chat, request, sent
+from tests.support.raw_http import CLOSE, chat, connected, request, sent, until
 
 HI: Any = [{"role": "user", "content": "hi"}]
 
@@ -169,6 +169,16 @@ def test_keys_and_expectations_see_the_requests() -> None:
         ("your name?", "say('A', 'da.').expects(contains=['name'])"),
         ("the weather?", "say('Sunny', '.')"),
     ]
+
+
+@pytest.mark.parametrize(("streams", "end"), [(False, b"}}}"), (True, b"data: [DONE]")])
+def test_a_client_that_has_its_answer_finds_it_in_the_journal(streams: bool, end: bytes) -> None:
+    with scripted_server(say("It is ", "sunny.").repeat()) as server:
+        for _ in range(50):
+            with connected(server.port) as plug:
+                plug.sendall(request("/v1/chat/completions", chat(stream=streams), f"Authorization: Bearer {server.token}"))
+                until(plug, end)
+                assert server.requests[-1].ending == "answered"
 
 
 def test_an_unexpected_prompt_is_a_violation_and_an_error_of_the_provider() -> None:
