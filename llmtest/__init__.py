@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from llmtest.tokens.counting import count_tokens as count_tokens
     from llmtest.tracing.session import load_traces as load_traces, tracing_enabled as tracing_enabled
     from llmtest.wire.guard import allow_real_models as allow_real_models
+    from llmtest.wire.serving import scripted_server as scripted_server
 else:
     __getattr__, __dir__ = exports(__name__)
 

@@ -66,11 +66,10 @@ def watch() -> None:
     global _watchers
     with _lock:
         _watchers += 1
-        if _watchers > 1:
-            return
-        sys.meta_path.insert(0, _FINDER)
+        if _watchers == 1:
+            sys.meta_path.insert(0, _FINDER)
         try:
-            for name in HOOKS.keys() & sys.modules.keys():
+            for name in HOOKS.keys() & sys.modules.keys():  # a watcher may bring a hook of its own
                 _patch(sys.modules[name])
         except BaseException:
             unwatch()
@@ -94,7 +93,7 @@ def unwatch() -> None:
 def _patch(module: ModuleType) -> None:
     with _lock:
         name = module.__name__
-        if _watchers and name not in _patches:
+        if _watchers and not _patches.get(name):
             hook = HOOKS[name]
             patch: Patcher = importlib.import_module(hook).patch if isinstance(hook, str) else hook
             _patches[name] = patch(module)
