@@ -33,7 +33,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "order": frozenset(),
     "auto": frozenset(),
     "tokens": frozenset(),
-    "wire": frozenset(),
+    "wire": frozenset({"h11"}),
     "trees": frozenset(),
     "matching": frozenset(),
     "recording": frozenset(),
