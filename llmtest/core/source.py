@@ -19,6 +19,17 @@ HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
 """Modules that are never the program: ours, LangChain's with the library that it retries with, and Python's."""
 
+CLIENTS: Final = FRAMEWORK | {
+    *("agents", "aiohttp", "anthropic", "anyio", "boto3", "botocore", "cohere", "crewai", "fireworks", "google", "groq", "grpc"),
+    *("httpcore", "httpcore2", "httpx", "httpx2", "httpx_sse", "litellm", "llama_index", "mistralai", "ollama", "openai"),
+    *("pydantic", "pydantic_ai", "pydantic_graph", "requests", "requests_toolbelt", "strands", "together", "trio", "urllib3"),
+    *("langchain_anthropic", "langchain_aws", "langchain_azure_ai", "langchain_cohere", "langchain_deepseek"),
+    *("langchain_fireworks", "langchain_google_genai", "langchain_google_vertexai", "langchain_groq", "langchain_huggingface"),
+    *("langchain_mistralai", "langchain_nvidia_ai_endpoints", "langchain_ollama", "langchain_openai", "langchain_openrouter"),
+    *("langchain_perplexity", "langchain_together", "langchain_upstage", "langchain_xai"),
+}
+"""Modules between the program and the network."""
+
 Frames = Iterable[tuple[FrameType, int]]
 """Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
 
@@ -39,6 +50,11 @@ def program_line(frames: Frames, passed: Collection[str] = FRAMEWORK) -> str:
 def caller() -> str:
     """Return the innermost line of the program on this thread; an empty string where a thread runs only the framework."""
     return program_line(walk_stack(sys._getframe(1)))
+
+
+def program_place() -> str:
+    """Return the innermost line of the program on this thread, past the clients of providers; empty if there is none."""
+    return program_line(walk_stack(sys._getframe(1)), CLIENTS)
 
 
 def definition_line(code: CodeType | None) -> str:
@@ -69,5 +85,5 @@ def code(function: Any) -> CodeType | None:
 
 def at() -> list[str]:
     """Return the calling line of the program, as evidence; an empty list on a bare thread of LangChain's own."""
-    where = caller()
+    where = program_place()
     return [f"  at       {shown_path(where)}"] if where else []

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
-from llmtest.core.source import caller, shown_path
+from llmtest.core.source import program_place, shown_path
 from llmtest.errors import ScriptError, ViolationError
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
@@ -110,7 +110,7 @@ class WireModel(Answering):
     def _report_call(self, request: Request) -> None:
         run = request.run()
         if run is not None:  # a request that no run of LangChain made is none that a recording misses
-            membership.note_call(run.run_id, self.name, caller)
+            membership.note_call(run.run_id, self.name, program_place)
 
     def _reply_of(self, step: Reply | Fail | Return, request: Request) -> Reply | Fail:
         if isinstance(step, Return):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from traceback import walk_stack
 from typing import Final, Literal
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from llmtest import ledger
-from llmtest.core.source import FRAMEWORK, program_line, shown_path
+from llmtest.core.source import program_place, shown_path
 from llmtest.errors import LlmtestWarning
 from llmtest.ledger import Ledger
 from llmtest.wire import clients, providers
@@ -22,23 +20,6 @@ from llmtest.wire.hosts import Target
 
 Mode = Literal["error", "warn", "allow"]
 MODES: Final[tuple[Mode, ...]] = ("error", "warn", "allow")
-
-CLIENTS: Final = FRAMEWORK | {
-    *("agents", "aiohttp", "anthropic", "anyio", "boto3", "botocore", "cohere", "crewai", "fireworks", "google", "groq", "grpc"),
-    *("httpcore", "httpcore2", "httpx", "httpx2", "httpx_sse", "litellm", "llama_index", "mistralai", "ollama", "openai"),
-    *("pydantic", "pydantic_ai", "pydantic_graph", "requests", "requests_toolbelt", "strands", "together", "trio", "urllib3"),
-    *("langchain_anthropic", "langchain_aws", "langchain_azure_ai", "langchain_cohere", "langchain_deepseek"),
-    *("langchain_fireworks", "langchain_google_genai", "langchain_google_vertexai", "langchain_groq", "langchain_huggingface"),
-    *("langchain_mistralai", "langchain_nvidia_ai_endpoints", "langchain_ollama", "langchain_openai", "langchain_openrouter"),
-    *("langchain_perplexity", "langchain_together", "langchain_upstage", "langchain_xai"),
-}
-"""Modules between the program and the network."""
-
-
-def program_place() -> str:
-    """Return the innermost line of the program on this thread, past the clients of providers; empty if there is none."""
-    return program_line(walk_stack(sys._getframe(1)), CLIENTS)
-
 
 _modes: list[Mode] = []
 _allowed = 0

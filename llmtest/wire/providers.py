@@ -24,7 +24,7 @@ from llmtest.ledger import Ledger
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Return
 from llmtest.wire import clients
-from llmtest.wire.hosts import BY_NAME, with_provider
+from llmtest.wire.hosts import PROVIDERS, with_provider
 
 
 @runtime_checkable
@@ -56,8 +56,6 @@ class Providers:
         self.violations: list[Violation] = []
         self._entries: dict[str, Entry] = {}
         self._answerers: list[Answerer] = []
-        self._is_open = False
-        self._keys: list[str] = []
         self(mapping)
 
     def __call__(self, mapping: Mapping[str, object]) -> Self:
@@ -91,28 +89,24 @@ class Providers:
                 )
             entries[model] = Entry(key, answerer)
         self._entries = entries
-        if self._is_open:
-            self._set_keys()
+        _set_keys()
 
     def __enter__(self) -> Self:
-        clients.watch()
-        with _lock:
-            self._is_open = True
-            self._set_keys()
-            _open.append(self)
+        _open.append(self)
+        try:
+            clients.watch()
+        except BaseException:
+            _open.remove(self)
+            raise
+        _set_keys()
         ledger.keep_block(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         ledger.drop_block(self)
-        with _lock:
-            _open.remove(self)
-            self._is_open = False
-            for variable in self._keys:
-                if os.environ.get(variable) == KEY:
-                    del os.environ[variable]
-            self._keys = []
+        _open.remove(self)
         clients.unwatch()
+        _set_keys()
 
     def end_of_test(self) -> list[Violation]:
         """Leave the block if the test that entered it has not. It would script the models of the tests that follow."""
@@ -120,14 +114,6 @@ class Providers:
             return []
         self.__exit__()
         return [Violation(LEFT_OPEN, f"a scripted_providers() block was left open by the test\n  {USE_WITH}")]
-
-    def _set_keys(self) -> None:
-        """Give the SDKs of the mapped providers the keys without which they do not start."""
-        for model in self._entries:
-            provider = BY_NAME.get(model.partition(":")[0])
-            if provider is not None and provider.keys and not any(key in os.environ for key in provider.keys):
-                os.environ[provider.keys[0]] = KEY
-                self._keys.append(provider.keys[0])
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
@@ -260,11 +246,28 @@ def _for_model(script: Script) -> Script:
 
 
 _open: list[Providers] = []
+_keys_set: Final[set[str]] = set()
+"""The variables of the environment that hold a key of ours."""
 _lock = threading.Lock()
 
 
 def is_any_open() -> bool:
     return bool(_open)
+
+
+def _set_keys() -> None:
+    """Give the SDKs of the providers that are mapped now the keys without which they do not start, and take back others."""
+    with _lock:
+        patterns = {model.partition(":")[0] for block in _open for model in block.models}
+        mapped = [provider for provider in PROVIDERS if any(fnmatchcase(provider.name, pattern) for pattern in patterns)]
+        for variable in _keys_set - {key for provider in mapped for key in provider.keys}:
+            _keys_set.remove(variable)
+            if os.environ.get(variable) == KEY:
+                del os.environ[variable]
+        for provider in mapped:
+            if provider.keys and not any(key in os.environ for key in provider.keys):
+                os.environ[provider.keys[0]] = KEY
+                _keys_set.add(provider.keys[0])
 
 
 def find(models: Sequence[str]) -> Entry | None:

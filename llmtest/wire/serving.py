@@ -23,7 +23,7 @@ from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
-from llmtest.wire.hosts import BY_NAME, PROVIDERS, Target, api_of, recognize, with_provider
+from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize, with_provider
 from llmtest.wire.journal import Entry, Journal
 from llmtest.wire.models import answer_models
 from llmtest.wire.providers import Answerer, Embeddings, Providers
@@ -127,11 +127,19 @@ class ScriptedServer:
 
         Give a process these beside its own: `subprocess.run(..., env={**os.environ, **server.env})`.
         """
-        found = dict(OTHER_VARIABLES)
-        for provider in PROVIDERS:
-            base = self._base(provider.name)
-            found |= dict.fromkeys(provider.base_urls, base) | dict.fromkeys(provider.keys, self.token)
-        return found
+        return self.env_for(*BY_NAME)
+
+    def env_for(self, *providers: str) -> dict[str, str]:
+        """Return those of the variables in `env` that the SDKs of these providers read.
+
+        Raises:
+            ScriptError: no provider has such a name.
+        """
+        found: dict[str, str] = {}
+        for name in providers:
+            base = self.base_url(name)
+            found |= dict.fromkeys(BY_NAME[name].base_urls, base) | dict.fromkeys(BY_NAME[name].keys, self.token)
+        return {**found, **OTHER_VARIABLES}
 
     def base_url(self, provider: str = "openai") -> str:
         """Return the base URL for a client of `provider`, for those that read none from the environment.
@@ -141,9 +149,6 @@ class ScriptedServer:
         """
         if provider not in BY_NAME:
             raise ScriptError(f"there is no provider {provider!r}{did_you_mean(provider, BY_NAME)}")
-        return self._base(provider)
-
-    def _base(self, provider: str) -> str:
         # Without a prefix, the path of a request tells its provider. Ollama's clients send no key.
         prefix = f"/{self.token}" if provider == "ollama" else "" if provider in UNPREFIXED else f"/{provider}"
         return f"{self.url}{prefix}{'/v1' if provider in WITH_VERSION else ''}"

@@ -26,13 +26,14 @@ from langchain_core.language_models.llms import LLM
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.outputs import GenerationChunk
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.tools import BaseTool, StructuredTool, tool
+from langchain_core.tools import BaseTool, StructuredTool
 
 from llmtest import ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, respond, say, scripted_tool
 from llmtest.conformance import check_chat_model, check_llm, check_retriever, check_tool
 from llmtest.langchain.retriever import ScriptedRetriever
 from llmtest.scripts import give
 from tests.support.conforming import USAGE, Echo, sentences, told
+from tests.support.tools import weather
 from tests.support.wire import real
 
 ROOT = Path(__file__).parents[2]
@@ -122,12 +123,6 @@ def test_a_stream_that_gives_nothing_is_told() -> None:
 
 
 # -- tools and retrievers
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
 
 
 async def _later(city: str) -> str:

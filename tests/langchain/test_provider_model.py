@@ -13,7 +13,6 @@ from langchain.chat_models import base, init_chat_model
 from langchain_anthropic import ChatAnthropic
 from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
 from langchain_core.messages import HumanMessage
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import OpenAIRateLimitError
 from pydantic import BaseModel
@@ -21,6 +20,7 @@ from pydantic import BaseModel
 from llmtest import call, fail, record, say, structured
 from llmtest.langchain.provider_model import integration_class
 from llmtest.langchain.providers import scripted_providers
+from tests.support.tools import search
 
 REAL: dict[str, Any] = {"openai": ChatOpenAI, "anthropic": ChatAnthropic}
 MODELS = ["openai:gpt-5", "openai:gpt-3.5-turbo", "openai:gpt-5-pro", "anthropic:claude-sonnet-4-5", "anthropic:claude-3-haiku"]
@@ -30,12 +30,6 @@ class Person(BaseModel):
     """A person."""
 
     name: str
-
-
-@tool
-def search(q: str) -> str:
-    """Search the web."""
-    return f"found {q}"
 
 
 @pytest.fixture(params=MODELS)

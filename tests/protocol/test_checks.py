@@ -23,7 +23,8 @@ from llmtest.capture.blocks import RawEvent
 from llmtest.events import UnseenCall
 from llmtest.protocol import check
 from llmtest.protocol.checks import RULES
-from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, texts, weather
+from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, texts
+from tests.support.tools import weather
 
 pytestmark = pytest.mark.usefixtures("outside")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,11 @@ from llmtest.errors import Violation
 from llmtest.events import Message
 from llmtest.ledger import Ledger
 from llmtest.scripts import Request
+from tests.support.doubles import line
 
 pytestmark = pytest.mark.usefixtures("page")
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
-
-
-def line() -> int:
-    """The line that calls this."""
-    return sys._getframe(1).f_lineno
 
 
 NOTHING = Request({}, list)

@@ -16,9 +16,6 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from llmtest import (
@@ -40,6 +37,8 @@ from llmtest import (
 from llmtest.errors import ScriptError, Violation, expect_violation
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import Request
+from tests.support.doubles import two_nodes, violation
+from tests.support.tools import publish, search
 
 INTEGER_TOOL = {
     "type": "function",
@@ -47,41 +46,7 @@ INTEGER_TOOL = {
 }
 
 
-@tool
-def search(q: str) -> str:
-    """Search the web."""
-    return f"found {q}"
-
-
-@tool
-def publish(text: str) -> str:
-    """Publish a text."""
-    return "done"
-
-
-def violation(rule: str, work: Any) -> str:
-    """The text of the one violation of `rule` that `work` makes, without the place where the step was written."""
-    with expect_violation(rule) as caught:
-        work()
-    (one,) = caught
-    return "\n".join(line.split("  at ")[0].split(" at tests")[0] for line in one.text.splitlines())
-
-
 # -- keys and lanes
-
-
-def _two_nodes(model: Any) -> Any:
-    def first(state: MessagesState) -> Any:
-        return {"messages": [model.with_config(tags=["quick"]).invoke(state["messages"])]}
-
-    def second(state: MessagesState) -> Any:
-        whole: Any = None
-        for chunk in model.stream(state["messages"]):
-            whole = chunk if whole is None else whole + chunk
-        return {"messages": [whole]}
-
-    graph = StateGraph(MessagesState).add_node("planner", first).add_node("writer", second)
-    return graph.add_edge(START, "planner").add_edge("planner", "writer").add_edge("writer", END).compile(InMemorySaver())
 
 
 def test_a_lane_that_is_used_up_does_not_fall_to_the_plain_steps() -> None:
@@ -649,7 +614,7 @@ def test_a_reply_with_text_and_a_structured_value_says_both() -> None:
 
 
 def test_an_unexpected_call_says_in_which_node_it_came() -> None:
-    graph = _two_nodes(ScriptedChatModel("only one"))
+    graph = two_nodes(ScriptedChatModel("only one"))
 
     with expect_violation("unexpected call") as caught:
         graph.invoke({"messages": "hi"}, {"configurable": {"thread_id": "t"}})

@@ -21,6 +21,7 @@ from llmtest.events import FrozenDict, Message, ToolCall, Usage
 from llmtest.scripts import Request, give
 from llmtest.scripts.requests import show_message
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
+from tests.support.doubles import line
 
 pytestmark = pytest.mark.usefixtures("page")
 
@@ -31,11 +32,6 @@ def message_of(act: Any) -> str:
     with pytest.raises(ScriptError) as caught:
         act()
     return str(caught.value)
-
-
-def line() -> int:
-    """The line that calls this."""
-    return sys._getframe(1).f_lineno
 
 
 NOTHING = Request({}, list)

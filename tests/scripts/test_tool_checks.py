@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,11 @@ from llmtest.ledger import Ledger
 from llmtest.scripts import Request
 from llmtest.scripts.step_types import Reply
 from llmtest.scripts.tool_checks import check_call
+from tests.support.doubles import line
 
 pytestmark = pytest.mark.usefixtures("page")
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
-
-
-def line() -> int:
-    """The line that calls this."""
-    return sys._getframe(1).f_lineno
 
 
 SEARCH = {"search": {"properties": {"query": {}, "limit": {}}, "required": ["query"]}, "now": {}}

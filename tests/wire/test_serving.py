@@ -109,6 +109,9 @@ def test_the_environment_has_the_key_and_the_url_of_every_provider() -> None:
     shown = {key: value.replace(url, "URL") for key, value in env.items()}
     assert {key: value for key, value in shown.items() if value.startswith("URL")} == {
         "OPENAI_BASE_URL": "URL/v1",
+        "OPENAI_API_BASE": "URL/v1",
+        "DEEPSEEK_API_BASE": "URL/deepseek/v1",
+        "GROQ_API_BASE": "URL/groq",
         "ANTHROPIC_BASE_URL": "URL",
         "ANTHROPIC_API_URL": "URL",
         "GOOGLE_GEMINI_BASE_URL": "URL",

@@ -24,6 +24,7 @@ HOOKS: Final[dict[str, str | Patcher]] = {
     "httpx2": "llmtest.wire.clients.httpx",
     "urllib3": "llmtest.wire.clients.urllib3",
     "aiohttp": "llmtest.wire.clients.aiohttp",
+    "google.genai._api_client": "llmtest.wire.clients.genai",
     "grpc": "llmtest.wire.clients.grpc",
     "socket": "llmtest.wire.clients.sockets",
 }
@@ -65,11 +66,10 @@ def watch() -> None:
     global _watchers
     with _lock:
         _watchers += 1
-        if _watchers > 1:
-            return
-        sys.meta_path.insert(0, _FINDER)
+        if _watchers == 1:
+            sys.meta_path.insert(0, _FINDER)
         try:
-            for name in HOOKS.keys() & sys.modules.keys():
+            for name in HOOKS.keys() & sys.modules.keys():  # a watcher may bring a hook of its own
                 _patch(sys.modules[name])
         except BaseException:
             unwatch()
@@ -93,7 +93,7 @@ def unwatch() -> None:
 def _patch(module: ModuleType) -> None:
     with _lock:
         name = module.__name__
-        if _watchers and name not in _patches:
+        if _watchers and not _patches.get(name):
             hook = HOOKS[name]
             patch: Patcher = importlib.import_module(hook).patch if isinstance(hook, str) else hook
             _patches[name] = patch(module)

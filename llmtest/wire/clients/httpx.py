@@ -9,10 +9,10 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from llmtest.core.source import program_place
 from llmtest.wire import boundary
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
-from llmtest.wire.guard import program_place
 
 _built: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """Where the program made the client of a transport."""
