@@ -64,8 +64,9 @@ class Served:
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
+        request.streams = streams
         with batches.turn(self):
-            step = self.script.serve(request, streams=streams)
+            step = self.script.serve(request)
         self._hold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
@@ -78,9 +79,10 @@ class Served:
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
+        request.streams = streams
         await batches.wait_for_turn(self)
         with batches.turn(self):
-            step = self.script.serve(request, streams=streams)
+            step = self.script.serve(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
