@@ -73,10 +73,10 @@ class _ScriptByName:
         self.provider = provider
         self.model = model
 
-    def serve(self, request: Request, *, streams: bool = False) -> Step:
+    def serve(self, request: Request) -> Step:
         asked = self._asked(request)
         providers.note_asked(asked)
-        step: Step = _script_now(asked).serve(request, streams=streams)
+        step: Step = _script_now(asked).serve(request)
         return step
 
     def check(self, reply: Reply, request: Request) -> None:
