@@ -256,6 +256,4 @@ def test_a_text_that_is_not_taken_says_what_it_is() -> None:
 
 
 def test_tokens_equal_nothing_that_is_no_list() -> None:
-    assert Tokens(["a"]) != 7
-    assert Tokens(["a"]) != "a"
-    assert Tokens(["a"]) == ("a",)
+    assert [Tokens(["a"]) == other for other in (7, "a", None, ("a",))] == [False, False, False, True]
