@@ -44,7 +44,7 @@ class Answering(ABC):
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
         request.streams = streams
-        step = await self._aclaim(request, streams)
+        step = await self._aclaim(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
