@@ -31,6 +31,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 LINGER_S: Final = 2.0
 """How long the server goes on reading what a client sends after it was refused, so that the client can read the refusal."""
 START_LIMIT_S: Final = 10.0
+CLOSE_LIMIT_S: Final = 10.0
 
 ANSWERED: Final = "answered"
 LEFT: Final = "the client left"
@@ -114,15 +115,24 @@ class HttpServer:
         if not self._ready.wait(START_LIMIT_S):
             raise ServerError(f"the thread of the server did not start within {START_LIMIT_S:g} s")
 
-    def close(self) -> None:
-        """End every connection and the thread. Nothing of the server is left when this returns."""
+    def close(self, *, limit_s: float = CLOSE_LIMIT_S) -> None:
+        """End every connection and the thread. Nothing of the server is left when this returns.
+
+        Raises:
+            ServerError: the handler has blocked the thread for `limit_s`.
+        """
         thread, self._thread = self._thread, None
         if thread is None:
             return
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        thread.join()
+        thread.join(limit_s)
         own_ports.discard(self.port)
+        if thread.is_alive():
+            raise ServerError(
+                f"the server did not end within {limit_s:g} s: what answers a request blocks its thread\n"
+                "  a function that waits is async: `await` it, in place of blocking the thread"
+            )
 
     def settle(self) -> None:
         """Wait until the server has done all that it can do now, so that it has noticed what its clients have done."""

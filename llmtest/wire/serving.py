@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -66,6 +67,8 @@ def scripted_server(
 
     Requests that come at the same time take the steps in the order in which they come: give such a script keys.
     """
+    if token is not None and not re.fullmatch(r"[\w.~-]+", token, re.ASCII):
+        raise ScriptError(f"token= is letters, digits and any of - . _ ~, since it is a part of URLs; got {token!r}")
     mapping = steps[0] if len(steps) == 1 and isinstance(steps[0], Mapping) else {"*": steps[0] if len(steps) == 1 else steps}
     return ScriptedServer(
         mapping,
@@ -351,11 +354,12 @@ class _Arrival:
     def __init__(self, request: HttpRequest, token: str) -> None:
         parts = urlsplit(request.url)
         path, known = parts.path, ""
-        self.has_token = path.startswith(f"/{token}/") or path == f"/{token}" or _has_key(request, token)
-        path = path.removeprefix(f"/{token}")
-        first = path.split("/", 2)[1:2]
-        if first and first[0] in BY_NAME:
-            known, path = first[0], path[len(first[0]) + 1 :]
+        self.has_token = _first(path) == token or _has_key(request, token)
+        if _first(path) == token:
+            path = path[len(token) + 1 :]
+        if _first(path) in BY_NAME:
+            known = _first(path)
+            path = path[len(known) + 1 :]
         self.path = path
         hosts = BY_NAME[known].hosts if known else ()
         host = hosts[0].removeprefix("*.") if hosts else UNKNOWN_HOST
@@ -379,6 +383,11 @@ class _Arrival:
             with suppress(ValueError, AttributeError):  # no JSON, or no object
                 return str(json.loads(self.request.body).get("model") or "")
         return unquote(self.path.partition("/models/")[2])
+
+
+def _first(path: str) -> str:
+    """Return the first part of a path."""
+    return path[1:].partition("/")[0]
 
 
 def _has_key(request: HttpRequest, token: str) -> bool:

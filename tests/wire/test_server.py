@@ -439,6 +439,30 @@ def test_nothing_is_left_when_it_closes() -> None:
     assert files == (len(os.listdir("/proc/self/fd")) if files else 0)
 
 
+def test_a_handler_that_blocks_the_thread_is_told_when_the_server_closes() -> None:
+    came, go_on = threading.Event(), threading.Event()
+
+    async def blocks(asked: HttpRequest) -> HttpAnswer:
+        came.set()
+        go_on.wait(10)
+        return json_answer({})
+
+    server = HttpServer(blocks)
+    server.start()
+    with connected(server.port) as plug:
+        plug.sendall(request("/"))
+        assert came.wait(10)
+        with pytest.raises(ServerError) as caught:
+            server.close(limit_s=0.05)
+        go_on.set()
+        rest(plug)
+
+    assert str(caught.value) == (
+        "the server did not end within 0.05 s: what answers a request blocks its thread\n"
+        "  a function that waits is async: `await` it, in place of blocking the thread"
+    )
+
+
 def test_a_server_that_is_closed_may_be_closed_again_and_its_port_is_free() -> None:
     with HttpServer(echo) as server:
         port = server.port

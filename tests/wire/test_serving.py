@@ -474,6 +474,21 @@ def test_the_token_is_taken_where_clients_put_their_key(path: str, header: str) 
     assert server.token not in str(server.requests)
 
 
+@pytest.mark.parametrize("token", ["a b", "a/b", "?", "ü"])
+def test_a_token_that_is_no_part_of_a_url_is_refused(token: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        scripted_server(token=token)
+
+    assert str(caught.value) == f"token= is letters, digits and any of - . _ ~, since it is a part of URLs; got {token!r}"
+
+
+def test_a_token_is_a_whole_part_of_the_path() -> None:
+    with scripted_server("fine", token="v") as server:
+        assert post(server, "/v1/chat/completions", chat())[0] == 200
+
+    assert server.requests[0].path == "/v1/chat/completions"
+
+
 def test_anybody_may_ask_if_it_is_up() -> None:
     with scripted_server(Script("x").optional()) as server:
         assert sent(server.port, request("/", b"", CLOSE, method="GET")).endswith(b"\r\n\r\nllmtest\n")
