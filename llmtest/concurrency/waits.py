@@ -10,7 +10,7 @@ import functools
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, _base
 from types import FrameType
 from typing import Any, Final
 
@@ -18,6 +18,12 @@ _LANES: Final = "_llmtest_lanes"
 """The attribute of a future or thread with the lines of control that ran in it. It lives as long as they."""
 _COPIES: Final = "_set_concurrent_future_state"
 """The function of asyncio, and of LangGraph, that gives the outcome of one future to another, its argument `concurrent`."""
+_CHOSEN: Final = "_llmtest_chosen"
+"""The attribute of a future that `wait` or `as_completed` was asked for: it may be read first only because it ended first."""
+_KNOWN: Final = sys.version_info < (3, 15)
+"""In a Python that is not checked, no wait is known: work counts as concurrent."""
+_CALLING_BACK: Final = ("add_done_callback", "_invoke_callbacks") if _KNOWN else ()
+_CALLS_BACK: Final = frozenset(getattr(Future, name).__code__ for name in _CALLING_BACK)
 _installed: Final = threading.Lock()
 
 
@@ -28,7 +34,7 @@ def note(work: Future[Any] | threading.Thread, lane: Any) -> None:
 
 def install(tell: Callable[[Any], None]) -> None:
     """Have the thread that has waited for the end of a noted lane call `tell` with it."""
-    if not _installed.acquire(blocking=False):
+    if not _KNOWN or not _installed.acquire(blocking=False):
         return
     wait_for_end = threading.Thread.join
 
@@ -39,6 +45,15 @@ def install(tell: Callable[[Any], None]) -> None:
             for lane in vars(self)[_LANES]:
                 tell(lane)
 
+    acquire: Any = _base._AcquireFutures
+    take = acquire.__init__
+
+    def choose(self: Any, futures: Any) -> None:
+        take(self, futures)
+        for future in self.futures:
+            vars(future)[_CHOSEN] = True
+
+    acquire.__init__ = choose
     threading.Thread.join = join  # type: ignore[method-assign]
     Future.result = _telling(Future.result, tell)  # type: ignore[method-assign]
     Future.exception = _telling(Future.exception, tell)  # type: ignore[method-assign]
@@ -52,11 +67,20 @@ def _telling(wait: Callable[..., Any], tell: Callable[[Any], None]) -> Callable[
         finally:
             lanes = vars(self).get(_LANES)
             if lanes is not None and self.done() and not self.cancelled():
-                _pass_on(lanes, sys._getframe(1))
-                for lane in lanes:
-                    tell(lane)
+                caller = sys._getframe(1)
+                _pass_on(lanes, caller)
+                if _CHOSEN not in vars(self) and not _is_in_callback(caller):
+                    for lane in lanes:
+                        tell(lane)
 
     return method
+
+
+def _is_in_callback(frame: FrameType | None) -> bool:
+    """True in a callback of a future, which runs on the thread of its spawner if the work happens to be over by then."""
+    while frame is not None and frame.f_code not in _CALLS_BACK:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _pass_on(lanes: list[Any], caller: FrameType) -> None:

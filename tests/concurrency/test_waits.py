@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -94,7 +95,26 @@ def a_wait_of_another_thread(ask: Ask) -> None:
         other.result()
 
 
-@pytest.mark.parametrize("program", [all_at_once, a_wait_of_another_thread], ids=lambda it: it.__name__)
+def as_they_complete(ask: Ask) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(_carried(ask, "a"))
+        for future in as_completed([first]):
+            future.result()
+        pool.submit(_carried(ask, "b")).result()
+
+
+def read_by_a_callback(ask: Ask) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(_carried(ask, "a"))
+        while not first.done():
+            sleep(0.001)
+        first.add_done_callback(lambda future: future.result())
+        pool.submit(_carried(ask, "b")).result()
+
+
+@pytest.mark.parametrize(
+    "program", [all_at_once, a_wait_of_another_thread, as_they_complete, read_by_a_callback], ids=lambda it: it.__name__
+)
 def test_work_that_is_not_waited_for_before_the_next_is_beside_it(program: Callable[[Ask], None]) -> None:
     model = ScriptedChatModel("x", "y")
 
