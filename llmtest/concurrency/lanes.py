@@ -25,7 +25,7 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmtest.concurrency import asyncio_state
+from llmtest.concurrency import asyncio_state, waits
 from llmtest.concurrency.asyncio_state import Hold
 
 Mark = tuple["Lane", int]
@@ -270,6 +270,11 @@ def _is_over(task: asyncio.Task[object] | None) -> bool:
     return task is None or task.done()
 
 
+def watch_waits() -> None:
+    """Learn from now on which threads wait for which, by `result()` and `join()`."""
+    waits.install(_has_waited)
+
+
 def release_futures() -> None:
     """Take the outcomes of the futures that are done by now, and let go of them."""
     if not _undone:
@@ -467,6 +472,7 @@ def _ask_thread(lane: Lane) -> None:
     above, work = lane.parent, asyncio_state.work()
     if above is None or above.thread_id == lane.thread_id:
         return
+    waits.note(work.future if work is not None else threading.current_thread(), lane)
     if work is None:
         _ask_worker(lane)
         return
@@ -479,6 +485,22 @@ def _ask_thread(lane: Lane) -> None:
         # No task waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
         pool = weakref.ref(work.pool)
         _leave_open(lane, pool, lambda: (shut := pool()) is None or asyncio_state.is_shut(shut))
+
+
+def _has_waited(lane: Lane) -> None:
+    """Note that the line of control that goes on here has waited for all of `lane`: for its future, or for its thread."""
+    above, here = lane.parent, _mark.get()
+    # The spawner itself, not a callback of a loop on its thread, or a line that has got hold of the future.
+    if above is None or here is None or here[0] is not above or above.thread_id != threading.get_ident():
+        return
+    if (above.owner() if above.owner else None) is not _task():
+        return
+    with _bookkeeping:
+        if lane.joined is None:
+            above.now += 1
+            lane.joined = above.now
+            lane.finish()
+        _mark.set((above, above.now))
 
 
 def _ask_worker(lane: Lane) -> None:

@@ -50,9 +50,7 @@ def about(run: RunManager) -> tuple[Sequence[str], Mapping[str, object]]:
     return run.tags, {**thread, **run.metadata}
 
 
-_OF_A_MODEL: Final = frozenset(
-    ("_generate", "_agenerate", "_stream", "_astream", "_generate_with_cache", "_agenerate_with_cache")
-)
+_OF_A_HANDLER: Final = frozenset(("handle_event", "ahandle_event"))
 
 
 def calling() -> Origin:
@@ -62,9 +60,14 @@ def calling() -> Origin:
     """
     run = None
     for frame, _ in walk_stack(sys._getframe(1)):
-        if frame.f_code.co_name in _OF_A_MODEL and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
-            run = frame.f_locals.get("run_manager")
-            if run is not None:
-                break
+        code = frame.f_code
+        if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
+            break  # what a handler does is not done by the run that it hears of
+        if "run_manager" not in code.co_varnames and "run_manager" not in code.co_cellvars:
+            continue  # the locals of a frame are copied when they are read
+        # A stream does not hand its run to `_stream`, but has it.
+        if isinstance(frame.f_locals.get("self"), BaseLanguageModel) and frame.f_locals.get("run_manager") is not None:
+            run = frame.f_locals["run_manager"]
+            break
     found = about(run)
     return Origin(weakly(run), lambda: found)

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import importlib
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any, Final, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -89,10 +88,13 @@ def provider_model(
     return both
 
 
-def integration_class(module: ModuleType, provider: str) -> type[BaseChatModel] | None:
-    """Return the integration's class that `module`, LangChain's, would make; None if it is not installed or not known."""
-    known = getattr(module, "_BUILTIN_PROVIDERS", {}).get(provider)
-    if known is None or not isinstance(known, tuple):
+def integration_class(known_classes: Mapping[str, Any], provider: str) -> type[BaseChatModel] | None:
+    """Return the class of a provider's integration; None if it is not installed or not known.
+
+    `known_classes` has the package and the name of the class for each provider, as LangChain's own table has them.
+    """
+    known = known_classes.get(provider)
+    if not isinstance(known, tuple):
         return None
     package, name = known[:2]
     try:

@@ -73,10 +73,10 @@ class _ScriptByName:
         self.provider = provider
         self.model = model
 
-    def serve(self, request: Request, *, streams: bool = False) -> Step:
+    def serve(self, request: Request) -> Step:
         asked = self._asked(request)
         providers.note_asked(asked)
-        step: Step = _script_now(asked).serve(request, streams=streams)
+        step: Step = _script_now(asked).serve(request)
         return step
 
     def check(self, reply: Reply, request: Request) -> None:
@@ -99,10 +99,18 @@ def _script_now(model: str) -> Any:
 _HELPER: Final = "_init_chat_model_helper"
 _PARSE: Final = "_parse_model"
 _EXPECTED: Final = {_HELPER: "(model, *, model_provider, **kwargs)", _PARSE: "(model, model_provider)"}
-SPOKEN: Final = frozenset(
-    ("openai", "azure_openai", "anthropic", "google_genai", "ollama", "groq", "deepseek", "mistralai", "openrouter")
-)
-"""The providers whose integrations run as they are: a script answers their requests."""
+SPOKEN: Final[Mapping[str, tuple[str, str]]] = {
+    "openai": ("langchain_openai", "ChatOpenAI"),
+    "azure_openai": ("langchain_openai", "AzureChatOpenAI"),
+    "anthropic": ("langchain_anthropic", "ChatAnthropic"),
+    "google_genai": ("langchain_google_genai", "ChatGoogleGenerativeAI"),
+    "ollama": ("langchain_ollama", "ChatOllama"),
+    "groq": ("langchain_groq", "ChatGroq"),
+    "deepseek": ("langchain_deepseek", "ChatDeepSeek"),
+    "mistralai": ("langchain_mistralai", "ChatMistralAI"),
+    "openrouter": ("langchain_openrouter", "ChatOpenRouter"),
+}
+"""The providers whose integrations run as they are, and the classes: a script answers their requests."""
 
 
 def _patch(module: ModuleType) -> list[Patch]:
@@ -143,7 +151,7 @@ def _stand_in(module: ModuleType, original: Callable[..., Any]) -> Callable[...,
         if provider not in getattr(module, "_BUILTIN_PROVIDERS", (provider,)) or not providers.is_any_open():
             return original(model, model_provider=model_provider, **kwargs)  # LangChain's own error
         providers.entry_of(f"{provider}:{name}", "asks for")
-        integration = integration_class(module, provider)
+        integration = integration_class(getattr(module, "_BUILTIN_PROVIDERS", SPOKEN), provider)
         if integration is not None and provider in SPOKEN:  # its requests come to the boundary, where the script answers
             return original(model, model_provider=model_provider, **kwargs)
         return provider_model(_ScriptByName(provider, name), provider, name, kwargs, integration)

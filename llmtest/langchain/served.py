@@ -55,14 +55,14 @@ class Served(Answering):
         """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
-    def _claim(self, request: Request, streams: bool) -> Step:
+    def _claim(self, request: Request) -> Step:
         # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
         with batches.turn(self):
-            return super()._claim(request, streams)
+            return super()._claim(request)
 
-    async def _aclaim(self, request: Request, streams: bool) -> Step:
+    async def _aclaim(self, request: Request) -> Step:
         await batches.wait_for_turn(self)
-        return self._claim(request, streams)
+        return self._claim(request)
 
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""

@@ -427,6 +427,7 @@ def install() -> None:
         asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
         asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         membership.process_trace = _process_trace
+        lanes.watch_waits()
         _mend_llm_start()
         edits.install(TAP)
 

@@ -29,7 +29,8 @@ class Answering(ABC):
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
-        step = self._claim(request, streams)
+        request.streams = streams
+        step = self._claim(request)
         self._hold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
@@ -42,7 +43,8 @@ class Answering(ABC):
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
-        step = await self._aclaim(request, streams)
+        request.streams = streams
+        step = await self._aclaim(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():
             while isinstance(step, Respond):
@@ -87,14 +89,14 @@ class Answering(ABC):
             with self._mistakes():
                 await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
 
-    def _claim(self, request: Request, streams: bool) -> Step:
+    def _claim(self, request: Request) -> Step:
         """Return the step of the script for `request`."""
-        step: Step = self.script.serve(request, streams=streams)
+        step: Step = self.script.serve(request)
         return step
 
-    async def _aclaim(self, request: Request, streams: bool) -> Step:
+    async def _aclaim(self, request: Request) -> Step:
         """As `_claim`, for an awaited call."""
-        return self._claim(request, streams)
+        return self._claim(request)
 
     @abstractmethod
     def _report_call(self, request: Request) -> None:

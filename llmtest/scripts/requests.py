@@ -69,6 +69,8 @@ class Request:
     args: Mapping[str, Any] = EMPTY
     batch: Batch | None = None
     """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
+    streams: bool = False
+    """True if the call is a stream, which its reader may leave open."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None
 

@@ -87,7 +87,6 @@ class _Claim(NamedTuple):
     call: int
     number: int
     step: Step
-    streams: bool
 
 
 # -- the script
@@ -201,8 +200,8 @@ class Script(StepGroup):
         for queue in self._queues:
             queue.index = len(queue.steps)
 
-    def serve(self, request: Request, *, streams: bool = False) -> Step:
-        """Claim the next step for `request`. `streams` tells that the call is a stream, which its reader may leave open.
+    def serve(self, request: Request) -> Step:
+        """Claim the next step for `request`.
 
         Raises:
             ViolationError: no step is left, two keys match, the step does not expect the prompt, or a concurrent run
@@ -219,7 +218,7 @@ class Script(StepGroup):
         run = request.run() if len(queue.steps) > 1 else None
         if run is not None:
             self._note_turn(queue, run.run_id, call, number, step, request)
-            self._watch(queue, run, _Claim(request, call, number, step, streams))
+            self._watch(queue, run, _Claim(request, call, number, step))
         return step
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
@@ -403,7 +402,7 @@ def _are_apart(earlier: _Claim, later: _Claim) -> bool:
         return False
     # An async stream of a chain has a task for each piece, and is open while its reader goes on, or when it has left it. Where
     # nothing is recorded, no more is known.
-    return not (earlier.streams and before.is_done and not before.asked)
+    return not (earlier.request.streams and before.is_done and not before.asked)
 
 
 def _never() -> bool:

@@ -404,9 +404,9 @@ class _ServedModel(WireModel):
         self.journal = journal
         self.size = size
 
-    def _claim(self, request: Request, streams: bool) -> Step:
+    def _claim(self, request: Request) -> Step:
         self.journal.keep(self.entry, request, self.size)
-        self.entry.step = super()._claim(request, streams)
+        self.entry.step = super()._claim(request)
         return self.entry.step
 
 

@@ -98,8 +98,8 @@ def login(options: dict[str, Any]) -> str:
 def test_what_stands_under_the_key_of_a_secret_leaves_by_no_way_out(key: str) -> None:
     with record() as caught:
         login.invoke({"options": {key: "hunter2"}})
-    with scripted_providers({"openai:gpt-5": say("Hello").optional()}):
-        params = init_chat_model("openai:gpt-5", **{key: "hunter2"}).params  # type: ignore[attr-defined]
+    with scripted_providers({"mistralai:small": say("Hello").optional()}):  # a stand-in: its integration is not installed
+        params = init_chat_model("mistralai:small", **{key: "hunter2"}).params  # type: ignore[attr-defined]
 
     tree = str(caught)
     stored = Writer().payload(FrozenDict(input=FrozenDict({key: "hunter2"})))

@@ -199,3 +199,14 @@ def test_a_comparison_outside_a_test_is_only_false(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("llmtest.core.unread._open", [])
 
     assert unequal("line == 1") is False
+
+
+def test_what_becomes_of_an_answer_beyond_many_functions_is_not_known_so_it_counts_as_read(pending: Pending) -> None:
+    ask_deep(MAX_FRAMES + 2)
+    compares_deep(MAX_FRAMES + 2)
+
+    assert len(told(pending)) == 1  # the answer is told anyway: it died, and nothing read it
+
+
+def compares_deep(depth: int) -> Any:
+    return compares_deep(depth - 1) if depth else compares()

@@ -1,10 +1,9 @@
-"""A model that was chosen by name decides as the integration does: each decision is compared with the real class."""
+"""The stand-in of a model whose API is not spoken decides as the integration does: it is compared with the real class."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,21 +14,31 @@ from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import OpenAIRateLimitError
+from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from llmtest import call, fail, record, say, structured
+from llmtest import call, fail, record, respond, say, structured
+from llmtest.errors import ViolationError, expect_violation
+from llmtest.langchain import providers
 from llmtest.langchain.provider_model import integration_class
 from llmtest.langchain.providers import scripted_providers
+from llmtest.ledger import Ledger, opened
 from tests.support.tools import search
 
 REAL: dict[str, Any] = {"openai": ChatOpenAI, "anthropic": ChatAnthropic}
-MODELS = ["openai:gpt-5", "openai:gpt-3.5-turbo", "openai:gpt-5-pro", "anthropic:claude-sonnet-4-5", "anthropic:claude-3-haiku"]
+MODELS = ["openai:gpt-5", "openai:gpt-3.5-turbo", "openai:gpt-5-pro", "anthropic:claude-opus-4-7", "anthropic:claude-haiku-4-5"]
 
 
 class Person(BaseModel):
     """A person."""
 
     name: str
+
+
+@pytest.fixture(autouse=True)
+def no_api_is_spoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model is a stand-in, also where the real class could run."""
+    monkeypatch.setattr(providers, "SPOKEN", {})
 
 
 @pytest.fixture(params=MODELS)
@@ -67,8 +76,8 @@ def test_bound_tools_are_in_the_words_of_the_provider(pair: tuple[Any, Any], opt
 @pytest.mark.parametrize(
     ("model", "theirs"),
     [
-        ("anthropic:claude-sonnet-4-5", {"type": "code_execution_20250825", "name": "code_execution"}),
-        ("anthropic:claude-sonnet-4-5", {"type": "mcp_toolset", "mcp_server_name": "x"}),
+        ("anthropic:claude-opus-4-7", {"type": "code_execution_20250825", "name": "code_execution"}),
+        ("anthropic:claude-opus-4-7", {"type": "mcp_toolset", "mcp_server_name": "x"}),
         ("openai:gpt-5", {"type": "web_search"}),
     ],
 )
@@ -98,7 +107,7 @@ def test_structured_output_asks_as_the_integration_and_is_parsed_by_it(
 
 
 @pytest.mark.parametrize(
-    ("model", "native"), [("openai:gpt-5", True), ("openai:gpt-3.5-turbo", False), ("anthropic:claude-sonnet-4-5", True)]
+    ("model", "native"), [("openai:gpt-5", True), ("openai:gpt-3.5-turbo", False), ("anthropic:claude-opus-4-7", True)]
 )
 def test_an_agent_picks_the_strategy_for_its_response_format_by_the_profile(model: str, native: bool) -> None:
     with scripted_providers({model: structured({"name": "Ada"})}), record() as recording:
@@ -112,7 +121,7 @@ def test_middleware_that_looks_at_the_class_takes_the_model() -> None:
     caching = AnthropicPromptCachingMiddleware(unsupported_model_behavior="raise")
 
     with scripted_providers({"anthropic:*": "done"}), record() as recording:
-        agent = create_agent("anthropic:claude-sonnet-4-5", [search], middleware=[caching], system_prompt="Be terse.")
+        agent = create_agent("anthropic:claude-opus-4-7", [search], middleware=[caching], system_prompt="Be terse.")
         agent.invoke({"messages": [("user", "hi")]})
 
     assert recording.models[0].start.payload["invocation_params"]["cache_control"] == {"type": "ephemeral", "ttl": "5m"}
@@ -124,7 +133,7 @@ def test_middleware_that_looks_at_the_class_takes_the_model() -> None:
         ("openai:gpt-4o", {}, ["", "Hello", "", "", ""]),
         ("openai:gpt-4o", {"use_responses_api": True}, [[], [], [{"type": "text", "text": "Hello", "index": 0}]]),
         ("openai:gpt-5-pro", {}, [[], [], [{"type": "text", "text": "Hello", "index": 0}]]),
-        ("anthropic:claude-sonnet-4-5", {}, ["", "Hello", ""]),
+        ("anthropic:claude-opus-4-7", {}, ["", "Hello", ""]),
         ("groq:llama", {}, ["Hello"]),
     ],
 )
@@ -143,7 +152,7 @@ def test_a_status_is_the_error_of_the_integration() -> None:
 @pytest.mark.filterwarnings("ignore:Unexpected type for token usage")  # the integration's own, of a real answer too
 def test_counting_tokens_and_generating_for_several_prompts_needs_no_network() -> None:
     with scripted_providers({"*": [say("a"), say("b")]}):
-        for name in ("openai:gpt-5", "anthropic:claude-sonnet-4-5"):
+        for name in ("openai:gpt-5", "anthropic:claude-opus-4-7"):
             assert init_chat_model(name).get_num_tokens("one two three") == 3
         answers: Any = init_chat_model("openai:gpt-5").generate([[HumanMessage("1")], [HumanMessage("2")]])
 
@@ -154,9 +163,8 @@ def test_counting_tokens_and_generating_for_several_prompts_needs_no_network() -
 def test_without_the_integration_the_model_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_openai", None)
 
-    assert integration_class(base, "openai") is None
-    assert integration_class(base, "no_such_provider") is None
-    assert integration_class(ModuleType("older"), "openai") is None
+    assert integration_class(base._BUILTIN_PROVIDERS, "openai") is None
+    assert integration_class(base._BUILTIN_PROVIDERS, "no_such_provider") is None
     with scripted_providers({"openai:gpt-5": "Hello"}):
         model = init_chat_model("openai:gpt-5")
         assert not isinstance(model, ChatOpenAI)
@@ -169,4 +177,58 @@ def test_an_integration_that_lacks_a_package_is_not_taken_for_missing(monkeypatc
     monkeypatch.delitem(sys.modules, "langchain_groq", raising=False)
 
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
-        integration_class(base, "groq")
+        integration_class(base._BUILTIN_PROVIDERS, "groq")
+
+
+def test_parameters_are_recorded_without_secrets_and_reach_the_script() -> None:
+    seen: list[Any] = []
+    common = {"temperature": 0.5, "max_tokens": 9, "stop": ["\n"]}
+    given = {"max_retries": 2, "timeout": (1, 2), "top_p": 0.1}
+    secret = {"api_key": "sk-1", "aws_secret_access_key": "x", "hf_token": "y", "default_headers": {"Authorization": "z"}}
+
+    with scripted_providers({"openai:gpt-5": respond(lambda r: seen.append(r.params) or "Hello")}), record() as recording:
+        model: Any = init_chat_model("openai:gpt-5", **{**common, "stop": "\n"}, **given, **secret)
+        model.bind(seed=7).invoke("hi")
+
+    (run,) = recording.models
+    hidden = {key: f"<mask:{key}>" for key in secret}
+    params = {**given, **hidden, "seed": 7}
+    assert seen == [params]
+    assert (model.temperature, model.max_tokens, model.stop) == (0.5, 9, ["\n"])
+    recorded = {**params, **common, "timeout": [1, 2], "model_name": "gpt-5", "_type": "scripted-chat", "stop": None}
+    assert (run.name, run.start.payload["invocation_params"]) == ("openai:gpt-5", recorded)
+
+
+def test_a_configurable_stand_in_inside_a_graph_takes_what_langgraph_adds() -> None:
+    model = init_chat_model("openai:gpt-5", configurable_fields="any")
+    graph = StateGraph(MessagesState)
+    graph.add_node("talk", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_edge(START, "talk")
+
+    with scripted_providers({"openai:*": "Hello"}), record() as recording:
+        answer = graph.compile().invoke({"messages": [("user", "hi")]}, {"configurable": {"thread_id": "1"}})
+
+    assert answer["messages"][-1].content == "Hello"
+    assert recording.models[0].start.payload["invocation_params"]["thread_id"] == "1"
+
+
+def test_a_stand_in_verifies_and_raises_violations_itself() -> None:
+    with opened(Ledger()), scripted_providers({"openai:gpt-5": "a"}):
+        model: Any = init_chat_model("openai:gpt-5")
+        model.invoke("hi")
+        with pytest.raises(ViolationError):
+            model.invoke("again")
+        with pytest.raises(ViolationError) as caught:
+            model.verify()
+
+    assert [violation.code for violation in caught.value.violations] == ["unexpected call"]
+
+
+def test_a_stand_in_that_is_called_when_the_block_has_ended_is_a_violation() -> None:
+    with scripted_providers({"openai:gpt-5": say("never").optional()}):
+        model = init_chat_model("openai:gpt-5")
+
+    with expect_violation("unmapped model") as caught:
+        model.invoke("hi")
+
+    assert caught[0].text.splitlines()[0] == "the program calls the model `openai:gpt-5`, which is mapped to no script"

@@ -20,7 +20,7 @@ from llmtest.matching import (
     never,
 )
 from llmtest.matching.engine import RuleEvaluator
-from tests.support.programs import Trace, run, trace
+from tests.support.programs import Trace, chat, run, trace
 from tests.support.shop import SHOP, shop_programs
 
 
@@ -117,3 +117,10 @@ def test_where_some_have_no_value_it_cannot_be_told_whether_a_rule_holds() -> No
     answer = SHOP.obeys(each("search").followed_by("pay", per="order_id"))
 
     assert (answer.holds, answer.suspected) == (None, False)
+
+
+def test_a_tool_that_a_message_asked_for_is_known_though_it_did_not_run() -> None:
+    asked = trace(chat("gpt", "call_1"))
+
+    assert asked.obeys(never("tool"), strict=True)
+    assert asked.obeys(never("zzz"), strict=True).said == "no tool `zzz` ran, was bound or was asked for"

@@ -14,11 +14,13 @@ from llmtest.events import Failure
 from llmtest.matching import (
     at_least,
     called,
+    chain,
     event,
     exactly,
     model,
     never,
     node,
+    retriever,
     together,
 )
 from tests.support.programs import run, trace
@@ -167,3 +169,29 @@ def test_a_failure_is_meant_by_the_name_of_its_class() -> None:
 )
 def test_either_of_two_may_have_conditions(which: Any, holds: bool) -> None:
     assert [bool(SHOP.obeys(at_least(1, which))), bool(SHOP.obeys(never(which)))] == [holds, not holds]
+
+
+class OwnError(Exception):
+    """Of a class that a loaded trace does not know."""
+
+
+def test_of_a_class_that_is_not_known_it_cannot_be_told_whether_a_failure_is_of_it() -> None:
+    caught = trace(run("a", error=Failure("CustomError", "x")))
+
+    assert caught.obeys(never(called("a").failed(OwnError))).said == (
+        "what classes are above CustomError of `a` is not known in a loaded trace"
+    )
+    assert caught.obeys(at_least(1, called("a").failed("CustomError")))
+
+
+@pytest.mark.parametrize("make", [model, chain, node, retriever, event])
+def test_a_name_is_a_text_or_a_regular_expression(make: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        make(7)
+
+    assert str(caught.value) == f"{make.__name__}() takes a name: a str, or a regular expression; got int 7"
+
+
+def test_a_selector_of_events_equals_no_number() -> None:
+    assert event("on_retry") != 7
+    assert event("on_retry") == "on_retry"

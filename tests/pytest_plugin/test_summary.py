@@ -80,3 +80,18 @@ def test_quiet_run_shows_what_it_was_asked_for_and_a_quieter_one_does_not(suite)
     assert suite.run(TWO_TESTS, "--llmtest-trees=all", "-q").part("llmtest: run trees") == ALL
     assert not suite.run(TWO_TESTS, "--llmtest-trees=all", "-qq").has_part("llmtest: run trees")
     assert not suite.run(TWO_TESTS, "--llmtest-trees=all", "--no-summary").has_part("llmtest: run trees")
+
+
+def test_a_tree_of_which_a_part_of_the_usage_is_not_known_says_so(suite):
+    outcome = suite.run(
+        """
+from llmtest import say
+
+def test_it(scripted_chat_model):
+    scripted_chat_model(say("x", usage=False)).invoke("hi")
+""",
+        "--llmtest-trees=all",
+    )
+
+    assert outcome.counts == {"passed": 1}
+    assert "tokens: the usage of a recording is not known, because of 1 run: chat `ScriptedChatModel`, ended" in outcome.text

@@ -8,6 +8,7 @@ from llmtest import ScriptedChatModel, record, say
 from llmtest.errors import UnjudgedError
 from llmtest.events import Usage
 from llmtest.tokens import ModelCall
+from llmtest.tokens.calls import UnknownUsage
 
 
 def test_a_usage_of_which_a_part_is_not_known_equals_none_and_says_why() -> None:
@@ -44,3 +45,10 @@ def test_what_a_call_spent_is_known_if_it_told_all_or_was_refused(ended, usage, 
     call = ModelCall("Fake", "gpt", usage=usage, ended=ended, cached=cached, answered=answered)
 
     assert call.is_known is known
+
+
+def test_an_unknown_usage_equals_itself_alone_and_has_a_class() -> None:
+    usage = UnknownUsage("because")
+
+    assert (usage == usage, usage == UnknownUsage("because"), isinstance(usage, Usage)) == (True, False, True)
+    assert (usage.why, len({usage, usage})) == ("because", 1)

@@ -529,3 +529,20 @@ def test_a_read_only_store_with_a_log_says_what_is_missing(frozen_folder):
         f"the trace store {path} has newer traces in a log, which cannot be read without write permission\n"
         "  copy the folder, or set LLMTEST_STORE to another file"
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders without write permission are of POSIX")
+def test_a_read_only_file_of_another_version_is_closed_again(frozen_folder):
+    path = frozen_folder / "t.sqlite"
+    os.seteuid(os.getuid())
+    frozen_folder.chmod(0o755)
+    path.chmod(0o644)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA user_version = 99")
+    path.chmod(0o444)
+    frozen_folder.chmod(0o555)
+    if os.getuid() == 0:
+        os.seteuid(65534)
+
+    with Store(path) as store, pytest.raises(StoreError, match="later version of llmtest"):
+        store.sessions()

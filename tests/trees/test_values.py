@@ -6,10 +6,10 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Opaque, Run, Structured, ToolCall
@@ -648,6 +648,7 @@ JSON = st.recursive(
 ).map(frozen)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_every_line_shows_all_that_it_holds(value: Any) -> None:
     text = render(run_of(value))
@@ -658,6 +659,17 @@ def test_every_line_shows_all_that_it_holds(value: Any) -> None:
         assert line.replace("\t", " ").splitlines() == [line.replace("\t", " ")]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.integers(), min_size=2))
 def test_the_order_in_which_a_dict_was_filled_does_not_matter(value: dict[str, Any]) -> None:
     assert render(run_of(FrozenDict(value))) == render(run_of(FrozenDict(reversed(list(value.items())))))
+
+
+def test_entries_that_differ_only_in_the_random_ids_that_are_their_keys_have_one_text() -> None:
+    ids = [str(uuid4()) for _ in range(3)]
+    values = [FrozenDict(dict.fromkeys(some, "x")) for some in (ids, ids[::-1])]
+
+    first, second = (render(run_of(value)) for value in values)
+
+    assert first == second
+    assert all(one not in first for one in ids)

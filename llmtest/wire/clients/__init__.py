@@ -70,7 +70,8 @@ def watch() -> None:
             sys.meta_path.insert(0, _FINDER)
         try:
             for name in HOOKS.keys() & sys.modules.keys():  # a watcher may bring a hook of its own
-                _patch(sys.modules[name])
+                if sys.modules[name] is not None:  # None forbids the import
+                    _patch(sys.modules[name])
         except BaseException:
             unwatch()
             raise

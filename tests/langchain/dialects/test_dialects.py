@@ -294,6 +294,14 @@ def test_without_the_integration_the_error_is_that_of_its_sdk_and_else_ours(monk
         list(ScriptedChatModel(say("a").then_fail(429), dialect="anthropic").stream("hi"))
 
 
+def test_without_openai_a_stream_that_breaks_off_raises_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("openai", "langchain_openai.chat_models.base"):
+        monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(StatusError):
+        list(ScriptedChatModel(say("a").then_fail(500), dialect="openai").stream("hi"))
+
+
 def test_a_provider_is_imported_only_for_its_own_error() -> None:
     program = """
 import sys
