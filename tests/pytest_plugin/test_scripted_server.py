@@ -42,11 +42,13 @@ def test_a_server_that_a_test_leaves_open_is_closed_and_told(suite):
         import threading
         from llmtest import Script, scripted_server
 
+        opened = []
+
         def test_open():
-            scripted_server(Script("x").optional()).__enter__()
+            opened.append(scripted_server(Script("x").optional()).__enter__())
 
         def test_after():
-            assert [thread.name for thread in threading.enumerate() if "llmtest server" in thread.name] == []
+            assert f"llmtest server {opened[0].port}" not in [thread.name for thread in threading.enumerate()]
         """
     )
 

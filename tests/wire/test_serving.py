@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
@@ -154,7 +155,9 @@ def test_the_guard_lets_requests_to_the_server_through(scripted_providers, scrip
     scripted_providers({"openai:gpt-5": "from the mapping"})
     server = scripted_server("from the server")
 
-    assert ChatOpenAI(model="gpt-5", base_url=server.base_url(), api_key=server.token).invoke("hi").text == "from the server"
+    with httpx2.Client() as http:  # LangChain would keep one of its own for good, with its connection to the server
+        model = ChatOpenAI(model="gpt-5", base_url=server.base_url(), api_key=server.token, http_client=http)
+        assert model.invoke("hi").text == "from the server"
     assert ChatOpenAI(model="gpt-5").invoke("hi").text == "from the mapping"
 
 
