@@ -134,6 +134,11 @@ FRAMEWORKS = {
     "google_adk": ["google-adk"],
     "strands": ["strands-agents[openai]"],
     "crewai": ["crewai"],
+    "openai_compatible": [
+        "langchain",
+        *(f"langchain-{name}" for name in ("deepseek", "fireworks", "groq", "mistralai", "nvidia-ai-endpoints", "openrouter")),
+        *(f"langchain-{name}" for name in ("perplexity", "together", "upstage", "xai")),
+    ],
 }
 
 
