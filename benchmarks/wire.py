@@ -12,7 +12,8 @@ from contextlib import ExitStack
 import h11
 
 from benchmarks.harness import Ratio, measure
-from llmtest import Script, say, scripted_providers
+from llmtest import Script, say
+from llmtest.langchain.providers import scripted_providers
 from llmtest.wire.serving import scripted_server
 
 REQUESTS = 20

@@ -6,7 +6,7 @@ from typing import Any
 
 import crewai
 
-from llmtest import scripted_providers
+from llmtest.langchain.providers import scripted_providers
 
 
 def test_in_this_process() -> None:

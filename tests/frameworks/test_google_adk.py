@@ -9,7 +9,8 @@ from google.adk.agents import Agent
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 
-from llmtest import call, say, scripted_providers
+from llmtest import call, say
+from llmtest.langchain.providers import scripted_providers
 
 asked: list[str] = []
 

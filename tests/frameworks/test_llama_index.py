@@ -6,7 +6,9 @@ from typing import Any
 
 from llama_index.llms import openai
 
-from llmtest import fail, say, scripted_providers, scripted_server
+from llmtest import fail, say
+from llmtest.langchain.providers import scripted_providers
+from llmtest.wire import scripted_server
 
 
 def test_in_this_process() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from langchain.chat_models import init_chat_model
 
-from llmtest import call, record, say, scripted_providers
+from llmtest import call, record, say
+from llmtest.langchain.providers import scripted_providers
 
 MODELS = [
     "deepseek:deepseek-chat",

@@ -7,7 +7,8 @@ from typing import Any
 import strands
 from strands.models.openai import OpenAIModel
 
-from llmtest import call, say, scripted_providers
+from llmtest import call, say
+from llmtest.langchain.providers import scripted_providers
 
 asked: list[str] = []
 
