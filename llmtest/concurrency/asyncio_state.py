@@ -27,6 +27,8 @@ _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
 # How often a thread gives way to its spawner. One look is enough almost always; each costs a switch of threads.
 _MAX_LOOKS: Final = 1000
+# How many milliseconds it gives a spawner that is sure to go on: on a busy machine, one that waits for a processor.
+_PATIENCE_MS: Final = 2000
 
 Queued = Callable[[Mapping[str, Any]], Any]
 couriers: Final[set[str]] = set()
@@ -193,15 +195,22 @@ def spawner(work: Work) -> asyncio.Task[object] | None:
     thread would tell too, but to read the frames of a running thread is not safe.
     """
     # Only for the loop's default pool ("asyncio") is it certain that a loop handed over the work.
-    for _ in range(_MAX_LOOKS if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else 1):
+    for _ in _looks() if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else (0,):
         future = _chained(work.future)
         if future is not None:
             # While no task waits yet, the task that runs on the loop now is in the call of `run_in_executor`.
             running = asyncio.current_task(future.get_loop())
             hold = holder(future)
             return hold.task if hold is not None else running
-        sleep(0)
     return None
+
+
+def _looks() -> Iterator[int]:
+    """Yield for each look at what the spawner of this thread does. In between, the spawner gets a chance to go on."""
+    for n in range(_MAX_LOOKS + _PATIENCE_MS):  # counted, not timed: a test may have stopped the clock
+        yield n
+        # A sleep of 0 gives the spawner the lock of the interpreter, but no processor.
+        sleep(0 if n < _MAX_LOOKS else 0.001)
 
 
 def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
@@ -210,11 +219,12 @@ def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
     if frame is None:
         return None
     future: asyncio.Future[object] = frame.f_locals["future"]
-    for _ in range(_MAX_LOOKS):
+    for _ in _looks():  # the task has handed over the work, and is about to wait
         hold = holder(future)
         if hold is not None:
             return hold.task, future
-        sleep(0)  # the task has handed over the work, and is about to wait
+        if future.done():  # it was cancelled, and went on
+            break
     return None
 
 
@@ -227,16 +237,26 @@ def call_from(task: asyncio.Task[object], thread_id: int) -> tuple[ThreadFuture[
     if frame is None:
         return None
     future = frame.f_locals["future"]
-    for _ in range(_MAX_LOOKS):
+    for n in _looks():
         # The frames of a thread that runs are not safe to keep, but this one can leave neither while `task` is not over.
         waits: FrameType | None = sys._current_frames().get(thread_id)
+        is_on_its_way = _is_in_call(waits)
         while waits is not None:
             is_blocked = _is_call_of(waits, future)
             if is_blocked or _is_request_of(waits, future):
                 return future, is_blocked
             waits = waits.f_back
-        sleep(0)  # it has spawned the task, and is about to wait
+        if n >= _MAX_LOOKS and not is_on_its_way:
+            break
     return None
+
+
+def _is_in_call(frame: FrameType | None) -> bool:
+    """True if a thread is in `BlockingPortal.call`, and about to wait."""
+    call = _code("anyio.from_thread", "BlockingPortal", "call")
+    while frame is not None and frame.f_code not in (call, ThreadFuture.result.__code__):
+        frame = frame.f_back
+    return frame is not None and frame.f_code is call
 
 
 def _is_call_of(frame: FrameType, future: ThreadFuture[object]) -> bool:

@@ -136,9 +136,9 @@ class Nesting:
         return False
 
     def _surrounds(self, host: Run, run: Run) -> bool:
-        # What never ended may have been abandoned before the next thing began.
+        # What never ended may have been abandoned before the next thing began. What is over may have an open run inside.
         end = self._ends[run]
-        return self._ends[host] < math.inf and (end == math.inf or end < self._ends[host])
+        return (_start(run) if end == math.inf else end) < self._ends[host] < math.inf
 
 
 def _start(run: Run) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from queue import Queue
 from typing import Any
 
 import anyio.from_thread
@@ -220,6 +223,48 @@ def test_a_task_that_waits_for_a_thread_is_its_spawner() -> None:
     assert asyncio.run(main())
 
 
+def goes_on_late(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the search for a spawner has given way to it 1100 times."""
+    gone_on = threading.Event()
+    turns = count()
+
+    def sleep(seconds: float) -> None:
+        if next(turns) == 1100:
+            gone_on.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr(asyncio_state, "sleep", sleep)
+    return gone_on
+
+
+class BusyPool(ThreadPoolExecutor):
+    """A pool on a busy machine: the thread that hands over work has to wait for a processor, while the work looks for it."""
+
+    def __init__(self, gone_on: threading.Event) -> None:
+        super().__init__(1, "asyncio")
+        self._gone_on = gone_on
+
+    def submit(self, *args: Any, **options: Any) -> Any:
+        future = super().submit(*args, **options)
+        self._gone_on.wait(10)
+        return future
+
+
+def test_a_spawner_is_found_when_it_gets_no_processor_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone_on = goes_on_late(monkeypatch)
+
+    def work() -> Any:
+        found = asyncio_state.work()
+        assert found is not None
+        return asyncio_state.spawner(found)
+
+    async def main() -> bool:
+        asyncio.get_running_loop().set_default_executor(BusyPool(gone_on))
+        return await asyncio.to_thread(work) is asyncio.current_task()
+
+    assert asyncio.run(main())
+
+
 def test_a_task_that_waits_in_anyio_for_a_thread_is_its_caller() -> None:
     async def main() -> bool:
         found: Any = await anyio.to_thread.run_sync(asyncio_state.caller)
@@ -227,6 +272,26 @@ def test_a_task_that_waits_in_anyio_for_a_thread_is_its_caller() -> None:
 
     assert asyncio.run(main())
     assert asyncio_state.caller() is None
+
+
+def test_a_task_that_was_cancelled_in_anyio_waits_for_no_thread() -> None:
+    cancelled, found = threading.Event(), Queue[Any]()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            loop.call_soon_threadsafe(scope.cancel)
+            cancelled.wait(10)
+            found.put(asyncio_state.caller())
+
+        with anyio.CancelScope() as scope:
+            await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        cancelled.set()
+
+    asyncio.run(main())
+
+    assert found.get(timeout=10) is None
 
 
 def test_a_call_of_a_thread_into_a_loop_is_known_while_the_thread_waits() -> None:
@@ -241,3 +306,23 @@ def test_a_call_of_a_thread_into_a_loop_is_known_while_the_thread_waits() -> Non
 
     with anyio.from_thread.start_blocking_portal() as portal:
         assert portal.call(work, threading.get_ident()) == (True, None)
+
+
+def test_a_call_of_a_thread_is_found_when_the_thread_gets_no_processor_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone_on = goes_on_late(monkeypatch)
+
+    async def work(thread_id: int) -> bool:
+        task: Any = asyncio.current_task()
+        found = asyncio_state.call_from(task, thread_id)
+        return found is not None and found[1]
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        start = portal.start_task_soon
+
+        def start_and_wait(*args: Any, **options: Any) -> Any:
+            future = start(*args, **options)
+            gone_on.wait(10)
+            return future
+
+        portal.start_task_soon = start_and_wait  # type: ignore[method-assign]
+        assert portal.call(work, threading.get_ident())

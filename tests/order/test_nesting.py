@@ -101,6 +101,15 @@ def test_nothing_is_inside_what_never_ended_and_what_never_ended_may_be_inside()
     assert strays(run("search", 0, 5, kind="tool"), run("left", 1, None)) == ["left>search"]
 
 
+def test_what_began_after_a_run_is_not_inside_it_though_something_in_it_never_ended() -> None:
+    abandoned = run("abandoned", 2, children=())
+    over = run("over", 0, 1, children=(abandoned,))
+
+    assert not strays(run("root", 0, 1, children=(over,)), run("open", 4))
+    assert not strays(run("root", 0, 3, children=(over,)), run("open", 4))
+    assert strays(run("root", 0, 5, children=(over,)), run("open", 4)) == ["open>root"]
+
+
 def test_what_crosses_another_on_its_line_is_not_inside_it() -> None:
     assert not strays(run("first", 0, 2), run("second", 1, 3))
     assert strays(run("all", 0, 9, children=(run("first", 1, 3),)), run("second", 2, 4)) == ["second>all"]
