@@ -11,7 +11,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import counting, harness, latency, matching, models, protocol, recording, tracing, trees
+from benchmarks import counting, harness, latency, matching, models, protocol, recording, tracing, trees, wire
 
 SUITES = {
     "models": models.ratios,
@@ -22,6 +22,7 @@ SUITES = {
     "tracing": tracing.ratios,
     "matching": matching.ratios,
     "latency": latency.ratios,
+    "wire": wire.ratios,
 }
 
 

@@ -114,13 +114,25 @@ class Expectation(ContextDecorator):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         _expectations.remove(self)
-        is_theirs = not isinstance(error, ViolationError) or any(v.code != self._code for v in error.violations)
-        if error is not None and is_theirs:
+        if error is not None and not (isinstance(error, ViolationError) and self._claim_all(error)):
             return False
         if len(self._caught) not in self._times:
             fewest, most = self._times[0], self._times[-1]
             number = "a violation" if most == 1 else f"{' to '.join(map(str, dict.fromkeys((fewest, most))))} violations"
             raise AssertionError(f"expected {number} with code {self._code!r}, but {len(self._caught) or 'none'} happened")
+        return True
+
+    def _claim_all(self, error: ViolationError) -> bool:
+        """Collect the violations of an error that leaves the block, as `verify()` raises it. False if some are not expected."""
+        known = [*self._caught]
+        for violation in error.violations:
+            if violation in known:
+                known.remove(violation)
+            else:
+                if not self.claim(violation):
+                    return False
+                for withdraw in withdrawers:
+                    withdraw(violation)
         return True
 
     def claim(self, violation: Violation) -> bool:
@@ -143,6 +155,10 @@ keepers: list[Callable[[Expectation], None]] = []
 """Called with each expectation that begins. The ledger is told so, which stands above this module."""
 
 
+withdrawers: list[Callable[[Violation], None]] = []
+"""Called with each violation of before the block that an error carries out of it: it is expected after all."""
+
+
 def is_expected(violation: Violation) -> bool:
     """True if an open `expect_violation` block expects `violation`; the innermost such block collects it."""
     return any(expectation.claim(violation) for expectation in reversed(_expectations))
@@ -154,6 +170,7 @@ def expect_violation(code: str, *, times: int | range = 1) -> Expectation:
     `times` is how many, or a range of how many: `times=range(1, 4)` takes one to three. More than that stay on the ledger.
     Yields the list of those that happened. The exception that a violation raises is swallowed only if it leaves
     the block; a program that catches it itself goes on as usual. Violations with other codes stay on the ledger.
+    What `verify()` raises in the block counts too: earlier violations of the double, and its unused steps.
     It claims for the whole process, as the ledger does: calls from other threads count.
 
     Raises:
@@ -166,7 +183,7 @@ def expect_violation(code: str, *, times: int | range = 1) -> Expectation:
     >>> [violation.code for violation in caught]
     ['unexpected call']
 
-    It does not look at steps that were left unused: those are known only at the end of the test.
+    Steps that are left unused are known only at the end of the test: call `model.verify()` in the block.
     """
     return Expectation(code, _counts(times))
 

@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from llmtest import errors
 from llmtest.core.lazy import exports
-from llmtest.errors import Violation, ViolationError, is_expected, keepers
+from llmtest.errors import Violation, ViolationError, is_expected, keepers, withdrawers
 
 
 class Gate(Protocol):
@@ -363,7 +363,14 @@ def drop_block(block: Block) -> None:
         page.blocks.pop(id(block), None)
 
 
+def withdraw(violation: Violation) -> None:
+    """A violation was expected after all: take it off its page."""
+    for page in (*_open, *_fixtures):
+        page.violations[:] = [written for written in page.violations if written is not violation]
+
+
 keepers.append(keep_block)
+withdrawers.append(withdraw)
 
 
 def report(violation: Violation, own: list[Violation], double: Double | None = None) -> ViolationError:

@@ -1,1 +1,25 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from llmtest.ledger import Ledger, Outside, opened
+
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def page() -> Iterator[Ledger]:
+    """A page of its own, in place of that of the test: what a test leaves unused or breaks on purpose does not fail it."""
+    with opened(Ledger()) as own:
+        yield own
+
+
+@pytest.fixture
+def outside() -> Iterator[None]:
+    """No page keeps anything: neither violations that are made on purpose, nor recordings that have to go."""
+    with opened(Outside()):
+        yield

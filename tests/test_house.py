@@ -33,7 +33,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "order": frozenset(),
     "auto": frozenset(),
     "tokens": frozenset(),
-    "wire": frozenset(),
+    "wire": frozenset({"h11"}),
     "trees": frozenset(),
     "matching": frozenset(),
     "recording": frozenset(),
@@ -61,6 +61,14 @@ PLUGINS = {"langchain.faking": {"faker"}}
 
 OLD_PATHS = frozenset({"differ", "langchain.conformance", "rendering", "steps", "treetext", "vocabulary"})
 """Modules of earlier versions, which say where their names are now."""
+TESTED_TOGETHER = {
+    f"langchain.dialects.{name}": "test_dialects.py compares all dialects at once with the real integrations"
+    for name in ("anthropic", "base", "errors", "names", "openai", "openai_responses")
+} | {
+    f"wire.{name}": "test_same_as_dialects.py, test_sdk_types.py, test_reading.py and test_bad_bodies.py take all APIs at once"
+    for name in ("anthropic", "api", "openai", "responses")
+}
+"""Modules without a file of tests of their own, and why."""
 DOORS = {
     f"pytest_plugin.{name}" for name in ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary", "verify")
 }
@@ -133,6 +141,17 @@ def test_every_module_lies_in_a_package_of_the_list() -> None:
     assert homeless == []
     assert len(PACKAGES) <= 24
     assert all((ROOT / name).is_dir() or (ROOT / f"{name}.py").is_file() for name in PACKAGES)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in PACKAGES.keys() - {"errors", "ledger"}])
+def test_the_tests_of_a_module_have_its_name(name: str) -> None:
+    package, _, module = name.rpartition(".")
+    if name in OLD_PATHS or module == "__main__" or PATHS[name].name == "__init__.py":
+        return  # it only forwards
+
+    has_tests = (TESTS / package.replace(".", "/") / f"test_{module}.py").is_file()
+
+    assert has_tests != (name in TESTED_TOGETHER)
 
 
 def test_the_map_of_the_design_page_lists_the_packages_in_this_order() -> None:

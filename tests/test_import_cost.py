@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("langchain", "langgraph", "langsmith", "pydantic", "syrupy", "yaml")
+HEAVY = ("h11", "langchain", "langgraph", "langsmith", "pydantic", "syrupy", "yaml")
 DOORS = ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary")
 ROOMS = ("recording", "events", "script", "scriptfile", "rendering", "wording", "snapshots", "langchain", "cli")
 

@@ -6,15 +6,9 @@ import sys
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, call, record, reply
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
+from tests.support.tools import weather
 
 
 @pytest.mark.soak

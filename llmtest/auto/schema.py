@@ -58,7 +58,7 @@ _CHECKED: Final = frozenset(
 )
 
 
-def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Callable[[object], bool]) -> object:
+def sample(schema: Mapping[str, object], words: Callable[[str], Words], fits: Callable[[object], bool]) -> object:
     """Return a value for `schema` that `fits`; `words` returns the words of a place by its key.
 
     Raises:
@@ -71,14 +71,14 @@ def sample(schema: Mapping[str, Any], words: Callable[[str], Words], fits: Calla
 class _Maker:
     """Makes one value. Holds the attempt and the rest of the budget."""
 
-    def __init__(self, root: Mapping[str, Any], words: Callable[[str], Words]) -> None:
+    def __init__(self, root: Mapping[str, object], words: Callable[[str], Words]) -> None:
         self._root = root
         self._words = words
         self._salt = ""
         self._left = MAX_VALUES
         self._depth = 0
 
-    def retry(self, make: Callable[[], Any], fits: Callable[[object], bool], path: Path, tries: int = MAX_TRIES) -> object:
+    def retry(self, make: Callable[[], object], fits: Callable[[object], bool], path: Path, tries: int = MAX_TRIES) -> object:
         """Call `make`, with other words each time, until its value fits."""
         salt, why = self._salt, None
         for attempt in range(tries):
@@ -98,7 +98,7 @@ class _Maker:
     def _at(self, path: Path) -> Words:
         return self._words("/".join(map(str, path)) + self._salt)
 
-    def _passes(self, value: Any, schema: Mapping[str, object]) -> bool:
+    def _passes(self, value: object, schema: Mapping[str, object]) -> bool:
         """True if `value` fits this part of the schema; a part that is no schema on its own is checked with the whole."""
         self._left -= 1
         about = {key: self._root[key] for key in ("$schema", "$defs", "definitions") if key in self._root}
@@ -107,7 +107,7 @@ class _Maker:
         except ValueError:
             return True
 
-    def value(self, schema: Any, path: Path, name: str = "") -> object:
+    def value(self, schema: object, path: Path, name: str = "") -> object:
         if self._left < 0 or self._depth > MAX_NESTING:
             raise Impossible(path[:OPTIONAL_DEPTH], "its schema goes on without end")
         self._left -= 1
@@ -117,14 +117,14 @@ class _Maker:
         finally:
             self._depth -= 1
 
-    def _value(self, schema: Any, path: Path, name: str) -> object:
+    def _value(self, schema: object, path: Path, name: str) -> object:
         found = self._resolve(schema, path)
         if not found.keys() & _CHECKED:
             return self._make(found, path, name)
         tries = 1 if len(path) > OPTIONAL_DEPTH else 8
         return self.retry(lambda: self._make(found, path, name), lambda made: self._passes(made, found), path, tries)
 
-    def _resolve(self, schema: Any, path: Path) -> dict[str, object]:
+    def _resolve(self, schema: object, path: Path) -> dict[str, object]:
         """Return `schema` with the `$ref` at its top replaced."""
         if schema is True:
             return {}
@@ -139,7 +139,7 @@ class _Maker:
             found = merge(found, _modernize(self._target(ref, path)))
         return found
 
-    def _target(self, ref: Any, path: Path) -> Any:
+    def _target(self, ref: object, path: Path) -> Any:
         target: Any = self._root
         try:
             for part in _pointer(str(ref)):
@@ -166,12 +166,12 @@ class _Maker:
             return self._pick_listed(schema, path)
         return self._of_type(schema, path, name)
 
-    def _if(self, schema: dict[str, Any], path: Path, name: str) -> object:
+    def _if(self, schema: dict[str, object], path: Path, name: str) -> object:
         rest = {key: given for key, given in schema.items() if key not in ("if", "then", "else")}
         ways = [{"allOf": [schema["if"], schema.get("then", True)]}, {"not": schema["if"], "allOf": [schema.get("else", True)]}]
         return self._one_of(rest, ways, "", path, name)
 
-    def _one_of(self, schema: dict[str, Any], ways: Sequence[object], key: str, path: Path, name: str) -> object:
+    def _one_of(self, schema: dict[str, object], ways: Sequence[object], key: str, path: Path, name: str) -> object:
         rest = {other: given for other, given in schema.items() if other != key}
         why = Impossible(path, "none of several schemas is there to choose")
         for way in self._in_order(ways, path):
@@ -181,7 +181,7 @@ class _Maker:
                 why = error
         raise why
 
-    def _in_order(self, ways: Sequence[Any], path: Path) -> list[object]:
+    def _in_order(self, ways: Sequence[object], path: Path) -> list[object]:
         """Return the ways in the order of trial: random, null rather last; deep down the shallowest first."""
         random = self._at((*path, "way")).random
         chance = {id(way): (_is_null(way) and random.random() < 0.75, random.random()) for way in ways}
@@ -189,7 +189,7 @@ class _Maker:
             return sorted(ways, key=lambda way: (self._height(way, frozenset()), chance[id(way)]))
         return sorted(ways, key=lambda way: chance[id(way)])
 
-    def _height(self, schema: Any, seen: frozenset[str]) -> float:
+    def _height(self, schema: object, seen: frozenset[str]) -> float:
         """Return the least depth of a value of this schema."""
         if not isinstance(schema, Mapping):
             return 0 if schema is True else math.inf
@@ -307,7 +307,7 @@ class _Maker:
             raise Impossible(path, f"only {amount(len(made), 'field')} of at least {low} were found")
         return made
 
-    def _field(self, schema: dict[str, Any], made: dict[str, object], name: str, path: Path, required: bool) -> None:
+    def _field(self, schema: dict[str, object], made: dict[str, object], name: str, path: Path, required: bool) -> None:
         """Make one field; an optional field without a possible value is left out."""
         try:
             made[name] = self.value(self._schema_of(schema, name), (*path, name), name)
@@ -347,7 +347,7 @@ class _Maker:
         return words.word()
 
 
-def _modernize(schema: Mapping[str, Any]) -> dict[str, object]:
+def _modernize(schema: Mapping[str, object]) -> dict[str, object]:
     """Return `schema` with the keywords of drafts before 2019 (list `items`, boolean exclusive bounds) in today's form."""
     found = dict(schema)
     if isinstance(found.get("items"), list):
@@ -369,11 +369,11 @@ def _pointer(ref: str) -> list[str]:
 # -- single values
 
 
-def _is_null(way: Any) -> bool:
+def _is_null(way: object) -> bool:
     return isinstance(way, Mapping) and (way.get("type") == "null" or ("const" in way and way["const"] is None))
 
 
-def _is_map(schema: Mapping[str, Any]) -> bool:
+def _is_map(schema: Mapping[str, object]) -> bool:
     """True if it describes fields of any name."""
     return isinstance(schema.get("additionalProperties"), Mapping) or bool(schema.get("patternProperties"))
 
@@ -397,7 +397,7 @@ def _type_of(schema: Mapping[str, Any], random: Random, path: Path) -> str:
     return random.choice(rather if rather and random.random() < 0.75 else kinds)
 
 
-def _canonical(value: Any) -> str:
+def _canonical(value: object) -> str:
     """Return one text for values that JSON schema considers equal: 1 and 1.0, but not 1 and true."""
     if isinstance(value, list):
         return f"[{','.join(map(_canonical, value))}]"
@@ -406,7 +406,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(int(value) if type(value) is float and value.is_integer() else value)
 
 
-def _describe_text(schema: Mapping[str, Any]) -> str:
+def _describe_text(schema: Mapping[str, object]) -> str:
     low, high = schema.get("minLength"), schema.get("maxLength")
     bits = [f"of the pattern {schema['pattern']!r}"] if "pattern" in schema else [f"of the format {schema['format']!r}"]
     bits += [f"of at least {low} characters"] if low is not None else []
@@ -430,7 +430,7 @@ def _text_of_length(words: Words, name: str, low: int, high: float) -> str:
     return text + "a" * (low - len(text))
 
 
-def _number(schema: Mapping[str, Any], words: Words, path: Path, name: str, whole: bool) -> int | float:
+def _number(schema: Mapping[str, object], words: Words, path: Path, name: str, whole: bool) -> int | float:
     step = Fraction(1) if whole else None
     if "multipleOf" in schema:
         step = _common(step, _fraction(schema["multipleOf"]))
@@ -445,7 +445,7 @@ def _number(schema: Mapping[str, Any], words: Words, path: Path, name: str, whol
     return int(found) if whole else float(found)
 
 
-def _bounds(schema: Mapping[str, Any], usual: tuple[int, int], step: Fraction) -> tuple[Fraction, Fraction]:
+def _bounds(schema: Mapping[str, object], usual: tuple[int, int], step: Fraction) -> tuple[Fraction, Fraction]:
     """Return the bounds of the search: the usual ones if the schema allows some of them; else those that it allows."""
     low = max((_fraction(schema[key]) for key in ("minimum", "exclusiveMinimum") if key in schema), default=None)
     high = min((_fraction(schema[key]) for key in ("maximum", "exclusiveMaximum") if key in schema), default=None)
@@ -459,7 +459,7 @@ def _bounds(schema: Mapping[str, Any], usual: tuple[int, int], step: Fraction) -
 
 
 def _on_grid(
-    schema: Mapping[str, Any], low: Fraction, high: Fraction, step: Fraction, random: Random, origin: Fraction = Fraction(0)
+    schema: Mapping[str, object], low: Fraction, high: Fraction, step: Fraction, random: Random, origin: Fraction = Fraction(0)
 ) -> Fraction | None:
     """Return a number from `low` to `high` that is whole steps away from `origin` and not excluded; None if none is."""
     first, last = math.ceil((low - origin) / step), math.floor((high - origin) / step)
@@ -468,7 +468,7 @@ def _on_grid(
     return random.randint(first, last) * step + origin if first <= last else None
 
 
-def _fraction(number: Any) -> Fraction:
+def _fraction(number: object) -> Fraction:
     return Fraction(str(number))
 
 
@@ -483,7 +483,7 @@ def _show_number(number: Fraction | None) -> str:
     return f"{float(number or 1):g}"
 
 
-def _between(schema: Mapping[str, Any]) -> str:
+def _between(schema: Mapping[str, object]) -> str:
     words = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
     return " and ".join(f"{said} {schema[key]}" for key, said in words.items() if key in schema)
 
@@ -491,7 +491,7 @@ def _between(schema: Mapping[str, Any]) -> str:
 # -- the conjunction of two schemas
 
 
-def merge(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
+def merge(one: Mapping[str, Any], other: Mapping[str, object]) -> dict[str, object]:
     """Return the conjunction of two schemas, as far as one schema can express it; `allOf` keeps choices apart."""
     found = dict(one)
     for key, given in other.items():
@@ -515,7 +515,7 @@ def _merge_any(one: Any, other: Any) -> object:
     return merge(one, other)
 
 
-def _merge_fields(one: Mapping[str, Any], other: Mapping[str, object]) -> dict[str, object]:
+def _merge_fields(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, object]:
     return {**one, **{name: _merge_any(one[name], given) if name in one else given for name, given in other.items()}}
 
 
@@ -525,12 +525,12 @@ def _types(one: Any, other: Any) -> list[str]:
     return [kind for kind in dict.fromkeys([*ours, *theirs]) if kind in wide[0] and kind in wide[1]]
 
 
-def _intersection(one: list[Any], other: list[object]) -> list[object]:
+def _intersection(one: list[object], other: list[object]) -> list[object]:
     known = {_canonical(value) for value in other}
     return [value for value in one if _canonical(value) in known]
 
 
-def _merge_lists(one: list[Any], other: list[object]) -> list[object]:
+def _merge_lists(one: list[object], other: list[object]) -> list[object]:
     longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
     return [_merge_any(given, shorter[at]) if at < len(shorter) else given for at, given in enumerate(longer)]
 

@@ -26,7 +26,7 @@ from llmtest.scripts.step_types import Call
 MISSING: Final = "generated values need Faker, which is not installed: pip install 'llmtest-kit[faker]'"
 
 
-def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, object]:
+def arguments(tool: str, schema: Mapping[str, object], key: str) -> dict[str, object]:
     """Return arguments for `tool` that pass the check of scripted calls.
 
     Raises:
@@ -39,7 +39,7 @@ def arguments(tool: str, schema: Mapping[str, Any], key: str) -> dict[str, objec
     return dict(_sample({"type": "object", **schema}, key, misfit, f"arguments for the tool `{tool}`"))
 
 
-def value(schema: Mapping[str, Any], key: str) -> object:
+def value(schema: Mapping[str, object], key: str) -> object:
     """Return a value that fits `schema`.
 
     Raises:

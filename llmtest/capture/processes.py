@@ -94,5 +94,5 @@ def _hear() -> None:
 
 def watch_forks() -> None:
     """Hear of what forked processes do from here on. Python cannot take such a hook back, so it is set once."""
-    if hasattr(os, "register_at_fork"):  # not on Windows
+    if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
         os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -17,6 +17,7 @@ from llmtest.cli.terminal import CONSOLE
 
 MODULES: Final = (
     "demo",
+    "serve",
     "snapshots",
     "traces",
     "version",

@@ -27,6 +27,8 @@ _RUNS_WORK: Final = pool_threads._WorkItem.run.__code__
 _WORKS: Final = pool_threads._worker.__code__
 # How often a thread gives way to its spawner. One look is enough almost always; each costs a switch of threads.
 _MAX_LOOKS: Final = 1000
+# How many milliseconds it gives a spawner that is sure to go on: on a busy machine, one that waits for a processor.
+_PATIENCE_MS: Final = 2000
 
 Queued = Callable[[Mapping[str, Any]], Any]
 couriers: Final[set[str]] = set()
@@ -68,7 +70,7 @@ def holder(future: asyncio.Future[object], fragile: tuple[asyncio.Future[object]
     return None
 
 
-def _callbacks(future: Any) -> list[tuple[object, Context]]:
+def _callbacks(future: object) -> list[tuple[object, Context]]:
     # A copy, because the future may belong to the loop of another thread, which adds and removes callbacks meanwhile.
     return list(getattr(future, "_callbacks", None) or ()) if _KNOWN else []
 
@@ -105,7 +107,7 @@ _COUNTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], tuple[asyncio.Future
 }
 
 
-def went_well(future: asyncio.Future[Any]) -> bool:
+def went_well(future: asyncio.Future[object]) -> bool:
     """True if `future` is done by its result."""
     # Not `future.exception()`: asyncio takes that for handling, and would no longer log "exception was never retrieved".
     return future.done() and not future.cancelled() and getattr(future, "_exception", None) is None
@@ -117,7 +119,7 @@ def failed_by(future: asyncio.Future[object], task: asyncio.Task[object] | None)
     return error is not None and error is getattr(task, "_exception", None)
 
 
-def group_of(task: asyncio.Task[Any]) -> asyncio.TaskGroup | None:
+def group_of(task: asyncio.Task[object]) -> asyncio.TaskGroup | None:
     """Return the task group that made `task`."""
     owners = (getattr(callback, "__self__", None) for callback, _ in _callbacks(task))
     return next((owner for owner in owners if isinstance(owner, asyncio.TaskGroup)), None)
@@ -139,23 +141,23 @@ def without_loop() -> Iterator[None]:
         asyncio._set_running_loop(loop)
 
 
-def is_main(task: asyncio.Task[Any]) -> bool:
+def is_main(task: asyncio.Task[object]) -> bool:
     """True if this thread runs its loop only until `task` is done."""
     return any(getattr(callback, "__name__", None) == "_run_until_complete_cb" for callback, _ in _callbacks(task))
 
 
-def is_eager(task: asyncio.Task[Any]) -> bool:
+def is_eager(task: asyncio.Task[object]) -> bool:
     """True if `task` runs inside the statement that makes it, as eager tasks of Python 3.12 do up to their first wait."""
     return task in getattr(asyncio.tasks, "_eager_tasks", ())  # Python 3.11 has no eager tasks
 
 
-def is_courier(task: asyncio.Task[Any]) -> bool:
+def is_courier(task: asyncio.Task[object]) -> bool:
     """True if `task` only carries callbacks."""
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and code.co_filename in couriers
 
 
-def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[object] | None:
+def queue_of(task: asyncio.Task[object]) -> asyncio.Queue[object] | None:
     """Return the queue that `task` fills for its spawner, if its coroutine is one of `streams`."""
     coroutine = task.get_coro()
     find = streams.get(getattr(coroutine, "__qualname__", ""))
@@ -164,7 +166,7 @@ def queue_of(task: asyncio.Task[Any]) -> asyncio.Queue[object] | None:
     return queue if isinstance(queue, asyncio.Queue) else None
 
 
-def reader(queue: asyncio.Queue[Any]) -> Hold | None:
+def reader(queue: asyncio.Queue[object]) -> Hold | None:
     """Return the task that waits for the next item of `queue`."""
     return next(filter(None, map(holder, getattr(queue, "_getters", ()))), None)
 
@@ -193,15 +195,22 @@ def spawner(work: Work) -> asyncio.Task[object] | None:
     thread would tell too, but to read the frames of a running thread is not safe.
     """
     # Only for the loop's default pool ("asyncio") is it certain that a loop handed over the work.
-    for _ in range(_MAX_LOOKS if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else 1):
+    for _ in _looks() if getattr(work.pool, "_thread_name_prefix", "") == "asyncio" else (0,):
         future = _chained(work.future)
         if future is not None:
             # While no task waits yet, the task that runs on the loop now is in the call of `run_in_executor`.
             running = asyncio.current_task(future.get_loop())
             hold = holder(future)
             return hold.task if hold is not None else running
-        sleep(0)
     return None
+
+
+def _looks() -> Iterator[int]:
+    """Yield for each look at what the spawner of this thread does. In between, the spawner gets a chance to go on."""
+    for n in range(_MAX_LOOKS + _PATIENCE_MS):  # counted, not timed: a test may have stopped the clock
+        yield n
+        # A sleep of 0 gives the spawner the lock of the interpreter, but no processor.
+        sleep(0 if n < _MAX_LOOKS else 0.001)
 
 
 def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
@@ -209,16 +218,17 @@ def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
     frame = _own_frame(_code("anyio._backends._asyncio", "WorkerThread", "run"))
     if frame is None:
         return None
-    future: asyncio.Future[Any] = frame.f_locals["future"]
-    for _ in range(_MAX_LOOKS):
+    future: asyncio.Future[object] = frame.f_locals["future"]
+    for _ in _looks():  # the task has handed over the work, and is about to wait
         hold = holder(future)
         if hold is not None:
             return hold.task, future
-        sleep(0)  # the task has handed over the work, and is about to wait
+        if future.done():  # it was cancelled, and went on
+            break
     return None
 
 
-def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[object], bool] | None:
+def call_from(task: asyncio.Task[object], thread_id: int) -> tuple[ThreadFuture[object], bool] | None:
     """Return the future of a call that a thread made into the loop of `task`, and True if it waits for it now.
 
     The thread is in `BlockingPortal.call`, or in a request of a web server's test client, which waits before it returns.
@@ -227,26 +237,36 @@ def call_from(task: asyncio.Task[Any], thread_id: int) -> tuple[ThreadFuture[obj
     if frame is None:
         return None
     future = frame.f_locals["future"]
-    for _ in range(_MAX_LOOKS):
+    for n in _looks():
         # The frames of a thread that runs are not safe to keep, but this one can leave neither while `task` is not over.
         waits: FrameType | None = sys._current_frames().get(thread_id)
+        is_on_its_way = _is_in_call(waits)
         while waits is not None:
             is_blocked = _is_call_of(waits, future)
             if is_blocked or _is_request_of(waits, future):
                 return future, is_blocked
             waits = waits.f_back
-        sleep(0)  # it has spawned the task, and is about to wait
+        if n >= _MAX_LOOKS and not is_on_its_way:
+            break
     return None
 
 
-def _is_call_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
+def _is_in_call(frame: FrameType | None) -> bool:
+    """True if a thread is in `BlockingPortal.call`, and about to wait."""
+    call = _code("anyio.from_thread", "BlockingPortal", "call")
+    while frame is not None and frame.f_code not in (call, ThreadFuture.result.__code__):
+        frame = frame.f_back
+    return frame is not None and frame.f_code is call
+
+
+def _is_call_of(frame: FrameType, future: ThreadFuture[object]) -> bool:
     if frame.f_code is not ThreadFuture.result.__code__ or frame.f_back is None:
         return False
     calls = frame.f_back.f_code is _code("anyio.from_thread", "BlockingPortal", "call")
     return calls and frame.f_locals.get("self") is future
 
 
-def _is_request_of(frame: FrameType, future: ThreadFuture[Any]) -> bool:
+def _is_request_of(frame: FrameType, future: ThreadFuture[object]) -> bool:
     # https://github.com/encode/starlette/blob/master/starlette/testclient.py: its response waits for the app when it is closed.
     requests = _code("starlette.testclient", "_TestClientTransport", "handle_request")
     return frame.f_code is requests and frame.f_locals.get("app_task") is future
@@ -274,7 +294,7 @@ def _code(module: str, owner: str, name: str) -> CodeType | None:
     return getattr(getattr(getattr(sys.modules.get(module), owner, None), name, None), "__code__", None)
 
 
-def _chained(future: ThreadFuture[Any]) -> asyncio.Future[object] | None:
+def _chained(future: ThreadFuture[object]) -> asyncio.Future[object] | None:
     """Return the asyncio future that gets the result of a thread's."""
     for callback in list(getattr(future, "_done_callbacks", ())):
         if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_set_state":

@@ -25,7 +25,7 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from llmtest.concurrency import asyncio_state
+from llmtest.concurrency import asyncio_state, waits
 from llmtest.concurrency.asyncio_state import Hold
 
 Mark = tuple["Lane", int]
@@ -89,6 +89,15 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
             lane = lane.parent
         return lane is not None
 
+    def is_over_before(self, other: Lane) -> bool:
+        """True if all of this is known to have been over before `other` went on, or was spawned."""
+        return meeting((self, self.now), (other, other.now)) is not None
+
+    @property
+    def is_done(self) -> bool:
+        """True for a task that is done. Where nothing is recorded, its end is all that is known of it."""
+        return self.owner is not None and _is_over(self.owner())
+
     def finish(self) -> None:
         """Mark the lane, and all that it waited for, as over."""
         life, self.life = self.life, None
@@ -150,6 +159,25 @@ class _Life:
         # A line that waited for a lane has also waited for all that this lane had waited for.
         for lane in over:
             lane.finish()
+
+
+def meeting(a: Mark, b: Mark) -> Lane | None:
+    """Return the lane where two lines of control meet, if all of that of moment `a` was over when that of `b` was spawned."""
+    # Up from `b`: on each line that it comes from, the moment at which the next line was spawned.
+    moments: dict[Lane, int] = {}
+    lane, moment = b
+    while lane.parent is not None:
+        moments[lane] = moment
+        lane, moment = lane.parent, lane.attach
+    moments[lane] = moment
+    # Up from `a`, until they meet: each line must be known to be over; the first that is not ends the search.
+    over, last = a
+    while over not in moments:
+        parent, joined = over.parent, over.joined
+        if parent is None or joined is None:
+            return None
+        over, last = parent, joined
+    return over if last <= moments[over] else None
 
 
 _mark: ContextVar[Mark | None] = ContextVar("llmtest_lane", default=None)
@@ -240,6 +268,11 @@ def empty_context() -> Context:
 
 def _is_over(task: asyncio.Task[object] | None) -> bool:
     return task is None or task.done()
+
+
+def watch_waits() -> None:
+    """Learn from now on which threads wait for which, by `result()` and `join()`."""
+    waits.install(_has_waited)
 
 
 def release_futures() -> None:
@@ -439,6 +472,7 @@ def _ask_thread(lane: Lane) -> None:
     above, work = lane.parent, asyncio_state.work()
     if above is None or above.thread_id == lane.thread_id:
         return
+    waits.note(work.future if work is not None else threading.current_thread(), lane)
     if work is None:
         _ask_worker(lane)
         return
@@ -451,6 +485,22 @@ def _ask_thread(lane: Lane) -> None:
         # No task waits for the work itself. But a pool that was shut down has done all of its work: `with pool:` waits.
         pool = weakref.ref(work.pool)
         _leave_open(lane, pool, lambda: (shut := pool()) is None or asyncio_state.is_shut(shut))
+
+
+def _has_waited(lane: Lane) -> None:
+    """Note that the line of control that goes on here has waited for all of `lane`: for its future, or for its thread."""
+    above, here = lane.parent, _mark.get()
+    # The spawner itself, not a callback of a loop on its thread, or a line that has got hold of the future.
+    if above is None or here is None or here[0] is not above or above.thread_id != threading.get_ident():
+        return
+    if (above.owner() if above.owner else None) is not _task():
+        return
+    with _bookkeeping:
+        if lane.joined is None:
+            above.now += 1
+            lane.joined = above.now
+            lane.finish()
+        _mark.set((above, above.now))
 
 
 def _ask_worker(lane: Lane) -> None:

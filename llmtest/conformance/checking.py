@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, groupby, islice
@@ -33,7 +33,7 @@ from llmtest.conformance.programs import (
     cancel_at_each_turn,
     much_switching,
 )
-from llmtest.conformance.sandbox import new, patience_s
+from llmtest.conformance.sandbox import Make, new, patience_s
 from llmtest.conformance.subjects import CHAT_MODEL, RETRIEVER, TOOL, Subject, is_streaming, text_of
 from llmtest.core.text import amount, clip
 from llmtest.errors import Violation
@@ -72,7 +72,7 @@ class _Heard:
 
 
 def violations_of(
-    subject: Subject, make: Callable[[], Any], inputs: Sequence[object], failing: Callable[[], object] | None, timeout_s: float
+    subject: Subject, make: Make, inputs: Sequence[object], failing: Make | None, timeout_s: float
 ) -> list[Violation]:
     """Return all that is wrong with a component, each fault once. `failing` makes one whose calls fail."""
     driver = Driver(subject, make, inputs, timeout_s)
@@ -134,7 +134,7 @@ def _ask(driver: Driver, way: str) -> _Side | None:
     return _check_steady(driver, way, done.value, done.recording)
 
 
-def _check_types(driver: Driver, way: str, answers: list[Any]) -> bool:
+def _check_types(driver: Driver, way: str, answers: list[object]) -> bool:
     """True if answers are what a program may take them for; nothing else is compared if they are not."""
     lists, wanted = driver.subject.answers_in_lists, driver.subject.answer
     for answer in answers:
@@ -148,7 +148,7 @@ def _check_types(driver: Driver, way: str, answers: list[Any]) -> bool:
     return True
 
 
-def _check_steady(driver: Driver, way: str, answers: list[Any], recording: Recording) -> _Side | None:
+def _check_steady(driver: Driver, way: str, answers: list[object], recording: Recording) -> _Side | None:
     facts = driver.facts(answers)
     for first, second in zip(facts[::2], facts[1::2], strict=True):
         changed = next((key for key in first if first[key] != second[key]), None)
@@ -164,7 +164,7 @@ def _check_steady(driver: Driver, way: str, answers: list[Any], recording: Recor
     return _Side(way, facts[::2], _kinds(recording), driver.subject.beside(answers[0]), reason)
 
 
-def _check_reported_text(driver: Driver, way: str, answer: Mapping[str, Any], run: Run) -> None:
+def _check_reported_text(driver: Driver, way: str, answer: Mapping[str, object], run: Run) -> None:
     """The text of a model is also what its run reported."""
     reported = getattr(run.output, "text", run.output)
     if driver.subject.is_model and run.ended == "ended" and reported != answer["text"]:
@@ -280,7 +280,7 @@ def _check_streaming_invoke(driver: Driver, side: _Side, known: set[str]) -> Non
         driver.tell_differences(where, side.way, expected, driver.subject.facts(done.value), "stream and answer differ", hint)
 
 
-def _check_joined(driver: Driver, side: _Side, chunks: list[Any]) -> None:
+def _check_joined(driver: Driver, side: _Side, chunks: list[object]) -> None:
     way, expected = side.stream, side.facts[0]
     if not chunks:
         driver.tell(way, "stream and answer differ", f"{driver.shown(way)} gives nothing", about="nothing")
@@ -395,7 +395,7 @@ def _check_cancelled(driver: Driver, way: str) -> None:
 # -- calls that fail
 
 
-def _check_failures(driver: Driver, make: Callable[[], Any]) -> None:
+def _check_failures(driver: Driver, make: Make) -> None:
     raised: dict[str, str] = {}
     for way, call in WAYS.items():
         done = driver.run(f"{way}, failing", partial(call, new(make), driver.first_input()), fails=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from llmtest.conformance.checking import violations_of
 from llmtest.conformance.faults import Fault, in_words
-from llmtest.conformance.sandbox import new
+from llmtest.conformance.sandbox import Make, new
 from llmtest.conformance.subjects import CHAT_MODEL, RETRIEVER, TEXT_MODEL, TOOL, Subject, unbound
 from llmtest.core.text import clip
 from llmtest.errors import ViolationError
@@ -15,13 +14,7 @@ from llmtest.errors import ViolationError
 # -- models, tools and retrievers
 
 
-def check_chat_model(
-    make: Callable[[], object],
-    *,
-    inputs: Sequence[object] = (),
-    failing: Callable[[], object] | None = None,
-    timeout_s: float = 10.0,
-) -> None:
+def check_chat_model(make: Make, *, inputs: Sequence[object] = (), failing: Make | None = None, timeout_s: float = 10.0) -> None:
     """Raise `ViolationError` unless a chat model does what LangChain and its users count on.
 
     `make` makes a model that answers the same question in the same way as often as it is asked: a scripted one, one with
@@ -62,13 +55,7 @@ def check_chat_model(
     _check("check_chat_model", CHAT_MODEL, make, inputs, failing, timeout_s)
 
 
-def check_llm(
-    make: Callable[[], object],
-    *,
-    inputs: Sequence[object] = (),
-    failing: Callable[[], object] | None = None,
-    timeout_s: float = 10.0,
-) -> None:
+def check_llm(make: Make, *, inputs: Sequence[object] = (), failing: Make | None = None, timeout_s: float = 10.0) -> None:
     """Raise `ViolationError` unless a text model does what LangChain and its users count on.
 
     As `check_chat_model`, for classes derived from `LLM` or `BaseLLM`. LangChain does not tell the tokens of a text model:
@@ -88,13 +75,7 @@ def check_llm(
     _check("check_llm", TEXT_MODEL, make, inputs, failing, timeout_s)
 
 
-def check_tool(
-    make: Callable[[], object],
-    *,
-    inputs: Sequence[object] = (),
-    failing: Callable[[], object] | None = None,
-    timeout_s: float = 10.0,
-) -> None:
+def check_tool(make: Make, *, inputs: Sequence[object] = (), failing: Make | None = None, timeout_s: float = 10.0) -> None:
     """Raise `ViolationError` unless a tool does what LangChain and its users count on.
 
     As `check_chat_model`. `inputs` are arguments, such as `[{"city": "Paris"}]`: a tool that needs none may leave it out.
@@ -118,13 +99,7 @@ def check_tool(
     _check("check_tool", TOOL, make, inputs, failing, timeout_s)
 
 
-def check_retriever(
-    make: Callable[[], object],
-    *,
-    inputs: Sequence[object] = (),
-    failing: Callable[[], object] | None = None,
-    timeout_s: float = 10.0,
-) -> None:
+def check_retriever(make: Make, *, inputs: Sequence[object] = (), failing: Make | None = None, timeout_s: float = 10.0) -> None:
     """Raise `ViolationError` unless a retriever does what LangChain and its users count on.
 
     As `check_chat_model`; `inputs` are queries. What is found is compared by content, metadata and id. The list must be a new
@@ -144,9 +119,7 @@ def check_retriever(
     _check("check_retriever", RETRIEVER, make, inputs, failing, timeout_s)
 
 
-def _check(
-    check: str, subject: Subject, make: Any, inputs: Sequence[object], failing: Callable[[], object] | None, timeout_s: float
-) -> None:
+def _check(check: str, subject: Subject, make: Make, inputs: Sequence[object], failing: Make | None, timeout_s: float) -> None:
     __tracebackhide__ = True
     for function in (make, failing) if failing is not None else (make,):
         if not callable(function) or isinstance(function, subject.base):
@@ -161,13 +134,13 @@ def _check(
         raise ViolationError(*found)
 
 
-def _other(subject: Subject, it: Any) -> Fault:
+def _other(subject: Subject, it: object) -> Fault:
     text = f"`{type(it).__name__}` is no {subject.noun}"
     hint = f"derive it from {subject.base.__module__.removesuffix('.base')}.{subject.base.__name__}"
     return Fault(f"no {subject.noun}", "class", text, hint=hint)
 
 
-def _inputs(check: str, subject: Subject, it: Any) -> Sequence[Any]:
+def _inputs(check: str, subject: Subject, it: object) -> Sequence[object]:
     """Return the default inputs. A tool may need arguments."""
     if subject is not TOOL:
         return subject.inputs

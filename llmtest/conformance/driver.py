@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtest.conformance.faults import Fault, in_words
-from llmtest.conformance.sandbox import STALL_S, Attempt, attempt, new, raised_at
+from llmtest.conformance.sandbox import STALL_S, Attempt, Make, attempt, new, raised_at
 from llmtest.conformance.subjects import Subject, name_of
 from llmtest.core.source import shown_line
 from llmtest.core.text import clip
@@ -34,7 +34,7 @@ class Driver:
     the protocol, ...) is found here; what answers must be is for `llmtest.conformance.checking`.
     """
 
-    def __init__(self, subject: Subject, make: Callable[[], object], inputs: Sequence[Any], timeout_s: float) -> None:
+    def __init__(self, subject: Subject, make: Make, inputs: Sequence[object], timeout_s: float) -> None:
         self.subject, self.inputs, self.timeout_s = subject, inputs, timeout_s
         self._make = make
         self._name = name_of(new(make))
@@ -88,7 +88,7 @@ class Driver:
 
     # -- programs
 
-    def run(self, where: str, body: Callable[[], Any], *, fails: bool = False, found: Sequence[str] = ()) -> Attempt:
+    def run(self, where: str, body: Callable[[], object], *, fails: bool = False, found: Sequence[str] = ()) -> Attempt:
         """Run a program. With `fails` it may raise; if it has `found` something itself, it was not left in peace to end.
 
         Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest.mock import NonCallableMock
@@ -24,7 +24,7 @@ from llmtest import ledger
 from llmtest.concurrency import lanes
 from llmtest.conformance.faults import Fault, in_words
 from llmtest.conformance.probe import WAYS, Watch, Way, owner
-from llmtest.conformance.sandbox import new_loop, without_a_loop
+from llmtest.conformance.sandbox import Make, new_loop, without_a_loop
 from llmtest.conformance.scenarios import SCENARIOS, Drive, Scenario, is_graph_handler
 from llmtest.core.source import definition_line
 from llmtest.core.text import did_you_mean, nearest
@@ -32,7 +32,7 @@ from llmtest.errors import Violation, ViolationError
 from llmtest.events.callbacks import CALLBACKS, ENDINGS, OF_LANGGRAPH, START_KINDS, START_OF, STREAMED, may_fire
 
 
-def check_handler(make: Callable[[], Any], *, timeout_s: float = 5.0) -> None:
+def check_handler(make: Make, *, timeout_s: float = 5.0) -> None:
     """Raise `ViolationError` unless the handler survives every way LangChain calls it.
 
     `make` makes a new handler at each call: a class, or a function such as `lambda: MyHandler(path)`. Small programs run
@@ -85,7 +85,7 @@ _SEEN_ENDS: Final = tuple(name for name in STREAMED | ENDINGS if may_fire("chat"
 _GROUPS: Final = (*(name.removesuffix("start") for name in START_KINDS), "on_agent_")
 
 
-def _unfit(handler: object, make: Callable[[], object]) -> Iterator[Fault]:
+def _unfit(handler: object, make: Make) -> Iterator[Fault]:
     """Yield the fault that keeps LangChain from calling `handler` at all."""
     kind = type(handler)
     text = f"`{kind.__name__}` is no callback handler"
@@ -121,14 +121,14 @@ def _meets(names: list[str], *groups: tuple[str, ...]) -> bool:
     return all(any(name in group for name in names) for group in groups)
 
 
-def _is_misnamed(handler: Any, name: str) -> bool:
+def _is_misnamed(handler: object, name: str) -> bool:
     """True if a method looks as if LangChain called it, and it never does."""
     if name in CALLBACKS:
         return name in OF_LANGGRAPH and not is_graph_handler(handler)
     return name.startswith(_GROUPS) or nearest(name, CALLBACKS, 0.8) is not None
 
 
-def _no_callback(handler: Any, name: str) -> Fault:
+def _no_callback(handler: object, name: str) -> Fault:
     who = f"`{type(handler).__name__}.{name}`"
     at = _defined_at(handler, name)
     if name in CALLBACKS:
@@ -141,7 +141,7 @@ def _no_callback(handler: Any, name: str) -> Fault:
     return Fault("no such callback", who, text, at, hint=hint)
 
 
-def _contradicts(handler: Any, name: str, flag: str) -> bool:
+def _contradicts(handler: object, name: str, flag: str) -> bool:
     """True if a flag turns off a method written beside or below it. Turning off an inherited method is intended."""
     order = type(handler).__mro__
     definer, setter = owner(handler, name), next(c for c in order if flag in vars(c))
@@ -149,7 +149,7 @@ def _contradicts(handler: Any, name: str, flag: str) -> bool:
     return below and flag not in vars(handler) and bool(getattr(handler, flag))
 
 
-def _turned_off(handler: Any, flag: str, names: list[str]) -> Fault:
+def _turned_off(handler: object, flag: str, names: list[str]) -> Fault:
     who = f"`{type(handler).__name__}.{names[0]}`"
     verb = "is" if len(names) == 1 else f"and {len(names) - 1} more are"
     covers = ", ".join(row.name for row in CALLBACKS.values() if row.flag == flag)
@@ -158,21 +158,21 @@ def _turned_off(handler: Any, flag: str, names: list[str]) -> Fault:
     return Fault("turned off", who, text, _defined_at(handler, names[0]), (("turns off", covers),), hint)
 
 
-def _half_off(handler: Any) -> Fault:
+def _half_off(handler: object) -> Fault:
     who = f"`{type(handler).__name__}`"
     text = f"{who} sees the ends of chat models, and never their starts: `ignore_chat_model` is true, `ignore_llm` is not"
     hint = "tokens, ends and errors of chat models are under `ignore_llm`: set both flags, or none"
     return Fault("turned off", who, text, hint=hint)
 
 
-def _streams(handler: Any) -> Fault:
+def _streams(handler: object) -> Fault:
     who = f"`{type(handler).__name__}`"
     text = f"{who} makes models stream: it has `tap_output_iter` and `tap_output_aiter`"
     why = "takes whatever has these two for its own handler of streams: `invoke` calls `_stream`, and sends tokens"
     return Fault("switches to streaming", who, text, evidence=(("LangChain", why),), hint="give one of them another name")
 
 
-def _defined_at(handler: Any, name: str) -> str:
+def _defined_at(handler: object, name: str) -> str:
     return definition_line(getattr(getattr(handler, name), "__code__", None))
 
 
@@ -188,7 +188,7 @@ class _Sighting:
     ways: list[Way] = field(default_factory=list)
 
 
-def _driven(make: Callable[[], Any], timeout_s: float) -> list[Violation]:
+def _driven(make: Make, timeout_s: float) -> list[Violation]:
     """Run every program in every way, until one does not end."""
     seen: dict[tuple[str, str, str], _Sighting] = {}
     tried: list[Way] = []

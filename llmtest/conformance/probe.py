@@ -27,7 +27,7 @@ from llmtest.events.callbacks import CALLBACKS
 from llmtest.langchain.freezing import freeze
 
 
-def owner(handler: Any, name: str) -> type | None:
+def owner(handler: object, name: str) -> type | None:
     """Return the class that overrides a callback; None if it is still LangChain's own, which does nothing."""
     if name in vars(handler):
         return type(handler)
@@ -115,7 +115,7 @@ class Watch:
             await flight.coroutine
 
     @contextlib.contextmanager
-    def _calling(self, name: str, original: Any, args: tuple[object, ...], kwargs: dict[str, object]) -> Iterator[_Flight]:
+    def _calling(self, name: str, original: object, args: tuple[object, ...], kwargs: dict[str, object]) -> Iterator[_Flight]:
         flight = _Flight(name, f"{type(self.handler).__name__}.{name}", code(original), threading.get_ident())
         given = {**dict(zip(CALLBACKS[name].positional, args, strict=False)), **kwargs}
         # Frozen before and after: handlers get the program's own objects, and a change of one is seen by all that come later.
@@ -133,7 +133,7 @@ class Watch:
             self.flights.remove(flight)
         self.faults += [*_changed(flight, before, freeze(given)), *self._lost(flight, variables)]
 
-    def _runs(self, flight: _Flight, result: Any) -> bool:
+    def _runs(self, flight: _Flight, result: object) -> bool:
         """True if what a plain function returned is a coroutine that LangChain will run. It runs no generator."""
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             hint = "LangChain does not iterate over what a callback returns: put the values into a list or a queue"
@@ -246,7 +246,7 @@ def _difference(where: str, before: object, after: object) -> tuple[str, object,
     return where, before, after
 
 
-def _parts(word: Any) -> Mapping[str, object]:
+def _parts(word: object) -> Mapping[str, object]:
     """Return the parts of a frozen word by how they are written."""
     if isinstance(word, Mapping):
         return {f"[{key!r}]": value for key, value in word.items()}

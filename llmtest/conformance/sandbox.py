@@ -28,6 +28,8 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import HARNESS, definition_line, is_of, program_line, shown_line
 from llmtest.recording.recording import Recording
 
+Make = Callable[[], object]
+"""Makes what is checked; called once for each program."""
 STALL_S: Final = 0.3
 """An event loop that stands still at one instruction for so many seconds is blocked."""
 _LOOK_S: Final = 0.025
@@ -72,6 +74,8 @@ def attempt(body: Callable[[], object], timeout_s: float, name: str) -> Attempt:
             thread.join(_LOOK_S)
             _look(this, thread)
     this.ended = not thread.is_alive()
+    if not this.ended:
+        this.recording.end_of_test()  # the thread may never leave the block, which would note all that runs from here on
     frame = sys._current_frames().get(thread.ident or 0)
     this.stands = "" if this.ended or frame is None else program_line(walk_stack(frame), HARNESS)
     return this
@@ -87,7 +91,7 @@ def _work(this: Attempt, body: Callable[[], object]) -> None:
     this.recording.settle(timeout_s=0)  # what came late is in it, too
 
 
-def new(make: Callable[[], object]) -> object:
+def new(make: Make) -> object:
     """Return a new object of `make`. Scripted doubles in it belong to no test, so unused steps are no violation."""
     with ledger.opened(ledger.Outside()):
         return make()

@@ -70,7 +70,7 @@ def _metadata_of(message: Any) -> dict[str, object]:
     return {"response metadata": sorted(message.response_metadata), "additional kwargs": freeze(message.additional_kwargs)}
 
 
-def _as_messages(given: Any) -> object:
+def _as_messages(given: object) -> object:
     """Return an input as a list of messages: a model can change those, and a str it cannot."""
     return [HumanMessage(content=given)] if isinstance(given, str) else copy.deepcopy(given)
 
@@ -109,14 +109,14 @@ RETRIEVER: Final = Subject(
 # -- one component
 
 
-def unbound(component: Any) -> Any:
+def unbound(component: object) -> Any:
     """Return what was bound: `model.bind_tools(...)` is the model with some arguments."""
     while isinstance(component, RunnableBinding):
         component = component.bound
     return component
 
 
-def name_of(component: Any) -> str:
+def name_of(component: object) -> str:
     """Return the name of a tool, and of everything else the name of its class."""
     own = unbound(component)
     return str(own.name) if isinstance(own, BaseTool) else type(own).__name__
@@ -130,5 +130,5 @@ def is_streaming(subject: Subject, model: object, way: str, chunks: list[object]
     return any(getattr(type(unbound(model)), name) is not getattr(BaseLLM, name) for name in names)
 
 
-def text_of(chunk: Any) -> str:
+def text_of(chunk: object) -> str:
     return str(chunk.text) if isinstance(chunk, BaseMessage) else chunk if isinstance(chunk, str) else ""

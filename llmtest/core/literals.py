@@ -51,7 +51,7 @@ def bounds_of(count: int | slice) -> tuple[int, int | None]:
 class Together:
     """Items of one turn, or concurrent ones, in any order; in a literal, a set means the same."""
 
-    def __init__(self, members: tuple[Any, ...]) -> None:
+    def __init__(self, members: tuple[object, ...]) -> None:
         self.members = members
 
     def __repr__(self) -> str:

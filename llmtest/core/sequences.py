@@ -42,7 +42,7 @@ class _Row:
 class Shape:
     """A literal, read for a line. Its states are the places in it, as the bits of an int; place n is before element n."""
 
-    def __init__(self, literal: Sequence[Any], line: Line) -> None:
+    def __init__(self, literal: Sequence[object], line: Line) -> None:
         self.line = line
         self.elements = tuple(read_elements(literal, line))
         self.end = 1 << len(self.elements)
@@ -283,7 +283,7 @@ class GroupMatcher:
     def _takes(self, place: int, i: int) -> bool:
         return bool(self.shape.takers(self._item(i)) >> place & 1)
 
-    def _item(self, i: int) -> Any:
+    def _item(self, i: int) -> object:
         return self.shape.line.items[self.group.start + i]
 
     def _above(self, taken: int) -> int:
@@ -367,7 +367,7 @@ def bits(number: int) -> list[int]:
 class TextTaker:
     """A text or another plain value: it takes what is as expected."""
 
-    name: Any
+    name: object
     has_wildcards: bool
     is_conditional: ClassVar[bool] = False
 
@@ -428,7 +428,7 @@ class Tokens(list[Any]):
         """Return how many are as `item`, which may be a matcher or a pattern as in a shape."""
         return sum(map(self._taker(item).takes, self))
 
-    def index(self, item: Any, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
+    def index(self, item: object, start: SupportsIndex = 0, stop: SupportsIndex = sys.maxsize) -> int:
         """Return the number of the first that is as `item`, which may be a matcher or a pattern as in a shape."""
         takes = self._taker(item).takes
         found = next((n for n in range(len(self))[start:stop] if takes(self[n])), None)

@@ -28,6 +28,19 @@ def amount(number: int, noun: str) -> str:
     return f"{number:,} {plural(number, noun)}"
 
 
+def show_int(number: int) -> str:
+    """Return all digits of a number. Python refuses to convert more than 4,300 of them, or what the process allows."""
+    if -_LARGE < number < _LARGE:
+        return str(number)
+    from decimal import Decimal  # which has no such limit; hardly any program needs it
+
+    return f"{Decimal(number):f}"
+
+
+_LARGE: Final = 10**600
+"""The limit of a process is at least 640 digits."""
+
+
 def times(number: int) -> str:
     """Return a frequency: `not at all`, `once`, `twice`, `3 times`."""
     return {0: "not at all", 1: "once", 2: "twice"}.get(number) or amount(number, "time")

@@ -22,7 +22,13 @@ from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.replies import raised, reported_usage
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, split
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Step, Text, split
+
+
+def fails_by_status(step: Step) -> bool:
+    """True for a step that fails with an HTTP status, at once or at its end."""
+    failure = step.failure if isinstance(step, Reply) else step
+    return isinstance(failure, Fail) and isinstance(failure.error, int)
 
 
 def exception(failure: Fail, dialect: str = "plain") -> BaseException:
@@ -107,7 +113,7 @@ def texts_of(messages: Iterable[BaseMessage]) -> list[str]:
 
 def response_metadata(reply: Reply, model_name: str) -> dict[str, object]:
     """Return the metadata of an answer; a stream that was cut off has no finish reason."""
-    metadata: dict[str, Any] = {"model_name": model_name}
+    metadata: dict[str, object] = {"model_name": model_name}
     if not reply.truncated:
         metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
     metadata.update(copy.deepcopy(dict(reply.response_metadata)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -60,6 +60,6 @@ def named_tools(tools: object) -> Iterator[tuple[str, Mapping[str, object]]]:
             continue
         declared = tool.get("function_declarations")  # Google's form: several tools in one
         for inner in declared if isinstance(declared, list) else [tool.get("function", tool.get("toolSpec", tool))]:
-            spec: Mapping[str, Any] = inner if issubclass(type(inner), dict) else {}
+            spec: Mapping[str, object] = inner if issubclass(type(inner), dict) else {}
             only_key = next(iter(tool), None) if len(tool) == 1 else None  # a provider's tool, as {"google_search": {}}
             yield str(spec.get("name") or spec.get("type") or only_key or "unnamed"), spec

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from traceback import walk_stack
+from types import CodeType, FrameType
 from typing import Final
 
 from langchain_core.callbacks import BaseRunManager
@@ -18,8 +19,11 @@ from langchain_core.runnables.config import RunnableConfig, var_child_runnable_c
 
 from llmtest.wire.answering import Origin
 
+RunManager = BaseRunManager | None
+"""The run of a call. A call past the callbacks has none."""
 
-def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager | None:
+
+def run_of(run_manager: RunManager, model: object) -> RunManager:
     """Return the run manager of the call that is being answered. `_stream` does not get it, but its caller has it."""
     if run_manager is not None:
         return run_manager
@@ -31,13 +35,13 @@ def run_of(run_manager: BaseRunManager | None, model: object) -> BaseRunManager 
     return None
 
 
-def weakly(run: BaseRunManager | None) -> Callable[[], BaseRunManager | None]:
+def weakly(run: RunManager) -> Callable[[], RunManager]:
     """Return a weak reference to a run manager, or a function that returns None for a call without one."""
     # A request may be kept by a test; the manager holds all handlers, and so the recordings.
     return (lambda: None) if run is None else weakref.ref(run)
 
 
-def about(run: BaseRunManager | None) -> tuple[Sequence[str], Mapping[str, object]]:
+def about(run: RunManager) -> tuple[Sequence[str], Mapping[str, object]]:
     """Return the tags and metadata of a run, and the `thread_id` of the configuration around it."""
     config = var_child_runnable_config.get() or RunnableConfig()
     configurable = config.get("configurable") or {}
@@ -56,15 +60,30 @@ def calling() -> Origin:
     An awaited call has the coroutines that wait for it on its stack, as long as no task or thread stands between.
     """
     run = None
-    for frame, _ in walk_stack(sys._getframe(1)):
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         code = frame.f_code
         if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
             break  # what a handler does is not done by the run that it hears of
-        if "run_manager" not in code.co_varnames and "run_manager" not in code.co_cellvars:
-            continue  # the locals of a frame are copied when they are read
-        # A stream does not hand its run to `_stream`, but has it.
-        if isinstance(frame.f_locals.get("self"), BaseLanguageModel) and frame.f_locals.get("run_manager") is not None:
-            run = frame.f_locals["run_manager"]
-            break
+        # A stream does not hand its run to `_stream`, but has it. The locals of a frame are copied when they are read.
+        if _has_run(code) and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
+            run = frame.f_locals.get("run_manager")
+            if run is not None:
+                break
+        frame = frame.f_back
     found = about(run)
     return Origin(weakly(run), lambda: found)
+
+
+_known: dict[int, tuple[CodeType, bool]] = {}
+"""Whether a function has a run, by the identity of its code: its hash takes longer than the question."""
+_MAX_KNOWN: Final = 4096
+
+
+def _has_run(code: CodeType) -> bool:
+    known = _known.get(id(code))
+    if known is None:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        known = _known[id(code)] = (code, "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars)
+    return known[1]

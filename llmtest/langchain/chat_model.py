@@ -7,10 +7,11 @@ code, and never sleeps.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from operator import itemgetter
 from typing import Any, Literal, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
@@ -27,8 +28,8 @@ from llmtest.concurrency import lanes
 from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.langchain import batches
-from llmtest.langchain.answers import Answer, MessageAnswer, texts_of, tool_schema, tool_schemas
-from llmtest.langchain.caller import about, run_of, weakly
+from llmtest.langchain.answers import Answer, MessageAnswer, fails_by_status, texts_of, tool_schema, tool_schemas
+from llmtest.langchain.caller import RunManager, about, run_of, weakly
 from llmtest.langchain.dialects import base, names
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
@@ -90,6 +91,9 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
                     " but a model cannot give values, it says something"
                 )
         super().__init__(**{"script": given, **fields})
+        if self.dialect in names.CLASSES and any(map(fails_by_status, given.steps)):
+            # The provider's SDK is imported here, where the test makes the model, and not while the program runs.
+            names.CLASSES[self.dialect].errors.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, None, None)
 
     @property
     def _llm_type(self) -> str:
@@ -105,6 +109,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         return {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        # The stop sequences of the constructor are in force too, but LangChain passes only those of the call.
         return super()._get_ls_params(stop=stop or self.stop, **kwargs)
 
     def bind_tools(
@@ -133,6 +138,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         A `structured(...)` step satisfies all three: as a tool call, or as JSON text where a response format is bound.
         """
         if method == "function_calling":
+            # The only method that LangChain has a way of its own for: the schema as a bound tool.
             return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
         if method not in ("json_schema", "json_mode"):
             raise ScriptError(f"method= is 'function_calling', 'json_schema' or 'json_mode'; got {method!r}")
@@ -148,7 +154,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         return _with_raw(model, parser) if include_raw else model | parser
 
     def _request(
-        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
+        self, messages: list[BaseMessage], stop: list[str] | None, run_manager: RunManager, kwargs: dict[str, object]
     ) -> Request:
         # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
         run = weakly(run_of(run_manager, self))

@@ -51,7 +51,7 @@ class _Messages:
     def correct(self, payloads: Sequence[Payload | None]) -> None:
         for payload, (messages, own, before) in zip(payloads, self._lists, strict=False):
             last, given = list(map(hold, messages)), list(map(hold, own))
-            # A message that nobody has changed is held as the same object again.
+            # A message that has not changed is held as the same object again.
             if payload is None or all(a is b is c for a, b, c in zip(before, given, last, strict=False)):
                 continue
             prompt = _prompt_of_the_caller()

@@ -21,6 +21,7 @@ from llmtest.matching import enforce
 # Chains are not stopped; the models, tools and retrievers that they call are.
 _ERRORS: Final = {start: ERROR_OF[kind] for start, kind in START_KINDS.items() if kind != "chain"}
 
+# Never released: a flag that exactly one thread can set.
 _installed = threading.Lock()
 
 

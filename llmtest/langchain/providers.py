@@ -110,6 +110,12 @@ SPOKEN: Final[Mapping[str, tuple[str, str]]] = {
     "deepseek": ("langchain_deepseek", "ChatDeepSeek"),
     "mistralai": ("langchain_mistralai", "ChatMistralAI"),
     "openrouter": ("langchain_openrouter", "ChatOpenRouter"),
+    "xai": ("langchain_xai", "ChatXAI"),
+    "together": ("langchain_together", "ChatTogether"),
+    "fireworks": ("langchain_fireworks", "ChatFireworks"),
+    "perplexity": ("langchain_perplexity", "ChatPerplexity"),
+    "nvidia": ("langchain_nvidia_ai_endpoints", "ChatNVIDIA"),
+    "upstage": ("langchain_upstage", "ChatUpstage"),
 }
 """The providers whose integrations run as they are, and the classes: a script answers their requests."""
 

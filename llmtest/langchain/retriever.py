@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, BaseRunManager, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field, SkipValidation
@@ -12,6 +12,7 @@ from pydantic import Field, SkipValidation
 from llmtest.core.source import caller
 from llmtest.events.words import EMPTY
 from llmtest.langchain.batches import BatchesByPosition
+from llmtest.langchain.caller import RunManager
 from llmtest.langchain.served import Double, script_of, step_from
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
@@ -68,7 +69,7 @@ class ScriptedRetriever(BatchesByPosition, Double, BaseRetriever):
         found = [Document(page_content=item) if isinstance(item, str) else item for item in items]
         return found[: request.params["k"]]
 
-    def _request(self, query: object, run_manager: BaseRunManager, params: dict[str, object]) -> Request:
+    def _request(self, query: object, run_manager: RunManager, params: dict[str, object]) -> Request:
         # LangChain passes on whatever the program gives `invoke`.
         if not isinstance(query, str):
             who = self.script.owner.the

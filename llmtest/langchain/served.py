@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any, Final
 from zlib import crc32
 
-from langchain_core.callbacks import BaseRunManager
 from langchain_core.messages import BaseMessage, get_buffer_string
 
 from llmtest.capture import membership
@@ -23,7 +22,7 @@ from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, Message
 from llmtest.langchain import batches
 from llmtest.langchain.answers import exception, tool_schema
-from llmtest.langchain.caller import about, weakly
+from llmtest.langchain.caller import RunManager, about, weakly
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import resolve_values
@@ -143,7 +142,7 @@ class Double(Served):
     def _call(
         self,
         read: Callable[[], str],
-        run_manager: BaseRunManager | None,
+        run_manager: RunManager,
         params: Mapping[str, object],
         args: Mapping[str, object],
     ) -> Request:
@@ -224,6 +223,7 @@ class Scripted(Served):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return a number for each token of `text`, equal for equal tokens. Tokens are those of the default usage."""
+        # Encoded with `surrogatepass`: a str may hold half of a pair, which has no UTF-8.
         custom: Callable[[str], list[int]] | None = getattr(self, "custom_get_token_ids", None)
         return [crc32(token.encode("utf-8", "surrogatepass")) for token in split(text)] if custom is None else custom(text)
 

@@ -51,11 +51,11 @@ class _WatchedManager(ModuleType):
     """LangChain's module while it is watched: its functions find the listener, and a program finds and replaces the logger."""
 
     @property
-    def logger(self) -> Any:
+    def logger(self) -> object:
         return vars(self)["logger"].logger
 
     @logger.setter
-    def logger(self, replacement: Any) -> None:
+    def logger(self, replacement: object) -> None:
         listener: _Listener = vars(self)["logger"]
         # `mock.patch` puts back what it has found among the names of the module, which is the listener.
         listener.logger = listener.original if replacement is listener else replacement
@@ -67,7 +67,7 @@ class _Listener:
     def __init__(self, logger: Any) -> None:
         self.logger = self.original = logger
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.logger, name)
 
     def warning(self, message: object, *args: object, **kwargs: Any) -> None:
@@ -87,7 +87,7 @@ _REPORTERS: Final = ("handle_event", "_ahandle_event_for_handler", "_run_coros")
 """The functions of LangChain's manager that report a handler's error. The last one does not know the handler."""
 
 
-def _text(error: BaseException, handler: Any, event: str) -> str:
+def _text(error: BaseException, handler: object, event: str) -> str:
     # The frames from the handler on; none if LangChain could not even call it.
     frames = list(dropwhile(lambda passed: is_of(passed[0], _MACHINERY), walk_tb(error.__traceback__)))
     name = f"`{type(handler).__name__}.{event}`" if handler is not None else "of an async method"
@@ -109,6 +109,7 @@ def _text(error: BaseException, handler: Any, event: str) -> str:
 
 
 def _signature(method: Callable[..., object]) -> str:
+    # Without annotations, which may be long: only the names decide whether the call fits.
     signature = inspect.signature(method)
     plain = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))

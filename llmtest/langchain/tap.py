@@ -195,7 +195,7 @@ class Tap(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, parent_run_id: UUID | None = None, **kwargs: object) -> None:
         # This ends chat models too: LangChain has no on_chat_model_end.
-        self._last_token = (None, None)  # it holds the events of a recording, which nobody may read any more
+        self._last_token = (None, None)  # it holds the events of a recording, which may never be read again
         member = membership.membership(run_id) or _begin_without_start("on_llm_end", run_id, parent_run_id)
         if member is None:
             return
@@ -413,6 +413,7 @@ class _Hook:
 
 TAP: Tap = object.__new__(Tap)
 
+# Never released: flags that exactly one thread can set.
 _installed = threading.Lock()
 _graphs_watched = threading.Lock()
 
@@ -426,6 +427,7 @@ def install() -> None:
         asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
         asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
         membership.process_trace = _process_trace
+        lanes.watch_waits()
         _mend_llm_start()
         edits.install(TAP)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, BaseRunManager, CallbackManagerForLLMRun
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseLLM
 from langchain_core.messages import HumanMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -17,7 +17,7 @@ from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
 from llmtest.langchain.answers import exception, response_metadata, usage_metadata_of
-from llmtest.langchain.caller import about, run_of, weakly
+from llmtest.langchain.caller import RunManager, about, run_of, weakly
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
 from llmtest.scripts.gates import Gate, with_gates
@@ -67,9 +67,7 @@ class ScriptedLLM(Scripted, BaseLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model_name": self.model_name}
 
-    def _request(
-        self, prompt: str, stop: list[str] | None, run_manager: BaseRunManager | None, kwargs: dict[str, object]
-    ) -> Request:
+    def _request(self, prompt: str, stop: list[str] | None, run_manager: RunManager, kwargs: dict[str, object]) -> Request:
         run = weakly(run_of(run_manager, self))
         read = lambda: [freeze_message(HumanMessage(prompt))]  # noqa: E731
         return Request(EMPTY, read, None, stop, kwargs, lambda: about(run()), run, lanes.current())

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-from langchain_core.callbacks import AsyncCallbackManagerForToolRun, BaseRunManager, CallbackManagerForToolRun
+from langchain_core.callbacks import AsyncCallbackManagerForToolRun, CallbackManagerForToolRun
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langchain_core.utils.pydantic import get_fields, is_basemodel_subclass
 from pydantic import BaseModel, Field, PydanticUserError, SkipValidation, create_model
@@ -20,6 +20,7 @@ from llmtest.core.source import caller
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY
 from llmtest.langchain.batches import BatchesByPosition
+from llmtest.langchain.caller import RunManager
 from llmtest.langchain.served import Double, script_of, step_from
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
@@ -42,7 +43,7 @@ class ScriptedTool(BatchesByPosition, Double, StructuredTool):
             return "a tool with response_format='content_and_artifact' returns a tuple (content, artifact)"
         return ""
 
-    def _request(self, positional: tuple[Any, ...], named: dict[str, object], run_manager: BaseRunManager | None) -> Request:
+    def _request(self, positional: tuple[Any, ...], named: dict[str, object], run_manager: RunManager) -> Request:
         schema = self.tool_call_schema
         names = list(named if isinstance(schema, dict) else get_fields(schema))
         args = {**dict(zip(names, positional, strict=False)), **named}

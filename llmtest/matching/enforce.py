@@ -1,10 +1,10 @@
 """Rules while the program runs: `record(rules=[...])` stops what would break one of them for good.
 
 Each rule that can be broken before the end has a `Watch`, which counts: a start or an end costs it about the same
-however long the recording is, and a run whose name no rule means costs a look into a dict. What a rule watches for is its own
-matter (`Rule.watch`); here its watches get the runs that they ask for. A watch goes by what was recorded, and only suspects;
-before anything is stopped, the rule itself is judged on the recording so far. Who sees callbacks (`llmtest.langchain.enforcing`)
-asks `stopped` after each start.
+however long the recording is, and a run whose name no rule means costs a look into a dict. `Rule.watch` says what a rule watches
+for; here its watches get the runs that they ask for. A watch goes by what was recorded, and only suspects; before anything is
+stopped, the rule itself is judged on the recording so far. `llmtest.langchain.enforcing` sees callbacks, and asks `stopped`
+after each start.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.capture import membership
 from llmtest.capture.blocks import Block, RawEvent
+from llmtest.core.masks import publish
 from llmtest.errors import BROKEN_RULE, UnjudgedError, Violation, ViolationError
 from llmtest.events.callbacks import ENDINGS, START_KINDS
 from llmtest.events.events import Event, Run
@@ -83,7 +84,7 @@ class _Begun(Run):
 
 @dataclass(slots=True)
 class _Going:
-    """A run that has begun: its events, as long as somebody has to ask them, and what it is to whom."""
+    """A run that has begun: its events, as long as a watch must ask them, and what the run is to each watch."""
 
     raws: list[RawEvent]
     watched: list[WatchedRun]
@@ -123,13 +124,13 @@ class Watched(list[RawEvent]):
         with self._lock:  # so that the watches see it in the order in which it is recorded
             super().append(raw)
             if kind in START_KINDS:
-                lost = {run.watch for run in going.watched if run.watch.began(run)}
+                broken = {run.watch for run in going.watched if run.watch.began(run)}
             else:
-                lost = {run.watch for run in going.watched if run.watch.ended(run)}
-            for watch in lost:
-                watch.lost = True
-        if lost:
-            for rule in [rule for rule, joint in self._watched if joint.lost and not lost.isdisjoint(joint.leaves())]:
+                broken = {run.watch for run in going.watched if run.watch.ended(run)}
+            for watch in broken:
+                watch.broken = True
+        if broken:
+            for rule in [rule for rule, joint in self._watched if joint.broken and not broken.isdisjoint(joint.leaves())]:
                 self._judge(rule)
 
     def _begin(self, raw: RawEvent) -> _Going | None:
@@ -168,7 +169,7 @@ class Watched(list[RawEvent]):
 
     def _owner(self) -> Enforceable:
         recording = self._recording()
-        assert recording is not None  # who appends holds it
+        assert recording is not None  # the caller of `append` holds it
         return recording
 
     # what comes of it
@@ -184,7 +185,7 @@ class Watched(list[RawEvent]):
         with self._lock:
             if self.violation is not None:
                 return
-            self.violation = _broken[recording] = violation = Violation(BROKEN_RULE, f"{answer}\n{_STOPPED}")
+            self.violation = _broken[recording] = violation = Violation(BROKEN_RULE, publish(f"{answer}\n{_STOPPED}"))
         ledger.report(violation, self._unsaid)
 
     def conclude(self, *, failed: bool) -> None:

@@ -107,7 +107,7 @@ class Rule(ABC):
     `a & b` holds when both hold, `a | b` when one does, `~a` when `a` is broken. `rule.named("refunds are approved")` gives it a
     name that stands before the sentence. Rules are values: equal rules are equal, and one rule may be used anywhere.
 
-    It is judged on the runs that were recorded; what must not have been recorded at all is no matter of a rule.
+    It is judged on the runs that were recorded; a rule says nothing about what must not be recorded at all.
     """
 
     title: str = field(default="", kw_only=True)
@@ -174,7 +174,7 @@ def value_of(per: Per, hit: Hit) -> Hashable:
     if not isinstance(per, str):
         try:
             value: Any = per(hit)
-        except Exception as error:  # a stranger's code; what it cannot look at cannot be told
+        except Exception as error:  # code of the test; what it cannot look at cannot be told
             raise UnjudgedError(f"per= of {name_of(hit)} raised {type(error).__name__}: {error}") from error
     else:
         values = hit.args if isinstance(hit, Run) else hit.payload
@@ -272,7 +272,7 @@ class Watch:
     began: Callable[[WatchedRun], bool]
     ended: Callable[[WatchedRun], bool] = ended_unseen
     per: Per | None = None
-    lost: bool = False
+    broken: bool = False
 
     def leaves(self) -> Iterator[Watch]:
         """Yield each watch that gets runs."""
@@ -289,14 +289,14 @@ def _plainly(which: SelectorLike) -> bool | None:
 
 @dataclass(slots=True, eq=False)
 class JointWatch:
-    """The watches of a rule that is made of rules. `lost_by` is `any` if one broken part breaks it, `all` if only all do."""
+    """The watches of a rule that is made of rules. `broken_by` is `any` if one broken part breaks it, `all` if only all do."""
 
-    lost_by: Callable[[Iterable[object]], bool]
+    broken_by: Callable[[Iterable[object]], bool]
     parts: Sequence[Watch | JointWatch]
 
     @property
-    def lost(self) -> bool:
-        return self.lost_by(part.lost for part in self.parts)
+    def broken(self) -> bool:
+        return self.broken_by(part.broken for part in self.parts)
 
     def leaves(self) -> Iterator[Watch]:
         """Yield each watch that gets runs."""

@@ -235,10 +235,10 @@ class EndsBefore(Rule):
 
         def began(run: WatchedRun) -> bool:
             # Asked before the run is noted itself: a run that both selectors mean does not begin within itself.
-            lost = bool(going) and run.meant[1] is True and _begins_in_time(run)
+            broken = bool(going) and run.meant[1] is True and _begins_in_time(run)
             if run.meant[0]:
                 going.add(run.run_id)
-            return lost
+            return broken
 
         def ended(run: WatchedRun) -> bool:
             going.discard(run.run_id)
@@ -382,12 +382,12 @@ class NeverBetween(Rule):
         def began(run: WatchedRun) -> bool:
             nonlocal is_open, has_begun
             which, _, end = run.meant
-            lost = has_begun and end is True
+            broken = has_begun and end is True
             if end is not False:  # what may be an end may have been one
                 is_open = has_begun = False
             elif which and is_open:
                 has_begun = True
-            return lost
+            return broken
 
         def ended(run: WatchedRun) -> bool:
             nonlocal is_open
@@ -483,12 +483,12 @@ class AtLeastBetween(Rule):
         def began(run: WatchedRun) -> bool:
             nonlocal count
             which, _, end = run.meant
-            lost = end is True and count is not None and count < self.least and _begins_in_time(run)
+            broken = end is True and count is not None and count < self.least and _begins_in_time(run)
             if end is not False:  # what may be an end may have been one
                 count = None
             elif which is not False and count is not None:  # what may be one of them counts
                 count += 1
-            return lost
+            return broken
 
         def ended(run: WatchedRun) -> bool:
             nonlocal count

@@ -89,7 +89,7 @@ class Selector:
             return bool(condition.holds(run))
         except UnjudgedError:
             raise
-        except Exception as error:  # a condition is a stranger's code; what it cannot look at cannot be told
+        except Exception as error:  # a condition is code of the test; what it cannot look at cannot be told
             raise UnjudgedError(f"{condition.text} of `{run.name}` raised {type(error).__name__}: {error}") from error
 
     def options(self) -> Iterator[Selector]:
@@ -327,7 +327,7 @@ def called(name: object = "*", /, **args: object) -> Selector:
     >>> called("book", id=7)
     called('book', id=7)
 
-    It does not see a tool call that a model asked for and nobody ran.
+    It does not see a tool call that a model asked for and the program did not run.
     """
     if not isinstance(name, str | re.Pattern):
         tool = tool_name(name)

@@ -115,8 +115,9 @@ class Nesting:
         lane = inner.events[0].lane
         line = self._open[lane] if lane is not None else []
         # The stages of a stream, and the inputs of a batch, are open on one line without being inside one another.
-        others = (other for other in reversed(line[: line.index(inner)]) if self._ends[other] > inner.events[0].number)
-        other = next(others, None)
+        # Starts ascend. No slice: of thousands of open siblings, the last one before `inner` mostly decides.
+        before = range(bisect_left(line, _start(inner), key=_start) - 1, -1, -1)
+        other = next((line[n] for n in before if self._ends[line[n]] > _start(inner)), None)
         return other is not None and self._parent(other) is self._parent(inner)
 
     def _is_batched(self, run: Run, inner: Run) -> bool:
@@ -135,9 +136,9 @@ class Nesting:
         return False
 
     def _surrounds(self, host: Run, run: Run) -> bool:
-        # What never ended may have been abandoned before the next thing began.
+        # What never ended may have been abandoned before the next thing began. What is over may have an open run inside.
         end = self._ends[run]
-        return self._ends[host] < math.inf and (end == math.inf or end < self._ends[host])
+        return (_start(run) if end == math.inf else end) < self._ends[host] < math.inf
 
 
 def _start(run: Run) -> int:

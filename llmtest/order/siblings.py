@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest.concurrency.lanes import Lane, Mark
+from llmtest.concurrency.lanes import Lane, Mark, meeting
 from llmtest.events.callbacks import ENDINGS
 from llmtest.events.events import Event, Run
 
+_STEPS: Final = {"on_resume": -math.inf, "on_interrupt": math.inf}
 _FALLBACKS: Final = "RunnableWithFallbacks"
 
 
@@ -61,8 +62,13 @@ def item_of(run: Run, parent: Run | None) -> Item:
 
 
 def item_at(event: Event, note: object = None) -> Item:
-    """Return an event of a run as a sibling of the runs inside it."""
-    return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), note=note)
+    """Return an event of a run as a sibling of the runs inside it.
+
+    A graph is resumed before its nodes, and interrupted after them.
+    """
+    family = (event.run_id, "graph") if event.kind in _STEPS else None
+    step = _STEPS.get(event.kind, 0)
+    return Item(None, event.number, event.number, event.lane, event.moment, _mark(event), family, step, note=note)
 
 
 def _mark(event: Event | None) -> Mark | None:
@@ -113,21 +119,8 @@ def precedes(a: Item, b: Item, home: Lane | None) -> bool:
 def leads(a: Mark, b: Mark, home: Lane | None) -> bool:
     """True if moment `a` comes before `b`: where their lines of control meet, all of that of `a` was over when that of `b`
     was spawned."""
-    # Up from `b`: on each line that it comes from, the moment at which the next line was spawned.
-    moments: dict[Lane, int] = {}
-    lane, moment = b
-    while lane.parent is not None:
-        moments[lane] = moment
-        lane, moment = lane.parent, lane.attach
-    moments[lane] = moment
-    # Up from `a`, until they meet: each line must be known to be over; the first that is not ends the search.
-    over, last = a
-    while over not in moments:
-        parent, joined = over.parent, over.joined
-        if parent is None or joined is None:
-            return False
-        over, last = parent, joined
-    return last <= moments[over] and not is_pooled(over, home)
+    where = meeting(a, b)
+    return where is not None and not is_pooled(where, home)
 
 
 def is_pooled(lane: Lane, home: Lane | None) -> bool:

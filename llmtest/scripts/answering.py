@@ -29,6 +29,7 @@ class Answering(ABC):
     def _serve(self, request: Request, *, streams: bool = False) -> Any:
         """Return the answer to `request`, on a synchronous path. A stream stops at the gates within it later, one by one."""
         self._report_call(request)
+        request.streams = streams
         step = self._claim(request)
         self._hold(step.serving.gates, request)
         with self._mistakes():
@@ -42,6 +43,7 @@ class Answering(ABC):
 
     async def _aserve(self, request: Request, *, streams: bool = False) -> Any:
         self._report_call(request)
+        request.streams = streams
         step = await self._aclaim(request)
         await self._ahold(step.serving.gates, request)
         with self._mistakes():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import ndiff
+from typing import NamedTuple
 
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, capped, clip, names, nearest, times
@@ -86,12 +87,32 @@ def calls_compete(owner: ScriptOwner, first: tuple[Request, int, int], second: t
     return capped([*lines, f"  key the script by node, tag, {ways}: {hint} >> ..."])
 
 
-def unused_steps(owner: ScriptOwner, left: Sequence[tuple[int, Step]], steps: int, calls: int) -> str:
-    """Steps without a call: `left`, of so many `steps`, after so many `calls`."""
-    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} never used"]
-    lines += [f"  step {number}  {step}  at {shown_path(step.where)}" for number, step in left]
+class Unused(NamedTuple):
+    """A step that still waits for calls: its number in the script, its key, and how many calls it has had."""
+
+    number: int
+    step: Step
+    key: On | None
+    calls: int
+
+
+def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: int) -> str:
+    """Steps that still wait for calls: `left`, of so many `steps`, after so many `calls`."""
+    ways = [
+        way
+        for way, is_it in (("never used", True), ("not used often enough", False))
+        if any((not u.calls) is is_it for u in left)
+    ]
+    lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} {' or '.join(ways)}"]
+    for number, step, key, had in left:
+        shown = f"{key} >> {step}" if key is not None else f"{step}"
+        lines.append(
+            f"  step {number}  {shown}{f'  used {had} of {step.serving.times} times' if had else ''}  at {shown_path(step.where)}"
+        )
     called = "never called" if not calls else f"called {times(calls)}"
-    return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why the program stopped early"])
+    no_match = any(unused.key is not None for unused in left)
+    why = "no further call matches the key" if no_match else "the program stopped early"
+    return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why {why}"])
 
 
 def failed_respond(step: Respond, request: Request, owner: ScriptOwner, error: BaseException) -> str:

@@ -200,7 +200,7 @@ class _At:
         return FrozenDict(self.json())
 
 
-def _scalar(kind: str, text: str) -> Any:
+def _scalar(kind: str, text: str) -> object:
     if len(text) > MAX_DIGITS and kind in ("int", "float"):
         raise ValueError(text)
     if kind == "int":
@@ -394,7 +394,7 @@ def _step(at: _At) -> Step:
     )
 
 
-def _number(pairs: Mapping[str, _At], key: str, fits: Callable[[Any], bool], expected: str) -> float | None:
+def _number(pairs: Mapping[str, _At], key: str, fits: Callable[[object], bool], expected: str) -> float | None:
     if key not in pairs:
         return None
     number: float = pairs[key].number(float, expected)

@@ -183,9 +183,8 @@ class Gate:
         with self._lock:
             was_open, self._open = self._open, True
         if not was_open:
-            found = self._unreleased(when)
+            (found,) = ledger.report(self._unreleased(when), self.violations).violations
             self._late = found if fails else None
-            ledger.report(found, self.violations)
             self._tell()
 
     def _is_open(self) -> bool:

@@ -34,7 +34,7 @@ def show_last_message(request: Request) -> str:
     return show_message(request.messages[-1]) if request.messages else "an empty prompt"
 
 
-def bound_format(params: Mapping[str, object]) -> Any:
+def bound_format(params: Mapping[str, object]) -> object:
     """Return the format of the answer that the program bound, under the names of the integrations; None without any."""
     config = params.get("output_config")
     wanted = params.get("response_format") or params.get("output_format")
@@ -69,6 +69,8 @@ class Request:
     args: Mapping[str, Any] = EMPTY
     batch: Batch | None = None
     """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
+    streams: bool = False
+    """True if the call is a stream, which its reader may leave open."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None
 
@@ -177,7 +179,7 @@ class On:
         return self.tools is not None and self.tools == set(request.tools)
 
     def __str__(self) -> str:
-        shown: dict[str, Any] = {
+        shown: dict[str, object] = {
             "contains": self.contains[0] if len(self.contains) == 1 else list(self.contains),
             "tools": sorted(self.tools or ()),
             "node": self.node,
@@ -195,7 +197,7 @@ class StepGroup(ABC):
     """Steps that a key takes over together; `Script` is the one subclass."""
 
     @abstractmethod
-    def hand_over(self, key: On, where: str) -> tuple[Any, ...]:
+    def hand_over(self, key: On, where: str) -> tuple[object, ...]:
         """Return the steps for `key`, which is written at `where`."""
 
     @abstractmethod
@@ -221,7 +223,7 @@ def on(
     node: str | None = None,
     tag: str | None = None,
     tool_result: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, object] | None = None,
     thread: str | None = None,
     last: str | None = None,
 ) -> On:

@@ -194,7 +194,7 @@ ROLES: Final = ("human", "ai", "system", "tool", "function", "chat")
 """The roles of LangChain's messages; a message with a role of its own is a `chat` message."""
 
 
-def as_role(last: Any) -> str | None:
+def as_role(last: object) -> str | None:
     if last is None:
         return None
     role = _ROLE_ALIASES.get(last, last) if isinstance(last, str) else last
@@ -517,7 +517,7 @@ def _check_no_arguments(error: type[BaseException]) -> None:
         ) from None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -42,7 +42,7 @@ def say(
     usage: UsageLike = None,
     stop_reason: str | None = None,
     refusal: bool = False,
-    response_metadata: Mapping[str, Any] | None = None,
+    response_metadata: Mapping[str, object] | None = None,
     ttft_s: float | None = None,
     tokens_per_s: float | None = None,
 ) -> Reply:
@@ -93,7 +93,7 @@ def _split_gates(arguments: tuple[object, ...], tokens: Any) -> tuple[tuple[Any,
 Chunk = Literal["char", "word"] | int | Random
 
 
-def _cut(texts: tuple[str, ...], exact: Sequence[str] | None, chunk: Any) -> tuple[str, ...]:
+def _cut(texts: tuple[str, ...], exact: Sequence[str] | None, chunk: object) -> tuple[str, ...]:
     if exact is not None or len(texts) != 1 or not isinstance(texts[0], str):
         raise ScriptError("chunk= of say cuts one string: give exactly one, and no tokens=")
     text = texts[0]
@@ -126,7 +126,7 @@ def think(*text: str | Gate, tokens: Sequence[str | Gate] | None = None) -> Repl
     return _reply((Thinking(as_tokens("think", said, exact)),), stops=stops)
 
 
-def call(tool: object, args: Mapping[str, Any] | None = None, /, **kwargs: object) -> Reply:
+def call(tool: object, args: Mapping[str, object] | None = None, /, **kwargs: object) -> Reply:
     """Return a step, or with `reply` a part, that calls a tool.
 
     `tool` is its name, or the tool itself. Every keyword is an argument of the tool; `args` takes arguments whose names
@@ -150,7 +150,7 @@ def call(tool: object, args: Mapping[str, Any] | None = None, /, **kwargs: objec
     return _reply((Call(name, _json_object(name, {**(args or {}), **kwargs})),))
 
 
-def _json_object(tool: str, args: dict[str, Any]) -> FrozenDict:
+def _json_object(tool: str, args: dict[str, object]) -> FrozenDict:
     frozen = {}
     for key, value in args.items():
         if not isinstance(key, str):
@@ -165,7 +165,7 @@ def _json_object(tool: str, args: dict[str, Any]) -> FrozenDict:
     return FrozenDict(frozen)
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> object:
     """Return a JSON value as `json.loads` would return it, frozen."""
     if isinstance(value, dict):
         for key in value:
@@ -177,7 +177,7 @@ def _frozen(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def structured(value: Any) -> Reply:
+def structured(value: object) -> Reply:
     """Return a step, or with `reply` a part, with a structured value: it satisfies `with_structured_output`.
 
     `value` is a mapping, a pydantic model, a dataclass, or any JSON value. Serving turns it into the form that a provider
@@ -201,7 +201,7 @@ def structured(value: Any) -> Reply:
     return _reply((Value(frozen, named),))
 
 
-def respond(function: Callable[[Any], Any]) -> Respond:
+def respond(function: Callable[[Any], object]) -> Respond:
     """Return a step whose answer `function` returns: it gets the `Request` and returns any step.
 
     `function` may be sync or async; an async one needs `ainvoke` or `astream` when a loop is running. It may return a str,
@@ -221,7 +221,7 @@ def respond(function: Callable[[Any], Any]) -> Respond:
     return Respond(function, caller())
 
 
-def give(value: Any, *, takes_s: float | None = None) -> Return:
+def give(value: object, *, takes_s: float | None = None) -> Return:
     """Return a step that gives `value`, for a `ScriptedRetriever` or a `scripted_tool`.
 
     Both take bare values too; `give` is for the options of a step: `give(documents).times(2)`. The value is copied here and
@@ -247,7 +247,7 @@ def give(value: Any, *, takes_s: float | None = None) -> Return:
 
 
 def reply(
-    *parts: Any,
+    *parts: object,
     usage: UsageLike = None,
     stop_reason: str | None = None,
     response_metadata: Mapping[str, object] | None = None,
@@ -286,12 +286,12 @@ def reply(
     return with_pace(_reply(tuple(flat), usage, stop_reason, response_metadata, tuple(stops)), ttft_s, tokens_per_s)
 
 
-def _is_answer(value: Any) -> bool:
+def _is_answer(value: object) -> bool:
     """True for LangChain's `AIMessage`, which is not imported here."""
     return getattr(value, "type", None) in ("ai", "AIMessageChunk") and hasattr(value, "tool_calls")
 
 
-def _reply_of_message(message: object, options: tuple[Any, ...]) -> Reply:
+def _reply_of_message(message: object, options: tuple[object, ...]) -> Reply:
     if any(option is not None for option in options):
         raise ScriptError("reply() of an AIMessage takes no other arguments: the message has its usage and metadata")
     return replace(_from_message(message), where=caller())
@@ -322,7 +322,7 @@ def _reply(
     parts: tuple[Part, ...],
     usage: UsageLike = None,
     stop_reason: str | None = None,
-    response_metadata: Mapping[str, Any] | None = None,
+    response_metadata: Mapping[str, object] | None = None,
     stops: Stops = (),
 ) -> Reply:
     return Reply(parts, _usage(usage), stop_reason, FrozenDict(response_metadata or {}), stops=stops, where=caller())
@@ -349,7 +349,7 @@ def fail(
 UsageLike = Usage | tuple[int, int] | Mapping[str, Any] | Literal[False] | None
 
 
-def _usage(value: Any) -> Usage | Literal[False] | None:
+def _usage(value: object) -> Usage | Literal[False] | None:
     if value is None or value is False or isinstance(value, Usage):
         return value
     if isinstance(value, Mapping) and _are_counts(value.get("input_tokens"), value.get("output_tokens")):
@@ -366,14 +366,14 @@ def _usage(value: Any) -> Usage | Literal[False] | None:
     )
 
 
-def _are_counts(*values: Any) -> bool:
+def _are_counts(*values: object) -> bool:
     return all(type(value) is int and value >= 0 for value in values)
 
 
 # -- other values in place of a step
 
 
-def as_step(step: Any, what: str, where: str) -> Step:
+def as_step(step: object, what: str, where: str) -> Step:
     """Return `step` as a step; a str, an `AIMessage` or an exception becomes one. Errors call it `what`."""
     if isinstance(step, Reply | Fail | Respond | Return):
         return step

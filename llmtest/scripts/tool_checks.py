@@ -30,12 +30,20 @@ def _against_choice(reply: Reply, request: Request) -> str | None:
         return None
     if choice == "none":
         return f"the script calls the tool `{reply.calls[0].tool}`, but tool_choice='none' is bound" if reply.calls else None
-    allowed, is_needed = allowed_tools(choice) or (chosen_tool(choice), True)
+    if (allowed := allowed_tools(choice)) is not None:
+        return _against_allowed(reply, *allowed)
+    named = chosen_tool(choice)
     if not reply.calls:
-        return f"the script calls no tool, but tool_choice={allowed or choice!r} is bound" if is_needed else None
-    among = [allowed] if isinstance(allowed, str) else allowed
-    wrong = [c.tool for c in reply.calls if among and c.tool not in among]
-    return f"the script calls the tool `{wrong[0]}`, but tool_choice={allowed!r} is bound" if wrong else None
+        return f"the script calls no tool, but tool_choice={named or choice!r} is bound"
+    wrong = [c.tool for c in reply.calls if named is not None and c.tool != named]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice={named!r} is bound" if wrong else None
+
+
+def _against_allowed(reply: Reply, allowed: Sequence[str], is_needed: bool) -> str | None:
+    if not reply.calls:
+        return f"the script calls no tool, but tool_choice requires one of {names(allowed)}" if is_needed else None
+    wrong = [call.tool for call in reply.calls if call.tool not in allowed]
+    return f"the script calls the tool `{wrong[0]}`, but tool_choice allows only {names(allowed)}" if wrong else None
 
 
 def normal_choice(choice: Any) -> object:
@@ -52,12 +60,7 @@ def chosen_tool(choice: Any) -> str | None:
 
 
 def allowed_tools(choice: Any) -> tuple[list[str], bool] | None:
-    """Return the tools among which a `tool_choice` lets the model choose, and whether it must call one; None if it names none.
-
-    It is a list of names, or OpenAI's `allowed_tools`.
-    """
-    if isinstance(choice, list):
-        return choice, True
+    """Return the tools of OpenAI's `allowed_tools`, and whether one of them must be called; None for another choice."""
     if not isinstance(choice, Mapping) or choice.get("type") != "allowed_tools":
         return None
     said = choice.get("allowed_tools", choice)  # Chat Completions nests it, the Responses API does not
@@ -81,12 +84,12 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     if asked.pieces and asked.malformed:
         return None
     schema, args = tools[asked.tool], asked.args
-    known = schema.get("properties", {})
+    known = schema.get("properties") or {}
     if not args and not schema.get("required"):
         return None
     if args.keys() <= known.keys() and _fits(args, schema):
         return None
-    missing = [name for name in schema.get("required", ()) if name not in asked.args]
+    missing = [name for name in schema.get("required") or () if name not in asked.args]
     known = _all_properties(schema, schema)
     open_ended = schema.get("additionalProperties") or "patternProperties" in schema
     extra = [] if open_ended else [name for name in asked.args if name not in known]
@@ -95,7 +98,7 @@ def check_call(asked: Call, tools: Mapping[str, Mapping[str, Any]]) -> str | Non
     return _invalid_arguments(asked, schema)
 
 
-def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[str] = frozenset()) -> dict[str, object]:
+def _all_properties(schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Return the arguments that `schema` knows, with those of its `$ref`, `allOf`, `anyOf`, `then`, ..."""
     if not isinstance(schema, Mapping):
         return {}
@@ -107,7 +110,7 @@ def _all_properties(schema: object, root: Mapping[str, object], seen: frozenset[
         found.update(_all_properties(part, root, seen))
     ref = str(schema.get("$ref", ""))
     if ref.startswith("#/") and ref not in seen:
-        target: object = root
+        target: Any = root
         for key in ref.split("/")[1:]:
             target = target.get(key) if isinstance(target, Mapping) else None
         found.update(_all_properties(target, root, seen | {ref}))
@@ -135,14 +138,14 @@ def _invalid_arguments(asked: Call, schema: Mapping[str, Any]) -> str | None:
     return capped(lines)
 
 
-def _fits(args: Mapping[str, object], schema: Mapping[str, object]) -> bool:
+def _fits(args: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
     try:
         return bool(_validator(schema).is_valid(args))
     except ValueError:
         return False
 
 
-_validators: dict[int, tuple[Mapping[str, object], object]] = {}
+_validators: dict[int, tuple[Mapping[str, Any], Any]] = {}
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:

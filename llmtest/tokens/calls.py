@@ -50,8 +50,8 @@ class UnknownUsage(Usage):
 class ModelCall:
     """One call of a model.
 
-    `model` is the name that the provider answered with, or else the one that it was asked for by; `node` is the outermost node
-    of LangGraph around it: the one that the program named, where an agent is a node.
+    `model` is the name that the provider answered with, or else the one that it was asked for by; `nodes` are the nodes of
+    LangGraph around it, the outermost first.
     `usage` is None if no usage was reported, or not yet. `cached` tells that LangChain's cache answered, `answered` that a
     token of the answer was streamed.
     """
@@ -59,11 +59,16 @@ class ModelCall:
     name: str
     model: str | None = None
     tags: tuple[str, ...] = ()
-    node: str | None = None
+    nodes: tuple[str, ...] = ()
     usage: Usage | None = None
     ended: Ended = "open"
     cached: bool = False
     answered: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def node(self) -> str | None:
+        """The outermost node around it: the one that the program named, where an agent is a node."""
+        return self.nodes[0] if self.nodes else None
 
     @property
     def is_known(self) -> bool:

@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final, TypeVar
 from uuid import UUID
 
 from llmtest.capture.blocks import Block, RawEvent
+from llmtest.concurrency.lanes import Lane
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
 from llmtest.events.events import nodes_of
 from llmtest.events.usage import (
@@ -52,13 +54,14 @@ class _ModelEvents(deque["RawEvent | None"]):
             super().append(raw)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Running:
     """A call that has started and not ended: its place among the calls, and the usage that its chunks have reported."""
 
     place: int
     call: ModelCall
     batched: bool
+    lane: Lane | None = None
     streamed: list[ChunkUsage] = field(default_factory=list)
 
 
@@ -71,7 +74,8 @@ class _Book:
         self._answered = answered
         self.calls: list[ModelCall] = []
         self.late: list[ModelCall] = []
-        self.running: dict[UUID, _Running] = {}
+        self.running: dict[UUID, list[_Running]] = {}
+        """The open calls of each id: a program may give one id to several runs."""
         self.sum = NOTHING
         self.ended = False
 
@@ -79,7 +83,7 @@ class _Book:
         if self.ended:
             return self.sum
         total = self.sum
-        for running in self.running.values():
+        for running in chain.from_iterable(self.running.values()):
             finished = running.call.ended == "ended"
             total = total.add(running.call) if finished else replace(total, requests=total.requests + 1)
         return total
@@ -90,21 +94,22 @@ class _Book:
         elif raw[0] in START_KINDS:
             self._start(raw)
         elif raw[1] in self.running:
-            self._go_on(raw)
+            self._go_on(raw, self.running[raw[1]])
 
     def _start(self, raw: RawEvent) -> None:
         name, tags, make = raw[3]
         start = make()
         metadata, payload = start["metadata"], start["payload"]
-        node = next(iter(nodes_of(metadata)), None)
         model = read_model_name(metadata, payload.get("invocation_params"))
-        call = ModelCall(name, model, tags, node)
-        self.running[raw[1]] = _Running(len(self.calls), call, "batch_size" in payload)
+        call = ModelCall(name, model, tags, nodes_of(metadata))
+        running = _Running(len(self.calls), call, "batch_size" in payload, raw[6][0] if raw[6] else None)
+        self.running.setdefault(raw[1], []).append(running)
         if not self.ended:
             self.calls.append(call)
 
-    def _go_on(self, raw: RawEvent) -> None:
-        payload, running = raw[3](), self.running[raw[1]]
+    def _go_on(self, raw: RawEvent, going: list[_Running]) -> None:
+        here = [running for running in going if raw[6] is not None and running.lane is raw[6][0]]
+        payload, running = raw[3](), (here or going)[-1]
         if raw[0] == TOKEN:
             chunk = read_chunk(payload)
             running.streamed += [] if chunk is None else [chunk]
@@ -112,7 +117,9 @@ class _Book:
         if raw[0] == STREAM_EVENT:
             self._finish_message(running, payload)
             return
-        del self.running[raw[1]]
+        going.remove(running)
+        if not going:
+            del self.running[raw[1]]
         failure = payload.get("error")
         answered = raw[1] in self._answered or bool(running.streamed)
         self._answered.discard(raw[1])
@@ -202,7 +209,10 @@ class TokenCount(Block, Figures):
 
     @property
     def by_node(self) -> dict[str, Counts]:
-        """The figures of the calls in each node of LangGraph; a call of an agent that is a node counts for that node."""
+        """The figures of the calls in each node of LangGraph; a call of an agent or graph that is a node counts for that node.
+
+        The nodes inside it are in the `nodes` of each call.
+        """
         return self._by(lambda call: [call.node] if call.node is not None else [])
 
     def _by(self, keys: Callable[[ModelCall], Iterable[K]]) -> dict[K, Counts]:

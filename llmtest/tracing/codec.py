@@ -55,16 +55,16 @@ class Writer:
         self._encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, default=self._word).encode
         self._encode_plain = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-    def payload(self, payload: Mapping[str, Any]) -> str:
+    def payload(self, payload: Mapping[str, object]) -> str:
         """Return a payload as JSON. Its own keys are LangChain's: the `token` of `on_llm_new_token` is no secret."""
         text = self._quickly(_folded(payload, 3), _ours)
         return text or self._encode_plain(_escaped({key: self._whole(value) for key, value in payload.items()}))
 
-    def value(self, value: Any) -> str:
+    def value(self, value: object) -> str:
         """Return a frozen value as JSON."""
         return self._quickly(value, str) or self._encode_plain(self._whole(value))
 
-    def _quickly(self, value: Any, known: Callable[[str], str]) -> str | None:
+    def _quickly(self, value: object, known: Callable[[str], str]) -> str | None:
         """Return `value` as the C encoder writes it; None if it may hold a secret or cannot be written that way."""
         tags, self._tags = self._tags, 0
         try:
@@ -77,7 +77,7 @@ class Writer:
             self._tags = tags
         return None
 
-    def _word(self, value: Any) -> dict[str, object]:
+    def _word(self, value: object) -> dict[str, object]:
         """Return a value that `json` does not know as one that it does."""
         self._tags += 1
         if type(value) is _Conversation:
@@ -123,12 +123,12 @@ class Writer:
             value if value is None or kind in (bool, float) or (kind is int and value.bit_length() < MAX_BITS) else _atom(value)
         )
 
-    def _under(self, key: str, value: Any) -> object:
+    def _under(self, key: str, value: object) -> object:
         if key == "properties" and isinstance(value, Mapping):
             return _escaped({self.masks.without_secrets(name): self._property(name, item) for name, item in value.items()})
         return masks.mask(key) if self.masks.hides(key, value) else self._whole(value)
 
-    def _property(self, name: str, schema: Any) -> object:
+    def _property(self, name: str, schema: object) -> object:
         """Return the schema of a parameter: that there is one with the name `password` is no secret."""
         is_schema = isinstance(schema, Mapping) and not _SCHEMA_KEYS.isdisjoint(schema)
         return self._whole(schema) if is_schema else self._under(name, schema)
@@ -146,7 +146,7 @@ class _Conversation:
         self.messages = messages
 
 
-def _folded(value: Any, deep: int) -> object:
+def _folded(value: object, deep: int) -> object:
     """Return `value` with its lists of messages folded, as deep as programs nest them."""
     if type(value) is FrozenList and value and type(value[0]) is Message and set(map(type, value)) == {Message}:
         return _Conversation(value)
@@ -155,7 +155,7 @@ def _folded(value: Any, deep: int) -> object:
     return value
 
 
-def _escaped(items: dict[str, Any]) -> dict[str, object]:
+def _escaped(items: dict[str, object]) -> dict[str, object]:
     """Return `items`, in another form if one of its keys is our tag."""
     return {TAG: "dict", "items": list(items.items())} if TAG in items else items
 
@@ -250,7 +250,7 @@ class Reader:
         return FrozenDict({key: frozen(value) for key, value in found["items"]}) if tag == "dict" else _ATOMS[tag](found["v"])
 
 
-def _word_of(word: type[W], found: Mapping[str, Any]) -> W:
+def _word_of(word: type[W], found: Mapping[str, object]) -> W:
     """Return a word with decoded fields. The calls of a message are a tuple."""
     made = {name: frozen(value) for name, value in found.items()}
     if word is Message and "tool_calls" in made:
@@ -277,7 +277,7 @@ def _fits(value: object, hint: Any) -> bool:
     return any(_fits(value, one) for one in kinds) if kinds else isinstance(value, hint)
 
 
-def frozen(value: Any) -> Any:
+def frozen(value: object) -> Any:
     """Return a decoded value with its lists frozen, however deep they are."""
     if type(value) is not list:
         return value

@@ -128,7 +128,7 @@ def _read(text: str, number: int) -> tuple[str, Rows]:
     raise StoreError(f"line {number} has format {show(version)}; this version of llmtest reads format {FORMAT}")
 
 
-def _session(found: Mapping[str, Any]) -> str:
+def _session(found: Mapping[str, object]) -> str:
     name = found["session"]
     if not isinstance(name, str):
         raise TypeError(f"a session is named by a text; got {type(name).__name__}")
@@ -147,7 +147,7 @@ def _rows_of(found: Mapping[str, Any]) -> Rows:
     return made
 
 
-def _rows(events: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+def _rows(events: Iterable[Any]) -> Iterator[tuple[object, ...]]:
     for number, (kind, run, parent, *when, about, payload) in enumerate(events):
         if not all(part is None or abs(part) < 1 << 63 for part in when):
             raise ValueError(f"event {number} has a number of more than 64 bits")
@@ -156,7 +156,7 @@ def _rows(events: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         yield (number, kind, *ids, *when, about_text, json.dumps(payload))
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: object) -> None:
     level, depth = [value], 0
     while level:
         depth += 1
@@ -165,11 +165,11 @@ def _check_depth(value: Any) -> None:
         level = [item for each in level for item in _inner(each) if isinstance(item, dict | list)]
 
 
-def _inner(value: Any) -> Iterable[Any]:
+def _inner(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _check_references(messages: Sequence[Any]) -> None:
+def _check_references(messages: Sequence[object]) -> None:
     """Raise ValueError for messages that hold themselves, or so many others that no text of them would end."""
     inner = {number: list(_references(message)) for number, message in enumerate(messages)}
     counts: dict[int, int] = {}
@@ -179,7 +179,7 @@ def _check_references(messages: Sequence[Any]) -> None:
             raise ValueError(f"message {number} holds more than {MAX_MESSAGES:,} others")
 
 
-def _references(message: Any) -> Iterator[int]:
+def _references(message: object) -> Iterator[int]:
     todo = [message]
     for value in todo:  # grows while it is read
         if isinstance(value, dict) and value.get(TAG) in ("@", "messages"):

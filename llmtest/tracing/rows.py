@@ -236,7 +236,7 @@ def _lanes_from(facts: Iterable[Mapping[str, Any]]) -> dict[int, Lane]:
 
 
 def revived(
-    inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[Any]], *, place: str = ""
+    inside: int, lanes: Iterable[str], messages: Sequence[str], events: Iterable[Sequence[object]], *, place: str = ""
 ) -> Recording:
     """Return the recording that rows describe: `lanes` as facts, `events` as their columns without the trace.
 

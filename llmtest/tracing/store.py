@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from os import getcwd  # not `os.getcwd`, which `blockbuster` forbids on an event loop
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
@@ -84,7 +85,9 @@ MIGRATIONS: Final = (
 def place(root: Path | None = None) -> Path:
     """Return the path of the store: `LLMTEST_STORE`, or `.llmtest/traces.sqlite` in `root`, by default the working directory."""
     path = os.environ.get("LLMTEST_STORE")
-    return Path(path).expanduser().absolute() if path else (root or Path.cwd()) / FOLDER / FILE
+    if path:
+        return Path(getcwd(), Path(path).expanduser())
+    return (root or Path(getcwd())) / FOLDER / FILE
 
 
 # -- lines of lists
@@ -210,7 +213,7 @@ class Store:
         where, values = ("WHERE sessions.name = ?", (column(session),)) if session is not None else ("", ())
         return self._traces(f"{where} ORDER BY started_ns, traces.id", values)
 
-    def _traces(self, clauses: str, values: Sequence[Any]) -> list[Stored]:
+    def _traces(self, clauses: str, values: Sequence[object]) -> list[Stored]:
         found = self._all(f"{_TRACES} {clauses}", values)
         return [self._line(Stored, (*row[:-1], _tags(row[-1])), f"trace {row[0]}") for row in found]
 
@@ -243,14 +246,14 @@ class Store:
         """Return a trace as a recording. A damaged row may show only when the recording is read."""
         return revived(trace.inside, *self.parts(trace), place=f"the trace store {self.path} is damaged: trace {trace.key}, ")
 
-    def parts(self, trace: Stored) -> tuple[list[str], list[str], list[Sequence[Any]]]:
+    def parts(self, trace: Stored) -> tuple[list[str], list[str], list[Sequence[object]]]:
         """Return the facts of the lanes of a trace, its messages, and the columns of its events."""
         lanes = [row[0] for row in self._all("SELECT facts FROM lanes WHERE trace = ? ORDER BY number", (trace.id,))]
         messages = [row[0] for row in self._all("SELECT body FROM messages WHERE trace = ? ORDER BY number", (trace.id,))]
         columns = "number, kind, run, parent, monotonic_ns, wall_ns, lane, moment, about, payload"
         return lanes, messages, self._all(f"SELECT {columns} FROM events WHERE trace = ? ORDER BY number", (trace.id,))
 
-    def _all(self, query: str, values: Sequence[Any] = ()) -> list[Sequence[Any]]:
+    def _all(self, query: str, values: Sequence[object] = ()) -> list[Sequence[Any]]:
         if not self.path.exists():
             return []
         with self._usable():
@@ -308,7 +311,7 @@ _TRACES: Final = """
 """
 
 
-def _tags(text: Any) -> Any:
+def _tags(text: Any) -> object:
     """Return the tags of a trace; the stored value itself if that is no list of texts."""
     try:
         found = json.loads(text)

@@ -24,7 +24,7 @@ def model_name(run: Run) -> str | None:
     return None if name is None or name == _DEFAULT_NAME or name == run.name or run.name.endswith(f":{name}") else name
 
 
-def set_parameters(run: Run) -> dict[str, Any]:
+def set_parameters(run: Run) -> dict[str, object]:
     """Return the parameters of a model call that were set."""
     parameters = _parameters(run).items()
     return {k: v for k, v in parameters if v is not None and k not in _SHOWN_ELSEWHERE and not k.startswith("ls_")}
@@ -54,7 +54,7 @@ def _parameter(before: str, text: str, item: Any, words: Words) -> list[str]:
     return [f"{before}{first}", *rest]
 
 
-def _parameters(run: Run) -> Mapping[str, Any]:
+def _parameters(run: Run) -> Mapping[str, object]:
     parameters = run.start.payload.get("invocation_params")
     return parameters if isinstance(parameters, Mapping) else {}
 
@@ -89,7 +89,7 @@ def _definition(name: str, tool: object, words: Words) -> list[str]:
     return [*opening, *texts]
 
 
-def _arguments(schema: Mapping[str, object], words: Words, tool: Mapping[str, object]) -> tuple[list[str], dict[str, Any]]:
+def _arguments(schema: Mapping[str, object], words: Words, tool: Mapping[str, object]) -> tuple[list[str], dict[str, object]]:
     """Return the arguments of a JSON schema, and what the schema says besides them."""
     reader = _Schemas(schema.get("$defs") or schema.get("definitions") or {}, words)
     named = {"title": tool.get("name"), "description": tool.get("description"), "type": "object"}
@@ -101,12 +101,12 @@ def _arguments(schema: Mapping[str, object], words: Words, tool: Mapping[str, ob
 class _Schemas:
     """Writes JSON schemas as types: `string`, `"a" | "b"`, `array[integer]`, `{x: number, y?: number}`."""
 
-    def __init__(self, definitions: Any, words: Words) -> None:
+    def __init__(self, definitions: object, words: Words) -> None:
         self._definitions = definitions if isinstance(definitions, Mapping) else {}
         self._words = words
         self._open: list[str] = []
 
-    def arguments(self, schema: Mapping[str, Any]) -> Iterator[str]:
+    def arguments(self, schema: Mapping[str, object]) -> Iterator[str]:
         properties, required = schema.get("properties"), schema.get("required")
         needed = required if isinstance(required, list) else ()
         for name, value in properties.items() if isinstance(properties, Mapping) else ():
@@ -115,7 +115,7 @@ class _Schemas:
             mark = "" if name in needed or "default" in inner else "?"
             yield f"{self._words.atom(str(name), ':,')}{mark}: {kind}{self._about(str(name), rest)}"
 
-    def _about(self, name: str, rest: dict[str, Any]) -> str:
+    def _about(self, name: str, rest: dict[str, object]) -> str:
         """Return what a schema says besides its type: the default, the description, limits."""
         if rest.get("title") == name.replace("_", " ").title():
             del rest["title"]
@@ -124,7 +124,7 @@ class _Schemas:
         shown += f" {self._words.line(described)}" if isinstance(described, str) else ""
         return shown + (f" {self._words.flow(FrozenDict(rest))}" if rest else "")
 
-    def _type(self, schema: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    def _type(self, schema: Mapping[str, Any]) -> tuple[str, dict[str, object]]:
         """Return a type, and what the schema says besides."""
         rest = dict(schema)
         reference = str(rest.pop("$ref", "")).rpartition("/")[2]
@@ -153,9 +153,9 @@ class _Schemas:
         named = kinds if isinstance(kinds, list) else [kinds or "any"]
         return " | ".join(self._words.atom(str(kind)) for kind in named), rest
 
-    def _union(self, schemas: Sequence[Mapping[str, Any]]) -> str:
+    def _union(self, schemas: Sequence[Mapping[str, object]]) -> str:
         return " | ".join(f"{kind}{self._about('', more)}" for kind, more in map(self._type, schemas))
 
 
-def _are_schemas(value: Any) -> bool:
+def _are_schemas(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)

@@ -70,7 +70,7 @@ class Shapes:
         self._still = still
         self._shapes: dict[int, _Shape] = {}
         self._seen_tags: dict[tuple[str, ...], frozenset[str]] = {}
-        self._seen_metadata: dict[int, dict[str, Any]] = {}
+        self._seen_metadata: dict[int, dict[str, object]] = {}
 
     def keeps_run(self, run: Run) -> bool:
         return self.keeps is None or self.keeps(run)
@@ -156,7 +156,7 @@ class Shapes:
             tags = self._seen_tags[run.tags] = frozenset(shown)
         return tags
 
-    def _metadata(self, run: Run) -> dict[str, Any]:
+    def _metadata(self, run: Run) -> dict[str, object]:
         meta = self._seen_metadata.get(id(run.metadata))
         if meta is None:
             hidden = _VERSIONS.match if self.words.full else _PLUMBING.match
@@ -345,7 +345,7 @@ def _pieces(payload: Mapping[str, object]) -> list[tuple[str, str]]:
     return [(_CHANNEL_OF[piece.kind], f"<{piece.type}>" if piece.kind == "other" else piece.text or "") for piece in pieces]
 
 
-def interrupt_ids(run: Run) -> Iterator[tuple[str, Any]]:
+def interrupt_ids(run: Run) -> Iterator[tuple[str, object]]:
     """Yield the ids of interrupts that `run` tells of, with their values: LangGraph makes the ids from random ones."""
     for interrupt in _interrupts(FrozenList(_interrupt_payloads(run))):
         if _is_interrupt_id(interrupt.fields.get("id")):
@@ -359,7 +359,7 @@ def _is_interrupt_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _INTERRUPT_ID.fullmatch(value) is not None
 
 
-def _interrupt_payloads(run: Run) -> Iterator[Any]:
+def _interrupt_payloads(run: Run) -> Iterator[object]:
     for event in run.events:
         if event.kind == "on_interrupt":
             yield event.payload.get("interrupts")

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from llmtest.core import masks
 from llmtest.core.masks import DATE_TIME, mask, snake
-from llmtest.core.text import amount
+from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 
@@ -72,7 +72,7 @@ def _escape(text: str) -> str:
     return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(_code, shown)
 
 
-def _is_clock(key: str, value: Any) -> bool:
+def _is_clock(key: str, value: object) -> bool:
     """True if `value` was read from a clock: an ISO date and time or an epoch, under a key for such times."""
     if not _CLOCK_KEY.search(snake(key)):
         return False
@@ -81,10 +81,11 @@ def _is_clock(key: str, value: Any) -> bool:
     return isinstance(value, int | float) and any(low <= value < high for low, high in _EPOCHS)
 
 
-def _is_random(key: str, value: Any) -> bool:
-    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such)."""
+def _is_random(key: str, value: object) -> bool:
+    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such), or the random
+    token of the process by which LangChain's middleware knows its own model calls."""
     # A number of digits alone is a card or an amount; "paid" is no key of ids.
-    if not isinstance(value, str) or not re.search(r"(?:^|_)id$", snake(key)):
+    if not isinstance(value, str) or not re.search(r"(?:^|_)id$|^lc_internal_call$", snake(key)):
         return False
     return re.fullmatch("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}", value) is not None
 
@@ -103,7 +104,7 @@ _FORM: Final = re.compile(r"[\w.+-]+(?:/[\w.+*-]+)?", re.ASCII)
 _MEDIA: Final = frozenset(("image", "image_url", "audio", "input_audio", "video", "file", "document", "media"))
 
 
-def _as_message(value: Any) -> Message | None:
+def _as_message(value: object) -> Message | None:
     """Return the message that `value` is, also in the loose forms of programs: ("user", "hi"), {"role": ..., "content": ...}."""
     if isinstance(value, Message):
         return value
@@ -118,7 +119,7 @@ def _as_message(value: Any) -> Message | None:
     return None
 
 
-def _as_call(value: Any) -> ToolCall | None:
+def _as_call(value: object) -> ToolCall | None:
     if isinstance(value, ToolCall):
         return value
     if isinstance(value, dict) and {"name", "args", "id"} <= value.keys() <= {"name", "args", "id", "type", "error"}:
@@ -128,7 +129,7 @@ def _as_call(value: Any) -> ToolCall | None:
     return None
 
 
-def _as_document(value: Any) -> Document | None:
+def _as_document(value: object) -> Document | None:
     return value if isinstance(value, Document) else None
 
 
@@ -143,14 +144,14 @@ def _each(items: Iterable[object], read: Callable[[object], object]) -> list[Any
     return found
 
 
-def _conversation(value: Any) -> list[Message]:
+def _conversation(value: object) -> list[Message]:
     """Return the messages under a key `messages`: a conversation, or one message, or its text alone."""
     if isinstance(value, list) and _as_message(value) is None:
         return _each(value, lambda item: Message("human", item) if isinstance(item, str) else _as_message(item))
     return _conversation([value])[:1]
 
 
-def _unwrap(value: Any) -> object:
+def _unwrap(value: object) -> object:
     """Return `value` without the wrapping that every step of a program repeats: a state with only messages, a command with
     only an update, a prompt value."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command":
@@ -164,13 +165,13 @@ def _unwrap(value: Any) -> object:
     return _prompt(value)
 
 
-def _prompt(value: Any) -> object:
+def _prompt(value: object) -> object:
     if isinstance(value, Structured) and value.type.endswith("PromptValue"):
         return value.fields.get("messages", value.fields.get("text", value))
     return value
 
 
-def _medium(kind: str, block: Mapping[str, Any], show: Callable[[str], str]) -> str | None:
+def _medium(kind: str, block: Mapping[str, object], show: Callable[[str], str]) -> str | None:
     """Return an image, a sound or a file as its kind and size, or as its address. Each provider has its own shape."""
     inner = next((block[key] for key in (kind, "source") if key in block), block)
     fields = {**block, **(inner if isinstance(inner, dict) else {"url": inner})}
@@ -224,7 +225,7 @@ class Words:
     def __init__(
         self,
         calls: Iterable[str],
-        interrupts: Iterable[tuple[str, Any]] = (),
+        interrupts: Iterable[tuple[str, object]] = (),
         *,
         outline: bool = False,
         short: bool = False,
@@ -348,7 +349,7 @@ class Words:
 
     # values
 
-    def flow(self, value: Any) -> str:
+    def flow(self, value: object) -> str:
         """Return `value` on one line."""
         show = _FLOW.get(type(value))
         if show is None:
@@ -361,7 +362,7 @@ class Words:
         finally:
             self._depth -= 1
 
-    def _other(self, value: Any) -> str:
+    def _other(self, value: object) -> str:
         if isinstance(value, bytes):
             return _data("", "", value)
         if isinstance(value, PurePath):
@@ -396,11 +397,11 @@ class Words:
             return self.mark("call", value)
         return self.flow(value)
 
-    def mapping(self, value: Mapping[str, Any]) -> str:
+    def mapping(self, value: Mapping[str, object]) -> str:
         marks = self.marks(value)
         return marks[0] if marks else f"{{{', '.join(f'{before}{text}' for before, text, _ in self.entries(value))}}}"
 
-    def entries(self, value: Mapping[str, Any]) -> list[tuple[str, str, object]]:
+    def entries(self, value: Mapping[str, object]) -> list[tuple[str, str, object]]:
         """Return (text of the key, text of the value, value), sorted by keys; by content if a key is an id."""
         items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
         entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
@@ -409,7 +410,7 @@ class Words:
         entries.sort(key=lambda entry: (self.plain(entry[0]), self.plain(entry[1])))
         return [entry for _, same in groupby(entries, key=lambda e: (self.plain(e[0]), e[1])) for entry in self._ties(list(same))]
 
-    def _ties(self, entries: list[tuple[str, str, Any]]) -> list[tuple[str, str, object]]:
+    def _ties(self, entries: list[tuple[str, str, object]]) -> list[tuple[str, str, object]]:
         """Return entries that differ only in random ids as keys, so that the one with the lower number is written first."""
         if len(entries) == 1:
             return entries
@@ -420,22 +421,22 @@ class Words:
     def _key(self, key: str) -> str:
         return self.mark("call", key) if key in self.calls else f'"{self.clean(key)}"'
 
-    def arguments(self, fields: Mapping[str, Any]) -> list[tuple[str, str, object]]:
+    def arguments(self, fields: Mapping[str, object]) -> list[tuple[str, str, object]]:
         """Return the same for the fields in parentheses."""
         names = [(name, name if name.isidentifier() else f'"{self.clean(name)}"') for name in sorted(fields)]
         return [(f"{shown}=", self.field(name, fields[name]), fields[name]) for name, shown in names]
 
-    def call_text(self, name: str, fields: Mapping[str, Any]) -> str:
+    def call_text(self, name: str, fields: Mapping[str, object]) -> str:
         return f"{self.atom(name) if name else ''}({', '.join(f'{before}{text}' for before, text, _ in self.arguments(fields))})"
 
-    def sequence(self, value: Sequence[Any]) -> str:
+    def sequence(self, value: Sequence[object]) -> str:
         return f"[{', '.join(self.marks(value) or map(self.flow, value))}]"
 
     def structured(self, value: Structured) -> str:
         prompt = _prompt(value)
         return self.call_text(value.type, value.fields) if prompt is value else self.flow(prompt)
 
-    def value(self, value: Any) -> list[str]:
+    def value(self, value: object) -> list[str]:
         """Return the lines of an input or output: labels for a conversation, one line per entry if it is wide."""
         if type(value) in _SCALARS:
             return [self.flow(value)]
@@ -443,11 +444,11 @@ class Words:
         marks = self.marks(value)
         return [" ".join(marks)] if marks else self.broken(value, self.flow(value))
 
-    def broken(self, value: Any, text: str) -> list[str]:
+    def broken(self, value: object, text: str) -> list[str]:
         """Return the lines of a value whose text on one line is `text`."""
         return self._broken(value, text, MAX_DEPTH)
 
-    def _broken(self, value: Any, text: str, depth: int) -> list[str]:
+    def _broken(self, value: object, text: str, depth: int) -> list[str]:
         opening, entries = self._opened(value) if len(text) > MAX_LINE_CHARACTERS and depth else ("", [])
         if not entries:
             return [text]
@@ -457,7 +458,7 @@ class Words:
             shown += [f"  {before}{first}", *(f"  {line}" for line in rest)]
         return [*shown, {"{": "}", "[": "]"}.get(opening, ")")]
 
-    def _opened(self, value: Any) -> tuple[str, list[tuple[str, str, object]]]:
+    def _opened(self, value: object) -> tuple[str, list[tuple[str, str, object]]]:
         """Return the opening of a container and its entries; no entries if it stays on one line, as a list of numbers does."""
         if isinstance(value, Structured) and _prompt(value) is value:
             return f"{self.atom(value.type)}(", self.arguments(value.fields)
@@ -470,7 +471,7 @@ class Words:
 
     # messages, calls, documents
 
-    def marks(self, value: Any) -> list[str]:
+    def marks(self, value: object) -> list[str]:
         """Return the marks of a message, document or tool call, or of a list of them; nothing for any other value."""
         if type(value) is Message:
             return [self.message(value)]
@@ -566,7 +567,7 @@ class Words:
 
 _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     str: Words.string,
-    int: lambda _, value: str(value),
+    int: lambda _, value: show_int(value),
     float: Words.number,
     UUID: lambda words, value: words.mark("id", str(value)),
     Message: Words.message,

@@ -236,5 +236,5 @@ def _result(block: Body) -> Message:
 
 
 def _tool(tool: Body) -> tuple[str, Any]:
-    name = item_of(tool, "name" if "name" in tool else "type", str, "the name of a tool")
-    return name, tool.get("input_schema")
+    key = "name" if "name" in tool or tool.get("type") in ("function", "custom") else "type"
+    return item_of(tool, key, str, "the name of a tool"), tool.get("input_schema")

@@ -225,7 +225,8 @@ def schemas(tools: Iterable[tuple[str, Any]]) -> Schemas:
 def _schema(tool: str, schema: Any) -> Any:
     checked(schema, dict, "parameters", f"the JSON schema of `{tool}`")
     optional_item(schema, "properties", dict, f"the schemas of the arguments of `{tool}`")
-    optional_item(schema, "required", list, f"the names of the arguments of `{tool}`")
+    for name in optional_item(schema, "required", list, f"the names of the arguments of `{tool}`", ()):
+        checked(name, str, "required", f"the names of the arguments of `{tool}`")
     return schema
 
 

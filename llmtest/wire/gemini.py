@@ -304,13 +304,15 @@ def _tool_choice(body: Body, tools: list[str]) -> Any:
     allowed = texts(field(config, "allowedFunctionNames"), "allowedFunctionNames")
     if not mode:
         return None
-    if mode.upper() != "ANY":
-        return "none" if mode.upper() == "NONE" else "auto"
-    if allowed is not None and len(allowed) == 1:
+    mode = mode.upper()
+    if mode == "NONE":
+        return "none"
+    if allowed is None or (len(tools) > 1 and set(allowed) >= set(tools)):
+        return "any" if mode == "ANY" else "auto"
+    if mode == "ANY" and len(allowed) == 1:
         return {"type": "tool", "name": allowed[0]}
-    if allowed is None or set(allowed) >= set(tools):
-        return "any"
-    return {"type": "allowed_tools", "mode": "required", "tools": [{"name": name} for name in allowed]}
+    needed = "required" if mode == "ANY" else "auto"
+    return {"type": "allowed_tools", "mode": needed, "tools": [{"name": name} for name in allowed]}
 
 
 NO_ARGUMENTS: Final = {"type": "object", "properties": {}}

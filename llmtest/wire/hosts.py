@@ -130,12 +130,21 @@ def recognize(method: str, url: str) -> Target | None:
     A known host, a host that an environment variable sets as a base URL, and a path of an API at any other host are a
     provider's.
     """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    if own_ports and parts.port in own_ports and host in LOOPBACK:
+    host, port = _address(url)
+    if own_ports and port in own_ports and host in LOOPBACK:
         return None  # it does not leave the machine, and is answered by a script there
-    known = provider_of(host, parts.port)
-    found = _endpoint(unquote(parts.path)) if method == "POST" else None
+    return _target(method, url, provider_of(host, port))
+
+
+@lru_cache(maxsize=256)
+def _address(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(url)
+    return (parts.hostname or "").lower(), parts.port
+
+
+@lru_cache(maxsize=256)
+def _target(method: str, url: str, known: str | None) -> Target | None:
+    found = _endpoint(unquote(urlsplit(url).path)) if method == "POST" else None
     if found is None:
         return None if known is None else Target((known,))
     endpoint, model = found
@@ -145,7 +154,6 @@ def recognize(method: str, url: str) -> Target | None:
     return Target(names, endpoint.kind, endpoint.api, model)
 
 
-@lru_cache(maxsize=256)
 def _endpoint(path: str) -> tuple[_Endpoint, str] | None:
     for endpoint in _ENDPOINTS:
         match = endpoint.pattern.fullmatch(path)
@@ -158,11 +166,13 @@ def provider_of(host: str, port: int | None = None) -> str | None:
     """Return the provider whose host this is, also by the base URLs in the environment."""
     if port == OLLAMA_PORT:
         return "ollama"
+    if (name := _known(host)) is not None:  # the environment is asked for other hosts only: that takes longer
+        return name
     for name, base in _configured():
-        parts = urlsplit(base if "//" in base else f"//{base}")
-        if (parts.hostname or "").lower() == host and (parts.port is None or parts.port == port):
+        there, its_port = _address(base if "//" in base else f"//{base}")
+        if there == host and its_port in (None, port):
             return name
-    return _known(host)
+    return None
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class Journal(Sequence[Entry]):
     def __init__(self) -> None:
         self.total = 0
         """The number of all requests so far."""
+        self._lock = threading.Lock()
         self._entries: deque[Entry] = deque(maxlen=MAX_ENTRIES)
         self._whole: deque[tuple[Entry, int]] = deque()
         self._bytes = 0
@@ -69,28 +71,34 @@ class Journal(Sequence[Entry]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Entry]: ...
     def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
-        return [*self._entries][index] if isinstance(index, slice) else self._entries[index]
+        return self._copy()[index]
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter([*self._entries])
+        return iter(self._copy())
 
     def __str__(self) -> str:
-        before = self.total - len(self)
+        entries = self._copy()
+        before = self.total - len(entries)
         left_out = [f"... {amount(before, 'earlier request')}"] if before else []
-        return capped([*left_out, *map(str, self)] or ["no request came"], tail=5)
+        return capped([*left_out, *map(str, entries)] or ["no request came"], tail=5)
 
     def __repr__(self) -> str:
         return f"<journal: {amount(self.total, 'request')}>"
 
     def enter(self, method: str, path: str) -> Entry:
         """Return the entry of a request that has come."""
-        self.total += 1
-        entry = Entry(self.total, method, path)
-        self._entries.append(entry)
+        with self._lock:
+            self.total += 1
+            entry = Entry(self.total, method, path)
+            self._entries.append(entry)
         return entry
+
+    def _copy(self) -> list[Entry]:
+        with self._lock:  # a deque that grows cannot be iterated
+            return [*self._entries]
 
     def keep(self, entry: Entry, request: Request, size: int) -> None:
         """Keep what a request asks; `size` is that of its body."""

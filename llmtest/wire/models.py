@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from llmtest.wire import gemini, ollama, openai
+from llmtest.wire import anthropic, gemini, ollama, openai
 from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 
 EPOCH = "1970-01-01T00:00:00Z"
@@ -42,8 +42,7 @@ def _anthropic(name: str, names: Sequence[str]) -> HttpAnswer:
     if not name:
         ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
         return json_answer({"data": list(told.values()), "has_more": False, **ends})
-    wrong = {"type": "error", "error": {"type": "not_found_error", "message": _unknown(name)}, "request_id": None}
-    return json_answer(told[name]) if name in told else json_answer(wrong, 404)
+    return json_answer(told[name]) if name in told else json_answer(anthropic.error_body(404, _unknown(name)), 404)
 
 
 def _gemini(name: str, names: Sequence[str]) -> HttpAnswer:

@@ -206,4 +206,5 @@ def _tool(tool: Body) -> tuple[str, Any]:
         if key in tool:
             known = item_of(tool, key, dict, "what is said about a tool")
             return item_of(known, "name", str, "the name of a tool"), known.get("parameters")
-    return item_of(tool, "name" if "name" in tool else "type", str, "the name of a tool"), None
+    key = "name" if "name" in tool or tool.get("type") in ("function", "custom") else "type"
+    return item_of(tool, key, str, "the name of a tool"), tool.get("parameters")

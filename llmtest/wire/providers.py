@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from llmtest import ledger
 from llmtest.core.source import at, shown_path
 from llmtest.core.text import did_you_mean, names
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError
 from llmtest.ledger import Ledger
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Return
@@ -99,12 +99,21 @@ class Providers:
             _open.remove(self)
             raise
         _set_keys()
+        ledger.keep_block(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        ledger.drop_block(self)
         _open.remove(self)
         clients.unwatch()
         _set_keys()
+
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not. It would script the models of the tests that follow."""
+        if self not in _open:
+            return []
+        self.__exit__()
+        return [Violation(LEFT_OPEN, f"a scripted_providers() block was left open by the test\n  {USE_WITH}")]
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""

@@ -329,5 +329,5 @@ def _in_our_words(content: Any) -> Any:
 
 
 def _tool(tool: Body) -> tuple[str, Any]:
-    name = item_of(tool, "name" if "name" in tool else "type", str, "the name of a tool")
-    return name, tool.get("parameters")
+    key = "name" if "name" in tool or tool.get("type") in ("function", "custom") else "type"
+    return item_of(tool, key, str, "the name of a tool"), tool.get("parameters")

@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http.client import responses
 from typing import Any, Final, Self, cast
 
@@ -30,6 +31,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 LINGER_S: Final = 2.0
 """How long the server goes on reading what a client sends after it was refused, so that the client can read the refusal."""
 START_LIMIT_S: Final = 10.0
+CLOSE_LIMIT_S: Final = 10.0
 
 ANSWERED: Final = "answered"
 LEFT: Final = "the client left"
@@ -113,15 +115,31 @@ class HttpServer:
         if not self._ready.wait(START_LIMIT_S):
             raise ServerError(f"the thread of the server did not start within {START_LIMIT_S:g} s")
 
-    def close(self) -> None:
-        """End every connection and the thread. Nothing of the server is left when this returns."""
+    def close(self, *, limit_s: float = CLOSE_LIMIT_S) -> None:
+        """End every connection and the thread. Nothing of the server is left when this returns.
+
+        Raises:
+            ServerError: the handler has blocked the thread for `limit_s`.
+        """
         thread, self._thread = self._thread, None
         if thread is None:
             return
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
-        thread.join()
+        thread.join(limit_s)
         own_ports.discard(self.port)
+        if thread.is_alive():
+            raise ServerError(
+                f"the server did not end within {limit_s:g} s: what answers a request blocks its thread\n"
+                "  a function that waits is async: `await` it, in place of blocking the thread"
+            )
+
+    def settle(self) -> None:
+        """Wait until the server has done all that it can do now, so that it has noticed what its clients have done."""
+        if self._thread is None or self._loop is None or self._thread is threading.current_thread():
+            return
+        with suppress(TimeoutError):  # a handler that blocks the loop is not waited for
+            asyncio.run_coroutine_threadsafe(_turns(), self._loop).result(SETTLE_LIMIT_S)
 
     def _run(self, listening: socket.socket) -> None:
         with listening:
@@ -142,6 +160,13 @@ class HttpServer:
 
 
 BACKLOG: Final = 1024
+SETTLE_LIMIT_S: Final = 1.0
+
+
+async def _turns() -> None:
+    """Let the event loop turn as often as it takes to hear of a lost connection, and to end its task."""
+    for _ in range(8):
+        await asyncio.sleep(0)
 
 
 def _listen(port: int) -> socket.socket:
@@ -178,6 +203,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        # asyncio does it only for sockets that know their protocol, which those of `socket.create_server` do not
+        # (https://github.com/python/cpython/issues/148783): without it, each event of a stream waits for the one before.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:

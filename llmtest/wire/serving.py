@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -14,18 +15,16 @@ from urllib.parse import unquote, urlsplit
 from llmtest import ledger
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import capped, clip, did_you_mean, names
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError
 from llmtest.events.events import Latency
 from llmtest.scripts.requests import KeyedSteps, On, Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
-from llmtest.wire.embeddings import EmbeddingsCall, embed
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
-from llmtest.wire.hosts import BY_NAME, PROVIDERS, Target, api_of, recognize, with_provider
+from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize, with_provider
 from llmtest.wire.journal import Entry, Journal
-from llmtest.wire.models import answer_models
 from llmtest.wire.providers import Answerer, Embeddings, Providers
 from llmtest.wire.server import MAX_BODY_BYTES, READ_TIMEOUT_S, STALL_LIMIT_S, HttpServer, plain_refusal
 
@@ -64,10 +63,12 @@ def scripted_server(
     ...     json.load(urllib.request.urlopen(asked))["choices"][0]["message"]["content"]
     ...     print(server.requests)
     'Sunny.'
-    1  POST /v1/chat/completions  openai:gpt-5  200  human "weather?"  -> say('Sunny.')
+    1  POST /v1/chat/completions  openai:gpt-5  200  human 'weather?'  -> say('Sunny', '.')
 
     Requests that come at the same time take the steps in the order in which they come: give such a script keys.
     """
+    if token is not None and not re.fullmatch(r"[\w.~-]+", token, re.ASCII):
+        raise ScriptError(f"token= is letters, digits and any of - . _ ~, since it is a part of URLs; got {token!r}")
     mapping = steps[0] if len(steps) == 1 and isinstance(steps[0], Mapping) else {"*": steps[0] if len(steps) == 1 else steps}
     return ScriptedServer(
         mapping,
@@ -89,7 +90,7 @@ class ScriptedServer:
 
     def __init__(self, mapping: Mapping[str, Any], where: str, *, token: str, real_time: bool, **options: Any) -> None:
         self.token = token
-        self.requests = Journal()
+        self._journal = Journal()
         self.violations: list[Violation] = []
         self.on_end: Callable[[Entry], None] | None = None
         """Called with each entry of the journal when it is complete, on the thread of the server."""
@@ -103,14 +104,27 @@ class ScriptedServer:
 
     def __enter__(self) -> Self:
         self._server.start()
-        ledger.current().note_journal(self.requests)
+        ledger.keep_block(self)
+        ledger.current().note_journal(self._journal)
         return self
 
     def __exit__(self, *_: object) -> None:
+        ledger.drop_block(self)
         self._server.close()
 
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not."""
+        self.__exit__()
+        return [Violation(LEFT_OPEN, f"a scripted_server() block was left open by the test\n  {USE_WITH}")]
+
     def __repr__(self) -> str:
-        return f"<scripted server at {self.url}: {self.requests!r}>"
+        return f"<scripted server at {self.url}: {self._journal!r}>"
+
+    @property
+    def requests(self) -> Journal:
+        """The journal of what came, also of what a client has just got the answer to."""
+        self._server.settle()
+        return self._journal
 
     @property
     def url(self) -> str:
@@ -127,11 +141,19 @@ class ScriptedServer:
 
         Give a process these beside its own: `subprocess.run(..., env={**os.environ, **server.env})`.
         """
-        found = dict(OTHER_VARIABLES)
-        for provider in PROVIDERS:
-            base = self._base(provider.name)
-            found |= dict.fromkeys(provider.base_urls, base) | dict.fromkeys(provider.keys, self.token)
-        return found
+        return self.env_for(*BY_NAME)
+
+    def env_for(self, *providers: str) -> dict[str, str]:
+        """Return those of the variables in `env` that the SDKs of these providers read.
+
+        Raises:
+            ScriptError: no provider has such a name.
+        """
+        found: dict[str, str] = {}
+        for name in providers:
+            base = self.base_url(name)
+            found |= dict.fromkeys(BY_NAME[name].base_urls, base) | dict.fromkeys(BY_NAME[name].keys, self.token)
+        return {**found, **OTHER_VARIABLES}
 
     def base_url(self, provider: str = "openai") -> str:
         """Return the base URL for a client of `provider`, for those that read none from the environment.
@@ -141,9 +163,6 @@ class ScriptedServer:
         """
         if provider not in BY_NAME:
             raise ScriptError(f"there is no provider {provider!r}{did_you_mean(provider, BY_NAME)}")
-        return self._base(provider)
-
-    def _base(self, provider: str) -> str:
         # Without a prefix, the path of a request tells its provider. Ollama's clients send no key.
         prefix = f"/{self.token}" if provider == "ollama" else "" if provider in UNPREFIXED else f"/{provider}"
         return f"{self.url}{prefix}{'/v1' if provider in WITH_VERSION else ''}"
@@ -169,7 +188,7 @@ class ScriptedServer:
 
     async def _answer(self, request: HttpRequest) -> HttpAnswer:
         came = _Arrival(request, self.token)
-        entry = self.requests.enter(request.method, clip(came.path, 200))
+        entry = self._journal.enter(request.method, clip(came.path, 200))
         self._open[id(request)] = entry
         answer = await self._answer_to(came, entry)
         entry.status = answer.status
@@ -184,10 +203,12 @@ class ScriptedServer:
             text = "a request has not the token of the server as its key, so it is not from a program that the test started"
             hint = "give the process the variables in server.env; a client that reads none takes server.token as its key"
             return self._violate(came, 401, "wrong key", text, hint)
-        listed = answer_models(request, came.provider, self._models(came))
-        if listed is not None:
-            return listed
         if target is None or target.kind == "other":
+            from llmtest.wire.models import answer_models  # with every API: most programs ask for no list
+
+            listed = answer_models(request, came.provider, self._models(came))
+            if listed is not None:
+                return listed
             text = f"a request to an endpoint that llmtest does not know: {request.method} {clip(came.path, 200)}"
             return self._violate(came, 404, "unknown endpoint", text)
         api: Any = api_of(target.api)  # one for answers, or one for embeddings
@@ -199,7 +220,9 @@ class ScriptedServer:
                 return answerer
             if isinstance(answerer, Script) and isinstance(call, ModelCall):
                 return await self._scripted(answerer, came, api, call, entry)
-            if isinstance(answerer, Embeddings) and isinstance(call, EmbeddingsCall):
+            if isinstance(answerer, Embeddings) and not isinstance(call, ModelCall):
+                from llmtest.wire.embeddings import embed
+
                 return embed(call, api, answerer)
         except BadBody as error:
             return self._violate(came, 400, "bad request", f"a request cannot be read: {error}")
@@ -215,7 +238,7 @@ class ScriptedServer:
         return [*known, asked] if asked and asked not in known and self._providers.fits(f"{came.provider}:{asked}") else known
 
     async def _scripted(self, script: Script, came: _Arrival, api: Api, call: ModelCall, entry: Entry) -> HttpAnswer:
-        model = _ServedModel(script, api, entry.model, entry, self.requests, len(came.request.body))
+        model = _ServedModel(script, api, entry.model, entry, self._journal, len(came.request.body))
         try:
             answer = await model.aanswer(call)
         except ConnectionBroken:
@@ -267,7 +290,7 @@ class ScriptedServer:
         came = None if request is None else _Arrival(request, self.token)
         entry = self._open.get(id(request))
         if entry is None:
-            entry = self.requests.enter(*(("?", "?") if came is None else (came.request.method, clip(came.path, 200))))
+            entry = self._journal.enter(*(("?", "?") if came is None else (came.request.method, clip(came.path, 200))))
             if request is not None:
                 self._open[id(request)] = entry
             else:
@@ -331,11 +354,12 @@ class _Arrival:
     def __init__(self, request: HttpRequest, token: str) -> None:
         parts = urlsplit(request.url)
         path, known = parts.path, ""
-        self.has_token = path.startswith(f"/{token}/") or path == f"/{token}" or _has_key(request, token)
-        path = path.removeprefix(f"/{token}")
-        first = path.split("/", 2)[1:2]
-        if first and first[0] in BY_NAME:
-            known, path = first[0], path[len(first[0]) + 1 :]
+        self.has_token = _first(path) == token or _has_key(request, token)
+        if _first(path) == token:
+            path = path[len(token) + 1 :]
+        if _first(path) in BY_NAME:
+            known = _first(path)
+            path = path[len(known) + 1 :]
         self.path = path
         hosts = BY_NAME[known].hosts if known else ()
         host = hosts[0].removeprefix("*.") if hosts else UNKNOWN_HOST
@@ -361,6 +385,11 @@ class _Arrival:
         return unquote(self.path.partition("/models/")[2])
 
 
+def _first(path: str) -> str:
+    """Return the first part of a path."""
+    return path[1:].partition("/")[0]
+
+
 def _has_key(request: HttpRequest, token: str) -> bool:
     sent = [request.headers.get(key.header, "").removeprefix(key.prefix) for key in _KEYS]
     return any(secrets.compare_digest(key.encode(), token.encode()) for key in (*sent, request.query.get("key", "")))
@@ -381,20 +410,18 @@ class _ServedModel(WireModel):
         return self.entry.step
 
 
-class _Paced:
-    """The stream of an answer whose tokens come in real time."""
+class _Paced(WrittenStream):
+    """The stream of an answer whose tokens come in real time, for async code."""
 
     def __init__(self, stream: WrittenStream, latency: Latency) -> None:
-        self.stream, self.latency = stream, latency
-
-    def __iter__(self) -> Any:
-        raise NotImplementedError("a server reads its streams in async code")
+        super().__init__(stream.writer, stream.model, stream.request)
+        self.latency = latency
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         began = loop.time() - self.latency.ttft_s  # which is over
-        async for piece in self.stream:
-            due = began + self.latency.ns(self.stream.writer.before) / 1e9
+        async for piece in super().__aiter__():
+            due = began + self.latency.ns(self.writer.before) / 1e9
             if due > loop.time():
                 await asyncio.sleep(due - loop.time())
             yield piece

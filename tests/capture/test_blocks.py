@@ -25,6 +25,8 @@ from llmtest.capture import blocks, membership
 from llmtest.tokens import TokenCount
 from tests.support import loops
 
+pytestmark = pytest.mark.usefixtures("outside")
+
 MODEL = ScriptedChatModel(say("Hello", " there", usage=(3, 2)).repeat())
 """Five tokens a call, as often as it is asked."""
 
@@ -42,13 +44,6 @@ def calls(caught: Recording | TokenCount) -> int:
 
 def listed() -> int:
     return len(blocks.open_blocks.get())
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """No page counts along, so that blocks have their runs for themselves."""
-    with ledger.opened(ledger.Outside()):
-        yield
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from llmtest.events import UnseenCall
 from llmtest.ledger import Ledger, Outside, opened
 from llmtest.matching import never
 from llmtest.scripts import give
+from tests.support.tools import delete_db
 
 HERE = str(Path(__file__))
 MODEL = ScriptedChatModel(say("Hello").repeat())
@@ -188,12 +189,6 @@ def test_marker_waives_it(llm_recording: Recording) -> None:
 
 
 # -- runs of real models, tools and retrievers
-
-
-@tool
-def delete_db(name: str) -> str:
-    """Delete a database."""
-    return name
 
 
 class Notes(BaseRetriever):

@@ -11,24 +11,18 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 
 from llmtest import Recording, ScriptedChatModel, ledger, record, scripted_tool
 from llmtest.errors import ViolationError
 from llmtest.ledger import Ledger, Outside, opened
 from llmtest.matching import never
+from tests.support.tools import delete_db
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 HERE = str(__file__)
-
-
-@tool
-def delete_db(name: str) -> str:
-    """Delete a database."""
-    return name
 
 
 def forked(work: Callable[[], object]) -> int:

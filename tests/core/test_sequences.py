@@ -253,3 +253,7 @@ def test_a_text_that_is_not_taken_says_what_it_is() -> None:
     taker = TextLine(["a"], has_wildcards=True).taker("b*")
 
     assert (taker.text, taker.misses("a"), taker.misses("bc")) == ("'b*'", "it is 'a'", None)
+
+
+def test_tokens_equal_nothing_that_is_no_list() -> None:
+    assert [Tokens(["a"]) == other for other in (7, "a", None, ("a",))] == [False, False, False, True]

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmtest.core.text import amount, capped, clip, did_you_mean, fits, named, names, nearest, plural, quote, short, times
+from llmtest.core.text import (
+    amount,
+    capped,
+    clip,
+    did_you_mean,
+    fits,
+    is_slip,
+    named,
+    names,
+    nearest,
+    plural,
+    quote,
+    short,
+    times,
+)
 
 # -- numbers
 
@@ -146,3 +161,21 @@ def test_lines_beyond_the_limit_are_counted_and_the_last_one_stays() -> None:
     assert capped(lines, 5) == "head\n  step 1\n  step 2\n  ... 3 more lines\n  what to do"
     assert capped(lines, 4, tail=2) == "head\n  ... 4 more lines\n  step 5\n  what to do"
     assert capped(lines, 3, tail=0) == "head\n  step 1\n  ... 5 more lines"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "slip"),
+    [
+        (re.compile("serch"), "search", False),
+        ("search", "search", False),
+        ("sea*", "search", False),
+        ("serch", "search", True),
+        ("SEARCH", "search", True),
+        ("delete", "delete_db", True),
+        ("book_1", "book_2", False),
+        ("search_hotels", "search_flights", False),
+        ("ask", "task", False),
+    ],
+)
+def test_what_is_a_slip_of_a_name(pattern: Any, name: str, slip: bool) -> None:
+    assert is_slip(pattern, name) is slip

@@ -22,6 +22,8 @@ from pydantic import BaseModel
 from llmtest import Recording, Script, ScriptedChatModel, ScriptedLLM, ViolationError, call, fail, record, reply, say, think
 from llmtest.errors import ScriptError, StatusError, expect_violation
 from llmtest.trees import rendering
+from tests.support.doubles import merged
+from tests.support.tools import weather
 
 # langchain-core gained these after 1.0.
 HAS_V3 = hasattr(BaseChatModel, "stream_events")
@@ -32,22 +34,9 @@ FILES = sorted((Path(__file__).parents[2] / "fixtures" / "scripts").glob("*.yaml
 
 
 @tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
-
-
-@tool
 def search(q: str, limit: int = 5) -> str:
     """Search the web."""
     return q
-
-
-def _merged(chunks: list[Any]) -> AIMessage:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return whole  # type: ignore[no-any-return]
 
 
 # -- one reply, every way
@@ -82,8 +71,8 @@ async def _ways(model: Any) -> dict[str, Any]:
     return {
         "invoke": await asyncio.to_thread(model.invoke, "hi"),
         "ainvoke": await model.ainvoke("hi"),
-        "stream": _merged(await asyncio.to_thread(lambda: list(model.stream("hi")))),
-        "astream": _merged([chunk async for chunk in model.astream("hi")]),
+        "stream": merged(await asyncio.to_thread(lambda: list(model.stream("hi")))),
+        "astream": merged([chunk async for chunk in model.astream("hi")]),
         "batch": (await asyncio.to_thread(model.batch, ["hi"]))[0],
         "abatch": (await model.abatch(["hi"]))[0],
         "v2": await events("v2"),
@@ -147,7 +136,7 @@ def test_tool_call_arguments_stream_in_pieces_that_join_to_json() -> None:
     pieces = [piece["args"] for chunk in chunks for piece in chunk.tool_call_chunks]
     assert len(pieces) > 3
     assert "".join(pieces) == '{"city": "Paris"}'
-    assert _merged(chunks).tool_calls[0]["args"] == {"city": "Paris"}
+    assert merged(chunks).tool_calls[0]["args"] == {"city": "Paris"}
 
 
 def test_reasoning_comes_as_a_block_before_the_text() -> None:
@@ -453,13 +442,13 @@ async def _ask(model: Any, way: str) -> Any:
     if way == "ainvoke":
         return await model.ainvoke("hi")
     if way == "stream":
-        return _merged(list(model.stream("hi")))
+        return merged(list(model.stream("hi")))
     if way == "v3":
         stream = model.stream_events("hi", version="v3")
         list(stream)
         return stream.output
     if way == "astream":
-        return _merged([chunk async for chunk in model.astream("hi")])
+        return merged([chunk async for chunk in model.astream("hi")])
     return [e async for e in model.astream_events("hi", version="v2")][-1]["data"]["output"]
 
 
@@ -631,7 +620,7 @@ def test_a_handler_hears_each_token_once_in_version_3(dialect: str, asynchronous
     else:
         list(model.stream_events("hi", {"callbacks": [heard]}, version="v3"))
 
-    whole: Any = _merged(heard.chunks)
+    whole: Any = merged(heard.chunks)
     assert whole.text == "It is"
     assert [(found["name"], found["args"]) for found in whole.tool_calls] == [("weather", {"city": "Paris"})]
     assert whole.usage_metadata["total_tokens"] == 7
@@ -641,4 +630,4 @@ def test_all_chunks_of_a_stream_that_was_cut_off_have_one_id() -> None:
     chunks = list(ScriptedChatModel(say("It ", "is").then_truncate()).stream("hi"))
 
     assert len({chunk.id for chunk in chunks}) == 1
-    assert "finish_reason" not in _merged(chunks).response_metadata
+    assert "finish_reason" not in merged(chunks).response_metadata

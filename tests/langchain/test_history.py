@@ -15,7 +15,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import Script, ScriptedChatModel, call, record, say
@@ -26,12 +25,7 @@ from llmtest.langchain import freezing, tap
 from llmtest.langchain.freezing import freeze, hold, words
 from llmtest.ledger import Ledger, opened
 from llmtest.recording import Recording
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
+from tests.support.tools import weather
 
 
 class Keeper(BaseCallbackHandler):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import operator
+from typing import Annotated, Any, TypedDict
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,6 +24,7 @@ from llmtest import record
 from llmtest.langchain.tap import TAP
 from llmtest.ledger import Ledger, opened
 from llmtest.protocol import check
+from llmtest.trees import render
 
 
 def _approval(**options: Any) -> Any:
@@ -74,6 +76,59 @@ def test_interrupts_and_resumes_are_recorded_as_langgraph_tells_its_own_handlers
     assert [kind for kind, *_ in ours[:2]] == ["on_interrupt", "on_resume"]
     assert [run.ended for run in recording.roots] == ["paused", "paused" if options else "ended"]
     assert recording.errors == []
+
+
+class _State(TypedDict, total=False):
+    told: Annotated[list[str], operator.add]
+
+
+def _two_questions_in_a_subgraph(slow: str) -> Any:
+    def asking(name: str) -> Any:
+        async def ask(state: _State) -> _State:
+            for _ in range(5 if name == slow else 0):
+                await asyncio.sleep(0)
+            return {"told": [interrupt(f"from {name}")]}
+
+        return ask
+
+    inner = StateGraph(_State)
+    for name in ("a", "b"):
+        inner.add_node(name, asking(name)).add_edge(START, name)
+    outer = StateGraph(_State).add_node("first", lambda state: {"told": ["f"]}).add_node("sub", inner.compile())
+    outer.add_edge(START, "first").add_edge("first", "sub")
+    return outer.compile(checkpointer=InMemorySaver())
+
+
+async def _read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+async def _ask_and_resume(app: Any, mode: str | None) -> str:
+    config: Any = {"configurable": {"thread_id": "1"}}
+
+    async def go(given: Any) -> None:
+        if mode is None:
+            await app.ainvoke(given, config)
+        else:
+            await _read(app.astream(given, config, stream_mode=mode, subgraphs=True))
+
+    with record() as recording:
+        await go({"told": []})
+        waiting = (await app.aget_state(config)).interrupts
+        await go(Command(resume={interrupt.id: f"yes {interrupt.value}" for interrupt in waiting}))
+    return render(recording, detail="full")
+
+
+@pytest.mark.parametrize("mode", ["messages", "custom", "updates"])
+def test_interrupt_of_a_streamed_graph_stands_after_its_nodes_and_its_resume_before_them(mode: str) -> None:
+    plain = asyncio.run(_ask_and_resume(_two_questions_in_a_subgraph("a"), None))
+    streamed = [asyncio.run(_ask_and_resume(_two_questions_in_a_subgraph(slow), mode)) for slow in ("a", "b")]
+
+    assert [
+        line for line in streamed[0].splitlines() if line.startswith("  @") or line[2:].startswith(("chain", "parallel"))
+    ] == [line for line in plain.splitlines() if line.startswith("  @") or line[2:].startswith(("chain", "parallel"))]
+    assert streamed[0] == streamed[1]
 
 
 def test_run_whose_start_never_came_gets_one_that_says_so() -> None:

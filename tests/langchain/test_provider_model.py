@@ -12,7 +12,6 @@ from langchain.chat_models import base, init_chat_model
 from langchain_anthropic import ChatAnthropic
 from langchain_anthropic.middleware import AnthropicPromptCachingMiddleware
 from langchain_core.messages import HumanMessage
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import OpenAIRateLimitError
 from langgraph.graph import START, MessagesState, StateGraph
@@ -24,6 +23,7 @@ from llmtest.langchain import providers
 from llmtest.langchain.provider_model import integration_class
 from llmtest.langchain.providers import scripted_providers
 from llmtest.ledger import Ledger, opened
+from tests.support.tools import search
 
 REAL: dict[str, Any] = {"openai": ChatOpenAI, "anthropic": ChatAnthropic}
 MODELS = ["openai:gpt-5", "openai:gpt-3.5-turbo", "openai:gpt-5-pro", "anthropic:claude-opus-4-7", "anthropic:claude-haiku-4-5"]
@@ -33,12 +33,6 @@ class Person(BaseModel):
     """A person."""
 
     name: str
-
-
-@tool
-def search(q: str) -> str:
-    """Search the web."""
-    return f"found {q}"
 
 
 @pytest.fixture(autouse=True)

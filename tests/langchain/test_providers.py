@@ -19,7 +19,6 @@ from langchain.agents.middleware import LLMToolSelectorMiddleware, ModelFallback
 from langchain.chat_models import base, init_chat_model
 from langchain_classic.chat_models import base as classic_base
 from langchain_core.callbacks import UsageMetadataCallbackHandler
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
@@ -28,6 +27,7 @@ from llmtest.errors import ProvidersError, ViolationError, expect_violation
 from llmtest.langchain.providers import from_ini, scripted_providers
 from llmtest.ledger import Ledger, opened
 from llmtest.wire.guard import guarding
+from tests.support.tools import search
 
 GREETING = Path(__file__).parents[2] / "fixtures" / "scripts" / "greeting.yaml"
 GREETS = "Hello! How can I help you?"
@@ -38,12 +38,6 @@ class Person(BaseModel):
     """A person."""
 
     name: str
-
-
-@tool
-def search(q: str) -> str:
-    """Search the web."""
-    return f"found {q}"
 
 
 def names(recording: Any) -> list[str]:

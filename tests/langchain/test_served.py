@@ -71,7 +71,7 @@ def test_steps_that_no_call_asks_for_are_a_violation_that_names_the_double() -> 
     assert [violation.text for violation in page.take()] == [
         f"1 of 2 steps of the script was never used\n  step 1  give('a')  at {a}\n"
         "  the retriever was never called; remove the steps, or find out why the program stopped early",
-        f"1 of 2 steps of the script was never used\n  step 2  give('b').times(2)  at {b}\n"
+        f"1 of 2 steps of the script was not used often enough\n  step 2  give('b').times(2)  used 1 of 2 times  at {b}\n"
         "  `search` was called twice; remove the steps, or find out why the program stopped early",
     ]
     with pytest.raises(ViolationError, match="the retriever was never called"):

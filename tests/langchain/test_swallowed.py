@@ -258,3 +258,13 @@ def test_it_can_be_expected() -> None:
 
     assert [type(violation) for violation in caught] == [Violation]
     assert page.violations == []
+
+
+def test_a_warning_of_langchain_that_is_not_about_a_handler_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with ledger.opened(Ledger()) as page, watch_handlers():
+        try:
+            raise KeyError("mine")
+        except KeyError:
+            manager.logger.warning("another matter")
+
+    assert (page.violations, caplog.messages) == ([], ["another matter"])

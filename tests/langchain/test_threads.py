@@ -21,16 +21,10 @@ from langchain_core.tracers.context import _configure_hooks
 from llmtest import ScriptedChatModel, record, say
 from llmtest.capture import blocks as rooms
 from llmtest.langchain import tap
-from llmtest.ledger import Outside, opened
+
+pytestmark = pytest.mark.usefixtures("outside")
 
 THREADS, EACH = 8, 1_000
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """No page keeps our recordings, so that they can go."""
-    with opened(Outside()):
-        yield
 
 
 @pytest.fixture(params=[0.005, 1e-6], ids=["as usual", "in haste"])

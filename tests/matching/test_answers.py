@@ -8,25 +8,10 @@ from typing import Any
 import pytest
 
 from llmtest import ScriptedChatModel, call, record
-from llmtest.errors import MatchError
 from llmtest.events import Failure
 from llmtest.matching import at_least, at_most, before, between, called, each, never, only, together
 from tests.support.programs import Trace, chat, run, trace
-
-AGENT = trace(
-    run(
-        "agent",
-        [run("search", args={"q": "hat"})],
-        [run("pay"), run("rate")],
-        [run("book", args={"id": 8})],
-        [run("left", open=True)],
-    )
-)
-SEARCH = "event    1: on_tool_start `search`, depth 1: agent > search"
-PAY = "event    3: on_tool_start `pay`, depth 1: agent > pay"
-RATE = "event    4: on_tool_start `rate`, depth 1: agent > rate"
-BOOK = "event    7: on_tool_start `book`, depth 1: agent > book"
-LEFT = "event    9: on_tool_start `left`, depth 1: agent > left"
+from tests.support.shop import BOOK, BOOKING, LEFT, PAY, RATE, SEARCH
 
 
 @pytest.mark.parametrize(
@@ -166,7 +151,7 @@ LEFT = "event    9: on_tool_start `left`, depth 1: agent > left"
     ],
 )
 def test_the_whole_text_of_a_broken_rule(rule: Any, text: list[str]) -> None:
-    answer = AGENT.obeys(rule)
+    answer = BOOKING.obeys(rule)
 
     assert str(answer).splitlines() == [f"expected {rule!r}", *(f"  {line}" for line in text)]
     assert len(repr(answer)) < 200
@@ -224,7 +209,7 @@ def test_the_whole_text_of_a_broken_rule(rule: Any, text: list[str]) -> None:
     ],
 )
 def test_the_whole_text_of_a_shape_that_does_not_match(shape: list[Any], text: list[str]) -> None:
-    answer = AGENT.tools.explain(shape)
+    answer = BOOKING.tools.explain(shape)
 
     assert str(answer).splitlines()[1:] == [f"  {line}" for line in text]
     assert len(repr(answer)) < 200
@@ -242,7 +227,7 @@ def test_long_sequences_are_shown_around_the_place() -> None:
 
 
 def test_names_and_tokens_are_explained_without_places() -> None:
-    answer = AGENT.kinds.explain(["on_chain_start", "on_tool_end", ...])
+    answer = BOOKING.kinds.explain(["on_chain_start", "on_tool_end", ...])
 
     assert str(answer) == (
         "expected kinds == ['on_chain_start', 'on_tool_end', ...]\n"
@@ -263,10 +248,10 @@ def test_more_concurrent_runs_than_can_be_tried_are_named_as_the_reason() -> Non
 
 
 def test_what_holds_says_so_in_one_line() -> None:
-    answer = AGENT.obeys(never("zzz"), at_most(9, called()))
+    answer = BOOKING.obeys(never("zzz"), at_most(9, called()))
 
     assert (repr(answer), str(answer)) == ("holds: never `zzz` and a tool at most 9 times",) * 2
-    assert str(AGENT.tools.explain([...])) == "holds: tools == [Ellipsis]"
+    assert str(BOOKING.tools.explain([...])) == "holds: tools == [Ellipsis]"
     assert answer.to_dict() == {
         "expected": "never `zzz` and a tool at most 9 times",
         "holds": True,
@@ -303,50 +288,6 @@ def test_the_script_that_offered_what_is_missing_is_named() -> None:
 
 
 # -- raising
-
-
-def test_assert_obeys_raises_the_text_of_every_rule_that_is_broken() -> None:
-    with pytest.raises(AssertionError) as caught:
-        AGENT.assert_obeys(never("book"), never("zzz"), never("pay"))
-
-    assert isinstance(caught.value, MatchError)
-    assert str(caught.value) == (
-        f"expected never `book`\n  got      `book` was called\n  {BOOK}\n\n"
-        f"expected never `pay`\n  got      `pay` was called\n  {PAY}"
-    )
-    AGENT.assert_obeys(never("zzz"))
-
-
-def test_assert_matches_raises_the_whole_text() -> None:
-    with pytest.raises(MatchError) as caught:
-        AGENT.tools.assert_matches(["search"])
-    with pytest.raises(MatchError):
-        AGENT.kinds.assert_matches([])
-    with pytest.raises(TypeError) as wrong:
-        AGENT.tools.assert_matches("search")
-
-    assert str(caught.value) == str(AGENT.tools.explain(["search"]))
-    assert str(wrong.value) == 'a shape is a list: ["plan", ..., called("book")]; got str \'search\''
-    AGENT.tools.assert_matches([..., "left"])
-
-
-def test_soft_asserts_are_raised_together_at_the_end() -> None:
-    with pytest.raises(MatchError) as caught, AGENT.all_of():
-        AGENT.assert_obeys(never("book"))
-        AGENT.tools.assert_matches(["search"])
-        AGENT.assert_obeys(never("zzz"))
-
-    assert [answer.expected for answer in caught.value.answers] == ["never `book`", "tools == ['search']"]
-
-
-def test_an_exception_in_a_soft_block_comes_first_and_carries_what_was_found() -> None:
-    with pytest.raises(KeyError) as caught, AGENT.all_of():
-        AGENT.assert_obeys(never("book"))
-        raise KeyError("mine")
-
-    assert caught.value.__notes__ == [str(AGENT.obeys(never("book")))]
-    with AGENT.all_of():
-        AGENT.assert_obeys(never("zzz"))
 
 
 # -- reading

@@ -17,9 +17,8 @@ from langchain_core.tools import StructuredTool
 
 from llmtest import record
 from llmtest.errors import MatchError
-from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Run, Structured, ToolCall, UnseenCall
+from llmtest.events import Event, FrozenDict, Run
 from llmtest.matching import (
-    Rule,
     after,
     at_least,
     at_most,
@@ -35,9 +34,9 @@ from llmtest.matching import (
     only,
     together,
 )
-from llmtest.matching.engine import RuleEvaluator
 from llmtest.order.happens_before import HappensBefore
-from tests.support.programs import MAIN, Step, Trace, chat, run, trace
+from tests.support.programs import MAIN, Trace, chat, run, trace
+from tests.support.shop import CUT_SHORT, NESTED, SHOP, SIDE_BY_SIDE, shop_programs
 
 # -- the reference: every sequence of starts and ends, and the rule read off each of them
 
@@ -104,27 +103,11 @@ def _filled(line: list[Point], a: str, b: str, c: str, least: int) -> bool:
     return True
 
 
-@st.composite
-def programs(draw: st.DrawFn) -> Trace:
-    left = [4]
-
-    def step(depth: int) -> Step:
-        left[0] -= 1
-        if depth and left[0] > 0 and draw(st.booleans()):
-            return run(draw(st.sampled_from("abc")), *(stage(depth - 1) for _ in range(draw(st.integers(1, 2)))), kind="tool")
-        return run(draw(st.sampled_from("abc")))
-
-    def stage(depth: int) -> list[Step]:
-        return [step(depth) for _ in range(draw(st.integers(1, 3)) if left[0] > 1 else 1)]
-
-    return trace(*(stage(2) for _ in range(draw(st.integers(1, 3))) if left[0] > 0))
-
-
 name = st.sampled_from("abc")
 
 
 @settings(max_examples=120, deadline=None)
-@given(programs(), name, name, name)
+@given(shop_programs(), name, name, name)
 def test_a_rule_holds_where_the_reference_says_so(caught: Trace, a: str, b: str, c: str) -> None:
     runs = list(caught.runs)[:4]
     few = Trace([event for event in caught if event.run_id in {one.id for one in runs}])
@@ -154,7 +137,7 @@ def test_a_rule_holds_where_the_reference_says_so(caught: Trace, a: str, b: str,
 
 
 @settings(max_examples=60, deadline=None)
-@given(programs(), name, name, name)
+@given(shop_programs(), name, name, name)
 def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str, b: str, c: str) -> None:
     place = {one.id: n for n, one in enumerate(caught.runs)}
     line = [("start" if e.kind == "on_tool_start" else "end", e.name, place[e.run_id]) for e in caught]
@@ -166,69 +149,9 @@ def test_a_rule_about_the_recorded_sequence_is_read_off_it(caught: Trace, a: str
         assert bool(caught.obeys(between(a, b, order="recorded").at_least(least, c))) is _filled(line, a, b, c, least)
 
 
-class AtALook(RuleEvaluator):
-    """Asks what tells of many at a look, however few they are."""
-
-    few = 0
-
-
-class OneByOne(RuleEvaluator):
-    """Looks at each pair: it knows nothing of what a look may tell."""
-
-    def window(self, one: Any, hits: Any, order: Any) -> tuple[int, int]:
-        return 0, len(hits)
-
-    def windows(self, ones: Any, hits: Any) -> Any:
-        return [(one, 0, len(hits)) for one in ones]
-
-    def needs_check_before(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
-        return seconds
-
-    def needs_check_after(self, firsts: Any, seconds: Any, per: Any, order: Any) -> Any:
-        return firsts
-
-    def needs_check_before_all(self, ones: Any, hits: Any, order: Any) -> Any:
-        return ones
-
-    def needs_check_between(self, ones: Any, begins: Any, ends: Any) -> Any:
-        return ones
-
-    def recorded_between(self, ones: Any, begins: Any, ends: Any, order: Any) -> Any:
-        return None
-
-    def needs_check_filled(self, begins: Any, ones: Any, ends: Any, least: int, order: Any) -> Any:
-        return begins
-
-
-started, ended = event("on_tool_start"), event("on_tool_end")
-things = st.sampled_from([*"abc", called(), started, ended, event("on_tool_*"), ended.where(lambda one: one.name == "a")])
-things = things | st.just(started | called("b"))
-
-
-@settings(max_examples=200, deadline=None)
-@given(programs(), things, things, things, st.sampled_from(["cause", "recorded"]))
-def test_what_a_look_tells_is_what_each_pair_tells(caught: Trace, a: Any, b: Any, c: Any, order: Any) -> None:
-    rules: list[Rule] = [before(a, b, order=order), each(a).followed_by(b, order=order), never(a).after(b, order=order)]
-    rules += [between(a, b, order=order).at_least(least, c) for least in (0, 1, 2)]
-    if order == "cause":
-        rules += [between(a, b).never(c), each(a).ends_before(b)]
-
-    for rule in rules:
-        assert rule.judge(AtALook(caught)).holds is rule.judge(OneByOne(caught)).holds, rule
-
-
 # -- the verbs, at their edges
 
 NOTHING = trace()
-SHOP = trace(
-    run("search", args={"q": "hat"}, output=FrozenDict(id=7, price=9.5)),
-    run("book", args={"id": 7, "order_id": 1}),
-    run("pay", args={"order_id": 1}),
-    run("confirm", args={"order_id": 1}),
-)
-SIDE_BY_SIDE = trace([run("search"), run("book")])
-CUT_SHORT = trace(run("search", open=True), run("book"))
-NESTED = trace(run("search", [run("book")], kind="tool"))
 
 
 @pytest.mark.parametrize(
@@ -339,54 +262,12 @@ def test_what_a_rule_means(caught: Trace, rule: Any, holds: bool | None) -> None
             bool(answer)
 
 
-def result(output: Any, given: Any = 7) -> Trace:
-    return trace(run("search", output=output), run("book", args={"id": given}))
-
-
-@pytest.mark.parametrize(
-    ("output", "given", "expected"),
-    [
-        (7, 7, True),
-        ("order 7 is here", 7, True),
-        ("order 77 is here", 7, False),
-        (FrozenList([FrozenDict(a=FrozenList([7]))]), 7, True),
-        (Message("tool", "id: 7"), 7, True),
-        (Message("ai", "", (ToolCall("x", FrozenDict(id=7)),)), 7, True),
-        (FrozenList([Document("page 7")]), 7, True),
-        (FrozenList([ToolCall("x", FrozenDict(id=7))]), 7, True),
-        (Structured("Order", FrozenDict(id=7)), 7, True),
-        (True, 1, False),
-        (None, 7, False),
-        ("a.b", "a.b", True),
-        ("axb", "a.b", False),
-        ("x", FrozenDict(deep=FrozenList(["y", "x"])), True),
-    ],
-)
-def test_when_a_value_came_from_a_result(output: Any, given: Any, expected: bool) -> None:
-    assert bool(result(output, given).obeys(called("book").came_from("search"))) is expected
-
-
-def test_each_value_is_judged_by_itself() -> None:
-    caught = trace(*(run("pay", args={"order_id": n}) for n in (1, 2, 1)), run("refund", args={"order_id": 3}))
-
-    assert not caught.obeys(at_most(1, "pay", per="order_id"))
-    assert caught.obeys(at_most(2, "pay", per="order_id"))
-    assert not caught.obeys(at_least(2, "pay", per="order_id"))
-    assert not caught.obeys(before("pay", "refund", per="order_id"))
-    assert caught.obeys(before("pay", "refund"))
-    assert caught.obeys(at_most(2, "pay", per=lambda run: [run.args["order_id"]]))
-
-
 def test_every_tool_call_is_answered_before_the_next_model_call() -> None:
     waits = trace(chat(), [run("a"), run("b")], chat())
     hurries = trace(chat(), [run("a"), chat()])
 
     assert waits.obeys(each("*").ends_before(model()))
     assert not hurries.obeys(each("*").ends_before(model()))
-
-
-def test_arguments_of_runs_that_did_not_happen_are_not_looked_for() -> None:
-    assert trace(run("pay")).obeys(never(called("refund", order_id=1)))
 
 
 def test_between_looks_at_the_order_that_was_recorded_if_told_so() -> None:
@@ -413,152 +294,7 @@ def test_events_have_an_order_too() -> None:
     assert told.obeys(before(event("on_tool_*", output=None) | called("a"), model()))
 
 
-def test_a_failure_is_meant_by_the_name_of_its_class() -> None:
-    caught = trace(run("a", error=Failure("TimeoutError", "late")))
-
-    assert caught.obeys(
-        exactly(1, event("on_tool_error", error="TimeoutError")), never(event("on_tool_error", error="ValueError"))
-    )
-
-
 # -- words
-
-
-@pytest.mark.parametrize(
-    ("rule", "sentence"),
-    [
-        (before("search", "book"), "`search` before `book`"),
-        (after("book", "search"), "`book` after `search`"),
-        (before("a", "b", per="order_id", order="recorded"), "`a` before `b`, for each `order_id`, as recorded"),
-        (before("a", "b", per=len), "`a` before `b`, for each len"),
-        (never("delete_*"), "never `delete_*`"),
-        (never("a", "b"), "never `a` or `b`"),
-        (never("a").after(model()), "never `a` after a model"),
-        (each("a").followed_by("b"), "each `a` is followed by `b`"),
-        (each("a").ends(), "each `a` ends"),
-        (each("*").ends_before(model("gpt")), "each a tool ends before the next model `gpt`"),
-        (between("a", "b").never("c"), "between `a` and `b` never `c`"),
-        (between("a", "b").at_least(1, "c"), "between `a` and `b` at least once `c`"),
-        (between("a", "b", order="recorded").at_least(3, "c"), "between `a` and `b` at least 3 times `c`, as recorded"),
-        (at_most(3, model()), "a model at most 3 times"),
-        (at_least(1, "a"), "`a` at least once"),
-        (exactly(2, "a"), "`a` exactly twice"),
-        (exactly(0, "a"), "never `a`"),
-        (only("a", "b", model()), "only `a`, `b` or a model"),
-        (called("a").came_from("b"), "a value in each `a` came from `b`"),
-        (called("a").came_from("b", arg="id"), "`id` of each `a` came from `b`"),
-        (never("a") & never("b") | never("c"), "(never `a` and never `b`) or never `c`"),
-        (~never("a"), "not (never `a`)"),
-        (never("a").named("a is forbidden"), "a is forbidden: never `a`"),
-    ],
-)
-def test_a_rule_is_one_sentence(rule: Any, sentence: str) -> None:
-    assert repr(rule) == sentence
-
-
-def test_rules_are_values() -> None:
-    assert before("a", "b") == before("a", "b") != before("a", "c")
-    assert len({never("a"), never("a"), never("b")}) == 2
-
-
-@pytest.mark.parametrize(
-    ("wrong", "text"),
-    [
-        (lambda: SHOP.obeys(), "obeys() takes at least one rule: before(...), never(...), each(...).followed_by(...), ..."),
-        (lambda: SHOP.obeys("search"), "obeys() takes rules, before(...), never(...), ...; got str 'search'"),  # type: ignore[arg-type]
-        (
-            lambda: before("a", 7),
-            "a rule is about runs: a tool or its name, called(...), model(...), chain(...), node(...) or event(...); got int 7",
-        ),
-        (lambda: never(), "never() takes at least one tool name or selector"),
-        (lambda: only(), "only() takes at least one tool name or selector"),
-        (lambda: between("a", "b").never(), "between(...).never() takes at least one tool name or selector"),
-        (lambda: between("a", "b").at_least(-2, "c"), "how often is a whole number, 0 or more; got -2"),
-        (lambda: at_most(-1, "a"), "how often is a whole number, 0 or more; got -1"),
-        (lambda: exactly(True, "a"), "how often is a whole number, 0 or more; got True"),
-        (lambda: never("a") & 7, "unsupported operand type(s) for &: 'Never' and 'int'"),  # type: ignore[operator]
-        (lambda: never("a") | 7, "unsupported operand type(s) for |: 'Never' and 'int'"),  # type: ignore[operator]
-    ],
-)
-def test_what_is_no_rule(wrong: Callable[[], object], text: str) -> None:
-    with pytest.raises((TypeError, ValueError)) as caught:
-        wrong()
-
-    assert str(caught.value) == text
-
-
-def test_a_half_said_rule_is_refused() -> None:
-    with pytest.raises(TypeError) as caught:
-        SHOP.obeys(each("a"))  # type: ignore[arg-type]
-
-    assert str(caught.value).endswith("; say .followed_by(...), .ends() or .never(...) of it")
-
-
-def test_a_call_that_was_not_recorded_leaves_open_whether_a_rule_holds() -> None:
-    caught = trace(run("search"))
-    caught.unseen_calls.extend([UnseenCall("book", "app.py:3", "Worker-1", "no context")] * 2)
-
-    answers = [caught.obeys(rule).holds for rule in (never("book"), at_least(1, "search"), never("search"))]
-
-    assert answers == [None, True, False]
-    assert caught.obeys(never("book")).said == (
-        "a call of `book` from thread Worker-1 at app.py:3 and 1 more was not recorded (no context);"
-        " whether the rule holds of it is not known"
-    )
-    assert caught.obeys(before("x", "y")).holds is None
-    assert caught.obeys(between("x", "y").at_least(1, "z")).holds is None
-    assert caught.obeys(never("x") & at_least(1, "search")).holds is None
-    assert caught.obeys(never("x") | at_least(1, "search")).holds is True
-
-
-@pytest.mark.parametrize(
-    ("rule", "meant"),
-    [
-        (before("a", "b"), ["a", "b"]),
-        (each("a").followed_by("b"), ["a", "b"]),
-        (each("a").ends_before("b"), ["a", "b"]),
-        (each("a").ends(), ["a"]),
-        (never("a").after("b"), ["a", "b"]),
-        (between("a", "b").never("c"), ["a", "b", "c"]),
-        (between("a", "b").at_least(1, "c"), ["a", "b", "c"]),
-        (at_most(1, "a"), ["a"]),
-        (only("a", "b"), ["a", "b"]),
-        (called("a").came_from("b"), ["a", "b"]),
-        (never("a") & never("b"), ["a", "b"]),
-        (never("a") | never("b"), ["a", "b"]),
-        (~(never("a") | never("b")), ["a", "b"]),
-    ],
-)
-def test_a_rule_that_must_not_hold_shows_the_runs_that_it_is_about(rule: Any, meant: list[str]) -> None:
-    assert [one.name for one in rule.selectors()] == meant
-
-
-def test_what_an_opposite_shows_is_where_its_runs_began() -> None:
-    assert [shown.name for shown in SHOP.obeys(~before("search", "book")).events] == ["search", "book"]
-
-
-def test_relations_that_break_an_order_are_told_apart() -> None:
-    told = [
-        NESTED.obeys(before("search", "book")).said,
-        NESTED.obeys(before("book", "search")).said,
-        CUT_SHORT.obeys(before("search", "book")).said,
-        SHOP.obeys(each("pay").followed_by("search")).said,
-        SHOP.obeys(never("pay").after("book")).said,
-        SHOP.obeys(called("search").came_from("book")).said,
-        SHOP.obeys(called("pay").came_from("book", arg="order_id")).said,
-        SHOP.obeys(called("pay").came_from("nothing")).said,
-    ]
-
-    assert told == [
-        "`book` ran inside `search`, which had not ended",
-        "`book` ran inside `search`, which had begun",
-        "`search` never ended",
-        "`pay` came after `search`",
-        "`pay` came after `book`",
-        "`book` came after `search`",
-        "`pay` was given 1, which `book` did not return: it returned None",
-        "`pay` was given 1, and there was no `nothing`",
-    ]
 
 
 # -- real programs
@@ -655,33 +391,6 @@ def test_a_time_that_was_closed_is_over_though_another_end_may_come_at_any_time(
     beside = trace([run("x", [run("a")], [run("b")], [run("c")], [run("b")]), run("y", [run("b")])])
 
     assert beside.obeys(between("a", "b").never("c"))
-
-
-@pytest.mark.parametrize(
-    ("which", "holds"),
-    [
-        (called("pay", order_id=1) | called("book", id=8), True),
-        (called("pay", order_id=2) | called("book", id=8), False),
-        ((called("pay", order_id=1) | "book").where(lambda one: one.name == "book"), True),
-        ((called("pay", order_id=1) | "book").where(lambda one: one.name == "confirm"), False),
-        (called("pay", order_id=2) | event("on_tool_end", output=7), False),
-        (event("on_tool_end", output=7) | event("on_tool_start", inputs=ANY), True),
-    ],
-)
-def test_either_of_two_may_have_conditions(which: Any, holds: bool) -> None:
-    assert [bool(SHOP.obeys(at_least(1, which))), bool(SHOP.obeys(never(which)))] == [holds, not holds]
-
-
-def test_a_rule_that_is_asked_again_answers_the_same() -> None:
-    rules = [before("pay", "confirm", per="order_id"), each("pay").followed_by("confirm", per="order_id")]
-
-    assert [bool(SHOP.obeys(rule)) for rule in rules * 2] == [True] * 4
-
-
-def test_where_some_have_no_value_it_cannot_be_told_whether_a_rule_holds() -> None:
-    answer = SHOP.obeys(each("search").followed_by("pay", per="order_id"))
-
-    assert (answer.holds, answer.suspected) == (None, False)
 
 
 def test_what_began_a_time_is_not_what_came_within_it() -> None:

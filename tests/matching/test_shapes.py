@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from dirty_equals import IsInt, IsPartialDict, IsStr
+from dirty_equals import IsInt, IsStr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from llmtest.matching.shapes import RunLine, line_of
 from llmtest.order.happens_before import HappensBefore
 from llmtest.recording.views import Runs
 from tests.support.programs import Step, Trace, chat, overlapped, run, trace
+from tests.support.shop import AGENT, SEQUENCE
 
 # -- the reference
 
@@ -175,8 +176,6 @@ def test_names_and_tokens_match_as_the_reference_says(line: list[str], shape: li
 
 # -- what neighbours, gaps and groups mean
 
-AGENT = trace(run("agent", [run("plan")], [run("a"), run("b")], [run("book", args={"id": 7, "who": "Ada"})]))
-SEQUENCE = trace(run("a"), run("b"), run("c"))
 TURN = trace(chat("gpt", "1", "2"), run("a", call_id="1"), run("b", call_id="2"), chat("gpt", "3"), run("c", call_id="3"))
 
 
@@ -279,35 +278,6 @@ def test_what_an_element_means(element: Any, expected: bool) -> None:
     assert (AGENT.tools == [..., element]) is expected
 
 
-def test_results_errors_tags_and_nodes_can_be_asked_for() -> None:
-    caught = trace(
-        run("search", output={"id": 7, "more": [1, "x"]}, tags=("slow",)),
-        run("fetch", error=Failure("TimeoutError", "late")),
-        run("stop", error=Failure("CancelledError", "", "cancelled")),
-        run("text", text="plain"),
-        run("left", open=True),
-        run("planner", kind="chain", tags=("graph:step:1",)),
-    )
-
-    assert caught.runs == [
-        called().returned(IsPartialDict(id=7)).tagged("sl*"),
-        called().failed("Timeout*"),
-        called("stop"),
-        called("text"),
-        called("left"),
-        node("planner"),
-    ]
-    assert called("search").returned({"id": 7, "more": (1, re.compile("x"))}) == caught.run("search")
-    assert called("search").returned({"id": 7}) != caught.run("search")
-    assert called().failed("Value*") != caught.run("fetch")
-    assert called().failed() != caught.run("stop")
-    assert called().returned(ANY) != caught.run("stop")
-    assert called(a=1) != caught.run("text")
-    assert called().failed() != caught.run("left")
-    assert called().returned(ANY) != caught.run("left")
-    assert node("search") != caught.run("search")
-
-
 def test_turns_that_look_the_same_match_the_same() -> None:
     caught = trace(*([run("a"), run("b")] for _ in range(4)), [run("b"), run("a")])
 
@@ -331,13 +301,6 @@ def test_a_run_is_asked_by_its_own_argument_whatever_those_before_it_were_given(
     assert caught.tools == [..., called("a", n=1), "a"]
     assert caught.tools != [..., called("a", n=1)]
     assert caught.tools != [..., called("a", n=2), ...]
-
-
-def test_a_condition_on_either_of_two_is_asked_too() -> None:
-    either = called("a") | "b"
-
-    assert SEQUENCE.tools == [either.where(lambda one: one.name == "a"), "b", ...]
-    assert SEQUENCE.tools != [either.where(lambda one: one.name == "b"), "b", ...]
 
 
 def test_a_group_may_be_one_run_that_ran_alone() -> None:
@@ -374,91 +337,6 @@ def test_runs_are_compared_with_runs_by_identity() -> None:
 
 
 # -- matchers
-
-
-def test_a_matched_matcher_is_shown_as_what_it_matched() -> None:
-    matched, unmatched, group = called("plan"), called("book", id=8), together(called("a"), called("b"))
-
-    assert AGENT.tools != [matched, group, unmatched]
-    assert repr([matched, group, unmatched]) == "['plan', together('a', 'b'), called('book', id=8)]"
-
-
-def test_a_matcher_compared_with_a_run_is_shown_as_that_run_until_it_is_not_it() -> None:
-    book = called("book", id=7)
-
-    first = (book == AGENT.run("book"), repr(book))
-    second = (book == AGENT.run("plan"), repr(book))
-
-    assert (first, second) == ((True, "'book'"), (False, "called('book', id=7)"))
-    assert book != 7
-    assert book == called("book", id=7) != called("book", id=8)
-    assert len({book, called("book", id=7)}) == 1
-
-
-@pytest.mark.parametrize(
-    ("made", "code", "sentence"),
-    [
-        (called("book", id=7), "called('book', id=7)", "`book`(id=7)"),
-        (called(), "called()", "a tool"),
-        (called(id=re.compile("7")), "called(id=re.compile('7'))", "a tool(id=re.compile('7'))"),
-        (called(re.compile("b|c")), "called(re.compile('b|c'))", "`/b|c/`"),
-        (called("a") | "b", "called('a') | 'b'", "`a` or `b`"),
-        (model("gpt*"), "model('gpt*')", "model `gpt*`"),
-        (model(), "model()", "a model"),
-        (node("plan"), "node('plan')", "node `plan`"),
-        (event("on_retry", attempt_number=2), "event('on_retry', attempt_number=2)", "event `on_retry`(attempt_number=2)"),
-        (called("a").returned(1), "called('a').returned(1)", "`a`.returned(1)"),
-        (called("a").failed(), "called('a').failed()", "`a`.failed()"),
-        (called("a").failed("Time*"), "called('a').failed('Time*')", "`a`.failed('Time*')"),
-        (called("a").tagged("x"), "called('a').tagged('x')", "`a`.tagged('x')"),
-        (called("a").where(callable), "called('a').where(callable)", "`a`.where(callable)"),
-        (called("a")[2], "called('a')[2]", None),
-        (called("a")[1:3], "called('a')[1:3]", None),
-        (called("a")[1:], "called('a')[1:]", None),
-        (called("a")[:3], "called('a')[:3]", None),
-        (together("a", called("b")), "together('a', called('b'))", None),
-    ],
-)
-def test_how_selectors_are_shown(made: Any, code: str, sentence: str | None) -> None:
-    assert repr(made) == code
-    assert sentence is None or str(made) == sentence
-
-
-@pytest.mark.parametrize(
-    ("wrong", "text"),
-    [
-        (lambda: called("a")["x"], "how often is [n] or [least:most]; got ['x']"),
-        (lambda: called("a")[::2], "how often is [n] or [least:most]; got [slice(None, None, 2)]"),
-        (lambda: called("a")[0], "how often is [n] or [least:most], both inclusive, 0 <= least <= most, 1 <= most; got 0"),
-        (
-            lambda: called("a")[3:1],
-            "how often is [n] or [least:most], both inclusive, 0 <= least <= most, 1 <= most; got slice(3, 1, None)",
-        ),
-        (lambda: together(), "together() takes at least one name or called(...)"),
-        (lambda: together(...), "a member of together() is a name, a called(...) or a repetition of it; got Ellipsis"),
-        (lambda: together(["a"]), "a member of together() is a name, a called(...) or a repetition of it; got ['a']"),
-        (lambda: called(7), "called() takes a name: a str, or a regular expression; got int 7"),  # type: ignore[arg-type]
-        (lambda: called("a") | 7, "unsupported operand type(s) for |: 'Selector' and 'int'"),
-        (lambda: 7 | called("a"), "unsupported operand type(s) for |: 'int' and 'Selector'"),
-        (lambda: list(called("a")), "'Selector' object is not iterable"),
-        (
-            lambda: event("on_retry").returned(1),
-            "event('on_retry') means events; returned, failed, tagged and came_from are said of runs",
-        ),
-    ],
-)
-def test_what_is_no_selector(wrong: Callable[[], object], text: str) -> None:
-    with pytest.raises((TypeError, ValueError)) as caught:
-        wrong()
-
-    assert str(caught.value) == text
-
-
-def test_an_event_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError) as caught:
-        event("on_tool_strat")
-
-    assert str(caught.value).startswith("event() takes the name of a callback; got 'on_tool_strat'. They are on_agent_action, ")
 
 
 # -- speed

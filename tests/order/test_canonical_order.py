@@ -696,7 +696,7 @@ def threads_with_a_copied_context(cast: Cast) -> None:
     parallel
       a
       b
-      c
+    c
     """
     cast.tell("before")
     threads = [Thread(target=copy_context().run, args=(cast.tell, name)) for name in ("b", "a")]

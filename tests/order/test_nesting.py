@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 
 from llmtest import ScriptedChatModel, fail, record, respond, scripted_tool
 from llmtest.concurrency.lanes import Lane
-from llmtest.events import Event, FrozenDict, Run
+from llmtest.events import Run
 from llmtest.matching import before, chain, model
 from llmtest.order.happens_before import HappensBefore
 from llmtest.order.nesting import Nesting
 from llmtest.trees.rendering import render
+from tests.support import lines
+from tests.support.lines import HOME, task
 from tests.support.programs import overlapped
 
 FALLBACKS = "RunnableWithFallbacks"
-PARENT = UUID(int=1)
-HOME = Lane(1, "MainThread", 100)
 
 
-def task(number: int, parent: Lane | None = HOME, attach: int = 0, joined: int | None = None) -> Lane:
-    return Lane(number, "MainThread", 100, f"Task-{number}", parent, attach, joined)
-
-
-def run(
-    name: str,
-    start: int,
-    end: int | None = None,
-    lane: Lane | None = HOME,
-    *tags: str,
-    kind: Any = "chain",
-    children: tuple[Run, ...] = (),
-    **metadata: Any,
-) -> Run:
-    """A run that starts and ends at these numbers, which are also the moments of its line of control."""
-    events = [Event(f"on_{kind}_start", uuid4(), PARENT, name, number=start, lane=lane, moment=start)]
-    if end is not None:
-        events.append(Event(f"on_{kind}_end", events[0].run_id, PARENT, name, number=end, lane=lane, moment=end))
-    return Run(events[0].run_id, PARENT, kind, name, tags, FrozenDict(metadata), tuple(events), children)
+def run(name: str, start: int, end: int | None = None, lane: Lane | None = HOME, *tags: str, **more: Any) -> Run:
+    """A run on the home line, if nothing else is said."""
+    return lines.run(name, start, end, lane, *tags, **more)
 
 
 def strays(*roots: Run) -> list[str]:
@@ -115,6 +99,15 @@ def test_the_stages_of_a_stream_are_not_inside_one_another() -> None:
 def test_nothing_is_inside_what_never_ended_and_what_never_ended_may_be_inside() -> None:
     assert not strays(run("search", 0, None, kind="tool"), run("model", 1, 2))
     assert strays(run("search", 0, 5, kind="tool"), run("left", 1, None)) == ["left>search"]
+
+
+def test_what_began_after_a_run_is_not_inside_it_though_something_in_it_never_ended() -> None:
+    abandoned = run("abandoned", 2, children=())
+    over = run("over", 0, 1, children=(abandoned,))
+
+    assert not strays(run("root", 0, 1, children=(over,)), run("open", 4))
+    assert not strays(run("root", 0, 3, children=(over,)), run("open", 4))
+    assert strays(run("root", 0, 5, children=(over,)), run("open", 4)) == ["open>root"]
 
 
 def test_what_crosses_another_on_its_line_is_not_inside_it() -> None:
@@ -230,3 +223,31 @@ def test_fallbacks_of_a_batch_are_beside_one_another(way: str) -> None:
     assert render(recording, detail="outline").startswith("parallel\n")
     order = HappensBefore(recording.roots)
     assert all(overlapped(order, a, b) for a in recording.roots for b in recording.roots if a is not b)
+
+
+def _calls_of_python(work: Callable[[], object]) -> int:
+    calls = 0
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_open_siblings_are_not_compared_with_one_another() -> None:
+    """Twice the siblings are at most three times the work: a handler that fires no ends leaves thousands of runs open."""
+
+    def roots(siblings: int) -> list[Run]:
+        children = tuple(run("c", number) for number in range(2, siblings + 2))
+        return [run("root", 1, siblings + 2, children=children)]
+
+    few, many = roots(300), roots(600)
+
+    assert _calls_of_python(lambda: Nesting(many)) < 3 * _calls_of_python(lambda: Nesting(few))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import runpy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,16 @@ import llmtest
 from llmtest import ScriptedChatModel, ScriptedRetriever, call, fail, record, reply, say, structured
 from llmtest.capture.blocks import RawEvent
 from llmtest.events import UnseenCall
-from llmtest.ledger import Outside, opened
 from llmtest.protocol import check
 from llmtest.protocol.checks import RULES
-from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, texts, weather
+from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, texts
+from tests.support.tools import weather
+
+pytestmark = pytest.mark.usefixtures("outside")
 
 ROOT = Path(llmtest.__file__).parent.parent
 EXAMPLES = runpy.run_path(str(ROOT / "docs/protocol_page.py"))["examples"]()
 """By rule, the program on the page of the protocol that breaks it."""
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """The page of a test that breaks the protocol on purpose would fail it."""
-    with opened(Outside()):
-        yield
 
 
 # -- each rule, in its words

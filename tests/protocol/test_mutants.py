@@ -11,32 +11,20 @@ from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.runnables import RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, call, record, reply, say
 from llmtest.capture.blocks import RawEvent
-from llmtest.ledger import Outside, opened
 from llmtest.protocol import check
+from tests.support.recordings import tells
+from tests.support.tools import weather
+
+pytestmark = pytest.mark.usefixtures("outside")
 
 STRANGER = UUID(int=99)
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """A mutant that has lost its order would be reported as a race of its script."""
-    with opened(Outside()):
-        yield
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
 
 
 # -- correct programs
@@ -70,7 +58,7 @@ def parallel() -> Recording:
 
 def asynchronous() -> Recording:
     """A model that streams on the loop, and a function that sends a custom event."""
-    chain = RunnableLambda(str) | ScriptedChatModel(say("a", "b"), streaming=True) | RunnableLambda(_tells)
+    chain = RunnableLambda(str) | ScriptedChatModel(say("a", "b"), streaming=True) | RunnableLambda(tells)
 
     async def main() -> None:
         async for _ in chain.astream("hi"):
@@ -79,11 +67,6 @@ def asynchronous() -> Recording:
     with record() as recording:
         asyncio.run(main())
     return recording
-
-
-def _tells(value: Any) -> Any:
-    dispatch_custom_event("note", "a note")
-    return value
 
 
 def streamed() -> Recording:

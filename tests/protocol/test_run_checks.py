@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import runpy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,14 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel
 import llmtest
 from llmtest import Recording, ScriptedChatModel, ScriptedRetriever, fail, record, reply, say
 from llmtest.capture.blocks import RawEvent
-from llmtest.ledger import Outside, opened
 from llmtest.protocol import check
 from llmtest.scripts import give
-from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, texts, weather
+from tests.support.recordings import BOTH, doctored, greeted, rules, streamed, tells, texts
+from tests.support.tools import weather
+
+pytestmark = pytest.mark.usefixtures("outside")
 
 ROOT = Path(llmtest.__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """The page of a test that breaks the protocol on purpose would fail it."""
-    with opened(Outside()):
-        yield
 
 
 # -- the evidence
@@ -254,11 +249,6 @@ def _fails(value: Any) -> Any:
     raise ValueError("as it must")
 
 
-def _tells(value: Any) -> Any:
-    dispatch_custom_event("note", "a note")
-    return value
-
-
 def _asks(model: Any) -> Runnable[Any, Any]:
     def turn(value: Any) -> Any:
         answer = model.invoke(str(value))
@@ -280,7 +270,7 @@ def _nested(inner: Runnable[Any, Any]) -> Runnable[Any, Any]:
 BUILDERS: dict[str, Callable[..., Runnable[Any, Any]]] = {
     "text": lambda: RunnableLambda(str),
     "fail": lambda: RunnableLambda(_fails),
-    "tell": lambda: RunnableLambda(_tells),
+    "tell": lambda: RunnableLambda(tells),
     "model": lambda: RunnableLambda(str) | ScriptedChatModel(say("a", "b", "c").repeat().optional()),
     "streaming": lambda: RunnableLambda(str) | ScriptedChatModel(say("a", "b").repeat().optional(), streaming=True),
     "broken model": lambda: RunnableLambda(str) | ScriptedChatModel(fail(ValueError("no")).repeat().optional()),

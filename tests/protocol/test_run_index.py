@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -10,16 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtest import Recording
-from llmtest.ledger import Outside, opened
 from llmtest.protocol import check
 from tests.support.recordings import doctored, greeted
 
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """The page of a test that breaks the protocol on purpose would fail it."""
-    with opened(Outside()):
-        yield
+pytestmark = pytest.mark.usefixtures("outside")
 
 
 # -- any recording

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from llmtest.events import Event
-from llmtest.ledger import Outside, opened
 from llmtest.protocol.stream_v3 import ungrammatical
 
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """The page of a test that breaks the protocol on purpose would fail it."""
-    with opened(Outside()):
-        yield
+pytestmark = pytest.mark.usefixtures("outside")
 
 
 # -- stream events

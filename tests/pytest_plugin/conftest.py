@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,13 @@ addopts = --strict-markers --strict-config
 filterwarnings = error
 asyncio_default_fixture_loop_scope = function
 """
+
+HELLO = """
+def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
+    scripted_chat_model("Hello there").invoke("hi")
+    assert llm_recording == llm_snapshot
+"""
+"""A test that compares the tree of one call."""
 
 
 class Outcome:
@@ -67,6 +75,19 @@ class Suite:
     def write(self, source: str, name: str = "test_it") -> None:
         self.files.makepyfile(**{name: textwrap.dedent(source)})
 
+    def snapshot(self, name: str = "test_hello") -> Path:
+        """The file of a snapshot of test_it.py."""
+        return self.path / "__snapshots__" / "test_it" / f"{name}.tree"
+
+    def trees(self) -> list[str]:
+        """The names of all snapshots."""
+        return sorted(file.name for file in self.path.rglob("*.tree") if ".llmtest" not in file.parts)
+
+    def pending(self) -> dict[str, str]:
+        """The pending snapshots, and their texts."""
+        folder = self.path / ".llmtest" / "pending"
+        return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.tree")}
+
     def run(self, source: str | None = None, *options: str) -> Outcome:
         """Writes `source` to test_it.py and runs all there is, in this process."""
         if source is not None:
@@ -91,3 +112,52 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
         monkeypatch.delenv(name, raising=False)  # ours may run on a worker; syrupy's reports are for the process that has none
     monkeypatch.setenv("COLUMNS", "120")
     return Suite(pytester)
+
+
+TWO_TESTS = """
+from llmtest import say
+
+def test_passes(scripted_chat_model):
+    scripted_chat_model(say("Hello there", usage=(5, 2))).invoke("hi")
+
+def test_fails(scripted_chat_model):
+    scripted_chat_model(say("Good bye", usage=(3, 2))).invoke("bye")
+    assert False
+"""
+
+
+def tree(answer: str, question: str, usage: tuple[int, int]) -> str:
+    """What a test of TWO_TESTS shows."""
+    from llmtest import say
+
+    with record() as recording:
+        ScriptedChatModel(say(answer, usage=usage)).invoke(question)
+    return str(recording).rstrip()
+
+
+FAILED = tree("Good bye", "bye", (3, 2))
+
+
+PASSED = tree("Hello there", "hi", (5, 2))
+
+
+ALL = f"""\
+test_it.py::test_passes
+{PASSED}
+tokens: 5 in, 2 out
+
+test_it.py::test_fails
+{FAILED}
+tokens: 3 in, 2 out"""
+
+
+MODEL = """
+import asyncio
+import pytest
+from llmtest import ScriptedChatModel, ScriptedLLM, count_tokens, fail, record, say
+
+def ask(*answers, **fields):
+    model = ScriptedChatModel(*[say(text, usage=(len(text), 1)) for text in answers], **fields)
+    for _ in answers:
+        model.invoke("hi")
+"""

@@ -36,14 +36,10 @@ def test_expected(llm_snapshot):
 """
 
 
-def trees(suite: Suite) -> list[str]:
-    return sorted(file.name for file in suite.path.rglob("*.tree") if ".llmtest" not in file.parts)
-
-
 def test_an_update_does_not_accept_the_tree_of_a_test_that_then_fails(suite: Suite) -> None:
     outcome = suite.run(FAILING, "--snapshot-update")
 
-    assert trees(suite) == ["test_passes.tree"]
+    assert suite.trees() == ["test_passes.tree"]
     assert "not accepted, because the test failed: test_fails_later.tree" in outcome.text
     assert "1 snapshot generated" in outcome.text
 
@@ -66,7 +62,7 @@ def test_a_recording_of_nothing_is_no_snapshot_unless_it_is_asked_for(suite: Sui
     outcome = suite.run(EMPTY, "--snapshot-update")
 
     assert outcome.counts == {"failed": 2, "passed": 1}
-    assert trees(suite) == ["test_meant.tree"]
+    assert suite.trees() == ["test_meant.tree"]
     assert (
         "SnapshotError: nothing was recorded, so the snapshot would hold whatever the program does;"
         " record the runs that the test is about, or compare with llm_snapshot(empty=True)"
@@ -143,69 +139,6 @@ def test_a_pending_file_that_cannot_be_written_is_one_line(suite: Suite) -> None
     assert "  nothing was kept for `llmtest accept`, because the file cannot be written: " in outcome.text
 
 
-# -- unused snapshots
-
-SKIPPING = """
-import os, pytest
-
-OTHER = os.environ.get("OTHER") == "1"
-
-@pytest.mark.skipif(OTHER, reason="elsewhere")
-def test_skipif(llm_snapshot):
-    assert "a" == llm_snapshot
-
-def test_skip(llm_snapshot):
-    if OTHER:
-        pytest.skip("no")
-    assert "a" == llm_snapshot
-
-@pytest.mark.xfail(run=not OTHER)
-def test_not_run(llm_snapshot):
-    assert "a" == llm_snapshot
-
-def test_stays(llm_snapshot):
-    assert "a" == llm_snapshot
-"""
-
-SHARD = """
-import os
-
-def pytest_collection_modifyitems(items):
-    if os.environ.get("SHARD"):
-        items[:] = [item for item in items if item.name in ("test_stays", "test_plain")]
-"""
-
-
-@pytest.mark.parametrize("variable", ["OTHER", "SHARD"])
-def test_snapshots_of_tests_that_did_not_run_stay_and_others_go(suite: Suite, variable: str, monkeypatch) -> None:
-    suite.write(SHARD, "conftest")
-    suite.write("def test_plain(llm_snapshot):\n    assert 'a' == llm_snapshot", "test_other")
-    suite.run(SKIPPING, "--snapshot-update")
-    gone = suite.path / "__snapshots__" / "test_other" / "test_gone.tree"
-    gone.write_text("# llmtest tree v1\nb\n")
-    before = trees(suite)
-    monkeypatch.setenv(variable, "1")
-
-    plain = suite.run(None)
-    outcome = suite.run(None, "--snapshot-update")
-
-    assert "1 snapshot unused" in plain.text
-    assert "1 unused snapshot deleted" in outcome.text
-    assert trees(suite) == [name for name in before if name != "test_gone.tree"]
-
-
-def test_on_workers_snapshots_of_tests_that_did_not_run_stay_too(suite: Suite, monkeypatch) -> None:
-    suite.run(SKIPPING, "--snapshot-update")
-    before = trees(suite)
-    monkeypatch.setenv("OTHER", "1")
-
-    outcome = suite.run_on_workers(None, "--snapshot-update")
-
-    assert outcome.counts == {"passed": 1, "skipped": 2, "xfailed": 1}
-    assert len(before) == 4
-    assert trees(suite) == before
-
-
 def test_an_option_of_another_suite_of_nearly_the_same_name_accepts_nothing_of_ours(suite: Suite) -> None:
     suite.write(
         """
@@ -216,7 +149,7 @@ def test_an_option_of_another_suite_of_nearly_the_same_name_accepts_nothing_of_o
     )
 
     plain = suite.run("def test_it(llm_snapshot):\n    assert 'a' == llm_snapshot", "--update-snapshots=all")
-    before = trees(suite)
+    before = suite.trees()
     suite.run(None, "--snapshot-update")
 
-    assert (plain.counts, before, trees(suite)) == ({"failed": 1}, [], ["test_it.tree"])
+    assert (plain.counts, before, suite.trees()) == ({"failed": 1}, [], ["test_it.tree"])

@@ -7,7 +7,9 @@ import re
 from tests.pytest_plugin.conftest import Suite
 
 BLOCKS = """
+from langchain.chat_models import init_chat_model
 from langchain_core.tools import tool
+from llmtest.langchain.providers import scripted_providers
 from llmtest import ScriptedChatModel, count_tokens, expect_violation, record, tracing_enabled
 from llmtest.matching import never
 
@@ -58,6 +60,16 @@ def test_after_expectation():
         ScriptedChatModel().invoke("hi")
     except AssertionError:
         pass
+
+def test_providers():
+    kept.append(scripted_providers({"openai:gpt-5": ["Hello"]}))
+    kept[-1].__enter__()
+    init_chat_model("openai:gpt-5").invoke("hi")
+
+def test_after_providers():
+    with scripted_providers({"openai:gpt-5": ["Bonjour"]}):
+        assert init_chat_model("openai:gpt-5").invoke("hi").content == "Bonjour"
+    assert kept[-1].asked == ["openai:gpt-5"]
 """
 
 
@@ -80,6 +92,7 @@ def test_a_block_that_a_test_leaves_open_is_closed_and_told_there(suite: Suite) 
         ("FAILED", "test_after_all_of", "expected tools == ['"),
         ("ERROR", "test_expectation", "an expect_violation("),
         ("FAILED", "test_after_expectation", "unexpected model cal"),
+        ("ERROR", "test_providers", "a scripted_providers"),
     }
     assert outcome.part("ERROR at teardown of test_all_of").startswith(
         "an all_of() block was left open by the test\n  use it with `with`, or leave it in the same test\n\n"
@@ -152,57 +165,6 @@ def test_rules_that_nothing_judged_are_told_and_those_of_decorators_are_judged(s
         "record(rules=[...]) was made and never entered, so that its 1 rule judged nothing\n"
         "  use it with `with`, or leave it in the same test"
     )
-
-
-LATE = """
-import threading
-import pytest
-from llmtest import ScriptedChatModel
-
-go, came = threading.Event(), threading.Event()
-
-def late(model, gate):
-    gate.wait()
-    try:
-        model.invoke("too late")
-    except AssertionError:
-        came.set()
-
-def test_first():
-    model = ScriptedChatModel()
-    threading.Thread(target=late, args=(model, go), name="late").start()
-
-def test_second(llm_recording):
-    go.set()
-    assert came.wait(10)
-
-def test_last():
-    model = ScriptedChatModel()
-    pause = type("Pause", (), {"wait": lambda self: threading.Event().wait(0.2)})()
-    threading.Thread(target=late, args=(model, pause), name="later").start()
-"""
-
-
-def test_a_thread_that_outlives_its_test_is_told_in_that_test(suite: Suite) -> None:
-    outcome = suite.run(LATE, "--llmtest-trees=off")
-
-    assert outcome.counts == {"passed": 3, "error": 2}
-    assert outcome.exit_code == 1
-    assert outcome.part("ERROR at teardown of test_first") == (
-        "after the end of this test, which has not waited for its thread `late`\n\n"
-        "unexpected model call 1: the script has no steps\n"
-        "  came  human 'too late' (1 message)\n"
-        "  add a step for this call, or find out why the program calls the model again"
-    )
-    assert "which has not waited for its thread `later`" in outcome.part("ERROR at teardown of test_last")
-
-
-def test_workers_tell_of_threads_that_outlive_their_test_too(suite: Suite) -> None:
-    outcome = suite.run_on_workers(LATE, "--llmtest-trees=off", "--dist=loadfile")
-
-    assert outcome.counts == {"passed": 3, "error": 2}
-    assert outcome.exit_code == 1
-    assert "which has not waited for its thread `late`" in outcome.part("ERROR at teardown of test_first")
 
 
 PARAMETERS = """

@@ -4,32 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmtest import record
-from llmtest.langchain.chat_model import ScriptedChatModel
-
-TWO_TESTS = """
-from llmtest import say
-
-def test_passes(scripted_chat_model):
-    scripted_chat_model(say("Hello there", usage=(5, 2))).invoke("hi")
-
-def test_fails(scripted_chat_model):
-    scripted_chat_model(say("Good bye", usage=(3, 2))).invoke("bye")
-    assert False
-"""
-
-
-def tree(answer: str, question: str, usage: tuple[int, int]) -> str:
-    """What a test of TWO_TESTS shows."""
-    from llmtest import say
-
-    with record() as recording:
-        ScriptedChatModel(say(answer, usage=usage)).invoke(question)
-    return str(recording).rstrip()
-
-
-FAILED = tree("Good bye", "bye", (3, 2))
-PASSED = tree("Hello there", "hi", (5, 2))
+from tests.pytest_plugin.conftest import FAILED, PASSED, TWO_TESTS
 
 
 def test_failing_test_shows_its_tree_and_a_passing_one_shows_nothing(suite):
@@ -176,36 +151,6 @@ def test_trees_can_be_off(suite):
     assert "run tree" not in outcome.text
 
 
-ALL = f"""\
-test_it.py::test_passes
-{PASSED}
-tokens: 5 in, 2 out
-
-test_it.py::test_fails
-{FAILED}
-tokens: 3 in, 2 out"""
-
-
-def test_all_trees_and_their_tokens_are_in_the_summary(suite):
-    outcome = suite.run(TWO_TESTS, "--llmtest-trees=all")
-
-    assert outcome.part("llmtest: run trees") == ALL
-    assert outcome.part("llmtest: run tree") == FAILED
-
-
-def test_ini_key_says_the_same_and_the_option_wins(suite):
-    suite.ini("[pytest]\nllmtest_trees = all\nasyncio_default_fixture_loop_scope = function")
-
-    assert suite.run(TWO_TESTS).part("llmtest: run trees") == ALL
-    assert not suite.run(TWO_TESTS, "--llmtest-trees=failed").has_part("llmtest: run trees")
-
-
-def test_quiet_run_shows_what_it_was_asked_for_and_a_quieter_one_does_not(suite):
-    assert suite.run(TWO_TESTS, "--llmtest-trees=all", "-q").part("llmtest: run trees") == ALL
-    assert not suite.run(TWO_TESTS, "--llmtest-trees=all", "-qq").has_part("llmtest: run trees")
-    assert not suite.run(TWO_TESTS, "--llmtest-trees=all", "--no-summary").has_part("llmtest: run trees")
-
-
 def test_colours_follow_the_terminal_and_no_color(suite, monkeypatch):
     monkeypatch.delenv("PY_COLORS")  # pytester's own
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -213,37 +158,6 @@ def test_colours_follow_the_terminal_and_no_color(suite, monkeypatch):
 
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in suite.run(TWO_TESTS, "--llmtest-trees=all").text
-
-
-def test_unknown_ini_value_is_a_usage_error(suite):
-    suite.ini("[pytest]\nllmtest_trees = failled\nasyncio_default_fixture_loop_scope = function")
-
-    outcome = suite.run(TWO_TESTS)
-
-    assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
-    expected = "ERROR: the ini key llmtest_trees is one of failed, all, off; got 'failled'; did you mean `failed`?"
-    assert outcome.errors.strip() == expected
-
-
-def test_unknown_ini_value_without_a_neighbour_is_a_usage_error_too(suite):
-    suite.ini("[pytest]\nllmtest_trees = 3\nasyncio_default_fixture_loop_scope = function")
-
-    outcome = suite.run(TWO_TESTS)
-
-    assert outcome.errors.strip() == "ERROR: the ini key llmtest_trees is one of failed, all, off; got '3'"
-
-
-def test_workers_report_violations_trees_and_ids_as_one_process_does(suite):
-    source = f"{TWO_TESTS}\ndef test_unused(scripted_chat_model):\n    scripted_chat_model('a', 'b').invoke('hi')\n"
-    alone = suite.run(source, "--llmtest-trees=all")
-
-    shared = suite.run_on_workers(source, "--llmtest-trees=all")
-
-    assert shared.counts == alone.counts == {"passed": 1, "failed": 2}
-    assert alone.part("test_unused").startswith("1 of 2 steps")
-    assert shared.part("test_unused").endswith(alone.part("test_unused"))  # xdist says first where it ran
-    assert PASSED in shared.part("llmtest: run trees")
-    assert sorted(shared.part("llmtest: run trees").splitlines()) == sorted(alone.part("llmtest: run trees").splitlines())
 
 
 def test_our_frames_are_not_shown(suite):
@@ -285,72 +199,3 @@ def test_place_of_a_violation_is_its_test(suite):
     outcome = suite.run(None, "--tb=line")
 
     assert f"{suite.path / 'test_it.py'}:4: llmtest.errors.ViolationError: 1 of 2 steps" in outcome.text
-
-
-def test_subtests_do_not_take_the_ledger_away_from_their_test(suite):
-    outcome = suite.run(
-        """
-        import unittest
-        from llmtest import ScriptedChatModel
-
-        class TestIt(unittest.TestCase):
-            def test_it(self):
-                ScriptedChatModel("a", "b").invoke("hi")
-                with self.subTest(n=1):
-                    pass
-                with self.subTest(n=2):
-                    pass
-        """
-    )
-
-    assert outcome.counts["failed"] == 1
-    assert outcome.part("TestIt.test_it").startswith("1 of 2 steps")
-
-
-@pytest.mark.parametrize("option", ["-pno:cacheprovider", "--assert=plain", "--import-mode=importlib", "--setup-show"])
-def test_it_works_with(suite, option):
-    outcome = suite.run(TWO_TESTS, option)
-
-    assert outcome.counts == {"passed": 1, "failed": 1}
-    assert outcome.part("llmtest: run tree") == FAILED
-
-
-def test_it_works_without_a_terminal(suite):
-    outcome = suite.run(TWO_TESTS, "-p", "no:terminal", "--llmtest-trees=all")
-
-    assert outcome.exit_code == pytest.ExitCode.TESTS_FAILED
-    assert outcome.text == ""
-
-
-@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 8 does not know `strict`")
-def test_it_works_in_a_strict_run(suite):
-    suite.ini("[pytest]\nstrict = true\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function")
-
-    assert suite.run(TWO_TESTS).counts == {"passed": 1, "failed": 1}
-
-
-def test_switched_off_it_leaves_no_trace(suite):
-    suite.write("def test_it(llm_recording): pass")
-
-    fixtures = suite.run(None, "-p", "no:llmtest-kit")
-    options = suite.run(None, "-p", "no:llmtest-kit", "--llmtest-trees=all")
-    help_text = suite.run(None, "-p", "no:llmtest-kit", "--help").text
-
-    assert "fixture 'llm_recording' not found" in fixtures.text
-    assert "unrecognized arguments: --llmtest-trees=all" in options.errors
-    assert "llmtest_" not in help_text
-
-
-def test_help_names_every_option_and_ini_key(suite):
-    text = suite.run(None, "--help").text
-
-    assert "--llmtest-trees={failed,all,off}" in text
-    assert "llmtest_trees (string):" in text
-    assert "llmtest_langsmith (bool):" in text
-
-
-def test_no_fixture_is_set_up_for_a_test_that_did_not_ask(suite):
-    outcome = suite.run("def test_it(): pass", "--setup-show")
-
-    assert "llm_" not in outcome.text
-    assert "scripted" not in outcome.text

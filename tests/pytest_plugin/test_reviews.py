@@ -8,13 +8,8 @@ import pytest
 
 from llmtest.cli import commands
 from llmtest.trees.rendering import HEADER
-from tests.pytest_plugin.conftest import Outcome
+from tests.pytest_plugin.conftest import HELLO, Outcome
 
-HELLO = """
-def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
-    scripted_chat_model("Hello there").invoke("hi")
-    assert llm_recording == llm_snapshot
-"""
 GOODBYE = HELLO.replace("Hello", "Goodbye")
 CAUSE = 'snapshot differs: AI message "Hello" → "Goodbye" at ScriptedChatModel (1 of 3 lines, 1 cause)'
 DIFF = """\
@@ -40,15 +35,6 @@ def changed(suite):
     suite.run(HELLO, "--snapshot-update")
     suite.write(GOODBYE)
     return suite
-
-
-def pending(suite):
-    folder = suite.path / ".llmtest" / "pending"
-    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.tree")}
-
-
-def snapshot(suite, name="test_hello"):
-    return suite.path / "__snapshots__" / "test_it" / f"{name}.tree"
 
 
 # -- what is shown
@@ -123,7 +109,7 @@ def test_workers_show_and_keep_the_same(changed):
 
     assert outcome.part("llmtest: snapshot") == DIFF + KEPT
     assert outcome.part("llmtest") == SUMMARY
-    assert list(pending(changed)) == ["test_it.py/test_hello.tree"]
+    assert list(changed.pending()) == ["test_it.py/test_hello.tree"]
 
 
 @pytest.mark.parametrize("columns", ["20", "50", "300"])
@@ -177,7 +163,7 @@ def test_comparison_that_did_not_fail_the_test_is_not_told(suite):
 
     assert outcome.counts == {"passed": 1, "failed": 1}
     assert "no snapshot yet: there is no test_fails_otherwise.tree" in outcome.part("llmtest: snapshot")
-    assert list(pending(suite)) == ["test_it.py/test_fails_otherwise.tree"]
+    assert list(suite.pending()) == ["test_it.py/test_fails_otherwise.tree"]
 
 
 def test_several_snapshots_of_a_test_are_told_each(suite):
@@ -189,7 +175,7 @@ def test_several_snapshots_of_a_test_are_told_each(suite):
         """
     )
 
-    assert sorted(pending(suite)) == ["test_it.py/test_it.tree", "test_it.py/test_it[second].tree"]
+    assert sorted(suite.pending()) == ["test_it.py/test_it.tree", "test_it.py/test_it[second].tree"]
     assert outcome.text.count("- llmtest: snapshot -") == 2
 
 
@@ -197,7 +183,7 @@ def test_defaults_that_are_given_to_the_fixture_keep_the_rest(suite):
     outcome = suite.run("def test_it(llm_snapshot):\n    assert 'a' == llm_snapshot.with_defaults()")
 
     assert "no snapshot yet" in outcome.part("test_it")
-    assert list(pending(suite)) == ["test_it.py/test_it.tree"]
+    assert list(suite.pending()) == ["test_it.py/test_it.tree"]
 
 
 def test_error_within_a_comparison_is_not_swallowed(suite):
@@ -247,7 +233,7 @@ def test_open_runs_are_named_with_the_time_since_when(suite, second, words):
     outcome = suite.run(OPEN.format(second=second))
 
     assert re.search(f"{words}, or compare with llm_snapshot\\(open_runs=True\\)", outcome.part("test_it"))
-    assert pending(suite) == {}
+    assert suite.pending() == {}
 
 
 def test_open_runs_of_a_single_run_are_named_too(suite):
@@ -273,13 +259,13 @@ def test_open_runs_of_a_single_run_are_named_too(suite):
 )
 def test_damaged_file_is_a_mismatch_and_never_overwritten_unasked(suite, damaged, words, monkeypatch):
     suite.run(HELLO, "--snapshot-update")
-    snapshot(suite).write_text(damaged, "utf-8")
+    suite.snapshot().write_text(damaged, "utf-8")
 
     outcomes = [suite.run(None, *options) for options in ([], ["--snapshot-update"], ["--snapshot-update-new-only"])]
 
     assert [outcome.counts for outcome in outcomes] == [{"failed": 1}] * 3
     assert {f"E       AssertionError: snapshot unreadable: test_hello.tree, {words}" in o.text for o in outcomes} == {True}
-    assert snapshot(suite).read_text("utf-8") == damaged
+    assert suite.snapshot().read_text("utf-8") == damaged
     monkeypatch.chdir(suite.path)
     assert commands.main(["accept"]) == 1
     assert commands.main(["accept", "test_hello"]) == 0
@@ -288,7 +274,7 @@ def test_damaged_file_is_a_mismatch_and_never_overwritten_unasked(suite, damaged
 
 def test_file_that_is_no_text_is_named(suite):
     suite.run(HELLO, "--snapshot-update")
-    snapshot(suite).write_bytes(b"\xff")
+    suite.snapshot().write_bytes(b"\xff")
 
     outcome = suite.run(None, "--snapshot-update")
 
@@ -375,7 +361,7 @@ def test_nothing_is_deleted_after_a_run_that_was_filtered_or_failed(suite, optio
 
 
 def test_snapshot_of_before_is_reviewed_and_accepted_under_its_name_of_today(changed, monkeypatch, capsys):
-    file = snapshot(changed)
+    file = changed.snapshot()
     before = file.rename(file.with_suffix(".trace"))
     before.write_text(before.read_text().replace(HEADER, "# llmtest trace v1"))
     changed.run(None)
@@ -398,11 +384,11 @@ def test_snapshot_of_before_is_reviewed_and_accepted_under_its_name_of_today(cha
 
 def test_snapshot_that_matches_again_is_pending_no_more(changed):
     changed.run(None)
-    assert list(pending(changed)) == ["test_it.py/test_hello.tree"]
+    assert list(changed.pending()) == ["test_it.py/test_hello.tree"]
 
     changed.run(HELLO)
 
-    assert pending(changed) == {}
+    assert changed.pending() == {}
 
 
 def test_accepted_snapshot_matches(changed, monkeypatch):
@@ -413,129 +399,6 @@ def test_accepted_snapshot_matches(changed, monkeypatch):
 
     assert code == 0
     assert changed.run(None).counts == {"passed": 1}
-
-
-# -- verify
-
-UNSTABLE = """
-import itertools
-
-numbers = itertools.count()
-
-def test_it(llm_snapshot):
-    assert f"run {next(numbers)}" == llm_snapshot
-"""
-FRESH = """
-import pytest
-
-made = []
-
-@pytest.fixture
-def fresh():
-    made.append("up")
-    yield len(made)
-    made.append("down")
-
-def test_it(fresh, llm_snapshot):
-    assert "same" == llm_snapshot
-
-def test_runs():
-    assert made == ["up", "down"] * {runs}
-"""
-
-
-@pytest.mark.parametrize("options", [["--snapshot-update"], []])
-def test_snapshot_that_differs_from_run_to_run_is_not_accepted(suite, options):
-    outcome = suite.run(UNSTABLE, "--llmtest-verify=3", *options)
-
-    assert outcome.counts == {"failed": 1}
-    assert (
-        "snapshot not stable: in run 2 of 3, test_it.tree came out otherwise:"
-        ' line "0" → "1" (1 of 2 lines, 1 cause)' in outcome.text
-    )
-    assert outcome.part("llmtest: verify") == (
-        "- run 0\n+ run 1  ◀ first difference\n  … 1 unchanged line\n  nothing was written"
-    )
-    assert not snapshot(suite, "test_it").exists()
-    assert pending(suite) == {}
-    assert "generated" not in outcome.text
-
-
-@pytest.mark.parametrize("runs", [2, 3])
-def test_each_run_has_fresh_fixtures_and_only_what_agrees_is_written(suite, runs):
-    outcome = suite.run(FRESH.format(runs=runs), f"--llmtest-verify={runs}", "--snapshot-update")
-
-    assert outcome.counts == {"passed": 2}
-    assert "1 snapshot generated" in outcome.text
-    assert snapshot(suite, "test_it").read_text("utf-8") == f"{HEADER}\nsame\n"
-
-
-def test_snapshot_that_matches_runs_once(suite):
-    suite.run(FRESH.format(runs=1), "--snapshot-update")
-
-    assert suite.run(None, "--llmtest-verify=5").counts == {"passed": 2}
-
-
-def test_ini_key_asks_for_the_same(suite):
-    suite.ini("[pytest]\nllmtest_verify = 2\nasyncio_default_fixture_loop_scope = function")
-
-    assert suite.run(FRESH.format(runs=2), "--snapshot-update").counts == {"passed": 2}
-
-
-def test_run_that_ends_in_another_way_is_told(suite):
-    failing = UNSTABLE + "    assert next(numbers) < 2\n"
-
-    outcome = suite.run(
-        failing.replace('f"run {next(numbers)}"', '"same"').replace("< 2", "< 1"), "--llmtest-verify=2", "--snapshot-update"
-    )
-
-    assert outcome.counts == {"failed": 1}
-    assert outcome.part("llmtest: verify") == (
-        "run 2 of 2 of the test ended in another way than the first one, so its snapshot was not accepted"
-    )
-    assert not snapshot(suite, "test_it").exists()
-
-
-def test_run_that_is_suddenly_skipped_is_told(suite):
-    source = UNSTABLE.replace(
-        "    assert", "    import pytest\n    number = next(numbers)\n    if number: pytest.skip()\n    assert"
-    )
-
-    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
-
-    assert outcome.counts["error"] == 1
-    assert not snapshot(suite, "test_it").exists()
-
-
-def test_run_whose_fixtures_fail_is_told(suite):
-    source = UNSTABLE.replace(
-        "def test_it(", "import pytest\n\n@pytest.fixture\ndef once():\n    assert not next(numbers)\n\ndef test_it(once, "
-    )
-
-    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
-
-    assert outcome.counts == {"error": 1}
-    assert not snapshot(suite, "test_it").exists()
-
-
-def test_skipped_test_is_not_verified(suite):
-    outcome = suite.run(f"import pytest\npytestmark = pytest.mark.skip\n{HELLO}", "--llmtest-verify=2")
-
-    assert outcome.counts == {"skipped": 1}
-
-
-def test_verification_works_on_workers(suite):
-    outcome = suite.run_on_workers(UNSTABLE, "--llmtest-verify=2", "--snapshot-update")
-
-    assert outcome.counts == {"failed": 1}
-    assert not snapshot(suite, "test_it").exists()
-
-
-@pytest.mark.parametrize("told", ["0", "x", "-1"])
-def test_number_of_runs_must_be_a_number(suite, told):
-    outcome = suite.run(HELLO, f"--llmtest-verify={told}")
-
-    assert f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}" in outcome.errors
 
 
 # -- masks
@@ -555,7 +418,7 @@ def test_ini_rules_are_masked_in_every_tree(suite):
         "--snapshot-update",
     )
 
-    assert snapshot(suite, "test_it").read_text("utf-8").splitlines()[1:] == [
+    assert suite.snapshot("test_it").read_text("utf-8").splitlines()[1:] == [
         "chain shop",
         '  > {"pin": <mask:pin>, "pinned": 1, "say": "my <mask:order> please"}',
         '  < "<mask:order>"',

@@ -7,12 +7,7 @@ import pytest
 from llmtest import record
 from llmtest.langchain.chat_model import ScriptedChatModel
 from llmtest.trees.rendering import HEADER, render
-
-HELLO = """
-def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
-    scripted_chat_model("Hello there").invoke("hi")
-    assert llm_recording == llm_snapshot
-"""
+from tests.pytest_plugin.conftest import HELLO
 
 
 def hello() -> str:

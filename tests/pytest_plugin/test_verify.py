@@ -1,65 +1,130 @@
-"""`--llmtest-verify`: what is accepted comes out the same again, also in another process on another day."""
+"""`--llmtest-verify`: a new or changed snapshot counts only if each run of its test agrees."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.pytest_plugin.conftest import Suite
+from llmtest.trees.rendering import HEADER
+from tests.pytest_plugin.conftest import HELLO
 
-ELSEWHERE = """
-import datetime, os, tempfile
-import pytest
+UNSTABLE = """
+import itertools
 
-@pytest.mark.parametrize("text", [
-    lambda: " ".join({"a", "b", "c", "d", "e", "f"}),
-    tempfile.gettempdir,
-    lambda: str(datetime.date.today()),
-    lambda: "the same",
-], ids=["hash", "folder", "day", "same"])
-def test_it(text, request):
-    assert text() == request.getfixturevalue("llm_snapshot")
+numbers = itertools.count()
+
+def test_it(llm_snapshot):
+    assert f"run {next(numbers)}" == llm_snapshot
 """
 
 
-def test_a_text_that_another_process_changes_is_not_accepted(suite: Suite) -> None:
-    outcome = suite.run(ELSEWHERE, "--snapshot-update", "--llmtest-verify=2", "--junitxml=out.xml")
+FRESH = """
+import pytest
 
-    assert outcome.counts == {"failed": 3, "passed": 1}
-    assert [file.name for file in suite.path.rglob("*.tree")] == ["test_it[same].tree"]
-    said = (
-        "snapshot not stable: in a run with another hash seed, temporary directory and day, test_it[day].tree came out otherwise"
+made = []
+
+@pytest.fixture
+def fresh():
+    made.append("up")
+    yield len(made)
+    made.append("down")
+
+def test_it(fresh, llm_snapshot):
+    assert "same" == llm_snapshot
+
+def test_runs():
+    assert made == ["up", "down"] * {runs}
+"""
+
+
+@pytest.mark.parametrize("options", [["--snapshot-update"], []])
+def test_snapshot_that_differs_from_run_to_run_is_not_accepted(suite, options):
+    outcome = suite.run(UNSTABLE, "--llmtest-verify=3", *options)
+
+    assert outcome.counts == {"failed": 1}
+    assert (
+        "snapshot not stable: in run 2 of 3, test_it.tree came out otherwise:"
+        ' line "0" → "1" (1 of 2 lines, 1 cause)' in outcome.text
     )
-    assert said in outcome.part("test_it[day]")
+    assert outcome.part("llmtest: verify") == (
+        "- run 0\n+ run 1  ◀ first difference\n  … 1 unchanged line\n  nothing was written"
+    )
+    assert not suite.snapshot("test_it").exists()
+    assert suite.pending() == {}
+    assert "generated" not in outcome.text
 
 
-def test_a_test_that_ends_in_another_way_elsewhere_is_told(suite: Suite) -> None:
+@pytest.mark.parametrize("runs", [2, 3])
+def test_each_run_has_fresh_fixtures_and_only_what_agrees_is_written(suite, runs):
+    outcome = suite.run(FRESH.format(runs=runs), f"--llmtest-verify={runs}", "--snapshot-update")
+
+    assert outcome.counts == {"passed": 2}
+    assert "1 snapshot generated" in outcome.text
+    assert suite.snapshot("test_it").read_text("utf-8") == f"{HEADER}\nsame\n"
+
+
+def test_snapshot_that_matches_runs_once(suite):
+    suite.run(FRESH.format(runs=1), "--snapshot-update")
+
+    assert suite.run(None, "--llmtest-verify=5").counts == {"passed": 2}
+
+
+def test_ini_key_asks_for_the_same(suite):
+    suite.ini("[pytest]\nllmtest_verify = 2\nasyncio_default_fixture_loop_scope = function")
+
+    assert suite.run(FRESH.format(runs=2), "--snapshot-update").counts == {"passed": 2}
+
+
+def test_run_that_ends_in_another_way_is_told(suite):
+    failing = UNSTABLE + "    assert next(numbers) < 2\n"
+
     outcome = suite.run(
-        """
-        import os
-
-        def test_it(llm_snapshot):
-            assert "x" == llm_snapshot
-            assert "another_temporary" not in os.environ.get("TMPDIR", "")
-        """,
-        "--snapshot-update",
-        "--llmtest-verify=2",
+        failing.replace('f"run {next(numbers)}"', '"same"').replace("< 2", "< 1"), "--llmtest-verify=2", "--snapshot-update"
     )
 
-    assert outcome.counts == {"passed": 1, "error": 1}
-    assert outcome.part("ERROR at teardown of test_it").startswith(
-        "a run with another hash seed, temporary directory and day of the test ended in another way than the first one,"
-        " so its snapshot was not accepted"
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("llmtest: verify") == (
+        "run 2 of 2 of the test ended in another way than the first one, so its snapshot was not accepted"
     )
-    assert "AssertionError: assert 'another_temporary' not in" in outcome.part("llmtest: output of the other process")
-    assert list(suite.path.rglob("*.tree")) == []
+    assert not suite.snapshot("test_it").exists()
 
 
-@pytest.mark.parametrize("name", ["test_it", "test_it.py"])
-def test_it_runs_the_one_test_whatever_was_asked_for(suite: Suite, name: str) -> None:
-    suite.write("def test_it(llm_snapshot):\n    assert 'x' == llm_snapshot\n\ndef test_other():\n    pass\n")
-    chosen = ["-k", name] if name == "test_it" else [name]
+def test_run_that_is_suddenly_skipped_is_told(suite):
+    source = UNSTABLE.replace(
+        "    assert", "    import pytest\n    number = next(numbers)\n    if number: pytest.skip()\n    assert"
+    )
 
-    outcome = suite.run(None, *chosen, "--snapshot-update", "--llmtest-verify=2", "-x", "--lf")
+    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
 
-    assert outcome.exit_code == 0
-    assert [file.name for file in suite.path.rglob("*.tree")] == ["test_it.tree"]
+    assert outcome.counts["error"] == 1
+    assert not suite.snapshot("test_it").exists()
+
+
+def test_run_whose_fixtures_fail_is_told(suite):
+    source = UNSTABLE.replace(
+        "def test_it(", "import pytest\n\n@pytest.fixture\ndef once():\n    assert not next(numbers)\n\ndef test_it(once, "
+    )
+
+    outcome = suite.run(source.replace('f"run {next(numbers)}"', '"same"'), "--llmtest-verify=2", "--snapshot-update")
+
+    assert outcome.counts == {"error": 1}
+    assert not suite.snapshot("test_it").exists()
+
+
+def test_skipped_test_is_not_verified(suite):
+    outcome = suite.run(f"import pytest\npytestmark = pytest.mark.skip\n{HELLO}", "--llmtest-verify=2")
+
+    assert outcome.counts == {"skipped": 1}
+
+
+def test_verification_works_on_workers(suite):
+    outcome = suite.run_on_workers(UNSTABLE, "--llmtest-verify=2", "--snapshot-update")
+
+    assert outcome.counts == {"failed": 1}
+    assert not suite.snapshot("test_it").exists()
+
+
+@pytest.mark.parametrize("told", ["0", "x", "-1"])
+def test_number_of_runs_must_be_a_number(suite, told):
+    outcome = suite.run(HELLO, f"--llmtest-verify={told}")
+
+    assert f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}" in outcome.errors

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 import time_machine
 from freezegun import freeze_time
 
-from llmtest import Recording, ScriptedChatModel, ViolationError, expect_violation, hold, ledger, record
+from llmtest import Recording, ScriptedChatModel, ViolationError, expect_violation, hold, record
 from llmtest.capture import blocks
 from llmtest.capture.membership import anything_open, begin, membership
 from llmtest.concurrency.lanes import Lane
@@ -26,12 +26,7 @@ from llmtest.matching import called
 from llmtest.recording.views import Runs
 from llmtest.trees import rendering
 
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[None]:
-    """No page keeps our recordings, so that they can go."""
-    with ledger.opened(ledger.Outside()):
-        yield
+pytestmark = pytest.mark.usefixtures("outside")
 
 
 def start(kind: str, name: str, parent: UUID | None = None, *, tags: tuple[str, ...] = (), **payload: Any) -> UUID:

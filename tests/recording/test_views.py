@@ -11,6 +11,7 @@ from llmtest import ScriptedChatModel, call, record
 from llmtest.errors import MatchError, UnjudgedError
 from llmtest.matching import before, called, event, model, never, node, only, together
 from llmtest.recording import Recording
+from llmtest.recording.views import compared
 
 
 @tool
@@ -211,3 +212,13 @@ def test_a_node_that_is_an_agent_is_that_node():
 
     assert [run.name for run in recording.runs if node("billing") == run] == ["billing"]
     assert recording.obeys(before(node("billing"), "pay"))
+
+
+def test_only_a_comparison_with_a_shape_is_explained() -> None:
+    with record() as recording:
+        ScriptedChatModel("a").invoke("hi")
+
+    assert compared(7, ["a"]) is None
+    assert compared(recording.models, recording.models) is None
+    assert compared(recording.models, "a") is None
+    assert compared(recording.models, ["b"]) is not None

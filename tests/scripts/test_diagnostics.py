@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from llmtest import Script, ViolationError, call, fail, ledger
+from llmtest import Script, ViolationError, call, fail
 from llmtest.errors import Violation
 from llmtest.events import Message
 from llmtest.ledger import Ledger
 from llmtest.scripts import Request
+from tests.support.doubles import line
+
+pytestmark = pytest.mark.usefixtures("page")
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[Ledger]:
-    """A page of our own: the scripts of these tests leave steps unused on purpose."""
-    with ledger.opened(Ledger()) as own:
-        yield own
-
-
-def line() -> int:
-    """The line that calls this."""
-    return sys._getframe(1).f_lineno
 
 
 NOTHING = Request({}, list)

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 
 from llmtest import Script, ScriptedChatModel, call, reply, say, think
 from llmtest.scripts.step_types import Reply
+from tests.support.doubles import merged
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"additionalProperties": True}}}
 
@@ -48,20 +49,13 @@ def _told(message: AIMessage) -> dict[str, Any]:
     }
 
 
-def _merged(chunks: list[Any]) -> Any:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return whole
-
-
 @given(replies())
 @settings(max_examples=150, deadline=None)
 def test_a_random_reply_is_the_same_invoked_and_streamed(step: Reply) -> None:
     model = ScriptedChatModel(step.times(2)).bind(tools=[TOOL])
 
     invoked = model.invoke("hi")
-    streamed = _merged(list(model.stream("hi")))
+    streamed = merged(list(model.stream("hi")))
 
     assert _told(streamed) == _told(invoked)
     assert invoked.text == step.text

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph import START, MessagesState, StateGraph
 
 from llmtest import (
     Script,
@@ -18,27 +17,9 @@ from llmtest import (
     on,
     say,
 )
-from llmtest.errors import ScriptError, expect_violation
-
-
-@tool
-def search(q: str) -> str:
-    """Search the web."""
-    return f"found {q}"
-
-
-@tool
-def publish(text: str) -> str:
-    """Publish a text."""
-    return "done"
-
-
-def violation(rule: str, work: Any) -> str:
-    """The text of the one violation of `rule` that `work` makes, without the place where the step was written."""
-    with expect_violation(rule) as caught:
-        work()
-    (one,) = caught
-    return "\n".join(line.split("  at ")[0].split(" at tests")[0] for line in one.text.splitlines())
+from llmtest.errors import ScriptError
+from tests.support.doubles import two_nodes, violation
+from tests.support.tools import publish, search
 
 
 def test_a_key_looks_at_the_whole_prompt() -> None:
@@ -71,20 +52,6 @@ def test_a_key_that_names_all_bound_tools_goes_before_one_that_names_some() -> N
     assert model.bind_tools([search]).invoke("hi").content == "one tool"
 
 
-def _two_nodes(model: Any) -> Any:
-    def first(state: MessagesState) -> Any:
-        return {"messages": [model.with_config(tags=["quick"]).invoke(state["messages"])]}
-
-    def second(state: MessagesState) -> Any:
-        whole: Any = None
-        for chunk in model.stream(state["messages"]):
-            whole = chunk if whole is None else whole + chunk
-        return {"messages": [whole]}
-
-    graph = StateGraph(MessagesState).add_node("planner", first).add_node("writer", second)
-    return graph.add_edge(START, "planner").add_edge("planner", "writer").add_edge("writer", END).compile(InMemorySaver())
-
-
 @pytest.mark.parametrize(
     "keys",
     [
@@ -96,7 +63,7 @@ def _two_nodes(model: Any) -> Any:
 def test_nodes_tags_and_metadata_are_keys_invoked_and_streamed(keys: Any) -> None:
     model = ScriptedChatModel(keys[1] >> "second", keys[0] >> "first")
 
-    state = _two_nodes(model).invoke({"messages": "hi"}, {"configurable": {"thread_id": "t"}})
+    state = two_nodes(model).invoke({"messages": "hi"}, {"configurable": {"thread_id": "t"}})
 
     assert [m.content for m in state["messages"]] == ["hi", "first", "second"]
 
@@ -138,7 +105,7 @@ def test_a_call_that_matches_no_key_falls_to_the_steps_without_one() -> None:
     assert [model.invoke(text).content for text in ("hi", "weather", "bye")] == ["plain 1", "sunny", "plain 2"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_no_key_and_no_plain_step_is_a_violation_that_says_why_each_key_missed() -> None:
     keys = [
         on(contains="a"),
@@ -166,7 +133,7 @@ def test_no_key_and_no_plain_step_is_a_violation_that_says_why_each_key_missed()
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_a_call_that_two_keys_match_is_a_violation() -> None:
     model = ScriptedChatModel(script=Script(on(contains="a") >> "x", on(contains="b") >> "y"))
 
@@ -204,7 +171,7 @@ def test_a_key_is_checked_where_it_is_written(wrong: Any, text: str) -> None:
     assert str(caught.value) == text
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_a_key_in_a_key_is_refused() -> None:
     with pytest.raises(ScriptError) as caught:
         on(node="a") >> Script(on(node="b") >> "x")

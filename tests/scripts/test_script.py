@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import contextlib
 import copy
 import pickle
 import sys
@@ -16,9 +16,6 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import END, START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 from llmtest import (
@@ -37,9 +34,11 @@ from llmtest import (
     structured,
     think,
 )
-from llmtest.errors import ScriptError, expect_violation
+from llmtest.errors import ScriptError, Violation, expect_violation
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import Request
+from tests.support.doubles import two_nodes, violation
+from tests.support.tools import publish, search
 
 INTEGER_TOOL = {
     "type": "function",
@@ -47,41 +46,7 @@ INTEGER_TOOL = {
 }
 
 
-@tool
-def search(q: str) -> str:
-    """Search the web."""
-    return f"found {q}"
-
-
-@tool
-def publish(text: str) -> str:
-    """Publish a text."""
-    return "done"
-
-
-def violation(rule: str, work: Any) -> str:
-    """The text of the one violation of `rule` that `work` makes, without the place where the step was written."""
-    with expect_violation(rule) as caught:
-        work()
-    (one,) = caught
-    return "\n".join(line.split("  at ")[0].split(" at tests")[0] for line in one.text.splitlines())
-
-
 # -- keys and lanes
-
-
-def _two_nodes(model: Any) -> Any:
-    def first(state: MessagesState) -> Any:
-        return {"messages": [model.with_config(tags=["quick"]).invoke(state["messages"])]}
-
-    def second(state: MessagesState) -> Any:
-        whole: Any = None
-        for chunk in model.stream(state["messages"]):
-            whole = chunk if whole is None else whole + chunk
-        return {"messages": [whole]}
-
-    graph = StateGraph(MessagesState).add_node("planner", first).add_node("writer", second)
-    return graph.add_edge(START, "planner").add_edge("planner", "writer").add_edge("writer", END).compile(InMemorySaver())
 
 
 def test_a_lane_that_is_used_up_does_not_fall_to_the_plain_steps() -> None:
@@ -108,7 +73,7 @@ def test_a_step_is_served_as_often_as_it_says() -> None:
     assert [model.invoke("hi").content for _ in range(5)] == ["x", "x", "y", "y", "y"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -> None:
     script = Script(say("x").times(3), say("z").optional(), say("y").repeat())
     model = ScriptedChatModel(script=script)
@@ -117,11 +82,60 @@ def test_times_that_did_not_all_come_and_a_repeat_that_never_came_are_unused() -
 
     text = "\n".join(line.split("  at ")[0] for line in script.unused()[0].text.splitlines())
     assert text.splitlines() == [
-        "2 of 3 steps of the script were never used",
-        "  step 1  say('x').times(3)",
+        "2 of 3 steps of the script were never used or not used often enough",
+        "  step 1  say('x').times(3)  used 1 of 3 times",
         "  step 3  say('y').repeat()",
         "  the model was called once; remove the steps, or find out why the program stopped early",
     ]
+
+
+@pytest.mark.usefixtures("page")
+def test_an_unused_step_behind_a_key_is_named_with_its_key() -> None:
+    script = Script(on(tools=[]) >> "a summary", on(tools={"book"}) >> say("the agent").times(2))
+    model = ScriptedChatModel(script=script)
+
+    model.bind_tools([INTEGER_TOOL]).invoke("go")
+
+    text = "\n".join(line.split("  at ")[0] for line in script.unused()[0].text.splitlines())
+    assert text.splitlines() == [
+        "2 of 2 steps of the script were never used or not used often enough",
+        "  step 1  on(tools=[]) >> say('a', ' summary')",
+        "  step 2  on(tools=['book']) >> say('the', ' agent').times(2)  used 1 of 2 times",
+        "  the model was called once; remove the steps, or find out why no further call matches the key",
+    ]
+
+
+def test_unused_steps_that_verify_raises_can_be_expected() -> None:
+    model = ScriptedChatModel(fail(ValueError).times(3))
+    with pytest.raises(ValueError):
+        model.invoke("x")
+
+    with expect_violation("unused step") as caught:
+        model.verify()
+
+    text = caught[0].text.splitlines()
+    assert text[0] == "1 of 1 step of the script was not used often enough"
+    model.verify()  # nothing is owed any more: the test passes
+
+
+def test_an_earlier_violation_that_verify_raises_can_be_expected() -> None:
+    model = ScriptedChatModel()
+    with contextlib.suppress(ViolationError):
+        model.invoke("x")
+
+    with expect_violation("unexpected call") as caught:
+        model.verify()
+
+    assert [violation.code for violation in caught] == ["unexpected call"]
+
+
+def test_expecting_one_of_two_violations_of_an_error_lets_it_pass_on() -> None:
+    errors = [Violation("a", "one"), Violation("a", "two")]
+
+    with pytest.raises(ViolationError) as raised, expect_violation("a"):
+        raise ViolationError(*errors)
+
+    assert raised.value.violations == tuple(errors)
 
 
 def test_nothing_comes_after_a_step_that_repeats() -> None:
@@ -153,7 +167,7 @@ def test_an_optional_step_that_expects_something_is_passed_over() -> None:
 NEAREST = ["  nearest", "    - CONTEXT: weather", "    ?            -", "    + CONTEXT: wether"]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 @pytest.mark.parametrize(
     ("expects", "prompt", "evidence"),
     [
@@ -188,7 +202,7 @@ def test_a_prompt_as_expected_is_answered() -> None:
     assert ScriptedChatModel(step).bind_tools([search]).invoke("CONTEXT: Paris").content == "x"
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_an_empty_prompt_is_said_to_be_empty() -> None:
     model = ScriptedChatModel(script=Script(say("x").expects(contains="a"), say("y").expects(last="ai")))
 
@@ -227,16 +241,16 @@ def allowed(mode: str, tool: str = "other") -> Any:
         ),
         (call("book", seats=1), {"tool_choice": "none"}, "the script calls the tool `book`, but tool_choice='none' is bound"),
         (say("no"), {"tool_choice": {"type": "any"}}, "the script calls no tool, but tool_choice='any' is bound"),
-        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice=['other'] is bound"),
+        (say("no"), {"tool_choice": allowed("required")}, "the script calls no tool, but tool_choice requires one of `other`"),
         (
             call("book", seats=1),
             {"tool_choice": allowed("auto")},
-            "the script calls the tool `book`, but tool_choice=['other'] is bound",
+            "the script calls the tool `book`, but tool_choice allows only `other`",
         ),
         (
             call("book", seats=1),
             {"tool_choice": {"type": "allowed_tools", "allowed_tools": allowed("auto")}},
-            "the script calls the tool `book`, but tool_choice=['other'] is bound",
+            "the script calls the tool `book`, but tool_choice allows only `other`",
         ),
     ],
 )
@@ -377,31 +391,6 @@ def test_respond_takes_a_function() -> None:
 
 
 # -- two runs, one script
-
-
-@pytest.mark.asyncio
-async def test_open_runs_that_compete_for_different_steps_are_a_violation() -> None:
-    model = ScriptedChatModel("x", "y")
-
-    with expect_violation("competing calls") as caught:
-        await asyncio.gather(model.ainvoke("a"), model.ainvoke("b"))
-
-    assert caught[0].text.splitlines() == [
-        "two concurrent runs take steps from the same unkeyed script; which run gets which step is a race",
-        "  call 1  human 'a'  takes step 1",
-        "  call 2  human 'b'  takes step 2",
-        "  key the script by node, tag, thread, tools or prompt: on(contains='b') >> ...",
-    ]
-
-
-@pytest.mark.asyncio
-async def test_runs_that_are_open_at_once_may_share_equal_steps_or_ask_the_same_or_have_keys() -> None:
-    equal = ScriptedChatModel(say("x").times(2))
-    same = ScriptedChatModel("x", "y")
-    keyed = ScriptedChatModel(on(contains="a") >> "x", on(contains="b") >> "y")
-
-    for model, second in ((equal, "b"), (same, "a"), (keyed, "b")):
-        await asyncio.gather(model.ainvoke("a"), model.ainvoke(second))
 
 
 def test_a_call_made_while_a_stream_of_the_same_line_of_control_is_open_is_in_order() -> None:
@@ -583,7 +572,7 @@ def test_steps_show_as_they_were_written() -> None:
     ]
 
 
-@pytest.mark.usefixtures("unwatched")
+@pytest.mark.usefixtures("page")
 def test_verify_tells_every_violation_and_what_is_unused() -> None:
     script = Script("a", "b")
     with opened(Ledger()):
@@ -625,7 +614,7 @@ def test_a_reply_with_text_and_a_structured_value_says_both() -> None:
 
 
 def test_an_unexpected_call_says_in_which_node_it_came() -> None:
-    graph = _two_nodes(ScriptedChatModel("only one"))
+    graph = two_nodes(ScriptedChatModel("only one"))
 
     with expect_violation("unexpected call") as caught:
         graph.invoke({"messages": "hi"}, {"configurable": {"thread_id": "t"}})
@@ -635,22 +624,6 @@ def test_an_unexpected_call_says_in_which_node_it_came() -> None:
         "  came  ai 'only one' (2 messages)",
         "  node  writer",
     ]
-
-
-def test_runs_of_two_lanes_do_not_compete() -> None:
-    model = ScriptedChatModel(
-        on(contains="a") >> Script("a1", "a2"), on(contains="b") >> Script(say("b1", "b2"), "b3"), script=None
-    )
-
-    stream = model.stream("b")
-    next(stream)
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(model.invoke, "a"))
-    thread.start()
-    thread.join()
-
-    assert [c.content for c in stream] == ["b2"]
-    assert [model.invoke(text).content for text in ("a", "b")] == ["a2", "b3"]
 
 
 def test_a_schema_that_is_none_or_that_leads_elsewhere_is_named() -> None:
@@ -741,3 +714,50 @@ def test_a_key_without_tools_is_for_calls_without_tools() -> None:
 
     assert [model.bind_tools([search]).invoke("q").content, model.invoke("q").content] == ["some", "none"]
     assert str(on(tools=[])) == "on(tools=[])"
+
+
+# -- streams that their reader has left, or reads on
+
+
+def _chain(model: ScriptedChatModel) -> Any:
+    return RunnableLambda(lambda text: text) | model
+
+
+async def _leave_stream(model: ScriptedChatModel) -> None:
+    stream = _chain(model).astream("x")
+    await anext(stream)
+    await stream.aclose()
+    await model.ainvoke("y")
+
+
+async def _call_while_reading(model: ScriptedChatModel) -> None:
+    async for chunk in _chain(model).astream("x"):
+        if chunk.content == "a ":
+            await model.ainvoke("y")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("program", [_leave_stream, _call_while_reading])
+def test_the_reader_of_an_async_stream_takes_its_steps_after_the_stream_has(program: Any, recorded: bool) -> None:
+    with record() if recorded else contextlib.nullcontext():
+        asyncio.run(program(ScriptedChatModel(say("a ", "b "), "next")))
+
+
+@pytest.mark.parametrize("turns", [2, 100])
+def test_a_task_beside_the_reader_of_an_async_stream_competes_with_it(turns: int) -> None:
+    model = ScriptedChatModel(say("a ", "b "), "next")
+
+    async def read() -> None:
+        async for _ in _chain(model).astream("x"):
+            await asyncio.sleep(0)
+
+    async def ask() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await model.ainvoke("y")
+
+    async def both() -> None:
+        await asyncio.gather(read(), ask())
+
+    with expect_violation("competing calls"), record(), contextlib.suppress(ViolationError):
+        asyncio.run(both())

@@ -6,7 +6,6 @@ import copy
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,34 +14,24 @@ from uuid import uuid4
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from llmtest import Script, ViolationError, call, fail, ledger, on, reply, say, think
+from llmtest import Script, ViolationError, call, fail, on, reply, say, think
 from llmtest.concurrency.lanes import Lane
 from llmtest.errors import ScriptError, expect_violation
 from llmtest.events import FrozenDict, Message, ToolCall, Usage
-from llmtest.ledger import Ledger
 from llmtest.scripts import Request, give
 from llmtest.scripts.requests import show_message
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
+from tests.support.doubles import line
+
+pytestmark = pytest.mark.usefixtures("page")
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[Ledger]:
-    """A page of our own: the scripts of these tests leave steps unused on purpose."""
-    with ledger.opened(Ledger()) as own:
-        yield own
 
 
 def message_of(act: Any) -> str:
     with pytest.raises(ScriptError) as caught:
         act()
     return str(caught.value)
-
-
-def line() -> int:
-    """The line that calls this."""
-    return sys._getframe(1).f_lineno
 
 
 NOTHING = Request({}, list)

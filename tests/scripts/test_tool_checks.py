@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmtest import Script, ViolationError, call, ledger, reply
+from llmtest import Script, ViolationError, call, reply
 from llmtest.errors import Violation
 from llmtest.ledger import Ledger
 from llmtest.scripts import Request
 from llmtest.scripts.step_types import Reply
 from llmtest.scripts.tool_checks import check_call
+from tests.support.doubles import line
+
+pytestmark = pytest.mark.usefixtures("page")
 
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
-
-
-@pytest.fixture(autouse=True)
-def page() -> Iterator[Ledger]:
-    """A page of our own: the scripts of these tests leave steps unused on purpose."""
-    with ledger.opened(Ledger()) as own:
-        yield own
-
-
-def line() -> int:
-    """The line that calls this."""
-    return sys._getframe(1).f_lineno
 
 
 SEARCH = {"search": {"properties": {"query": {}, "limit": {}}, "required": ["query"]}, "now": {}}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from langchain_core.callbacks import CallbackManager
+from langchain_core.callbacks import CallbackManager, dispatch_custom_event
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 
 from llmtest import Recording, ScriptedChatModel, call, record, say
 from llmtest.capture.blocks import RawEvent
@@ -34,12 +33,6 @@ def texts(recording: Recording) -> list[str]:
     return [one.text for one in check(recording)]
 
 
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
-
-
 def greeted() -> Recording:
     """A chain of a function and a chat model that streams."""
     chain = RunnableLambda(str).with_config(run_name="read") | ScriptedChatModel(say("Hel", "lo"), streaming=True)
@@ -59,3 +52,8 @@ def streamed(tokens: list[Any], *generations: ChatGeneration | Generation) -> Re
             run.on_llm_new_token(token)
         run.on_llm_end(LLMResult(generations=[list(generations)]))
     return recording
+
+
+def tells(value: Any) -> Any:
+    dispatch_custom_event("note", "a note")
+    return value

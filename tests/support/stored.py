@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 
+from llmtest import Recording, ScriptedChatModel, record, say
 from llmtest.cli import commands
 from llmtest.events import Failure, FrozenDict, FrozenList, Generation, Message, ToolCall, Usage
-from llmtest.recording import Recording
 from llmtest.tracing.store import Store, place
+from tests.support.tools import weather
 
 BEGAN = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 MS = 1_000_000
@@ -58,3 +60,18 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> s
     assert commands.main(arguments) == code
     captured = capsys.readouterr()
     return captured.out if code == 0 or captured.out else captured.err
+
+
+def program(*names: str) -> Recording:
+    """A recording with one root for each name, which calls a model and a tool."""
+    with record() as recording:
+        for name in names:
+            model = ScriptedChatModel(say("Hel", "lo"), streaming=True)
+            steps = RunnableLambda(lambda _: "hi") | model | RunnableLambda(lambda _: weather.invoke({"city": "Paris"}))
+            steps.with_config(run_name=name, tags=["a"], metadata={"thread": 7}).invoke(1)
+    return recording
+
+
+def stored(recording: Recording, store: Store) -> list[Recording]:
+    store.keep("s", [recording])
+    return [store.load(trace) for trace in store.find("s")]

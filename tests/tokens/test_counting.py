@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,14 +16,14 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, GenerationChunk, LLMResult
-from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
+from langgraph.graph import START, MessagesState, StateGraph
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, count_tokens, fail, record, say, scripted_tool
 from llmtest.capture import membership
-from llmtest.errors import PriceError, UnjudgedError
+from llmtest.errors import PriceError
 from llmtest.events import FrozenDict, Usage
 from llmtest.tokens import ModelCall, TokenCount
-from llmtest.tokens.prices import cost_of
 
 SAID = say("Hello", " there", usage=(3, 2)).repeat()
 COUNTS = ("input_tokens", "output_tokens", "total_tokens", "requests", "successful_requests", "errors", "cached", "unreported")
@@ -210,7 +209,7 @@ def test_chat_usage_is_counted_with_its_details() -> None:
 
     assert counts(tokens) == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15, "requests": 1, "successful_requests": 1}
     assert (tokens.input_details, tokens.output_details) == ({"cache_read": 4}, {"reasoning": 2})
-    assert tokens.calls == [ModelCall("Answers", "gpt", (), None, tokens.usage, "ended")]
+    assert tokens.calls == [ModelCall("Answers", "gpt", (), (), tokens.usage, "ended")]
 
 
 @pytest.mark.parametrize(
@@ -459,6 +458,38 @@ def test_counts_are_told_by_the_node_of_a_graph() -> None:
     assert str(tokens.calls[1]) == "`ScriptedChatModel` scripted in node `model`: 9 in, 4 out"
 
 
+def test_a_call_knows_all_nodes_around_it() -> None:
+    model = ScriptedChatModel("plan", "draft", "polish")
+
+    def ask_in(name: str) -> Any:
+        return name, lambda state: {"messages": [model.invoke("hi")]}
+
+    inner = StateGraph(MessagesState).add_node(*ask_in("draft")).add_node(*ask_in("polish"))
+    inner.add_edge(START, "draft").add_edge("draft", "polish")
+    outer = StateGraph(MessagesState).add_node(*ask_in("plan")).add_node("write", inner.compile())
+    outer.add_edge(START, "plan").add_edge("plan", "write")
+
+    with count_tokens() as tokens:
+        outer.compile().invoke({"messages": []})
+
+    assert [call.nodes for call in tokens.calls] == [("plan",), ("write", "draft"), ("write", "polish")]
+    assert {name: of.requests for name, of in tokens.by_node.items()} == {"plan": 1, "write": 2}
+
+
+def test_two_overlapping_runs_with_one_id_both_count() -> None:
+    model = ScriptedChatModel("a b", "c d e")
+    config: RunnableConfig = {"run_id": uuid4()}
+
+    with count_tokens() as tokens:
+        stream = model.stream("1", config)
+        next(stream)
+        model.invoke("2", config)
+        list(stream)
+
+    assert [call.spent.output_tokens for call in tokens.calls] == [2, 3]
+    assert (tokens.requests, tokens.output_tokens) == (2, 5)
+
+
 @pytest.mark.parametrize("key", ["model", "model_name"])
 def test_a_call_that_got_no_answer_has_the_name_that_it_was_asked_for_by(key: str) -> None:
     class Asked(Answers):
@@ -542,107 +573,6 @@ def test_a_count_of_a_hundred_tokens_keeps_no_token() -> None:
 PRICES = {"gpt": (2.0, 10.0), "claude": (3.0, 15.0, 0.3, 3.75)}
 
 
-def test_cost_is_by_a_table_of_prices_per_million() -> None:
-    assert cost_of(ModelCall("m", "gpt", usage=Usage(1_000_000, 100_000, 1_100_000), ended="ended"), PRICES) == 3.0
-
-
-def test_cost_of_what_a_prompt_cache_read_and_wrote() -> None:
-    details: Any = {"cache_read": 600_000, "cache_creation": 100_000}
-    spent = Usage(1_000_000, 0, 1_000_000, details)
-
-    assert cost_of(ModelCall("m", "claude", usage=spent, ended="ended"), PRICES) == pytest.approx(
-        0.3 * 3 + 0.6 * 0.3 + 0.1 * 3.75
-    )
-    assert cost_of(ModelCall("m", "gpt", usage=spent, ended="ended"), PRICES) == 2.0
-
-
-def told(model: str | None, prices: Any = None, **fields: Any) -> str:
-    with pytest.raises(PriceError) as caught:
-        cost_of(ModelCall("Fake", model, **{"usage": Usage(1, 1, 2), "ended": "ended", **fields}), prices)
-    return str(caught.value)
-
-
-def test_an_unknown_model_is_an_error_that_names_it() -> None:
-    assert (
-        told("gpd", PRICES) == "no price for the model 'gpd'; did you mean `gpt`?\n  add it to prices=: {'gpd': (input, output)}"
-    )
-    assert told("zzz", PRICES) == (
-        "no price for the model 'zzz'; the table has `gpt`, `claude`\n  add it to prices=: {'zzz': (input, output)}"
-    )
-    assert (
-        told("zzz", {}) == "no price for the model 'zzz'; the table has no model\n  add it to prices=: {'zzz': (input, output)}"
-    )
-
-
-def test_a_call_without_a_name_or_without_usage_has_no_cost() -> None:
-    assert told(None, PRICES) == "the cost of a call is not known, because it tells no name of a model: `Fake`: 1 in, 1 out"
-    assert told("gpt", PRICES, usage=None) == (
-        "the cost of a call is not known, because it reported no usage: `Fake` gpt: usage not known"
-    )
-
-
-def test_the_total_cost_of_a_block_names_the_model_that_is_not_known() -> None:
-    with count_tokens(prices=PRICES) as tokens:
-        Answers(results=[result(message(1, 1))]).invoke("hi")
-        model().invoke("hi")
-
-    with pytest.raises(PriceError, match="no price for the model 'scripted'"):
-        _ = tokens.total_cost
-
-
-def test_a_call_that_failed_before_it_reported_anything_costs_nothing() -> None:
-    with count_tokens(prices={"scripted": (1, 1)}) as tokens, suppress(TimeoutError):
-        ScriptedChatModel(fail(TimeoutError)).invoke("hi")
-
-    assert tokens.total_cost == 0
-
-
-def test_a_price_of_genai_prices_is_used_where_no_table_is_given() -> None:
-    details: Any = {"cache_read": 1000}
-    spent = Usage(1_000_000, 0, 1_000_000, details)
-
-    assert cost_of(ModelCall("m", "gpt-4o", usage=Usage(1_000_000, 0, 1_000_000), ended="ended")) == 2.5
-    assert 0 < cost_of(ModelCall("m", "gpt-4o", usage=spent, ended="ended")) < 2.5
-
-
-def test_a_model_that_genai_prices_does_not_know_is_an_error_that_names_it() -> None:
-    import genai_prices
-
-    assert told("zzz") == (
-        f"no price for the model 'zzz' in genai-prices {genai_prices.__version__}"
-        "\n  give a table: count_tokens(prices={'zzz': (input, output)})"
-    )
-
-
-def test_usage_that_genai_prices_cannot_make_sense_of_is_an_error_that_names_the_model() -> None:
-    details: Any = {"cache_read": 2}
-
-    assert told("gpt-4o", usage=Usage(1, 0, 1, details)) == (
-        "no price for a call of the model 'gpt-4o', because its usage contradicts itself:"
-        " Invalid usage data: cache_read_tokens (2) cannot exceed input_tokens (1)"
-    )
-
-
-def test_without_genai_prices_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "genai_prices", None)
-
-    assert told("gpt") == (
-        "no price for the model 'gpt': give a table, count_tokens(prices={'gpt': (input, output)}),"
-        "\n  or install genai-prices, which knows those of many providers: pip install 'llmtest-kit[cost]'"
-    )
-
-
-@pytest.mark.parametrize("row", [(1,), (1, 2, 3, 4, 5), 1, ("1", "2"), (1, -2)])
-def test_a_row_of_prices_that_is_none_is_an_error(row: Any) -> None:
-    with pytest.raises(TypeError) as caught:
-        count_tokens(prices={"gpt": row})
-
-    assert str(caught.value) == (
-        "prices of 'gpt' are a tuple (input, output, cache_read, cache_write) per million tokens, of which the last"
-        f" two may be left out; got {row!r}"
-    )
-
-
 def test_an_event_of_a_call_that_never_started_is_not_counted() -> None:
     with count_tokens() as tokens:
         member = membership.begin(run_id := uuid4(), None)
@@ -687,48 +617,10 @@ def test_parallel_branches_count_as_one_sum() -> None:
 # -- what is not known
 
 
-def test_a_usage_of_which_a_part_is_not_known_equals_none_and_says_why() -> None:
-    with record() as recording:
-        ScriptedChatModel(say("x", usage=False)).invoke("hi")
-        next(ScriptedChatModel(say("a b c", usage=(5, 3))).stream("hi"))
+def test_the_total_cost_of_a_block_names_the_model_that_is_not_known() -> None:
+    with count_tokens(prices=PRICES) as tokens:
+        Answers(results=[result(message(1, 1))]).invoke("hi")
+        model().invoke("hi")
 
-    usage = recording.usage
-    assert usage != Usage()
-    assert repr(usage) == "<Usage: not known>"
-    for name in ("input_tokens", "output_tokens", "total_tokens", "input_details", "output_details"):
-        with pytest.raises(UnjudgedError) as caught:
-            getattr(usage, name)
-        assert str(caught.value) == ("the usage of a recording is not known, because of 2 runs: chat `ScriptedChatModel`, ended")
-    with pytest.raises(UnjudgedError):
-        usage + Usage()
-
-
-@pytest.mark.parametrize(
-    ("ended", "usage", "cached", "answered", "known"),
-    [
-        ("ended", Usage(1, 1, 2), False, True, True),
-        ("ended", None, False, False, False),
-        ("ended", None, True, False, True),
-        ("error", None, False, False, True),
-        ("error", Usage(1, 1, 2), False, True, False),
-        ("stopped by rule", None, False, False, True),
-        ("cancelled", None, False, False, False),
-        ("closed early", Usage(1, 0, 1), False, True, False),
-        ("open", None, False, False, False),
-    ],
-)
-def test_what_a_call_spent_is_known_if_it_told_all_or_was_refused(ended, usage, cached, answered, known) -> None:
-    call = ModelCall("Fake", "gpt", usage=usage, ended=ended, cached=cached, answered=answered)
-
-    assert call.is_known is known
-
-
-@pytest.mark.parametrize(
-    ("ended", "why"), [("open", "it has not ended"), ("closed early", "it was broken off"), ("cancelled", "it was broken off")]
-)
-def test_the_cost_of_a_call_that_has_not_told_all_is_not_known(ended, why) -> None:
-    with pytest.raises(PriceError) as caught:
-        cost_of(ModelCall("Fake", "gpt", usage=Usage(1, 0, 1), ended=ended), {"gpt": (1, 1)})
-
-    said = f"the cost of a call is not known, because {why}: `Fake` gpt: 1 in, 0 out until then, {ended}"
-    assert str(caught.value) == said
+    with pytest.raises(PriceError, match="no price for the model 'scripted'"):
+        _ = tokens.total_cost

@@ -228,3 +228,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(path):
         process.stdout.readline()
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+def test_a_trace_that_makes_no_tree_is_said_to_be_damaged(capsys, path, monkeypatch):
+    def cannot(run: object) -> str:
+        raise ValueError("no such kind")
+
+    monkeypatch.setattr("llmtest.tracing.listing.render", cannot)
+
+    assert run(capsys, "diff", "paris", "broken", code=2).strip().endswith("cannot be shown (ValueError: no such kind)")

@@ -13,10 +13,9 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 
-from llmtest import Recording, ScriptedChatModel, call, record, reply, say
+from llmtest import Recording, ScriptedChatModel, call, record, reply
 from llmtest.events import UnseenCall
 from llmtest.ledger import Outside, opened
 from llmtest.matching import at_most, before, called, model, never, together
@@ -24,38 +23,8 @@ from llmtest.protocol import run_checks
 from llmtest.tracing import jsonl
 from llmtest.tracing.rows import of_all
 from llmtest.tracing.store import Store
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / ".llmtest" / "traces.sqlite"
-
-
-@pytest.fixture
-def store(path: Path) -> Any:
-    with Store(path) as opened:
-        yield opened
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
-
-
-def program(*names: str) -> Recording:
-    """A recording with one root for each name, which calls a model and a tool."""
-    with record() as recording:
-        for name in names:
-            model = ScriptedChatModel(say("Hel", "lo"), streaming=True)
-            steps = RunnableLambda(lambda _: "hi") | model | RunnableLambda(lambda _: weather.invoke({"city": "Paris"}))
-            steps.with_config(run_name=name, tags=["a"], metadata={"thread": 7}).invoke(1)
-    return recording
-
-
-def stored(recording: Recording, store: Store) -> list[Recording]:
-    store.keep("s", [recording])
-    return [store.load(trace) for trace in store.find("s")]
+from tests.support.stored import program, stored
+from tests.support.tools import weather
 
 
 def test_a_stored_trace_is_the_recording(store):

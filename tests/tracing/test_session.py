@@ -473,3 +473,27 @@ def test_without_a_variable_and_a_block_nothing_is_traced(make):
     agent.invoke({key: QUESTIONS[0]})
 
     assert traced() == {}
+
+
+@pytest.mark.parametrize("store", [None, "traces.sqlite", "~/traces.sqlite"])
+def test_a_block_opens_where_blocking_calls_are_forbidden(
+    store: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if store is None:
+        monkeypatch.delenv("LLMTEST_STORE")
+    else:
+        monkeypatch.setenv("LLMTEST_STORE", store)
+
+    def forbidden(*_: object) -> str:
+        raise AssertionError("a blocking call")
+
+    with monkeypatch.context() as patched:  # as blockbuster does it on an event loop
+        patched.setattr(os, "getcwd", forbidden)
+        patched.setattr(os.path, "abspath", forbidden)
+        session = tracing_enabled("mine")
+        with session:
+            pass
+
+    folder = {None: tmp_path / ".llmtest", "traces.sqlite": tmp_path}.get(store, Path.home())
+    assert session.store == folder / "traces.sqlite"

@@ -17,45 +17,12 @@ from typing import Any
 
 import pytest
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 
 from llmtest import Recording, ScriptedChatModel, fail, record, say
 from llmtest.errors import StoreError
 from llmtest.tracing.rows import rows, traces_of
 from llmtest.tracing.store import MIGRATIONS, SESSIONS, RunLine, SessionLine, Store, _patiently, migrate, place
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / ".llmtest" / "traces.sqlite"
-
-
-@pytest.fixture
-def store(path: Path) -> Any:
-    with Store(path) as opened:
-        yield opened
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
-
-
-def program(*names: str) -> Recording:
-    """A recording with one root for each name, which calls a model and a tool."""
-    with record() as recording:
-        for name in names:
-            model = ScriptedChatModel(say("Hel", "lo"), streaming=True)
-            steps = RunnableLambda(lambda _: "hi") | model | RunnableLambda(lambda _: weather.invoke({"city": "Paris"}))
-            steps.with_config(run_name=name, tags=["a"], metadata={"thread": 7}).invoke(1)
-    return recording
-
-
-def stored(recording: Recording, store: Store) -> list[Recording]:
-    store.keep("s", [recording])
-    return [store.load(trace) for trace in store.find("s")]
-
+from tests.support.stored import program, stored
 
 # -- lists
 
@@ -562,3 +529,20 @@ def test_a_read_only_store_with_a_log_says_what_is_missing(frozen_folder):
         f"the trace store {path} has newer traces in a log, which cannot be read without write permission\n"
         "  copy the folder, or set LLMTEST_STORE to another file"
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders without write permission are of POSIX")
+def test_a_read_only_file_of_another_version_is_closed_again(frozen_folder):
+    path = frozen_folder / "t.sqlite"
+    os.seteuid(os.getuid())
+    frozen_folder.chmod(0o755)
+    path.chmod(0o644)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA user_version = 99")
+    path.chmod(0o444)
+    frozen_folder.chmod(0o555)
+    if os.getuid() == 0:
+        os.seteuid(65534)
+
+    with Store(path) as store, pytest.raises(StoreError, match="later version of llmtest"):
+        store.sessions()

@@ -15,12 +15,7 @@ from langchain_core.tools import tool
 from llmtest import ScriptedChatModel, call, record, reply
 from llmtest.trees.differ import MAX_LINES, diff, pairs
 from llmtest.trees.rendering import HEADER
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
+from tests.support.tools import weather
 
 
 @tool

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmtest.concurrency.lanes import Lane
@@ -33,6 +33,7 @@ from llmtest.events import (
 from llmtest.trees.differ import diff
 from llmtest.trees.parsing import Damage, Head, Node, damage, head, parse, renew_header, split, unquote, walk, write
 from llmtest.trees.rendering import HEADER, Part, render
+from tests.support import lines
 
 # -- random trees
 
@@ -200,7 +201,13 @@ def _true_shape(roots: Any) -> Any:
     return sorted((run.kind, _true_shape(run.children)) for run in roots)
 
 
+# The open run inside the first root makes no host of what is around it and was over before the second root began.
+ABANDONED = lines.run("over", 0, 1, MAIN, children=(lines.run("over", 2, 3, MAIN, children=(lines.run("open", 4, None, MAIN),)),))
+
+
 @settings(max_examples=100, deadline=None)
+@example([ABANDONED, lines.run("open", 5, None, MAIN)], "outline")
+@example([lines.run("parallel", 0, 1), ABANDONED, lines.run("parallel", 5, None, MAIN, "parallel")], "default")
 @given(st.lists(runs(), max_size=3), st.sampled_from(["outline", "default", "full"]))
 def test_every_text_that_is_rendered_is_read_back_to_the_tree_that_it_shows(roots: list[Run], detail: Any) -> None:
     text = render(Recorded(roots), detail=detail)

@@ -27,6 +27,7 @@ from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Gen
 from llmtest.events.callbacks import START_KINDS
 from llmtest.trees.rendering import HEADER, Part, lines, outline, render
 from llmtest.trees.run_lines import Detail
+from tests.support.tools import weather
 
 ID = "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
 
@@ -825,12 +826,6 @@ def test_no_tree_is_too_deep() -> None:
 
 
 # -- real programs
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableBranch, RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, Send, interrupt
 
 from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, fail, reply, say, think
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"18C in {city}"
+from tests.support.tools import weather
 
 
 def sequence() -> Any:

@@ -6,10 +6,10 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Opaque, Run, Structured, ToolCall
@@ -242,6 +242,11 @@ def test_a_secret_in_json_that_is_text_is_masked() -> None:
     assert shown("{'password': 'abc'}") == "\"{'password': <mask:password>}\""
 
 
+def test_an_integer_of_more_digits_than_python_converts_is_shown_whole() -> None:
+    assert shown(7 - 10**5000) == f"-{'9' * 4999}3"
+    assert shown(10**639) == f"1{'0' * 639}"
+
+
 def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
     value = frozen(
         {
@@ -252,6 +257,7 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
             "created": "yesterday",
             "departure": "2024-05-01T10:00",
             "interrupt_id": "2bea78d1d1f1c8669537f93792155a6d",
+            "lc_internal_call": "0f3c5a7e1b2d4c6f8091a2b3c4d5e6f7",
             "id": "order-7",
             "tool_call_id": "call_9",
         }
@@ -264,6 +270,7 @@ def test_times_and_ids_are_masked_under_the_keys_of_systems() -> None:
         '    "departure": "2024-05-01T10:00"',
         '    "id": "order-7"',
         '    "interrupt_id": <id:1>',
+        '    "lc_internal_call": <id:2>',
         '    "timestamp": <time>',
         '    "tool_call_id": call1',
         '    "ts": 5',
@@ -641,6 +648,7 @@ JSON = st.recursive(
 ).map(frozen)
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_every_line_shows_all_that_it_holds(value: Any) -> None:
     text = render(run_of(value))
@@ -651,6 +659,17 @@ def test_every_line_shows_all_that_it_holds(value: Any) -> None:
         assert line.replace("\t", " ").splitlines() == [line.replace("\t", " ")]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.integers(), min_size=2))
 def test_the_order_in_which_a_dict_was_filled_does_not_matter(value: dict[str, Any]) -> None:
     assert render(run_of(FrozenDict(value))) == render(run_of(FrozenDict(reversed(list(value.items())))))
+
+
+def test_entries_that_differ_only_in_the_random_ids_that_are_their_keys_have_one_text() -> None:
+    ids = [str(uuid4()) for _ in range(3)]
+    values = [FrozenDict(dict.fromkeys(some, "x")) for some in (ids, ids[::-1])]
+
+    first, second = (render(run_of(value)) for value in values)
+
+    assert first == second
+    assert all(one not in first for one in ids)

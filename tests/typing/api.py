@@ -51,6 +51,7 @@ from llmtest.scripts.requests import KeyedSteps, On
 from llmtest.scripts.step_types import Fail, Reply, Respond, Return, Step
 from llmtest.tokens import Counts, ModelCall, TokenCount
 from llmtest.tracing.session import Session
+from llmtest.wire import scripted_server
 
 
 def search(q: str) -> str:
@@ -180,6 +181,10 @@ def counts() -> None:
 
 
 def traces() -> None:
+    with scripted_server({"openai:gpt-5": ["Hello"]}, real_time=True) as server:
+        assert_type(server.url, str)
+        assert_type(server.env, dict[str, str])
+        assert_type([entry.path for entry in server.requests], list[str])
     with tracing_enabled("mine") as session:
         pass
     assert_type(session, Session)

@@ -495,6 +495,7 @@ ALLOWED = {"type": "allowed_tools", "mode": "required", "tools": [{"name": "a"},
         ({"mode": "ANY", "allowedFunctionNames": ["a", "b", "c"]}, "any"),
         ({"mode": "ANY", "allowed_function_names": ["b"]}, {"type": "tool", "name": "b"}),
         ({"mode": "ANY", "allowedFunctionNames": ["a", "b"]}, ALLOWED),
+        ({"mode": "VALIDATED", "allowedFunctionNames": ["a", "b"]}, {**ALLOWED, "mode": "auto"}),
     ],
 )
 def test_the_choice_of_tools_is_read(config: Any, choice: Any) -> None:

@@ -32,10 +32,10 @@ from langchain_ollama import ChatOllama
 from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAI, OpenAIEmbeddings
 from langsmith import Client
 
-from llmtest import allow_real_models, ledger
+from llmtest import ledger
 from llmtest.errors import LlmtestWarning
 from llmtest.langchain.providers import scripted_providers
-from llmtest.wire import guard
+from llmtest.wire import allow_real_models, guard
 
 KEY: Any = "sk-not-a-real-key"
 OPENAI = "https://api.openai.com/v1/chat/completions"

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
@@ -17,7 +18,7 @@ from langchain_openai import ChatOpenAI
 from llmtest import Script, ScriptedEmbeddings, fail, give, hold, ledger, on, respond, say
 from llmtest.errors import ScriptError, ViolationError, expect_violation
 from llmtest.wire.serving import ScriptedServer, scripted_server
-from tests.support.raw_http import CLOSE, chat, request, sent
+from tests.support.raw_http import CLOSE, chat, connected, request, sent, until
 
 HI: Any = [{"role": "user", "content": "hi"}]
 
@@ -109,6 +110,9 @@ def test_the_environment_has_the_key_and_the_url_of_every_provider() -> None:
     shown = {key: value.replace(url, "URL") for key, value in env.items()}
     assert {key: value for key, value in shown.items() if value.startswith("URL")} == {
         "OPENAI_BASE_URL": "URL/v1",
+        "OPENAI_API_BASE": "URL/v1",
+        "DEEPSEEK_API_BASE": "URL/deepseek/v1",
+        "GROQ_API_BASE": "URL/groq",
         "ANTHROPIC_BASE_URL": "URL",
         "ANTHROPIC_API_URL": "URL",
         "GOOGLE_GEMINI_BASE_URL": "URL",
@@ -151,8 +155,28 @@ def test_the_guard_lets_requests_to_the_server_through(scripted_providers, scrip
     scripted_providers({"openai:gpt-5": "from the mapping"})
     server = scripted_server("from the server")
 
-    assert ChatOpenAI(model="gpt-5", base_url=server.base_url(), api_key=server.token).invoke("hi").text == "from the server"
+    with httpx2.Client() as http:  # LangChain would keep one of its own for good, with its connection to the server
+        model = ChatOpenAI(model="gpt-5", base_url=server.base_url(), api_key=server.token, http_client=http)
+        assert model.invoke("hi").text == "from the server"
     assert ChatOpenAI(model="gpt-5").invoke("hi").text == "from the mapping"
+
+
+def test_lists_of_models_have_what_is_mapped() -> None:
+    mapping = {"openai:gpt-5": Script("x").optional(), "ollama:*": Script("y").optional()}
+
+    with scripted_server(mapping) as server:
+        assert [model.id for model in client(server).models.list()] == ["gpt-5"]
+        assert client(server).models.retrieve("gpt-5").id == "gpt-5"
+        with pytest.raises(openai.NotFoundError):
+            client(server).models.retrieve("gpt-4")
+        assert post(server, "/ollama/api/show", b'{"model": "llama3"}')[0] == 200  # the mapping has it with *
+        assert post(server, "/ollama/api/show", b"no JSON")[0] == 404
+        server.verify()
+
+
+def test_it_says_what_it_is() -> None:
+    with scripted_server(Script("x").optional()) as server:
+        assert repr(server) == f"<scripted server at {server.url}: <journal: 0 requests>>"
 
 
 # -- what the script sees
@@ -166,6 +190,16 @@ def test_keys_and_expectations_see_the_requests() -> None:
         ("your name?", "say('A', 'da.').expects(contains=['name'])"),
         ("the weather?", "say('Sunny', '.')"),
     ]
+
+
+@pytest.mark.parametrize(("streams", "end"), [(False, b"}}}"), (True, b"data: [DONE]")])
+def test_a_client_that_has_its_answer_finds_it_in_the_journal(streams: bool, end: bytes) -> None:
+    with scripted_server(say("It is ", "sunny.").repeat()) as server:
+        for _ in range(50):
+            with connected(server.port) as plug:
+                plug.sendall(request("/v1/chat/completions", chat(stream=streams), f"Authorization: Bearer {server.token}"))
+                until(plug, end)
+                assert server.requests[-1].ending == "answered"
 
 
 def test_an_unexpected_prompt_is_a_violation_and_an_error_of_the_provider() -> None:
@@ -459,6 +493,21 @@ def test_the_token_is_taken_where_clients_put_their_key(path: str, header: str) 
 
     assert said.startswith(b"HTTP/1.1 200 OK\r\n")
     assert server.token not in str(server.requests)
+
+
+@pytest.mark.parametrize("token", ["a b", "a/b", "?", "ü"])
+def test_a_token_that_is_no_part_of_a_url_is_refused(token: str) -> None:
+    with pytest.raises(ScriptError) as caught:
+        scripted_server(token=token)
+
+    assert str(caught.value) == f"token= is letters, digits and any of - . _ ~, since it is a part of URLs; got {token!r}"
+
+
+def test_a_token_is_a_whole_part_of_the_path() -> None:
+    with scripted_server("fine", token="v") as server:
+        assert post(server, "/v1/chat/completions", chat())[0] == 200
+
+    assert server.requests[0].path == "/v1/chat/completions"
 
 
 def test_anybody_may_ask_if_it_is_up() -> None:

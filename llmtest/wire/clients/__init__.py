@@ -24,6 +24,7 @@ HOOKS: Final[dict[str, str | Patcher]] = {
     "httpx2": "llmtest.wire.clients.httpx",
     "urllib3": "llmtest.wire.clients.urllib3",
     "aiohttp": "llmtest.wire.clients.aiohttp",
+    "google.genai._api_client": "llmtest.wire.clients.genai",
     "grpc": "llmtest.wire.clients.grpc",
     "socket": "llmtest.wire.clients.sockets",
 }
@@ -107,7 +108,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in HOOKS:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
+        # A copy of this module, which a pytest within a pytest may have imported, has a finder of its own there.
+        others = (finder for finder in sys.meta_path if type(finder).__name__ != type(self).__name__)
         found = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:

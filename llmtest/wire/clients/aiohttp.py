@@ -72,7 +72,8 @@ def patch(library: ModuleType) -> list[Patch]:
                 return await original(self, method, str_or_url, **kwargs)
             url, ticket = _relay.keep(answer)
             rest = {name: value for name, value in kwargs.items() if name not in _OF_THE_WAY}
-            rest["headers"] = {**dict(kwargs.get("headers") or {}), TICKET: ticket}
+            # A session that the program leaves open would keep its connection, and Python would warn of that.
+            rest["headers"] = {**dict(kwargs.get("headers") or {}), TICKET: ticket, "connection": "close"}
             return await original(self, method, library.typedefs.URL(url) / whole.path.lstrip("/"), **rest)
 
         return request

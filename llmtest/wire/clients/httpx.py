@@ -72,7 +72,7 @@ def patch(library: ModuleType) -> list[Patch]:
 
 
 def _asked(request: Any, body: bytes) -> HttpRequest:
-    return HttpRequest(request.method, str(request.url), dict(request.headers), body)
+    return HttpRequest(request.method, str(request.url), request.headers, body)
 
 
 def _how(library: ModuleType, original: Callable[..., Any], transport: Any) -> tuple[str, bool]:

@@ -294,6 +294,14 @@ def test_without_the_integration_the_error_is_that_of_its_sdk_and_else_ours(monk
         list(ScriptedChatModel(say("a").then_fail(429), dialect="anthropic").stream("hi"))
 
 
+def test_without_openai_a_stream_that_breaks_off_raises_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in ("openai", "langchain_openai.chat_models.base"):
+        monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(StatusError):
+        list(ScriptedChatModel(say("a").then_fail(500), dialect="openai").stream("hi"))
+
+
 def test_a_provider_is_imported_only_for_its_own_error() -> None:
     program = """
 import sys
@@ -394,3 +402,17 @@ def test_a_script_for_a_model_of_no_dialect_owes_nothing() -> None:
     assert script.remaining == 0
     with pytest.raises(ScriptError, match="dialect="):
         ScriptedChatModel(script="no script", dialect="opanai")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("steps", "imported"),
+    [("fail(429)", True), ("say('a').then_fail(500)", True), ("say('a')", False), ("fail(KeyError)", False)],
+)
+def test_a_model_that_will_fail_with_a_status_imports_the_sdk_when_it_is_made(steps: str, imported: bool) -> None:
+    program = (
+        f"import sys; from llmtest import *; model = ScriptedChatModel({steps}, dialect='openai'); print('openai' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{imported}\n"

@@ -1,8 +1,10 @@
-"""`llmtest_follow`: where a run belongs that no recording reached."""
+"""The options and ini keys: what they say, which wins, and what is refused."""
 
 from __future__ import annotations
 
 import pytest
+
+from tests.pytest_plugin.conftest import ALL, TWO_TESTS
 
 PROGRAM = """
 import threading
@@ -56,3 +58,36 @@ def test_another_value_is_refused(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-o", "llmtest_follow=thread")
 
     result.stderr.fnmatch_lines(["ERROR: the ini key llmtest_follow is context or test; got 'thread'"])
+
+
+def test_ini_key_says_the_same_and_the_option_wins(suite):
+    suite.ini("[pytest]\nllmtest_trees = all\nasyncio_default_fixture_loop_scope = function")
+
+    assert suite.run(TWO_TESTS).part("llmtest: run trees") == ALL
+    assert not suite.run(TWO_TESTS, "--llmtest-trees=failed").has_part("llmtest: run trees")
+
+
+def test_unknown_ini_value_is_a_usage_error(suite):
+    suite.ini("[pytest]\nllmtest_trees = failled\nasyncio_default_fixture_loop_scope = function")
+
+    outcome = suite.run(TWO_TESTS)
+
+    assert outcome.exit_code == pytest.ExitCode.USAGE_ERROR
+    expected = "ERROR: the ini key llmtest_trees is one of failed, all, off; got 'failled'; did you mean `failed`?"
+    assert outcome.errors.strip() == expected
+
+
+def test_unknown_ini_value_without_a_neighbour_is_a_usage_error_too(suite):
+    suite.ini("[pytest]\nllmtest_trees = 3\nasyncio_default_fixture_loop_scope = function")
+
+    outcome = suite.run(TWO_TESTS)
+
+    assert outcome.errors.strip() == "ERROR: the ini key llmtest_trees is one of failed, all, off; got '3'"
+
+
+def test_help_names_every_option_and_ini_key(suite):
+    text = suite.run(None, "--help").text
+
+    assert "--llmtest-trees={failed,all,off}" in text
+    assert "llmtest_trees (string):" in text
+    assert "llmtest_langsmith (bool):" in text

@@ -1,4 +1,4 @@
-"""Rules of the suite and of markers fail tests; explanations are in the report, whole."""
+"""The markers of a test and the rules of the suite: how they are judged, and what a broken rule or shape shows."""
 
 from __future__ import annotations
 

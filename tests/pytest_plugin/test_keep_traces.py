@@ -217,6 +217,25 @@ def test_a_test_that_is_collected_twice_has_two_sessions(suite):
     assert [name for name in kept(suite.path) if "good" in name] == ["test_it.py::test_good", "test_it.py::test_good (2)"]
 
 
+def test_a_read_only_store_is_told_once_and_fails_nothing(suite):
+    suite.run(SUITE, "--llmtest-traces=all")
+    path = suite.path / ".llmtest" / "traces.sqlite"
+    before = kept(suite.path)
+    with path.open("r+b") as file:
+        file.seek(18)  # a format that SQLite can read and not write: read-only for root, too
+        file.write(b"\x03")
+
+    outcome = suite.run(SUITE, "--llmtest-traces=all")
+
+    assert outcome.counts == {"passed": 1, "failed": 2}
+    lines = [line for line in outcome.text.splitlines() if line.startswith("llmtest: the traces of 2 tests were not kept: ")]
+    assert lines == [
+        f"llmtest: the traces of 2 tests were not kept: the trace store {path} cannot be opened or written"
+        " (attempt to write a readonly database)"
+    ]
+    assert kept(suite.path) == before
+
+
 def test_a_store_that_is_locked_is_waited_for_once_and_told(suite, monkeypatch):
     monkeypatch.setattr("llmtest.tracing.store.PATIENCE_S", 0.2)
     suite.run(SUITE, "--llmtest-traces=all")
