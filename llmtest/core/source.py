@@ -19,7 +19,7 @@ HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
 """Modules that are never the program: ours, LangChain's with the library that it retries with, and Python's."""
 
-CLIENTS: Final = FRAMEWORK | {
+CLIENTS: Final = {
     *("agents", "aiohttp", "anthropic", "anyio", "boto3", "botocore", "cohere", "crewai", "fireworks", "google", "groq", "grpc"),
     *("httpcore", "httpcore2", "httpx", "httpx2", "httpx_sse", "litellm", "llama_index", "mistralai", "ollama", "openai"),
     *("pydantic", "pydantic_ai", "pydantic_graph", "requests", "requests_toolbelt", "strands", "together", "trio", "urllib3"),
@@ -28,7 +28,7 @@ CLIENTS: Final = FRAMEWORK | {
     *("langchain_mistralai", "langchain_nvidia_ai_endpoints", "langchain_ollama", "langchain_openai", "langchain_openrouter"),
     *("langchain_perplexity", "langchain_together", "langchain_upstage", "langchain_xai"),
 }
-"""Modules between the program and the network."""
+"""Installed modules between the program and the network."""
 
 Frames = Iterable[tuple[FrameType, int]]
 """Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
@@ -54,7 +54,14 @@ def caller() -> str:
 
 def program_place() -> str:
     """Return the innermost line of the program on this thread, past the clients of providers; empty if there is none."""
-    return program_line(walk_stack(sys._getframe(1)), CLIENTS)
+    frames = walk_stack(sys._getframe(1))
+    # A program may have a package `agents` of its own; those of clients are installed.
+    return program_line(((frame, line) for frame, line in frames if not (_is_installed(frame) and is_of(frame, CLIENTS))))
+
+
+def _is_installed(frame: FrameType) -> bool:
+    path = frame.f_code.co_filename
+    return "site-packages" in path or "dist-packages" in path
 
 
 def definition_line(code: CodeType | None) -> str:
