@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+from uuid import UUID
 
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
@@ -15,6 +16,7 @@ from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
 from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return
 from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer, reason_phrase
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer
@@ -24,15 +26,15 @@ class Run(Protocol):
     """The run of LangChain that made a request, as far as it is known here."""
 
     @property
-    def run_id(self) -> Any: ...
+    def run_id(self) -> UUID: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a request comes from: the run of LangChain whose model made it, and the tags and metadata around it."""
 
-    run: Callable[[], Any] = lambda: None
-    about: Callable[[], tuple[Any, Mapping[str, Any]]] = lambda: ((), {})
+    run: Callable[[], Run | None] = lambda: None
+    about: Callable[[], tuple[Sequence[str], Mapping[str, object]]] = lambda: ((), {})
 
 
 NOWHERE: Final = Origin()
@@ -60,7 +62,7 @@ def read(request: HttpRequest, api: Endpoint[C]) -> C:
 class WireModel(Answering):
     """A model that is asked in the words of `api`. `script` serves the calls; `name` is the model's name in violations."""
 
-    def __init__(self, script: Any, api: Api, name: str) -> None:
+    def __init__(self, script: Script, api: Api, name: str) -> None:
         self.script = script
         self.api = api
         self.name = name
@@ -176,12 +178,12 @@ class WrittenStream:
 # -- refusals
 
 
-def error_answer(api: Endpoint[Any], status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
+def error_answer(api: Endpoint[C], status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
     """Return an error of the provider. A client may try again at once, whatever `retry-after` tells the program to wait."""
     told = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     return json_answer(api.error(status, message), status, {**api.headers(), **told, "retry-after-ms": "1"})
 
 
-def refusal(api: Endpoint[Any], error: Exception | str, status: int = 400) -> HttpAnswer:
+def refusal(api: Endpoint[C], error: Exception | str, status: int = 400) -> HttpAnswer:
     """Return a refusal of ours, with its reason. No client tries it again."""
     return json_answer(api.error(status, f"llmtest: {error}"), status, {**api.headers(), "x-should-retry": "false"})
