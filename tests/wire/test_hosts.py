@@ -128,17 +128,7 @@ def test_a_port_of_a_server_of_ours_is_let_through(monkeypatch: pytest.MonkeyPat
 
 
 MODELS = ["gpt-5", "GPT-4o", "o1", "o3-mini", "o4-mini", "chatgpt-4o", "claude-opus-4-7", "command-r", "gemini-3", "llama3.2"]
-MODELS += [
-    "mistral-large",
-    "mixtral",
-    "deepseek-chat",
-    "grok-4",
-    "sonar",
-    "solar-pro",
-    "amazon.nova",
-    "anthropic.claude",
-    "meta.x",
-]
+MODELS += ["mistral-large", "mixtral", "deepseek-chat", "grok-4", "sonar", "solar-pro", "amazon.nova", "anthropic.claude"]
 MODELS += ["meta.x", "accounts/fireworks/models/x", "text-davinci-003", "qwen3:8b"]
 
 

@@ -186,3 +186,11 @@ def test_a_call_that_reaches_no_recording_is_told() -> None:
         in_a_bare_thread(lambda: ChatOpenAI(model="gpt-5").invoke("hi"))
 
     assert [(call.double, call.cause) for call in recording.unseen_calls] == [("ChatOpenAI", "no context")]
+
+
+def test_the_inputs_of_a_batch_take_steps_by_keys() -> None:
+    with scripted_providers({"gpt-5": [on(contains="a") >> "one", on(contains="b") >> "two"]}), record() as recording:
+        said = [message.text for message in ChatOpenAI(model="gpt-5").batch(["a", "b"])]
+
+    assert said == ["one", "two"]
+    assert len(recording.models) == 2

@@ -84,7 +84,8 @@ def unwatch() -> None:
         _watchers -= 1
         if _watchers:
             return
-        sys.meta_path.remove(_FINDER)
+        if _FINDER in sys.meta_path:  # a pytest within a pytest puts the path back that it has found
+            sys.meta_path.remove(_FINDER)
         for patches in _patches.values():
             for patch in patches:
                 patch.undo()

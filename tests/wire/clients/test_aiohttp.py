@@ -38,8 +38,10 @@ async def test_sessions_of_before_and_of_later_are_answered() -> None:
 @pytest.mark.asyncio
 async def test_a_base_url_and_parameters_are_read() -> None:
     with Providers({"gpt-5": "Hello"}):
-        session = aiohttp.ClientSession("https://api.openai.com/")
-        async with session, session.post("v1/chat/completions", json=BODY, params={"x": "1"}) as answer:
+        async with (
+            aiohttp.ClientSession("https://api.openai.com/") as session,
+            session.post("v1/chat/completions", json=BODY, params={"x": "1"}) as answer,
+        ):
             text = await said(answer)
 
     assert text == "Hello"

@@ -55,14 +55,13 @@ async def test_async_clients_are_answered(library: Any) -> None:
 def test_a_stream_stops_at_its_gate(library: Any) -> None:
     gate, seen = hold(), []
 
-    with Providers({"gpt-5": say("a", gate, "b")}), library.Client() as client:
-        with client.stream("POST", URL, json=STREAM) as answer:
-            for line in answer.iter_lines():
-                if '"content":"a"' in line.replace(" ", ""):
-                    seen.append("a")
-                    threading.Timer(0, gate.release).start()
-                if '"content":"b"' in line.replace(" ", ""):
-                    seen.append("b" if gate.released else "too early")
+    with Providers({"gpt-5": say("a", gate, "b")}), library.Client() as client, client.stream("POST", URL, json=STREAM) as answer:
+        for line in answer.iter_lines():
+            if '"content":"a"' in line.replace(" ", ""):
+                seen.append("a")
+                threading.Timer(0, gate.release).start()
+            if '"content":"b"' in line.replace(" ", ""):
+                seen.append("b" if gate.released else "too early")
 
     assert seen == ["a", "b"]
 
@@ -90,9 +89,12 @@ async def test_an_async_stream_waits_at_its_gate_without_blocking_the_loop(libra
 
 @LIBRARIES
 def test_a_stream_may_be_closed_early(library: Any) -> None:
-    with Providers({"gpt-5": say("a", "b", "c")}) as providers, library.Client() as client:
-        with client.stream("POST", URL, json=STREAM) as answer:
-            next(answer.iter_lines())
+    with (
+        Providers({"gpt-5": say("a", "b", "c")}) as providers,
+        library.Client() as client,
+        client.stream("POST", URL, json=STREAM) as answer,
+    ):
+        next(answer.iter_lines())
 
     providers.verify()
 
@@ -109,9 +111,13 @@ def test_a_connection_that_breaks_before_an_answer_is_the_librarys_error(library
 @LIBRARIES
 @pytest.mark.parametrize(("error", "kind"), [(ConnectionError, "ReadError"), (TimeoutError, "ReadTimeout")])
 def test_a_connection_that_breaks_within_an_answer_is_the_librarys_error(library: Any, error: Any, kind: str) -> None:
-    with Providers({"gpt-5": say("a", "b").then_fail(error)}), library.Client() as client:
-        with client.stream("POST", URL, json=STREAM) as answer, pytest.raises(getattr(library, kind)):
-            list(answer.iter_lines())
+    with (
+        Providers({"gpt-5": say("a", "b").then_fail(error)}),
+        library.Client() as client,
+        client.stream("POST", URL, json=STREAM) as answer,
+        pytest.raises(getattr(library, kind)),
+    ):
+        list(answer.iter_lines())
 
 
 @LIBRARIES
@@ -180,7 +186,7 @@ async def test_an_sdk_streams_and_may_be_cancelled_at_a_gate() -> None:
     async def read() -> None:
         async with openai.AsyncOpenAI() as client:
             async for chunk in await client.chat.completions.create(**STREAM):  # type: ignore[call-overload]
-                seen.append(chunk.choices[0].delta.content if chunk.choices else None)
+                seen.extend(choice.delta.content for choice in chunk.choices)
 
     with Providers({"gpt-5": say("a", gate, "b")}):
         task = asyncio.create_task(read())

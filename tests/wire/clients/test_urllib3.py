@@ -79,9 +79,12 @@ def test_a_connection_that_breaks_before_an_answer_is_the_librarys_error(error: 
 
 
 def test_a_connection_that_breaks_within_an_answer_is_the_librarys_error() -> None:
-    with Providers({"gpt-5": say("a", "b").then_fail(ConnectionError)}):
-        with requests.post(URL, json=STREAM, stream=True) as answer, pytest.raises(requests.exceptions.ChunkedEncodingError):
-            list(answer.iter_lines())
+    with (
+        Providers({"gpt-5": say("a", "b").then_fail(ConnectionError)}),
+        requests.post(URL, json=STREAM, stream=True) as answer,
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        list(answer.iter_lines())
 
 
 def test_who_patches_above_is_left_alone() -> None:
