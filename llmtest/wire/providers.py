@@ -337,7 +337,7 @@ def unmapped(head: str, model: str, evidence: Sequence[str] | None = None) -> st
 
 
 def _ambiguous(model: str, fits: Sequence[Entry]) -> str:
-    lines = [f"the program asks for the model `{model}`, and which script is meant is not said", *at()]
+    lines = [f"the program asks for the model `{model}`, which several entries fit", *at()]
     fitting = names(entry.key for entry in fits)
     return "\n".join([*lines, f"  fits     {fitting}", f'  an exact name goes before one with *: "{model}"'])
 

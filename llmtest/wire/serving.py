@@ -269,7 +269,7 @@ class ScriptedServer:
             if len(fits) == 1:
                 return fits[0].answerer()
             if fits:
-                text = f"a request asks for the model `{model}`, and which script is meant is not said"
+                text = f"a request asks for the model `{model}`, which several entries fit"
                 fitting = f"fits     {names(entry.key for entry in fits)}"
                 return self._violate(came, 404, "ambiguous match", text, fitting, "an exact name goes before one with *")
         keys = self._providers.keys

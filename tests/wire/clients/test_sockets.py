@@ -35,7 +35,9 @@ def test_the_host_of_a_provider_is_not_looked_up(way: str, host: Any, looked_up:
 
     assert looked_up == []
     (violation,) = page.violations
-    assert violation.text.splitlines()[0] == ("a request to `anthropic` was about to leave the machine, and no entry maps it")
+    assert violation.text.splitlines()[0] == (
+        "a request to `anthropic` was about to leave the machine, and no script can answer it"
+    )
 
 
 @pytest.mark.parametrize("host", ["weather.example", None, "127.0.0.1"])
