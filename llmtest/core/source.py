@@ -23,7 +23,7 @@ HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
 """Modules that are never the program: ours, LangChain's with the library that it retries with, and Python's."""
 
-CLIENTS: Final = FRAMEWORK | {
+CLIENTS: Final = {
     *("agents", "aiohttp", "anthropic", "anyio", "boto3", "botocore", "cohere", "crewai", "fireworks", "google", "groq", "grpc"),
     *("httpcore", "httpcore2", "httpx", "httpx2", "httpx_sse", "litellm", "llama_index", "mistralai", "ollama", "openai"),
     *("pydantic", "pydantic_ai", "pydantic_graph", "requests", "requests_toolbelt", "strands", "together", "trio", "urllib3"),
@@ -32,7 +32,7 @@ CLIENTS: Final = FRAMEWORK | {
     *("langchain_mistralai", "langchain_nvidia_ai_endpoints", "langchain_ollama", "langchain_openai", "langchain_openrouter"),
     *("langchain_perplexity", "langchain_together", "langchain_upstage", "langchain_xai"),
 }
-"""Modules between the program and the network."""
+"""Installed modules between the program and the network."""
 
 RUNNERS: Final = frozenset({"_pytest", "pluggy", "pytest_asyncio"})
 """Modules that run a test: what stands above them on a stack is not the program."""
@@ -71,7 +71,17 @@ def program_place() -> str:
     frames = list(_within_test(walk_stack(sys._getframe(1))))
     below = next((number for number, (frame, _) in enumerate(frames) if _name(frame) == "asyncio.events"), None)
     waiting = () if below is None else _within_test(_waiting_frames())
-    return next(filter(None, (program_line(part, CLIENTS) for part in (frames[:below], waiting, frames[below or 0 :]))), "")
+    return next(filter(None, map(_line_past_clients, (frames[:below], waiting, frames[below or 0 :]))), "")
+
+
+def _line_past_clients(frames: Frames) -> str:
+    # A program may have a package `agents` of its own; those of clients are installed.
+    return program_line((frame, line) for frame, line in frames if not (_is_installed(frame) and is_of(frame, CLIENTS)))
+
+
+def _is_installed(frame: FrameType) -> bool:
+    path = frame.f_code.co_filename
+    return "site-packages" in path or "dist-packages" in path
 
 
 def _within_test(frames: Frames) -> Frames:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from traceback import walk_stack
 from types import CodeType, FrameType
@@ -17,6 +18,7 @@ from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
+from llmtest.langchain import batches
 from llmtest.wire.answering import Origin
 
 RunManager = BaseRunManager | None
@@ -59,7 +61,7 @@ def calling() -> Origin:
 
     An awaited call has the coroutines that wait for it on its stack, as long as no task or thread stands between.
     """
-    run = None
+    run = model = None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
@@ -67,12 +69,14 @@ def calling() -> Origin:
             break  # what a handler does is not done by the run that it hears of
         # A stream does not hand its run to `_stream`, but has it. The locals of a frame are copied when they are read.
         if _has_run(code) and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
-            run = frame.f_locals.get("run_manager")
+            model, run = frame.f_locals["self"], frame.f_locals.get("run_manager")
             if run is not None:
                 break
         frame = frame.f_back
     found = about(run)
-    return Origin(weakly(run), lambda: found)
+    if model is None or (batch := batches.batch_of(model)) is None:
+        return Origin(weakly(run), lambda: found)
+    return Origin(weakly(run), lambda: found, batch, partial(batches.turn, model), partial(batches.wait_for_turn, model))
 
 
 _known: dict[int, tuple[CodeType, bool]] = {}

@@ -18,7 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from langchain_core.language_models import BaseChatModel
+
 from llmtest.errors import ProvidersError
+from llmtest.langchain.batches import BatchesByPosition
 from llmtest.langchain.caller import calling
 from llmtest.langchain.provider_model import integration_class, provider_model
 from llmtest.scripts.requests import Request
@@ -166,6 +169,26 @@ def _stand_in(module: ModuleType, original: Callable[..., Any]) -> Callable[...,
     return helper
 
 
+def _patch_batches(module: ModuleType) -> list[Patch]:
+    """Let each input of a batch of a real class take the step of its position, as the inputs of a double do."""
+    return [replace(module.Runnable, name, partial(_by_position, name)) for name in BATCHES]
+
+
+BATCHES: Final = ("batch", "abatch", "batch_as_completed", "abatch_as_completed")
+
+
+def _by_position(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    ours = getattr(BatchesByPosition, name)
+
+    @functools.wraps(original)
+    def method(self: Any, inputs: Any, config: Any = None, **kwargs: Any) -> Any:
+        is_real = isinstance(self, BaseChatModel) and not isinstance(self, BatchesByPosition)
+        return (ours if is_real and providers.is_any_open() else original)(self, inputs, config, **kwargs)
+
+    return method
+
+
+clients.HOOKS["langchain_core.runnables.base"] = _patch_batches
 for _package in ("langchain", "langchain_classic"):
     clients.HOOKS[f"{_package}.chat_models.base"] = _patch
 boundary.find_origin = calling
