@@ -71,17 +71,7 @@ def program_place() -> str:
     frames = list(_within_test(walk_stack(sys._getframe(1))))
     below = next((number for number, (frame, _) in enumerate(frames) if _name(frame) == "asyncio.events"), None)
     waiting = () if below is None else _within_test(_waiting_frames())
-    return next(filter(None, map(_line_past_clients, (frames[:below], waiting, frames[below or 0 :]))), "")
-
-
-def _line_past_clients(frames: Frames) -> str:
-    # A program may have a package `agents` of its own; those of clients are installed.
-    return program_line((frame, line) for frame, line in frames if not (_is_installed(frame) and is_of(frame, CLIENTS)))
-
-
-def _is_installed(frame: FrameType) -> bool:
-    path = frame.f_code.co_filename
-    return "site-packages" in path or "dist-packages" in path
+    return next(filter(None, (program_line(_past_clients(part)) for part in (frames[:below], waiting, frames[below or 0 :]))), "")
 
 
 def _within_test(frames: Frames) -> Frames:
@@ -99,6 +89,16 @@ def _waiting_frames() -> Iterator[tuple[FrameType, int]]:
             frames += [(frame, frame.f_lineno)] if frame is not None else []
             waits = getattr(waits, "cr_await", None)
         yield from reversed(frames)
+
+
+def _past_clients(frames: Frames) -> Frames:
+    """Leave out the frames of clients. A program may have a package `agents` of its own; those of clients are installed."""
+    return (at for at in frames if not (_is_installed(at[0]) and is_of(at[0], CLIENTS)))
+
+
+def _is_installed(frame: FrameType) -> bool:
+    path = frame.f_code.co_filename
+    return "site-packages" in path or "dist-packages" in path
 
 
 def definition_line(code: CodeType | None) -> str:

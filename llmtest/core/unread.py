@@ -145,9 +145,7 @@ def _fate(trail: Sequence[_Instruction]) -> str:
 @lru_cache(maxsize=1024)
 def _fate_here(code: CodeType, at: int) -> str:
     instructions = list(dis.get_instructions(code))
-    later = next((one for one in instructions if one.offset > at), None)
-    if later is None:
-        return "read"
+    later = next(one for one in instructions if one.offset > at)  # no code ends in a call or a comparison
     if later.opname in ("POP_TOP", "RETURN_VALUE"):
         return {"POP_TOP": "ignored"}.get(later.opname, "returned")
     if later.opname == "STORE_FAST":

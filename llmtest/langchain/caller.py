@@ -68,7 +68,8 @@ def calling() -> Origin:
         if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
             break  # what a handler does is not done by the run that it hears of
         # A stream does not hand its run to `_stream`, but has it. The locals of a frame are copied when they are read.
-        if _has_run(code) and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
+        known = _known.get(id(code)) or _look(code)
+        if known[1] and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
             model, run = frame.f_locals["self"], frame.f_locals.get("run_manager")
             if run is not None:
                 break
@@ -84,10 +85,8 @@ _known: dict[int, tuple[CodeType, bool]] = {}
 _MAX_KNOWN: Final = 4096
 
 
-def _has_run(code: CodeType) -> bool:
-    known = _known.get(id(code))
-    if known is None:
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()
-        known = _known[id(code)] = (code, "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars)
-    return known[1]
+def _look(code: CodeType) -> tuple[CodeType, bool]:
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()
+    found = _known[id(code)] = (code, "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars)
+    return found

@@ -14,6 +14,7 @@ from llmtest.errors import ScriptError, Violation, ViolationError
 from llmtest.scripts import diagnostics
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Respond, Return, Step
 from llmtest.scripts.steps import as_step
 
@@ -21,7 +22,7 @@ from llmtest.scripts.steps import as_step
 class Answering(ABC):
     """What answers calls from a script. A subclass says how a call is known, and what a step stands for."""
 
-    script: Any
+    script: Script
 
     def _as_step(self, value: object, description: str, where: str) -> Step:
         return as_step(value, description, where)
@@ -91,8 +92,7 @@ class Answering(ABC):
 
     def _claim(self, request: Request) -> Step:
         """Return the step of the script for `request`."""
-        step: Step = self.script.serve(request)
-        return step
+        return self.script.serve(request)
 
     async def _aclaim(self, request: Request) -> Step:
         """As `_claim`, for an awaited call."""

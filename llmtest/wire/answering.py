@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
+from uuid import UUID
 
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
@@ -16,6 +17,7 @@ from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
 from llmtest.scripts.requests import Batch, Request
+from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return, Step
 from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer, reason_phrase
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer
@@ -25,7 +27,7 @@ class Run(Protocol):
     """The run of LangChain that made a request, as far as it is known here."""
 
     @property
-    def run_id(self) -> Any: ...
+    def run_id(self) -> UUID: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Origin:
     If it is one input of a `batch`, `turn` and `wait` let the inputs before take their steps first.
     """
 
-    run: Callable[[], Any] = lambda: None
-    about: Callable[[], tuple[Any, Mapping[str, Any]]] = lambda: ((), {})
+    run: Callable[[], Run | None] = lambda: None
+    about: Callable[[], tuple[Sequence[str], Mapping[str, object]]] = lambda: ((), {})
     batch: Batch | None = None
     turn: Callable[[], AbstractContextManager[None]] = nullcontext
     wait: Callable[[], Awaitable[None]] | None = None
@@ -67,7 +69,7 @@ def read(request: HttpRequest, api: Endpoint[C]) -> C:
 class WireModel(Answering):
     """A model that is asked in the words of `api`. `script` serves the calls; `name` is the model's name in violations."""
 
-    def __init__(self, script: Any, api: Api, name: str) -> None:
+    def __init__(self, script: Script, api: Api, name: str) -> None:
         self.script = script
         self.api = api
         self.name = name
@@ -196,12 +198,12 @@ class WrittenStream:
 # -- refusals
 
 
-def error_answer(api: Endpoint[Any], status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
+def error_answer(api: Endpoint[C], status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
     """Return an error of the provider. A client may try again at once, whatever `retry-after` tells the program to wait."""
     told = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     return json_answer(api.error(status, message), status, {**api.headers(), **told, "retry-after-ms": "1"})
 
 
-def refusal(api: Endpoint[Any], error: Exception | str, status: int = 400) -> HttpAnswer:
+def refusal(api: Endpoint[C], error: Exception | str, status: int = 400) -> HttpAnswer:
     """Return a refusal of ours, with its reason. No client tries it again."""
     return json_answer(api.error(status, f"llmtest: {error}"), status, {**api.headers(), "x-should-retry": "false"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from llmtest.events.words import Message, Usage
 from llmtest.scripts.step_types import Call, Part, Reply, Text
@@ -19,6 +19,7 @@ from llmtest.wire.api import (
     content_of,
     fresh_id,
     frozen,
+    frozen_list,
     item_of,
     objects,
     optional_item,
@@ -42,7 +43,7 @@ TYPES: Final[Mapping[int, str]] = {
 }
 
 
-def error_body(status: int, message: str) -> dict[str, Any]:
+def error_body(status: int, message: str) -> dict[str, object]:
     """Return the JSON with which Anthropic answers a request that it refuses."""
     kind = TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
@@ -72,7 +73,7 @@ def cached_tokens(usage: Usage) -> tuple[int, int, int]:
     return details.get("cache_read", 0), five, details.get(ONE_HOUR, 0)
 
 
-def usage_words(usage: Usage) -> dict[str, Any]:
+def usage_words(usage: Usage) -> dict[str, object]:
     """Return `usage` in Anthropic's words: its input tokens are those that the cache has nothing to do with."""
     read, five, hour = cached_tokens(usage)
     out = usage.output_details
@@ -90,26 +91,26 @@ def usage_words(usage: Usage) -> dict[str, Any]:
 class MessageWriter(Writer):
     """Writes a message, or its events. It always has usage: a script that reports none counts as zero tokens."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
+        super().__init__(reply, call, usage)
         self.id = fresh_id("msg")
         self.counts = usage_words(self.usage or Usage())
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         content = [self._said(parts) for parts in self.blocks()]
         return {**self._message(content), **self._stop(), "usage": self.counts, **self._from_script("id", "container")}
 
-    def _message(self, content: list[dict[str, Any]]) -> dict[str, Any]:
+    def _message(self, content: list[dict[str, object]]) -> dict[str, object]:
         return {"id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": content}
 
-    def _stop(self) -> dict[str, Any]:
+    def _stop(self) -> dict[str, object]:
         return {
             "stop_reason": stop_reason(self.reply),
             "stop_sequence": None,
             **self._from_script("stop_reason", "stop_sequence", "stop_details"),
         }
 
-    def _said(self, parts: list[Part]) -> dict[str, Any]:
+    def _said(self, parts: list[Part]) -> dict[str, object]:
         first, text = parts[0], join_tokens(parts)
         if isinstance(first, Call):
             # The API sends an object, so there is no text that is no JSON.
@@ -121,12 +122,12 @@ class MessageWriter(Writer):
 
     # -- the stream
 
-    def _opening(self) -> Iterator[dict[str, Any]]:
+    def _opening(self) -> Iterator[dict[str, object]]:
         counted = {key: value for key, value in self.counts.items() if key != "output_tokens_details"}
         message = {**self._message([]), "stop_reason": None, "stop_sequence": None, "usage": {**counted, "output_tokens": 1}}
         yield {"type": "message_start", "message": {**message, **self._from_script("id")}}
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
         first = parts[0]
         yield {"type": "content_block_start", "index": number, "content_block": self._begun(first)}
         if number == 0:
@@ -143,22 +144,22 @@ class MessageWriter(Writer):
             yield _delta(number, "signature_delta", "signature", fresh_id("signature"))
         yield {"type": "content_block_stop", "index": number}
 
-    def _begun(self, first: Part) -> dict[str, Any]:
+    def _begun(self, first: Part) -> dict[str, object]:
         if isinstance(first, Call):
             return {"type": "tool_use", "id": self.call_id(first), "name": first.tool, "input": {}}
         return {"type": "text", "text": ""} if isinstance(first, Text) else {"type": "thinking", "thinking": "", "signature": ""}
 
-    def _end(self) -> Iterator[dict[str, Any]]:
+    def _end(self) -> Iterator[dict[str, object]]:
         # A stream does not say for how long the cache keeps what was written.
         counted = {key: value for key, value in self.counts.items() if key not in ("cache_creation", "service_tier")}
         yield {"type": "message_delta", "delta": {**self._stop(), **self._from_script("container")}, "usage": counted}
         yield {"type": "message_stop"}
 
-    def error_event(self, status: int, message: str) -> dict[str, Any]:
+    def error_event(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
-    def encode(self, event: Mapping[str, Any]) -> bytes:
-        return server_sent(event, event["type"])
+    def encode(self, event: Mapping[str, object]) -> bytes:
+        return server_sent(event, str(event["type"]))
 
 
 def _deltas(first: Part) -> tuple[str, str]:
@@ -168,7 +169,7 @@ def _deltas(first: Part) -> tuple[str, str]:
     return ("text_delta", "text") if isinstance(first, Text) else ("thinking_delta", "thinking")
 
 
-def _delta(index: int, kind: str, key: str, text: str) -> dict[str, Any]:
+def _delta(index: int, kind: str, key: str, text: str) -> dict[str, object]:
     return {"type": "content_block_delta", "index": index, "delta": {"type": kind, key: text}}
 
 
@@ -181,7 +182,7 @@ class Messages(Api):
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         rest = {"messages", "model", "system", "tool_choice", "stop_sequences", "stream"}
         params = {key: frozen(value) for key, value in body.items() if key not in rest}
-        config = optional_item(body, "output_config", dict, "an object", {})
+        config = optional_item(body, "output_config", dict, "an object") or {}
         wanted = config.get("format", body.get("output_format"))
         if wanted is not None:
             params["response_format"] = frozen(checked(wanted, dict, "format", "an object with a `type`"))
@@ -192,7 +193,7 @@ class Messages(Api):
         system = content_of(body, "system")
         said = [message for one in objects(body, "messages", "a list of messages") for message in _messages(one)]
         return ModelCall(
-            optional_item(body, "model", str, "the name of a model", ""),
+            optional_item(body, "model", str, "the name of a model") or "",
             (*([Message("system", system)] if system else []), *said),
             schemas(map(_tool, objects(body, "tools", "a list of tools"))),
             choice,
@@ -201,7 +202,7 @@ class Messages(Api):
             bool(body.get("stream")),
         )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
 
@@ -212,18 +213,18 @@ def _messages(said: Body) -> Iterator[Message]:
     """Yield a message; each result of a tool in it is one of its own."""
     role, content = role_of(said, ROLES), content_of(said)
     blocks = [] if isinstance(content, str) else content
-    rest: list[Any] = []
+    rest: list[object] = []
     for block in blocks:
         if role == "human" and block.get("type") == "tool_result":
             if rest:
-                yield Message(role, frozen(rest))
+                yield Message(role, frozen_list(rest))
                 rest = []
             yield _result(block)
         else:
             rest.append(block)
     calls = tuple(tool_call(block.get("name"), block.get("input"), block.get("id")) for block in blocks if _is_call(block, role))
     if rest or not blocks:
-        yield Message(role, frozen(rest) if rest else content, calls)
+        yield Message(role, frozen_list(rest) if rest else content, calls)
 
 
 def _is_call(block: Body, role: str) -> bool:
@@ -235,6 +236,6 @@ def _result(block: Body) -> Message:
     return Message("tool", content_of(block), tool_call_id=asked, status="error" if block.get("is_error") else None)
 
 
-def _tool(tool: Body) -> tuple[str, Any]:
+def _tool(tool: Body) -> tuple[str, object]:
     key = "name" if "name" in tool or tool.get("type") in ("function", "custom") else "type"
     return item_of(tool, key, str, "the name of a tool"), tool.get("input_schema")

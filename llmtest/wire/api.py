@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import NoneType
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 from llmtest import ledger
 from llmtest.core.text import did_you_mean, names
@@ -21,9 +21,10 @@ from llmtest.scripts.step_types import Call, Fail, Reply
 from llmtest.scripts.streams import ReplyStream
 from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest
 
-Body = Mapping[str, Any]
-Schemas = Mapping[str, Mapping[str, Any]]
+Body = Mapping[str, object]
+Schemas = Mapping[str, Body]
 C = TypeVar("C")
+T = TypeVar("T")
 
 
 class BadBody(Exception):
@@ -37,13 +38,13 @@ class ModelCall:
     model: str
     messages: tuple[Message, ...]
     tools: Schemas = EMPTY
-    tool_choice: Any = None
+    tool_choice: object = None
     stop: tuple[str, ...] | None = None
-    params: Mapping[str, Any] = EMPTY
+    params: Mapping[str, object] = EMPTY
     streams: bool = False
 
 
-class Writer(ReplyStream[dict[str, Any]]):
+class Writer(ReplyStream[dict[str, object]]):
     """Writes one reply in the words of an API: whole, or as the events of a stream."""
 
     def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
@@ -56,10 +57,10 @@ class Writer(ReplyStream[dict[str, Any]]):
     """The content type of a stream."""
 
     @abstractmethod
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         """Return the JSON of the whole answer."""
 
-    def encode(self, event: Mapping[str, Any]) -> bytes:
+    def encode(self, event: Mapping[str, object]) -> bytes:
         """Return the bytes of one event of the stream."""
         return server_sent(event)
 
@@ -67,11 +68,11 @@ class Writer(ReplyStream[dict[str, Any]]):
         """Return the bytes after the last event of a stream that was not cut."""
         return b""
 
-    def error_event(self, status: int, message: str) -> dict[str, Any] | None:
+    def error_event(self, status: int, message: str) -> dict[str, object] | None:
         """Return the event that tells of a failure after the first token; None if this API has none."""
         return None
 
-    def _broken(self, failure: Fail) -> Iterator[dict[str, Any]]:
+    def _broken(self, failure: Fail) -> Iterator[dict[str, object]]:
         if isinstance(failure.error, int):
             event = self.error_event(failure.error, failure.message or reason_phrase(failure.error))
             if event is None:
@@ -80,7 +81,7 @@ class Writer(ReplyStream[dict[str, Any]]):
         else:
             raise ConnectionBroken(raised(failure))
 
-    def _from_script(self, *names: str) -> dict[str, Any]:
+    def _from_script(self, *names: str) -> dict[str, object]:
         """Return these fields of the answer, where the step says them as `response_metadata`."""
         said = self.reply.response_metadata
         return {name: said[name] for name in names if name in said}
@@ -104,7 +105,7 @@ class Endpoint(ABC, Generic[C]):
         """
 
     @abstractmethod
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         """Return the JSON of an answer with this status."""
 
     def headers(self) -> dict[str, str]:
@@ -125,7 +126,7 @@ class Api(Endpoint[ModelCall]):
         """
 
 
-def server_sent(event: Mapping[str, Any], name: str | None = None) -> bytes:
+def server_sent(event: Mapping[str, object], name: str | None = None) -> bytes:
     """Return one server-sent event with `event` as its JSON."""
     said = b"data: " + json.dumps(event).encode() + b"\n\n"  # in ASCII: half a surrogate pair arrives as it was said
     return said if name is None else b"event: " + name.encode() + b"\n" + said
@@ -143,14 +144,23 @@ def reason_phrase(status: int) -> str:
 # -- reading
 
 
-def frozen(value: Any) -> Any:
+def frozen(value: object) -> object:
     """Return JSON as values that cannot be changed."""
     if isinstance(value, dict):
-        return FrozenDict({key: frozen(item) for key, item in value.items()})
-    return FrozenList(map(frozen, value)) if isinstance(value, list) else value
+        return _frozen_object(value)
+    return frozen_list(value) if isinstance(value, list) else value
 
 
-def item_of(body: Body, key: str, kind: type | tuple[type, ...], takes: str) -> Any:
+def frozen_list(items: Iterable[object]) -> FrozenList:
+    """Return a list of JSON as values that cannot be changed."""
+    return FrozenList(map(frozen, items))
+
+
+def _frozen_object(value: Body) -> FrozenDict:
+    return FrozenDict({key: frozen(item) for key, item in value.items()})
+
+
+def item_of(body: Body, key: str, kind: type[T], takes: str) -> T:
     """Return `body[key]`.
 
     Raises:
@@ -161,33 +171,42 @@ def item_of(body: Body, key: str, kind: type | tuple[type, ...], takes: str) -> 
     return checked(body[key], kind, key, takes)
 
 
-def optional_item(body: Body, key: str, kind: type | tuple[type, ...], takes: str, default: Any = None) -> Any:
-    """As `item_of`, but `default` stands for an item that is missing or null."""
+def optional_item(body: Body, key: str, kind: type[T], takes: str) -> T | None:
+    """As `item_of`, but None for an item that is missing or null."""
     value = body.get(key)
-    return default if value is None else checked(value, kind, key, takes)
+    return None if value is None else checked(value, kind, key, takes)
 
 
-def checked(value: Any, kind: type | tuple[type, ...], name: str, takes: str) -> Any:
+def checked(value: object, kind: type[T], name: str, takes: str) -> T:
     """Return `value`, which stands at `name` in the body.
 
     Raises:
         BadBody: it is of another type; `takes` says what is expected.
     """
     if not isinstance(value, kind):
-        raise BadBody(f"`{name}` is {takes}; got {type(value).__name__} {value!r:.100}")
+        raise refused(value, name, takes)
     return value
 
 
-def objects(body: Body, key: str, takes: str) -> list[dict[str, Any]]:
+def refused(value: object, name: str, takes: str) -> BadBody:
+    """Return the error for a value at `name` that is not what the API takes there."""
+    return BadBody(f"`{name}` is {takes}; got {type(value).__name__} {value!r:.100}")
+
+
+def objects(body: Body, key: str, takes: str) -> list[dict[str, object]]:
     """Return the list of objects at `key`; none if it is missing or null."""
-    items = optional_item(body, key, list, takes, [])
+    items = optional_item(body, key, list, takes) or ()
     return [checked(item, dict, f"{key}[{number}]", "an object") for number, item in enumerate(items)]
 
 
-def content_of(message: Body, key: str = "content") -> Any:
+def content_of(message: Body, key: str = "content") -> str | FrozenList:
     """Return the content of a message: text, or its blocks."""
-    content = optional_item(message, key, (str, list), "a text or a list of blocks", "")
-    return content if isinstance(content, str) else frozen(objects(message, key, "a list of blocks"))
+    content = message.get(key)
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise refused(content, key, "a text or a list of blocks")
+    return frozen_list(objects(message, key, "a list of blocks"))
 
 
 def role_of(message: Body, roles: Mapping[str, str]) -> str:
@@ -198,39 +217,49 @@ def role_of(message: Body, roles: Mapping[str, str]) -> str:
     return roles[role]
 
 
-def choice_of(body: Body) -> Any:
+def choice_of(body: Body) -> object:
     """Return what a request says of the tools that the model may call, as it came."""
-    return frozen(optional_item(body, "tool_choice", (str, dict), "a word or an object"))
+    choice = body.get("tool_choice")
+    if not isinstance(choice, (str, dict, NoneType)):
+        raise refused(choice, "tool_choice", "a word or an object")
+    return frozen(choice)
 
 
-def tool_call(name: Any, arguments: Any, key: Any) -> ToolCall:
+def tool_call(name: object, arguments: object, key: object) -> ToolCall:
     """Return a tool call; arguments that are no JSON object stay text."""
-    checked(name, str, "name", "the name of the called tool")
-    checked(key, (str, NoneType), "id", "the id of a tool call")
-    checked(arguments, (str, dict, NoneType), "arguments", "the arguments of a tool call")
+    if not isinstance(name, str):
+        raise refused(name, "name", "the name of the called tool")
+    if not isinstance(key, (str, NoneType)):
+        raise refused(key, "id", "the id of a tool call")
     if isinstance(arguments, str):
-        try:
-            read = json.loads(arguments or "{}")
-        except ValueError:
-            read = None
-        arguments = read if isinstance(read, dict) else arguments
-    return ToolCall(name, frozen(arguments if arguments is not None else {}), key)
+        return ToolCall(name, _arguments(arguments), key)
+    if not isinstance(arguments, (dict, NoneType)):
+        raise refused(arguments, "arguments", "the arguments of a tool call")
+    return ToolCall(name, _frozen_object(arguments or {}), key)
 
 
-def schemas(tools: Iterable[tuple[str, Any]]) -> Schemas:
+def _arguments(text: str) -> FrozenDict | str:
+    try:
+        read = json.loads(text or "{}")
+    except ValueError:
+        return text
+    return _frozen_object(read) if isinstance(read, dict) else text
+
+
+def schemas(tools: Iterable[tuple[str, object]]) -> Schemas:
     """Return the JSON schema of each tool's arguments; a provider's own tool takes any."""
     return {name: ANYTHING if schema is None else _schema(name, schema) for name, schema in tools}
 
 
-def _schema(tool: str, schema: Any) -> Any:
-    checked(schema, dict, "parameters", f"the JSON schema of `{tool}`")
-    optional_item(schema, "properties", dict, f"the schemas of the arguments of `{tool}`")
-    for name in optional_item(schema, "required", list, f"the names of the arguments of `{tool}`", ()):
+def _schema(tool: str, schema: object) -> Body:
+    said: Body = checked(schema, dict, "parameters", f"the JSON schema of `{tool}`")
+    optional_item(said, "properties", dict, f"the schemas of the arguments of `{tool}`")
+    for name in optional_item(said, "required", list, f"the names of the arguments of `{tool}`") or ():
         checked(name, str, "required", f"the names of the arguments of `{tool}`")
-    return schema
+    return said
 
 
-def texts(value: Any, name: str = "stop") -> tuple[str, ...] | None:
+def texts(value: object, name: str = "stop") -> tuple[str, ...] | None:
     """Return stop sequences, which an API takes as one text or several."""
     if value is None:
         return None
@@ -238,4 +267,4 @@ def texts(value: Any, name: str = "stop") -> tuple[str, ...] | None:
     return tuple(checked(text, str, name, "a text or a list of texts") for text in several if text != "") or None
 
 
-ANYTHING: Final[Mapping[str, Any]] = {"additionalProperties": True}
+ANYTHING: Final[Body] = {"additionalProperties": True}

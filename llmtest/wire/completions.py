@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from llmtest.errors import ScriptError
-from llmtest.events.words import Message
+from llmtest.events.words import Message, Usage
 from llmtest.scripts.step_types import Part, Reply, Text
 from llmtest.wire.api import Api, BadBody, Body, ModelCall, Writer, fresh_id, optional_item, texts
 from llmtest.wire.exchange import HttpRequest
@@ -16,18 +16,18 @@ from llmtest.wire.openai import error_body, finish_reason
 class CompletionWriter(Writer):
     """Writes a text completion, or its chunks. There is never any reasoning in it."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
+        super().__init__(reply, call, usage)
         self.id = str(self.reply.response_metadata.get("id") or fresh_id("cmpl"))
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         return {**self._said(self.reply.text, finish_reason(self.reply)), **self._usage()}
 
-    def _said(self, text: str, reason: str | None = None) -> dict[str, Any]:
+    def _said(self, text: str, reason: str | None = None) -> dict[str, object]:
         choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
         return {"id": self.id, "object": "text_completion", "created": 0, "model": self.model, "choices": [choice]}
 
-    def _usage(self) -> dict[str, Any]:
+    def _usage(self) -> dict[str, object]:
         if self.usage is None:
             return {}
         into, out, total = self.usage.input_tokens, self.usage.output_tokens, self.usage.total_tokens
@@ -35,24 +35,24 @@ class CompletionWriter(Writer):
 
     # -- the stream
 
-    def _opening(self) -> Iterator[dict[str, Any]]:
+    def _opening(self) -> Iterator[dict[str, object]]:
         return iter(())
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
         for token in self._streamed(parts):
             if isinstance(parts[0], Text):
                 yield self._said(token)
 
-    def _end(self) -> Iterator[dict[str, Any]]:
+    def _end(self) -> Iterator[dict[str, object]]:
         yield self._said("", finish_reason(self.reply))
-        options = self.call.params.get("stream_options") or {}
-        if self.usage is not None and options.get("include_usage"):
+        options = self.call.params.get("stream_options")
+        if self.usage is not None and isinstance(options, Mapping) and options.get("include_usage"):
             yield {**self._said(""), "choices": [], **self._usage()}
 
     def closing(self) -> bytes:
         return b"data: [DONE]\n\n"
 
-    def error_event(self, status: int, message: str) -> dict[str, Any]:
+    def error_event(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
 
@@ -80,11 +80,11 @@ class Completions(Api):
                 "  only chat models have tool calls"
             )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
 
-def _prompt(prompt: Any) -> str:
+def _prompt(prompt: object) -> str:
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
     if isinstance(prompt, list) and prompt and all(isinstance(text, str) for text in prompt):

@@ -13,7 +13,6 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote
 
 from llmtest.errors import ScriptError, ViolationError
@@ -34,7 +33,7 @@ class EmbeddingsCall:
     model: str
     texts: tuple[str, ...]
     size: int | None
-    write: Callable[[Vectors], dict[str, Any]]
+    write: Callable[[Vectors], dict[str, object]]
 
 
 def embed(call: EmbeddingsCall, api: Endpoint[EmbeddingsCall], embedder: Embeddings) -> HttpAnswer:
@@ -62,11 +61,11 @@ class OpenAI(Endpoint[EmbeddingsCall]):
     def read(self, request: HttpRequest, body: Body) -> EmbeddingsCall:
         model = item_of(body, "model", str, "the name of a model") if "model" in body else ""
         texts = _openai_texts(body.get("input"), model)
-        form = optional_item(body, "encoding_format", str, "'float' or 'base64'", "float")
-        if form not in ("float", "base64"):
+        form = optional_item(body, "encoding_format", str, "'float' or 'base64'")
+        if form not in (None, "float", "base64"):
             raise BadBody(f"`encoding_format` is 'float' or 'base64'; got {form!r}")
 
-        def write(vectors: Vectors) -> dict[str, Any]:
+        def write(vectors: Vectors) -> dict[str, object]:
             packed = [_base64(vector) if form == "base64" else list(vector) for vector in vectors]
             data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(packed)]
             tokens = sum(map(count_prompt, texts))
@@ -74,7 +73,7 @@ class OpenAI(Endpoint[EmbeddingsCall]):
 
         return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return openai.error_body(status, message)
 
 
@@ -83,14 +82,14 @@ def _base64(vector: Sequence[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _openai_texts(given: Any, model: str) -> tuple[str, ...]:
+def _openai_texts(given: object, model: str) -> tuple[str, ...]:
     several = [given] if isinstance(given, str) or _are_ids(given) else given
     if isinstance(several, list) and several and all(isinstance(item, str) or _are_ids(item) for item in several):
         return tuple(item if isinstance(item, str) else text_of_ids(item, model) for item in several)
     raise BadBody(f"`input` is a text, a list of texts, or token ids; got {type(given).__name__} {given!r:.100}")
 
 
-def _are_ids(item: Any) -> bool:
+def _are_ids(item: object) -> bool:
     return isinstance(item, list) and bool(item) and all(type(number) is int and number >= 0 for number in item)
 
 
@@ -122,13 +121,13 @@ class Gemini(Endpoint[EmbeddingsCall]):
         if len(sizes) > 1:
             raise BadBody(f"the requests of a batch ask for vectors of one length; got {sorted(sizes)}")
 
-        def write(vectors: Vectors) -> dict[str, Any]:
+        def write(vectors: Vectors) -> dict[str, object]:
             values = [{"values": list(vector)} for vector in vectors]
             return {"embeddings": values} if batch else {"embedding": values[0]}
 
         return EmbeddingsCall(model, texts, next(iter(sizes), None), write)
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return gemini.error_body(status, message)
 
 
@@ -156,12 +155,12 @@ class Ollama(Endpoint[EmbeddingsCall]):
     def read(self, request: HttpRequest, body: Body) -> EmbeddingsCall:
         model = item_of(body, "model", str, "the name of a model")
         single = request.path.endswith("/embeddings")
-        given: Any = item_of(body, "prompt", str, "a text") if single else body.get("input")
+        given: object = item_of(body, "prompt", str, "a text") if single else body.get("input")
         texts = tuple(given) if isinstance(given, list) else (given,)
         if not all(isinstance(text, str) for text in texts):
             raise BadBody(f"`input` is a text, or a list of texts; got {type(given).__name__} {given!r:.100}")
 
-        def write(vectors: Vectors) -> dict[str, Any]:
+        def write(vectors: Vectors) -> dict[str, object]:
             if single:
                 return {"embedding": list(vectors[0])}
             told = {"total_duration": 0, "load_duration": 0, "prompt_eval_count": sum(map(count_prompt, texts))}
@@ -169,5 +168,5 @@ class Ollama(Endpoint[EmbeddingsCall]):
 
         return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return ollama.error_body(message)

@@ -6,11 +6,11 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import unquote
 
-from llmtest.events.words import FrozenList, Message, ToolCall
-from llmtest.scripts.step_types import Call, Part, Thinking
+from llmtest.events.words import FrozenList, Message, ToolCall, Usage
+from llmtest.scripts.step_types import Call, Part, Reply, Thinking
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
     Api,
@@ -18,7 +18,7 @@ from llmtest.wire.api import (
     ModelCall,
     Writer,
     fresh_id,
-    frozen,
+    frozen_list,
     item_of,
     objects,
     optional_item,
@@ -48,7 +48,7 @@ FINISHES: Final = {
 }
 
 
-def error_body(status: int, message: str) -> dict[str, Any]:
+def error_body(status: int, message: str) -> dict[str, object]:
     """Return the JSON with which Google answers a request that it refuses."""
     word = STATUSES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
     return {"error": {"code": status, "message": message, "status": word}}
@@ -61,22 +61,22 @@ class GeminiWriter(Writer):
     does. The signature of an answer with reasoning is at its first call, or at the end of its text.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
+        super().__init__(reply, call, usage)
         self.id = str(self.reply.response_metadata.get("response_id") or fresh_id("response"))
         self.signs = self.reply.thinks
         self.streams_as = JSON if self.call.params.get("alt") == "json" else EVENTS
         self.written = 0
 
-    def whole(self) -> dict[str, Any]:
-        parts: list[dict[str, Any]] = []
+    def whole(self) -> dict[str, object]:
+        parts: list[dict[str, object]] = []
         for block in self.blocks():
             parts += self._parts(block, join_tokens(block))
         if parts and "text" in parts[-1] and "thought" not in parts[-1]:
             parts[-1] |= self._signature()
         return self._response(parts, self._finish())
 
-    def _parts(self, block: list[Part], text: str) -> list[dict[str, Any]]:
+    def _parts(self, block: list[Part], text: str) -> list[dict[str, object]]:
         """Return a block as parts of a content: one, or none for a call that cannot be sent."""
         first = block[0]
         if isinstance(first, Call):
@@ -90,12 +90,12 @@ class GeminiWriter(Writer):
         signs, self.signs = self.signs, False
         return {"thoughtSignature": base64.b64encode(fresh_id("signature").encode()).decode()} if signs else {}
 
-    def _response(self, parts: list[dict[str, Any]], finish: Mapping[str, Any]) -> dict[str, Any]:
+    def _response(self, parts: list[dict[str, object]], finish: Mapping[str, object]) -> dict[str, object]:
         candidate = {"content": {"parts": parts, "role": "model"}, **finish, "index": 0}
         usage = {"usageMetadata": self._usage()} if finish and self.usage is not None else {}
         return {"candidates": [candidate], **usage, "modelVersion": self.model, "responseId": self.id}
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self) -> dict[str, object]:
         """Return why the answer ends, with what the script adds to the candidate."""
         if self.reply.truncated:
             return {}
@@ -118,10 +118,10 @@ class GeminiWriter(Writer):
 
     # -- the stream
 
-    def _opening(self) -> Iterator[dict[str, Any]]:
+    def _opening(self) -> Iterator[dict[str, object]]:
         return iter(())
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
         first = parts[0]
         if isinstance(first, Call):
             self.before += len(first.tokens)  # a gate within the call stands before all of it
@@ -132,13 +132,13 @@ class GeminiWriter(Writer):
         for token in self._streamed(parts):
             yield self._response(self._parts(parts, token), {})
 
-    def _end(self) -> Iterator[dict[str, Any]]:
+    def _end(self) -> Iterator[dict[str, object]]:
         yield self._response([{"text": "", **self._signature()}], self._finish())
 
-    def error_event(self, status: int, message: str) -> dict[str, Any]:
+    def error_event(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
-    def encode(self, event: Mapping[str, Any]) -> bytes:
+    def encode(self, event: Mapping[str, object]) -> bytes:
         if self.streams_as == EVENTS:
             return super().encode(event)
         self.written += 1
@@ -176,7 +176,7 @@ class Gemini(Api):
             streams,
         )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
 
@@ -188,7 +188,7 @@ def camel(name: str) -> str:
     return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
 
-def field(body: Body, name: str) -> Any:
+def field(body: Body, name: str) -> object:
     """Return what a body has under a name, in camel case or in snake case."""
     if name in body:
         return body[name]
@@ -196,11 +196,11 @@ def field(body: Body, name: str) -> Any:
 
 
 def _object(body: Body, name: str) -> Body:
-    found: Body = optional_item({name: field(body, name)}, name, dict, "an object", {})
+    found: Body = optional_item({name: field(body, name)}, name, dict, "an object") or {}
     return found
 
 
-def _objects(body: Body, name: str, takes: str) -> list[dict[str, Any]]:
+def _objects(body: Body, name: str, takes: str) -> list[dict[str, object]]:
     return objects({name: field(body, name)}, name, takes)
 
 
@@ -224,7 +224,7 @@ def _messages(body: Body) -> Iterator[Message]:
             yield Message("human", _content(parts))
 
 
-def _parts(content: Body) -> list[dict[str, Any]]:
+def _parts(content: Body) -> list[dict[str, object]]:
     parts = content.get("parts")
     found = objects({"parts": [parts] if isinstance(parts, dict) else parts}, "parts", "a list of parts")
     for part in found:
@@ -258,23 +258,24 @@ def _result_text(response: Body) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _content(parts: list[dict[str, Any]]) -> Any:
+def _content(parts: list[dict[str, object]]) -> str | FrozenList:
     """Return what parts say, without calls and results: text, or blocks as soon as there is more than one text."""
     said = [part for part in parts if not _has(part, "functionCall") and not _has(part, "functionResponse")]
     blocks = [_block(part) for part in said]
-    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
-        return blocks[0]["text"]
-    return FrozenList(map(frozen, blocks)) if blocks else ""
+    text = blocks[0].get("text") if len(blocks) == 1 and blocks[0].keys() == {"type", "text"} else None
+    if isinstance(text, str):
+        return text
+    return frozen_list(blocks) if blocks else ""
 
 
-def _block(part: dict[str, Any]) -> dict[str, Any]:
+def _block(part: dict[str, object]) -> dict[str, object]:
     if isinstance(part.get("text"), str):
         return {"type": "thinking", "thinking": part["text"]} if part.get("thought") else {"type": "text", "text": part["text"]}
     told = {key: value for key, value in part.items() if value is not None}
     return {**told, "type": next((camel(key) for key in told if camel(key) != "thoughtSignature"), "part")}
 
 
-def _format(config: Body) -> dict[str, Any]:
+def _format(config: Body) -> dict[str, object]:
     """Return the format of the answer, if the request asks for one."""
     schema = field(config, "responseJsonSchema") or field(config, "responseSchema")
     mime = field(config, "responseMimeType")
@@ -286,7 +287,7 @@ def _format(config: Body) -> dict[str, Any]:
 # -- tools
 
 
-def _tools(body: Body) -> Iterator[tuple[str, Any]]:
+def _tools(body: Body) -> Iterator[tuple[str, object]]:
     for tool in objects(body, "tools", "a list of tools"):
         for key, value in tool.items():
             if camel(key) != "functionDeclarations":
@@ -298,7 +299,7 @@ def _tools(body: Body) -> Iterator[tuple[str, Any]]:
                 yield name, json_schema(declared.get("parameters") or NO_ARGUMENTS) if exact is None else exact
 
 
-def _tool_choice(body: Body, tools: list[str]) -> Any:
+def _tool_choice(body: Body, tools: list[str]) -> object:
     config = _object(_object(body, "toolConfig"), "functionCallingConfig")
     mode = optional_item(config, "mode", str, "AUTO, ANY or NONE")
     allowed = texts(field(config, "allowedFunctionNames"), "allowedFunctionNames")
@@ -321,7 +322,7 @@ COUNTS: Final = ("minItems", "maxItems", "minLength", "maxLength", "minPropertie
 OURS: Final = ("nullable", "propertyOrdering", "example")
 
 
-def json_schema(schema: Any) -> Any:
+def json_schema(schema: object) -> object:
     """Return Google's own kind of schema as JSON schema: types in lower case, `nullable` as a type, counts as numbers."""
     if isinstance(schema, list):
         return [json_schema(item) for item in schema]
@@ -342,5 +343,5 @@ def json_schema(schema: Any) -> Any:
     return _nullable(found) if schema.get("nullable") is True else found
 
 
-def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+def _nullable(schema: dict[str, object]) -> dict[str, object]:
     return {"anyOf": [schema, {"type": "null"}]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import unquote
 
 from llmtest.wire import anthropic, gemini, ollama, openai
@@ -52,7 +51,7 @@ def _gemini(name: str, names: Sequence[str]) -> HttpAnswer:
     return json_answer(told[name]) if name in told else json_answer(gemini.error_body(404, _unknown(name)), 404)
 
 
-def _gemini_model(name: str) -> dict[str, Any]:
+def _gemini_model(name: str) -> dict[str, object]:
     known = {"name": f"models/{name}", "version": "001", "displayName": name, "description": ""}
     limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
     methods = ["generateContent", "countTokens", "embedContent"]
@@ -72,7 +71,7 @@ def _ollama(request: HttpRequest, path: str, names: Sequence[str]) -> HttpAnswer
     return json_answer({**told, **_details(), "capabilities": ["completion", "tools", "thinking"]})
 
 
-def _details() -> dict[str, Any]:
+def _details() -> dict[str, object]:
     known = {"parent_model": "", "format": "gguf", "family": "llmtest", "families": ["llmtest"]}
     return {"details": {**known, "parameter_size": "", "quantization_level": ""}}
 

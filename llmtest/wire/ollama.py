@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from llmtest.errors import ScriptError
 from llmtest.events.words import FrozenList, Message, ToolCall, Usage
@@ -15,9 +15,10 @@ from llmtest.wire.api import (
     BadBody,
     Body,
     ModelCall,
+    Schemas,
     Writer,
     checked,
-    frozen,
+    frozen_list,
     item_of,
     objects,
     optional_item,
@@ -31,7 +32,7 @@ NEVER: Final = "1970-01-01T00:00:00Z"
 FINISHES: Final = {"tool_calls": "stop", "refusal": "stop"}
 
 
-def error_body(message: str) -> dict[str, Any]:
+def error_body(message: str) -> dict[str, object]:
     """Return the JSON with which Ollama answers a request that it refuses."""
     return {"error": message}
 
@@ -41,20 +42,20 @@ class ChatWriter(Writer):
 
     streams_as = LINES
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         thought = [part for part in self.reply.parts if isinstance(part, Thinking)]
         calls = tuple(call for call in self.reply.calls if not call.malformed)
         return self._end_of(self._said(self.reply.text, join_tokens(thought), calls))
 
-    def _said(self, text: str, thinking: str = "", calls: tuple[Call, ...] = ()) -> dict[str, Any]:
+    def _said(self, text: str, thinking: str = "", calls: tuple[Call, ...] = ()) -> dict[str, object]:
         called = [{"function": {"name": call.tool, "arguments": json.loads(join_tokens([call]))}} for call in calls]
         message = {"role": "assistant", "content": text, **({"thinking": thinking} if thinking else {})}
         return {"message": {**message, **({"tool_calls": called} if called else {})}}
 
-    def _line(self, said: Mapping[str, Any]) -> dict[str, Any]:
+    def _line(self, said: Mapping[str, object]) -> dict[str, object]:
         return {"model": self.model, "created_at": NEVER, **said, "done": False}
 
-    def _end_of(self, said: Mapping[str, Any]) -> dict[str, Any]:
+    def _end_of(self, said: Mapping[str, object]) -> dict[str, object]:
         if self.reply.truncated:
             return self._line(said)
         reason = self.reply.stop_reason or "stop"
@@ -63,10 +64,10 @@ class ChatWriter(Writer):
 
     # -- the stream
 
-    def _opening(self) -> Iterator[dict[str, Any]]:
+    def _opening(self) -> Iterator[dict[str, object]]:
         return iter(())
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
         first = parts[0]
         if isinstance(first, Call):
             self.before += len(first.tokens)  # a gate within the call stands before all of it
@@ -77,20 +78,20 @@ class ChatWriter(Writer):
         for token in self._streamed(parts):
             yield self._line(self._said(token) if isinstance(first, Text) else self._said("", thinking=token))
 
-    def _end(self) -> Iterator[dict[str, Any]]:
+    def _end(self) -> Iterator[dict[str, object]]:
         yield self._end_of(self._said(""))
 
-    def error_event(self, status: int, message: str) -> dict[str, Any]:
+    def error_event(self, status: int, message: str) -> dict[str, object]:
         return error_body(message)
 
-    def encode(self, event: Mapping[str, Any]) -> bytes:
+    def encode(self, event: Mapping[str, object]) -> bytes:
         return json.dumps(event).encode() + b"\n"
 
 
 class GenerateWriter(ChatWriter):
     """Writes the answer to a text prompt. There is no call in it."""
 
-    def _said(self, text: str, thinking: str = "", calls: tuple[Call, ...] = ()) -> dict[str, Any]:
+    def _said(self, text: str, thinking: str = "", calls: tuple[Call, ...] = ()) -> dict[str, object]:
         return {"response": text, **({"thinking": thinking} if thinking else {})}
 
 
@@ -120,7 +121,7 @@ class Chat(Api):
                 "  Ollama's API sends arguments as an object; its server says such a call as text, or fails: say(...), fail(500)"
             )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(message)
 
 
@@ -132,7 +133,7 @@ class Generate(Api):
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         system = optional_item(body, "system", str, "a text")
-        said = Message("human", _content(optional_item(body, "prompt", str, "a text", ""), body.get("images")))
+        said = Message("human", _content(optional_item(body, "prompt", str, "a text") or "", body.get("images")))
         return call_of(body, (*([Message("system", system)] if system else []), said), {"prompt", "system", "images"}, {})
 
     def check(self, reply: Reply) -> None:
@@ -142,17 +143,17 @@ class Generate(Api):
                 "  only /api/chat, as ChatOllama asks it, has tool calls"
             )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(message)
 
 
 # -- reading
 
 
-def call_of(body: Body, messages: tuple[Message, ...], read: set[str], tools: Mapping[str, Any]) -> ModelCall:
+def call_of(body: Body, messages: tuple[Message, ...], read: set[str], tools: Schemas) -> ModelCall:
     """Return what a request asks: what `/api/chat` and `/api/generate` read alike."""
-    options = optional_item(body, "options", dict, "an object", {})
-    streams = optional_item(body, "stream", bool, "true or false", True)
+    options = optional_item(body, "options", dict, "an object") or {}
+    streams = optional_item(body, "stream", bool, "true or false") is not False
     rest = {key: value for key, value in body.items() if key not in read | {"model", "stream"}}
     return ModelCall(
         item_of(body, "model", str, "the name of a model"),
@@ -165,7 +166,7 @@ def call_of(body: Body, messages: tuple[Message, ...], read: set[str], tools: Ma
     )
 
 
-def _format(wanted: Any) -> dict[str, Any]:
+def _format(wanted: object) -> dict[str, object]:
     if not wanted:
         return {}
     if wanted != "json" and not isinstance(wanted, dict):
@@ -182,7 +183,7 @@ def _messages(body: Body) -> Iterator[Message]:
     waiting: list[ToolCall] = []
     for message in objects(body, "messages", "a list of messages"):
         role = item_of(message, "role", str, "the role of a message")
-        content = _content(optional_item(message, "content", str, "a text", ""), message.get("images"), message.get("thinking"))
+        content = _content(optional_item(message, "content", str, "a text") or "", message.get("images"), message.get("thinking"))
         if role != "tool":
             waiting = [*_calls(message)]
             yield Message(ROLES.get(role, role), content, tuple(waiting))
@@ -208,7 +209,7 @@ def _calls(message: Body) -> Iterator[ToolCall]:
         yield tool_call(function.get("name"), optional_item(function, "arguments", dict, "an object"), called.get("id"))
 
 
-def _content(text: str, images: Any, thinking: Any = None) -> Any:
+def _content(text: str, images: object, thinking: object = None) -> str | FrozenList:
     """Return the content of a message: text, or blocks if there are images or reasoning."""
     pictures = [
         checked(image, str, "images", "a list of texts in base64") for image in checked(images or [], list, "images", "a list")
@@ -218,10 +219,10 @@ def _content(text: str, images: Any, thinking: Any = None) -> Any:
         return text
     blocks = [{"type": "thinking", "thinking": thinking}] if thinking else []
     blocks += [{"type": "text", "text": text}] if text else []
-    return FrozenList(map(frozen, [*blocks, *({"type": "image", "base64": image} for image in pictures)]))
+    return frozen_list([*blocks, *({"type": "image", "base64": image} for image in pictures)])
 
 
-def _tools(body: Body) -> Iterator[tuple[str, Any]]:
+def _tools(body: Body) -> Iterator[tuple[str, object]]:
     for tool in objects(body, "tools", "a list of tools"):
         function = item_of(tool, "function", dict, "an object with `name` and `parameters`")
         yield item_of(function, "name", str, "the name of a tool"), function.get("parameters")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from llmtest.events.words import Message, ToolCall, Usage
 from llmtest.scripts.step_types import Call, Part, Reply, Text, Thinking
@@ -35,10 +36,14 @@ TYPES_AND_CODES: Final[Mapping[int, tuple[str, str | None]]] = {
 }
 
 
-def error_body(status: int, message: str) -> dict[str, Any]:
+def type_and_code(status: int) -> tuple[str, str | None]:
+    """Return OpenAI's type and code of an error with this status."""
+    return TYPES_AND_CODES.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
+
+
+def error_body(status: int, message: str) -> dict[str, object]:
     """Return the JSON with which OpenAI answers a request that it refuses."""
-    usual = ("server_error" if status >= 500 else "invalid_request_error", None)
-    kind, code = TYPES_AND_CODES.get(status, usual)
+    kind, code = type_and_code(status)
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
@@ -52,42 +57,50 @@ def finish_reason(reply: Reply) -> str | None:
     return reason or ("tool_calls" if reply.calls else "stop")
 
 
-def usage_words(usage: Usage) -> dict[str, Any]:
+def usage_words(usage: Usage) -> dict[str, object]:
     """Return `usage` in the words of Chat Completions."""
-    into, out = usage.input_details, usage.output_details
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {
-            "cached_tokens": into.get("cache_read", 0),
-            "audio_tokens": into.get("audio", 0),
-            **({"cache_write_tokens": into["cache_creation"]} if "cache_creation" in into else {}),
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": out.get("reasoning", 0),
-            "audio_tokens": out.get("audio", 0),
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
+        "prompt_tokens_details": prompt_details(usage),
+        "completion_tokens_details": completion_details(usage),
+    }
+
+
+def prompt_details(usage: Usage) -> dict[str, int]:
+    """Return the kinds of prompt tokens in the words of Chat Completions."""
+    into = usage.input_details
+    written = {"cache_write_tokens": into["cache_creation"]} if "cache_creation" in into else {}
+    return {"cached_tokens": into.get("cache_read", 0), "audio_tokens": into.get("audio", 0), **written}
+
+
+def completion_details(usage: Usage) -> dict[str, int]:
+    """Return the kinds of completion tokens in the words of Chat Completions."""
+    out = usage.output_details
+    return {
+        "reasoning_tokens": out.get("reasoning", 0),
+        "audio_tokens": out.get("audio", 0),
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
     }
 
 
 class ChatWriter(Writer):
     """Writes a chat completion, or its chunks. There is never any reasoning in it."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
+        super().__init__(reply, call, usage)
         self.id = fresh_id("chatcmpl")
         self.called = 0
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         calls = [
             {"id": self.call_id(call), "type": "function", "function": {"name": call.tool, "arguments": join_tokens([call])}}
             for call in self.reply.calls
         ]
         text = self.reply.text
-        message: dict[str, Any] = {"role": "assistant", "content": text if text and not self.reply.refusal else None}
+        message: dict[str, object] = {"role": "assistant", "content": text if text and not self.reply.refusal else None}
         if not calls and message["content"] is None and not self.reply.refusal:
             message["content"] = ""
         message |= {"refusal": text if self.reply.refusal else None, "annotations": []}
@@ -96,26 +109,30 @@ class ChatWriter(Writer):
         usage = {} if self.usage is None else {"usage": self._usage()}
         return {**self._known("chat.completion"), "choices": [choice], **usage}
 
-    def _known(self, kind: str) -> dict[str, Any]:
+    def _known(self, kind: str) -> dict[str, object]:
         known = {"id": self.id, "object": kind, "created": 0, "model": self.model}
         own = ("id", "service_tier", "system_fingerprint", "created")
         return {**known, "service_tier": "default", "system_fingerprint": None, **self._from_script(*own)}
 
-    def _usage(self) -> dict[str, Any] | None:
+    def _usage(self) -> dict[str, object] | None:
         return None if self.usage is None else usage_words(self.usage)
 
     # -- the stream
 
-    def _chunk(self, delta: Mapping[str, Any], reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
-        return {**self._known("chat.completion.chunk"), "choices": [choice], "usage": None}
+    @functools.cached_property
+    def _of_chunks(self) -> dict[str, object]:
+        return self._known("chat.completion.chunk")
 
-    def _opening(self) -> Iterator[dict[str, Any]]:
+    def _chunk(self, delta: Mapping[str, object], reason: str | None = None) -> dict[str, object]:
+        choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
+        return {**self._of_chunks, "choices": [choice], "usage": None}
+
+    def _opening(self) -> Iterator[dict[str, object]]:
         first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
         if not isinstance(first, Call):
             yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
         first = parts[0]
         if isinstance(first, Call):
             yield from self._calling(first)
@@ -124,7 +141,7 @@ class ChatWriter(Writer):
             if isinstance(first, Text):
                 yield self._chunk({"refusal" if self.reply.refusal else "content": token})
 
-    def _calling(self, call: Call) -> Iterator[dict[str, Any]]:
+    def _calling(self, call: Call) -> Iterator[dict[str, object]]:
         index, self.called = self.called, self.called + 1
         named = {"id": self.call_id(call), "type": "function", "function": {"name": call.tool, "arguments": ""}}
         first = {"role": "assistant", "content": None} if index == 0 and self.before == 0 else {}
@@ -133,19 +150,19 @@ class ChatWriter(Writer):
         for token in self._streamed([call]):
             yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": token}}]})
 
-    def _end(self) -> Iterator[dict[str, Any]]:
+    def _end(self) -> Iterator[dict[str, object]]:
         yield self._chunk({}, finish_reason(self.reply))
         options = self.call.params.get("stream_options")
         if self.usage is not None and isinstance(options, Mapping) and options.get("include_usage"):
-            yield {**self._known("chat.completion.chunk"), "choices": [], "usage": self._usage()}
+            yield {**self._of_chunks, "choices": [], "usage": self._usage()}
 
     def closing(self) -> bytes:
         return b"data: [DONE]\n\n"
 
-    def error_event(self, status: int, message: str) -> dict[str, Any]:
+    def error_event(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
-    def encode(self, event: Mapping[str, Any]) -> bytes:
+    def encode(self, event: Mapping[str, object]) -> bytes:
         return server_sent(event)
 
 
@@ -158,11 +175,11 @@ class ChatCompletions(Api):
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         rest = {"messages", "model", "tool_choice", "stop", "stream"}
         params = {key: frozen(value) for key, value in body.items() if key not in rest}
-        if optional_item(body, "response_format", dict, "an object with a `type`", {}).get("type") == "text":
+        if (optional_item(body, "response_format", dict, "an object with a `type`") or {}).get("type") == "text":
             del params["response_format"]  # what a model does anyway
         item_of(body, "messages", list, "a list of messages")
         return ModelCall(
-            optional_item(body, "model", str, "the name of a model", ""),
+            optional_item(body, "model", str, "the name of a model") or "",
             tuple(map(_message, objects(body, "messages", "a list of messages"))),
             schemas(map(_tool, objects(body, "tools", "a list of tools"))),
             choice_of(body),
@@ -171,7 +188,7 @@ class ChatCompletions(Api):
             bool(body.get("stream")),
         )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
 
@@ -201,7 +218,7 @@ def _called(call: Body) -> ToolCall:
     return tool_call(known.get("name"), known.get("input" if key == "custom" else "arguments"), call.get("id"))
 
 
-def _tool(tool: Body) -> tuple[str, Any]:
+def _tool(tool: Body) -> tuple[str, object]:
     for key in ("function", "custom"):
         if key in tool:
             known = item_of(tool, key, dict, "what is said about a tool")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from llmtest.events.words import Message, ToolCall, Usage
+from llmtest.events.words import FrozenList, Message, ToolCall, Usage
 from llmtest.scripts.step_types import Call, Part, Reply, Text
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
@@ -17,6 +17,7 @@ from llmtest.wire.api import (
     content_of,
     fresh_id,
     frozen,
+    frozen_list,
     item_of,
     objects,
     optional_item,
@@ -26,7 +27,7 @@ from llmtest.wire.api import (
     tool_call,
 )
 from llmtest.wire.exchange import HttpRequest
-from llmtest.wire.openai import error_body
+from llmtest.wire.openai import error_body, type_and_code
 
 INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -45,11 +46,11 @@ def status_of(reply: Reply) -> str | None:
 
 def error_code(status: int) -> str:
     """Return the code with which a stream that has begun tells of a failure."""
-    known = error_body(status, "")["error"]
-    return str(known["code"] or known["type"])
+    kind, code = type_and_code(status)
+    return code or kind
 
 
-def usage_words(usage: Usage) -> dict[str, Any]:
+def usage_words(usage: Usage) -> dict[str, object]:
     """Return `usage` in the words of the Responses API."""
     into, out = usage.input_details, usage.output_details
     return {
@@ -64,7 +65,7 @@ def usage_words(usage: Usage) -> dict[str, Any]:
     }
 
 
-ECHOED: Final[Mapping[str, Any]] = {
+ECHOED: Final[Mapping[str, object]] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -82,34 +83,34 @@ ECHOED: Final[Mapping[str, Any]] = {
     "user": None,
 }
 """What each response repeats of its request, with what stands there if the request does not say it."""
-FUNCTION: Final[Mapping[str, Any]] = {"parameters": {}, "strict": True}
+FUNCTION: Final[Mapping[str, object]] = {"parameters": {}, "strict": True}
 """The same for each function among its tools."""
 
 
 class ResponseWriter(Writer):
     """Writes a response, or its events."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
+        super().__init__(reply, call, usage)
         self.id = fresh_id("resp")
         self.sent = 0
-        self.items: list[dict[str, Any]] = []
+        self.items: list[dict[str, object]] = []
         self.last = len(list(self.blocks())) - 1
 
-    def whole(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, object]:
         self.items = [self._item(number, parts) for number, parts in enumerate(self.blocks())]
         return self._finished()
 
-    def _response(self, status: str | None, **more: Any) -> dict[str, Any]:
+    def _response(self, status: str | None, **more: object) -> dict[str, object]:
         known = {"id": self.id, "object": "response", "created_at": 0, "status": status, "model": self.model}
-        unknown: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
+        unknown: dict[str, object] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
         said = {key: value for key, value in self.call.params.items() if key in ECHOED}
         said |= {} if self.call.tool_choice is None else {"tool_choice": self.call.tool_choice}
-        if said.get("tools"):
-            said["tools"] = [{**FUNCTION, **tool} if tool.get("type") == "function" else tool for tool in said["tools"]]
+        if tools := objects(said, "tools", "a list of tools"):
+            said["tools"] = [{**FUNCTION, **tool} if tool.get("type") == "function" else tool for tool in tools]
         return {**known, **unknown, **ECHOED, **said, **more, **self._from_script("id", "created_at")}
 
-    def _finished(self) -> dict[str, Any]:
+    def _finished(self) -> dict[str, object]:
         reason = incomplete_reason(self.reply)
         return self._response(
             status_of(self.reply),
@@ -123,7 +124,7 @@ class ResponseWriter(Writer):
     def _status(self, number: int) -> str:
         return "incomplete" if number == self.last and incomplete_reason(self.reply) else "completed"
 
-    def _item(self, number: int, parts: list[Part], key: str | None = None, call_id: str | None = None) -> dict[str, Any]:
+    def _item(self, number: int, parts: list[Part], key: str | None = None, call_id: str | None = None) -> dict[str, object]:
         """Return a finished item of the output; a stream has given it its ids before."""
         first, text, status = parts[0], join_tokens(parts), self._status(number)
         key = key or fresh_id(_prefix(first))
@@ -133,23 +134,23 @@ class ResponseWriter(Writer):
             return _message_item(key, [self._part(text)], status)
         return {"id": key, "type": "reasoning", "summary": [_summary(text)]}
 
-    def _part(self, text: str) -> dict[str, Any]:
+    def _part(self, text: str) -> dict[str, object]:
         if self.reply.refusal:
             return {"type": "refusal", "refusal": text}
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
     # -- the stream
 
-    def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
+    def _event(self, kind: str, **fields: object) -> dict[str, object]:
         self.sent += 1
         return {"type": kind, "sequence_number": self.sent - 1, **fields}
 
-    def _opening(self) -> Iterator[dict[str, Any]]:
+    def _opening(self) -> Iterator[dict[str, object]]:
         response = self._response("in_progress", service_tier="auto")
         yield self._event("response.created", response=response)
         yield self._event("response.in_progress", response=response)
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, Any]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
         first = parts[0]
         key = fresh_id(_prefix(first))
         call_id = self.call_id(first) if isinstance(first, Call) else None
@@ -166,16 +167,16 @@ class ResponseWriter(Writer):
             self.items.append(self._item(number, parts, key, call_id))
             yield self._event("response.output_item.done", output_index=number, item=self.items[-1])
 
-    def _arguments(self, call: Call, at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
+    def _arguments(self, call: Call, at: Mapping[str, object], cut: bool) -> Iterator[dict[str, object]]:
         kind = "response.function_call_arguments"
         for token in self._streamed([call]):
             yield self._event(f"{kind}.delta", **at, delta=token)
         if not cut:
             yield self._event(f"{kind}.done", **at, arguments=join_tokens([call]))
 
-    def _text(self, parts: list[Part], at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
+    def _text(self, parts: list[Part], at: Mapping[str, object], cut: bool) -> Iterator[dict[str, object]]:
         kind, key = ("response.refusal", "refusal") if self.reply.refusal else ("response.output_text", "text")
-        unknown: dict[str, Any] = {} if self.reply.refusal else {"logprobs": []}
+        unknown: dict[str, object] = {} if self.reply.refusal else {"logprobs": []}
         yield self._event("response.content_part.added", **at, part=self._part(""))
         for token in self._streamed(parts):
             yield self._event(f"{kind}.delta", **at, delta=token, **unknown)
@@ -184,7 +185,7 @@ class ResponseWriter(Writer):
             yield self._event(f"{kind}.done", **at, **{key: text}, **unknown)
             yield self._event("response.content_part.done", **at, part=self._part(text))
 
-    def _reasoning(self, parts: list[Part], at: Mapping[str, Any], cut: bool) -> Iterator[dict[str, Any]]:
+    def _reasoning(self, parts: list[Part], at: Mapping[str, object], cut: bool) -> Iterator[dict[str, object]]:
         kind = "response.reasoning_summary"
         yield self._event(f"{kind}_part.added", **at, part=_summary(""))
         for token in self._streamed(parts):
@@ -194,40 +195,40 @@ class ResponseWriter(Writer):
             yield self._event(f"{kind}_text.done", **at, text=text)
             yield self._event(f"{kind}_part.done", **at, part=_summary(text))
 
-    def _end(self) -> Iterator[dict[str, Any]]:
+    def _end(self) -> Iterator[dict[str, object]]:
         response = self._finished()
         yield self._event(
             "response.incomplete" if response["status"] == "incomplete" else "response.completed", response=response
         )
 
-    def error_event(self, status: int, message: str) -> dict[str, Any]:
+    def error_event(self, status: int, message: str) -> dict[str, object]:
         return self._event("error", code=error_code(status), message=message, param=None)
 
-    def encode(self, event: Mapping[str, Any]) -> bytes:
-        return server_sent(event, event["type"])
+    def encode(self, event: Mapping[str, object]) -> bytes:
+        return server_sent(event, str(event["type"]))
 
 
 def _prefix(first: Part) -> str:
     return "fc" if isinstance(first, Call) else "msg" if isinstance(first, Text) else "rs"
 
 
-def _begun(first: Part, key: str, call_id: str | None) -> dict[str, Any]:
+def _begun(first: Part, key: str, call_id: str | None) -> dict[str, object]:
     """Return an item whose content is still to come."""
     if isinstance(first, Call):
         return _function_call(key, first, call_id, "", "in_progress")
     return _message_item(key, [], "in_progress") if isinstance(first, Text) else {"id": key, "type": "reasoning", "summary": []}
 
 
-def _function_call(key: str, call: Call, call_id: str | None, arguments: str, status: str) -> dict[str, Any]:
+def _function_call(key: str, call: Call, call_id: str | None, arguments: str, status: str) -> dict[str, object]:
     said = {"arguments": arguments, "call_id": call_id, "name": call.tool}
     return {"id": key, "type": "function_call", "status": status, **said}
 
 
-def _message_item(key: str, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
+def _message_item(key: str, content: list[dict[str, object]], status: str) -> dict[str, object]:
     return {"id": key, "type": "message", "status": status, "content": content, "role": "assistant"}
 
 
-def _summary(text: str) -> dict[str, Any]:
+def _summary(text: str) -> dict[str, object]:
     return {"type": "summary_text", "text": text}
 
 
@@ -240,13 +241,13 @@ class Responses(Api):
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         rest = {"input", "model", "tool_choice", "stream"}
         params = {key: frozen(value) for key, value in body.items() if key not in rest}
-        wanted = optional_item(body, "text", dict, "an object", {}).get("format")
+        wanted = (optional_item(body, "text", dict, "an object") or {}).get("format")
         if isinstance(wanted, dict) and wanted.get("type") in ("json_schema", "json_object"):
             params["response_format"] = frozen(wanted)
         instructions = content_of(body, "instructions")
         first = [Message("system", _in_our_words(instructions))] if instructions else []
         return ModelCall(
-            optional_item(body, "model", str, "the name of a model", ""),
+            optional_item(body, "model", str, "the name of a model") or "",
             (*first, *_messages(body)),
             schemas(map(_tool, objects(body, "tools", "a list of tools"))),
             choice_of(body),
@@ -255,7 +256,7 @@ class Responses(Api):
             bool(body.get("stream")),
         )
 
-    def error(self, status: int, message: str) -> dict[str, Any]:
+    def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 
 
@@ -264,11 +265,13 @@ ROLES: Final = {"user": "human", "assistant": "ai", "system": "system", "develop
 
 def _messages(body: Body) -> Iterator[Message]:
     """Yield the messages of the input. What the model said, thought and called without anything between is one message."""
-    said = item_of(body, "input", (str, list), "a text or a list of items") if "prompt" not in body else body.get("input")
+    said = body.get("input")
     if isinstance(said, str):
         yield Message("human", said)
         return
-    answer: list[dict[str, Any]] = []
+    if "prompt" not in body:
+        item_of(body, "input", list, "a text or a list of items")
+    answer: list[dict[str, object]] = []
     for item in objects(body, "input", "a list of items"):
         message = _other(item)
         if message is None:
@@ -282,8 +285,8 @@ def _messages(body: Body) -> Iterator[Message]:
 
 def _other(item: Body) -> Message | None:
     """Return the message of an item that is none of the model's."""
-    kind = optional_item(item, "type", str, "the type of an item", "message")
-    if kind == "message":
+    kind = optional_item(item, "type", str, "the type of an item")
+    if kind in (None, "message"):
         role = role_of(item, ROLES)
         return None if role == "ai" else Message(role, _in_our_words(content_of(item)))
     if kind in ("function_call_output", "custom_tool_call_output"):
@@ -293,7 +296,7 @@ def _other(item: Body) -> Message | None:
 
 def _answer(items: Iterable[Body]) -> Iterator[Message]:
     """Yield the one message that the items of an answer are; none without any."""
-    contents: list[Any] = []
+    contents: list[str | FrozenList] = []
     calls: list[ToolCall] = []
     for item in items:
         kind = item.get("type", "message")
@@ -303,31 +306,31 @@ def _answer(items: Iterable[Body]) -> Iterator[Message]:
             arguments = item.get("arguments" if kind == "function_call" else "input")
             calls.append(tool_call(item.get("name"), arguments, _call_id(item)))
         else:
-            contents.append(frozen([item]))
+            contents.append(frozen_list([item]))
     if contents or calls:
         yield Message("ai", _joined(contents), tuple(calls))
 
 
-def _call_id(item: Body) -> Any:
+def _call_id(item: Body) -> str:
     return item_of(item, "call_id", str, "the id of a tool call")
 
 
-def _joined(contents: list[Any]) -> Any:
+def _joined(contents: list[str | FrozenList]) -> str | FrozenList:
     if len(contents) == 1:
         return contents[0]
     blocks = [[{"type": "text", "text": content}] if isinstance(content, str) else content for content in contents]
-    return frozen([block for some in blocks for block in some]) if blocks else ""
+    return frozen_list(block for some in blocks for block in some) if blocks else ""
 
 
-def _in_our_words(content: Any) -> Any:
+def _in_our_words(content: str | FrozenList) -> str | FrozenList:
     """Return content with its texts under the type that they have in LangChain's messages."""
     if isinstance(content, str):
         return content
-    return frozen(
-        [{**block, "type": "text"} if block.get("type") in ("input_text", "output_text") else block for block in content]
+    return frozen_list(
+        {**block, "type": "text"} if block.get("type") in ("input_text", "output_text") else block for block in content
     )
 
 
-def _tool(tool: Body) -> tuple[str, Any]:
+def _tool(tool: Body) -> tuple[str, object]:
     key = "name" if "name" in tool or tool.get("type") in ("function", "custom") else "type"
     return item_of(tool, key, str, "the name of a tool"), tool.get("parameters")

@@ -383,3 +383,9 @@ def test_runs_that_were_lost_belong_to_the_open_test_on_demand(place: str, monke
 
     assert (recording.tools.names, recording.unseen_calls, tokens.requests) == (["delete_db"], [], 1)
     assert not recording.obeys(never("delete_*"))
+
+
+def test_a_call_without_any_run_in_a_bare_thread_is_told() -> None:
+    (call,) = unseen(lambda: in_thread(membership.note_call, None, "Mine", lambda: "mine.py:1"))
+
+    assert call == UnseenCall("Mine", "mine.py:1", "worker", "no context")

@@ -22,7 +22,9 @@ def ask() -> Answer:
 
 
 def ask_deep(depth: int) -> Answer:
-    return ask_deep(depth - 1) if depth else ask()
+    if depth:  # no conditional expression: its branches do not end in a return
+        return ask_deep(depth - 1)
+    return ask()
 
 
 @pytest.fixture
@@ -209,4 +211,6 @@ def test_what_becomes_of_an_answer_beyond_many_functions_is_not_known_so_it_coun
 
 
 def compares_deep(depth: int) -> Any:
-    return compares_deep(depth - 1) if depth else compares()
+    if depth:
+        return compares_deep(depth - 1)
+    return compares()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmtest.events import EMPTY, FrozenDict, FrozenList, Message, ToolCall, Usage
+from llmtest.events import EMPTY, Failure, FrozenDict, FrozenList, Message, ToolCall, Usage
 
 DICT_CHANGES = {
     "__setitem__": ("a", 2),
@@ -129,3 +129,24 @@ def test_the_text_of_a_message_leaves_out_blocks_of_other_kinds() -> None:
 
 def test_a_tool_call_is_a_value() -> None:
     assert len({ToolCall("search", FrozenDict(q="x"), "1"), ToolCall("search", FrozenDict(q="x"), "1"), ToolCall("search")}) == 2
+
+
+class _Odd(ValueError):
+    """Takes no weak reference, and no second one can be made of its `args`."""
+
+    __slots__ = ()
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+def test_an_exception_is_kept_as_it_was_or_made_again() -> None:
+    class Mine(Exception):
+        pass
+
+    mine, builtin = Mine("a"), KeyError("b")
+    kept, again, odd = (Failure(type(error).__name__, "").keep(error).exception for error in (mine, builtin, _Odd("c", "d")))
+
+    assert kept is mine
+    assert (again is not builtin, repr(again), odd) == (True, "KeyError('b')", None)
+    assert Failure("KeyError", "'b'").exception is None

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
 
 from llmtest import ScriptedChatModel, call, reply, respond, say, think
+from llmtest.langchain.answers import tool_schema
 from llmtest.langchain.dialects.names import NAMES
 
 
@@ -105,3 +107,14 @@ def test_response_metadata_adds_or_replaces(dialect: str, way: str, kind: str) -
     said = ask(STEPS[kind](), way, dialect, tools=[F])
 
     assert {key: said.response_metadata.get(key) for key in SCRIPTED} == SCRIPTED
+
+
+def test_a_tool_that_is_defined_by_its_provider_is_bound_in_the_words_of_the_provider() -> None:
+    theirs = {"type": "code_execution_20250825", "name": "code_execution"}
+
+    @tool(extras={"provider_tool_definition": theirs})
+    def code_execution() -> str:
+        """Run code."""
+        return ""
+
+    assert tool_schema(code_execution) == theirs

@@ -116,6 +116,9 @@ def test_a_changed_description_is_one_line_of_a_diff() -> None:
         ({"name": "a", "parameters": {"properties": {"x": {"anyOf": [{"type": "integer", "title": "X"}, {"const": 1}]}},
                                       "additionalProperties": False}},
          '+ tool1: a(x?: integer {"title": "X"} | 1) {"schema": {"additionalProperties": false}}'),
+        ({"name": "a", "parameters": {"properties": {"zip_code": {"type": "string", "title": "Zip Code"},
+                                                     "city": {"type": "string", "title": "Town"}}}},
+         '+ tool1: a(zip_code?: string, city?: string {"title": "Town"})'),
     ],
 )  # fmt: skip
 def test_tools_of_all_providers_are_written_alike(bound: dict[str, Any], line: str) -> None:

@@ -16,7 +16,7 @@ from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_l
 from llmtest.scripts.step_types import Call, Part, Text, Thinking
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import fresh_id, reason_phrase
-from llmtest.wire.openai import error_body, finish_reason, usage_words
+from llmtest.wire.openai import completion_details, error_body, finish_reason, prompt_details, usage_words
 
 
 class OpenAIErrors(ProviderErrors):
@@ -99,11 +99,10 @@ class OpenAI(Dialect):
         usage = read_usage(self.usage)
         if usage is None:
             return None
-        words = usage_words(usage)
         # The SDK's classes have all that a provider may send.
-        read = {"cache_write_tokens": None, "image_tokens": None, "text_tokens": None, **words["prompt_tokens_details"]}
-        said = {"text_tokens": None, **words["completion_tokens_details"]}
-        return {**words, "prompt_tokens_details": read, "completion_tokens_details": said}
+        read = {"cache_write_tokens": None, "image_tokens": None, "text_tokens": None, **prompt_details(usage)}
+        said = {"text_tokens": None, **completion_details(usage)}
+        return {**usage_words(usage), "prompt_tokens_details": read, "completion_tokens_details": said}
 
     def _opening(self) -> Iterator[ChatGenerationChunk]:
         first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
