@@ -148,4 +148,6 @@ def _error(library: ModuleType, broken: ConnectionBroken) -> Exception:
         return library.ServerTimeoutError(str(broken))  # type: ignore[no-any-return]
     if isinstance(broken.error, Exception) and not isinstance(broken.error, OSError):
         return broken.error
-    return library.ClientConnectionError(str(broken))  # type: ignore[no-any-return]
+    if isinstance(broken.error, ConnectionRefusedError):  # as of the guard: no SDK is to wait, and to try again
+        return library.ClientConnectionError(str(broken))  # type: ignore[no-any-return]
+    return library.ClientOSError(*broken.error.args)  # type: ignore[no-any-return]

@@ -70,7 +70,7 @@ async def test_a_stream_waits_at_its_gate() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("error", "kind"), [(ConnectionError, aiohttp.ClientConnectionError), (TimeoutError, aiohttp.ServerTimeoutError)]
+    ("error", "kind"), [(ConnectionError, aiohttp.ClientOSError), (TimeoutError, aiohttp.ServerTimeoutError)]
 )
 async def test_a_connection_that_breaks_before_an_answer_is_the_librarys_error(error: Any, kind: Any) -> None:
     with Providers({"gpt-5": fail(error)}):
@@ -108,7 +108,7 @@ async def read(url: str = URL, **session: Any) -> tuple[bytes, str]:
         (TimeoutError, "ServerTimeoutError"),
         (KeyError("x"), "KeyError"),
         (BrokenPipeError, "ClientPayloadError"),
-        (OSError, "ClientConnectionError"),
+        (OSError, "ClientOSError"),
     ],
 )
 async def test_a_stream_breaks_at_once_after_all_that_came_before(error: Any, kind: str) -> None:

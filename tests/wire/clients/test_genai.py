@@ -38,6 +38,18 @@ def test_it_tries_again_at_once() -> None:
     assert time.perf_counter() - before < 4  # the waits alone would take 8 seconds
 
 
+def test_it_tries_again_after_a_broken_connection() -> None:
+    async def ask() -> Any:
+        model = ChatGoogleGenerativeAI(model="gemini-2.5-flash")
+        try:
+            return (await model.ainvoke("hi")).content
+        finally:
+            await model.aclose()
+
+    with scripted_providers({"google_genai:gemini-*": [fail(ConnectionError), "async"]}):
+        assert asyncio.run(ask()) == "async"
+
+
 def test_it_tries_as_often_as_the_program_says() -> None:
     with scripted_providers({"google_genai:gemini-*": [OVERLOADED.times(3)]}):
         model = ChatGoogleGenerativeAI(model="gemini-2.5-flash", max_retries=3)
