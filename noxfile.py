@@ -10,7 +10,7 @@ import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest"]
+nox.options.sessions = ["pythons", "langchain_core", "syrupy", "pytest_lowest", "frameworks"]
 
 
 LOWEST = ["langchain-core==1.0.0", "langchain==1.0.0", "langchain-classic==1.0.0", "langgraph==1.0.0"]
@@ -127,3 +127,25 @@ def _node_id(case: ElementTree.Element) -> str:
     file, name = case.get("file", ""), case.get("name", "")
     classes = case.get("classname", "").removeprefix(file.removesuffix(".py").replace("/", ".")).split(".")
     return "::".join([file, *filter(None, classes), name])
+
+
+FRAMEWORKS = {
+    "llama_index": ["llama-index-llms-openai"],
+    "google_adk": ["google-adk"],
+    "strands": ["strands-agents[openai]"],
+    "crewai": ["crewai"],
+    "openai_compatible": [
+        "langchain",
+        *(f"langchain-{name}" for name in ("deepseek", "fireworks", "groq", "mistralai", "nvidia-ai-endpoints", "openrouter")),
+        *(f"langchain-{name}" for name in ("perplexity", "together", "upstage", "xai")),
+    ],
+}
+
+
+@nox.session(python="3.11")
+@nox.parametrize("framework", list(FRAMEWORKS))
+def frameworks(session: nox.Session, framework: str) -> None:
+    """Programs of frameworks whose dependencies do not go together with ours."""
+    session.install("-e", ".", *FRAMEWORKS[framework])
+    quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"}  # their own reports about their use
+    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/frameworks/test_{framework}.py", env=quiet)

@@ -1,4 +1,4 @@
-"""The scripted server against a bare HTTP server of h11 on asyncio that answers the same bytes to every request."""
+"""The scripted server against a bare server of h11 that answers the same bytes, and a real class against its own mock."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import h11
 
 from benchmarks.harness import Ratio, measure
 from llmtest import Script, say
+from llmtest.langchain.providers import scripted_providers
 from llmtest.wire.serving import scripted_server
 
 REQUESTS = 20
@@ -88,7 +89,53 @@ def _start_and_stop(server: object) -> None:
         pass
 
 
+def _real_class(rounds: int) -> Iterator[Ratio]:
+    """`ChatOpenAI` whose requests a script answers, against `ChatOpenAI` over a transport that gives the same bytes."""
+    import httpx2
+    from langchain_openai import ChatOpenAI
+
+    sent: list[bytes] = []
+
+    def same(request: httpx2.Request) -> httpx2.Response:
+        is_stream = b'"stream":true' in request.content
+        headers = {"content-type": "text/event-stream" if is_stream else "application/json"}
+        return httpx2.Response(200, content=bodies[is_stream], headers=headers)
+
+    bodies: dict[bool, bytes] = {}
+    with ExitStack() as exits:
+        script = Script(say(tokens=["token "] * TOKENS).repeat())
+        exits.enter_context(scripted_providers({"openai:gpt-5": script}))
+        keep = exits.enter_context(httpx2.Client(event_hooks={"response": [lambda response: sent.append(response.read())]}))
+        ours = ChatOpenAI(model="gpt-5", http_client=exits.enter_context(httpx2.Client()))
+        kept = ChatOpenAI(model="gpt-5", http_client=keep)
+        kept.invoke("hi")
+        list(kept.stream("hi"))
+        bodies[False], bodies[True] = sent
+        mock = httpx2.Client(transport=httpx2.MockTransport(same))
+        theirs = ChatOpenAI(model="gpt-5", http_client=exits.enter_context(mock))
+        against, few = "its own MockTransport", max(rounds // 4, 1)
+        yield measure(
+            "ChatOpenAI, per invoke",
+            lambda: [ours.invoke("hi") for _ in range(REQUESTS)],
+            lambda: [theirs.invoke("hi") for _ in range(REQUESTS)],
+            against=against,
+            bar=1.2,
+            per=REQUESTS,
+            rounds=few,
+        )
+        yield measure(
+            f"ChatOpenAI, per stream of {TOKENS} tokens",
+            lambda: [list(ours.stream("hi")) for _ in range(REQUESTS // 4)],
+            lambda: [list(theirs.stream("hi")) for _ in range(REQUESTS // 4)],
+            against=against,
+            bar=1.2,
+            per=REQUESTS // 4,
+            rounds=few,
+        )
+
+
 def ratios(rounds: int) -> Iterator[Ratio]:
+    yield from _real_class(rounds)
     with ExitStack() as exits:
         script = Script(say("It is ", "sunny.").repeat())
         server = exits.enter_context(scripted_server(script))

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     )
     from llmtest.langchain.chat_model import ScriptedChatModel as ScriptedChatModel
     from llmtest.langchain.embeddings import ScriptedEmbeddings as ScriptedEmbeddings
-    from llmtest.langchain.providers import scripted_providers as scripted_providers
     from llmtest.langchain.retriever import ScriptedRetriever as ScriptedRetriever
     from llmtest.langchain.text_model import ScriptedLLM as ScriptedLLM
     from llmtest.langchain.tool import scripted_tool as scripted_tool
@@ -64,8 +63,6 @@ if TYPE_CHECKING:
     )
     from llmtest.tokens.counting import count_tokens as count_tokens
     from llmtest.tracing.session import load_traces as load_traces, tracing_enabled as tracing_enabled
-    from llmtest.wire.guard import allow_real_models as allow_real_models
-    from llmtest.wire.serving import scripted_server as scripted_server
 else:
     __getattr__, __dir__ = exports(__name__)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import linecache
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import takewhile
 from os import getcwd
 from os.path import normpath
 from pathlib import PurePath
@@ -13,13 +15,15 @@ from traceback import walk_stack
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from llmtest.concurrency import asyncio_state
+
 OURS: Final = frozenset({"llmtest"})
 HARNESS: Final = OURS | {"langchain_core"} | sys.stdlib_module_names
 """Modules that run a handler, model or tool under check. Other packages of LangChain define some of those themselves."""
 FRAMEWORK: Final = HARNESS | {"langchain", "langchain_classic", "langchain_community", "langgraph", "langsmith", "tenacity"}
 """Modules that are never the program: ours, LangChain's with the library that it retries with, and Python's."""
 
-CLIENTS: Final = FRAMEWORK | {
+CLIENTS: Final = {
     *("agents", "aiohttp", "anthropic", "anyio", "boto3", "botocore", "cohere", "crewai", "fireworks", "google", "groq", "grpc"),
     *("httpcore", "httpcore2", "httpx", "httpx2", "httpx_sse", "litellm", "llama_index", "mistralai", "ollama", "openai"),
     *("pydantic", "pydantic_ai", "pydantic_graph", "requests", "requests_toolbelt", "strands", "together", "trio", "urllib3"),
@@ -28,7 +32,10 @@ CLIENTS: Final = FRAMEWORK | {
     *("langchain_mistralai", "langchain_nvidia_ai_endpoints", "langchain_ollama", "langchain_openai", "langchain_openrouter"),
     *("langchain_perplexity", "langchain_together", "langchain_upstage", "langchain_xai"),
 }
-"""Modules between the program and the network."""
+"""Installed modules between the program and the network."""
+
+RUNNERS: Final = frozenset({"_pytest", "pluggy", "pytest_asyncio"})
+"""Modules that run a test: what stands above them on a stack is not the program."""
 
 Frames = Iterable[tuple[FrameType, int]]
 """Frames with their line numbers, as `traceback.walk_stack` (innermost first) and `walk_tb` (outermost first) give them."""
@@ -38,8 +45,12 @@ def is_of(frame: FrameType, modules: Collection[str]) -> bool:
     """True if the module of `frame`, or its top package, is one of `modules`."""
     if frame.f_code.co_filename.startswith("<doctest "):  # a program, although it runs in the namespace of the module
         return False
-    module = frame.f_globals.get("__name__") or ""
+    module = _name(frame)
     return module in modules or module.partition(".")[0] in modules
+
+
+def _name(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__") or ""
 
 
 def program_line(frames: Frames, passed: Collection[str] = FRAMEWORK) -> str:
@@ -53,8 +64,41 @@ def caller() -> str:
 
 
 def program_place() -> str:
-    """Return the innermost line of the program on this thread, past the clients of providers; empty if there is none."""
-    return program_line(walk_stack(sys._getframe(1)), CLIENTS)
+    """Return the innermost line of the program on this thread, past the clients of providers; empty if there is none.
+
+    For a task without such a line, as `ainvoke` makes one for each prompt, it is the line that waits for the task.
+    """
+    frames = list(_within_test(walk_stack(sys._getframe(1))))
+    below = next((number for number, (frame, _) in enumerate(frames) if _name(frame) == "asyncio.events"), None)
+    waiting = () if below is None else _within_test(_waiting_frames())
+    return next(filter(None, (program_line(_past_clients(part)) for part in (frames[:below], waiting, frames[below or 0 :]))), "")
+
+
+def _within_test(frames: Frames) -> Frames:
+    return takewhile(lambda at: not is_of(at[0], RUNNERS), frames)
+
+
+def _waiting_frames() -> Iterator[tuple[FrameType, int]]:
+    """Yield the frames of the tasks that wait for the current one, innermost first."""
+    task = asyncio.current_task()
+    while task is not None and (hold := asyncio_state.holder(task)) is not None:
+        task, frames = hold.task, []
+        waits: Any = task.get_coro()
+        while waits is not None:
+            frame = getattr(waits, "cr_frame", None)
+            frames += [(frame, frame.f_lineno)] if frame is not None else []
+            waits = getattr(waits, "cr_await", None)
+        yield from reversed(frames)
+
+
+def _past_clients(frames: Frames) -> Frames:
+    """Leave out the frames of clients. A program may have a package `agents` of its own; those of clients are installed."""
+    return (at for at in frames if not (_is_installed(at[0]) and is_of(at[0], CLIENTS)))
+
+
+def _is_installed(frame: FrameType) -> bool:
+    path = frame.f_code.co_filename
+    return "site-packages" in path or "dist-packages" in path
 
 
 def definition_line(code: CodeType | None) -> str:

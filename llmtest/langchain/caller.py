@@ -8,14 +8,17 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from traceback import walk_stack
+from types import CodeType, FrameType
 from typing import Final
 
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
+from llmtest.langchain import batches
 from llmtest.wire.answering import Origin
 
 RunManager = BaseRunManager | None
@@ -58,16 +61,32 @@ def calling() -> Origin:
 
     An awaited call has the coroutines that wait for it on its stack, as long as no task or thread stands between.
     """
-    run = None
-    for frame, _ in walk_stack(sys._getframe(1)):
+    run = model = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
         code = frame.f_code
         if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
             break  # what a handler does is not done by the run that it hears of
-        if "run_manager" not in code.co_varnames and "run_manager" not in code.co_cellvars:
-            continue  # the locals of a frame are copied when they are read
-        # A stream does not hand its run to `_stream`, but has it.
-        if isinstance(frame.f_locals.get("self"), BaseLanguageModel) and frame.f_locals.get("run_manager") is not None:
-            run = frame.f_locals["run_manager"]
-            break
+        # A stream does not hand its run to `_stream`, but has it. The locals of a frame are copied when they are read.
+        known = _known.get(id(code)) or _look(code)
+        if known[1] and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
+            model, run = frame.f_locals["self"], frame.f_locals.get("run_manager")
+            if run is not None:
+                break
+        frame = frame.f_back
     found = about(run)
-    return Origin(weakly(run), lambda: found)
+    if model is None or (batch := batches.batch_of(model)) is None:
+        return Origin(weakly(run), lambda: found)
+    return Origin(weakly(run), lambda: found, batch, partial(batches.turn, model), partial(batches.wait_for_turn, model))
+
+
+_known: dict[int, tuple[CodeType, bool]] = {}
+"""Whether a function has a run, by the identity of its code: its hash takes longer than the question."""
+_MAX_KNOWN: Final = 4096
+
+
+def _look(code: CodeType) -> tuple[CodeType, bool]:
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()
+    found = _known[id(code)] = (code, "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars)
+    return found

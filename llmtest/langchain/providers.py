@@ -1,11 +1,10 @@
-"""Scripted models for programs that choose their model by name with `init_chat_model`.
+"""Scripted models for programs that build their own, by class or by name with `init_chat_model`.
 
-Every `init_chat_model`, also of a configurable model, of `create_agent("openai:gpt-5")` and of middleware, ends in one
-private function of LangChain, `_init_chat_model_helper`, in `langchain` and again in `langchain_classic`. An open mapping
-replaces it. If LangChain changes that function, opening a mapping fails: it never lets a real model through.
-
-The script is chosen when a model is **called**, not when it is built: each test scripts a model anew that the program has
-built at import.
+The real class of an integration runs, and its requests are answered at the boundary. `init_chat_model` gives a stand-in only
+where the integration is not installed or its API is not spoken. Every `init_chat_model`, also of a configurable model, of
+`create_agent("openai:gpt-5")` and of middleware, ends in one private function of LangChain, `_init_chat_model_helper`, in
+`langchain` and again in `langchain_classic`. While a mapping is open, it is replaced. If LangChain changes that function, the
+mapping does not open: it never lets a real model through.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from langchain_core.language_models import BaseChatModel
+
 from llmtest.errors import ProvidersError
+from llmtest.langchain.batches import BatchesByPosition
 from llmtest.langchain.caller import calling
 from llmtest.langchain.provider_model import integration_class, provider_model
 from llmtest.scripts.requests import Request
@@ -30,21 +32,23 @@ from llmtest.wire.providers import Providers as Providers
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
-    """Return a block in which models that a program chooses by name are scripted.
+    """Return a block in which the models that a program builds itself are scripted: by class, by name, by SDK.
 
     `mapping` leads from model strings to scripts: `"openai:gpt-5"`, or with `*` (`"anthropic:*"`); a string without a
     provider is read as LangChain reads it (`"gpt-5"` is `"openai:gpt-5"`). An exact string has precedence over one with
     `*`. A script is a `Script`, a list of steps, one step, or the path of a script file (a `Path`, or a str that ends in
-    `.yaml`). All models of one entry share its script.
+    `.yaml`), or `ScriptedEmbeddings` for a model of embeddings. All models of one entry share its script.
 
-    The block gives the `Providers`: `.asked` lists the called models, in order. An inner block has precedence over an
-    outer one. The pytest fixture of the same name is such a block, open for the test.
+    The real class of the integration runs, and its HTTP request is answered. Each try of a client takes the next step.
+
+    The block gives the `Providers`: `.asked` lists the models of the requests, in order. An inner block has precedence over
+    an outer one. The pytest fixture of the same name is such a block, open for the test.
 
     Raises:
         ScriptError: a script or the mapping is written wrongly.
-        ProvidersError: neither `langchain` nor `langchain-classic` is installed, or in an unknown version.
-        ViolationError: in the program, when it asks for a model that no entry fits, or two entries with `*`; before any
-            integration is imported.
+        ProvidersError: when the block opens, or LangChain is imported in it: `init_chat_model` is of an unknown version.
+        ViolationError: in the program, when it asks `init_chat_model` for a model that no entry fits, or two entries with `*`.
+            A request for such a model is an error of its client, and a violation of the test.
 
     >>> from langchain.chat_models import init_chat_model
     >>> with scripted_providers({"openai:gpt-5": "Hello", "anthropic:*": "Bonjour"}) as providers:
@@ -53,8 +57,8 @@ def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
     ('Hello', 'Bonjour')
     ['openai:gpt-5', 'anthropic:claude-opus-4-7']
 
-    It holds for the whole process, threads included. It does not see a model that a program makes from its class:
-    `ChatOpenAI(...)`.
+    It holds for the whole process, threads included, and for models that were built before. It does not answer requests of
+    other processes: `scripted_server` does.
     """
     return Providers(mapping)
 
@@ -109,6 +113,12 @@ SPOKEN: Final[Mapping[str, tuple[str, str]]] = {
     "deepseek": ("langchain_deepseek", "ChatDeepSeek"),
     "mistralai": ("langchain_mistralai", "ChatMistralAI"),
     "openrouter": ("langchain_openrouter", "ChatOpenRouter"),
+    "xai": ("langchain_xai", "ChatXAI"),
+    "together": ("langchain_together", "ChatTogether"),
+    "fireworks": ("langchain_fireworks", "ChatFireworks"),
+    "perplexity": ("langchain_perplexity", "ChatPerplexity"),
+    "nvidia": ("langchain_nvidia_ai_endpoints", "ChatNVIDIA"),
+    "upstage": ("langchain_upstage", "ChatUpstage"),
 }
 """The providers whose integrations run as they are, and the classes: a script answers their requests."""
 
@@ -159,6 +169,26 @@ def _stand_in(module: ModuleType, original: Callable[..., Any]) -> Callable[...,
     return helper
 
 
+def _patch_batches(module: ModuleType) -> list[Patch]:
+    """Let each input of a batch of a real class take the step of its position, as the inputs of a double do."""
+    return [replace(module.Runnable, name, partial(_by_position, name)) for name in BATCHES]
+
+
+BATCHES: Final = ("batch", "abatch", "batch_as_completed", "abatch_as_completed")
+
+
+def _by_position(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    ours = getattr(BatchesByPosition, name)
+
+    @functools.wraps(original)
+    def method(self: Any, inputs: Any, config: Any = None, **kwargs: Any) -> Any:
+        is_real = isinstance(self, BaseChatModel) and not isinstance(self, BatchesByPosition)
+        return (ours if is_real and providers.is_any_open() else original)(self, inputs, config, **kwargs)
+
+    return method
+
+
+clients.HOOKS["langchain_core.runnables.base"] = _patch_batches
 for _package in ("langchain", "langchain_classic"):
     clients.HOOKS[f"{_package}.chat_models.base"] = _patch
 boundary.find_origin = calling

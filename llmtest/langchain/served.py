@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 from zlib import crc32
 
 from langchain_core.messages import BaseMessage, get_buffer_string
@@ -156,6 +157,29 @@ def _is_text(step: Reply) -> bool:
     return all(isinstance(part, Text) for part in step.parts) and step.failure is None and not step.truncated
 
 
+_OF_FAKES: Final = ("responses", "messages")
+"""The fields in which LangChain's fake models take their answers."""
+
+
+def _as_steps(kind: type, field: str, value: object) -> str:
+    """Return the text that shows the answers of one of LangChain's fakes as steps of a script."""
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    answers = list(islice(value, 7)) if several else [value]  # type: ignore[call-overload]  # it may have no end
+    try:
+        steps = [_shown(as_step(answer, "an answer", "")) for answer in answers[:6]]
+    except ScriptError:
+        steps = []
+    shown = ", ".join([*steps, "..."] if not steps or len(answers) > len(steps) else steps)
+    lines = [f"{kind.__name__} takes its answers as steps, not as {field}=", f"  write    {kind.__name__}({shown})"]
+    if field == "responses":
+        lines.append("  a script does not begin again after its last step: .times(n) and .repeat() repeat one")
+    return "\n".join(lines)
+
+
+def _shown(step: Step) -> str:
+    return repr(step.text) if isinstance(step, Reply) and _is_text(step) else str(step)
+
+
 def script_of(kind: type, steps: tuple[object, ...], script: Script | None, fields: Mapping[str, object]) -> Script:
     """Return the script of a new double, or raise `ScriptError` for steps beside a script and for unknown fields."""
     for step in steps:  # also if they are refused below: an error is enough
@@ -168,6 +192,8 @@ def script_of(kind: type, steps: tuple[object, ...], script: Script | None, fiel
     # pydantic ignores unknown fields, so a misspelt one would silently have no effect.
     known = kind.model_fields  # type: ignore[attr-defined]
     for name in fields:
+        if name in _OF_FAKES and name not in known:
+            raise ScriptError(_as_steps(kind, name, fields[name]))
         if name not in known:
             hint = did_you_mean(name, known, otherwise=f"it has {names(sorted(known))}")
             raise ScriptError(f"{kind.__name__} has no field `{name}`{hint}")

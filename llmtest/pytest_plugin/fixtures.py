@@ -70,15 +70,15 @@ def scripted_llm(llm_recording: Recording) -> type[ScriptedLLM]:
 
 @pytest.fixture
 def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
-    """Scripts the models that a program asks for by name: `scripted_providers({model: script, ...})`. The test is recorded.
+    """Scripts the models that a program builds itself: `scripted_providers({model: script, ...})`. The test is recorded.
 
         def test_greeting(scripted_providers):
             scripted_providers({"openai:gpt-5": ["Hello there"]})
-            assert greet() == "Hello there"  # it calls init_chat_model("openai:gpt-5")
+            assert greet() == "Hello there"  # it calls ChatOpenAI(model="gpt-5")
             assert scripted_providers.asked == ["openai:gpt-5"]
 
-    As `llmtest.langchain.providers.scripted_providers`, open for the test; call it again to map more models. A model that
-    is not mapped is an error. It does not see a model that a program makes of its class, as `ChatOpenAI(...)`.
+    As `llmtest.langchain.providers.scripted_providers`, open for the test; call it again to map more models. A request to a
+    model that is not mapped is stopped, and fails the test. It does not answer other processes: `scripted_server` does.
     """
     from llmtest.langchain import providers
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -15,9 +16,9 @@ from llmtest.errors import ScriptError, ViolationError
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
-from llmtest.scripts.requests import Request
+from llmtest.scripts.requests import Batch, Request
 from llmtest.scripts.script import Script
-from llmtest.scripts.step_types import Fail, Reply, Return
+from llmtest.scripts.step_types import Fail, Reply, Return, Step
 from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer, reason_phrase
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer
 
@@ -31,10 +32,16 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request comes from: the run of LangChain whose model made it, and the tags and metadata around it."""
+    """Where a request comes from: the run of LangChain whose model made it, and the tags and metadata around it.
+
+    If it is one input of a `batch`, `turn` and `wait` let the inputs before take their steps first.
+    """
 
     run: Callable[[], Run | None] = lambda: None
     about: Callable[[], tuple[Sequence[str], Mapping[str, object]]] = lambda: ((), {})
+    batch: Batch | None = None
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext
+    wait: Callable[[], Awaitable[None]] | None = None
 
 
 NOWHERE: Final = Origin()
@@ -66,6 +73,7 @@ class WireModel(Answering):
         self.script = script
         self.api = api
         self.name = name
+        self._origin = NOWHERE
 
     def answer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
         """Return the answer to a call, on a synchronous path.
@@ -73,6 +81,7 @@ class WireModel(Answering):
         Raises:
             ConnectionBroken: the step breaks the connection.
         """
+        self._origin = origin
         request = self._neutral(call, origin)
         try:
             step = self._serve(request, streams=call.streams)
@@ -82,6 +91,7 @@ class WireModel(Answering):
 
     async def aanswer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
         """As `answer`, for an awaited request."""
+        self._origin = origin
         request = self._neutral(call, origin)
         try:
             step = await self._aserve(request, streams=call.streams)
@@ -107,7 +117,17 @@ class WireModel(Answering):
             origin.about,
             origin.run,
             lanes.current(),
+            batch=origin.batch,
         )
+
+    def _claim(self, request: Request) -> Step:
+        with self._origin.turn():
+            return super()._claim(request)
+
+    async def _aclaim(self, request: Request) -> Step:
+        if self._origin.wait is not None:
+            await self._origin.wait()
+        return self._claim(request)
 
     def _report_call(self, request: Request) -> None:
         run = request.run()

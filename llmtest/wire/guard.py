@@ -30,6 +30,12 @@ _passed: WeakKeyDictionary[Ledger, set[str | None]] = WeakKeyDictionary()
 """The hosts of what was let through with a warning."""
 
 
+_ANSWERED: Final = "  a script answers requests to chat models, text completions and embeddings, and lists of the mapped models"
+_CLIENTS: Final = """\
+  a script answers the clients httpx, httpx2, aiohttp, requests and urllib3; this request came from another one
+  for others there is a server on this machine: scripted_server(...)"""
+
+
 @contextmanager
 def guarding(mode: Mode) -> Iterator[None]:
     """Guard the process in this mode while the block is open."""
@@ -83,7 +89,11 @@ def stop(target: Target, model: str, url: str, built: str = "") -> None:
     place = program_place()
     what = f"the model `{model}`" if model else f"`{target.providers[0]}`"
     head = f"a request to {what} was about to leave the machine, and no entry maps it"
-    text = providers.unmapped(head, model or f"{target.providers[0]}:*", _evidence(place, built, url))
+    if target.api or model:
+        text = providers.unmapped(head, model or f"{target.providers[0]}:*", _evidence(place, built, url))
+    else:  # to map a model would be no help
+        head = f"a request to {what} was about to leave the machine, and no script can answer it"
+        text = "\n".join([head, *_evidence(place, built, url), _ANSWERED if "//" in url else _CLIENTS])
     text += "\n  a test that needs the real one: @pytest.mark.allow_real_models, or `with allow_real_models():`"
     if mode == "warn":
         passed.add(host)

@@ -61,6 +61,14 @@ PROVIDERS: Final = (
     Provider("huggingface", ("router.huggingface.co", "api-inference.huggingface.co"), ("HUGGINGFACEHUB_API_TOKEN",)),
     Provider("bedrock", ("bedrock-runtime*.amazonaws.com",)),
     Provider("ibm", ("*.ml.cloud.ibm.com",)),
+    Provider("meta", ("api.llama.com",)),
+    *(
+        Provider(name, ())
+        for name in (
+            *("anthropic_bedrock", "bedrock_converse", "bedrock_mantle_anthropic", "bedrock_mantle_openai"),
+            *("google_anthropic_vertex", "litellm"),
+        )
+    ),
     Provider("langsmith", ("api.smith.langchain.com", "*.api.smith.langchain.com")),
 )
 BY_NAME: Final = {provider.name: provider for provider in PROVIDERS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
@@ -118,9 +119,13 @@ class ChatWriter(Writer):
 
     # -- the stream
 
+    @functools.cached_property
+    def _of_chunks(self) -> dict[str, object]:
+        return self._known("chat.completion.chunk")
+
     def _chunk(self, delta: Mapping[str, object], reason: str | None = None) -> dict[str, object]:
         choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
-        return {**self._known("chat.completion.chunk"), "choices": [choice], "usage": None}
+        return {**self._of_chunks, "choices": [choice], "usage": None}
 
     def _opening(self) -> Iterator[dict[str, object]]:
         first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
@@ -149,7 +154,7 @@ class ChatWriter(Writer):
         yield self._chunk({}, finish_reason(self.reply))
         options = self.call.params.get("stream_options")
         if self.usage is not None and isinstance(options, Mapping) and options.get("include_usage"):
-            yield {**self._known("chat.completion.chunk"), "choices": [], "usage": self._usage()}
+            yield {**self._of_chunks, "choices": [], "usage": self._usage()}
 
     def closing(self) -> bytes:
         return b"data: [DONE]\n\n"

@@ -130,8 +130,11 @@ class Providers:
         return found
 
     def fits(self, model: str) -> list[Entry]:
-        """Return the entries that fit `model`: an exact one alone, else all with `*`."""
-        exact = self._entries.get(model)
+        """Return the entries that fit `model`: an exact one alone, else all with `*`.
+
+        A key that does not tell its provider, such as `llama3.2`, is the model of this name at any.
+        """
+        exact = self._entries.get(model) or self._entries.get(model.partition(":")[2])
         return [exact] if exact else [entry for key, entry in self._entries.items() if fnmatchcase(model, key)]
 
     @property
@@ -258,7 +261,7 @@ def is_any_open() -> bool:
 def _set_keys() -> None:
     """Give the SDKs of the providers that are mapped now the keys without which they do not start, and take back others."""
     with _lock:
-        patterns = {model.partition(":")[0] for block in _open for model in block.models}
+        patterns = {model.partition(":")[0] if ":" in model else "*" for block in _open for model in block.models}
         mapped = [provider for provider in PROVIDERS if any(fnmatchcase(provider.name, pattern) for pattern in patterns)]
         for variable in _keys_set - {key for provider in mapped for key in provider.keys}:
             _keys_set.remove(variable)
@@ -334,7 +337,7 @@ def unmapped(head: str, model: str, evidence: Sequence[str] | None = None) -> st
 
 
 def _ambiguous(model: str, fits: Sequence[Entry]) -> str:
-    lines = [f"the program asks for the model `{model}`, and which script is meant is not said", *at()]
+    lines = [f"the program asks for the model `{model}`, which several entries fit", *at()]
     fitting = names(entry.key for entry in fits)
     return "\n".join([*lines, f"  fits     {fitting}", f'  an exact name goes before one with *: "{model}"'])
 

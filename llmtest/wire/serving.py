@@ -269,7 +269,7 @@ class ScriptedServer:
             if len(fits) == 1:
                 return fits[0].answerer()
             if fits:
-                text = f"a request asks for the model `{model}`, and which script is meant is not said"
+                text = f"a request asks for the model `{model}`, which several entries fit"
                 fitting = f"fits     {names(entry.key for entry in fits)}"
                 return self._violate(came, 404, "ambiguous match", text, fitting, "an exact name goes before one with *")
         keys = self._providers.keys
@@ -410,20 +410,18 @@ class _ServedModel(WireModel):
         return self.entry.step
 
 
-class _Paced:
-    """The stream of an answer whose tokens come in real time."""
+class _Paced(WrittenStream):
+    """The stream of an answer whose tokens come in real time, for async code."""
 
     def __init__(self, stream: WrittenStream, latency: Latency) -> None:
-        self.stream, self.latency = stream, latency
-
-    def __iter__(self) -> Any:
-        raise NotImplementedError("a server reads its streams in async code")
+        super().__init__(stream.writer, stream.model, stream.request)
+        self.latency = latency
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         began = loop.time() - self.latency.ttft_s  # which is over
-        async for piece in self.stream:
-            due = began + self.latency.ns(self.stream.writer.before) / 1e9
+        async for piece in super().__aiter__():
+            due = began + self.latency.ns(self.writer.before) / 1e9
             if due > loop.time():
                 await asyncio.sleep(due - loop.time())
             yield piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from llmtest import hold, say
-from llmtest.core.source import HARNESS, caller, definition_line, is_of, program_line, shown_line, shown_path
+from llmtest.core.source import HARNESS, caller, definition_line, is_of, program_line, program_place, shown_line, shown_path
 
 
 def called_from(module: str | None, file: str, function: Any = caller) -> Any:
@@ -49,6 +50,36 @@ def test_other_modules_are_the_program(module: str | None) -> None:
 
 def test_an_example_in_a_docstring_is_a_program() -> None:
     assert called_from("llmtest.scripts.steps", "<doctest llmtest.scripts.say[0]>") == "<doctest llmtest.scripts.say[0]>:1"
+
+
+async def gathering(waits: Any) -> str:
+    """Wait as langchain-core does for `ainvoke`: in a task of its own, without a line of the program."""
+    names: dict[str, Any] = {"__name__": "langchain_core.language_models", "asyncio": asyncio, "place": program_place}
+    text = "async def ask(): return place()\nasync def wait(): return (await asyncio.gather(ask()))[0]"
+    exec(compile(text, "chat_models.py", "exec"), names)
+    found: str = await waits(names["wait"]())
+    return found
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [lambda asked: asked, asyncio.create_task, lambda asked: asyncio.wait_for(asked, 5)],
+    ids=["await", "task", "wait_for"],
+)
+def test_a_task_of_a_library_has_the_line_that_waits_for_it(waits: Any) -> None:
+    line = gathering.__code__.co_firstlineno + 5
+
+    assert asyncio.run(gathering(waits)) == f"{__file__}:{line}"
+
+
+@pytest.mark.asyncio
+async def test_what_runs_a_test_is_no_program() -> None:
+    names: dict[str, Any] = {"__name__": "langchain_core.language_models", "place": program_place}
+    exec(compile("async def ask(): return place()", "chat_models.py", "exec"), names)
+    task = asyncio.create_task(names["ask"]())
+    await asyncio.sleep(0)  # nothing waits for the task while it runs
+
+    assert await task == ""
 
 
 def test_a_thread_that_runs_only_the_framework_has_no_caller() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,34 @@ def test_an_unknown_field_names_the_nearest() -> None:
 
     assert str(near.value) == "ScriptedChatModel has no field `model_nam`; did you mean `model_name`?"
     assert str(far.value).startswith("ScriptedLLM has no field `zzz`; it has `cache`, `callbacks`, ")
+
+
+REPEATS = "\n  a script does not begin again after its last step: .times(n) and .repeat() repeat one"
+CALLS = AIMessage("", tool_calls=[{"name": "search", "args": {"q": "x"}, "id": "1"}])
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "shown"),
+    [
+        (ScriptedChatModel, {"responses": ["a", "b"]}, "ScriptedChatModel('a', 'b')" + REPEATS),
+        (ScriptedLLM, {"responses": ["a"]}, "ScriptedLLM('a')" + REPEATS),
+        (ScriptedChatModel, {"messages": iter([AIMessage("a"), "b"])}, "ScriptedChatModel('a', 'b')"),
+        (ScriptedChatModel, {"messages": cycle(["a"])}, f"ScriptedChatModel({', '.join([repr('a')] * 6)}, ...)"),
+        (
+            ScriptedChatModel,
+            {"messages": iter([CALLS])},
+            "ScriptedChatModel(call('search', q='x').with_id('1'))",
+        ),
+        (ScriptedChatModel, {"responses": 5}, "ScriptedChatModel(...)" + REPEATS),
+        (ScriptedChatModel, {"responses": []}, "ScriptedChatModel(...)" + REPEATS),
+    ],
+)
+def test_the_answers_of_a_fake_of_langchain_are_shown_as_steps(kind: Any, fields: Any, shown: str) -> None:
+    (field,) = fields
+    with pytest.raises(ScriptError) as caught:
+        kind(**fields)
+
+    assert str(caught.value) == f"{kind.__name__} takes its answers as steps, not as {field}=\n  write    {shown}"
 
 
 def test_steps_and_script_together_are_refused() -> None:

@@ -40,13 +40,16 @@ def test_a_server_that_a_test_leaves_open_is_closed_and_told(suite):
     outcome = suite.run(
         """
         import threading
-        from llmtest import Script, scripted_server
+        from llmtest import Script
+        from llmtest.wire import scripted_server
+
+        opened = []
 
         def test_open():
-            scripted_server(Script("x").optional()).__enter__()
+            opened.append(scripted_server(Script("x").optional()).__enter__())
 
         def test_after():
-            assert [thread.name for thread in threading.enumerate() if "llmtest server" in thread.name] == []
+            assert f"llmtest server {opened[0].port}" not in [thread.name for thread in threading.enumerate()]
         """
     )
 
@@ -59,7 +62,7 @@ def test_a_server_of_a_wider_fixture_serves_several_tests(suite):
         """
         import json, urllib.request
         import pytest
-        from llmtest import scripted_server
+        from llmtest.wire import scripted_server
 
         @pytest.fixture(scope="module")
         def server():

@@ -35,7 +35,6 @@ from llmtest import (
     reply,
     respond,
     say,
-    scripted_server,
     scripted_tool,
     structured,
     think,
@@ -52,6 +51,7 @@ from llmtest.scripts.requests import KeyedSteps, On
 from llmtest.scripts.step_types import Fail, Reply, Respond, Return, Step
 from llmtest.tokens import Counts, ModelCall, TokenCount
 from llmtest.tracing.session import Session
+from llmtest.wire import scripted_server
 
 
 def search(q: str) -> str:

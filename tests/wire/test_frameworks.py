@@ -13,7 +13,8 @@ from agents import Runner, function_tool, set_tracing_disabled
 from pydantic import BaseModel
 from pydantic_ai import Agent as PydanticAgent
 
-from llmtest import call, expect_violation, fail, say, scripted_providers, structured
+from llmtest import call, expect_violation, fail, say, structured
+from llmtest.langchain.providers import scripted_providers
 
 set_tracing_disabled(True)
 asked: list[str] = []

@@ -32,10 +32,10 @@ from langchain_ollama import ChatOllama
 from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAI, OpenAIEmbeddings
 from langsmith import Client
 
-from llmtest import allow_real_models, ledger
+from llmtest import ledger, say
 from llmtest.errors import LlmtestWarning
 from llmtest.langchain.providers import scripted_providers
-from llmtest.wire import guard
+from llmtest.wire import allow_real_models, guard
 
 KEY: Any = "sk-not-a-real-key"
 OPENAI = "https://api.openai.com/v1/chat/completions"
@@ -240,6 +240,55 @@ def test_a_client_that_was_made_elsewhere_is_named(page: ledger.Ledger, looked_u
         with pytest.raises(httpx2.ConnectError):
             client.post(OPENAI, json=BODY)
     assert "\n  client   made at tests/wire/test_guard.py:" in page.take()[0].text
+
+
+def test_a_client_that_another_test_made_is_not_named(page: ledger.Ledger, looked_up: list[str]) -> None:
+    with guard.guarding("error"):
+        with ledger.opened(ledger.Ledger(test="test_before")):
+            client, async_client = httpx2.Client(), httpx2.AsyncClient()  # as an integration makes one and keeps it
+        with pytest.raises(httpx2.ConnectError):
+            client.post(OPENAI, json=BODY)
+        with pytest.raises(httpx2.ConnectError):
+            asyncio.run(async_client.post(OPENAI, json=BODY))
+    assert ["client   made" in violation.text for violation in page.take()] == [False, False]
+
+
+def test_an_awaited_model_is_stopped_at_the_line_that_awaits_it(page: ledger.Ledger, looked_up: list[str]) -> None:
+    async def program() -> None:
+        await chat().ainvoke("hi")
+
+    with guard.guarding("error"), pytest.raises(openai.APIConnectionError):
+        asyncio.run(program())
+    (violation,) = page.take()
+    line = program.__code__.co_firstlineno + 1
+    assert violation.text.splitlines()[1] == f"  at       tests/wire/test_guard.py:{line}"
+
+
+def test_an_endpoint_that_no_script_answers_is_not_to_be_mapped(page: ledger.Ledger, looked_up: list[str]) -> None:
+    with scripted_providers({"openai:*": say("never").optional()}), pytest.raises(openai.APIConnectionError):
+        openai.OpenAI(max_retries=0).images.generate(model="gpt-image-1", prompt="a cat")
+    (violation,) = page.take()
+    lines = violation.text.splitlines()
+    assert [lines[0], *lines[2:]] == [
+        "a request to `openai` was about to leave the machine, and no script can answer it",
+        "  url      https://api.openai.com/v1/images/generations",
+        "  a script answers requests to chat models, text completions and embeddings, and lists of the mapped models",
+        "  a test that needs the real one: @pytest.mark.allow_real_models, or `with allow_real_models():`",
+    ]
+
+
+def test_a_client_that_no_script_answers_is_told_which_ones_are(page: ledger.Ledger, looked_up: list[str]) -> None:
+    with scripted_providers({"openai:*": say("never").optional()}), pytest.raises(OSError, match="llmtest"):
+        urllib.request.urlopen(OPENAI, b"{}")
+    (violation,) = page.take()
+    lines = violation.text.splitlines()
+    assert [lines[0], *lines[2:]] == [
+        "a request to `openai` was about to leave the machine, and no script can answer it",
+        "  url      api.openai.com",
+        "  a script answers the clients httpx, httpx2, aiohttp, requests and urllib3; this request came from another one",
+        "  for others there is a server on this machine: scripted_server(...)",
+        "  a test that needs the real one: @pytest.mark.allow_real_models, or `with allow_real_models():`",
+    ]
 
 
 def test_a_request_that_is_tried_again_is_one_violation(page: ledger.Ledger, looked_up: list[str]) -> None:

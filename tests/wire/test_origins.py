@@ -20,8 +20,7 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 
-from llmtest import call, on, record, reply, respond
-from llmtest.errors import expect_violation
+from llmtest import call, fail, on, record, reply, respond
 from llmtest.langchain.providers import scripted_providers
 from llmtest.scripts.requests import Request
 
@@ -181,6 +180,35 @@ def in_a_bare_thread(act: Callable[[], Any]) -> None:
     thread.join()
 
 
+@pytest.mark.llm_waive("unseen call", reason="the bare thread is the point")
 def test_a_call_that_reaches_no_recording_is_told() -> None:
-    with expect_violation("unseen call"), scripted_providers({"gpt-5": "Hello"}), record():
+    with scripted_providers({"gpt-5": "Hello"}), record() as recording:
         in_a_bare_thread(lambda: ChatOpenAI(model="gpt-5").invoke("hi"))
+
+    assert [(call.double, call.cause) for call in recording.unseen_calls] == [("ChatOpenAI", "no context")]
+
+
+def in_a_batch(model: Any) -> list[str]:
+    return [message.text for message in model.batch(["1", "2", "3"])]
+
+
+def in_an_awaited_batch(model: Any) -> list[str]:
+    return [message.text for message in asyncio.run(model.abatch(["1", "2", "3"]))]
+
+
+def as_completed(model: Any) -> list[str]:
+    return [message.text for _, message in sorted(model.bind(stop=["z"]).batch_as_completed(["1", "2", "3"]))]
+
+
+@pytest.mark.parametrize("way", [in_a_batch, in_an_awaited_batch, as_completed])
+def test_the_inputs_of_a_batch_take_the_steps_of_their_positions(way: Callable[[Any], list[str]]) -> None:
+    for _ in range(10):
+        with scripted_providers({"openai:gpt-5": ["a", "b", "c"]}) as providers, record():
+            assert way(ChatOpenAI(model="gpt-5")) == ["a", "b", "c"]
+            providers.verify()
+
+
+def test_an_input_of_a_batch_that_fails_lets_the_next_one_go_on() -> None:
+    with scripted_providers({"openai:gpt-5": [fail(400), "b"]}):
+        failed, said = ChatOpenAI(model="gpt-5").batch(["1", "2"], return_exceptions=True)
+    assert (type(failed).__name__, said.text) == ("OpenAIInvalidRequestError", "b")

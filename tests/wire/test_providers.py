@@ -102,7 +102,7 @@ def test_two_entries_with_a_star_that_fit_are_a_violation() -> None:
         ask("gpt-5")
 
     assert line_of(caught[0].text) == (
-        "the program asks for the model `openai:gpt-5`, and which script is meant is not said\n"
+        "the program asks for the model `openai:gpt-5`, which several entries fit\n"
         "  at       HERE\n"
         "  fits     `openai:*`, `*:gpt-5`\n"
         '  an exact name goes before one with *: "openai:gpt-5"'

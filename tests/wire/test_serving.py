@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
@@ -154,8 +155,28 @@ def test_the_guard_lets_requests_to_the_server_through(scripted_providers, scrip
     scripted_providers({"openai:gpt-5": "from the mapping"})
     server = scripted_server("from the server")
 
-    assert ChatOpenAI(model="gpt-5", base_url=server.base_url(), api_key=server.token).invoke("hi").text == "from the server"
+    with httpx2.Client() as http:  # LangChain would keep one of its own for good, with its connection to the server
+        model = ChatOpenAI(model="gpt-5", base_url=server.base_url(), api_key=server.token, http_client=http)
+        assert model.invoke("hi").text == "from the server"
     assert ChatOpenAI(model="gpt-5").invoke("hi").text == "from the mapping"
+
+
+def test_lists_of_models_have_what_is_mapped() -> None:
+    mapping = {"openai:gpt-5": Script("x").optional(), "ollama:*": Script("y").optional()}
+
+    with scripted_server(mapping) as server:
+        assert [model.id for model in client(server).models.list()] == ["gpt-5"]
+        assert client(server).models.retrieve("gpt-5").id == "gpt-5"
+        with pytest.raises(openai.NotFoundError):
+            client(server).models.retrieve("gpt-4")
+        assert post(server, "/ollama/api/show", b'{"model": "llama3"}')[0] == 200  # the mapping has it with *
+        assert post(server, "/ollama/api/show", b"no JSON")[0] == 404
+        server.verify()
+
+
+def test_it_says_what_it_is() -> None:
+    with scripted_server(Script("x").optional()) as server:
+        assert repr(server) == f"<scripted server at {server.url}: <journal: 0 requests>>"
 
 
 # -- what the script sees

@@ -23,7 +23,9 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from llmtest import ScriptedChatModel, call, fail, record, reply, say, scripted_providers, scripted_server, structured, think
+from llmtest import ScriptedChatModel, call, fail, record, reply, say, structured, think
+from llmtest.langchain.providers import scripted_providers
+from llmtest.wire import scripted_server
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Inheritance class AiohttpClientSession:DeprecationWarning",

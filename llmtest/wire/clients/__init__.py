@@ -84,7 +84,8 @@ def unwatch() -> None:
         _watchers -= 1
         if _watchers:
             return
-        sys.meta_path.remove(_FINDER)
+        if _FINDER in sys.meta_path:  # a pytest within a pytest puts the path back that it has found
+            sys.meta_path.remove(_FINDER)
         for patches in _patches.values():
             for patch in patches:
                 patch.undo()
@@ -108,7 +109,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in HOOKS:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
+        # A copy of this module, which a pytest within a pytest may have imported, has a finder of its own there.
+        others = (finder for finder in sys.meta_path if type(finder).__name__ != type(self).__name__)
         found = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:

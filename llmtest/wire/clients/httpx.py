@@ -9,13 +9,14 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from llmtest import ledger
 from llmtest.core.source import program_place
 from llmtest.wire import boundary
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
 
-_built: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-"""Where the program made the client of a transport."""
+_built: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
+"""Where the program made the client of a transport, and in which test."""
 
 
 def patch(library: ModuleType) -> list[Patch]:
@@ -45,9 +46,7 @@ def patch(library: ModuleType) -> list[Patch]:
                 return await original(self, request)
             asked = _asked(request, await request.aread())
             try:
-                answer = await boundary.aanswer(
-                    target, asked, _built.get(self, ""), is_intercepted=_is_intercepted(library, original)
-                )
+                answer = await boundary.aanswer(target, asked, *_how(library, original, self))
             except ConnectionBroken as broken:
                 raise _error(library, "ConnectError", broken, request) from broken.error
             return await original(self, request) if answer is None else _response(library, body, answer, request)
@@ -58,7 +57,7 @@ def patch(library: ModuleType) -> list[Patch]:
         @functools.wraps(original)
         def init(self: Any, *args: Any, **kwargs: Any) -> None:
             original(self, *args, **kwargs)
-            _built[self] = program_place()
+            _built[self] = program_place(), ledger.current().test
 
         return init
 
@@ -77,7 +76,9 @@ def _asked(request: Any, body: bytes) -> HttpRequest:
 
 def _how(library: ModuleType, original: Callable[..., Any], transport: Any) -> tuple[str, bool]:
     """Return where the client of `transport` was made, and whether its network is replaced."""
-    return _built.get(transport, ""), _is_intercepted(library, original)
+    built, test = _built.get(transport, ("", ""))
+    is_of_another_test = test not in ("", ledger.current().test)  # an integration keeps its clients: that line says nothing here
+    return "" if is_of_another_test else built, _is_intercepted(library, original)
 
 
 def _is_intercepted(library: ModuleType, original: Callable[..., Any]) -> bool:

@@ -13,7 +13,8 @@ from google.genai.types import HttpRetryOptions
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_google_genai.chat_models import GoogleAPIError
 
-from llmtest import fail, scripted_providers
+from llmtest import fail
+from llmtest.langchain.providers import scripted_providers
 from llmtest.wire.clients import genai
 
 OVERLOADED = fail(503)

@@ -18,7 +18,8 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-from llmtest import call, respond, say, scripted_providers, structured
+from llmtest import call, respond, say, structured
+from llmtest.langchain.providers import scripted_providers
 from llmtest.scripts import Request
 from llmtest.scripts.requests import bound_format
 from llmtest.scripts.step_types import Reply

@@ -1,0 +1,137 @@
+"""One request answered from a script: read, served, written, or refused with words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from llmtest import Script, call, fail, give, hold, on, respond, say
+from llmtest.ledger import Ledger
+from llmtest.wire.answering import Origin, WireModel, read
+from llmtest.wire.api import BadBody
+from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
+from llmtest.wire.openai import ChatCompletions
+
+URL = "https://api.openai.com/v1/chat/completions"
+API = ChatCompletions()
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}
+
+
+def request(**more: Any) -> HttpRequest:
+    body = {"model": "gpt-5", "messages": [{"role": "user", "content": "hi"}], **more}
+    return HttpRequest("POST", URL, {}, json.dumps(body).encode())
+
+
+def model(*steps: Any) -> WireModel:
+    return WireModel(Script(*steps), API, "openai:gpt-5")
+
+
+def both(make: Any, **more: Any) -> list[HttpAnswer]:
+    """The answer on the synchronous and on the awaited path."""
+    call = read(request(**more), API)
+    return [make().answer(call), asyncio.run(make().aanswer(call))]
+
+
+def message(answer: HttpAnswer) -> Any:
+    return json.loads(answer.body)["choices"][0]["message"]["content"]
+
+
+def test_a_step_is_written_as_the_api_says_it(page: Ledger) -> None:
+    for answer in both(lambda: model(say("It is ", "sunny."))):
+        assert (answer.status, message(answer)) == (200, "It is sunny.")
+        assert json.loads(answer.body)["usage"]["prompt_tokens"] == 1
+
+
+def test_a_stream_comes_piece_by_piece_in_sync_and_in_async_code(page: Ledger) -> None:
+    async def collect(stream: Any) -> list[bytes]:
+        return [piece async for piece in stream]
+
+    sync, awaited = both(lambda: model(say("a", "b")), stream=True)
+    assert sync.headers["content-type"] == "text/event-stream"
+    pieces = list(sync.stream or ())
+    assert [b'"content": "a"' in piece for piece in pieces] == [False, True, False, False, False]
+    assert pieces[-1] == b"data: [DONE]\n\n"
+    assert len(asyncio.run(collect(awaited.stream))) == len(pieces)
+
+
+def test_a_stream_waits_at_its_gates(page: Ledger) -> None:
+    gate = hold(timeout_s=0.05)
+    stream = iter(model(say("a", gate, "b")).answer(read(request(stream=True), API)).stream or ())
+    assert [b'"content"' in next(stream) for _ in range(2)] == [True, True]
+    with pytest.raises(AssertionError, match="the gate was not released"):
+        next(stream)
+    assert [violation.code for violation in page.take()] == ["gate never released"]
+
+
+def test_a_status_is_the_providers_error_and_may_be_tried_again_at_once(page: Ledger) -> None:
+    for answer in both(lambda: model(fail(429, retry_after=30))):
+        assert answer.status == 429
+        assert json.loads(answer.body)["error"]["code"] == "rate_limit_exceeded"
+        assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("30", "1")
+
+
+@pytest.mark.parametrize("step", [fail(TimeoutError), say("a").then_fail(ConnectionResetError)])
+def test_another_failure_breaks_the_connection(step: Any, page: Ledger) -> None:
+    asked = read(request(), API)
+
+    with pytest.raises(ConnectionBroken) as sync:
+        model(step).answer(asked)
+    with pytest.raises(ConnectionBroken):
+        asyncio.run(model(step).aanswer(asked))
+    assert isinstance(sync.value.error, OSError)
+
+
+def test_a_stream_breaks_where_the_script_says(page: Ledger) -> None:
+    stream = iter(model(say("a").then_fail(ConnectionResetError)).answer(read(request(stream=True), API)).stream or ())
+
+    assert b'"content": "a"' in [next(stream), next(stream)][1]
+    with pytest.raises(ConnectionBroken):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    ("steps", "code", "text"),
+    [
+        ((), "unexpected call", "llmtest: unexpected model call 1: the script has no steps"),
+        ((call("g"),), "invalid tool call", "llmtest: the script calls the tool `g`, which is not bound to the model"),
+        ((say("no").expects(contains="nothing"),), "unexpected prompt", "llmtest: step 1 expects another prompt"),
+        ((respond(lambda request: give(1)),), "script error", "llmtest: a model cannot give values"),
+    ],
+)
+def test_a_violation_is_a_refusal_with_its_text_that_no_client_tries_again(
+    steps: Any, code: str, text: str, page: Ledger
+) -> None:
+    for answer in both(lambda: model(*steps), tools=[TOOL]):
+        assert (answer.status, answer.headers["x-should-retry"]) == (400, "false")
+        assert json.loads(answer.body)["error"]["message"].startswith(text)
+    assert {violation.code for violation in page.violations} == {code}
+
+
+def test_keys_and_functions_see_the_request_and_where_it_comes_from(page: Ledger) -> None:
+    seen: list[Any] = []
+    made = model(on(node="planner") >> respond(lambda request: seen.append(request) or "planned"), on(node="writer") >> "written")
+    origin = Origin(about=lambda: (["fast"], {"langgraph_node": "planner", "thread_id": 7}))
+
+    assert message(made.answer(read(request(tools=[TOOL], stop="x"), API), origin)) == "planned"
+    (asked,) = seen
+    assert (asked.tags, asked.node, asked.thread, asked.stop) == (["fast"], "planner", "7", ("x",))
+    assert (list(asked.tools), asked.messages[0].role, asked.text) == (["f"], "human", "hi")
+    made.script.waive_steps()
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "the body of a request is a JSON object; got b''"),
+        (b"[1]", "the body of a request is a JSON object; got list [1]"),
+        (b"{}", "`messages` is a list of messages; got nothing"),
+        (b"[" * 100_000, "the body of a request is a JSON object, but this one is nested too deeply"),
+    ],
+)
+def test_a_body_that_cannot_be_read_says_why(body: bytes, text: str) -> None:
+    with pytest.raises(BadBody) as raised:
+        read(HttpRequest("POST", URL, {}, body), API)
+    assert str(raised.value).startswith(text)
