@@ -350,7 +350,7 @@ def _ask_task(lane: Lane, task: asyncio.Task[object]) -> None:
         _hang_on_thread(lane)
     elif _hang_on_call(lane, task):
         pass
-    elif asyncio_state.is_eager(task):
+    elif asyncio_state.is_eager(task):  # pragma: no cover (only Python 3.12 and newer have eager tasks)
         # Its spawner runs below it on the same stack and can wait for it only once this statement is over. So the search is
         # repeated at its next event; if there is none before its spawner goes on, it was never suspended and is over.
         lane.asked = False

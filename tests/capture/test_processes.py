@@ -161,3 +161,12 @@ def test_a_double_cannot_be_sent_to_another_process() -> None:
     with pytest.raises(TypeError, match="a Script cannot be pickled"):
         model.__reduce_ex__(2) and __import__("pickle").dumps(model)
     model.invoke("hi")
+
+
+def test_a_child_does_not_hear_what_its_parent_is_told() -> None:
+    def work() -> None:
+        delete_db.invoke({"name": "prod"})
+        with opened(Ledger()) as page:
+            assert page.take() == []
+
+    assert len(fork_in_block(work).unseen_calls) == 1

@@ -160,6 +160,13 @@ def test_counting_tokens_and_generating_for_several_prompts_needs_no_network() -
     assert answers.llm_output["token_usage"]["completion_tokens"] == 2
 
 
+def test_a_profile_of_the_program_stays() -> None:
+    with scripted_providers({"openai:gpt-5": say("Hello").optional()}):
+        model: Any = init_chat_model("openai:gpt-5", profile={"max_input_tokens": 5})
+
+    assert (isinstance(model, ChatOpenAI), model.profile) == (True, {"max_input_tokens": 5})
+
+
 def test_without_the_integration_the_model_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_openai", None)
 

@@ -419,6 +419,14 @@ def test_an_event_of_a_run_happens_within_it_whatever_runs_beside() -> None:
     assert not caught.obeys(never("b").after(end_of_a))
 
 
+def test_of_many_times_that_one_end_closed_none_is_open_for_an_event() -> None:
+    begins = [run("a") for _ in range(10)]
+    end_of_c = event("on_tool_end").where(lambda one: one.name == "c")
+
+    assert trace([run("p"), run("q")], *begins, run("b"), run("c"), run("b")).obeys(between("a", "b").never(end_of_c))
+    assert not trace([run("p"), run("q")], *begins, run("c"), run("b")).obeys(between("a", "b").never(end_of_c))
+
+
 def test_runs_are_never_or_rarely_after_events() -> None:
     caught = trace(run("a"), run("b"))
 

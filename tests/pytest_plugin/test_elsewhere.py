@@ -63,3 +63,21 @@ def test_it_runs_the_one_test_whatever_was_asked_for(suite: Suite, name: str) ->
 
     assert outcome.exit_code == 0
     assert [file.name for file in suite.path.rglob("*.tree")] == ["test_it.tree"]
+
+
+def test_how_the_session_is_spread_over_workers_is_not_handed_on(suite: Suite) -> None:
+    outcome = suite.run(
+        """
+        def test_it(llm_snapshot):
+            assert "x" == llm_snapshot
+        """,
+        "--snapshot-update",
+        "--llmtest-verify=2",
+        "-n",
+        "0",
+        "--dist",
+        "no",
+    )
+
+    assert outcome.counts == {"passed": 1}
+    assert [file.name for file in suite.path.rglob("*.tree")] == ["test_it.tree"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmtest.trees.rendering import HEADER
-from tests.pytest_plugin.conftest import HELLO
+from tests.pytest_plugin.conftest import HELLO, Suite
 
 UNSTABLE = """
 import itertools
@@ -128,3 +128,26 @@ def test_number_of_runs_must_be_a_number(suite, told):
     outcome = suite.run(HELLO, f"--llmtest-verify={told}")
 
     assert f"--llmtest-verify (ini: llmtest_verify) takes how many runs must agree, at least 1; got {told!r}" in outcome.errors
+
+
+def test_a_test_of_another_kind_runs_once(suite: Suite) -> None:
+    suite.files.makeconftest(
+        """
+        import pytest
+
+        class Line(pytest.Item):
+            def runtest(self):
+                assert self.name == "hello"
+
+        class Lines(pytest.File):
+            def collect(self):
+                yield Line.from_parent(self, name="hello")
+
+        def pytest_collect_file(file_path, parent):
+            if file_path.suffix == ".lines":
+                return Lines.from_parent(parent, path=file_path)
+        """
+    )
+    (suite.path / "test.lines").write_text("")
+
+    assert suite.run(None, "--llmtest-verify=3").counts == {"passed": 1}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -255,3 +257,13 @@ def test_an_unreadable_file_is_an_error_with_the_line(data, message, capsys, tmp
     (tmp_path / "a").write_bytes(data)
 
     assert run(capsys, "import", str(tmp_path / "a"), code=2).startswith(f"llmtest import: {message}")
+
+
+def test_a_damaged_row_is_not_exported(capsys, path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE events SET payload = '['")
+
+    said = run(capsys, "export", "paris", code=2)
+
+    assert said.startswith(f"llmtest export: the trace store {path} is damaged: trace ")
+    assert "cannot be exported (JSONDecodeError: " in said

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -237,3 +239,13 @@ def test_a_trace_that_makes_no_tree_is_said_to_be_damaged(capsys, path, monkeypa
     monkeypatch.setattr("llmtest.tracing.listing.render", cannot)
 
     assert run(capsys, "diff", "paris", "broken", code=2).strip().endswith("cannot be shown (ValueError: no such kind)")
+
+
+def test_a_trace_with_a_damaged_row_says_which(capsys, path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE events SET payload = '['")
+
+    said = run(capsys, "diff", "paris", "broken", code=2)
+
+    assert said.startswith(f"llmtest diff: the trace store {path} is damaged: trace ")
+    assert "event 1 cannot be read (JSONDecodeError: " in said or "event 0 cannot be read (JSONDecodeError: " in said

@@ -459,6 +459,20 @@ def test_a_damaged_line_is_an_error_with_its_place(store, statement, read, cause
     )
 
 
+def test_a_store_without_a_table_is_an_error_that_names_the_table(store):
+    store.keep("s", [program("one")])
+    (trace,) = store.traces()
+    damage(store.path, "DROP TABLE messages")
+
+    with Store(store.path) as again, pytest.raises(StoreError) as caught:
+        again.load(trace)
+
+    assert str(caught.value) == (
+        f"the trace store {store.path} cannot be opened or written (no such table: messages)\n"
+        "  set LLMTEST_STORE to another file, in a folder that can be written"
+    )
+
+
 @pytest.mark.parametrize(
     ("statement", "cause"),
     [

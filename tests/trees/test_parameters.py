@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from llmtest import ScriptedChatModel, ScriptedLLM, record, structured
-from llmtest.events import Event, FrozenDict, FrozenList, Run
+from llmtest.events import Event, FrozenDict, FrozenList, Run, Structured
 from llmtest.trees import diff, parse, render, write
 
 BOUND = """
@@ -123,6 +124,19 @@ def test_a_changed_description_is_one_line_of_a_diff() -> None:
 )  # fmt: skip
 def test_tools_of_all_providers_are_written_alike(bound: dict[str, Any], line: str) -> None:
     assert lines_of(tools=[bound])[1] == line
+
+
+@pytest.mark.parametrize(
+    ("bound", "line"), [(Structured("Search", FrozenDict(depth=2)), "+ tool1: Search(depth=2)"), ("search", "+ tool1: search")]
+)
+def test_a_tool_that_is_no_dict_is_shown_as_it_is(bound: Any, line: str) -> None:
+    run = model_run(tools=[{"name": "search"}])
+    (start, end) = run.events
+    payload = FrozenDict({**start.payload, "invocation_params": FrozenDict(tools=FrozenList([bound]))})
+
+    text = render(replace(run, events=(replace(start, payload=payload), end)))
+
+    assert text.splitlines()[1].strip() == line
 
 
 def test_two_tools_of_one_name_are_told_apart() -> None:

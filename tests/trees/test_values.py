@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Opaque, Run, Structured, ToolCall
 from llmtest.trees.rendering import render
 from llmtest.trees.run_lines import Detail
+from tests.support import lines
 
 ID = "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
 OTHER = "5e1f7f0e-3f0a-4f0b-8a51-0d2c6a3b9f10"
@@ -673,3 +676,15 @@ def test_entries_that_differ_only_in_the_random_ids_that_are_their_keys_have_one
 
     assert first == second
     assert all(one not in first for one in ids)
+
+
+def test_parallel_runs_stand_in_one_order_although_random_ids_are_their_keys() -> None:
+    def chain(number: int, said: str) -> Run:
+        run = lines.run("c", number, None, lines.thread(number, parent=None))
+        inputs = FrozenDict({str(uuid4()): said, str(uuid4()): said})
+        return replace(run, events=(replace(run.start, payload=FrozenDict(inputs=inputs)),))
+
+    first, second = (render(SimpleNamespace(roots=[chain(2, a), chain(3, b)], late_events=[])) for a, b in ("xy", "yx"))
+
+    assert first == second
+    assert first.splitlines()[0] == "parallel"
