@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from llmtest import ledger
 from llmtest.capture import processes
 from llmtest.capture.blocks import Block, Membership, Opening, memberships, open_blocks, openings, unseen_runs
 from llmtest.concurrency import lanes
 from llmtest.events.events import Cause, Latency, UnseenCall
+from llmtest.events.words import EMPTY, FrozenDict
 
 OFF: Final = frozenset(("", "0", "false", "no", "off"))
 
@@ -125,6 +126,24 @@ def _missed_openings() -> list[Opening]:
         return []
     lane = lanes.current()
     return [opening for opening in openings.copy() if _open_block(opening) is not None and opening.owns_work_of(lane)]
+
+
+def note_spent(name: str, model: str, metadata: Mapping[str, object], end: tuple[str, FrozenDict]) -> None:
+    """Tell the token counts of here and now of a model call that is no run of LangChain: `end` is its last event.
+
+    The count of the test has it, on any thread; recordings have runs only.
+    """
+    here = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    counts = [block for block in here if block.light]
+    tally = ledger.tally()
+    counts += [tally] if tally is not None and tally not in counts else []
+    if not counts:
+        return
+    run_id = uuid4()
+    start = FrozenDict(metadata=FrozenDict({**metadata, "ls_model_name": model}), payload=EMPTY)
+    member = Membership(*counts)
+    member.deliver(("on_chat_model_start", run_id, None, (name, (), lambda: start), 0, 0, None))
+    member.deliver((end[0], run_id, None, lambda: end[1], 0, 0, None))
 
 
 def note_latency(run_id: UUID | None, latency: Latency) -> None:

@@ -13,6 +13,7 @@ from llmtest.capture import membership
 from llmtest.concurrency import lanes
 from llmtest.core.source import program_place, shown_path
 from llmtest.errors import ScriptError, ViolationError
+from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Message, Usage
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
@@ -152,14 +153,27 @@ class WireModel(Answering):
     def _written(self, step: Reply | Fail, call: ModelCall, request: Request) -> HttpAnswer:
         failure = step if isinstance(step, Fail) else None if call.streams else step.failure
         if failure is not None:
+            self._note_spent(call, request, None, failure)
             return self._failed(failure)
         assert isinstance(step, Reply)
         usage = None if step.truncated else reported_usage(step, [message.text for message in call.messages])
+        self._note_spent(call, request, usage, step.failure)
         writer = self.api.writer(step, call, usage)
         if call.streams:
             headers = {"content-type": writer.streams_as, **self.api.headers()}
             return HttpAnswer(200, headers, stream=WrittenStream(writer, self, request))
         return json_answer(writer.whole(), headers=self.api.headers())
+
+    def _note_spent(self, call: ModelCall, request: Request, usage: Usage | None, failure: Fail | None) -> None:
+        """Tell the token counts of a call that no run of LangChain made; a run is counted by its callbacks."""
+        if request.run() is not None:
+            return
+        if failure is None:
+            answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=call.model))
+            end = ("on_llm_end", FrozenDict(generations=FrozenList([Generation("", answer)])))
+        else:
+            end = ("on_llm_error", FrozenDict(error=Failure("StatusError", str(failure)), response=EMPTY))
+        membership.note_spent(self.name, call.model, request.metadata, end)
 
     def _failed(self, failure: Fail) -> HttpAnswer:
         if not isinstance(failure.error, int):
