@@ -215,9 +215,9 @@ class WrittenStream:
 def error_answer(api: Endpoint[C], status: int, message: str, retry_after: float | None = None) -> HttpAnswer:
     """Return an error of the provider. A client may try again at once, whatever `retry-after` tells the program to wait."""
     told = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-    return json_answer(api.error(status, message), status, {**api.headers(), **told, "retry-after-ms": "1"})
+    return json_answer(api.error(status, message), status, {**api.headers(status), **told, "retry-after-ms": "1"})
 
 
 def refusal(api: Endpoint[C], error: Exception | str, status: int = 400) -> HttpAnswer:
     """Return a refusal of ours, with its reason. No client tries it again."""
-    return json_answer(api.error(status, f"llmtest: {error}"), status, {**api.headers(), "x-should-retry": "false"})
+    return json_answer(api.error(status, f"llmtest: {error}"), status, {**api.headers(status), "x-should-retry": "false"})

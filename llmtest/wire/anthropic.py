@@ -202,6 +202,10 @@ class Messages(Api):
             bool(body.get("stream")),
         )
 
+    def headers(self, status: int = 200) -> dict[str, str]:
+        limits = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-tokens-remaining": "0"}
+        return {"request-id": fresh_id("req"), **(limits if status == 429 else {})}
+
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
 

@@ -108,8 +108,8 @@ class Endpoint(ABC, Generic[C]):
     def error(self, status: int, message: str) -> dict[str, object]:
         """Return the JSON of an answer with this status."""
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that the provider sends with each answer."""
+    def headers(self, status: int = 200) -> dict[str, str]:
+        """Return the headers that the provider sends with an answer of this status, with a fresh id of the request."""
         return {}
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from llmtest.errors import ScriptError
 from llmtest.events.words import Message, Usage
 from llmtest.scripts.step_types import Part, Reply, Text
+from llmtest.wire import openai
 from llmtest.wire.api import Api, BadBody, Body, ModelCall, Writer, fresh_id, optional_item, texts
 from llmtest.wire.exchange import HttpRequest
 from llmtest.wire.openai import error_body, finish_reason
@@ -79,6 +80,9 @@ class Completions(Api):
                 f"the script calls the tool `{reply.calls[0].tool}`, but the program asks OpenAI's completions for a text\n"
                 "  only chat models have tool calls"
             )
+
+    def headers(self, status: int = 200) -> dict[str, str]:
+        return openai.headers(status)
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)

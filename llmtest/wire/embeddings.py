@@ -73,6 +73,9 @@ class OpenAI(Endpoint[EmbeddingsCall]):
 
         return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
 
+    def headers(self, status: int = 200) -> dict[str, str]:
+        return openai.headers(status)
+
     def error(self, status: int, message: str) -> dict[str, object]:
         return openai.error_body(status, message)
 

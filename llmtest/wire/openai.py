@@ -47,6 +47,12 @@ def error_body(status: int, message: str) -> dict[str, object]:
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
+def headers(status: int) -> dict[str, str]:
+    """Return the headers of an answer of OpenAI."""
+    limits = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "0"} if status == 429 else {}
+    return {"x-request-id": fresh_id("req"), "openai-version": "2020-10-01", **limits}
+
+
 def finish_reason(reply: Reply) -> str | None:
     """Return the word of Chat Completions for why the answer ends; None for a stream that was cut off."""
     if reply.truncated:
@@ -187,6 +193,9 @@ class ChatCompletions(Api):
             params,
             bool(body.get("stream")),
         )
+
+    def headers(self, status: int = 200) -> dict[str, str]:
+        return headers(status)
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)

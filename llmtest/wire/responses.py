@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 from llmtest.events.words import FrozenList, Message, ToolCall, Usage
 from llmtest.scripts.step_types import Call, Part, Reply, Text
 from llmtest.scripts.streams import join_tokens
+from llmtest.wire import openai
 from llmtest.wire.api import (
     Api,
     Body,
@@ -255,6 +256,9 @@ class Responses(Api):
             params,
             bool(body.get("stream")),
         )
+
+    def headers(self, status: int = 200) -> dict[str, str]:
+        return openai.headers(status)
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)

@@ -376,3 +376,22 @@ def test_a_limit_that_is_no_number_is_refused(suite):
     outcome = suite.run(MODEL + "@pytest.mark.llm_budget(total_tokens=float('nan'))\ndef test_it():\n    pass\n")
 
     assert "the limit `total_tokens` of llm_budget is a number, 0 or more; got nan" in outcome.text
+
+
+def test_calls_of_a_raw_sdk_are_within_the_budget(suite):
+    outcome = suite.run(
+        """
+import openai, pytest
+from llmtest import say
+
+@pytest.mark.llm_budget(requests=1)
+def test_two_calls(scripted_providers):
+    scripted_providers({"openai:gpt-5": say("a", "b").repeat()})
+    for _ in range(2):
+        openai.OpenAI().responses.create(model="gpt-5", input="hi")
+""",
+        "--llmtest-trees=off",
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert "this test spent more than its budget (llm_budget): requests 2 of 1" in outcome.part("test_two_calls")

@@ -46,10 +46,19 @@ def _message(message: Any) -> Any:
 def _error(error: Any) -> Any:
     if isinstance(error, ValueError):
         return type(error), str(error)
-    known = ("message", "body", "status_code", "request_id", "code", "param", "type", "api_message", "error_code", "details")
+    # Not the id of the request: a double makes none.
+    known = ("message", "body", "status_code", "code", "param", "type", "api_message", "error_code", "details")
     told = {name: getattr(error, name, "missing") for name in known}
     sent = (error.request.method, str(error.request.url), getattr(getattr(error, "response", None), "status_code", None))
     return type(error), str(error), error.args, told, sent
+
+
+OF_A_PROVIDER = {
+    *("content-length", "x-request-id", "request-id", "request_id", "openai-version"),
+    *("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"),
+    *("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-tokens-remaining"),
+}
+"""What an answer over HTTP has beside what is compared: a double sends none of it."""
 
 
 def _without_ids(told: Any, seen: dict[str, str]) -> Any:
@@ -62,7 +71,7 @@ def _without_ids(told: Any, seen: dict[str, str]) -> Any:
     for key in sorted(told, key=str):
         if key in ("id", "call_id", "item_id", "signature", "message_id") and isinstance(told[key], str):
             plain[key] = seen.setdefault(told[key], f"id {len(seen) + 1}")
-        elif key != "content-length":
+        elif key not in OF_A_PROVIDER:
             plain[key] = type(told[key]) if key == "created_at" else _without_ids(told[key], seen)
     return plain
 

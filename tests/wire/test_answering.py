@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from langchain_core.utils.uuid import uuid7
 
-from llmtest import Script, call, fail, give, hold, on, respond, say
+from llmtest import Script, call, count_tokens, fail, give, hold, on, respond, say
 from llmtest.ledger import Ledger
 from llmtest.wire.answering import Origin, WireModel, read
 from llmtest.wire.api import BadBody
@@ -135,3 +136,29 @@ def test_a_body_that_cannot_be_read_says_why(body: bytes, text: str) -> None:
     with pytest.raises(BadBody) as raised:
         read(HttpRequest("POST", URL, {}, body), API)
     assert str(raised.value).startswith(text)
+
+
+def test_an_answer_has_the_headers_of_its_provider(page: Ledger) -> None:
+    whole, refused = (model(step).answer(read(request(), API)) for step in ("hi", fail(429)))
+
+    assert whole.headers["x-request-id"] != refused.headers["x-request-id"]
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert "x-ratelimit-remaining-requests" not in whole.headers
+
+
+def test_a_call_without_a_run_is_counted_and_one_with_a_run_is_left_to_its_callbacks(page: Ledger) -> None:
+    class Run:
+        run_id = uuid7()
+
+    run = Run()
+    with count_tokens() as tokens:
+        asked = model(say("a", "b"), fail(500), say("c").then_truncate(), "d")
+        for origin in (Origin(), Origin(), Origin(), Origin(run=lambda: run)):
+            asked.answer(read(request(), API), origin)
+    assert [(call.name, call.model, call.ended) for call in tokens.calls] == [
+        ("openai:gpt-5", "gpt-5", "ended"),
+        ("openai:gpt-5", "gpt-5", "error"),
+        ("openai:gpt-5", "gpt-5", "ended"),
+    ]
+    assert [call.usage and call.usage.total_tokens for call in tokens.calls] == [3, None, None]
+    page.take()
