@@ -126,13 +126,19 @@ def test_of_those_that_a_failed_gather_waited_for_only_the_one_that_failed_is_ov
 
 
 def test_a_thread_with_a_copied_context_is_of_known_origin_and_of_unknown_end() -> None:
-    above, seen = lanes.tick()[0], []
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(lambda: seen.append(lanes.tick()[0]),))
+    above, seen, done = lanes.tick()[0], [], threading.Event()
+
+    def work() -> None:
+        seen.append(lanes.tick()[0])
+        done.set()
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
 
     thread.start()
-    thread.join()
+    done.wait()
 
-    assert [(lane.parent, lane.joined) for lane in seen] == [(above, None)]
+    assert [(lane.parent, lane.joined) for lane in seen] == [(above, None)]  # a `join` would tell its end
+    thread.join()
 
 
 def test_the_main_thread_is_one_line_of_control_whatever_its_context() -> None:
