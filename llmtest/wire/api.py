@@ -68,16 +68,13 @@ class Writer(ReplyStream[dict[str, object]]):
         """Return the bytes after the last event of a stream that was not cut."""
         return b""
 
-    def error_event(self, status: int, message: str) -> dict[str, object] | None:
-        """Return the event that tells of a failure after the first token; None if this API has none."""
-        return None
+    @abstractmethod
+    def error_event(self, status: int, message: str) -> dict[str, object]:
+        """Return the event that tells of a failure after the first token."""
 
     def _broken(self, failure: Fail) -> Iterator[dict[str, object]]:
         if isinstance(failure.error, int):
-            event = self.error_event(failure.error, failure.message or reason_phrase(failure.error))
-            if event is None:
-                raise ConnectionBroken(ConnectionResetError(reason_phrase(failure.error)))
-            yield event
+            yield self.error_event(failure.error, failure.message or reason_phrase(failure.error))
         else:
             raise ConnectionBroken(raised(failure))
 

@@ -200,10 +200,6 @@ def _object(body: Body, name: str) -> Body:
     return found
 
 
-def _objects(body: Body, name: str, takes: str) -> list[dict[str, object]]:
-    return objects({name: field(body, name)}, name, takes)
-
-
 def _system(body: Body) -> Iterator[Message]:
     said = field(body, "systemInstruction")
     if said is not None:

@@ -14,6 +14,7 @@ from llmtest import ScriptedEmbeddings, say
 from llmtest.errors import expect_violation
 from llmtest.wire import boundary
 from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.guard import guarding
 from llmtest.wire.hosts import recognize
 from llmtest.wire.providers import Providers
 
@@ -114,3 +115,18 @@ def test_without_a_mapping_or_a_guard_nothing_is_looked_at(monkeypatch: pytest.M
     monkeypatch.setattr(boundary.guard, "is_on", lambda: False)
 
     assert boundary.target_of("POST", CHAT) is None
+
+
+def test_a_request_for_vectors_of_another_length_is_refused_and_told() -> None:
+    with Providers({"openai:emb": ScriptedEmbeddings(size=4)}):
+        client = openai.OpenAI(max_retries=0)
+        with expect_violation("bad request") as caught, pytest.raises(openai.BadRequestError, match="vectors of length 9"):
+            client.embeddings.create(model="emb", input="hi", dimensions=9)
+    assert "vectors of length 4" in caught[0].text
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b"{}"])
+def test_a_stopped_request_whose_model_cannot_be_read_names_the_provider(body: bytes) -> None:
+    with guarding("error"), expect_violation("real model call") as caught, pytest.raises(httpx.ConnectError):
+        httpx.post(CHAT, content=body)
+    assert caught[0].text.startswith("a request to `openai` was about to leave the machine")

@@ -198,3 +198,18 @@ async def test_an_sdk_streams_and_may_be_cancelled_at_a_gate() -> None:
         gate.release()
 
     assert "b" not in seen
+
+
+@LIBRARIES
+def test_an_error_that_is_none_of_a_connection_is_raised_as_it_is(library: Any) -> None:
+    with Providers({"gpt-5": fail(ValueError("odd"))}), pytest.raises(ValueError, match="odd"):
+        library.post(URL, json=BODY)
+
+
+@LIBRARIES
+@pytest.mark.asyncio
+async def test_an_awaited_stream_breaks_where_the_script_says(library: Any) -> None:
+    with Providers({"gpt-5": say("a").then_fail(ConnectionResetError)}):
+        async with library.AsyncClient() as client, client.stream("POST", URL, json=STREAM) as answer:
+            with pytest.raises(library.ReadError):
+                assert [piece async for piece in answer.aiter_bytes()]

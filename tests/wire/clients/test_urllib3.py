@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import socket
 import threading
 from typing import Any
 
@@ -11,6 +13,7 @@ import requests
 import urllib3
 
 from llmtest import fail, hold, say
+from llmtest.wire.guard import allow_real_models, guarding
 from llmtest.wire.providers import Providers
 
 URL = "https://api.openai.com/v1/chat/completions"
@@ -104,3 +107,41 @@ def test_who_patches_above_is_left_alone() -> None:
 
     assert answer == "Hello"
     assert left is theirs
+
+
+TEXT = json.dumps(BODY)
+BYTES = TEXT.encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        TEXT.encode(),
+        bytearray(TEXT.encode()),
+        TEXT,
+        io.BytesIO(TEXT.encode()),
+        io.StringIO(TEXT),
+        iter([TEXT[:9].encode(), TEXT[9:]]),
+    ],
+    ids=["bytes", "bytearray", "str", "a file", "a file of text", "pieces"],
+)
+def test_a_body_of_any_kind_is_read(body: Any) -> None:
+    headers: Any = {"x-own": b"1"}
+    with Providers({"gpt-5": "Hello"}):
+        answer = urllib3.PoolManager().connection_from_url(URL).urlopen("POST", URL, body=body, headers=headers)
+
+    assert said(answer.json()) == "Hello"
+
+
+def test_an_error_that_is_none_of_a_connection_is_raised_as_it_is() -> None:
+    with Providers({"gpt-5": fail(ValueError("odd"))}), pytest.raises(ValueError, match="odd"):
+        requests.post(URL, json=BODY)
+
+
+def test_a_request_that_is_allowed_goes_on_with_its_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*args: Any, **kwargs: Any) -> Any:
+        raise socket.gaierror(socket.EAI_FAIL, "there is no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with guarding("error"), allow_real_models(), pytest.raises(requests.ConnectionError, match="no network in this test"):
+        requests.post(URL, data=iter([TEXT.encode()]))
