@@ -89,9 +89,11 @@ class TreeExtension(SingleFileSnapshotExtension):
         return str(stored_file(Path(super().get_location(test_location=test_location, index=index))))
 
     def discover_snapshots(self, *, test_location: PyTestLocation, **options: Any) -> SnapshotCollections:
-        if Path(self.dirname(test_location=test_location)) in self.left_alone:
-            return SnapshotCollections()
-        return super().discover_snapshots(test_location=test_location, **options)
+        kept = SnapshotCollections()
+        for collection in super().discover_snapshots(test_location=test_location, **options):  # syrupy 7 finds those of all files
+            if Path(collection.location).parent not in self.left_alone:
+                kept.add(collection)
+        return kept
 
     def is_snapshot_location(self, *, location: str) -> bool:
         return location.endswith((ENDING, OLD_ENDING))
