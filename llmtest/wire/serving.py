@@ -200,7 +200,7 @@ class ScriptedServer:
             return HttpAnswer(200, {"content-type": "text/plain"}, b"llmtest\n")
         entry.provider = came.provider
         if not came.has_token:
-            text = "a request has not the token of the server as its key, so it is not from a program that the test started"
+            text = "a request has not the token of the server as its key, so no program sent it that was given the token"
             hint = "give the process the variables in server.env; a client that reads none takes server.token as its key"
             return self._violate(came, 401, "wrong key", text, hint)
         if target is None or target.kind == "other":
