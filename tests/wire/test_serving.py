@@ -20,6 +20,8 @@ from llmtest.errors import ScriptError, ViolationError, expect_violation
 from llmtest.wire.serving import ScriptedServer, scripted_server
 from tests.support.raw_http import CLOSE, chat, connected, request, sent, until
 
+pytestmark = pytest.mark.usefixtures("clients_left_open")
+
 HI: Any = [{"role": "user", "content": "hi"}]
 
 

@@ -6,9 +6,7 @@ The trees are equal. That of the double has another name of the model and its ow
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -27,11 +25,14 @@ from llmtest import ScriptedChatModel, call, fail, record, reply, say, structure
 from llmtest.langchain.providers import scripted_providers
 from llmtest.wire import scripted_server
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Inheritance class AiohttpClientSession:DeprecationWarning",
-    "ignore:Pydantic serializer warnings:UserWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
+pytestmark = [
+    pytest.mark.usefixtures("clients_left_open"),
+    pytest.mark.filterwarnings(
+        "ignore:Inheritance class AiohttpClientSession:DeprecationWarning",
+        "ignore:Pydantic serializer warnings:UserWarning",
+        "ignore::pytest.PytestUnraisableExceptionWarning",
+    ),
+]
 
 KEY: Any = "none"
 
@@ -71,14 +72,6 @@ def chat_gemini(server: Any = None) -> ChatGoogleGenerativeAI:
 
 def chat_ollama(server: Any = None) -> ChatOllama:
     return ChatOllama(model="qwen3", base_url=None if server is None else server.base_url("ollama"))
-
-
-@pytest.fixture(autouse=True)
-def left_open() -> Iterator[None]:
-    """The clients of the SDKs leave their connections open, and Python warns when they are collected."""
-    yield
-    with warnings.catch_warnings(action="ignore"):
-        gc.collect()
 
 
 MODELS: dict[str, tuple[str, Callable[..., Any]]] = {
