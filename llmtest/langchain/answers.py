@@ -21,7 +21,7 @@ from llmtest.langchain.bound_tools import named_tools
 from llmtest.langchain.dialects.names import CLASSES
 from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
-from llmtest.scripts.replies import raised, reported_usage
+from llmtest.scripts.replies import counted, raised, reported_usage
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Step, Text, split
 
 
@@ -93,6 +93,9 @@ _ANYTHING: Mapping[str, object] = {"additionalProperties": True}
 
 def usage_metadata_of(reply: Reply, prompt: Sequence[str]) -> UsageMetadata | None:
     """Return the usage that `reply` reports for a prompt of these texts, in LangChain's words."""
+    if reply.usage is None:  # nearly always: without a `Usage` in between
+        into, out = counted(reply, prompt)
+        return {"input_tokens": into, "output_tokens": out, "total_tokens": into + out}
     usage = reported_usage(reply, prompt)
     if usage is None:
         return None
@@ -116,7 +119,8 @@ def response_metadata(reply: Reply, model_name: str) -> dict[str, object]:
     metadata: dict[str, object] = {"model_name": model_name}
     if not reply.truncated:
         metadata["finish_reason"] = reply.stop_reason or ("tool_calls" if reply.calls else "stop")
-    metadata.update(copy.deepcopy(dict(reply.response_metadata)))
+    if reply.response_metadata:
+        metadata.update(copy.deepcopy(dict(reply.response_metadata)))
     return metadata
 
 

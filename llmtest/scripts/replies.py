@@ -42,8 +42,13 @@ def reported_usage(reply: Reply, prompt: Sequence[str]) -> Usage | None:
         return None
     if reply.usage is not None:
         return reply.usage
-    into, out = sum(map(count_prompt, prompt)), reply.token_count
+    into, out = counted(reply, prompt)
     return Usage(into, out, into + out)
+
+
+def counted(reply: Reply, prompt: Sequence[str]) -> tuple[int, int]:
+    """Return the tokens of a prompt, and of `reply`, as they are counted where a script gives no usage."""
+    return sum(map(count_prompt, prompt)), reply.token_count
 
 
 def raised(failure: Fail) -> BaseException:
