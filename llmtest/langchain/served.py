@@ -57,12 +57,15 @@ class Served(Answering):
         self.script.verify()
 
     def _claim(self, request: Request) -> Step:
+        if request.batch is None:
+            return super()._claim(request)
         # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
         with batches.turn(self):
             return super()._claim(request)
 
     async def _aclaim(self, request: Request) -> Step:
-        await batches.wait_for_turn(self)
+        if request.batch is not None:
+            await batches.wait_for_turn(self)
         return self._claim(request)
 
     def _report_call(self, request: Request) -> None:

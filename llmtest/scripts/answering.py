@@ -33,12 +33,15 @@ class Answering(ABC):
         request.streams = streams
         step = self._claim(request)
         self._hold(step.serving.gates, request)
-        with self._mistakes():
+        try:
             while isinstance(step, Respond):
                 with self._assertions(step, request):
                     value = _finish(step.function(request))
                 step = self._as_step(value, f"what {step} returned", step.where)
             answer = self._reply_of(step, request)
+        except ScriptError as error:  # no `with`: each call would pay for the block
+            self._report_mistake(error)
+            raise
         self._hold(() if streams else _gates_within(step), request)
         return answer
 
@@ -47,24 +50,22 @@ class Answering(ABC):
         request.streams = streams
         step = await self._aclaim(request)
         await self._ahold(step.serving.gates, request)
-        with self._mistakes():
+        try:
             while isinstance(step, Respond):
                 with self._assertions(step, request):
                     value = step.function(request)
                     value = await value if inspect.isawaitable(value) else value
                 step = self._as_step(value, f"what {step} returned", step.where)
             answer = self._reply_of(step, request)
+        except ScriptError as error:
+            self._report_mistake(error)
+            raise
         await self._ahold(() if streams else _gates_within(step), request)
         return answer
 
-    @contextmanager
-    def _mistakes(self) -> Iterator[None]:
-        """Put a `ScriptError` on the ledger: the program may swallow it, and would then run without the scripted answer."""
-        try:
-            yield
-        except ScriptError as error:
-            ledger.report(Violation("script error", str(error)), self.script.violations)
-            raise
+    def _report_mistake(self, error: ScriptError) -> None:
+        """Put a mistake of the script on the ledger: the program may swallow it, and would run without the scripted answer."""
+        ledger.report(Violation("script error", str(error)), self.script.violations)
 
     @contextmanager
     def _assertions(self, step: Respond, request: Request) -> Iterator[None]:
@@ -81,14 +82,20 @@ class Answering(ABC):
             raise
 
     def _hold(self, gates: Iterable[Gate], request: Request) -> None:
-        for gate in gates:
-            with self._mistakes():
+        try:
+            for gate in gates:
                 gate.hold(lambda: diagnostics.show_call(request, self.script.owner))
+        except ScriptError as error:
+            self._report_mistake(error)
+            raise
 
     async def _ahold(self, gates: Iterable[Gate], request: Request) -> None:
-        for gate in gates:
-            with self._mistakes():
+        try:
+            for gate in gates:
                 await gate.ahold(lambda: diagnostics.show_call(request, self.script.owner))
+        except ScriptError as error:
+            self._report_mistake(error)
+            raise
 
     def _claim(self, request: Request) -> Step:
         """Return the step of the script for `request`."""
