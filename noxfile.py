@@ -146,6 +146,7 @@ FRAMEWORKS = {
 @nox.parametrize("framework", list(FRAMEWORKS))
 def frameworks(session: nox.Session, framework: str) -> None:
     """Programs of frameworks whose dependencies do not go together with ours."""
-    session.install("-e", ".", *FRAMEWORKS[framework])
+    session.install("-e", ".", "pytest-asyncio", *FRAMEWORKS[framework])  # pytest's settings name an option of it
     quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"}  # their own reports about their use
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/frameworks/test_{framework}.py", env=quiet)
+    options = ("-q", "-p", "no:cacheprovider", "-W", "default")  # what they warn of is theirs
+    session.run("python", "-m", "pytest", *options, f"tests/frameworks/test_{framework}.py", env=quiet)
