@@ -23,6 +23,7 @@ from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.replies import counted, raised, reported_usage
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Step, Text, split
+from llmtest.wire.api import ANYTHING
 
 
 def fails_by_status(step: Step) -> bool:
@@ -85,10 +86,7 @@ def tool_schemas(bound: object) -> Mapping[str, Mapping[str, object]]:
 def _arguments_schema(spec: Mapping[str, object]) -> Mapping[str, object]:
     schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
     schema = schema.get("json", schema) if isinstance(schema, Mapping) else None  # as Bedrock wraps it
-    return schema or _ANYTHING
-
-
-_ANYTHING: Mapping[str, object] = {"additionalProperties": True}
+    return schema or ANYTHING
 
 
 def usage_metadata_of(reply: Reply, prompt: Sequence[str]) -> UsageMetadata | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -12,65 +10,19 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from llmtest.concurrency import lanes
-from llmtest.scripts.requests import Batch
+from llmtest.scripts.requests import Batch, Place
 
 Configs = RunnableConfig | list[RunnableConfig] | None
 
 
-class _Place:
-    """The place of one input in a batch. `taken` is done as soon as the input has its step, or needs none."""
-
-    def __init__(self, double: object, batch: Batch, before: _Place | None) -> None:
-        self.double = double
-        self.batch = batch
-        self.before = before
-        self.taken: Future[None] = Future()
-
-    def pass_on(self) -> None:
-        """Let the next input take its step."""
-        if not self.taken.done():
-            self.taken.set_result(None)
-        # A long batch would otherwise be a chain of all its places, kept alive by the last.
-        self.before = None
+_place: ContextVar[Place | None] = ContextVar("llmtest_batch_place", default=None)
 
 
-# LangChain runs each input in a copy of the context, in a thread or a task, so no input sees the place of another.
-_place: ContextVar[_Place | None] = ContextVar("llmtest_batch_place", default=None)
-
-
-def _place_in(double: object) -> _Place | None:
+def place_of(double: object) -> Place | None:
+    """Return the place of the call of this context in a batch of `double`; None if it is no input of one."""
     place = _place.get()
     # Within one input, only its first call has the place; calls of other doubles have none.
     return place if place is not None and place.double is double and not place.taken.done() else None
-
-
-def batch_of(double: object) -> Batch | None:
-    """Return the batch that the call of this context is one input of; None if there is none."""
-    place = _place_in(double)
-    return None if place is None else place.batch
-
-
-@contextmanager
-def turn(double: object) -> Iterator[None]:
-    """Wait in a batch until the inputs before have their steps, and then let the next one have its own."""
-    place = _place_in(double)
-    if place is None:
-        yield
-        return
-    if place.before is not None:
-        # This ends, however few threads there are: a pool starts its inputs in order, so the one before has begun.
-        place.before.taken.result()
-    try:
-        yield
-    finally:
-        place.pass_on()
-
-
-async def wait_for_turn(double: object) -> None:
-    """As the wait of `turn`, without a blocked event loop; `turn` must follow."""
-    place = _place_in(double)
-    if place is not None and place.before is not None:
-        await asyncio.wrap_future(place.before.taken)
 
 
 class _ByPosition(Runnable[int, Any]):
@@ -79,11 +31,11 @@ class _ByPosition(Runnable[int, Any]):
     def __init__(self, double: Any, inputs: Sequence[Any]) -> None:
         self._double = double
         self._inputs = inputs
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._batch = Batch(lanes.current())
         self._done: list[int] = []
         for _ in inputs:
-            self._places.append(_Place(double, self._batch, self._places[-1] if self._places else None))
+            self._places.append(Place(double, self._batch, self._places[-1] if self._places else None))
 
     @contextmanager
     def _at(self, position: int) -> Iterator[Any]:

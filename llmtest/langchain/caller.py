@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from traceback import walk_stack
 from types import CodeType, FrameType
@@ -75,9 +74,7 @@ def calling() -> Origin:
                 break
         frame = frame.f_back
     found = about(run)
-    if model is None or (batch := batches.batch_of(model)) is None:
-        return Origin(weakly(run), lambda: found)
-    return Origin(weakly(run), lambda: found, batch, partial(batches.turn, model), partial(batches.wait_for_turn, model))
+    return Origin(weakly(run), lambda: found, None if model is None else batches.place_of(model))
 
 
 _known: dict[int, tuple[CodeType, bool]] = {}

@@ -167,7 +167,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
             lambda: about(run()),
             run,
             lanes.current(),
-            batch=batches.batch_of(self),
+            place=batches.place_of(self),
         )
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:

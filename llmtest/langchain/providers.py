@@ -12,9 +12,8 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -25,10 +24,12 @@ from llmtest.langchain.batches import BatchesByPosition
 from llmtest.langchain.caller import calling
 from llmtest.langchain.provider_model import integration_class, provider_model
 from llmtest.scripts.requests import Request
+from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step
 from llmtest.wire import boundary, clients, providers
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.providers import Providers as Providers
+from llmtest.wire.providers import from_ini as from_ini
 
 
 def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
@@ -63,11 +64,6 @@ def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
     return Providers(mapping)
 
 
-def from_ini(lines: Iterable[str], folder: Path) -> Providers:
-    """Return the mapping of the ini key `llmtest_providers`, as `llmtest.wire.providers.from_ini`."""
-    return providers.from_ini(lines, folder)
-
-
 class _ScriptByName:
     """The script of a model that was chosen by name, found anew at each call, which may name another model with `model=`."""
 
@@ -80,8 +76,7 @@ class _ScriptByName:
     def serve(self, request: Request) -> Step:
         asked = self._asked(request)
         providers.note_asked(asked)
-        step: Step = _script_now(asked).serve(request)
-        return step
+        return _script_now(asked).serve(request)
 
     def check(self, reply: Reply, request: Request) -> None:
         _script_now(self._asked(request)).check(reply, request)
@@ -93,7 +88,7 @@ class _ScriptByName:
         return f"{self.provider}:{request.params.get('model') or self.model}"
 
 
-def _script_now(model: str) -> Any:
+def _script_now(model: str) -> Script:
     """Return the script that answers a call of `model` now."""
     return providers.script_now(providers.entry_of(model, "calls"), model)
 
@@ -171,6 +166,8 @@ def _stand_in(module: ModuleType, original: Callable[..., Any]) -> Callable[...,
 
 def _patch_batches(module: ModuleType) -> list[Patch]:
     """Let each input of a batch of a real class take the step of its position, as the inputs of a double do."""
+    if not providers.is_any_open():
+        return []
     return [replace(module.Runnable, name, partial(_by_position, name)) for name in BATCHES]
 
 

@@ -56,18 +56,6 @@ class Served(Answering):
         """Raise `ViolationError` for every violation of the script so far and every unused step; the plugin does it for you."""
         self.script.verify()
 
-    def _claim(self, request: Request) -> Step:
-        if request.batch is None:
-            return super()._claim(request)
-        # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
-        with batches.turn(self):
-            return super()._claim(request)
-
-    async def _aclaim(self, request: Request) -> Step:
-        if request.batch is not None:
-            await batches.wait_for_turn(self)
-        return self._claim(request)
-
     def _report_call(self, request: Request) -> None:
         """Tell the open recordings that this call happened, so that they notice a run that they did not see."""
         # The ground truth: a call that reached no recording has escaped the callbacks of LangChain, in a thread without their
@@ -152,8 +140,8 @@ class Double(Served):
         run = weakly(run_manager)
         role = self.script.owner.input
         messages = lambda: [Message(role, read())]  # noqa: E731
-        batch = batches.batch_of(self)
-        return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args, batch)
+        place = batches.place_of(self)
+        return Request(EMPTY, messages, None, None, params, lambda: about(run()), run, lanes.current(), args, place)
 
 
 def _is_text(step: Reply) -> bool:

@@ -99,10 +99,16 @@ class Answering(ABC):
 
     def _claim(self, request: Request) -> Step:
         """Return the step of the script for `request`."""
-        return self.script.serve(request)
+        if request.place is None:
+            return self.script.serve(request)
+        # Only the step is taken in turn: at a gate, one input of a batch may wait for another.
+        with request.place.turn():
+            return self.script.serve(request)
 
     async def _aclaim(self, request: Request) -> Step:
         """As `_claim`, for an awaited call."""
+        if request.place is not None:
+            await request.place.wait()
         return self._claim(request)
 
     @abstractmethod

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import takewhile
@@ -49,6 +52,41 @@ class Batch:
     is_over: bool = False
 
 
+class Place:
+    """The place of one input in a `batch`: the inputs before it take their steps first, whichever thread or task is faster.
+
+    `taken` is done as soon as the input has its step, or needs none.
+    """
+
+    def __init__(self, double: object, batch: Batch, before: Place | None) -> None:
+        self.double = double
+        self.batch = batch
+        self.before = before
+        self.taken: Future[None] = Future()
+
+    def pass_on(self) -> None:
+        """Let the next input take its step."""
+        if not self.taken.done():
+            self.taken.set_result(None)
+        self.before = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until the inputs before have their steps, and then let the next one have its own."""
+        if self.before is not None:
+            # This ends, however few threads there are: a pool starts its inputs in order, so the one before has begun.
+            self.before.taken.result()
+        try:
+            yield
+        finally:
+            self.pass_on()
+
+    async def wait(self) -> None:
+        """As the wait of `turn`, without a blocked event loop; `turn` must follow."""
+        if self.before is not None:
+            await asyncio.wrap_future(self.before.taken)
+
+
 @dataclass(slots=True)
 class Request:
     """One call of a model, in neutral words: keys and `expects` look at it, and the function of `respond` gets it.
@@ -67,8 +105,8 @@ class Request:
     run: Callable[[], Any] = lambda: None
     lane: Lane | None = None
     args: Mapping[str, Any] = EMPTY
-    batch: Batch | None = None
-    """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
+    place: Place | None = None
+    """The place of the call in a `batch` that it is one input of."""
     streams: bool = False
     """True if the call is a stream, which its reader may leave open."""
     _messages: Sequence[Message] | None = None
@@ -77,6 +115,11 @@ class Request:
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
             self.stop = (self.stop,)
+
+    @property
+    def batch(self) -> Batch | None:
+        """The `batch` that the call is one input of; its calls take steps by the position of their inputs."""
+        return None if self.place is None else self.place.batch
 
     @property
     def messages(self) -> Sequence[Message]:

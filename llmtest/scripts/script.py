@@ -337,17 +337,20 @@ class Script(StepGroup):
         return [Violation("unused step", publish(diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)))]
 
     def verify(self) -> None:
-        """Raise a `ViolationError` with every violation so far and the unused steps. The pytest plugin does this for you.
+        """Raise a `ViolationError` with all that `found` returns. The pytest plugin does this for you."""
+        if found := self.found():
+            raise ViolationError(*found)
+
+    def found(self) -> list[Violation]:
+        """Return every violation so far, also of the gates, and the unused steps.
 
         Unused steps that an `expect_violation("unused step")` block expects here are not reported again.
         """
         gates = dict.fromkeys(gate for step in self.steps for gate in step.gates)
         unused = self.unused()
-        found = [*self.violations, *(violation for gate in gates for violation in gate.found()), *unused]
         if any(map(is_expected, unused)):
             self.waive_steps()
-        if found:
-            raise ViolationError(*found)
+        return [*self.violations, *(violation for gate in gates for violation in gate.found()), *unused]
 
     def _violate(self, rule: str, text: str) -> ViolationError:
         return ledger.report(Violation(rule, text), self.violations, self)

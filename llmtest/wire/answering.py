@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -17,11 +16,11 @@ from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generat
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
-from llmtest.scripts.requests import Batch, Request
+from llmtest.scripts.requests import Place, Request
 from llmtest.scripts.script import Script
-from llmtest.scripts.step_types import Fail, Reply, Return, Step
-from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer, reason_phrase
-from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer
+from llmtest.scripts.step_types import Fail, Reply, Return
+from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer
+from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer, reason_phrase
 
 
 class Run(Protocol):
@@ -33,16 +32,12 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request comes from: the run of LangChain whose model made it, and the tags and metadata around it.
-
-    If it is one input of a `batch`, `turn` and `wait` let the inputs before take their steps first.
-    """
+    """Where a request comes from: the run of LangChain whose model made it, the tags and metadata around it, and its place in
+    a `batch`."""
 
     run: Callable[[], Run | None] = lambda: None
     about: Callable[[], tuple[Sequence[str], Mapping[str, object]]] = lambda: ((), {})
-    batch: Batch | None = None
-    turn: Callable[[], AbstractContextManager[None]] = nullcontext
-    wait: Callable[[], Awaitable[None]] | None = None
+    place: Place | None = None
 
 
 NOWHERE: Final = Origin()
@@ -74,7 +69,6 @@ class WireModel(Answering):
         self.script = script
         self.api = api
         self.name = name
-        self._origin = NOWHERE
 
     def answer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
         """Return the answer to a call, on a synchronous path.
@@ -82,7 +76,6 @@ class WireModel(Answering):
         Raises:
             ConnectionBroken: the step breaks the connection.
         """
-        self._origin = origin
         request = self._neutral(call, origin)
         try:
             step = self._serve(request, streams=call.streams)
@@ -92,7 +85,6 @@ class WireModel(Answering):
 
     async def aanswer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
         """As `answer`, for an awaited request."""
-        self._origin = origin
         request = self._neutral(call, origin)
         try:
             step = await self._aserve(request, streams=call.streams)
@@ -118,17 +110,8 @@ class WireModel(Answering):
             origin.about,
             origin.run,
             lanes.current(),
-            batch=origin.batch,
+            place=origin.place,
         )
-
-    def _claim(self, request: Request) -> Step:
-        with self._origin.turn():
-            return super()._claim(request)
-
-    async def _aclaim(self, request: Request) -> Step:
-        if self._origin.wait is not None:
-            await self._origin.wait()
-        return self._claim(request)
 
     def _report_call(self, request: Request) -> None:
         run = request.run()
@@ -153,27 +136,29 @@ class WireModel(Answering):
     def _written(self, step: Reply | Fail, call: ModelCall, request: Request) -> HttpAnswer:
         failure = step if isinstance(step, Fail) else None if call.streams else step.failure
         if failure is not None:
-            self._note_spent(call, request, None, failure)
+            self._note_failed(call, request, failure)
             return self._failed(failure)
         assert isinstance(step, Reply)
         usage = None if step.truncated else reported_usage(step, [message.text for message in call.messages])
-        self._note_spent(call, request, usage, step.failure)
+        self._note_answered(call, request, usage if step.failure is None else None)  # what a broken stream has spent is not known
         writer = self.api.writer(step, call, usage)
         if call.streams:
             headers = {"content-type": writer.streams_as, **self.api.headers()}
             return HttpAnswer(200, headers, stream=WrittenStream(writer, self, request))
         return json_answer(writer.whole(), headers=self.api.headers())
 
-    def _note_spent(self, call: ModelCall, request: Request, usage: Usage | None, failure: Fail | None) -> None:
+    def _note_answered(self, call: ModelCall, request: Request, usage: Usage | None) -> None:
+        answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=call.model))
+        self._note_end(call, request, ("on_llm_end", FrozenDict(generations=FrozenList([Generation("", answer)]))))
+
+    def _note_failed(self, call: ModelCall, request: Request, failure: Fail) -> None:
+        kind = "StatusError" if isinstance(failure.error, int) else type(raised(failure)).__name__
+        self._note_end(call, request, ("on_llm_error", FrozenDict(error=Failure(kind, str(failure)), response=EMPTY)))
+
+    def _note_end(self, call: ModelCall, request: Request, end: tuple[str, FrozenDict]) -> None:
         """Tell the token counts of a call that no run of LangChain made; a run is counted by its callbacks."""
-        if request.run() is not None:
-            return
-        if failure is None:
-            answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=call.model))
-            end = ("on_llm_end", FrozenDict(generations=FrozenList([Generation("", answer)])))
-        else:
-            end = ("on_llm_error", FrozenDict(error=Failure("StatusError", str(failure)), response=EMPTY))
-        membership.note_spent(self.name, call.model, request.metadata, end)
+        if request.run() is None:
+            membership.note_spent(self.name, call.model, request.metadata, end)
 
     def _failed(self, failure: Fail) -> HttpAnswer:
         if not isinstance(failure.error, int):

@@ -9,7 +9,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from types import NoneType
 from typing import ClassVar, Final, Generic, TypeVar
 
@@ -19,7 +18,7 @@ from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Message, ToolCal
 from llmtest.scripts.replies import raised
 from llmtest.scripts.step_types import Call, Fail, Reply
 from llmtest.scripts.streams import ReplyStream
-from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest
+from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest, reason_phrase
 
 Body = Mapping[str, object]
 Schemas = Mapping[str, Body]
@@ -47,14 +46,14 @@ class ModelCall:
 class Writer(ReplyStream[dict[str, object]]):
     """Writes one reply in the words of an API: whole, or as the events of a stream."""
 
+    streams_as: str = EVENTS
+    """The content type of a stream."""
+
     def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
         super().__init__(reply)
         self.call = call
         self.usage = usage
         self.model = str(reply.response_metadata.get("model_name", call.model))
-
-    streams_as: str = EVENTS
-    """The content type of a stream."""
 
     @abstractmethod
     def whole(self) -> dict[str, object]:
@@ -131,11 +130,6 @@ def server_sent(event: Mapping[str, object], name: str | None = None) -> bytes:
 
 def fresh_id(kind: str) -> str:
     return ledger.current().fresh_id(kind)
-
-
-def reason_phrase(status: int) -> str:
-    """Return the words for an HTTP status."""
-    return next((known.phrase for known in HTTPStatus if known == status), "error")
 
 
 # -- reading

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from llmtest.errors import ViolationError
-from llmtest.scripts.script import Script
 from llmtest.wire import guard, providers
 from llmtest.wire.answering import NOWHERE, Origin, WireModel, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
@@ -82,32 +81,23 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
         call = read(request, api)
     except BadBody as error:
         return "", _unreadable(target, request, api, error)
-    models = [f"{provider}:{name}" for provider in target.providers for name in dict.fromkeys((call.model, target.model)) if name]
+    models = target.names_of(call.model)
     asked = next(iter(models), "")
     try:
         entry = providers.find(models)
         if entry is None:
             return asked, None
         providers.note_asked(asked)
-        answerer = providers.script_now(entry, asked)
-        if isinstance(answerer, Script) != isinstance(call, ModelCall):
-            raise providers.violate("unmapped model", _other_kind(asked, entry.key, answerer))
-        if isinstance(answerer, Script):
-            return asked, _Plan(WireModel(answerer, cast("Api", api), asked), call, find_origin())
+        if isinstance(call, ModelCall):
+            script = providers.script_now(entry, asked)
+            return asked, _Plan(WireModel(script, cast("Api", api), asked), call, find_origin())
         from llmtest.wire.embeddings import embed
 
-        return asked, embed(call, api, answerer)
+        return asked, embed(call, api, providers.embeddings_now(entry, asked))
     except ViolationError as error:
         return asked, refusal(api, error)
     except BadBody as error:
         return asked, _unreadable(target, request, api, error)
-
-
-def _other_kind(model: str, key: str, answerer: providers.Answerer) -> str:
-    if isinstance(answerer, Script):
-        text = f"the program asks `{model}` for embeddings, but `{key}` is mapped to a script, which answers in words"
-        return f'{text}\n  map it to embeddings: scripted_providers({{"{key}": ScriptedEmbeddings()}})'
-    return f"the program asks `{model}` for an answer in words, but `{key}` is mapped to embeddings\n{providers.hint(model)}"
 
 
 def _unreadable(target: Target, request: HttpRequest, api: Endpoint[Any], error: BadBody) -> HttpAnswer:

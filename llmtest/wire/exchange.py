@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -72,3 +73,8 @@ class HttpAnswer:
 def json_answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpAnswer:
     """Return an answer with `body` as JSON."""
     return HttpAnswer(status, {"content-type": JSON, **(headers or {})}, json.dumps(body).encode())
+
+
+def reason_phrase(status: int) -> str:
+    """Return the words for an HTTP status."""
+    return next((known.phrase for known in HTTPStatus if known == status), "error")

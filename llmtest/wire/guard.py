@@ -19,7 +19,6 @@ from llmtest.wire.exchange import ConnectionBroken
 from llmtest.wire.hosts import Target
 
 Mode = Literal["error", "warn", "allow"]
-MODES: Final[tuple[Mode, ...]] = ("error", "warn", "allow")
 
 _modes: list[Mode] = []
 _allowed = 0

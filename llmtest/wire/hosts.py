@@ -118,6 +118,11 @@ class Target:
     model: str = ""
     """The model that the path names; empty if the body does."""
 
+    def names_of(self, called: str) -> list[str]:
+        """Return the names under which the model of a request may be mapped; `called` is its name in the body."""
+        names = [name for name in dict.fromkeys((called, self.model)) if name]
+        return [f"{provider}:{name}" for provider in self.providers for name in names]
+
 
 own_ports: Final[set[int]] = set()
 """The ports of the scripted servers that run in this process."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, Self, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -117,12 +118,13 @@ class Providers:
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
-        found = list(self.violations)
-        for answerer in self.answerers:
-            found += getattr(answerer, "violations", [])
-            found += answerer.unused() if isinstance(answerer, Script) else []
-        if found:
+        if found := self.found():
             raise ViolationError(*found)
+
+    def found(self) -> list[Violation]:
+        """Return every violation so far, of the mapping and of what answers, and the unused steps."""
+        of_answerers = (a.found() if isinstance(a, Script) else getattr(a, "violations", ()) for a in self.answerers)
+        return [*self.violations, *chain.from_iterable(of_answerers)]
 
     def take(self) -> list[Violation]:
         """Return the violations since the last `take`."""
@@ -307,12 +309,34 @@ def entry_of(model: str, act: str) -> Entry:
     return entry
 
 
-def script_now(entry: Entry, model: str) -> Answerer:
-    """Return what answers a call of `model` now.
+def script_now(entry: Entry, model: str) -> Script:
+    """Return the script that answers a call of `model` now.
 
     Raises:
-        ViolationError: this test has no script for it.
+        ViolationError: this test has no script for it, or it is mapped to embeddings.
     """
+    answerer = _answerer_now(entry, model)
+    if isinstance(answerer, Script):
+        return answerer
+    text = f"the program asks `{model}` for an answer in words, but `{entry.key}` is mapped to embeddings"
+    raise violate("unmapped model", f"{text}\n{hint(model)}")
+
+
+def embeddings_now(entry: Entry, model: str) -> Embeddings:
+    """Return what has the vectors for a request to `model` now.
+
+    Raises:
+        ViolationError: this test has nothing for it, or it is mapped to a script.
+    """
+    answerer = _answerer_now(entry, model)
+    if not isinstance(answerer, Script):
+        return answerer
+    text = f"the program asks `{model}` for embeddings, but `{entry.key}` is mapped to a script, which answers in words"
+    more = f'  map it to embeddings: scripted_providers({{"{entry.key}": ScriptedEmbeddings()}})'
+    raise violate("unmapped model", f"{text}\n{more}")
+
+
+def _answerer_now(entry: Entry, model: str) -> Answerer:
     answerer = entry.answerer()
     if answerer is None:
         raise violate("unmapped model", _unscripted(model, entry))

@@ -10,13 +10,12 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from http.client import responses
 from typing import Any, Final, Self, cast
 
 import h11
 
 from llmtest.errors import ServerError
-from llmtest.wire.exchange import EVENTS, JSON, ConnectionBroken, HttpAnswer, HttpRequest, json_answer
+from llmtest.wire.exchange import EVENTS, JSON, ConnectionBroken, HttpAnswer, HttpRequest, json_answer, reason_phrase
 from llmtest.wire.hosts import own_ports
 
 Handler = Callable[[HttpRequest], Awaitable[HttpAnswer]]
@@ -456,7 +455,7 @@ class Connection(asyncio.Protocol):
 
 
 def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
-    return h11.Response(status_code=status, headers=headers, reason=responses.get(status, ""))
+    return h11.Response(status_code=status, headers=headers, reason=reason_phrase(status))
 
 
 BROKEN_JSON: Final = b'{"llmtest": "this is no JSON'

@@ -23,7 +23,7 @@ from llmtest.scripts.step_types import Fail, Reply, Step
 from llmtest.wire.answering import WireModel, WrittenStream, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
-from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize, with_provider
+from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize
 from llmtest.wire.journal import Entry, Journal
 from llmtest.wire.providers import Answerer, Embeddings, Providers
 from llmtest.wire.server import MAX_BODY_BYTES, READ_TIMEOUT_S, STALL_LIMIT_S, HttpServer, plain_refusal
@@ -169,20 +169,12 @@ class ScriptedServer:
 
     def verify(self) -> None:
         """Raise `ViolationError` for every violation so far and every unused step; the plugin does it for you."""
-        found = self.found()
-        if found:
+        if found := self.found():
             raise ViolationError(*found)
 
     def found(self) -> list[Violation]:
         """Return every violation so far, and the unused steps."""
-        found = list(self.violations)
-        for answerer in self._providers.answerers:
-            found += getattr(answerer, "violations", [])
-            if isinstance(answerer, Script):
-                gates = dict.fromkeys(gate for step in answerer.steps for gate in step.gates)
-                found += [violation for gate in gates for violation in gate.found()]
-                found += answerer.unused()
-        return found
+        return [*self.violations, *self._providers.found()]
 
     # -- requests, on the thread of the server
 
@@ -232,7 +224,7 @@ class ScriptedServer:
 
     def _models(self, came: _Arrival) -> list[str]:
         """Return the names of the models of a provider that the mapping has; of one with `*`, the name that is asked for."""
-        found = [with_provider(key).partition(":") for key in self._providers.keys]
+        found = [model.partition(":") for model in self._providers.models]
         known = [model for provider, _, model in found if provider == came.provider and "*" not in model]
         asked = came.asked_model
         return [*known, asked] if asked and asked not in known and self._providers.fits(f"{came.provider}:{asked}") else known
@@ -262,8 +254,7 @@ class ScriptedServer:
 
     def _answerer(self, came: _Arrival, target: Target, called: str) -> Answerer | HttpAnswer | None:
         """Return what answers a call of the model `called`, or the refusal of a model that no entry fits."""
-        asked = [model for model in dict.fromkeys((called, target.model)) if model]
-        models = [f"{provider}:{model}" for provider in target.providers for model in asked]
+        models = target.names_of(called)
         for model in models or [came.provider]:
             fits = self._providers.fits(model)
             if len(fits) == 1:

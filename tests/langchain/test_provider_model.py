@@ -17,7 +17,7 @@ from langchain_openai.chat_models.base import OpenAIRateLimitError
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from llmtest import call, fail, record, respond, say, structured
+from llmtest import ScriptedEmbeddings, call, fail, record, respond, say, structured
 from llmtest.errors import ViolationError, expect_violation
 from llmtest.langchain import providers
 from llmtest.langchain.provider_model import integration_class
@@ -239,3 +239,12 @@ def test_a_stand_in_that_is_called_when_the_block_has_ended_is_a_violation() -> 
         model.invoke("hi")
 
     assert caught[0].text.splitlines()[0] == "the program calls the model `openai:gpt-5`, which is mapped to no script"
+
+
+def test_a_model_that_is_mapped_to_embeddings_is_not_asked_for_words() -> None:
+    with scripted_providers({"openai:gpt-5": ScriptedEmbeddings()}):
+        model = init_chat_model("openai:gpt-5")
+        with expect_violation("unmapped model") as caught, pytest.raises(ViolationError):
+            model.invoke("hi")
+    asked = "the program asks `openai:gpt-5` for an answer in words, but `openai:gpt-5` is mapped to embeddings"
+    assert caught[0].text.splitlines()[0] == asked

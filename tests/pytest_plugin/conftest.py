@@ -16,7 +16,7 @@ for name in (
     "llmtest.pytest_plugin.snapshots",
     "llmtest.langchain.providers",
     "llmtest.wire.serving",
-    *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "sockets")),
+    *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "addresses")),
     "hypothesis.core",
     "hypothesis.strategies",
     "trio",

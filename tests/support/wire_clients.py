@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, ClassVar
 
@@ -122,3 +123,26 @@ def chat_model(dialect: str, script: Script, model: str, **fields: Any) -> tuple
     real.__dict__["_client"] = anthropic.Anthropic(api_key=key, http_client=sync, max_retries=0)
     real.__dict__["_async_client"] = anthropic.AsyncAnthropic(api_key=key, http_client=async_, max_retries=0)
     return real, transport
+
+
+async def _joined(chunks: Any) -> Any:
+    whole = None
+    async for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    return whole
+
+
+def _stream(model: Any) -> Any:
+    whole = None
+    for chunk in model.stream("hi"):
+        whole = chunk if whole is None else whole + chunk
+    return whole
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "invoke": lambda model: model.invoke("hi"),
+    "ainvoke": lambda model: asyncio.run(model.ainvoke("hi")),
+    "stream": _stream,
+    "astream": lambda model: asyncio.run(_joined(model.astream("hi"))),
+}
+"""The ways of asking a model, each with the whole answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -162,3 +163,13 @@ def test_a_call_without_a_run_is_counted_and_one_with_a_run_is_left_to_its_callb
     ]
     assert [call.usage and call.usage.total_tokens for call in tokens.calls] == [3, None, None]
     page.take()
+
+
+def test_what_a_stream_has_spent_that_breaks_after_a_token_is_not_known(page: Ledger) -> None:
+    with count_tokens() as tokens:
+        for streams in (True, False):
+            with contextlib.suppress(ConnectionBroken):
+                model(say("a").then_fail(ConnectionResetError)).answer(read(request(stream=streams), API))
+    broken, refused = tokens.calls
+    assert (broken.ended, broken.usage, broken.is_known) == ("ended", None, False)
+    assert (refused.ended, refused.is_known) == ("error", True)  # nothing of it came

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -35,7 +34,7 @@ from llmtest.wire.answering import read
 from llmtest.wire.api import ModelCall
 from llmtest.wire.exchange import HttpRequest
 from llmtest.wire.gemini import Gemini, GeminiWriter
-from tests.support.wire_clients import HttpxTransport, ScriptTransport
+from tests.support.wire_clients import WAYS, HttpxTransport, ScriptTransport
 
 MODEL = "gemini-2.5-flash"
 SUNNY = ("It is ", "sunny.")
@@ -86,28 +85,6 @@ def with_signatures(value: Any) -> Any:
 
 
 # -- answers
-
-
-async def _joined(chunks: Any) -> Any:
-    whole = None
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    return whole
-
-
-def _stream(model: Any) -> Any:
-    whole = None
-    for chunk in model.stream("hi"):
-        whole = chunk if whole is None else whole + chunk
-    return whole
-
-
-WAYS: dict[str, Callable[[Any], Any]] = {
-    "invoke": lambda model: model.invoke("hi"),
-    "ainvoke": lambda model: asyncio.run(model.ainvoke("hi")),
-    "stream": _stream,
-    "astream": lambda model: asyncio.run(_joined(model.astream("hi"))),
-}
 
 
 def told(message: AIMessage) -> dict[str, Any]:

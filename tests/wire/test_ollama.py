@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -23,7 +22,7 @@ from llmtest.wire.answering import read
 from llmtest.wire.api import ModelCall
 from llmtest.wire.exchange import HttpRequest
 from llmtest.wire.ollama import Chat, ChatWriter, Generate, GenerateWriter
-from tests.support.wire_clients import HttpxTransport
+from tests.support.wire_clients import WAYS, HttpxTransport
 
 SUNNY = ("It is ", "sunny.")
 PARIS = call("weather", city="Paris").deltas('{"city": ', '"Paris"}')
@@ -45,28 +44,6 @@ def chat(*steps: Any, **fields: Any) -> tuple[ChatOllama, HttpxTransport]:
 
 def client(*steps: Any, api: Any = None) -> ollama.Client:
     return ollama.Client(transport=HttpxTransport(Script(*steps), api or Chat()))
-
-
-async def _joined(chunks: Any) -> Any:
-    whole = None
-    async for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    return whole
-
-
-def _stream(model: Any) -> Any:
-    whole = None
-    for chunk in model.stream("hi"):
-        whole = chunk if whole is None else whole + chunk
-    return whole
-
-
-WAYS: dict[str, Callable[[Any], Any]] = {
-    "invoke": lambda model: model.invoke("hi"),
-    "ainvoke": lambda model: asyncio.run(model.ainvoke("hi")),
-    "stream": _stream,
-    "astream": lambda model: asyncio.run(_joined(model.astream("hi"))),
-}
 
 
 def told(message: AIMessage) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import anthropic
 import openai
 import pytest
 
-from llmtest import Script, fail, on, say
+from llmtest import Script, fail, hold, on, say
 from llmtest.errors import ScriptError, ViolationError, expect_violation
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import give
@@ -302,3 +302,21 @@ def test_wrong_ini_line(lines: list[str], text: str) -> None:
         ini(*lines)
 
     assert str(caught.value) == f"the ini key llmtest_providers, {text}"
+
+
+# -- verify
+
+
+def test_unused_steps_that_are_expected_are_told_once() -> None:
+    with Providers({"openai:gpt-5": "never"}) as providers:
+        with expect_violation("unused step"):
+            providers.verify()
+        providers.verify()
+
+
+def test_a_gate_that_was_never_released_is_found_like_any_violation(page: Ledger) -> None:
+    gate = hold(timeout_s=0.05)
+    with Providers({"openai:gpt-5": [gate, "Hello"]}) as providers:
+        with pytest.raises(openai.BadRequestError, match="the gate was not released"):
+            ask("gpt-5")
+        assert [violation.code for violation in providers.found()] == ["gate never released"]

@@ -15,7 +15,8 @@ from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_l
 from llmtest.scripts.step_types import Call, Part, Text
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.anthropic import FIVE_MINUTES, ONE_HOUR, cached_tokens, error_body, stop_reason, usage_words
-from llmtest.wire.api import fresh_id, reason_phrase
+from llmtest.wire.api import fresh_id
+from llmtest.wire.exchange import reason_phrase
 
 
 class AnthropicErrors(ProviderErrors):

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
-from llmtest.wire.api import reason_phrase
+from llmtest.wire.exchange import reason_phrase
 
 
 class ProviderErrors(ABC):

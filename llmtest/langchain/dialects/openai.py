@@ -15,7 +15,8 @@ from llmtest.langchain.dialects.base import Dialect, Plain, add_details
 from llmtest.langchain.dialects.errors import ProviderErrors, find_class, http_library
 from llmtest.scripts.step_types import Call, Part, Text, Thinking
 from llmtest.scripts.streams import join_tokens
-from llmtest.wire.api import fresh_id, reason_phrase
+from llmtest.wire.api import fresh_id
+from llmtest.wire.exchange import reason_phrase
 from llmtest.wire.openai import completion_details, error_body, finish_reason, prompt_details, usage_words
 
 

@@ -18,7 +18,8 @@ from llmtest.langchain.dialects.base import (
 from llmtest.langchain.dialects.openai import OpenAIErrors
 from llmtest.scripts.step_types import Call, Part, Text
 from llmtest.scripts.streams import join_tokens
-from llmtest.wire.api import fresh_id, reason_phrase
+from llmtest.wire.api import fresh_id
+from llmtest.wire.exchange import reason_phrase
 from llmtest.wire.responses import error_code, incomplete_reason, status_of
 
 

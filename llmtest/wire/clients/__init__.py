@@ -25,8 +25,8 @@ HOOKS: Final[dict[str, str | Patcher]] = {
     "urllib3": "llmtest.wire.clients.urllib3",
     "aiohttp": "llmtest.wire.clients.aiohttp",
     "google.genai._api_client": "llmtest.wire.clients.genai",
-    "grpc": "llmtest.wire.clients.grpc",
-    "socket": "llmtest.wire.clients.sockets",
+    "grpc": "llmtest.wire.clients.addresses",
+    "socket": "llmtest.wire.clients.addresses",
 }
 """The modules of clients, and what patches them: a module of ours, which is imported only then, or a function.
 

@@ -15,9 +15,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from llmtest.wire import boundary
-from llmtest.wire.api import reason_phrase
 from llmtest.wire.clients import Patch, replace
-from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
+from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, reason_phrase
 
 _asked: Final[ContextVar[list[HttpAnswer] | None]] = ContextVar("llmtest_aiohttp", default=None)
 """The answer to the request that a session makes in this context, until its connection takes it."""

@@ -5,8 +5,6 @@ The script is one step, a function that does what a provider does: it reads what
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import httpx
@@ -16,37 +14,8 @@ from langchain_core.messages import AIMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from llmtest import Script, ScriptedChatModel, call, respond, say, structured
-from llmtest.scripts import Request
-from llmtest.scripts.step_types import Reply
-
-# -- a provider in a few lines
-
-
-def provider(request: Request) -> Reply:
-    """A value where a response format is bound; a call of the bound tool, unless its result is there; else text."""
-    wanted = request.params.get("response_format")
-    if wanted is not None:
-        return structured(_fitting(wanted.get("json_schema", {}).get("schema"), request))
-    must = request.tool_choice not in (None, "auto")
-    if request.tools and (must or request.messages[-1].role != "tool"):
-        name = request.tool_choice if request.tool_choice in request.tools else next(iter(request.tools))
-        return call(name, _fitting(request.tools[name], request))
-    return say("It is ", "sunny.")
-
-
-def _fitting(schema: Mapping[str, Any] | None, request: Request) -> dict[str, Any]:
-    """Arguments as the schema wants them, from what the last message says."""
-    said = request.messages[-1].text
-    quoted = re.findall(r"'([^']+)'", said)
-    if schema is None:  # JSON mode: what the message asks for in words
-        return dict.fromkeys(quoted, "meow")
-    numbers = iter([int(number) for number in re.findall(r"\d+", said)] + [3, 4])
-    return {name: _value(field, numbers, quoted) for name, field in schema.get("properties", {}).items()}
-
-
-def _value(field: Mapping[str, Any], numbers: Iterator[int], quoted: list[str]) -> Any:
-    return next(numbers) if field.get("type") == "integer" else (quoted or ["a cat"])[0]
+from llmtest import Script, ScriptedChatModel, respond, say
+from tests.support.standard import provider
 
 
 class Answers:

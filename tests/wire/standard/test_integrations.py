@@ -5,8 +5,7 @@ The script is one step, a function that does what a provider does: it reads what
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,12 +17,9 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-from llmtest import call, respond, say, structured
+from llmtest import respond
 from llmtest.langchain.providers import scripted_providers
-from llmtest.scripts import Request
-from llmtest.scripts.requests import bound_format
-from llmtest.scripts.step_types import Reply
-from llmtest.scripts.tool_checks import chosen_tool, normal_choice
+from tests.support.standard import provider
 
 pytestmark = [
     # The integrations and their SDKs warn of what the suite does.
@@ -32,39 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:OpenAI may require a filename:UserWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]
-
-
-def provider(request: Request) -> Reply:
-    """A value where a response format is bound; a call of the bound tool, unless its result is there; else text."""
-    wanted = bound_format(request.params)
-    if wanted:
-        return structured(_fitting(_schema(wanted), request))
-    choice = normal_choice(request.tool_choice)
-    must = choice not in (None, "auto")
-    if request.tools and choice != "none" and (must or request.messages[-1].role != "tool"):
-        name = chosen_tool(choice) or next(iter(request.tools))
-        return call(name, _fitting(request.tools[name], request))
-    return say("It is ", "sunny.")
-
-
-def _schema(wanted: Any) -> Mapping[str, Any] | None:
-    inner = wanted.get("json_schema", wanted) if isinstance(wanted, Mapping) else {}
-    found = inner.get("schema", inner if "properties" in inner else None)
-    return found if isinstance(found, Mapping) else None
-
-
-def _fitting(schema: Mapping[str, Any] | None, request: Request) -> dict[str, Any]:
-    """Arguments as the schema wants them, from what the last message says."""
-    said = request.messages[-1].text
-    quoted = re.findall(r"'([^']+)'", said)
-    if schema is None:  # JSON mode: what the message asks for in words
-        return dict.fromkeys(quoted, "meow")
-    numbers = iter([int(number) for number in re.findall(r"\d+", said)] + [3, 4])
-    return {name: _value(field, numbers, quoted) for name, field in schema.get("properties", {}).items()}
-
-
-def _value(field: Mapping[str, Any], numbers: Iterator[int], quoted: list[str]) -> Any:
-    return next(numbers) if field.get("type") == "integer" else (quoted or ["a cat"])[0]
 
 
 class Integration(ChatModelIntegrationTests):
