@@ -50,7 +50,7 @@ LATER = {
     "auto.values": {"faker"},
     "pytest_plugin.attempt": {"langsmith"},
     "pytest_plugin.elsewhere": {"time_machine"},
-    "scripts.files": {"yaml"},
+    "scripts.yaml_nodes": {"yaml"},
     "scripts.tool_checks": {"jsonschema_rs"},
     "tokens.prices": {"genai_prices"},
 }

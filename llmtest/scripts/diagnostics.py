@@ -5,7 +5,7 @@ Each function returns the text of one violation: the call, the expectation and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import ndiff
 from typing import NamedTuple
 
@@ -113,6 +113,29 @@ def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: 
     no_match = any(unused.key is not None for unused in left)
     why = "no further call matches the key" if no_match else "the program stopped early"
     return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why {why}"])
+
+
+def stale_steps(stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:
+    """Recorded steps answered other requests than they were recorded for.
+
+    `stale` maps each difference to the steps that it is told of: the number, the day of the recording, and the line of each.
+    """
+    told = list(dict.fromkeys(step for steps in stale.values() for step in steps))
+    days = sorted({day for _, day, _ in told if day})
+    when = "" if not days else f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[-1]}"
+    were = "answer was" if len(told) == 1 else "answers were"
+    lines = [f"{len(told)} recorded {were} given to another request than it was recorded for{when}"]
+    if len(told) > 1:
+        lines = [f"{len(told)} recorded {were} given to other requests than they were recorded for{when}"]
+    for difference, steps in stale.items():
+        first, *rest = difference.splitlines()
+        numbers = ", ".join(str(number) for number, *_ in steps[:5]) + (", ..." if len(steps) > 5 else "")
+        lines.append(f"  {first}  (step{'' if len(steps) == 1 else 's'} {numbers})")
+        lines += [f"  {line}" for line in rest]
+    lines.append(f"  recorded at {shown_path(told[0][2])}" if told[0][2] else "  recorded in this process")
+    return capped(
+        [*lines, "  record it again, or, if the answers still fit, set the ini key llmtest_stale to warn or ignore"], 40
+    )
 
 
 def failed_respond(step: Respond, request: Request, owner: ScriptOwner, error: BaseException) -> str:

@@ -1,24 +1,23 @@
 """Read script files: the steps of a script as YAML that a person writes and reviews.
 
-The format is in docs/reference/script-files.md. A safe loader composes the file to nodes, and this module reads them node by
-node, so each error knows its line, and no tag can name code. `llmtest.scripts.yaml_emit` writes script files.
-
-Plain words mean what YAML 1.2 says, not what PyYAML makes of them: `no`, `12:30` and `2024-01-01` are text.
+The format is in docs/reference/script-files.md. `llmtest.scripts.yaml_nodes` reads the YAML, `llmtest.scripts.yaml_emit` writes
+script files.
 """
 
 from __future__ import annotations
 
-import math
+import base64
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from typing import Any, Final, Literal
 
-from llmtest.core.source import shown_path
-from llmtest.core.text import amount, clip, did_you_mean
+from llmtest.core.text import did_you_mean
 from llmtest.errors import ScriptError
-from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Usage
+from llmtest.events.words import EMPTY, FrozenDict, Usage
+from llmtest.scripts.fingerprints import Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
     RATE,
@@ -40,19 +39,19 @@ from llmtest.scripts.step_types import (
     is_seconds,
     split,
 )
-
-if TYPE_CHECKING:
-    from yaml import Node, SafeLoader
-
+from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
+from llmtest.scripts.yaml_nodes import At, compose_text, decode, error_at, join_and, join_or
 
 HEADER: Final = "# llmtest script v1"
+HEADER_2: Final = "# llmtest script v2"
+"""The header of a file with what was recorded: models, tools, requests."""
 
 _TIMES: Final = "a whole number of 1 or more"
 
 _TOKENS: Final = "a number of tokens, 0 or more"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
-_SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects")
+_SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects", "request")
 PACE_KEYS: Final = ("ttft_s", "tokens_per_s")
 _ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", *_SERVING)
 _PART_KEYS: Final = {
@@ -72,290 +71,268 @@ _FAIL_KEYS: Final = ("error", "message", "retry_after")
 USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
 
 
-MAX_NESTING: Final = 100
-"""How many levels of lists and mappings a file may have."""
-MAX_NODES: Final = 100_000
-"""How many values aliases may add to a file: aliases of aliases grow exponentially."""
-MAX_DIGITS: Final = 300
-"""How many characters a number may have: any float fits, and Python converts it in no time."""
-
-
-# -- places in a file
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """A place in a script file: its node, its name in errors, and the key before it in a mapping."""
-
-    path: str
-    node: Node
-    name: str
-    key: Node | None = None
-
-    @property
-    def where(self) -> str:
-        return f"{self.path}:{self.node.start_mark.line + 1}"
-
-    def error(self, text: str, *evidence: str) -> ScriptError:
-        return _error(self.where, text, *evidence)
-
-    def key_error(self, text: str, *evidence: str) -> ScriptError:
-        """Return an error at the line of the key, which may lie above that of its value."""
-        return _At(self.path, self.key or self.node, self.name).error(text, *evidence)
-
-    def wrong(self, expected: str) -> ScriptError:
-        quotable = "text" in expected and self.kind in ("int", "float", "bool")
-        evidence = [f'quote it to make it text: "{self.node.value}"'] if quotable else []
-        return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
-
-    @property
-    def kind(self) -> str:
-        """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`; a ScriptError for any other tag."""
-        # PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
-        tag = self.node.tag.removeprefix("tag:yaml.org,2002:")
-        if tag not in ("str", "int", "float", "bool", "null", "seq", "map"):
-            shown = tag if tag.startswith("!") else f"!!{tag}"
-            raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
-        return tag
-
-    def shown(self) -> str:
-        kind = self.kind
-        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {clip(repr(self.node.value), 200)}"}
-        return fixed.get(kind) or f"the {kind} {clip(self.node.value, 80)}"
-
-    def items(self, expected: str, noun: str = "entry", of: str | None = None) -> list[_At]:
-        """Return the entries of a list; errors name them by `noun`, their number, and `of` (else this place)."""
-        if self.kind != "seq":
-            raise self.wrong(expected)
-        whose = f" of {self.name if of is None else of}" if of != "" else ""
-        return [_At(self.path, node, f"{noun} {number}{whose}") for number, node in enumerate(self.node.value, 1)]
-
-    def pairs(self) -> dict[str, _At]:
-        """Return the values of a mapping by key."""
-        found: dict[str, _At] = {}
-        for key, value in self.node.value:
-            at_key = _At(self.path, key, f"a key of {self.name}")
-            if key.value == "<<" and key.style is None:
-                raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file does not read; write the keys out")
-            if key.tag != "tag:yaml.org,2002:str":
-                raise at_key.wrong("text")
-            if key.value in found:
-                before = found[key.value].key or key
-                raise at_key.error(
-                    f"{self.name} has the key `{key.value}` twice; the first is in line {before.start_mark.line + 1}"
-                )
-            found[key.value] = _At(self.path, value, f"`{key.value}` of {self.name}", key)
-        return found
-
-    def only(self, allowed: Sequence[str], expected: Sequence[str] = ()) -> dict[str, _At]:
-        """Return the pairs of a mapping without unknown keys; an error lists the `expected` ones (else all `allowed`)."""
-        pairs = self.pairs()
-        for key, value in pairs.items():
-            if key not in allowed:
-                lines = [f"expected  {_join_or(expected or allowed)}", did_you_mean(key, allowed, before="")]
-                raise value.key_error(f"{self.name} has the unknown key `{key}`", *filter(None, lines))
-        return pairs
-
-    def text(self, expected: str = "text") -> str:
-        if self.kind != "str":
-            raise self.wrong(expected)
-        return str(self.node.value)
-
-    def number(self, kind: type[int] | type[float], expected: str) -> Any:
-        """Return a number of this kind, 0 or more. An int is a float, a bool is neither."""
-        value = self.json() if self.kind in ("int", "float") else None
-        if value is None or value < 0 or (kind is int and self.kind == "float"):
-            raise self.wrong(expected)
-        return value
-
-    def json(self, inside: tuple[Node, ...] = ()) -> Any:
-        """Return the frozen JSON value at this place."""
-        if self.node in inside:
-            raise self.error(f"{self.name} contains itself")
-        if self.kind == "seq":
-            return FrozenList(entry.json((*inside, self.node)) for entry in self.items(""))
-        if self.kind == "map":
-            return FrozenDict({key: value.json((*inside, self.node)) for key, value in self.pairs().items()})
-        try:
-            value = _scalar(self.kind, self.node.value)
-        except (KeyError, ValueError):
-            value = math.nan
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self.error(f"{self.name} is not a JSON value; got {self.shown()}")
-        return value
-
-    def texts(self) -> tuple[str, ...]:
-        """Return one text, or each text of a list."""
-        expected = "text, or a list of texts"
-        return (self.text(expected),) if self.kind != "seq" else tuple(entry.text() for entry in self.items(expected))
-
-    def flag(self) -> bool:
-        if self.kind != "bool":
-            raise self.wrong("true or false")
-        return bool(self.json())
-
-    def mapping(self, expected: str = "a mapping") -> FrozenDict:
-        if self.kind != "map":
-            raise self.wrong(expected)
-        return FrozenDict(self.json())
-
-
-def _scalar(kind: str, text: str) -> object:
-    if len(text) > MAX_DIGITS and kind in ("int", "float"):
-        raise ValueError(text)
-    if kind == "int":
-        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
-    if kind == "float":
-        return float(text)
-    if kind == "bool":
-        return {"true": True, "false": False}[text.lower()]
-    return text if kind == "str" else None
-
-
-def _error(where: str, text: str, *evidence: str) -> ScriptError:
-    return ScriptError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence)]))
-
-
-def _join_or(words: Iterable[str]) -> str:
-    *most, last = [f"`{word}`" for word in words]
-    return f"{', '.join(most)} or {last}" if most else last
+FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
+"""The keys of a file of version 2; one of version 1 has `steps` only."""
+REQUEST_KEYS: Final = ("like", "messages", "model", "system", "tools", "parameters", "response_format", "recorded")
 
 
 # -- reading
 
 
-def read(text: str | bytes, path: str) -> tuple[Step | KeyedSteps, ...]:
+Entries = tuple[Step | KeyedSteps, ...]
+Vectors = Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptFile:
+    """What a script file holds: `entries` are those under `steps`, `models` has the entries of each model by its name.
+
+    `tools` has the recorded answers of each tool, `embeddings` the vector of each text by the name of the model. `test` is the
+    test that it was recorded for, `recorded` the day, as in 2026-11-29. `where` has the line of each key of the file.
+    """
+
+    path: str
+    version: int = 1
+    entries: Entries = ()
+    models: Mapping[str, Entries] = field(default_factory=dict)
+    tools: Mapping[str, tuple[ToolAnswer, ...]] = field(default_factory=dict)
+    embeddings: Mapping[str, Vectors] = field(default_factory=dict)
+    test: str = ""
+    recorded: str = ""
+    where: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def read(text: str | bytes, path: str) -> Entries:
     """Return the steps in the text of a script file, UTF-8 if it is bytes. Errors name the file by `path`.
 
+    A file with the steps of one model gives these.
+
     Raises:
-        ScriptError: it is not YAML, or not a script; with file and line, expected and actual value, and the nearest word.
+        ScriptError: it is not YAML, or not a script; with file and line, expected and actual value, and the nearest word. Or
+            it has steps of several models.
 
     >>> [str(step) for step in read("steps: [Hello there, {call: search}, {fail: 429}]", "hello.yaml")]
     ["say('Hello', ' there')", "call('search')", 'fail(429)']
     """
-    root = _At(path, _compose(_decode(text, path), path), "the file")
+    file = read_file(text, path)
+    if not file.models:
+        return file.entries
+    if len(file.models) > 1:
+        listed = ", ".join(f"`{model}`" for model in file.models)
+        raise error_at(
+            file.where["models"],
+            f"the file has the steps of several models: {listed}",
+            f"they answer together: scripted_providers({path!r})",
+        )
+    return next(iter(file.models.values()))
+
+
+def read_file(text: str | bytes, path: str) -> ScriptFile:
+    """Return all that a script file of version 1 or 2 holds.
+
+    Raises:
+        ScriptError: it is not YAML, or not a script; with file and line.
+    """
+    text = decode(text, path)
+    found = re.match(r"\ufeff?# llmtest script v(\d+)", text)
+    version = int(found[1]) if found else None
+    if version not in (None, 1, 2):
+        raise error_at(f"{path}:1", f"the file is a script of version {version}; this llmtest reads versions 1 and 2")
+    node = compose_text(text, path)
+    if node is None:
+        raise error_at(f"{path}:1", "the file is empty; a script file has the key `steps`, a list of steps")
+    root = At(path, node, "the file")
     if root.kind != "map":
         raise root.error(f"the file is not a mapping with the key `steps`; got {root.shown()}")
-    pairs = root.only(("steps",))
-    if "steps" not in pairs:
-        raise root.error("the file has no `steps`")
-    return tuple(_entry_of(entry) for entry in pairs["steps"].items("a list of steps", "step", ""))
+    if version == 1:
+        for key, value in root.pairs().items():
+            if key != "steps" and key in FILE_KEYS:
+                raise value.key_error(f"a script of version 1 has no `{key}`", f"the file must begin with: {HEADER_2}")
+    pairs = root.only(("steps",) if version == 1 else FILE_KEYS)
+    if "steps" not in pairs and "models" not in pairs:
+        raise root.error("the file has no `steps`" + ("" if version == 1 or len(pairs) == 0 else " and no `models`"))
+    if "steps" in pairs and "models" in pairs:
+        raise pairs["models"].key_error(
+            "the file has both `steps` and `models`; the steps of any model are those of the model `*`"
+        )
+    recorded = _day(pairs["recorded"]) if "recorded" in pairs else ""
+    reader = _Reader(_requests(pairs["requests"], recorded) if "requests" in pairs else {}, recorded)
+    return ScriptFile(
+        path,
+        2 if version == 2 or pairs.keys() - {"steps"} else 1,
+        reader.entries(pairs["steps"], "") if "steps" in pairs else (),
+        {model: reader.entries(at, None) for model, at in pairs["models"].mapped("a mapping of models to steps")}
+        if "models" in pairs
+        else {},
+        {tool: _answers(at) for tool, at in pairs["tools"].mapped("a mapping of tools to answers")} if "tools" in pairs else {},
+        {model: _vectors(at) for model, at in pairs["embeddings"].mapped("a mapping of models to vectors of texts")}
+        if "embeddings" in pairs
+        else {},
+        pairs["test"].text() if "test" in pairs else "",
+        recorded,
+        {key: value.where for key, value in pairs.items()},
+    )
 
 
-def _decode(text: str | bytes, path: str) -> str:
-    if isinstance(text, str):
-        return text
+class _Reader:
+    """Reads steps with the requests of their file. `shared` are those under `requests`."""
+
+    def __init__(self, shared: Mapping[str, Fingerprint], recorded: str) -> None:
+        self.shared = shared
+        self.recorded = recorded
+
+    def entries(self, at: At, of: str | None) -> Entries:
+        return tuple(self.entry(entry) for entry in at.items("a list of steps", "step", of))
+
+    def entry(self, at: At) -> Step | KeyedSteps:
+        """Return a step, or a key with its steps."""
+        if at.kind != "map" or "on" not in at.pairs():
+            return self.step(at)
+        pairs = at.only(("on", "steps"))
+        if "steps" not in pairs:
+            raise at.error(f"{at.name} has the key `on` and no `steps`")
+        steps = pairs["steps"].items("a list of steps", "step", at.name.replace("step", "entry"))
+        return KeyedSteps(_key_of(pairs["on"]), tuple(self.step(step) for step in steps), at.where)
+
+    def step(self, at: At) -> Step:
+        step = _step(at)
+        request = at.pairs().get("request") if at.kind == "map" else None
+        if request is None:
+            return step
+        return replace(step, serving=replace(step.serving, request=self.request(request)))
+
+    def request(self, at: At) -> Fingerprint:
+        """Return what is known of the request that a step answered."""
+        at.mapped("a mapping with what is known of the request")
+        pairs = at.only(REQUEST_KEYS)
+        like = pairs.get("like")
+        if like is not None and like.text() not in self.shared:
+            hints = filter(None, [did_you_mean(like.text(), self.shared, before="")])
+            raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
+        known = self.shared[like.text()] if like is not None else Fingerprint(recorded=self.recorded)
+        return _fingerprint(pairs, known)
+
+
+def _requests(at: At, recorded: str) -> dict[str, Fingerprint]:
+    known, found = Fingerprint(recorded=recorded), {}
+    for name, value in at.mapped("a mapping of names to requests"):
+        value.mapped("a mapping with what is known of the request")
+        found[name] = _fingerprint(value.only(REQUEST_KEYS[1:]), known)
+    return found
+
+
+def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
+    """Return `known` with what these pairs of a request say."""
+    said: dict[str, Any] = {}
+    for key, at in pairs.items():
+        if key in ("model", "response_format"):
+            said[key] = at.text()
+        elif key == "recorded":
+            said[key] = _day(at)
+        elif key == "system":
+            said[key] = _prompt(at)
+        elif key == "messages":
+            expected = "a mapping of roles to numbers of messages"
+            said[key] = FrozenDict({role: count.number(int, "a number of messages") for role, count in at.mapped(expected)})
+        elif key == "tools":
+            expected = "a mapping of tools to their arguments and digest"
+            said[key] = FrozenDict({name: _signature(value) for name, value in at.mapped(expected)})
+        elif key == "parameters":
+            said[key] = at.mapping("a mapping of parameters to values")
+    return replace(known, **said)
+
+
+def _signature(at: At) -> str:
+    text = at.text(_SIGNATURE_SAID)
+    if not _SIGNATURE.fullmatch(text):
+        raise at.wrong(_SIGNATURE_SAID)
+    return text
+
+
+_SIGNATURE: Final = re.compile(r"\(.*\) [0-9a-f]{6}", re.DOTALL)
+_SIGNATURE_SAID: Final = "text, the arguments of the tool and the digest of their schema, as in `(city, days?) 0328e3`"
+
+
+def _prompt(at: At) -> Prompt:
+    if at.kind == "str":
+        return Prompt.of(at.text(), keep=True)
+    at.mapping("text, or a mapping with `begins` and `lines`")
+    pairs = at.only(("begins", "lines"))
+    if missing := [key for key in ("begins", "lines") if key not in pairs]:
+        raise at.error(f"{at.name} has no `{missing[0]}`")
+    expected = "text, the digests of the lines of the prompt, as in `0328e3 81c2aa`"
+    lines = pairs["lines"].text(expected).split()
+    if not all(re.fullmatch("[0-9a-f]{6}", line) for line in lines):
+        raise pairs["lines"].wrong(expected)
+    return Prompt(pairs["begins"].text(), tuple(lines))
+
+
+def _day(at: At) -> str:
+    expected = "a day, as in 2026-11-29"
     try:
-        return text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise _error(f"{path}:{line}", f"the file is not UTF-8: {error.reason} 0x{text[error.start]:02x}") from None
+        return date.fromisoformat(at.text(expected)).isoformat()
+    except ValueError:
+        raise at.wrong(expected) from None
 
 
-def _compose(text: str, path: str) -> Node:
-    from yaml import MarkedYAMLError, compose
-    from yaml.reader import ReaderError
+def _vectors(at: At) -> dict[str, list[float]]:
+    return {text: _vector(value) for text, value in at.mapped("a mapping of texts to vectors")}
 
-    version = re.match(r"\ufeff?# llmtest script v(\d+)", text)
-    if version and version[1] != "1":
-        raise _error(f"{path}:1", f"the file is a script of version {version[1]}; this llmtest reads version 1")
+
+def _vector(at: At) -> list[float]:
+    """Return a vector: a list of numbers, or `f4:` or `f8:` and the base64 of its floats."""
+    expected = "a list of numbers, or the text of a recorded vector"
+    if at.kind == "seq":
+        return [float(entry.any_number(expected)) for entry in at.items(expected)]
+    kind, _, packed = at.text(expected).partition(":")
     try:
-        node: Node | None = compose(text, Loader=_loader())
-    except _LimitError as error:
-        raise _error(f"{path}:{error.line}", str(error)) from None
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        text = f"not YAML: the character U+{int(error.character):04X} can stand only as an escape in double quotes"
-        raise _error(f"{path}:{line}", text) from None
-    except MarkedYAMLError as error:
-        raise _not_yaml(error, text, path) from None
-    if node is None:
-        raise _error(f"{path}:1", "the file is empty; a script file has the key `steps`, a list of steps")
-    return node
+        raw = base64.b64decode(packed, validate=True)
+        return [number for (number,) in struct.iter_unpack({"f4": "<f", "f8": "<d"}[kind], raw)]
+    except (KeyError, ValueError, struct.error):
+        raise at.wrong(expected) from None
 
 
-def _not_yaml(error: Any, text: str, path: str) -> ScriptError:
-    line = error.problem_mark.line
-    lines = text.splitlines()
-    evidence = [f"{line + 1} | {lines[line][:200]}"] if line < len(lines) else []
-    if error.context_mark:
-        evidence.append(f"{error.context}, which begins in line {error.context_mark.line + 1}")
-    return _error(f"{path}:{line + 1}", f"not YAML: {error.problem}", *evidence)
+def _answers(at: At) -> tuple[ToolAnswer, ...]:
+    return tuple(_tool_answer(entry) for entry in at.items("a list of answers", "answer"))
 
 
-class _LimitError(Exception):
-    """The file is larger than any script."""
-
-    def __init__(self, line: int, text: str) -> None:
-        super().__init__(text)
-        self.line = line
+ANSWER_KEYS: Final = ("args", "gives", "artifact", "message", "fails", "unknown", "within", "runs_within")
 
 
-def _children(node: Node) -> Iterable[Node]:
-    """The nodes directly within a list or mapping."""
-    if isinstance(node.value, str):
-        return ()
-    return (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
+def _tool_answer(at: At) -> ToolAnswer:
+    at.mapped(f"a mapping with {join_or(ANSWER_KEYS)}")
+    pairs = at.only(ANSWER_KEYS)
+    outcomes = [key for key in ("gives", "fails", "unknown") if key in pairs]
+    if len(outcomes) != 1:
+        raise at.error(
+            f"{at.name} has {'both ' if outcomes else 'none of '}{join_and(outcomes or ('gives', 'fails', 'unknown'))}"
+        )
+    args = pairs.get("args")
+    return ToolAnswer(
+        EMPTY if args is None else args.text() if args.kind == "str" else args.mapping("a mapping of arguments, or text"),
+        pairs["gives"].json() if "gives" in pairs else None,
+        pairs["artifact"].json() if "artifact" in pairs else None,
+        _tool_failure(pairs["fails"]) if "fails" in pairs else None,
+        pairs["message"].mapping() if "message" in pairs else EMPTY,
+        pairs["unknown"].text() if "unknown" in pairs else "",
+        pairs["within"].texts() if "within" in pairs else (),
+        pairs["runs_within"].number(int, "a number of runs, 0 or more") if "runs_within" in pairs else 0,
+    )
 
 
-@lru_cache(maxsize=1)
-def _loader() -> type[SafeLoader]:
-    """Return PyYAML's safe loader with the plain words of YAML 1.2's core schema."""
-    from yaml import SafeLoader
-
-    class Loader(SafeLoader):
-        yaml_implicit_resolvers = {}  # noqa: RUF012 - in place of PyYAML's words of YAML 1.1
-
-        def __init__(self, stream: str) -> None:
-            super().__init__(stream)
-            self._above = 0
-            self._sizes: dict[Node, tuple[int, int]] = {}
-
-        def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-            events: Any = self  # PyYAML's stubs leave its methods without types
-            line = events.peek_event().start_mark.line + 1
-            self._above += 1
-            if self._above > MAX_NESTING:  # before PyYAML recurses deeper than Python can
-                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels")
-            node = super().compose_node(parent, index)
-            self._above -= 1
-            if node is not None and node not in self._sizes:
-                # A node that contains itself has no size yet: reading it fails later, at its line.
-                inner = [self._sizes.get(child, (1, 0)) for child in _children(node)]
-                self._sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
-            size, depth = self._sizes[node] if node is not None else (0, 0)
-            if size > MAX_NODES + len(self._sizes):
-                raise _LimitError(line, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
-            if depth > MAX_NESTING:
-                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels, with each alias written out")
-            return node
-
-    for tag, words in _PLAIN_WORDS.items():
-        Loader.add_implicit_resolver(f"{_YAML}{tag}", re.compile(rf"(?:{words})\Z"), None)
-    return Loader
+def _tool_failure(at: At) -> ToolFailure:
+    expected = "the name of an exception, or a mapping with `error` and `message`"
+    if at.kind == "str":
+        return ToolFailure(at.text(), "")
+    if at.kind != "map":
+        raise at.wrong(expected)
+    pairs = at.only(("error", "message"))
+    if "error" not in pairs:
+        raise at.error(f"{at.name} has no `error`")
+    return ToolFailure(pairs["error"].text(), pairs["message"].text() if "message" in pairs else "")
 
 
-_YAML: Final = "tag:yaml.org,2002:"
-_PLAIN_WORDS: Final = {
-    "null": r"null|Null|NULL|~|",
-    "bool": r"true|True|TRUE|false|False|FALSE",
-    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
-    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-}
-
-
-def _entry_of(at: _At) -> Step | KeyedSteps:
-    """Return a step, or a key with its steps."""
-    if at.kind != "map" or "on" not in at.pairs():
-        return _step(at)
-    pairs = at.only(("on", "steps"))
-    if "steps" not in pairs:
-        raise at.error(f"{at.name} has the key `on` and no `steps`")
-    steps = pairs["steps"].items("a list of steps", "step", at.name.replace("step", "entry"))
-    return KeyedSteps(_key_of(pairs["on"]), tuple(_step(step) for step in steps), at.where)
-
-
-def _key_of(at: _At) -> On:
+def _key_of(at: At) -> On:
     at.mapping("a mapping with what a call must have")
     pairs = at.only(ON_KEYS)
     given: dict[str, Any] = {key: value.texts() for key, value in pairs.items() if key in ("contains", "tools")}
@@ -367,11 +344,11 @@ def _key_of(at: _At) -> On:
     return on(**given)
 
 
-def _step(at: _At) -> Step:
+def _step(at: At) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
     if at.kind != "map":
-        raise at.wrong(f"text, or a mapping with {_join_or(_VERBS)}")
+        raise at.wrong(f"text, or a mapping with {join_or(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
@@ -394,7 +371,7 @@ def _step(at: _At) -> Step:
     )
 
 
-def _number(pairs: Mapping[str, _At], key: str, fits: Callable[[object], bool], expected: str) -> float | None:
+def _number(pairs: Mapping[str, At], key: str, fits: Callable[[object], bool], expected: str) -> float | None:
     if key not in pairs:
         return None
     number: float = pairs[key].number(float, expected)
@@ -403,7 +380,7 @@ def _number(pairs: Mapping[str, _At], key: str, fits: Callable[[object], bool], 
     return number
 
 
-def _serving(at: _At, pairs: Mapping[str, _At]) -> Serving:
+def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
     flags = {key: pairs[key].flag() for key in ("repeat", "optional", "unchecked") if key in pairs}
     times = pairs["times"].number(int, _TIMES) if "times" in pairs else 1
     if times == 0:
@@ -414,7 +391,7 @@ def _serving(at: _At, pairs: Mapping[str, _At]) -> Serving:
     return Serving(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
 
 
-def _expects(at: _At) -> Expects:
+def _expects(at: At) -> Expects:
     at.mapping("a mapping with what a prompt must have")
     pairs = at.only(EXPECTS_KEYS)
     texts = {key: value.texts() for key, value in pairs.items() if key != "last"}
@@ -425,7 +402,7 @@ def _expects(at: _At) -> Expects:
     return found
 
 
-def _role(pairs: Mapping[str, _At]) -> str | None:
+def _role(pairs: Mapping[str, At]) -> str | None:
     if "last" not in pairs:
         return None
     text = pairs["last"].text()
@@ -433,17 +410,15 @@ def _role(pairs: Mapping[str, _At]) -> str | None:
         return as_role(text)
     except ScriptError:
         hints = filter(None, [did_you_mean(text, ROLES, before="")])
-        raise pairs["last"].error(
-            f"{pairs['last'].name} must be {_join_or(ROLES)}; got {pairs['last'].shown()}", *hints
-        ) from None
+        raise pairs["last"].error(f"{pairs['last'].name} must be {join_or(ROLES)}; got {pairs['last'].shown()}", *hints) from None
 
 
-def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, _At]]:
+def _verb(at: At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, At]]:
     """Return the verb of a mapping and its pairs: exactly one key is a verb, and the verb allows the other keys."""
     found = [key for key in at.pairs() if key in verbs]
     pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in keys[verb])), keys[found[0]] if found else verbs)
     if not found:
-        raise at.error(f"{at.name} does nothing: it has none of the keys {_join_or(verbs)}")
+        raise at.error(f"{at.name} does nothing: it has none of the keys {join_or(verbs)}")
     if len(found) > 1:
         first, second = found[:2]
         raise pairs[second].key_error(
@@ -451,22 +426,22 @@ def _verb(at: _At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> t
         )
     for key, value in pairs.items():
         if key not in keys[found[0]]:
-            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {_join_or(keys[found[0]])}")
+            raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {join_or(keys[found[0]])}")
     return found[0], pairs
 
 
-def _reply_part(at: _At) -> Part:
+def _reply_part(at: At) -> Part:
     if at.kind == "str":
         return Text(tuple(split(at.node.value)))
     if at.kind != "map":
-        raise at.wrong(f"text, or a mapping with {_join_or(_PART_KEYS)}")
+        raise at.wrong(f"text, or a mapping with {join_or(_PART_KEYS)}")
     for key, value in at.pairs().items():
         if key in _ANSWER:
             raise value.key_error(f"{at.name} has a `{key}` of its own", "give it to the whole step, beside `reply`")
     return _part(*_verb(at, tuple(_PART_KEYS), _PART_KEYS))
 
 
-def _part(verb: str, pairs: dict[str, _At]) -> Part:
+def _part(verb: str, pairs: dict[str, At]) -> Part:
     at = pairs[verb]
     if verb == "say":
         return Text(_tokens(at))
@@ -481,7 +456,7 @@ def _part(verb: str, pairs: dict[str, _At]) -> Part:
     return _in_pieces(Call(tool, args, own), pairs)
 
 
-def _in_pieces(call: Call, pairs: Mapping[str, _At]) -> Call:
+def _in_pieces(call: Call, pairs: Mapping[str, At]) -> Call:
     """Return the call with the exact text of its streamed arguments, if `deltas` or `malformed` says one."""
     given = [key for key in ("deltas", "malformed") if key in pairs]
     if not given:
@@ -495,13 +470,13 @@ def _in_pieces(call: Call, pairs: Mapping[str, _At]) -> Call:
         raise at.error(f"{at.name}: {error}") from None
 
 
-def _tokens(at: _At) -> tuple[str, ...]:
+def _tokens(at: At) -> tuple[str, ...]:
     if at.kind == "str":
         return tuple(split(at.node.value))
     return tuple(token.text() for token in at.items("text, or a list of tokens", "token"))
 
 
-def _usage(at: _At) -> Usage | Literal[False]:
+def _usage(at: At) -> Usage | Literal[False]:
     expected = "[input_tokens, output_tokens], a mapping with these keys, or false"
     if at.kind == "bool" and at.json() is False:
         return False
@@ -519,12 +494,12 @@ def _usage(at: _At) -> Usage | Literal[False]:
     return Usage(into, out, total, *(_details(pairs[key]) if key in pairs else EMPTY for key in USAGE_KEYS[3:]))
 
 
-def _details(at: _At) -> FrozenDict:
+def _details(at: At) -> FrozenDict:
     at.mapping()
     return FrozenDict({key: value.number(int, _TOKENS) for key, value in at.pairs().items()})
 
 
-def _failure(at: _At, retry_after: _At | None) -> Fail:
+def _failure(at: At, retry_after: At | None) -> Fail:
     """Return the failure under `fail` or `then_fail`. `retry_after` is the key beside `fail`."""
     pairs = at.only(_FAIL_KEYS) if at.kind == "map" else {"error": at}
     if "error" not in pairs:
@@ -540,7 +515,7 @@ def _failure(at: _At, retry_after: _At | None) -> Fail:
     )
 
 
-def _cause(at: _At) -> str | int:
+def _cause(at: At) -> str | int:
     if at.kind not in ("str", "int"):
         raise at.wrong("the name of an exception, or an HTTP status")
     value = at.json()

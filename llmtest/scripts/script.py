@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from llmtest import ledger
@@ -17,15 +18,19 @@ from llmtest.concurrency.lanes import Lane
 from llmtest.core.masks import publish
 from llmtest.core.source import caller, shown_path
 from llmtest.core.text import amount
-from llmtest.errors import ScriptError, Violation, ViolationError, is_expected
+from llmtest.errors import LlmtestWarning, ScriptError, Violation, ViolationError, is_expected
 from llmtest.events.events import Run
 from llmtest.events.words import Message
-from llmtest.scripts import diagnostics, tool_checks
+from llmtest.scripts import diagnostics, fingerprints, tool_checks
 from llmtest.scripts.diagnostics import Unused
+from llmtest.scripts.fingerprints import Fingerprint
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Batch, KeyedSteps, On, Request, StepGroup
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
 from llmtest.scripts.steps import as_step
+
+if TYPE_CHECKING:
+    from llmtest.scripts.from_recording import Recorded
 
 
 class _Queue:
@@ -125,6 +130,7 @@ class Script(StepGroup):
         self._calls = 0
         self._claims: list[_Claim] = []
         self._told: set[tuple[int, int]] = set()
+        self._stale: dict[str, list[tuple[int, str, str]]] = {}
         self._made_in = os.getpid()
         self._lock = threading.Lock()
         self._queues = _make_queues(steps, caller())
@@ -215,11 +221,23 @@ class Script(StepGroup):
             call = self._calls
         queue = self._plain or self._queue_for(request, call)
         number, step = self._take(queue, request, call)
+        if step.serving.request is not None:
+            self._note_stale(number, step.serving.request, step.where, request)
         run = request.run() if len(queue.steps) > 1 else None
         if run is not None:
             self._note_turn(queue, run.run_id, call, number, step, request)
             self._watch(queue, run, _Claim(request, call, number, step))
         return step
+
+    def _note_stale(self, number: int, recorded: Fingerprint, where: str, request: Request) -> None:
+        """Keep what differs between the request that a step was recorded for and the one that it answers."""
+        if fingerprints.mode == "ignore":
+            return
+        keep = recorded.system is not None and recorded.system.text is not None
+        now = fingerprints.fingerprint(request, keep=keep)
+        with self._lock:
+            for difference in fingerprints.differences(recorded, now):
+                self._stale.setdefault(difference, []).append((number, recorded.recorded, where))
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
         """Return the next step of `queue` and its number. Optional steps that expect another prompt are skipped."""
@@ -330,11 +348,20 @@ class Script(StepGroup):
             self._violate("competing calls", diagnostics.calls_compete(self.owner, first, second))
 
     def unused(self) -> list[Violation]:
-        """Return one violation for all steps that still wait for calls; an empty list if all were served."""
+        """Return a violation for all steps that still wait for calls, and one for recorded steps that answered other requests."""
         left = [unused for queue in self._queues for unused in queue.left()]
-        if not left:
-            return []
-        return [Violation("unused step", publish(diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)))]
+        found = []
+        if left:
+            text = diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)
+            found.append(Violation("unused step", publish(text)))
+        stale, self._stale = self._stale, {}
+        if stale:
+            text = publish(diagnostics.stale_steps(stale))
+            if fingerprints.mode == "warn":
+                warnings.warn(text, LlmtestWarning, stacklevel=2)
+            else:
+                found.append(Violation("stale recording", text))
+        return found
 
     def verify(self) -> None:
         """Raise a `ViolationError` with all that `found` returns. The pytest plugin does this for you."""
@@ -355,14 +382,52 @@ class Script(StepGroup):
     def _violate(self, rule: str, text: str) -> ViolationError:
         return ledger.report(Violation(rule, text), self.violations, self)
 
-    # -- files
+    # -- files and recordings
+
+    @classmethod
+    def from_recording(cls, recording: Recorded, *, model: str = "*", tokens: bool = False) -> Script:
+        """Return the script that answers as the models of a recording did.
+
+        Each call of a model becomes a step: its text, calls of tools, reasoning, usage, failure. Where calls ran at the same
+        time, their steps stand under the smallest keys that tell them apart: `on(node=...)`, `on(tools=...)`,
+        `on(contains=...)`. `model` chooses models by name (`*` stands for anything). Text is one string; with `tokens`, an
+        answer that was streamed keeps its exact tokens. `dump` writes the script to a file that a person can change.
+
+        Each step knows which request it answered. When it answers another one, the test fails, and says what has changed:
+        the system prompt, a tool, a parameter. The ini key `llmtest_stale` makes that a warning, or nothing.
+
+        Raises:
+            ScriptError: a call of a model is still open, or there is no call of `model`.
+
+        Warns:
+            LlmtestWarning: calls cannot be told apart, or a step cannot say all of an answer.
+
+        >>> from llmtest import ScriptedChatModel, record
+        >>> with record() as recording:
+        ...     _ = ScriptedChatModel("It is 18C.").invoke("weather in Paris?")
+        >>> script = Script.from_recording(recording)
+        >>> ScriptedChatModel(script=script).invoke("weather in Paris?").content
+        'It is 18C.'
+
+        It does not answer for tools: `@pytest.mark.llm_cassette` does, too.
+        """
+        from llmtest.scripts import from_recording
+
+        calls = from_recording.recorded_calls(recording, model=model, tokens=tokens)
+        entries, notes = from_recording.entries_of(calls, recording.order())
+        for note in notes:
+            warnings.warn(note, LlmtestWarning, stacklevel=2)
+        return cls(*entries)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Script:
         """Return the script in a YAML file; its format is in docs/reference/script-files.md.
 
+        Of a file that was recorded, it is the steps of its one model.
+
         Raises:
-            ScriptError: with file and line, the expected and the actual value, and the nearest word.
+            ScriptError: with file and line, the expected and the actual value, and the nearest word. Or the file has steps of
+                several models: `scripted_providers(path)` takes them all.
 
         It reads data only: a file cannot name code, only Python's built-in exceptions.
         """

@@ -26,6 +26,7 @@ from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, FrozenDict, Usage
 
 if TYPE_CHECKING:
+    from llmtest.scripts.fingerprints import Fingerprint
     from llmtest.scripts.gates import Gate
 
 
@@ -119,13 +120,18 @@ class Expects:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How often a step is served and under which conditions. `times` None means no limit; `gates` hold the call before it."""
+    """How often a step is served and under which conditions. `times` None means no limit; `gates` hold the call before it.
+
+    `request` is what is known of the request that a recorded step answered. It chooses nothing, and does not make two steps
+    different.
+    """
 
     times: int | None = 1
     optional: bool = False
     checked: bool = True
     expects: Expects | None = None
     gates: tuple[Gate, ...] = ()
+    request: Fingerprint | None = field(default=None, compare=False, repr=False)
 
 
 ONCE: Final = Serving()

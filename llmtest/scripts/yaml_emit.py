@@ -5,16 +5,20 @@ PyYAML reads each word written here as the same value, in YAML 1.1 and 1.2.
 
 from __future__ import annotations
 
+import base64
 import builtins
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, Usage
-from llmtest.scripts.files import EXPECTS_KEYS, HEADER, ON_KEYS, PACE_KEYS, USAGE_KEYS, read
+from llmtest.scripts.files import EXPECTS_KEYS, HEADER, HEADER_2, ON_KEYS, PACE_KEYS, USAGE_KEYS, ScriptFile, Vectors, read
+from llmtest.scripts.fingerprints import Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import (
     ONCE,
@@ -31,6 +35,7 @@ from llmtest.scripts.step_types import (
     exception_names,
     split,
 )
+from llmtest.scripts.tool_answers import ToolAnswer
 
 MAX_WIDTH: Final = 110
 """How many characters a line may have before a list or mapping goes on in the next."""
@@ -50,12 +55,47 @@ def write(steps: Iterable[Step | KeyedSteps]) -> str:
       - call: search
         args: {q: x}
     """
-    entries = [(step, _entry(_entry_lines(step, f"step {number}"))) for number, step in enumerate(steps, 1)]
-    for number, (step, lines) in enumerate(entries, 1):
-        if not _reads_as(step, lines):
-            raise ScriptError(f"step {number} cannot be written to a file, where it would be another step: {step}")
-    body = [line for _, lines in entries for line in lines]
-    return "\n".join([HEADER, *(["steps:", *body] if body else ["steps: []"])]) + "\n"
+    return write_file(ScriptFile("", entries=tuple(steps)))
+
+
+def write_file(file: ScriptFile) -> str:
+    """Return the text of a script file from which `read_file` makes an equal one.
+
+    It is of version 1 if it holds the steps of one model and nothing that was recorded.
+
+    Raises:
+        ScriptError: as `write`.
+    """
+    entries = [*file.entries, *(entry for found in file.models.values() for entry in found)]
+    known = [request for request in map(_request_of, _steps_of(entries)) if request is not None]
+    recorded = file.recorded or max((request.recorded for request in known), default="")
+    requests = _Requests(recorded, known)
+    body = [f"{key}: {flow(value)}" for key, value in (("test", file.test), ("recorded", recorded)) if value]
+    if file.models:
+        body.append("models:")
+        for model, found in file.models.items():
+            body += [f"  {as_key(model)}:{'' if found else ' []'}", *_indented(_entries(found, requests, f" of `{model}`"))]
+    else:
+        body += ["steps:", *_entries(file.entries, requests)] if file.entries else ["steps: []"]
+    for key, lines in (("tools", _tools(file.tools)), ("embeddings", _embeddings(file.embeddings))):
+        body += [f"{key}:", *_indented(lines)] if lines else []
+    body += requests.lines()
+    keys = [line for line in body if line[:1] not in (" ", "")]
+    return "\n".join([HEADER if len(keys) == 1 and not file.models else HEADER_2, *body]) + "\n"
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" if line else "" for line in lines]
+
+
+def _entries(steps: Iterable[Step | KeyedSteps], requests: _Requests, of: str = "") -> list[str]:
+    found = []
+    for number, step in enumerate(steps, 1):
+        lines = _entry(_entry_lines(step, f"step {number}{of}", requests))
+        if not _reads_as(step, _entry(_entry_lines(step, f"step {number}{of}", _NO_REQUESTS))):
+            raise ScriptError(f"step {number}{of} cannot be written to a file, where it would be another step: {step}")
+        found += lines
+    return found
 
 
 def _reads_as(step: Step | KeyedSteps, lines: list[str]) -> bool:
@@ -69,12 +109,12 @@ def _entry(lines: list[str]) -> list[str]:
     return [f"  - {lines[0]}", *(f"    {line}" if line else "" for line in lines[1:])]
 
 
-def _entry_lines(entry: Step | KeyedSteps, name: str) -> list[str]:
+def _entry_lines(entry: Step | KeyedSteps, name: str, requests: _Requests) -> list[str]:
     if not isinstance(entry, KeyedSteps):
-        return _step_lines(entry, name)
+        return _step_lines(entry, name, requests)
     wanted = {field: getattr(entry.key, field) for field in ON_KEYS}
     given = {key: _text_or_list(value) for key, value in wanted.items() if value or (key == "tools" and value is not None)}
-    steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}"))]
+    steps = [line for n, step in enumerate(entry.steps, 1) for line in _entry(_step_lines(step, f"step {n} of {name}", requests))]
     return [*_json_lines("on", given, name), *(["steps:", *steps] if steps else ["steps: []"])]
 
 
@@ -84,7 +124,12 @@ def _text_or_list(value: object) -> Any:
     return texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
 
 
-def _step_lines(step: Step, name: str) -> list[str]:
+def _step_lines(step: Step, name: str, requests: _Requests) -> list[str]:
+    known = requests.of(_request_of(step))
+    return [*_said_lines(step, name, keyed=bool(known)), *known]
+
+
+def _said_lines(step: Step, name: str, *, keyed: bool) -> list[str]:
     if isinstance(step, Respond) or step.gates:
         raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
     if isinstance(step, Return):
@@ -96,7 +141,7 @@ def _step_lines(step: Step, name: str) -> list[str]:
         return [f"fail: {flow(short)}", *waits, *_number_lines(step, "takes_s"), *_serving_lines(step.serving, name)]
     extras = _answer_lines(step, name)
     if len(step.parts) == 1:
-        return [*_part_lines(step.parts[0], name, keyed=bool(extras)), *extras]
+        return [*_part_lines(step.parts[0], name, keyed=keyed or bool(extras)), *extras]
     parts = [line for part in step.parts for line in _entry(_part_lines(part, name, keyed=False))]
     return [*(["reply:", *parts] if parts else ["reply: []"]), *extras]
 
@@ -158,9 +203,14 @@ def _part_lines(part: Part, name: str, *, keyed: bool) -> list[str]:
     text = "".join(part.tokens)
     if list(part.tokens) != split(text):
         return wrap(f"{key}: [", [quote(token) for token in part.tokens], "]")
+    return _text_lines(key, text) if keyed or key == "think" or _reads_as_lines(text) else [quote(text)]
+
+
+def _text_lines(key: str, text: str) -> list[str]:
+    """Return a text under `key`: in one line, or each of its lines in one of its own."""
     if _reads_as_lines(text):
-        return [f"{key}: |-", *(f"  {line}" if line else "" for line in text.split("\n"))]
-    return [f"{key}: {quote(text)}" if keyed or key == "think" else quote(text)]
+        return [f"{key}: |-", *_indented(text.split("\n"))]
+    return [f"{key}: {quote(text)}"]
 
 
 def _reads_as_lines(text: str) -> bool:
@@ -198,6 +248,114 @@ def _failure_fields(failure: Fail, name: str) -> tuple[str | int, str | None, fl
             "  a file names Python's built-in exceptions, made from one text or from nothing, and HTTP statuses"
         )
     return kind if isinstance(kind, int) else kind.__name__, args[0] if args else None, failure.retry_after
+
+
+# -- what was recorded beside the steps
+
+
+class _Requests:
+    """The requests that the steps of a file answered. What several of them have in common stands once, under `requests`."""
+
+    def __init__(self, recorded: str, requests: Iterable[Fingerprint], *, are_written: bool = True) -> None:
+        self.recorded = recorded
+        self.are_written = are_written
+        shared = dict.fromkeys(self._shared(request) for request in requests)
+        self._names = {request: f"r{number}" for number, request in enumerate((r for r in shared if r != Fingerprint()), 1)}
+
+    def _shared(self, request: Fingerprint) -> Fingerprint:
+        return replace(request, messages=EMPTY, recorded="" if request.recorded == self.recorded else request.recorded)
+
+    def of(self, request: Fingerprint | None) -> list[str]:
+        """Return the line of a step."""
+        if request is None or not self.are_written:
+            return []
+        name = self._names.get(self._shared(request))
+        said = {"like": name, "messages": request.messages or None}
+        return wrap("request: {", [f"{key}: {flow(value)}" for key, value in said.items() if value] or [""], "}")
+
+    def lines(self) -> list[str]:
+        """Return the lines of the file under `requests`."""
+        found = []
+        for request, name in self._names.items():
+            found += [f"{name}:", *_indented(_request_lines(request))]
+        return ["requests:", *_indented(found)] if found else []
+
+
+_NO_REQUESTS: Final = _Requests("", (), are_written=False)
+
+
+def _request_lines(request: Fingerprint) -> list[str]:
+    lines = [f"{key}: {flow(value)}" for key in ("model", "recorded") if (value := getattr(request, key))]
+    if request.system is not None:
+        lines += _prompt_lines(request.system)
+    for key in ("tools", "parameters"):
+        given = getattr(request, key)
+        lines += wrap(f"{key}: {{", [f"{as_key(name)}: {flow(item)}" for name, item in given.items()], "}") if given else []
+    return [*lines, *([f"response_format: {flow(request.response_format)}"] if request.response_format else [])]
+
+
+def _prompt_lines(prompt: Prompt) -> list[str]:
+    if prompt.text is not None:
+        return _text_lines("system", prompt.text)
+    lines = wrap('  lines: "', [f"{line} " for line in prompt.lines[:-1]] + [*prompt.lines[-1:]], '"', between="")
+    return ["system:", f"  begins: {quote(prompt.begins)}", lines[0], *_indented(lines[1:])]
+
+
+def _steps_of(entries: Iterable[Step | KeyedSteps]) -> Iterator[Step]:
+    return (step for entry in entries for step in (entry.steps if isinstance(entry, KeyedSteps) else (entry,)))
+
+
+def _request_of(step: Step) -> Fingerprint | None:
+    return step.serving.request
+
+
+def _tools(tools: Mapping[str, Sequence[ToolAnswer]]) -> list[str]:
+    lines = []
+    for name, answers in tools.items():
+        lines.append(f"{as_key(name)}:{'' if answers else ' []'}")
+        lines += [line for number, answer in enumerate(answers, 1) for line in _entry(_answered(answer, name, number))]
+    return lines
+
+
+def _answered(answer: ToolAnswer, tool: str, number: int) -> list[str]:
+    """Return the lines of one answer of a tool. Its `args` come first, so that it begins with what was asked."""
+    name = f"answer {number} of the tool `{tool}`"
+    lines = _json_lines("args", answer.args, name)
+    if answer.unknown:
+        lines += _text_lines("unknown", answer.unknown)
+    elif answer.failure is not None:
+        said = {"error": answer.failure.type, "message": answer.failure.message}
+        lines.append(f"fails: {flow(said if answer.failure.message else answer.failure.type)}")
+    else:
+        lines += _text_lines("gives", answer.gives) if isinstance(answer.gives, str) else _json_lines("gives", answer.gives, name)
+    more = {"artifact": answer.artifact, "message": answer.message, "runs_within": answer.runs_within}
+    more["within"] = _text_or_list(answer.within)
+    for key, value in more.items():
+        lines += _json_lines(key, value, name) if value not in (None, EMPTY, 0, []) else []
+    return lines
+
+
+def _embeddings(models: Mapping[str, Vectors]) -> list[str]:
+    lines = []
+    for model, vectors in models.items():
+        lines.append(f"{as_key(model)}:")
+        lines += [f"  {as_key(text)}: {_vector(vector)}" for text, vector in vectors.items()]
+    return lines
+
+
+def _vector(vector: Sequence[float]) -> str:
+    """Return a short vector as its numbers, a long one as base64 of its floats: of 4 bytes if these are exact."""
+    if len(vector) <= MAX_NUMBERS:
+        return flow([float(number) for number in vector])
+    packed = struct.pack(f"<{len(vector)}f", *vector)
+    kind = "f4"
+    if list(struct.unpack(f"<{len(vector)}f", packed)) != list(vector):
+        packed, kind = struct.pack(f"<{len(vector)}d", *vector), "f8"
+    return f'"{kind}:{base64.b64encode(packed).decode()}"'
+
+
+MAX_NUMBERS: Final = 8
+"""How many numbers a vector may have that is written as a list."""
 
 
 # -- words of YAML
@@ -240,11 +398,11 @@ def _escape(character: str) -> str:
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def wrap(start: str, items: Sequence[str], end: str) -> list[str]:
-    """Return a list or mapping in as few lines as its items fill."""
+def wrap(start: str, items: Sequence[str], end: str, between: str = ", ") -> list[str]:
+    """Return a list, a mapping or words in as few lines as its items fill."""
     lines = [start]
     for number, item in enumerate(items, 1):
-        piece = item + (", " if number < len(items) else end)
+        piece = item + (between if number < len(items) else end)
         if len(lines[-1]) + len(piece) > MAX_WIDTH and number > 1:
             lines.append("  ")
         lines[-1] += piece

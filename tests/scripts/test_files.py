@@ -240,11 +240,12 @@ MISTAKES = {
     ),
     "misspelt steps": (
         "stps: []\n",
-        "x.yaml:1: the file has the unknown key `stps`\n  expected  `steps`\n  did you mean `steps`?",
+        "x.yaml:1: the file has the unknown key `stps`\n"
+        "  expected  `test`, `recorded`, `requests`, `steps`, `models`, `tools` or `embeddings`\n  did you mean `steps`?",
     ),
     "newer version": (
-        "# llmtest script v2\nsteps: []\n",
-        "x.yaml:1: the file is a script of version 2; this llmtest reads version 1",
+        "# llmtest script v3\nsteps: []\n",
+        "x.yaml:1: the file is a script of version 3; this llmtest reads versions 1 and 2",
     ),
     "unclosed list": (
         "steps:\n  - say: [a\n  - b\n",
@@ -292,7 +293,7 @@ MISTAKES = {
         "x.yaml:3: step 1 cannot have `args`\n"
         "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
         "`tokens_per_s`, `then_fail`, "
-        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
+        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
     ),
     "key twice": (
         "steps:\n  - say: Hello\n    usage: [1, 2]\n    say: Goodbye\n",
@@ -505,7 +506,7 @@ MISTAKES = {
         "x.yaml:4: step 1 cannot have `retry_after`\n"
         "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
         "`tokens_per_s`, `then_fail`, "
-        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
+        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
     ),
     "code as a tag": (
         "steps:\n  - !!python/object/apply:os.system [ls]\n",
@@ -548,7 +549,7 @@ MISTAKES = {
         "x.yaml:3: step 1 cannot have `refusal`\n"
         "  a `think` has  `think`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
         "`tokens_per_s`, `then_fail`, "
-        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked` or `expects`",
+        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
     ),
     "text as expectations": (
         "steps:\n  - say: Hello\n    expects: weather\n",

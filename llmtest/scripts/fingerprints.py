@@ -1,0 +1,339 @@
+"""Fingerprints: what a recorded answer was an answer to, as far as a file keeps it.
+
+A fingerprint never chooses a step. It tells, when the step is served, what has changed in the program since the recording.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Final, Literal, Protocol
+
+from llmtest.core.masks import table
+from llmtest.core.text import amount
+from llmtest.events.words import EMPTY, FrozenDict, Message
+
+Mode = Literal["fail", "warn", "ignore"]
+
+mode: Mode = "fail"
+"""What happens when a step answers another request than it was recorded for. The ini key `llmtest_stale` sets it."""
+
+MAX_KEPT: Final = 100
+"""How many characters a system prompt of one line may have that a file keeps as it is."""
+MAX_SHOWN_LINES: Final = 10
+"""How many lines of the difference between two prompts are shown."""
+
+
+class Request(Protocol):
+    """What a fingerprint is taken of: `llmtest.scripts.requests.Request`."""
+
+    @property
+    def messages(self) -> Sequence[Message]: ...
+    @property
+    def tools(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def tool_choice(self) -> Any: ...
+    @property
+    def stop(self) -> Sequence[str] | None: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The system messages of a request, joined. `text` is None where the file keeps only the digests of the lines."""
+
+    begins: str
+    lines: tuple[str, ...]
+    """The digest of each line. Dates, times and ids in a line do not count."""
+    text: str | None = None
+
+    @classmethod
+    def of(cls, text: str, *, keep: bool = False) -> Prompt:
+        """Return `text` as it goes into a file: as it is if it is one short line or `keep` is True, else as digests."""
+        hidden = table().without_secrets(text)
+        lines = hidden.splitlines()
+        is_short = len(lines) <= 1 and len(hidden) <= MAX_KEPT
+        begins = next((line.strip() for line in lines if line.strip()), "")
+        return cls(begins[:MAX_KEPT], tuple(map(_line_digest, lines)), hidden if keep or is_short else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What is known of the request that a recorded step answered.
+
+    `tools` maps each bound tool to its arguments and the digest of their schema: `(city, days?) 0328e3`. `messages` counts
+    the messages of the prompt by role. `parameters` are those of the call, `response_format` the name and digest of the
+    format that was asked for. `model` is empty where a file names the model elsewhere.
+    """
+
+    model: str = ""
+    system: Prompt | None = None
+    tools: FrozenDict = EMPTY
+    messages: FrozenDict = EMPTY
+    parameters: FrozenDict = EMPTY
+    response_format: str = ""
+    recorded: str = ""
+    """The day of the recording, as in 2026-11-29; empty if it is not known."""
+
+    @property
+    def shared(self) -> Fingerprint:
+        """The part that the calls of one agent have in common: all but the messages."""
+        return replace(self, messages=EMPTY)
+
+
+def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: bool = False) -> Fingerprint:
+    """Return the fingerprint of `request`. With `keep`, its system prompt is kept whole."""
+    messages = request.messages
+    system = "\n".join(message.text for message in messages if message.role == "system")
+    params = {**request.params}
+    if request.tool_choice is not None:
+        params["tool_choice"] = request.tool_choice
+    if request.stop:
+        params["stop"] = list(request.stop)
+    return Fingerprint(
+        model,
+        Prompt.of(system, keep=keep) if system else None,
+        FrozenDict({name: signature(schema) for name, schema in sorted(request.tools.items())}),
+        FrozenDict(Counter(message.role for message in messages)),
+        parameters_of(params),
+        format_of(params),
+        recorded,
+    )
+
+
+# -- the parts of a request
+
+
+def signature(schema: Mapping[str, Any]) -> str:
+    """Return the arguments of a tool, and the digest of their schema.
+
+    >>> signature({"properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]})
+    '(city, days?) 0328e3'
+    """
+    needed = schema.get("required") or ()
+    arguments = (name if name in needed else f"{name}?" for name in schema.get("properties") or ())
+    return f"({', '.join(arguments)}) {digest(_bare(schema))}"
+
+
+def _bare(schema: object) -> object:
+    """Return a JSON schema without what integrations add to it, each in its own way."""
+    if isinstance(schema, Mapping):
+        return {key: _bare(item) for key, item in schema.items() if not (key in _ADDED and not isinstance(item, Mapping))}
+    return [_bare(item) for item in schema] if isinstance(schema, list | tuple) else schema
+
+
+_ADDED: Final = frozenset({"title", "additionalProperties", "strict", "$schema"})
+
+
+def parameters_of(params: Mapping[str, Any]) -> FrozenDict:
+    """Return the parameters that change what a model says, under the names of the API."""
+    found: dict[str, object] = {}
+    for key, value in params.items():
+        if key in _NO_PARAMETERS or value is None:
+            continue
+        inner = value.items() if isinstance(value, Mapping) and key not in _VALUES else [(key, value)]
+        for name, item in inner:
+            if name not in _NO_PARAMETERS and (shown := _parameter(item)) is not None:
+                found[name] = shown
+    return FrozenDict(sorted(found.items()))
+
+
+def _parameter(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= MAX_KEPT else None
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        return None
+    return text if value and len(text) <= MAX_KEPT else None
+
+
+_VALUES: Final = frozenset({"tool_choice", "stop"})
+_NO_PARAMETERS: Final = frozenset(
+    {
+        # What a fingerprint has elsewhere, or what has no effect on the answer.
+        *("tools", "functions", "messages", "model", "model_name", "input", "contents", "system", "system_instruction"),
+        *("systemInstruction", "instructions", "response_format", "output_config", "output_format", "text", "format"),
+        *("responseSchema", "responseJsonSchema", "responseMimeType", "stream", "stream_options", "stream_usage", "user"),
+        *("metadata", "store", "include", "keep_alive", "n", "timeout", "max_retries", "ls_structured_output_format", "_type"),
+        *("previous_response_id", "prompt_cache_key", "safety_identifier", "safetySettings", "extra_headers", "config"),
+        *("parallel_tool_calls", "id", "truncate"),
+    }
+)
+
+
+def format_of(params: Mapping[str, Any]) -> str:
+    """Return the name and the digest of the format that the answer must have; empty if none was asked for."""
+    config, text, generation = (params.get(key) for key in ("output_config", "text", "generationConfig"))
+    wanted = params.get("response_format") or params.get("output_format") or params.get("format")
+    wanted = wanted or (config.get("format") if isinstance(config, Mapping) else None)
+    wanted = wanted or (text.get("format") if isinstance(text, Mapping) else None)
+    if wanted is None and isinstance(generation, Mapping):
+        wanted = generation.get("responseJsonSchema") or generation.get("responseSchema")
+    if not wanted or (isinstance(wanted, Mapping) and wanted.get("type") == "text"):
+        return ""
+    return f"{_format_name(wanted)} {digest(_bare(wanted))}"
+
+
+def _format_name(wanted: object) -> str:
+    schema = wanted.get("json_schema", wanted) if isinstance(wanted, Mapping) else {}
+    inner = schema.get("schema", schema) if isinstance(schema, Mapping) else {}
+    found = (source.get(key) for source in (schema, inner) if isinstance(source, Mapping) for key in ("name", "title", "type"))
+    return next((name for name in found if isinstance(name, str) and name), "json").replace(" ", "_")
+
+
+def digest(value: object) -> str:
+    """Return six characters that tell two JSON values apart, whatever the order of their keys."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=3).hexdigest()
+
+
+def _line_digest(line: str) -> str:
+    """Return the digest of a line of a prompt. What differs in every run does not count: dates, times, ids, folders."""
+    return digest(_CLOCK.sub("<time>", table().volatile.sub(lambda found: f"<{found.lastgroup}>", line.strip())))
+
+
+_MONTHS: Final = "Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:tember)?|Oct(?:ober)?"
+_CLOCK: Final = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|\b\d?\d:\d\d(?::\d\d)?(?: ?[AP]M)?\b"
+    rf"|\b(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day,? )?(?:(?:{_MONTHS}|Nov(?:ember)?|Dec(?:ember)?)\.? \d?\d(?:st|nd|rd|th)?"
+    rf"|\d?\d(?:st|nd|rd|th)? (?:{_MONTHS}|Nov(?:ember)?|Dec(?:ember)?))\.?,? \d{{4}}\b"
+)
+
+
+# -- what has changed
+
+
+def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
+    """Return what has changed from `before` to `now`, a text of one line or more for each; an empty list if nothing has."""
+    return [
+        *_of_model(before.model, now.model),
+        *_of_prompt(before.system, now.system),
+        *_of_tools(before.tools, now.tools),
+        *_of_messages(before.messages, now.messages),
+        *_of_parameters(before.parameters, now.parameters),
+        *_of_format(before.response_format, now.response_format),
+    ]
+
+
+def _of_model(before: str, now: str) -> Iterator[str]:
+    if before and now and before != now:
+        yield f"the model was `{before}`; it is `{now}`"
+
+
+def _of_prompt(before: Prompt | None, now: Prompt | None) -> Iterator[str]:
+    if before is None or now is None:
+        if before is not None:
+            yield f"the system prompt is gone: {_quoted(before.begins)}"
+        if now is not None:
+            yield f"a system prompt is new: {_quoted(now.begins)}"
+        return
+    if before.lines == now.lines:
+        return
+    lines = [f"the system prompt has changed: {_show_lines(list(_changed_lines(before.lines, now.lines)))}"]
+    if before.text is not None and now.text is not None:
+        shown = list(difflib.unified_diff(before.text.splitlines(), now.text.splitlines(), "", "", lineterm="", n=1))[2:]
+        lines += shown[:MAX_SHOWN_LINES]
+        if len(shown) > MAX_SHOWN_LINES:
+            lines.append(f"... {amount(len(shown) - MAX_SHOWN_LINES, 'line')} more")
+    elif before.begins != now.begins:
+        lines += [f"it began {_quoted(before.begins)}", f"it begins {_quoted(now.begins)}"]
+    yield "\n  ".join(lines)
+
+
+def _changed_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield what has happened, and to which lines: of the new prompt, or of the old one for lines that are gone."""
+    for tag, start, stop, begin, end in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+        if tag == "replace":
+            yield "", begin + 1, end
+        elif tag == "insert":
+            yield "new ", begin + 1, end
+        elif tag == "delete":
+            yield "gone ", start + 1, stop
+
+
+def _show_lines(changed: Sequence[tuple[str, int, int]]) -> str:
+    """Return lines in words: `line 3, new lines 7-9`."""
+    shown = [f"{what}line {first}" if first == last else f"{what}lines {first}-{last}" for what, first, last in changed[:5]]
+    return ", ".join(shown + (["..."] if len(changed) > 5 else []))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text if len(text) <= 60 else f"{text[:57]}...", ensure_ascii=False)
+
+
+def _of_tools(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    if before == now:
+        return
+    same = sum(now.get(name) == shape for name, shape in before.items())
+    told = [f"`{name}` is gone" for name in before if name not in now]
+    told += [f"`{name}` is new" for name in now if name not in before]
+    told += [_of_tool(name, before[name], now[name]) for name in before if now.get(name, before[name]) != before[name]]
+    head = "" if len(before) < 2 else "no tool is the same; " if not same else f"{same} of {len(before)} tools "
+    yield head + (f"{'is' if same == 1 else 'are'} the same; " if head and same else "") + ", ".join(told)
+
+
+def _of_tool(name: str, before: str, now: str) -> str:
+    old, new = (dict(_arguments(shape)) for shape in (before, now))
+    told = [f"a new argument `{argument}`" for argument in new if argument not in old]
+    lost = [f"no argument `{argument}` any more" for argument in old if argument not in new]
+    needs = [
+        f"`{argument}` as {'a required' if new[argument] else 'an optional'} argument"
+        for argument in old
+        if argument in new and old[argument] != new[argument]
+    ]
+    if told or lost or needs:
+        return f"`{name}` has {' and '.join([*told, *lost, *needs])}"
+    return f"`{name}` has another schema"
+
+
+def _arguments(shape: str) -> Iterator[tuple[str, bool]]:
+    """Yield each argument of a signature, and whether it is required."""
+    inside = shape.partition("(")[2].rpartition(")")[0]
+    for argument in filter(None, inside.split(", ")):
+        yield argument.removesuffix("?"), not argument.endswith("?")
+
+
+def _of_messages(before: Mapping[str, int], now: Mapping[str, int]) -> Iterator[str]:
+    if before and dict(before) != dict(now):
+        yield f"the prompt had {_count_messages(before)}; it has {_count_messages(now)}"
+
+
+def _count_messages(counts: Mapping[str, int]) -> str:
+    """Return the messages of a prompt in words: `1 human and 2 ai messages`."""
+    if not counts:
+        return "no message"
+    several = [f"{number} {role}" for role, number in counts.items()]
+    total = sum(counts.values())
+    listed = several[0] if len(several) == 1 else f"{', '.join(several[:-1])} and {several[-1]}"
+    return f"{listed} message{'' if total == 1 else 's'}"
+
+
+def _of_parameters(before: Mapping[str, object], now: Mapping[str, object]) -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now:
+            yield f"the parameter `{name}` is gone; it was {before[name]!r}"
+        elif name not in before:
+            yield f"the parameter `{name}` is new: {now[name]!r}"
+        elif before[name] != now[name]:
+            yield f"the parameter `{name}` was {before[name]!r}; it is {now[name]!r}"
+
+
+def _of_format(before: str, now: str) -> Iterator[str]:
+    if before == now:
+        return
+    old, new = before.partition(" ")[0], now.partition(" ")[0]
+    if not now:
+        yield f"the response format is gone; it was `{old}`"
+    elif not before:
+        yield f"a response format is new: `{new}`"
+    else:
+        yield f"the response format `{new}` has changed" if old == new else f"the response format was `{old}`; it is `{new}`"

@@ -1,0 +1,333 @@
+"""Turn what a recording shows of its models into the steps of a script."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, Protocol
+
+from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ScriptError
+from llmtest.events.content import pieces_of, read_block
+from llmtest.events.events import Run
+from llmtest.events.usage import read_model_name
+from llmtest.events.words import EMPTY, Failure, FrozenDict, Message, ToolCall, Usage
+from llmtest.scripts.branches import branches
+from llmtest.scripts.fingerprints import fingerprint
+from llmtest.scripts.replies import counted
+from llmtest.scripts.requests import KeyedSteps, Request, bound_format
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Thinking, Value, exception_names, split
+
+
+class Order(Protocol):
+    """The order of the runs of a recording, as `Recording.order()` gives it."""
+
+    def are_ordered(self, a: Run, b: Run, /) -> bool: ...
+
+
+class Recorded(Protocol):
+    """A recording, as far as a script is made of it."""
+
+    @property
+    def runs(self) -> Iterable[Run]: ...
+    def order(self) -> Order: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedCall:
+    """One call of a model that was recorded: what was asked of which model, and the step that answers so.
+
+    `left_out` is what no step can say of the answer, in words.
+    """
+
+    model: str
+    request: Request
+    step: Reply | Fail
+    run: Run | None = None
+    left_out: tuple[str, ...] = ()
+
+
+def recorded_calls(recording: Recorded, *, model: str = "*", tokens: bool = False) -> list[RecordedCall]:
+    """Return the calls of the models of a recording, in the order in which they began.
+
+    `model` chooses models by name; `*` in it stands for anything. An answer that was streamed keeps its exact tokens with
+    `tokens`. An answer of LangChain's cache is none: the model was not called.
+
+    Raises:
+        ScriptError: a call is still open, or `model` is the name of none.
+    """
+    calls = [_call_of(run, tokens) for run in recording.runs if run.kind in ("chat", "llm") and not run.cached]
+    chosen = [call for call in calls if fnmatchcase(call.model, model)]
+    if calls and not chosen:
+        known = list(dict.fromkeys(call.model for call in calls))
+        raise ScriptError(f"the recording has no call of a model {model!r}{did_you_mean(model, known)}\n  models  {names(known)}")
+    return chosen
+
+
+def _call_of(run: Run, tokens: bool) -> RecordedCall:
+    request, model = request_of(run), model_of(run)
+    step, left_out = _step_of(run, request, tokens)
+    recorded = datetime.fromtimestamp(run.start.wall_ns / 1e9, UTC).date().isoformat() if run.start.wall_ns else ""
+    known = fingerprint(request, model="" if model == run.name else model, recorded=recorded)
+    return RecordedCall(model, request, replace(step, serving=replace(step.serving, request=known)), run, left_out)
+
+
+def model_of(run: Run) -> str:
+    """Return the name of the model that a run called; of a model without one, the name of the run."""
+    name = read_model_name(run.start.payload.get("invocation_params"), run.metadata)
+    return run.name if name in (None, UNNAMED) else name
+
+
+UNNAMED: Final = "scripted"
+"""The name of the model of a double that was given none."""
+
+
+def request_of(run: Run) -> Request:
+    """Return what a run asked of its model."""
+    params = run.start.payload.get("invocation_params")
+    params = params if isinstance(params, Mapping) else EMPTY
+    value = run.input
+    prompt = run.messages[: len(value)] if run.kind == "chat" and isinstance(value, list) else [Message("human", str(value))]
+    stop = params.get("stop")
+    return Request(
+        FrozenDict(_schemas(params.get("tools"))),
+        lambda: prompt,
+        params.get("tool_choice"),
+        stop if isinstance(stop, str | list) and stop else None,
+        FrozenDict({key: item for key, item in params.items() if key not in ("tools", "tool_choice", "stop")}),
+        lambda: (run.tags, run.metadata),
+    )
+
+
+def _schemas(tools: object) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield the name and the schema of each bound tool, in the formats in which integrations bind them."""
+    for tool in tools if isinstance(tools, list | tuple) else ():
+        if not isinstance(tool, Mapping):
+            continue
+        declared = tool.get("function_declarations")
+        for spec in declared if isinstance(declared, list) else [tool.get("function", tool.get("toolSpec", tool))]:
+            if not isinstance(spec, Mapping):
+                continue
+            schema = spec.get("parameters") or spec.get("input_schema") or spec.get("inputSchema")
+            schema = schema.get("json", schema) if isinstance(schema, Mapping) else EMPTY
+            only = next(iter(tool)) if len(tool) == 1 else ""  # a provider's own tool, as {"google_search": {}}
+            yield str(spec.get("name") or spec.get("type") or only), schema
+
+
+# -- the answer of a run
+
+
+def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tuple[str, ...]]:
+    if run.ended == "open":
+        raise ScriptError(f"the {run.kind} run `{run.name}` is still open, so that its answer is not known; let it end first")
+    error = run.error
+    message = _answer_of(run)
+    if message is None:
+        if error is not None:
+            return failure_of(error), ()
+        return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
+    reply, left_out = reply_of(message, request, _tokens_of(run) if tokens else {})
+    usage = run.usage
+    if error is not None:
+        return replace(reply, usage=usage or False, stop_reason=None, failure=failure_of(error)), left_out
+    if run.ended in ("closed early", "cancelled"):
+        return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
+    reply = replace(reply, usage=False if usage is None else usage)
+    return replace(reply, usage=_unless_counted(reply, usage, request)), left_out
+
+
+def _unless_counted(reply: Reply, usage: Usage | None, request: Request) -> Usage | Literal[False] | None:
+    """Return the usage of a step; None if it is what a script counts without being told."""
+    if usage is None:
+        return False
+    into, out = counted(reply, [message.text for message in request.messages])
+    return None if usage == Usage(into, out, into + out) else usage
+
+
+def _answer_of(run: Run) -> Message | None:
+    """Return what a model said, whole or until it was cut off; None if it said nothing."""
+    output = run.output
+    if isinstance(output, Message):
+        return output
+    if isinstance(output, str):
+        info = run.end.payload["generations"][0].info if run.end is not None else EMPTY
+        return Message("ai", output, response_metadata=info)
+    response = run.end.payload.get("response") if run.end is not None else None
+    found = response.get("generations") if isinstance(response, Mapping) else None
+    if found:
+        return found[0].message or Message("ai", found[0].text)
+    said = [piece.text or "" for event in run.events if event.kind != "on_chat_model_start" for piece in _pieces(event.payload)]
+    return Message("ai", "".join(said)) if any(said) else None
+
+
+def _pieces(payload: Mapping[str, object]) -> list[Any]:
+    return [piece for piece in pieces_of(payload) if piece.kind == "text"] if "token" in payload or "event" in payload else []
+
+
+def _tokens_of(run: Run) -> dict[str, tuple[str, ...]]:
+    """Return the streamed tokens of the text and of the reasoning of a run."""
+    found: dict[str, list[str]] = {"text": [], "reasoning": []}
+    for event in run.events:
+        if event.kind in ("on_llm_new_token", "on_stream_event"):
+            for piece in pieces_of(event.payload):
+                if piece.kind in found and piece.text:
+                    found[piece.kind].append(piece.text)
+    return {kind: tuple(tokens) for kind, tokens in found.items()}
+
+
+def reply_of(message: Message, request: Request, tokens: Mapping[str, tuple[str, ...]] = EMPTY) -> tuple[Reply, tuple[str, ...]]:
+    """Return the step that says `message`, and what it leaves out. `tokens` are the exact ones of its text and reasoning."""
+    left_out: list[str] = []
+    parts = [_with_tokens(part, tokens) for part in _parts_of(message, left_out)]
+    parts = [_as_value(part, request) for part in parts] if bound_format(request.params) and len(parts) == 1 else parts
+    refusal = message.additional_kwargs.get("refusal")
+    if isinstance(refusal, str) and refusal and not any(isinstance(part, Text) for part in parts):
+        parts = [*parts, Text(tuple(split(refusal)))]
+    metadata = message.response_metadata
+    return (
+        Reply(
+            tuple(parts),
+            None,
+            _stop_reason(metadata, bool(message.tool_calls)),
+            FrozenDict({key: item for key, item in metadata.items() if key in _KEPT_METADATA and item is not None}),
+            refusal=bool(refusal),
+        ),
+        tuple(left_out),
+    )
+
+
+_KEPT_METADATA: Final = ("stop_sequence",)
+
+
+def _parts_of(message: Message, left_out: list[str]) -> Iterator[Part]:
+    told = message.additional_kwargs.get("reasoning_content")
+    if isinstance(told, str) and told:
+        yield Thinking(tuple(split(told)))
+    called = {call.id: call for call in message.tool_calls}
+    for block in [message.content] if isinstance(message.content, str) else message.content:
+        kind, text, name = read_block(block)
+        if kind == "text" and text:
+            yield Text(tuple(split(text)))
+        elif kind == "reasoning" and text:
+            yield Thinking(tuple(split(text)))
+        elif kind == "call" and isinstance(block, Mapping) and (call := called.pop(block.get("id"), None)) is not None:
+            yield _called(call)
+        elif kind == "other":
+            left_out.append(f"a block of the type {name}")
+    yield from (_called(call) for call in called.values())
+
+
+def _called(call: ToolCall) -> Call:
+    own = call.id if call.id is not None and _WRITTEN_ID.fullmatch(call.id) else None
+    if isinstance(call.args, str):
+        return Call(call.name, EMPTY, own, (call.args,))
+    return Call(call.name, call.args, own)
+
+
+_WRITTEN_ID: Final = re.compile(r"(?!call_\d+$|.*[0-9a-f]{8})[\w-]{1,16}")
+"""The id of a tool call that a person has written: a provider's are long, and a double's are numbered or hold a hash."""
+
+
+def _with_tokens(part: Part, tokens: Mapping[str, tuple[str, ...]]) -> Part:
+    if isinstance(part, Text | Thinking):
+        exact = tokens.get("text" if isinstance(part, Text) else "reasoning", ())
+        if exact and "".join(exact) == "".join(part.tokens):
+            return replace(part, tokens=exact)
+    return part
+
+
+def _as_value(part: Part, request: Request) -> Part:
+    """Return a text of JSON that a bound format asked for as a value, if it is written as a script writes it."""
+    if not isinstance(part, Text):
+        return part
+    text = "".join(part.tokens)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return part
+    said = Value(_frozen(value))
+    return said if said.tokens == part.tokens and isinstance(value, dict) else part
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, dict):
+        return FrozenDict({key: _frozen(item) for key, item in value.items()})
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _stop_reason(metadata: Mapping[str, object], calls: bool) -> str | None:
+    """Return why an answer ended, if it is not for the reason for which one usually ends."""
+    found = (metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
+    reason = next((reason for reason in found if isinstance(reason, str) and reason), None)
+    usual = _USUAL_WITH_CALLS if calls else _USUAL
+    return None if reason is None or reason.lower() in usual else reason
+
+
+_USUAL: Final = ("stop", "end_turn", "completed")
+_USUAL_WITH_CALLS: Final = ("tool_calls", "tool_use", "stop", "completed")
+
+
+# -- failures
+
+
+def failure_of(error: Failure) -> Fail:
+    """Return the step that fails as `error` did: with its HTTP status, or with the exception itself or its class."""
+    status = _status(error)
+    if status is not None:
+        return Fail(status, None, None if error.message.startswith(f"{status} ") else error.message)
+    live = error.exception
+    if error.type in exception_names():
+        return Fail(error.type, None, error.message or None)
+    if live is not None:
+        return Fail(live)
+    return Fail("RuntimeError", None, f"{error.type}: {error.message}")
+
+
+def _status(error: Failure) -> int | None:
+    """Return the HTTP status that an error of an integration stands for."""
+    live: Any = error.exception
+    known = getattr(live, "status_code", None) or getattr(live, "code", None)
+    if isinstance(known, int) and 400 <= known <= 599:
+        return known
+    found = _STATUS.match(error.message)
+    if found and not hasattr(builtins, error.type):
+        return int(found[1])
+    return _STATUSES.get(error.type)
+
+
+_STATUS: Final = re.compile(r"(?:Error code: )?([45]\d\d)\b")
+_STATUSES: Final = {
+    "AuthenticationError": 401,
+    "ModelAuthenticationError": 401,
+    "PermissionDeniedError": 403,
+    "NotFoundError": 404,
+    "BadRequestError": 400,
+    "RateLimitError": 429,
+    "InternalServerError": 500,
+    "OverloadedError": 529,
+}
+"""The statuses of exceptions of SDKs whose text does not tell them."""
+
+
+# -- all calls of a recording as the entries of a script
+
+
+def entries_of(calls: Sequence[RecordedCall], order: Order) -> tuple[list[KeyedSteps | Reply | Fail], list[str]]:
+    """Return the entries of a script that answers `calls` again, and what it cannot tell or tell apart, in words."""
+
+    def are_ordered(a: RecordedCall, b: RecordedCall) -> bool:
+        return a.run is not None and b.run is not None and order.are_ordered(a.run, b.run)
+
+    found, notes = branches(calls, are_ordered)
+    entries: list[KeyedSteps | Reply | Fail] = []
+    for branch in found:
+        steps = [call.step for call in branch.calls]
+        entries += steps if branch.key is None else [KeyedSteps(branch.key, tuple(steps))]
+    for number, call in enumerate(calls, 1):
+        notes += [f"call {number} of `{call.model}`: {what}" for what in call.left_out]
+    return entries, notes

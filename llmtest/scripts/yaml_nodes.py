@@ -1,0 +1,308 @@
+"""Read YAML that a person writes, node by node, so that each error knows its file and line.
+
+A safe loader composes the file to nodes; no tag can name code. Plain words mean what YAML 1.2 says, not what PyYAML makes of
+them: `no`, `12:30` and `2024-01-01` are text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from llmtest.core.source import shown_path
+from llmtest.core.text import amount, clip, did_you_mean
+from llmtest.errors import ScriptError
+from llmtest.events.words import FrozenDict, FrozenList
+
+if TYPE_CHECKING:
+    from yaml import Node, SafeLoader
+
+
+MAX_NESTING: Final = 100
+"""How many levels of lists and mappings a file may have."""
+MAX_NODES: Final = 100_000
+"""How many values aliases may add to a file: aliases of aliases grow exponentially."""
+MAX_DIGITS: Final = 300
+"""How many characters a number may have: any float fits, and Python converts it in no time."""
+
+
+# -- places in a file
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A place in a file: its node, its name in errors, and the key before it in a mapping."""
+
+    path: str
+    node: Node
+    name: str
+    key: Node | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.node.start_mark.line + 1}"
+
+    def error(self, text: str, *evidence: str) -> ScriptError:
+        return error_at(self.where, text, *evidence)
+
+    def key_error(self, text: str, *evidence: str) -> ScriptError:
+        """Return an error at the line of the key, which may lie above that of its value."""
+        return At(self.path, self.key or self.node, self.name).error(text, *evidence)
+
+    def wrong(self, expected: str) -> ScriptError:
+        quotable = "text" in expected and self.kind in ("int", "float", "bool")
+        evidence = [f'quote it to make it text: "{self.node.value}"'] if quotable else []
+        return self.error(f"{self.name} must be {expected}; got {self.shown()}", *evidence)
+
+    @property
+    def kind(self) -> str:
+        """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`; a ScriptError for any other tag."""
+        # PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
+        tag = self.node.tag.removeprefix("tag:yaml.org,2002:")
+        if tag not in ("str", "int", "float", "bool", "null", "seq", "map"):
+            shown = tag if tag.startswith("!") else f"!!{tag}"
+            raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
+        return tag
+
+    def shown(self) -> str:
+        kind = self.kind
+        fixed = {"seq": "a list", "map": "a mapping", "null": "nothing", "str": f"the text {clip(repr(self.node.value), 200)}"}
+        return fixed.get(kind) or f"the {kind} {clip(self.node.value, 80)}"
+
+    def items(self, expected: str, noun: str = "entry", of: str | None = None) -> list[At]:
+        """Return the entries of a list; errors name them by `noun`, their number, and `of` (else this place)."""
+        if self.kind != "seq":
+            raise self.wrong(expected)
+        whose = f" of {self.name if of is None else of}" if of != "" else ""
+        return [At(self.path, node, f"{noun} {number}{whose}") for number, node in enumerate(self.node.value, 1)]
+
+    def pairs(self) -> dict[str, At]:
+        """Return the values of a mapping by key."""
+        found: dict[str, At] = {}
+        for key, value in self.node.value:
+            at_key = At(self.path, key, f"a key of {self.name}")
+            if key.value == "<<" and key.style is None:
+                raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file does not read; write the keys out")
+            if key.tag != "tag:yaml.org,2002:str":
+                raise at_key.wrong("text")
+            if key.value in found:
+                before = found[key.value].key or key
+                raise at_key.error(
+                    f"{self.name} has the key `{key.value}` twice; the first is in line {before.start_mark.line + 1}"
+                )
+            found[key.value] = At(self.path, value, f"`{key.value}` of {self.name}", key)
+        return found
+
+    def only(self, allowed: Sequence[str], expected: Sequence[str] = ()) -> dict[str, At]:
+        """Return the pairs of a mapping without unknown keys; an error lists the `expected` ones (else all `allowed`)."""
+        pairs = self.pairs()
+        for key, value in pairs.items():
+            if key not in allowed:
+                lines = [f"expected  {join_or(expected or allowed)}", did_you_mean(key, allowed, before="")]
+                raise value.key_error(f"{self.name} has the unknown key `{key}`", *filter(None, lines))
+        return pairs
+
+    def mapped(self, expected: str) -> list[tuple[str, At]]:
+        """Return the keys and values of a mapping of names that the file chooses."""
+        if self.kind != "map":
+            raise self.wrong(expected)
+        return list(self.pairs().items())
+
+    def text(self, expected: str = "text") -> str:
+        if self.kind != "str":
+            raise self.wrong(expected)
+        return str(self.node.value)
+
+    def number(self, kind: type[int] | type[float], expected: str) -> Any:
+        """Return a number of this kind, 0 or more. An int is a float, a bool is neither."""
+        value = self.json() if self.kind in ("int", "float") else None
+        if value is None or value < 0 or (kind is int and self.kind == "float"):
+            raise self.wrong(expected)
+        return value
+
+    def any_number(self, expected: str) -> float:
+        """Return a number, also a negative one."""
+        if self.kind not in ("int", "float"):
+            raise self.wrong(expected)
+        return float(self.json())
+
+    def json(self, inside: tuple[Node, ...] = ()) -> Any:
+        """Return the frozen JSON value at this place."""
+        if self.node in inside:
+            raise self.error(f"{self.name} contains itself")
+        if self.kind == "seq":
+            return FrozenList(entry.json((*inside, self.node)) for entry in self.items(""))
+        if self.kind == "map":
+            return FrozenDict({key: value.json((*inside, self.node)) for key, value in self.pairs().items()})
+        try:
+            value = _scalar(self.kind, self.node.value)
+        except (KeyError, ValueError):
+            value = math.nan
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.error(f"{self.name} is not a JSON value; got {self.shown()}")
+        return value
+
+    def texts(self) -> tuple[str, ...]:
+        """Return one text, or each text of a list."""
+        expected = "text, or a list of texts"
+        return (self.text(expected),) if self.kind != "seq" else tuple(entry.text() for entry in self.items(expected))
+
+    def flag(self) -> bool:
+        if self.kind != "bool":
+            raise self.wrong("true or false")
+        return bool(self.json())
+
+    def mapping(self, expected: str = "a mapping") -> FrozenDict:
+        if self.kind != "map":
+            raise self.wrong(expected)
+        return FrozenDict(self.json())
+
+
+def _scalar(kind: str, text: str) -> object:
+    if len(text) > MAX_DIGITS and kind in ("int", "float"):
+        raise ValueError(text)
+    if kind == "int":
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if kind == "float":
+        return float(text)
+    if kind == "bool":
+        return {"true": True, "false": False}[text.lower()]
+    return text if kind == "str" else None
+
+
+def error_at(where: str, text: str, *evidence: str) -> ScriptError:
+    return ScriptError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence)]))
+
+
+def join_or(words: Iterable[str]) -> str:
+    return _join(words, "or")
+
+
+def join_and(words: Iterable[str]) -> str:
+    return _join(words, "and")
+
+
+def _join(words: Iterable[str], between: str) -> str:
+    *most, last = [f"`{word}`" for word in words]
+    return f"{', '.join(most)} {between} {last}" if most else last
+
+
+def decode(text: str | bytes, path: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ScriptError: it is not UTF-8.
+    """
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise error_at(f"{path}:{line}", f"the file is not UTF-8: {error.reason} 0x{text[error.start]:02x}") from None
+
+
+def compose_text(text: str, path: str) -> Node | None:
+    """Return the root of a YAML text, or None if it is empty.
+
+    Raises:
+        ScriptError: it is not YAML, or larger than the limits; with the line.
+    """
+    from yaml import MarkedYAMLError, compose
+    from yaml.reader import ReaderError
+
+    if (conflict := _CONFLICT.search(text)) is not None:
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise error_at(
+            f"{path}:{line}",
+            f"a merge was not finished: the line begins with the conflict marker `{conflict[1]}`",
+            "keep one of the two sides, and delete the lines with the markers",
+        )
+    try:
+        node: Node | None = compose(text, Loader=_loader())
+    except _LimitError as error:
+        raise error_at(f"{path}:{error.line}", str(error)) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        text = f"not YAML: the character U+{int(error.character):04X} can stand only as an escape in double quotes"
+        raise error_at(f"{path}:{line}", text) from None
+    except MarkedYAMLError as error:
+        raise _not_yaml(error, text, path) from None
+    return node
+
+
+_CONFLICT: Final = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?= |$)", re.MULTILINE)
+
+
+def _not_yaml(error: Any, text: str, path: str) -> ScriptError:
+    line = error.problem_mark.line
+    lines = text.splitlines()
+    evidence = [f"{line + 1} | {lines[line][:200]}"] if line < len(lines) else []
+    if error.context_mark:
+        evidence.append(f"{error.context}, which begins in line {error.context_mark.line + 1}")
+    return error_at(f"{path}:{line + 1}", f"not YAML: {error.problem}", *evidence)
+
+
+class _LimitError(Exception):
+    """The file is larger than any script."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+def _children(node: Node) -> Iterable[Node]:
+    """The nodes directly within a list or mapping."""
+    if isinstance(node.value, str):
+        return ()
+    return (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
+
+
+@lru_cache(maxsize=1)
+def _loader() -> type[SafeLoader]:
+    """Return PyYAML's safe loader with the plain words of YAML 1.2's core schema."""
+    from yaml import SafeLoader
+
+    class Loader(SafeLoader):
+        yaml_implicit_resolvers = {}  # noqa: RUF012 - in place of PyYAML's words of YAML 1.1
+
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self._above = 0
+            self._sizes: dict[Node, tuple[int, int]] = {}
+
+        def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+            events: Any = self  # PyYAML's stubs leave its methods without types
+            line = events.peek_event().start_mark.line + 1
+            self._above += 1
+            if self._above > MAX_NESTING:  # before PyYAML recurses deeper than Python can
+                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels")
+            node = super().compose_node(parent, index)
+            self._above -= 1
+            if node is not None and node not in self._sizes:
+                # A node that contains itself has no size yet: reading it fails later, at its line.
+                inner = [self._sizes.get(child, (1, 0)) for child in _children(node)]
+                self._sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+            size, depth = self._sizes[node] if node is not None else (0, 0)
+            if size > MAX_NODES + len(self._sizes):
+                raise _LimitError(line, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
+            if depth > MAX_NESTING:
+                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels, with each alias written out")
+            return node
+
+    for tag, words in _PLAIN_WORDS.items():
+        Loader.add_implicit_resolver(f"{_YAML}{tag}", re.compile(rf"(?:{words})\Z"), None)
+    return Loader
+
+
+_YAML: Final = "tag:yaml.org,2002:"
+_PLAIN_WORDS: Final = {
+    "null": r"null|Null|NULL|~|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+}

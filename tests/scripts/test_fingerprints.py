@@ -1,0 +1,204 @@
+"""Fingerprints: what is kept of a request, and how a change of it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmtest.events.words import FrozenDict, Message
+from llmtest.scripts.fingerprints import Fingerprint, Prompt, differences, fingerprint, format_of, parameters_of, signature
+from llmtest.scripts.requests import Request
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+PROMPT = "You are a weather bot.\nAnswer in one sentence.\nNever guess."
+
+
+def request(system: str = PROMPT, tools: dict[str, Any] | None = None, **params: Any) -> Request:
+    messages = [Message("system", system)] if system else []
+    tools = {"weather": CITY, "search": {"properties": {"q": {"type": "string"}}, "required": ["q"]}} if tools is None else tools
+    return Request(tools, lambda: [*messages, Message("human", "weather in Paris?")], params=FrozenDict(params))
+
+
+def changes(before: Request, now: Request, *, keep: bool = False) -> list[str]:
+    return differences(fingerprint(before, keep=keep), fingerprint(now, keep=keep))
+
+
+def test_a_fingerprint_keeps_the_facts_and_not_the_prompt() -> None:
+    found = fingerprint(request(temperature=0, response_format={"type": "json_object"}), model="gpt-5", recorded="2026-11-29")
+
+    assert (found.model, found.recorded, found.messages) == ("gpt-5", "2026-11-29", {"system": 1, "human": 1})
+    assert (found.tools["weather"], found.parameters, found.response_format) == (
+        signature(CITY),
+        {"temperature": 0},
+        format_of({"response_format": {"type": "json_object"}}),
+    )
+    assert found.system is not None
+    assert (found.system.begins, len(found.system.lines), found.system.text) == ("You are a weather bot.", 3, None)
+
+
+def test_a_short_prompt_of_one_line_is_kept() -> None:
+    assert Prompt.of("You are kind.").text == "You are kind."
+
+
+def test_a_secret_in_a_prompt_is_masked_before_it_is_kept() -> None:
+    prompt = Prompt.of("The key is sk-abcdefghijklmnop1234567890.")
+
+    assert (prompt.text, "sk-" in prompt.begins) == ("The key is <mask:secret>.", False)
+
+
+def test_equal_requests_have_no_difference() -> None:
+    assert changes(request(temperature=0), request(temperature=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Today is 2026-11-29.", "Today is 2027-01-03."),
+        ("It is 09:15 now.", "It is 17:02:11 now."),
+        ("Today is Sunday, November 29, 2026.", "Today is Monday, 30 November 2026."),
+        ("Session 0b0e0a52-5b7c-4b6e-9c0d-2a1f2b3c4d5e", "Session 7f1e2d3c-4b5a-4968-8776-655443322110"),
+    ],
+)
+def test_what_differs_in_every_run_is_no_change_of_a_prompt(first: str, second: str) -> None:
+    assert changes(request(f"You are a bot.\n{first}"), request(f"You are a bot.\n{second}")) == []
+
+
+def test_a_changed_line_of_the_prompt_is_told_by_its_number() -> None:
+    assert changes(request(), request(PROMPT.replace("Never guess", "Guess"))) == ["the system prompt has changed: line 3"]
+
+
+def test_new_and_lost_lines_of_the_prompt_are_told() -> None:
+    now = "You are a weather bot.\nBe brief.\nBe kind.\nAnswer in one sentence."
+
+    assert changes(request(), request(now)) == ["the system prompt has changed: new lines 2-3, gone line 3"]
+
+
+def test_a_prompt_that_begins_otherwise_shows_both_beginnings() -> None:
+    assert changes(request(), request(PROMPT.replace("a weather", "an old"))) == [
+        'the system prompt has changed: line 1\n  it began "You are a weather bot."\n  it begins "You are an old bot."'
+    ]
+
+
+def test_a_prompt_that_is_kept_is_shown_with_its_difference() -> None:
+    assert changes(request(), request(PROMPT.replace("one", "two")), keep=True) == [
+        "the system prompt has changed: line 2\n"
+        "  @@ -1,3 +1,3 @@\n"
+        "   You are a weather bot.\n"
+        "  -Answer in one sentence.\n"
+        "  +Answer in two sentence.\n"
+        "   Never guess."
+    ]
+
+
+def test_the_difference_of_long_prompts_is_cut() -> None:
+    first, second = ("\n".join(f"{word} {number}" for number in range(30)) for word in ("old", "new"))
+
+    (told,) = changes(request(first), request(second), keep=True)
+
+    assert told.splitlines()[0] == "the system prompt has changed: lines 1-30"
+    assert told.splitlines()[-1] == "  ... 51 lines more"
+
+
+def test_a_prompt_that_is_new_or_gone_is_told() -> None:
+    assert changes(request(""), request("Be kind."))[0] == 'a system prompt is new: "Be kind."'
+    assert changes(request("Be kind."), request(""))[0] == 'the system prompt is gone: "Be kind."'
+
+
+def test_each_change_of_a_tool_is_told() -> None:
+    search = {"properties": {"q": {"type": "string"}, "limit": {"type": "integer"}}, "required": ["q"]}
+
+    assert changes(request(), request(tools={"weather": CITY, "search": search})) == [
+        "1 of 2 tools is the same; `search` has a new argument `limit`"
+    ]
+    assert changes(request(), request(tools={"weather": CITY, "book": CITY})) == [
+        "1 of 2 tools is the same; `search` is gone, `book` is new"
+    ]
+
+
+def test_tools_that_have_all_changed_are_told() -> None:
+    assert changes(request(), request(tools={"book": CITY})) == [
+        "no tool is the same; `search` is gone, `weather` is gone, `book` is new"
+    ]
+    assert changes(request(tools={}), request(tools={"book": CITY})) == ["`book` is new"]
+
+
+def test_an_argument_that_is_gone_or_required_now_is_told() -> None:
+    before = {"properties": {"a": {}, "b": {}, "c": {}}, "required": ["a"]}
+    now = {"properties": {"a": {}, "c": {}}, "required": ["a", "c"]}
+
+    assert changes(request(tools={"f": before}), request(tools={"f": now})) == [
+        "`f` has no argument `b` any more and `c` as a required argument"
+    ]
+
+
+def test_a_schema_that_changes_within_an_argument_is_told() -> None:
+    number = {"type": "object", "properties": {"city": {"type": "integer"}}, "required": ["city"]}
+
+    assert changes(request(tools={"weather": CITY}), request(tools={"weather": number})) == ["`weather` has another schema"]
+
+
+def test_what_integrations_add_to_a_schema_is_no_change() -> None:
+    dressed = {
+        **CITY,
+        "title": "weather",
+        "additionalProperties": False,
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+    }
+
+    assert signature(dressed) == signature(CITY)
+
+
+def test_an_argument_called_title_is_an_argument() -> None:
+    assert signature({"properties": {"title": {"type": "string"}}}).startswith("(title?) ")
+
+
+def test_parameters_that_change_the_answer_are_told() -> None:
+    before, now = request(temperature=0, seed=7), request(temperature=0.5, top_p=1)
+
+    assert changes(before, now) == [
+        "the parameter `seed` is gone; it was 7",
+        "the parameter `temperature` was 0; it is 0.5",
+        "the parameter `top_p` is new: 1",
+    ]
+
+
+def test_parameters_within_the_objects_of_an_api_are_found_too() -> None:
+    params = {"generationConfig": {"temperature": 0.5, "responseSchema": {}}, "reasoning": {"effort": "low"}, "tools": [{}]}
+
+    assert parameters_of(params) == {"effort": "low", "temperature": 0.5}
+
+
+@pytest.mark.parametrize("name", ["stream", "user", "metadata", "model", "stream_options", "timeout"])
+def test_what_does_not_change_the_answer_is_no_parameter(name: str) -> None:
+    assert parameters_of({name: "x"}) == {}
+
+
+def test_stop_and_tool_choice_are_parameters() -> None:
+    before = Request({}, lambda: [], tool_choice="auto", stop=["END"])
+
+    assert fingerprint(before).parameters == {"stop": '["END"]', "tool_choice": "auto"}
+
+
+def test_a_response_format_is_told_by_its_name() -> None:
+    def wanted(name: str, schema: dict[str, Any]) -> Request:
+        return request(response_format={"type": "json_schema", "json_schema": {"name": name, "schema": schema}})
+
+    assert changes(wanted("Weather", CITY), wanted("Weather", {})) == ["the response format `Weather` has changed"]
+    assert changes(wanted("Weather", CITY), wanted("Report", CITY)) == ["the response format was `Weather`; it is `Report`"]
+    assert changes(wanted("Weather", CITY), request()) == ["the response format is gone; it was `Weather`"]
+    assert changes(request(), wanted("Weather", CITY)) == ["a response format is new: `Weather`"]
+
+
+def test_another_number_of_messages_is_told() -> None:
+    def after(*roles: str) -> Request:
+        return Request({}, lambda: [Message(role, "x") for role in roles])
+
+    assert changes(after("human"), after("human", "ai", "human")) == [
+        "the prompt had 1 human message; it has 2 human and 1 ai messages"
+    ]
+
+
+def test_another_model_is_told_where_both_are_known() -> None:
+    assert differences(Fingerprint("gpt-5"), Fingerprint("gpt-5-mini")) == ["the model was `gpt-5`; it is `gpt-5-mini`"]
+    assert differences(Fingerprint("gpt-5"), Fingerprint()) == []

@@ -1,0 +1,393 @@
+"""A recording as a script: the steps that answer as its models did, under the keys that tell them apart."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send
+from pydantic import BaseModel
+
+from llmtest import (
+    Recording,
+    Script,
+    ScriptedChatModel,
+    ScriptedLLM,
+    ViolationError,
+    call,
+    fail,
+    on,
+    record,
+    reply,
+    say,
+    structured,
+    think,
+)
+from llmtest.errors import LlmtestWarning, ScriptError
+from llmtest.events.words import Usage
+from llmtest.scripts import fingerprints
+from llmtest.scripts.from_recording import recorded_calls
+
+Program = Callable[[Any], Any]
+
+
+@tool
+def weather(city: str, days: int = 1) -> str:
+    """The weather in a city."""
+    return f"18C in {city}"
+
+
+def agent(model: Any) -> Any:
+    made = create_agent(model, [weather], name="weather_agent", system_prompt="You know the weather.")
+    return made.invoke({"messages": "How warm is it?"})
+
+
+def play(program: Program, model: Any) -> Recording:
+    with record() as recording:
+        program(model)
+    return recording
+
+
+def read(recording: Recording, **options: Any) -> Script:
+    """The script of a recording that no model answers from."""
+    script = Script.from_recording(recording, **options)
+    script.waive_steps()
+    return script
+
+
+def steps_of(program: Program, *steps: Any, **fields: Any) -> list[str]:
+    return [str(step) for step in read(play(program, ScriptedChatModel(*steps, **fields))).steps]
+
+
+def ask(model: Any) -> None:
+    model.invoke("hi")
+
+
+def ask_with_tools(model: Any) -> None:
+    model.bind_tools([weather]).invoke("hi")
+
+
+def stream(model: Any) -> None:
+    list(model.stream("hi"))
+
+
+# -- the steps
+
+
+def test_each_call_of_a_model_is_a_step() -> None:
+    said = steps_of(agent, reply("Let me look. ", call("weather", city="Paris")), "It is 18C.")
+
+    assert said == ["reply(say('Let', ' me', ' look', '.', ' '), call('weather', city='Paris'))", "say('It', ' is', ' 18C', '.')"]
+
+
+def test_reasoning_is_a_thought() -> None:
+    assert steps_of(ask, reply(think("Hm."), "Yes.")) == ["reply(think('Hm', '.'), say('Yes', '.'))"]
+
+
+def test_usage_is_kept_where_a_script_would_count_otherwise() -> None:
+    recording = play(
+        lambda m: [m.invoke("hi"), m.invoke("hi"), m.invoke("hi")],
+        ScriptedChatModel(say("a", usage=(7, 2)), "b", say("c", usage=False)),
+    )
+
+    assert [step.usage for step in read(recording).steps] == [Usage(7, 2, 9), None, False]  # type: ignore[union-attr]
+
+
+def test_an_unusual_stop_reason_is_kept() -> None:
+    recording = play(ask, ScriptedChatModel(say("a", stop_reason="length")))
+
+    assert read(recording).steps[0].stop_reason == "length"  # type: ignore[union-attr]
+
+
+def test_a_structured_value_is_a_value() -> None:
+    class City(BaseModel):
+        name: str
+
+    def program(model: Any) -> None:
+        model.with_structured_output(City, method="json_schema").invoke("where?")
+
+    assert steps_of(program, structured({"name": "Paris"})) == ['structured({"name": "Paris"})']
+
+
+def test_tokens_are_kept_on_request() -> None:
+    recording = play(stream, ScriptedChatModel(say("It i", "s sun", "ny.")))
+
+    assert str(read(recording).steps[0]) == "say('It', ' is', ' sunny', '.')"
+    assert str(read(recording, tokens=True).steps[0]) == "say('It i', 's sun', 'ny.')"
+
+
+def test_malformed_arguments_are_kept() -> None:
+    assert steps_of(ask_with_tools, call("weather").malformed('{"city": ')) == ["call('weather').malformed('{\"city\": ')"]
+
+
+def test_failures_are_steps_that_fail() -> None:
+    def program(model: Any) -> None:
+        for _ in range(3):
+            with pytest.raises(Exception):  # noqa: B017
+                model.invoke("hi")
+
+    said = steps_of(program, fail(429), fail(TimeoutError("slow")), say("half").then_fail(ConnectionError("cut")))
+
+    assert said == ["fail(429)", "fail('TimeoutError', message='slow')", "fail('ConnectionError', message='cut')"]
+
+
+def test_a_stream_that_breaks_keeps_what_it_said() -> None:
+    def program(model: Any) -> None:
+        with pytest.raises(ConnectionError):
+            list(model.stream("hi"))
+
+    assert steps_of(program, say("one", " two").then_fail(ConnectionError("cut"))) == [
+        "say('one', ' two').then_fail('ConnectionError', message='cut')"
+    ]
+
+
+def test_a_stream_that_its_reader_leaves_is_cut_off() -> None:
+    def program(model: Any) -> None:
+        chunks = model.stream("hi")
+        next(chunks)
+        chunks.close()
+
+    (said,) = steps_of(program, say("one", " two"))
+
+    assert said.endswith(".then_truncate()")
+
+
+def test_an_exception_of_the_program_is_itself_in_this_process() -> None:
+    class OwnError(Exception):
+        pass
+
+    def program(model: Any) -> None:
+        with pytest.raises(OwnError):
+            model.invoke("hi")
+
+    own = OwnError("mine")
+    recording = play(program, ScriptedChatModel(own))
+
+    assert read(recording).steps[0].error is own  # type: ignore[union-attr]
+
+
+def test_a_text_model_gives_a_script_too() -> None:
+    recording = play(ask, ScriptedLLM("It is sunny."))
+    again = play(ask, ScriptedLLM(script=Script.from_recording(recording)))
+
+    assert str(again) == str(recording)
+
+
+def test_an_id_that_a_person_wrote_is_kept() -> None:
+    assert steps_of(ask_with_tools, call("weather", city="Rome").with_id("mine")) == [
+        "call('weather', city='Rome').with_id('mine')"
+    ]
+
+
+def test_a_message_of_unknown_blocks_says_what_is_left_out() -> None:
+    message = AIMessage(
+        [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}}]
+    )
+    recording = play(ask, ScriptedChatModel(message))
+
+    with pytest.warns(LlmtestWarning, match=r"^call 1 of `ScriptedChatModel`: a block of the type image_url$"):
+        script = read(recording)
+    assert str(script.steps[0]) == "say('See')"
+
+
+def test_models_are_chosen_by_name() -> None:
+    def program(_: Any) -> None:
+        ScriptedChatModel("a", model_name="gpt-5").invoke("hi")
+        ScriptedChatModel("b", model_name="claude").invoke("hi")
+
+    recording = play(program, None)
+
+    assert [str(step) for step in read(recording, model="gpt-*").steps] == ["say('a')"]
+    assert [made.model for made in recorded_calls(recording)] == ["gpt-5", "claude"]
+    with pytest.raises(
+        ScriptError, match=r"^the recording has no call of a model 'gpt5'; did you mean `gpt-5`\?\n  models  `gpt-5`, `claude`$"
+    ):
+        Script.from_recording(recording, model="gpt5")
+
+
+def test_a_call_that_is_open_is_refused() -> None:
+    model = ScriptedChatModel(say("a", "b"))
+    with record() as recording:
+        chunks = model.stream("hi")
+        next(chunks)
+
+        with pytest.raises(
+            ScriptError,
+            match=r"^the chat run `ScriptedChatModel` is still open, so that its answer is not known; let it end first$",
+        ):
+            Script.from_recording(recording)
+        list(chunks)
+
+
+# -- keys
+
+
+class State(TypedDict):
+    out: Annotated[list[str], operator.add]
+
+
+def fan_out(model: Any) -> None:
+    def plan(_: State) -> dict[str, Any]:
+        return {"out": [model.invoke("plan").text]}
+
+    def work(state: dict[str, Any]) -> dict[str, Any]:
+        first = model.invoke(f"Work on {state['city']}.")
+        second = model.invoke([("user", f"Work on {state['city']}."), first, ("user", "And more?")])
+        return {"out": [first.text, second.text]}
+
+    def write(_: State) -> dict[str, Any]:
+        return {"out": [model.invoke("write").text]}
+
+    graph = StateGraph(State)
+    for node in (plan, work, write):
+        graph.add_node(node)
+    graph.add_edge(START, "plan")
+    graph.add_conditional_edges("plan", lambda _: [Send("work", {"city": c}) for c in ("Paris", "Rome", "Oslo")], ["work"])
+    graph.add_edge("work", "write")
+    graph.add_edge("write", END)
+    graph.compile().invoke({"out": []})
+
+
+def keys_of(script: Script) -> list[str]:
+    return [str(entry.key) if hasattr(entry, "key") else str(entry) for entry in script.entries]
+
+
+def test_branches_that_a_text_tells_apart_have_it_as_their_key() -> None:
+    model = ScriptedChatModel(
+        on(node="plan") >> say("p"),
+        on(node="write") >> say("w"),
+        *[on(contains=c) >> Script(f"{c} 1", f"{c} 2") for c in ("Paris", "Rome", "Oslo")],
+    )
+    recording = play(fan_out, model)
+
+    script = Script.from_recording(recording)
+
+    assert keys_of(script) == ["on(contains='Paris')", "on(contains='Rome')", "on(contains='Oslo')", "say('p')", "say('w')"]
+    assert str(play(fan_out, ScriptedChatModel(script=script))) == str(recording)
+
+
+def test_branches_in_nodes_of_their_own_have_them_as_keys() -> None:
+    def program(model: Any) -> None:
+        graph = StateGraph(State)
+        for name in ("left", "right"):
+            graph.add_node(name, lambda _: {"out": [model.invoke("same prompt").text]})
+            graph.add_edge(START, name)
+        graph.compile().invoke({"out": []})
+
+    recording = play(program, ScriptedChatModel(on(node="left") >> say("l"), on(node="right") >> say("r")))
+
+    script = Script.from_recording(recording)
+
+    assert sorted(keys_of(script)) == ["on(node='left')", "on(node='right')"]
+    assert str(play(program, ScriptedChatModel(script=script))) == str(recording)
+
+
+def test_calls_with_other_tools_are_told_apart_by_them() -> None:
+    @tool
+    def search(q: str) -> str:
+        """Search."""
+        return q
+
+    async def program(model: Any) -> None:
+        first, second = (model.bind_tools([made]) for made in (weather, search))
+        await asyncio.gather(first.ainvoke("go"), second.ainvoke("go"))
+
+    def run(model: Any) -> None:
+        asyncio.run(program(model))
+
+    recording = play(
+        run, ScriptedChatModel(on(tools="weather") >> call("weather", city="Rome"), on(tools="search") >> call("search", q="x"))
+    )
+
+    script = Script.from_recording(recording)
+
+    assert keys_of(script) == ["on(tools=['weather'])", "on(tools=['search'])"]
+    assert str(play(run, ScriptedChatModel(script=script))) == str(recording)
+
+
+def test_calls_that_nothing_tells_apart_keep_their_order_and_say_so() -> None:
+    async def program(_: Any) -> None:
+        await asyncio.gather(*(ScriptedChatModel(said).ainvoke("Work.") for said in ("one", "two")))
+
+    recording = play(lambda model: asyncio.run(program(model)), None)
+
+    with pytest.warns(LlmtestWarning) as told:
+        assert [str(step) for step in read(recording).steps] == ["say('one')", "say('two')"]
+    assert str(told[0].message) == (
+        "2 calls of models ran at the same time (1, 2), and neither node, tools, thread, tags nor a text of the prompt"
+        " ('Work.') tells them apart: their answers are in the order of the recording"
+    )
+
+
+def test_calls_with_equal_answers_may_change_places() -> None:
+    async def program(model: Any) -> None:
+        await asyncio.gather(*(model.ainvoke("same") for _ in range(3)))
+
+    recording = play(lambda m: asyncio.run(program(m)), ScriptedChatModel(say("x").times(3)))
+
+    assert keys_of(read(recording)) == ["say('x')", "say('x')", "say('x')"]
+
+
+# -- files, and what has changed since
+
+
+def test_a_script_of_a_recording_comes_back_from_its_file(tmp_path: Path) -> None:
+    recording = play(agent, ScriptedChatModel(reply("Let me look. ", call("weather", city="Paris")), "It is 18C."))
+    script = read(recording)
+    script.dump(tmp_path / "agent.yaml")
+    again = Script.load(tmp_path / "agent.yaml")
+
+    assert [step.serving.request for step in again.steps] == [step.serving.request for step in script.steps]
+    assert str(play(agent, ScriptedChatModel(script=again))) == str(recording)
+
+
+def test_a_program_that_asks_otherwise_is_told_what_has_changed() -> None:
+    recording = play(agent, ScriptedChatModel(call("weather", city="Paris"), "It is 18C."))
+    script = Script.from_recording(recording)
+
+    @tool("weather")
+    def other(city: str, days: int = 1, unit: str = "C") -> str:
+        """The weather in a city."""
+        return f"18C in {city}"
+
+    made = create_agent(ScriptedChatModel(script=script), [other], name="weather_agent", system_prompt="You know all.")
+    made.invoke({"messages": "How warm is it?"})
+
+    with pytest.raises(ViolationError) as caught:
+        script.verify()
+    text = str(caught.value).splitlines()
+    assert text[0].startswith("2 recorded answers were given to other requests than they were recorded for on ")
+    assert text[1:-2] == [
+        "  the system prompt has changed: line 1  (steps 1, 2)",
+        "    @@ -1 +1 @@",
+        "    -You know the weather.",
+        "    +You know all.",
+        "  `weather` has a new argument `unit`  (steps 1, 2)",
+    ]
+    assert text[-2:] == [
+        "  recorded in this process",
+        "  record it again, or, if the answers still fit, set the ini key llmtest_stale to warn or ignore",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["warn", "ignore"])
+def test_a_stale_answer_may_be_a_warning_or_nothing(
+    mode: Any, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    script = Script.from_recording(play(ask, ScriptedChatModel("a")))
+    monkeypatch.setattr(fingerprints, "mode", mode)
+
+    ScriptedChatModel(script=script).invoke([("system", "New."), ("user", "hi")])
+    script.verify()
+
+    assert [str(told.message).splitlines()[0][:41] for told in recwarn] == (
+        ["1 recorded answer was given to another re"] if mode == "warn" else []
+    )
