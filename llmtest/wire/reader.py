@@ -269,7 +269,8 @@ def _of_lines(text: str, expected: str) -> list[dict[str, object]]:
     """Return the objects of `text`. One within which the text ends is left out if there are others before it."""
     found: list[dict[str, object]] = []
     try:
-        found.extend(checked(value, dict, "body", "a JSON object") for value in json_values(text))
+        for value in json_values(text):
+            found += [checked(value, dict, "body", "a JSON object")]  # those before an error count
     except RecursionError:
         raise BadBody(f"{expected}; got JSON that is nested too deeply") from None
     except json.JSONDecodeError as error:
