@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
 from llmtest.events.words import Message, Usage
-from llmtest.scripts.step_types import Call, Part, Reply, Text
+from llmtest.scripts.step_types import Call, Part, Reply, Text, Thinking
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
     Api,
     Body,
     ModelCall,
+    ReadAnswer,
     Writer,
     checked,
     choice_of,
@@ -29,7 +30,8 @@ from llmtest.wire.api import (
     texts,
     tool_call,
 )
-from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.reader import Block, Reader, count, details, inner, read_with
 
 TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
@@ -173,6 +175,118 @@ def _delta(index: int, kind: str, key: str, text: str) -> dict[str, object]:
     return {"type": "content_block_delta", "index": index, "delta": {"type": kind, key: text}}
 
 
+# -- reading answers
+
+
+OUR_STOPS: Final = {"end_turn": "stop", "tool_use": "tool_calls", "max_tokens": "length"}
+STATUSES: Final = {**{word: status for status, word in TYPES.items()}, "invalid_request_error": 400, "api_error": 500}
+
+
+def read_usage(said: Body) -> Usage:
+    """Return usage from Anthropic's words: ours counts the tokens of the cache among the input tokens."""
+    read, written = count(said, "cache_read_input_tokens"), count(said, "cache_creation_input_tokens")
+    kept = inner(said, "cache_creation")
+    five, hour = count(kept, FIVE_MINUTES), count(kept, ONE_HOUR)
+    # What the answer does not say for how long the cache keeps is what LangChain calls `cache_creation`.
+    into = details(cache_read=read, cache_creation=written - five - hour, **{FIVE_MINUTES: five, ONE_HOUR: hour})
+    out = details(reasoning=count(inner(said, "output_tokens_details"), "thinking_tokens"))
+    all_read, answered = count(said, "input_tokens") + read + written, count(said, "output_tokens")
+    return Usage(all_read, answered, all_read + answered, into, out)
+
+
+class MessageReader(Reader):
+    """Reads a message, or its events. The signatures of its reasoning are not kept: a replay makes its own."""
+
+    sends = "a message of Anthropic"
+    statuses = STATUSES
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(asked)
+        self.counts: dict[str, object] = {}
+        self.begun: dict[object, Block | None] = {}
+
+    def whole(self, body: Body) -> None:
+        if body.get("type") == "error" or "error" in body:
+            self.fail(body.get("error"))
+            return
+        item_of(body, "content", list, "a list of blocks")
+        self._message(body)
+        for block in objects(body, "content", "a list of blocks"):
+            self._block(block)
+        self._stop(body)
+        self._end()
+
+    def event(self, event: Body) -> None:
+        kind = item_of(event, "type", str, "the type of an event")
+        if kind == "message_start":
+            self._message(item_of(event, "message", dict, "a message"))
+        elif kind == "content_block_start":
+            self.begun[event.get("index")] = self._block(item_of(event, "content_block", dict, "a block"))
+        elif kind == "content_block_delta":
+            self._delta(self.begun.get(event.get("index")), item_of(event, "delta", dict, "an object"))
+        elif kind == "content_block_stop":
+            block = self.begun.get(event.get("index"))
+            if block is not None and block.kind is Call and not block.tokens:
+                block.args = {}  # no text at all are no arguments
+        elif kind == "message_delta":
+            self._stop(item_of(event, "delta", dict, "an object"))
+            self.counts |= {key: value for key, value in inner(event, "usage").items() if value is not None}
+        elif kind == "message_stop":
+            self.is_at_end = True
+        elif kind == "error":
+            self.fail(event.get("error"))
+        elif kind != "ping":
+            self.leave_out(f"an event of the type {kind}")
+        self._end()
+
+    def _message(self, body: Body) -> None:
+        self.name_model(body.get("model"))
+        self.counts |= inner(body, "usage")
+        self.leave_out_rest(body, OF_MESSAGE)
+
+    def _block(self, block: Body) -> Block | None:
+        kind = block.get("type")
+        if kind == "tool_use":
+            given = item_of(block, "input", dict, "an object")
+            return self.call(block.get("name"), block.get("id"), given if given or not self.streams else None)
+        if kind not in ("text", "thinking"):
+            self.leave_out(f"a block of the type {kind}")
+            return None
+        begun = self.begin(Text if kind == "text" else Thinking)
+        begun.add(item_of(block, str(kind), str, "a text"))
+        if block.get("citations"):
+            self.leave_out("citations")
+        return begun
+
+    def _delta(self, block: Block | None, delta: Body) -> None:
+        kind = delta.get("type")
+        if kind in ("text_delta", "thinking_delta", "input_json_delta"):
+            token = item_of(delta, DELTAS[kind], str, "a text")
+            if block is not None:  # else it is a block of a type that is left out
+                block.add(token)
+        elif kind == "citations_delta":
+            self.leave_out("citations")
+        elif kind != "signature_delta":
+            self.leave_out(f"a delta of the type {kind}")
+
+    def _stop(self, said: Body) -> None:
+        reason = optional_item(said, "stop_reason", str, "why the answer ends")
+        if reason:
+            self.stop_reason = OUR_STOPS.get(reason, reason)
+        self.keep(said, "stop_sequence", "stop_details", "container")
+
+    def _end(self) -> None:
+        self.usage = read_usage(self.counts) if self.counts else None
+        # A script file has refusals of text only; to this API, the stop reason says it all.
+        self.refusal = self.stop_reason == "refusal" and all(block.kind is Text for block in self.blocks)
+
+
+OF_MESSAGE: Final = frozenset(
+    ("id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "stop_details", "container", "usage")
+)
+DELTAS: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
 class Messages(Api):
     """`POST .../v1/messages`."""
 
@@ -201,6 +315,9 @@ class Messages(Api):
             params,
             bool(body.get("stream")),
         )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(MessageReader(asked), self, answer)
 
     def headers(self, status: int = 200) -> dict[str, str]:
         limits = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-tokens-remaining": "0"}

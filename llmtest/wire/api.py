@@ -18,7 +18,7 @@ from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Message, ToolCal
 from llmtest.scripts.replies import raised
 from llmtest.scripts.step_types import Call, Fail, Reply
 from llmtest.scripts.streams import ReplyStream
-from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpRequest, reason_phrase
+from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpAnswer, HttpRequest, reason_phrase
 
 Body = Mapping[str, object]
 Schemas = Mapping[str, Body]
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class BadBody(Exception):
-    """The body of a request is not what the API takes. Its text says what was expected and what came."""
+    """A body is not what the API takes or sends. Its text says what was expected and what came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,18 @@ class ModelCall:
     stop: tuple[str, ...] | None = None
     params: Mapping[str, object] = EMPTY
     streams: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """What a provider answered, as a step of a script. A reader of an API returns it.
+
+    `left_out` names what the answer had and the step cannot say, each in a few words: `an image`, `2 of 3 choices`. Ids of
+    answers, dates, rate limits and the signatures of reasoning are not named: a replay makes its own.
+    """
+
+    step: Reply | Fail
+    left_out: tuple[str, ...] = ()
 
 
 class Writer(ReplyStream[dict[str, object]]):
@@ -113,6 +125,17 @@ class Api(Endpoint[ModelCall]):
     """One API of a provider for its models."""
 
     writer: ClassVar[type[Writer]]
+
+    @abstractmethod
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        """Return a recorded answer in the words of a script: the inverse of `writer`, and of `error`.
+
+        The body is whole JSON, or all bytes of a stream. `asked` is the model that the request named; the model that the
+        answer names is kept if it is another.
+
+        Raises:
+            BadBody: the bytes are no answer of this API.
+        """
 
     def check(self, reply: Reply) -> None:
         """Raise for an answer that the API has no words for.

@@ -9,9 +9,10 @@ from llmtest.errors import ScriptError
 from llmtest.events.words import Message, Usage
 from llmtest.scripts.step_types import Part, Reply, Text
 from llmtest.wire import openai
-from llmtest.wire.api import Api, BadBody, Body, ModelCall, Writer, fresh_id, optional_item, texts
-from llmtest.wire.exchange import HttpRequest
-from llmtest.wire.openai import error_body, finish_reason
+from llmtest.wire.api import Api, BadBody, Body, ModelCall, ReadAnswer, Writer, fresh_id, item_of, optional_item, texts
+from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.openai import CompletionReader, error_body, finish_reason
+from llmtest.wire.reader import read_with
 
 
 class CompletionWriter(Writer):
@@ -57,6 +58,15 @@ class CompletionWriter(Writer):
         return error_body(status, message)
 
 
+class TextReader(CompletionReader):
+    """Reads a text completion, or its chunks."""
+
+    sends = "a text completion"
+
+    def _choice(self, choice: Body) -> None:
+        self.add(Text, item_of(choice, "text", str, "a text"))
+
+
 class Completions(Api):
     """`POST .../completions`: the prompt is one message. A request has one prompt."""
 
@@ -80,6 +90,9 @@ class Completions(Api):
                 f"the script calls the tool `{reply.calls[0].tool}`, but the program asks OpenAI's completions for a text\n"
                 "  only chat models have tool calls"
             )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(TextReader(asked), self, answer)
 
     def headers(self, status: int = 200) -> dict[str, str]:
         return openai.headers(status)

@@ -10,12 +10,13 @@ from typing import ClassVar, Final
 from urllib.parse import unquote
 
 from llmtest.events.words import FrozenList, Message, ToolCall, Usage
-from llmtest.scripts.step_types import Call, Part, Reply, Thinking
+from llmtest.scripts.step_types import Call, Part, Reply, Text, Thinking
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
     Api,
     Body,
     ModelCall,
+    ReadAnswer,
     Writer,
     fresh_id,
     frozen_list,
@@ -26,7 +27,8 @@ from llmtest.wire.api import (
     texts,
     tool_call,
 )
-from llmtest.wire.exchange import EVENTS, JSON, HttpRequest
+from llmtest.wire.exchange import EVENTS, JSON, HttpAnswer, HttpRequest
+from llmtest.wire.reader import Reader, count, details, read_with
 
 STATUSES: Final[Mapping[int, str]] = {
     401: "UNAUTHENTICATED",
@@ -151,6 +153,105 @@ class GeminiWriter(Writer):
 CANDIDATE: Final = ("safetyRatings", "citationMetadata", "groundingMetadata", "avgLogprobs", "finishMessage", "logprobsResult")
 
 
+# -- reading answers
+
+
+OUR_STOPS: Final = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter"}
+
+
+def read_usage(said: Body) -> Usage:
+    """Return usage from Gemini's words: ours counts the reasoning among the output tokens."""
+    thought = count(said, "thoughtsTokenCount")
+    read, written = count(said, "promptTokenCount"), count(said, "candidatesTokenCount") + thought
+    total = count(said, "totalTokenCount") or read + written
+    return Usage(read, written, total, details(cache_read=count(said, "cachedContentTokenCount")), details(reasoning=thought))
+
+
+class GeminiReader(Reader):
+    """Reads a `GenerateContentResponse`, or the several of a stream. Signatures are not kept: a replay makes its own."""
+
+    sends = "a GenerateContentResponse of Gemini"
+    statuses: ClassVar[Mapping[str, int]] = {
+        "INVALID_ARGUMENT": 400,
+        "FAILED_PRECONDITION": 400,
+        "INTERNAL": 500,
+        **{word: status for status, word in STATUSES.items()},
+    }
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(asked)
+        self.is_signed = False
+
+    def default_stop(self) -> str:
+        return "stop"
+
+    def whole(self, body: Body) -> None:
+        self.event(body)
+        if self.failure is None and not self.is_at_end:
+            self.leave_out("no finish reason")
+
+    def event(self, event: Body) -> None:
+        if event.get("error"):
+            self.fail(event["error"])
+            return
+        if not event.keys() & {"candidates", "promptFeedback", "usageMetadata"}:
+            item_of(event, "candidates", list, "a list of candidates")
+        self.name_model(event.get("modelVersion"))
+        if (usage := _object(event, "usageMetadata")).get("totalTokenCount") is not None:
+            self.usage = read_usage(usage)
+        self.leave_out_rest(event, OF_RESPONSE)
+        self._blocked(_object(event, "promptFeedback"))
+        for number, candidate in enumerate(objects(event, "candidates", "a list of candidates")):
+            index = candidate.get("index", number)
+            if index in (0, None):
+                self._candidate(candidate)
+            else:
+                self.others.add(index)
+
+    def _blocked(self, feedback: Body) -> None:
+        if feedback.get("blockReason"):
+            self.leave_out(f"that the prompt was blocked: {feedback['blockReason']}")
+            self.stop_reason, self.is_at_end = "content_filter", True
+
+    def _candidate(self, candidate: Body) -> None:
+        for part in _parts(_object(candidate, "content")):
+            self._part_of(part)
+        reason = optional_item(candidate, "finishReason", str, "why the answer ends")
+        if reason:
+            self.stop_reason, self.is_at_end = OUR_STOPS.get(reason, reason), True
+        for name in CANDIDATE:
+            if candidate.get(name) not in (None, [], {}):
+                self.keep({snake(name): candidate[name]}, snake(name))
+        self.leave_out_rest(candidate, OF_CANDIDATE)
+
+    def _part_of(self, part: Body) -> None:
+        self.is_signed = self.is_signed or bool(part.get("thoughtSignature"))
+        if _has(part, "functionCall"):
+            called = _object(part, "functionCall")
+            self.call(called.get("name"), called.get("id"), _object(called, "args"))
+        elif "text" in part:
+            kind = Thinking if part.get("thought") else Text
+            self.add(kind, optional_item(part, "text", str, "the text of a part") or "")
+        elif part.keys() - {"thoughtSignature", "thought"}:
+            self.leave_out(f"a part of the type {_block(dict(part))['type']}")
+
+    def answer(self) -> ReadAnswer:
+        if self.is_signed and not any(block.kind is Thinking for block in self.blocks):
+            self.leave_out("signatures of reasoning that is not in the answer")
+        return super().answer()
+
+
+def snake(name: str) -> str:
+    """Return a name of Google's JSON as LangChain has it."""
+    return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
+
+
+OF_RESPONSE: Final = frozenset(
+    ("candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId", "createTime", "error", "sdkHttpResponse")
+)
+OF_CANDIDATE: Final = frozenset(("content", "finishReason", "index", *CANDIDATE))
+
+
 class Gemini(Api):
     """`POST .../models/{model}:generateContent` and `:streamGenerateContent`, the latter with `alt=sse` or as a JSON array."""
 
@@ -175,6 +276,9 @@ class Gemini(Api):
             {**params, **_format(config)},
             streams,
         )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(GeminiReader(asked), self, answer)
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)

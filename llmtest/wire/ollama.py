@@ -15,6 +15,7 @@ from llmtest.wire.api import (
     BadBody,
     Body,
     ModelCall,
+    ReadAnswer,
     Schemas,
     Writer,
     checked,
@@ -26,7 +27,8 @@ from llmtest.wire.api import (
     texts,
     tool_call,
 )
-from llmtest.wire.exchange import LINES, HttpRequest
+from llmtest.wire.exchange import LINES, HttpAnswer, HttpRequest
+from llmtest.wire.reader import Reader, count, read_with
 
 NEVER: Final = "1970-01-01T00:00:00Z"
 FINISHES: Final = {"tool_calls": "stop", "refusal": "stop"}
@@ -103,6 +105,68 @@ def counts(usage: Usage | None) -> dict[str, int]:
     return {**read, "eval_count": usage.output_tokens, "eval_duration": 0}
 
 
+# -- reading answers
+
+
+class ChatReader(Reader):
+    """Reads a chat response, or the lines of a stream."""
+
+    sends = "a chat response of Ollama"
+    of_body: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("model", "created_at", "message", "response", "thinking", "done", "done_reason", "remote_model", "remote_host"),
+            *("total_duration", "load_duration"),
+            *("prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"),
+        )
+    )
+
+    def default_stop(self) -> str:
+        return "stop"
+
+    def whole(self, body: Body) -> None:
+        self.event(body)
+        if self.failure is None and not self.is_at_end:
+            self.leave_out("no `done`")
+
+    def event(self, event: Body) -> None:
+        if event.get("error"):
+            self.fail(event["error"])
+            return
+        self._said(event)
+        self.name_model(event.get("model"))
+        self.leave_out_rest(event, self.of_body)
+        if not event.get("done"):
+            return
+        self.is_at_end = True
+        self.stop_reason = optional_item(event, "done_reason", str, "why the answer ends") or "stop"
+        if event.get("eval_count") is not None:
+            read, written = count(event, "prompt_eval_count"), count(event, "eval_count")
+            self.usage = Usage(read, written, read + written)
+
+    def _said(self, event: Body) -> None:
+        message = item_of(event, "message", dict, "a message")
+        self._text(message, "content")
+        for called in objects(message, "tool_calls", "a list of tool calls"):
+            function = item_of(called, "function", dict, "an object with `name` and `arguments`")
+            arguments = optional_item(function, "arguments", dict, "an object") or {}
+            self.call(function.get("name"), called.get("id") or None, arguments)
+        self.leave_out_rest(message, ("role", "content", "thinking", "tool_calls"))
+
+    def _text(self, said: Body, key: str) -> None:
+        self.add(Thinking, optional_item(said, "thinking", str, "a text") or "")
+        self.add(Text, optional_item(said, key, str, "a text") or "")
+
+
+class GenerateReader(ChatReader):
+    """Reads the answer to a text prompt."""
+
+    sends = "an answer of Ollama to a prompt"
+
+    def _said(self, event: Body) -> None:
+        item_of(event, "response", str, "a text")
+        self._text(event, "response")
+
+
 class Chat(Api):
     """`POST /api/chat`. It streams unless the request says `"stream": false`."""
 
@@ -120,6 +184,9 @@ class Chat(Api):
                 f"the script calls the tool `{broken[0].tool}` with malformed arguments, {join_tokens(broken[:1])!r}\n"
                 "  Ollama's API sends arguments as an object; its server says such a call as text, or fails: say(...), fail(500)"
             )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(ChatReader(asked), self, answer)
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(message)
@@ -142,6 +209,9 @@ class Generate(Api):
                 f"the script calls the tool `{reply.calls[0].tool}`, but the program asks Ollama's /api/generate for a text\n"
                 "  only /api/chat, as ChatOllama asks it, has tool calls"
             )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(GenerateReader(asked), self, answer)
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return error_body(message)

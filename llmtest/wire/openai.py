@@ -13,7 +13,9 @@ from llmtest.wire.api import (
     Api,
     Body,
     ModelCall,
+    ReadAnswer,
     Writer,
+    checked,
     choice_of,
     content_of,
     fresh_id,
@@ -27,7 +29,8 @@ from llmtest.wire.api import (
     texts,
     tool_call,
 )
-from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.reader import Block, Reader, count, details, inner, read_with
 
 TYPES_AND_CODES: Final[Mapping[int, tuple[str, str | None]]] = {
     401: ("invalid_request_error", "invalid_api_key"),
@@ -172,6 +175,165 @@ class ChatWriter(Writer):
         return server_sent(event)
 
 
+# -- reading answers
+
+
+STATUSES: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "insufficient_quota": 429,
+    "rate_limit_error": 429,
+    "tokens": 429,
+    **{
+        word: status for status, words in TYPES_AND_CODES.items() for word in words if word not in (None, "invalid_request_error")
+    },
+    "server_error": 500,
+    "overloaded_error": 503,
+}
+"""The status of each code and type of an error."""
+
+
+def read_usage(said: Body) -> Usage:
+    """Return usage from the words of Chat Completions."""
+    into, out = inner(said, "prompt_tokens_details"), inner(said, "completion_tokens_details")
+    cached = count(into, "cached_tokens") or count(said, "prompt_cache_hit_tokens")  # the latter is DeepSeek's
+    read, written = count(said, "prompt_tokens"), count(said, "completion_tokens")
+    return Usage(
+        read,
+        written,
+        count(said, "total_tokens") or read + written,
+        details(cache_read=cached, cache_creation=count(into, "cache_write_tokens"), audio=count(into, "audio_tokens")),
+        details(reasoning=count(out, "reasoning_tokens"), audio=count(out, "audio_tokens")),
+    )
+
+
+def first_choice(reader: Reader, body: Body) -> dict[str, object] | None:
+    """Return the first choice of a completion or of one of its chunks; None without any. The others are left out."""
+    choices = objects(body, "choices", "a list of choices")
+    others = {index for choice in choices if type(index := choice.get("index")) is int and index > 0}
+    reader.others |= others
+    return next((choice for choice in choices if choice.get("index") not in others), None)
+
+
+class CompletionReader(Reader):
+    """Reads what chat completions and text completions have in common."""
+
+    statuses = STATUSES
+    of_body: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "provider"),
+            *("x_groq", "obfuscation", "error", "prompt_token_ids"),
+        )
+    )
+    of_choice: ClassVar[frozenset[str]] = frozenset(
+        ("index", "message", "delta", "text", "finish_reason", "native_finish_reason", "stop_reason")
+    )
+
+    def whole(self, body: Body) -> None:
+        if body.get("error"):
+            self.fail(body["error"])
+            return
+        item_of(body, "choices", list, "a list of choices")
+        self._read(body)
+        if not self.is_at_end:
+            self.leave_out("no finish reason")
+
+    def event(self, event: Body) -> None:
+        if event.get("error"):
+            self.fail(event["error"])
+        if self.failure is None or "choices" in event:
+            item_of(event, "choices", list, "a list of choices")
+            self._read(event)
+
+    def _read(self, body: Body) -> None:
+        self.name_model(body.get("model"))
+        self.keep(body, "service_tier", unless=(None, "default"))
+        self.keep(body, "system_fingerprint")
+        self.leave_out_rest(body, self.of_body)
+        usage = optional_item(body, "usage", dict, "an object") or inner(inner(body, "x_groq"), "usage")
+        if usage:
+            self.usage = read_usage(usage)
+        choice = first_choice(self, body)
+        if choice is None:
+            return
+        self._choice(choice)
+        self.leave_out_rest(choice, self.of_choice)
+        reason = optional_item(choice, "finish_reason", str, "why the answer ends")
+        if reason:
+            self.stop_reason, self.is_at_end = reason, True
+
+    def _choice(self, choice: Body) -> None:
+        raise NotImplementedError
+
+
+class ChatReader(CompletionReader):
+    """Reads a chat completion, or its chunks. Reasoning has three names: `reasoning_content`, `reasoning`, and blocks."""
+
+    sends = "a chat completion"
+    of_message: ClassVar[frozenset[str]] = frozenset(
+        ("role", "content", "refusal", "tool_calls", "reasoning", "reasoning_content", "name", "function_call")
+    )
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(asked)
+        self.called: dict[object, Block] = {}
+
+    def _choice(self, choice: Body) -> None:
+        said = inner(choice, "delta" if self.streams else "message")
+        if not self.streams:
+            item_of(choice, "message", dict, "an object")
+        reasoning = said.get("reasoning_content") or said.get("reasoning")
+        if reasoning:
+            self.add(Thinking, checked(reasoning, str, "reasoning", "a text"))
+        self._content(said.get("content"))
+        refusal = optional_item(said, "refusal", str, "a text")
+        if refusal:
+            if not self.refusal and self.blocks and self.blocks[-1].kind is Text:
+                self.leave_out("that not all of the text is a refusal")
+            self.add(Text, refusal)
+            self.refusal = True
+        for position, call in enumerate(objects(said, "tool_calls", "a list of tool calls")):
+            self._call(call, position)
+        if said.get("function_call"):
+            self.leave_out("a call in the old form, function_call")
+        self.leave_out_rest(said, self.of_message)
+
+    def _content(self, content: object) -> None:
+        if content is None or isinstance(content, str):
+            self.add(Text, content or "")
+            return
+        for block in objects({"content": content}, "content", "a text or a list of blocks"):
+            kind = block.get("type")
+            if kind == "thinking":
+                inside = block.get("thinking")
+                for part in (
+                    objects({"thinking": inside}, "thinking", "a list") if isinstance(inside, list) else ({"text": inside},)
+                ):
+                    self.add(Thinking, optional_item(part, "text", str, "a text") or "")
+            elif kind == "text":
+                self.add(Text, item_of(block, "text", str, "a text"))
+            else:
+                self.leave_out(f"content of the type {kind}")
+
+    def _call(self, call: Body, position: int) -> None:
+        if call.get("type") == "custom" or "custom" in call:
+            self.leave_out(f"a call of the custom tool {inner(call, 'custom').get('name')}")
+            return
+        function = inner(call, "function")
+        index = call.get("index", position)
+        block = self.called.get(index)
+        # Some servers send each call whole, and all under the index 0.
+        if block is None or (call.get("id") and call["id"] != block.id and function.get("name")):
+            self.called[index] = self.call(function.get("name"), call.get("id"), function.get("arguments"))
+        else:
+            block.add(optional_item(function, "arguments", str, "the arguments of a tool call") or "")
+
+
 class ChatCompletions(Api):
     """`POST .../chat/completions`."""
 
@@ -193,6 +355,9 @@ class ChatCompletions(Api):
             params,
             bool(body.get("stream")),
         )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(ChatReader(asked), self, answer)
 
     def headers(self, status: int = 200) -> dict[str, str]:
         return headers(status)

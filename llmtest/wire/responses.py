@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, Final
 
 from llmtest.events.words import FrozenList, Message, ToolCall, Usage
-from llmtest.scripts.step_types import Call, Part, Reply, Text
+from llmtest.scripts.step_types import Call, Part, Reply, Text, Thinking
 from llmtest.scripts.streams import join_tokens
 from llmtest.wire import openai
 from llmtest.wire.api import (
     Api,
+    BadBody,
     Body,
     ModelCall,
+    ReadAnswer,
     Writer,
     choice_of,
     content_of,
@@ -27,8 +29,9 @@ from llmtest.wire.api import (
     server_sent,
     tool_call,
 )
-from llmtest.wire.exchange import HttpRequest
-from llmtest.wire.openai import error_body, type_and_code
+from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.openai import STATUSES, error_body, type_and_code
+from llmtest.wire.reader import Block, Reader, count, details, inner, read_with
 
 INCOMPLETE: Final = {"length": "max_output_tokens", "max_output_tokens": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -233,6 +236,170 @@ def _summary(text: str) -> dict[str, object]:
     return {"type": "summary_text", "text": text}
 
 
+# -- reading answers
+
+
+def read_usage(said: Body) -> Usage:
+    """Return usage from the words of the Responses API."""
+    into, out = inner(said, "input_tokens_details"), inner(said, "output_tokens_details")
+    read, written = count(said, "input_tokens"), count(said, "output_tokens")
+    return Usage(
+        read,
+        written,
+        count(said, "total_tokens") or read + written,
+        details(cache_read=count(into, "cached_tokens"), cache_creation=count(into, "cache_write_tokens")),
+        details(reasoning=count(out, "reasoning_tokens")),
+    )
+
+
+class ResponseReader(Reader):
+    """Reads a response, or its events. The deltas are the tokens; a finished item counts only where it had no deltas."""
+
+    sends = "a response"
+    statuses = STATUSES
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(asked)
+        self.items: dict[object, Block | None] = {}
+        self.summary: dict[object, object] = {}
+
+    def whole(self, body: Body) -> None:
+        if body.get("error"):
+            self.fail(body["error"])
+            return
+        item_of(body, "output", list, "a list of items")
+        for number, item in enumerate(objects(body, "output", "a list of items")):
+            self._item(number, item)
+        self._response(body)
+
+    def event(self, event: Body) -> None:
+        kind = item_of(event, "type", str, "the type of an event").removeprefix("response.")
+        if kind in ("created", "in_progress", "queued"):
+            self.name_model(item_of(event, "response", dict, "a response").get("model"))
+        elif kind in ("completed", "incomplete"):
+            self._response(item_of(event, "response", dict, "a response"))
+        elif kind == "failed":
+            self.fail(item_of(event, "response", dict, "a response").get("error"))
+        elif kind == "error":
+            self.fail(event.get("error") or event)
+        elif kind in ("output_item.added", "output_item.done"):
+            self._item(event.get("output_index"), item_of(event, "item", dict, "an item"))
+        elif kind in DELTAS:
+            self._delta(kind, event)
+        elif kind == "output_text.annotation.added":
+            self.leave_out("annotations")
+        elif kind not in REPEATED:
+            self.leave_out(f"an event of the type {kind}")
+
+    def _delta(self, kind: str, event: Body) -> None:
+        number, token = event.get("output_index"), item_of(event, "delta", str, "a text")
+        if number not in self.items:
+            raise BadBody(f"`output_index` is the number of an item that was added before; got {number!r:.100}")
+        block = self.items[number]
+        if block is None and DELTAS[kind] is Text:  # the first text of a message
+            block = self.items[number] = self.begin(Text)
+        if block is None:  # an item of a type that is left out
+            return
+        if DELTAS[kind] is Thinking:
+            self._part_of(number, event.get("summary_index", event.get("content_index")), block)
+        self.refusal = self.refusal or kind == "refusal.delta"
+        block.add(token)
+        if event.get("logprobs"):
+            self.leave_out("logprobs")
+
+    def _part_of(self, number: object, part: object, block: Block) -> None:
+        """Put an empty line before another summary of the same reasoning."""
+        if self.summary.setdefault(number, part) != part:
+            self.summary[number] = part
+            block.add("\n\n")
+            self.leave_out("that the reasoning has several summaries")
+
+    # -- items
+
+    def _item(self, number: object, item: Body) -> None:
+        kind = item.get("type")
+        if kind == "function_call":
+            self._call(number, item)
+        elif kind == "reasoning":
+            self._reasoning(number, item)
+        elif kind == "message":
+            self._message(number, item)
+        else:
+            self.items[number] = None
+            self.leave_out(f"an item of the type {kind}")
+
+    def _call(self, number: object, item: Body) -> None:
+        arguments = optional_item(item, "arguments", str, "the arguments of a tool call") or ""
+        block = self.items.get(number)
+        if block is None:
+            self.items[number] = self.call(item.get("name"), item.get("call_id"), arguments)
+        elif not block.tokens:
+            block.add(arguments)
+
+    def _reasoning(self, number: object, item: Body) -> None:
+        block = self.items.get(number)
+        if block is None:
+            block = self.items[number] = self.begin(Thinking)
+        if item.get("encrypted_content"):
+            self.leave_out("encrypted reasoning")
+        if number not in self.summary:
+            for part, said in enumerate([*objects(item, "summary", "a list"), *objects(item, "content", "a list")]):
+                self._part_of(number, part, block)
+                block.add(item_of(said, "text", str, "a text"))
+
+    def _message(self, number: object, item: Body) -> None:
+        streamed = self.items.get(number) is not None
+        self.items.setdefault(number, None)
+        for part in objects(item, "content", "a list of parts"):
+            kind = part.get("type")
+            if kind not in ("output_text", "refusal"):
+                self.leave_out(f"a part of the type {kind}")
+                continue
+            for name in ("annotations", "logprobs"):
+                if part.get(name):
+                    self.leave_out(name)
+            text = item_of(part, "refusal" if kind == "refusal" else "text", str, "a text")
+            self.refusal = self.refusal or kind == "refusal"
+            if not streamed:
+                block = self.items[number] = self.begin(Text)
+                block.add(text)
+
+    def _response(self, body: Body) -> None:
+        status = optional_item(body, "status", str, "the status of a response")
+        if status not in (None, "completed", "incomplete"):
+            raise BadBody(f"`status` is that of a finished response, completed or incomplete; got {status!r:.100}")
+        self.name_model(body.get("model"))
+        self.keep(body, "service_tier", unless=(None, "default"))
+        why = inner(body, "incomplete_details").get("reason")
+        if status == "incomplete":
+            self.stop_reason = "length" if why == "max_output_tokens" else str(why or status)
+        usage = inner(body, "usage")
+        self.usage = read_usage(usage) if usage else None
+        self.is_at_end = True
+        for number, item in enumerate(objects(body, "output", "a list of items")):
+            if number not in self.items:  # a server that sends no events of its items
+                self._item(number, item)
+        if self.stop_reason not in (None, *INCOMPLETE):
+            self.keep(body, "status", "incomplete_details")
+
+
+DELTAS: Final[Mapping[str, type[Text] | type[Thinking] | type[Call]]] = {
+    "output_text.delta": Text,
+    "refusal.delta": Text,
+    "reasoning_summary_text.delta": Thinking,
+    "reasoning_text.delta": Thinking,
+    "function_call_arguments.delta": Call,
+}
+REPEATED: Final = frozenset(
+    (
+        *("output_text.done", "refusal.done", "reasoning_summary_text.done", "reasoning_text.done"),
+        *("reasoning_summary_part.added", "reasoning_summary_part.done", "content_part.added", "content_part.done"),
+        *("function_call_arguments.done", "keepalive"),
+    )
+)
+"""The events that say nothing new."""
+
+
 class Responses(Api):
     """`POST .../responses`."""
 
@@ -256,6 +423,9 @@ class Responses(Api):
             params,
             bool(body.get("stream")),
         )
+
+    def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
+        return read_with(ResponseReader(asked), self, answer)
 
     def headers(self, status: int = 200) -> dict[str, str]:
         return openai.headers(status)
