@@ -104,7 +104,8 @@ _MARK: Final = "_llmtest_answers"
 
 
 def _patch() -> None:
-    for kind in (BaseTool, *_below(BaseTool)):
+    base: Any = BaseTool  # which is abstract, and so no `type[BaseTool]`
+    for kind in (base, *_below(base)):
         _patch_class(kind)
     _patches.append(replace(BaseTool, "__init_subclass__", _patching))
 
@@ -112,7 +113,8 @@ def _patch() -> None:
 def _patch_class(kind: type[BaseTool]) -> None:
     for name in _METHODS:
         if name in kind.__dict__:
-            _patches.append(replace(kind, name, _answered if name == "run" else _aanswered))
+            wrap = _answered if name == "run" else _aanswered
+            _patches.append(replace(kind, name, functools.partial(wrap, kind is BaseTool)))
 
 
 def _undo() -> None:
@@ -129,7 +131,7 @@ def _below(kind: type[BaseTool]) -> Iterator[type[BaseTool]]:
 def _patching(original: Any) -> Any:
     """Patch a class that is defined while a block is open, if it has a `run` of its own."""
 
-    def init_subclass(cls: type[BaseTool], **kwargs: Any) -> None:
+    def init_subclass(cls: Any, **kwargs: Any) -> None:
         original.__get__(None, cls)(**kwargs)
         with _lock:
             if _open:
@@ -138,11 +140,11 @@ def _patching(original: Any) -> Any:
     return classmethod(init_subclass)
 
 
-def _answered(original: Callable[..., Any]) -> Callable[..., Any]:
+def _answered(is_base: bool, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        call = _call_of(self, args, kwargs)
+        call = _call_of(self, args, kwargs, is_base)
         if call is None:
             return original(self, *args, **kwargs)
         try:
@@ -153,11 +155,11 @@ def _answered(original: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _aanswered(original: Callable[..., Any]) -> Callable[..., Any]:
+def _aanswered(is_base: bool, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        call = _call_of(self, args, kwargs)
+        call = _call_of(self, args, kwargs, is_base)
         if call is None:
             return await original(self, *args, **kwargs)
         try:
@@ -168,11 +170,17 @@ def _aanswered(original: Callable[..., Any]) -> Callable[..., Any]:
     return arun
 
 
-def _call_of(tool: BaseTool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Call | None:
-    """Return the call of a recorded tool; None for a tool that answers itself."""
-    if _MARK in tool.__dict__:
-        return None  # a `run` of a subclass has called that of its base
-    name = str(kwargs.get("run_name") or tool.name)
+def _call_of(tool: BaseTool, args: Sequence[Any], kwargs: Mapping[str, Any], is_base: bool) -> _Call | None:
+    """Return the call of a recorded tool that begins here; None for a tool that answers itself, and for a stand-in.
+
+    `is_base` is true for LangChain's own `run`. That of a subclass may change the arguments before it calls LangChain's, which
+    reports them, so there the answer is taken.
+    """
+    given = args[0] if args else kwargs.get("tool_input")
+    name, begun = str(kwargs.get("run_name") or tool.name), tool.__dict__.get(_MARK)
+    if begun is not None:
+        begun.take(name, given, kwargs.get("tool_call_id"))
+        return None
     # By the name of the tool too: a run with another name must not run the body of a tool that should be recorded.
     block = next((block for block in reversed(_open) if block.covers(name) or block.covers(tool.name)), None)
     if block is None:
@@ -180,22 +188,29 @@ def _call_of(tool: BaseTool, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     if isinstance(tool, ScriptedTool):
         block.leave_to_double(name)
         return None
-    return _Call(block, tool, name, args[0] if args else kwargs.get("tool_input"), kwargs.get("tool_call_id"))
+    call = _Call(block, tool, name, given)
+    if is_base:
+        call.take(name, given, kwargs.get("tool_call_id"))
+    return call
 
 
 class _Call:
     """One call of a recorded tool. The answer is taken before the arguments are validated, as the recording has them."""
 
-    def __init__(self, block: RecordedTools, tool: BaseTool, name: str, given: Any, tool_call_id: str | None) -> None:
+    def __init__(self, block: RecordedTools, tool: BaseTool, name: str, given: Any) -> None:
         self._block = block
         self._tool = tool
         self._name = name
-        self._tool_call_id = tool_call_id
+        self._given = given
+        self._tool_call_id: str | None = None
         self._taken: Taken | None = None
         self._error: ViolationError | None = None
+
+    def take(self, name: str, given: Any, tool_call_id: str | None) -> None:
+        self._name, self._tool_call_id = name, tool_call_id
         args = FrozenDict(as_json(freeze(given), or_text=True)) if isinstance(given, Mapping) else str(given)
         try:
-            self._taken = block.take(name, args, functools.partial(_injected, tool))
+            self._taken = self._block.take(name, args, functools.partial(_injected, self._tool))
         except ViolationError as error:
             self._error = error  # it is raised within the run, where a body would fail
 
@@ -217,13 +232,15 @@ class _Call:
             return answer()
 
         copied = copy.copy(tool)
-        copied.__dict__.update({"_run": _run, "_arun": _arun, _MARK: self._block})
+        copied.__dict__.update({"_run": _run, "_arun": _arun, _MARK: self})
         return copied
 
     def _answer(self) -> Any:
-        if self._taken is None:
-            assert self._error is not None
+        if self._taken is None and self._error is None:
+            self.take(self._name, self._given, None)  # a `run` of a subclass that reports nothing to LangChain
+        if self._error is not None:
             raise self._error
+        assert self._taken is not None
         self._taken.run_id = _run_id()
         answer = self._taken.answer
         if answer.failure is not None:
@@ -279,6 +296,10 @@ def _object_of(value: Any) -> Any:
     return [_object_of(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+OURS: Final = "_llmtest_made"
+"""The attribute of a class that is made for a recorded failure: it is none of the program's."""
+
+
 def exception_of(failure: ToolFailure) -> BaseException:
     """Return an exception with the class name and the text of a recorded one.
 
@@ -289,14 +310,15 @@ def exception_of(failure: ToolFailure) -> BaseException:
     KeyError('x')
     """
     known = _class_named(failure.type)
-    return (known and _made(known, failure.message)) or _made(type(failure.type, (Exception,), {}), failure.message)  # type: ignore[return-value]
+    made = _made(known, failure) if known is not None else None
+    return made if made is not None else _silent(Exception, failure)
 
 
 def _class_named(name: str) -> type[BaseException] | None:
     known = ToolException if name == ToolException.__name__ else getattr(builtins, name, None)
     if known is not None:
         return known if isinstance(known, type) and issubclass(known, Exception) else None
-    found = {kind for kind in _exceptions(Exception) if kind.__name__ == name}
+    found = {kind for kind in _exceptions(Exception) if kind.__name__ == name and OURS not in kind.__dict__}
     return found.pop() if len(found) == 1 else None
 
 
@@ -306,25 +328,29 @@ def _exceptions(kind: type[BaseException]) -> Iterator[type[BaseException]]:
         yield from _exceptions(sub)
 
 
-def _made(kind: type[BaseException], message: str) -> BaseException | None:
-    """Return an exception of this class whose text is `message`; None if none can be made."""
+def _made(kind: type[BaseException], failure: ToolFailure) -> BaseException | None:
+    """Return an exception of this class that says the same; None if none can be made."""
+    text = failure.message
     ways: list[Callable[[], BaseException]] = [
-        lambda: kind(*([message] if message else [])),
-        lambda: kind(ast.literal_eval(message)),  # a KeyError shows the repr of its key
-        lambda: _silent(kind, message),
+        lambda: kind(*([text] if text else [])),
+        lambda: kind(ast.literal_eval(text)),  # a KeyError shows the repr of its key
+        lambda: kind(*ast.literal_eval(text)),  # an exception of several arguments shows them as a tuple
+        lambda: _silent(kind, failure),
     ]
     for way in ways:
         try:
             error = way()
-            if str(error) == message:
+            if str(error) == text and failure.repr in ("", repr(error)):
                 return error
         except Exception:  # the class wants other arguments
             continue
     return None
 
 
-def _silent(kind: type[BaseException], message: str) -> BaseException:
+def _silent(kind: type[BaseException], failure: ToolFailure) -> BaseException:
     """Return an exception of a subclass that has only its text. Its `__init__`, which wants more, has not run."""
-    about = {"__str__": lambda self: message, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    error: BaseException = type(kind.__name__, (kind,), about).__new__(type(kind.__name__, (kind,), about), message)
-    return error
+    about: dict[str, Any] = {"__str__": lambda self: failure.message, "__module__": kind.__module__, OURS: True}
+    if failure.repr:
+        about["__repr__"] = lambda self: failure.repr
+    ours: type[BaseException] = type(failure.type, (kind,), about)
+    return ours.__new__(ours, failure.message)

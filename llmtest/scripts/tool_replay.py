@@ -14,7 +14,7 @@ from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.masks import publish, table
 from llmtest.core.text import amount, capped, did_you_mean, named, names, nearest, times
-from llmtest.errors import ScriptError, Violation, ViolationError
+from llmtest.errors import ScriptError, Violation, ViolationError, is_expected
 from llmtest.events.events import Run
 from llmtest.events.words import FrozenDict
 from llmtest.scripts.step_types import as_texts
@@ -159,8 +159,18 @@ class RecordedAnswers:
         return [Violation("unused step", publish(capped([*lines, hint])))]
 
     def found(self) -> list[Violation]:
-        """Return every violation so far, and the unused answers."""
-        return [*self.violations, *self.unused()]
+        """Return every violation so far, and the unused answers.
+
+        Unused answers that an `expect_violation("unused step")` block expects here are not reported again.
+        """
+        unused = self.unused()
+        if any(map(is_expected, unused)):
+            self.waive()
+        return [*self.violations, *unused]
+
+    def waive(self) -> None:
+        """Take all answers as used."""
+        self._taken.update((name, n) for name, given in self._answers.items() for n in range(len(given)))
 
     def verify(self) -> None:
         """Raise a `ViolationError` with all that `found` returns. The pytest plugin does this for you."""
@@ -228,7 +238,7 @@ def _unexpected(
         return f"{head}, and this is one call more\n  called  {show_args(args)}\n  {again}"
     if not recorded:
         head = f"unexpected call of the recorded tool `{name}`: no call of it was recorded"
-        return f"{head}\n  called    {show_args(args)}\n  recorded  {names(others)}{did_you_mean(name, others)}\n  {again}"
+        return f"{head}\n  called    {show_args(args)}\n  recorded  {names(others)}\n  {again}"
     shown = list(dict.fromkeys(map(show_args, recorded)))
     near = nearest(show_args(args), shown, 0.0)
     head = f"unexpected call of the recorded tool `{name}`: it was not recorded with these arguments"
