@@ -67,8 +67,9 @@ def tool_schema(tool: Any) -> dict[str, object]:
     Integrations take tools of their provider as dicts, which LangChain's converter refuses: `{"google_search": {}}`,
     `{"type": "code_execution_20250825", "name": "code_execution"}`, `{"cachePoint": {"type": "default"}}`.
     """
-    if isinstance(tool, BaseTool) and "provider_tool_definition" in (tool.extras or {}):
-        tool = (tool.extras or {})["provider_tool_definition"]
+    extras = getattr(tool, "extras", None) if isinstance(tool, BaseTool) else None  # langchain-core 1.0 has none
+    if extras and "provider_tool_definition" in extras:
+        tool = extras["provider_tool_definition"]
     # The converter reads a dict of type "function" as OpenAI writes it, and one of type "object" as a JSON schema.
     if not isinstance(tool, dict) or tool.get("type") in ("function", "object"):
         return convert_to_openai_tool(tool)

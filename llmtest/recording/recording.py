@@ -26,6 +26,7 @@ from llmtest.events.words import EMPTY, Failure, FrozenDict, Usage
 from llmtest.recording.runs import build_runs
 from llmtest.recording.views import Kinds, Runs
 from llmtest.scripts.script import Script
+from llmtest.scripts.tool_replay import RecordedAnswers
 
 if TYPE_CHECKING:
     from llmtest.matching.answers import Answer
@@ -41,12 +42,13 @@ _PAUSE_S: Final = 0.002
 
 
 def judge_turns(recording: Recording) -> None:
-    """Report the runs of `recording` that take steps of one script in an order that the program does not decide."""
-    contested = [double for double in ledger.doubles() if isinstance(double, Script) and double.is_contested]
+    """Report the runs of `recording` that take steps of one script, or answers of one tool, in an order that chance decides."""
+    doubles = (double for double in ledger.doubles() if isinstance(double, Script | RecordedAnswers))
+    contested = [double for double in doubles if double.is_contested]
     if contested:
         runs = {run.id: run for run in recording.runs}
-        for script in contested:
-            script.judge_turns(runs.get, recording.order().are_ordered)
+        for double in contested:
+            double.judge_turns(runs.get, recording.order().are_ordered)
 
 
 class Recording(Block, Sequence[Event]):

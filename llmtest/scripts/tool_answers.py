@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,10 +22,15 @@ DOCUMENT: Final = "$document"
 
 @dataclass(frozen=True, slots=True)
 class ToolFailure:
-    """The exception of a tool: the name of its class, and its text."""
+    """The exception of a tool: the name of its class, and its text.
+
+    `repr` is its repr, which LangGraph's `ToolNode` tells the model; empty if it is not known, or the usual one:
+    `KeyError('x')`.
+    """
 
     type: str
     message: str
+    repr: str = ""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -147,7 +152,7 @@ def _outcome(run: Run) -> dict[str, Any]:
     if run.error is not None:
         if run.error.type == "ViolationError":
             return {"unknown": "failed with a violation of its test"}
-        return {"failure": ToolFailure(run.error.type, run.error.message)}
+        return {"failure": ToolFailure(run.error.type, run.error.message, _odd_repr(run.error))}
     output = run.output
     if not isinstance(output, Message) or output.role != "tool":
         return {"gives": as_json(output)}
@@ -157,6 +162,16 @@ def _outcome(run: Run) -> dict[str, Any]:
         "artifact": as_json(output.artifact),
         "message": FrozenDict({name: as_json(value) for name, value in said.items()}),
     }
+
+
+def _odd_repr(failure: Failure) -> str:
+    """Return the repr of an exception that is not made of its text alone."""
+    error = failure.exception
+    try:
+        shown = "" if error is None else repr(error)
+    except Exception:  # the program's own `__repr__`
+        return ""
+    return "" if shown == f"{failure.type}({failure.message!r})" else shown
 
 
 def _more(message: Message, run: Run) -> dict[str, object]:
@@ -229,9 +244,8 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def without(args: FrozenDict | str, injected: Callable[[Iterable[str]], set[str]]) -> FrozenDict | str:
-    """Return arguments without those that `injected` names among theirs."""
-    if isinstance(args, str):
+def without(args: FrozenDict | str, hidden: Collection[str]) -> FrozenDict | str:
+    """Return arguments without those of these names."""
+    if isinstance(args, str) or not hidden:
         return args
-    hidden = injected(args)
-    return FrozenDict({name: value for name, value in args.items() if name not in hidden}) if hidden else args
+    return FrozenDict({name: value for name, value in args.items() if name not in hidden})

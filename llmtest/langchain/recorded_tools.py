@@ -1,0 +1,356 @@
+"""`recorded_tools`: LangChain's tools answer from a recording, and their bodies do not run.
+
+All but the body is the real tool's: callbacks, validation, `response_format`, `handle_tool_error`, the tool message. While a
+block is open, `BaseTool.run` and `arun` are patched, and those of subclasses that have their own. They run with a copy of the
+tool whose `_run` and `_arun` return the recorded answer.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import functools
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from langchain_core.documents import Document
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tools import BaseTool, ToolException
+from langchain_core.utils.pydantic import get_fields
+
+from llmtest import ledger
+from llmtest.errors import LEFT_OPEN, USE_WITH, Violation, ViolationError
+from llmtest.events.words import FrozenDict
+from llmtest.langchain.freezing import freeze
+from llmtest.langchain.tool import ScriptedTool
+from llmtest.scripts.tool_answers import DOCUMENT, ToolAnswer, ToolFailure, as_json
+from llmtest.scripts.tool_replay import RecordedAnswers, Taken
+from llmtest.wire.clients import Patch, replace
+
+
+class RecordedTools(RecordedAnswers):
+    """The block of `recorded_tools`."""
+
+    def __enter__(self) -> RecordedTools:
+        with _lock:
+            if not _open:
+                _patch()
+            _open.append(self)
+        ledger.keep_block(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ledger.drop_block(self)
+        with _lock:
+            _open.remove(self)
+            if not _open:
+                _undo()
+
+    def end_of_test(self) -> list[Violation]:
+        """Leave the block if the test that entered it has not. It would answer for the tools of the tests that follow."""
+        if self not in _open:
+            return []
+        self.__exit__()
+        return [Violation(LEFT_OPEN, f"a recorded_tools() block was left open by the test\n  {USE_WITH}")]
+
+
+def recorded_tools(answers: Mapping[str, Sequence[ToolAnswer]], names: str | Sequence[str] = ("*",)) -> RecordedTools:
+    """Return a block in which LangChain's tools answer as they did in a recording. Their bodies do not run.
+
+    `answers` is what `tool_answers` returns. `names` are the tools that answer so, `*` in a name stands for any text; all other
+    tools are the real ones. The n-th call with some arguments gets the n-th answer that was recorded for them; arguments that
+    the program injects (state, store, runtime, the id of the call) do not count.
+
+    Callbacks, validation, `response_format`, `handle_tool_error` and the tool message are those of the real tool, so that the
+    run tree is that of the recording. A recorded failure raises an exception with the same class name and text: of the built-in
+    class, of `ToolException`, or of the one loaded class with this name; else of a class that is made for it.
+
+    A scripted tool keeps its script. A block may stand in another one: the inner one has precedence.
+
+    Raises:
+        ScriptError: a name fits no recorded tool.
+        ViolationError: in the program, when it calls a recorded tool with arguments that were not recorded, or once more than
+            recorded, or when the answer cannot be repeated (a `Command`). At the end of the test: an answer was never used.
+
+    >>> from langchain_core.tools import tool
+    >>> from llmtest.events.words import FrozenDict
+    >>> @tool
+    ... def refund(order: str) -> str:
+    ...     "Refund an order."
+    ...     raise RuntimeError("real money")
+    >>> with recorded_tools({"refund": [ToolAnswer(FrozenDict(order="A-7"), gives="refunded A-7")]}):
+    ...     refund.invoke({"order": "A-7"})
+    'refunded A-7'
+
+    It holds for the whole process, threads included, and for tools that were built before. A tool whose body makes runs of its
+    own, such as an agent, is repeated without them. A call past the tool, such as `refund.func(...)`, runs the function.
+    """
+    return RecordedTools(answers, names)
+
+
+# -- the seam in LangChain
+
+_open: Final[list[RecordedTools]] = []
+_patches: Final[list[Patch]] = []
+_lock = threading.RLock()
+_METHODS: Final = ("run", "arun")
+_MARK: Final = "_llmtest_answers"
+"""The entry of a stand-in that tells it from the program's tools."""
+
+
+def _patch() -> None:
+    base: Any = BaseTool  # which is abstract, and so no `type[BaseTool]`
+    for kind in (base, *_below(base)):
+        _patch_class(kind)
+    _patches.append(replace(BaseTool, "__init_subclass__", _patching))
+
+
+def _patch_class(kind: type[BaseTool]) -> None:
+    for name in _METHODS:
+        if name in kind.__dict__:
+            wrap = _answered if name == "run" else _aanswered
+            _patches.append(replace(kind, name, functools.partial(wrap, kind is BaseTool)))
+
+
+def _undo() -> None:
+    while _patches:
+        _patches.pop().undo()
+
+
+def _below(kind: type[BaseTool]) -> Iterator[type[BaseTool]]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from _below(sub)
+
+
+def _patching(original: Any) -> Any:
+    """Patch a class that is defined while a block is open, if it has a `run` of its own."""
+
+    def init_subclass(cls: Any, **kwargs: Any) -> None:
+        original.__get__(None, cls)(**kwargs)
+        with _lock:
+            if _open:
+                _patch_class(cls)
+
+    return classmethod(init_subclass)
+
+
+def _answered(is_base: bool, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def run(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        call = _call_of(self, args, kwargs, is_base)
+        if call is None:
+            return original(self, *args, **kwargs)
+        try:
+            return original(call.stand_in(), *args, **kwargs)
+        finally:
+            call.end()
+
+    return run
+
+
+def _aanswered(is_base: bool, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    async def arun(self: BaseTool, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        call = _call_of(self, args, kwargs, is_base)
+        if call is None:
+            return await original(self, *args, **kwargs)
+        try:
+            return await original(call.stand_in(), *args, **kwargs)
+        finally:
+            call.end()
+
+    return arun
+
+
+def _call_of(tool: BaseTool, args: Sequence[Any], kwargs: Mapping[str, Any], is_base: bool) -> _Call | None:
+    """Return the call of a recorded tool that begins here; None for a tool that answers itself, and for a stand-in.
+
+    `is_base` is true for LangChain's own `run`. That of a subclass may change the arguments before it calls LangChain's, which
+    reports them, so there the answer is taken.
+    """
+    given = args[0] if args else kwargs.get("tool_input")
+    name, begun = str(kwargs.get("run_name") or tool.name), tool.__dict__.get(_MARK)
+    if begun is not None:
+        begun.take(name, given, kwargs.get("tool_call_id"))
+        return None
+    # By the name of the tool too: a run with another name must not run the body of a tool that should be recorded.
+    block = next((block for block in reversed(_open) if block.covers(name) or block.covers(tool.name)), None)
+    if block is None:
+        return None
+    if isinstance(tool, ScriptedTool):
+        block.leave_to_double(name)
+        return None
+    call = _Call(block, tool, name, given)
+    if is_base:
+        call.take(name, given, kwargs.get("tool_call_id"))
+    return call
+
+
+class _Call:
+    """One call of a recorded tool. The answer is taken before the arguments are validated, as the recording has them."""
+
+    def __init__(self, block: RecordedTools, tool: BaseTool, name: str, given: Any) -> None:
+        self._block = block
+        self._tool = tool
+        self._name = name
+        self._given = given
+        self._tool_call_id: str | None = None
+        self._taken: Taken | None = None
+        self._error: ViolationError | None = None
+
+    def take(self, name: str, given: Any, tool_call_id: str | None) -> None:
+        self._name, self._tool_call_id = name, tool_call_id
+        args = FrozenDict(as_json(freeze(given), or_text=True)) if isinstance(given, Mapping) else str(given)
+        try:
+            self._taken = self._block.take(name, args, functools.partial(_injected, self._tool))
+        except ViolationError as error:
+            self._error = error  # it is raised within the run, where a body would fail
+
+    def end(self) -> None:
+        if self._taken is not None:
+            self._taken.is_open = False
+
+    def stand_in(self) -> BaseTool:
+        """Return a copy of the tool that answers in place of its body."""
+        tool, answer = self._tool, self._answer
+        _injected(tool, ())  # LangChain reads it from the real `_run`, and keeps it in the tool
+
+        @functools.wraps(tool._run)  # LangChain reads the signature, to see what `_run` wants of it
+        def _run(*args: Any, **kwargs: Any) -> Any:
+            return answer()
+
+        @functools.wraps(tool._arun)
+        async def _arun(*args: Any, **kwargs: Any) -> Any:
+            return answer()
+
+        copied = copy.copy(tool)
+        copied.__dict__.update({"_run": _run, "_arun": _arun, _MARK: self})
+        return copied
+
+    def _answer(self) -> Any:
+        if self._taken is None and self._error is None:
+            self.take(self._name, self._given, None)  # a `run` of a subclass that reports nothing to LangChain
+        if self._error is not None:
+            raise self._error
+        assert self._taken is not None
+        self._taken.run_id = _run_id()
+        answer = self._taken.answer
+        if answer.failure is not None:
+            if answer.failure.type == "ValidationError":
+                # pydantic lets nobody make or inherit it, and LangGraph takes it for a mistake of the model.
+                raise self._block.no_answer(
+                    self._name, answer, "failed with a ValidationError of pydantic, which cannot be made again"
+                )
+            raise exception_of(answer.failure)
+        content, artifact = _object_of(answer.gives), _object_of(answer.artifact)
+        with_artifact = self._tool.response_format == "content_and_artifact"
+        is_plain = not answer.message and (with_artifact or artifact is None)
+        if not is_plain and self._tool_call_id is not None:
+            content, artifact = self._message(content, artifact, answer), None
+        return (content, artifact) if with_artifact else content
+
+    def _message(self, content: Any, artifact: Any, answer: ToolAnswer) -> ToolMessage:
+        text = content if isinstance(content, str | list) else json.dumps(content, ensure_ascii=False)
+        more = _object_of(answer.message)
+        fields = {"name": self._tool.name, "tool_call_id": self._tool_call_id, **more}
+        return ToolMessage(content=text, artifact=artifact, **fields)
+
+
+def _run_id() -> UUID | None:
+    """Return the id of the tool run around this: the body gets it as the parent of its own runs."""
+    config = var_child_runnable_config.get()
+    callbacks = config.get("callbacks") if config is not None else None
+    return getattr(callbacks, "parent_run_id", None)
+
+
+def _injected(tool: BaseTool, names: Iterable[str]) -> set[str]:
+    """Return those of `names` that are arguments which the program injects."""
+    filtered = getattr(tool, "_filter_injected_args", None)
+    if filtered is not None:
+        return set(names) - set(filtered(dict.fromkeys(names)))
+    # langchain-core before 1.1 records them too.
+    hidden = {"run_manager", "callbacks"}
+    if tool.args_schema is not None and not isinstance(tool.args_schema, dict):
+        schema: Any = tool.tool_call_schema
+        hidden |= set(get_fields(tool.args_schema)) - set(get_fields(schema))
+    return hidden.intersection(names)
+
+
+# -- answers as objects
+
+
+def _object_of(value: Any) -> Any:
+    """Return recorded JSON as what the tool returned: plain dicts and lists, which the program may change, and documents."""
+    if isinstance(value, Mapping):
+        if value.keys() == {DOCUMENT}:
+            return Document(**_object_of(value[DOCUMENT]))
+        return {key: _object_of(item) for key, item in value.items()}
+    return [_object_of(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+OURS: Final = "_llmtest_made"
+"""The attribute of a class that is made for a recorded failure: it is none of the program's."""
+
+
+def exception_of(failure: ToolFailure) -> BaseException:
+    """Return an exception with the class name and the text of a recorded one.
+
+    Its class is the built-in one, `ToolException`, or the one loaded class with this name. If there is none, or several, it is
+    a class that is made for it, a subclass of `Exception`.
+
+    >>> exception_of(ToolFailure("KeyError", "'x'"))
+    KeyError('x')
+    """
+    known = _class_named(failure.type)
+    made = _made(known, failure) if known is not None else None
+    return made if made is not None else _silent(Exception, failure)
+
+
+def _class_named(name: str) -> type[BaseException] | None:
+    known = ToolException if name == ToolException.__name__ else getattr(builtins, name, None)
+    if known is not None:
+        return known if isinstance(known, type) and issubclass(known, Exception) else None
+    found = {kind for kind in _exceptions(Exception) if kind.__name__ == name and OURS not in kind.__dict__}
+    return found.pop() if len(found) == 1 else None
+
+
+def _exceptions(kind: type[BaseException]) -> Iterator[type[BaseException]]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from _exceptions(sub)
+
+
+def _made(kind: type[BaseException], failure: ToolFailure) -> BaseException | None:
+    """Return an exception of this class that says the same; None if none can be made."""
+    text = failure.message
+    ways: list[Callable[[], BaseException]] = [
+        lambda: kind(*([text] if text else [])),
+        lambda: kind(ast.literal_eval(text)),  # a KeyError shows the repr of its key
+        lambda: kind(*ast.literal_eval(text)),  # an exception of several arguments shows them as a tuple
+        lambda: _silent(kind, failure),
+    ]
+    for way in ways:
+        try:
+            error = way()
+            if str(error) == text and failure.repr in ("", repr(error)):
+                return error
+        except Exception:  # the class wants other arguments
+            continue
+    return None
+
+
+def _silent(kind: type[BaseException], failure: ToolFailure) -> BaseException:
+    """Return an exception of a subclass that has only its text. Its `__init__`, which wants more, has not run."""
+    about: dict[str, Any] = {"__str__": lambda self: failure.message, "__module__": kind.__module__, OURS: True}
+    if failure.repr:
+        about["__repr__"] = lambda self: failure.repr
+    ours: type[BaseException] = type(failure.type, (kind,), about)
+    return ours.__new__(ours, failure.message)
