@@ -28,6 +28,7 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step
 from llmtest.wire import boundary, clients, providers
 from llmtest.wire.clients import Patch, replace
+from llmtest.wire.hearing import listener
 from llmtest.wire.providers import Providers as Providers
 from llmtest.wire.providers import from_ini as from_ini
 
@@ -153,7 +154,8 @@ def _stand_in(module: ModuleType, original: Callable[..., Any]) -> Callable[...,
     def helper(model: str, *, model_provider: str | None = None, **kwargs: Any) -> Any:
         # LangChain's warnings about the name count the frames up to the program: no function may stand between.
         name, provider = getattr(module, _PARSE)(model, model_provider)
-        if provider not in getattr(module, "_BUILTIN_PROVIDERS", (provider,)) or not providers.is_any_open():
+        is_scripted = providers.is_any_open() and listener() is None
+        if provider not in getattr(module, "_BUILTIN_PROVIDERS", (provider,)) or not is_scripted:
             return original(model, model_provider=model_provider, **kwargs)  # LangChain's own error
         providers.entry_of(f"{provider}:{name}", "asks for")
         integration = integration_class(getattr(module, "_BUILTIN_PROVIDERS", SPOKEN), provider)

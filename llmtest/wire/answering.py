@@ -62,6 +62,21 @@ def read(request: HttpRequest, api: Endpoint[C]) -> C:
     raise BadBody(f"the body of a request is a JSON object; got {type(body).__name__} {body!r:.100}")
 
 
+def request_of(call: ModelCall, origin: Origin) -> Request:
+    """Return a call in neutral words: keys and `expects` look at it."""
+    return Request(
+        call.tools,
+        lambda: call.messages,
+        call.tool_choice,
+        call.stop,
+        call.params,
+        origin.about,
+        origin.run,
+        lanes.current(),
+        place=origin.place,
+    )
+
+
 class WireModel(Answering):
     """A model that is asked in the words of `api`. `script` serves the calls; `name` is the model's name in violations."""
 
@@ -76,7 +91,7 @@ class WireModel(Answering):
         Raises:
             ConnectionBroken: the step breaks the connection.
         """
-        request = self._neutral(call, origin)
+        request = request_of(call, origin)
         try:
             step = self._serve(request, streams=call.streams)
         except (ViolationError, ScriptError) as error:
@@ -85,7 +100,7 @@ class WireModel(Answering):
 
     async def aanswer(self, call: ModelCall, origin: Origin = NOWHERE) -> HttpAnswer:
         """As `answer`, for an awaited request."""
-        request = self._neutral(call, origin)
+        request = request_of(call, origin)
         try:
             step = await self._aserve(request, streams=call.streams)
         except (ViolationError, ScriptError) as error:
@@ -99,19 +114,6 @@ class WireModel(Answering):
     async def ahold(self, gate: Gate, request: Request) -> None:
         """As `hold`, in async code."""
         await self._ahold([gate], request)
-
-    def _neutral(self, call: ModelCall, origin: Origin) -> Request:
-        return Request(
-            call.tools,
-            lambda: call.messages,
-            call.tool_choice,
-            call.stop,
-            call.params,
-            origin.about,
-            origin.run,
-            lanes.current(),
-            place=origin.place,
-        )
 
     def _report_call(self, request: Request) -> None:
         run = request.run()

@@ -12,6 +12,7 @@ from llmtest.wire import guard, providers
 from llmtest.wire.answering import NOWHERE, Origin, WireModel, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.hearing import Heard, listener
 from llmtest.wire.hosts import Target, api_of, recognize
 
 find_origin: Callable[[], Origin] = lambda: NOWHERE  # noqa: E731
@@ -20,11 +21,13 @@ find_origin: Callable[[], Origin] = lambda: NOWHERE  # noqa: E731
 
 def target_of(method: str, url: str) -> Target | None:
     """Return what a request is for, or None if it is no business of the boundary."""
-    return recognize(method.upper(), url) if guard.is_on() else None
+    return recognize(method.upper(), url, also_ours=listener() is not None) if guard.is_on() else None
 
 
-def answer(target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False) -> HttpAnswer | None:
+def answer(target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False) -> HttpAnswer | Heard | None:
     """Return the answer to a request on a synchronous path, or None if it may go on to the network.
+
+    It goes on to the network, too, if a recorder hears it: the client notes the answer in the `Heard` that is returned.
 
     `built` is the line of the program that made the client. `is_intercepted` is for a client whose network somebody else
     has replaced, so that no request of it gets out.
@@ -36,7 +39,9 @@ def answer(target: Target, request: HttpRequest, built: str = "", is_intercepted
     return plan.model.answer(plan.call, plan.origin) if isinstance(plan, _Plan) else plan
 
 
-async def aanswer(target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False) -> HttpAnswer | None:
+async def aanswer(
+    target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False
+) -> HttpAnswer | Heard | None:
     """As `answer`, for an awaited request."""
     plan = _plan(target, request, built, is_intercepted)
     return await plan.model.aanswer(plan.call, plan.origin) if isinstance(plan, _Plan) else plan
@@ -51,9 +56,9 @@ class _Plan:
     origin: Origin
 
 
-def _plan(target: Target, request: HttpRequest, built: str, is_intercepted: bool) -> _Plan | HttpAnswer | None:
+def _plan(target: Target, request: HttpRequest, built: str, is_intercepted: bool) -> _Plan | HttpAnswer | Heard | None:
     asked, answer = "", None
-    if target.api and providers.is_any_open():
+    if target.api and (providers.is_any_open() or listener() is not None):
         asked, answer = _mapped(target, request)
     elif providers.is_any_open():
         answer = _models(target, request)
@@ -74,8 +79,8 @@ def _named(target: Target, request: HttpRequest) -> str:
     return f"{target.providers[0]}:{name}" if name else ""
 
 
-def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnswer | None]:
-    """Return the model that a request asks, and what answers; None if no entry maps it."""
+def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnswer | Heard | None]:
+    """Return the model that a request asks, and what answers or hears the answer; None if no entry maps it."""
     api = api_of(target.api)
     try:
         call = read(request, api)
@@ -86,7 +91,9 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
     try:
         entry = providers.find(models)
         if entry is None:
-            return asked, None
+            return asked, _heard(asked, api, call, request)
+        if entry.can_answer is not None and not entry.can_answer(call, find_origin):
+            return asked, _heard(asked, api, call, request)
         providers.note_asked(asked)
         if isinstance(call, ModelCall):
             script = providers.script_now(entry, asked)
@@ -98,6 +105,17 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
         return asked, refusal(api, error)
     except BadBody as error:
         return asked, _unreadable(target, request, api, error)
+
+
+def _heard(model: str, api: Endpoint[Any], call: Any, request: HttpRequest) -> Heard | None:
+    """Return what notes the answer of the real model, if something listens."""
+    recorder = listener()
+    if recorder is None:
+        return None
+    heard = Heard(model, api, call, request, find_origin())
+    guard.let_through(request.host)
+    recorder.hear(heard)
+    return heard
 
 
 def _unreadable(target: Target, request: HttpRequest, api: Endpoint[Any], error: BadBody) -> HttpAnswer:

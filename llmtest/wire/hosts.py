@@ -129,14 +129,14 @@ own_ports: Final[set[int]] = set()
 LOOPBACK: Final = ("127.0.0.1", "localhost")
 
 
-def recognize(method: str, url: str) -> Target | None:
-    """Return what a request is for, or None if it goes to no provider that is known.
+def recognize(method: str, url: str, *, also_ours: bool = False) -> Target | None:
+    """Return what a request is for, or None if it goes to no provider that is known, or, unless `also_ours`, to a server of ours.
 
     A known host, a host that an environment variable sets as a base URL, and a path of an API at any other host are a
     provider's.
     """
     host, port = _address(url)
-    if own_ports and port in own_ports and host in LOOPBACK:
+    if own_ports and port in own_ports and host in LOOPBACK and not also_ours:
         return None  # it does not leave the machine, and is answered by a script there
     return _target(method, url, provider_of(host, port))
 

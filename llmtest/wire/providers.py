@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Protocol, Self, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from llmtest import ledger
@@ -40,10 +40,15 @@ Answerer = Script | Embeddings
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a mapping: its key as written, and the function that returns what answers."""
+    """One entry of a mapping: its key as written, and the function that returns what answers.
+
+    `can_answer` is asked for each call before, with the function that finds where it comes from: a call that the entry cannot
+    answer goes out to the real model. Without it, the entry answers all calls.
+    """
 
     key: str
     answerer: Callable[[], Answerer | None]
+    can_answer: Callable[[object, Callable[[], Any]], bool] | None = None
 
 
 class Providers:
@@ -54,6 +59,8 @@ class Providers:
 
     def __init__(self, mapping: Mapping[str, object]) -> None:
         self.asked: list[str] = []
+        self.remedy = ""
+        """What to do for a model that is not mapped, if it is not to map it."""
         self.violations: list[Violation] = []
         self._entries: dict[str, Entry] = {}
         self._answerers: list[Answerer] = []
@@ -74,8 +81,14 @@ class Providers:
         self._answerers += answerers.values()
         return self
 
-    def map(self, answerers: Mapping[str, Callable[[], Answerer | None]]) -> None:
+    def map(
+        self,
+        answerers: Mapping[str, Callable[[], Answerer | None]],
+        can_answer: Callable[[str], Callable[[object, Callable[[], Any]], bool]] | None = None,
+    ) -> None:
         """Map models to functions that return what answers, or None for a model that may be built and not called.
+
+        `can_answer` returns the question of an entry, by its key.
 
         Raises:
             ScriptError: a model is mapped already.
@@ -88,7 +101,7 @@ class Providers:
                 raise ScriptError(
                     f"the model `{model}` is mapped twice" + (f": as `{before}` and as `{key}`" if before != key else "")
                 )
-            entries[model] = Entry(key, answerer)
+            entries[model] = Entry(key, answerer, can_answer(key) if can_answer is not None else None)
         self._entries = entries
         _set_keys()
 
@@ -374,4 +387,7 @@ def _unscripted(model: str, entry: Entry) -> str:
 
 def hint(model: str) -> str:
     """Return how to map `model`."""
+    remedy = next((block.remedy for block in reversed(_open) if block.remedy), "")
+    if remedy:
+        return f"  {remedy}"
     return f'  map it: scripted_providers({{"{model}": [...]}}), or a line in the ini key llmtest_providers'

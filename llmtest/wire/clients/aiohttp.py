@@ -17,6 +17,7 @@ from typing import Any, Final
 from llmtest.wire import boundary
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, reason_phrase
+from llmtest.wire.hearing import Heard
 
 _asked: Final[ContextVar[list[HttpAnswer] | None]] = ContextVar("llmtest_aiohttp", default=None)
 """The answer to the request that a session makes in this context, until its connection takes it."""
@@ -43,7 +44,12 @@ def patch(library: ModuleType) -> list[Patch]:
                 raise _error(library, broken) from broken.error
             if answer is None:
                 return await original(self, method, str_or_url, **kwargs)
-            token = _asked.set([answer])
+            came = (
+                answer
+                if isinstance(answer, HttpAnswer)
+                else await _overheard(answer, original(self, method, str_or_url, **kwargs))
+            )
+            token = _asked.set([came])
             try:
                 return await original(self, method, str_or_url, **kwargs)
             finally:
@@ -69,6 +75,16 @@ def patch(library: ModuleType) -> list[Patch]:
         replace(library.ClientSession, "_request", wrap_request),
         replace(library.BaseConnector, "connect", wrap_connect),
     ]
+
+
+async def _overheard(heard: Heard, asking: Awaitable[Any]) -> HttpAnswer:
+    """Return the answer of the real model, which is noted."""
+    try:
+        response = await asking
+        return heard.take(response.status, dict(response.headers.items()), await response.read())
+    except BaseException as error:
+        heard.end(error)
+        raise
 
 
 class _Wire(asyncio.Transport):

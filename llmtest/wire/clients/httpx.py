@@ -14,6 +14,7 @@ from llmtest.core.source import program_place
 from llmtest.wire import boundary
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
+from llmtest.wire.hearing import UNCHANGED_ENCODING, Heard, HeardStream
 
 _built: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
 """Where the program made the client of a transport, and in which test."""
@@ -21,7 +22,7 @@ _built: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
 
 def patch(library: ModuleType) -> list[Patch]:
     """Patch the transports of httpx or httpx2."""
-    body = _body_of(library)
+    body, heard_body = _body_of(library), _heard_body_of(library)
 
     def wrap_sync(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         @functools.wraps(original)
@@ -34,7 +35,17 @@ def patch(library: ModuleType) -> list[Patch]:
                 answer = boundary.answer(target, asked, *_how(library, original, self))
             except ConnectionBroken as broken:
                 raise _error(library, "ConnectError", broken, request) from broken.error
-            return original(self, request) if answer is None else _response(library, body, answer, request)
+            if answer is None:
+                return original(self, request)
+            if isinstance(answer, HttpAnswer):
+                return _response(library, body, answer, request)
+            request.headers["accept-encoding"] = UNCHANGED_ENCODING
+            try:
+                response = original(self, request)
+            except BaseException as error:
+                answer.end(error)
+                raise
+            return _overheard(heard_body, answer, response)
 
         return handle_request
 
@@ -49,7 +60,17 @@ def patch(library: ModuleType) -> list[Patch]:
                 answer = await boundary.aanswer(target, asked, *_how(library, original, self))
             except ConnectionBroken as broken:
                 raise _error(library, "ConnectError", broken, request) from broken.error
-            return await original(self, request) if answer is None else _response(library, body, answer, request)
+            if answer is None:
+                return await original(self, request)
+            if isinstance(answer, HttpAnswer):
+                return _response(library, body, answer, request)
+            request.headers["accept-encoding"] = UNCHANGED_ENCODING
+            try:
+                response = await original(self, request)
+            except BaseException as error:
+                answer.end(error)
+                raise
+            return _overheard(heard_body, answer, response)
 
         return handle_async_request
 
@@ -104,6 +125,19 @@ def _response(library: ModuleType, body: type, answer: HttpAnswer, request: Any)
     if answer.stream is None:
         return library.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
     return library.Response(answer.status, headers=answer.headers, stream=body(answer.stream, request), request=request)
+
+
+def _overheard(body: type, heard: Heard, response: Any) -> Any:
+    """Return `response` of the real model, whose body is noted as it is read."""
+    heard.begin(response.status_code, dict(response.headers.items()))
+    response.stream = body(heard, response.stream)
+    return response
+
+
+@functools.cache
+def _heard_body_of(library: ModuleType) -> type:
+    """Return the class of a body that is noted as it is read, in the words of `library`."""
+    return type("HeardBody", (HeardStream, library.SyncByteStream, library.AsyncByteStream), {})
 
 
 @functools.cache

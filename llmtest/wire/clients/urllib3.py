@@ -33,7 +33,16 @@ def patch(library: ModuleType) -> list[Patch]:
                 raise _error(library, self, whole, broken) from broken.error
             if answer is None:
                 return original(self, method, url, sent if body is not None else None, headers, *args, **kwargs)
-            return _response(library, answer, method, whole, kwargs.get("preload_content", True))
+            preload = kwargs.get("preload_content", True)
+            if isinstance(answer, HttpAnswer):
+                return _response(library, answer, method, whole, preload)
+            try:
+                response = original(self, method, url, sent if body is not None else None, headers, *args, **kwargs)
+                came = answer.take(response.status, dict(response.headers.items()), response.data)
+            except BaseException as error:
+                answer.end(error)
+                raise
+            return _response(library, came, method, whole, preload)
 
         return urlopen
 
