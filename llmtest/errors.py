@@ -279,5 +279,9 @@ class PendingError(LlmtestError):
     """A pending snapshot cannot be found, read, accepted or rejected."""
 
 
+class CassetteError(LlmtestError):
+    """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
+
+
 class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""

@@ -23,6 +23,7 @@ from _pytest.skipping import xfailed_key
 if TYPE_CHECKING:
     from llmtest.errors import Violation
     from llmtest.protocol.run_checks import Broken
+    from llmtest.pytest_plugin.cassettes import OpenCassette
     from llmtest.pytest_plugin.snapshots import DeferredSession
     from llmtest.recording.recording import Recording
     from llmtest.tokens.budget import Budget
@@ -61,6 +62,7 @@ class Attempt:
         self.recording: Recording | None = None
         self.budget: Budget | None = None
         self.rules: tuple[Any, ...] = ()
+        self.cassette: OpenCassette | None = None
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False
@@ -133,7 +135,7 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if (self.budget is not None or self.rules) and self.recording is None:
+        if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
             self._exits.enter_context(self.new_recording())
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:

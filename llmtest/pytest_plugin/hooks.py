@@ -43,6 +43,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     outside = ExitStack()
     outside.enter_context(ledger.opened(ledger.Outside()))
     session.config.add_cleanup(outside.close)
+    session.config.pluginmanager.register(CassettesFirst(), "llmtest-cassettes")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -72,12 +73,27 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     attempt.rules = markers.rules_of(item)
 
 
+class CassettesFirst:
+    """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        __tracebackhide__ = hidden
+        if item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None:
+            from llmtest.pytest_plugin.cassettes import open_cassette
+
+            attempt = item.stash[ATTEMPT]
+            attempt.cassette = open_cassette(item, attempt)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     __tracebackhide__ = hidden
     attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
+    if attempt.cassette is not None:
+        attempt.cassette.trim()
     attempt.page.violations += markers.judge_rules((*markers.suite_rules(item.config), *attempt.rules), attempt.page.recordings)
     attempt.judge(item)
 
@@ -92,6 +108,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         yield
         if attempt is not None:
             attempt.page.end_gates()
+            if attempt.cassette is not None:
+                attempt.page.violations += attempt.cassette.close(failed=attempt.failed)
             attempt.page.end_blocks()
             attempt.judge(item, last=True)
     finally:
@@ -149,6 +167,8 @@ def pytest_runtest_makereport(
             report.longrepr = without_frames(call.excinfo, item)
         attempt.tell(report, call.excinfo.value if call.excinfo is not None else None, item)
         attempt.tell_tokens(report)
+        if report.when == "teardown" and attempt.cassette is not None and attempt.cassette.told:
+            vars(report)["llmtest_cassette"] = attempt.cassette.told
         attempt.failed = attempt.failed or report.failed or (report.skipped and hasattr(report, "wasxfail"))
         verification = item.config.stash[VERIFICATION]
         if report.when == "teardown" and (verification is None or not verification.takes(item)):

@@ -17,6 +17,8 @@ HELP: Final = (
     "the most that the model calls of a test may spend (llmtest)",
     "llm_rules(*rules): rules of llmtest.matching that the test must obey; it is recorded",
     "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol",
+    "llm_cassette(*, tools=(), models=(), max_age_days=None): the models of the test answer from its cassette, which "
+    "--llmtest-record records; tools= answer from it too (llmtest)",
     "allow_real_models: lets the requests of the test to real models through (llmtest)",
 )
 """Each marker, as `pytest --markers` shows it."""

@@ -25,6 +25,8 @@ PROTOCOL: Final = ("strict", "error", "warn", "off")
 ERRORS: Final = ("error", "warn", "off")
 TRACES: Final = ("off", "failed", "all")
 REAL_MODELS: Final = ("error", "warn", "allow")
+RECORD: Final = ("none", "once", "new", "rewrite", "verify")
+STALE: Final = ("fail", "warn", "ignore")
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
 VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
@@ -62,6 +64,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_real_models", real, default="error")
     everywhere = "look at requests to providers in every test, also in those that do not use llmtest"
     parser.addini("llmtest_real_models_everywhere", everywhere, type="bool", default=False)
+    record = "cassettes of tests: answer from them (none, the default), record those that are missing (once), record what they "
+    record += "have no step for (new), record all anew (rewrite), or compare with the real models and write nothing (verify)"
+    group.addoption("--llmtest-record", choices=RECORD, help=f"{record}; ini: llmtest_record, which does not hold in CI")
+    parser.addini("llmtest_record", record, default="none")
+    folders = "folders or files of tests that have a cassette without the marker llm_cassette, one a line"
+    parser.addini("llmtest_cassettes", folders, type="linelist", default=[])
+    stale = "a recorded answer that is given to another request than it was recorded for: it fails the test (fail, the default), "
+    stale += "is a warning (warn), or is not told (ignore)"
+    parser.addini("llmtest_stale", stale, default="fail")
+    parser.addini("llmtest_cassette_max_age", "after how many days a cassette is stale", default="")
+    prompts = "keep the system prompts in cassettes, so that a change of them is shown line by line"
+    parser.addini("llmtest_cassette_prompts", prompts, type="bool", default=False)
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
@@ -96,6 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
         kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
     _follow(config)
+    _open_stale(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -119,6 +134,21 @@ def _follow(config: pytest.Config) -> None:
 
         config.add_cleanup(functools.partial(setattr, membership, "follow", membership.follow))
         membership.follow = "test"
+
+
+def _open_stale(config: pytest.Config) -> None:
+    told = config.getini("llmtest_stale")
+    if told not in STALE:
+        from llmtest.core.text import did_you_mean
+
+        raise pytest.UsageError(
+            f"the ini key llmtest_stale is one of {', '.join(STALE)}; got {told!r}{did_you_mean(told, STALE)}"
+        )
+    if told != "fail":
+        from llmtest.scripts import fingerprints
+
+        config.add_cleanup(functools.partial(setattr, fingerprints, "mode", fingerprints.mode))
+        fingerprints.mode = told
 
 
 def _open_masks(config: pytest.Config) -> None:

@@ -20,6 +20,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     _summarize_tokens(terminalreporter)
     _summarize_unusual(terminalreporter)
     _summarize_pending(terminalreporter)
+    _summarize_cassettes(terminalreporter)
     if config.stash[MODES]["llmtest_trees"] == "all":
         _show_trees(terminalreporter)
 
@@ -59,6 +60,15 @@ def _summarize_pending(terminalreporter: TerminalReporter) -> None:
 
         terminalreporter.write_sep("=", "llmtest")
         terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review, or llmtest accept")
+
+
+def _summarize_cassettes(terminalreporter: TerminalReporter) -> None:
+    """Say which cassettes were recorded or changed."""
+    told = [text for report in _reports(terminalreporter, "llmtest_cassette") for text in report.llmtest_cassette]
+    if told:
+        terminalreporter.write_sep("=", "llmtest: cassettes")
+    for text in sorted(set(told)):
+        terminalreporter.write_line(text)
 
 
 def _summarize_tokens(terminalreporter: TerminalReporter) -> None:

@@ -138,15 +138,22 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
     if run.ended in ("closed early", "cancelled"):
         return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
     reply = replace(reply, usage=False if usage is None else usage)
-    return replace(reply, usage=_unless_counted(reply, usage, request)), left_out
+    return replace(reply, usage=unless_counted(reply, request)), left_out
 
 
-def _unless_counted(reply: Reply, usage: Usage | None, request: Request) -> Usage | Literal[False] | None:
+def unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
     """Return the usage of a step; None if it is what a script counts without being told."""
-    if usage is None:
-        return False
     into, out = counted(reply, [message.text for message in request.messages])
-    return None if usage == Usage(into, out, into + out) else usage
+    return None if reply.usage == Usage(into, out, into + out) else reply.usage
+
+
+def without_random_ids(reply: Reply) -> Reply:
+    """Return a reply whose calls have only ids that a person has written: a double makes fresh ones."""
+    parts = [
+        replace(part, id=None) if isinstance(part, Call) and part.id is not None and not _WRITTEN_ID.fullmatch(part.id) else part
+        for part in reply.parts
+    ]
+    return replace(reply, parts=tuple(parts))
 
 
 def _answer_of(run: Run) -> Message | None:

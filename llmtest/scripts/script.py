@@ -170,6 +170,21 @@ class Script(StepGroup):
         """The number of steps still without their calls."""
         return sum(len(queue.left()) for queue in self._queues)
 
+    @property
+    def used_entries(self) -> tuple[KeyedSteps | Step, ...]:
+        """The entries without the steps that still wait for all their calls."""
+        used: list[KeyedSteps | Step] = []
+        for queue in self._queues:
+            steps = queue.steps[: queue.index + bool(queue.served)]
+            used.extend(steps if queue.key is None else [KeyedSteps(queue.key, steps)] if steps else [])
+        return tuple(used)
+
+    def has_step_for(self, request: Request) -> bool:
+        """True if a step is left for a call. Another call may take it before."""
+        fits = [queue for queue in self._queues if queue.key is not None and queue.key.fits(request)]
+        unkeyed = [queue for queue in self._queues if queue.key is None]
+        return any(queue.current() is not None for queue in fits or unkeyed)
+
     def optional(self) -> Script:
         """Return a script of the same steps, each of them optional. This script waives its own."""
         return self._changed(lambda step: step.optional())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Lane
@@ -40,12 +41,15 @@ class Heard:
     error: BaseException | None = None
     is_whole: bool = False
     """True if the answer has come to its end."""
-    tags: Any = ()
-    metadata: Any = field(default_factory=dict)
+    run_id: UUID | None = None
+    """The run of LangChain that made the request."""
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, object] = field(default_factory=dict)
     _pieces: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # The run may be gone when the answer is read.
+        run = self.origin.run()  # it may be gone when the answer is read
+        self.run_id = None if run is None else run.run_id
         self.tags, self.metadata = self.origin.about()
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:

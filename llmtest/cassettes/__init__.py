@@ -1,0 +1,1 @@
+"""Runs on disk that answer again: cassettes, and what other tools have recorded."""

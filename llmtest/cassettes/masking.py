@@ -1,0 +1,164 @@
+"""Secrets do not get into a cassette. What the program needs again is kept apart, in a file that is not for version control."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from llmtest.core.masks import mask, table
+from llmtest.errors import CassetteError
+from llmtest.events.words import FrozenDict, FrozenList
+from llmtest.scripts.files import Entries, ScriptFile
+from llmtest.scripts.requests import KeyedSteps
+from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Thinking, Value, split
+from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
+
+FOLDER: Final = ".secrets"
+"""Beside the cassettes: what was masked in them."""
+
+Leaf = Callable[[str, str], str]
+"""Returns the text in place of a text that stands under a key; the key is empty for a text without one."""
+
+
+def without_secrets(file: ScriptFile) -> tuple[ScriptFile, dict[str, list[str]]]:
+    """Return `file` with masks in place of secrets, and what each masked text was, in order."""
+    kept: dict[str, list[str]] = {}
+
+    def hide(key: str, text: str) -> str:
+        hidden = mask(key) if table().hides(key, text) else table().without_secrets(text)
+        if hidden != text:
+            kept.setdefault(hidden, []).append(text)
+        return hidden
+
+    return _changed(file, hide), kept
+
+
+def with_secrets(file: ScriptFile, kept: Mapping[str, list[str]]) -> ScriptFile:
+    """Return `file` with what was masked in it, as far as it is kept."""
+    left = {hidden: list(texts) for hidden, texts in kept.items()}
+
+    def show(key: str, text: str) -> str:
+        return left[text].pop(0) if left.get(text) else text
+
+    return _changed(file, show)
+
+
+def count_masks(file: ScriptFile) -> int:
+    """Return how many texts of a file have a mask in them: the program gets the mask in place of the secret."""
+    count = 0
+
+    def look(key: str, text: str) -> str:
+        nonlocal count
+        count += "<mask:" in text
+        return text
+
+    _changed(file, look)
+    return count
+
+
+# -- every text of a file
+
+
+def _changed(file: ScriptFile, leaf: Leaf) -> ScriptFile:
+    return replace(
+        file,
+        entries=_entries(file.entries, leaf),
+        models={model: _entries(entries, leaf) for model, entries in file.models.items()},
+        tools={tool: tuple(_tool(answer, leaf) for answer in answers) for tool, answers in file.tools.items()},
+        embeddings={m: {leaf("", text): vector for text, vector in vectors.items()} for m, vectors in file.embeddings.items()},
+    )
+
+
+def _entries(entries: Entries, leaf: Leaf) -> Entries:
+    return tuple(
+        replace(entry, steps=tuple(_step(step, leaf) for step in entry.steps))
+        if isinstance(entry, KeyedSteps)
+        else _step(entry, leaf)
+        for entry in entries
+    )
+
+
+def _step(step: Any, leaf: Leaf) -> Any:
+    if isinstance(step, Fail):
+        return step if step.message is None else replace(step, message=leaf("", step.message))
+    assert isinstance(step, Reply)  # a file has no other steps
+    failure = None if step.failure is None else _step(step.failure, leaf)
+    parts = tuple(_part(part, leaf) for part in step.parts)
+    verbatim, metadata = (FrozenDict(_json(value, leaf)) for value in (step.verbatim, step.response_metadata))
+    return replace(step, parts=parts, failure=failure, verbatim=verbatim, response_metadata=metadata)
+
+
+def _part(part: Part, leaf: Leaf) -> Part:
+    if isinstance(part, Text | Thinking):
+        said = "".join(part.tokens)
+        new = leaf("", said)
+        return part if new == said else replace(part, tokens=tuple(split(new)))
+    if isinstance(part, Call):
+        args = _json(part.args, leaf)
+        pieces = part.pieces and (leaf("", "".join(part.pieces)),)
+        return part if args == part.args and "".join(pieces) == "".join(part.pieces) else replace(part, args=args, pieces=pieces)
+    assert isinstance(part, Value)
+    return replace(part, value=_json(part.value, leaf))
+
+
+def _tool(answer: ToolAnswer, leaf: Leaf) -> ToolAnswer:
+    failure = answer.failure
+    return replace(
+        answer,
+        args=_json(answer.args, leaf),
+        gives=_json(answer.gives, leaf),
+        artifact=_json(answer.artifact, leaf),
+        message=_json(answer.message, leaf),
+        failure=None if failure is None else ToolFailure(failure.type, leaf("", failure.message)),
+    )
+
+
+def _json(value: Any, leaf: Leaf, key: str = "") -> Any:
+    if isinstance(value, str):
+        return leaf(key, value)
+    if isinstance(value, Mapping):
+        return FrozenDict({name: _json(item, leaf, str(name)) for name, item in value.items()})
+    if isinstance(value, list | tuple):
+        return FrozenList([_json(item, leaf, key) for item in value])
+    if value is not None and not isinstance(value, bool) and table().hides(key, value):
+        return leaf(key, str(value))  # a number under the name of a secret, such as a PIN
+    return value
+
+
+# -- the file with what was masked
+
+
+def secrets_file(cassette: Path) -> Path:
+    """Return the file that keeps what was masked in a cassette."""
+    return cassette.parent / FOLDER / f"{cassette.name}.json"
+
+
+def keep(cassette: Path, kept: Mapping[str, list[str]]) -> None:
+    """Write what was masked in a cassette, into a folder that git ignores; remove the file if nothing was."""
+    file = secrets_file(cassette)
+    if not kept:
+        file.unlink(missing_ok=True)
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    (file.parent / ".gitignore").write_text("*\n", "utf-8")
+    file.write_text(json.dumps(kept, ensure_ascii=False, indent=1), "utf-8")
+    file.chmod(0o600)
+
+
+def kept(cassette: Path) -> dict[str, list[str]]:
+    """Return what was masked in a cassette, as far as this machine has it.
+
+    Raises:
+        CassetteError: the file is damaged.
+    """
+    file = secrets_file(cassette)
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise CassetteError(f"{file}: what was masked in {cassette.name} cannot be read: {error}\n  delete the file") from None
+    return {str(hidden): [str(text) for text in texts] for hidden, texts in found.items()} if isinstance(found, dict) else {}

@@ -1,0 +1,189 @@
+"""What real models answered while a test ran, as the steps of a script file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import UUID
+
+from llmtest.errors import CassetteError
+from llmtest.scripts.branches import branches
+from llmtest.scripts.files import Entries
+from llmtest.scripts.fingerprints import fingerprint
+from llmtest.scripts.from_recording import unless_counted, without_random_ids
+from llmtest.scripts.requests import KeyedSteps, Request
+from llmtest.scripts.step_types import Fail, Reply
+from llmtest.wire.api import Api, BadBody, ModelCall
+from llmtest.wire.embeddings import EmbeddingsCall
+from llmtest.wire.hearing import Heard
+
+AreOrdered = Callable[[UUID, UUID], bool | None]
+"""Returns whether the program orders two runs; None if that is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveCall:
+    """One call of a real model: what was asked, the step that answers so, and when it was, counted in calls.
+
+    `left_out` is what no step can say of the answer, in words. `run_id` is the run of LangChain that made the call.
+    """
+
+    model: str
+    request: Request
+    step: Reply | Fail
+    began: int
+    ended: float
+    run_id: UUID | None = None
+    left_out: tuple[str, ...] = ()
+
+
+class Recorder:
+    """Hears the calls of real models, at the boundary or from classes. Holds state; thread-safe."""
+
+    def __init__(self, *, keep_prompts: bool = False) -> None:
+        self._heard: list[Heard] = []
+        self._calls: list[LiveCall] = []
+        self._lock = threading.Lock()
+        self._keep_prompts = keep_prompts
+
+    def hear(self, heard: Heard) -> None:
+        """Take a request that goes out now."""
+        with self._lock:
+            self._heard.append(heard)
+
+    def note(self, call: LiveCall) -> None:
+        """Take a call of a class of models that does not use HTTP."""
+        with self._lock:
+            self._calls.append(call)
+
+    def __len__(self) -> int:
+        return len(self._heard) + len(self._calls)
+
+    def calls(self) -> list[LiveCall]:
+        """Return the calls so far, in the order in which they began.
+
+        Raises:
+            CassetteError: an answer cannot be read.
+        """
+        heard = [_read(one) for one in self._heard if isinstance(one.call, ModelCall)]
+        return sorted([*heard, *self._calls], key=lambda call: call.began)
+
+    def entries(self, recorded: str, are_ordered: AreOrdered) -> tuple[dict[str, Entries], list[str]]:
+        """Return the entries of each model, and what they cannot say or tell apart, in words.
+
+        Raises:
+            CassetteError: an answer cannot be read.
+        """
+        by_model: dict[str, list[LiveCall]] = {}
+        for call in self.calls():
+            known = fingerprint(call.request, recorded=recorded, keep=self._keep_prompts)
+            step = replace(call.step, serving=replace(call.step.serving, request=known))
+            by_model.setdefault(call.model, []).append(replace(call, step=step))
+        notes: list[str] = []
+        found = {model: _entries(model, calls, are_ordered, notes) for model, calls in by_model.items()}
+        return found, notes
+
+    def vectors(self) -> dict[str, dict[str, Sequence[float]]]:
+        """Return the vector of each text, by the name of the model.
+
+        Raises:
+            CassetteError: an answer cannot be read.
+        """
+        found: dict[str, dict[str, Sequence[float]]] = {}
+        for heard in self._heard:
+            if not isinstance(heard.call, ModelCall) and heard.status < 400 and heard.error is None:
+                call: EmbeddingsCall = heard.call
+                try:
+                    vectors = heard.api.read_vectors(heard.answer)  # type: ignore[attr-defined]
+                except BadBody as error:
+                    raise _unreadable(heard, error) from None
+                found.setdefault(heard.model, {}).update(zip(call.texts, vectors, strict=True))
+        return found
+
+
+def _read(heard: Heard) -> LiveCall:
+    call: ModelCall = heard.call
+    about = heard.tags, heard.metadata
+    request = Request(call.tools, lambda: call.messages, call.tool_choice, call.stop, call.params, lambda: about)
+    step, left_out = _answer(heard, call)
+    if isinstance(step, Reply):
+        step = without_random_ids(step)
+        step = replace(step, usage=unless_counted(step, request))
+    ended = float("inf") if heard.ended is None else heard.ended
+    return LiveCall(heard.model, request, step, heard.began, ended, heard.run_id, left_out)
+
+
+def _answer(heard: Heard, call: ModelCall) -> tuple[Reply | Fail, tuple[str, ...]]:
+    broken = None if heard.error is None else _broken(heard.error)
+    if not heard.status:
+        return broken or Fail("ConnectionError", None, "the answer did not come"), ()
+    api: Api = heard.api  # type: ignore[assignment]  # a call of a model is of an API for models
+    try:
+        read = api.read_answer(heard.answer, call.model)
+    except BadBody as error:
+        if broken is not None or not heard.is_whole:  # it broke before it said anything
+            return broken or Reply((), False, truncated=True), ()
+        raise _unreadable(heard, error) from None
+    step = read.step
+    if isinstance(step, Reply) and not heard.is_whole:
+        step = replace(step, usage=False, stop_reason=None, truncated=broken is None, failure=broken)
+    return step, read.left_out
+
+
+def _broken(error: BaseException) -> Fail:
+    is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
+    return Fail("TimeoutError" if is_timeout else "ConnectionError", None, str(error) or None)
+
+
+def _unreadable(heard: Heard, error: BadBody) -> CassetteError:
+    url = heard.request.url.partition("?")[0]
+    return CassetteError(f"the answer of `{heard.model}` cannot be recorded, because it cannot be read\n  {error}\n  url  {url}")
+
+
+def _entries(model: str, calls: Sequence[LiveCall], are_ordered: AreOrdered, notes: list[str]) -> Entries:
+    def ordered(a: LiveCall, b: LiveCall) -> bool:
+        known = are_ordered(a.run_id, b.run_id) if a.run_id is not None and b.run_id is not None else None
+        return a.ended < b.began if known is None else known  # without runs, only an overlap is seen
+
+    found, problems = branches(calls, ordered)
+    notes += [f"`{model}`: {problem}" for problem in problems]
+    for number, call in enumerate(calls, 1):
+        notes += [f"`{model}`, call {number}: the answer had {what}, which no step says" for what in call.left_out]
+    entries: list[Any] = []
+    for branch in found:
+        steps = tuple(call.step for call in branch.calls)
+        entries += steps if branch.key is None else [KeyedSteps(branch.key, steps)]
+    return tuple(entries)
+
+
+def joined(before: Entries, more: Entries) -> Entries:
+    """Return the entries of a model with more of them: steps of one key stand together."""
+    found: list[Any] = list(before)
+    for entry in more:
+        place = next((at for at, one in enumerate(found) if _same_key(one, entry)), None)
+        if place is None:
+            found.append(entry)
+        else:
+            found[place] = replace(found[place], steps=(*found[place].steps, *entry.steps))  # type: ignore[union-attr]
+    return tuple(found)
+
+
+def _same_key(one: object, other: object) -> bool:
+    return isinstance(one, KeyedSteps) and isinstance(other, KeyedSteps) and one.key == other.key
+
+
+def counted_tokens(entries: Iterable[object]) -> Mapping[str, int]:
+    """Return the tokens that the steps of some entries report: what a recording of them has cost."""
+    total = {"input_tokens": 0, "output_tokens": 0}
+    for step in (step for entry in entries for step in (entry.steps if isinstance(entry, KeyedSteps) else (entry,))):
+        usage = getattr(step, "usage", None)
+        if usage:
+            total["input_tokens"] += usage.input_tokens
+            total["output_tokens"] += usage.output_tokens
+    return total
+
+
+NO_ORDER: Final[AreOrdered] = lambda a, b: None  # noqa: E731
+"""For calls of which no run was recorded."""

@@ -1,0 +1,261 @@
+"""Cassettes of tests: `@pytest.mark.llm_cassette`, the option `--llmtest-record`, and the ini keys beside it.
+
+Imported only in a session that has a test with a cassette.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import pytest
+
+from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
+from llmtest.core.source import shown_path
+from llmtest.core.text import amount, did_you_mean, named
+from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, Violation
+from llmtest.scripts import fingerprints
+from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
+
+if TYPE_CHECKING:
+    from llmtest.pytest_plugin.attempt import Attempt
+    from llmtest.recording.recording import Recording
+
+FOLDER: Final = "cassettes"
+_MAX_NAME_BYTES: Final = 180
+_ARGUMENTS: Final = ("tools", "models", "max_age_days")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the marker of a test asks for."""
+
+    tools: tuple[str, ...] = ()
+    models: tuple[type, ...] = ()
+    max_age_days: int | None = None
+
+
+class OpenCassette:
+    """The cassette of a running test, with what else answers or records in it. Holds state."""
+
+    def __init__(self, item: pytest.Item, attempt: Attempt, wanted: Wanted) -> None:
+        self.item, self.attempt, self.wanted = item, attempt, wanted
+        config = item.config
+        mode = mode_of(config)
+        self.cassette = Cassette(
+            path_of(item),
+            test_of(item),
+            mode,
+            command=f"pytest {shlex.quote(item.nodeid)} --llmtest-record=once",
+            keep_prompts=config.getini("llmtest_cassette_prompts"),
+        )
+        self.told: list[str] = []
+        """What the end of the session says of it."""
+        self._exits = ExitStack()
+        self._exits.enter_context(self.cassette)
+        if self.cassette.answers:
+            self._tell_age()
+            self._answer_tools()
+        if wanted.models:
+            self._open_classes()
+
+    def _tell_age(self) -> None:
+        """Tell of a cassette that is older than the marker or the ini key allows."""
+        allowed = self.wanted.max_age_days
+        if allowed is None:
+            allowed = _days(self.item.config)
+        file = self.cassette.file
+        if allowed is None or file is None or not file.recorded or fingerprints.mode == "ignore":
+            return
+        age = (datetime.now(UTC).date() - date.fromisoformat(file.recorded)).days
+        if age > allowed:
+            text = (
+                f"the cassette is {age} days old, and may be {amount(allowed, 'day')} old\n"
+                f"  recorded on {file.recorded}: {shown_path(os.fspath(self.cassette.path))}\n"
+                f"  record it again: {self.cassette.command.replace('=once', '=rewrite')}"
+            )
+            if fingerprints.mode == "warn":
+                warnings.warn_explicit(text, LlmtestWarning, *self.attempt.place)
+            else:
+                self.attempt.page.write(Violation("stale recording", text))
+
+    def _answer_tools(self) -> None:
+        file = self.cassette.file
+        if self.wanted.tools and file is not None:
+            from llmtest.langchain.recorded_tools import recorded_tools
+
+            self._exits.enter_context(recorded_tools(file.tools, self.wanted.tools))
+
+    def _open_classes(self) -> None:
+        from llmtest.langchain import recorded_classes
+
+        if self.cassette.answers:
+            self._exits.enter_context(recorded_classes.answering(self.wanted.models, self.cassette.script_of))
+        if self.cassette.records:
+            self._exits.enter_context(recorded_classes.listening(self.wanted.models, self.cassette.recorder.note))
+
+    def trim(self) -> None:
+        """Take the steps that no call took out of the file, where unused snapshots are deleted too."""
+        if self.cassette.answers and not self.cassette.records and self.item.config.getoption("update_snapshots", False):
+            gone = self.cassette.trim()
+            if gone:
+                self._tell(f"{amount(gone, 'unused step')} deleted")
+
+    def close(self, *, failed: bool) -> list[Violation]:
+        """End the block, write what was recorded unless the test failed, and return what is wrong with it."""
+        self._exits.close()
+        if not self.cassette.records:
+            return []
+        try:
+            saved = self.cassette.save(self._are_ordered, self._tools(), keep=not failed)
+        except CassetteError as error:
+            return [] if failed else [Violation("not recorded", str(error))]
+        self._summarize(saved, failed=failed)
+        for note in saved.notes:
+            warnings.warn_explicit(f"{shown_path(os.fspath(self.cassette.path))}: {note}", LlmtestWarning, *self.attempt.place)
+        return []
+
+    def _are_ordered(self, a: UUID, b: UUID) -> bool | None:
+        for recording in self.attempt.page.recordings:
+            runs = {run.id: run for run in recording.runs}
+            if a in runs and b in runs:
+                known: bool = recording.order().are_ordered(runs[a], runs[b])
+                return known
+        return None
+
+    def _tools(self) -> dict[str, Sequence[ToolAnswer]] | None:
+        """Return the answers of the tools that the marker names; a tool that was not called has none."""
+        if not self.wanted.tools:
+            return None
+        recordings: list[Recording] = self.attempt.page.recordings
+        found = tool_answers([run for recording in recordings[:1] for run in recording.runs])
+        chosen: dict[str, Sequence[ToolAnswer]] = {
+            name: answers for name, answers in found.items() if any(named(pattern, name) for pattern in self.wanted.tools)
+        }
+        return chosen | {pattern: () for pattern in self.wanted.tools if not any(named(pattern, name) for name in chosen)}
+
+    def _summarize(self, saved: Saved, *, failed: bool) -> None:
+        calls = amount(saved.calls, "call")
+        if not saved.calls:
+            self._tell("the test called no real model, so nothing was recorded")
+        elif failed:
+            self._tell(f"{calls} not kept, because the test failed")
+        elif saved.is_written:
+            more = f"; {amount(saved.masked, 'text')} masked" if saved.masked else ""
+            self._tell(f"{calls} recorded{more}")
+
+    def _tell(self, text: str) -> None:
+        self.told.append(f"{self.item.nodeid}: {text}")
+
+
+# -- settings
+
+
+def mode_of(config: pytest.Config) -> Mode:
+    """Return what `--llmtest-record` says. In CI, only the command line may ask for a recording."""
+    mode = config.getoption("llmtest_record") or config.getini("llmtest_record")
+    if mode not in MODES:
+        raise pytest.UsageError(
+            f"the ini key llmtest_record is one of {', '.join(MODES)}; got {mode!r}{did_you_mean(str(mode), MODES)}"
+        )
+    told = any(str(argument).startswith("--llmtest-record") for argument in config.invocation_params.args)
+    return "none" if os.environ.get("CI") and not told else mode
+
+
+def _days(config: pytest.Config) -> int | None:
+    said = config.getini("llmtest_cassette_max_age")
+    if not said:
+        return None
+    if not str(said).isdecimal():
+        raise pytest.UsageError(f"the ini key llmtest_cassette_max_age is a number of days; got {said!r}")
+    return int(said)
+
+
+def wanted_of(item: pytest.Item) -> Wanted | None:
+    """Return what a test asks for by its marker or by the ini key; None if it has no cassette."""
+    marks = list(item.iter_markers("llm_cassette"))
+    if not marks:
+        return Wanted() if _is_in_folder(item) else None
+    said: dict[str, Any] = {}
+    for mark in reversed(marks):
+        problem = _problem(mark.args, mark.kwargs)
+        if problem:
+            pytest.fail(problem, pytrace=False)
+        said |= mark.kwargs
+    tools, models = said.get("tools", ()), said.get("models", ())
+    return Wanted(
+        (tools,) if isinstance(tools, str) else tuple(tools),
+        (models,) if isinstance(models, type) else tuple(models),
+        said.get("max_age_days"),
+    )
+
+
+def _problem(args: tuple[object, ...], given: Mapping[str, object]) -> str:
+    if args:
+        return f"llm_cassette() takes keywords only: {', '.join(f'{name}=' for name in _ARGUMENTS)}; got {args[0]!r}"
+    for name, value in given.items():
+        if name not in _ARGUMENTS:
+            return f"llm_cassette() has no argument {name}={did_you_mean(name, _ARGUMENTS)}"
+        several = [value] if isinstance(value, str | type) else value
+        if name == "tools" and not _are(several, str):
+            return f"tools= of llm_cassette() is the name of a tool, or several; got {type(value).__name__} {value!r}"
+        if name == "models" and not _are(several, type):
+            return f"models= of llm_cassette() is a class of chat models, or several; got {type(value).__name__} {value!r}"
+        if name == "max_age_days" and (type(value) is not int or value < 0):
+            return f"max_age_days= of llm_cassette() is a number of days; got {type(value).__name__} {value!r}"
+    return ""
+
+
+def _are(values: object, kind: type) -> bool:
+    return isinstance(values, list | tuple | set) and all(isinstance(value, kind) for value in values)
+
+
+def _is_in_folder(item: pytest.Item) -> bool:
+    root = item.config.rootpath
+    return any(item.path.is_relative_to(root / line) for line in item.config.getini("llmtest_cassettes"))
+
+
+# -- files
+
+
+def path_of(item: pytest.Item) -> Path:
+    """Return the file of the cassette of a test: `cassettes/<test file>/<test>.yaml`, beside the test file."""
+    return item.path.parent / FOLDER / item.path.stem / f"{_file_name(item)}{ENDING}"
+
+
+def test_of(item: pytest.Item) -> str:
+    """Return the name of a test as its cassette has it: it stays the same wherever the folder of the test lies."""
+    return f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+
+
+def _file_name(item: pytest.Item) -> str:
+    name = item.nodeid.partition("::")[2].replace("::", ".")
+    clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in name)
+    short = clean.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
+    parameters = name.partition("[")[2]
+    if short == name and parameters == parameters.lower():
+        return name
+    # Names that were cut or cleaned, or that differ in upper and lower case only, are the same on some file systems.
+    return f"{short}.~{blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
+
+
+def open_cassette(item: pytest.Item, attempt: Attempt) -> OpenCassette | None:
+    """Open the cassette of a test, if it has one; fail the test if that is not possible."""
+    wanted = wanted_of(item)
+    if wanted is None:
+        return None
+    problem = ""
+    try:
+        return OpenCassette(item, attempt, wanted)
+    except LlmtestError as error:
+        problem = str(error)
+    pytest.fail(problem, pytrace=False)
