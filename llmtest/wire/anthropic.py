@@ -218,14 +218,15 @@ class MessageReader(Reader):
 
     def event(self, event: Body) -> None:
         kind = item_of(event, "type", str, "the type of an event")
+        number = optional_item(event, "index", int, "the number of a block")
         if kind == "message_start":
             self._message(item_of(event, "message", dict, "a message"))
         elif kind == "content_block_start":
-            self.begun[event.get("index")] = self._block(item_of(event, "content_block", dict, "a block"))
+            self.begun[number] = self._block(item_of(event, "content_block", dict, "a block"))
         elif kind == "content_block_delta":
-            self._delta(self.begun.get(event.get("index")), item_of(event, "delta", dict, "an object"))
+            self._delta(self.begun.get(number), item_of(event, "delta", dict, "an object"))
         elif kind == "content_block_stop":
-            block = self.begun.get(event.get("index"))
+            block = self.begun.get(number)
             if block is not None and block.kind is Call and not block.tokens:
                 block.args = {}  # no text at all are no arguments
         elif kind == "message_delta":

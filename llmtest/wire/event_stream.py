@@ -28,7 +28,10 @@ def server_sent_events(text: str) -> Iterator[ServerSent]:
     Comments are skipped. Unlike there, an event at the end without an empty line after it is yielded too.
     """
     name, data = "", list[str]()
-    for line in _LINE_ENDS.split(text.removeprefix("\ufeff")):
+    lines = _LINE_ENDS.split(text.removeprefix("\ufeff"))
+    if not lines[-1]:  # what follows the last line end is no line
+        lines.pop()
+    for line in lines:
         if not line:
             if data:
                 yield ServerSent(name, "\n".join(data))

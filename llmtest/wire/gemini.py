@@ -202,8 +202,9 @@ class GeminiReader(Reader):
         self.leave_out_rest(event, OF_RESPONSE)
         self._blocked(_object(event, "promptFeedback"))
         for number, candidate in enumerate(objects(event, "candidates", "a list of candidates")):
-            index = candidate.get("index", number)
-            if index in (0, None):
+            index = optional_item(candidate, "index", int, "the number of a candidate")
+            index = number if index is None else index
+            if index == 0:
                 self._candidate(candidate)
             else:
                 self.others.add(index)

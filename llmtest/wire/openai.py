@@ -214,10 +214,14 @@ def read_usage(said: Body) -> Usage:
 
 def first_choice(reader: Reader, body: Body) -> dict[str, object] | None:
     """Return the first choice of a completion or of one of its chunks; None without any. The others are left out."""
-    choices = objects(body, "choices", "a list of choices")
-    others = {index for choice in choices if type(index := choice.get("index")) is int and index > 0}
-    reader.others |= others
-    return next((choice for choice in choices if choice.get("index") not in others), None)
+    first = None
+    for choice in objects(body, "choices", "a list of choices"):
+        index = optional_item(choice, "index", int, "the number of a choice") or 0
+        if index == 0:
+            first = choice
+        else:
+            reader.others.add(index)
+    return first
 
 
 class CompletionReader(Reader):
@@ -281,7 +285,7 @@ class ChatReader(CompletionReader):
 
     def __init__(self, asked: str) -> None:
         super().__init__(asked)
-        self.called: dict[object, Block] = {}
+        self.called: dict[int, Block] = {}
 
     def _choice(self, choice: Body) -> None:
         said = inner(choice, "delta" if self.streams else "message")
@@ -325,7 +329,8 @@ class ChatReader(CompletionReader):
             self.leave_out(f"a call of the custom tool {inner(call, 'custom').get('name')}")
             return
         function = inner(call, "function")
-        index = call.get("index", position)
+        index = optional_item(call, "index", int, "the number of a tool call")
+        index = position if index is None else index
         block = self.called.get(index)
         # Some servers send each call whole, and all under the index 0.
         if block is None or (call.get("id") and call["id"] != block.id and function.get("name")):

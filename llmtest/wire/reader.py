@@ -56,7 +56,7 @@ class Reader(ABC):
         self.is_at_end = False
         """True as soon as a stream has told why it ends."""
         self.left_out: dict[str, None] = {}
-        self.others: set[object] = set()
+        self.others: set[int] = set()
         """The numbers of the choices beside the first."""
 
     @abstractmethod
@@ -111,7 +111,7 @@ class Reader(ABC):
         """Note the fields of `body` that are not `known` and say anything."""
         for name, value in body.items():
             if name not in known and value not in (None, "", False, 0, [], {}):
-                self.leave_out(name)
+                self.leave_out(clip(name, 60) or "a field without a name")
 
     def name_model(self, name: object) -> None:
         """Note the model that the answer names."""

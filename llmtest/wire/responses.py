@@ -260,8 +260,10 @@ class ResponseReader(Reader):
 
     def __init__(self, asked: str) -> None:
         super().__init__(asked)
-        self.items: dict[object, Block | None] = {}
-        self.summary: dict[object, object] = {}
+        self.items: dict[int | None, Block | None] = {}
+        self.summary: dict[int | None, object] = {}
+        self.streamed: set[int | None] = set()
+        """The items that had deltas."""
 
     def whole(self, body: Body) -> None:
         if body.get("error"):
@@ -274,6 +276,7 @@ class ResponseReader(Reader):
 
     def event(self, event: Body) -> None:
         kind = item_of(event, "type", str, "the type of an event").removeprefix("response.")
+        number = optional_item(event, "output_index", int, "the number of an item")
         if kind in ("created", "in_progress", "queued"):
             self.name_model(item_of(event, "response", dict, "a response").get("model"))
         elif kind in ("completed", "incomplete"):
@@ -283,23 +286,31 @@ class ResponseReader(Reader):
         elif kind == "error":
             self.fail(event.get("error") or event)
         elif kind in ("output_item.added", "output_item.done"):
-            self._item(event.get("output_index"), item_of(event, "item", dict, "an item"))
+            self._item(number, item_of(event, "item", dict, "an item"))
+        elif kind == "content_part.added":
+            self._begin_text(number, item_of(event, "part", dict, "a part of a message"))
         elif kind in DELTAS:
-            self._delta(kind, event)
+            self._delta(kind, number, event)
         elif kind == "output_text.annotation.added":
             self.leave_out("annotations")
         elif kind not in REPEATED:
             self.leave_out(f"an event of the type {kind}")
 
-    def _delta(self, kind: str, event: Body) -> None:
-        number, token = event.get("output_index"), item_of(event, "delta", str, "a text")
+    def _begin_text(self, number: int | None, part: Body) -> None:
+        if part.get("type") in ("output_text", "refusal"):
+            self.items[number] = self.begin(Text)
+            self.refusal = self.refusal or part["type"] == "refusal"
+
+    def _delta(self, kind: str, number: int | None, event: Body) -> None:
+        token = item_of(event, "delta", str, "a text")
         if number not in self.items:
             raise BadBody(f"`output_index` is the number of an item that was added before; got {number!r:.100}")
         block = self.items[number]
-        if block is None and DELTAS[kind] is Text:  # the first text of a message
+        if block is None and DELTAS[kind] is Text:  # a server that does not tell that a part begins
             block = self.items[number] = self.begin(Text)
         if block is None:  # an item of a type that is left out
             return
+        self.streamed.add(number)
         if DELTAS[kind] is Thinking:
             self._part_of(number, event.get("summary_index", event.get("content_index")), block)
         self.refusal = self.refusal or kind == "refusal.delta"
@@ -307,7 +318,7 @@ class ResponseReader(Reader):
         if event.get("logprobs"):
             self.leave_out("logprobs")
 
-    def _part_of(self, number: object, part: object, block: Block) -> None:
+    def _part_of(self, number: int | None, part: object, block: Block) -> None:
         """Put an empty line before another summary of the same reasoning."""
         if self.summary.setdefault(number, part) != part:
             self.summary[number] = part
@@ -316,7 +327,7 @@ class ResponseReader(Reader):
 
     # -- items
 
-    def _item(self, number: object, item: Body) -> None:
+    def _item(self, number: int | None, item: Body) -> None:
         kind = item.get("type")
         if kind == "function_call":
             self._call(number, item)
@@ -328,27 +339,26 @@ class ResponseReader(Reader):
             self.items[number] = None
             self.leave_out(f"an item of the type {kind}")
 
-    def _call(self, number: object, item: Body) -> None:
+    def _call(self, number: int | None, item: Body) -> None:
         arguments = optional_item(item, "arguments", str, "the arguments of a tool call") or ""
         block = self.items.get(number)
         if block is None:
             self.items[number] = self.call(item.get("name"), item.get("call_id"), arguments)
-        elif not block.tokens:
+        elif number not in self.streamed:
             block.add(arguments)
 
-    def _reasoning(self, number: object, item: Body) -> None:
+    def _reasoning(self, number: int | None, item: Body) -> None:
         block = self.items.get(number)
         if block is None:
             block = self.items[number] = self.begin(Thinking)
         if item.get("encrypted_content"):
             self.leave_out("encrypted reasoning")
-        if number not in self.summary:
+        if number not in self.streamed:
             for part, said in enumerate([*objects(item, "summary", "a list"), *objects(item, "content", "a list")]):
                 self._part_of(number, part, block)
                 block.add(item_of(said, "text", str, "a text"))
 
-    def _message(self, number: object, item: Body) -> None:
-        streamed = self.items.get(number) is not None
+    def _message(self, number: int | None, item: Body) -> None:
         self.items.setdefault(number, None)
         for part in objects(item, "content", "a list of parts"):
             kind = part.get("type")
@@ -360,7 +370,7 @@ class ResponseReader(Reader):
                     self.leave_out(name)
             text = item_of(part, "refusal" if kind == "refusal" else "text", str, "a text")
             self.refusal = self.refusal or kind == "refusal"
-            if not streamed:
+            if number not in self.streamed:
                 block = self.items[number] = self.begin(Text)
                 block.add(text)
 
@@ -393,7 +403,7 @@ DELTAS: Final[Mapping[str, type[Text] | type[Thinking] | type[Call]]] = {
 REPEATED: Final = frozenset(
     (
         *("output_text.done", "refusal.done", "reasoning_summary_text.done", "reasoning_text.done"),
-        *("reasoning_summary_part.added", "reasoning_summary_part.done", "content_part.added", "content_part.done"),
+        *("reasoning_summary_part.added", "reasoning_summary_part.done", "content_part.done"),
         *("function_call_arguments.done", "keepalive"),
     )
 )
