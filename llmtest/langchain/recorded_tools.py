@@ -131,7 +131,7 @@ def _below(kind: type[BaseTool]) -> Iterator[type[BaseTool]]:
 def _patching(original: Any) -> Any:
     """Patch a class that is defined while a block is open, if it has a `run` of its own."""
 
-    def init_subclass(cls: Any, **kwargs: Any) -> None:
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         original.__get__(None, cls)(**kwargs)
         with _lock:
             if _open:
