@@ -253,14 +253,15 @@ class _Call:
         content, artifact = _object_of(answer.gives), _object_of(answer.artifact)
         with_artifact = self._tool.response_format == "content_and_artifact"
         is_plain = not answer.message and (with_artifact or artifact is None)
-        if not is_plain and self._tool_call_id is not None:
+        if not is_plain and (self._tool_call_id is not None or "tool_call_id" in answer.message):
             content, artifact = self._message(content, artifact, answer), None
         return (content, artifact) if with_artifact else content
 
     def _message(self, content: Any, artifact: Any, answer: ToolAnswer) -> ToolMessage:
         text = content if isinstance(content, str | list) else json.dumps(content, ensure_ascii=False)
-        more = _object_of(answer.message)
-        fields = {"name": self._tool.name, "tool_call_id": self._tool_call_id, **more}
+        fields = {"name": self._tool.name, **_object_of(answer.message)}
+        if self._tool_call_id is not None:
+            fields["tool_call_id"] = self._tool_call_id
         return ToolMessage(content=text, artifact=artifact, **fields)
 
 

@@ -16,7 +16,11 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import StructuredTool, Tool, ToolException
 
+from langgraph.errors import ParentCommand
+from langgraph.types import Command
+
 from llmtest import record
+from llmtest.errors import BROKEN_RULE, Violation, ViolationError
 from llmtest.events.words import FrozenDict, Opaque
 from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure, as_json, as_key, tool_answers
 
@@ -36,9 +40,8 @@ def giving(value: Any, **fields: Any) -> StructuredTool:
 
 
 def answer_of(tool: Any, given: Any) -> ToolAnswer:
-    with record() as recording:
-        with suppress(BaseException):
-            tool.invoke(given)
+    with record() as recording, suppress(BaseException):
+        tool.invoke(given)
     ((answer,),) = tool_answers(recording.runs).values()
     return answer
 
@@ -72,12 +75,16 @@ def test_a_message_gives_its_content_and_artifact() -> None:
 
 
 def test_a_message_of_the_tool_itself_keeps_what_langchain_would_not_say() -> None:
-    own = ToolMessage("x", tool_call_id="other", name="mine", id="m1", status="error", additional_kwargs={"k": 1})
+    def own(name: str | None) -> ToolMessage:
+        return ToolMessage("x", tool_call_id="call_1", name=name, id="m1", status="error", additional_kwargs={"k": 1})
 
-    answer = answer_of(giving(own), CALL)
+    answers = [answer_of(giving(own("give")), CALL), answer_of(giving(own(None)), {"n": 1})]
 
-    said = {"status": "error", "name": "mine", "tool_call_id": "other", "id": "m1", "additional_kwargs": {"k": 1}}
-    assert answer == ToolAnswer(FrozenDict(n=1), gives="x", message=FrozenDict(said))
+    said = {"id": "m1", "status": "error", "additional_kwargs": {"k": 1}}
+    assert answers == [
+        ToolAnswer(FrozenDict(n=1), gives="x", message=FrozenDict(said)),
+        ToolAnswer(FrozenDict(n=1), gives="x", message=FrozenDict(said, name=None, tool_call_id="call_1")),
+    ]
 
 
 def test_a_handled_error_has_its_status() -> None:
@@ -108,12 +115,35 @@ def test_a_failure_has_the_class_the_text_and_an_odd_repr() -> None:
         ({"$document": 1}, "returned a mapping with the key `$document`"),
         (ValueError("a value"), ""),
         (KeyboardInterrupt(), "was stopped by KeyboardInterrupt"),
-        (asyncio.CancelledError(), "was cancelled"),
-        (GeneratorExit(), "was closed early"),
     ],
 )
 def test_what_cannot_be_repeated_is_said(value: Any, why: str) -> None:
     assert answer_of(giving(value), {}).unknown == why
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (asyncio.CancelledError(), "was cancelled"),
+        (GeneratorExit(), "was closed early"),
+        (ParentCommand(Command(goto="x")), "handed off to the graph around it with a Command"),
+        (ViolationError(Violation("unused step", "x")), "failed with a violation of its test"),
+        (ViolationError(Violation(BROKEN_RULE, "x")), "was stopped by a rule"),
+    ],
+)
+def test_an_end_that_cannot_be_repeated_is_said(error: BaseException, why: str) -> None:
+    with record() as recording:
+        CallbackManager.configure().on_tool_start({"name": "give"}, "x").on_tool_error(error)
+
+    assert tool_answers(recording.runs) == {"give": (ToolAnswer("x", unknown=why),)}
+
+
+def test_a_message_for_another_call_cannot_be_repeated() -> None:
+    with record() as recording:
+        run = CallbackManager.configure().on_tool_start({"name": "give"}, "x", tool_call_id="call_1")
+        run.on_tool_end(ToolMessage("x", tool_call_id="call_2"))
+
+    assert tool_answers(recording.runs) == {"give": (ToolAnswer("x", unknown="returned a message for another tool call"),)}
 
 
 def test_an_open_run_is_said() -> None:
