@@ -15,7 +15,6 @@ from langchain_core.callbacks import CallbackManager
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import StructuredTool, Tool, ToolException
-
 from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
