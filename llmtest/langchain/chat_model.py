@@ -156,19 +156,7 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
     def _request(
         self, messages: list[BaseMessage], stop: list[str] | None, run_manager: RunManager, kwargs: dict[str, object]
     ) -> Request:
-        # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
-        run = weakly(run_of(run_manager, self))
-        return Request(
-            tool_schemas(kwargs.get("tools")),
-            lambda: [freeze_message(message) for message in messages],
-            kwargs.get("tool_choice"),
-            self.stop if stop is None else stop,
-            kwargs,
-            lambda: about(run()),
-            run,
-            lanes.current(),
-            place=batches.place_of(self),
-        )
+        return request_of(self, messages, self.stop if stop is None else stop, run_manager, kwargs)
 
     def _answer(self, reply: Reply, messages: list[BaseMessage], kwargs: dict[str, Any]) -> base.Answer:
         prompt = texts_of(messages) if reply.usage is None else ()
@@ -233,6 +221,29 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
             if run_manager is not None:
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk, **answer.token_fields(chunk))
             yield chunk
+
+
+def request_of(
+    model: BaseChatModel,
+    messages: list[BaseMessage],
+    stop: list[str] | None,
+    run_manager: RunManager,
+    kwargs: Mapping[str, object],
+) -> Request:
+    """Return one call of a chat model in neutral words."""
+    # Functions, where a value is costly: few steps look at the messages, and freezing them takes longer than the answer.
+    run = weakly(run_of(run_manager, model))
+    return Request(
+        tool_schemas(kwargs.get("tools")),
+        lambda: [freeze_message(message) for message in messages],
+        kwargs.get("tool_choice"),
+        stop,
+        kwargs,
+        lambda: about(run()),
+        run,
+        lanes.current(),
+        place=batches.place_of(model),
+    )
 
 
 def _with_raw(model: Runnable[Any, Any], parser: Any) -> Runnable[Any, Any]:

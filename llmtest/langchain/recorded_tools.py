@@ -131,7 +131,7 @@ def _below(kind: type[BaseTool]) -> Iterator[type[BaseTool]]:
 def _patching(original: Any) -> Any:
     """Patch a class that is defined while a block is open, if it has a `run` of its own."""
 
-    def init_subclass(cls: Any, **kwargs: Any) -> None:
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         original.__get__(None, cls)(**kwargs)
         with _lock:
             if _open:
@@ -253,14 +253,15 @@ class _Call:
         content, artifact = _object_of(answer.gives), _object_of(answer.artifact)
         with_artifact = self._tool.response_format == "content_and_artifact"
         is_plain = not answer.message and (with_artifact or artifact is None)
-        if not is_plain and self._tool_call_id is not None:
+        if not is_plain and (self._tool_call_id is not None or "tool_call_id" in answer.message):
             content, artifact = self._message(content, artifact, answer), None
         return (content, artifact) if with_artifact else content
 
     def _message(self, content: Any, artifact: Any, answer: ToolAnswer) -> ToolMessage:
         text = content if isinstance(content, str | list) else json.dumps(content, ensure_ascii=False)
-        more = _object_of(answer.message)
-        fields = {"name": self._tool.name, "tool_call_id": self._tool_call_id, **more}
+        fields = {"name": self._tool.name, **_object_of(answer.message)}
+        if self._tool_call_id is not None:
+            fields["tool_call_id"] = self._tool_call_id
         return ToolMessage(content=text, artifact=artifact, **fields)
 
 

@@ -156,11 +156,13 @@ def _outcome(run: Run) -> dict[str, Any]:
     output = run.output
     if not isinstance(output, Message) or output.role != "tool":
         return {"gives": as_json(output)}
-    said: dict[str, Any] = {name: value for name, value in _more(output, run).items() if value}
+    asked = run.start.payload.get("tool_call_id")
+    if asked is not None and output.tool_call_id != asked:
+        return {"unknown": "returned a message for another tool call"}
     return {
         "gives": as_json(output.content),
         "artifact": as_json(output.artifact),
-        "message": FrozenDict({name: as_json(value) for name, value in said.items()}),
+        "message": FrozenDict({name: as_json(value) for name, value in _more(output, run, asked).items()}),
     }
 
 
@@ -174,16 +176,20 @@ def _odd_repr(failure: Failure) -> str:
     return "" if shown == f"{failure.type}({failure.message!r})" else shown
 
 
-def _more(message: Message, run: Run) -> dict[str, object]:
-    """Return what a tool message says beside what LangChain says of itself: its own fields are of the tool that made it."""
-    return {
-        "status": message.status if message.status != "success" else None,
-        "name": message.name if message.name != run.name else None,
-        "tool_call_id": message.tool_call_id if message.tool_call_id != run.tool_call_id else None,
+def _more(message: Message, run: Run, asked: str | None) -> dict[str, object]:
+    """Return what a tool message says that LangChain would not say: its fields are of the tool, which made it itself."""
+    more: dict[str, object] = {
         "id": message.id,
+        "status": message.status if message.status != "success" else None,
         "additional_kwargs": message.additional_kwargs,
         "response_metadata": message.response_metadata,
     }
+    said = {name: value for name, value in more.items() if value}
+    if message.name != run.name:
+        said["name"] = message.name
+        if asked is None:  # a call without an id, or an early langchain-core 1, which does not report it
+            said["tool_call_id"] = message.tool_call_id
+    return said
 
 
 # -- JSON

@@ -243,7 +243,7 @@ def _unexpected(
     near = nearest(show_args(args), shown, 0.0)
     head = f"unexpected call of the recorded tool `{name}`: it was not recorded with these arguments"
     more = [f"  recorded  {text}" for text in shown if text != near]
-    more = more if len(more) <= MAX_SHOWN else [*more[:MAX_SHOWN], f"  ... {amount(len(more) - MAX_SHOWN, 'more')}"]
+    more = more if len(more) <= MAX_SHOWN else [*more[:MAX_SHOWN], f"  ... and {len(more) - MAX_SHOWN} more"]
     return "\n".join([head, f"  called    {show_args(args)}", f"  nearest   {near}", *more, f"  {again}"])
 
 

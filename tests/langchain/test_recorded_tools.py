@@ -167,6 +167,13 @@ def message(text: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Tool
 
 
 @tool
+def plain_message(text: str) -> ToolMessage:
+    """Return a message of its own, for no call."""
+    ran.append("plain_message")
+    return ToolMessage(text, tool_call_id="of no call")
+
+
+@tool
 def image() -> list[dict[str, Any]]:
     """Return an image."""
     ran.append("image")
@@ -291,6 +298,7 @@ PROGRAMS: dict[str, Callable[[], object]] = {
     "messages of a tool": lambda: asks(
         reply(call("message", text="a"), call("image"), call("nothing")), "done", tools=[message, image, nothing]
     ),
+    "a message for no call": lambda: plain_message.invoke({"text": "a"}),
     "no value": lambda: nothing.invoke({}),
 }
 
