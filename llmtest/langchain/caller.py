@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from traceback import walk_stack
 from types import CodeType, FrameType
-from typing import Final
+from typing import Final, Literal, cast
 
 from langchain_core.callbacks import BaseRunManager
 from langchain_core.language_models import BaseLanguageModel
@@ -64,26 +64,35 @@ def calling() -> Origin:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
-            break  # what a handler does is not done by the run that it hears of
-        # A stream does not hand its run to `_stream`, but has it. The locals of a frame are copied when they are read.
-        known = _known.get(id(code)) or _look(code)
-        if known[1] and isinstance(frame.f_locals.get("self"), BaseLanguageModel):
-            model, run = frame.f_locals["self"], frame.f_locals.get("run_manager")
-            if run is not None:
-                break
+        kind = (_known.get(id(code)) or _look(frame))[1]
+        if kind is not None:
+            if kind == "handler":
+                break  # what a handler does is not done by the run that it hears of
+            # A stream does not hand its run to `_stream`, but has it. The locals of a frame are copied when they are read.
+            variables = frame.f_locals
+            if isinstance(variables.get("self"), BaseLanguageModel):
+                model, run = variables["self"], variables.get("run_manager")
+                if run is not None:
+                    break
         frame = frame.f_back
     found = about(run)
     return Origin(weakly(run), lambda: found, None if model is None else batches.place_of(model))
 
 
-_known: dict[int, tuple[CodeType, bool]] = {}
-"""Whether a function has a run, by the identity of its code: its hash takes longer than the question."""
+_Kind = Literal["model", "handler"] | None
+"""Whether a function calls a handler, or may be a model's that has a run."""
+_known: dict[int, tuple[CodeType, _Kind]] = {}
+"""The kinds of functions by the identity of their code: its hash takes longer than the question."""
 _MAX_KNOWN: Final = 4096
 
 
-def _look(code: CodeType) -> tuple[CodeType, bool]:
+def _look(frame: FrameType) -> tuple[CodeType, _Kind]:
     if len(_known) >= _MAX_KNOWN:
         _known.clear()
-    found = _known[id(code)] = (code, "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars)
+    code, kind = frame.f_code, cast("_Kind", None)
+    if code.co_name in _OF_A_HANDLER and frame.f_globals.get("__name__") == BaseRunManager.__module__:
+        kind = "handler"
+    elif "run_manager" in code.co_varnames or "run_manager" in code.co_cellvars:
+        kind = "model"
+    found = _known[id(code)] = (code, kind)
     return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from llmtest.capture import membership
@@ -30,8 +29,7 @@ class Run(Protocol):
     def run_id(self) -> UUID: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a request comes from: the run of LangChain whose model made it, the tags and metadata around it, and its place in
     a `batch`."""
 
@@ -149,17 +147,18 @@ class WireModel(Answering):
             return HttpAnswer(200, headers, stream=WrittenStream(writer, self, request))
         return json_answer(writer.whole(), headers=self.api.headers())
 
+    # The token counts of a test learn of a call that no run of LangChain made; a run is counted by its callbacks.
+
     def _note_answered(self, call: ModelCall, request: Request, usage: Usage | None) -> None:
-        answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=call.model))
-        self._note_end(call, request, ("on_llm_end", FrozenDict(generations=FrozenList([Generation("", answer)]))))
+        if request.run() is None:
+            answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=call.model))
+            end = ("on_llm_end", FrozenDict(generations=FrozenList([Generation("", answer)])))
+            membership.note_spent(self.name, call.model, request.metadata, end)
 
     def _note_failed(self, call: ModelCall, request: Request, failure: Fail) -> None:
-        kind = "StatusError" if isinstance(failure.error, int) else type(raised(failure)).__name__
-        self._note_end(call, request, ("on_llm_error", FrozenDict(error=Failure(kind, str(failure)), response=EMPTY)))
-
-    def _note_end(self, call: ModelCall, request: Request, end: tuple[str, FrozenDict]) -> None:
-        """Tell the token counts of a call that no run of LangChain made; a run is counted by its callbacks."""
         if request.run() is None:
+            kind = "StatusError" if isinstance(failure.error, int) else type(raised(failure)).__name__
+            end = ("on_llm_error", FrozenDict(error=Failure(kind, str(failure)), response=EMPTY))
             membership.note_spent(self.name, call.model, request.metadata, end)
 
     def _failed(self, failure: Fail) -> HttpAnswer:
@@ -175,19 +174,19 @@ class WrittenStream:
         self.writer, self.model, self.request = writer, model, request
 
     def __iter__(self) -> Iterator[bytes]:
-        for event in self.writer.pieces():
-            if isinstance(event, Gate):
-                self.model.hold(event, self.request)
+        for piece in self.writer.encoded():
+            if isinstance(piece, bytes):
+                yield piece
             else:
-                yield self.writer.encode(event)
+                self.model.hold(piece, self.request)
         yield from self._closing()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for event in self.writer.pieces():
-            if isinstance(event, Gate):
-                await self.model.ahold(event, self.request)
+        for piece in self.writer.encoded():
+            if isinstance(piece, bytes):
+                yield piece
             else:
-                yield self.writer.encode(event)
+                await self.model.ahold(piece, self.request)
         for piece in self._closing():
             yield piece
 

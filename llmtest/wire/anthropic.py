@@ -12,8 +12,10 @@ from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
     Api,
     Body,
+    Event,
     ModelCall,
     ReadAnswer,
+    TokenEvent,
     Writer,
     checked,
     choice_of,
@@ -124,12 +126,12 @@ class MessageWriter(Writer):
 
     # -- the stream
 
-    def _opening(self) -> Iterator[dict[str, object]]:
+    def _opening(self) -> Iterator[Event]:
         counted = {key: value for key, value in self.counts.items() if key != "output_tokens_details"}
         message = {**self._message([]), "stop_reason": None, "stop_sequence": None, "usage": {**counted, "output_tokens": 1}}
         yield {"type": "message_start", "message": {**message, **self._from_script("id")}}
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[Event]:
         first = parts[0]
         yield {"type": "content_block_start", "index": number, "content_block": self._begun(first)}
         if number == 0:
@@ -139,7 +141,7 @@ class MessageWriter(Writer):
             yield _delta(number, kind, key, "")
             self.before += 1
         for token in self._streamed(parts):
-            yield _delta(number, kind, key, token)
+            yield TokenEvent(number, token, lambda text: _delta(number, kind, key, text))
         if cut:
             return
         if kind == "thinking_delta":
@@ -151,7 +153,7 @@ class MessageWriter(Writer):
             return {"type": "tool_use", "id": self.call_id(first), "name": first.tool, "input": {}}
         return {"type": "text", "text": ""} if isinstance(first, Text) else {"type": "thinking", "thinking": "", "signature": ""}
 
-    def _end(self) -> Iterator[dict[str, object]]:
+    def _end(self) -> Iterator[Event]:
         # A stream does not say for how long the cache keeps what was written.
         counted = {key: value for key, value in self.counts.items() if key not in ("cache_creation", "service_tier")}
         yield {"type": "message_delta", "delta": {**self._stop(), **self._from_script("container")}, "usage": counted}

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from llmtest import ledger
 from llmtest.core.text import did_you_mean, names
 from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Message, ToolCall, Usage
+from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised
 from llmtest.scripts.step_types import Call, Fail, Reply
 from llmtest.scripts.streams import ReplyStream
@@ -22,6 +23,7 @@ from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpAnswer, HttpRequ
 
 Body = Mapping[str, object]
 Schemas = Mapping[str, Body]
+_quoted: Final = json.encoder.encode_basestring_ascii  # what json.dumps does with a text
 C = TypeVar("C")
 T = TypeVar("T")
 
@@ -30,8 +32,7 @@ class BadBody(Exception):
     """A body is not what the API takes or sends. Its text says what was expected and what came."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCall:
+class ModelCall(NamedTuple):
     """What a request asks of a model, in our words. `params` are the rest of the body, under the names of the API."""
 
     model: str
@@ -55,7 +56,21 @@ class ReadAnswer:
     left_out: tuple[str, ...] = ()
 
 
-class Writer(ReplyStream[dict[str, object]]):
+class TokenEvent(NamedTuple):
+    """An event that differs from the others of its `kind` in one text: `whole` makes it of a text.
+
+    The bytes around the text are made once.
+    """
+
+    kind: Hashable
+    text: str
+    whole: Callable[[str], dict[str, object]]
+
+
+Event = dict[str, object] | TokenEvent
+
+
+class Writer(ReplyStream[Event]):
     """Writes one reply in the words of an API: whole, or as the events of a stream."""
 
     streams_as: str = EVENTS
@@ -66,6 +81,8 @@ class Writer(ReplyStream[dict[str, object]]):
         self.call = call
         self.usage = usage
         self.model = str(reply.response_metadata.get("model_name", call.model))
+        self._around: dict[Hashable, tuple[bytes, bytes]] = {}
+        """The bytes before and after the text of a `TokenEvent`, by its kind."""
 
     @abstractmethod
     def whole(self) -> dict[str, object]:
@@ -74,6 +91,29 @@ class Writer(ReplyStream[dict[str, object]]):
     def encode(self, event: Mapping[str, object]) -> bytes:
         """Return the bytes of one event of the stream."""
         return server_sent(event)
+
+    def encoded(self) -> Iterator[bytes | Gate]:
+        """Yield the bytes of each event of the stream, and the gates at which it stops."""
+        around = self._around
+        for piece in self.pieces():
+            if isinstance(piece, TokenEvent):
+                text = _quoted(piece.text).encode()
+                bytes_around = around.get(piece.kind) or self._learn(piece, text)
+                yield self.encode(piece.whole(piece.text)) if bytes_around is None else text.join(bytes_around)
+            else:
+                yield piece if isinstance(piece, Gate) else self.encode(piece)
+
+    def _learn(self, event: TokenEvent, text: bytes) -> tuple[bytes, bytes] | None:
+        """Return the bytes around the text of an event, or None if the text stands there a second time, as `"content"` may."""
+        before, _, after = (whole := self.encode(event.whole(event.text))).partition(text)
+        if whole.count(text) > 1:
+            return None
+        self._around[event.kind] = before, after
+        return before, after
+
+    def events(self) -> Iterator[dict[str, object] | Gate]:
+        """Yield each event of the stream, and the gates at which it stops."""
+        return (piece.whole(piece.text) if isinstance(piece, TokenEvent) else piece for piece in self.pieces())
 
     def closing(self) -> bytes:
         """Return the bytes after the last event of a stream that was not cut."""

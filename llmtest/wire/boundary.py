@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from llmtest.errors import ViolationError
 from llmtest.wire import guard, providers
@@ -24,31 +23,39 @@ def target_of(method: str, url: str) -> Target | None:
     return recognize(method.upper(), url, also_ours=listener() is not None) if guard.is_on() else None
 
 
-def answer(target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False) -> HttpAnswer | Heard | None:
+class Client(NamedTuple):
+    """The client that makes a request: the line of the program that built it, and whether another library answers it.
+
+    A request whose network is replaced, as by a cassette, does not leave the machine.
+    """
+
+    built: str = ""
+    is_intercepted: bool = False
+
+
+FindClient = Callable[[], Client]
+"""Returns the client; asked only for a request that no script answers."""
+
+
+def answer(target: Target, request: HttpRequest, find_client: FindClient = Client) -> HttpAnswer | Heard | None:
     """Return the answer to a request on a synchronous path, or None if it may go on to the network.
 
     It goes on to the network, too, if a recorder hears it: the client notes the answer in the `Heard` that is returned.
 
-    `built` is the line of the program that made the client. `is_intercepted` is for a client whose network somebody else
-    has replaced, so that no request of it gets out.
-
     Raises:
         ConnectionBroken: the script breaks the connection, or no script answers.
     """
-    plan = _plan(target, request, built, is_intercepted)
+    plan = _plan(target, request, find_client)
     return plan.model.answer(plan.call, plan.origin) if isinstance(plan, _Plan) else plan
 
 
-async def aanswer(
-    target: Target, request: HttpRequest, built: str = "", is_intercepted: bool = False
-) -> HttpAnswer | Heard | None:
+async def aanswer(target: Target, request: HttpRequest, find_client: FindClient = Client) -> HttpAnswer | Heard | None:
     """As `answer`, for an awaited request."""
-    plan = _plan(target, request, built, is_intercepted)
+    plan = _plan(target, request, find_client)
     return await plan.model.aanswer(plan.call, plan.origin) if isinstance(plan, _Plan) else plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(NamedTuple):
     """A call that a script answers."""
 
     model: WireModel
@@ -56,14 +63,14 @@ class _Plan:
     origin: Origin
 
 
-def _plan(target: Target, request: HttpRequest, built: str, is_intercepted: bool) -> _Plan | HttpAnswer | Heard | None:
+def _plan(target: Target, request: HttpRequest, find_client: FindClient) -> _Plan | HttpAnswer | Heard | None:
     asked, answer = "", None
     if target.api and (providers.is_any_open() or listener() is not None):
         asked, answer = _mapped(target, request)
     elif providers.is_any_open():
         answer = _models(target, request)
-    if answer is None and not is_intercepted:
-        guard.stop(target, asked or _named(target, request), request.url, built)
+    if answer is None and not (client := find_client()).is_intercepted:
+        guard.stop(target, asked or _named(target, request), request.url, client.built)
     return answer
 
 

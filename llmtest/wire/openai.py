@@ -12,8 +12,10 @@ from llmtest.scripts.streams import join_tokens
 from llmtest.wire.api import (
     Api,
     Body,
+    Event,
     ModelCall,
     ReadAnswer,
+    TokenEvent,
     Writer,
     checked,
     choice_of,
@@ -25,7 +27,6 @@ from llmtest.wire.api import (
     optional_item,
     role_of,
     schemas,
-    server_sent,
     texts,
     tool_call,
 )
@@ -136,30 +137,33 @@ class ChatWriter(Writer):
         choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
         return {**self._of_chunks, "choices": [choice], "usage": None}
 
-    def _opening(self) -> Iterator[dict[str, object]]:
+    def _opening(self) -> Iterator[Event]:
         first = next((part for part in self.reply.parts if not isinstance(part, Thinking)), None)
         if not isinstance(first, Call):
             yield self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[dict[str, object]]:
+    def _block(self, number: int, parts: list[Part], cut: bool) -> Iterator[Event]:
         first = parts[0]
         if isinstance(first, Call):
             yield from self._calling(first)
             return
+        key = "refusal" if self.reply.refusal else "content"
         for token in self._streamed(parts):
             if isinstance(first, Text):
-                yield self._chunk({"refusal" if self.reply.refusal else "content": token})
+                yield TokenEvent(key, token, lambda text: self._chunk({key: text}))
 
-    def _calling(self, call: Call) -> Iterator[dict[str, object]]:
+    def _calling(self, call: Call) -> Iterator[Event]:
         index, self.called = self.called, self.called + 1
         named = {"id": self.call_id(call), "type": "function", "function": {"name": call.tool, "arguments": ""}}
         first = {"role": "assistant", "content": None} if index == 0 and self.before == 0 else {}
         yield self._chunk({**first, "tool_calls": [{"index": index, **named}]})
         self.before += 1
         for token in self._streamed([call]):
-            yield self._chunk({"tool_calls": [{"index": index, "function": {"arguments": token}}]})
+            yield TokenEvent(
+                index, token, lambda text: self._chunk({"tool_calls": [{"index": index, "function": {"arguments": text}}]})
+            )
 
-    def _end(self) -> Iterator[dict[str, object]]:
+    def _end(self) -> Iterator[Event]:
         yield self._chunk({}, finish_reason(self.reply))
         options = self.call.params.get("stream_options")
         if self.usage is not None and isinstance(options, Mapping) and options.get("include_usage"):
@@ -170,9 +174,6 @@ class ChatWriter(Writer):
 
     def error_event(self, status: int, message: str) -> dict[str, object]:
         return error_body(status, message)
-
-    def encode(self, event: Mapping[str, object]) -> bytes:
-        return server_sent(event)
 
 
 # -- reading answers

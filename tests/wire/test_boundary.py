@@ -13,6 +13,7 @@ import pytest
 from llmtest import ScriptedEmbeddings, say
 from llmtest.errors import expect_violation
 from llmtest.wire import boundary
+from llmtest.wire.boundary import Client
 from llmtest.wire.exchange import HttpRequest
 from llmtest.wire.guard import guarding
 from llmtest.wire.hosts import recognize
@@ -106,7 +107,7 @@ def test_a_client_whose_network_is_replaced_is_answered_or_left_alone() -> None:
     mapped, other = (HttpRequest("POST", CHAT, {}, b'{"model": "%s", "messages": []}' % name) for name in (b"gpt-5", b"gpt-4"))
 
     with Providers({"gpt-5": "Hello"}):
-        answers = [boundary.answer(target, request, is_intercepted=True) for request in (mapped, other)]
+        answers = [boundary.answer(target, request, lambda: Client(is_intercepted=True)) for request in (mapped, other)]
 
     assert [answer and answer.status for answer in answers] == [200, None]
 

@@ -144,7 +144,7 @@ def _read(body: Any) -> ModelCall:
 @pytest.mark.parametrize("step", [say(*SUNNY), say(*SUNNY, response_metadata={"id": "x"}), say("a").then_truncate()])
 def test_a_body_has_the_fields_of_the_sdks_type_and_no_others(step: Any) -> None:
     asked = ModelCall(MODEL, (), params={"stream_options": {"include_usage": True}})
-    pieces = CompletionWriter(step, asked, Usage(8, 5, 13)).pieces()
+    pieces = CompletionWriter(step, asked, Usage(8, 5, 13)).events()
 
     bodies = [CompletionWriter(step, asked, Usage(8, 5, 13)).whole(), *(p for p in pieces if not isinstance(p, Gate))]
 

@@ -312,7 +312,7 @@ def test_the_sdk_raises_its_own_errors() -> None:
 def test_a_body_has_the_fields_of_the_sdks_type_and_no_others(case: str) -> None:
     written = writer(CASES[case][0])
 
-    bodies = [writer(CASES[case][0]).whole(), *(piece for piece in written.pieces() if not isinstance(piece, Gate))]
+    bodies = [writer(CASES[case][0]).whole(), *(piece for piece in written.events() if not isinstance(piece, Gate))]
 
     for body in bodies:
         types.GenerateContentResponse.model_validate(body)  # it forbids other fields
@@ -374,7 +374,7 @@ def test_a_stream_without_sse_is_one_json_array() -> None:
 def test_a_gate_stands_before_and_after_a_whole_call() -> None:
     before, after = hold(), hold()
 
-    pieces = [*writer(reply(say("a"), before, PARIS, after, say("b"))).pieces()]
+    pieces = [*writer(reply(say("a"), before, PARIS, after, say("b"))).events()]
 
     kinds = [p if isinstance(p, Gate) else next(iter(p["candidates"][0]["content"]["parts"][0])) for p in pieces]
     assert kinds == ["text", before, "functionCall", after, "text", "text"]

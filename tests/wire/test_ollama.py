@@ -200,7 +200,7 @@ def test_a_body_has_the_fields_of_the_sdks_type_and_no_others(case: str) -> None
         if writer is GenerateWriter and CASES[case][0].calls:
             continue
         call = ModelCall("llama3", ())
-        pieces = writer(CASES[case][0], call, Usage(8, 5, 13)).pieces()
+        pieces = writer(CASES[case][0], call, Usage(8, 5, 13)).events()
         bodies = [writer(CASES[case][0], call, None).whole(), *(piece for piece in pieces if not isinstance(piece, Gate))]
 
         for body in bodies:
@@ -210,7 +210,7 @@ def test_a_body_has_the_fields_of_the_sdks_type_and_no_others(case: str) -> None
 def test_a_gate_stands_before_and_after_a_whole_call() -> None:
     before, after = hold(), hold()
 
-    pieces = [*ChatWriter(reply(say("a"), before, PARIS, after, say("b")), ModelCall("llama3", ()), None).pieces()]
+    pieces = [*ChatWriter(reply(say("a"), before, PARIS, after, say("b")), ModelCall("llama3", ()), None).events()]
 
     kinds = [piece if isinstance(piece, Gate) else [*piece["message"]][-1] for piece in pieces]
     assert kinds == ["content", before, "tool_calls", after, "content", "content"]

@@ -162,7 +162,7 @@ def test_a_gate_stands_right_before_what_follows_it(dialect: str) -> None:
     words = ("t1", "t2", "w1", "w2", "weather", "Paris", "message_delta", "response.completed", "tool_calls'")
 
     came = [
-        "hold" if isinstance(one, Gate) else next((word for word in words if _is_delta(one, word)), "") for one in writer.pieces()
+        "hold" if isinstance(one, Gate) else next((word for word in words if _is_delta(one, word)), "") for one in writer.events()
     ]
     wanted = ["t1", "hold", "t2", "hold", "w1", "hold", "w2", "hold", "weather", "Paris", "hold"]
     wanted = [word for word in wanted if dialect != "openai" or word[0] != "t"]

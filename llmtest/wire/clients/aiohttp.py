@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from llmtest.wire import boundary
+from llmtest.wire.boundary import Client
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, reason_phrase
 from llmtest.wire.hearing import Heard
@@ -27,7 +28,7 @@ def patch(library: ModuleType) -> list[Patch]:
     """Patch the sessions of aiohttp, and the connections that they ask for."""
 
     def wrap_request(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        is_ours = str(original.__module__).startswith("aiohttp.")
+        client = Client(is_intercepted=not str(original.__module__).startswith("aiohttp."))
 
         @functools.wraps(original)
         async def request(self: Any, method: str, str_or_url: Any, **kwargs: Any) -> Any:
@@ -39,7 +40,7 @@ def patch(library: ModuleType) -> list[Patch]:
             url = str(whole.update_query(kwargs.get("params") or {}))
             asked = HttpRequest(method.upper(), url, headers, _body(library, kwargs))
             try:
-                answer = await boundary.aanswer(target, asked, is_intercepted=not is_ours)
+                answer = await boundary.aanswer(target, asked, lambda: client)
             except ConnectionBroken as broken:
                 raise _error(library, broken) from broken.error
             if answer is None:

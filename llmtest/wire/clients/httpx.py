@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from llmtest import ledger
 from llmtest.core.source import program_place
 from llmtest.wire import boundary
+from llmtest.wire.boundary import Client
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
 from llmtest.wire.hearing import UNCHANGED_ENCODING, Heard, HeardStream
@@ -27,12 +28,13 @@ def patch(library: ModuleType) -> list[Patch]:
     def wrap_sync(original: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         @functools.wraps(original)
         def handle_request(self: Any, request: Any) -> Any:
-            target = boundary.target_of(request.method, str(request.url))
+            url = str(request.url)
+            target = boundary.target_of(request.method, url)
             if target is None:
                 return original(self, request)
-            asked = _asked(request, request.read())
+            asked = HttpRequest(request.method, url, request.headers, request.read())
             try:
-                answer = boundary.answer(target, asked, *_how(library, original, self))
+                answer = boundary.answer(target, asked, lambda: _client_of(library, original, self))
             except ConnectionBroken as broken:
                 raise _error(library, "ConnectError", broken, request) from broken.error
             if answer is None:
@@ -52,12 +54,13 @@ def patch(library: ModuleType) -> list[Patch]:
     def wrap_async(original: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
         @functools.wraps(original)
         async def handle_async_request(self: Any, request: Any) -> Any:
-            target = boundary.target_of(request.method, str(request.url))
+            url = str(request.url)
+            target = boundary.target_of(request.method, url)
             if target is None:
                 return await original(self, request)
-            asked = _asked(request, await request.aread())
+            asked = HttpRequest(request.method, url, request.headers, await request.aread())
             try:
-                answer = await boundary.aanswer(target, asked, *_how(library, original, self))
+                answer = await boundary.aanswer(target, asked, lambda: _client_of(library, original, self))
             except ConnectionBroken as broken:
                 raise _error(library, "ConnectError", broken, request) from broken.error
             if answer is None:
@@ -91,15 +94,11 @@ def patch(library: ModuleType) -> list[Patch]:
     ]
 
 
-def _asked(request: Any, body: bytes) -> HttpRequest:
-    return HttpRequest(request.method, str(request.url), request.headers, body)
-
-
-def _how(library: ModuleType, original: Callable[..., Any], transport: Any) -> tuple[str, bool]:
-    """Return where the client of `transport` was made, and whether its network is replaced."""
+def _client_of(library: ModuleType, original: Callable[..., Any], transport: Any) -> Client:
+    """Return what is known of the client of `transport`."""
     built, test = _built.get(transport, ("", ""))
     is_of_another_test = test not in ("", ledger.current().test)  # an integration keeps its clients: that line says nothing here
-    return "" if is_of_another_test else built, _is_intercepted(library, original)
+    return Client("" if is_of_another_test else built, _is_intercepted(library, original))
 
 
 def _is_intercepted(library: ModuleType, original: Callable[..., Any]) -> bool:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from llmtest.wire import boundary
+from llmtest.wire.boundary import Client
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, Stream
 
@@ -18,6 +19,8 @@ def patch(library: ModuleType) -> list[Patch]:
     pool = library.connectionpool.HTTPConnectionPool
 
     def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        client = Client(is_intercepted=not str(original.__module__).startswith("urllib3."))
+
         @functools.wraps(original)
         def urlopen(self: Any, method: str, url: str, body: Any = None, headers: Any = None, *args: Any, **kwargs: Any) -> Any:
             whole = url if "://" in url else f"{self.scheme}://{self.host}{f':{self.port}' if self.port else ''}{url}"
@@ -26,9 +29,8 @@ def patch(library: ModuleType) -> list[Patch]:
                 return original(self, method, url, body, headers, *args, **kwargs)
             sent = _read(body)
             known = {str(name).lower(): _text(value) for name, value in (self.headers if headers is None else headers).items()}
-            is_ours = str(original.__module__).startswith("urllib3.")
             try:
-                answer = boundary.answer(target, HttpRequest(method.upper(), whole, known, sent), is_intercepted=not is_ours)
+                answer = boundary.answer(target, HttpRequest(method.upper(), whole, known, sent), lambda: client)
             except ConnectionBroken as broken:
                 raise _error(library, self, whole, broken) from broken.error
             if answer is None:
