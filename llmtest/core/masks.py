@@ -45,6 +45,7 @@ _HINTS: Final = (
     *("gsk_", "hf_", "r8_", "xai-", "pplx-", "tvly-", "lsv2_", "_live_", "_test_", "npm_", "eyj", "://", "connection"),
 )
 """A lower-case text of JSON without any of these holds no secret: a quick look of a microsecond."""
+_NAME_AT_END: Final = re.compile(r"([\w-]+)(?:[\"'\\]*\s*[:=]\s*[\"'\\]*|\s+)$")
 _RULE: Final = re.compile(r"(?P<name>[\w-]+)\s*(?:=\s*(?P<pattern>.+))?")
 
 
@@ -95,6 +96,11 @@ class Table:
     def hides(self, key: str, value: object) -> bool:
         """True if `value` must not be shown under `key`. None and bools are no secrets."""
         return value is not None and not isinstance(value, bool) and self.is_secret(key)
+
+    def names_secret(self, text: str) -> bool:
+        """True if `text` ends in a name whose value is a secret: `Bearer `, `token=`, `"password": "`."""
+        name = _NAME_AT_END.search(text[-100:])
+        return name is not None and self.is_secret(name[1])
 
     def may_hold_secrets(self, json_text: str) -> bool:
         """False if a text of JSON certainly holds no secret; a quick look."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import gc
+import inspect
 import sys
 import weakref
 from collections.abc import Iterator, Sequence
@@ -133,26 +134,83 @@ def _fate(trail: Sequence[_Instruction]) -> str:
 
     It is `ignored`, `kept` under a name or for `any` and `all`, or `read` by something else.
     """
+    awaited = False
     for number, (code, at) in enumerate(trail):
-        if number and not _operation(code, at).startswith("CALL"):
-            return "read"  # C code called the function, and looks at what it returns
+        expected = "SEND" if awaited else "CALL"
+        if number and not _operation(code, at).startswith(expected):
+            return "read"  # C code called the function, or an event loop runs the task, and looks at what it returns
         fate = _fate_here(code, at)
         if fate != "returned":
             return fate
+        awaited = bool(code.co_flags & _AWAITED)
     return "read"
+
+
+_AWAITED: Final = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_GENERATOR
 
 
 @lru_cache(maxsize=1024)
 def _fate_here(code: CodeType, at: int) -> str:
     instructions = list(dis.get_instructions(code))
-    later = next(one for one in instructions if one.offset > at)  # no code ends in a call or a comparison
-    if later.opname in ("POP_TOP", "RETURN_VALUE"):
-        return {"POP_TOP": "ignored"}.get(later.opname, "returned")
-    if later.opname == "STORE_FAST":
+    user = _user(instructions, at)
+    if user in ("POP_TOP", "RETURN_VALUE"):
+        return "ignored" if user == "POP_TOP" else "returned"
+    if isinstance(user, dis.Instruction):
         # One instruction may load two names; its argument is then a tuple of both.
         loaded = {name for one in instructions if "LOAD" in one.opname for name in _names_of(one.argval)}
-        return "kept" if later.argval in loaded or "locals" in code.co_names else "ignored"
-    return "kept" if later.opname.startswith("STORE") or not {"any", "all"}.isdisjoint(code.co_names) else "read"
+        return "kept" if user.argval in loaded or "locals" in code.co_names else "ignored"
+    return "kept" if user.startswith("STORE") or not {"any", "all"}.isdisjoint(code.co_names) else "read"
+
+
+def _user(instructions: Sequence[dis.Instruction], at: int) -> str | dis.Instruction:
+    """Return the name of the instruction that uses the value which the one at `at` leaves on the stack; itself if it keeps the
+    value in a variable of the function.
+
+    On the way to it, `return` within `with`, `try` or `for` leaves the block first, and a choice (`a() if x else b()`) jumps.
+    """
+    places = {one.offset: place for place, one in enumerate(instructions)}
+    place = max(place for offset, place in places.items() if offset <= at)
+    # Where the callee of an `await` ends, it jumps.
+    place = places[instructions[place].argval] if instructions[place].opname == "SEND" else place + 1
+    below = 0  # how many values lie above ours
+    for _ in instructions:
+        one = instructions[place]
+        if one.opname.startswith(_JUMPS):
+            place = places[one.argval]
+            continue
+        if one.opname == "SWAP" and one.arg is not None and below in (0, one.arg - 1):
+            below = one.arg - 1 - below
+        elif one.opname == "SEND" and below > 1:
+            below -= _ENDS_SEND
+            place = places[one.argval]
+            continue
+        elif one.opname == "END_SEND" and not below:
+            pass  # it drops the callee, and leaves what the callee returned
+        elif below < _taken(one):
+            return one if one.opname == "STORE_FAST" else one.opname
+        else:
+            below += dis.stack_effect(one.opcode, one.arg)
+        place += 1
+    return ""
+
+
+_JUMPS: Final = ("JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_ABSOLUTE")
+_ENDS_SEND: Final = 0 if "END_SEND" in dis.opmap else 1
+"""How many values a `SEND` takes when the callee has ended."""
+_NEUTRAL: Final = frozenset(("NOP", "PRECALL", "RESUME", "CACHE", "EXTENDED_ARG", "KW_NAMES", "PUSH_NULL", "NOT_TAKEN"))
+
+
+def _taken(one: dis.Instruction) -> int:
+    """Return how many values an instruction takes from the stack; more than there can be if that is not known."""
+    name = one.opname
+    if name in _NEUTRAL or name == "GET_AWAITABLE" or (name.startswith("LOAD_") and not name.startswith(_LOADS_FROM)):
+        return int(name == "GET_AWAITABLE")
+    if name.startswith("CALL"):
+        return 1 - dis.stack_effect(one.opcode, one.arg)
+    return {"POP_TOP": 1, "STORE_NAME": 1, "LOAD_ATTR": 1, "LOAD_METHOD": 1, "END_SEND": 2}.get(name, sys.maxsize)
+
+
+_LOADS_FROM: Final = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER", "LOAD_SPECIAL", "LOAD_FROM")
 
 
 def _names_of(argument: object) -> tuple[object, ...]:

@@ -82,7 +82,7 @@ def _distance(count: int, tokens: int) -> float:
 
 def is_cached(end: Mapping[str, object]) -> bool:
     """True if `end`, the payload of a model run's last event, has an answer from LangChain's cache."""
-    return any(message.cached for message in answers(end))
+    return end.get("cached") is not False and any(message.cached for message in answers(end))
 
 
 def answers(end: Mapping[str, object]) -> list[Message]:

@@ -48,6 +48,7 @@ from llmtest.events.words import (
     Structured,
     ToolCall,
 )
+from llmtest.langchain.cache_hits import claims_cache
 
 _TIMES: Final = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 _NUMBERS: Final = frozenset((int, float, bool, complex, decimal.Decimal))
@@ -285,12 +286,12 @@ def hold_result(value: LLMResult) -> dict[str, object]:
     return {"generations": candidates, "llm_output": hold(output) if output else None}
 
 
-def hold_counts(value: LLMResult) -> Callable[[], FrozenDict]:
-    """Hold the part of a model's result that counting needs; it makes the words of `hold_result`."""
+def hold_counts(value: LLMResult, **more: bool) -> Callable[[], FrozenDict]:
+    """Hold the part of a model's result that counting needs; it makes the words of `hold_result`, and `more`."""
     # A count may be open for a whole session: to hold the text of each answer would keep all of them in memory.
     output = value.llm_output
     held = [_hold_usage(generation) for group in value.generations for generation in group]
-    return partial(_counted_result, held, _hold_counted(output) if output else None)
+    return partial(_counted_result, held, _hold_counted(output) if output else None, more)
 
 
 class _HeldUsage(NamedTuple):
@@ -304,7 +305,7 @@ class _HeldUsage(NamedTuple):
         if self.info is not None:
             return Generation("", None, words(self.info))
         about = FrozenDict(model_name=self.model) if self.model else EMPTY
-        message = Message("ai", usage=read_usage(self.usage), response_metadata=about, cached=_is_cached(self.usage))
+        message = Message("ai", usage=read_usage(self.usage), response_metadata=about, cached=claims_cache(self.usage))
         return Generation("", message)
 
 
@@ -321,8 +322,8 @@ def _hold_counted(value: dict[str, object]) -> dict[str, object]:
     return {key: hold(value[key]) for key in ("token_usage", "usage", "model_name", "model") if key in value}
 
 
-def _counted_result(held: list[_HeldUsage], output: dict[str, object] | None) -> FrozenDict:
-    return FrozenDict(generations=FrozenList([usage.word() for usage in held]), llm_output=words(output))
+def _counted_result(held: list[_HeldUsage], output: dict[str, object] | None, more: dict[str, bool]) -> FrozenDict:
+    return FrozenDict(generations=FrozenList([usage.word() for usage in held]), llm_output=words(output), **more)
 
 
 def text_of(value: object) -> str:
@@ -570,7 +571,7 @@ def _message(fields: FrozenDict) -> Message:
         response_metadata=_mapping(fields.get("response_metadata")),
         additional_kwargs=_mapping(fields.get("additional_kwargs")),
         artifact=fields.get("artifact"),
-        cached=_is_cached(fields.get("usage_metadata")),
+        cached=claims_cache(fields.get("usage_metadata")),
     )
 
 
@@ -600,11 +601,6 @@ def _tool_call(call: object, no_args: FrozenDict | str) -> ToolCall:
     if not isinstance(call, Mapping):  # a program may put anything into the list
         return ToolCall("", text_of(call))
     return ToolCall(call.get("name") or "", call.get("args") or no_args, call.get("id"))
-
-
-def _is_cached(usage: object) -> bool:
-    """True for an answer of LangChain's cache, whose only sign is a cost of zero in the usage."""
-    return isinstance(usage, Mapping) and usage.get("total_cost") == 0
 
 
 # -- errors

@@ -36,7 +36,7 @@ from llmtest.core.source import caller
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
-from llmtest.langchain import edits
+from llmtest.langchain import cache_hits, edits
 from llmtest.langchain.bound_tools import hold_parameters
 from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_result, text_of, words
 
@@ -366,16 +366,21 @@ def _attributes(value: object, *names: str) -> dict[str, object]:
 
 def _result(response: LLMResult) -> dict[str, object]:
     try:
-        return hold_result(response)
+        return {**hold_result(response), **_not_cached(response)}
     except Exception:  # a custom model may end its run with another object
         return {"generations": [], "unreadable": hold(response)}
 
 
 def _counts(response: LLMResult) -> Callable[[], FrozenDict]:
     try:
-        return hold_counts(response)
+        return hold_counts(response, **_not_cached(response))
     except Exception:  # as above
         return partial(FrozenDict, generations=FrozenList())
+
+
+def _not_cached(response: LLMResult) -> dict[str, bool]:
+    """Return what a payload says if the answer looks as one of LangChain's cache, and is none."""
+    return {"cached": False} if cache_hits.is_own_claim(response) else {}
 
 
 def _failed(error: BaseException, **fields: object) -> dict[str, object]:
@@ -430,6 +435,7 @@ def install() -> None:
         lanes.watch_waits()
         _mend_llm_start()
         edits.install(TAP)
+        cache_hits.install()
 
 
 def _process_trace() -> blocks.Block:

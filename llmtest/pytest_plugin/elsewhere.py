@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -40,17 +40,22 @@ _WITH_VALUE: Final = {
 
 
 class Elsewhere(NamedTuple):
-    """What the run came to: the outcome of each phase, the texts by the file of their snapshot, and its last lines."""
+    """What the run came to: the outcome of each phase; by the file of a snapshot its text, which of the constants are the same
+    there, and the text that shows them; and its last lines."""
 
     outcomes: list[list[str]]
     texts: dict[str, str]
+    constants: dict[str, list[str]]
+    shown: dict[str, str]
     output: str
 
 
-def run(item: pytest.Item) -> Elsewhere:
-    """Run `item` once more, elsewhere."""
+def run(item: pytest.Item, constants: Mapping[str, list[str]]) -> Elsewhere:
+    """Run `item` once more, elsewhere. `constants` are the ids and times that were the same here in each run, by the file of
+    the snapshot."""
     with tempfile.TemporaryDirectory(prefix="llmtest-elsewhere-") as folder:
         told = Path(folder) / "told.json"
+        told.write_text(json.dumps({"asked": constants}), "utf-8")
         done = subprocess.run(
             [sys.executable, *([] if _has_folder_on_path(item.config) else ["-P"]), "-m", "pytest", *_arguments(item)],
             cwd=item.config.invocation_params.dir,
@@ -61,8 +66,9 @@ def run(item: pytest.Item) -> Elsewhere:
             check=False,
         )
         output = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
-        found = json.loads(told.read_text("utf-8")) if told.is_file() else {"outcomes": [], "texts": {}}
-    return Elsewhere(found["outcomes"], found["texts"], output)
+        found = json.loads(told.read_text("utf-8"))
+    texts, same, shown = (found.get(name, {}) for name in ("texts", "constants", "shown"))
+    return Elsewhere(found.get("outcomes", []), texts, same, shown, output)
 
 
 def _has_folder_on_path(config: pytest.Config) -> bool:
@@ -121,10 +127,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     outcomes = item.stash.setdefault(_outcomes, [])
     outcomes.append([str(report.when), report.outcome])
     attempt = attempt_of(item)
-    texts = dict(_texts(attempt.comparisons())) if attempt is not None else {}
-    Path(os.environ[ELSEWHERE]).write_text(json.dumps({"outcomes": outcomes, "texts": texts}), "utf-8")
+    file = Path(os.environ[ELSEWHERE])
+    asked: dict[str, list[str]] = json.loads(file.read_text("utf-8"))["asked"]
+    found: dict[str, Any] = {"asked": asked, "outcomes": outcomes, "texts": {}, "constants": {}, "shown": {}}
+    for mismatch in attempt.comparisons() if attempt is not None else ():
+        name, source = str(mismatch.snapshot), mismatch.source
+        found["texts"][name] = mismatch.received or ""
+        same = source.met.intersection(asked.get(name, ())) if source is not None else frozenset()
+        if source is not None and same:
+            found["constants"][name], found["shown"][name] = sorted(same), source.show(same)
+    file.write_text(json.dumps(found), "utf-8")
     return report
-
-
-def _texts(comparisons: list[Any]) -> Iterator[tuple[str, str]]:
-    return ((str(mismatch.snapshot), mismatch.received or "") for mismatch in comparisons)

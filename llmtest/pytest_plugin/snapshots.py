@@ -33,7 +33,7 @@ from llmtest.events.events import Run
 from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.recording.recording import Recording
 from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
-from llmtest.trees.rendering import HEADER, Part, render
+from llmtest.trees.rendering import HEADER, Part, Rendered, render
 
 _MAX_NAME_BYTES: Final = 180
 """Of a file's name, without what we add to it: file systems take 255."""
@@ -151,6 +151,8 @@ class TreeAssertion(SnapshotAssertion):
     _open_runs: bool = field(default=False, init=False)
     _empty: bool = field(default=False, init=False)
     _obstacle: str = field(default="", init=False)
+    _expected: str = field(default="", init=False)
+    _source: Rendered | None = field(default=None, init=False)
     _compared: set[Path] = field(default_factory=set, init=False)
 
     def with_defaults(self, **options: Any) -> TreeAssertion:
@@ -192,7 +194,10 @@ class TreeAssertion(SnapshotAssertion):
             )
         if isinstance(data, Recording | Run | Part) and not self._open_runs:
             _refuse_open(data)
-        return super()._serialize(data)
+        if not isinstance(data, Recording | Run | Part):
+            return super()._serialize(data)
+        self._source = Rendered(data, self._expected)
+        return super()._serialize(self._source.text.removeprefix(f"{HEADER}\n").removesuffix("\n"))
 
     def _assert(self, data: object) -> bool:
         with without_loop():  # a test may compare on its event loop, where tools such as blockbuster forbid to read a file
@@ -204,22 +209,30 @@ class TreeAssertion(SnapshotAssertion):
         if self.update_snapshots and not self._obstacle:
             with suppress(PendingError):  # the comparison reads it next, and tells what is wrong with it
                 renew(file.with_suffix(ENDING))
+        self._expected, self._source = _read(file), None
         matched = super()._assert(data)
         self._open_runs = self._empty = False
         result = self.executions[self.num_executions - 1]
-        mismatch = _mismatch(result)
+        mismatch = _mismatch(result, self._source)
         self.headline = "" if matched else mismatch.headline
         self.on_result(mismatch, matched)
         return matched
 
 
-def _mismatch(result: AssertionResult) -> Mismatch:
+def _read(file: Path) -> str:
+    with suppress(PendingError, OSError):  # the comparison reads it, too, and tells what is wrong with it
+        return read_text(stored_file(file)) or ""
+    return ""
+
+
+def _mismatch(result: AssertionResult, source: Rendered | None) -> Mismatch:
     error = result.exception
     if isinstance(error, SnapshotError) and result.asserted_data is not None:
         error = None  # what is wrong with the file is read from the file
     received = None if error or result.asserted_data is None else str(result.asserted_data)
     expected = None if result.recalled_data is None else str(result.recalled_data)
-    return Mismatch(result.test_location.nodeid, Path(result.snapshot_location), expected, received, _error_text(error))
+    file = Path(result.snapshot_location)
+    return Mismatch(result.test_location.nodeid, file, expected, received, _error_text(error), source)
 
 
 def _error_text(error: Exception | None) -> str:
@@ -272,6 +285,11 @@ class DeferredSession:
 
     def queue_snapshot_write(self, *, extension: Any, test_location: PyTestLocation, data: object, index: SnapshotIndex) -> None:
         self._texts[Path(extension.get_location(test_location=test_location, index=index))] = str(data)
+
+    def replace(self, file: Path, text: str) -> None:
+        """Put another text in the place of one that waits."""
+        if file in self._texts:
+            self._texts[file] = text
 
     def write(self) -> None:
         """Write what waits.

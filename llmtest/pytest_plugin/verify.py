@@ -1,17 +1,21 @@
 """`--llmtest-verify=N`: a new or changed snapshot counts only if N runs of its test agree.
 
 Each run sets up and tears down the test's own fixtures. One more runs elsewhere: see there. Nothing is written before that.
+An id or a time that is the same in all of them is a constant of the program, and no mask hides it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from _pytest.runner import runtestprotocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from _pytest._code.code import TerminalRepr
 
     from llmtest.pytest_plugin.attempt import Attempt
@@ -46,38 +50,66 @@ class Verification:
         reports, first = self._run(item, nextitem)
         attempts = [first]
         changed = [mismatch for mismatch in first.comparisons() if mismatch.received not in (None, mismatch.expected)]
+        others: list[Mapping[Path, Mismatch]] = []
         for number in range(2, self._runs + 1) if changed else ():
             again, other = self._run(item, nextitem)
             attempts.append(other)
-            texts = {str(mismatch.snapshot): mismatch.received or "" for mismatch in other.comparisons()}
+            others.append({mismatch.snapshot: mismatch for mismatch in other.comparisons()})
             which = f"run {number} of {self._runs}"
             if [(r.when, r.outcome) for r in again] != [(r.when, r.outcome) for r in reports]:
                 self._drop(item, attempts, changed)
                 return _ended_otherwise(again, which)
+            texts = {str(file): mismatch.received or "" for file, mismatch in others[-1].items()}
             differing = _differing(changed, texts)
             if differing is not None:
                 self._drop(item, attempts, changed)
                 return _unstable(item, reports, *differing, which)
-        problem = self._elsewhere(item, reports, changed) if changed else None
+        constants = {str(mismatch.snapshot): _constants(mismatch, others) for mismatch in changed}
+        problem = self._elsewhere(item, reports, changed, constants) if changed else None
         if problem is not None:
             self._drop(item, attempts, changed)
             return problem
+        self._show_constants(item, first, changed, constants)
         first.accept_snapshots(reports[-1])
         return reports
 
     def _elsewhere(
-        self, item: pytest.Item, reports: list[pytest.TestReport], changed: list[Mismatch]
+        self, item: pytest.Item, reports: list[pytest.TestReport], changed: list[Mismatch], constants: dict[str, frozenset[str]]
     ) -> list[pytest.TestReport] | None:
-        """Run the test once in another process. Return the reports of a test that differs there."""
+        """Run the test once in another process. Return the reports of a test that differs there; keep of `constants` what is
+        the same there."""
         from llmtest.pytest_plugin import elsewhere
 
         which = "a run with another hash seed, temporary directory and day"
-        found = elsewhere.run(item)
+        found = elsewhere.run(item, {name: sorted(values) for name, values in constants.items()})
         if found.outcomes != [[str(report.when), report.outcome] for report in reports]:
             reports[-1].sections.append(("llmtest: output of the other process", found.output))
             return _ended_otherwise(reports, which)
+        for mismatch in changed:
+            name = str(mismatch.snapshot)
+            there = frozenset(found.constants.get(name, ()))
+            stays = mismatch.source is not None and mismatch.source.show(there) == found.shown.get(name)
+            constants[name] = there if stays else frozenset()
         differing = _differing(changed, found.texts)
         return None if differing is None else _unstable(item, reports, *differing, which)
+
+    def _show_constants(
+        self, item: pytest.Item, first: Attempt, changed: list[Mismatch], constants: Mapping[str, frozenset[str]]
+    ) -> None:
+        """Write into the texts that are to be accepted what is the same in each run, in place of its masks."""
+        import os
+
+        from llmtest.trees.pending import Folder
+
+        for mismatch in changed:
+            values = constants[str(mismatch.snapshot)]
+            if not values or mismatch.source is None:
+                continue
+            text = mismatch.source.show(values)
+            if first.held is not None:
+                first.held.replace(mismatch.snapshot, text)
+            if mismatch in first.mismatches:
+                Folder(item.config.rootpath, os.environ).keep(replace(mismatch, received=text))
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pytest.TestReport], Attempt]:
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
@@ -96,6 +128,16 @@ class Verification:
                 attempt.held.drop()
         for mismatch in changed:
             Folder(item.config.rootpath, os.environ).forget(mismatch)
+
+
+def _constants(mismatch: Mismatch, others: Sequence[Mapping[Path, Mismatch]]) -> frozenset[str]:
+    """Return the ids and times that are the same in each run, and each at its place."""
+    again = [other[mismatch.snapshot].source for other in others if mismatch.snapshot in other]
+    if mismatch.source is None or not mismatch.source.met:
+        return frozenset()
+    same = mismatch.source.met.intersection(*(source.met for source in again if source is not None))
+    shown = mismatch.source.show(same)
+    return same if all(source is not None and source.show(same) == shown for source in again) else frozenset()
 
 
 def _differing(changed: list[Mismatch], texts: Mapping[str, str]) -> tuple[str, Difference] | None:

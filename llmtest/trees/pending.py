@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,7 +18,7 @@ from llmtest.core.text import amount, did_you_mean
 from llmtest.errors import PendingError
 from llmtest.trees.differ import MAX_LINES, Difference, diff
 from llmtest.trees.parsing import Damage, damage, renew_header
-from llmtest.trees.rendering import HEADER
+from llmtest.trees.rendering import HEADER, Rendered
 
 FOLDER: Final = ".llmtest/pending"
 VARIABLE: Final = "LLMTEST_PENDING_DIR"
@@ -98,13 +98,14 @@ def harm(expected: str, received: str) -> Damage | None:
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """A snapshot that a test did not match. If there is nothing to compare, the last line of `error` says why, and `received`
-    is None."""
+    is None. `source` renders what was received anew."""
 
     test: str
     snapshot: Path
     expected: str | None = None
     received: str | None = None
     error: str = ""
+    source: Rendered | None = field(default=None, compare=False, repr=False)
 
     @property
     def damage(self) -> Damage | None:

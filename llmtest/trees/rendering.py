@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Final, Protocol, get_args
@@ -21,6 +21,7 @@ from llmtest.events.callbacks import START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
+from llmtest.trees.constants import Constants, ShownIn
 from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
@@ -93,12 +94,36 @@ def render(source: Traced | Run, *, detail: Detail = "default") -> str:
     return "".join(f"{line}\n" for line in lines(source, detail=detail))
 
 
+class Rendered:
+    """The text of a snapshot: of `source`, with its header. `expected` is the text of the accepted snapshot, if there is one:
+    an id or a time that it shows as it is, a constant of the program, is shown so again. `met` are those that masks could hide.
+    """
+
+    def __init__(self, source: Traced | Run, expected: str = "") -> None:
+        self._source = source
+        self._expected = expected
+        plain = Constants()
+        self._masked = self._render(plain)
+        self.met: Final = frozenset(plain.met)
+        # The text of a snapshot may show a value in a place that no mask hides, such as the digest under `etag`.
+        self.text: Final = self._masked if self._masked == expected else self.show(())
+
+    def show(self, constants: Container[str]) -> str:
+        """Return the text in which `constants` are shown as they are, too."""
+        known = ShownIn(self._expected, constants)
+        shown = frozenset(value for value in self.met if value in known)
+        return self._render(Constants(shown)) if shown else self._masked
+
+    def _render(self, constants: Constants) -> str:
+        return "".join(f"{line}\n" for line in (HEADER, *lines(self._source, constants=constants)))
+
+
 def outline(source: Traced | Run) -> str:
     """Return one line for each run: `render(source, detail="outline")`."""
     return render(source, detail="outline")
 
 
-def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
+def lines(source: Traced | Run, *, detail: Detail = "default", constants: Constants | None = None) -> list[str]:
     """Return the lines of `render`, without their ends."""
     if detail not in get_args(Detail):
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
@@ -107,7 +132,8 @@ def lines(source: Traced | Run, *, detail: Detail = "default") -> list[str]:
     runs = [run for root in (*roots, *late_runs) for run in root.walk()]
     calls = (run.tool_call_id for run in runs if run.kind == "tool")
     ids = (interrupt for run in runs for interrupt in interrupt_ids(run))
-    words = Words(filter(None, calls), ids, outline=detail == "outline", short=detail == "short", full=detail == "full")
+    known = {"outline": detail == "outline", "short": detail == "short", "full": detail == "full"}
+    words = Words(filter(None, calls), ids, constants=constants, **known)
     writer = _Writer(Shapes(words, still, source.keeps if isinstance(source, Part) else None))
     writer.trees(roots, 0)
     if late_runs:

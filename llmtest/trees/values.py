@@ -24,6 +24,7 @@ from llmtest.core.masks import DATE_TIME, mask, snake
 from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
+from llmtest.trees.constants import Constants
 
 MAX_LINE_CHARACTERS: Final = 100
 """A container with a longer text gets one line per entry. Indentation does not count."""
@@ -220,6 +221,7 @@ class Words:
 
     `calls` are the ids of tool calls that ran: a string or a key that equals one of them is written as the call's number.
     `interrupts` are the ids of interrupts, which are random, and their values. They are found wherever they stand in a text.
+    `constants` says which ids and times are shown as they are.
     """
 
     def __init__(
@@ -227,6 +229,7 @@ class Words:
         calls: Iterable[str],
         interrupts: Iterable[tuple[str, object]] = (),
         *,
+        constants: Constants | None = None,
         outline: bool = False,
         short: bool = False,
         full: bool = False,
@@ -236,6 +239,7 @@ class Words:
         for number, value in interrupts:  # who tells of an interrupt before knows its value, a resume does not
             self._interrupts.setdefault(number, value)
         self._ids = re.compile(f"({'|'.join(sorted(self._interrupts))})") if self._interrupts else None
+        self._constants = constants or Constants()
         self.outline = outline
         self.short = outline or short
         self.full = full
@@ -298,8 +302,8 @@ class Words:
 
     def _alias(self, match: re.Match[str], escape: Callable[[str], str]) -> str:
         kind = str(match.lastgroup)
-        if kind == "id":
-            return self.mark("id", match[0].lower())
+        if kind in ("id", "time"):
+            return self._id_or_time(match[0].lower() if kind == "id" else match[0], kind, match)
         if kind == "own":
             return self.mark("call" if match[0] in self.calls or match[0].startswith("call_") else "id", match[0])
         if kind == "path":
@@ -309,6 +313,16 @@ class Words:
         if kind == "pair":
             return f"{escape(match['key'])}: {mask(match['key'][1:-1])}"
         return self._masks.called(kind)
+
+    def id(self, text: str) -> str:
+        """Return the mark of an id."""
+        return self._id_or_time(text, "id")
+
+    def _id_or_time(self, text: str, kind: str, match: re.Match[str] | None = None) -> str:
+        is_secret = match is not None and self._masks.names_secret(match.string[: match.start()])
+        if not is_secret and self._constants.keep(text):
+            return text
+        return self.mark("id", text) if kind == "id" else "<time>"
 
     def string(self, text: str) -> str:
         """Return a string as JSON; the mark of one with several lines."""
@@ -389,13 +403,18 @@ class Words:
             return mask(_escape(key))
         if isinstance(value, str) and _CONTENT_KEY.search(snake(key)) and not self.is_secret_text(value):
             return f'"{_escape(value)}"'
-        if _is_clock(key, value):
-            return "<time>"
-        if _is_random(key, value):
-            return self.mark("interrupt" if value in self._interrupts else "id", value)
+        if _is_random(key, value) and value in self._interrupts:
+            return self.mark("interrupt", value)
+        if (_is_clock(key, value) or _is_random(key, value)) and not self._is_constant(key, value):
+            return "<time>" if _is_clock(key, value) else self.mark("id", value)
         if key == "tool_call_id" and isinstance(value, str):
             return self.mark("call", value)
         return self.flow(value)
+
+    def _is_constant(self, key: str, value: object) -> bool:
+        # Neither a date nor a number of hexadecimal digits has a character to escape.
+        shown = f'"{value}"' if isinstance(value, str) else self.flow(value)
+        return self._constants.keep(f"{_escape(key)}: {shown}")
 
     def mapping(self, value: Mapping[str, object]) -> str:
         marks = self.marks(value)
@@ -569,7 +588,7 @@ _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     str: Words.string,
     int: lambda _, value: show_int(value),
     float: Words.number,
-    UUID: lambda words, value: words.mark("id", str(value)),
+    UUID: lambda words, value: words.id(str(value)),
     Message: Words.message,
     Document: Words.document,
     ToolCall: Words.request,

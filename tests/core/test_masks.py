@@ -178,6 +178,16 @@ def test_temporary_folders_are_one_path_with_the_folder_of_the_test() -> None:
     assert table().without_folders(f"read {texts[0]} now") == "read <path>/a now"
 
 
+@pytest.mark.parametrize("before", ["Bearer ", "token=", '"api_key": "', '{\\"password\\": \\"', "secret: ", "?access_token="])
+def test_a_name_of_a_secret_right_before_a_value_is_known(before: str) -> None:
+    assert table().names_secret(f"some text {before}")
+
+
+@pytest.mark.parametrize("before", ["", "order ", '"id": "', "the token was lost; id=", "author: "])
+def test_another_name_before_a_value_is_none_of_a_secret(before: str) -> None:
+    assert not table().names_secret(before)
+
+
 def test_whether_there_is_a_secret_is_none() -> None:
     assert table().hide({"password": None, "token": True, "jwt": 1}) == {"password": None, "token": True, "jwt": "<mask:jwt>"}
 

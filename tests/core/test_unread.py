@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -22,9 +24,7 @@ def ask() -> Answer:
 
 
 def ask_deep(depth: int) -> Answer:
-    if depth:  # no conditional expression: its branches do not end in a return
-        return ask_deep(depth - 1)
-    return ask()
+    return ask_deep(depth - 1) if depth else ask()
 
 
 @pytest.fixture
@@ -156,6 +156,82 @@ def hands_on_to_nobody() -> None:
     compares()
 
 
+def chooses(yes: bool = True) -> Any:
+    return compares() if yes else throws_nothing_away()
+
+
+def throws_nothing_away() -> Any:
+    return compares()
+
+
+def hands_on_a_choice() -> None:
+    chooses(yes=True)
+    chooses(yes=False)
+
+
+def returns_from_a_with() -> Any:
+    with contextlib.nullcontext():
+        return compares()
+
+
+def returns_from_a_loop_in_a_try() -> Any:
+    try:
+        for _ in range(1):
+            return compares()
+    finally:
+        RECORDING.tools.count("b")
+
+
+def hands_on_from_blocks() -> None:
+    returns_from_a_with()
+    returns_from_a_loop_in_a_try()
+
+
+def reads_what_comes_from_blocks() -> None:
+    assert not chooses()
+    assert not returns_from_a_with()
+    assert not returns_from_a_loop_in_a_try()
+
+
+async def acompares() -> Any:
+    async with contextlib.nullcontext():
+        await asyncio.sleep(0)
+        return RECORDING.tools == ["b"]
+
+
+async def achooses() -> Any:
+    return (await acompares()) if RECORDING.tools else None
+
+
+def ignores_what_a_coroutine_returns() -> None:
+    async def work() -> None:
+        await acompares()
+        await achooses()
+
+    asyncio.run(work())
+
+
+def reads_what_a_coroutine_returns() -> None:
+    async def work() -> None:
+        assert not await acompares()
+        assert not await achooses()
+        assert await asyncio.gather(acompares(), achooses()) == [False, False]
+
+    asyncio.run(work())
+    assert not asyncio.run(acompares())
+
+
+def ignores_what_a_generator_returns() -> None:
+    def inner() -> Iterator[int]:
+        yield 1
+        return RECORDING.tools == ["b"]
+
+    def outer() -> Iterator[int]:
+        yield from inner()
+
+    assert list(outer()) == [1]
+
+
 def asserts() -> None:
     assert not RECORDING.tools == ["b"]  # noqa: SIM201
 
@@ -183,6 +259,12 @@ def compares_by_a_method() -> None:
         (throws_away, 1),
         (names_it, 1),
         (hands_on_to_nobody, 1),
+        (hands_on_a_choice, 2),
+        (hands_on_from_blocks, 2),
+        (reads_what_comes_from_blocks, 0),
+        (ignores_what_a_coroutine_returns, 2),
+        (reads_what_a_coroutine_returns, 0),
+        (ignores_what_a_generator_returns, 1),
         (asserts, 0),
         (calls_by_c_code, 0),
         (asks_any, 0),
@@ -211,6 +293,4 @@ def test_what_becomes_of_an_answer_beyond_many_functions_is_not_known_so_it_coun
 
 
 def compares_deep(depth: int) -> Any:
-    if depth:
-        return compares_deep(depth - 1)
-    return compares()
+    return compares_deep(depth - 1) if depth else compares()

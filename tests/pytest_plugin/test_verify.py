@@ -62,6 +62,50 @@ def test_each_run_has_fresh_fixtures_and_only_what_agrees_is_written(suite, runs
     assert suite.snapshot("test_it").read_text("utf-8") == f"{HEADER}\nsame\n"
 
 
+CONSTANTS = """
+import os, random, uuid
+from langchain_core.runnables import RunnableLambda
+
+A, B = "5e1f7f0e-3f0a-4f0b-8a51-0d2c6a3b9f10", "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
+
+def test_it(llm_recording, llm_snapshot):
+    A_, B_ = (B, A) if "SWAP" in os.environ else (A, B)
+    state = {"from": A_, "to": B_, "request": str(uuid.uuid4()), "created_at": "2024-05-01T10:00"}
+    RunnableLambda(lambda _: None, name="move").invoke(state)
+    assert llm_recording == llm_snapshot
+
+def test_set(llm_recording, llm_snapshot):
+    RunnableLambda(lambda _: None, name="move").invoke(list({A, B, *map(str, range(9))} & {A, B}))
+    assert llm_recording == llm_snapshot
+"""
+SHOWN = f"""{HEADER}
+chain move
+  > {{
+      "created_at": "2024-05-01T10:00"
+      "from": "5e1f7f0e-3f0a-4f0b-8a51-0d2c6a3b9f10"
+      "request": "<id:1>"
+      "to": "0196f0a1-8e1c-7c3e-9f43-2b6f8e0d1c55"
+    }}
+  < null
+"""
+
+
+def test_what_is_the_same_in_each_run_stays(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert suite.run(CONSTANTS, "--llmtest-verify=2", "--snapshot-update").counts == {"passed": 2}
+    assert suite.snapshot("test_it").read_text("utf-8") == SHOWN
+    assert '> ["<id:1>", "<id:2>"]' in suite.snapshot("test_set").read_text("utf-8")
+
+    assert suite.run(None).counts == {"passed": 2}
+    monkeypatch.setenv("SWAP", "1")
+    assert suite.run(None).counts == {"failed": 1, "passed": 1}
+
+
+def test_it_stays_in_what_is_kept_for_review(suite: Suite) -> None:
+    assert suite.run(CONSTANTS, "--llmtest-verify=2").counts == {"failed": 2}
+
+    assert SHOWN.removeprefix(HEADER) in "\n".join(suite.pending().values())
+
+
 def test_snapshot_that_matches_runs_once(suite):
     suite.run(FRESH.format(runs=1), "--snapshot-update")
 
