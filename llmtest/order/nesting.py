@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from llmtest.concurrency.lanes import Lane
 from llmtest.events.callbacks import ENDINGS
 from llmtest.events.events import Event, Run
-from llmtest.order.siblings import structural_position
+from llmtest.order.siblings import last_end, structural_position
 
 
-def is_as_reported(roots: Sequence[Run]) -> bool:
+def _is_as_reported(roots: Sequence[Run]) -> bool:
     """True if every run began when no run was open but those that are reported around it: there can be no stray."""
     todo: list[tuple[Sequence[Run], float]] = [(roots, math.inf)]
     for runs, limit in todo:  # grows while it is read
@@ -45,6 +45,12 @@ class Nesting:
         self._strays: dict[Run, list[Run]] = {}
         self._ends: dict[Run, float] = {}
         self._open: dict[Lane, list[Run]] = {}
+        if not _is_as_reported(roots):
+            self._find_strays()
+        # Only the search needs these; the rest may live as long as the recording.
+        self._parents, self._ends, self._open = {}, {}, {}
+
+    def _find_strays(self) -> None:
         for run in self._walk():
             host = self._host(run)
             if host is not None:
@@ -53,8 +59,6 @@ class Nesting:
             lane = run.events[0].lane
             if lane is not None:
                 self._open.setdefault(lane, []).append(run)
-        # Only the search needs these; the rest may live as long as the recording.
-        self._parents, self._ends, self._open = {}, {}, {}
 
     def inside(self, run: Run | None) -> Sequence[Run]:
         """Return the runs directly inside a run; of None, the roots."""
@@ -146,8 +150,8 @@ def _start(run: Run) -> int:
 
 
 def _end(run: Run) -> float:
-    # From behind: the end is one of the last events, and a streaming run has thousands.
-    return next((event.number for event in reversed(run.events) if event.kind in ENDINGS), math.inf)
+    end = last_end(run)
+    return end.number if end is not None else math.inf
 
 
 def _moment_on(lane: Lane | None, event: Event) -> int | None:

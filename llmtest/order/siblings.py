@@ -52,13 +52,22 @@ class Item:
 
 def item_of(run: Run, parent: Run | None) -> Item:
     """Return a run as one of its siblings. Fallbacks are tried one after the other, though each in a task of its own."""
-    # From behind: the end is one of the last events, and a streaming run has thousands.
-    end = next((event for event in reversed(run.events) if event.kind in ENDINGS), None)
+    start = run.events[0]
+    end = last_end(run)
     free = parent is None or not parent.name.startswith(_FALLBACKS)
-    lane, over = (run.start.lane, _mark(end)) if free else (None, None)
+    lane, over = (start.lane, _mark(end)) if free else (None, None)
     family, step = structural_position(run.parent_id, run.tags, run.metadata)
     number = end.number if end is not None else math.inf
-    return Item(run, run.start.number, number, lane, run.start.moment, over, family, step, _seat(run, family))
+    return Item(run, start.number, number, lane, start.moment, over, family, step, _seat(run, family))
+
+
+def last_end(run: Run) -> Event | None:
+    """Return the last event that ends a run; None while it is open."""
+    last = run.events[-1]
+    if last.kind in ENDINGS:
+        return last
+    # From behind: the end is one of the last events, and a streaming run has thousands.
+    return next((event for event in reversed(run.events) if event.kind in ENDINGS), None)
 
 
 def item_at(event: Event, note: object = None) -> Item:

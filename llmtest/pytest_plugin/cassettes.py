@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -48,6 +49,7 @@ class OpenCassette:
     """The cassette of a running test, with what else answers or records in it. Holds state."""
 
     def __init__(self, item: pytest.Item, attempt: Attempt, wanted: Wanted) -> None:
+        import_module("llmtest.langchain.providers")  # the boundary finds the runs of LangChain, and the names of its models
         self.item, self.attempt, self.wanted = item, attempt, wanted
         config = item.config
         mode = mode_of(config)

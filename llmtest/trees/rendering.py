@@ -303,18 +303,21 @@ class _Writer:
 
     def _put(self, depth: int, part: TextPart) -> None:
         """Write one entry. A thing that it names for the first time is defined before it, or in it if it names nothing else."""
-        shown = [self._resolve(line) for line in part.lines]
-        self._resolve(part.unshown)
+        shown = [self._resolve(line) if OPEN in line else line for line in part.lines]
+        if part.unshown:
+            self._resolve(part.unshown)
         if len(self._fresh) == 1 and shown == [self._fresh[0].label]:
             return self._put(depth, TextPart(part.sign, _definition(self._fresh.pop()), part.suffix))
         self._define(depth)
         if not self._words.outline:
             self.line(depth, f"{part.sign} {shown[0]}{part.suffix}")
-            self.out += [f"{'  ' * depth}  {line}" for line in shown[1:]]
+            for line in shown[1:]:
+                self.line(depth + 1, line)
 
     def _define(self, depth: int) -> None:
-        fresh, self._fresh = self._fresh, []
-        self._parts(depth, [TextPart("+", _definition(name)) for name in fresh])
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self._parts(depth, [TextPart("+", _definition(name)) for name in fresh])
 
     # names
 

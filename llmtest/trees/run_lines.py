@@ -200,6 +200,8 @@ class Shapes:
     # stream
 
     def _stream_parts(self, events: Sequence[Event]) -> Iterator[TextPart]:
+        if not events:
+            return
         streams: dict[str, list[str]] = {}
         # With version 3 a model tells its tokens to handlers, and LangChain tells them once more as events.
         told = [event for event in events if event.kind == STREAM_EVENT and pieces_of(event.payload)]
@@ -347,9 +349,10 @@ def _pieces(payload: Mapping[str, object]) -> list[tuple[str, str]]:
 
 def interrupt_ids(run: Run) -> Iterator[tuple[str, object]]:
     """Yield the ids of interrupts that `run` tells of, with their values: LangGraph makes the ids from random ones."""
-    for interrupt in _interrupts(FrozenList(_interrupt_payloads(run))):
-        if _is_interrupt_id(interrupt.fields.get("id")):
-            yield interrupt.fields["id"], interrupt.fields.get("value")
+    for payload in _interrupt_payloads(run):
+        for interrupt in _interrupts(payload):
+            if _is_interrupt_id(interrupt.fields.get("id")):
+                yield interrupt.fields["id"], interrupt.fields.get("value")
     inputs = run.start.payload.get("inputs")
     resumed = inputs.fields.get("resume") if isinstance(inputs, Structured) else None
     yield from ((key, None) for key in (resumed if isinstance(resumed, dict) else ()) if _is_interrupt_id(key))
@@ -365,8 +368,10 @@ def _interrupt_payloads(run: Run) -> Iterator[object]:
             yield event.payload.get("interrupts")
         elif event.kind in ENDINGS:
             error, outputs = event.payload.get("error"), event.payload.get("outputs")
-            yield error.payload if isinstance(error, Failure) else None
-            yield outputs.get("__interrupt__") if isinstance(outputs, dict) else None
+            if isinstance(error, Failure):
+                yield error.payload
+            if isinstance(outputs, dict):
+                yield outputs.get("__interrupt__")
 
 
 def _interrupts(payload: object) -> list[Structured]:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from llmtest.core import masks
@@ -56,6 +56,14 @@ _CLOCK_TIME: Final = re.compile(rf"{DATE_TIME}(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UT
 _CONTENT_KEY: Final = re.compile(r"(?:^|_)(?:hash|digest|checksum|etag|fingerprint|md5|sha\d*|crc\d*)$")
 """Keys of digests, which change only if the content does: what looks like an id there is none."""
 
+_ID_KEY: Final = re.compile(r"(?:^|_)id$|^lc_internal_call$")
+"""Keys of ids, and of the random token of the process by which LangChain's middleware knows its own model calls."""
+
+# LangGraph's interrupts have such. A number of digits alone is a card or an amount; "paid" is no key of ids.
+_RANDOM: Final = re.compile("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}")
+KeyKind = Literal["secret", "digest", "clock", "id", "other"]
+"""What a key tells of its values."""
+
 _COUNTED_BY_GRAPH: Final = frozenset(("remaining_steps", "is_last_step"))
 """Managed values in the state of a graph: they follow from LangGraph's recursion limit."""
 _EPOCHS: Final = tuple((10.0**n, 10.0 ** (n + 1)) for n in (9, 12, 15, 18))
@@ -73,22 +81,11 @@ def _escape(text: str) -> str:
     return shown if shown.isascii() and "\x7f" not in shown else _UNSEEN.sub(_code, shown)
 
 
-def _is_clock(key: str, value: object) -> bool:
-    """True if `value` was read from a clock: an ISO date and time or an epoch, under a key for such times."""
-    if not _CLOCK_KEY.search(snake(key)):
-        return False
+def _is_clock(value: object) -> bool:
+    """True if `value` may have been read from a clock: an ISO date and time, or an epoch."""
     if isinstance(value, str):
         return _CLOCK_TIME.fullmatch(value) is not None
     return isinstance(value, int | float) and any(low <= value < high for low, high in _EPOCHS)
-
-
-def _is_random(key: str, value: object) -> bool:
-    """True if `value` is an id of hexadecimal digits, under a key for ids (LangGraph's interrupts have such), or the random
-    token of the process by which LangChain's middleware knows its own model calls."""
-    # A number of digits alone is a card or an amount; "paid" is no key of ids.
-    if not isinstance(value, str) or not re.search(r"(?:^|_)id$|^lc_internal_call$", snake(key)):
-        return False
-    return re.fullmatch("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}", value) is not None
 
 
 def _many_lines(text: str) -> bool:
@@ -155,14 +152,15 @@ def _conversation(value: object) -> list[Message]:
 def _unwrap(value: object) -> object:
     """Return `value` without the wrapping that every step of a program repeats: a state with only messages, a command with
     only an update, a prompt value."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command":
-        return _unwrap(value[0])
+    if isinstance(value, dict):
+        if not _COUNTED_BY_GRAPH.isdisjoint(value):
+            return _unwrap(FrozenDict({key: item for key, item in value.items() if key not in _COUNTED_BY_GRAPH}))
+        return (len(value) == 1 and "messages" in value and _conversation(value["messages"])) or value
+    if isinstance(value, list):
+        is_command = len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command"
+        return _unwrap(value[0]) if is_command else value
     if isinstance(value, Structured) and value.type == "Command" and value.fields.keys() == {"update"}:
         return _unwrap(value.fields["update"])
-    if isinstance(value, dict) and not _COUNTED_BY_GRAPH.isdisjoint(value):
-        return _unwrap(FrozenDict({key: item for key, item in value.items() if key not in _COUNTED_BY_GRAPH}))
-    if isinstance(value, dict) and value.keys() == {"messages"}:
-        return _conversation(value["messages"]) or value
     return _prompt(value)
 
 
@@ -248,6 +246,8 @@ class Words:
         self._marks: dict[tuple[str, str], str] = {}
         self._messages: dict[int, tuple[Message, str]] = {}
         self._strings: dict[str, str] = {}
+        self._atoms: dict[tuple[str, str], str] = {}
+        self._key_kinds: dict[str, KeyKind] = {}
         self._masks = masks.table()
         self._depth = 0
 
@@ -345,9 +345,11 @@ class Words:
 
     def atom(self, text: str, apart: str = "") -> str:
         """Return a name as it is; as a string if it would run into its surroundings, or holds the separator `apart`."""
-        if not _ATOM.fullmatch(text) or (apart and apart in text):
-            return f'"{self.clean(text)}"'
-        return self.clean(text, str)
+        shown = self._atoms.get((text, apart))
+        if shown is None:
+            is_plain = _ATOM.fullmatch(text) and not (apart and apart in text)
+            shown = self._atoms[text, apart] = self.clean(text, str) if is_plain else f'"{self.clean(text)}"'
+        return shown
 
     def bars(self, text: str) -> list[str]:
         """Return the lines of a text, each behind a bar."""
@@ -399,22 +401,38 @@ class Words:
         """Return `value` as it is shown under `key`."""
         if value is None or isinstance(value, bool):
             return json.dumps(value)
-        if self._masks.is_secret(key):
+        kind = self._key_kinds.get(key) or self._key_kind(key)
+        if kind == "secret":
             return mask(_escape(key))
-        if isinstance(value, str) and _CONTENT_KEY.search(snake(key)) and not self.is_secret_text(value):
+        if kind == "clock" and _is_clock(value):
+            return self._constant(key, value) or "<time>"
+        if kind == "digest" and isinstance(value, str) and not self.is_secret_text(value):
             return f'"{_escape(value)}"'
-        if _is_random(key, value) and value in self._interrupts:
-            return self.mark("interrupt", value)
-        if (_is_clock(key, value) or _is_random(key, value)) and not self._is_constant(key, value):
-            return "<time>" if _is_clock(key, value) else self.mark("id", value)
-        if key == "tool_call_id" and isinstance(value, str):
-            return self.mark("call", value)
+        if kind == "id" and isinstance(value, str):
+            if _RANDOM.fullmatch(value):
+                if value in self._interrupts:
+                    return self.mark("interrupt", value)
+                return self._constant(key, value) or self.mark("id", value)
+            if key == "tool_call_id":
+                return self.mark("call", value)
         return self.flow(value)
 
-    def _is_constant(self, key: str, value: object) -> bool:
+    def _key_kind(self, key: str) -> KeyKind:
+        word = snake(key)
+        kinds: tuple[tuple[KeyKind, bool], ...] = (
+            ("secret", self._masks.is_secret(key)),
+            ("digest", _CONTENT_KEY.search(word) is not None),
+            ("clock", _CLOCK_KEY.search(word) is not None),
+            ("id", _ID_KEY.search(word) is not None),
+        )
+        kind = self._key_kinds[key] = next((kind for kind, fits in kinds if fits), "other")
+        return kind
+
+    def _constant(self, key: str, value: object) -> str:
+        """Return the text of an id or a time that is the same in each run; empty if it is not known to be."""
         # Neither a date nor a number of hexadecimal digits has a character to escape.
         shown = f'"{value}"' if isinstance(value, str) else self.flow(value)
-        return self._constants.keep(f"{_escape(key)}: {shown}")
+        return shown if self._constants.keep(f"{_escape(key)}: {shown}") else ""
 
     def mapping(self, value: Mapping[str, object]) -> str:
         marks = self.marks(value)
@@ -495,6 +513,8 @@ class Words:
         if type(value) is Message:
             return [self.message(value)]
         items = value if isinstance(value, list | tuple) else [value]
+        if items and type(items[0]) in _SCALARS:
+            return []
         for read, show in ((_as_message, self.message), (_as_document, self.document), (_as_call, self.request)):
             found = _each(items, read)
             if found:
