@@ -438,8 +438,8 @@ def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -
             part = replace(part, tokens=tuple(taken)) if "".join(taken) == whole else part
         parts.append(part)
     # Chunks without content after the last block, which bring the usage.
-    contents = [chunk.message.content for chunk in chunks]
-    empty = len(list(itertools.takewhile(lambda content: not content, reversed(contents))))
+    says = [bool(chunk.message.content or getattr(chunk.message, "tool_call_chunks", None)) for chunk in chunks]
+    empty = [True, *says][::-1].index(True)
     if getattr(chunks[-1].message, "chunk_position", None) == "last" and empty:
         empty -= 1
     return replace(step, parts=(*parts, Text(("",) * empty)) if empty else tuple(parts))

@@ -260,3 +260,227 @@ def test_a_call_is_answered_as_it_was_heard(name: str, answer: str, way: str) ->
     assert [run.usage for run in second.models] == [run.usage for run in first.models]
     assert [run.error for run in second.models] == [run.error for run in first.models]
     assert shown(gives) == shown(gave)
+
+
+def ask(model: Any) -> Any:
+    return model.invoke("hi")
+
+
+PROGRAMS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "an agent": (
+        lambda: Streaming(said=[[*CALLS], ["It is 18C.", END]]),
+        lambda model: create_agent(model, [weather]).invoke({"messages": [("user", "weather?")]})["messages"][-1],
+    ),
+    "an agent that streams": (
+        lambda: StreamingAsync(said=[[*CALLS], ["It is 18C.", END]]),
+        lambda model: [
+            chunk
+            for chunk, _ in create_agent(model, [weather]).stream({"messages": [("user", "weather?")]}, stream_mode="messages")
+            if isinstance(chunk, AIMessageChunk)
+        ][-1],
+    ),
+    "an async agent": (
+        lambda: NativeAsync(said=[[*CALLS], ["It is 18C.", END]]),
+        lambda model: asyncio.run(create_agent(model, [weather]).ainvoke({"messages": [("user", "weather?")]}))["messages"][-1],
+    ),
+    "structured output": (
+        lambda: SyncOnly(said=[[*PERSON]]),
+        lambda model: model.with_structured_output(Person).with_config(run_name="person").invoke("who?") and None,
+    ),
+    "a tool that is not bound": (lambda: SyncOnly(said=[[*CALLS]]), ask),
+    "a stop sequence in the text": (
+        lambda: Streaming(said=[["Hello. ", "Bye."]]),
+        lambda model: model.invoke("hi", stop=["Bye"]),
+    ),
+    "a batch": (lambda: SyncOnly(said=[["one"], ["one"], ["one"]]), lambda model: model.batch(["a", "b", "c"])[-1]),
+    "an async batch": (lambda: NativeAsync(said=[["one"], ["one"]]), lambda model: asyncio.run(model.abatch(["a", "b"]))[-1]),
+    "a retry": (
+        lambda: SyncOnly(said=[OSError("not loaded"), ["loaded"]]),
+        lambda model: model.with_retry(retry_if_exception_type=(OSError,), wait_exponential_jitter=False).invoke("hi"),
+    ),
+    "a fallback to a model of the same class": (
+        lambda: SyncOnly(said=[OSError("not loaded")]),
+        lambda model: model.with_fallbacks([SyncOnly(said=[["loaded"]], model="local-2")]).invoke("hi"),
+    ),
+    "a stream that its reader leaves": (
+        lambda: Streaming(said=[["one", "two", "three"]]),
+        lambda model: next(iter(model.stream("hi"))),
+    ),
+    "a name and tags": (
+        lambda: Child(said=[["one"]]),
+        lambda model: model.with_config(run_name="mine", tags=["t"], metadata={"k": 1}).invoke("hi"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_has_the_same_tree_when_its_model_is_answered_as_it_was_heard(name: str) -> None:
+    make, program = PROGRAMS[name]
+    kind, heard = type(make()), []
+    with listening([kind], lambda name, request, step, number: heard.append((number, name, step))):
+        first, gave = run(lambda: program(make()))
+    ran.clear()
+    models = dict.fromkeys(name for _, name, _ in heard)
+    scripts = {model: Script(*(step for _, own, step in sorted(heard, key=lambda c: c[0]) if own == model)) for model in models}
+
+    with answering([kind], scripts.__getitem__):
+        second, gives = run(lambda: program(make()))
+
+    assert str(second) == str(first)
+    assert shown(gives) == shown(gave)
+    assert ran == []
+    for script in scripts.values():
+        script.verify()
+
+
+def test_what_is_heard_has_name_request_step_and_number() -> None:
+    heard: list[Any] = []
+    model = Streaming(said=[["It is ", "sunny", END], OSError("gone")])
+
+    with listening([Saying], lambda *args, **more: heard.append((*args, *more.values()))):
+        list(model.bind_tools([weather]).stream("weather?", stop=["x"], temperature=0.5))
+        swallowing(lambda: model.invoke("again"))
+
+    (name, request, step, number), (_, second, failure, after) = heard
+    assert (name, number, after) == ("Streaming:local-1", 1, 2)
+    assert [message.text for message in request.messages] == ["weather?"]
+    assert ([*request.tools], request.stop, request.params["temperature"]) == (["weather"], ["x"], 0.5)
+    assert [message.text for message in second.messages] == ["again"]
+    assert isinstance(step, Reply)
+    assert step.parts == (Text(("It is ", "sunny", "")),)
+    assert step.usage is not None
+    assert step.usage is not False
+    assert (step.usage.input_tokens, step.usage.input_details) == (7, {"cache_read": 2})
+    assert step.response_metadata == {"stop_reason": "end_turn", "model_name": "local-1b"}
+    assert isinstance(failure, Fail)
+    assert str(failure) == "fail(OSError('gone'))"
+
+
+def test_an_answer_that_no_step_can_say_is_told() -> None:
+    class Odd(SyncOnly):
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            answer = self.said.pop(0)
+            if isinstance(answer, BaseException):
+                raise answer
+            return ChatResult(generations=[ChatGeneration(message=message) for message in answer])
+
+    heard: list[Any] = []
+    odd = AIMessage("x", additional_kwargs={"raw": {1}})
+    model = Odd(said=[[AIMessage("a"), AIMessage("b")], [HumanMessage("hi")], [odd], KeyboardInterrupt()])
+
+    with listening([Odd], lambda name, request, step, number: heard.append(step)):
+        for _ in range(4):
+            with suppress(KeyboardInterrupt):
+                model.invoke("hi")
+
+    assert heard == [
+        NoStep("gave 2 candidates"),
+        NoStep("gave a message of the role `human`"),
+        NoStep(
+            "gave an answer that no step can say: the `additional_kwargs` of an AIMessage step is not JSON:"
+            " {'raw': {1}} (Object of type set is not JSON serializable)"
+        ),
+        NoStep("was stopped by KeyboardInterrupt"),
+    ]
+
+
+def test_usage_beside_the_message_is_heard() -> None:
+    class Older(SyncOnly):
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("x"))], llm_output={"token_usage": usage})
+
+    heard: list[Any] = []
+    with listening([Older], lambda name, request, step, number: heard.append(step)):
+        Older(said=[]).invoke("hi")
+
+    assert (heard[0].usage.input_tokens, heard[0].usage.output_tokens) == (5, 2)
+
+
+def test_a_script_answers_with_keys_gates_checks_and_counted_usage() -> None:
+    gate = hold()
+    gate.release()
+    script = Script(on(contains="key") >> "by key", say("a", gate, "b"), call("other", q="x"))
+    model = Streaming(said=[])
+
+    with answering([Streaming], lambda name: script):
+        assert model.invoke("the key").content == "by key"
+        chunks = [chunk.content for chunk in model.stream("hello there")]
+        with expect_violation("invalid tool call"), pytest.raises(ViolationError):
+            model.bind_tools([weather]).invoke("hi")
+        with expect_violation("unexpected call"), pytest.raises(ViolationError):
+            asyncio.run(model.ainvoke("more"))
+
+    assert chunks == ["a", "b", ""]
+    assert ran == []
+
+
+def test_the_inputs_of_a_batch_take_steps_by_position() -> None:
+    script = Script(*map(str, range(20)))
+
+    with answering([SyncOnly], lambda name: script):
+        given = SyncOnly(said=[]).batch([f"input {n}" for n in range(20)])
+
+    assert [message.content for message in given] == [str(n) for n in range(20)]
+
+
+def test_subclasses_are_answered_also_those_that_are_defined_in_the_block() -> None:
+    script = Script("one", "two", "three")
+
+    with answering([Saying], lambda name: script):
+
+        class Late(Streaming):
+            def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+                raise AssertionError("its own code ran")
+
+        given = [Late(said=[]).invoke("hi").content, Child(said=[]).invoke("hi").content, SyncOnly(said=[]).invoke("hi").content]
+
+    assert given == ["one", "two", "three"]
+
+
+def test_classes_are_as_before_after_the_block() -> None:
+    kinds = [Saying, SyncOnly, NativeAsync, Streaming, StreamingAsync, Child, FakeListChatModel, BaseChatModel]
+    before = [dict(vars(kind)) for kind in kinds]
+
+    with listening([Saying], lambda *args, **more: None), answering([Saying, FakeListChatModel], lambda name: Script()):
+        assert [dict(vars(kind)) for kind in kinds[:-1]] != before[:-1]
+
+    assert [dict(vars(kind)) for kind in kinds] == before
+
+
+def test_the_inner_of_two_blocks_answers() -> None:
+    outer, inner = Script("outer"), Script("inner")
+
+    with answering([SyncOnly], lambda name: outer):
+        with answering([SyncOnly], lambda name: inner):
+            first = SyncOnly(said=[]).invoke("hi")
+        second = SyncOnly(said=[]).invoke("hi")
+
+    assert (first.content, second.content) == ("inner", "outer")
+
+
+@pytest.mark.parametrize("block", [listening, answering])
+def test_only_classes_of_chat_models_are_taken(block: Any) -> None:
+    with pytest.raises(ScriptError) as caught:
+        block([Person], None)
+
+    assert str(caught.value) == f"{block.__name__}() takes classes of chat models of your own; got {Person!r}"
+
+
+@pytest.mark.parametrize("block", [listening, answering])
+def test_a_block_that_a_test_leaves_open_is_closed(block: Any) -> None:
+    before = dict(vars(SyncOnly))
+    opened = block([SyncOnly], None)
+    opened.__enter__()
+
+    assert [violation.text for violation in opened.end_of_test()] == [
+        f"a {block.__name__}() block was left open by the test\n  use it with `with`, or leave it in the same test"
+    ]
+    assert opened.end_of_test() == []
+    assert dict(vars(SyncOnly)) == before
+
+
+def test_a_model_is_named_by_its_class_and_its_model() -> None:
+    names = [name_of(SyncOnly(said=[])), name_of(Simple(said=[])), name_of(FakeListChatModel(responses=[]))]
+
+    assert names == ["SyncOnly:local-1", "Simple", "FakeListChatModel"]
