@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 from llmtest import ledger
@@ -34,6 +34,7 @@ from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Thinking
 from llmtest.scripts.steps import as_step
+from llmtest.scripts.tool_checks import check_calls, check_stop
 
 METHODS: Final = ("_generate", "_agenerate", "_stream", "_astream")
 BATCHES: Final = ("batch", "abatch", "batch_as_completed", "abatch_as_completed")
@@ -108,7 +109,10 @@ class _Patched:
         self.patched.add(kind)
         for name in METHODS:
             original = _resolved(kind, name)
-            if original is not BaseChatModel.__dict__[name]:  # LangChain's own calls another of the four
+            # LangChain's own method calls another of the four. But its `_astream` calls `_stream` in a thread, where the run of
+            # the call cannot be found any more.
+            own = "_stream" if name == "_astream" else name
+            if original is not BaseChatModel.__dict__[name] or _resolved(kind, own) is not BaseChatModel.__dict__[own]:
                 wrapped = functools.wraps(original)(getattr(self, f"wrap{name}")(kind, original))
                 self._put(kind, name, wrapped)
 
@@ -143,7 +147,7 @@ def _resolved(kind: type, name: str) -> Any:
     return next(base.__dict__[name] for base in kind.__mro__ if name in base.__dict__)
 
 
-def _below(kind: type) -> Iterator[type]:
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
     for sub in kind.__subclasses__():
         yield sub
         yield from _below(sub)
@@ -186,7 +190,8 @@ class Listening(_Patched):
         messages, stop, run_manager, params = _arguments(args, kwargs)
         request = request_of(model, messages, stop, run_manager, params)
         tuple(request.messages)  # read now: the program may change them later
-        return _Heard(functools.partial(self._note, name_of(model), request, number=next(self._numbers)))
+        name, number = name_of(model), next(self._numbers)
+        return _Heard(lambda step: self._note(name, request, _unchecked(step, request), number))
 
     def wrap_generate(self, kind: type, original: Any) -> Any:
         def _generate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
@@ -271,7 +276,7 @@ class _Heard:
         try:
             yield
         except Exception as error:
-            failure = as_step(error, "an answer", "")
+            failure = Fail(error)
             so_far = _step_of_chunks(self.chunks) if self.chunks else failure
             self.tell(replace(so_far, failure=failure) if isinstance(so_far, Reply) else so_far)
             raise
@@ -344,9 +349,18 @@ def _step_of(message: AIMessage) -> Reply | NoStep:
     return step
 
 
+def _unchecked(step: Reply | Fail | NoStep, request: Request) -> Reply | Fail | NoStep:
+    """Return a step that is not checked if its answer breaks the contract with its caller: real models do."""
+    if not isinstance(step, Reply):
+        return step
+    breaks = check_calls(step, request) if step.calls or request.tool_choice is not None else None
+    breaks = breaks or (check_stop(step, request.stop) if request.stop else None)
+    return step.unchecked() if breaks else step
+
+
 def _step_of_chunks(chunks: Sequence[ChatGenerationChunk]) -> Reply | NoStep:
     if not chunks:
-        return replace(_empty(), usage=False)
+        return Reply((), usage=False)
     try:
         whole = chunks[0]
         for chunk in chunks[1:]:
@@ -360,10 +374,6 @@ def _step_of_chunks(chunks: Sequence[ChatGenerationChunk]) -> Reply | NoStep:
     if not all(isinstance(chunk.message.content, str) for chunk in chunks):
         return _with_tokens_of_blocks(step, chunks)
     return replace(step, parts=tuple(_parts(chunks, step)))
-
-
-def _empty() -> Reply:
-    return Reply(())
 
 
 def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
@@ -383,10 +393,8 @@ def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
         content = str(message.content)
         if getattr(message, "tool_call_chunks", ()) and not content:
             continue
-        if parts and isinstance(parts[-1], Text):
-            parts[-1] = Text((*parts[-1].tokens, content))
-        elif content or not parts:
-            parts.append(Text((content,)))
+        said = parts.pop().tokens if parts and isinstance(parts[-1], Text) else ()
+        parts.append(Text((*said, content)))
     for at, exact in pieces.items():
         call = parts[at]
         if isinstance(call, Call) and _is_json_of("".join(exact), call.args):
@@ -413,22 +421,28 @@ def _is_json_of(text: str, args: object) -> bool:
 
 def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -> Reply:
     """Return a step whose text and reasoning have the tokens of the blocks that streamed them."""
-    said: dict[tuple[type, str], list[str]] = {}
+    said: dict[type, list[str]] = {}
     for chunk in chunks:
         tokens = as_step(AIMessage(content=chunk.message.content), "a chunk", "")
         for part in tokens.parts if isinstance(tokens, Reply) else ():
             if isinstance(part, Text | Thinking):
-                said.setdefault((type(part), ""), []).append("".join(part.tokens))
+                said.setdefault(type(part), []).append("".join(part.tokens))
     parts: list[Part] = []
     for part in step.parts:
-        exact = said.get((type(part), ""), [])
+        exact = said.get(type(part), [])
         if isinstance(part, Text | Thinking):
-            taken, whole = [], "".join(part.tokens)
+            taken: list[str] = []
+            whole = "".join(part.tokens)
             while exact and whole.startswith("".join([*taken, exact[0]])):
                 taken.append(exact.pop(0))
             part = replace(part, tokens=tuple(taken)) if "".join(taken) == whole else part
         parts.append(part)
-    return replace(step, parts=tuple(parts))
+    # Chunks without content after the last block, which bring the usage.
+    says = [bool(chunk.message.content or getattr(chunk.message, "tool_call_chunks", None)) for chunk in chunks]
+    empty = [True, *says][::-1].index(True)
+    if getattr(chunks[-1].message, "chunk_position", None) == "last" and empty:
+        empty -= 1
+    return replace(step, parts=(*parts, Text(("",) * empty)) if empty else tuple(parts))
 
 
 # -- answering
@@ -551,6 +565,24 @@ class _AnswerOfClass(Answer):
         if reply.stop_reason is None and "finish_reason" not in reply.response_metadata:
             metadata.pop("finish_reason", None)
 
+    def _chunks(self) -> Iterator[ChatGenerationChunk]:
+        # No `chunk_position`, as in most classes: LangChain then closes the stream with an empty chunk.
+        *before, last = list(self._pieces()) or [{"content": ""}]
+        for piece in before:
+            yield self._chunk(piece)
+        yield self._chunk(last if self.reply.failure is not None else {**last, **self.closing})
+        if self.reply.failure is not None:
+            raise self.error()
+
+    def _pieces(self) -> Iterator[dict[str, Any]]:
+        pieces = list(super()._pieces())
+        ends_with_call = bool(self.reply.parts) and isinstance(self.reply.parts[-1], Call)
+        # The last one would close the stream.
+        return iter(pieces[:-1] if ends_with_call and not self.reply.stops_last else pieces)
+
+    def _chunk(self, fields: dict[str, Any]) -> ChatGenerationChunk:
+        return ChatGenerationChunk(message=AIMessageChunk(id=self.id, **fields))
+
 
 class _MessageOfClass(MessageAnswer, _AnswerOfClass):
     """The same for a step that has the content of a message as it is. Its stream has the tokens of the step's parts."""
@@ -558,16 +590,20 @@ class _MessageOfClass(MessageAnswer, _AnswerOfClass):
     def _pieces(self) -> Iterator[dict[str, Any]]:
         said = self.reply.verbatim
         if isinstance(said["content"], str):
-            pieces = list(Answer._pieces(self)) or [{"content": ""}]
-            pieces += self._broken()
+            pieces = [*_AnswerOfClass._pieces(self), *self._broken()] or [{"content": ""}]
             pieces[0] = {**pieces[0], "additional_kwargs": _thawed(said.get("additional_kwargs", EMPTY))}
             return iter(pieces)
-        return (cut for piece in super()._pieces() for cut in self._cut(piece))
+        pieces = list(super()._pieces())
+        if self.reply.calls or said.get("invalid_tool_calls"):
+            pieces.pop()
+        closing = self.reply.parts[-1] if self.reply.parts else None
+        ends = [{"content": token} for token in closing.tokens if not token] if isinstance(closing, Text) else []
+        return iter([*(cut for piece in pieces for cut in self._cut(piece)), *ends])
 
     def _broken(self) -> list[dict[str, Any]]:
         calls = enumerate(self.reply.verbatim.get("invalid_tool_calls", ()), len(self.reply.calls))
         chunks = [{"name": call["name"], "args": call["args"], "id": call.get("id"), "index": index} for index, call in calls]
-        return [{"content": "", "tool_call_chunks": [chunk]} for chunk in chunks] + ([{"content": ""}] if chunks else [])
+        return [{"content": "", "tool_call_chunks": [chunk]} for chunk in chunks]
 
     def _cut(self, piece: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield a block in the tokens of its part: LangChain joins the pieces by the `index` of the block."""
