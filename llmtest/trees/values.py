@@ -405,16 +405,15 @@ class Words:
             return f'"{_escape(value)}"'
         if _is_random(key, value) and value in self._interrupts:
             return self.mark("interrupt", value)
-        if (_is_clock(key, value) or _is_random(key, value)) and not self._is_constant(key, value):
+        if _is_clock(key, value) or _is_random(key, value):
+            # Neither a date nor a number of hexadecimal digits has a character to escape.
+            shown = f'"{value}"' if isinstance(value, str) else self.flow(value)
+            if self._constants.keep(f"{_escape(key)}: {shown}"):
+                return shown
             return "<time>" if _is_clock(key, value) else self.mark("id", value)
         if key == "tool_call_id" and isinstance(value, str):
             return self.mark("call", value)
         return self.flow(value)
-
-    def _is_constant(self, key: str, value: object) -> bool:
-        # Neither a date nor a number of hexadecimal digits has a character to escape.
-        shown = f'"{value}"' if isinstance(value, str) else self.flow(value)
-        return self._constants.keep(f"{_escape(key)}: {shown}")
 
     def mapping(self, value: Mapping[str, object]) -> str:
         marks = self.marks(value)
