@@ -398,7 +398,8 @@ def say_headline(error: BaseException, attempt: Attempt) -> None:
 
 def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, config: pytest.Config) -> bool:
     """Put the diffs of a failed test into its report and keep what it received; forget what was kept of one that matched."""
-    names = attempt.held.names if attempt.held is not None and (report.failed or hasattr(report, "wasxfail")) else []
+    failed = report.failed or (report.skipped and hasattr(report, "wasxfail"))
+    names = attempt.held.names if attempt.held is not None and failed else []
     if names:
         report.sections.append(("llmtest: snapshot", f"not accepted, because the test failed: {', '.join(names)}"))
     if not attempt.mismatches and not attempt.matches:

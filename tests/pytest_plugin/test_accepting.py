@@ -44,6 +44,23 @@ def test_an_update_does_not_accept_the_tree_of_a_test_that_then_fails(suite: Sui
     assert "1 snapshot generated" in outcome.text
 
 
+def test_the_tree_of_a_test_that_passes_although_it_was_expected_to_fail_is_accepted(suite: Suite) -> None:
+    outcome = suite.run(
+        """
+        import pytest
+
+        @pytest.mark.xfail
+        def test_it(llm_snapshot):
+            assert "a" == llm_snapshot
+        """,
+        "--snapshot-update",
+        "-rA",
+    )
+
+    assert (outcome.counts, suite.trees()) == ({"xpassed": 1}, ["test_it.tree"])
+    assert "not accepted" not in outcome.text
+
+
 EMPTY = """
 from llmtest import record
 
