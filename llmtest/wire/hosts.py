@@ -28,6 +28,9 @@ class Provider:
     base_urls: tuple[str, ...] = ()
 
 
+LANGSMITH: Final = "langsmith"
+"""Where traces go: it is no provider of models, but a request to it leaves the machine too."""
+
 PROVIDERS: Final = (
     Provider("openai", ("api.openai.com", "*.api.openai.com"), ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
     Provider("anthropic", ("api.anthropic.com",), ("ANTHROPIC_API_KEY",), ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL")),
@@ -69,7 +72,7 @@ PROVIDERS: Final = (
             *("google_anthropic_vertex", "litellm"),
         )
     ),
-    Provider("langsmith", ("api.smith.langchain.com", "*.api.smith.langchain.com")),
+    Provider(LANGSMITH, ("api.smith.langchain.com", "*.api.smith.langchain.com")),
 )
 BY_NAME: Final = {provider.name: provider for provider in PROVIDERS}
 
