@@ -13,6 +13,7 @@ from llmtest.wire.answering import NOWHERE, Origin, WireModel, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.hosts import LANGSMITH, Target, api_of, recognize
+from llmtest.wire.unpacking import unpack
 
 find_origin: Callable[[], Origin] = lambda: NOWHERE  # noqa: E731
 """Returns the run of LangChain that makes a request, by the stack of the caller. Set by `llmtest.langchain`."""
@@ -89,8 +90,8 @@ def _named(target: Target, request: HttpRequest) -> str:
     name = target.model
     if not name and target.api:
         try:
-            body = json.loads(request.body)
-        except (ValueError, RecursionError):
+            body = json.loads(unpack(request.body, request.headers.get("content-encoding", "")))
+        except (ValueError, RecursionError, BadBody):
             return ""
         name = str(body.get("model") or "") if isinstance(body, dict) else ""
     return f"{target.providers[0]}:{name}" if name else ""
