@@ -155,6 +155,25 @@ def note_latency(run_id: UUID | None, latency: Latency) -> None:
             block.latencies.setdefault(run_id, []).append(latency)
 
 
+_real_runs: set[UUID] = set()
+"""The runs that are open and have sent a request to a real model."""
+
+
+def note_real(run_id: UUID) -> None:
+    """Note that a request of a run of this id leaves the machine: a real model answers it."""
+    member = memberships.get(run_id)
+    if member is not None and not member.light:
+        _real_runs.add(run_id)
+
+
+def is_real(run_id: UUID) -> bool:
+    """True if a request of this run, which ends now, left the machine; a second question says False."""
+    if run_id not in _real_runs:
+        return False
+    _real_runs.discard(run_id)
+    return True
+
+
 def _open_block(opening: Opening) -> Block | None:
     block = opening.block
     return block if block is not None and not block._closed else None

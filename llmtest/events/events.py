@@ -227,6 +227,20 @@ class Run:
         return self.end is not None and is_cached(self.end.payload)
 
     @property
+    def is_real(self) -> bool:
+        """True if a request of this model call left the machine, so that a real model answered it, or failed to.
+
+        It is seen where the guard of real calls is on, as in each test that uses llmtest.
+
+        >>> from llmtest import ScriptedChatModel, record
+        >>> with record() as recording:
+        ...     _ = ScriptedChatModel("Hello").invoke("hi")
+        >>> recording.models[0].is_real
+        False
+        """
+        return self.end is not None and self.end.payload.get("real") is True
+
+    @property
     def tool_call_id(self) -> str | None:
         """The id of the tool call that this tool run answers. Early versions of langchain-core 1 have it only in the answer."""
         value = self.start.payload.get("tool_call_id")

@@ -203,7 +203,7 @@ class Tap(BaseCallbackHandler):
         if member.light:
             member.deliver(("on_llm_end", run_id, None, _counts(response), 0, 0, None))
         else:
-            payload = partial(words, _result(response))
+            payload = partial(words, _result(response) | _real(run_id))
             raw = ("on_llm_end", run_id, parent_run_id, payload, monotonic_ns(), time_ns(), lanes.tick())
             member.deliver(raw)
 
@@ -215,7 +215,7 @@ class Tap(BaseCallbackHandler):
             return
         # What a stream had said before it failed, merged by LangChain.
         so_far = {"response": _result(response)} if response is not None else {}
-        self.record_event("on_llm_error", lambda: {**_failed(error), **so_far}, {"run_id": run_id, **kwargs})
+        self.record_event("on_llm_error", lambda: {**_failed(error), **so_far, **_real(run_id)}, {"run_id": run_id, **kwargs})
 
     # chains
 
@@ -285,6 +285,11 @@ class Tap(BaseCallbackHandler):
 
     def on_resume(self, event: GraphLifecycleEvent) -> None:
         self.record_event("on_resume", lambda: _lifecycle(event), {"run_id": event.run_id})
+
+
+def _real(run_id: UUID) -> dict[str, object]:
+    """Return what the end of a model call says of who answered: nothing, or that it was a real model."""
+    return {"real": True} if membership.is_real(run_id) else {}
 
 
 def _shown(kind: str, serialized: Serialized, about: About) -> str:

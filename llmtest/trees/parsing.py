@@ -15,6 +15,7 @@ from typing import Final, Literal, get_args
 from llmtest.errors import TreeTextError
 from llmtest.events.callbacks import RunKind
 from llmtest.trees.rendering import HEADER, LEFT_OUT
+from llmtest.trees.run_lines import REAL
 
 NodeKind = Literal["run", "parallel", "late", "entry", "line"]
 SIGNS: Final = frozenset("+>*~@<!?^")
@@ -74,6 +75,8 @@ class Head:
     tools: str | None = None
     tags: str | None = None
     meta: str | None = None
+    is_real: bool = False
+    """True for a model that was asked over the network."""
 
 
 def parse(text: str) -> list[Node]:
@@ -193,11 +196,14 @@ def head(run: Node) -> Head:
     found = _HEAD.fullmatch(run.text)
     assert found is not None, run.text
     arguments, rest = _split_parentheses(found["rest"])
+    is_real = rest.startswith(f" {REAL}")
+    rest = rest.removeprefix(f" {REAL}")
     call = _CALL.match(rest)
     fields = {match[1] or match[3]: match[2] or match[4] for match in _FIELD.finditer(rest)}
     keys = tuple(unquote(key) for key in _KEY.findall(found["keys"]))
     fields_ = {name: fields.get(name) for name in ("attempt", "model", "tools", "tags", "meta")}
-    return Head(found["kind"], unquote(found["name"]), keys, bool(found["still"]), arguments, call and call[1], **fields_)
+    still = bool(found["still"])
+    return Head(found["kind"], unquote(found["name"]), keys, still, arguments, call and call[1], **fields_, is_real=is_real)
 
 
 def _split_parentheses(text: str) -> tuple[str | None, str]:

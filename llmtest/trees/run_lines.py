@@ -18,6 +18,9 @@ from llmtest.trees.values import MAX_LINE_CHARACTERS, Words
 
 Detail = Literal["outline", "short", "default", "full"]
 
+REAL: Final = "(real model)"
+"""Stands after the name of a model that was asked over the network."""
+
 MAX_TOKENS: Final = 40
 """Of more tokens, those in the middle are left out."""
 
@@ -104,6 +107,8 @@ class Shapes:
         words = ["still"] if id(run) in self._still else []
         words += [f"{word}:" for word in self._keys(run.tags) if id(run) not in self.strays]
         words += [run.kind, self.words.atom(run.name) + self._arguments(run)]
+        if run.kind in MODELS and run.is_real:
+            words.append(REAL)
         if run.tool_call_id is not None:
             words.append(self.words.mark("call", run.tool_call_id))
         words += [f"attempt={self.words.atom(tag[14:])}" for tag in run.tags if tag.startswith("retry:attempt:")]

@@ -20,6 +20,7 @@ from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return
 from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer, reason_phrase
+from llmtest.wire.unpacking import MAX_UNPACKED_BYTES, unpack
 
 
 class Run(Protocol):
@@ -41,8 +42,8 @@ class Origin(NamedTuple):
 NOWHERE: Final = Origin()
 
 
-def read(request: HttpRequest, api: Endpoint[C]) -> C:
-    """Return what a request asks of an endpoint.
+def read(request: HttpRequest, api: Endpoint[C], max_bytes: int = MAX_UNPACKED_BYTES) -> C:
+    """Return what a request asks of an endpoint. A compressed body is unpacked, to at most `max_bytes`.
 
     Raises:
         BadBody: the body is not what the API takes.
@@ -52,6 +53,10 @@ def read(request: HttpRequest, api: Endpoint[C]) -> C:
         if isinstance(body, dict):
             return api.read(request, body)
     except ValueError as error:
+        encodings = request.headers.get("content-encoding", "")  # asked only here: hardly any client compresses
+        if encodings.lower() not in ("", "identity"):
+            unpacked = HttpRequest(request.method, request.url, {}, unpack(request.body, encodings, max_bytes))
+            return read(unpacked, api)
         raise BadBody(f"the body of a request is a JSON object; got {request.body!r:.100} ({error})") from None
     except RecursionError:
         raise BadBody(
@@ -127,7 +132,7 @@ class WireModel(Answering):
         if isinstance(step, Fail):
             return step
         reply = resolve_values(step, request) if step.structured else step
-        self.api.check(reply)
+        self.api.check(reply, request.params)
         self.script.check(reply, request)
         return reply
 

@@ -13,7 +13,9 @@ from types import NoneType
 from typing import ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from llmtest import ledger
+from llmtest.core.source import shown_path
 from llmtest.core.text import did_you_mean, names
+from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, FrozenDict, FrozenList, Message, ToolCall, Usage
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised
@@ -165,6 +167,8 @@ class Api(Endpoint[ModelCall]):
     """One API of a provider for its models."""
 
     writer: ClassVar[type[Writer]]
+    log_probabilities: ClassVar[tuple[str, ...]] = ()
+    """The names under which the `response_metadata` of a step says the log probabilities of its tokens."""
 
     @abstractmethod
     def read_answer(self, answer: HttpAnswer, asked: str = "") -> ReadAnswer:
@@ -177,12 +181,22 @@ class Api(Endpoint[ModelCall]):
             BadBody: the bytes are no answer of this API.
         """
 
-    def check(self, reply: Reply) -> None:
-        """Raise for an answer that the API has no words for.
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        """True if a request wants log probabilities, which no script makes up."""
+        return False
+
+    def check(self, reply: Reply, params: Mapping[str, object]) -> None:
+        """Raise for an answer that the API has no words for, or that lacks what the `params` of the request ask for.
 
         Raises:
-            ScriptError: no server of this API can say `reply`.
+            ScriptError: no server of this API can say `reply`, or it says no log probabilities.
         """
+        names_said = [name for name in self.log_probabilities if name in reply.response_metadata]
+        if not names_said and self.asks_log_probabilities(params):
+            raise ScriptError(
+                f"the program asks for log probabilities, and {reply} at {shown_path(reply.where)} has none\n"
+                f"  say them as the API does: response_metadata={{{self.log_probabilities[0]!r}: ...}}"
+            )
 
 
 def server_sent(event: Mapping[str, object], name: str | None = None) -> bytes:
@@ -269,6 +283,19 @@ def role_of(message: Body, roles: Mapping[str, str]) -> str:
     if role not in roles:
         raise BadBody(f"`role` is one of {names(roles)}; got {role!r:.100}{did_you_mean(role, roles)}")
     return roles[role]
+
+
+def check_number(value: object, name: str) -> None:
+    """Raise for a request that wants several answers at once: a step says one.
+
+    Raises:
+        BadBody: `value`, which stands at `name`, is another number than 1.
+    """
+    if value is not None and (value != 1 or isinstance(value, bool)):
+        raise BadBody(
+            f"`{name}` is 1, since a step of a script says one answer; got {value!r:.100}\n"
+            "  ask for each answer with a call of its own: model.batch([prompt, prompt])"
+        )
 
 
 def choice_of(body: Body) -> object:

@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+from llmtest.capture import membership
 from llmtest.errors import ViolationError
 from llmtest.wire import guard, providers
 from llmtest.wire.answering import NOWHERE, Origin, WireModel, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.hearing import Heard, listener
-from llmtest.wire.hosts import Target, api_of, recognize
+from llmtest.wire.hosts import LANGSMITH, Target, api_of, recognize
+from llmtest.wire.unpacking import unpack
 
 find_origin: Callable[[], Origin] = lambda: NOWHERE  # noqa: E731
 """Returns the run of LangChain that makes a request, by the stack of the caller. Set by `llmtest.langchain`."""
@@ -70,8 +72,20 @@ def _plan(target: Target, request: HttpRequest, find_client: FindClient) -> _Pla
     elif providers.is_any_open():
         answer = _models(target, request)
     if answer is None and not (client := find_client()).is_intercepted:
-        guard.stop(target, asked or _named(target, request), request.url, client.built)
+        stop(target, asked or _named(target, request), request.url, client.built)
     return answer
+
+
+def stop(target: Target, model: str, url: str, built: str = "") -> None:
+    """Stop a request to a provider, or note that its run goes to a real model, where that is allowed.
+
+    Raises:
+        ConnectionBroken: it is stopped; a violation is written.
+    """
+    guard.stop(target, model, url, built)
+    run = None if LANGSMITH in target.providers else find_origin().run()
+    if run is not None:
+        membership.note_real(run.run_id)
 
 
 def _named(target: Target, request: HttpRequest) -> str:
@@ -79,8 +93,8 @@ def _named(target: Target, request: HttpRequest) -> str:
     name = target.model
     if not name and target.api:
         try:
-            body = json.loads(request.body)
-        except (ValueError, RecursionError):
+            body = json.loads(unpack(request.body, request.headers.get("content-encoding", "")))
+        except (ValueError, RecursionError, BadBody):
             return ""
         name = str(body.get("model") or "") if isinstance(body, dict) else ""
     return f"{target.providers[0]}:{name}" if name else ""

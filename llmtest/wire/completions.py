@@ -9,7 +9,19 @@ from llmtest.errors import ScriptError
 from llmtest.events.words import Message, Usage
 from llmtest.scripts.step_types import Part, Reply, Text
 from llmtest.wire import openai
-from llmtest.wire.api import Api, BadBody, Body, ModelCall, ReadAnswer, Writer, fresh_id, item_of, optional_item, texts
+from llmtest.wire.api import (
+    Api,
+    BadBody,
+    Body,
+    ModelCall,
+    ReadAnswer,
+    Writer,
+    check_number,
+    fresh_id,
+    item_of,
+    optional_item,
+    texts,
+)
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.openai import CompletionReader, error_body, finish_reason
 from llmtest.wire.reader import read_with
@@ -23,10 +35,13 @@ class CompletionWriter(Writer):
         self.id = str(self.reply.response_metadata.get("id") or fresh_id("cmpl"))
 
     def whole(self) -> dict[str, object]:
-        return {**self._said(self.reply.text, finish_reason(self.reply)), **self._usage()}
+        return {**self._said(self.reply.text, finish_reason(self.reply), self._log_probabilities()), **self._usage()}
 
-    def _said(self, text: str, reason: str | None = None) -> dict[str, object]:
-        choice = {"text": text, "index": 0, "logprobs": None, "finish_reason": reason}
+    def _log_probabilities(self) -> object:
+        return self.reply.response_metadata.get("logprobs")
+
+    def _said(self, text: str, reason: str | None = None, logprobs: object = None) -> dict[str, object]:
+        choice = {"text": text, "index": 0, "logprobs": logprobs, "finish_reason": reason}
         return {"id": self.id, "object": "text_completion", "created": 0, "model": self.model, "choices": [choice]}
 
     def _usage(self) -> dict[str, object]:
@@ -46,7 +61,7 @@ class CompletionWriter(Writer):
                 yield self._said(token)
 
     def _end(self) -> Iterator[dict[str, object]]:
-        yield self._said("", finish_reason(self.reply))
+        yield self._said("", finish_reason(self.reply), self._log_probabilities())
         options = self.call.params.get("stream_options")
         if self.usage is not None and isinstance(options, Mapping) and options.get("include_usage"):
             yield {**self._said(""), "choices": [], **self._usage()}
@@ -72,9 +87,14 @@ class Completions(Api):
 
     name = "openai"
     writer: ClassVar[type[Writer]] = CompletionWriter
+    log_probabilities = ("logprobs",)
+
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        return params.get("logprobs") is not None  # a number of alternatives, which may be 0
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         optional_item(body, "stream_options", dict, "an object")
+        check_number(body.get("n"), "n")
         rest = {"prompt", "model", "stop", "stream"}
         return ModelCall(
             str(body.get("model") or ""),
@@ -84,7 +104,8 @@ class Completions(Api):
             streams=bool(body.get("stream")),
         )
 
-    def check(self, reply: Reply) -> None:
+    def check(self, reply: Reply, params: Mapping[str, object]) -> None:
+        super().check(reply, params)
         if reply.calls:
             raise ScriptError(
                 f"the script calls the tool `{reply.calls[0].tool}`, but the program asks OpenAI's completions for a text\n"

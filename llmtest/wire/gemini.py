@@ -18,6 +18,7 @@ from llmtest.wire.api import (
     ModelCall,
     ReadAnswer,
     Writer,
+    check_number,
     fresh_id,
     frozen_list,
     item_of,
@@ -258,12 +259,17 @@ class Gemini(Api):
 
     name = "gemini"
     writer: ClassVar[type[Writer]] = GeminiWriter
+    log_probabilities = ("logprobs_result", "logprobsResult", "avg_logprobs", "avgLogprobs")
+
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        return bool(field(_object(params, "generationConfig"), "responseLogprobs"))
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         model, _, verb = unquote(request.path).rpartition("/models/")[2].partition(":")
         streams = verb == "streamGenerateContent"
         config = _object(body, "generationConfig")
         tools = schemas(_tools(body))
+        check_number(field(config, "candidateCount"), "candidateCount")
         read = {"contents", "systemInstruction", "tools", "toolConfig"}
         params = {camel(key): value for key, value in body.items() if camel(key) not in read}
         if streams and request.query.get("alt") != "sse":

@@ -28,6 +28,9 @@ class Provider:
     base_urls: tuple[str, ...] = ()
 
 
+LANGSMITH: Final = "langsmith"
+"""Where traces go: it is no provider of models, but a request to it leaves the machine too."""
+
 PROVIDERS: Final = (
     Provider("openai", ("api.openai.com", "*.api.openai.com"), ("OPENAI_API_KEY",), ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
     Provider("anthropic", ("api.anthropic.com",), ("ANTHROPIC_API_KEY",), ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_URL")),
@@ -69,7 +72,7 @@ PROVIDERS: Final = (
             *("google_anthropic_vertex", "litellm"),
         )
     ),
-    Provider("langsmith", ("api.smith.langchain.com", "*.api.smith.langchain.com")),
+    Provider(LANGSMITH, ("api.smith.langchain.com", "*.api.smith.langchain.com")),
 )
 BY_NAME: Final = {provider.name: provider for provider in PROVIDERS}
 
@@ -149,7 +152,8 @@ def _address(url: str) -> tuple[str, int | None]:
 
 @lru_cache(maxsize=256)
 def _target(method: str, url: str, known: str | None) -> Target | None:
-    found = _endpoint(unquote(urlsplit(url).path)) if method == "POST" else None
+    parts = urlsplit(url)
+    found = (_endpoint(unquote(parts.path)) or _endpoint_in(parts.query)) if method == "POST" else None
     if found is None:
         return None if known is None else Target((known,))
     endpoint, model = found
@@ -165,6 +169,15 @@ def _endpoint(path: str) -> tuple[_Endpoint, str] | None:
         if match:
             return endpoint, match.groupdict().get("model") or ""
     return None
+
+
+_AFTER_QUERY: Final = re.compile(r"(?:chat/completions|v1/messages|models/[^/:]+:\w+|api/chat)$")
+
+
+def _endpoint_in(query: str) -> tuple[_Endpoint, str] | None:
+    """Return the endpoint at the end of a query: an SDK puts the path there if its base URL has a query of its own."""
+    found = _AFTER_QUERY.search(unquote(query)) if "/" in query else None
+    return None if found is None else _endpoint(f"/{found[0]}")
 
 
 def provider_of(host: str, port: int | None = None) -> str | None:

@@ -62,7 +62,7 @@ class ChatWriter(Writer):
             return self._line(said)
         reason = self.reply.stop_reason or "stop"
         done = {"done": True, "done_reason": FINISHES.get(reason, reason), "total_duration": 0, "load_duration": 0}
-        return {**self._line(said), **done, **counts(self.usage)}
+        return {**self._line(said), **done, **counts(self.usage), **self._from_script("logprobs")}
 
     # -- the stream
 
@@ -172,12 +172,17 @@ class Chat(Api):
 
     name = "ollama"
     writer: ClassVar[type[Writer]] = ChatWriter
+    log_probabilities = ("logprobs",)
+
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        return bool(params.get("logprobs"))
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         item_of(body, "messages", list, "a list of messages")
         return call_of(body, tuple(_messages(body)), {"messages", "tools"}, schemas([*_tools(body)]))
 
-    def check(self, reply: Reply) -> None:
+    def check(self, reply: Reply, params: Mapping[str, object]) -> None:
+        super().check(reply, params)
         broken = [call for call in reply.calls if call.malformed]
         if broken and not reply.truncated and reply.failure is None:
             raise ScriptError(
@@ -197,13 +202,18 @@ class Generate(Api):
 
     name = "ollama"
     writer: ClassVar[type[Writer]] = GenerateWriter
+    log_probabilities = ("logprobs",)
+
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        return bool(params.get("logprobs"))
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         system = optional_item(body, "system", str, "a text")
         said = Message("human", _content(optional_item(body, "prompt", str, "a text") or "", body.get("images")))
         return call_of(body, (*([Message("system", system)] if system else []), said), {"prompt", "system", "images"}, {})
 
-    def check(self, reply: Reply) -> None:
+    def check(self, reply: Reply, params: Mapping[str, object]) -> None:
+        super().check(reply, params)
         if reply.calls:
             raise ScriptError(
                 f"the script calls the tool `{reply.calls[0].tool}`, but the program asks Ollama's /api/generate for a text\n"

@@ -17,6 +17,7 @@ from llmtest.wire.api import (
     ReadAnswer,
     TokenEvent,
     Writer,
+    check_number,
     checked,
     choice_of,
     content_of,
@@ -115,7 +116,8 @@ class ChatWriter(Writer):
             message["content"] = ""
         message |= {"refusal": text if self.reply.refusal else None, "annotations": []}
         message |= {"tool_calls": calls} if calls else {}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(self.reply)}
+        logprobs = self.reply.response_metadata.get("logprobs")
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(self.reply)}
         usage = {} if self.usage is None else {"usage": self._usage()}
         return {**self._known("chat.completion"), "choices": [choice], **usage}
 
@@ -133,8 +135,8 @@ class ChatWriter(Writer):
     def _of_chunks(self) -> dict[str, object]:
         return self._known("chat.completion.chunk")
 
-    def _chunk(self, delta: Mapping[str, object], reason: str | None = None) -> dict[str, object]:
-        choice = {"index": 0, "delta": dict(delta), "logprobs": None, "finish_reason": reason}
+    def _chunk(self, delta: Mapping[str, object], reason: str | None = None, logprobs: object = None) -> dict[str, object]:
+        choice = {"index": 0, "delta": dict(delta), "logprobs": logprobs, "finish_reason": reason}
         return {**self._of_chunks, "choices": [choice], "usage": None}
 
     def _opening(self) -> Iterator[Event]:
@@ -164,7 +166,7 @@ class ChatWriter(Writer):
             )
 
     def _end(self) -> Iterator[Event]:
-        yield self._chunk({}, finish_reason(self.reply))
+        yield self._chunk({}, finish_reason(self.reply), self.reply.response_metadata.get("logprobs"))
         options = self.call.params.get("stream_options")
         if self.usage is not None and isinstance(options, Mapping) and options.get("include_usage"):
             yield {**self._of_chunks, "choices": [], "usage": self._usage()}
@@ -345,6 +347,10 @@ class ChatCompletions(Api):
 
     name = "openai"
     writer: ClassVar[type[Writer]] = ChatWriter
+    log_probabilities = ("logprobs",)
+
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        return bool(params.get("logprobs"))
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         rest = {"messages", "model", "tool_choice", "stop", "stream"}
@@ -352,6 +358,7 @@ class ChatCompletions(Api):
         if (optional_item(body, "response_format", dict, "an object with a `type`") or {}).get("type") == "text":
             del params["response_format"]  # what a model does anyway
         item_of(body, "messages", list, "a list of messages")
+        check_number(body.get("n"), "n")
         return ModelCall(
             optional_item(body, "model", str, "the name of a model") or "",
             tuple(map(_message, objects(body, "messages", "a list of messages"))),

@@ -141,7 +141,8 @@ class ResponseWriter(Writer):
     def _part(self, text: str) -> dict[str, object]:
         if self.reply.refusal:
             return {"type": "refusal", "refusal": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        logprobs = self.reply.response_metadata.get("logprobs", []) if text else []
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
 
     # -- the stream
 
@@ -415,6 +416,11 @@ class Responses(Api):
 
     name = "openai-responses"
     writer: ClassVar[type[Writer]] = ResponseWriter
+    log_probabilities = ("logprobs",)
+
+    def asks_log_probabilities(self, params: Mapping[str, object]) -> bool:
+        wanted = params.get("include")
+        return isinstance(wanted, list) and "message.output_text.logprobs" in wanted
 
     def read(self, request: HttpRequest, body: Body) -> ModelCall:
         rest = {"input", "model", "tool_choice", "stream"}

@@ -205,7 +205,7 @@ class ScriptedServer:
             return self._violate(came, 404, "unknown endpoint", text)
         api: Any = api_of(target.api)  # one for answers, or one for embeddings
         try:
-            call = read(request, api)
+            call = read(request, api, self._server.max_body_bytes)
             entry.model = target.model or call.model
             answerer = self._answerer(came, target, call.model)
             if isinstance(answerer, HttpAnswer):

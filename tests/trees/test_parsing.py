@@ -421,3 +421,9 @@ def test_what_is_wrong_with_a_file_is_named_with_its_line(text: str, found: Dama
 def test_plain_text_in_a_file_need_not_be_a_tree() -> None:
     assert damage(f"{HEADER}\nhello\n", tree=False) is None
     assert str(damage(f"{HEADER}\nhello\n")) == "line 2: expected a run, `parallel` or an entry; got 'hello'"
+
+
+def test_the_mark_of_a_real_model_is_a_field_of_the_first_line() -> None:
+    (run,) = parse('chat "a (b)" (real model) model=gpt tags=x\n  < 1\n')
+
+    assert head(run) == Head("chat", "a (b)", model="gpt", tags="x", is_real=True)

@@ -10,7 +10,7 @@ import pytest
 from llmtest import ScriptedChatModel, ScriptedLLM, record
 from llmtest.events import Event, Failure, FrozenDict, FrozenList, Run, Structured
 from llmtest.trees import render
-from llmtest.trees.run_lines import interrupt_ids
+from llmtest.trees.run_lines import Detail, interrupt_ids
 
 ONE = UUID(int=1)
 
@@ -72,3 +72,13 @@ def test_usage_does_not_depend_on_the_temporary_folder(
 
     assert len(set(trees)) == 1
     assert '"Read <path>/a.txt, please."' in trees[0]
+
+
+def test_a_model_that_was_asked_over_the_network_is_named_so_in_every_detail() -> None:
+    started = ("on_chat_model_start", {"messages": FrozenList()})
+    ended = ("on_llm_end", {"generations": FrozenList(), "real": True})
+
+    details: tuple[Detail, ...] = ("outline", "short", "default", "full")
+    heads = [render(run_of(started, ended), detail=detail).splitlines()[0] for detail in details]
+
+    assert heads == ["chat m (real model)"] * 4

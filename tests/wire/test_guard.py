@@ -10,6 +10,7 @@ import urllib.request
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -27,15 +28,22 @@ from google import genai
 from langchain.agents import create_agent
 from langchain.chat_models import init_chat_model
 from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_ollama import ChatOllama
 from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAI, OpenAIEmbeddings
 from langsmith import Client
 
-from llmtest import ledger, say
+from llmtest import ScriptedChatModel, ledger, record, say
 from llmtest.errors import LlmtestWarning
 from llmtest.langchain.providers import scripted_providers
-from llmtest.wire import allow_real_models, guard
+from llmtest.tracing import jsonl
+from llmtest.tracing.store import Store
+from llmtest.trees.parsing import head, parse
+from llmtest.wire import allow_real_models, guard, hosts
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
+from llmtest.wire.server import HttpServer
+from tests.support.stored import stored
 
 KEY: Any = "sk-not-a-real-key"
 OPENAI = "https://api.openai.com/v1/chat/completions"
@@ -319,6 +327,79 @@ def test_an_open_block_lets_it_out_on_every_thread(page: ledger.Ledger, looked_u
 def test_a_mapped_model_answers_where_real_ones_are_allowed(page: ledger.Ledger) -> None:
     with allow_real_models(), scripted_providers({"openai:gpt-5": "Hello"}):
         assert chat().invoke("hi").content == "Hello"
+
+
+@pytest.fixture
+def real_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server on this machine that is none of ours, as far as the guard knows."""
+    message = {"role": "assistant", "content": "Hello"}
+    body = {"id": "x", "object": "chat.completion", "created": 0, "model": "gpt-5"}
+    body |= {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+    async def answer(request: HttpRequest) -> HttpAnswer:
+        return json_answer(body) if "fail" not in request.body.decode() else HttpAnswer(500)
+
+    with HttpServer(answer) as server:
+        monkeypatch.setattr(hosts, "own_ports", set())
+        yield f"{server.url}/v1"
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "invoke": lambda model: model.invoke("hi"),
+    "ainvoke": lambda model: model.ainvoke("hi"),
+    "batch": lambda model: model.batch(["hi"]),
+    "bind": lambda model: model.bind(stop=["x"]).invoke("hi"),
+}
+
+
+@pytest.mark.parametrize("way", CALLS)
+def test_the_run_of_a_real_model_says_so(way: str, page: ledger.Ledger, real_server: str) -> None:
+    with guard.guarding("allow"), record() as recording:
+        reach(lambda: CALLS[way](chat(base_url=real_server)))
+
+    (run,) = recording.models
+    assert run.is_real
+    assert str(recording).splitlines()[0].startswith("chat ChatOpenAI (real model) model=gpt-5")
+    assert recording.outline().startswith("chat ChatOpenAI (real model)")
+    (node,) = parse(str(recording))
+    assert (head(node).name, head(node).is_real, head(node).model) == ("ChatOpenAI", True, "gpt-5")
+    assert page.take() == []
+
+
+def test_the_run_of_a_real_model_that_fails_says_so(page: ledger.Ledger, real_server: str) -> None:
+    with allow_real_models(), guard.guarding("error"), record() as recording:
+        with pytest.raises(openai.InternalServerError):
+            chat(base_url=real_server).invoke("fail")
+        chat(base_url=real_server).invoke("hi")
+
+    assert [(run.is_real, run.ended) for run in recording.models] == [(True, "error"), (True, "ended")]
+
+
+def test_what_is_said_of_a_real_model_is_stored(page: ledger.Ledger, real_server: str, tmp_path: Path) -> None:
+    with guard.guarding("allow"), record() as recording:
+        chat(base_url=real_server).invoke("hi")
+
+    with Store(tmp_path / "here") as here, Store(tmp_path / "there") as there:
+        (loaded,) = stored(recording, here)
+        jsonl.take_in(there, [jsonl.line(here, trace) for trace in here.traces()], lambda *_: None)
+        (imported,) = [there.load(trace) for trace in there.traces()]
+    assert str(recording) == str(loaded) == str(imported)
+    assert [one.models[0].is_real for one in (loaded, imported)] == [True, True]
+
+
+def test_only_a_run_whose_request_leaves_the_machine_is_of_a_real_model(page: ledger.Ledger, looked_up: list[str]) -> None:
+    mock = httpx2.Client(transport=httpx2.MockTransport(lambda request: httpx2.Response(500)))
+    with guard.guarding("error"), scripted_providers({"openai:gpt-5": "Hello"}), record() as recording:
+        chat().invoke("hi")
+        ScriptedChatModel("Hello").invoke("hi")
+        GenericFakeChatModel(messages=iter(["Hello"])).invoke("hi")
+        for model in (chat(http_client=mock), ChatOpenAI(model="gpt-6", api_key=KEY, max_retries=0)):
+            with pytest.raises(openai.APIError):
+                model.invoke("hi")
+
+    assert [run.is_real for run in recording.models] == [False] * 5
+    assert "real" not in str(recording)
+    assert len(page.take()) == 1
 
 
 def test_other_hosts_and_who_answers_in_place_of_the_network_are_left_alone(

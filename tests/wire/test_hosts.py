@@ -145,3 +145,24 @@ def test_the_providers_of_langchain_are_known() -> None:
 
 def test_a_name_with_a_provider_stays() -> None:
     assert with_provider("azure_openai:my-gpt") == "azure_openai:my-gpt"
+
+
+@pytest.mark.parametrize(
+    ("url", "api"),
+    [
+        ("https://gateway.example/x/?key=1chat/completions", CHAT),  # as OpenAI's SDK makes it of a base URL with a query
+        ("https://gateway.example/x?key=1/v1/messages", "anthropic.Messages"),  # as Anthropic's does
+        ("https://gateway.example/?a=b%2Fc/models/gemini-3:generateContent", "gemini.Gemini"),
+        ("https://gateway.example/?a=b/api/chat", "ollama.Chat"),
+    ],
+)
+def test_a_base_url_with_a_query_is_recognized(url: str, api: str) -> None:
+    found = recognize("POST", url)
+
+    assert found is not None
+    assert found.api == api
+
+
+@pytest.mark.parametrize("query", ["next=/responses", "next=/completions", "q=chat/completions&page=2", "q=api"])
+def test_a_query_of_another_program_is_none_of_our_business(query: str) -> None:
+    assert recognize("POST", f"https://shop.example/login?{query}") is None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from llmtest.wire import boundary, guard
+from llmtest.wire import boundary
 from llmtest.wire.clients import Patch, replace
 from llmtest.wire.exchange import ConnectionBroken
 
@@ -33,7 +33,7 @@ def _stop(refuse: Refuse, original: Callable[..., Any]) -> Callable[..., Any]:
         target = boundary.target_of("", f"//{text}")
         if target is not None:
             try:
-                guard.stop(target, "", text)
+                boundary.stop(target, "", text)
             except ConnectionBroken as broken:
                 raise refuse(broken) from broken.error
         return original(address, *args, **kwargs)
