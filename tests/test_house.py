@@ -34,6 +34,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "auto": frozenset(),
     "tokens": frozenset(),
     "wire": frozenset({"h11"}),
+    "cassettes": frozenset(),
     "trees": frozenset(),
     "matching": frozenset(),
     "recording": frozenset(),
@@ -48,6 +49,8 @@ PACKAGES: dict[str, frozenset[str]] = {
 
 LATER = {
     "auto.values": {"faker"},
+    "cassettes.foreign": {"brotli", "yaml"},
+    "core.safe_yaml": {"yaml"},
     "pytest_plugin.attempt": {"langsmith"},
     "pytest_plugin.elsewhere": {"time_machine"},
     "scripts.files": {"yaml"},

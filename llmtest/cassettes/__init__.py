@@ -1,0 +1,1 @@
+"""Runs on disk that answer again: cassettes, and scripts made of recordings."""
