@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from llmtest.errors import CassetteError
@@ -21,6 +21,13 @@ from llmtest.wire.hearing import Heard
 
 AreOrdered = Callable[[UUID, UUID], bool | None]
 """Returns whether the program orders two runs; None if that is not known."""
+
+
+class NoStep(Protocol):
+    """An answer that no step can say, and why."""
+
+    @property
+    def why(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +52,7 @@ class Recorder:
     def __init__(self, *, keep_prompts: bool = False) -> None:
         self._heard: list[Heard] = []
         self._calls: list[LiveCall] = []
+        self._unsaid: list[str] = []
         self._lock = threading.Lock()
         self._keep_prompts = keep_prompts
 
@@ -53,10 +61,17 @@ class Recorder:
         with self._lock:
             self._heard.append(heard)
 
-    def note(self, call: LiveCall) -> None:
-        """Take a call of a class of models that does not use HTTP."""
+    def note(self, name: str, request: Request, step: Reply | Fail | NoStep, number: int) -> None:
+        """Take a call of a class of models that does not use HTTP: the name of the model, the answer, the number of its start."""
+        run = request.run()
+        run_id: UUID | None = None if run is None else run.run_id
+        about, messages = (request.tags, request.metadata), request.messages  # the run is gone when the script is made
+        asked = replace(request, read=lambda: messages, about=lambda: about, run=lambda: None)
         with self._lock:
-            self._calls.append(call)
+            if isinstance(step, Reply | Fail):
+                self._calls.append(LiveCall(name, asked, step, number, number, run_id))
+            else:
+                self._unsaid.append(f"call {number} of `{name}` {step.why}, which no step says")
 
     def __len__(self) -> int:
         return len(self._heard) + len(self._calls)
@@ -67,6 +82,8 @@ class Recorder:
         Raises:
             CassetteError: an answer cannot be read.
         """
+        if self._unsaid:
+            raise CassetteError("\n".join([f"{self._unsaid[0]}, so that nothing was recorded", *self._unsaid[1:]]))
         heard = [_read(one) for one in self._heard if isinstance(one.call, ModelCall)]
         return sorted([*heard, *self._calls], key=lambda call: call.began)
 
@@ -99,6 +116,8 @@ class Recorder:
                     vectors = heard.api.read_vectors(heard.answer)  # type: ignore[attr-defined]
                 except BadBody as error:
                     raise _unreadable(heard, error) from None
+                if isinstance(vectors, Fail):
+                    continue
                 found.setdefault(heard.model, {}).update(zip(call.texts, vectors, strict=True))
         return found
 

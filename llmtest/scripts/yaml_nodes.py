@@ -1,8 +1,4 @@
-"""Read YAML that a person writes, node by node, so that each error knows its file and line.
-
-A safe loader composes the file to nodes; no tag can name code. Plain words mean what YAML 1.2 says, not what PyYAML makes of
-them: `no`, `12:30` and `2024-01-01` are text.
-"""
+"""Read YAML that a person writes, node by node, so that each error knows its file and line."""
 
 from __future__ import annotations
 
@@ -10,22 +6,18 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from llmtest.core.safe_yaml import YamlError, compose
 from llmtest.core.source import shown_path
-from llmtest.core.text import amount, clip, did_you_mean
+from llmtest.core.text import clip, did_you_mean
 from llmtest.errors import ScriptError
 from llmtest.events.words import FrozenDict, FrozenList
 
 if TYPE_CHECKING:
-    from yaml import Node, SafeLoader
+    from yaml import Node
 
 
-MAX_NESTING: Final = 100
-"""How many levels of lists and mappings a file may have."""
-MAX_NODES: Final = 100_000
-"""How many values aliases may add to a file: aliases of aliases grow exponentially."""
 MAX_DIGITS: Final = 300
 """How many characters a number may have: any float fits, and Python converts it in no time."""
 
@@ -212,9 +204,6 @@ def compose_text(text: str, path: str) -> Node | None:
     Raises:
         ScriptError: it is not YAML, or larger than the limits; with the line.
     """
-    from yaml import MarkedYAMLError, compose
-    from yaml.reader import ReaderError
-
     if (conflict := _CONFLICT.search(text)) is not None:
         line = text.count("\n", 0, conflict.start()) + 1
         raise error_at(
@@ -223,86 +212,9 @@ def compose_text(text: str, path: str) -> Node | None:
             "keep one of the two sides, and delete the lines with the markers",
         )
     try:
-        node: Node | None = compose(text, Loader=_loader())
-    except _LimitError as error:
-        raise error_at(f"{path}:{error.line}", str(error)) from None
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        text = f"not YAML: the character U+{int(error.character):04X} can stand only as an escape in double quotes"
-        raise error_at(f"{path}:{line}", text) from None
-    except MarkedYAMLError as error:
-        raise _not_yaml(error, text, path) from None
-    return node
+        return compose(text)
+    except YamlError as error:
+        raise error_at(f"{path}:{error.line}", str(error), *error.evidence) from None
 
 
 _CONFLICT: Final = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?= |$)", re.MULTILINE)
-
-
-def _not_yaml(error: Any, text: str, path: str) -> ScriptError:
-    line = error.problem_mark.line
-    lines = text.splitlines()
-    evidence = [f"{line + 1} | {lines[line][:200]}"] if line < len(lines) else []
-    if error.context_mark:
-        evidence.append(f"{error.context}, which begins in line {error.context_mark.line + 1}")
-    return error_at(f"{path}:{line + 1}", f"not YAML: {error.problem}", *evidence)
-
-
-class _LimitError(Exception):
-    """The file is larger than any script."""
-
-    def __init__(self, line: int, text: str) -> None:
-        super().__init__(text)
-        self.line = line
-
-
-def _children(node: Node) -> Iterable[Node]:
-    """The nodes directly within a list or mapping."""
-    if isinstance(node.value, str):
-        return ()
-    return (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
-
-
-@lru_cache(maxsize=1)
-def _loader() -> type[SafeLoader]:
-    """Return PyYAML's safe loader with the plain words of YAML 1.2's core schema."""
-    from yaml import SafeLoader
-
-    class Loader(SafeLoader):
-        yaml_implicit_resolvers = {}  # noqa: RUF012 - in place of PyYAML's words of YAML 1.1
-
-        def __init__(self, stream: str) -> None:
-            super().__init__(stream)
-            self._above = 0
-            self._sizes: dict[Node, tuple[int, int]] = {}
-
-        def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-            events: Any = self  # PyYAML's stubs leave its methods without types
-            line = events.peek_event().start_mark.line + 1
-            self._above += 1
-            if self._above > MAX_NESTING:  # before PyYAML recurses deeper than Python can
-                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels")
-            node = super().compose_node(parent, index)
-            self._above -= 1
-            if node is not None and node not in self._sizes:
-                # A node that contains itself has no size yet: reading it fails later, at its line.
-                inner = [self._sizes.get(child, (1, 0)) for child in _children(node)]
-                self._sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
-            size, depth = self._sizes[node] if node is not None else (0, 0)
-            if size > MAX_NODES + len(self._sizes):
-                raise _LimitError(line, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
-            if depth > MAX_NESTING:
-                raise _LimitError(line, f"the file nests deeper than {MAX_NESTING} levels, with each alias written out")
-            return node
-
-    for tag, words in _PLAIN_WORDS.items():
-        Loader.add_implicit_resolver(f"{_YAML}{tag}", re.compile(rf"(?:{words})\Z"), None)
-    return Loader
-
-
-_YAML: Final = "tag:yaml.org,2002:"
-_PLAIN_WORDS: Final = {
-    "null": r"null|Null|NULL|~|",
-    "bool": r"true|True|TRUE|false|False|FALSE",
-    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
-    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-}

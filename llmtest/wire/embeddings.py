@@ -9,19 +9,23 @@ Without it (in another process) they are embedded as a text made of the ids: equ
 from __future__ import annotations
 
 import base64
+import binascii
 import struct
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from llmtest.errors import ScriptError, ViolationError
 from llmtest.scripts.replies import count_prompt
+from llmtest.scripts.step_types import Fail
 from llmtest.wire import gemini, ollama, openai
 from llmtest.wire.answering import refusal
-from llmtest.wire.api import BadBody, Body, Endpoint, item_of, objects, optional_item
+from llmtest.wire.api import BadBody, Body, Endpoint, item_of, objects, optional_item, refused
 from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 from llmtest.wire.providers import Embeddings
+from llmtest.wire.reader import json_of, read_failure
 
 Vectors = Sequence[Sequence[float]]
 
@@ -34,6 +38,37 @@ class EmbeddingsCall:
     texts: tuple[str, ...]
     size: int | None
     write: Callable[[Vectors], dict[str, object]]
+
+
+class EmbeddingsApi(Endpoint[EmbeddingsCall]):
+    """The API of a provider for embeddings."""
+
+    def read_vectors(self, answer: HttpAnswer) -> list[list[float]] | Fail:
+        """Return the vectors of a recorded answer, in the order of the texts; a step that fails for a status of 400 or more.
+
+        Raises:
+            BadBody: the bytes are no answer of this API.
+        """
+        if answer.status >= 400:
+            failure = read_failure(self, answer).step
+            assert isinstance(failure, Fail)
+            return failure
+        return self._vectors(json_of(answer, "the body is an answer with embeddings"))
+
+    @abstractmethod
+    def _vectors(self, body: Body) -> list[list[float]]: ...
+
+
+def _vector(values: object, name: str) -> list[float]:
+    if not isinstance(values, list):
+        raise refused(values, name, "a list of numbers")
+    return [_number(value, f"{name}[{index}]") for index, value in enumerate(values)]
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and -sys.float_info.max <= value <= sys.float_info.max:
+        return float(value)
+    raise refused(value, name, "a finite number")
 
 
 def embed(call: EmbeddingsCall, api: Endpoint[EmbeddingsCall], embedder: Embeddings) -> HttpAnswer:
@@ -53,7 +88,7 @@ def embed(call: EmbeddingsCall, api: Endpoint[EmbeddingsCall], embedder: Embeddi
     return json_answer(call.write(vectors), headers=api.headers())
 
 
-class OpenAI(Endpoint[EmbeddingsCall]):
+class OpenAI(EmbeddingsApi):
     """`POST .../embeddings`, with numbers or in base64."""
 
     name = "openai"
@@ -73,6 +108,13 @@ class OpenAI(Endpoint[EmbeddingsCall]):
 
         return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
 
+    def _vectors(self, body: Body) -> list[list[float]]:
+        item_of(body, "data", list, "a list of embeddings")
+        found = objects(body, "data", "a list of embeddings")
+        numbers = [optional_item(item, "index", int, "the number of a text") for item in found]
+        order = sorted(range(len(found)), key=lambda at: at if (number := numbers[at]) is None else number)
+        return [_unpacked(found[at].get("embedding")) for at in order]
+
     def headers(self, status: int = 200) -> dict[str, str]:
         return openai.headers(status)
 
@@ -83,6 +125,17 @@ class OpenAI(Endpoint[EmbeddingsCall]):
 def _base64(vector: Sequence[float]) -> str:
     """Return a vector as OpenAI packs it: little-endian floats of four bytes, so with seven digits or so."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _unpacked(embedding: object) -> list[float]:
+    """Return the vector that OpenAI sends as numbers, or packed by `_base64`."""
+    if not isinstance(embedding, str):
+        return _vector(embedding, "embedding")
+    try:
+        packed = base64.b64decode(embedding, validate=True)
+        return list(struct.unpack(f"<{len(packed) // 4}f", packed))
+    except (binascii.Error, ValueError, struct.error):
+        raise refused(embedding, "embedding", "a list of numbers, or floats of four bytes in base64") from None
 
 
 def _openai_texts(given: object, model: str) -> tuple[str, ...]:
@@ -110,7 +163,7 @@ def text_of_ids(ids: list[int], model: str) -> str:
     return f"tokens {' '.join(map(str, ids))}"
 
 
-class Gemini(Endpoint[EmbeddingsCall]):
+class Gemini(EmbeddingsApi):
     """`POST .../models/{model}:embedContent` and `:batchEmbedContents`."""
 
     name = "gemini"
@@ -129,6 +182,12 @@ class Gemini(Endpoint[EmbeddingsCall]):
             return {"embeddings": values} if batch else {"embedding": values[0]}
 
         return EmbeddingsCall(model, texts, next(iter(sizes), None), write)
+
+    def _vectors(self, body: Body) -> list[list[float]]:
+        if body.get("embedding") is not None:
+            return [_vector(item_of(body, "embedding", dict, "an object with `values`").get("values"), "values")]
+        item_of(body, "embeddings", list, "a list of embeddings")
+        return [_vector(item.get("values"), "values") for item in objects(body, "embeddings", "a list of embeddings")]
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return gemini.error_body(status, message)
@@ -150,7 +209,7 @@ def _gemini_size(request: Body) -> int | None:
     return None
 
 
-class Ollama(Endpoint[EmbeddingsCall]):
+class Ollama(EmbeddingsApi):
     """`POST /api/embed`, and its older form `/api/embeddings` for one text."""
 
     name = "ollama"
@@ -170,6 +229,11 @@ class Ollama(Endpoint[EmbeddingsCall]):
             return {"model": model, "embeddings": [list(vector) for vector in vectors], **told}
 
         return EmbeddingsCall(model, texts, optional_item(body, "dimensions", int, "a number"), write)
+
+    def _vectors(self, body: Body) -> list[list[float]]:
+        if body.get("embedding") is not None:
+            return [_vector(body["embedding"], "embedding")]
+        return [_vector(item, "embeddings") for item in item_of(body, "embeddings", list, "a list of embeddings")]
 
     def error(self, status: int, message: str) -> dict[str, object]:
         return ollama.error_body(message)

@@ -148,8 +148,8 @@ class Reader(ABC):
             self.leave_out("an error with the HTTP status 200")
             return ReadAnswer(self.failure, tuple(self.left_out))
         is_cut = self.streams and not self.is_at_end
-        # A stream that is cut off never comes to its usage.
-        usage: Usage | Literal[False] | None = self.usage if self.usage or is_cut else False
+        # A stream that is cut off or fails never comes to its usage.
+        usage: Usage | Literal[False] | None = self.usage if self.usage or is_cut or self.failure else False
         step = Reply(
             tuple(map(self._part, self.blocks)) or (Text(()),),
             usage,
@@ -217,8 +217,8 @@ def read_with(reader: Reader, api: Endpoint[Any], answer: HttpAnswer) -> ReadAns
     if kind == EVENTS or is_server_sent(text):
         events = _of_server_sent(text, expected)
     else:
-        events = _of_lines(text, expected)
-        if len(events) == 1 and kind != LINES and not text.lstrip().startswith("["):
+        events, is_cut = _of_lines(text, expected)
+        if len(events) == 1 and not (is_cut or kind == LINES or text.lstrip().startswith("[")):
             reader.whole(events[0])
             return reader.answer()
     if not events:
@@ -245,6 +245,26 @@ def text_of(answer: HttpAnswer, expected: str) -> str:
         raise BadBody(f"{expected}; got bytes that are no UTF-8: {error}") from None
 
 
+def json_of(answer: HttpAnswer, expected: str) -> dict[str, object]:
+    """Return the JSON object that is the whole body.
+
+    Raises:
+        BadBody: the body is something else.
+    """
+    text = text_of(answer, expected)
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise BadBody(f"{expected}; got JSON that is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise _no_json(expected, text, error) from None
+    return checked(value, dict, "body", "a JSON object")
+
+
+def _no_json(expected: str, text: str, error: json.JSONDecodeError) -> BadBody:
+    return BadBody(f"{expected}; got {clip(repr(text), 100)}, which is no JSON: {error.msg}, character {error.pos + 1}")
+
+
 def content_type(answer: HttpAnswer) -> str:
     """Return the content type without its parameters, in lower case; empty if the answer has none."""
     return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -265,8 +285,8 @@ def _of_server_sent(text: str, expected: str) -> list[dict[str, object]]:
     return found
 
 
-def _of_lines(text: str, expected: str) -> list[dict[str, object]]:
-    """Return the objects of `text`. One within which the text ends is left out if there are others before it."""
+def _of_lines(text: str, expected: str) -> tuple[list[dict[str, object]], bool]:
+    """Return the objects of `text`, and whether it ends within another one after them."""
     found: list[dict[str, object]] = []
     try:
         for value in json_values(text):
@@ -275,9 +295,9 @@ def _of_lines(text: str, expected: str) -> list[dict[str, object]]:
         raise BadBody(f"{expected}; got JSON that is nested too deeply") from None
     except json.JSONDecodeError as error:
         if not (found and _is_cut(error, text.rstrip())):
-            shown = clip(repr(text), 100)
-            raise BadBody(f"{expected}; got {shown}, which is no JSON: {error.msg}, character {error.pos + 1}") from None
-    return found
+            raise _no_json(expected, text, error) from None
+        return found, True
+    return found, False
 
 
 def _is_cut(error: json.JSONDecodeError, text: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from llmtest.core.safe_yaml import MAX_NESTING
 from llmtest.errors import ScriptError
-from llmtest.scripts.yaml_nodes import MAX_NESTING, At, compose_text, decode, join_and, join_or
+from llmtest.scripts.yaml_nodes import At, compose_text, decode, join_and, join_or
 
 
 def root_of(text: str) -> At:

@@ -16,10 +16,11 @@ from llmtest import Script, call, fail, reply, say, think
 from llmtest.errors import expect_violation
 from llmtest.events.words import Message, Usage
 from llmtest.scripts.gates import Gate
+from llmtest.scripts.step_types import Reply, Text
 from llmtest.wire.answering import read
-from llmtest.wire.api import BadBody, ModelCall
+from llmtest.wire.api import BadBody, ModelCall, ReadAnswer
 from llmtest.wire.completions import Completions, CompletionWriter
-from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.exchange import HttpRequest, json_answer
 from tests.support.wire_clients import ScriptTransport, http_clients
 
 SUNNY = ("It is ", "sunny.")
@@ -154,3 +155,23 @@ def test_a_body_has_the_fields_of_the_sdks_type_and_no_others(step: Any) -> None
         body = {**body, "choices": choices}
         parsed = Completion.model_validate(body)
         assert (parsed.model_dump(exclude_unset=True), parsed.model_extra) == (body, {})
+
+
+# -- answers that were recorded
+
+
+def test_a_completion_of_the_documentation_is_read() -> None:
+    choice = {"text": "\n\nThis is indeed a test", "index": 0, "logprobs": None, "finish_reason": "length"}
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+    body = {"id": "cmpl-uqk", "object": "text_completion", "created": 1589478378, "model": MODEL, "choices": [choice]}
+
+    assert Completions().read_answer(json_answer({**body, "usage": usage}), MODEL) == ReadAnswer(
+        Reply((Text(("\n\nThis", " is", " indeed", " a", " test")),), Usage(5, 7, 12), "length")
+    )
+
+
+def test_a_chat_completion_is_no_text_completion() -> None:
+    with pytest.raises(BadBody) as error:
+        Completions().read_answer(json_answer({"choices": [{"message": {"content": "Hi"}}]}))
+
+    assert str(error.value) == "`text` is a text; got nothing"

@@ -20,11 +20,12 @@ from langchain_openai import OpenAIEmbeddings
 
 from llmtest import ScriptedEmbeddings
 from llmtest.errors import expect_violation
+from llmtest.scripts.step_types import Fail
 from llmtest.wire import embeddings
 from llmtest.wire.answering import read
 from llmtest.wire.api import BadBody, Endpoint
 from llmtest.wire.embeddings import EmbeddingsCall, embed
-from llmtest.wire.exchange import HttpAnswer, HttpRequest
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 from tests.support.wire_clients import HttpxTransport, ScriptTransport
 
 VECTORS = {"cat": [1.0, 0.0], "kitten": [0.75, 0.5]}  # exact as floats of four bytes too
@@ -201,3 +202,85 @@ def test_a_bad_body_is_told_with_words(body: Any, text: str) -> None:
         _answer(embeddings.OpenAI(), body)
 
     assert str(raised.value) == text
+
+
+# -- answers that were recorded
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "path"),
+    [
+        (embeddings.OpenAI(), {"model": "m", "input": ["cat", "kitten"]}, "/v1/embeddings"),
+        (embeddings.OpenAI(), {"model": "m", "input": ["cat", "kitten"], "encoding_format": "base64"}, "/v1/embeddings"),
+        (embeddings.Ollama(), {"model": "m", "input": ["cat", "kitten"]}, "/api/embed"),
+        (embeddings.Ollama(), {"model": "m", "prompt": "cat"}, "/api/embeddings"),
+        (embeddings.Gemini(), {"content": {"parts": [{"text": "cat"}]}}, "/v1beta/models/m:embedContent"),
+        (
+            embeddings.Gemini(),
+            {"requests": [{"content": {"parts": [{"text": text}]}} for text in VECTORS]},
+            "/v1beta/models/m:batchEmbedContents",
+        ),
+    ],
+)
+def test_the_vectors_that_are_written_are_read_back(api: Any, body: Any, path: str) -> None:
+    request = HttpRequest("POST", f"https://example.com{path}", {}, json.dumps(body).encode())
+    asked = read(request, api)
+
+    assert api.read_vectors(embed(asked, api, double())) == [VECTORS[text] for text in asked.texts]
+
+
+def test_openais_vectors_come_in_the_order_of_the_texts() -> None:
+    data = [{"object": "embedding", "index": index, "embedding": [index, 0.5]} for index in (2, 0, 1)]
+
+    assert embeddings.OpenAI().read_vectors(json_answer({"data": data})) == [[0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
+
+
+@pytest.mark.parametrize("api", [embeddings.OpenAI(), embeddings.Gemini(), embeddings.Ollama()])
+def test_an_error_is_a_step_that_fails(api: Any) -> None:
+    answer = json_answer(api.error(429, "Slow down."), 429, {"retry-after": "7"})
+
+    assert api.read_vectors(answer) == Fail(429, 7, "Slow down.")
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "text"),
+    [
+        (embeddings.OpenAI(), {}, "`data` is a list of embeddings; got nothing"),
+        (embeddings.OpenAI(), {"data": [{}]}, "`embedding` is a list of numbers; got NoneType None"),
+        (
+            embeddings.OpenAI(),
+            {"data": [{"embedding": "AAAA="}]},
+            "`embedding` is a list of numbers, or floats of four bytes in base64; got str 'AAAA='",
+        ),
+        (
+            embeddings.OpenAI(),
+            {"data": [{"embedding": "AAAA"}]},
+            "`embedding` is a list of numbers, or floats of four bytes in base64; got str 'AAAA'",
+        ),
+        (embeddings.OpenAI(), {"data": [{"embedding": [1, True]}]}, "`embedding[1]` is a finite number; got bool True"),
+        (embeddings.Gemini(), {}, "`embeddings` is a list of embeddings; got nothing"),
+        (embeddings.Gemini(), {"embedding": {}}, "`values` is a list of numbers; got NoneType None"),
+        (embeddings.Ollama(), {"embeddings": [[float("inf")]]}, "`embeddings[0]` is a finite number; got float inf"),
+        (embeddings.Ollama(), {"embedding": "a"}, "`embedding` is a list of numbers; got str 'a'"),
+    ],
+)
+def test_an_answer_without_vectors_is_told_with_words(api: Any, body: Any, text: str) -> None:
+    with pytest.raises(BadBody) as raised:
+        api.read_vectors(json_answer(body))
+
+    assert str(raised.value) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "got"),
+    [
+        (b"", "got an empty body"),
+        (b"<html>", "got '<html>', which is no JSON: Expecting value, character 1"),
+        (b"[" * 100_000, "got JSON that is nested too deeply"),
+    ],
+)
+def test_bytes_that_are_no_answer_are_told_with_words(body: bytes, got: str) -> None:
+    with pytest.raises(BadBody) as raised:
+        embeddings.OpenAI().read_vectors(HttpAnswer(200, {}, body))
+
+    assert str(raised.value) == f"the body is an answer with embeddings; {got}"

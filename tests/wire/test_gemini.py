@@ -28,11 +28,12 @@ from pydantic import BaseModel
 
 from llmtest import Script, call, fail, hold, reply, say, structured, think
 from llmtest.errors import expect_violation
-from llmtest.events.words import Message, ToolCall, Usage
+from llmtest.events.words import FrozenDict, Message, ToolCall, Usage
 from llmtest.scripts.gates import Gate
+from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
 from llmtest.wire.answering import read
-from llmtest.wire.api import ModelCall
-from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.api import BadBody, ModelCall, ReadAnswer
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 from llmtest.wire.gemini import Gemini, GeminiWriter
 from tests.support.wire_clients import WAYS, HttpxTransport, ScriptTransport
 
@@ -565,3 +566,130 @@ def test_an_agent_answers_with_the_results_of_its_tools() -> None:
     second = json.loads(transport.requests[1].body)["contents"]
     assert with_signatures(second[1]["parts"][-1]["thoughtSignature"]) == "signed"
     assert second[2]["parts"] == [{"functionResponse": {"name": "weather", "response": {"output": "sunny in Paris"}}}]
+
+
+# -- answers that were recorded
+
+
+def content(*parts: dict[str, Any], finish: str | None = "STOP", **more: Any) -> dict[str, Any]:
+    candidate = {"content": {"parts": list(parts), "role": "model"}, "index": 0, **({"finishReason": finish} if finish else {})}
+    return {"candidates": [candidate], "modelVersion": MODEL, "responseId": "x", **more}
+
+
+def events(*bodies: dict[str, Any]) -> HttpAnswer:
+    return HttpAnswer(
+        200, {"content-type": "text/event-stream"}, b"".join(f"data: {json.dumps(b)}\r\n\r\n".encode() for b in bodies)
+    )
+
+
+USAGE = {
+    "promptTokenCount": 8,
+    "candidatesTokenCount": 20,
+    "totalTokenCount": 78,
+    "thoughtsTokenCount": 50,
+    "cachedContentTokenCount": 4,
+    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
+}
+COUNTED = Usage(8, 70, 78, FrozenDict(cache_read=4), FrozenDict(reasoning=50))
+SIGNED_CALL = {"functionCall": {"name": "weather", "args": {"city": "Paris"}}, "thoughtSignature": "CtQEAVSoXO4"}
+
+
+def test_a_stream_with_thoughts_and_a_signed_call() -> None:
+    answer = events(
+        content({"text": "**Weather**\n", "thought": True}, finish=None, usageMetadata={**USAGE, "candidatesTokenCount": 0}),
+        content({"text": "Let me ", "thought": False}, finish=None),
+        content({"text": "look."}, finish=None),
+        content(SIGNED_CALL, finish=None),
+        content({"text": ""}, usageMetadata=USAGE),
+    )
+
+    assert Gemini().read_answer(answer, MODEL) == ReadAnswer(
+        Reply(
+            (Thinking(("**Weather**\n",)), Text(("Let me ", "look.")), Call("weather", FrozenDict(city="Paris"))),
+            COUNTED,
+        )
+    )
+
+
+def test_the_array_of_a_stream_may_break_within() -> None:
+    bodies = [content({"text": "Let me "}, finish=None), content({"text": "look."}, usageMetadata=USAGE)]
+    body = json.dumps(bodies, indent=2).encode()
+    cut = body.index(b"look.") + 2
+
+    steps = [
+        Gemini().read_answer(HttpAnswer(200, {"content-type": "application/json"}, some), MODEL).step
+        for some in (body, body[:cut])
+    ]
+    assert steps == [Reply((Text(("Let me ", "look.")),), COUNTED), Reply((Text(("Let me ",)),), truncated=True)]
+
+
+def test_a_signature_without_reasoning_is_named() -> None:
+    assert Gemini().read_answer(json_answer(content(SIGNED_CALL)), MODEL) == ReadAnswer(
+        Reply((Call("weather", FrozenDict(city="Paris")),), False), ("signatures of reasoning that is not in the answer",)
+    )
+
+
+def test_what_the_candidate_says_beside_its_parts_is_kept() -> None:
+    ratings = [{"category": "HARM_CATEGORY_HATE_SPEECH", "probability": "NEGLIGIBLE"}]
+    body = content({"text": "Hi"}, usageMetadata=USAGE)
+    body["candidates"][0] |= {"safetyRatings": ratings, "avgLogprobs": -0.1, "groundingMetadata": {}, "tokenCount": 3}
+
+    assert Gemini().read_answer(json_answer(body), "gemini") == ReadAnswer(
+        Reply(
+            (Text(("Hi",)),),
+            COUNTED,
+            response_metadata=FrozenDict(model_name=MODEL, safety_ratings=ratings, avg_logprobs=-0.1),
+        ),
+        ("tokenCount",),
+    )
+
+
+@pytest.mark.parametrize(("word", "kept"), [("MAX_TOKENS", "length"), ("SAFETY", "content_filter"), ("RECITATION", "RECITATION")])
+def test_why_an_answer_ends_is_its_stop_reason(word: str, kept: str) -> None:
+    step = Gemini().read_answer(json_answer(content({"text": "Hi"}, finish=word)), MODEL).step
+
+    assert step == Reply((Text(("Hi",)),), False, kept)
+
+
+def test_a_prompt_that_is_blocked_has_no_candidate() -> None:
+    body = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 8, "totalTokenCount": 8}}
+
+    assert Gemini().read_answer(json_answer(body), MODEL) == ReadAnswer(
+        Reply((Text(()),), Usage(8, 0, 8), "content_filter"), ("that the prompt was blocked: SAFETY",)
+    )
+
+
+def test_parts_and_candidates_that_a_step_cannot_say_are_named() -> None:
+    body = content({"inlineData": {"mimeType": "image/png", "data": "aaaa"}}, {"executableCode": {"code": "1"}}, {"text": "Hi"})
+    body["candidates"] += [{**body["candidates"][0], "index": 1}]
+
+    assert Gemini().read_answer(json_answer(body), MODEL) == ReadAnswer(
+        Reply((Text(("Hi",)),), False), ("a part of the type inlineData", "a part of the type executableCode", "1 of 2 choices")
+    )
+
+
+def test_an_error_within_a_stream_is_the_failure_of_the_answer() -> None:
+    answer = events(
+        content({"text": "Hi"}, finish=None), {"error": {"code": 503, "message": "Overloaded.", "status": "UNAVAILABLE"}}
+    )
+
+    assert Gemini().read_answer(answer, MODEL).step == Reply((Text(("Hi",)),), failure=Fail(503, message="Overloaded."))
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"id": "x"}, "`candidates` is a list of candidates; got nothing"),
+        ({"candidates": [{"content": []}]}, "`content` is an object; got list []"),
+        (
+            {"candidates": [{"content": {"parts": [{"functionCall": {}}]}}]},
+            "`name` is the name of the called tool; got NoneType None",
+        ),
+        ({"candidates": [], "usageMetadata": {"totalTokenCount": "8"}}, "`totalTokenCount` is a number of tokens; got str '8'"),
+    ],
+)
+def test_a_body_that_is_no_answer_is_told_with_words(body: Any, text: str) -> None:
+    with pytest.raises(BadBody) as error:
+        Gemini().read_answer(json_answer(body))
+
+    assert str(error.value) == text

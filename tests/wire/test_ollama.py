@@ -16,11 +16,12 @@ from pydantic import BaseModel
 
 from llmtest import Script, call, fail, hold, reply, say, structured, think
 from llmtest.errors import expect_violation
-from llmtest.events.words import Message, ToolCall, Usage
+from llmtest.events.words import FrozenDict, Message, ToolCall, Usage
 from llmtest.scripts.gates import Gate
+from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
 from llmtest.wire.answering import read
-from llmtest.wire.api import ModelCall
-from llmtest.wire.exchange import HttpRequest
+from llmtest.wire.api import BadBody, ModelCall, ReadAnswer
+from llmtest.wire.exchange import HttpAnswer, HttpRequest, json_answer
 from llmtest.wire.ollama import Chat, ChatWriter, Generate, GenerateWriter
 from tests.support.wire_clients import WAYS, HttpxTransport
 
@@ -370,3 +371,77 @@ def test_a_text_model_calls_no_tool() -> None:
         "llmtest: the script calls the tool `weather`, but the program asks Ollama's /api/generate for a text\n"
         "  only /api/chat, as ChatOllama asks it, has tool calls (status code: 400)"
     )
+
+
+# -- answers that were recorded
+
+
+def lines(*told: dict[str, Any]) -> HttpAnswer:
+    frame = {"model": "qwen3", "created_at": "2025-05-30T22:54:57.6Z"}
+    return HttpAnswer(
+        200, {"content-type": "application/x-ndjson"}, b"".join(json.dumps({**frame, **one}).encode() + b"\n" for one in told)
+    )
+
+
+def line(**said: Any) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": "", **said}, "done": False}
+
+
+DONE = {**line(), "done": True, "done_reason": "stop", "total_duration": 5, "prompt_eval_count": 11, "eval_count": 7}
+CALLED = {"id": "call_z131oebk", "function": {"index": 0, "name": "weather", "arguments": {"city": "Paris"}}}
+
+
+def test_a_stream_with_thinking_and_a_call() -> None:
+    answer = lines(line(thinking="Hm"), line(thinking="."), line(content="Let me look."), line(tool_calls=[CALLED]), DONE)
+
+    assert Chat().read_answer(answer, "qwen3") == ReadAnswer(
+        Reply(
+            (Thinking(("Hm", ".")), Text(("Let me look.",)), Call("weather", FrozenDict(city="Paris"), "call_z131oebk")),
+            Usage(11, 7, 18),
+        )
+    )
+
+
+def test_a_stream_that_breaks_has_what_came() -> None:
+    body = lines(line(content="Let "), line(content="me look.")).body
+
+    assert Chat().read_answer(HttpAnswer(200, {}, body[:-20]), "qwen3").step == Reply((Text(("Let ",)),), truncated=True)
+
+
+def test_an_error_within_a_stream_is_the_failure_of_the_answer() -> None:
+    assert Chat().read_answer(lines(line(content="Let "), {"error": "out of memory"}), "qwen3").step == Reply(
+        (Text(("Let ",)),), failure=Fail(500, message="out of memory")
+    )
+
+
+def test_a_whole_answer_with_a_reason_and_fields_that_a_step_cannot_say() -> None:
+    body = {"model": "qwen3:8b", **DONE, "done_reason": "length", "logprobs": [{"token": "a"}]}
+    body["message"] = {"role": "assistant", "content": "It", "images": ["aaaa"]}
+
+    assert Chat().read_answer(json_answer(body), "qwen3") == ReadAnswer(
+        Reply((Text(("It",)),), Usage(11, 7, 18), "length", FrozenDict(model_name="qwen3:8b")), ("images", "logprobs")
+    )
+
+
+def test_the_context_of_a_generated_text_is_named() -> None:
+    body = {"model": "qwen3", "response": "It is.", "done": True, "done_reason": "stop", "context": [1, 2], "eval_count": 3}
+
+    assert Generate().read_answer(json_answer(body), "qwen3") == ReadAnswer(
+        Reply((Text(("It", " is", ".")),), Usage(0, 3, 3)), ("context",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "text"),
+    [
+        (Chat(), {"response": "It is."}, "`message` is a message; got nothing"),
+        (Generate(), {"message": {}}, "`response` is a text; got nothing"),
+        (Chat(), {"message": {"content": 5}}, "`content` is a text; got int 5"),
+        (Chat(), {"message": {"tool_calls": [{}]}}, "`function` is an object with `name` and `arguments`; got nothing"),
+    ],
+)
+def test_a_body_that_is_no_answer_is_told_with_words(api: Any, body: Any, text: str) -> None:
+    with pytest.raises(BadBody) as error:
+        api.read_answer(json_answer(body))
+
+    assert str(error.value) == text
