@@ -96,8 +96,8 @@ class Unused(NamedTuple):
     calls: int
 
 
-def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: int) -> str:
-    """Steps that still wait for calls: `left`, of so many `steps`, after so many `calls`."""
+def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: int, remedy: str = "") -> str:
+    """Steps that still wait for calls: `left`, of so many `steps`, after so many `calls`. `remedy` is what removes them."""
     ways = [
         way
         for way, is_it in (("never used", True), ("not used often enough", False))
@@ -112,7 +112,8 @@ def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: 
     called = "never called" if not calls else f"called {times(calls)}"
     no_match = any(unused.key is not None for unused in left)
     why = "no further call matches the key" if no_match else "the program stopped early"
-    return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why {why}"])
+    lines.append(f"  {owner.the} was {called}; remove the steps, or find out why {why}")
+    return capped([*lines, *([f"  {remedy}"] if remedy else [])])
 
 
 def stale_steps(stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:
