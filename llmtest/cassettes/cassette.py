@@ -97,6 +97,8 @@ class Cassette:
         self.scripts = {model: Script(*entries) for model, entries in models.items() if entries or not file.embeddings}
         self.embeddings = {model: RecordedEmbeddings(model, vectors, self) for model, vectors in file.embeddings.items()}
         self.providers.remedy = f"record it: {self.command.replace('=once', '=new')}" if self.command else ""
+        for script in self.scripts.values():
+            script.owner = replace(script.owner, remedy=self.providers.remedy)
         ask = self._question if self.records else None
         self.providers.map({key: _same(value) for key, value in {**self.scripts, **self.embeddings}.items()}, ask)
 

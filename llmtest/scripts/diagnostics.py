@@ -44,7 +44,7 @@ def no_key_matches(owner: ScriptOwner, request: Request, call: int, keys: Sequen
     """No key matches the call, and the script has no steps without a key."""
     head = f"unexpected {owner.name} call {call}: it matches no key, and the script has no steps without one"
     lines = [head, *_show_request(request, owner), *_missed(keys, request)]
-    return capped([*lines, "  add a key that it matches, or a step without a key"])
+    return capped([*lines, f"  {owner.remedy or 'add a key that it matches, or a step without a key'}"])
 
 
 def no_step_left(
@@ -57,7 +57,8 @@ def no_step_left(
     lines = [f"unexpected {owner.name} call {call}: {whose}", *_show_request(request, owner)]
     lines += [f"  served  step {number}  {step}  at {shown_path(step.where)}" for number, step in served]
     lines += _missed(keys, request) if key is None else []
-    return capped([*lines, f"  add a step for this call, or find out why the program calls {owner.the} again"])
+    add = owner.remedy or "add a step for this call"
+    return capped([*lines, f"  {add}, or find out why the program calls {owner.the} again"])
 
 
 def _missed(keys: Iterable[On], request: Request) -> list[str]:

@@ -430,10 +430,12 @@ class ScriptOwner:
 
     name: str = "model"
     input: str = "prompt"
+    remedy: str = ""
+    """What to do for a call without a step, if it is not to add one."""
 
     @property
     def is_model(self) -> bool:
-        return self == ScriptOwner()
+        return self.name == "model"
 
     @property
     def the(self) -> str:
