@@ -329,12 +329,17 @@ def test_another_model_names_the_command(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     tape(file, "openai", lambda model: model.invoke("hi"), ["first"])
 
-    with Cassette(file, TEST, command=COMMAND) as cassette, pytest.raises(Exception, match="Connection error"):
+    with (
+        Cassette(file, TEST, command=COMMAND) as cassette,
+        expect_violation("real model call") as told,
+        pytest.raises(Exception, match="Connection error"),
+    ):
         ChatOpenAI(model="gpt-5-mini", max_retries=0).invoke("hi")
-    (violation,) = cassette.providers.violations
     cassette.scripts["openai:gpt-5"].waive_steps()
-    assert "did you mean `openai:gpt-5`?" in violation.text
-    assert "record it: pytest test_it.py::test_it --llmtest-record=new" in violation.text
+    assert told[0].text.splitlines()[-3:-1] == [
+        "  did you mean `openai:gpt-5`?",
+        "  record it: pytest test_it.py::test_it --llmtest-record=new",
+    ]
 
 
 # -- files
