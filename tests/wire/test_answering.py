@@ -7,10 +7,14 @@ import contextlib
 import json
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
+import trio
 from langchain_core.utils.uuid import uuid7
 
 from llmtest import Script, call, count_tokens, fail, give, hold, on, respond, say
+from llmtest.langchain.providers import scripted_providers
 from llmtest.ledger import Ledger
 from llmtest.wire.answering import Origin, WireModel, read
 from llmtest.wire.api import BadBody
@@ -173,3 +177,26 @@ def test_what_a_stream_has_spent_that_breaks_after_a_token_is_not_known(page: Le
     broken, refused = tokens.calls
     assert (broken.ended, broken.usage, broken.is_known) == ("ended", None, False)
     assert (refused.ended, refused.is_known) == ("error", True)  # nothing of it came
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+def test_a_stream_stops_at_its_gate_under_trio(library: Any) -> None:
+    gate, seen = hold(), list[str]()
+
+    async def ask() -> None:
+        body = {"model": "gpt-5", "messages": [{"role": "user", "content": "weather?"}], "stream": True}
+        async with library.AsyncClient() as client, client.stream("POST", URL, json=body) as answer:
+            async for line in answer.aiter_lines():
+                seen.extend(word for word in ("It is ", "sunny.") if word in line)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await gate.reached()
+            assert seen == ["It is "]
+            gate.release()
+
+    with scripted_providers({"openai:gpt-5": say("It is ", gate, "sunny.")}):
+        trio.run(main)
+
+    assert seen == ["It is ", "sunny."]
