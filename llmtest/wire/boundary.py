@@ -110,6 +110,10 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
         entry = providers.find(models)
         if entry is None:
             return asked, None
+        if target.kind == "tokens":
+            from llmtest.wire.token_counts import answer_tokens  # few programs ask
+
+            return asked, answer_tokens(call, api)
         providers.note_asked(asked)
         if isinstance(call, ModelCall):
             script = providers.script_now(entry, asked)

@@ -210,6 +210,10 @@ class ScriptedServer:
             answerer = self._answerer(came, target, call.model)
             if isinstance(answerer, HttpAnswer):
                 return answerer
+            if target.kind == "tokens" and answerer is not None:
+                from llmtest.wire.token_counts import answer_tokens
+
+                return answer_tokens(call, api)
             if isinstance(answerer, Script) and isinstance(call, ModelCall):
                 return await self._scripted(answerer, came, api, call, entry)
             if isinstance(answerer, Embeddings) and not isinstance(call, ModelCall):
