@@ -125,7 +125,7 @@ class Target:
 
     def names_of(self, called: str) -> list[str]:
         """Return the names under which the model of a request may be mapped; `called` is its name in the body."""
-        names = [name for name in dict.fromkeys((called, self.model)) if name]
+        names = dict.fromkeys(filter(None, (called, self.model)))
         return [f"{provider}:{name}" for provider in self.providers for name in names]
 
 

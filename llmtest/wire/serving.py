@@ -393,6 +393,8 @@ def _has_key(request: HttpRequest, token: str) -> bool:
 class _ServedModel(WireModel):
     """The model of one request: it notes in the journal what was asked, and which step answers."""
 
+    max_events_at_once = 1  # so that a latency may pass between two, and a client that leaves is noticed
+
     def __init__(self, script: Script, api: Api, name: str, entry: Entry, journal: Journal, size: int) -> None:
         super().__init__(script, api, name)
         self.entry = entry
