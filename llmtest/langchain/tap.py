@@ -20,7 +20,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from time import monotonic_ns, time_ns
+from traceback import walk_stack
 from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict, cast
 from uuid import UUID, uuid4
 
@@ -357,7 +359,20 @@ def _name(serialized: object) -> str:
     # In the order of LangChain's own event stream, so that a run has the same name in both.
     fields = serialized if isinstance(serialized, dict) else {}
     path = fields.get("id")
-    return str(fields.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
+    return str(fields.get("name") or (path[-1] if path and isinstance(path, list) else _name_of_graph_step() or "unnamed"))
+
+
+def _name_of_graph_step() -> str | None:
+    """Return the name of the step of a graph that starts on this stack: in async code LangGraph tells none for a function
+    without a name, and in sync code that of its class (https://github.com/langchain-ai/langgraph/pull/8294)."""
+    for frame, _ in islice(walk_stack(sys._getframe(1)), _MAX_FRAMES):
+        if frame.f_code.co_name == "ainvoke" and str(frame.f_globals.get("__name__")).startswith("langgraph."):
+            get_name = getattr(frame.f_locals.get("self"), "get_name", None)
+            return str(get_name()) if callable(get_name) else None
+    return None
+
+
+_MAX_FRAMES: Final = 16
 
 
 def _fields(**fields: object) -> dict[str, object]:
