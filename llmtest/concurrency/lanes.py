@@ -210,7 +210,8 @@ def mark() -> Mark:
 
 def tick() -> Mark:
     """Return the next moment of the line of control that runs now, for an event that order depends on."""
-    release_futures()
+    if _undone:
+        release_futures()
     task = _task()
     # LangChain wraps async callbacks in tasks of their own. Their events happen in the task that awaits the callback.
     if task is not None and asyncio_state.is_courier(task):

@@ -201,9 +201,10 @@ def _find_holder(kind: type) -> Callable[[object], object]:
         if issubclass(kind, base):
             return way
     if dataclasses.is_dataclass(kind):
-        return _hold_dataclass
-    if isinstance(kind.__dict__.get("__slots__"), list | tuple) and not kind.__dictoffset__:
-        return _hold_slots  # LangGraph's Send, and its like
+        return partial(_hold_dataclass, [field.name for field in dataclasses.fields(kind)])
+    slots = kind.__dict__.get("__slots__")
+    if isinstance(slots, list | tuple) and not kind.__dictoffset__:
+        return partial(_hold_slots, [name for name in slots if not name.startswith("_")])  # LangGraph's Send, and its like
     return _describe
 
 
@@ -211,13 +212,13 @@ def _describe(value: object) -> Opaque:
     return Opaque(type(value).__name__)
 
 
-def _hold_dataclass(value: Any) -> Held:
-    fields = _fields(value, [field.name for field in dataclasses.fields(value)])
+def _hold_dataclass(names: Sequence[str], value: object) -> Held:
+    fields = _fields(value, names)
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if type(v) is not tuple or v})
 
 
-def _hold_slots(value: Any) -> Held:
-    return _structured(type(value).__name__, _fields(value, [n for n in type(value).__slots__ if not n.startswith("_")]))
+def _hold_slots(names: Sequence[str], value: object) -> Held:
+    return _structured(type(value).__name__, _fields(value, names))
 
 
 def _fields(value: object, names: Iterable[str]) -> dict[str, object]:
@@ -226,7 +227,9 @@ def _fields(value: object, names: Iterable[str]) -> dict[str, object]:
     stored = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else {}
     found = {}
     for name in names:
-        here = stored.get(name, _of_class(value, name))
+        here = stored.get(name)
+        if here is None and name not in stored:
+            here = _of_class(value, name)
         if here is not None:
             found[name] = here
     return found
