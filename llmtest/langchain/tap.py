@@ -117,7 +117,7 @@ class Tap(BaseCallbackHandler):
 
     def record_start(self, kind: str, serialized: Serialized, take: Held, keywords: Mapping[str, object]) -> None:
         """Record that a run starts: `take` gives its payload, `keywords` are what LangChain passed by keyword."""
-        about = cast("About", keywords)
+        about: About = keywords  # type: ignore[assignment]  # and no `cast`: to call it takes time at each event
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to several runs
         member = membership.begin(run_id, parent)
@@ -142,7 +142,7 @@ class Tap(BaseCallbackHandler):
         self, kind: str, take: Held, keywords: Mapping[str, object], now: Callable[[], lanes.Mark] = lanes.tick
     ) -> None:
         """Record what happens within a run, or its end."""
-        about = cast("About", keywords)
+        about: About = keywords  # type: ignore[assignment]
         run_id, parent = about["run_id"], about.get("parent_run_id")
         member = membership.membership(run_id) or _begin_without_start(kind, run_id, parent)
         if member is not None and not member.light:

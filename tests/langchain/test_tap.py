@@ -14,14 +14,11 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, dispatch_custom_event
-from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import create_base_retry_decorator
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import LLMResult
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
@@ -31,22 +28,7 @@ from llmtest.events import Document as FrozenDocument
 from llmtest.events import Failure, Message, Opaque
 from llmtest.langchain import tap
 from llmtest.ledger import Ledger, opened
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    if city == "Atlantis":
-        raise ValueError("no such city")
-    return f"18C in {city}"
-
-
-class Shelf(BaseRetriever):
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        if query == "nothing":
-            raise LookupError("no book")
-        return [Document("a book", metadata={"about": query}, id="b1")]
-
+from tests.support.tools import Shelf, weather
 
 # -- every callback
 
