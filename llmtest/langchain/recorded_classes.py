@@ -373,7 +373,9 @@ def _step_of_chunks(chunks: Sequence[ChatGenerationChunk]) -> Reply | NoStep:
         return step
     if not all(isinstance(chunk.message.content, str) for chunk in chunks):
         return _with_tokens_of_blocks(step, chunks)
-    return replace(step, parts=tuple(_parts(chunks, step)))
+    said = {name: value for name, value in step.verbatim.items() if name != "invalid_tool_calls"}
+    verbatim = FrozenDict(said) if said.keys() != {"content"} else EMPTY
+    return replace(step, parts=tuple(_parts(chunks, step)), verbatim=verbatim)
 
 
 def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
@@ -384,10 +386,11 @@ def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
     for chunk in chunks:
         message: Any = chunk.message
         for piece in getattr(message, "tool_call_chunks", ()):
-            known = calls.pop((piece.get("name"), piece.get("id")), None) if piece.get("name") else None
-            if known is not None:
+            if piece.get("name"):
+                key = (piece["name"], piece.get("id"))
                 pieces[len(parts)] = []
-                parts.append(known)
+                # A call whose arguments are no JSON is none of the calls that LangChain has read.
+                parts.append(calls.pop(key) if key in calls else Call(piece["name"], EMPTY, piece.get("id")))
             if pieces and isinstance(parts[-1], Call) and piece.get("args"):
                 pieces[len(parts) - 1].append(piece["args"])
         content = str(message.content)
@@ -397,7 +400,7 @@ def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
         parts.append(Text((*said, content)))
     for at, exact in pieces.items():
         call = parts[at]
-        if isinstance(call, Call) and _is_json_of("".join(exact), call.args):
+        if isinstance(call, Call):
             parts[at] = replace(call, pieces=tuple(exact))
     # Calls that LangChain has read from elsewhere than their chunks.
     return [*_without_closing(parts, chunks), *calls.values()]
@@ -410,13 +413,6 @@ def _without_closing(parts: list[Part], chunks: Sequence[ChatGenerationChunk]) -
         tokens = parts[-1].tokens[:-1]
         return [*parts[:-1], Text(tokens)] if tokens else parts[:-1]
     return parts
-
-
-def _is_json_of(text: str, args: object) -> bool:
-    try:
-        return bool(json.loads(text) == args)
-    except ValueError:
-        return False
 
 
 def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -> Reply:
@@ -437,6 +433,8 @@ def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -
                 taken.append(exact.pop(0))
             part = replace(part, tokens=tuple(taken)) if "".join(taken) == whole else part
         parts.append(part)
+    exact_calls = {(part.tool, part.id): part for part in _parts(chunks, step) if isinstance(part, Call)}
+    parts = [exact_calls.get((part.tool, part.id), part) if isinstance(part, Call) else part for part in parts]
     # Chunks without content after the last block, which bring the usage.
     says = [bool(chunk.message.content or getattr(chunk.message, "tool_call_chunks", None)) for chunk in chunks]
     empty = [True, *says][::-1].index(True)
