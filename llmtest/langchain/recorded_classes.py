@@ -138,8 +138,7 @@ class _Patched:
 def _late(block: _Patched, original: Any, cls: type, **kwargs: Any) -> None:
     """Patch a subclass that is defined while the block is open."""
     original.__get__(None, cls)(**kwargs)
-    if block.is_open:
-        block._patch(cls)
+    block._patch(cls)
 
 
 def _resolved(kind: type, name: str) -> Any:
@@ -312,7 +311,8 @@ def listening(classes: Iterable[type[BaseChatModel]], note: Note) -> Listening:
     >>> heard
     [('FakeListChatModel', "say('Hello', ' there')")]
 
-    A call that LangChain's cache answers is none of the class. `note` is called on the thread of the call.
+    A call that LangChain's cache answers is none of the class. `note` is called on the thread of the call. A step does not keep
+    the `index` of a call in its stream, and a call that came with its arguments in one chunk is answered in two.
     """
     return Listening(classes, note)
 
@@ -382,26 +382,25 @@ def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
     """Return the parts of a stream of text and calls, in order, with the exact tokens of each."""
     calls = {(call.tool, call.id): call for call in step.calls}
     parts: list[Part] = []
+    places: dict[object, int] = {}
     pieces: dict[int, list[str]] = {}
     for chunk in chunks:
         message: Any = chunk.message
-        for piece in getattr(message, "tool_call_chunks", ()):
+        called = getattr(message, "tool_call_chunks", ())
+        for piece in called:
             if piece.get("name"):
                 key = (piece["name"], piece.get("id"))
-                pieces[len(parts)] = []
+                places[piece.get("index")] = len(parts)
                 # A call whose arguments are no JSON is none of the calls that LangChain has read.
                 parts.append(calls.pop(key) if key in calls else Call(piece["name"], EMPTY, piece.get("id")))
-            if pieces and isinstance(parts[-1], Call) and piece.get("args"):
-                pieces[len(parts) - 1].append(piece["args"])
-        content = str(message.content)
-        if getattr(message, "tool_call_chunks", ()) and not content:
-            continue
-        said = parts.pop().tokens if parts and isinstance(parts[-1], Text) else ()
-        parts.append(Text((*said, content)))
-    for at, exact in pieces.items():
-        call = parts[at]
-        if isinstance(call, Call):
-            parts[at] = replace(call, pieces=tuple(exact))
+            place = places.get(piece.get("index"))
+            if place is not None and piece.get("args"):
+                pieces.setdefault(place, []).append(piece["args"])
+        content = message.content if isinstance(message.content, str) else ""
+        if content or not called:
+            said = parts.pop().tokens if parts and isinstance(parts[-1], Text) else ()
+            parts.append(Text((*said, content)))
+    parts = [replace(part, pieces=tuple(pieces.get(at, ()))) if isinstance(part, Call) else part for at, part in enumerate(parts)]
     # Calls that LangChain has read from elsewhere than their chunks.
     return [*_without_closing(parts, chunks), *calls.values()]
 
@@ -421,8 +420,7 @@ def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -
     for chunk in chunks:
         tokens = as_step(AIMessage(content=chunk.message.content), "a chunk", "")
         for part in tokens.parts if isinstance(tokens, Reply) else ():
-            if isinstance(part, Text | Thinking):
-                said.setdefault(type(part), []).append("".join(part.tokens))
+            said.setdefault(type(part), []).append("".join(part.tokens))
     parts: list[Part] = []
     for part in step.parts:
         exact = said.get(type(part), [])
