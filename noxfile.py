@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -139,7 +140,9 @@ FRAMEWORKS = {
         *(f"langchain-{name}" for name in ("deepseek", "fireworks", "groq", "mistralai", "nvidia-ai-endpoints", "openrouter")),
         *(f"langchain-{name}" for name in ("perplexity", "together", "upstage", "xai")),
     ],
+    "javascript": [],
 }
+SDKS_OF_JAVASCRIPT = ["openai", "@anthropic-ai/sdk", "@google/genai", "ollama"]
 
 
 @nox.session(python="3.11")
@@ -148,5 +151,11 @@ def frameworks(session: nox.Session, framework: str) -> None:
     """Programs of frameworks whose dependencies do not go together with ours."""
     session.install("-e", ".", "pytest-asyncio", *FRAMEWORKS[framework])  # pytest's settings name an option of it
     quiet = {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"}  # their own reports about their use
+    if framework == "javascript":
+        if shutil.which("npm") is None:
+            session.skip("npm is not installed")
+        folder = Path(session.create_tmp()).resolve()
+        session.run("npm", "install", "--silent", "--prefix", str(folder), *SDKS_OF_JAVASCRIPT, external=True)
+        quiet["LLMTEST_NODE_MODULES"] = str(folder / "node_modules")
     options = ("-q", "-p", "no:cacheprovider", "-W", "default")  # what they warn of is theirs
     session.run("python", "-m", "pytest", *options, f"tests/frameworks/test_{framework}.py", env=quiet)

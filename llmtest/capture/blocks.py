@@ -161,11 +161,12 @@ class Block(ABC):
         self.latencies: dict[UUID, list[Latency]] = {}
         """How long the answers of its runs took in virtual time. A call with several prompts counts for the first one's run."""
 
-    def __del__(self) -> None:
+    def __del__(self, known: dict[UUID, Membership] = memberships) -> None:
+        # A default, because a recording in a global may outlive the other globals when the process ends.
         for run_id in self._run_ids:
-            membership = memberships.get(run_id)
+            membership = known.get(run_id)
             if membership is self._alone or not any(other.holds_runs and other is not self for other in membership or ()):
-                memberships.pop(run_id, None)
+                known.pop(run_id, None)
 
     def __bool__(self) -> bool:
         return True

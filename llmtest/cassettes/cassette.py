@@ -99,13 +99,12 @@ class Cassette:
     def _map(self, file: ScriptFile) -> None:
         models = file.models or {"*": file.entries}
         self.scripts = {model: Script(*entries) for model, entries in models.items() if entries or not file.embeddings}
-        for script in self.scripts.values():
-            script.remedy = (
-                f"remove them: {self.command.replace('--llmtest-record=once', '--snapshot-update')}" if self.command else ""
-            )
         remedy = f"record it: {self.command.replace('=once', '=new')}" if self.command else ""
         self.embeddings = {model: RecordedEmbeddings(model, vectors, remedy) for model, vectors in file.embeddings.items()}
         self.providers.remedy = remedy
+        removal = f"remove them: {self.command.replace('--llmtest-record=once', '--snapshot-update')}" if self.command else ""
+        for script in self.scripts.values():
+            script.owner = replace(script.owner, remedy=remedy, removal=removal)
         ask = self._question if self.records else None
         self.providers.map({key: _same(value) for key, value in {**self.scripts, **self.embeddings}.items()}, ask)
 

@@ -94,7 +94,7 @@ def read_calls(exchanges: Iterable[Exchange]) -> tuple[list[RecordedCall], list[
     >>> asked = HttpRequest("POST", "https://api.openai.com/v1/chat/completions", {}, b'{"model": "m", "messages": []}')
     >>> calls, others = read_calls([Exchange(asked, HttpAnswer(200, {}, hello.encode()), "hello.yaml:3")])
     >>> calls[0].model, str(calls[0].step), others
-    ('openai:m', "say('Hello', ' there', usage=False)", [])
+    ('openai:m', "say('Hello', ' there')", [])
     """
     calls: list[RecordedCall] = []
     others: list[OtherExchange] = []

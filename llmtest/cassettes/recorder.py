@@ -146,9 +146,9 @@ def _answer(heard: Heard, call: ModelCall) -> tuple[Reply | Fail, tuple[str, ...
             return broken or Reply((), False, truncated=True), ()
         raise _unreadable(heard, error) from None
     step = read.step
-    if isinstance(step, Reply) and not heard.is_whole:
-        step = replace(step, usage=False, stop_reason=None, truncated=broken is None, failure=broken)
-    return step, read.left_out
+    if isinstance(step, Reply) and step.truncated and broken is not None:
+        step = replace(step, truncated=False, failure=broken)
+    return step, read.left_out  # an SDK may leave a stream at its end mark, before the connection ends
 
 
 def _broken(error: BaseException) -> Fail:

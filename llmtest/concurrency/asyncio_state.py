@@ -223,8 +223,8 @@ def caller() -> tuple[asyncio.Task[object], asyncio.Future[object]] | None:
         hold = holder(future)
         if hold is not None:
             return hold.task, future
-        if future.done():  # it was cancelled, and went on
-            break
+        if future.done():  # pragma: no branch - whether the task waits at the first look is the luck of the threads
+            break  # it was cancelled, and went on
     return None
 
 

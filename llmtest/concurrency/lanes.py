@@ -141,6 +141,11 @@ class _Life:
     open: dict[object, _Open] = field(default_factory=dict)
     held: list[tuple[Lane, Callable[[], bool]]] = field(default_factory=list)
 
+    @property
+    def is_waited_for(self) -> bool:
+        """True if a lane that it spawned may be over when it goes on."""
+        return self.wait is not None or bool(self.open or self.held)
+
     def settle(self, moment: int, spawned: float = math.inf) -> None:
         """Tell the lanes that are over when the spawner goes on, at `moment`, with something it spawned after `spawned`."""
         over: list[Lane] = []
@@ -205,7 +210,8 @@ def mark() -> Mark:
 
 def tick() -> Mark:
     """Return the next moment of the line of control that runs now, for an event that order depends on."""
-    release_futures()
+    if _undone:
+        release_futures()
     task = _task()
     # LangChain wraps async callbacks in tasks of their own. Their events happen in the task that awaits the callback.
     if task is not None and asyncio_state.is_courier(task):
@@ -291,7 +297,7 @@ def release_futures() -> None:
 
 def _next(lane: Lane) -> Mark:
     lane.now += 1
-    if lane.life is not None:
+    if lane.life is not None and lane.life.is_waited_for:
         with _bookkeeping:
             lane.life.settle(lane.now)
     return lane, lane.now

@@ -202,9 +202,10 @@ def _find_holder(kind: type) -> Callable[[object], object]:
         if issubclass(kind, base):
             return way
     if dataclasses.is_dataclass(kind):
-        return _hold_dataclass
-    if isinstance(kind.__dict__.get("__slots__"), list | tuple) and not kind.__dictoffset__:
-        return _hold_slots  # LangGraph's Send, and its like
+        return partial(_hold_dataclass, [field.name for field in dataclasses.fields(kind)])
+    slots = kind.__dict__.get("__slots__")
+    if isinstance(slots, list | tuple) and not kind.__dictoffset__:
+        return partial(_hold_slots, [name for name in slots if not name.startswith("_")])  # LangGraph's Send, and its like
     return _describe
 
 
@@ -212,13 +213,13 @@ def _describe(value: object) -> Opaque:
     return Opaque(type(value).__name__)
 
 
-def _hold_dataclass(value: Any) -> Held:
-    fields = _fields(value, [field.name for field in dataclasses.fields(value)])
+def _hold_dataclass(names: Sequence[str], value: object) -> Held:
+    fields = _fields(value, names)
     return _structured(type(value).__name__, {k: v for k, v in fields.items() if type(v) is not tuple or v})
 
 
-def _hold_slots(value: Any) -> Held:
-    return _structured(type(value).__name__, _fields(value, [n for n in type(value).__slots__ if not n.startswith("_")]))
+def _hold_slots(names: Sequence[str], value: object) -> Held:
+    return _structured(type(value).__name__, _fields(value, names))
 
 
 def _fields(value: object, names: Iterable[str]) -> dict[str, object]:
@@ -227,7 +228,9 @@ def _fields(value: object, names: Iterable[str]) -> dict[str, object]:
     stored = object.__getattribute__(value, "__dict__") if type(value).__dictoffset__ else {}
     found = {}
     for name in names:
-        here = stored.get(name, _of_class(value, name))
+        here = stored.get(name)
+        if here is None and name not in stored:
+            here = _of_class(value, name)
         if here is not None:
             found[name] = here
     return found
@@ -343,10 +346,7 @@ def _hold_set(value: set[object] | frozenset[object]) -> list[object]:
 
 
 class _HeldMessage(Held):
-    """A message. `plain`: its fields are only text, numbers, dicts and lists, so that comparing them runs no foreign code.
-
-    Most messages are seen once, so this is computed when a message comes a second time.
-    """
+    """A message. `plain`: its fields are only text, numbers, dicts and lists, so that comparing them runs no foreign code."""
 
     __slots__ = ("plain",)
 
@@ -354,24 +354,14 @@ class _HeldMessage(Held):
         self._make = _message
         self._name = ()
         self._word = None
-        self.state = _hold_fields(fields)
-        self.plain: bool | None = None
-
-    def settle(self, fields: dict[str, object]) -> bool:
-        """True if this can be compared with `fields` as they are."""
-        if self.plain is None:
-            try:
-                _plain_fields(fields)
-                self.state = _plain_fields(self.state)
-                self.plain = True
-            except (NotPlainError, RuntimeError):
-                self.plain = False
-        return self.plain
+        try:
+            self.state, self.plain = _plain_fields(fields), True
+        except (NotPlainError, RuntimeError):
+            self.state, self.plain = _hold_fields(fields), False
 
     def still(self, fields: dict[str, object]) -> bool:
         """True if the message has not changed."""
-        now = fields if self.settle(fields) else _hold_fields(fields)
-        return is_same(self.state, now)
+        return is_same(self.state, fields if self.plain else _hold_fields(fields))
 
 
 class NotPlainError(Exception):
@@ -396,12 +386,16 @@ class _Number:
     __hash__ = None  # type: ignore[assignment]
 
 
+_TEXTS: Final = frozenset((str, type(None)))
+_PLAIN: Final = _TEXTS | _NUMBERS
+_STR: Final = {str}
+
 _REPORTED: Final = frozenset(("usage_metadata", "response_metadata"))
 """The provider's reports, full of counts: they are compared without looking for a count that has become a bool."""
 
 
 def _plain_fields(fields: dict[str, object]) -> dict[str, object]:
-    return {key: plain_copy(value, key not in _REPORTED) for key, value in fields.items()}
+    return {k: value if type(value) in _TEXTS else plain_copy(value, k not in _REPORTED) for k, value in fields.items()}
 
 
 def plain_copy(value: Any, exact: bool) -> object:
@@ -411,14 +405,15 @@ def plain_copy(value: Any, exact: bool) -> object:
         NotPlainError: there is something else in it.
     """
     kind = type(value)
-    if kind is str or value is None:
-        return value
-    if kind is dict and (not value or set(map(type, value)) == {str}):
-        return {key: plain_copy(item, exact) for key, item in value.items()}
+    same = _TEXTS if exact else _PLAIN
+    if kind is dict and (not value or set(map(type, value)) == _STR):
+        return {key: item if type(item) in same else plain_copy(item, exact) for key, item in value.items()}
     if kind is list:
-        return [plain_copy(item, exact) for item in value]
+        return [item if type(item) in same else plain_copy(item, exact) for item in value]
+    if kind in same:
+        return value
     if kind in _NUMBERS:
-        return _Number(value) if exact else value
+        return _Number(value)
     raise NotPlainError
 
 
@@ -482,8 +477,7 @@ class _History:
     def grow(self, known: int, more: list[BaseMessage]) -> bool:
         """Add `more` after the first `known`; return False if another thread has added others meanwhile."""
         held = [hold_message(message) for message in more]
-        plain = [copy.settle(message.__dict__) for copy, message in zip(held, more, strict=True)]
-        odd = [number for number, is_plain in enumerate(plain, known) if not is_plain]
+        odd = [number for number, copy in enumerate(held, known) if not copy.plain]
         states = [copy.state for copy in held]
         # Messages are held before the lock is acquired: holding them may run code of the program, which may wait for it.
         with _growing:

@@ -20,7 +20,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from time import monotonic_ns, time_ns
+from traceback import walk_stack
 from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict, cast
 from uuid import UUID, uuid4
 
@@ -115,7 +117,7 @@ class Tap(BaseCallbackHandler):
 
     def record_start(self, kind: str, serialized: Serialized, take: Held, keywords: Mapping[str, object]) -> None:
         """Record that a run starts: `take` gives its payload, `keywords` are what LangChain passed by keyword."""
-        about = cast("About", keywords)
+        about: About = keywords  # type: ignore[assignment]  # and no `cast`: to call it takes time at each event
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to several runs
         member = membership.begin(run_id, parent)
@@ -140,7 +142,7 @@ class Tap(BaseCallbackHandler):
         self, kind: str, take: Held, keywords: Mapping[str, object], now: Callable[[], lanes.Mark] = lanes.tick
     ) -> None:
         """Record what happens within a run, or its end."""
-        about = cast("About", keywords)
+        about: About = keywords  # type: ignore[assignment]
         run_id, parent = about["run_id"], about.get("parent_run_id")
         member = membership.membership(run_id) or _begin_without_start(kind, run_id, parent)
         if member is not None and not member.light:
@@ -357,7 +359,20 @@ def _name(serialized: object) -> str:
     # In the order of LangChain's own event stream, so that a run has the same name in both.
     fields = serialized if isinstance(serialized, dict) else {}
     path = fields.get("id")
-    return str(fields.get("name") or (path[-1] if path and isinstance(path, list) else "unnamed"))
+    return str(fields.get("name") or (path[-1] if path and isinstance(path, list) else _name_of_graph_step() or "unnamed"))
+
+
+def _name_of_graph_step() -> str | None:
+    """Return the name of the step of a graph that starts on this stack: in async code LangGraph tells none for a function
+    without a name, and in sync code that of its class (https://github.com/langchain-ai/langgraph/pull/8294)."""
+    for frame, _ in islice(walk_stack(sys._getframe(1)), _MAX_FRAMES):
+        if frame.f_code.co_name == "ainvoke" and str(frame.f_globals.get("__name__")).startswith("langgraph."):
+            get_name = getattr(frame.f_locals.get("self"), "get_name", None)
+            return str(get_name()) if callable(get_name) else None
+    return None
+
+
+_MAX_FRAMES: Final = 16
 
 
 def _fields(**fields: object) -> dict[str, object]:

@@ -213,11 +213,14 @@ def unknown_tool(which: SelectorLike, order: HappensBefore, *, strict: bool = Fa
     for option in which.options():
         if "tool" not in option.kinds or not isinstance(option.name, str) or any(option.accepts(*key) for key in order.by_name):
             continue
-        ran = dict.fromkeys(name for kind, name in order.by_name if kind in option.kinds)
-        near = [name for name in ran if is_slip(option.name, name)]
-        if not (near or strict) or any(named(option.name, name) for name in _known_tools(order)):
+        known = dict.fromkeys(_known_tools(order))
+        if any(named(option.name, name) for name in known):
             continue
-        hint = nearest(option.name, near or ran) or next(iter(near), None)
+        ran = dict.fromkeys(name for kind, name in order.by_name if kind in option.kinds)
+        near = [name for name in (*ran, *known) if is_slip(option.name, name)]
+        if not (near or strict):
+            continue
+        hint = nearest(option.name, near or [*ran, *known]) or next(iter(near), None)
         return f"no tool `{option.name}` ran, was bound or was asked for" + (f", nearest `{hint}`" if hint else "")
     return None
 

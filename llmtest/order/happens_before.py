@@ -21,7 +21,7 @@ from llmtest.concurrency.lanes import Lane
 from llmtest.core.literals import ConcurrentGroup
 from llmtest.events.events import Event, Run
 from llmtest.events.words import FrozenDict, Message
-from llmtest.order.nesting import Nesting
+from llmtest.order.nesting import Nesting, is_as_reported
 from llmtest.order.siblings import Item, are_in_sequence, home_of, item_of, layers, leads, precedes
 
 
@@ -221,14 +221,14 @@ class HappensBefore:
         self._sit(roots)
 
     def _sit(self, roots: Sequence[Run]) -> None:
-        nesting = Nesting(roots)
+        nesting = None if is_as_reported(roots) else Nesting(roots)
         # A list instead of recursion: no tree is too deep for it.
         todo: list[tuple[Run | None, _Seat | None]] = [(None, None)]
         while todo:
             run, seat = todo.pop()
             if run is not None and seat is not None:
                 self._place(run, seat)
-            inside = nesting.inside(run)
+            inside = nesting.inside(run) if nesting is not None else roots if run is None else run.children
             if inside:
                 home = run.start.lane if run is not None else self._home
                 todo += reversed(self._group(run, seat.depth + 1 if seat else 0, inside, home))

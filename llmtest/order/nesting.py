@@ -17,7 +17,7 @@ from llmtest.events.events import Event, Run
 from llmtest.order.siblings import last_end, structural_position
 
 
-def _is_as_reported(roots: Sequence[Run]) -> bool:
+def is_as_reported(roots: Sequence[Run]) -> bool:
     """True if every run began when no run was open but those that are reported around it: there can be no stray."""
     todo: list[tuple[Sequence[Run], float]] = [(roots, math.inf)]
     for runs, limit in todo:  # grows while it is read
@@ -45,7 +45,7 @@ class Nesting:
         self._strays: dict[Run, list[Run]] = {}
         self._ends: dict[Run, float] = {}
         self._open: dict[Lane, list[Run]] = {}
-        if not _is_as_reported(roots):
+        if not is_as_reported(roots):
             self._find_strays()
         # Only the search needs these; the rest may live as long as the recording.
         self._parents, self._ends, self._open = {}, {}, {}

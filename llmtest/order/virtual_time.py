@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -31,6 +31,8 @@ class _Track:
     spawned: list[Lane] = field(default_factory=list)
 
     def at(self, moment: int) -> int:
+        if moment >= self.moments[-1]:  # mostly the next event of the lane asks
+            return self.times[-1]
         return self.times[max(0, bisect_right(self.moments, moment) - 1)]
 
     def reach(self, moment: int, time: int) -> None:
@@ -75,8 +77,8 @@ class Clock:
             run = self._begin(event)
         ends = event.kind in ENDINGS
         # No event comes before an earlier event of its run, nor before the end of what its line of control has waited for.
-        bounds = self._end_bounds(run, event) if ends else self._token_bounds(run, event)
-        time = run.now = max([run.now, self._lane_time(event.lane, event.moment), *bounds])
+        bound = self._end_bound(run, event) if ends else self._token_bound(run, event)
+        time = run.now = max(run.now, self._lane_time(event.lane, event.moment), bound)
         self._tracks[event.lane].reach(event.moment, time)
         if ends:
             self._end(run, time)
@@ -97,20 +99,22 @@ class Clock:
         run.began = run.now = max(now, self._lane_time(event.lane, event.moment))
         return run
 
-    def _token_bounds(self, run: _Running, event: Event) -> Iterator[int]:
-        """Yield the time of a token, if the event is one."""
+    def _token_bound(self, run: _Running, event: Event) -> int:
+        """Return the time of a token, if the event is one."""
         latencies = self._latencies.get(event.run_id)
-        if latencies and event.kind in STREAMED:
-            yield run.began + latencies[0].ns(run.tokens[event.kind])
-            run.tokens[event.kind] += _has_content(event)
+        if not latencies or event.kind not in STREAMED:
+            return 0
+        known = run.tokens[event.kind]
+        run.tokens[event.kind] = known + _has_content(event)
+        return run.began + latencies[0].ns(known)
 
-    def _end_bounds(self, run: _Running, event: Event) -> Iterator[int]:
-        """Yield the times for which the end of a run had to wait."""
-        yield run.children
+    def _end_bound(self, run: _Running, event: Event) -> int:
+        """Return the time for which the end of a run had to wait."""
         failure = event.payload.get("error")
         # A failure before the first token takes the whole latency first; a later one takes the time of its tokens.
-        if not isinstance(failure, Failure) or (failure.ended == "error" and not any(run.tokens.values())):
-            yield from (run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))
+        if isinstance(failure, Failure) and (failure.ended != "error" or any(run.tokens.values())):
+            return run.children
+        return max([run.children, *(run.began + latency.total_ns for latency in self._latencies.get(event.run_id, ()))])
 
     def _end(self, run: _Running, time: int) -> None:
         above = self._runs.get(run.parent) if run.parent is not None else None
@@ -124,7 +128,7 @@ class Clock:
         """Return the time of a lane at a moment of it, and advance it past all lanes known to be over by then."""
         track = self._track(lane)
         # At each event anew: that a lane is over may become known long after it was spawned.
-        for other in track.spawned.copy():
+        for other in track.spawned.copy() if track.spawned else ():
             if other.joined is not None and other.joined <= moment:
                 track.spawned.remove(other)
                 track.reach(other.joined, self._over(other))
@@ -162,4 +166,6 @@ def _has_content(event: Event) -> bool:
         part = read_stream_event(event.payload.get("event"))
         opens_a_call = part.name == "content-block-start" and part.content is not None and part.content.kind == "call"
         return opens_a_call or part.name == "content-block-delta"
+    if event.payload.get("token") and isinstance(event.payload["token"], str):
+        return True
     return any(piece.text or piece.kind == "other" for piece in pieces_of(event.payload))

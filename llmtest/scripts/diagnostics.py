@@ -44,7 +44,7 @@ def no_key_matches(owner: ScriptOwner, request: Request, call: int, keys: Sequen
     """No key matches the call, and the script has no steps without a key."""
     head = f"unexpected {owner.name} call {call}: it matches no key, and the script has no steps without one"
     lines = [head, *_show_request(request, owner), *_missed(keys, request)]
-    return capped([*lines, "  add a key that it matches, or a step without a key"])
+    return capped([*lines, f"  {owner.remedy or 'add a key that it matches, or a step without a key'}"])
 
 
 def no_step_left(
@@ -57,7 +57,8 @@ def no_step_left(
     lines = [f"unexpected {owner.name} call {call}: {whose}", *_show_request(request, owner)]
     lines += [f"  served  step {number}  {step}  at {shown_path(step.where)}" for number, step in served]
     lines += _missed(keys, request) if key is None else []
-    return capped([*lines, f"  add a step for this call, or find out why the program calls {owner.the} again"])
+    add = owner.remedy or "add a step for this call"
+    return capped([*lines, f"  {add}, or find out why the program calls {owner.the} again"])
 
 
 def _missed(keys: Iterable[On], request: Request) -> list[str]:
@@ -96,8 +97,8 @@ class Unused(NamedTuple):
     calls: int
 
 
-def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: int, remedy: str = "") -> str:
-    """Steps that still wait for calls: `left`, of so many `steps`, after so many `calls`. `remedy` is what removes them."""
+def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: int) -> str:
+    """Steps that still wait for calls: `left`, of so many `steps`, after so many `calls`."""
     ways = [
         way
         for way, is_it in (("never used", True), ("not used often enough", False))
@@ -113,7 +114,7 @@ def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: 
     no_match = any(unused.key is not None for unused in left)
     why = "no further call matches the key" if no_match else "the program stopped early"
     lines.append(f"  {owner.the} was {called}; remove the steps, or find out why {why}")
-    return capped([*lines, *([f"  {remedy}"] if remedy else [])])
+    return capped([*lines, *([f"  {owner.removal}"] if owner.removal else [])])
 
 
 def stale_steps(stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:

@@ -8,8 +8,9 @@ also ends a wait where a library has frozen Python's clocks.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -94,7 +95,7 @@ class Gate:
         """
         __tracebackhide__ = True
         come = self._has_come(calls)
-        if not come() and asyncio._get_running_loop() is not None:
+        if not come() and _is_in_async_code():
             raise ScriptError(
                 "gate.wait() blocks the event loop, so that no call on it can reach the gate\n"
                 f"  hold() at {shown_path(self.where)}\n"
@@ -118,7 +119,7 @@ class Gate:
             ScriptError: the call came without await in a running event loop.
         """
         __tracebackhide__ = True
-        if not self._open and asyncio._get_running_loop() is not None:
+        if not self._open and _is_in_async_code():
             raise ScriptError(
                 "a call came to a gate without await in a running event loop, which would stand still with it\n"
                 f"  hold() at {shown_path(self.where)}\n"
@@ -205,12 +206,11 @@ class Gate:
         return ready()
 
     async def _auntil(self, ready: Ready, timeout_s: float) -> bool:
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
+        call_soon, resolve, done = _wait_in_trio() if _is_in_trio() else _wait_in_asyncio()
 
         def wake() -> None:
             with suppress(RuntimeError):  # the loop was closed, and the call is gone with it
-                loop.call_soon_threadsafe(_resolve, done)
+                call_soon(resolve)
 
         timer = threading.Timer(timeout_s, wake)  # a timer of the loop would never end where its clock is frozen
         timer.daemon = True
@@ -218,7 +218,7 @@ class Gate:
             if not ready():
                 timer.start()
                 try:
-                    await done
+                    await done()
                 finally:
                     timer.cancel()
         return ready()
@@ -259,9 +259,30 @@ class Gate:
         return ledger.report(Violation("gate never reached", text), self.violations)
 
 
-def _resolve(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
+_Wait = tuple[Callable[[Wake], object], Wake, Callable[[], Awaitable[object]]]
+"""What any thread calls to run a function on the loop, the function that ends the wait, and the wait."""
+
+
+def _wait_in_asyncio() -> _Wait:
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    return loop.call_soon_threadsafe, lambda: None if done.done() else done.set_result(None), lambda: done
+
+
+def _wait_in_trio() -> _Wait:
+    trio = sys.modules["trio"]
+    done = trio.Event()
+    return trio.lowlevel.current_trio_token().run_sync_soon, done.set, done.wait
+
+
+def _is_in_trio() -> bool:
+    """True in a task of trio. It may run on top of an asyncio loop, so it is asked first."""
+    trio = sys.modules.get("trio")  # a program that has not imported it is in no task of it
+    return trio is not None and getattr(trio.lowlevel, "in_trio_task", bool)()
+
+
+def _is_in_async_code() -> bool:
+    return asyncio._get_running_loop() is not None or _is_in_trio()
 
 
 def with_gates(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterator[P | Gate]:

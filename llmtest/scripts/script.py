@@ -137,8 +137,6 @@ class Script(StepGroup):
         self._claims: list[_Claim] = []
         self._told: set[tuple[int, int]] = set()
         self._stale: dict[str, list[tuple[int, str, str]]] = {}
-        self.remedy = ""
-        """What deletes unused steps, for the text of their violation."""
         self.is_stale = False
         """True if a step has answered another request than it was recorded for."""
         self._made_in = os.getpid()
@@ -378,7 +376,7 @@ class Script(StepGroup):
         left = [unused for queue in self._queues for unused in queue.left()]
         found = []
         if left:
-            text = diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls, self.remedy)
+            text = diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)
             found.append(Violation("unused step", publish(text)))
         stale, self._stale = self._stale, {}
         if stale:

@@ -430,10 +430,14 @@ class ScriptOwner:
 
     name: str = "model"
     input: str = "prompt"
+    remedy: str = ""
+    """What to do for a call without a step, if it is not to add one."""
+    removal: str = ""
+    """What removes steps that no call takes."""
 
     @property
     def is_model(self) -> bool:
-        return self == ScriptOwner()
+        return self.name == "model"
 
     @property
     def the(self) -> str:

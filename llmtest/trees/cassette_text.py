@@ -156,11 +156,14 @@ def _failure(step: Fail) -> Failure:
 # -- tokens and cost
 
 
+NONE: Final = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What the calls in a cassette have spent: tokens, and US dollars, which are None if a price or a usage is not known."""
 
-    usage: Usage = Usage()
+    usage: Usage = NONE
     calls: int = 0
     unreported: int = 0
     cost: float | None = 0.0

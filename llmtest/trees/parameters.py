@@ -18,8 +18,8 @@ _SHOWN_ELSEWHERE: Final = frozenset(("_type", "tools", "stream", "streaming", "s
 
 def model_name(run: Run) -> str | None:
     """Return the name of the model of a call, if the name of the run does not tell it."""
-    parameters = _parameters(run)
-    found = (source.get(key) for source in (parameters, run.metadata) for key in (*_NAMES, "ls_model_name"))
+    sources = [source for source in (_parameters(run), run.metadata) if source]
+    found = (source.get(key) for source in sources for key in (*_NAMES, "ls_model_name"))
     name = next((name for name in found if isinstance(name, str) and name), None)
     return None if name is None or name == _DEFAULT_NAME or name == run.name or run.name.endswith(f":{name}") else name
 
@@ -33,6 +33,8 @@ def set_parameters(run: Run) -> dict[str, object]:
 def tool_marks(run: Run, words: Words) -> list[str]:
     """Return the marks of the tools of a model call, or their names, sorted by name: a program may take them from a set."""
     names = [str(name) for name in run.start.payload.get("tools") or ()]
+    if not names:
+        return []
     tools = _parameters(run).get("tools")
     if words.short or not isinstance(tools, list) or len(tools) != len(names):
         return [words.atom(name, ",") for name in sorted(names)]

@@ -614,7 +614,7 @@ _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     ToolCall: Words.request,
     Structured: Words.structured,
     Failure: lambda words, value: f"{words.atom(value.type)}({words.string(value.message)})",
-    Opaque: lambda words, value: f"<{words.clean(value.type)}>",
+    Opaque: lambda words, value: f"<{words.atom(value.type)}>",
     **dict.fromkeys((bool, type(None)), lambda _, value: json.dumps(value)),
     **dict.fromkeys((dict, FrozenDict), Words.mapping),
     **dict.fromkeys((list, tuple, FrozenList), Words.sequence),

@@ -83,6 +83,9 @@ def request_of(call: ModelCall, origin: Origin) -> Request:
 class WireModel(Answering):
     """A model that is asked in the words of `api`. `script` serves the calls; `name` is the model's name in violations."""
 
+    max_events_at_once = 16
+    """How many events of a stream arrive as one piece, at most."""
+
     def __init__(self, script: Script, api: Api, name: str) -> None:
         self.script = script
         self.api = api
@@ -179,25 +182,40 @@ class WrittenStream:
         self.writer, self.model, self.request = writer, model, request
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self.writer.encoded():
+        for piece in self._pieces():
             if isinstance(piece, bytes):
                 yield piece
             else:
                 self.model.hold(piece, self.request)
-        yield from self._closing()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self.writer.encoded():
+        for piece in self._pieces():
             if isinstance(piece, bytes):
                 yield piece
             else:
                 await self.model.ahold(piece, self.request)
-        for piece in self._closing():
-            yield piece
 
-    def _closing(self) -> list[bytes]:
+    def _pieces(self) -> Iterator[bytes | Gate]:
+        """Yield the bytes of the stream and its gates. Events that nothing separates come together, as over a network."""
+        waiting: list[bytes] = []
+        try:
+            for piece in self.writer.encoded():
+                if isinstance(piece, bytes):
+                    waiting.append(piece)
+                    if len(waiting) < self.model.max_events_at_once:
+                        continue
+                if waiting:
+                    yield b"".join(waiting)
+                    waiting = []
+                if not isinstance(piece, bytes):
+                    yield piece
+        except ConnectionBroken:
+            if waiting:
+                yield b"".join(waiting)  # what was said before the break arrives
+            raise
         end = b"" if self.writer.cut else self.writer.closing()
-        return [end] if end else []
+        if end or waiting:
+            yield b"".join((*waiting, end))
 
 
 # -- refusals

@@ -263,8 +263,11 @@ def refused(value: object, name: str, takes: str) -> BadBody:
 
 def objects(body: Body, key: str, takes: str) -> list[dict[str, object]]:
     """Return the list of objects at `key`; none if it is missing or null."""
-    items = optional_item(body, key, list, takes) or ()
-    return [checked(item, dict, f"{key}[{number}]", "an object") for number, item in enumerate(items)]
+    items = optional_item(body, key, list, takes) or []
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise refused(item, f"{key}[{number}]", "an object")
+    return items
 
 
 def content_of(message: Body, key: str = "content") -> str | FrozenList:

@@ -112,9 +112,13 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
     try:
         entry = providers.find(models)
         if entry is None:
-            return asked, _heard(asked, api, call, request)
+            return asked, _heard(target, asked, api, call, request)
+        if target.kind == "tokens":
+            from llmtest.wire.token_counts import answer_tokens  # few programs ask
+
+            return asked, answer_tokens(call, api)
         if entry.can_answer is not None and not entry.can_answer(call, find_origin):
-            return asked, _heard(asked, api, call, request)
+            return asked, _heard(target, asked, api, call, request)
         providers.note_asked(asked)
         if isinstance(call, ModelCall):
             script = providers.script_now(entry, asked)
@@ -128,14 +132,15 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
         return asked, _unreadable(target, request, api, error)
 
 
-def _heard(model: str, api: Endpoint[Any], call: Any, request: HttpRequest) -> Heard | None:
-    """Return what notes the answer of the real model, if something listens."""
+def _heard(target: Target, model: str, api: Endpoint[Any], call: Any, request: HttpRequest) -> Heard | None:
+    """Return what notes the answer of the real model, if something listens. A number of tokens is no answer to keep."""
     recorder = listener()
     if recorder is None:
         return None
     heard = Heard(model, api, call, request, find_origin())
     guard.let_through(request.host)
-    recorder.hear(heard)
+    if target.kind != "tokens":
+        recorder.hear(heard)
     return heard
 
 

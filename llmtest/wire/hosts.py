@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from llmtest.wire.api import Endpoint
 
-Kind = Literal["model", "embeddings", "models", "other"]
+Kind = Literal["model", "embeddings", "tokens", "models", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,8 @@ _ENDPOINTS: Final = (
     _is_for(rf".*?{_DEPLOYMENT}/completions", "model", "completions.Completions", "openai"),
     _is_for(rf".*?{_DEPLOYMENT}/embeddings", "embeddings", "embeddings.OpenAI", "openai"),
     _is_for(r".*/v1/messages", "model", "anthropic.Messages", "anthropic"),
+    _is_for(r".*/v1/messages/count_tokens", "tokens", "token_counts.Anthropic", "anthropic"),
+    _is_for(rf"{_GEMINI}:countTokens", "tokens", "token_counts.Gemini", *_GOOGLE),
     _is_for(rf"{_GEMINI}:(generateContent|streamGenerateContent)", "model", "gemini.Gemini", *_GOOGLE),
     _is_for(rf"{_GEMINI}:(embedContent|batchEmbedContents)", "embeddings", "embeddings.Gemini", *_GOOGLE),
     _is_for(r".*/api/chat", "model", "ollama.Chat", "ollama"),
@@ -123,7 +125,7 @@ class Target:
 
     def names_of(self, called: str) -> list[str]:
         """Return the names under which the model of a request may be mapped; `called` is its name in the body."""
-        names = [name for name in dict.fromkeys((called, self.model)) if name]
+        names = dict.fromkeys(filter(None, (called, self.model)))
         return [f"{provider}:{name}" for provider in self.providers for name in names]
 
 
@@ -157,6 +159,9 @@ def _target(method: str, url: str, known: str | None) -> Target | None:
     if found is None:
         return None if known is None else Target((known,))
     endpoint, model = found
+    if known is None and endpoint.speakers == ("openai",) and (model or "api-version=" in parts.query):
+        known = "azure_openai"  # behind a gateway: the path names a deployment, or the query a version
+        return Target((known, "openai"), endpoint.kind, endpoint.api, model)
     names = endpoint.speakers if known is None or known in endpoint.speakers else (known,)
     if known is not None:
         names = tuple(dict.fromkeys((known, *names)))

@@ -221,6 +221,10 @@ class ScriptedServer:
             answerer = self._answerer(came, target, call.model)
             if isinstance(answerer, HttpAnswer):
                 return answerer
+            if target.kind == "tokens" and answerer is not None:
+                from llmtest.wire.token_counts import answer_tokens
+
+                return answer_tokens(call, api)
             if isinstance(answerer, Script) and isinstance(call, ModelCall):
                 return await self._scripted(answerer, came, api, call, entry)
             if isinstance(answerer, Embeddings) and not isinstance(call, ModelCall):
@@ -399,6 +403,8 @@ def _has_key(request: HttpRequest, token: str) -> bool:
 
 class _ServedModel(WireModel):
     """The model of one request: it notes in the journal what was asked, and which step answers."""
+
+    max_events_at_once = 1  # so that a latency may pass between two, and a client that leaves is noticed
 
     def __init__(self, script: Script, api: Api, name: str, entry: Entry, journal: Journal, size: int) -> None:
         super().__init__(script, api, name)

@@ -14,6 +14,7 @@ from llmtest.errors import InventError
 from llmtest.events import FrozenDict
 from llmtest.scripts.step_types import Call
 from llmtest.scripts.tool_checks import check_call
+from tests.support.schemas import BOOKING
 
 NODE = {
     "type": "object",
@@ -405,27 +406,9 @@ def test_nothing_that_need_not_be_there_is_always_there_or_never() -> None:
     assert {args["b"] is None for args in made} == {True, False}
 
 
-FOR_EVER = {
-    "type": "object",
-    "properties": {
-        "seats": {"type": "integer"},
-        "price": {"type": "number", "minimum": 0},
-        "day": {"type": "string", "format": "date"},
-        "at": {"type": "string", "format": "date-time"},
-        "phone": {"type": "string"},
-        "order_id": {"type": "string"},
-        "plate": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{3}$"},
-        "class": {"enum": ["economy", "business", "first"]},
-        "window": {"type": "boolean"},
-        "luggage": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 32}, "minItems": 2},
-    },
-    "required": ["seats", "price", "day", "at", "phone", "order_id", "plate", "class", "window", "luggage"],
-}
-
-
 def test_a_new_field_changes_no_other() -> None:
-    more = {**FOR_EVER, "properties": {"before": {"type": "string"}, **FOR_EVER["properties"], "after": {"type": "string"}}}
+    more = {**BOOKING, "properties": {"before": {"type": "string"}, **BOOKING["properties"], "after": {"type": "string"}}}
 
-    made = auto_values.arguments("book", {**more, "required": [*FOR_EVER["required"], "before", "after"]}, "0 book 1")
+    made = auto_values.arguments("book", {**more, "required": [*BOOKING["required"], "before", "after"]}, "0 book 1")
 
-    assert {name: made[name] for name in FOR_EVER["required"]} == auto_values.arguments("book", FOR_EVER, "0 book 1")
+    assert {name: made[name] for name in BOOKING["required"]} == auto_values.arguments("book", BOOKING, "0 book 1")

@@ -20,6 +20,7 @@ from llmtest.auto import values as auto_values
 from llmtest.events import FrozenDict
 from llmtest.scripts.step_types import Call, split
 from llmtest.scripts.tool_checks import check_call
+from tests.support.schemas import BOOKING
 
 # -- patterns
 
@@ -96,26 +97,9 @@ def test_a_text_in_a_format_is_in_it(name: str) -> None:
 
 # -- the same for ever
 
-FOR_EVER = {
-    "type": "object",
-    "properties": {
-        "seats": {"type": "integer"},
-        "price": {"type": "number", "minimum": 0},
-        "day": {"type": "string", "format": "date"},
-        "at": {"type": "string", "format": "date-time"},
-        "phone": {"type": "string"},
-        "order_id": {"type": "string"},
-        "plate": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{3}$"},
-        "class": {"enum": ["economy", "business", "first"]},
-        "window": {"type": "boolean"},
-        "luggage": {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 32}, "minItems": 2},
-    },
-    "required": ["seats", "price", "day", "at", "phone", "order_id", "plate", "class", "window", "luggage"],
-}
-
 
 def test_what_a_key_gives_is_the_same_for_ever() -> None:
-    assert auto_values.arguments("book", FOR_EVER, "0 book 1") == {
+    assert auto_values.arguments("book", BOOKING, "0 book 1") == {
         "seats": 9,
         "price": 407.13,
         "day": "2024-04-15",
@@ -127,7 +111,7 @@ def test_what_a_key_gives_is_the_same_for_ever() -> None:
         "window": True,
         "luggage": [4, 23],
     }
-    assert auto_values.arguments("book", FOR_EVER, "1 book 1")["at"] == "2029-04-12T00:23:23Z"
+    assert auto_values.arguments("book", BOOKING, "1 book 1")["at"] == "2029-04-12T00:23:23Z"
 
 
 @pytest.mark.skipif(
@@ -172,7 +156,7 @@ def test_neither_the_random_of_the_program_nor_its_faker_is_touched() -> None:
     fake.seed_instance(3)
     before = random.getstate(), shared_by_faker.getstate(), fake.random.getstate()
 
-    auto_values.arguments("book", FOR_EVER, "0")
+    auto_values.arguments("book", BOOKING, "0")
     auto_values.sentences("0")
 
     assert (random.getstate(), shared_by_faker.getstate(), fake.random.getstate()) == before

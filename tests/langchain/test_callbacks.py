@@ -24,14 +24,12 @@ from langchain_core.callbacks import (
     dispatch_custom_event,
 )
 from langchain_core.callbacks.manager import atrace_as_chain_group, trace_as_chain_group
-from langchain_core.documents import Document
 from langchain_core.language_models import LLM, BaseChatModel
 from langchain_core.language_models.llms import create_base_retry_decorator
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import (
     RunnableBranch,
     RunnableConfig,
@@ -40,7 +38,7 @@ from langchain_core.runnables import (
     RunnableParallel,
     RunnablePassthrough,
 )
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
@@ -48,6 +46,7 @@ from langgraph.types import Command, Send, interrupt
 
 from llmtest import Recording, ScriptedChatModel, ScriptedLLM, call, fail, record, reply, say
 from llmtest.events import Failure, Run
+from tests.support.tools import Shelf, weather
 
 Call = Callable[[Any, Any], Any]
 
@@ -58,21 +57,6 @@ def told(recording: Recording) -> str:
 
 
 # -- the things that fire, in each way of calling them
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    if city == "Atlantis":
-        raise ValueError("no such city")
-    return f"18C in {city}"
-
-
-class Shelf(BaseRetriever):
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        if query == "nothing":
-            raise LookupError("no book")
-        return [Document("a book")]
 
 
 async def _drain(stream: AsyncIterator[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import threading
 import uuid
@@ -13,14 +14,11 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, dispatch_custom_event
-from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.llms import create_base_retry_decorator
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import LLMResult
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnableParallel
-from langchain_core.tools import tool
 from langchain_core.tracers.context import _configure_hooks
 
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
@@ -30,22 +28,7 @@ from llmtest.events import Document as FrozenDocument
 from llmtest.events import Failure, Message, Opaque
 from llmtest.langchain import tap
 from llmtest.ledger import Ledger, opened
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    if city == "Atlantis":
-        raise ValueError("no such city")
-    return f"18C in {city}"
-
-
-class Shelf(BaseRetriever):
-    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        if query == "nothing":
-            raise LookupError("no book")
-        return [Document("a book", metadata={"about": query}, id="b1")]
-
+from tests.support.tools import Shelf, weather
 
 # -- every callback
 
@@ -570,6 +553,46 @@ def test_a_run_without_a_name_takes_the_name_of_its_class() -> None:
     assert tap._name(None) == "unnamed"
     assert tap._name({"id": ["langchain", "llms", "OpenAI"]}) == "OpenAI"
     assert tap._name({"name": "n", "id": ["x"]}) == "n"
+
+
+def _graph_with_nameless_steps() -> Any:
+    from langgraph.graph import END, START, MessagesState, StateGraph
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("node", functools.partial(lambda extra, state: {"messages": [extra]}, "hi"))
+    graph.add_edge(START, "node")
+    graph.add_conditional_edges("node", lambda state: END)
+    return graph.compile()
+
+
+def test_a_step_of_a_graph_without_a_name_has_one_name_in_sync_and_async_code() -> None:
+    with record() as sync:
+        _graph_with_nameless_steps().invoke({"messages": []})
+    with record() as awaited:
+        asyncio.run(_graph_with_nameless_steps().ainvoke({"messages": []}))
+    with record() as streamed:
+        asyncio.run(_read(_graph_with_nameless_steps()))
+
+    assert str(sync) == str(awaited) == str(streamed)
+    assert "unnamed" not in str(sync)
+
+
+async def _read(graph: Any) -> None:
+    async for _ in graph.astream({"messages": []}):
+        pass
+
+
+def test_upstream_still_tells_no_name_of_a_nameless_step_in_async_code() -> None:
+    """Fails when https://github.com/langchain-ai/langgraph/pull/8294 is merged: then `_name_of_graph_step` can go."""
+    heard: list[str | None] = []
+
+    class Names(BaseCallbackHandler):
+        def on_chain_start(self, *_: Any, **about: Any) -> None:
+            heard.append(about.get("name"))
+
+    asyncio.run(_graph_with_nameless_steps().ainvoke({"messages": []}, {"callbacks": [Names()]}))
+
+    assert None in heard
 
 
 def test_an_ai_message_is_a_frozen_word() -> None:

@@ -42,7 +42,8 @@ from langsmith.run_helpers import tracing_context
 from llmtest import ScriptedChatModel, ScriptedLLM, call, fail, record, say
 from llmtest.langchain import tap
 from llmtest.ledger import Ledger, opened
-from tests.langchain.test_callbacks import EVERY, HI, PROGRAMS, Mumbler, Program, Shelf, Talker, weather
+from tests.langchain.test_callbacks import EVERY, HI, PROGRAMS, Mumbler, Program, Talker
+from tests.support.tools import Shelf, weather
 
 # -- handlers of every colour, that write down all they are told
 

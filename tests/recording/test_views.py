@@ -165,6 +165,20 @@ def test_a_tool_that_is_known_is_no_slip():
     assert not RAN.obeys(never("delete"))
 
 
+@pytest.mark.parametrize("name", ["delete-db", "delet_*", "delete"])
+def test_a_name_that_a_bound_tool_nearly_has_cannot_be_told_although_the_tool_did_not_run(name):
+    with record() as bound:
+        ScriptedChatModel("Done.").bind_tools([delete_db]).invoke("hi")
+    with record() as offered:
+        ScriptedChatModel(call("delete_db", name="x").unchecked()).invoke("hi")
+
+    for recording in (bound, offered):
+        answer = recording.obeys(never(name))
+        assert answer.said == f"no tool `{name}` ran, was bound or was asked for, nearest `delete_db`"
+        assert not answer
+        assert recording.obeys(never("delete_db"), never("drop_*"))
+
+
 def test_a_tool_that_a_script_offers_is_no_slip():
     model = ScriptedChatModel(call("delete", name="x").optional().unchecked())
 

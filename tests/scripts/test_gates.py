@@ -15,6 +15,7 @@ from typing import Any
 import freezegun
 import pytest
 import time_machine
+import trio
 from langchain_core.messages import AIMessageChunk
 
 from llmtest import (
@@ -518,6 +519,71 @@ def test_an_event_loop_goes_on_while_a_call_on_it_waits() -> None:
     asyncio.run(main())
 
     assert turns == 100
+
+
+def test_a_call_in_a_task_of_trio_waits_and_its_loop_goes_on() -> None:
+    gate, seen = hold(), []
+
+    async def ask() -> None:
+        await gate.ahold(lambda: "the call")
+        seen.append("on")
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await gate.reached()
+            await trio.sleep(0)
+            seen.append("reached")
+            gate.release()
+
+    trio.run(main)
+
+    assert seen == ["reached", "on"]
+    assert gate.found() == []
+
+
+def test_a_gate_is_released_from_a_thread_beside_trio() -> None:
+    gate = hold()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gate.ahold, lambda: "the call")
+            await trio.to_thread.run_sync(gate.wait)
+            await trio.to_thread.run_sync(gate.release)
+
+    trio.run(main)
+
+    assert gate.found() == []
+
+
+def test_a_gate_that_nobody_releases_fails_a_call_in_trio() -> None:
+    gate = hold(timeout_s=0.01)
+
+    with expect_violation("gate never released"):
+        trio.run(gate.ahold, lambda: "the call")
+
+
+def test_a_call_in_trio_that_is_cancelled_leaves_its_gate() -> None:
+    gate = hold()
+
+    async def main() -> None:
+        with trio.move_on_after(0.01):
+            await gate.ahold(lambda: "the call")
+
+    trio.run(main)
+    assert gate.waiting == 0
+    gate.release()
+
+
+@pytest.mark.parametrize("act", [lambda gate: gate.hold(lambda: "the call"), lambda gate: gate.wait()], ids=["hold", "wait"])
+def test_a_wait_that_would_block_trio_is_told(act: Any) -> None:
+    gate = hold()
+
+    async def main() -> None:
+        act(gate)
+
+    with pytest.raises(ScriptError, match="event loop"):
+        trio.run(main)
 
 
 def test_a_gate_may_be_released_from_another_thread() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Opaque, Run, Structured, ToolCall
+from llmtest.trees.parsing import head, parse, write
 from llmtest.trees.rendering import render
 from llmtest.trees.run_lines import Detail
 from tests.support import lines
@@ -688,3 +690,12 @@ def test_parallel_runs_stand_in_one_order_although_random_ids_are_their_keys() -
 
     assert first == second
     assert first.splitlines()[0] == "parallel"
+
+
+@pytest.mark.parametrize("name", ["(", ")", "a b", 'say "x"', "a\n< b", "="])
+def test_the_name_of_a_type_is_no_markup(name: str) -> None:
+    start = Event("on_tool_start", UUID(int=1), None, "t", payload=FrozenDict(inputs=FrozenDict(q=Opaque(name))))
+    text = render(Run(UUID(int=1), None, "tool", "t", (), FrozenDict(), (start,), ()))
+
+    assert write(parse(text)) == text
+    assert head(parse(text)[0]).arguments == (f"q=<{name}>" if name == "=" else f"q=<{json.dumps(name)}>")

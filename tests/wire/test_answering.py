@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
+import trio
 from langchain_core.utils.uuid import uuid7
 
 from llmtest import Script, call, count_tokens, fail, give, hold, on, respond, say
+from llmtest.langchain.providers import scripted_providers
 from llmtest.ledger import Ledger
 from llmtest.wire.answering import Origin, WireModel, read
 from llmtest.wire.api import BadBody
@@ -47,11 +52,15 @@ def test_a_step_is_written_as_the_api_says_it(page: Ledger) -> None:
         assert json.loads(answer.body)["usage"]["prompt_tokens"] == 1
 
 
-def test_a_stream_comes_piece_by_piece_in_sync_and_in_async_code(page: Ledger) -> None:
+class OneByOne(WireModel):
+    max_events_at_once = 1
+
+
+def test_a_stream_comes_event_by_event_in_sync_and_in_async_code(page: Ledger) -> None:
     async def collect(stream: Any) -> list[bytes]:
         return [piece async for piece in stream]
 
-    sync, awaited = both(lambda: model(say("a", "b")), stream=True)
+    sync, awaited = both(lambda: OneByOne(Script(say("a", "b")), API, "openai:gpt-5"), stream=True)
     assert sync.headers["content-type"] == "text/event-stream"
     pieces = list(sync.stream or ())
     assert [b'"content": "a"' in piece for piece in pieces] == [False, True, False, False, False]
@@ -59,10 +68,23 @@ def test_a_stream_comes_piece_by_piece_in_sync_and_in_async_code(page: Ledger) -
     assert len(asyncio.run(collect(awaited.stream))) == len(pieces)
 
 
+def test_events_that_nothing_separates_come_together_but_never_all_of_a_long_stream(page: Ledger) -> None:
+    def pieces(kind: type[WireModel]) -> list[bytes]:
+        script = Script(say(tokens=["a"] * 30))
+        return list(kind(script, API, "openai:gpt-5").answer(read(request(stream=True), API)).stream or ())
+
+    one_by_one, together = pieces(OneByOne), pieces(WireModel)
+
+    assert [len(pieces) for pieces in (one_by_one, together)] == [33, 3]
+    assert [piece.count(b"data: ") for piece in together] == [16, 16, 1]
+    without_ids = [re.sub(rb"chatcmpl_\w+", b"", b"".join(pieces)) for pieces in (one_by_one, together)]
+    assert without_ids[0] == without_ids[1]
+
+
 def test_a_stream_waits_at_its_gates(page: Ledger) -> None:
     gate = hold(timeout_s=0.05)
     stream = iter(model(say("a", gate, "b")).answer(read(request(stream=True), API)).stream or ())
-    assert [b'"content"' in next(stream) for _ in range(2)] == [True, True]
+    assert [next(stream).count(b'"content"')] == [2]  # the opening, and "a"
     with pytest.raises(AssertionError, match="the gate was not released"):
         next(stream)
     assert [violation.code for violation in page.take()] == ["gate never released"]
@@ -89,7 +111,7 @@ def test_another_failure_breaks_the_connection(step: Any, page: Ledger) -> None:
 def test_a_stream_breaks_where_the_script_says(page: Ledger) -> None:
     stream = iter(model(say("a").then_fail(ConnectionResetError)).answer(read(request(stream=True), API)).stream or ())
 
-    assert b'"content": "a"' in [next(stream), next(stream)][1]
+    assert b'"content": "a"' in next(stream)
     with pytest.raises(ConnectionBroken):
         next(stream)
 
@@ -173,3 +195,26 @@ def test_what_a_stream_has_spent_that_breaks_after_a_token_is_not_known(page: Le
     broken, refused = tokens.calls
     assert (broken.ended, broken.usage, broken.is_known) == ("ended", None, False)
     assert (refused.ended, refused.is_known) == ("error", True)  # nothing of it came
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+def test_a_stream_stops_at_its_gate_under_trio(library: Any) -> None:
+    gate, seen = hold(), list[str]()
+
+    async def ask() -> None:
+        body = {"model": "gpt-5", "messages": [{"role": "user", "content": "weather?"}], "stream": True}
+        async with library.AsyncClient() as client, client.stream("POST", URL, json=body) as answer:
+            async for line in answer.aiter_lines():
+                seen.extend(word for word in ("It is ", "sunny.") if word in line)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await gate.reached()
+            assert seen == ["It is "]
+            gate.release()
+
+    with scripted_providers({"openai:gpt-5": say("It is ", gate, "sunny.")}):
+        trio.run(main)
+
+    assert seen == ["It is ", "sunny."]

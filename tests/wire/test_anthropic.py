@@ -26,7 +26,14 @@ def stream(*events: dict[str, Any]) -> HttpAnswer:
 
 
 def start(**usage: int) -> dict[str, Any]:
-    message = {"id": "msg_014p", "type": "message", "role": "assistant", "content": [], "model": CLAUDE, "stop_reason": None}
+    message: dict[str, Any] = {
+        "id": "msg_014p",
+        "type": "message",
+        "role": "assistant",
+        "content": [],
+        "model": CLAUDE,
+        "stop_reason": None,
+    }
     return {"type": "message_start", "message": {**message, "stop_sequence": None, "usage": {**USAGE, **usage}}}
 
 

@@ -166,3 +166,17 @@ def test_a_base_url_with_a_query_is_recognized(url: str, api: str) -> None:
 @pytest.mark.parametrize("query", ["next=/responses", "next=/completions", "q=chat/completions&page=2", "q=api"])
 def test_a_query_of_another_program_is_none_of_our_business(query: str) -> None:
     assert recognize("POST", f"https://shop.example/login?{query}") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "model"),
+    [
+        ("https://corp.example/azure/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21", "my-gpt"),
+        ("https://corp.example/azure/openai/responses?api-version=2025-03-01-preview", ""),
+    ],
+)
+def test_azure_behind_a_gateway_is_azure(url: str, model: str) -> None:
+    found = recognize("POST", url)
+
+    assert found is not None
+    assert (found.providers, found.model) == (("azure_openai", "openai"), model)

@@ -226,7 +226,7 @@ def test_what_a_step_cannot_say_is_named(message: Any, left_out: tuple[str, ...]
 
 
 def test_other_choices_and_logprobs_are_named() -> None:
-    choices = [
+    choices: list[Any] = [
         {"index": index, "message": {"content": f"{index}"}, "logprobs": {"content": []}, "finish_reason": "stop"}
         for index in (1, 0, 2)
     ]
