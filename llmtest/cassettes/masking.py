@@ -12,7 +12,7 @@ from llmtest.core.masks import mask, table
 from llmtest.errors import CassetteError
 from llmtest.events.words import FrozenDict, FrozenList
 from llmtest.scripts.files import Entries, ScriptFile
-from llmtest.scripts.requests import KeyedSteps
+from llmtest.scripts.requests import KeyedSteps, On
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Thinking, Value, split
 from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
 
@@ -74,21 +74,38 @@ def _changed(file: ScriptFile, leaf: Leaf) -> ScriptFile:
 
 def _entries(entries: Entries, leaf: Leaf) -> Entries:
     return tuple(
-        replace(entry, steps=tuple(_step(step, leaf) for step in entry.steps))
+        replace(entry, key=_key(entry.key, leaf), steps=tuple(_step(step, leaf) for step in entry.steps))
         if isinstance(entry, KeyedSteps)
         else _step(entry, leaf)
         for entry in entries
     )
 
 
+def _key(key: On, leaf: Leaf) -> On:
+    """Return a key with its texts changed: those that calls have, and are compared with."""
+    texts = {name: leaf("", text) for name in ("tag", "thread") if (text := getattr(key, name)) is not None}
+    contains = tuple(leaf("", text) for text in key.contains)
+    return replace(key, contains=contains, metadata=FrozenDict(_json(key.metadata, leaf)), **texts)
+
+
 def _step(step: Any, leaf: Leaf) -> Any:
     if isinstance(step, Fail):
-        return step if step.message is None else replace(step, message=leaf("", step.message))
+        return _failure(step, leaf)
     assert isinstance(step, Reply)  # a file has no other steps
     failure = None if step.failure is None else _step(step.failure, leaf)
     parts = tuple(_part(part, leaf) for part in step.parts)
     verbatim, metadata = (FrozenDict(_json(value, leaf)) for value in (step.verbatim, step.response_metadata))
     return replace(step, parts=parts, failure=failure, verbatim=verbatim, response_metadata=metadata)
+
+
+def _failure(step: Fail, leaf: Leaf) -> Fail:
+    if step.message is not None:
+        return replace(step, message=leaf("", step.message))
+    kind, args = step.cause  # an exception that was raised: its text is its argument
+    if isinstance(kind, int) or len(args) != 1 or not isinstance(args[0], str):
+        return step
+    new = leaf("", args[0])
+    return step if new == args[0] else replace(step, error=kind(new))
 
 
 def _part(part: Part, leaf: Leaf) -> Part:
