@@ -71,7 +71,8 @@ def _summarize_cassettes(terminalreporter: TerminalReporter, config: pytest.Conf
 
         tests = amount(len({report.nodeid for report in pending}), "test")
         told.append(f"cassettes of {tests} are pending: llmtest review, or llmtest accept")
-    told += config.stash.get(UNUSED, [])
+    unused: list[str] = config.stash.get(UNUSED, [])
+    told += unused
     if told:
         terminalreporter.write_sep("=", "llmtest: cassettes")
     for text in told:
