@@ -66,7 +66,7 @@ TESTED_TOGETHER = {
     for name in ("anthropic", "base", "errors", "names", "openai", "openai_responses")
 } | {
     f"wire.{name}": "test_same_as_dialects.py, test_sdk_types.py, test_reading.py and test_bad_bodies.py take all APIs at once"
-    for name in ("anthropic", "api", "openai", "responses")
+    for name in ("anthropic", "openai", "responses")
 }
 """Modules without a file of tests of their own, and why."""
 DOORS = {
