@@ -38,11 +38,12 @@ class CassetteFiles:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
         collected = list(items)  # before a hook takes some of them away
         result = yield
-        folders = {folder for folder in {item.path.parent for item in collected} if (folder / FOLDER).is_dir()}
-        if folders:
+        every = bool(self._config.getini("llmtest_cassettes"))
+        marked = [item for item in collected if every or item.get_closest_marker("llm_cassette") is not None]
+        if marked:  # also of tests whose cassettes are recorded only now
             from llmtest.pytest_plugin.cassettes import has_cassette, path_of
 
-            self._wanted = {path_of(item) for item in collected if item.path.parent in folders and has_cassette(item)}
+            self._wanted = {path_of(item) for item in marked if has_cassette(item)}
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -326,10 +326,10 @@ def _tool_failure(at: At) -> ToolFailure:
         return ToolFailure(at.text(), "")
     if at.kind != "map":
         raise at.wrong(expected)
-    pairs = at.only(("error", "message"))
+    pairs = at.only(("error", "message", "repr"))
     if "error" not in pairs:
         raise at.error(f"{at.name} has no `error`")
-    return ToolFailure(pairs["error"].text(), pairs["message"].text() if "message" in pairs else "")
+    return ToolFailure(pairs["error"].text(), *(pairs[key].text() if key in pairs else "" for key in ("message", "repr")))
 
 
 def _key_of(at: At) -> On:
