@@ -38,12 +38,11 @@ class CassetteFiles:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
         collected = list(items)  # before a hook takes some of them away
         result = yield
-        every = bool(self._config.getini("llmtest_cassettes"))
-        marked = [item for item in collected if every or item.get_closest_marker("llm_cassette") is not None]
-        if marked:  # also of tests whose cassettes are recorded only now
+        has_folders = bool(self._config.getini("llmtest_cassettes"))
+        if has_folders or any(item.get_closest_marker("llm_cassette") is not None for item in collected):
             from llmtest.pytest_plugin.cassettes import has_cassette, path_of
 
-            self._wanted = {path_of(item) for item in marked if has_cassette(item)}
+            self._wanted = {path_of(item) for item in collected if has_cassette(item)}
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
