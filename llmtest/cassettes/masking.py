@@ -90,22 +90,16 @@ def _key(key: On, leaf: Leaf) -> On:
 
 def _step(step: Any, leaf: Leaf) -> Any:
     if isinstance(step, Fail):
-        return _failure(step, leaf)
+        kind, args = step.cause
+        if isinstance(kind, int) or len(args) != 1 or not isinstance(args[0], str):
+            return step if step.message is None else replace(step, message=leaf("", step.message))
+        hidden = leaf("", args[0])
+        return step if hidden == args[0] else replace(step, error=kind.__name__, message=hidden)
     assert isinstance(step, Reply)  # a file has no other steps
     failure = None if step.failure is None else _step(step.failure, leaf)
     parts = tuple(_part(part, leaf) for part in step.parts)
     verbatim, metadata = (FrozenDict(_json(value, leaf)) for value in (step.verbatim, step.response_metadata))
     return replace(step, parts=parts, failure=failure, verbatim=verbatim, response_metadata=metadata)
-
-
-def _failure(step: Fail, leaf: Leaf) -> Fail:
-    if step.message is not None:
-        return replace(step, message=leaf("", step.message))
-    kind, args = step.cause  # an exception that was raised: its text is its argument
-    if isinstance(kind, int) or len(args) != 1 or not isinstance(args[0], str):
-        return step
-    new = leaf("", args[0])
-    return step if new == args[0] else replace(step, error=kind(new))
 
 
 def _part(part: Part, leaf: Leaf) -> Part:
@@ -129,7 +123,7 @@ def _tool(answer: ToolAnswer, leaf: Leaf) -> ToolAnswer:
         gives=_json(answer.gives, leaf),
         artifact=_json(answer.artifact, leaf),
         message=_json(answer.message, leaf),
-        failure=None if failure is None else ToolFailure(failure.type, leaf("", failure.message)),
+        failure=None if failure is None else ToolFailure(failure.type, leaf("", failure.message), leaf("", failure.repr)),
     )
 
 
