@@ -85,9 +85,17 @@ class Scan:
             texts = [(place, json.dumps(about)), *((f"{place}, a thread", facts) for facts in lanes)]
             texts += [(f"{place}, message {number}", body) for number, body in enumerate(messages, 1)]
             for number, kind, *_, facts, payload in events:
-                texts += [(f"{place}, event {number} ({kind})", text) for text in (facts, payload) if text]
-            for where, text in texts:
-                self.findings += dict.fromkeys(Finding(where, 0, kind, shown) for kind, shown in _in_json(text))
+                where = f"{place}, event {number} ({kind})"
+                texts += [(where, facts)] if facts else []
+                # The names of a callback's own arguments are LangChain's: `token` is a text that a model has said.
+                texts += [(where, json.dumps(value)) for value in _values(payload)]
+            found = (Finding(where, 0, kind, shown) for where, text in texts for kind, shown in _in_json(text))
+            self.findings += dict.fromkeys(found)
+
+
+def _values(payload: str) -> list[Any]:
+    value = json.loads(payload)
+    return list(value.values()) if isinstance(value, dict) else [value]
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -157,16 +165,29 @@ _MASK: Final = re.compile(r"(?:Bearer |Basic )?<mask:[^<>]*>")
 
 def _in_text(text: str) -> Iterator[tuple[str, str]]:
     """Yield what one text holds: the kind of each likely secret, and the line around it with masks."""
-    for found in table().secrets.finditer(text):
-        kind = _kind(found)
-        if kind:
-            yield kind, _excerpt(text, found.start())
+    yield from ((kind, shown) for _, kind, shown in _matches(text))
 
 
-def _excerpt(text: str, at: int) -> str:
-    """Return the line of `text` around a place, with masks in place of all secrets."""
-    before = table().without_secrets(text[:at].rpartition("\n")[2])
-    after = table().without_secrets(text[at:]).partition("\n")[0]
+def _matches(text: str) -> list[tuple[int, str, str]]:
+    """Return the place of each likely secret in `text`, its kind, and the line around it with masks.
+
+    Masks are put into the whole text: a part of it may not look like a secret any more.
+    """
+    found: list[tuple[int, str, int]] = []
+    masked, done = "", 0
+    for match in table().secrets.finditer(text):
+        masked += text[done : match.start()]
+        if kind := _kind(match):
+            found.append((match.start(), kind, len(masked)))
+        masked += table().replacement(match)
+        done = match.end()
+    masked += text[done:]
+    return [(start, kind, _excerpt(masked, at)) for start, kind, at in found]
+
+
+def _excerpt(masked: str, at: int) -> str:
+    """Return the line of a masked text around a place."""
+    before, after = masked[:at].rpartition("\n")[2], masked[at:].partition("\n")[0]
     start = f"...{before[-(MAX_EXCERPT // 2) :]}" if len(before) > MAX_EXCERPT // 2 else before
     return _without_names(f"{start.lstrip()}{clip(after, MAX_EXCERPT)}")
 
@@ -182,6 +203,8 @@ def _kind(found: re.Match[str]) -> str:
         return "" if not value or _is_masked(value) else f"the value of `{found['key'][1:-1]}`"
     if group != "secret":
         return f"`{table().called(group)[6:-1]}` of llmtest_masks"
+    if _is_masked(said):  # in a URL, a mask looks like a user and a password
+        return ""
     return next((kind for kind, begins in _LOOKS if begins.match(said)), "a key or token")
 
 
@@ -248,11 +271,9 @@ def _in_scalar(node: Any, key: str, line: int) -> Iterator[Found]:
         yield line, *_value_of(key)
         return
     is_block = node.style in ("|", ">")
-    for found in table().secrets.finditer(value):
-        kind = _kind(found)
-        if kind:
-            below = value.count("\n", 0, found.start()) if is_block else 0
-            yield line + is_block + below, kind, _excerpt(value, found.start())
+    for start, kind, shown in _matches(value):
+        below = value.count("\n", 0, start) if is_block else 0
+        yield line + is_block + below, kind, shown
 
 
 _SIGNATURE: Final = re.compile(r"\(.*\) [0-9a-f]{6}", re.DOTALL)

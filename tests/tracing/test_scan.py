@@ -12,10 +12,11 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-from llmtest import ScriptedChatModel, call, fail, record, reply, say, think
+from llmtest import ScriptedChatModel, call, record, reply, say, think
 from llmtest.cassettes.cassette import Cassette
 from llmtest.core.masks import use_rules
 from llmtest.errors import StoreError
+from llmtest.scripts.step_types import Fail
 from llmtest.scripts.tool_answers import tool_answers
 from llmtest.tracing.scan import Scan, findings_in, rules_in_use, summarize
 from llmtest.tracing.store import Store
@@ -92,7 +93,7 @@ STEPS = [
         call("vault", name=PLANTED["gitlab"]),
         call("broken", why=f"{PLANTED['order']} of {PLANTED['slack']}"),
     ),
-    fail(429, message=f"the key {PLANTED['stripe']} is used too often"),
+    Fail(429, None, f"the key {PLANTED['stripe']} is used too often"),
     say("str", "eam of ", PLANTED["huggingface"][:9], PLANTED["huggingface"][9:], f" and {PLANTED['langsmith']}"),
 ]
 
