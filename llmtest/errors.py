@@ -283,5 +283,9 @@ class CassetteError(LlmtestError):
     """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
 
 
+class SettingsError(LlmtestError):
+    """The configuration file of pytest, which a command reads, cannot be read."""
+
+
 class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""

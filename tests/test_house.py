@@ -67,7 +67,7 @@ OLD_PATHS = frozenset({"differ", "langchain.conformance", "rendering", "steps", 
 TESTED_TOGETHER = {
     f"langchain.dialects.{name}": "test_dialects.py compares all dialects at once with the real integrations"
     for name in ("anthropic", "base", "errors", "names", "openai", "openai_responses")
-} | {"wire.api": "test_same_as_dialects.py, test_sdk_types.py, test_reading.py and test_bad_bodies.py take all APIs at once"}
+}
 """Modules without a file of tests of their own, and why."""
 DOORS = {
     f"pytest_plugin.{name}" for name in ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary", "verify")

@@ -12,12 +12,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from llmtest import ledger
 from llmtest.cassettes import masking
 from llmtest.cassettes.recorder import NO_ORDER, AreOrdered, Recorder, joined
 from llmtest.core.source import shown_path
-from llmtest.core.text import amount, clip, did_you_mean
-from llmtest.errors import CassetteError, ScriptError, Violation, ViolationError
+from llmtest.core.text import did_you_mean
+from llmtest.errors import CassetteError, ScriptError
 from llmtest.scripts.files import Entries, ScriptFile, Vectors, read_file
 from llmtest.scripts.script import Script
 from llmtest.scripts.yaml_emit import write_file
@@ -25,6 +24,7 @@ from llmtest.wire import clients, hearing
 from llmtest.wire.answering import Origin, request_of
 from llmtest.wire.api import ModelCall
 from llmtest.wire.providers import Providers
+from llmtest.wire.recorded_vectors import RecordedEmbeddings
 
 Mode = Literal["none", "once", "new", "rewrite", "verify"]
 MODES: Final = ("none", "once", "new", "rewrite", "verify")
@@ -41,6 +41,9 @@ class Saved:
     masked: int = 0
     before: ScriptFile | None = None
     after: ScriptFile | None = None
+    """The file as it was, and as the recording makes it, both with masks."""
+    kept: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
+    """What each mask in `after` hides."""
 
 
 class Cassette:
@@ -60,6 +63,7 @@ class Cassette:
     def __init__(self, path: Path, test: str, mode: Mode = "none", *, command: str = "", keep_prompts: bool = False) -> None:
         self.path = path
         self.test = test
+        self.mode = mode
         self.command = command
         self.file = self._load() if path.is_file() else None
         if self.file is None and mode in ("none",):
@@ -95,10 +99,12 @@ class Cassette:
     def _map(self, file: ScriptFile) -> None:
         models = file.models or {"*": file.entries}
         self.scripts = {model: Script(*entries) for model, entries in models.items() if entries or not file.embeddings}
-        self.embeddings = {model: RecordedEmbeddings(model, vectors, self) for model, vectors in file.embeddings.items()}
-        self.providers.remedy = f"record it: {self.command.replace('=once', '=new')}" if self.command else ""
+        remedy = f"record it: {self.command.replace('=once', '=new')}" if self.command else ""
+        self.embeddings = {model: RecordedEmbeddings(model, vectors, remedy) for model, vectors in file.embeddings.items()}
+        self.providers.remedy = remedy
+        removal = f"remove them: {self.command.replace('--llmtest-record=once', '--snapshot-update')}" if self.command else ""
         for script in self.scripts.values():
-            script.owner = replace(script.owner, remedy=self.providers.remedy)
+            script.owner = replace(script.owner, remedy=remedy, removal=removal)
         ask = self._question if self.records else None
         self.providers.map({key: _same(value) for key, value in {**self.scripts, **self.embeddings}.items()}, ask)
 
@@ -173,7 +179,8 @@ class Cassette:
         writes = keep and self._writes and len(self.recorder) > 0
         if writes:
             self._write(hidden, kept)
-        return Saved(len(self.recorder), writes, tuple(notes), sum(map(len, kept.values())), self.file, hidden)
+        before = None if self.file is None else masking.without_secrets(self.file)[0]
+        return Saved(len(self.recorder), writes, tuple(notes), sum(map(len, kept.values())), before, hidden, kept)
 
     def _write(self, file: ScriptFile, kept: Mapping[str, list[str]]) -> None:
         try:
@@ -202,7 +209,8 @@ class Cassette:
         gone = self.unused()
         if gone and self.file is not None:
             models = {model: script.used_entries for model, script in self.scripts.items()}
-            file = replace(self.file, entries=(), models={model: entries for model, entries in models.items() if entries})
+            used = {model: entries for model, entries in models.items() if entries}
+            file = replace(self.file, entries=(), models=used or models)
             hidden, kept = masking.without_secrets(file)
             self._write(hidden, kept)
             for script in self.scripts.values():
@@ -235,34 +243,3 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             os.unlink(name)
         raise
-
-
-@dataclass(eq=False)
-class RecordedEmbeddings:
-    """The vectors of texts that a model of embeddings once gave. Holds state."""
-
-    model: str
-    vectors: Mapping[str, Sequence[float]]
-    cassette: Cassette = field(repr=False)
-    violations: list[Violation] = field(default_factory=list)
-
-    def knows(self, texts: Sequence[str]) -> bool:
-        """True if there is a vector for each of `texts`."""
-        return all(text in self.vectors for text in texts)
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return the vectors of texts.
-
-        Raises:
-            ViolationError: there is no vector for one of them.
-        """
-        strange = [text for text in dict.fromkeys(texts) if text not in self.vectors]
-        if strange:
-            raise self._violate(strange)
-        return [list(self.vectors[text]) for text in texts]
-
-    def _violate(self, strange: Sequence[str]) -> ViolationError:
-        lines = [f"`{self.model}` is asked for the vectors of {amount(len(strange), 'text')} that was not recorded"]
-        lines += [f"  got  {clip(repr(text), 200)}{did_you_mean(text, self.vectors)}" for text in strange[:5]]
-        lines.append(f"  record it: {self.cassette.command.replace('=once', '=new')}")
-        return ledger.report(Violation("unexpected text", "\n".join(lines)), self.violations)

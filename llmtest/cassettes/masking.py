@@ -83,7 +83,11 @@ def _entries(entries: Entries, leaf: Leaf) -> Entries:
 
 def _step(step: Any, leaf: Leaf) -> Any:
     if isinstance(step, Fail):
-        return step if step.message is None else replace(step, message=leaf("", step.message))
+        kind, args = step.cause
+        if isinstance(kind, int) or len(args) != 1 or not isinstance(args[0], str):
+            return step if step.message is None else replace(step, message=leaf("", step.message))
+        hidden = leaf("", args[0])
+        return step if hidden == args[0] else replace(step, error=kind.__name__, message=hidden)
     assert isinstance(step, Reply)  # a file has no other steps
     failure = None if step.failure is None else _step(step.failure, leaf)
     parts = tuple(_part(part, leaf) for part in step.parts)

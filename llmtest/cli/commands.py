@@ -16,7 +16,9 @@ from typing import Any, Final
 from llmtest.cli.terminal import CONSOLE
 
 MODULES: Final = (
+    "cassettes",
     "demo",
+    "script",
     "serve",
     "snapshots",
     "traces",

@@ -26,7 +26,7 @@ USUAL: Final = ("openai", "anthropic", "google_genai", "ollama")
 def add(commands: Commands) -> None:
     """Add this command to the command line."""
     parser = commands.add("serve", "answer programs from a script, over HTTP as the providers do, until Ctrl-C", run)
-    words = "a script file for every model, or script files of single models: openai:gpt-5=FILE 'anthropic:*=FILE'"
+    words = "a script file for every model or for those that it names, or files of single models: openai:gpt-5=FILE"
     parser.add_argument("files", nargs="+", metavar="FILE|MODEL=FILE", help=words)
     parser.add_argument("--port", type=int, default=0, metavar="N", help="the port of 127.0.0.1; by default one that is free")
     parser.add_argument("--token", metavar="KEY", help="the key that clients must send; by default a random one")
@@ -60,16 +60,20 @@ def run(
         return _summary(server)
 
 
-def _mapping(files: Sequence[str]) -> dict[str, Path]:
+def _mapping(files: Sequence[str]) -> dict[str, Any]:
     from llmtest.errors import ScriptError
+    from llmtest.wire.providers import models_in
 
-    pairs = [("*", "", name) if "=" not in name or Path(name).is_file() else name.partition("=") for name in files]
-    mapping: dict[str, Path] = {}
-    for model, _, name in pairs:
-        if model in mapping:
-            what = "two files are for every model" if model == "*" else f"the model `{model}` is mapped twice"
-            raise ScriptError(f"{what}: `{mapping[model]}` and `{name}`\n  give each its model: openai:gpt-5={name}")
-        mapping[model] = Path(name)
+    mapping: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for given in files:
+        model, _, name = ("*", "", given) if "=" not in given or Path(given).is_file() else given.partition("=")
+        found = models_in(Path(name)) if model == "*" and Path(name).is_file() else None
+        for key, value in (found if found is not None else {model: Path(name)}).items():
+            if key in mapping:
+                what = "two files are for every model" if key == "*" else f"the model `{key}` is mapped twice"
+                raise ScriptError(f"{what}: `{origins[key]}` and `{name}`\n  give each its model: openai:gpt-5={name}")
+            mapping[key], origins[key] = value, name
     return mapping
 
 

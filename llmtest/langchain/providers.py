@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
@@ -33,13 +34,16 @@ from llmtest.wire.providers import Providers as Providers
 from llmtest.wire.providers import from_ini as from_ini
 
 
-def scripted_providers(mapping: Mapping[str, Any]) -> Providers:
+def scripted_providers(mapping: Mapping[str, Any] | str | os.PathLike[str]) -> Providers:
     """Return a block in which the models that a program builds itself are scripted: by class, by name, by SDK.
 
     `mapping` leads from model strings to scripts: `"openai:gpt-5"`, or with `*` (`"anthropic:*"`); a string without a
     provider is read as LangChain reads it (`"gpt-5"` is `"openai:gpt-5"`). An exact string has precedence over one with
     `*`. A script is a `Script`, a list of steps, one step, or the path of a script file (a `Path`, or a str that ends in
     `.yaml`), or `ScriptedEmbeddings` for a model of embeddings. All models of one entry share its script.
+
+    In place of a mapping, the path of a script file that names its models (`models:`, `embeddings:`), as `llmtest script` and
+    `--llmtest-record` write it: `scripted_providers("tests/booking.yaml")`. Its recorded answers of tools are not used.
 
     The real class of the integration runs, and its HTTP request is answered. Each try of a client takes the next step.
 

@@ -138,8 +138,7 @@ class _Patched:
 def _late(block: _Patched, original: Any, cls: type, **kwargs: Any) -> None:
     """Patch a subclass that is defined while the block is open."""
     original.__get__(None, cls)(**kwargs)
-    if block.is_open:
-        block._patch(cls)
+    block._patch(cls)
 
 
 def _resolved(kind: type, name: str) -> Any:
@@ -312,7 +311,8 @@ def listening(classes: Iterable[type[BaseChatModel]], note: Note) -> Listening:
     >>> heard
     [('FakeListChatModel', "say('Hello', ' there')")]
 
-    A call that LangChain's cache answers is none of the class. `note` is called on the thread of the call.
+    A call that LangChain's cache answers is none of the class. `note` is called on the thread of the call. A step does not keep
+    the `index` of a call in its stream, and a call that came with its arguments in one chunk is answered in two.
     """
     return Listening(classes, note)
 
@@ -373,32 +373,34 @@ def _step_of_chunks(chunks: Sequence[ChatGenerationChunk]) -> Reply | NoStep:
         return step
     if not all(isinstance(chunk.message.content, str) for chunk in chunks):
         return _with_tokens_of_blocks(step, chunks)
-    return replace(step, parts=tuple(_parts(chunks, step)))
+    said = {name: value for name, value in step.verbatim.items() if name != "invalid_tool_calls"}
+    verbatim = FrozenDict(said) if said.keys() != {"content"} else EMPTY
+    return replace(step, parts=tuple(_parts(chunks, step)), verbatim=verbatim)
 
 
 def _parts(chunks: Sequence[ChatGenerationChunk], step: Reply) -> list[Part]:
     """Return the parts of a stream of text and calls, in order, with the exact tokens of each."""
     calls = {(call.tool, call.id): call for call in step.calls}
     parts: list[Part] = []
+    places: dict[object, int] = {}
     pieces: dict[int, list[str]] = {}
     for chunk in chunks:
         message: Any = chunk.message
-        for piece in getattr(message, "tool_call_chunks", ()):
-            known = calls.pop((piece.get("name"), piece.get("id")), None) if piece.get("name") else None
-            if known is not None:
-                pieces[len(parts)] = []
-                parts.append(known)
-            if pieces and isinstance(parts[-1], Call) and piece.get("args"):
-                pieces[len(parts) - 1].append(piece["args"])
-        content = str(message.content)
-        if getattr(message, "tool_call_chunks", ()) and not content:
-            continue
-        said = parts.pop().tokens if parts and isinstance(parts[-1], Text) else ()
-        parts.append(Text((*said, content)))
-    for at, exact in pieces.items():
-        call = parts[at]
-        if isinstance(call, Call) and _is_json_of("".join(exact), call.args):
-            parts[at] = replace(call, pieces=tuple(exact))
+        called = getattr(message, "tool_call_chunks", ())
+        for piece in called:
+            if piece.get("name"):
+                key = (piece["name"], piece.get("id"))
+                places[piece.get("index")] = len(parts)
+                # A call whose arguments are no JSON is none of the calls that LangChain has read.
+                parts.append(calls.pop(key) if key in calls else Call(piece["name"], EMPTY, piece.get("id")))
+            place = places.get(piece.get("index"))
+            if place is not None and piece.get("args"):
+                pieces.setdefault(place, []).append(piece["args"])
+        content = message.content if isinstance(message.content, str) else ""
+        if content or not called:
+            said = parts.pop().tokens if parts and isinstance(parts[-1], Text) else ()
+            parts.append(Text((*said, content)))
+    parts = [replace(part, pieces=tuple(pieces.get(at, ()))) if isinstance(part, Call) else part for at, part in enumerate(parts)]
     # Calls that LangChain has read from elsewhere than their chunks.
     return [*_without_closing(parts, chunks), *calls.values()]
 
@@ -412,21 +414,13 @@ def _without_closing(parts: list[Part], chunks: Sequence[ChatGenerationChunk]) -
     return parts
 
 
-def _is_json_of(text: str, args: object) -> bool:
-    try:
-        return bool(json.loads(text) == args)
-    except ValueError:
-        return False
-
-
 def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -> Reply:
     """Return a step whose text and reasoning have the tokens of the blocks that streamed them."""
     said: dict[type, list[str]] = {}
     for chunk in chunks:
         tokens = as_step(AIMessage(content=chunk.message.content), "a chunk", "")
         for part in tokens.parts if isinstance(tokens, Reply) else ():
-            if isinstance(part, Text | Thinking):
-                said.setdefault(type(part), []).append("".join(part.tokens))
+            said.setdefault(type(part), []).append("".join(part.tokens))
     parts: list[Part] = []
     for part in step.parts:
         exact = said.get(type(part), [])
@@ -437,6 +431,8 @@ def _with_tokens_of_blocks(step: Reply, chunks: Sequence[ChatGenerationChunk]) -
                 taken.append(exact.pop(0))
             part = replace(part, tokens=tuple(taken)) if "".join(taken) == whole else part
         parts.append(part)
+    exact_calls = {(part.tool, part.id): part for part in _parts(chunks, step) if isinstance(part, Call)}
+    parts = [exact_calls.get((part.tool, part.id), part) if isinstance(part, Call) else part for part in parts]
     # Chunks without content after the last block, which bring the usage.
     says = [bool(chunk.message.content or getattr(chunk.message, "tool_call_chunks", None)) for chunk in chunks]
     empty = [True, *says][::-1].index(True)

@@ -134,8 +134,7 @@ def _patching(original: Any) -> Any:
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         original.__get__(None, cls)(**kwargs)
         with _lock:
-            if _open:
-                _patch_class(cls)
+            _patch_class(cls)
 
     return classmethod(init_subclass)
 
@@ -274,15 +273,14 @@ def _run_id() -> UUID | None:
 
 def _injected(tool: BaseTool, names: Iterable[str]) -> set[str]:
     """Return those of `names` that are arguments which the program injects."""
-    filtered = getattr(tool, "_filter_injected_args", None)
-    if filtered is not None:
-        return set(names) - set(filtered(dict.fromkeys(names)))
-    # langchain-core before 1.1 records them too.
+    given = dict.fromkeys(names)
     hidden = {"run_manager", "callbacks"}
     if tool.args_schema is not None and not isinstance(tool.args_schema, dict):
-        schema: Any = tool.tool_call_schema
-        hidden |= set(get_fields(tool.args_schema)) - set(get_fields(schema))
-    return hidden.intersection(names)
+        visible: Any = tool.tool_call_schema
+        hidden |= set(get_fields(tool.args_schema)) - set(get_fields(visible))
+    # It knows those of the signature too. Early versions of langchain-core 1 lack it, and report what is injected as arguments.
+    filtered = getattr(tool, "_filter_injected_args", dict)(given)
+    return {name for name in given if name in hidden or name not in filtered}
 
 
 # -- answers as objects

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 from _pytest.skipping import xfailed_key
@@ -23,7 +23,6 @@ from _pytest.skipping import xfailed_key
 if TYPE_CHECKING:
     from llmtest.errors import Violation
     from llmtest.protocol.run_checks import Broken
-    from llmtest.pytest_plugin.cassettes import OpenCassette
     from llmtest.pytest_plugin.snapshots import DeferredSession
     from llmtest.recording.recording import Recording
     from llmtest.tokens.budget import Budget
@@ -48,6 +47,15 @@ ALLOWED: Final = "run id used twice"
 """The code of what is impossible for a run, and allowed to a program."""
 
 
+class Cassette(Protocol):
+    """The cassette of a test, as far as its phases need it: `llmtest.pytest_plugin.cassettes.OpenCassette`."""
+
+    told: list[str]
+
+    def trim(self) -> None: ...
+    def close(self, *, failed: bool) -> list[Violation]: ...
+
+
 class Attempt:
     """The page of one attempt at one test, its recording, and what has been shown of it."""
 
@@ -62,7 +70,7 @@ class Attempt:
         self.recording: Recording | None = None
         self.budget: Budget | None = None
         self.rules: tuple[Any, ...] = ()
-        self.cassette: OpenCassette | None = None
+        self.cassette: Cassette | None = None
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
         self._watching = False

@@ -9,7 +9,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import blake2b
@@ -23,7 +23,7 @@ import pytest
 from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, named
-from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, Violation
+from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.scripts import fingerprints
 from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
 
@@ -62,6 +62,9 @@ class OpenCassette:
         )
         self.told: list[str] = []
         """What the end of the session says of it."""
+        self.is_pending = False
+        """True if a recording was kept for `llmtest review`."""
+        self.is_old = False
         self._exits = ExitStack()
         self._exits.enter_context(self.cassette)
         if self.cassette.answers:
@@ -80,6 +83,7 @@ class OpenCassette:
             return
         age = (datetime.now(UTC).date() - date.fromisoformat(file.recorded)).days
         if age > allowed:
+            self.is_old = True
             text = (
                 f"the cassette is {age} days old, and may be {amount(allowed, 'day')} old\n"
                 f"  recorded on {file.recorded}: {shown_path(os.fspath(self.cassette.path))}\n"
@@ -121,10 +125,51 @@ class OpenCassette:
             saved = self.cassette.save(self._are_ordered, self._tools(), keep=not failed)
         except CassetteError as error:
             return [] if failed else [Violation("not recorded", str(error))]
+        if self.cassette.mode == "verify":
+            return self._compare(saved, failed=failed)
         self._summarize(saved, failed=failed)
         for note in saved.notes:
             warnings.warn_explicit(f"{shown_path(os.fspath(self.cassette.path))}: {note}", LlmtestWarning, *self.attempt.place)
         return []
+
+    @property
+    def is_stale(self) -> bool:
+        """True if it is too old, or an answer of it was given to another request than it was recorded for."""
+        return self.is_old or any(script.is_stale for script in self.cassette.scripts.values())
+
+    def _compare(self, saved: Saved, *, failed: bool) -> list[Violation]:
+        """Compare what the real models have answered with the cassette, and keep it for review if it differs."""
+        from llmtest.scripts.yaml_emit import write_file
+        from llmtest.trees.cassette_text import cassette_text, compare_spent
+        from llmtest.trees.pending import Folder, Mismatch
+
+        assert saved.after is not None
+        if failed:
+            self._tell(f"{amount(saved.calls, 'call')} not compared, because the test failed")
+            return []
+        path, test = self.cassette.path, self.item.nodeid
+        folder = Folder(self.item.config.rootpath, os.environ)
+        expected, received = (None if file is None else cassette_text(file, usage=False) for file in (saved.before, saved.after))
+        if expected == received:
+            with suppress(OSError):  # a folder that cannot be written holds nothing that is pending
+                folder.forget_cassette(test, path)
+            self._tell("the cassette is as the real models answer")
+            return []
+        shown = Mismatch(
+            test,
+            path,
+            None if saved.before is None else cassette_text(saved.before),
+            cassette_text(saved.after),
+            what="cassette",
+            more=tuple(compare_spent(saved.before, saved.after)),
+        )
+        try:
+            kept = folder.keep_cassette(test, path, write_file(saved.after), saved.kept)
+            footer = shown.footer(self.item.config.rootpath, kept)
+        except (OSError, ScriptError) as error:
+            kept, footer = None, [f"  nothing was kept for `llmtest accept`, because the file cannot be written: {error}"]
+        self.is_pending = kept is not None
+        return [Violation("cassette differs", "\n".join([shown.headline, *shown.lines(), *footer]))]
 
     def _are_ordered(self, a: UUID, b: UUID) -> bool | None:
         for recording in self.attempt.page.recordings:
@@ -199,6 +244,11 @@ def wanted_of(item: pytest.Item) -> Wanted | None:
         (models,) if isinstance(models, type) else tuple(models),
         said.get("max_age_days"),
     )
+
+
+def has_cassette(item: pytest.Item) -> bool:
+    """True if a test has a cassette, by its marker or by the ini key."""
+    return item.get_closest_marker("llm_cassette") is not None or _is_in_folder(item)
 
 
 def _problem(args: tuple[object, ...], given: Mapping[str, object]) -> str:

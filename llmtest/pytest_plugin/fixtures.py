@@ -77,8 +77,9 @@ def scripted_providers(llm_recording: Recording) -> Iterator[Providers]:
             assert greet() == "Hello there"  # it calls ChatOpenAI(model="gpt-5")
             assert scripted_providers.asked == ["openai:gpt-5"]
 
-    As `llmtest.langchain.providers.scripted_providers`, open for the test; call it again to map more models. A request to a
-    model that is not mapped is stopped, and fails the test. It does not answer other processes: `scripted_server` does.
+    As `llmtest.langchain.providers.scripted_providers`, open for the test; call it again to map more models. The path of a
+    script file that names its models is a mapping too: `scripted_providers("tests/booking.yaml")`. A request to a model that
+    is not mapped is stopped, and fails the test. It does not answer other processes: `scripted_server` does.
     """
     from llmtest.langchain import providers
 

@@ -30,6 +30,7 @@ STALE: Final = ("fail", "warn", "ignore")
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
 VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
+UNUSED: Final = pytest.StashKey[list[str]]()  # what the end of the session says of cassettes that no test uses
 PROVIDERS: Final[pytest.StashKey[Providers]] = pytest.StashKey()  # the models of the ini key, for the whole session
 
 
@@ -99,10 +100,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
-    if config.pluginmanager.hasplugin("syrupy"):
-        from llmtest.pytest_plugin.unused import PassedTests
+    from llmtest.pytest_plugin.unused import PassedTests
 
-        config.pluginmanager.register(PassedTests(config), "llmtest-passed")
+    passed = PassedTests(config)
+    config.pluginmanager.register(passed, "llmtest-passed")
+    from llmtest.pytest_plugin.unused_cassettes import CassetteFiles
+
+    config.pluginmanager.register(CassetteFiles(config, passed), "llmtest-cassette-files")
     _open_verification(config)
     if config.stash[MODES]["llmtest_traces"] != "off":
         from llmtest.pytest_plugin.keep_traces import Keeping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmtest.pytest_plugin.attempt import COUNTED
-from llmtest.pytest_plugin.options import MODES
+from llmtest.pytest_plugin.options import MODES, UNUSED
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -20,7 +20,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
     _summarize_tokens(terminalreporter)
     _summarize_unusual(terminalreporter)
     _summarize_pending(terminalreporter)
-    _summarize_cassettes(terminalreporter)
+    _summarize_cassettes(terminalreporter, config)
     if config.stash[MODES]["llmtest_trees"] == "all":
         _show_trees(terminalreporter)
 
@@ -62,12 +62,19 @@ def _summarize_pending(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review, or llmtest accept")
 
 
-def _summarize_cassettes(terminalreporter: TerminalReporter) -> None:
-    """Say which cassettes were recorded or changed."""
-    told = [text for report in _reports(terminalreporter, "llmtest_cassette") for text in report.llmtest_cassette]
+def _summarize_cassettes(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Say which cassettes were recorded or changed, which are pending, and which no test uses."""
+    told = sorted({text for report in _reports(terminalreporter, "llmtest_cassette") for text in report.llmtest_cassette})
+    pending = _reports(terminalreporter, "llmtest_pending_cassette")
+    if pending:
+        from llmtest.core.text import amount
+
+        tests = amount(len({report.nodeid for report in pending}), "test")
+        told.append(f"cassettes of {tests} are pending: llmtest review, or llmtest accept")
+    told += config.stash.get(UNUSED, list[str]())
     if told:
         terminalreporter.write_sep("=", "llmtest: cassettes")
-    for text in sorted(set(told)):
+    for text in told:
         terminalreporter.write_line(text)
 
 

@@ -41,7 +41,7 @@ class PassedTests:
         syrupy = getattr(session.config, "_syrupy", None)
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[_SENT] = self._files
-        elif syrupy is not None and _is_partial(session):
+        elif syrupy is not None and is_partial(session):
             session.config.option.no_cleanup = True
             syrupy.remove_unused_snapshots = lambda **_: None
         elif syrupy is not None and (folders := self._folders()):
@@ -52,11 +52,20 @@ class PassedTests:
     def pytest_testnodedown(self, node: Any) -> None:
         self._files |= (getattr(node, "workeroutput", None) or {}).get(_SENT, {})
 
+    @property
+    def files(self) -> set[Path]:
+        """The files of the collected tests."""
+        return set(map(Path, self._files.values()))
+
+    @property
+    def unfinished(self) -> set[Path]:
+        """The files of which a test has not passed."""
+        return {Path(file) for test, file in self._files.items() if test not in self._passed}
+
     def _folders(self) -> set[Path]:
         """Return the folders with the snapshots of each file of which a test has not passed."""
         name = self._config.option.snapshot_dirname
-        unfinished = {Path(file) for test, file in self._files.items() if test not in self._passed}
-        return {file.parent / name / file.stem for file in unfinished}
+        return {file.parent / name / file.stem for file in self.unfinished}
 
 
 def _leave_alone(syrupy: Any, folders: set[Path]) -> None:
@@ -77,7 +86,7 @@ def _merge(syrupy: Any, merge: Callable[[], None], folders: set[Path]) -> None:
             syrupy.report.discovered.add(collection)
 
 
-def _is_partial(session: pytest.Session) -> bool:
+def is_partial(session: pytest.Session) -> bool:
     """True if some tests were not selected, not reached, or failed before they compared."""
     options = vars(session.config.option)
     filters = ("keyword", "markexpr", "deselect", "lf", "stepwise", "failedfirst")

@@ -113,7 +113,8 @@ def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: 
     called = "never called" if not calls else f"called {times(calls)}"
     no_match = any(unused.key is not None for unused in left)
     why = "no further call matches the key" if no_match else "the program stopped early"
-    return capped([*lines, f"  {owner.the} was {called}; remove the steps, or find out why {why}"])
+    lines.append(f"  {owner.the} was {called}; remove the steps, or find out why {why}")
+    return capped([*lines, *([f"  {owner.removal}"] if owner.removal else [])])
 
 
 def stale_steps(stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:

@@ -70,6 +70,12 @@ class _Queue:
             rest[:1] = [] if rest[0].step.serving.times is None else [rest[0]._replace(calls=self.served)]
         return [unused for unused in rest if not unused.step.serving.optional]
 
+    def used(self) -> tuple[Step, ...]:
+        """Return the steps without those that are left. A step that had some of its calls keeps as many."""
+        left = {unused.number: unused.calls for unused in self.left()}
+        kept = [(step, left.get(number, -1)) for number, step in self.numbered() if left.get(number) != 0]
+        return tuple(step if had < 0 else step.times(had) for step, had in kept)
+
 
 class _Turn(NamedTuple):
     """A step that a run has taken, as long as the script lives. It keeps nothing of the program alive."""
@@ -131,6 +137,8 @@ class Script(StepGroup):
         self._claims: list[_Claim] = []
         self._told: set[tuple[int, int]] = set()
         self._stale: dict[str, list[tuple[int, str, str]]] = {}
+        self.is_stale = False
+        """True if a step has answered another request than it was recorded for."""
         self._made_in = os.getpid()
         self._lock = threading.Lock()
         self._queues = _make_queues(steps, caller())
@@ -172,10 +180,10 @@ class Script(StepGroup):
 
     @property
     def used_entries(self) -> tuple[KeyedSteps | Step, ...]:
-        """The entries without the steps that still wait for all their calls."""
+        """The entries without the steps that still wait for their calls; a step that had some of them is for as many."""
         used: list[KeyedSteps | Step] = []
         for queue in self._queues:
-            steps = queue.steps[: queue.index + bool(queue.served)]
+            steps = queue.used()
             used.extend(steps if queue.key is None else [KeyedSteps(queue.key, steps)] if steps else [])
         return tuple(used)
 
@@ -252,6 +260,7 @@ class Script(StepGroup):
         now = fingerprints.fingerprint(request, keep=keep)
         with self._lock:
             for difference in fingerprints.differences(recorded, now):
+                self.is_stale = True
                 self._stale.setdefault(difference, []).append((number, recorded.recorded, where))
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:

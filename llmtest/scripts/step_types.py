@@ -432,6 +432,8 @@ class ScriptOwner:
     input: str = "prompt"
     remedy: str = ""
     """What to do for a call without a step, if it is not to add one."""
+    removal: str = ""
+    """What removes steps that no call takes."""
 
     @property
     def is_model(self) -> bool:

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import struct
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -58,10 +59,11 @@ def write(steps: Iterable[Step | KeyedSteps]) -> str:
     return write_file(ScriptFile("", entries=tuple(steps)))
 
 
-def write_file(file: ScriptFile) -> str:
+def write_file(file: ScriptFile, notes: Iterable[str] = ()) -> str:
     """Return the text of a script file from which `read_file` makes an equal one.
 
-    It is of version 1 if it holds the steps of one model and nothing that was recorded.
+    It is of version 1 if it holds the steps of one model and nothing that was recorded. `notes` are comments for its readers,
+    which stand below the header.
 
     Raises:
         ScriptError: as `write`.
@@ -81,7 +83,17 @@ def write_file(file: ScriptFile) -> str:
         body += [f"{key}:", *_indented(lines)] if lines else []
     body += requests.lines()
     keys = [line for line in body if line[:1] not in (" ", "")]
-    return "\n".join([HEADER if len(keys) == 1 and not file.models else HEADER_2, *body]) + "\n"
+    header = HEADER if len(keys) == 1 and not file.models else HEADER_2
+    return "\n".join([header, *_comments(notes), *body]) + "\n"
+
+
+def _comments(notes: Iterable[str]) -> list[str]:
+    """Return each line of the notes as lines that begin with `#`."""
+    found: list[str] = []
+    for line in (line for note in notes for line in note.splitlines()):
+        shown = "".join(character if character.isprintable() else _escape(character) for character in line)
+        found += textwrap.wrap(shown, MAX_WIDTH, initial_indent="# ", subsequent_indent="#   ", break_long_words=False)
+    return found
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

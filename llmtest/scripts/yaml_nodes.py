@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from llmtest.core.safe_yaml import YamlError, compose
+from llmtest.core.safe_yaml import MAX_NESTING, YamlError, compose
 from llmtest.core.source import shown_path
 from llmtest.core.text import clip, did_you_mean
 from llmtest.errors import ScriptError
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
     from yaml import Node
 
 
+_YAML: Final = "tag:yaml.org,2002:"
+_TEXT: Final = f"{_YAML}str"
+_KINDS: Final = {f"{_YAML}{kind}": kind for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
+"""YAML's own types, by PyYAML's names of them."""
 MAX_DIGITS: Final = 300
 """How many characters a number may have: any float fits, and Python converts it in no time."""
 
@@ -25,14 +28,23 @@ MAX_DIGITS: Final = 300
 # -- places in a file
 
 
-@dataclass(frozen=True, slots=True)
 class At:
-    """A place in a file: its node, its name in errors, and the key before it in a mapping."""
+    """A place in a file: its node, and the key before it in a mapping.
 
-    path: str
-    node: Node
-    name: str
-    key: Node | None = None
+    Its `name` in errors is `label`, and, where it lies in another place `of`, the name of that. It is made only for an error.
+    """
+
+    __slots__ = ("_label", "_of", "_pairs", "key", "node", "path")
+
+    def __init__(self, path: str, node: Node, label: str, key: Node | None = None, of: At | str = "") -> None:
+        self.path, self.node, self.key = path, node, key
+        self._label, self._of = label, of
+        self._pairs: dict[str, At] | None = None
+
+    @property
+    def name(self) -> str:
+        of = self._of.name if isinstance(self._of, At) else self._of
+        return f"{self._label} of {of}" if of else self._label
 
     @property
     def where(self) -> str:
@@ -53,12 +65,12 @@ class At:
     @property
     def kind(self) -> str:
         """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`; a ScriptError for any other tag."""
-        # PyYAML names YAML's own types `tag:yaml.org,2002:str`, `:int`, `:seq`, ...
-        tag = self.node.tag.removeprefix("tag:yaml.org,2002:")
-        if tag not in ("str", "int", "float", "bool", "null", "seq", "map"):
-            shown = tag if tag.startswith("!") else f"!!{tag}"
+        kind = _KINDS.get(self.node.tag)
+        if kind is None:
+            tag = self.node.tag
+            shown = tag if tag.startswith("!") else f"!!{tag.removeprefix(_YAML)}"
             raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
-        return tag
+        return kind
 
     def shown(self) -> str:
         kind = self.kind
@@ -69,25 +81,28 @@ class At:
         """Return the entries of a list; errors name them by `noun`, their number, and `of` (else this place)."""
         if self.kind != "seq":
             raise self.wrong(expected)
-        whose = f" of {self.name if of is None else of}" if of != "" else ""
-        return [At(self.path, node, f"{noun} {number}{whose}") for number, node in enumerate(self.node.value, 1)]
+        whose = self if of is None else of
+        return [At(self.path, node, f"{noun} {number}", None, whose) for number, node in enumerate(self.node.value, 1)]
 
     def pairs(self) -> dict[str, At]:
         """Return the values of a mapping by key."""
-        found: dict[str, At] = {}
-        for key, value in self.node.value:
-            at_key = At(self.path, key, f"a key of {self.name}")
-            if key.value == "<<" and key.style is None:
-                raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file does not read; write the keys out")
-            if key.tag != "tag:yaml.org,2002:str":
-                raise at_key.wrong("text")
-            if key.value in found:
-                before = found[key.value].key or key
-                raise at_key.error(
-                    f"{self.name} has the key `{key.value}` twice; the first is in line {before.start_mark.line + 1}"
-                )
-            found[key.value] = At(self.path, value, f"`{key.value}` of {self.name}", key)
-        return found
+        if self._pairs is None:
+            self._pairs = {}
+            for key, value in self.node.value:
+                if key.tag != _TEXT or key.value in self._pairs or key.value == "<<":
+                    self._check_key(key, self._pairs)
+                self._pairs[key.value] = At(self.path, value, f"`{key.value}`", key, self)
+        return self._pairs
+
+    def _check_key(self, key: Any, before: Mapping[str, At]) -> None:
+        at_key = At(self.path, key, "a key", None, self)
+        if key.value == "<<" and key.style is None:
+            raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file does not read; write the keys out")
+        if key.tag != _TEXT:
+            raise at_key.wrong("text")
+        if key.value in before:
+            line = (before[key.value].key or key).start_mark.line + 1
+            raise at_key.error(f"{self.name} has the key `{key.value}` twice; the first is in line {line}")
 
     def only(self, allowed: Sequence[str], expected: Sequence[str] = ()) -> dict[str, At]:
         """Return the pairs of a mapping without unknown keys; an error lists the `expected` ones (else all `allowed`)."""
@@ -124,12 +139,19 @@ class At:
 
     def json(self, inside: tuple[Node, ...] = ()) -> Any:
         """Return the frozen JSON value at this place."""
+        try:
+            return _plain_json(self.node, 0)
+        except ValueError:
+            return self._json(inside)
+
+    def _json(self, inside: tuple[Node, ...]) -> Any:
+        """The same place by place, so that an error knows its own."""
         if self.node in inside:
             raise self.error(f"{self.name} contains itself")
         if self.kind == "seq":
-            return FrozenList(entry.json((*inside, self.node)) for entry in self.items(""))
+            return FrozenList(entry._json((*inside, self.node)) for entry in self.items(""))
         if self.kind == "map":
-            return FrozenDict({key: value.json((*inside, self.node)) for key, value in self.pairs().items()})
+            return FrozenDict({key: value._json((*inside, self.node)) for key, value in self.pairs().items()})
         try:
             value = _scalar(self.kind, self.node.value)
         except (KeyError, ValueError):
@@ -152,6 +174,29 @@ class At:
         if self.kind != "map":
             raise self.wrong(expected)
         return FrozenDict(self.json())
+
+
+def _plain_json(node: Node, depth: int) -> Any:
+    """Return the frozen JSON value of a node. Raises `ValueError` for whatever is none."""
+    kind = _KINDS.get(node.tag)
+    if kind == "str":
+        return node.value
+    if depth > MAX_NESTING or kind is None:
+        raise ValueError
+    if kind == "seq":
+        return FrozenList([_plain_json(item, depth + 1) for item in node.value])
+    if kind == "map":
+        found = {key.value: _plain_json(value, depth + 1) for key, value in node.value}
+        if len(found) < len(node.value) or any(key.tag != _TEXT or key.value == "<<" for key, _ in node.value):
+            raise ValueError
+        return FrozenDict(found)
+    try:
+        value = _scalar(kind, node.value)
+    except KeyError:
+        raise ValueError from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _scalar(kind: str, text: str) -> object:

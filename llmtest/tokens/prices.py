@@ -44,7 +44,19 @@ def cost_of(call: ModelCall, prices: Prices | None = None) -> float:
         raise PriceError(f"the cost of a call is not known, because {why}: {call}")
     if call.model is None:
         raise PriceError(f"the cost of a call is not known, because it tells no name of a model: {call}")
-    return _by_table(call.model, call.spent, prices) if prices is not None else _by_genai_prices(call.model, call.spent)
+    return price_of(call.model, call.spent, prices)
+
+
+def price_of(model: str, usage: Usage, prices: Prices | None = None) -> float:
+    """Return what `usage` of a model costs, by a table of prices or else by genai-prices.
+
+    >>> price_of("gpt-x", Usage(1_000_000, 1_000, 1_001_000), {"gpt-x": (1.25, 10.0)})
+    1.26
+
+    Raises:
+        PriceError: the price of the model is not known.
+    """
+    return _by_table(model, usage, prices) if prices is not None else _by_genai_prices(model, usage)
 
 
 def _by_table(model: str, usage: Usage, prices: Prices) -> float:

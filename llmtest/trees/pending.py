@@ -1,7 +1,7 @@
-"""Mismatches of snapshots: their description, and the pending files that can be accepted or rejected.
+"""Mismatches of snapshots and cassettes: their description, and the pending files that can be accepted or rejected.
 
 Pending files mirror the tests: `.llmtest/pending/tests/test_agent.py/test_weather.tree`. A file holds the received text;
-two lines below the header name the test and the snapshot that it would become.
+two lines below the header name the test and the snapshot that it would become. Of a cassette, it is the YAML.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
+from llmtest.cassettes import masking
 from llmtest.core.text import amount, did_you_mean
-from llmtest.errors import PendingError
+from llmtest.errors import PendingError, ScriptError
+from llmtest.scripts.files import read_file
+from llmtest.trees.cassette_text import cassette_text, compare_spent
 from llmtest.trees.differ import MAX_LINES, Difference, diff
 from llmtest.trees.parsing import Damage, damage, renew_header
 from llmtest.trees.rendering import HEADER, Rendered
@@ -29,6 +32,8 @@ OLD_ENDING: Final = ".trace"
 
 _TEST: Final = "# test "
 _SNAPSHOT: Final = "# snapshot "
+_CASSETTE: Final = "# cassette "
+CASSETTE_ENDING: Final = ".yaml"
 
 
 # -- files
@@ -98,7 +103,10 @@ def harm(expected: str, received: str) -> Damage | None:
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """A snapshot that a test did not match. If there is nothing to compare, the last line of `error` says why, and `received`
-    is None. `source` renders what was received anew."""
+    is None. `source` renders what was received anew.
+
+    Of a cassette (`what`), the texts are its answers as trees, and `more` are lines about what they have spent.
+    """
 
     test: str
     snapshot: Path
@@ -106,6 +114,8 @@ class Mismatch:
     received: str | None = None
     error: str = ""
     source: Rendered | None = field(default=None, compare=False, repr=False)
+    what: Literal["snapshot", "cassette"] = "snapshot"
+    more: tuple[str, ...] = ()
 
     @property
     def damage(self) -> Damage | None:
@@ -119,6 +129,8 @@ class Mismatch:
     @property
     def category(self) -> str:
         """`new`, `damaged`, `changed structure` or `changed text`."""
+        if self.what == "cassette" and self.error:
+            return "damaged"
         if self.expected is None:
             return "new"
         difference = self.difference
@@ -133,14 +145,17 @@ class Mismatch:
         if self.error:
             return self.error.splitlines()[-1]
         if self.expected is None:
-            return f"no snapshot yet: there is no {name}"
+            return f"no {self.what} yet: there is no {name}"
         if self.damage is not None:
-            return f"snapshot unreadable: {name}, {self.damage}"
+            return f"{self.what} unreadable: {name}, {self.damage}"
         difference = self.difference
-        return f"snapshot differs: {difference.headline}" if difference else "the snapshot matches by now"
+        return f"{self.what} differs: {difference.headline}" if difference else f"the {self.what} matches by now"
 
     def lines(self, *, limit: int | None = MAX_LINES, color: bool = False) -> list[str]:
-        """Return the diff; the whole text of a new snapshot; the origin of an error."""
+        """Return the diff; the whole text of a new snapshot; the origin of an error. Of a cassette, what it has spent, too."""
+        return [*self._lines(limit, color), *self.more]
+
+    def _lines(self, limit: int | None, color: bool) -> list[str]:
         if self.error or self.received is None:
             return self.error.splitlines()[:-1]
         if self.expected is None or self.damage is not None:
@@ -152,12 +167,16 @@ class Mismatch:
     def footer(self, root: Path, kept: Path | None) -> list[str]:
         """Return the commands that accept and review it, to copy. `kept` is the pending file."""
         snapshot = shown(self.snapshot, root)
-        lines = [f"  snapshot  {snapshot}"]
+        lines = [f"  {self.what}  {snapshot}"]
         if self.error:
             return lines
         if kept is None:
             update = (
-                "pytest --snapshot-update" if self.damage is None else f"rm {shlex.quote(snapshot)}; pytest --snapshot-update"
+                "pytest --llmtest-record=rewrite"
+                if self.what == "cassette"
+                else "pytest --snapshot-update"
+                if self.damage is None
+                else f"rm {shlex.quote(snapshot)}; pytest --snapshot-update"
             )
             return [
                 *lines,
@@ -166,7 +185,8 @@ class Mismatch:
             ]
         show = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
         accept = shlex.join(["llmtest", "accept", self.test])
-        return [*lines, f"  accept    {accept}", "  review    llmtest review", f"  show      {show}"]
+        more = [] if self.what == "cassette" else [f"  show      {show}"]
+        return [*lines, f"  accept    {accept}", "  review    llmtest review", *more]
 
 
 def shown(path: Path, root: Path) -> str:
@@ -210,6 +230,42 @@ class Pending:
         self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class PendingCassette(Pending):
+    """A pending cassette: a recording that `--llmtest-record=verify` made, and the cassette that it would become."""
+
+    @property
+    def mismatch(self) -> Mismatch:
+        after = read_file(self.received, os.fspath(self.path))
+        expected, before, error = None, None, ""
+        try:
+            before = read_file(self.snapshot.read_bytes(), os.fspath(self.snapshot)) if self.snapshot.is_file() else None
+        except ScriptError as broken:
+            error = str(broken).splitlines()[0]
+        if before is not None:
+            expected = cassette_text(before, tools=True)
+        more = () if error else tuple(compare_spent(before, after))
+        return Mismatch(self.test, self.snapshot, expected, cassette_text(after, tools=True), error, what="cassette", more=more)
+
+    def accept(self, *, by_name: bool = False) -> None:
+        """Make it the cassette, with what is masked in it. A damaged cassette must be named explicitly.
+
+        Raises:
+            PendingError: the file of the cassette is damaged.
+        """
+        problem = self.mismatch.error
+        if problem and not by_name:
+            hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
+            raise PendingError(f"{problem}\n  it is not overwritten unasked; repair it, or {hint}")
+        write_text(self.snapshot, self.received)
+        masking.keep(self.snapshot, masking.kept(self.path))
+        self.reject()
+
+    def reject(self) -> None:
+        self.path.unlink(missing_ok=True)
+        masking.keep(self.path, {})
+
+
 class Folder:
     """The folder of pending files of one project. Paths in them are relative to `root`.
 
@@ -244,6 +300,28 @@ class Folder:
         write_snapshot(path, "\n".join((HEADER, *about, mismatch.received.removeprefix(f"{HEADER}\n"))))
         return path
 
+    def keep_cassette(self, test: str, cassette: Path, text: str, masked: Mapping[str, list[str]]) -> Path | None:
+        """Write the YAML of a recording to a pending file, and what is `masked` in it beside it. None: nothing may be written."""
+        if not self.writes:
+            return None
+        path = self.place_of_cassette(test, cassette)
+        header, _, rest = text.partition("\n")
+        about = [f"{_TEST}{json.dumps(test)}", f"{_CASSETTE}{json.dumps(shown(cassette, self.root))}"]
+        write_text(path, "\n".join((header, *about, rest)))
+        masking.keep(path, masked)
+        return path
+
+    def place_of_cassette(self, test: str, cassette: Path) -> Path:
+        """Return the path of a cassette's pending file."""
+        return self.place(Mismatch(test, cassette)).with_name(cassette.name)
+
+    def forget_cassette(self, test: str, cassette: Path) -> None:
+        """Delete the pending file of a cassette that is as the real models answer."""
+        if self.writes:
+            path = self.place_of_cassette(test, cassette)
+            path.unlink(missing_ok=True)
+            masking.keep(path, {})
+
     def forget(self, mismatch: Mismatch) -> None:
         """Delete the pending file of a snapshot that matches by now."""
         if self.writes:
@@ -251,14 +329,17 @@ class Folder:
                 self.place(mismatch).with_suffix(ending).unlink(missing_ok=True)
 
     def found(self) -> list[Pending]:
-        """Return all pending snapshots, sorted by path.
+        """Return all pending snapshots and cassettes, sorted by path.
 
         Raises:
             PendingError: a file is no pending file, or names a snapshot outside of the project.
         """
-        return [self._read(path) for path in sorted(self.path.rglob("*")) if path.suffix in (ENDING, OLD_ENDING)]
+        files = sorted(self.path.rglob("*"))
+        return [self._read(path) for path in files if path.suffix in (ENDING, OLD_ENDING, CASSETTE_ENDING)]
 
     def _read(self, path: Path) -> Pending:
+        if path.suffix == CASSETTE_ENDING:
+            return self._read_cassette(path)
         header, test, snapshot, *rest = ((read_text(path) or "") + "\n\n\n").split("\n", 3)
         if header != HEADER or not test.startswith(_TEST) or not snapshot.startswith(_SNAPSHOT):
             raise PendingError(f"{shown(path, self.root)} is no pending snapshot; delete it")
@@ -267,6 +348,16 @@ class Folder:
             raise PendingError(f"{shown(path, self.root)} names the snapshot {target}, which is not in {self.root}; delete it")
         received = f"{HEADER}\n{rest[0].removesuffix(chr(10) * 3)}"
         return Pending(path, json.loads(test.removeprefix(_TEST)), target.with_suffix(ENDING), received)
+
+    def _read_cassette(self, path: Path) -> PendingCassette:
+        header, test, cassette, *rest = (path.read_text("utf-8") + "\n\n\n").split("\n", 3)
+        if not header.startswith("# llmtest script") or not test.startswith(_TEST) or not cassette.startswith(_CASSETTE):
+            raise PendingError(f"{shown(path, self.root)} is no pending cassette; delete it")
+        target = self.root / json.loads(cassette.removeprefix(_CASSETTE))
+        if not target.resolve().is_relative_to(self.root.resolve()) or target.suffix != CASSETTE_ENDING:
+            raise PendingError(f"{shown(path, self.root)} names the cassette {target}, which is not in {self.root}; delete it")
+        received = f"{header}\n{rest[0].removesuffix(chr(10) * 3)}"
+        return PendingCassette(path, json.loads(test.removeprefix(_TEST)), target, received)
 
     def named(self, name: str) -> list[Pending]:
         """Return the pending snapshots of a test, a file or a folder: by node id or the end of it, or by the path of a file.

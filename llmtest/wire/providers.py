@@ -22,10 +22,12 @@ from llmtest.core.source import at, shown_path
 from llmtest.core.text import did_you_mean, names
 from llmtest.errors import LEFT_OPEN, USE_WITH, ScriptError, Violation, ViolationError
 from llmtest.ledger import Ledger
+from llmtest.scripts.files import read_file
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Return
 from llmtest.wire import clients
 from llmtest.wire.hosts import PROVIDERS, with_provider
+from llmtest.wire.recorded_vectors import RecordedEmbeddings
 
 
 @runtime_checkable
@@ -57,7 +59,7 @@ class Providers:
     A call maps more models. Holds state; thread-safe.
     """
 
-    def __init__(self, mapping: Mapping[str, object]) -> None:
+    def __init__(self, mapping: Mapping[str, object] | str | os.PathLike[str]) -> None:
         self.asked: list[str] = []
         self.remedy = ""
         """What to do for a model that is not mapped, if it is not to map it."""
@@ -66,19 +68,35 @@ class Providers:
         self._answerers: list[Answerer] = []
         self(mapping)
 
-    def __call__(self, mapping: Mapping[str, object]) -> Self:
-        """Map more models.
+    def __call__(self, mapping: Mapping[str, object] | str | os.PathLike[str]) -> Self:
+        """Map more models: a mapping of their names to scripts, or the path of a script file with the steps of each.
 
         Raises:
             ScriptError: a script is written wrongly, or a model is mapped already.
         """
+        if isinstance(mapping, os.PathLike) or (isinstance(mapping, str) and mapping.endswith(_ENDINGS)):
+            return self._map_file(Path(mapping))
         if not isinstance(mapping, Mapping):
             raise ScriptError(
-                f"scripted_providers() takes a mapping of model strings to scripts; got {type(mapping).__name__} {mapping!r}"
+                "scripted_providers() takes a mapping of model strings to scripts, or the path of a script file that names its"
+                f" models; got {type(mapping).__name__} {mapping!r}"
             )
         answerers = {key: _answerer(key, value) for key, value in mapping.items()}
         self.map({key: partial(_same, answerer) for key, answerer in answerers.items()})
         self._answerers += answerers.values()
+        return self
+
+    def _map_file(self, path: Path) -> Self:
+        found = models_in(path)
+        if found is None:
+            raise ScriptError(
+                f"{shown_path(f'{path}:1')}: the file does not name its models: it has `steps`, and no `models`\n"
+                f"  say which model they are of: scripted_providers({{'openai:gpt-5': {str(path)!r}}})"
+            )
+        try:
+            self(found)
+        except ScriptError as error:
+            raise ScriptError(f"{shown_path(f'{path}:1')}: {error}") from None
         return self
 
     def map(
@@ -237,7 +255,7 @@ def _as_script(value: object) -> Script:
         return value
     if isinstance(value, os.PathLike):
         return _load(Path(value))
-    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+    if isinstance(value, str) and value.endswith(_ENDINGS):
         return _load(Path(value), f"\n  a str that ends in .yaml is a path; for a model that says it: say({value!r})")
     return Script(*value) if isinstance(value, list | tuple) else Script(value)
 
@@ -246,6 +264,33 @@ def _load(path: Path, hint: str = "") -> Script:
     if not path.is_file():
         raise ScriptError(f"there is no script file `{path}`{hint}")
     return Script.load(path)
+
+
+def models_in(path: Path) -> dict[str, Answerer] | None:
+    """Return what answers for each model that a script file names; None if it has steps for any model.
+
+    Raises:
+        ScriptError: there is no such file, or it is written wrongly; with file and line.
+    """
+    if not path.is_file():
+        raise ScriptError(f"there is no script file `{path}`")
+    file = read_file(path.read_bytes(), os.fspath(path))
+    if not file.models and not file.embeddings:
+        return None
+    if file.entries:
+        raise ScriptError(
+            f"{shown_path(file.where['steps'])}: the file has vectors, which are of models, and `steps`, which are of none\n"
+            '  write the steps below their model: models: {"openai:gpt-5": [...]}'
+        )
+    both = [model for model, entries in file.models.items() if entries and model in file.embeddings]
+    if both:
+        where = shown_path(file.where["embeddings"])
+        raise ScriptError(f"{where}: the model `{both[0]}` has both steps and vectors; it answers in words or gives vectors")
+    scripts = {model: Script(*entries) for model, entries in file.models.items() if model not in file.embeddings}
+    return {**scripts, **{model: RecordedEmbeddings(model, vectors) for model, vectors in file.embeddings.items()}}
+
+
+_ENDINGS: Final = (".yaml", ".yml")
 
 
 def _for_model(script: Script) -> Script:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
@@ -25,7 +27,7 @@ from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
 from llmtest.wire.hosts import BY_NAME, Target, api_of, recognize
 from llmtest.wire.journal import Entry, Journal
-from llmtest.wire.providers import Answerer, Embeddings, Providers
+from llmtest.wire.providers import Answerer, Embeddings, Providers, models_in
 from llmtest.wire.server import MAX_BODY_BYTES, READ_TIMEOUT_S, STALL_LIMIT_S, HttpServer, plain_refusal
 
 UNKNOWN_HOST: Final = "llmtest.invalid"
@@ -42,9 +44,10 @@ def scripted_server(
 ) -> ScriptedServer:
     """Return a server, as a block, that answers as the providers of models do: for other processes and other languages.
 
-    `steps` are those of a script, or one `Script`, the path of a script file, or a mapping of models to scripts as
-    `scripted_providers` takes it: `{"openai:gpt-5": [...], "anthropic:*": [...]}`. A program finds the server by the
-    environment variables in `server.env`, which every SDK reads. `server.requests` is the journal of what came.
+    `steps` are those of a script, or one `Script`, the path of a script file (with the steps of any model, or of each that it
+    names), or a mapping of models to scripts as `scripted_providers` takes it: `{"openai:gpt-5": [...], "anthropic:*": [...]}`.
+    A program finds the server by the environment variables in `server.env`, which every SDK reads. `server.requests` is the
+    journal of what came.
 
     It listens on 127.0.0.1 only, on a free port or on `port`, and answers only who has its random token (or `token`), which
     `server.env` holds as the key of each provider. A body has at most `max_body_bytes`. A request must be there whole
@@ -69,9 +72,8 @@ def scripted_server(
     """
     if token is not None and not re.fullmatch(r"[\w.~-]+", token, re.ASCII):
         raise ScriptError(f"token= is letters, digits and any of - . _ ~, since it is a part of URLs; got {token!r}")
-    mapping = steps[0] if len(steps) == 1 and isinstance(steps[0], Mapping) else {"*": steps[0] if len(steps) == 1 else steps}
     return ScriptedServer(
-        mapping,
+        _mapping(steps),
         caller(),
         token=token or f"llmtest-{secrets.token_hex(16)}",
         real_time=real_time,
@@ -80,6 +82,15 @@ def scripted_server(
         read_timeout_s=read_timeout_s,
         stall_limit_s=stall_limit_s,
     )
+
+
+def _mapping(steps: tuple[Any, ...]) -> Mapping[str, Any]:
+    value: Any = steps[0] if len(steps) == 1 else steps
+    if isinstance(value, Mapping):
+        return value
+    is_path = isinstance(value, os.PathLike) or (isinstance(value, str) and value.endswith((".yaml", ".yml")))
+    found = models_in(Path(value)) if is_path and Path(value).is_file() else None
+    return {"*": value} if found is None else found
 
 
 class ScriptedServer:

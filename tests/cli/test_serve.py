@@ -18,6 +18,7 @@ from tests.support.raw_http import CLOSE, chat, request, sent
 def script(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hi.yaml").write_text("steps: [Hello, {say: Bye, optional: true}]\n")
+    (tmp_path / "models.yaml").write_text('models: {gpt-5: [Hello], "anthropic:*": [Bonjour]}\n')
     return "hi.yaml"
 
 
@@ -95,6 +96,14 @@ def test_a_file_for_each_model(script, capsys):
     assert serve.run([f"gpt-5={script}", f"anthropic:*={other}"], wait=both) == 0
 
 
+def test_a_file_that_names_its_models(script, capsys):
+    def both(server):
+        assert b"Hello" in ask(server)
+        assert b"Bonjour" in ask(server, "claude-x", "/v1/messages")
+
+    assert serve.run(["models.yaml"], wait=both) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -102,6 +111,10 @@ def test_a_file_for_each_model(script, capsys):
         (
             ["hi.yaml", "hi.yaml"],
             "two files are for every model: `hi.yaml` and `hi.yaml`\n  give each its model: openai:gpt-5=hi.yaml",
+        ),
+        (
+            ["gpt-5=hi.yaml", "models.yaml"],
+            "the model `gpt-5` is mapped twice: `hi.yaml` and `models.yaml`\n  give each its model: openai:gpt-5=models.yaml",
         ),
         (
             ["a=hi.yaml", "a=b.yaml"],

@@ -178,15 +178,25 @@ def test_an_ini_key_gives_all_tests_of_a_folder_a_cassette(suite: Suite, provide
     assert suite.run(bare).counts == {"passed": 1}
 
 
-def test_unused_steps_fail_the_test_and_an_update_deletes_them(recorded: Suite) -> None:
-    shorter = SUITE.replace('assert ask("Refund A-7.") == "Done."', 'ChatOpenAI(model="gpt-5").invoke("hi")')
-    recorded.ini(INI + "llmtest_stale = ignore")
+def test_unused_steps_fail_the_test_and_an_update_deletes_them(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+@pytest.mark.llm_cassette
+def test_refund():
+    model = ChatOpenAI(model="gpt-5")
+    assert [model.invoke("hi").text for _ in range(CALLS)] == ["One.", "Two."][:CALLS]
+"""
+    provider("One.", "Two.")
+    assert suite.run(source.replace("CALLS", "2"), "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    shorter = source.replace("CALLS", "1")
 
-    assert recorded.run(shorter).counts == {"failed": 1}
-    outcome = recorded.run(shorter, "--snapshot-update")
+    assert suite.run(shorter).counts == {"failed": 1}
+    outcome = suite.run(shorter, "--snapshot-update")
     assert outcome.counts == {"passed": 1}
     assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 1 unused step deleted"
-    assert recorded.run(shorter).counts == {"passed": 1}
+    assert suite.run(shorter).counts == {"passed": 1}
 
 
 @pytest.mark.parametrize(
@@ -279,6 +289,7 @@ from langchain.chat_models import init_chat_model
 def test_refund():
     assert init_chat_model("openai:gpt-5").invoke("hi").text == "Done."
 """
+    suite.ini(INI.replace("= error", "= ignore"))  # a client that nothing closes is collected in whatever test comes next
     provider("Done.")
 
     assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}

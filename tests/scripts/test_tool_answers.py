@@ -229,3 +229,14 @@ def test_keys_are_equal_for_equal_json() -> None:
 
 def test_an_opaque_value_in_arguments_is_its_type() -> None:
     assert as_json(FrozenDict(a=Opaque("function f")), or_text=True) == {"a": "function f"}
+
+
+class SecretiveError(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def test_a_repr_that_raises_is_not_known() -> None:
+    error = SecretiveError("no")
+
+    assert answer_of(giving(error), {}).failure == ToolFailure("SecretiveError", "no")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
 
 import pytest
 
 from llmtest import expect_violation
 from llmtest.errors import ViolationError
-from llmtest.events.words import FrozenDict
+from llmtest.events.events import Run
+from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.scripts.tool_answers import ToolAnswer
 from llmtest.scripts.tool_replay import RecordedAnswers
 
@@ -83,3 +86,21 @@ def test_verify_raises_what_happened_and_what_is_unused() -> None:
         "1 of 2 recorded answers of tools was never used",
         '  `refund`  {"order": "A"} gave None',
     ]
+
+
+def test_calls_that_no_recording_orders_are_told_once() -> None:
+    answers = RecordedAnswers({"refund": [ToolAnswer(A, 1), ToolAnswer(A, 2), ToolAnswer(A, 2)]})
+    runs: dict[UUID, Run] = {}
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            taken = pool.submit(answers.take, "refund", A).result()
+        taken.is_open, taken.run_id = False, uuid4()
+        runs[taken.run_id] = Run(taken.run_id, None, "tool", "refund", (), EMPTY, (), ())
+
+    with expect_violation("competing calls", times=2):
+        answers.judge_turns(runs.get, lambda first, second: False)
+        answers.judge_turns(runs.get, lambda first, second: False)
+    answers.judge_turns(runs.get, lambda first, second: True)
+
+    assert answers.is_contested
+    assert answers.violations == []

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from llmtest import Script, fail, hold, on, say
+from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError, ViolationError, expect_violation
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import give
@@ -165,7 +166,11 @@ def test_a_key_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("mapping", "text"),
     [
-        ("openai:gpt-5", "scripted_providers() takes a mapping of model strings to scripts; got str 'openai:gpt-5'"),
+        (
+            "openai:gpt-5",
+            "scripted_providers() takes a mapping of model strings to scripts, or the path of a script file that names its "
+            "models; got str 'openai:gpt-5'",
+        ),
         ({5: "Hello"}, "a model is mapped by its name, such as 'openai:gpt-5'; got int 5"),
         ({"": "Hello"}, "a model is mapped by its name, such as 'openai:gpt-5'; got str ''"),
         (
@@ -320,3 +325,81 @@ def test_a_gate_that_was_never_released_is_found_like_any_violation(page: Ledger
         with pytest.raises(openai.BadRequestError, match="the gate was not released"):
             ask("gpt-5")
         assert [violation.code for violation in providers.found()] == ["gate never released"]
+
+
+# -- a script file that names its models
+
+MODELS = """\
+# llmtest script v2
+models:
+  openai:gpt-5: [one]
+  "anthropic:*":
+    - say: two
+      request: {system: "Be brief."}
+embeddings:
+  openai:text-embedding-3-small: {hi: [0.5, 1.0]}
+"""
+
+
+@pytest.mark.parametrize("as_given", [str, Path])
+def test_a_script_file_with_models_is_a_mapping(as_given: Any, tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(MODELS)
+
+    with opened(Ledger("")), Providers(as_given(path)) as providers:
+        said = [ask("gpt-5"), ask("claude-x")]
+        vectors = openai.OpenAI(max_retries=0).embeddings.create(
+            model="text-embedding-3-small", input=["hi"], encoding_format="float"
+        )
+
+    assert said == ["one", "two"]
+    assert vectors.data[0].embedding == [0.5, 1.0]
+    assert providers.models == ["openai:gpt-5", "anthropic:*", "openai:text-embedding-3-small"]
+    assert [violation.text for violation in providers.found()] == [
+        "1 recorded answer was given to another request than it was recorded for\n"
+        '  the system prompt is gone: "Be brief."  (step 1)\n'
+        "  the parameter `max_tokens` is new: 9  (step 1)\n"
+        f"  recorded at {shown_path(f'{path}:5')}\n"
+        "  record it again, or, if the answers still fit, set the ini key llmtest_stale to warn or ignore"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "steps: [Hello]",
+            "{path}:1: the file does not name its models: it has `steps`, and no `models`\n"
+            "  say which model they are of: scripted_providers({{'openai:gpt-5': '{path}'}})",
+        ),
+        (
+            "steps: [Hello]\nembeddings: {m: {hi: [1.0]}}",
+            "{path}:1: the file has vectors, which are of models, and `steps`, which are of none\n"
+            '  write the steps below their model: models: {{"openai:gpt-5": [...]}}',
+        ),
+        (
+            "models: {m: [Hello]}\nembeddings:\n  m: {hi: [1.0]}",
+            "{path}:3: the model `m` has both steps and vectors; it answers in words or gives vectors",
+        ),
+        (
+            "models: {gpt-5: [a], openai:gpt-5: [b]}",
+            "{path}:1: the model `openai:gpt-5` is mapped twice: as `gpt-5` and as `openai:gpt-5`",
+        ),
+        ("models:\n  m: [{sya: a}]", "{path}:2: step 1 of `m` of `models` of the file has the unknown key `sya`"),
+    ],
+)
+def test_a_file_that_is_no_mapping(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(text)
+
+    with opened(Ledger("")), pytest.raises(ScriptError) as caught:
+        Providers(path)
+
+    assert str(caught.value).startswith(problem.format(path=shown_path(str(path))))
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(ScriptError) as caught:
+        Providers("none.yaml")
+
+    assert str(caught.value) == "there is no script file `none.yaml`"
