@@ -19,6 +19,7 @@ PAGES = Path(__file__).parents[2] / "docs/how-to"
 LIVE = "from-a-live-test-to-an-offline-one.md"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FAILURE = re.compile(r"^_{3,} .*?(test_\w+) _{3,}\n(.*?)\n(?=[-=]{3,} )", re.MULTILINE | re.DOTALL)
+VIOLATIONS = re.compile(r"^-+ llmtest: violations -+\n(.*?)\n(?=[-=]{3,} )", re.MULTILINE | re.DOTALL)
 DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
@@ -65,10 +66,11 @@ class Project:
         return text
 
     def failure(self, test: str) -> str:
-        """Run one test, and return what its failure says."""
-        ((name, text),) = FAILURE.findall(self.run(test))
+        """Run one test, and return what its failure says, or the section that says it where the program failed first."""
+        output = self.run(test)
+        ((name, text),) = FAILURE.findall(output)
         assert name == test
-        return f"{text}\n"
+        return "\n".join([*(VIOLATIONS.findall(output) or [text]), ""])
 
 
 @pytest.fixture
