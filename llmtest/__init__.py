@@ -13,6 +13,7 @@ Each folder is a package with one purpose. A package imports only packages that 
     auto           a model without a script
     tokens         count_tokens, prices, budgets
     wire           bytes of a provider and our words; no real call gets out
+    cassettes      runs on disk that answer again
     trees          a recording as text, back, and compared
     matching       what must be true of a recording: selectors, shapes, rules
     recording      record(), Recording

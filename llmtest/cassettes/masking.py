@@ -116,7 +116,7 @@ def _tool(answer: ToolAnswer, leaf: Leaf) -> ToolAnswer:
         gives=_json(answer.gives, leaf),
         artifact=_json(answer.artifact, leaf),
         message=_json(answer.message, leaf),
-        failure=None if failure is None else ToolFailure(failure.type, leaf("", failure.message)),
+        failure=None if failure is None else ToolFailure(failure.type, leaf("", failure.message), leaf("", failure.repr)),
     )
 
 

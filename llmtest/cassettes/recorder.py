@@ -53,6 +53,7 @@ class Recorder:
         self._heard: list[Heard] = []
         self._calls: list[LiveCall] = []
         self._unsaid: list[str] = []
+        self._missed: dict[str, None] = {}
         self._lock = threading.Lock()
         self._keep_prompts = keep_prompts
 
@@ -60,6 +61,11 @@ class Recorder:
         """Take a request that goes out now."""
         with self._lock:
             self._heard.append(heard)
+
+    def miss(self, request: str) -> None:
+        """Note a request that went out, and is no call of a model that can be recorded."""
+        with self._lock:
+            self._missed[request] = None
 
     def note(self, name: str, request: Request, step: Reply | Fail | NoStep, number: int) -> None:
         """Take a call of a class of models that does not use HTTP: the name of the model, the answer, the number of its start."""
@@ -98,7 +104,9 @@ class Recorder:
             known = fingerprint(call.request, recorded=recorded, keep=self._keep_prompts)
             step = replace(call.step, serving=replace(call.step.serving, request=known))
             by_model.setdefault(call.model, []).append(replace(call, step=step))
-        notes: list[str] = []
+        notes = [
+            f"the answer to {request} is not kept: it is no call of a model that can be recorded" for request in self._missed
+        ]
         found = {model: _entries(model, calls, are_ordered, notes) for model, calls in by_model.items()}
         return found, notes
 

@@ -21,7 +21,7 @@ SOURCE is one of:
   a snapshot (.tree): text, tool calls and usage of the models, and nothing of their requests
   a script file (.yaml), of which --model and --tools choose a part
   from FILE: a file of another tool, which is recognised by its content without `from`, too:
-    a cassette of vcrpy, pytest-recording or cassetter, or LangSmith's test cache
+    a cassette of vcrpy, pytest-recording or cassetter, or LangSmith's test cache; a SQLiteCache of LangChain
 """
 
 

@@ -50,8 +50,8 @@ ALLOWED: Final = "run id used twice"
 class Cassette(Protocol):
     """The cassette of a test, as far as its phases need it: `llmtest.pytest_plugin.cassettes.OpenCassette`."""
 
-    told: list[str]
-
+    @property
+    def facts(self) -> dict[str, object]: ...
     def trim(self) -> None: ...
     def close(self, *, failed: bool) -> list[Violation]: ...
 

@@ -109,6 +109,16 @@ class OpenCassette:
         if self.cassette.records:
             self._exits.enter_context(recorded_classes.listening(self.wanted.models, self.cassette.recorder.note))
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """What the end of the session says of it, as attributes of a report."""
+        facts: dict[str, object] = {"llmtest_cassette": self.told} if self.told else {}
+        if self.is_pending:
+            facts["llmtest_pending_cassette"] = True
+        if self.cassette.answers:
+            facts["llmtest_answered"] = {str(self.cassette.path): self.is_stale}
+        return facts
+
     def trim(self) -> None:
         """Take the steps that no call took out of the file, where unused snapshots are deleted too."""
         if self.cassette.answers and not self.cassette.records and self.item.config.getoption("update_snapshots", False):

@@ -30,7 +30,6 @@ from llmtest.pytest_plugin.options import MODES, PROVIDERS, VERIFICATION
 
 if TYPE_CHECKING:
     from llmtest.ledger import Ledger
-    from llmtest.pytest_plugin.cassettes import OpenCassette
 
 _sharing: Final = pytest.StashKey[set[str]]()  # names of fixtures that share doubles between tests
 _running: Final = pytest.StashKey[Attempt]()  # of a session: the one that runs
@@ -169,7 +168,7 @@ def pytest_runtest_makereport(
         attempt.tell(report, call.excinfo.value if call.excinfo is not None else None, item)
         attempt.tell_tokens(report)
         if report.when == "teardown" and attempt.cassette is not None:
-            _tell_cassette(attempt.cassette, report)
+            vars(report).update(attempt.cassette.facts)  # they come back from xdist's workers
         attempt.failed = attempt.failed or report.failed or (report.skipped and hasattr(report, "wasxfail"))
         verification = item.config.stash[VERIFICATION]
         if report.when == "teardown" and (verification is None or not verification.takes(item)):
@@ -177,16 +176,6 @@ def pytest_runtest_makereport(
     elif attempt is not None:
         attempt.failed = attempt.failed or report.failed
     return report
-
-
-def _tell_cassette(cassette: OpenCassette, report: pytest.TestReport) -> None:
-    """Put into a report what the end of the session says of the cassette of its test; reports come back from xdist's workers."""
-    if cassette.told:
-        vars(report)["llmtest_cassette"] = cassette.told
-    if cassette.is_pending:
-        vars(report)["llmtest_pending_cassette"] = True
-    if cassette.cassette.answers:
-        vars(report)["llmtest_answered"] = {str(cassette.cassette.path): cassette.is_stale}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from llmtest.pytest_plugin.options import UNUSED
-
 if TYPE_CHECKING:
     from llmtest.pytest_plugin.unused import PassedTests
 
+UNUSED: Final = pytest.StashKey[list[str]]()  # what the end of the session says of cassettes that no test uses
 FOLDER: Final = "cassettes"
 CACHE: Final = "llmtest/stale"
 """The key of pytest's cache under which each cassette has True if it was stale when its test ran last."""
@@ -38,11 +37,11 @@ class CassetteFiles:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
         collected = list(items)  # before a hook takes some of them away
         result = yield
-        folders = {folder for folder in {item.path.parent for item in collected} if (folder / FOLDER).is_dir()}
-        if folders:
+        has_folders = bool(self._config.getini("llmtest_cassettes"))
+        if has_folders or any(item.get_closest_marker("llm_cassette") is not None for item in collected):
             from llmtest.pytest_plugin.cassettes import has_cassette, path_of
 
-            self._wanted = {path_of(item) for item in collected if item.path.parent in folders and has_cassette(item)}
+            self._wanted = {path_of(item) for item in collected if has_cassette(item)}
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

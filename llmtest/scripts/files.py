@@ -326,10 +326,10 @@ def _tool_failure(at: At) -> ToolFailure:
         return ToolFailure(at.text(), "")
     if at.kind != "map":
         raise at.wrong(expected)
-    pairs = at.only(("error", "message"))
+    pairs = at.only(("error", "message", "repr"))
     if "error" not in pairs:
         raise at.error(f"{at.name} has no `error`")
-    return ToolFailure(pairs["error"].text(), pairs["message"].text() if "message" in pairs else "")
+    return ToolFailure(pairs["error"].text(), *(pairs[key].text() if key in pairs else "" for key in ("message", "repr")))
 
 
 def _key_of(at: At) -> On:
@@ -413,10 +413,10 @@ def _role(pairs: Mapping[str, At]) -> str | None:
         raise pairs["last"].error(f"{pairs['last'].name} must be {join_or(ROLES)}; got {pairs['last'].shown()}", *hints) from None
 
 
-def _verb(at: At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, At]]:
+def _verb(at: At, verbs: tuple[str, ...], keys: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, At]]:
     """Return the verb of a mapping and its pairs: exactly one key is a verb, and the verb allows the other keys."""
     found = [key for key in at.pairs() if key in verbs]
-    pairs = at.only(list(dict.fromkeys(key for verb in verbs for key in keys[verb])), keys[found[0]] if found else verbs)
+    pairs = at.only(_ALLOWED[verbs], keys[found[0]] if found else verbs)
     if not found:
         raise at.error(f"{at.name} does nothing: it has none of the keys {join_or(verbs)}")
     if len(found) > 1:
@@ -428,6 +428,13 @@ def _verb(at: At, verbs: Sequence[str], keys: Mapping[str, Sequence[str]]) -> tu
         if key not in keys[found[0]]:
             raise value.key_error(f"{at.name} cannot have `{key}`", f"a `{found[0]}` has  {join_or(keys[found[0]])}")
     return found[0], pairs
+
+
+_ALLOWED: Final = {
+    verbs: tuple(dict.fromkeys(key for verb in verbs for key in keys[verb]))
+    for verbs, keys in ((_VERBS, _STEP_KEYS), (tuple(_PART_KEYS), _PART_KEYS))
+}
+"""The keys that any of some verbs allows."""
 
 
 def _reply_part(at: At) -> Part:

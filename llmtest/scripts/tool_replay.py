@@ -62,7 +62,10 @@ class RecordedAnswers:
         self._lock = threading.Lock()
         self._calls = 0
         self._taken: set[tuple[str, int]] = set()
-        self._keys: dict[tuple[str, frozenset[str]], list[str]] = {}
+        self._places: dict[tuple[str, frozenset[str]], dict[str, list[int]]] = {}
+        self._arguments = {
+            name: {*chain.from_iterable(_names_of(a.args) for a in given)} for name, given in self._answers.items()
+        }
         self._turns: dict[tuple[str, str], list[Taken]] = {}
         self._doubles: set[str] = set()
         self._told: set[tuple[int, int]] = set()
@@ -88,14 +91,15 @@ class RecordedAnswers:
         """
         ledger.called(self)
         recorded = self._answers.get(name, ())
-        hidden = frozenset(injected({*_names_of(args), *chain.from_iterable(_names_of(answer.args) for answer in recorded)}))
-        args, keys = without(args, hidden), self._keys_of(name, hidden)
+        hidden = frozenset(injected({*_names_of(args), *self._arguments.get(name, ())}))
+        args, places = without(args, hidden), self._places_of(name, hidden)
         key, lane, taken = as_key(args), lanes.current(), None
-        if key not in keys:  # it may have been recorded with a mask in place of a secret
+        if key not in places:  # it may have been recorded with a mask in place of a secret
             key = as_key(table().hide(args))
+        positions = places.get(key, ())
         with self._lock:
             self._calls += 1
-            position = next((n for n, own in enumerate(keys) if own == key and (name, n) not in self._taken), None)
+            position = next((n for n in positions if (name, n) not in self._taken), None)
             turns = self._turns.setdefault((name, key), [])
             if position is not None:
                 self._taken.add((name, position))
@@ -104,7 +108,7 @@ class RecordedAnswers:
                 turns.append(taken)
         if taken is None:
             near = [without(answer.args, hidden) for answer in recorded]
-            raise self._violate("unexpected tool call", _unexpected(name, args, near, keys.count(key), list(self._recorded())))
+            raise self._violate("unexpected tool call", _unexpected(name, args, near, len(positions), list(self._recorded())))
         if rival is not None:
             taken.is_open = False
             raise self._report_luck(name, rival, taken)
@@ -177,11 +181,14 @@ class RecordedAnswers:
         if found := self.found():
             raise ViolationError(*found)
 
-    def _keys_of(self, name: str, hidden: frozenset[str]) -> list[str]:
-        """Return the keys of the recorded calls of a tool, in order. They are computed once."""
-        known = self._keys.get((name, hidden))
+    def _places_of(self, name: str, hidden: frozenset[str]) -> dict[str, list[int]]:
+        """Return the positions of the recorded calls of a tool, by their keys. They are computed once."""
+        known = self._places.get((name, hidden))
         if known is None:
-            known = self._keys[name, hidden] = [as_key(without(answer.args, hidden)) for answer in self._answers.get(name, ())]
+            known = {}
+            for position, answer in enumerate(self._answers.get(name, ())):
+                known.setdefault(as_key(without(answer.args, hidden)), []).append(position)
+            self._places[name, hidden] = known
         return known
 
     def _recorded(self) -> dict[str, tuple[ToolAnswer, ...]]:

@@ -336,8 +336,10 @@ def _answered(answer: ToolAnswer, tool: str, number: int) -> list[str]:
     if answer.unknown:
         lines += _text_lines("unknown", answer.unknown)
     elif answer.failure is not None:
-        said = {"error": answer.failure.type, "message": answer.failure.message}
-        lines.append(f"fails: {flow(said if answer.failure.message else answer.failure.type)}")
+        failure = answer.failure
+        said = {"error": failure.type, "message": failure.message, "repr": failure.repr}
+        given = {key: value for key, value in said.items() if value}
+        lines.append(f"fails: {flow(given if len(given) > 1 else failure.type)}")
     else:
         lines += _text_lines("gives", answer.gives) if isinstance(answer.gives, str) else _json_lines("gives", answer.gives, name)
     more = {"artifact": answer.artifact, "message": answer.message, "runs_within": answer.runs_within}

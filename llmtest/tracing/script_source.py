@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import UUID
 
 from llmtest.cassettes import foreign, masking
+from llmtest.cassettes.llm_cache import read_cache
 from llmtest.core.masks import table
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, clip, did_you_mean, named, names
@@ -25,7 +29,7 @@ from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking, split
 from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
 from llmtest.tracing import jsonl
-from llmtest.tracing.store import Store
+from llmtest.tracing.store import APPLICATION, Store
 from llmtest.trees.pending import read_text
 from llmtest.trees.script_of_tree import calls_in, describe
 
@@ -241,6 +245,10 @@ def _of_foreign(path: Path, options: Options) -> Draft:
         raise ScriptError(
             f"{source}: a cassette of another tool holds requests to models, and no answers of tools of the program"
         )
+    with path.open("rb") as opened:
+        is_database = opened.read(len(_SQLITE)) == _SQLITE
+    if is_database:
+        return _of_cache(path, options)
     calls, others = foreign.read_calls(foreign.read_exchanges(path))
     notes = _told(others)
     if not calls:
@@ -250,6 +258,29 @@ def _of_foreign(path: Path, options: Options) -> Draft:
         model = call.model or "*"
         by_model.setdefault(model, []).append(_step_of(call, options.tokens))
         notes += [f"call {number} of `{model}`: the answer had {what}, which no step says" for what in call.left_out]
+    entries = {model: tuple(steps) for model, steps in _chosen(by_model, options.model, f"{source} has").items()}
+    return Draft(ScriptFile(os.fspath(path), 2, (), entries), source, notes)
+
+
+def _of_cache(path: Path, options: Options) -> Draft:
+    """Return what a cache of LangChain makes: it keeps each prompt once, in the order in which it was asked first."""
+    source, application = shown_path(os.fspath(path)), 0
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        (application,) = database.execute("PRAGMA application_id").fetchone()
+    if application == APPLICATION:
+        raise ScriptError(f"{source} is a trace store; name one of its sessions or traces: llmtest script SESSION --store {path}")
+    by_model: dict[str, list[Reply | Fail]] = {}
+    notes = ["a cache holds each prompt once: of a prompt that was asked again, there is one step"]
+    for number, call in enumerate(read_cache(path), 1):
+        model = call.model or "*"
+        request = Request(read=partial(tuple, call.messages), stop=call.stop and list(call.stop))
+        step = _without_tokens(without_random_ids(call.answers[0]))
+        step = replace(step, usage=unless_counted(step, request))
+        by_model.setdefault(model, []).append(replace(step, serving=replace(step.serving, request=fingerprint(request))))
+        more = [*call.left_out, *([f"{len(call.answers)} candidates, of which this is the first"] * (len(call.answers) > 1))]
+        notes += [f"call {number} of `{model}`: the answer had {what}, which no step says" for what in more]
+    if not by_model:
+        raise ScriptError(f"{source}: the cache is empty")
     entries = {model: tuple(steps) for model, steps in _chosen(by_model, options.model, f"{source} has").items()}
     return Draft(ScriptFile(os.fspath(path), 2, (), entries), source, notes)
 

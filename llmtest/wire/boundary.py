@@ -71,6 +71,10 @@ def _plan(target: Target, request: HttpRequest, find_client: FindClient) -> _Pla
         asked, answer = _mapped(target, request)
     elif providers.is_any_open():
         answer = _models(target, request)
+    if answer is None and (recorder := listener()) is not None and LANGSMITH not in target.providers:
+        guard.let_through(request.host)
+        recorder.miss(f"{request.method} {request.url.partition('?')[0]}")
+        return None
     if answer is None and not (client := find_client()).is_intercepted:
         stop(target, asked or _named(target, request), request.url, client.built)
     return answer
@@ -106,7 +110,7 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
     try:
         call = read(request, api)
     except BadBody as error:
-        return "", _unreadable(target, request, api, error)
+        return "", None if listener() is not None else _unreadable(target, request, api, error)
     models = target.names_of(call.model)
     asked = next(iter(models), "")
     try:

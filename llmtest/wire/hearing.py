@@ -128,6 +128,9 @@ class Listener(Protocol):
     def hear(self, heard: Heard) -> None:
         """Take a request that goes out now."""
 
+    def miss(self, request: str) -> None:
+        """Note a request to a provider that goes out, too, and whose answer nobody keeps: no call of a model that is known."""
+
 
 _listeners: list[Listener] = []
 

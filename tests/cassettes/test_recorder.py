@@ -118,6 +118,17 @@ def test_what_no_step_says_is_a_note() -> None:
     assert notes == ["`openai:gpt-5`, call 1: the answer had logprobs, which no step says"]
 
 
+def test_a_request_that_is_no_call_of_a_model_is_a_note() -> None:
+    recorder = Recorder()
+    recorder.miss("GET https://api.openai.com/v1/files")
+    recorder.miss("GET https://api.openai.com/v1/files")
+
+    assert recorder.entries("2026-11-29", NO_ORDER) == (
+        {},
+        ["the answer to GET https://api.openai.com/v1/files is not kept: it is no call of a model that can be recorded"],
+    )
+
+
 def test_calls_that_overlap_get_keys() -> None:
     recorder = Recorder()
     paris, rome = heard("weather in Paris?"), heard("weather in Rome?")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from langchain_core.tools import tool
 
 from llmtest import Script, ScriptedChatModel, call, on, record, say
 from llmtest.core.masks import use_rules
+from llmtest.core.source import shown_path
 from llmtest.errors import ScriptError, StoreError
 from llmtest.scripts.files import read_file
 from llmtest.scripts.yaml_emit import write_file
@@ -203,6 +206,31 @@ def test_a_cassette_of_another_tool_gives_its_models_in_the_order_of_the_file(st
         "POST https://api.openai.com/v1/embeddings: it asks for embeddings",
     ]
     assert read_file(write_file(made.file, made.notes), "x").models == made.file.models
+
+
+def test_a_cache_of_langchain_has_a_step_for_each_prompt(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "cache.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript((FOREIGN / "sqlite_cache.sql").read_text("utf-8"))
+        (prompts,) = database.execute("SELECT count(DISTINCT prompt || llm) FROM full_llm_cache").fetchone()
+
+    made = draft(file, store)
+
+    assert sum(made.steps.values()) == prompts
+    assert made.notes[0] == "a cache holds each prompt once: of a prompt that was asked again, there is one step"
+    assert read_file(write_file(made.file, made.notes), "x").models == made.file.models
+
+
+def test_a_trace_store_is_named_by_its_option(store: Store) -> None:
+    keep(store, "shop", shop)
+
+    with pytest.raises(ScriptError) as caught:
+        draft(store.path, store)
+
+    shown = shown_path(str(store.path))
+    assert str(caught.value) == (
+        f"{shown} is a trace store; name one of its sessions or traces: llmtest script SESSION --store {store.path}"
+    )
 
 
 def test_secrets_are_masked_before_they_are_written(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import requests
 
-from llmtest import say
+from llmtest import expect_violation, say
 from llmtest.wire import clients, scripted_server
 from llmtest.wire.hearing import Heard, listener, listening
 
@@ -24,6 +24,10 @@ STREAM = {**BODY, "stream": True}
 class Ears:
     def __init__(self) -> None:
         self.heard: list[Heard] = []
+        self.missed: list[str] = []
+
+    def miss(self, request: str) -> None:
+        self.missed.append(request)
 
     def hear(self, heard: Heard) -> None:
         self.heard.append(heard)
@@ -108,6 +112,20 @@ def test_a_reader_that_leaves_ends_what_is_heard() -> None:
 
     (heard,) = found.heard
     assert (heard.is_whole, heard.ended is not None, heard.error) == (False, True, None)
+
+
+def test_a_request_that_is_no_call_of_a_model_goes_out_and_is_missed() -> None:
+    with scripted_server("a") as server, ears() as found, httpx.Client() as client:
+        headers = {"authorization": f"Bearer {server.token}"}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OPENAI_BASE_URL", server.base_url("openai"))
+            assert client.get(f"{server.base_url('openai')}/models", headers=headers).status_code == 200
+            with expect_violation("bad request"):  # of the server
+                odd = client.post(f"{server.base_url('openai')}/chat/completions", content=b"[]", headers=headers)
+        assert client.post(f"{server.base_url('openai')}/chat/completions", json=BODY, headers=headers).status_code == 200
+
+    assert (odd.status_code, len(found.heard)) == (400, 1)
+    assert [request.rpartition("/v1")[2] for request in found.missed] == ["/models", "/chat/completions"]
 
 
 def test_nothing_listens_outside_of_a_block() -> None:
