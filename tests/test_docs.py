@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import tomllib
 from pathlib import Path
@@ -19,8 +20,9 @@ import llmtest.langchain.recorded_classes
 import llmtest.langchain.recorded_tools
 import llmtest.langchain.tap
 import llmtest.pytest_plugin.cassettes  # noqa: F401
+from llmtest.cli import commands
 from llmtest.wire import scripted_server
-from tests.support.live_pages import LIVE_PAGES
+from tests.support.live_pages import FOREIGN, LIVE_PAGES
 
 ROOT = Path(__file__).parent.parent
 HELD_TO_THE_DEMO = ROOT / "docs/how-to/first-test.md"  # parts of the demo's own files: tests/cli/test_demo.py compares them
@@ -44,12 +46,17 @@ def test_every_page_runs_and_shows_the_files_that_come_out(
     page: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = "\n\n".join(block for _, block in _blocks(page, "python"))
-    live = LIVE_PAGES.get(page.name)
+    live = LIVE_PAGES.get(page.relative_to(ROOT).as_posix())
     module = "test_page" if live is None else live.module
     pytester.makepyfile(**{module: code if "def test_" in code else f"def test_page_imports():\n    pass\n\n\n{code}"})
     shutil.copytree(ROOT / "fixtures", pytester.path / "fixtures")
     options = ("--snapshot-update", "-p", "no:cacheprovider", "-p", "no:asyncio")
-    if live is not None:
+    for name, source in {} if live is None else live.files.items():
+        (pytester.path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, pytester.path / name)
+    for command in re.findall(r"^\$ llmtest (script .*)$", page.read_text("utf-8"), re.MULTILINE) if live else ():
+        commands.main(shlex.split(command))
+    if live is not None and live.models:
         monkeypatch.delenv("CI", raising=False)
         with scripted_server(live.models) as server, pytest.MonkeyPatch.context() as environment:
             for name, value in server.env.items():
@@ -65,7 +72,9 @@ def test_every_page_runs_and_shows_the_files_that_come_out(
             assert written.read_text("utf-8").split("\n", 1)[1].strip() == tree.strip()
     for info, shown in _blocks(page, "yaml"):
         kind, _, name = info.partition("=")
-        if name:
+        if kind == "part":
+            assert shown in (FOREIGN / name).read_text("utf-8")
+        elif name:
             folder = pytester.path / "cassettes" / module if kind == "cassette" else pytester.path
             written = (folder / f"{name.removesuffix('.yaml')}.yaml").read_text("utf-8")
             assert DAY.sub("", written) == DAY.sub("", shown)

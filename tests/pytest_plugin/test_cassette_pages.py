@@ -45,9 +45,9 @@ class Project:
     """A project with the examples of a page, whose models have answered them once."""
 
     def __init__(self, page: str, pytester: pytest.Pytester) -> None:
-        self.page = page
         self.files = pytester
-        self.module = LIVE_PAGES[page].module
+        self.live = LIVE_PAGES[f"docs/how-to/{page}"]
+        self.module = self.live.module
         self.write(program(page))
 
     def write(self, source: str) -> None:
@@ -59,7 +59,7 @@ class Project:
 
     def record(self, test: str, *options: str) -> str:
         """Run one test before a server that stands for the providers."""
-        with scripted_server(LIVE_PAGES[self.page].models) as server, pytest.MonkeyPatch.context() as environment:
+        with scripted_server(self.live.models) as server, pytest.MonkeyPatch.context() as environment:
             for name, value in server.env.items():
                 environment.setenv(name, value)
             text = self.run(test, "--llmtest-record=once", *options)

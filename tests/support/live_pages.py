@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from llmtest import ScriptedEmbeddings, call, on, say
@@ -13,11 +14,22 @@ class LivePage:
     """A page whose examples ask real models: `models` are what a server answers in their place, as far as it is asked."""
 
     module: str
-    models: dict[str, Any]
+    models: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    """What lies in the project: each path, and the file that is there."""
 
+
+FOREIGN: Final = Path(__file__).parent.parent / "cassettes" / "foreign"
 
 LIVE_PAGES: Final = {
-    "from-a-live-test-to-an-offline-one.md": LivePage(
+    "README.md": LivePage(
+        "test_weather",
+        {"openai:gpt-5": [call("weather", city="Paris"), say("It is 18C in Paris.")]},
+    ),
+    "docs/how-to/coming-from-vcrpy.md": LivePage(
+        "test_agent", files={"cassettes/test_agent/test_cities.yaml": FOREIGN / "vcr_agent.yaml"}
+    ),
+    "docs/how-to/from-a-live-test-to-an-offline-one.md": LivePage(
         "test_weather",
         {
             "openai:gpt-5": [
