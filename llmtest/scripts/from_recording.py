@@ -132,13 +132,24 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
             return failure_of(error), ()
         return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
     reply, left_out = reply_of(message, request, _tokens_of(run) if tokens else {})
-    usage = run.usage
+    usage = _without_zeros(run.usage)
     if error is not None:
         return replace(reply, usage=usage or False, stop_reason=None, failure=failure_of(error)), left_out
     if run.ended in ("closed early", "cancelled"):
         return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
     reply = replace(reply, usage=False if usage is None else usage)
     return replace(reply, usage=unless_counted(reply, request)), left_out
+
+
+def _without_zeros(usage: Usage | None) -> Usage | None:
+    """Return `usage` without the kinds of tokens of which there are none: some integrations name them, others do not."""
+    if usage is None:
+        return None
+    into, out = (
+        FrozenDict({kind: number for kind, number in details.items() if number})
+        for details in (usage.input_details, usage.output_details)
+    )
+    return replace(usage, input_details=into, output_details=out)
 
 
 def unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
