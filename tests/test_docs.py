@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import tomllib
 from pathlib import Path
@@ -15,7 +16,13 @@ import llmtest.conformance.handlers
 import llmtest.langchain.chat_model
 import llmtest.langchain.enforcing
 import llmtest.langchain.providers
-import llmtest.langchain.tap  # noqa: F401
+import llmtest.langchain.recorded_classes
+import llmtest.langchain.recorded_tools
+import llmtest.langchain.tap
+import llmtest.pytest_plugin.cassettes  # noqa: F401
+from llmtest.cli import commands
+from llmtest.wire import scripted_server
+from tests.support.live_pages import FOREIGN, LIVE_PAGES
 
 ROOT = Path(__file__).parent.parent
 HELD_TO_THE_DEMO = ROOT / "docs/how-to/first-test.md"  # parts of the demo's own files: tests/cli/test_demo.py compares them
@@ -31,19 +38,46 @@ def _blocks(page: Path, language: str) -> list[tuple[str, str]]:
     return [(info.strip(), code) for kind, info, code in BLOCK.findall(page.read_text("utf-8")) if kind == language]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_page_runs_and_shows_the_trees_that_come_out(page: Path, pytester: pytest.Pytester) -> None:
-    code = "\n\n".join(block for _, block in _blocks(page, "python"))
-    pytester.makepyfile(test_page=code if "def test_" in code else f"def test_page_imports():\n    pass\n\n\n{code}")
-    shutil.copytree(ROOT / "fixtures", pytester.path / "fixtures")
+DAY = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
-    result = pytester.runpytest_inprocess("--snapshot-update", "-p", "no:cacheprovider", "-p", "no:asyncio")
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_page_runs_and_shows_the_files_that_come_out(
+    page: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "\n\n".join(block for _, block in _blocks(page, "python"))
+    live = LIVE_PAGES.get(page.relative_to(ROOT).as_posix())
+    module = "test_page" if live is None else live.module
+    pytester.makepyfile(**{module: code if "def test_" in code else f"def test_page_imports():\n    pass\n\n\n{code}"})
+    shutil.copytree(ROOT / "fixtures", pytester.path / "fixtures")
+    options = ("--snapshot-update", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    for name, source in {} if live is None else live.files.items():
+        (pytester.path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, pytester.path / name)
+    for command in re.findall(r"^\$ llmtest (script .*)$", page.read_text("utf-8"), re.MULTILINE) if live else ():
+        commands.main(shlex.split(command))
+    if live is not None and live.models:
+        monkeypatch.delenv("CI", raising=False)
+        with scripted_server(live.models) as server, pytest.MonkeyPatch.context() as environment:
+            for name, value in server.env.items():
+                environment.setenv(name, value)
+            assert pytester.runpytest_inprocess("--llmtest-record=once", "-m", "llm_cassette", *options).ret == 0
+
+    result = pytester.runpytest_inprocess(*options)
 
     assert result.ret == 0
     for info, tree in _blocks(page, "text"):
         if info.startswith("tree="):
-            written = pytester.path / "__snapshots__" / "test_page" / f"{info.removeprefix('tree=')}.tree"
+            written = pytester.path / "__snapshots__" / module / f"{info.removeprefix('tree=')}.tree"
             assert written.read_text("utf-8").split("\n", 1)[1].strip() == tree.strip()
+    for info, shown in _blocks(page, "yaml"):
+        kind, _, name = info.partition("=")
+        if kind == "part":
+            assert shown in (FOREIGN / name).read_text("utf-8")
+        elif name:
+            folder = pytester.path / "cassettes" / module if kind == "cassette" else pytester.path
+            written = (folder / f"{name.removesuffix('.yaml')}.yaml").read_text("utf-8")
+            assert DAY.sub("", written) == DAY.sub("", shown)
 
 
 HOME = "https://github.com/llmtest/llmtest/blob/main/"

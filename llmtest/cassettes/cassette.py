@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -65,7 +67,7 @@ class Cassette:
         self.test = test
         self.mode = mode
         self.command = command
-        self.file = self._load() if path.is_file() else None
+        self.file = self._load() if mode != "rewrite" and path.is_file() else None  # a file that cannot be read is recorded anew
         if self.file is None and mode in ("none",):
             raise CassetteError(_missing(path, command))
         self.answers = mode == "none" or mode == "new" or (mode == "once" and self.file is not None)
@@ -82,11 +84,17 @@ class Cassette:
             self._map(self.file)
 
     def _load(self) -> ScriptFile:
-        found = read_file(self.path.read_bytes(), os.fspath(self.path))
-        remedy = f"record it again: {self.command}"
+        data, shown = self.path.read_bytes(), shown_path(os.fspath(self.path))
+        remedy = f"record it again: {self.command.replace('=once', '=rewrite')}"
+        if re.search(rb"^interactions:", data, re.MULTILINE) and not data.startswith(b"# llmtest"):
+            raise CassetteError(
+                f"{shown}: the file is a cassette of vcrpy or cassetter\n"
+                f"  make a script of it: llmtest script from {shlex.quote(shown)} -o {shlex.quote(shown)}\n  or {remedy}"
+            )
+        found = read_file(data, os.fspath(self.path))
         if found.version == 1 or not (found.models or found.embeddings or found.entries):
             raise CassetteError(
-                f"{shown_path(os.fspath(self.path))}:1: the file is a script of version 1, which does not name its models\n"
+                f"{shown}:1: the file is a script of version 1, which does not name its models\n"
                 f"  a cassette begins with `# llmtest script v2`, and has `models:` with the steps of each model\n  {remedy}"
             )
         if found.test and found.test != self.test:

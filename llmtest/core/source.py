@@ -107,12 +107,15 @@ def definition_line(code: CodeType | None) -> str:
 
 
 def shown_path(where: str) -> str:
-    """Return `where`, its path relative to the current folder if it lies below that."""
+    """Return `where`, a path or `path:line`, with the path relative to the current folder if it lies below that."""
     path, _, line = where.rpartition(":")
+    if not path or not line.isdecimal():
+        path, line = where, ""
     if not path:
         return where
     pure, folder = PurePath(normpath(path)), getcwd()
-    return f"{pure.relative_to(folder) if pure.is_relative_to(folder) else pure}:{line}"
+    shown = pure.relative_to(folder) if pure.is_relative_to(folder) else pure
+    return f"{shown}:{line}" if line else f"{shown}"
 
 
 def shown_line(where: str) -> str:

@@ -30,7 +30,6 @@ STALE: Final = ("fail", "warn", "ignore")
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
 VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
-UNUSED: Final = pytest.StashKey[list[str]]()  # what the end of the session says of cassettes that no test uses
 PROVIDERS: Final[pytest.StashKey[Providers]] = pytest.StashKey()  # the models of the ini key, for the whole session
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmtest.pytest_plugin.attempt import COUNTED
-from llmtest.pytest_plugin.options import MODES, UNUSED
+from llmtest.pytest_plugin.options import MODES
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -71,6 +71,8 @@ def _summarize_cassettes(terminalreporter: TerminalReporter, config: pytest.Conf
 
         tests = amount(len({report.nodeid for report in pending}), "test")
         told.append(f"cassettes of {tests} are pending: llmtest review, or llmtest accept")
+    from llmtest.pytest_plugin.unused_cassettes import UNUSED
+
     unused: list[str] = config.stash.get(UNUSED, [])
     told += unused
     if told:

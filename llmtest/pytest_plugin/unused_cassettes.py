@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from llmtest.pytest_plugin.options import UNUSED
-
 if TYPE_CHECKING:
     from llmtest.pytest_plugin.unused import PassedTests
 
+UNUSED: Final = pytest.StashKey[list[str]]()  # what the end of the session says of cassettes that no test uses
 FOLDER: Final = "cassettes"
 CACHE: Final = "llmtest/stale"
 """The key of pytest's cache under which each cassette has True if it was stale when its test ran last."""

@@ -107,9 +107,9 @@ def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: 
     lines = [f"{len(left)} of {amount(steps, 'step')} of the script {'was' if len(left) == 1 else 'were'} {' or '.join(ways)}"]
     for number, step, key, had in left:
         shown = f"{key} >> {step}" if key is not None else f"{step}"
-        lines.append(
-            f"  step {number}  {shown}{f'  used {had} of {step.serving.times} times' if had else ''}  at {shown_path(step.where)}"
-        )
+        used = f"  used {had} of {step.serving.times} times" if had else ""
+        at = f"  at {shown_path(step.where)}" if step.where else ""
+        lines.append(f"  step {number}  {shown}{used}{at}")
     called = "never called" if not calls else f"called {times(calls)}"
     no_match = any(unused.key is not None for unused in left)
     why = "no further call matches the key" if no_match else "the program stopped early"

@@ -139,6 +139,8 @@ class Script(StepGroup):
         self._stale: dict[str, list[tuple[int, str, str]]] = {}
         self.is_stale = False
         """True if a step has answered another request than it was recorded for."""
+        self._is_in_file = False
+        """True once a file has its steps: it owes no calls then, unless it gets one itself."""
         self._made_in = os.getpid()
         self._lock = threading.Lock()
         self._queues = _make_queues(steps, caller())
@@ -375,7 +377,7 @@ class Script(StepGroup):
         """Return a violation for all steps that still wait for calls, and one for recorded steps that answered other requests."""
         left = [unused for queue in self._queues for unused in queue.left()]
         found = []
-        if left:
+        if left and (self._calls or not self._is_in_file):
             text = diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)
             found.append(Violation("unused step", publish(text)))
         stale, self._stale = self._stale, {}
@@ -460,7 +462,7 @@ class Script(StepGroup):
         return cls(*files.read(Path(path).read_bytes(), os.fspath(path)))
 
     def dump(self, path: str | os.PathLike[str]) -> None:
-        """Write the steps to a YAML file from which `load` makes an equal script.
+        """Write the steps to a YAML file from which `load` makes an equal script. A script that is only written owes no calls.
 
         Raises:
             ScriptError: a step holds an exception or a function, which a file cannot name.
@@ -468,6 +470,7 @@ class Script(StepGroup):
         from llmtest.scripts import yaml_emit
 
         Path(path).write_text(yaml_emit.write(self.entries), "utf-8", newline="\n")
+        self._is_in_file = True
 
 
 MAX_EQUAL_TURNS: Final = 20

@@ -35,7 +35,10 @@ class BadBody(Exception):
 
 
 class ModelCall(NamedTuple):
-    """What a request asks of a model, in our words. `params` are the rest of the body, under the names of the API."""
+    """What a request asks of a model, in our words. `params` are the rest of the body, under the names of the API.
+
+    `provider` is who speaks the API, if not the one who made it: `deepseek`, `groq`.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -44,6 +47,7 @@ class ModelCall(NamedTuple):
     stop: tuple[str, ...] | None = None
     params: Mapping[str, object] = EMPTY
     streams: bool = False
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,8 @@ def _mapped(target: Target, request: HttpRequest) -> tuple[str, _Plan | HttpAnsw
         providers.note_asked(asked)
         if isinstance(call, ModelCall):
             script = providers.script_now(entry, asked)
+            if (provider := target.providers[0]) != "openai":
+                call = call._replace(provider=provider)
             return asked, _Plan(WireModel(script, cast("Api", api), asked), call, find_origin())
         from llmtest.wire.embeddings import embed
 

@@ -143,7 +143,7 @@ def recognize(method: str, url: str, *, also_ours: bool = False) -> Target | Non
     host, port = _address(url)
     if own_ports and port in own_ports and host in LOOPBACK and not also_ours:
         return None  # it does not leave the machine, and is answered by a script there
-    return _target(method, url, provider_of(host, port))
+    return _target(method, url, tuple(_providers_of(host, port)))
 
 
 @lru_cache(maxsize=256)
@@ -153,12 +153,14 @@ def _address(url: str) -> tuple[str, int | None]:
 
 
 @lru_cache(maxsize=256)
-def _target(method: str, url: str, known: str | None) -> Target | None:
+def _target(method: str, url: str, hosts: tuple[str, ...]) -> Target | None:
+    """Return the target of a request to a host of these providers: a gateway may stand for several of them."""
     parts = urlsplit(url)
     found = (_endpoint(unquote(parts.path)) or _endpoint_in(parts.query)) if method == "POST" else None
     if found is None:
-        return None if known is None else Target((known,))
+        return Target(hosts[:1]) if hosts else None
     endpoint, model = found
+    known = next((name for name in hosts if name in endpoint.speakers), next(iter(hosts), None))
     if known is None and endpoint.speakers == ("openai",) and (model or "api-version=" in parts.query):
         known = "azure_openai"  # behind a gateway: the path names a deployment, or the query a version
         return Target((known, "openai"), endpoint.kind, endpoint.api, model)
@@ -187,15 +189,20 @@ def _endpoint_in(query: str) -> tuple[_Endpoint, str] | None:
 
 def provider_of(host: str, port: int | None = None) -> str | None:
     """Return the provider whose host this is, also by the base URLs in the environment."""
+    return next(_providers_of(host, port), None)
+
+
+def _providers_of(host: str, port: int | None) -> Iterator[str]:
+    """Yield the providers whose host this is: several for a gateway that the base URLs of several name."""
     if port == OLLAMA_PORT:
-        return "ollama"
-    if (name := _known(host)) is not None:  # the environment is asked for other hosts only: that takes longer
-        return name
-    for name, base in _configured():
-        there, its_port = _address(base if "//" in base else f"//{base}")
-        if there == host and its_port in (None, port):
-            return name
-    return None
+        yield "ollama"
+    elif (name := _known(host)) is not None:  # the environment is asked for other hosts only: that takes longer
+        yield name
+    else:
+        for name, base in _configured():
+            there, its_port = _address(base if "//" in base else f"//{base}")
+            if there == host and its_port in (None, port):
+                yield name
 
 
 @lru_cache(maxsize=256)

@@ -97,11 +97,19 @@ def completion_details(usage: Usage) -> dict[str, int]:
     }
 
 
+def reasoning_field(provider: str) -> str:
+    """Return the field in which a provider shows reasoning in a chat completion; empty if it shows none."""
+    if provider in ("", "openai", "azure_openai"):
+        return ""
+    return "reasoning" if provider in ("groq", "openrouter") else "reasoning_content"
+
+
 class ChatWriter(Writer):
-    """Writes a chat completion, or its chunks. There is never any reasoning in it."""
+    """Writes a chat completion, or its chunks. OpenAI and Azure never show reasoning in it; others do, in a field of theirs."""
 
     def __init__(self, reply: Reply, call: ModelCall, usage: Usage | None) -> None:
         super().__init__(reply, call, usage)
+        self.reasoning = reasoning_field(call.provider)
         self.id = fresh_id("chatcmpl")
         self.called = 0
 
@@ -116,6 +124,8 @@ class ChatWriter(Writer):
             message["content"] = ""
         message |= {"refusal": text if self.reply.refusal else None, "annotations": []}
         message |= {"tool_calls": calls} if calls else {}
+        if self.reasoning and self.reply.thinks:
+            message[self.reasoning] = join_tokens([part for part in self.reply.parts if isinstance(part, Thinking)])
         logprobs = self.reply.response_metadata.get("logprobs")
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(self.reply)}
         usage = {} if self.usage is None else {"usage": self._usage()}
@@ -149,9 +159,9 @@ class ChatWriter(Writer):
         if isinstance(first, Call):
             yield from self._calling(first)
             return
-        key = "refusal" if self.reply.refusal else "content"
+        key = self.reasoning if isinstance(first, Thinking) else "refusal" if self.reply.refusal else "content"
         for token in self._streamed(parts):
-            if isinstance(first, Text):
+            if key:
                 yield TokenEvent(key, token, lambda text: self._chunk({key: text}))
 
     def _calling(self, call: Call) -> Iterator[Event]:

@@ -245,6 +245,7 @@ class ScriptedServer:
         return [*known, asked] if asked and asked not in known and self._providers.fits(f"{came.provider}:{asked}") else known
 
     async def _scripted(self, script: Script, came: _Arrival, api: Api, call: ModelCall, entry: Entry) -> HttpAnswer:
+        call = call._replace(provider=came.provider)
         model = _ServedModel(script, api, entry.model, entry, self._journal, len(came.request.body))
         try:
             answer = await model.aanswer(call)

@@ -380,8 +380,34 @@ def test_a_cassette_of_another_test_is_refused(tmp_path: Path) -> None:
         "  it is of  test_it.py::test_it\n"
         "  this is   test_it.py::test_other\n"
         "  if the test was renamed, write its name there; else record it again:"
-        " pytest test_it.py::test_it --llmtest-record=once"
+        " pytest test_it.py::test_it --llmtest-record=rewrite"
     )
+
+
+def test_a_cassette_of_vcrpy_is_refused_with_the_command_that_makes_a_script_of_it(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("interactions:\n- request: {}\n", "utf-8")
+
+    with pytest.raises(CassetteError) as caught:
+        Cassette(tmp_path / "x.yaml", TEST, command=COMMAND)
+
+    assert str(caught.value).replace(str(tmp_path), "...") == (
+        ".../x.yaml: the file is a cassette of vcrpy or cassetter\n"
+        "  make a script of it: llmtest script from .../x.yaml -o .../x.yaml\n"
+        "  or record it again: pytest test_it.py::test_it --llmtest-record=rewrite"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["interactions: []\n", "<<<<<<< HEAD\n", '# llmtest script v2\ntest: "of another"\nsteps: [a]\n']
+)
+def test_a_file_that_cannot_be_read_is_recorded_anew(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text, "utf-8")
+
+    tape(file, "openai", lambda model: model.invoke("hi"), ["first"], mode="rewrite")
+
+    with Cassette(file, TEST):
+        assert chat_openai().invoke("hi").text == "first"
 
 
 def test_a_script_of_version_1_is_no_cassette(tmp_path: Path) -> None:
@@ -393,7 +419,7 @@ def test_a_script_of_version_1_is_no_cassette(tmp_path: Path) -> None:
     assert str(caught.value).replace(str(tmp_path), "...") == (
         ".../x.yaml:1: the file is a script of version 1, which does not name its models\n"
         "  a cassette begins with `# llmtest script v2`, and has `models:` with the steps of each model\n"
-        "  record it again: pytest test_it.py::test_it --llmtest-record=once"
+        "  record it again: pytest test_it.py::test_it --llmtest-record=rewrite"
     )
 
 

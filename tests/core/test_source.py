@@ -141,6 +141,7 @@ def test_a_path_is_relative_when_it_lies_below_the_current_folder(tmp_path: Path
     assert shown_path("<stdin>:1") == "<stdin>:1"
     assert shown_path("a thread whose target is LangChain's") == "a thread whose target is LangChain's"
     assert shown_path("") == ""
+    assert shown_path(f"{tmp_path / 'cassettes' / 'test_a.yaml'}") == f"{Path('cassettes') / 'test_a.yaml'}"
 
 
 def test_a_line_is_found_and_shown_where_blocking_calls_are_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:

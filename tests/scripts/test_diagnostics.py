@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtest import Script, ViolationError, call, fail
+from llmtest import Script, ScriptedChatModel, ViolationError, call, fail, record
 from llmtest.errors import Violation
 from llmtest.events import Message
 from llmtest.ledger import Ledger
@@ -91,6 +91,15 @@ def test_unused_steps_are_one_violation() -> None:
     assert once == [Violation("unused step", f"2 {head} were {tail}{''.join(steps[1:])}  the model was called once; {hint}")]
     assert twice == [Violation("unused step", f"1 {head} was {tail}{steps[2]}  the model was called twice; {hint}")]
     assert script.unused() == []
+
+
+def test_a_step_of_a_recording_has_no_line_that_is_named() -> None:
+    with record() as recording:
+        ScriptedChatModel("Hello").invoke("hi")
+    script = Script.from_recording(recording)
+
+    assert script.unused()[0].text.splitlines()[1] == "  step 1  say('Hello')"
+    script.waive_steps()
 
 
 def test_unused_steps_of_a_long_script_are_told_in_twenty_lines() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -32,7 +33,7 @@ from llmtest import (
     think,
 )
 from llmtest.errors import LlmtestWarning, ScriptError
-from llmtest.events.words import Usage
+from llmtest.events.words import FrozenDict, Usage
 from llmtest.scripts import fingerprints
 from llmtest.scripts.from_recording import recorded_calls
 
@@ -99,6 +100,20 @@ def test_usage_is_kept_where_a_script_would_count_otherwise() -> None:
     )
 
     assert [step.usage for step in read(recording).steps] == [Usage(7, 2, 9), None, False]  # type: ignore[union-attr]
+
+
+def test_kinds_of_tokens_of_which_there_are_none_are_left_out() -> None:
+    """langchain-openai names all kinds, also those without a token."""
+    nothing = {"audio": 0, "cache_read": 0}
+    counted = Usage(1, 1, 2, FrozenDict(nothing), FrozenDict(audio=0, reasoning=0))
+    cached = Usage(9, 1, 10, FrozenDict(audio=0, cache_read=7), FrozenDict(reasoning=0))
+    recording = play(lambda model: [model.invoke("hi"), model.invoke("hi")], ScriptedChatModel(*usages(counted, cached)))
+
+    assert [step.usage for step in read(recording).steps] == [None, Usage(9, 1, 10, FrozenDict(cache_read=7))]  # type: ignore[union-attr]
+
+
+def usages(*usage: Usage) -> list[Any]:
+    return [replace(say("a"), usage=one) for one in usage]
 
 
 def test_an_unusual_stop_reason_is_kept() -> None:

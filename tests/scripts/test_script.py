@@ -8,6 +8,7 @@ import copy
 import pickle
 import sys
 import threading
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -661,6 +662,16 @@ def test_a_script_as_a_whole_is_optional_or_unchecked() -> None:
     keyed.verify()
     assert [step.serving.optional for step in keyed.steps] == [True] * 3
     assert [free.invoke(text).tool_calls[0]["name"] for text in ("a", "x")] == ["nothing_bound", "nothing"]
+
+
+def test_a_script_that_is_only_written_to_a_file_owes_no_calls(tmp_path: Path) -> None:
+    with opened(Ledger()) as page:
+        Script("a", "b").dump(tmp_path / "written.yaml")
+        used = Script("a", "b")
+        used.dump(tmp_path / "used.yaml")
+        ScriptedChatModel(script=used).invoke("hi")
+
+    assert [violation.text.splitlines()[0] for violation in page.take()] == ["1 of 2 steps of the script was never used"]
 
 
 def test_a_script_behind_a_key_that_no_model_got_is_unused() -> None:

@@ -294,3 +294,13 @@ def test_what_is_no_source_is_an_error_with_the_place(store: Store, tmp_path: Pa
     assert problem("cut.jsonl").startswith("cut.jsonl: line 1 is not a trace that `llmtest export` wrote (JSONDecodeError: ")
     with pytest.raises(ScriptError, match=r"^there is no file `gone`$"):
         draft_of("gone", lambda: store, Options(), is_foreign=True)
+
+
+def test_four_calls_of_an_agent_are_short_as_a_script(tmp_path: Path) -> None:
+    """vcrpy 9.4 wrote the file of OpenAI's own SDK; only the address of the server is replaced."""
+    with Store(tmp_path / "s.sqlite") as store:
+        made = draft(FOREIGN / "vcr_agent.yaml", store)
+
+    assert (made.steps, made.notes) == ({"openai:gpt-5": 4}, [])
+    assert len((FOREIGN / "vcr_agent.yaml").read_text("utf-8").splitlines()) == 260
+    assert len(text_of(made).splitlines()) == 20

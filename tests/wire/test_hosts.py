@@ -109,6 +109,14 @@ def test_a_base_url_in_the_environment_is_the_providers_host(base: str, monkeypa
     assert recognize("GET", "https://llm.house.example/v1/anything") == Target(("anthropic",))
 
 
+def test_a_gateway_of_several_providers_is_told_apart_by_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GROQ_API_BASE"):
+        monkeypatch.setenv(variable, "https://llm.house.example/v1")
+
+    targets = [recognize("POST", f"https://llm.house.example/v1/{path}") for path in ("chat/completions", "messages", "x")]
+    assert [target.providers for target in targets if target is not None] == [("openai",), ("anthropic",), ("openai",)]
+
+
 def test_a_base_url_with_a_port_is_that_port_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")
 

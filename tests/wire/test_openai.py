@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from llmtest import reply, say, think
 from llmtest.events.words import FrozenDict, Usage
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking
-from llmtest.wire.api import BadBody, ReadAnswer
+from llmtest.wire.api import BadBody, ModelCall, ReadAnswer
 from llmtest.wire.exchange import HttpAnswer, json_answer
-from llmtest.wire.openai import ChatCompletions
+from llmtest.wire.openai import ChatCompletions, ChatWriter
 
 
 def chunks(*chunks: Any, done: bool = True, between: str = "") -> HttpAnswer:
@@ -290,3 +291,25 @@ def test_a_body_that_is_no_completion_is_told_with_words(body: Any, text: str) -
         read(json_answer(body))
 
     assert str(error.value) == text
+
+
+@pytest.mark.parametrize(("provider", "field"), [("deepseek", "reasoning_content"), ("groq", "reasoning"), ("openai", "")])
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+def test_reasoning_is_shown_where_its_provider_shows_it(provider: str, field: str, streams: bool) -> None:
+    call = ModelCall("x", (), streams=streams, provider=provider)
+    written = ChatWriter(reply(think("a", " clear sky"), say("Sun", "ny.")), call, None)
+
+    bodies = [*written.events()] if streams else [written.whole()]
+    said = [body["choices"][0]["delta" if streams else "message"] for body in bodies if isinstance(body, dict)]
+
+    assert "".join(message.get(field) or "" for message in said if field) == ("a clear sky" if field else "")
+    assert {key for message in said for key in message} & {"reasoning", "reasoning_content"} == ({field} if field else set())
+    assert "".join(message.get("content") or "" for message in said) == "Sunny."
+
+
+def test_recorded_reasoning_is_read_back_and_said_again() -> None:
+    step = reply(think("a clear sky"), say("Sunny."))
+    written = ChatWriter(step, ModelCall("x", (), provider="deepseek"), None)
+    answer = HttpAnswer(200, {"content-type": "application/json"}, json.dumps(written.whole()).encode())
+
+    assert ChatCompletions().read_answer(answer).step.parts == step.parts
