@@ -1,4 +1,4 @@
-"""`llmtest pending`, `review`, `accept`, `reject`, `diff`: the review of snapshots."""
+"""`llmtest pending`, `review`, `accept`, `reject`, `diff`: the review of snapshots and cassettes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the commands of this module to the command line."""
-    listed = commands.add("pending", "list pending (new or changed) snapshots", pending)
+    listed = commands.add("pending", "list pending (new or changed) snapshots and cassettes", pending)
     listed.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
-    commands.add("review", "show pending snapshots one by one, to accept or reject each", review)
-    for name, words in (("accept", "replace accepted snapshots by pending ones"), ("reject", "delete pending snapshots")):
+    commands.add("review", "show pending snapshots and cassettes one by one, to accept or reject each", review)
+    for name, words in (
+        ("accept", "replace snapshots and cassettes by pending ones"),
+        ("reject", "delete pending snapshots and cassettes"),
+    ):
         settled = commands.add(name, words, functools.partial(settle, name == "accept"))
-        said = "a node id or the end of it, a file or a folder of tests, or the path of a snapshot; all by default"
+        said = "a node id or the end of it, a file or a folder of tests, or the path of a snapshot or cassette; all by default"
         settled.add_argument("names", nargs="*", metavar="NAME", help=said)
     compared = commands.add("diff", "show the differences between two snapshots or traces, as trees", diff, store_option())
     compared.add_argument("before", metavar="A", help="a file with a tree text, a session, or the key of a trace")

@@ -11,6 +11,7 @@ from llmtest.pytest_plugin.fixtures import (
 )
 from llmtest.pytest_plugin.hooks import (
     pytest_assertrepr_compare as pytest_assertrepr_compare,
+    pytest_collection_modifyitems as pytest_collection_modifyitems,
     pytest_fixture_setup as pytest_fixture_setup,
     pytest_runtest_call as pytest_runtest_call,
     pytest_runtest_makereport as pytest_runtest_makereport,

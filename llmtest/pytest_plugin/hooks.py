@@ -73,6 +73,20 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     attempt.rules = markers.rules_of(item)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Look after the files of cassettes, where there may be some."""
+    collected = list(items)  # before a hook takes some of them away
+    result = yield
+    folders = {item.path.parent for item in collected}
+    has_marker = any(item.get_closest_marker("llm_cassette") is not None for item in collected)
+    if has_marker or config.getini("llmtest_cassettes") or any((folder / "cassettes").is_dir() for folder in folders):
+        from llmtest.pytest_plugin.unused_cassettes import CassetteFiles
+
+        config.pluginmanager.register(CassetteFiles(config, collected), "llmtest-cassette-files")
+    return result
+
+
 class CassettesFirst:
     """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup."""
 

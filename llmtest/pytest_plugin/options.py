@@ -99,13 +99,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
-    from llmtest.pytest_plugin.unused import PassedTests
+    if config.pluginmanager.hasplugin("syrupy"):
+        from llmtest.pytest_plugin.unused import PassedTests
 
-    passed = PassedTests(config)
-    config.pluginmanager.register(passed, "llmtest-passed")
-    from llmtest.pytest_plugin.unused_cassettes import CassetteFiles
+        config.pluginmanager.register(PassedTests(config), "llmtest-passed")
+    if getattr(config.option, "dist", None) not in (None, "no") and not hasattr(config, "workerinput"):
+        from llmtest.pytest_plugin.unused_cassettes import CassetteFiles
 
-    config.pluginmanager.register(CassetteFiles(config, passed), "llmtest-cassette-files")
+        config.pluginmanager.register(CassetteFiles(config, []), "llmtest-cassette-files")
     _open_verification(config)
     if config.stash[MODES]["llmtest_traces"] != "off":
         from llmtest.pytest_plugin.keep_traces import Keeping

@@ -52,20 +52,11 @@ class PassedTests:
     def pytest_testnodedown(self, node: Any) -> None:
         self._files |= (getattr(node, "workeroutput", None) or {}).get(_SENT, {})
 
-    @property
-    def files(self) -> set[Path]:
-        """The files of the collected tests."""
-        return set(map(Path, self._files.values()))
-
-    @property
-    def unfinished(self) -> set[Path]:
-        """The files of which a test has not passed."""
-        return {Path(file) for test, file in self._files.items() if test not in self._passed}
-
     def _folders(self) -> set[Path]:
         """Return the folders with the snapshots of each file of which a test has not passed."""
         name = self._config.option.snapshot_dirname
-        return {file.parent / name / file.stem for file in self.unfinished}
+        unfinished = {Path(file) for test, file in self._files.items() if test not in self._passed}
+        return {file.parent / name / file.stem for file in unfinished}
 
 
 def _leave_alone(syrupy: Any, folders: set[Path]) -> None:

@@ -1,6 +1,6 @@
 """Cassettes that no test uses any more, and those that were stale when their test ran last.
 
-Nothing of ours is imported at the top: this is loaded in every session.
+Loaded in sessions that may have a cassette.
 """
 
 from __future__ import annotations
@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
-
-if TYPE_CHECKING:
-    from llmtest.pytest_plugin.unused import PassedTests
 
 UNUSED: Final = pytest.StashKey[list[str]]()  # what the end of the session says of cassettes that no test uses
 FOLDER: Final = "cassettes"
@@ -25,37 +22,36 @@ _HEADER: Final = "# llmtest script v2\n"
 
 
 class CassetteFiles:
-    """The plugin that compares the cassettes on disk with the tests that have one. Holds state."""
+    """The plugin that compares the cassettes on disk with the tests that have one. Holds state.
 
-    def __init__(self, config: pytest.Config, passed: PassedTests) -> None:
+    `collected` are the tests of this process; those of xdist's workers come when they are done.
+    """
+
+    def __init__(self, config: pytest.Config, collected: list[pytest.Item]) -> None:
         self._config = config
-        self._passed = passed
-        self._wanted: set[Path] = set()
+        self._files = {item.nodeid: str(item.path) for item in collected}
+        self._passed: set[str] = set()
+        self._wanted = _wanted(collected) if collected else set()
         self._stale: dict[str, bool] = {}
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
-        collected = list(items)  # before a hook takes some of them away
-        result = yield
-        has_folders = bool(self._config.getini("llmtest_cassettes"))
-        if has_folders or any(item.get_closest_marker("llm_cassette") is not None for item in collected):
-            from llmtest.pytest_plugin.cassettes import has_cassette, path_of
-
-            self._wanted = {path_of(item) for item in collected if has_cassette(item)}
-        return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._stale |= getattr(report, "llmtest_answered", {})
+        if report.when == "call" and report.passed and not hasattr(report, "wasxfail"):
+            self._passed.add(report.nodeid)
+        elif report.failed:
+            self._passed.discard(report.nodeid)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self._wanted |= set(map(Path, (getattr(node, "workeroutput", None) or {}).get(_SENT, ())))
+        sent = (getattr(node, "workeroutput", None) or {}).get(_SENT) or {}
+        self._files |= sent.get("files", {})
+        self._wanted |= set(map(Path, sent.get("wanted", ())))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         """On xdist's workers nothing is decided: only the controller knows which tests have passed."""
         if hasattr(session.config, "workeroutput"):
-            session.config.workeroutput[_SENT] = list(map(str, self._wanted))
+            session.config.workeroutput[_SENT] = {"files": self._files, "wanted": list(map(str, self._wanted))}
         else:
             self._remember_stale()
             from llmtest.pytest_plugin.unused import is_partial
@@ -75,7 +71,8 @@ class CassetteFiles:
 
     def _unused(self) -> Iterator[Path]:
         """Yield the cassettes that no test has: of a file whose tests have all passed, or that is gone."""
-        files, unfinished = self._passed.files, self._passed.unfinished
+        files = set(map(Path, self._files.values()))
+        unfinished = {Path(file) for test, file in self._files.items() if test not in self._passed}
         if not files - unfinished:
             return
         for folder in sorted({file.parent for file in files}):
@@ -102,6 +99,13 @@ class CassetteFiles:
             head = f"{amount(len(unused), 'cassette')} unused, of tests that are not there any more: {how}"
         more = [f"  and {len(shown) - _MAX_TOLD:,} more"] if len(shown) > _MAX_TOLD else []
         self._config.stash[UNUSED] = [head, *(f"  {name}" for name in shown[:_MAX_TOLD]), *more]
+
+
+def _wanted(collected: list[pytest.Item]) -> set[Path]:
+    """Return the cassettes that tests have, by their marker or by the ini key."""
+    from llmtest.pytest_plugin.cassettes import has_cassette, path_of
+
+    return {path_of(item) for item in collected if has_cassette(item)}
 
 
 def _is_ours(path: Path) -> bool:

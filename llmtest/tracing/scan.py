@@ -11,16 +11,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from llmtest.core.masks import mask, table
 from llmtest.core.safe_yaml import YamlError, compose
 from llmtest.core.text import clip, names
 from llmtest.errors import StoreError
 from llmtest.tracing.store import Store
-
-if TYPE_CHECKING:
-    from yaml import Node
 
 SKIPPED: Final = frozenset({".git", ".hg", ".svn", ".tox", ".nox", ".venv", "venv", "node_modules", "__pycache__"})
 """Folders that hold no files of the project."""
@@ -86,9 +83,9 @@ class Scan:
             texts += [(f"{place}, message {number}", body) for number, body in enumerate(messages, 1)]
             for number, kind, *_, facts, payload in events:
                 where = f"{place}, event {number} ({kind})"
-                texts += [(where, facts)] if facts else []
+                texts += [(where, str(facts))] if facts else []
                 # The names of a callback's own arguments are LangChain's: `token` is a text that a model has said.
-                texts += [(where, json.dumps(value)) for value in _values(payload)]
+                texts += [(where, json.dumps(value)) for value in _values(str(payload))]
             found = (Finding(where, 0, kind, shown) for where, text in texts for kind, shown in _in_json(text))
             self.findings += dict.fromkeys(found)
 
@@ -246,7 +243,7 @@ def _in_yaml(text: str) -> Iterator[Found]:
         yield from _in_node(root, "", set())
 
 
-def _in_node(node: Node, key: str, above: set[int]) -> Iterator[Found]:
+def _in_node(node: Any, key: str, above: set[int]) -> Iterator[Found]:
     """Yield what a node holds; `key` is the key that it stands under. Aliases may make a circle."""
     if id(node) in above:
         return

@@ -1,4 +1,4 @@
-"""The review of pending snapshots: the commands `pending`, `review`, `accept`, `reject` and `diff`.
+"""The review of pending snapshots and cassettes: the commands `pending`, `review`, `accept`, `reject` and `diff`.
 
 Commands print by `say`, and ask by `ask`; both belong to the command line.
 """
@@ -20,7 +20,7 @@ QUESTION: Final = "[a]ccept  [r]eject  [s]kip  [A]ccept all that are left  [q]ui
 
 
 def pending(folder: Folder, say: Say, *, as_json: bool = False) -> int:
-    """List pending (new or changed) snapshots."""
+    """List pending (new or changed) snapshots and cassettes."""
     found = folder.found()
     if as_json:
         say(to_json(found, folder.root))
@@ -53,7 +53,7 @@ def _settle(one: Pending, folder: Folder, say: Say, *, accepted: bool, by_name: 
 
 
 def review(folder: Folder, say: Say, ask: Ask | None, *, color: bool = False) -> int:
-    """Show one pending snapshot after the other and ask what to do; without a terminal, print the commands that do it."""
+    """Show one pending snapshot or cassette after the other and ask what to do; without a terminal, print the commands."""
     found = folder.found()
     if not found:
         say("nothing is pending")

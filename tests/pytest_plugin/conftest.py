@@ -20,6 +20,7 @@ for name in (
     "hypothesis.core",
     "hypothesis.strategies",
     "trio",
+    "yaml",
     "xdist.dsession",
     "pytest_asyncio",
 ):
