@@ -93,8 +93,8 @@ class Scan:
             self.findings += dict.fromkeys(found)
 
 
-def _values(payload: str) -> list[Any]:
-    value = json.loads(payload)
+def _values(payload: object) -> list[Any]:
+    value = json.loads(str(payload))
     return list(value.values()) if isinstance(value, dict) else [value]
 
 
