@@ -12,7 +12,7 @@ from llmtest.core.masks import mask, table
 from llmtest.errors import CassetteError
 from llmtest.events.words import FrozenDict, FrozenList
 from llmtest.scripts.files import Entries, ScriptFile
-from llmtest.scripts.requests import KeyedSteps
+from llmtest.scripts.requests import KeyedSteps, On
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Thinking, Value, split
 from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
 
@@ -74,11 +74,18 @@ def _changed(file: ScriptFile, leaf: Leaf) -> ScriptFile:
 
 def _entries(entries: Entries, leaf: Leaf) -> Entries:
     return tuple(
-        replace(entry, steps=tuple(_step(step, leaf) for step in entry.steps))
+        replace(entry, key=_key(entry.key, leaf), steps=tuple(_step(step, leaf) for step in entry.steps))
         if isinstance(entry, KeyedSteps)
         else _step(entry, leaf)
         for entry in entries
     )
+
+
+def _key(key: On, leaf: Leaf) -> On:
+    """Return a key with its texts changed: those that calls have, and are compared with."""
+    texts: dict[str, Any] = {name: leaf("", text) for name in ("tag", "thread") if (text := getattr(key, name)) is not None}
+    contains = tuple(leaf("", text) for text in key.contains)
+    return replace(key, contains=contains, metadata=FrozenDict(_json(key.metadata, leaf)), **texts)
 
 
 def _step(step: Any, leaf: Leaf) -> Any:

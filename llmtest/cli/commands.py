@@ -18,6 +18,7 @@ from llmtest.cli.terminal import CONSOLE
 MODULES: Final = (
     "cassettes",
     "demo",
+    "scan",
     "script",
     "serve",
     "snapshots",

@@ -121,13 +121,14 @@ class Table:
 
     def without_secrets(self, text: str) -> str:
         """Return `text` with a mask in place of each secret and each match of a project's rule. Idempotent."""
-        return self.secrets.sub(self._replace, text) if self.secrets.search(text) else text
+        return self.secrets.sub(self.replacement, text) if self.secrets.search(text) else text
 
     def without_folders(self, text: str) -> str:
         """Return `text` with `<path>` in place of temporary folders, which differ from machine to machine."""
         return self._folders.sub("<path>", text) if "/" in text or "\\" in text else text
 
-    def _replace(self, match: re.Match[str]) -> str:
+    def replacement(self, match: re.Match[str]) -> str:
+        """Return the text in place of a match of `secrets`."""
         group = str(match.lastgroup)
         if group != "pair":
             return self.called(group)

@@ -140,7 +140,7 @@ def parameters_of(params: Mapping[str, Any]) -> FrozenDict:
         inner = value.items() if isinstance(value, Mapping) and key not in _VALUES else [(key, value)]
         for name, item in inner:
             if name not in _NO_PARAMETERS and (shown := _parameter(item)) is not None:
-                found[name] = shown
+                found[name] = table().hide({name: shown})[name]
     return FrozenDict(sorted(found.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -131,7 +132,7 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
         if error is not None:
             return failure_of(error), ()
         return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
-    reply, left_out = reply_of(message, request, _tokens_of(run) if tokens else {})
+    reply, left_out = reply_of(message, request, _tokens_of(run, message) if tokens else {})
     usage = _without_zeros(run.usage)
     if error is not None:
         return replace(reply, usage=usage or False, stop_reason=None, failure=failure_of(error)), left_out
@@ -187,21 +188,35 @@ def _pieces(payload: Mapping[str, object]) -> list[Any]:
     return [piece for piece in pieces_of(payload) if piece.kind == "text"] if "token" in payload or "event" in payload else []
 
 
-def _tokens_of(run: Run) -> dict[str, tuple[str, ...]]:
-    """Return the streamed tokens of the text and of the reasoning of a run."""
+def _tokens_of(run: Run, message: Message) -> dict[str, list[str]]:
+    """Return the streamed tokens of the text and of the reasoning of a run, which said `message`."""
     found: dict[str, list[str]] = {"text": [], "reasoning": []}
+    # With version 3, the same tokens may be told a second time, as stream events.
+    kinds = {event.kind for event in run.events}
+    kind = next((kind for kind in ("on_llm_new_token", "on_stream_event") if kind in kinds), None)
     for event in run.events:
-        if event.kind in ("on_llm_new_token", "on_stream_event"):
-            for piece in pieces_of(event.payload):
+        if event.kind == kind:
+            pieces = pieces_of(event.payload)
+            if not pieces and event.payload.get("token") == "":
+                found["text"].append("")
+            for piece in pieces:
                 if piece.kind in found and piece.text:
                     found[piece.kind].append(piece.text)
-    return {kind: tuple(tokens) for kind, tokens in found.items()}
+    if "model_provider" in message.response_metadata:
+        # An integration tells the head and the end of a stream as empty tokens, which a script does not say.
+        found = {kind: _without_empty_ends(tokens) for kind, tokens in found.items()}
+    return found
 
 
-def reply_of(message: Message, request: Request, tokens: Mapping[str, tuple[str, ...]] = EMPTY) -> tuple[Reply, tuple[str, ...]]:
+def _without_empty_ends(tokens: list[str]) -> list[str]:
+    said = [place for place, token in enumerate(tokens) if token]
+    return tokens[said[0] : said[-1] + 1] if said else []
+
+
+def reply_of(message: Message, request: Request, tokens: Mapping[str, Sequence[str]] = EMPTY) -> tuple[Reply, tuple[str, ...]]:
     """Return the step that says `message`, and what it leaves out. `tokens` are the exact ones of its text and reasoning."""
     left_out: list[str] = []
-    parts = [_with_tokens(part, tokens) for part in _parts_of(message, left_out)]
+    parts = _with_tokens(list(_parts_of(message, left_out)), tokens)
     parts = [_as_value(part, request) for part in parts] if bound_format(request.params) and len(parts) == 1 else parts
     refusal = message.additional_kwargs.get("refusal")
     if isinstance(refusal, str) and refusal and not any(isinstance(part, Text) for part in parts):
@@ -251,12 +266,29 @@ _WRITTEN_ID: Final = re.compile(r"(?!call_\d+$|.*[0-9a-f]{8})[\w-]{1,16}")
 """The id of a tool call that a person has written: a provider's are long, and a double's are numbered or hold a hash."""
 
 
-def _with_tokens(part: Part, tokens: Mapping[str, tuple[str, ...]]) -> Part:
-    if isinstance(part, Text | Thinking):
-        exact = tokens.get("text" if isinstance(part, Text) else "reasoning", ())
-        if exact and "".join(exact) == "".join(part.tokens):
-            return replace(part, tokens=exact)
-    return part
+def _with_tokens(parts: list[Part], tokens: Mapping[str, Sequence[str]]) -> list[Part]:
+    """Return parts with their exact tokens: those of a kind follow each other in the parts of this kind."""
+    found = list(parts)
+    for kind, said in ((Text, tokens.get("text", ())), (Thinking, tokens.get("reasoning", ()))):
+        left, places = deque(said), [place for place, part in enumerate(parts) if isinstance(part, kind)]
+        for place in places:
+            part: Any = parts[place]
+            whole = "".join(part.tokens)
+            own = _take_tokens(left, len(whole))
+            if place == places[-1] and not any(left):
+                own += left  # the empty ones at the end
+            if own and "".join(own) == whole:
+                found[place] = replace(part, tokens=tuple(own))
+    return found
+
+
+def _take_tokens(left: deque[str], length: int) -> list[str]:
+    """Take tokens from the left until they have `length` characters together."""
+    taken: list[str] = []
+    while left and length > 0:
+        taken.append(left.popleft())
+        length -= len(taken[-1])
+    return taken
 
 
 def _as_value(part: Part, request: Request) -> Part:

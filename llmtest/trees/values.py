@@ -353,6 +353,8 @@ class Words:
 
     def bars(self, text: str) -> list[str]:
         """Return the lines of a text, each behind a bar."""
+        if "-----BEGIN" in text or self._masks.has_rules:  # a private key has lines that do not look like one
+            text = self._masks.secrets.sub(lambda found: self._masks.replacement(found) if "\n" in found[0] else found[0], text)
         return [
             f"| {self.clean(n, str)}".rstrip() if _PLAIN_LINE.fullmatch(n) else f'"{self.clean(n)}"' for n in text.split("\n")
         ]

@@ -397,7 +397,9 @@ def test_a_cassette_of_vcrpy_is_refused_with_the_command_that_makes_a_script_of_
     )
 
 
-@pytest.mark.parametrize("text", ["interactions: []\n", "<<<<<<< HEAD\n", '# llmtest script v2\ntest: "of another"\nsteps: [a]\n'])
+@pytest.mark.parametrize(
+    "text", ["interactions: []\n", "<<<<<<< HEAD\n", '# llmtest script v2\ntest: "of another"\nsteps: [a]\n']
+)
 def test_a_file_that_cannot_be_read_is_recorded_anew(text: str, tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(text, "utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llmtest import call, say
+from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
 from llmtest.wire import scripted_server
@@ -320,3 +321,96 @@ def test_a_test_that_calls_no_model_records_nothing(suite: Suite) -> None:
     assert outcome.counts == {"passed": 1}
     assert "the test called no real model, so nothing was recorded" in outcome.text
     assert not os.path.exists(cassette_of(suite))
+
+
+# -- verify: the real model is asked, and nothing is written
+
+ROME = [call("refund", order="A-8"), say("Done.")]
+
+
+def test_a_cassette_that_is_as_the_real_models_answer(recorded: Suite, provider: Any) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider(*STEPS)
+
+    outcome = recorded.run(SUITE, "--llmtest-record=verify")
+
+    assert outcome.counts == {"passed": 1}
+    assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: the cassette is as the real models answer"
+    assert cassette_of(recorded).read_text("utf-8") == before
+    assert not (recorded.path / ".llmtest").exists()
+
+
+def test_a_cassette_that_differs_fails_the_test_and_the_recording_can_be_accepted(
+    recorded: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider(*ROME)
+
+    outcome = recorded.run(SUITE, "--llmtest-record=verify")
+
+    assert outcome.counts == {"passed": 1, "error": 1}
+    assert (
+        'cassette differs: tool argument order "A-7" → "A-8" at openai:gpt-5 (1 of 4 lines, 1 cause)\n'
+        "  chat openai:gpt-5\n"
+        '-   < a1: call1 refund(order="A-7")\n'
+        '+   < a1: call1 refund(order="A-8")  ◀ first difference\n'
+        "  chat openai:gpt-5\n"
+        "  … 1 equal line\n"
+        "  tokens  0 in, 0 out, 2 calls without usage -> 0 in, 0 out, 2 calls without usage\n"
+        "  cassette  cassettes/test_it/test_refund.yaml\n"
+        "  accept    llmtest accept test_it.py::test_refund\n"
+        "  review    llmtest review\n"
+    ) in outcome.text
+    assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review, or llmtest accept"
+    assert cassette_of(recorded).read_text("utf-8") == before
+    gone(monkeypatch)
+    monkeypatch.chdir(recorded.path)
+    assert commands.main(["accept"]) == 0
+    assert "order: A-8" in cassette_of(recorded).read_text("utf-8")
+    assert recorded.run(SUITE).counts == {"passed": 1}
+
+
+def test_in_ci_a_difference_is_told_and_nothing_is_kept(recorded: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*ROME)
+    monkeypatch.setenv("CI", "1")
+
+    outcome = recorded.run(SUITE, "--llmtest-record=verify")
+
+    assert "  accept    pytest --llmtest-record=rewrite test_it.py::test_refund\n" in outcome.text
+    assert "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)\n" in outcome.text
+    assert not (recorded.path / ".llmtest").exists()
+
+
+def test_where_there_is_no_cassette_to_compare_with_the_test_fails(suite: Suite, provider: Any) -> None:
+    provider(*STEPS)
+
+    outcome = suite.run(SUITE, "--llmtest-record=verify")
+
+    assert outcome.counts == {"passed": 1, "error": 1}
+    assert "no cassette yet: there is no test_refund.yaml\n  chat openai:gpt-5\n" in outcome.text
+    assert not cassette_of(suite).exists()
+
+
+def test_the_calls_of_a_failing_test_are_not_compared(recorded: Suite, provider: Any) -> None:
+    provider(*ROME)
+
+    outcome = recorded.run(SUITE.replace('"Done."', '"Never."'), "--llmtest-record=verify")
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 2 calls not compared, because the test failed"
+
+
+def test_unused_steps_name_the_command_that_removes_them_and_a_failing_test_removes_none(recorded: Suite) -> None:
+    shorter = f"""{APP}
+@pytest.mark.llm_cassette
+def test_refund():
+    ChatOpenAI(model="gpt-5").invoke("hi")
+"""
+    before = cassette_of(recorded).read_text("utf-8")
+    recorded.ini(INI + "llmtest_stale = ignore")
+
+    told = recorded.run(shorter)
+    recorded.run(shorter + "    assert False\n", "--snapshot-update")
+
+    assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
+    assert cassette_of(recorded).read_text("utf-8") == before

@@ -36,8 +36,10 @@ from llmtest import (
     think,
 )
 from llmtest.errors import ScriptError, Violation, expect_violation
+from llmtest.events.words import Message
 from llmtest.ledger import Ledger, opened
 from llmtest.scripts import Request
+from llmtest.scripts.requests import KeyedSteps
 from tests.support.doubles import two_nodes, violation
 from tests.support.tools import publish, search
 
@@ -772,3 +774,32 @@ def test_a_task_beside_the_reader_of_an_async_stream_competes_with_it(turns: int
 
     with expect_violation("competing calls"), record(), contextlib.suppress(ViolationError):
         asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("entries", "calls", "used"),
+    [
+        ((say("a"), say("b")), 1, ["say('a')"]),
+        ((say("a").times(3), say("b")), 2, ["say('a').times(2)"]),
+        ((say("a").times(3), say("b")), 1, ["say('a')"]),
+        ((say("a").repeat(),), 2, ["say('a').repeat()"]),
+        ((say("a").repeat(),), 0, []),
+        ((say("a"), say("b").optional()), 1, ["say('a')", "say('b').optional()"]),
+        ((on(contains="hi") >> Script("a", "b"), on(contains="no") >> "c"), 1, ["on(contains='hi')", "say('a')"]),
+        ((on(contains="hi") >> Script("a"), say("plain")), 1, ["on(contains='hi')", "say('a')"]),
+    ],
+)
+def test_the_used_entries_are_those_that_calls_took(entries: Any, calls: int, used: list[str]) -> None:
+    with opened(Ledger("")):
+        script = Script(*entries)
+        for _ in range(calls):
+            script.serve(Request(read=lambda: [Message("human", "hi")]))
+
+        kept = script.used_entries
+
+        shown = [part for one in kept for part in ((one.key, *one.steps) if isinstance(one, KeyedSteps) else (one,))]
+        assert list(map(str, shown)) == used
+        again = Script(*kept)
+        for _ in range(calls):
+            again.serve(Request(read=lambda: [Message("human", "hi")]))
+        assert again.remaining == 0

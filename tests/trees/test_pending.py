@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from llmtest.cassettes import masking
+from llmtest.core.source import shown_path
 from llmtest.errors import PendingError
 from llmtest.trees.differ import MAX_LINES
 from llmtest.trees.pending import Folder, Mismatch, Pending, read_text, renew, shown, stored_file, to_json, write_text
@@ -417,3 +419,123 @@ def test_machines_read_what_is_pending(folder: Folder, snapshot: Path, root: Pat
             "pending": ".llmtest/pending/tests/test_a.py/test_it.tree",
         }
     ]
+
+
+# -- cassettes
+
+YAML = '# llmtest script v2\ntest: "test_a.py::test_it"\nmodels:\n  "none:m": [{said}]\n'
+
+
+@pytest.fixture
+def cassette(root: Path) -> Path:
+    return root / "tests" / "cassettes" / "test_a" / "test_it.yaml"
+
+
+def waiting_cassette(folder: Folder, cassette: Path, before: str | None, after: str) -> Pending:
+    if before is not None:
+        cassette.parent.mkdir(parents=True, exist_ok=True)
+        cassette.write_text(before, "utf-8")
+    path = folder.keep_cassette(TEST, cassette, after, {"<mask:secret>": ["sk-1"]})
+    assert path == folder.path / "tests" / "test_a.py" / "test_it.yaml"
+    (one,) = folder.found()
+    return one
+
+
+def test_a_pending_cassette_shows_what_its_models_would_say(folder: Folder, cassette: Path) -> None:
+    one = waiting_cassette(folder, cassette, YAML.format(said="one"), YAML.format(said="{say: two, usage: [5, 2]}"))
+
+    assert one.path.read_text("utf-8").splitlines()[:3] == [
+        "# llmtest script v2",
+        '# test "tests/test_a.py::test_it"',
+        '# cassette "tests/cassettes/test_a/test_it.yaml"',
+    ]
+    mismatch = one.mismatch
+    assert (mismatch.category, mismatch.headline) == (
+        "changed text",
+        'cassette differs: AI message "one" → "two" at none:m (1 of 2 lines, 1 cause)',
+    )
+    assert mismatch.lines() == [
+        "  chat none:m",
+        '-   < a1: "one"',
+        '+   < a1: "two"  usage in=5 out=2  ◀ first difference',
+        "  tokens  0 in, 0 out, 1 call without usage -> 5 in, 2 out",
+    ]
+
+
+def test_an_accepted_cassette_is_written_with_what_is_masked_in_it(folder: Folder, cassette: Path) -> None:
+    after = YAML.format(said='"key <mask:secret>"')
+    one = waiting_cassette(folder, cassette, None, after)
+    assert (one.mismatch.category, one.mismatch.headline) == ("new", "no cassette yet: there is no test_it.yaml")
+
+    (named,) = folder.named("test_a.py::test_it")
+    named.accept()
+
+    assert cassette.read_text("utf-8") == after
+    assert masking.kept(cassette) == {"<mask:secret>": ["sk-1"]}
+    assert (folder.found(), masking.kept(one.path)) == ([], {})
+
+
+def test_a_rejected_cassette_stays_as_it_is(folder: Folder, cassette: Path) -> None:
+    before = YAML.format(said="one")
+
+    waiting_cassette(folder, cassette, before, YAML.format(said="two")).reject()
+
+    assert (cassette.read_text("utf-8"), folder.found()) == (before, [])
+    assert not masking.secrets_file(folder.place_of_cassette(TEST, cassette)).exists()
+
+
+def test_a_cassette_that_is_right_again_is_forgotten(folder: Folder, cassette: Path) -> None:
+    waiting_cassette(folder, cassette, None, YAML.format(said="two"))
+
+    folder.forget_cassette(TEST, cassette)
+
+    assert folder.found() == []
+
+
+def test_a_damaged_cassette_is_overwritten_only_by_name(folder: Folder, cassette: Path) -> None:
+    one = waiting_cassette(folder, cassette, "# llmtest script v2\nmodels: {m: [{sya: a}]}\n", YAML.format(said="two"))
+    problem = f"{shown_path(str(cassette))}:2: step 1 of `m` of `models` of the file has the unknown key `sya`"
+
+    assert (one.mismatch.category, one.mismatch.headline) == ("damaged", problem)
+    with pytest.raises(PendingError) as caught:
+        one.accept()
+    assert str(caught.value) == (
+        f"{problem}\n  it is not overwritten unasked; repair it, or accept it by name: llmtest accept {TEST}"
+    )
+    one.accept(by_name=True)
+    assert cassette.read_text("utf-8") == YAML.format(said="two")
+
+
+def test_in_ci_no_cassette_is_kept(root: Path, cassette: Path) -> None:
+    folder = Folder(root, {"CI": "1"})
+
+    assert folder.keep_cassette(TEST, cassette, YAML.format(said="a"), {}) is None
+    assert Mismatch(TEST, cassette, "a", "b", what="cassette").footer(root, None) == [
+        "  cassette  tests/cassettes/test_a/test_it.yaml",
+        f"  accept    pytest --llmtest-record=rewrite {TEST}",
+        "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("hello\n", ".llmtest/pending/x.yaml is no pending cassette; delete it"),
+        (
+            '# llmtest script v2\n# test "a"\n# cassette "../out.yaml"\n',
+            ".llmtest/pending/x.yaml names the cassette {root}/../out.yaml, which is not in {root}; delete it",
+        ),
+        (
+            '# llmtest script v2\n# test "a"\n# cassette "conftest.py"\n',
+            ".llmtest/pending/x.yaml names the cassette {root}/conftest.py, which is not in {root}; delete it",
+        ),
+    ],
+)
+def test_a_file_that_is_no_pending_cassette_is_named(folder: Folder, root: Path, text: str, problem: str) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / "x.yaml").write_text(text)
+
+    with pytest.raises(PendingError) as caught:
+        folder.found()
+
+    assert str(caught.value) == problem.format(root=root)

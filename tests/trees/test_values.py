@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmtest import ScriptedChatModel, record
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Message, Opaque, Run, Structured, ToolCall
 from llmtest.trees.parsing import head, parse, write
 from llmtest.trees.rendering import render
@@ -699,3 +700,22 @@ def test_the_name_of_a_type_is_no_markup(name: str) -> None:
 
     assert write(parse(text)) == text
     assert head(parse(text)[0]).arguments == (f"q=<{name}>" if name == "=" else f"q=<{json.dumps(name)}>")
+
+
+def test_a_private_key_in_a_text_of_several_lines_is_masked_whole() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\n-----END PRIVATE KEY-----"
+    with record() as recording:
+        ScriptedChatModel(f"Use this:\n{key}\nand only this").invoke(f"my key:\n{key}")
+
+    text = str(recording)
+
+    assert "MIIEvQIBADANBgkq" not in text
+    assert text.splitlines()[1:] == [
+        "  > u1:",
+        "    | my key:",
+        "    | <mask:secret>",
+        "  < a1:  usage in=13 out=16",
+        "    | Use this:",
+        "    | <mask:secret>",
+        "    | and only this",
+    ]
