@@ -22,6 +22,7 @@ for name in (
     "trio",
     "xdist.dsession",
     "pytest_asyncio",
+    "yaml",
 ):
     importlib.import_module(name)
 with record():
