@@ -56,6 +56,7 @@ LATER = {
     "scripts.yaml_nodes": {"yaml"},
     "scripts.tool_checks": {"jsonschema_rs"},
     "tokens.prices": {"genai_prices"},
+    "tracing.scan": {"yaml"},
 }
 """The libraries of one module, which it imports only when it needs them."""
 

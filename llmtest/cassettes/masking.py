@@ -83,7 +83,7 @@ def _entries(entries: Entries, leaf: Leaf) -> Entries:
 
 def _key(key: On, leaf: Leaf) -> On:
     """Return a key with its texts changed: those that calls have, and are compared with."""
-    texts = {name: leaf("", text) for name in ("tag", "thread") if (text := getattr(key, name)) is not None}
+    texts: dict[str, Any] = {name: leaf("", text) for name in ("tag", "thread") if (text := getattr(key, name)) is not None}
     contains = tuple(leaf("", text) for text in key.contains)
     return replace(key, contains=contains, metadata=FrozenDict(_json(key.metadata, leaf)), **texts)
 

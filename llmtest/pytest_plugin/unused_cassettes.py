@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import pytest
 
-UNUSED: Final = pytest.StashKey[list[str]]()  # what the end of the session says of cassettes that no test uses
 FOLDER: Final = "cassettes"
 CACHE: Final = "llmtest/stale"
 """The key of pytest's cache under which each cassette has True if it was stale when its test ran last."""
@@ -33,6 +32,8 @@ class CassetteFiles:
         self._passed: set[str] = set()
         self._wanted = _wanted(collected) if collected else set()
         self._stale: dict[str, bool] = {}
+        self.told: list[str] = []
+        """What the end of the session says."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._stale |= getattr(report, "llmtest_answered", {})
@@ -98,7 +99,7 @@ class CassetteFiles:
             how = "pytest --snapshot-update deletes " + ("it" if len(unused) == 1 else "them")
             head = f"{amount(len(unused), 'cassette')} unused, of tests that are not there any more: {how}"
         more = [f"  and {len(shown) - _MAX_TOLD:,} more"] if len(shown) > _MAX_TOLD else []
-        self._config.stash[UNUSED] = [head, *(f"  {name}" for name in shown[:_MAX_TOLD]), *more]
+        self.told = [head, *(f"  {name}" for name in shown[:_MAX_TOLD]), *more]
 
 
 def _wanted(collected: list[pytest.Item]) -> set[Path]:

@@ -27,6 +27,8 @@ C = TypeVar("C", bound=Call)
 
 MAX_TEXT: Final = 100
 """How many characters a text may have that a key looks for."""
+MAX_TRIED: Final = 50
+"""How many words, and lines, of a prompt are tried as the text that several calls have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def branches(calls: Sequence[C], are_ordered: Callable[[C, C], bool]) -> tuple[l
     finder = _Finder(calls, are_ordered)
     if not finder.contested:
         return [Branch(None, list(calls))], []
-    found = finder.by_facts() or finder.by_texts() or finder.by_facts_and_texts()
+    found = finder.by_facts() or finder.by_texts() or finder.by_facts_and_texts() or finder.by_shared_texts()
     return (found, []) if found else ([Branch(None, list(calls))], [finder.told_apart_by_nothing()])
 
 
@@ -84,10 +86,31 @@ class _Finder(Generic[C]):
         return None
 
     def by_texts(self) -> list[Branch[C]] | None:
-        """Return branches with a text of the prompt in each key."""
+        """Return branches with a text of the prompt in each key; one branch may go without."""
         chains = list(self._chains())
         texts = [self._text_of(chain, self.contested) for chain in chains]
-        return self._assigned([_key({"contains": text}) for text in texts]) if all(texts) else None
+        return self._assigned([_key({"contains": text}) for text in texts]) if texts.count("") <= 1 else None
+
+    def by_shared_texts(self) -> list[Branch[C]] | None:
+        """Return branches with a text in each key that calls of several conversations have, one after the other."""
+        prompts = {id(call): call.request.text for call in self.contested}
+        texts: list[str] = []
+        left = list(self.contested)
+        for call in self.contested:
+            if call not in left:
+                continue
+            lines = list(_telling_lines(call.request))
+            words = dict.fromkeys(word for line in lines for word in _WORD.findall(line))
+            fits: list[tuple[int, str, list[C]]] = []
+            for number, text in enumerate([*list(words)[:MAX_TRIED], *(line[:MAX_TEXT] for line in lines[:MAX_TRIED])]):
+                having = [other for other in self.contested if text in prompts[id(other)]]
+                if all(other in left for other in having) and self.is_in_order(having):
+                    fits.append((-len(having) * 1000 + number, text, having))
+            if fits:
+                _, text, having = min(fits, key=lambda fit: fit[0])
+                texts.append(text)
+                left = [other for other in left if other not in having]
+        return self._assigned([*(_key({"contains": text}) for text in texts), *([None] if left else [])]) if texts else None
 
     def by_facts_and_texts(self) -> list[Branch[C]] | None:
         """Return branches whose keys have a fact, and a text where the fact is not enough."""
@@ -136,7 +159,12 @@ class _Finder(Generic[C]):
 
     def _continues(self, before: C, call: C) -> bool:
         said, now = before.request.messages, call.request.messages
-        return len(said) < len(now) and tuple(now[: len(said)]) == tuple(said) and self.are_ordered(before, call)
+        if not said or len(said) > len(now) or tuple(now[: len(said) - 1]) != tuple(said[:-1]):
+            return False
+        last, grown = said[-1], now[len(said) - 1]
+        # A program with a text model has all that was said in one text, which grows.
+        grows = grown.role == last.role and grown.text.startswith(last.text) if len(said) == len(now) else grown == last
+        return grows and (len(said), last) != (len(now), grown) and self.are_ordered(before, call)
 
     def _text_of(self, chain: Sequence[C], among: Sequence[C]) -> str:
         """Return the shortest telling text that all prompts of `chain` have and no other one of `among`; empty without any."""

@@ -79,7 +79,7 @@ class Scan:
             place = f"{store.path}, trace {trace.key}"
             lanes, messages, events = store.parts(trace)
             about = {"session": trace.session, "name": trace.name, "error": trace.error, "tags": list(trace.tags)}
-            texts = [(place, json.dumps(about)), *((f"{place}, a thread", facts) for facts in lanes)]
+            texts: list[tuple[str, Any]] = [(place, json.dumps(about)), *((f"{place}, a thread", facts) for facts in lanes)]
             texts += [(f"{place}, message {number}", body) for number, body in enumerate(messages, 1)]
             for number, kind, *_, facts, payload in events:
                 where = f"{place}, event {number} ({kind})"
@@ -90,8 +90,8 @@ class Scan:
             self.findings += dict.fromkeys(found)
 
 
-def _values(payload: str) -> list[Any]:
-    value = json.loads(payload)
+def _values(payload: object) -> list[Any]:
+    value = json.loads(str(payload))
     return list(value.values()) if isinstance(value, dict) else [value]
 
 

@@ -23,6 +23,7 @@ for name in (
     "yaml",
     "xdist.dsession",
     "pytest_asyncio",
+    "yaml",
 ):
     importlib.import_module(name)
 with record():

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import yaml  # noqa: F401 - imported here once, and not by each inner run
+
+import llmtest.pytest_plugin.cassettes
+import llmtest.trees.cassette_text  # noqa: F401
 from llmtest import ScriptedEmbeddings, call, on, say
 
 
@@ -25,6 +29,16 @@ LIVE_PAGES: Final = {
     "README.md": LivePage(
         "test_weather",
         {"openai:gpt-5": [call("weather", city="Paris"), say("It is 18C in Paris.")]},
+    ),
+    "docs/how-to/keep-cassettes-fresh.md": LivePage(
+        "test_letters",
+        {
+            "openai:gpt-5": [
+                say("Hello Ada!", usage=(21, 11)),
+                say("Hi Bo!", usage=(21, 10)),
+                say("Farewell, Ada.", usage=(22, 12)).optional(),
+            ]
+        },
     ),
     "docs/how-to/coming-from-vcrpy.md": LivePage(
         "test_agent", files={"cassettes/test_agent/test_cities.yaml": FOREIGN / "vcr_agent.yaml"}
