@@ -714,7 +714,7 @@ def test_a_private_key_in_a_text_of_several_lines_is_masked_whole() -> None:
         "  > u1:",
         "    | my key:",
         "    | <mask:secret>",
-        "  < a1:  usage in=13 out=16",
+        "  < a1:  usage in=30 out=33",
         "    | Use this:",
         "    | <mask:secret>",
         "    | and only this",
