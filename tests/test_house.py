@@ -71,7 +71,10 @@ TESTED_TOGETHER = {
 }
 """Modules without a file of tests of their own, and why."""
 DOORS = {
-    f"pytest_plugin.{name}" for name in ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary", "verify")
+    f"pytest_plugin.{name}"
+    for name in (
+        *("arguments", "fixtures", "hooks", "late", "markers", "options", "summary", "unused", "unused_cassettes", "verify"),
+    )
 }
 """What is loaded in every session: it imports the rest of ours inside functions only."""
 

@@ -41,8 +41,9 @@ def calls_in(text: str, path: str, *, tokens: bool = False) -> tuple[list[ShownC
         ScriptError: it is no tree text, an answer is shown in another form than it was, or calls of one model that ran at the
             same time had different answers; with file and line.
 
-    >>> calls_in('chat gpt-5\\n  > u1: "hi"\\n  < a1: "Hello there"  usage in=1 out=2\\n', "a.tree")[0][0].step
-    say('Hello', ' there', usage=Usage(input_tokens=1, output_tokens=2, total_tokens=3, input_details={}, output_details={}))
+    >>> calls, notes = calls_in('chat gpt-5\\n  > u1: "hi"\\n  < a1: "Hello there"  usage in=1 out=2\\n', "a.tree")
+    >>> str(calls[0].step)
+    "say('Hello', ' there')"
     """
     try:
         roots = parse(text)

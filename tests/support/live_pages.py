@@ -31,14 +31,14 @@ LIVE_PAGES: Final = {
         {"openai:gpt-5": [call("weather", city="Paris"), say("It is 18C in Paris.")]},
     ),
     "docs/how-to/keep-cassettes-fresh.md": LivePage(
-        "test_letters", {
+        "test_letters",
+        {
             "openai:gpt-5": [
                 say("Hello Ada!", usage=(21, 11)),
                 say("Hi Bo!", usage=(21, 10)),
                 say("Farewell, Ada.", usage=(22, 12)).optional(),
             ]
         },
-    
     ),
     "docs/how-to/coming-from-vcrpy.md": LivePage(
         "test_agent", files={"cassettes/test_agent/test_cities.yaml": FOREIGN / "vcr_agent.yaml"}
