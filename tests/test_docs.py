@@ -80,6 +80,13 @@ def test_every_page_runs_and_shows_the_files_that_come_out(
             assert DAY.sub("", written) == DAY.sub("", shown)
 
 
+def test_the_cassette_of_the_readme_fits_a_screen() -> None:
+    cassettes = [text for info, text in _blocks(ROOT / "README.md", "yaml") if info.startswith("cassette=")]
+
+    assert cassettes
+    assert all(len(text.splitlines()) <= 25 for text in cassettes)
+
+
 HOME = "https://github.com/llmtest/llmtest/blob/main/"
 LINK = re.compile(rf"\]\(({HOME})?(?!https?:|#)([^)\s#]+)(?:#[^)\s]*)?(?: \"(\w+)\")?\)")
 

@@ -162,8 +162,19 @@ _NO_PARAMETERS: Final = frozenset(
         # What a fingerprint has elsewhere, or what has no effect on the answer.
         *("tools", "functions", "messages", "model", "model_name", "input", "contents", "system", "system_instruction"),
         *("systemInstruction", "instructions", "response_format", "output_config", "output_format", "text", "format"),
-        *("responseSchema", "responseJsonSchema", "responseMimeType", "stream", "stream_options", "stream_usage", "user"),
-        *("metadata", "store", "include", "keep_alive", "n", "timeout", "max_retries", "ls_structured_output_format", "_type"),
+        *("responseSchema", "responseJsonSchema", "responseMimeType", "stream", "streaming", "stream_options", "stream_usage"),
+        *(
+            "user",
+            "metadata",
+            "store",
+            "include",
+            "keep_alive",
+            "n",
+            "timeout",
+            "max_retries",
+            "ls_structured_output_format",
+            "_type",
+        ),
         *("previous_response_id", "prompt_cache_key", "safety_identifier", "safetySettings", "extra_headers", "config"),
         *("parallel_tool_calls", "id", "truncate"),
     }

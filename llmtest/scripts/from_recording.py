@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import json
 import re
@@ -132,11 +133,13 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
         if error is not None:
             return failure_of(error), ()
         return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
-    reply, left_out = reply_of(message, request, _tokens_of(run, message) if tokens else {})
+    reply, left_out = reply_of(message, request, *((_tokens_of(run, message), _pieces_of_calls(run)) if tokens else ()))
     usage = _without_zeros(run.usage)
+    if error is not None and not reply.parts and not any(event.kind in STREAMED for event in run.events):
+        return failure_of(error), ()  # it failed before it said anything
     if error is not None:
         return replace(reply, usage=usage or False, stop_reason=None, failure=failure_of(error)), left_out
-    if run.ended in ("closed early", "cancelled"):
+    if run.ended in ("closed early", "cancelled") or _was_cut(run, message):
         return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
     reply = replace(reply, usage=False if usage is None else usage)
     return replace(reply, usage=unless_counted(reply, request)), left_out
@@ -151,6 +154,20 @@ def _without_zeros(usage: Usage | None) -> Usage | None:
         for details in (usage.input_details, usage.output_details)
     )
     return replace(usage, input_details=into, output_details=out)
+
+
+def _was_cut(run: Run, message: Message) -> bool:
+    """True for a stream that ended without the reason that its provider gives at the end of each."""
+    if not any(event.kind in STREAMED for event in run.events):
+        return False
+    metadata = message.response_metadata
+    known = metadata.get("model_provider") in _PROVIDERS or metadata.get("model_name") == UNNAMED
+    return known and not any(metadata.get(key) for key in (*_STOP_REASONS, "status"))
+
+
+STREAMED: Final = ("on_llm_new_token", "on_stream_event")
+_PROVIDERS: Final = ("openai", "anthropic", "google_genai", "ollama")
+_STOP_REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 
 
 def unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
@@ -193,7 +210,7 @@ def _tokens_of(run: Run, message: Message) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"text": [], "reasoning": []}
     # With version 3, the same tokens may be told a second time, as stream events.
     kinds = {event.kind for event in run.events}
-    kind = next((kind for kind in ("on_llm_new_token", "on_stream_event") if kind in kinds), None)
+    kind = next((kind for kind in STREAMED if kind in kinds), None)
     for event in run.events:
         if event.kind == kind:
             pieces = pieces_of(event.payload)
@@ -208,17 +225,41 @@ def _tokens_of(run: Run, message: Message) -> dict[str, list[str]]:
     return found
 
 
+def _pieces_of_calls(run: Run) -> list[list[str]]:
+    """Return the streamed pieces of the arguments of each call, in the order in which the calls began."""
+    found: list[list[str]] = []
+    places: dict[object, int] = {}
+    for event in run.events:
+        chunks = event.payload.get("tool_call_chunks") if event.kind == "on_llm_new_token" else None
+        for chunk in chunks if isinstance(chunks, list | tuple) else ():
+            if chunk.get("name"):
+                places[chunk.get("index")] = len(found)
+                found.append([])
+            place = places.get(chunk.get("index"))
+            if place is not None and isinstance(chunk.get("args"), str):
+                found[place].append(chunk["args"])
+    return found
+
+
 def _without_empty_ends(tokens: list[str]) -> list[str]:
     said = [place for place, token in enumerate(tokens) if token]
     return tokens[said[0] : said[-1] + 1] if said else []
 
 
-def reply_of(message: Message, request: Request, tokens: Mapping[str, Sequence[str]] = EMPTY) -> tuple[Reply, tuple[str, ...]]:
-    """Return the step that says `message`, and what it leaves out. `tokens` are the exact ones of its text and reasoning."""
+def reply_of(
+    message: Message,
+    request: Request,
+    tokens: Mapping[str, Sequence[str]] = EMPTY,
+    pieces: Sequence[Sequence[str]] = (),
+) -> tuple[Reply, tuple[str, ...]]:
+    """Return the step that says `message`, and what it leaves out.
+
+    `tokens` are the exact ones of its text and reasoning, `pieces` those of the arguments of each call.
+    """
     left_out: list[str] = []
-    parts = _with_tokens(list(_parts_of(message, left_out)), tokens)
+    parts = _with_pieces(_with_tokens(list(_parts_of(message, left_out)), tokens), pieces)
     parts = [_as_value(part, request) for part in parts] if bound_format(request.params) and len(parts) == 1 else parts
-    refusal = message.additional_kwargs.get("refusal")
+    refusal = message.additional_kwargs.get("refusal") or _refusal_block(message)
     if isinstance(refusal, str) and refusal and not any(isinstance(part, Text) for part in parts):
         parts = [*parts, Text(tuple(split(refusal)))]
     metadata = message.response_metadata
@@ -232,6 +273,13 @@ def reply_of(message: Message, request: Request, tokens: Mapping[str, Sequence[s
         ),
         tuple(left_out),
     )
+
+
+def _refusal_block(message: Message) -> str:
+    """Return the text of the block in which the Responses API refuses; empty without one."""
+    blocks = message.content if isinstance(message.content, list) else []
+    found = (block.get("refusal") for block in blocks if isinstance(block, Mapping) and block.get("type") == "refusal")
+    return next((text for text in found if isinstance(text, str)), "")
 
 
 _KEPT_METADATA: Final = ("stop_sequence",)
@@ -250,7 +298,7 @@ def _parts_of(message: Message, left_out: list[str]) -> Iterator[Part]:
             yield Thinking(tuple(split(text)))
         elif kind == "call" and isinstance(block, Mapping) and (call := called.pop(block.get("id"), None)) is not None:
             yield _called(call)
-        elif kind == "other":
+        elif kind == "other" and name != "refusal":
             left_out.append(f"a block of the type {name}")
     yield from (_called(call) for call in called.values())
 
@@ -279,6 +327,21 @@ def _with_tokens(parts: list[Part], tokens: Mapping[str, Sequence[str]]) -> list
                 own += left  # the empty ones at the end
             if own and "".join(own) == whole:
                 found[place] = replace(part, tokens=tuple(own))
+    return found
+
+
+def _with_pieces(parts: list[Part], pieces: Sequence[Sequence[str]]) -> list[Part]:
+    """Return parts whose calls have the exact pieces of their arguments, if the stream told those of each call."""
+    places = [place for place, part in enumerate(parts) if isinstance(part, Call)]
+    if len(places) != len(pieces):
+        return parts
+    found = list(parts)
+    for place, own in zip(places, pieces, strict=True):
+        part: Any = parts[place]
+        told = tuple(piece for piece in own if piece)
+        if told and told != part.tokens:
+            exact = replace(part, pieces=told)
+            found[place] = replace(exact, args=EMPTY) if exact.malformed else exact
     return found
 
 
@@ -312,7 +375,7 @@ def _frozen(value: object) -> object:
 
 def _stop_reason(metadata: Mapping[str, object], calls: bool) -> str | None:
     """Return why an answer ended, if it is not for the reason for which one usually ends."""
-    found = (metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
+    found = (metadata.get(key) for key in _STOP_REASONS)
     reason = next((reason for reason in found if isinstance(reason, str) and reason), None)
     usual = _USUAL_WITH_CALLS if calls else _USUAL
     return None if reason is None or reason.lower() in usual else reason
@@ -329,13 +392,30 @@ def failure_of(error: Failure) -> Fail:
     """Return the step that fails as `error` did: with its HTTP status, or with the exception itself or its class."""
     status = _status(error)
     if status is not None:
-        return Fail(status, None, None if error.message.startswith(f"{status} ") else error.message)
+        return Fail(status, None, None if error.message.startswith(f"{status} ") else _told_by(error.message))
     live = error.exception
+    if error.type not in exception_names() and (named := _NAMES.get(error.type)) is not None:
+        return Fail(named, None, error.message or None)
     if error.type in exception_names():
         return Fail(error.type, None, error.message or None)
     if live is not None:
         return Fail(live)
     return Fail("RuntimeError", None, f"{error.type}: {error.message}")
+
+
+def _told_by(text: str) -> str:
+    """Return what a provider says of an error, out of the text that its SDK makes of it: `Error code: 429 - {'error': ...}`."""
+    text = _CODE.sub("", text)
+    try:
+        body = ast.literal_eval(text) if text.startswith("{") else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    said = inner.get("message") if isinstance(inner, dict) else None
+    return said if isinstance(said, str) and said else text
+
+
+_CODE: Final = re.compile(r"Error code: \d+ - ")
 
 
 def _status(error: Failure) -> int | None:
@@ -344,10 +424,13 @@ def _status(error: Failure) -> int | None:
     known = getattr(live, "status_code", None) or getattr(live, "code", None)
     if isinstance(known, int) and 400 <= known <= 599:
         return known
+    if hasattr(builtins, error.type):
+        return None
     found = _STATUS.match(error.message)
-    if found and not hasattr(builtins, error.type):
+    if found:
         return int(found[1])
-    return _STATUSES.get(error.type)
+    kind = _KIND.search(error.message)  # an error in the middle of a stream, whose own status is 200
+    return _KINDS.get(kind[1]) or _STATUSES.get(error.type) if kind else _STATUSES.get(error.type)
 
 
 _STATUS: Final = re.compile(r"(?:Error code: )?([45]\d\d)\b")
@@ -360,8 +443,32 @@ _STATUSES: Final = {
     "RateLimitError": 429,
     "InternalServerError": 500,
     "OverloadedError": 529,
+    "APIError": 500,
+    "ModelPermissionDeniedError": 403,
+    "ModelInvalidRequestError": 400,
+    "ModelNotFoundError": 404,
+    "ModelRateLimitError": 429,
+    "ModelAPIError": 500,
 }
-"""The statuses of exceptions of SDKs whose text does not tell them."""
+"""The statuses of exceptions of SDKs and of LangChain whose text does not tell them."""
+_KIND: Final = re.compile(r"""["']type["']: ["'](\w+_error)["']""")
+_KINDS: Final = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "overloaded_error": 529,
+}
+"""The statuses that stand for an error in the middle of a stream, by the provider's word for it."""
+_NAMES: Final = {
+    **dict.fromkeys(("APIConnectionError", "ModelConnectionError", "ConnectError", "RemoteProtocolError"), "ConnectionError"),
+    **dict.fromkeys(("ReadError", "WriteError", "ProxyError"), "ConnectionError"),
+    **dict.fromkeys(("APITimeoutError", "ModelTimeoutError", "ReadTimeout", "ConnectTimeout", "WriteTimeout"), "TimeoutError"),
+}
+"""Python's own exceptions that stand for those of SDKs, of HTTP clients and of LangChain where no answer came."""
 
 
 # -- all calls of a recording as the entries of a script

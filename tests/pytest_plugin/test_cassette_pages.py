@@ -174,3 +174,12 @@ def test_upkeep_is_told_as_the_page_says(letters: Project, capsys: pytest.Captur
     assert blocks(FRESH, "text", "failure=test_greetings") == [unused_step]
     assert blocks(FRESH, "text", "unused") == [f"{text}\n" for text in unused_cassette]
     assert blocks(FRESH, "text", "conflict=test_greetings") == [letters.failure("test_greetings")]
+
+
+def test_a_scan_finds_what_the_page_says(pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pytester.path / "cassettes" / "test_letters"
+    folder.mkdir(parents=True)
+    secret = "  - The key is sk-proj-4eC39HqLyjWDarjtT1zdp7dc.\n"
+    (folder / "test_farewell.yaml").write_text(f"# llmtest script v2\nsteps:\n{secret}", "utf-8")
+
+    assert printed("scan", capsys) in blocks(FRESH, "console")

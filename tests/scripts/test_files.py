@@ -13,7 +13,7 @@ from llmtest.errors import ScriptError
 from llmtest.events import FrozenDict, Usage
 from llmtest.ledger import Ledger
 from llmtest.scripts import Request, give
-from llmtest.scripts.files import read
+from llmtest.scripts.files import read, read_file
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Value
 from llmtest.scripts.yaml_emit import write
@@ -839,7 +839,14 @@ def test_every_file_and_the_error_in_the_reference_are_as_shown() -> None:
     with pytest.raises(ScriptError) as caught:
         read("# llmtest script v1\nsteps:\n  - Hello\n  - cal: search\n", "tests/weather.yaml")
 
-    assert [len(read(file, "x.yaml")) for file in files] == [6, 3]
+    assert [len(read(file, "x.yaml")) for file in files[:-1]] == [6, 3]
+    recorded = read_file(files[-1], "x.yaml")
+    assert {model: len(steps) for model, steps in recorded.models.items()} == {"openai:gpt-5": 2, "anthropic:claude-*": 1}
+    assert [answer.outcome for answer in recorded.tools["refund"]] == [
+        "gave 'refunded A-7'",
+        "failed with ValueError: there is no order B-1",
+    ]
+    assert recorded.embeddings == {"openai:text-embedding-3-small": {"red shoes": [0.25, -0.5, 0.125]}}
     assert f"```text\n{caught.value}\n```" in page
 
 

@@ -58,7 +58,7 @@ def live_models() -> dict[str, Any]:
 
         return said
 
-    return {name: ScriptedChatModel(respond(answer(name)).repeat(), model_name=name) for name in MODELS}
+    return {name: ScriptedChatModel(respond(answer(name)).repeat().optional(), model_name=name) for name in MODELS}
 
 
 def models_of(scripts: dict[str, Script]) -> dict[str, Any]:

@@ -303,4 +303,4 @@ def test_four_calls_of_an_agent_are_short_as_a_script(tmp_path: Path) -> None:
 
     assert (made.steps, made.notes) == ({"openai:gpt-5": 4}, [])
     assert len((FOREIGN / "vcr_agent.yaml").read_text("utf-8").splitlines()) == 260
-    assert len(text_of(made).splitlines()) == 20
+    assert len(text_of(made).splitlines()) == 21

@@ -48,7 +48,7 @@ def asked(**params: Any) -> ModelCall:
 def streamed(api: Api, step: Reply, **params: Any) -> HttpAnswer:
     """The answer as all bytes of its stream."""
     writer = api.writer(step, asked(**params), None if step.truncated else reported_usage(step, []))
-    body = b"".join(writer.encode(event) for event in writer.pieces() if isinstance(event, dict))
+    body = b"".join(writer.encode(event) for event in writer.events() if isinstance(event, dict))
     return HttpAnswer(200, {"content-type": writer.streams_as}, body if writer.cut else body + writer.closing())
 
 
@@ -531,7 +531,7 @@ def test_a_changed_answer_is_read_or_told_with_words(name: str, data: st.DataObj
     if data.draw(st.booleans()):
         answer = json_answer(data.draw(mutated(writer.whole())))
     else:
-        events = data.draw(mutated({"events": [event for event in writer.pieces() if isinstance(event, dict)]})).get("events")
+        events = data.draw(mutated({"events": [event for event in writer.events() if isinstance(event, dict)]})).get("events")
         lines = events if isinstance(events, list) else [events]
         answer = HttpAnswer(200, {}, b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in lines))
 
