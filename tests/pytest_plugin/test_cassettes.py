@@ -354,8 +354,7 @@ def test_a_cassette_that_differs_fails_the_test_and_the_recording_can_be_accepte
         "  chat openai:gpt-5\n"
         '-   < a1: call1 refund(order="A-7")\n'
         '+   < a1: call1 refund(order="A-8")  ◀ first difference\n'
-        "  chat openai:gpt-5\n"
-        "  … 1 equal line\n"
+        "  … 2 unchanged lines\n"
         "  tokens  0 in, 0 out, 2 calls without usage -> 0 in, 0 out, 2 calls without usage\n"
         "  cassette  cassettes/test_it/test_refund.yaml\n"
         "  accept    llmtest accept test_it.py::test_refund\n"
