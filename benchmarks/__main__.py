@@ -11,7 +11,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import counting, harness, latency, matching, models, protocol, recording, tracing, trees, wire
+from benchmarks import cassettes, counting, harness, latency, matching, models, protocol, recording, tracing, trees, wire
 
 SUITES = {
     "models": models.ratios,
@@ -23,6 +23,7 @@ SUITES = {
     "matching": matching.ratios,
     "latency": latency.ratios,
     "wire": wire.ratios,
+    "cassettes": cassettes.ratios,
 }
 
 

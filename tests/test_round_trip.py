@@ -24,6 +24,9 @@ from tests.support.dialect_cases import CASES, NAMES, STATUSES, WAYS, Case, boun
 from tests.support.random_programs import MODELS, Program, live_models, models_of, programs
 from tests.support.wire import real
 
+# google-genai warns of its own subclass.
+pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
+
 ROOT = Path(__file__).parent.parent
 
 # -- the examples

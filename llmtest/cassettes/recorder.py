@@ -133,7 +133,7 @@ class Recorder:
 def _read(heard: Heard) -> LiveCall:
     call: ModelCall = heard.call
     about = heard.tags, heard.metadata
-    request = Request(call.tools, lambda: call.messages, call.tool_choice, call.stop, call.params, lambda: about)
+    request = Request(call.tools, lambda: call.messages, call.tool_choice, call.stop, call.params, lambda: about, over_http=True)
     step, left_out = _answer(heard, call)
     if isinstance(step, Reply):
         step = without_random_ids(step)

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from llmtest.core.text import did_you_mean
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, FrozenDict, Usage
-from llmtest.scripts.fingerprints import Fingerprint, Prompt
+from llmtest.scripts.fingerprints import CALLBACKS, Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
     RATE,
@@ -73,7 +73,7 @@ USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_tok
 
 FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
 """The keys of a file of version 2; one of version 1 has `steps` only."""
-REQUEST_KEYS: Final = ("like", "messages", "model", "system", "tools", "parameters", "response_format", "recorded")
+REQUEST_KEYS: Final = ("like", "messages", "model", "system", "tools", "parameters", "response_format", "recorded", "source")
 
 
 # -- reading
@@ -229,6 +229,10 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = at.text()
         elif key == "recorded":
             said[key] = _day(at)
+        elif key == "source":
+            if at.text() != CALLBACKS:
+                raise at.wrong(f"`{CALLBACKS}`")
+            said[key] = CALLBACKS
         elif key == "system":
             said[key] = _prompt(at)
         elif key == "messages":

@@ -23,6 +23,8 @@ Mode = Literal["fail", "warn", "ignore"]
 mode: Mode = "fail"
 """What happens when a step answers another request than it was recorded for. The ini key `llmtest_stale` sets it."""
 
+CALLBACKS: Final = "callbacks"
+"""The source of what LangChain's callbacks tell: a class names parameters in its own way, and gives only a part of them."""
 MAX_KEPT: Final = 100
 """How many characters a system prompt of one line may have that a file keeps as it is."""
 MAX_SHOWN_LINES: Final = 10
@@ -42,6 +44,8 @@ class Request(Protocol):
     def stop(self) -> Sequence[str] | None: ...
     @property
     def params(self) -> Mapping[str, Any]: ...
+    @property
+    def over_http(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Fingerprint:
     response_format: str = ""
     recorded: str = ""
     """The day of the recording, as in 2026-11-29; empty if it is not known."""
+    source: str = ""
+    """`CALLBACKS`; empty for a request that was read as the provider gets it."""
 
     @property
     def shared(self) -> Fingerprint:
@@ -104,6 +110,7 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
         parameters_of(params),
         format_of(params),
         recorded,
+        "" if request.over_http else CALLBACKS,
     )
 
 
@@ -163,20 +170,9 @@ _NO_PARAMETERS: Final = frozenset(
         *("tools", "functions", "messages", "model", "model_name", "input", "contents", "system", "system_instruction"),
         *("systemInstruction", "instructions", "response_format", "output_config", "output_format", "text", "format"),
         *("responseSchema", "responseJsonSchema", "responseMimeType", "stream", "streaming", "stream_options", "stream_usage"),
-        *(
-            "user",
-            "metadata",
-            "store",
-            "include",
-            "keep_alive",
-            "n",
-            "timeout",
-            "max_retries",
-            "ls_structured_output_format",
-            "_type",
-        ),
+        *("user", "metadata", "store", "include", "keep_alive", "n", "timeout", "max_retries", "_type"),
         *("previous_response_id", "prompt_cache_key", "safety_identifier", "safetySettings", "extra_headers", "config"),
-        *("parallel_tool_calls", "id", "truncate"),
+        *("parallel_tool_calls", "id", "truncate", "ls_structured_output_format"),
     }
 )
 
@@ -224,14 +220,18 @@ _CLOCK: Final = re.compile(
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
-    """Return what has changed from `before` to `now`, a text of one line or more for each; an empty list if nothing has."""
+    """Return what has changed from `before` to `now`, a text of one line or more for each; an empty list if nothing has.
+
+    Parameters, and the schema of a response format, are compared only where both have them from one source.
+    """
+    is_one_source = before.source == now.source
     return [
         *_of_model(before.model, now.model),
         *_of_prompt(before.system, now.system),
         *_of_tools(before.tools, now.tools),
         *_of_messages(before.messages, now.messages),
-        *_of_parameters(before.parameters, now.parameters),
-        *_of_format(before.response_format, now.response_format),
+        *(_of_parameters(before.parameters, now.parameters) if is_one_source else ()),
+        *(_of_format(before.response_format, now.response_format, is_one_source=is_one_source)),
     ]
 
 
@@ -338,8 +338,8 @@ def _of_parameters(before: Mapping[str, object], now: Mapping[str, object]) -> I
             yield f"the parameter `{name}` was {before[name]!r}; it is {now[name]!r}"
 
 
-def _of_format(before: str, now: str) -> Iterator[str]:
-    if before == now:
+def _of_format(before: str, now: str, *, is_one_source: bool) -> Iterator[str]:
+    if before == now or (before and now and not is_one_source):
         return
     old, new = before.partition(" ")[0], now.partition(" ")[0]
     if not now:

@@ -109,6 +109,8 @@ class Request:
     """The place of the call in a `batch` that it is one input of."""
     streams: bool = False
     """True if the call is a stream, which its reader may leave open."""
+    over_http: bool = False
+    """True if it was read from a request over HTTP: `params` have the API's names, not those of a LangChain class."""
     _messages: Sequence[Message] | None = None
     _text: str | None = None
 

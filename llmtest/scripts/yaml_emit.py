@@ -297,7 +297,7 @@ _NO_REQUESTS: Final = _Requests("", (), are_written=False)
 
 
 def _request_lines(request: Fingerprint) -> list[str]:
-    lines = [f"{key}: {flow(value)}" for key in ("model", "recorded") if (value := getattr(request, key))]
+    lines = [f"{key}: {flow(value)}" for key in ("model", "source", "recorded") if (value := getattr(request, key))]
     if request.system is not None:
         lines += _prompt_lines(request.system)
     for key in ("tools", "parameters"):

@@ -287,7 +287,7 @@ def _of_cache(path: Path, options: Options) -> Draft:
 
 def _step_of(call: foreign.RecordedCall, tokens: bool) -> Reply | Fail:
     asked = call.call
-    request = Request(asked.tools, lambda: asked.messages, asked.tool_choice, asked.stop, asked.params)
+    request = Request(asked.tools, lambda: asked.messages, asked.tool_choice, asked.stop, asked.params, over_http=True)
     step = call.step
     if isinstance(step, Reply):
         step = without_random_ids(step if tokens else _without_tokens(step))

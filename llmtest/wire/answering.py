@@ -77,6 +77,7 @@ def request_of(call: ModelCall, origin: Origin) -> Request:
         origin.run,
         lanes.current(),
         place=origin.place,
+        over_http=True,
     )
 
 

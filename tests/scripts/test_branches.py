@@ -143,3 +143,26 @@ def test_what_nothing_tells_apart_is_said(number: int) -> None:
         f"{number} calls of models ran at the same time ({shown}), and neither node, tools, thread, tags nor a text of the prompt"
         " ('Same.') tells them apart: their answers are in the order of the recording"
     ]
+
+
+def test_a_conversation_in_one_text_that_grows_stands_under_one_key() -> None:
+    first, second = called("a", "Weather in Paris?\nThought:"), called("b", "Weather in Rome?\nThought:")
+    more = called("c", "Weather in Paris?\nThought: a\nThought:"), called("d", "Weather in Rome?\nThought: b\nThought:")
+
+    assert keys_of([first, second, *more], lambda a, b: (a, b) in ((first, more[0]), (second, more[1]))) == [
+        ("on(contains='Paris')", 2),
+        ("on(contains='Rome')", 2),
+    ]
+
+
+def test_calls_of_several_conversations_stand_under_the_text_that_they_share() -> None:
+    paris = [called("a", "Plan for Paris."), called("b", "Book for Paris.")]
+    rome = [called("c", "Plan for Rome."), called("d", "Book for Rome.")]
+
+    found = keys_of([paris[0], rome[0], paris[1], rome[1]], lambda a, b: [a, b] in (paris, rome))
+
+    assert found == [("on(contains='Paris')", 2), ("on(contains='Rome')", 2)]
+
+
+def test_one_branch_may_go_without_a_text() -> None:
+    assert keys_of([called("a", "Oslo"), called("b", "Oslo again")]) == [("on(contains='again')", 1), ("", 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -202,3 +203,13 @@ def test_another_number_of_messages_is_told() -> None:
 def test_another_model_is_told_where_both_are_known() -> None:
     assert differences(Fingerprint("gpt-5"), Fingerprint("gpt-5-mini")) == ["the model was `gpt-5`; it is `gpt-5-mini`"]
     assert differences(Fingerprint("gpt-5"), Fingerprint()) == []
+
+
+def test_parameters_of_callbacks_are_not_compared_with_those_of_a_request_over_http() -> None:
+    wanted = {"response_format": {"type": "json_schema", "json_schema": {"name": "Weather", "schema": CITY}}}
+    before = request(tools={"weather": CITY}, candidate_count=1, **wanted)
+    over_http = replace(before, params=FrozenDict(candidateCount=1, response_format={"type": "json_object"}), over_http=True)
+
+    assert changes(before, over_http) == []
+    assert changes(before, replace(over_http, tools={})) == ["`weather` is gone"]
+    assert changes(before, replace(over_http, params=FrozenDict())) == ["the response format is gone; it was `Weather`"]

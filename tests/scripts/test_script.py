@@ -776,6 +776,29 @@ def test_a_task_beside_the_reader_of_an_async_stream_competes_with_it(turns: int
         asyncio.run(both())
 
 
+def test_a_run_that_failed_competes_for_no_step_while_its_exception_is_kept() -> None:
+    script = Script(fail(429), "first", "second")
+    model: Any = ScriptedChatModel(script=script)
+    kept: list[Exception] = []
+
+    async def try_once() -> None:
+        try:
+            await model.ainvoke("flaky")
+        except Exception as error:
+            kept.append(error)  # and with it the frames of the run
+
+    async def program() -> None:
+        await asyncio.create_task(try_once())
+        await asyncio.create_task(model.ainvoke("one"))
+        await asyncio.create_task(model.ainvoke("two"))
+
+    with record():
+        asyncio.run(program())
+
+    script.verify()
+    assert len(kept) == 1
+
+
 @pytest.mark.parametrize(
     ("entries", "calls", "used"),
     [

@@ -123,6 +123,28 @@ def test_a_base_url_with_a_port_is_that_port_only(monkeypatch: pytest.MonkeyPatc
     assert [provider_of("127.0.0.1", port) for port in (8000, 8001, None)] == ["openai", None, None]
 
 
+@pytest.mark.parametrize(
+    ("path", "provider"),
+    [
+        ("/v1/chat/completions", "openai"),
+        ("/v1/responses", "openai"),
+        ("/anthropic/v1/messages", "anthropic"),
+        ("/v1beta/models/gemini-2.5-flash:generateContent", "google_genai"),
+        ("/health", "openai"),
+    ],
+)
+def test_a_gateway_for_several_providers_is_the_one_whose_api_it_speaks(
+    path: str, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:4000")
+
+    target = recognize("POST", f"http://127.0.0.1:4000{path}")
+
+    assert target is not None
+    assert target.providers[0] == provider
+
+
 def test_a_port_of_a_server_of_ours_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:8123/v1/chat/completions"
     monkeypatch.setattr(hosts, "own_ports", {8123})

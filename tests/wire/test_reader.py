@@ -166,7 +166,7 @@ def _stop(name: str, step: Reply, parts: list[Part]) -> str | None:
     if name == "anthropic":
         reason = "refusal" if reason == "content_filter" else reason
     if name == "gemini":
-        reason = {"tool_calls": None, "refusal": "content_filter"}.get(reason or "", reason)
+        reason = {"tool_calls": "stop", "refusal": "content_filter"}.get(reason or "", reason)
         reason = reason or ("MALFORMED_FUNCTION_CALL" if any(c.malformed for c in step.calls) else None)
         calls = False
     if name.startswith("ollama"):
