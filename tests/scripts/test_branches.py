@@ -155,14 +155,5 @@ def test_a_conversation_in_one_text_that_grows_stands_under_one_key() -> None:
     ]
 
 
-def test_calls_of_several_conversations_stand_under_the_text_that_they_share() -> None:
-    paris = [called("a", "Plan for Paris."), called("b", "Book for Paris.")]
-    rome = [called("c", "Plan for Rome."), called("d", "Book for Rome.")]
-
-    found = keys_of([paris[0], rome[0], paris[1], rome[1]], lambda a, b: [a, b] in (paris, rome))
-
-    assert found == [("on(contains='Paris')", 2), ("on(contains='Rome')", 2)]
-
-
 def test_one_branch_may_go_without_a_text() -> None:
     assert keys_of([called("a", "Oslo"), called("b", "Oslo again")]) == [("on(contains='again')", 1), ("", 1)]
