@@ -23,7 +23,10 @@ steps:
     args: {city: Paris}
     id: call_1
     usage: [3, 7]
-    request: {messages: {human: 1}}
+    request: {like: r1, messages: {human: 1}}
+requests:
+  r1:
+    source: callbacks
 """
 
 
