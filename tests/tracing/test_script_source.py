@@ -71,6 +71,7 @@ steps:
     request: {{like: r1, messages: {{human: 1}}}}
 {tools}requests:
   r1:
+    source: callbacks
     tools: {{refund: "(order) 5a7aa8"}}
 """
 TOOLS = 'tools:\n  refund:\n    - args: {order: A-7}\n      gives: "refunded A-7"\n'
