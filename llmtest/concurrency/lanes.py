@@ -98,6 +98,12 @@ class Lane:  # compared by identity: two lanes with equal fields are still two l
         """True for a task that is done. Where nothing is recorded, its end is all that is known of it."""
         return self.owner is not None and _is_over(self.owner())
 
+    @property
+    def has_failed(self) -> bool:
+        """True for a task that is done and gave no result, or is gone with all that it gave."""
+        task = self.owner() if self.owner is not None else None
+        return self.is_done and (task is None or not asyncio_state.went_well(task))
+
     def finish(self) -> None:
         """Mark the lane, and all that it waited for, as over."""
         life, self.life = self.life, None

@@ -495,9 +495,9 @@ def _are_apart(earlier: _Claim, later: _Claim) -> bool:
     before, after = earlier.request.lane, later.request.lane
     if before is None or after is None or after.within(before) or before.is_over_before(after):
         return False
-    # A run may outlive its task. An exception keeps the frames of a run that failed; an async stream of a chain has a task for
-    # each piece, and is open while its reader goes on, or when it has left it. `judge_turns` judges what is over.
-    return not before.is_done
+    # An exception keeps the frames of a run that failed. An async stream of a chain has a task for each piece, and is open
+    # while its reader goes on, or when it has left it. `judge_turns` judges both where they are recorded.
+    return not (before.is_done if earlier.request.streams else before.has_failed)
 
 
 def _never() -> bool:

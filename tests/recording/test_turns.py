@@ -7,10 +7,12 @@ import contextvars
 import threading
 
 import pytest
+from langchain_core.messages import AIMessage
 
 from llmtest import (
     Script,
     ScriptedChatModel,
+    fail,
     on,
     say,
 )
@@ -30,6 +32,19 @@ async def test_open_runs_that_compete_for_different_steps_are_a_violation() -> N
         "  call 2  human 'b'  takes step 2",
         "  key the script by node, tag, thread, tools or prompt: on(contains='b') >> ...",
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_failed_run_whose_exception_is_kept_competes_with_no_later_run() -> None:
+    model = ScriptedChatModel(fail("TimeoutError"), "y")
+
+    async def ask(text: str) -> object:
+        return (await asyncio.gather(model.ainvoke(text), return_exceptions=True))[0]
+
+    error, answer = await ask("a"), await ask("b")
+
+    assert isinstance(error, Exception) and error.__traceback__ is not None
+    assert isinstance(answer, AIMessage) and answer.content == "y"
 
 
 @pytest.mark.asyncio
