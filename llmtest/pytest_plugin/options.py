@@ -26,6 +26,7 @@ ERRORS: Final = ("error", "warn", "off")
 TRACES: Final = ("off", "failed", "all")
 REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
+FRAMES: Final = ("folded", "all")
 STALE: Final = ("fail", "warn", "ignore")
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
@@ -38,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
     group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
     parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
+    frames = (
+        "the frames of pytest, LangChain, LangGraph, asyncio and llmtest in the tracebacks of tests that use llmtest: a line "
+    )
+    frames += "for each row of them (folded, the default), or all"
+    group.addoption("--llmtest-frames", choices=FRAMES, help=f"{frames}; ini: llmtest_frames")
+    parser.addini("llmtest_frames", frames, default="folded")
     protocol = (
         "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
     )
@@ -95,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
-    modes["llmtest_real_models"] = REAL_MODELS
+    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES}
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)

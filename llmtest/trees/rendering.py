@@ -125,6 +125,16 @@ def outline(source: Traced | Run) -> str:
 
 def lines(source: Traced | Run, *, detail: Detail = "default", constants: Constants | None = None) -> list[str]:
     """Return the lines of `render`, without their ends."""
+    return _written(source, detail, constants).out
+
+
+def place_runs(source: Traced | Run) -> tuple[list[str], list[tuple[int, UUID]]]:
+    """Return the lines of `render(source)`, and the id of each run with the number of its first line, from 1."""
+    writer = _written(source, "default", None)
+    return writer.out, writer.places
+
+
+def _written(source: Traced | Run, detail: Detail, constants: Constants | None) -> _Writer:
     if detail not in get_args(Detail):
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
@@ -139,7 +149,8 @@ def lines(source: Traced | Run, *, detail: Detail = "default", constants: Consta
     if late_runs:
         writer.line(0, "late")
         writer.trees(late_runs, 1)
-    return writer.out or ["(nothing was recorded)"]
+    writer.out = writer.out or ["(nothing was recorded)"]
+    return writer
 
 
 def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[int]]:
@@ -170,6 +181,7 @@ class _Writer:
 
     def __init__(self, shapes: Shapes) -> None:
         self.out: list[str] = []
+        self.places: list[tuple[int, UUID]] = []
         self._shapes = shapes
         self._words = shapes.words
         self._counts: Counter[str] = Counter()
@@ -284,6 +296,7 @@ class _Writer:
         ending = shape.after[-1]
         odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
         self.line(depth, self._resolve(shape.head) + odd)
+        self.places.append((len(self.out), item.run.id))
         self._define(depth + 1)
         self._parts(depth + 1, shape.before)
         self._todo.append(partial(self._parts, depth + 1, shape.after))
