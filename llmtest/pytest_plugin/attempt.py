@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 MAX_LINES: Final = 40
 """Of a section that a failing test shows."""
 MIN_LINES: Final = 10
-"""Of the tree of one of several recordings."""
+"""Of a tree or a difference, however long the rest is."""
+ONE_SCREEN: Final = 60
+"""Of a whole failure: a tree or a difference takes what the rest leaves."""
 ELSEWHERE: Final = "LLMTEST_ELSEWHERE"
 """The variable that is set in the process in which `verify` runs a test once more, and nothing is written."""
 COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
@@ -102,6 +104,10 @@ class Attempt:
         if self.quiet:
             mute()
         self._noted()
+
+    def is_about(self, excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
+        """True if the test uses us, or fails with an error of ours."""
+        return self.is_used or (excinfo is not None and excinfo.type.__module__ == "llmtest.errors")
 
     def _noted(self) -> None:
         """The test has opened a recording."""
@@ -334,7 +340,7 @@ class Attempt:
         """Show the tree of each recording around the events `numbers`. `told` are the messages that stand above."""
         recordings = [recording for recording in self.page.recordings if self._is_new(recording)]
         if recordings and report.failed:
-            most = max(MAX_LINES // len(recordings), MIN_LINES)
+            most = max(_room(report) // len(recordings), MIN_LINES)
             shown = [_around(recording, numbers, told, most) for recording in recordings]
             report.sections.append(("llmtest: run tree", _cut("\n\n".join(shown))))
         if trees == "all":
@@ -437,7 +443,9 @@ def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, item: pytest.It
         kept, problem = _keep(folder, mismatch)
         color = _has_color(config)
         headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
-        lines = [*headline, *mismatch.lines(color=color), *(problem or mismatch.footer(config.rootpath, kept))]
+        footer = problem or mismatch.footer(config.rootpath, kept)
+        limit = max(_room(report) - len(headline) - len(footer), MIN_LINES)
+        lines = [*headline, *mismatch.lines(color=color, limit=limit), *footer]
         report.sections.append(("llmtest: snapshot", "\n".join(lines)))
         if kept is not None:
             vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
@@ -454,9 +462,16 @@ def _tell_uncompared(report: pytest.TestReport, attempt: Attempt, item: pytest.I
     if difference is None:
         return False
     headline = f"not compared, because the test failed before; it differs: {difference.headline}"
-    lines = [headline, *difference.lines(limit=MAX_LINES, color=_has_color(item.config))]
+    lines = [headline, *difference.lines(limit=_room(report) - 1, color=_has_color(item.config))]
     report.sections.append(("llmtest: snapshot", "\n".join(lines)))
     return True
+
+
+def _room(report: pytest.TestReport) -> int:
+    """Return how many lines another section may have, so that the whole failure fits on one screen."""
+    ours = [text for title, text in report.sections if title.startswith("llmtest: ")]
+    used = sum(len(text.splitlines()) + 1 for text in (report.longreprtext, *ours)) + 2  # headings, this one and that of the test
+    return min(max(ONE_SCREEN - used, MIN_LINES), MAX_LINES)
 
 
 def _has_color(config: pytest.Config) -> bool:
