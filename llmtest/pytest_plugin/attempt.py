@@ -145,6 +145,8 @@ class Attempt:
         self.called = self.running = True
         if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
             self._exits.enter_context(self.new_recording())
+        if self.cassette is not None and self.recording is not None:
+            self.recording.follows_test = True  # a cassette answers the calls of bare threads, too
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)

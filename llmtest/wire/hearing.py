@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from llmtest import ledger
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Lane
 from llmtest.wire.answering import Origin
@@ -146,5 +147,5 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def listener() -> Listener | None:
-    """Return what hears requests now, or None."""
-    return _listeners[-1] if _listeners else None
+    """Return what hears requests here and now, or None. The work of a test that is over is none of the next one."""
+    return _listeners[-1] if _listeners and not ledger.is_left_over() else None

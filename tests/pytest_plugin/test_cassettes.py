@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llmtest import call, say
+from llmtest import call, on, say
 from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
@@ -413,3 +413,133 @@ def test_refund():
 
     assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
     assert cassette_of(recorded).read_text("utf-8") == before
+
+
+# -- threads that have no context of the test
+
+THREADS = {
+    "a thread": "in_thread(lambda: ChatOpenAI(model='gpt-5').invoke('hi').text)",
+    "a pool": "in_pool(lambda: ChatOpenAI(model='gpt-5').invoke('hi').text)",
+    "a loop of its own": "in_thread(lambda: asyncio.run(in_loop('hi')))",
+    "a stream": "in_thread(lambda: ''.join(c.text for c in ChatOpenAI(model='gpt-5').stream('hi')))",
+    "a graph": "in_thread(lambda: ask('hi'))",
+    "a raw SDK": "in_thread(lambda: openai.OpenAI().responses.create(model='gpt-5', input='hi').output_text)",
+}
+
+
+@pytest.mark.parametrize("work", THREADS)
+def test_calls_of_a_bare_thread_belong_to_the_open_test(
+    work: str, suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import openai
+
+def in_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+def in_pool(work):
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(work).result()
+
+async def in_loop(prompt):
+    async with openai.AsyncOpenAI() as client:
+        return (await client.responses.create(model="gpt-5", input=prompt)).output_text
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert {THREADS[work]} == "One."
+    assert {THREADS[work].replace("hi", "ho")} == "Two."
+"""
+    suite.ini(INI.replace("= error", "= error\n    ignore:unclosed:ResourceWarning\n    ignore::pytest.PytestUnraisableExceptionWarning"))
+    provider("One.", "Two.")
+
+    assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    assert suite.run(source).counts == {"passed": 1}
+
+
+def test_threads_that_run_at_the_same_time_have_their_own_answers(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+@pytest.mark.llm_cassette
+def test_refund():
+    both, model = threading.Barrier(2), ChatOpenAI(model="gpt-5")
+    def work(city):
+        both.wait()
+        return model.invoke(f"the weather in {{city}}?").text
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, ["Paris", "Rome"])) == ["Rain.", "Sun."]
+"""
+    provider(on(contains="Paris") >> "Rain.", on(contains="Rome") >> "Sun.")
+
+    assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    for _ in range(5):
+        assert suite.run(source).counts == {"passed": 1}
+
+
+def test_a_recording_of_the_test_has_the_calls_of_its_bare_threads_and_one_within_it_does_not(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+import threading
+from llmtest import record
+
+@pytest.mark.llm_cassette
+def test_refund(llm_recording):
+    with record() as inner:
+        thread = threading.Thread(target=lambda: ChatOpenAI(model="gpt-5").invoke("hi"))
+        thread.start()
+        thread.join()
+    assert (len(llm_recording.models), len(inner.models), len(inner.unseen_calls)) == (1, 0, 1)
+    inner.unseen_calls.clear()
+"""
+    provider("One.")
+
+    assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    assert suite.run(source).counts == {"passed": 1}
+
+
+def test_a_thread_of_a_test_that_is_over_is_not_recorded_by_the_next(suite: Suite, provider: Any) -> None:
+    source = f"""{APP}
+import threading
+go, done = threading.Event(), threading.Event()
+
+def late():
+    while not go.wait(0.01):
+        pass
+    ChatOpenAI(model="gpt-5", max_retries=0).invoke("late")
+    done.set()
+
+@pytest.mark.llm_cassette
+def test_first():
+    ChatOpenAI(model="gpt-5").invoke("hi")
+    threading.Thread(target=late, daemon=True).start()
+
+@pytest.mark.llm_cassette
+def test_refund():
+    go.set()
+    assert done.wait(10)
+    ChatOpenAI(model="gpt-5").invoke("ho")
+"""
+    provider(on(contains="hi") >> "One.", on(contains="ho") >> "Two.", on(contains="late") >> "Late.")
+
+    outcome = suite.run(source, "--llmtest-record=once")
+
+    assert "Late." not in cassette_of(suite).read_text("utf-8")
+    assert outcome.part("llmtest: cassettes").splitlines() == [
+        "test_it.py::test_first: 1 call recorded",
+        "test_it.py::test_refund: 1 call recorded",
+    ]
