@@ -39,7 +39,7 @@ class Heard:
     ended: int | None = None
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
-    error: BaseException | None = None
+    error: Exception | None = None
     is_whole: bool = False
     """True if the answer has come to its end."""
     run_id: UUID | None = None
@@ -62,9 +62,13 @@ class Heard:
         self._pieces.append(piece)
 
     def end(self, error: BaseException | None = None, *, is_whole: bool = True) -> None:
-        """Note that no more comes: the answer is there whole, the reader has left it, or the connection broke with `error`."""
+        """Note that no more comes: the answer is there whole, the reader has left it, or the connection broke with `error`.
+
+        What is no `Exception`, such as the cancellation of a task, is none of the connection: the program left the call.
+        """
         if self.ended is None:
-            self.ended, self.error, self.is_whole = next(_numbers), error, is_whole and error is None
+            self.ended, self.is_whole = next(_numbers), is_whole and error is None
+            self.error = error if isinstance(error, Exception) else None
 
     def take(self, status: int, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Note a whole answer, and return it for a client that gets it a second time."""

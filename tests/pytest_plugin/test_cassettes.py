@@ -457,7 +457,11 @@ def test_refund():
     assert {THREADS[work]} == "One."
     assert {THREADS[work].replace("hi", "ho")} == "Two."
 """
-    suite.ini(INI.replace("= error", "= error\n    ignore:unclosed:ResourceWarning\n    ignore::pytest.PytestUnraisableExceptionWarning"))
+    suite.ini(
+        INI.replace(
+            "= error", "= error\n    ignore:unclosed:ResourceWarning\n    ignore::pytest.PytestUnraisableExceptionWarning"
+        )
+    )
     provider("One.", "Two.")
 
     assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
