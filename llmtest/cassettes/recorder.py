@@ -79,6 +79,11 @@ class Recorder:
             else:
                 self._unsaid.append(f"call {number} of `{name}` {step.why}, which no step says")
 
+    @property
+    def has_heard(self) -> bool:
+        """True if a request to a provider came, whether or not its answer can be kept."""
+        return bool(self._heard or self._calls or self._unsaid or self._missed)
+
     def __len__(self) -> int:
         return len(self._heard) + len(self._calls)
 

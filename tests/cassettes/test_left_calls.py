@@ -140,7 +140,8 @@ def test_a_call_that_was_cancelled_is_cancelled_again(
     assert again == recorded
     assert cassette.unused() == 0
     text = file.read_text("utf-8")
-    assert "then_wait: true" in text and "Error" not in text
+    assert "then_wait: true" in text
+    assert "Error" not in text
 
 
 # -- streams that the program leaves early

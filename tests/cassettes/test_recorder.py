@@ -12,7 +12,7 @@ from llmtest.cassettes.recorder import NO_ORDER, Recorder, counted_tokens, joine
 from llmtest.errors import CassetteError
 from llmtest.events.words import FrozenDict, Message, Usage
 from llmtest.scripts.requests import KeyedSteps, Request
-from llmtest.scripts.step_types import Fail, Reply
+from llmtest.scripts.step_types import Fail
 from llmtest.wire.answering import NOWHERE
 from llmtest.wire.api import ModelCall
 from llmtest.wire.exchange import HttpRequest
