@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "cassettes"
 _MAX_NAME_BYTES: Final = 180
+_XUNIT: Final = ("_xunit_setup_method", "_xunit_setup_function")
 _ARGUMENTS: Final = ("tools", "models", "max_age_days")
 
 
@@ -388,7 +389,9 @@ def _fixtures_with_teardown(item: pytest.Item) -> list[str]:
             function = inspect.unwrap(fixture.func)
             known = code(function)
             ends = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-            if (ends or "request" in fixture.argnames) and known is not None and not is_installed(known.co_filename):
+            is_of_program = known is not None and not is_installed(known.co_filename)
+            # Pytest makes one of `setup_method` and `teardown_method`, and of those of functions.
+            if (is_of_program and (ends or "request" in fixture.argnames)) or name.startswith(_XUNIT):
                 found.append(name)
     return found
 
