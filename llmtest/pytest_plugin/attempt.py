@@ -126,6 +126,8 @@ class Attempt:
 
     def forget(self) -> None:
         """Let go of everything. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
+        if self.cassette is not None:
+            self.cassette.close(passed=False)
         self.close()
         self.recording = None
         self.page.recordings.clear()

@@ -6,6 +6,7 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from llmtest import call, on, say
 from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
-from llmtest.wire import scripted_server
+from llmtest.wire import hearing, providers, scripted_server
 from tests.pytest_plugin.conftest import INI, Suite
 
 APP = '''
@@ -818,3 +819,41 @@ def test_refund():
         "test_it.py::test_first: 1 call recorded",
         "test_it.py::test_refund: 1 call recorded",
     ]
+
+
+# -- a recording that is interrupted
+
+INTERRUPTED = f"""{APP}
+import os
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert ChatOpenAI(model="gpt-5").invoke("Refund A-7.")
+    HOW
+    assert ask("Refund A-7.") == "Done."
+"""
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.exit('enough')", "raise SystemExit"])
+def test_an_interrupted_recording_leaves_the_old_file_and_no_cassette_open(how: str, recorded: Suite, provider: Any) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider("One.")
+    recorded.ini(INI.replace("= error", "= ignore"))
+
+    with suppress(KeyboardInterrupt):
+        recorded.run(INTERRUPTED.replace("HOW", how), "--llmtest-record=rewrite")
+
+    assert cassette_of(recorded).read_text("utf-8") == before
+    assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
+    assert (hearing.listener(), providers.is_any_open()) == (None, False)
+
+
+def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: Any) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider("One.")
+
+    outcome = recorded.run_on_workers(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
+
+    assert "worker 'gw0' crashed while running 'test_it.py::test_refund'" in outcome.text
+    assert cassette_of(recorded).read_text("utf-8") == before
+    assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
