@@ -14,7 +14,7 @@ from llmtest.scripts.files import Entries
 from llmtest.scripts.fingerprints import fingerprint
 from llmtest.scripts.from_recording import unless_counted, without_random_ids
 from llmtest.scripts.requests import KeyedSteps, Request
-from llmtest.scripts.step_types import Fail, Reply
+from llmtest.scripts.step_types import Fail, Reply, Text
 from llmtest.wire.api import Api, BadBody, ModelCall
 from llmtest.wire.embeddings import EmbeddingsCall
 from llmtest.wire.hearing import Heard
@@ -78,6 +78,11 @@ class Recorder:
                 self._calls.append(LiveCall(name, asked, step, number, number, run_id))
             else:
                 self._unsaid.append(f"call {number} of `{name}` {step.why}, which no step says")
+
+    @property
+    def has_heard(self) -> bool:
+        """True if a request to a provider came, whether or not its answer can be kept."""
+        return bool(self._heard or self._calls or self._unsaid or self._missed)
 
     def __len__(self) -> int:
         return len(self._heard) + len(self._calls)
@@ -145,21 +150,27 @@ def _read(heard: Heard) -> LiveCall:
 def _answer(heard: Heard, call: ModelCall) -> tuple[Reply | Fail, tuple[str, ...]]:
     broken = None if heard.error is None else _broken(heard.error)
     if not heard.status:
-        return broken or Fail("ConnectionError", None, "the answer did not come"), ()
+        return broken or _NO_ANSWER, ()
     api: Api = heard.api  # type: ignore[assignment]  # a call of a model is of an API for models
     try:
         read = api.read_answer(heard.answer, call.model)
     except BadBody as error:
-        if broken is not None or not heard.is_whole:  # it broke before it said anything
-            return broken or Reply((), False, truncated=True), ()
+        if broken is not None or not heard.is_whole:  # it broke, or the program left it, before it said anything
+            return broken or _NO_ANSWER, ()
         raise _unreadable(heard, error) from None
     step = read.step
     if isinstance(step, Reply) and step.truncated and broken is not None:
         step = replace(step, truncated=False, failure=broken)
+    elif isinstance(step, Reply) and step.truncated and not heard.is_whole:
+        step = step.then_wait()
     return step, read.left_out  # an SDK may leave a stream at its end mark, before the connection ends
 
 
-def _broken(error: BaseException) -> Fail:
+_NO_ANSWER: Final = Reply((Text(()),)).then_wait()
+"""For a call that the program left before its answer came: what the provider would have said is not known."""
+
+
+def _broken(error: Exception) -> Fail:
     is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
     return Fail("TimeoutError" if is_timeout else "ConnectionError", None, str(error) or None)
 

@@ -56,8 +56,12 @@ class Cassette(Protocol):
 
     @property
     def facts(self) -> dict[str, object]: ...
+    @property
+    def outlives_call(self) -> bool: ...
     def trim(self) -> None: ...
-    def close(self, *, failed: bool) -> list[Violation]: ...
+    def compare(self) -> list[Violation]: ...
+    def close(self, *, passed: bool) -> list[Violation]: ...
+    def explain(self, error: BaseException) -> None: ...
 
 
 class Attempt:
@@ -132,6 +136,8 @@ class Attempt:
 
     def forget(self) -> None:
         """Let go of everything. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
+        if self.cassette is not None:
+            self.cassette.close(passed=False)
         self.close()
         self.recording = None
         self.page.recordings.clear()
@@ -155,6 +161,8 @@ class Attempt:
         self.called = self.running = True
         if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
             self._exits.enter_context(self.new_recording())
+        if self.cassette is not None and self.recording is not None:
+            self.recording.follows_test = True  # a cassette answers the calls of bare threads, too
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)

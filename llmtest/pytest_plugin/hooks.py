@@ -106,10 +106,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
-    if attempt.cassette is not None and not attempt.page.violations:
-        attempt.cassette.trim()
+    cassette = attempt.cassette if attempt.cassette is not None and not attempt.cassette.outlives_call else None
+    if cassette is not None and not attempt.page.violations:
+        cassette.trim()
     attempt.page.violations += markers.judge_rules((*markers.suite_rules(item.config), *attempt.rules), attempt.page.recordings)
     attempt.judge(item)
+    if cassette is not None and (found := cassette.compare()):
+        fail(found)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -123,11 +126,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         if attempt is not None:
             attempt.page.end_gates()
             if attempt.cassette is not None:
-                attempt.page.violations += attempt.cassette.close(failed=attempt.failed)
+                attempt.page.violations += attempt.cassette.close(passed=attempt.passed and not attempt.failed)
             attempt.page.end_blocks()
             attempt.judge(item, last=True)
     finally:
         if attempt is not None:
+            if attempt.cassette is not None:
+                attempt.cassette.close(passed=False)  # where a fixture's teardown failed; else it is closed
             attempt.page.end_blocks()  # where a fixture's teardown failed, for the section of its report
             attempt.close()
             late.watch(item, attempt.page)
@@ -175,6 +180,8 @@ def pytest_runtest_makereport(
     attempt = attempt_of(item)
     if attempt is not None and call.excinfo is not None:
         say_headline(call.excinfo.value, attempt)
+        if attempt.cassette is not None:
+            attempt.cassette.explain(call.excinfo.value)
     report = yield
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and is_ours(call.excinfo):

@@ -49,11 +49,13 @@ HEADER_2: Final = "# llmtest script v2"
 _TIMES: Final = "a whole number of 1 or more"
 
 _TOKENS: Final = "a number of tokens, 0 or more"
+_MAX_PATIENCE_S: Final = 1e6
+_PATIENCE: Final = "true, or a number of seconds, more than 0 and at most 1e6"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
 _SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects", "request")
 PACE_KEYS: Final = ("ttft_s", "tokens_per_s")
-_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", *_SERVING)
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", "then_wait", *_SERVING)
 _PART_KEYS: Final = {
     "say": ("say",),
     "think": ("think",),
@@ -360,7 +362,7 @@ def _step(at: At) -> Step:
     parts = (
         map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
     )
-    return Reply(
+    answer = Reply(
         tuple(parts),
         _usage(pairs["usage"]) if "usage" in pairs else None,
         pairs["stop_reason"].text() if "stop_reason" in pairs else None,
@@ -373,6 +375,17 @@ def _step(at: At) -> Step:
         where=at.where,
         serving=_serving(at, pairs),
     )
+    return _waiting(answer, pairs["then_wait"]) if "then_wait" in pairs else answer
+
+
+def _waiting(answer: Reply, at: At) -> Reply:
+    """Return an answer that says no more: `true`, or how many seconds the program may wait for more."""
+    if at.kind == "bool":
+        return answer.then_wait() if at.flag() else answer
+    seconds: float = at.number(float, _PATIENCE)
+    if not 0 < seconds <= _MAX_PATIENCE_S:
+        raise at.wrong(_PATIENCE)
+    return answer.then_wait(seconds)
 
 
 def _number(pairs: Mapping[str, At], key: str, fits: Callable[[object], bool], expected: str) -> float | None:

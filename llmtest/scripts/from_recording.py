@@ -124,6 +124,10 @@ def _schemas(tools: object) -> Iterator[tuple[str, Mapping[str, object]]]:
 # -- the answer of a run
 
 
+_LEFT: Final = ("closed early", "cancelled")
+"""The ends of calls for whose answer the program did not wait."""
+
+
 def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tuple[str, ...]]:
     if run.ended == "open":
         raise ScriptError(f"the {run.kind} run `{run.name}` is still open, so that its answer is not known; let it end first")
@@ -132,6 +136,8 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
     if message is None:
         if error is not None:
             return failure_of(error), ()
+        if run.ended in _LEFT:
+            return Reply((Text(()),)).then_wait(), ()
         return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
     reply, left_out = reply_of(message, request, *((_tokens_of(run, message), _pieces_of_calls(run)) if tokens else ()))
     usage = _without_zeros(run.usage)
@@ -139,7 +145,9 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
         return failure_of(error), ()  # it failed before it said anything
     if error is not None:
         return replace(reply, usage=usage or False, stop_reason=None, failure=failure_of(error)), left_out
-    if run.ended in ("closed early", "cancelled") or _was_cut(run, message):
+    if run.ended in _LEFT:
+        return replace(reply, usage=None, stop_reason=None).then_wait(), left_out
+    if _was_cut(run, message):
         return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
     reply = replace(reply, usage=False if usage is None else usage)
     return replace(reply, usage=unless_counted(reply, request)), left_out

@@ -20,6 +20,7 @@ from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, Usage
 from llmtest.scripts.files import EXPECTS_KEYS, HEADER, HEADER_2, ON_KEYS, PACE_KEYS, USAGE_KEYS, ScriptFile, Vectors, read
 from llmtest.scripts.fingerprints import Fingerprint, Prompt
+from llmtest.scripts.gates import PATIENCE_S, NoAnswer
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import (
     ONCE,
@@ -142,8 +143,9 @@ def _step_lines(step: Step, name: str, requests: _Requests) -> list[str]:
 
 
 def _said_lines(step: Step, name: str, *, keyed: bool) -> list[str]:
-    if isinstance(step, Respond) or step.gates:
-        raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
+    gates = [gate for gate in step.gates if not isinstance(gate, NoAnswer)]
+    if isinstance(step, Respond) or gates:
+        raise ScriptError(f"{name} {'waits at a gate' if gates else 'asks a function'}, which a file cannot name: {step}")
     if isinstance(step, Return):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):
@@ -182,7 +184,11 @@ def _answer_lines(step: Reply, name: str) -> list[str]:
         value = {"error": error, "message": message, "retry_after": wait}
         given = {key: item for key, item in value.items() if item is not None}
         lines.append(f"then_fail: {flow(given if len(given) > 1 else error)}")
-    return [*lines, *(["then_truncate: true"] * step.truncated), *_serving_lines(step.serving, name)]
+    if step.patience_s is not None:
+        lines.append(f"then_wait: {flow(True if step.patience_s == PATIENCE_S else step.patience_s)}")
+    elif step.truncated:
+        lines.append("then_truncate: true")
+    return [*lines, *_serving_lines(step.serving, name)]
 
 
 def _number_lines(step: Step, *names: str) -> list[str]:

@@ -152,7 +152,9 @@ refusals = st.builds(lambda text: say(text, refusal=True), texts)
 broken_replies = st.builds(lambda said, error, wait: said.then_fail(error, wait), replies, errors, waits)
 
 
-cut_replies = st.builds(lambda said: said.then_truncate(), replies)
+cut_replies = st.builds(
+    lambda said, waits: said.then_wait(waits) if waits else said.then_truncate(), replies, st.sampled_from([0, 30, 90.5])
+)
 
 
 steps_of_any_kind = replies | refusals | broken_replies | cut_replies | st.builds(fail, errors, waits, takes_s=seconds)
