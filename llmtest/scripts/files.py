@@ -73,7 +73,18 @@ USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_tok
 
 FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
 """The keys of a file of version 2; one of version 1 has `steps` only."""
-REQUEST_KEYS: Final = ("like", "messages", "model", "system", "tools", "parameters", "response_format", "recorded", "source")
+REQUEST_KEYS: Final = (
+    "like",
+    "messages",
+    "model",
+    "system",
+    "human",
+    "tools",
+    "parameters",
+    "response_format",
+    "recorded",
+    "source",
+)
 
 
 # -- reading
@@ -205,20 +216,30 @@ class _Reader:
         """Return what is known of the request that a step answered."""
         at.mapped("a mapping with what is known of the request")
         pairs = at.only(REQUEST_KEYS)
-        like = pairs.get("like")
-        if like is not None and like.text() not in self.shared:
-            hints = filter(None, [did_you_mean(like.text(), self.shared, before="")])
-            raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
-        known = self.shared[like.text()] if like is not None else Fingerprint(recorded=self.recorded)
-        return _fingerprint(pairs, known)
+        found = _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
+        if "human" not in pairs and "messages" in pairs:  # the shared ones are those of the whole conversation
+            found = replace(found, human=found.human[: found.messages.get("human", 0)])
+        return found
 
 
 def _requests(at: At, recorded: str) -> dict[str, Fingerprint]:
-    known, found = Fingerprint(recorded=recorded), {}
+    found: dict[str, Fingerprint] = {}
     for name, value in at.mapped("a mapping of names to requests"):
         value.mapped("a mapping with what is known of the request")
-        found[name] = _fingerprint(value.only(REQUEST_KEYS[1:]), known)
+        pairs = value.only(REQUEST_KEYS)
+        found[name] = _fingerprint(pairs, _like(pairs, found) or Fingerprint(recorded=recorded))
     return found
+
+
+def _like(pairs: Mapping[str, At], shared: Mapping[str, Fingerprint]) -> Fingerprint | None:
+    """Return the request that the key `like` names; None without the key. `shared` are those that stand before."""
+    like = pairs.get("like")
+    if like is None:
+        return None
+    if like.text() not in shared:
+        hints = filter(None, [did_you_mean(like.text(), shared, before="")])
+        raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
+    return shared[like.text()]
 
 
 def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
@@ -235,6 +256,9 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = CALLBACKS
         elif key == "system":
             said[key] = _prompt(at)
+        elif key == "human":
+            entries = at.items("", "message") if at.kind == "seq" else [at]
+            said[key] = tuple(_prompt(entry) for entry in entries)
         elif key == "messages":
             expected = "a mapping of roles to numbers of messages"
             said[key] = FrozenDict({role: count.number(int, "a number of messages") for role, count in at.mapped(expected)})
