@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal, Protocol
 
@@ -52,7 +52,10 @@ class Request(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The system messages of a request, joined, or one human message. `text` is None where a file keeps only digests of lines."""
+    """The system messages of a request, joined, or one human message.
+
+    `text` is None where a file keeps only the digests of its lines.
+    """
 
     begins: str
     lines: tuple[str, ...]
@@ -75,8 +78,9 @@ class Fingerprint:
 
     `human` are the human messages, in order; empty if they are not known. Answers of the model and results of tools are not
     kept: they differ from run to run. `tools` maps each bound tool to its arguments and the digest of their schema:
-    `(city, days?) 0328e3`. `messages` counts the messages of the prompt by role. `parameters` are those of the call, `response_format` the name and digest of the
-    format that was asked for. `model` is empty where a file names the model elsewhere.
+    `(city, days?) 0328e3`. `messages` counts the messages of the prompt by role. `parameters` are those of the call,
+    `response_format` the name and digest of the format that was asked for. `model` is empty where a file names the model
+    elsewhere.
     """
 
     model: str = ""
@@ -327,7 +331,7 @@ def _quoted_pair(before: str, now: str) -> tuple[str, str]:
     same = next(
         (place for place, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now))
     )
-    start = same - 20 if same > MAX_QUOTED - 20 else 0
+    start = max(before.rfind(" ", 0, same - 20), 0) or same - 20 if same > MAX_QUOTED - 20 else 0
     return _quoted(before, start), _quoted(now, start)
 
 
