@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from llmtest.core.masks import table
 from llmtest.core.text import amount
@@ -48,6 +48,29 @@ class Request(Protocol):
     def params(self) -> Mapping[str, Any]: ...
     @property
     def over_http(self) -> bool: ...
+
+
+class Asked(NamedTuple):
+    """A request as it is now, whatever the program does to its messages later. It keeps no run alive."""
+
+    messages: Sequence[Message]
+    tools: Mapping[str, Mapping[str, Any]]
+    tool_choice: Any
+    stop: Sequence[str] | None
+    params: Mapping[str, Any]
+    over_http: bool
+
+    @classmethod
+    def of(cls, request: Request) -> Asked:
+        """Return what is compared of `request`."""
+        return cls(
+            tuple(request.messages),
+            request.tools,
+            request.tool_choice,
+            None if request.stop is None else tuple(request.stop),
+            dict(request.params),
+            request.over_http,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +117,11 @@ class Fingerprint:
     """The day of the recording, as in 2026-11-29; empty if it is not known."""
     source: str = ""
     """`CALLBACKS`; empty for a request that was read as the provider gets it."""
+
+    @property
+    def keeps_texts(self) -> bool:
+        """True if the system prompt is kept whole."""
+        return self.system is not None and self.system.text is not None
 
 
 def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: bool = False) -> Fingerprint:
