@@ -16,9 +16,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from llmtest.core.safe_yaml import YamlError, compose
+from llmtest.core.safe_yaml import Node, YamlError, compose
 from llmtest.core.source import shown_path
 from llmtest.core.text import clip, names
 from llmtest.errors import ScriptError
@@ -27,9 +27,6 @@ from llmtest.wire.answering import read
 from llmtest.wire.api import Api, BadBody, ModelCall
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.hosts import Target, api_of, recognize
-
-if TYPE_CHECKING:
-    from yaml import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +345,7 @@ def _read_yaml(text: str, path: str) -> tuple[object, list[int]]:
     lines = []
     if root.tag == f"{_YAML}map":
         found = [value for key, value in root.value if key.value == "interactions" and value.tag == f"{_YAML}seq"]
-        lines = [item.start_mark.line + 1 for value in found for item in value.value]
+        lines = [item.line for value in found for item in value.value]
     return _Values(path).of(root), lines
 
 
@@ -412,7 +409,7 @@ class _Values:
         raise self._wrong(node, f"the YAML tag `{shown}` is none that vcrpy or cassetter writes, and it may name code")
 
     def _wrong(self, node: Node, text: str) -> ScriptError:
-        return _wrong(f"{self.path}:{node.start_mark.line + 1}", text)
+        return _wrong(f"{self.path}:{node.line}", text)
 
 
 def _number(tag: str, text: str) -> float:

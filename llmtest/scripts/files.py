@@ -20,6 +20,7 @@ from llmtest.events.words import EMPTY, FrozenDict, Usage
 from llmtest.scripts.fingerprints import CALLBACKS, Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
+    ONCE,
     RATE,
     ROLES,
     SECONDS,
@@ -51,7 +52,8 @@ _TIMES: Final = "a whole number of 1 or more"
 _TOKENS: Final = "a number of tokens, 0 or more"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
-_SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects", "request")
+_WHEN_SERVED: Final = ("times", "repeat", "optional", "unchecked", "expects")
+_SERVING: Final = (*_WHEN_SERVED, "request")
 PACE_KEYS: Final = ("ttft_s", "tokens_per_s")
 _ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", *_SERVING)
 _PART_KEYS: Final = {
@@ -206,11 +208,7 @@ class _Reader:
         return KeyedSteps(_key_of(pairs["on"]), tuple(self.step(step) for step in steps), at.where)
 
     def step(self, at: At) -> Step:
-        step = _step(at)
-        request = at.pairs().get("request") if at.kind == "map" else None
-        if request is None:
-            return step
-        return replace(step, serving=replace(step.serving, request=self.request(request)))
+        return _step(at, self.request)
 
     def request(self, at: At) -> Fingerprint:
         """Return what is known of the request that a step answered."""
@@ -283,7 +281,7 @@ _SIGNATURE_SAID: Final = "text, the arguments of the tool and the digest of thei
 
 def _prompt(at: At) -> Prompt:
     if at.kind == "str":
-        return Prompt.of(at.text(), keep=True)
+        return Prompt(at.text())
     at.mapping("text, or a mapping with `begins` and `lines`")
     pairs = at.only(("begins", "lines"))
     if missing := [key for key in ("begins", "lines") if key not in pairs]:
@@ -292,7 +290,7 @@ def _prompt(at: At) -> Prompt:
     lines = pairs["lines"].text(expected).split()
     if not all(re.fullmatch("[0-9a-f]{6}", line) for line in lines):
         raise pairs["lines"].wrong(expected)
-    return Prompt(pairs["begins"].text(), tuple(lines))
+    return Prompt(None, pairs["begins"].text(), tuple(lines))
 
 
 def _day(at: At) -> str:
@@ -372,15 +370,16 @@ def _key_of(at: At) -> On:
     return on(**given)
 
 
-def _step(at: At) -> Step:
+def _step(at: At, read_request: Callable[[At], Fingerprint]) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
     if at.kind != "map":
         raise at.wrong(f"text, or a mapping with {join_or(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
+    request = read_request(pairs["request"]) if "request" in pairs else None
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
-        return replace(failure, serving=_serving(at, pairs), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
+        return replace(failure, serving=_serving(at, pairs, request), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
     parts = (
         map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
     )
@@ -395,7 +394,7 @@ def _step(at: At) -> Step:
         ttft_s=_number(pairs, "ttft_s", is_seconds, SECONDS),
         tokens_per_s=_number(pairs, "tokens_per_s", is_rate, RATE),
         where=at.where,
-        serving=_serving(at, pairs),
+        serving=_serving(at, pairs, request),
     )
 
 
@@ -408,7 +407,9 @@ def _number(pairs: Mapping[str, At], key: str, fits: Callable[[object], bool], e
     return number
 
 
-def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
+def _serving(at: At, pairs: Mapping[str, At], request: Fingerprint | None) -> Serving:
+    if pairs.keys().isdisjoint(_WHEN_SERVED):
+        return ONCE if request is None else Serving(request=request)
     flags = {key: pairs[key].flag() for key in ("repeat", "optional", "unchecked") if key in pairs}
     times = pairs["times"].number(int, _TIMES) if "times" in pairs else 1
     if times == 0:
@@ -416,7 +417,8 @@ def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
     if flags.get("repeat") and "times" in pairs:
         raise pairs["times"].key_error(f"{at.name} has both `times` and `repeat`")
     expects = _expects(pairs["expects"]) if "expects" in pairs else None
-    return Serving(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
+    is_optional, is_checked = flags.get("optional", False), not flags.get("unchecked")
+    return Serving(None if flags.get("repeat") else times, is_optional, is_checked, expects, request=request)
 
 
 def _expects(at: At) -> Expects:

@@ -75,24 +75,35 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The system messages of a request, joined, or one human message.
+    """The system messages of a request, joined, or one human message: a text, or its first line and digests of its lines."""
 
-    `text` is None where a file keeps only the digests of its lines.
-    """
-
-    begins: str
-    lines: tuple[str, ...]
-    """The digest of each line. Dates, times and ids in a line do not count."""
-    text: str | None = None
+    text: str | None
+    """None where a file keeps only digests."""
+    first: str = ""
+    digests: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, text: str, *, keep: bool = False) -> Prompt:
         """Return `text` as it goes into a file: as it is if it is one short line or `keep` is True, else as digests."""
         hidden = table().without_secrets(text)
-        lines = hidden.splitlines()
-        is_short = len(lines) <= 1 and len(hidden) <= MAX_KEPT
-        begins = next((line.strip() for line in lines if line.strip()), "")
-        return cls(begins[:MAX_KEPT], tuple(map(_line_digest, lines)), hidden if keep or is_short else None)
+        if keep or (len(hidden) <= MAX_KEPT and len(hidden.splitlines()) <= 1):
+            return cls(hidden)
+        whole = cls(hidden)
+        return cls(None, whole.begins, whole.lines)
+
+    @property
+    def begins(self) -> str:
+        """The first line that is not empty, cut."""
+        if self.text is None:
+            return self.first
+        return next((line.strip() for line in self.text.splitlines() if line.strip()), "")[:MAX_KEPT]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The digest of each line. Dates, times and ids in a line do not count."""
+        if self.text is None:
+            return self.digests
+        return tuple(map(_line_digest, table().without_secrets(self.text).splitlines()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +291,7 @@ def _of_prompt(before: Prompt | None, now: Prompt | None) -> Iterator[str]:
         if now is not None:
             yield f"a system prompt is new: {_quoted(now.begins)}"
         return
-    if before.lines != now.lines:
+    if before != now and before.lines != now.lines:
         yield _of_text("the system prompt", before, now)
 
 
@@ -300,7 +311,7 @@ def _of_text(name: str, before: Prompt, now: Prompt) -> str:
 
 def _of_questions(before: Sequence[Prompt], now: Sequence[Prompt]) -> Iterator[str]:
     """Yield what the human says otherwise. The first message is "the question", a later one has its number."""
-    if not before:
+    if not before or before == now:
         return
     old, new = ([message.lines for message in messages] for messages in (before, now))
     for _, start, stop, begin, end in _changed_parts(old, new):

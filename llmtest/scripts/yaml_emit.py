@@ -340,7 +340,7 @@ class _Conversation:
     @property
     def is_repeated(self) -> bool:
         """True if it stands under `requests`: several steps have it, or it has lines, for which a step has no room."""
-        return self.count > 1 or any(p.text is not None and len(p.lines) > 1 for p in self.whole)
+        return self.count > 1 or any("\n" in (p.text or "").strip() for p in self.whole)
 
 
 def _conversations(requests: Iterable[Fingerprint]) -> list[_Conversation]:

@@ -247,7 +247,7 @@ def _in_node(node: Any, key: str, above: set[int]) -> Iterator[Found]:
     """Yield what a node holds; `key` is the key that it stands under. Aliases may make a circle."""
     if id(node) in above:
         return
-    line = node.start_mark.line + 1
+    line = node.line
     if isinstance(node.value, str):
         yield from _in_scalar(node, key, line)
         return
