@@ -121,12 +121,12 @@ class Recorder:
             if not isinstance(heard.call, ModelCall) and heard.status < 400 and heard.error is None:
                 call: EmbeddingsCall = heard.call
                 try:
-                    vectors = heard.api.read_vectors(heard.answer)  # type: ignore[attr-defined]
+                    vectors = heard.api.vectors_of(call, heard.answer)  # type: ignore[attr-defined]
                 except BadBody as error:
                     raise _unreadable(heard, error) from None
                 if isinstance(vectors, Fail):
                     continue
-                found.setdefault(heard.model, {}).update(zip(call.texts, vectors, strict=True))
+                found.setdefault(heard.model, {}).update(vectors)
         return found
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -90,6 +90,12 @@ class Prompt:
             return cls(hidden)
         whole = cls(hidden)
         return cls(None, whole.begins, whole.lines)
+
+    def hidden(self) -> Prompt:
+        """Return the same with masks in place of secrets."""
+        if self.text is None:
+            return replace(self, first=table().without_secrets(self.first))
+        return replace(self, text=table().without_secrets(self.text))
 
     @property
     def begins(self) -> str:
