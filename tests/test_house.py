@@ -49,7 +49,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 
 LATER = {
     "auto.values": {"faker"},
-    "cassettes.foreign": {"brotli", "yaml"},
+    "cassettes.foreign": {"brotli", "zstandard"},
     "core.safe_yaml": {"yaml"},
     "pytest_plugin.attempt": {"langsmith"},
     "pytest_plugin.elsewhere": {"time_machine"},

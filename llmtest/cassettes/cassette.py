@@ -212,10 +212,19 @@ class Cassette:
         file = ScriptFile(os.fspath(self.path), 2, (), models, answers, embeddings, self.test, first)
         hidden, kept = masking.without_secrets(file)
         writes = keep and self._writes and len(self.recorder) > 0
+        before = self._before()
         if writes:
             self._write(hidden, kept)
-        before = None if self.file is None else masking.without_secrets(self.file)[0]
         return Saved(len(self.recorder), writes, tuple(notes), sum(map(len, kept.values())), before, hidden, kept)
+
+    def _before(self) -> ScriptFile | None:
+        """Return the file as it is before a recording is written; None if there is none, or none that can be read."""
+        if self.file is not None:
+            return masking.without_secrets(self.file)[0]
+        try:
+            return read_file(self.path.read_bytes(), os.fspath(self.path)) if self.path.is_file() else None
+        except (ScriptError, OSError):
+            return None  # `rewrite` replaces also a file that is damaged: it has nothing to compare with
 
     def _write(self, file: ScriptFile, kept: Mapping[str, list[str]]) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -12,7 +12,7 @@ from llmtest.errors import CassetteError
 from llmtest.scripts.branches import branches
 from llmtest.scripts.files import Entries
 from llmtest.scripts.fingerprints import fingerprint
-from llmtest.scripts.from_recording import unless_counted, without_random_ids
+from llmtest.scripts.from_recording import without_random_ids
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.step_types import Fail, Reply, Text
 from llmtest.wire.api import Api, BadBody, ModelCall
@@ -126,12 +126,12 @@ class Recorder:
             if not isinstance(heard.call, ModelCall) and heard.status < 400 and heard.error is None:
                 call: EmbeddingsCall = heard.call
                 try:
-                    vectors = heard.api.read_vectors(heard.answer)  # type: ignore[attr-defined]
+                    vectors = heard.api.vectors_of(call, heard.answer)  # type: ignore[attr-defined]
                 except BadBody as error:
                     raise _unreadable(heard, error) from None
                 if isinstance(vectors, Fail):
                     continue
-                found.setdefault(heard.model, {}).update(zip(call.texts, vectors, strict=True))
+                found.setdefault(heard.model, {}).update(vectors)
         return found
 
 
@@ -142,7 +142,6 @@ def _read(heard: Heard) -> LiveCall:
     step, left_out = _answer(heard, call)
     if isinstance(step, Reply):
         step = without_random_ids(step)
-        step = replace(step, usage=unless_counted(step, request))
     ended = float("inf") if heard.ended is None else heard.ended
     return LiveCall(heard.model, request, step, heard.began, ended, heard.run_id, left_out)
 
@@ -210,17 +209,6 @@ def joined(before: Entries, more: Entries) -> Entries:
 
 def _same_key(one: object, other: object) -> bool:
     return isinstance(one, KeyedSteps) and isinstance(other, KeyedSteps) and one.key == other.key
-
-
-def counted_tokens(entries: Iterable[object]) -> Mapping[str, int]:
-    """Return the tokens that the steps of some entries report: what a recording of them has cost."""
-    total = {"input_tokens": 0, "output_tokens": 0}
-    for step in (step for entry in entries for step in (entry.steps if isinstance(entry, KeyedSteps) else (entry,))):
-        usage = getattr(step, "usage", None)
-        if usage:
-            total["input_tokens"] += usage.input_tokens
-            total["output_tokens"] += usage.output_tokens
-    return total
 
 
 NO_ORDER: Final[AreOrdered] = lambda a, b: None  # noqa: E731

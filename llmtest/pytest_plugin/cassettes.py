@@ -251,7 +251,7 @@ class OpenCassette:
                 self._tell(f"{calls} not kept, because the test {self._outcome}")
         elif saved.is_written:
             more = f"; {amount(saved.masked, 'text')} masked" if saved.masked else ""
-            self._tell(f"{calls} recorded{more}")
+            self._tell(f"{calls} recorded{more}{_spent_before_and_now(saved)}")
 
     def explain(self, error: BaseException) -> None:
         """Add to an SDK's error about a missing key, where a recording needs one, which variable it is."""
@@ -265,6 +265,14 @@ class OpenCassette:
 
     def _tell(self, text: str) -> None:
         self.told.append(f"{self.item.nodeid}: {text}")
+
+
+def _spent_before_and_now(saved: Saved) -> str:
+    if saved.before is None or saved.after is None:
+        return ""
+    from llmtest.trees.cassette_text import compare_spent
+
+    return "".join(f"; {' '.join(line.split())}" for line in compare_spent(saved.before, saved.after))
 
 
 # -- settings

@@ -186,7 +186,11 @@ def pytest_runtest_makereport(
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and is_ours(call.excinfo):
             report.longrepr = without_frames(call.excinfo, item)
-        elif attempt.is_about(call.excinfo) and attempt.modes["llmtest_frames"] != "all" and not item.config.getoption("fulltrace", False):
+        elif (
+            attempt.is_about(call.excinfo)
+            and attempt.modes["llmtest_frames"] != "all"
+            and not item.config.getoption("fulltrace", False)
+        ):
             from llmtest.pytest_plugin.failures import fold
 
             fold(report, item.config.invocation_params.dir)

@@ -20,6 +20,7 @@ from llmtest.events.words import EMPTY, FrozenDict, Usage
 from llmtest.scripts.fingerprints import CALLBACKS, Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
+    ONCE,
     RATE,
     ROLES,
     SECONDS,
@@ -53,7 +54,8 @@ _MAX_PATIENCE_S: Final = 1e6
 _PATIENCE: Final = "true, or a number of seconds, more than 0 and at most 1e6"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
-_SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects", "request")
+_WHEN_SERVED: Final = ("times", "repeat", "optional", "unchecked", "expects")
+_SERVING: Final = (*_WHEN_SERVED, "request")
 PACE_KEYS: Final = ("ttft_s", "tokens_per_s")
 _ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", "then_wait", *_SERVING)
 _PART_KEYS: Final = {
@@ -75,7 +77,18 @@ USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_tok
 
 FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
 """The keys of a file of version 2; one of version 1 has `steps` only."""
-REQUEST_KEYS: Final = ("like", "messages", "model", "system", "tools", "parameters", "response_format", "recorded", "source")
+REQUEST_KEYS: Final = (
+    "like",
+    "messages",
+    "model",
+    "system",
+    "human",
+    "tools",
+    "parameters",
+    "response_format",
+    "recorded",
+    "source",
+)
 
 
 # -- reading
@@ -197,30 +210,36 @@ class _Reader:
         return KeyedSteps(_key_of(pairs["on"]), tuple(self.step(step) for step in steps), at.where)
 
     def step(self, at: At) -> Step:
-        step = _step(at)
-        request = at.pairs().get("request") if at.kind == "map" else None
-        if request is None:
-            return step
-        return replace(step, serving=replace(step.serving, request=self.request(request)))
+        return _step(at, self.request)
 
     def request(self, at: At) -> Fingerprint:
         """Return what is known of the request that a step answered."""
         at.mapped("a mapping with what is known of the request")
         pairs = at.only(REQUEST_KEYS)
-        like = pairs.get("like")
-        if like is not None and like.text() not in self.shared:
-            hints = filter(None, [did_you_mean(like.text(), self.shared, before="")])
-            raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
-        known = self.shared[like.text()] if like is not None else Fingerprint(recorded=self.recorded)
-        return _fingerprint(pairs, known)
+        found = _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
+        if "human" not in pairs and "messages" in pairs:  # the shared ones are those of the whole conversation
+            found = replace(found, human=found.human[: found.messages.get("human", 0)])
+        return found
 
 
 def _requests(at: At, recorded: str) -> dict[str, Fingerprint]:
-    known, found = Fingerprint(recorded=recorded), {}
+    found: dict[str, Fingerprint] = {}
     for name, value in at.mapped("a mapping of names to requests"):
         value.mapped("a mapping with what is known of the request")
-        found[name] = _fingerprint(value.only(REQUEST_KEYS[1:]), known)
+        pairs = value.only(REQUEST_KEYS)
+        found[name] = _fingerprint(pairs, _like(pairs, found) or Fingerprint(recorded=recorded))
     return found
+
+
+def _like(pairs: Mapping[str, At], shared: Mapping[str, Fingerprint]) -> Fingerprint | None:
+    """Return the request that the key `like` names; None without the key. `shared` are those that stand before."""
+    like = pairs.get("like")
+    if like is None:
+        return None
+    if like.text() not in shared:
+        hints = filter(None, [did_you_mean(like.text(), shared, before="")])
+        raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
+    return shared[like.text()]
 
 
 def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
@@ -237,6 +256,9 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = CALLBACKS
         elif key == "system":
             said[key] = _prompt(at)
+        elif key == "human":
+            entries = at.items("", "message") if at.kind == "seq" else [at]
+            said[key] = tuple(_prompt(entry) for entry in entries)
         elif key == "messages":
             expected = "a mapping of roles to numbers of messages"
             said[key] = FrozenDict({role: count.number(int, "a number of messages") for role, count in at.mapped(expected)})
@@ -261,7 +283,7 @@ _SIGNATURE_SAID: Final = "text, the arguments of the tool and the digest of thei
 
 def _prompt(at: At) -> Prompt:
     if at.kind == "str":
-        return Prompt.of(at.text(), keep=True)
+        return Prompt(at.text())
     at.mapping("text, or a mapping with `begins` and `lines`")
     pairs = at.only(("begins", "lines"))
     if missing := [key for key in ("begins", "lines") if key not in pairs]:
@@ -270,7 +292,7 @@ def _prompt(at: At) -> Prompt:
     lines = pairs["lines"].text(expected).split()
     if not all(re.fullmatch("[0-9a-f]{6}", line) for line in lines):
         raise pairs["lines"].wrong(expected)
-    return Prompt(pairs["begins"].text(), tuple(lines))
+    return Prompt(None, pairs["begins"].text(), tuple(lines))
 
 
 def _day(at: At) -> str:
@@ -350,15 +372,16 @@ def _key_of(at: At) -> On:
     return on(**given)
 
 
-def _step(at: At) -> Step:
+def _step(at: At, read_request: Callable[[At], Fingerprint]) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
     if at.kind != "map":
         raise at.wrong(f"text, or a mapping with {join_or(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
+    request = read_request(pairs["request"]) if "request" in pairs else None
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
-        return replace(failure, serving=_serving(at, pairs), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
+        return replace(failure, serving=_serving(at, pairs, request), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
     parts = (
         map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
     )
@@ -373,7 +396,7 @@ def _step(at: At) -> Step:
         ttft_s=_number(pairs, "ttft_s", is_seconds, SECONDS),
         tokens_per_s=_number(pairs, "tokens_per_s", is_rate, RATE),
         where=at.where,
-        serving=_serving(at, pairs),
+        serving=_serving(at, pairs, request),
     )
     return _waiting(answer, pairs["then_wait"]) if "then_wait" in pairs else answer
 
@@ -397,7 +420,9 @@ def _number(pairs: Mapping[str, At], key: str, fits: Callable[[object], bool], e
     return number
 
 
-def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
+def _serving(at: At, pairs: Mapping[str, At], request: Fingerprint | None) -> Serving:
+    if pairs.keys().isdisjoint(_WHEN_SERVED):
+        return ONCE if request is None else Serving(request=request)
     flags = {key: pairs[key].flag() for key in ("repeat", "optional", "unchecked") if key in pairs}
     times = pairs["times"].number(int, _TIMES) if "times" in pairs else 1
     if times == 0:
@@ -405,7 +430,8 @@ def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
     if flags.get("repeat") and "times" in pairs:
         raise pairs["times"].key_error(f"{at.name} has both `times` and `repeat`")
     expects = _expects(pairs["expects"]) if "expects" in pairs else None
-    return Serving(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
+    is_optional, is_checked = flags.get("optional", False), not flags.get("unchecked")
+    return Serving(None if flags.get("repeat") else times, is_optional, is_checked, expects, request=request)
 
 
 def _expects(at: At) -> Expects:

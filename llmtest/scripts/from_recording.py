@@ -150,7 +150,7 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
     if _was_cut(run, message):
         return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
     reply = replace(reply, usage=False if usage is None else usage)
-    return replace(reply, usage=unless_counted(reply, request)), left_out
+    return replace(reply, usage=_unless_counted(reply, request)), left_out
 
 
 def _without_zeros(usage: Usage | None) -> Usage | None:
@@ -178,7 +178,7 @@ _PROVIDERS: Final = ("openai", "anthropic", "google_genai", "ollama")
 _STOP_REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 
 
-def unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
+def _unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
     """Return the usage of a step; None if it is what a script counts without being told."""
     into, out = counted(reply, [message.text for message in request.messages])
     return None if reply.usage == Usage(into, out, into + out) else reply.usage

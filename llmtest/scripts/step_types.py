@@ -328,17 +328,20 @@ class Reply(StepOptions):
 
     def __post_init__(self) -> None:
         parts = self.parts
-        calls = tuple(part for part in parts if isinstance(part, Call))
-        # The opening of a call is a piece of the stream too.
-        pieces = len(calls) + len([token for part in parts for token in part.tokens if token])
+        kinds = [type(part) for part in parts]
+        tokens = [part.tokens for part in parts]  # of a call, they are made each time
+        calls = tuple([part for part in parts if isinstance(part, Call)]) if Call in kinds else ()
         timed = self.ttft_s is not None or self.tokens_per_s is not None
+        said = [said for kind, own in zip(kinds, tokens, strict=True) if kind is Text for said in own]
+        # The opening of a call is a piece of the stream too.
+        pieces = len(calls) + sum(1 for own in tokens for token in own if token) if timed else 0
         derived = {
             "calls": calls,
-            "thinks": any(isinstance(part, Thinking) for part in parts),
-            "structured": any(isinstance(part, Value) for part in parts),
-            "text": "".join([token for part in parts if isinstance(part, Text) for token in part.tokens]),
-            "plain": not self.refusal and all(isinstance(part, Text) for part in parts),
-            "token_count": sum(len(part.tokens) for part in parts) + sum(count(call.tool) for call in calls),
+            "thinks": Thinking in kinds,
+            "structured": Value in kinds,
+            "text": "".join(said),
+            "plain": not self.refusal and kinds.count(Text) == len(kinds),
+            "token_count": sum(map(len, tokens)) + sum([count(call.tool) for call in calls]),
             "latency": Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces) if timed else None,
         }
         for name, value in derived.items():

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from llmtest import call, on, say
-from llmtest.cassettes.recorder import NO_ORDER, Recorder, counted_tokens, joined
+from llmtest import on, say
+from llmtest.cassettes.recorder import NO_ORDER, Recorder, joined
 from llmtest.errors import CassetteError
-from llmtest.events.words import FrozenDict, Message, Usage
+from llmtest.events.words import Message, Usage
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.step_types import Fail
 from llmtest.wire.answering import NOWHERE
@@ -179,9 +179,3 @@ def test_more_steps_of_a_key_stand_with_it() -> None:
     before = (KeyedSteps(key, (say("a"),)), say("b"))
 
     assert joined(before, (KeyedSteps(key, (say("c"),)), say("d"))) == (KeyedSteps(key, (say("a"), say("c"))), say("b"), say("d"))
-
-
-def test_the_tokens_of_a_recording_are_counted() -> None:
-    entries = [say("a", usage=(7, 2)), KeyedSteps(on(node="x"), (say("b", usage=(1, 1)),)), call("f"), Fail(429)]
-
-    assert counted_tokens(entries) == FrozenDict(input_tokens=8, output_tokens=3)

@@ -40,6 +40,7 @@ def ask(question, prompt="You are a clerk."):
     return agent.invoke({"messages": question})["messages"][-1].text
 '''
 
+COST = re.compile(r"\$[\d.e-]+")  # prices change
 SUITE = f"""{APP}
 @pytest.mark.llm_cassette
 def test_refund():
@@ -315,6 +316,25 @@ def test_refund(number):
     assert outcome.part("llmtest: cassettes").count("1 call recorded") == 4
     gone(monkeypatch)
     assert suite.run_on_workers(source).counts == {"passed": 4}
+
+
+def test_a_new_recording_is_summarized_with_tokens_and_cost_before_and_after(recorded: Suite, provider: Any) -> None:
+    provider(STEPS[0], say("Done.", usage=(140, 2)))
+
+    outcome = recorded.run(SUITE, "--llmtest-record=rewrite")
+
+    assert COST.sub("$", outcome.part("llmtest: cassettes")) == (
+        "test_it.py::test_refund: 2 calls recorded; tokens 24 in, 14 out -> 150 in, 14 out; cost $ -> $"
+    )
+
+
+def test_a_cassette_that_cannot_be_read_is_rewritten_without_a_comparison(recorded: Suite, provider: Any) -> None:
+    cassette_of(recorded).write_text("models: [", "utf-8")
+    provider(*STEPS)
+
+    outcome = recorded.run(SUITE, "--llmtest-record=rewrite")
+
+    assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 2 calls recorded"
 
 
 NO_MODEL = "the test calls no model, and needs no cassette: remove its marker llm_cassette"
@@ -624,14 +644,15 @@ def test_a_cassette_that_differs_fails_the_test_and_the_recording_can_be_accepte
     assert (
         'cassette differs: tool argument order "A-7" → "A-8" at openai:gpt-5 (1 of 4 lines, 1 cause)\n'
         "  chat openai:gpt-5\n"
-        '-   < a1: call1 refund(order="A-7")\n'
-        '+   < a1: call1 refund(order="A-8")  ◀ first difference\n'
+        '-   < a1: call1 refund(order="A-7")  usage in=10 out=12\n'
+        '+   < a1: call1 refund(order="A-8")  usage in=10 out=12  ◀ first difference\n'
         "  … 2 unchanged lines\n"
-        "  tokens  0 in, 0 out, 2 calls without usage -> 0 in, 0 out, 2 calls without usage\n"
+        "  tokens  24 in, 14 out -> 24 in, 14 out\n"
+        "  cost    $ -> $\n"
         "  cassette  cassettes/test_it/test_refund.yaml\n"
         "  accept    llmtest accept test_it.py::test_refund\n"
         "  review    llmtest review\n"
-    ) in outcome.text
+    ) in COST.sub("$", outcome.text)
     assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review, or llmtest accept"
     assert cassette_of(recorded).read_text("utf-8") == before
     gone(monkeypatch)

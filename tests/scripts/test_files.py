@@ -648,7 +648,7 @@ MISTAKES = {
     ),
     "a chain of aliases": (
         "steps:\n  - structured:\n    - &a0 [1]\n" + "".join(f"    - &a{n} [*a{n - 1}]\n" for n in range(1, 200)),
-        "x.yaml:102: the file nests deeper than 100 levels, with each alias written out",
+        "x.yaml:99: the file nests deeper than 100 levels, with each alias written out",
     ),
     "digits": (
         "steps:\n  - structured: " + "9" * 1_000_000,
