@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pytest
 from _pytest.skipping import xfailed_key
 
+from llmtest.pytest_plugin.arguments import pending_folder
+
 if TYPE_CHECKING:
     from llmtest.errors import Violation
     from llmtest.protocol.run_checks import Broken
@@ -412,9 +414,7 @@ def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, config: pytest.
         report.sections.append(("llmtest: snapshot", f"not accepted, because the test failed: {', '.join(names)}"))
     if not attempt.mismatches and not attempt.matches:
         return False
-    from llmtest.trees.pending import Folder
-
-    folder = Folder(config.rootpath, os.environ)
+    folder = pending_folder(config)
     for mismatch in attempt.matches:
         with suppress(OSError):  # a folder that cannot be written holds nothing that is pending
             folder.forget(mismatch)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from _pytest.runner import runtestprotocol
 
+from llmtest.pytest_plugin.arguments import pending_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -97,10 +99,6 @@ class Verification:
         self, item: pytest.Item, first: Attempt, changed: list[Mismatch], constants: Mapping[str, frozenset[str]]
     ) -> None:
         """Write into the texts that are to be accepted what is the same in each run, in place of its masks."""
-        import os
-
-        from llmtest.trees.pending import Folder
-
         for mismatch in changed:
             values = constants[str(mismatch.snapshot)]
             if not values or mismatch.source is None:
@@ -109,7 +107,7 @@ class Verification:
             if first.held is not None:
                 first.held.replace(mismatch.snapshot, text)
             if mismatch in first.mismatches:
-                Folder(item.config.rootpath, os.environ).keep(replace(mismatch, received=text))
+                pending_folder(item.config).keep(replace(mismatch, received=text))
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pytest.TestReport], Attempt]:
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
@@ -119,15 +117,11 @@ class Verification:
 
     def _drop(self, item: pytest.Item, attempts: list[Attempt], changed: list[Mismatch]) -> None:
         """Neither write nor keep what the test compared: it is no snapshot."""
-        import os
-
-        from llmtest.trees.pending import Folder
-
         for attempt in attempts:
             if attempt.held is not None:
                 attempt.held.drop()
         for mismatch in changed:
-            Folder(item.config.rootpath, os.environ).forget(mismatch)
+            pending_folder(item.config).forget(mismatch)
 
 
 def _constants(mismatch: Mismatch, others: Sequence[Mapping[Path, Mismatch]]) -> frozenset[str]:

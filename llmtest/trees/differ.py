@@ -65,7 +65,8 @@ class Row:
 class Difference:
     """A difference. `cause` is the first cause in words, with its place; `causes` the number of differences that do not follow
     from an earlier one; `changed` the number of changed lines of `total`; `folded` that of equal lines, which are not shown.
-    `structure` is True if runs came, went, or ended in another way, and False if only texts differ."""
+    `structure` is True if runs came, went, or ended in another way, and False if only texts differ. `words` is the cause without
+    its place, and `changes` has the old and the new text of each cause, in full: equal ones are the same change elsewhere."""
 
     cause: str
     causes: int
@@ -74,6 +75,8 @@ class Difference:
     folded: int
     structure: bool
     rows: tuple[Row, ...]
+    words: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
 
     @property
     def headline(self) -> str:
@@ -308,7 +311,8 @@ class _Comparison:
         self._tainted: set[str] = set()
         self._swaps: list[tuple[re.Pattern[str], str]] = []
         self._todo: list[_Step] = []
-        self._cause = ""
+        self._cause = self._words = ""
+        self._changes: list[tuple[str, str]] = []
         self._causes = 0
         self._folded = 0
         self._structure = False
@@ -325,7 +329,7 @@ class _Comparison:
         total = sum(item.size for item in self._before)
         changed = max(marks["-"], marks["+"])
         told = (self._cause, self._causes, changed, max(total, changed), self._folded, self._structure)
-        return Difference(*told, tuple(_rows_with_hidden(self.rows)))
+        return Difference(*told, tuple(_rows_with_hidden(self.rows)), self._words, tuple(self._changes))
 
     # pairs of nodes
 
@@ -367,7 +371,7 @@ class _Comparison:
         """Write a node that is gone, one that is new, or one in the place of the other."""
         old, new = before.node if before else None, after.node if after else None
         self._structure = self._structure or any(node is not None and node.kind not in ("entry", "line") for node in (old, new))
-        note = self._note(old, new, scene)
+        note = self._note(old, new, scene, whole=True)
         if before is not None:
             self._rows("-", before, depth, note if after is None else "")
         if after is not None:
@@ -424,8 +428,9 @@ class _Comparison:
 
     # causes
 
-    def _note(self, old: Node | None, new: Node | None, scene: _Scene) -> Note:
-        """Return the note of a difference: the first cause, another cause, or one that follows from an earlier one."""
+    def _note(self, old: Node | None, new: Node | None, scene: _Scene, *, whole: bool = False) -> Note:
+        """Return the note of a difference: the first cause, another cause, or one that follows from an earlier one. The `whole`
+        nodes differ, with all that is inside them."""
         follows = self._causes > 0 and self._follows(old, new, scene)
         self._taint(old, new)
         if new is not None and self._is_given(new):
@@ -433,6 +438,7 @@ class _Comparison:
         if follows:
             return "follows"
         self._causes += 1
+        self._changes.append((_said(old, whole), _said(new, whole)))
         what = _describe_change(*_with_hidden(old, new))
         if old is not None and new is not None and len(self._swaps) < _MAX_SWAPS:
             before, after = _swap(old, new)
@@ -441,7 +447,8 @@ class _Comparison:
             return "cause"
         order = self._order()
         path = " › ".join(scene.path)
-        self._cause = f"{order or what} at {path}" if path else order or what
+        self._words = order or what
+        self._cause = f"{self._words} at {path}" if path else self._words
         return "first"
 
     def _order(self) -> str:
@@ -508,6 +515,14 @@ def _is_same_block(old: Node, new: Node) -> bool:
 def _text(node: Node) -> str:
     """Return the text of an entry or a first line, without usage, and without bars."""
     return "\n".join((_USAGE.sub("", node.text), *(line.removeprefix("|").removeprefix(" ") for line in node.more)))
+
+
+def _said(node: Node | None, whole: bool) -> str:
+    """Return the text of one side of a change, without the numbers of labels, which differ from tree to tree."""
+    if node is None:
+        return ""
+    nodes = [inner for _, inner in walk([node])] if whole else [node]
+    return "\n".join(line for inner in nodes for line in (_LABEL.sub(_blank, _USAGE.sub("", inner.text)), *inner.more))
 
 
 # -- differences that cannot be seen

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from llmtest.cassettes import masking
+from llmtest.core.own_folder import make_folder
 from llmtest.core.text import amount, did_you_mean
 from llmtest.errors import PendingError, ScriptError
 from llmtest.scripts.files import read_file
@@ -59,7 +60,7 @@ def read_text(path: Path) -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in one step: a concurrent reader sees the old text or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A dot-file, because syrupy deletes any other file in a folder of snapshots as unused.
     beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
@@ -95,6 +96,22 @@ def renew(snapshot: Path) -> None:
 def harm(expected: str, received: str) -> Damage | None:
     """Return the damage of a snapshot's text. It must be a tree only if the received text is one."""
     return damage(expected, tree=damage(received) is None)
+
+
+def read_about(text: str) -> tuple[str, str] | None:
+    """Return the test in the text of a pending file, and what the file would become; None if it is no pending file.
+
+    Raises:
+        ValueError: a line about them is damaged.
+    """
+    header, test, target, *_ = f"{text}\n\n\n".split("\n", 3)
+    is_tree = renew_header(header) == HEADER and target.startswith(_SNAPSHOT)
+    if not test.startswith(_TEST) or not (is_tree or (header.startswith("# llmtest script") and target.startswith(_CASSETTE))):
+        return None
+    told = [json.loads(test.removeprefix(_TEST)), json.loads(target.removeprefix(_SNAPSHOT if is_tree else _CASSETTE))]
+    if not all(isinstance(name, str) for name in told):
+        raise ValueError("the test and the snapshot are no strings")
+    return told[0], told[1]
 
 
 # -- mismatches
@@ -150,6 +167,23 @@ class Mismatch:
             return f"{self.what} unreadable: {name}, {self.damage}"
         difference = self.difference
         return f"{self.what} differs: {difference.headline}" if difference else f"the {self.what} matches by now"
+
+    @property
+    def words(self) -> str:
+        """The headline without the place and the extent of the difference: the same for the same change in another test."""
+        if self.expected is None and not self.error:
+            return f"no {self.what} yet"
+        difference = self.difference if not self.error and self.damage is None else None
+        return f"{self.what} differs: {difference.words}" if difference else self.headline
+
+    @property
+    def change(self) -> Hashable | None:
+        """What has changed, in full: equal for tests in which the same texts have become the same texts, whatever follows from
+        it. None if there is no difference to compare."""
+        difference = None if self.error or self.damage is not None else self.difference
+        if difference is None:
+            return None
+        return self.what, difference.changes, self.more
 
     def lines(self, *, limit: int | None = MAX_LINES, color: bool = False) -> list[str]:
         """Return the diff; the whole text of a new snapshot; the origin of an error. Of a cassette, what it has spent, too."""
