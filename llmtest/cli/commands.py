@@ -18,6 +18,7 @@ from llmtest.cli.terminal import CONSOLE
 MODULES: Final = (
     "cassettes",
     "demo",
+    "merge",
     "scan",
     "script",
     "serve",

@@ -81,6 +81,7 @@ class Attempt:
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
+        self._postponed: list[Violation] = []
         self.held: DeferredSession | None = None
         self._shown: set[object] = set()
         self._exits = ExitStack()
@@ -209,6 +210,17 @@ class Attempt:
     def compared(self, mismatch: Mismatch, matched: bool) -> None:
         (self.matches if matched else self.mismatches).append(mismatch)
 
+    def postpone(self, mismatch: Mismatch, place: str) -> bool:
+        """Fail the test at the end of its function for a snapshot that differs; False if the function does not run."""
+        if not self.running:
+            return False
+        from llmtest.core.source import shown_path
+        from llmtest.errors import Violation
+
+        told = f"{mismatch.headline}\n  {mismatch.snapshot.name}, compared at {shown_path(place)}"
+        self._postponed.append(Violation("snapshot differs", told))
+        return True
+
     def comparisons(self) -> list[Mismatch]:
         """Every comparison with a snapshot."""
         return [*self.matches, *self.mismatches]
@@ -222,6 +234,7 @@ class Attempt:
         if not failed and (self.passed or not last):
             self.page.violations += self.unread.take(living=last)
         found = [] if failed else self._take()
+        found += [] if failed or last else self._postponed
         if found:
             fail(found)
         self.passed = not last and not failed

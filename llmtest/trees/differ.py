@@ -66,7 +66,8 @@ class Difference:
     """A difference. `cause` is the first cause in words, with its place; `causes` the number of differences that do not follow
     from an earlier one; `changed` the number of changed lines of `total`; `folded` that of equal lines, which are not shown.
     `structure` is True if runs came, went, or ended in another way, and False if only texts differ. `words` is the cause without
-    its place, and `changes` has the old and the new text of each cause, in full: equal ones are the same change elsewhere."""
+    its place. `changes` has the old and the new text of what differs, in full, but for usage and for words that an earlier
+    difference has replaced: equal ones are the same change in another tree."""
 
     cause: str
     causes: int
@@ -432,13 +433,14 @@ class _Comparison:
         """Return the note of a difference: the first cause, another cause, or one that follows from an earlier one. The `whole`
         nodes differ, with all that is inside them."""
         follows = self._causes > 0 and self._follows(old, new, scene)
+        if not (follows and self._is_echo(old, new)):
+            self._changes.append((_said(old, whole), _said(new, whole)))
         self._taint(old, new)
         if new is not None and self._is_given(new):
             scene.touched = True
         if follows:
             return "follows"
         self._causes += 1
-        self._changes.append((_said(old, whole), _said(new, whole)))
         what = _describe_change(*_with_hidden(old, new))
         if old is not None and new is not None and len(self._swaps) < _MAX_SWAPS:
             before, after = _swap(old, new)
@@ -462,8 +464,10 @@ class _Comparison:
     def _follows(self, old: Node | None, new: Node | None, scene: _Scene) -> bool:
         if scene.touched:
             return True
-        if any(self._refers(node) for node in (old, new) if node is not None):
-            return True
+        return any(self._refers(node) for node in (old, new) if node is not None) or self._is_echo(old, new)
+
+    def _is_echo(self, old: Node | None, new: Node | None) -> bool:
+        """True if two entries differ in usage only, or as texts of an earlier difference do."""
         if old is None or new is None:
             return False
         if old.kind == "entry" and _USAGE.sub("", old.text) == _USAGE.sub("", new.text) and old.more == new.more:

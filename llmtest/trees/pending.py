@@ -178,8 +178,8 @@ class Mismatch:
 
     @property
     def change(self) -> Hashable | None:
-        """What has changed, in full: equal for tests in which the same texts have become the same texts, whatever follows from
-        it. None if there is no difference to compare."""
+        """What has changed, in full: equal for tests in which the same texts have become the same texts. None if there is no
+        difference to compare."""
         difference = None if self.error or self.damage is not None else self.difference
         if difference is None:
             return None
@@ -245,8 +245,8 @@ class Pending:
         file = stored_file(self.snapshot)
         return Mismatch(self.test, file, read_text(file), self.received)
 
-    def accept(self, *, by_name: bool = False) -> None:
-        """Make it the snapshot. A damaged snapshot must be named explicitly.
+    def check(self, *, by_name: bool = False) -> None:
+        """Raise an error if it must not become the snapshot. A damaged snapshot must be named explicitly.
 
         Raises:
             PendingError: the file of the snapshot is damaged.
@@ -256,6 +256,14 @@ class Pending:
         if harmed is not None and not by_name:
             hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
             raise PendingError(f"{mismatch.snapshot.name}, {harmed}\n  it is not overwritten unasked; repair it, or {hint}")
+
+    def accept(self, *, by_name: bool = False) -> None:
+        """Make it the snapshot.
+
+        Raises:
+            PendingError: as `check` does.
+        """
+        self.check(by_name=by_name)
         write_snapshot(self.snapshot, self.received)
         self.reject()
 
@@ -281,8 +289,8 @@ class PendingCassette(Pending):
         more = () if error else tuple(compare_spent(before, after))
         return Mismatch(self.test, self.snapshot, expected, cassette_text(after, tools=True), error, what="cassette", more=more)
 
-    def accept(self, *, by_name: bool = False) -> None:
-        """Make it the cassette, with what is masked in it. A damaged cassette must be named explicitly.
+    def check(self, *, by_name: bool = False) -> None:
+        """Raise an error if it must not become the cassette. A damaged cassette must be named explicitly.
 
         Raises:
             PendingError: the file of the cassette is damaged.
@@ -291,6 +299,14 @@ class PendingCassette(Pending):
         if problem and not by_name:
             hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
             raise PendingError(f"{problem}\n  it is not overwritten unasked; repair it, or {hint}")
+
+    def accept(self, *, by_name: bool = False) -> None:
+        """Make it the cassette, with what is masked in it.
+
+        Raises:
+            PendingError: as `check` does.
+        """
+        self.check(by_name=by_name)
         write_text(self.snapshot, self.received)
         masking.keep(self.snapshot, masking.kept(self.path))
         self.reject()
@@ -393,13 +409,14 @@ class Folder:
         received = f"{header}\n{rest[0].removesuffix(chr(10) * 3)}"
         return PendingCassette(path, json.loads(test.removeprefix(_TEST)), target, received)
 
-    def named(self, name: str) -> list[Pending]:
+    def named(self, name: str, among: Sequence[Pending] | None = None) -> list[Pending]:
         """Return the pending snapshots of a test, a file or a folder: by node id or the end of it, or by the path of a file.
+        They are looked for `among` those that are given, or among all.
 
         Raises:
             PendingError: there is none; the text has the nearest name.
         """
-        pending = self.found()
+        pending = self.found() if among is None else among
         chosen = [one for one in pending if _is_meant(one, name, self.root)]
         if chosen:
             return chosen
