@@ -51,6 +51,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 LATER = {
     "auto.values": {"faker"},
     "cassettes.foreign": {"brotli", "yaml"},
+    "core.progress": {"rich"},
     "core.safe_yaml": {"yaml"},
     "pytest_plugin.attempt": {"langsmith"},
     "pytest_plugin.elsewhere": {"time_machine"},

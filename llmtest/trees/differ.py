@@ -11,9 +11,10 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, Literal
 
+from llmtest.core.colors import ADDED, DIM, REMOVED, mark_words, paint
 from llmtest.core.text import amount, clip
 from llmtest.errors import TreeTextError
 from llmtest.trees.lookalikes import are_alike, show_hidden
@@ -91,17 +92,33 @@ class Difference:
         if len(self.rows) > room:
             folded = [f"  … {amount(len(self.rows) - room + 1, 'more line')} of the difference", *folded]
             room -= 1
-        shown = [_format_row(row, color) for row in self.rows[:room]]
-        return [*shown, *folded]
+        rows = self.rows[:room]
+        return [*(_colored(rows) if color else map(_plain_row, rows)), *folded]
 
 
-def _format_row(row: Row, color: bool) -> str:
-    line = f"{row.mark} {'  ' * row.depth}{row.text}"
-    style = {"-": "31", "+": "32"}.get(row.mark, "")
-    if not color:
-        return f"{line}{_NOTES[row.note]}"
-    line = f"\x1b[{style}m{line}\x1b[0m" if style else line
-    return f"{line}\x1b[2m{_NOTES[row.note]}\x1b[0m" if row.note else line
+def _plain_row(row: Row) -> str:
+    return f"{row.mark} {'  ' * row.depth}{row.text}{_NOTES[row.note]}"
+
+
+def _colored(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield rows in colors; in a removed line and an added one in its place, the words that differ are reversed."""
+    texts = [row.text for row in rows]
+    for numbers, in_place in _replaced(rows):
+        for old, new in zip(numbers, in_place, strict=False):
+            texts[old], texts[new] = mark_words(rows[old].text, rows[new].text)
+    styles = {"-": REMOVED, "+": ADDED, " ": ""}
+    for row, text in zip(rows, texts, strict=True):
+        line = paint(f"{row.mark} {'  ' * row.depth}{text}", styles[row.mark])
+        yield f"{line}{paint(_NOTES[row.note], DIM)}" if row.note else line
+
+
+def _replaced(rows: Sequence[Row]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the numbers of removed rows and of the added rows that follow them at the same depth."""
+    runs = [list(same) for _, same in groupby(range(len(rows)), key=lambda number: (rows[number].mark, rows[number].depth))]
+    for old, new in pairwise(runs):
+        first, second = rows[old[0]], rows[new[0]]
+        if (first.mark, second.mark, first.depth) == ("-", "+", second.depth):
+            yield old, new
 
 
 def diff(expected: str, received: str) -> Difference | None:
