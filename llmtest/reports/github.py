@@ -65,7 +65,7 @@ def _path(path: str, root: Path, workspace: str) -> str:
 
 def _data(text: str) -> str:
     """Return a text as the message of a command: on one line, so that it cannot begin another command."""
-    return plain(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return plain(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -32,7 +32,7 @@ _COLORS: Final = re.compile(r"\x1b\[[\d;]*m")
 
 def plain(text: str) -> str:
     """Return a text of a program without colors, and with escapes for other control characters."""
-    return escape_controls(_COLORS.sub("", text))
+    return escape_controls(_COLORS.sub("", text.replace("\r\n", "\n")))
 
 
 def code(text: str, max_characters: int = MAX_CAUSE) -> str:
