@@ -11,12 +11,13 @@ import pytest
 from _pytest.junitxml import LogXML, xml_key
 
 PREFIX: Final = "llmtest_"
+NAMES: Final = ("input_tokens", "output_tokens", "model_calls", "cost_usd", "cause")
 _OF_STDOUT: Final = ("system-out", "out-err", "all")
 
 
 def set_properties(item: pytest.Item, report: pytest.TestReport, properties: dict[str, str]) -> None:
-    """Give a test these properties; JUnit takes those of the report of the teardown. A rerun replaces those of before."""
-    names = {f"{PREFIX}{name}" for name in properties}
+    """Give a test these properties, and none of an attempt before; JUnit takes those of the report of the teardown."""
+    names = {f"{PREFIX}{name}" for name in NAMES}
     for found in (item.user_properties, report.user_properties):
         found[:] = [one for one in found if one[0] not in names]
         found += [(f"{PREFIX}{name}", value) for name, value in properties.items()]

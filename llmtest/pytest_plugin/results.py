@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from llmtest.reports.results import Failure, Result, Results
 
 FAILURES: Final = Path(".llmtest", "failures.md")
-ANNOTATOR: Final = "pytest_github_actions_annotate_failures"
-"""The plugin that annotates failures of the call of a test, and no others."""
+ANNOTATORS: Final = ("pytest_github_actions_annotate_failures", "pytest_github_actions_annotate_failures.plugin")
+"""The names of the plugin that annotates failures of the call of a test, and no others: as installed, and as `-p` loads it."""
 MAX_DETAILS: Final = 20_000
 _OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
@@ -77,11 +77,11 @@ class SessionResults:
                 properties["cost_usd"] = f"{facts['cost']:.6f}"
         if item.stash.get(_causes, []) and (facts.get("used") or report.failed):
             properties["cause"] = item.stash[_causes][0]
-        if properties:
+        if bool(properties) or item.stash.get(_attempted, False):
             from llmtest.pytest_plugin.junit import set_properties
 
             set_properties(item, report, properties)
-        item.stash[_causes] = []
+        item.stash[_causes], item.stash[_attempted] = [], True
 
     # in the process that has all reports
 
@@ -168,12 +168,13 @@ class SessionResults:
     def _annotations(self, results: Results) -> list[str]:
         from llmtest.reports.github import commands
 
-        if self._config.pluginmanager.hasplugin(ANNOTATOR):
+        if any(map(self._config.pluginmanager.hasplugin, ANNOTATORS)):
             results = results.only(lambda failure: failure.when != "call")
         return commands(results.by_cause(), self._config.rootpath, self._ci.get("GITHUB_WORKSPACE", ""))
 
 
-_causes: Final = pytest.StashKey[list[str]]()
+_causes: Final = pytest.StashKey[list[str]]()  # of this attempt at a test
+_attempted: Final = pytest.StashKey[bool]()
 
 
 class _Test:
