@@ -279,6 +279,10 @@ class PendingError(LlmtestError):
     """A pending snapshot cannot be found, read, accepted or rejected."""
 
 
+class ReportError(LlmtestError):
+    """The results of a session, or the files of several that are to be joined, cannot be read."""
+
+
 class CassetteError(LlmtestError):
     """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
 

@@ -40,6 +40,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "recording": frozenset(),
     "protocol": frozenset(),
     "tracing": frozenset(),
+    "reports": frozenset(),
     "langchain": LANGCHAIN,
     "conformance": LANGCHAIN,
     "pytest_plugin": frozenset({"pytest", "_pytest", "syrupy"}),
@@ -50,6 +51,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 LATER = {
     "auto.values": {"faker"},
     "cassettes.foreign": {"brotli", "zstandard"},
+    "core.progress": {"rich"},
     "core.safe_yaml": {"yaml"},
     "pytest_plugin.attempt": {"langsmith"},
     "pytest_plugin.elsewhere": {"time_machine"},
@@ -71,7 +73,8 @@ TESTED_TOGETHER = {
 }
 """Modules without a file of tests of their own, and why."""
 DOORS = {
-    f"pytest_plugin.{name}" for name in ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary", "verify")
+    f"pytest_plugin.{name}"
+    for name in ("arguments", "fixtures", "hooks", "late", "markers", "options", "results", "summary", "verify")
 }
 """What is loaded in every session: it imports the rest of ours inside functions only."""
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final
 
 from llmtest.cli.terminal import CONSOLE
+from llmtest.core.text import did_you_mean
 
 MODULES: Final = (
     "cassettes",
     "demo",
+    "merge",
     "scan",
     "script",
     "serve",
@@ -36,12 +39,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from llmtest import __version__
 
+    given = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(prog="llmtest", description="Test programs built on language models.")
     parser.add_argument("--version", action="version", version=f"llmtest-kit {__version__}")
     commands = Commands(parser)
     for name in MODULES:
         import_module(f"llmtest.cli.{name}").add(commands)
-    arguments = vars(parser.parse_args(argv))
+    if not given:
+        parser.print_help()
+        return 0
+    if not given[0].startswith("-") and given[0] not in commands.names:
+        hint = did_you_mean(given[0], commands.names, otherwise="`llmtest --help` lists all")
+        parser.exit(2, f"llmtest: there is no command {given[0]!r}{hint}\n")
+    arguments = vars(parser.parse_args(given))
     run: Callable[..., int] = arguments.pop("run")
     return run(**arguments)
 
@@ -50,10 +60,12 @@ class Commands:
     """The commands of a parser. A module adds its own to it."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.names: list[str] = []
         self._parsers: Any = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(self, name: str, words: str, run: Callable[..., int], *options: argparse.ArgumentParser) -> argparse.ArgumentParser:
         """Add the command `name` and return its parser, which takes arguments. `words` say what it does, for `--help`."""
+        self.names.append(name)
         said = f"{words[0].upper()}{words[1:]}."
         parser: argparse.ArgumentParser = self._parsers.add_parser(name, help=words, description=said, parents=options)
         parser.set_defaults(run=functools.partial(_run, name, run))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
+from llmtest.core.colors import paint, wants_colors
 from llmtest.core.text import escape_controls
 
 
@@ -31,7 +32,7 @@ class Console:
     @property
     def color(self) -> bool:
         """True if results are shown in colors."""
-        return self.out.isatty() and not os.environ.get("NO_COLOR") and os.name == "posix"
+        return wants_colors(self.out, os.environ)
 
     @property
     def ask(self) -> Callable[[str], str] | None:
@@ -47,7 +48,7 @@ class Console:
         text = escape_controls(text, keep_colors=self.color)
         encoding = self.out.encoding or "utf-8"
         shown = text.encode(encoding, "replace").decode(encoding)  # a redirected stdout on Windows may know few characters
-        print(f"\x1b[{style}m{shown}\x1b[0m" if style and self.color else shown, flush=True)
+        print(paint(shown, style) if self.color else shown, flush=True)
 
     def heading(self, text: str) -> None:
         """Print an empty line and a bold one."""
@@ -56,11 +57,6 @@ class Console:
     def note(self, text: str) -> None:
         """Print a line about the results, such as an error."""
         print(escape_controls(text), file=sys.stderr)
-
-    def progress(self, done: int, of: int) -> None:
-        """Show how many traces are done, in place, on a terminal only. `of` is 0 if their number is not known."""
-        if sys.stderr.isatty():
-            print(f"\r{done}{f' of {of}' if of else ''} traces", end="\r", file=sys.stderr, flush=True)
 
 
 CONSOLE: Final = Console()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmtest.cli.terminal import CONSOLE
+from llmtest.core.progress import Step, progress
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
@@ -23,7 +24,8 @@ def add(commands: Commands) -> None:
     shown = commands.add("show", words, show, store, chosen)
     shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
     shown.add_argument("--tree", action="store_true", help="with messages and arguments: the text of a snapshot")
-    shown.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
+    shown.add_argument("--json", action="store_true", dest="as_json", help="as JSON; with --tree, the trees too")
+    shown.add_argument("--follow", action="store_true", help="go on with the traces that come, until Ctrl-C")
     sent = commands.add("export", "write traces as JSON lines", export, store, chosen)
     sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="sessions and traces to write; by default all")
     sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, standard output")
@@ -44,6 +46,8 @@ def _filter_options() -> argparse.ArgumentParser:
     options.add_argument("--name", metavar="GLOB", help="only traces with a run of this name")
     options.add_argument("--tag", metavar="GLOB", help="only traces with this tag")
     options.add_argument("--errors", action="store_true", help="only traces in which a run failed")
+    words = "only traces with a text in them, of a message, argument or error, that this regular expression finds"
+    options.add_argument("--grep", metavar="PATTERN", help=words)
     options.add_argument("--since", metavar="TIME", help="not before 2026-01-31T12:00, or at most this long ago: 90s, 5m, 2h, 3d")
     options.add_argument("--until", metavar="TIME", help="not after this time")
     return options
@@ -63,11 +67,19 @@ def sessions(store: Path | None, as_json: bool) -> int:
         return listing.sessions(opened, CONSOLE.print, as_json=as_json)
 
 
-def show(store: Path | None, what: str | None, tree: bool, as_json: bool, **chosen: Any) -> int:
+def show(store: Path | None, what: str | None, tree: bool, as_json: bool, follow: bool, **chosen: Any) -> int:
+    from llmtest.errors import StoreError
     from llmtest.tracing import listing
 
+    only = listing.Filter(**chosen)
     with open_store(store) as opened:
-        return listing.show(opened, what, CONSOLE.print, only=listing.Filter(**chosen), tree=tree, as_json=as_json)
+        if not follow:
+            return listing.show(opened, what, CONSOLE.print, only=only, tree=tree, as_json=as_json)
+        if what is not None or as_json:
+            raise StoreError("--follow shows the traces that come, so it takes no session, no trace and no --json")
+        with contextlib.suppress(KeyboardInterrupt):
+            listing.follow(opened, CONSOLE.print, only=only, tree=tree)
+        return 0
 
 
 def export(store: Path | None, names: list[str], output: Path | None, **chosen: Any) -> int:
@@ -77,18 +89,23 @@ def export(store: Path | None, names: list[str], output: Path | None, **chosen: 
         found = [trace for name in names for trace in opened.find(name)] if names else opened.traces()
         traces = listing.Filter(**chosen).among(found, opened)
         file = files.enter_context(output.open("w", encoding="utf-8")) if output is not None else CONSOLE.out
-        count = jsonl.export(opened, traces, file, CONSOLE.progress)
+        count = jsonl.export(opened, traces, file, files.enter_context(progress("traces")))
     CONSOLE.note(f"{count} traces")
     return 0
+
+
+def _after(before: int, step: Step) -> Step:
+    """Return a step that counts on from what earlier files had."""
+    return lambda done, of: step(before + done, 0)
 
 
 def import_(store: Path | None, files: list[Path], session: str | None) -> int:
     from llmtest.tracing import jsonl
 
     count = 0
-    with open_store(store) as opened:
+    with open_store(store) as opened, progress("traces") as step:
         for path in files:
             with contextlib.nullcontext(CONSOLE.input) if str(path) == "-" else path.open("rb") as file:
-                count += jsonl.take_in(opened, jsonl.read_lines(file), CONSOLE.progress, session=session)
+                count += jsonl.take_in(opened, jsonl.read_lines(file), _after(count, step), session=session)
     CONSOLE.note(f"{count} traces")
     return 0

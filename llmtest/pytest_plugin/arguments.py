@@ -1,10 +1,15 @@
-"""The arguments of a session, on the workers of xdist too."""
+"""The arguments of a session, on the workers of xdist too, and the folders that they name."""
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from llmtest.trees.pending import Folder
 
 _SENT: Final = "llmtest_arguments"
 
@@ -26,3 +31,22 @@ def arguments_of(config: pytest.Config) -> list[str]:
     """Return the arguments of this session, on a worker of xdist those of its controller."""
     sent: list[str] | None = getattr(config, "workerinput", {}).get(_SENT)
     return [*map(str, config.invocation_params.args)] if sent is None else sent
+
+
+def pending_folder(config: pytest.Config) -> Folder:
+    """Return the folder of pending files of this session. In CI, where nothing is kept, that of the report is written."""
+    from llmtest.trees.pending import VARIABLE, Folder
+
+    environ: dict[str, str] = dict(os.environ)
+    report = report_folder(config)
+    if report is not None and environ.get("CI") and not environ.get(VARIABLE):
+        environ[VARIABLE] = str(report / "pending")
+    return Folder(config.rootpath, environ)
+
+
+def report_folder(config: pytest.Config) -> Path | None:
+    """Return the folder that `--llmtest-report` names, seen from where pytest was started, or the ini key, from its file."""
+    said, base = config.getoption("llmtest_report"), config.invocation_params.dir
+    if not said:
+        said, base = config.getini("llmtest_report"), config.rootpath
+    return base / said if said else None

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pytest
 from _pytest.skipping import xfailed_key
 
+from llmtest.pytest_plugin.arguments import pending_folder
+
 if TYPE_CHECKING:
     from llmtest.errors import Violation
     from llmtest.protocol.run_checks import Broken
@@ -87,6 +89,7 @@ class Attempt:
         self.set_up = self.called = self.running = self.failed = self.is_used = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
+        self._postponed: list[Violation] = []
         self.held: DeferredSession | None = None
         self._shown: set[object] = set()
         self._exits = ExitStack()
@@ -225,6 +228,17 @@ class Attempt:
     def compared(self, mismatch: Mismatch, matched: bool) -> None:
         (self.matches if matched else self.mismatches).append(mismatch)
 
+    def postpone(self, mismatch: Mismatch, place: str) -> bool:
+        """Fail the test at the end of its function for a snapshot that differs; False if the function does not run."""
+        if not self.running:
+            return False
+        from llmtest.core.source import shown_path
+        from llmtest.errors import Violation
+
+        told = f"{mismatch.headline}\n  {mismatch.snapshot.name}, compared at {shown_path(place)}"
+        self._postponed.append(Violation("snapshot differs", told))
+        return True
+
     def comparisons(self) -> list[Mismatch]:
         """Every comparison with a snapshot."""
         return [*self.matches, *self.mismatches]
@@ -238,6 +252,7 @@ class Attempt:
         if not failed and (self.passed or not last):
             self.page.violations += self.unread.take(living=last)
         found = [] if failed else self._take()
+        found += [] if failed or last else self._postponed
         if found:
             fail(found)
         self.passed = not last and not failed
@@ -441,9 +456,7 @@ def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, item: pytest.It
         report.sections.append(("llmtest: snapshot", f"not accepted, because the test failed: {', '.join(names)}"))
     if not attempt.mismatches and not attempt.matches:
         return report.failed and not names and _tell_uncompared(report, attempt, item)
-    from llmtest.trees.pending import Folder
-
-    folder = Folder(config.rootpath, os.environ)
+    folder = pending_folder(config)
     for mismatch in attempt.matches:
         with suppress(OSError):  # a folder that cannot be written holds nothing that is pending
             folder.forget(mismatch)

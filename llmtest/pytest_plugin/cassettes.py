@@ -26,6 +26,7 @@ from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
 from llmtest.core.source import code, is_installed, shown_path
 from llmtest.core.text import amount, did_you_mean, named
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
+from llmtest.pytest_plugin.arguments import pending_folder
 from llmtest.scripts import fingerprints
 from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
 from llmtest.wire.hosts import PROVIDERS
@@ -191,14 +192,14 @@ class OpenCassette:
     def _differences(self, saved: Saved, *, passed: bool) -> list[Violation]:
         from llmtest.scripts.yaml_emit import write_file
         from llmtest.trees.cassette_text import cassette_text, compare_spent
-        from llmtest.trees.pending import Folder, Mismatch
+        from llmtest.trees.pending import Mismatch
 
         assert saved.after is not None
         if not passed:
             self._tell(f"{amount(saved.calls, 'call')} not compared, because the test {self._outcome}")
             return []
         path, test = self.cassette.path, self.item.nodeid
-        folder = Folder(self.item.config.rootpath, os.environ)
+        folder = pending_folder(self.item.config)
         expected, received = (None if file is None else cassette_text(file, usage=False) for file in (saved.before, saved.after))
         if expected == received:
             with suppress(OSError):  # a folder that cannot be written holds nothing that is pending

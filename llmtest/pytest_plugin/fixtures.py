@@ -135,4 +135,4 @@ def llm_snapshot(request: pytest.FixtureRequest, llm_recording: Recording) -> Sn
             pytrace=False,
         )
     attempt.held = snapshots.DeferredSession(request.config._syrupy)
-    return snapshots.assertion(request.node, attempt.compared, attempt.held)
+    return snapshots.assertion(request.node, attempt.compared, attempt.held, attempt.postpone)

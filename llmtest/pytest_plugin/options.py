@@ -15,6 +15,7 @@ import pytest
 
 from llmtest.pytest_plugin import late, markers
 from llmtest.pytest_plugin.attempt import attempt_of
+from llmtest.pytest_plugin.results import SessionResults
 
 if TYPE_CHECKING:
     from llmtest.langchain.providers import Providers
@@ -27,6 +28,7 @@ TRACES: Final = ("off", "failed", "all")
 REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 FRAMES: Final = ("folded", "all")
+CI: Final = ("auto", "off")
 STALE: Final = ("fail", "warn", "ignore")
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
@@ -86,6 +88,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
+    ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
+    group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
+    parser.addini("llmtest_ci", ci, default="auto")
+    report = "write a report to this folder, to be uploaded by a job of CI: results, pending snapshots, summary, kept traces"
+    group.addoption("--llmtest-report", metavar="FOLDER", help=f"{report}; ini: llmtest_report")
+    parser.addini("llmtest_report", report, default="")
+    failures = "write .llmtest/failures.md after a session with failures, if its tests use llmtest"
+    parser.addini("llmtest_failures", failures, type="bool", default=True)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
@@ -102,7 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
-    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES}
+    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI}
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
@@ -120,6 +130,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
+    config.pluginmanager.register(SessionResults(config), "llmtest-results")
     _follow(config)
     _open_stale(config)
     _open_masks(config)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import sys
 import traceback
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import walk_stack
 from typing import Any, Final
 
 import pytest
@@ -26,6 +28,7 @@ from syrupy.session import SnapshotSession
 from syrupy.types import SerializedData, SnapshotIndex
 
 from llmtest.concurrency.asyncio_state import without_loop
+from llmtest.core.source import FRAMEWORK, program_line
 from llmtest.core.text import amount
 from llmtest.core.unread import unequal
 from llmtest.errors import PendingError, SnapshotError
@@ -143,23 +146,28 @@ class TreeLocation(PyTestLocation):
 class TreeAssertion(SnapshotAssertion):
     """syrupy's assertion, which tells `on_result` of each comparison.
 
+    A named snapshot that differs fails the test at its end, so that its other named snapshots are compared, too: `on_postponed`
+    is told of it, with the line of the comparison, and says if it will fail the test. Then the comparison counts as equal.
+
     It compares no recording of open runs unless the test says `llm_snapshot(open_runs=True)`, no recording of nothing unless
     it says `llm_snapshot(empty=True)`, and nothing under a name that the test has compared before.
     """
 
     on_result: Callable[[Mismatch, bool], None] = field(default=lambda mismatch, matched: None)
+    on_postponed: Callable[[Mismatch, str], bool] = field(default=lambda mismatch, place: False)
     headline: str = field(default="", init=False)
     _open_runs: bool = field(default=False, init=False)
     _empty: bool = field(default=False, init=False)
     _obstacle: str = field(default="", init=False)
     _expected: str = field(default="", init=False)
     _source: Rendered | None = field(default=None, init=False)
+    _last: Mismatch | None = field(default=None, init=False)
     _compared: set[Path] = field(default_factory=set, init=False)
 
     def with_defaults(self, **options: Any) -> TreeAssertion:
         other = super().with_defaults(**options)
         assert isinstance(other, TreeAssertion)
-        other.on_result, other._compared = self.on_result, self._compared
+        other.on_result, other.on_postponed, other._compared = self.on_result, self.on_postponed, self._compared
         return other
 
     def __call__(self, *, open_runs: bool = False, empty: bool = False, **options: Any) -> TreeAssertion:
@@ -170,7 +178,19 @@ class TreeAssertion(SnapshotAssertion):
         return self
 
     def __eq__(self, other: object) -> bool:
-        return self._assert(other) or unequal(f"{type(other).__name__} == llm_snapshot")
+        named = self._custom_index is not None
+        return self._assert(other) or (named and self._postpone()) or unequal(f"{type(other).__name__} == llm_snapshot")
+
+    def __ne__(self, other: object) -> bool:
+        return not self._assert(other)  # a test that says so means it, also of a named snapshot
+
+    def _postpone(self) -> bool:
+        """True if the test fails at its end for this comparison. Not where there was nothing to compare."""
+        mismatch = self._last
+        if mismatch is None or mismatch.error or mismatch.received is None:
+            return False
+        place = program_line(walk_stack(sys._getframe(1)), (*FRAMEWORK, "syrupy"))
+        return self.on_postponed(mismatch, place)
 
     __hash__ = None  # type: ignore[assignment]  # as syrupy's, which compares by reading a file
 
@@ -216,6 +236,7 @@ class TreeAssertion(SnapshotAssertion):
         result = self.executions[self.num_executions - 1]
         mismatch = _mismatch(result, self._source)
         self.headline = "" if matched else mismatch.headline
+        self._last = mismatch
         self.on_result(mismatch, matched)
         return matched
 
@@ -325,8 +346,14 @@ class DeferredSession:
                 result.created = result.updated = result.success = False
 
 
-def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], session: SnapshotSession) -> TreeAssertion:
-    """Return what `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` is called at each comparison.
+def assertion(
+    item: pytest.Item,
+    on_result: Callable[[Mismatch, bool], None],
+    session: SnapshotSession,
+    on_postponed: Callable[[Mismatch, str], bool],
+) -> TreeAssertion:
+    """Return what `llm_snapshot` is: syrupy's own assertion, with our extension; `on_result` is called at each comparison, and
+    `on_postponed` where a named snapshot differs.
 
     `session` is syrupy's, or a `DeferredSession`. Made here rather than taken from syrupy's fixture `snapshot`, a name that other
     plugins and many conftests claim.
@@ -337,6 +364,7 @@ def assertion(item: pytest.Item, on_result: Callable[[Mismatch, bool], None], se
         extension_class=TreeExtension,
         test_location=TreeLocation(item),
         on_result=on_result,
+        on_postponed=on_postponed,
         **(_own_flags(item.config, options) if _is_contested(item.config) else options),
     )
 

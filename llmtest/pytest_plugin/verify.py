@@ -6,17 +6,22 @@ An id or a time that is the same in all of them is a constant of the program, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from _pytest.runner import runtestprotocol
 
+from llmtest.pytest_plugin.arguments import pending_folder
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest._code.code import TerminalRepr
+    from _pytest.terminal import TerminalReporter
 
     from llmtest.pytest_plugin.attempt import Attempt
     from llmtest.trees.differ import Difference
@@ -52,7 +57,8 @@ class Verification:
         changed = [mismatch for mismatch in first.comparisons() if mismatch.received not in (None, mismatch.expected)]
         others: list[Mapping[Path, Mismatch]] = []
         for number in range(2, self._runs + 1) if changed else ():
-            again, other = self._run(item, nextitem)
+            with _shown_progress(item.config, f"run {number} of {self._runs}"):
+                again, other = self._run(item, nextitem)
             attempts.append(other)
             others.append({mismatch.snapshot: mismatch for mismatch in other.comparisons()})
             which = f"run {number} of {self._runs}"
@@ -81,7 +87,8 @@ class Verification:
         from llmtest.pytest_plugin import elsewhere
 
         which = "a run with another hash seed, temporary directory and day"
-        found = elsewhere.run(item, {name: sorted(values) for name, values in constants.items()})
+        with _shown_progress(item.config, "run in another process"):
+            found = elsewhere.run(item, {name: sorted(values) for name, values in constants.items()})
         if found.outcomes != [[str(report.when), report.outcome] for report in reports]:
             reports[-1].sections.append(("llmtest: output of the other process", found.output))
             return _ended_otherwise(reports, which)
@@ -97,10 +104,6 @@ class Verification:
         self, item: pytest.Item, first: Attempt, changed: list[Mismatch], constants: Mapping[str, frozenset[str]]
     ) -> None:
         """Write into the texts that are to be accepted what is the same in each run, in place of its masks."""
-        import os
-
-        from llmtest.trees.pending import Folder
-
         for mismatch in changed:
             values = constants[str(mismatch.snapshot)]
             if not values or mismatch.source is None:
@@ -109,7 +112,7 @@ class Verification:
             if first.held is not None:
                 first.held.replace(mismatch.snapshot, text)
             if mismatch in first.mismatches:
-                Folder(item.config.rootpath, os.environ).keep(replace(mismatch, received=text))
+                pending_folder(item.config).keep(replace(mismatch, received=text))
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> tuple[list[pytest.TestReport], Attempt]:
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
@@ -119,15 +122,28 @@ class Verification:
 
     def _drop(self, item: pytest.Item, attempts: list[Attempt], changed: list[Mismatch]) -> None:
         """Neither write nor keep what the test compared: it is no snapshot."""
-        import os
-
-        from llmtest.trees.pending import Folder
-
         for attempt in attempts:
             if attempt.held is not None:
                 attempt.held.drop()
         for mismatch in changed:
-            Folder(item.config.rootpath, os.environ).forget(mismatch)
+            pending_folder(item.config).forget(mismatch)
+
+
+@contextmanager
+def _shown_progress(config: pytest.Config, text: str) -> Iterator[None]:
+    """Show `text` on a terminal while the block runs, after what pytest has written on the line. On no worker of xdist."""
+    reporter: TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not reporter.isatty or os.environ.get("TERM") == "dumb" or hasattr(config, "workerinput"):
+        yield
+        return
+    file = config.get_terminal_writer()._file  # the writer itself would count these characters as the width of the line
+    file.write(f"\x1b7 {text}\x1b8")  # the cursor stays where it was
+    file.flush()
+    try:
+        yield
+    finally:
+        file.write("\x1b[K")
+        file.flush()
 
 
 def _constants(mismatch: Mismatch, others: Sequence[Mapping[Path, Mismatch]]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,8 @@ Say = Callable[[str, str], None]
 """Print one line; the second argument is the number of its color, or empty."""
 
 _RED, _BOLD = "31", "1"
+FOLLOW_S: Final = 0.5
+"""How often `follow` looks."""
 MAX_DEPTH: Final = 2_000
 """A deeper run is shown no further to the right."""
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -33,18 +36,21 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A choice of traces: with a run of this name (`*` and `?` are wildcards), with this tag, with an error, and not before
-    or after these times. `since` and `until` are times of ISO 8601, or how long ago: `90s`, `5m`, `2h`, `3d`."""
+    or after these times; `grep` is a regular expression, searched for in each line of the tree of a trace. `since` and `until`
+    are times of ISO 8601, or how long ago: `90s`, `5m`, `2h`, `3d`."""
 
     name: str | None = None
     tag: str | None = None
     errors: bool = False
+    grep: str | None = None
     since: str | None = None
     until: str | None = None
 
     def among(self, traces: Iterable[Stored], store: Store) -> list[Stored]:
         since, until = (_moment(text) for text in (self.since, self.until))
         named = store.with_run(self.name) if self.name is not None else None
-        return [
+        pattern = _pattern(self.grep)
+        found = [
             trace
             for trace in traces
             if (named is None or trace.id in named)
@@ -53,6 +59,15 @@ class Filter:
             and (since is None or trace.started_ns >= since)
             and (until is None or trace.started_ns <= until)
         ]
+        # Last, because each trace is read and rendered for it.
+        return found if pattern is None else [trace for trace in found if pattern.search(_tree(store, trace))]
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text, re.MULTILINE)
+    except re.error as error:
+        raise StoreError(f"--grep expects a regular expression; got {text!r}: {error}") from None
 
 
 def _moment(text: str | None) -> int | None:
@@ -124,10 +139,29 @@ def show(
     if name is None and only in (None, Filter()):
         traces = traces[-1:]
     if as_json:
-        say(json.dumps([_facts(trace, store.runs(trace)) for trace in traces], indent=2), "")
+        told = [_facts(trace, store.runs(trace)) | ({"tree": _tree(store, trace)} if tree else {}) for trace in traces]
+        say(json.dumps(told, indent=2), "")
     for trace in () if as_json else traces:
         _show(store, trace, say, tree)
     return 0
+
+
+def follow(
+    store: Store,
+    say: Say,
+    *,
+    only: Filter | None = None,
+    tree: bool = False,
+    wait: Callable[[], object] = lambda: time.sleep(FOLLOW_S),
+) -> None:
+    """Print each trace that comes into the store from now on, until `wait` raises; it is called after each look."""
+    seen = {trace.id for trace in store.traces()}
+    while True:
+        wait()
+        new = [trace for trace in store.traces() if trace.id not in seen]
+        seen |= {trace.id for trace in new}
+        for trace in (only or Filter()).among(new, store):
+            _show(store, trace, say, tree)
 
 
 def _facts(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:

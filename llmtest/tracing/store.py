@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, get_origin, get_type_hints
 
 from llmtest.core.masks import show
+from llmtest.core.own_folder import FOLDER, make_folder
 from llmtest.core.text import did_you_mean
 from llmtest.errors import StoreError
 from llmtest.recording.recording import Recording
 from llmtest.tracing.rows import Rows, column, of_all, revived, rows
 
-FOLDER: Final = ".llmtest"
 FILE: Final = "traces.sqlite"
 PATIENCE_S: Final = 30.0
 """How long a writer waits for other processes."""
@@ -288,7 +288,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             if not self.path.parent.exists():
-                _make_folder(self.path.parent)
+                make_folder(self.path.parent)
             connection = sqlite3.connect(self.path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
             try:
                 _prepare(connection)
@@ -337,13 +337,6 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.name == FOLDER:
-        with suppress(FileExistsError), (folder / ".gitignore").open("x", encoding="utf-8") as file:
-            file.write("*\n")
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -11,9 +11,10 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, Literal
 
+from llmtest.core.colors import ADDED, DIM, REMOVED, mark_words, paint
 from llmtest.core.text import amount, clip
 from llmtest.errors import TreeTextError
 from llmtest.trees.lookalikes import are_alike, show_hidden
@@ -65,7 +66,9 @@ class Row:
 class Difference:
     """A difference. `cause` is the first cause in words, with its place; `causes` the number of differences that do not follow
     from an earlier one; `changed` the number of changed lines of `total`; `folded` that of equal lines, which are not shown.
-    `structure` is True if runs came, went, or ended in another way, and False if only texts differ."""
+    `structure` is True if runs came, went, or ended in another way, and False if only texts differ. `words` is the cause without
+    its place. `changes` has the old and the new text of what differs, in full, but for usage and for words that an earlier
+    difference has replaced: equal ones are the same change in another tree."""
 
     cause: str
     causes: int
@@ -74,6 +77,8 @@ class Difference:
     folded: int
     structure: bool
     rows: tuple[Row, ...]
+    words: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
 
     @property
     def headline(self) -> str:
@@ -87,17 +92,33 @@ class Difference:
         if len(self.rows) > room:
             folded = [f"  … {amount(len(self.rows) - room + 1, 'more line')} of the difference", *folded]
             room -= 1
-        shown = [_format_row(row, color) for row in self.rows[:room]]
-        return [*shown, *folded]
+        rows = self.rows[:room]
+        return [*(_colored(rows) if color else map(_plain_row, rows)), *folded]
 
 
-def _format_row(row: Row, color: bool) -> str:
-    line = f"{row.mark} {'  ' * row.depth}{row.text}"
-    style = {"-": "31", "+": "32"}.get(row.mark, "")
-    if not color:
-        return f"{line}{_NOTES[row.note]}"
-    line = f"\x1b[{style}m{line}\x1b[0m" if style else line
-    return f"{line}\x1b[2m{_NOTES[row.note]}\x1b[0m" if row.note else line
+def _plain_row(row: Row) -> str:
+    return f"{row.mark} {'  ' * row.depth}{row.text}{_NOTES[row.note]}"
+
+
+def _colored(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield rows in colors; in a removed line and an added one in its place, the words that differ are reversed."""
+    texts = [row.text for row in rows]
+    for numbers, in_place in _replaced(rows):
+        for old, new in zip(numbers, in_place, strict=False):
+            texts[old], texts[new] = mark_words(rows[old].text, rows[new].text)
+    styles = {"-": REMOVED, "+": ADDED, " ": ""}
+    for row, text in zip(rows, texts, strict=True):
+        line = paint(f"{row.mark} {'  ' * row.depth}{text}", styles[row.mark])
+        yield f"{line}{paint(_NOTES[row.note], DIM)}" if row.note else line
+
+
+def _replaced(rows: Sequence[Row]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the numbers of removed rows and of the added rows that follow them at the same depth."""
+    runs = [list(same) for _, same in groupby(range(len(rows)), key=lambda number: (rows[number].mark, rows[number].depth))]
+    for old, new in pairwise(runs):
+        first, second = rows[old[0]], rows[new[0]]
+        if (first.mark, second.mark, first.depth) == ("-", "+", second.depth):
+            yield old, new
 
 
 def diff(expected: str, received: str) -> Difference | None:
@@ -308,7 +329,8 @@ class _Comparison:
         self._tainted: set[str] = set()
         self._swaps: list[tuple[re.Pattern[str], str]] = []
         self._todo: list[_Step] = []
-        self._cause = ""
+        self._cause = self._words = ""
+        self._changes: list[tuple[str, str]] = []
         self._causes = 0
         self._folded = 0
         self._structure = False
@@ -325,7 +347,7 @@ class _Comparison:
         total = sum(item.size for item in self._before)
         changed = max(marks["-"], marks["+"])
         told = (self._cause, self._causes, changed, max(total, changed), self._folded, self._structure)
-        return Difference(*told, tuple(_rows_with_hidden(self.rows)))
+        return Difference(*told, tuple(_rows_with_hidden(self.rows)), self._words, tuple(self._changes))
 
     # pairs of nodes
 
@@ -367,7 +389,7 @@ class _Comparison:
         """Write a node that is gone, one that is new, or one in the place of the other."""
         old, new = before.node if before else None, after.node if after else None
         self._structure = self._structure or any(node is not None and node.kind not in ("entry", "line") for node in (old, new))
-        note = self._note(old, new, scene)
+        note = self._note(old, new, scene, whole=True)
         if before is not None:
             self._rows("-", before, depth, note if after is None else "")
         if after is not None:
@@ -424,9 +446,12 @@ class _Comparison:
 
     # causes
 
-    def _note(self, old: Node | None, new: Node | None, scene: _Scene) -> Note:
-        """Return the note of a difference: the first cause, another cause, or one that follows from an earlier one."""
+    def _note(self, old: Node | None, new: Node | None, scene: _Scene, *, whole: bool = False) -> Note:
+        """Return the note of a difference: the first cause, another cause, or one that follows from an earlier one. The `whole`
+        nodes differ, with all that is inside them."""
         follows = self._causes > 0 and self._follows(old, new, scene)
+        if not (follows and self._is_echo(old, new)):
+            self._changes.append((_said(old, whole), _said(new, whole)))
         self._taint(old, new)
         if new is not None and self._is_given(new):
             scene.touched = True
@@ -441,7 +466,8 @@ class _Comparison:
             return "cause"
         order = self._order()
         path = " › ".join(scene.path)
-        self._cause = f"{order or what} at {path}" if path else order or what
+        self._words = order or what
+        self._cause = f"{self._words} at {path}" if path else self._words
         return "first"
 
     def _order(self) -> str:
@@ -455,8 +481,10 @@ class _Comparison:
     def _follows(self, old: Node | None, new: Node | None, scene: _Scene) -> bool:
         if scene.touched:
             return True
-        if any(self._refers(node) for node in (old, new) if node is not None):
-            return True
+        return any(self._refers(node) for node in (old, new) if node is not None) or self._is_echo(old, new)
+
+    def _is_echo(self, old: Node | None, new: Node | None) -> bool:
+        """True if two entries differ in usage only, or as texts of an earlier difference do."""
         if old is None or new is None:
             return False
         if old.kind == "entry" and _USAGE.sub("", old.text) == _USAGE.sub("", new.text) and old.more == new.more:
@@ -508,6 +536,14 @@ def _is_same_block(old: Node, new: Node) -> bool:
 def _text(node: Node) -> str:
     """Return the text of an entry or a first line, without usage, and without bars."""
     return "\n".join((_USAGE.sub("", node.text), *(line.removeprefix("|").removeprefix(" ") for line in node.more)))
+
+
+def _said(node: Node | None, whole: bool) -> str:
+    """Return the text of one side of a change, without the numbers of labels, which differ from tree to tree."""
+    if node is None:
+        return ""
+    nodes = [inner for _, inner in walk([node])] if whole else [node]
+    return "\n".join(line for inner in nodes for line in (_LABEL.sub(_blank, _USAGE.sub("", inner.text)), *inner.more))
 
 
 # -- differences that cannot be seen

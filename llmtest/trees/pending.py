@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from llmtest.cassettes import masking
+from llmtest.core.own_folder import make_folder
 from llmtest.core.text import amount, did_you_mean
 from llmtest.errors import PendingError, ScriptError
 from llmtest.scripts.files import read_file
@@ -59,7 +60,7 @@ def read_text(path: Path) -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in one step: a concurrent reader sees the old text or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A dot-file, because syrupy deletes any other file in a folder of snapshots as unused.
     beside = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
@@ -95,6 +96,22 @@ def renew(snapshot: Path) -> None:
 def harm(expected: str, received: str) -> Damage | None:
     """Return the damage of a snapshot's text. It must be a tree only if the received text is one."""
     return damage(expected, tree=damage(received) is None)
+
+
+def read_about(text: str) -> tuple[str, str] | None:
+    """Return the test in the text of a pending file, and what the file would become; None if it is no pending file.
+
+    Raises:
+        ValueError: a line about them is damaged.
+    """
+    header, test, target, *_ = f"{text}\n\n\n".split("\n", 3)
+    is_tree = renew_header(header) == HEADER and target.startswith(_SNAPSHOT)
+    if not test.startswith(_TEST) or not (is_tree or (header.startswith("# llmtest script") and target.startswith(_CASSETTE))):
+        return None
+    told = [json.loads(test.removeprefix(_TEST)), json.loads(target.removeprefix(_SNAPSHOT if is_tree else _CASSETTE))]
+    if not all(isinstance(name, str) for name in told):
+        raise ValueError("the test and the snapshot are no strings")
+    return told[0], told[1]
 
 
 # -- mismatches
@@ -150,6 +167,23 @@ class Mismatch:
             return f"{self.what} unreadable: {name}, {self.damage}"
         difference = self.difference
         return f"{self.what} differs: {difference.headline}" if difference else f"the {self.what} matches by now"
+
+    @property
+    def words(self) -> str:
+        """The headline without the place and the extent of the difference: the same for the same change in another test."""
+        if self.expected is None and not self.error:
+            return f"no {self.what} yet"
+        difference = self.difference if not self.error and self.damage is None else None
+        return f"{self.what} differs: {difference.words}" if difference else self.headline
+
+    @property
+    def change(self) -> Hashable | None:
+        """What has changed, in full: equal for tests in which the same texts have become the same texts. None if there is no
+        difference to compare."""
+        difference = None if self.error or self.damage is not None else self.difference
+        if difference is None:
+            return None
+        return self.what, difference.changes, self.more
 
     def lines(self, *, limit: int | None = MAX_LINES, color: bool = False) -> list[str]:
         """Return the diff; the whole text of a new snapshot; the origin of an error. Of a cassette, what it has spent, too."""
@@ -211,8 +245,8 @@ class Pending:
         file = stored_file(self.snapshot)
         return Mismatch(self.test, file, read_text(file), self.received)
 
-    def accept(self, *, by_name: bool = False) -> None:
-        """Make it the snapshot. A damaged snapshot must be named explicitly.
+    def check(self, *, by_name: bool = False) -> None:
+        """Raise an error if it must not become the snapshot. A damaged snapshot must be named explicitly.
 
         Raises:
             PendingError: the file of the snapshot is damaged.
@@ -222,6 +256,14 @@ class Pending:
         if harmed is not None and not by_name:
             hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
             raise PendingError(f"{mismatch.snapshot.name}, {harmed}\n  it is not overwritten unasked; repair it, or {hint}")
+
+    def accept(self, *, by_name: bool = False) -> None:
+        """Make it the snapshot.
+
+        Raises:
+            PendingError: as `check` does.
+        """
+        self.check(by_name=by_name)
         write_snapshot(self.snapshot, self.received)
         self.reject()
 
@@ -247,8 +289,8 @@ class PendingCassette(Pending):
         more = () if error else tuple(compare_spent(before, after))
         return Mismatch(self.test, self.snapshot, expected, cassette_text(after, tools=True), error, what="cassette", more=more)
 
-    def accept(self, *, by_name: bool = False) -> None:
-        """Make it the cassette, with what is masked in it. A damaged cassette must be named explicitly.
+    def check(self, *, by_name: bool = False) -> None:
+        """Raise an error if it must not become the cassette. A damaged cassette must be named explicitly.
 
         Raises:
             PendingError: the file of the cassette is damaged.
@@ -257,6 +299,14 @@ class PendingCassette(Pending):
         if problem and not by_name:
             hint = f"accept it by name: llmtest accept {shlex.quote(self.test)}"
             raise PendingError(f"{problem}\n  it is not overwritten unasked; repair it, or {hint}")
+
+    def accept(self, *, by_name: bool = False) -> None:
+        """Make it the cassette, with what is masked in it.
+
+        Raises:
+            PendingError: as `check` does.
+        """
+        self.check(by_name=by_name)
         write_text(self.snapshot, self.received)
         masking.keep(self.snapshot, masking.kept(self.path))
         self.reject()
@@ -359,13 +409,14 @@ class Folder:
         received = f"{header}\n{rest[0].removesuffix(chr(10) * 3)}"
         return PendingCassette(path, json.loads(test.removeprefix(_TEST)), target, received)
 
-    def named(self, name: str) -> list[Pending]:
+    def named(self, name: str, among: Sequence[Pending] | None = None) -> list[Pending]:
         """Return the pending snapshots of a test, a file or a folder: by node id or the end of it, or by the path of a file.
+        They are looked for `among` those that are given, or among all.
 
         Raises:
             PendingError: there is none; the text has the nearest name.
         """
-        pending = self.found()
+        pending = self.found() if among is None else among
         chosen = [one for one in pending if _is_meant(one, name, self.root)]
         if chosen:
             return chosen

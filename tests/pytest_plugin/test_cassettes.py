@@ -670,7 +670,7 @@ def test_in_ci_a_difference_is_told_and_nothing_is_kept(recorded: Suite, provide
 
     assert "  accept    pytest --llmtest-record=rewrite test_it.py::test_refund\n" in outcome.text
     assert "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)\n" in outcome.text
-    assert not (recorded.path / ".llmtest").exists()
+    assert not (recorded.path / ".llmtest" / "pending").exists()
 
 
 def test_where_there_is_no_cassette_to_compare_with_the_test_fails(suite: Suite, provider: Any) -> None:

@@ -39,7 +39,7 @@ def test_no_traces_are_kept_if_nobody_asks(suite):
     outcome = suite.run(SUITE)
 
     assert outcome.counts == {"passed": 1, "failed": 2}
-    assert not (suite.path / ".llmtest").exists()
+    assert sorted(path.name for path in (suite.path / ".llmtest").iterdir()) == [".gitignore", "failures.md"]
     assert not outcome.has_part("llmtest: traces")
 
 
@@ -73,9 +73,11 @@ def test_the_path_stands_in_the_junit_file(suite):
 
     cases = ElementTree.parse(suite.path / "junit.xml").iter("testcase")
     properties = {case.get("name"): [(p.get("name"), p.get("value")) for p in case.iter("property")] for case in cases}
+    spent = [("llmtest_input_tokens", "1"), ("llmtest_output_tokens", "1"), ("llmtest_model_calls", "1")]
+    trace = ("llmtest_trace", str(suite.path / ".llmtest" / "traces.sqlite"))
     assert properties == {
-        "test_good": [],
-        "test_bad": [("llmtest_trace", str(suite.path / ".llmtest" / "traces.sqlite"))],
+        "test_good": spent,
+        "test_bad": [trace, *spent, ("llmtest_cause", "assert False")],
         "test_that_records_nothing": [],
     }
 

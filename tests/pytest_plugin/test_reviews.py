@@ -124,7 +124,10 @@ def test_colours_are_on_what_changed_and_follow_no_color(changed, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     plain = changed.run(None)
 
-    assert '\x1b[32m+   < a1: "Goodbye there"  usage in=1 out=2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m' in colored.text
+    assert (
+        '\x1b[32m+   < a1: "\x1b[7mGoodbye\x1b[27m there"  usage in=1 out=2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m'
+        in colored.text
+    )
     assert "\x1b" not in plain.text
 
 

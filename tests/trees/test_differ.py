@@ -313,8 +313,8 @@ def test_colour_is_on_what_changed() -> None:
 
     assert difference.lines(color=True) == [
         "  chat Model",
-        "\x1b[31m-   < 1\x1b[0m",
-        "\x1b[32m+   < 2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m",
+        "\x1b[31m-   < \x1b[7m1\x1b[27m\x1b[0m",
+        "\x1b[32m+   < \x1b[7m2\x1b[27m\x1b[0m\x1b[2m  ◀ first difference\x1b[0m",
     ]
 
 
@@ -384,3 +384,49 @@ def test_every_difference_is_shown_and_has_a_cause(before: list[str], after: lis
     assert set(gone) <= set(old.splitlines())
     assert set(came) <= set(new.splitlines())
     assert [row.note for row in difference.rows].count("first") == 1
+
+
+# -- the same change in another tree
+
+
+def test_changes_are_equal_wherever_the_same_text_has_changed() -> None:
+    one = diff(agent(PARIS, "ok"), agent(PARIS, "fine"))
+    other = diff('chat Model\n  > u1: "hi"\n  < a1: "ok"\n', 'chat Model\n  > u1: "hi"\n  < a1: "fine"\n')
+
+    assert one is not None
+    assert other is not None
+    assert one.changes == other.changes == (('< a: "ok"', '< a: "fine"'),)
+    assert one.words == other.words == 'AI message "ok" → "fine"'
+    assert one.cause == f"{one.words} at weather_agent › model › ScriptedChatModel"
+
+
+def test_changes_do_not_count_usage_and_do_count_what_else_follows() -> None:
+    text = 'chat Model\n  > u1: "hi"\n  < a1: call1 weather(city="Paris")  usage in=1 out=1\n'
+    tool = 'tool weather(city="Paris") call1\n  < "18C"\n'
+
+    usage = diff(text, text.replace("hi", "ho").replace("in=1", "in=2"))
+    other = diff(f"{text}{tool}", f"{text}{tool}".replace("Paris", "Lyon").replace("18C", "20C"))
+
+    assert usage is not None
+    assert usage.changes == (('> u: "hi"', '> u: "ho"'),)
+    assert other is not None
+    assert ('< "18C"', '< "20C"') in other.changes
+
+
+def test_labels_in_continued_lines_are_texts_of_the_program() -> None:
+    before = 'chat Model\n  > u1:\n    | see u1\n    | now\n  < "ok"\n'
+
+    changes = [diff(before, before.replace("u1\n    | now", name)).changes for name in ("u2", "u3")]  # type: ignore[union-attr]
+
+    assert changes[0] != changes[1]
+
+
+def test_words_that_differ_are_reversed() -> None:
+    text = 'chat Model\n  > u1: "You are a bot"\n  < "ok"\n'
+    difference = diff(text, text.replace("bot", "cat"))
+
+    assert difference is not None
+    assert difference.lines(color=True)[1:3] == [
+        '\x1b[31m-   > u1: "You are a \x1b[7mbot\x1b[27m"\x1b[0m',
+        '\x1b[32m+   > u1: "You are a \x1b[7mcat\x1b[27m"\x1b[0m\x1b[2m  ◀ first difference\x1b[0m',
+    ]

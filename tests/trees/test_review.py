@@ -12,7 +12,7 @@ from llmtest.cli import commands
 from llmtest.errors import PendingError
 from llmtest.trees.pending import Folder, Mismatch, read_text, write_text
 from llmtest.trees.rendering import HEADER
-from llmtest.trees.review import Ask, compare, pending, review, settle, text_of
+from llmtest.trees.review import HELP, Ask, compare, groups, pending, review, settle, text_of, undo
 
 OLD = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
 NEW = OLD.replace("Hello", "Goodbye")
@@ -36,15 +36,20 @@ class Project:
     def snapshot(self, name: str) -> Path:
         return self.folder.root / "__snapshots__" / "test_a" / f"{name}.tree"
 
-    def wait(self, *names: str, expected: str | None = OLD) -> None:
+    def wait(self, *names: str, expected: str | None = OLD, received: str = NEW) -> None:
         for name in names:
             if expected is not None:
                 write_text(self.snapshot(name), expected)
-            self.folder.keep(Mismatch(f"test_a.py::{name}", self.snapshot(name), expected, NEW))
+            self.folder.keep(Mismatch(f"test_a.py::{name}", self.snapshot(name), expected, received))
+
+    def wait_for_each(self, *names: str) -> None:
+        """Let snapshots wait that have changed in different ways."""
+        for name in names:
+            self.wait(name, received=NEW.replace("Goodbye", f"Goodbye {name}"))
 
     def accepted(self) -> list[str]:
         files = sorted((self.folder.root / "__snapshots__" / "test_a").glob("*.tree"))
-        return [path.stem for path in files if read_text(path) == NEW]
+        return [path.stem for path in files if "Goodbye" in (read_text(path) or "")]
 
     def waiting(self) -> list[str]:
         return [one.test.partition("::")[2] for one in self.folder.found()]
@@ -113,7 +118,8 @@ def test_without_a_name_all_are_accepted_but_damaged_ones(project: Project) -> N
 
 
 def test_a_review_asks_of_one_after_the_other(project: Project) -> None:
-    project.wait("test_1", "test_2", "test_3", "test_4", "test_5")
+    project.wait("test_1")
+    project.wait_for_each("test_2", "test_3", "test_4", "test_5")
 
     code = review(project.folder, project.say, answers("a", "what?", "", "r", "s", "A"))
 
@@ -127,7 +133,7 @@ def test_a_review_ends_when_asked_to_or_when_nobody_answers(project: Project) ->
     def nobody(question: str) -> str:
         raise EOFError
 
-    project.wait("test_1", "test_2")
+    project.wait_for_each("test_1", "test_2")
 
     review(project.folder, project.say, answers("q"))
     review(project.folder, project.say, nobody)
@@ -137,7 +143,7 @@ def test_a_review_ends_when_asked_to_or_when_nobody_answers(project: Project) ->
 
 
 def test_a_review_without_a_terminal_shows_all_and_says_the_commands(project: Project) -> None:
-    project.wait("test_1", "test_2")
+    project.wait_for_each("test_1", "test_2")
 
     review(project.folder, project.say, None)
 
@@ -172,6 +178,159 @@ def test_a_file_that_is_not_there_cannot_be_compared(project: Project) -> None:
         text_of(Path("nowhere.tree"))
 
 
+# -- groups
+
+
+GROUP = """
+1 of 2: 3 tests: snapshot differs: AI message "Hello" → "Goodbye"  (changed text)
+  test_a.py::test_1
+  test_a.py::test_2
+  test_a.py::test_3
+the first of them: snapshot differs: AI message "Hello" → "Goodbye" at Model (1 of 3 lines, 1 cause)
+  chat Model
+-   < a1: "Hello"
++   < a1: "Goodbye"  ◀ first difference
+  … 1 unchanged line"""
+
+
+def test_the_same_change_is_one_question(project: Project) -> None:
+    asked: list[str] = []
+    given = answers("a", "s")
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return given(question)
+
+    project.wait("test_1", "test_2", "test_3")
+    project.wait_for_each("test_4")
+
+    review(project.folder, project.say, ask)
+
+    assert project.said[0] == GROUP
+    assert asked == [
+        "[a]ccept all 3  [r]eject all 3  [o]ne by one  [s]kip  [A]ccept all that are left  [q]uit  [?]help: ",
+        "[a]ccept  [r]eject  [s]kip  [A]ccept all that are left  [u]ndo  [q]uit  [?]help: ",
+    ]
+    assert (project.accepted(), project.waiting()) == (["test_1", "test_2", "test_3"], ["test_4"])
+    assert project.said[-1] == "to undo the last accept: llmtest accept --undo"
+
+
+def test_a_group_may_be_looked_at_one_by_one(project: Project) -> None:
+    project.wait("test_1", "test_2")
+
+    review(project.folder, project.say, answers("o", "r", "a"))
+
+    assert [line.splitlines()[1] for line in project.said if line.startswith("\n")] == [
+        '1 of 1: 2 tests: snapshot differs: AI message "Hello" → "Goodbye"  (changed text)',
+        "1 of 2: test_a.py::test_1  (changed text)",
+        "2 of 2: test_a.py::test_2  (changed text)",
+    ]
+    assert project.accepted() == ["test_2"]
+
+
+def test_the_last_answer_can_be_undone_and_is_asked_again(project: Project) -> None:
+    project.wait("test_1", "test_2")
+    project.wait_for_each("test_3")
+
+    review(project.folder, project.say, answers("u", "a", "u", "r", "a"))
+
+    assert project.accepted() == ["test_3"]
+    assert [line.split()[0] for line in project.said if not line.startswith(("\n", "to undo"))] == [
+        *["accepted"] * 2,
+        *["undone"] * 2,
+        *["rejected"] * 2,
+        "accepted",
+    ]
+
+
+def test_help_says_what_the_letters_do(project: Project) -> None:
+    project.wait("test_1")
+
+    review(project.folder, project.say, answers("?", "q"))
+
+    assert project.said[1] == HELP
+    assert {line.split()[0] for line in HELP.splitlines()} == set("arsoAuq")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Goodbye", "Ciao"),
+        ('Goodbye"\n  < a2: "and more', "Goodbye"),
+    ],
+    ids=["another text", "something else, too"],
+)
+def test_other_changes_are_no_group(project: Project, one: str, other: str) -> None:
+    project.wait("test_1", received=OLD.replace("Hello", one))
+    project.wait("test_2", received=OLD.replace("Hello", other))
+
+    assert len(groups(project.folder.found())) == 2
+
+
+def test_the_same_change_at_another_place_is_one_group(project: Project) -> None:
+    def deeper(text: str) -> str:
+        header, *lines = text.splitlines()
+        return "\n".join((header, "chain agent", *(f"  {line}" for line in lines), "  < 1", ""))
+
+    project.wait("test_1")
+    project.wait("test_2", expected=deeper(OLD), received=deeper(NEW))
+
+    (group,) = groups(project.folder.found())
+
+    assert [one.test for one in group.members] == ["test_a.py::test_1", "test_a.py::test_2"]
+
+
+def test_what_is_new_or_damaged_is_never_a_group(project: Project) -> None:
+    project.wait("test_1", "test_2", expected=None)
+    project.wait("test_3", "test_4", expected=CONFLICT)
+
+    assert len(groups(project.folder.found())) == 4
+
+
+def test_all_with_the_same_change_are_accepted_by_naming_one(project: Project) -> None:
+    project.wait("test_1", "test_2")
+    project.wait_for_each("test_3")
+
+    code = settle(project.folder, ["test_1"], project.say, accepted=True, alike=True)
+
+    assert (code, project.accepted(), project.waiting()) == (0, ["test_1", "test_2"], ["test_3"])
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(project: Project) -> None:
+    project.wait("test_1")
+    project.wait("test_2", expected=CONFLICT)
+
+    codes = [
+        settle(project.folder, [], project.say, accepted=True, dry_run=True),
+        settle(project.folder, ["test_1"], project.say, accepted=False, dry_run=True),
+    ]
+
+    assert (codes, project.accepted(), project.waiting()) == ([1, 0], [], ["test_1", "test_2"])
+    headline = DIFF.splitlines()[0]
+    assert project.said[0] == f"would accept  test_a.py::test_1: __snapshots__/test_a/test_1.tree\n  {headline}"
+    assert project.said[1].startswith("would refuse  test_a.py::test_2: test_2.tree, line 3: an unresolved merge conflict")
+    assert project.said[2] == f"would reject  test_a.py::test_1: __snapshots__/test_a/test_1.tree\n  {headline}"
+
+
+def test_an_accept_is_undone_by_a_later_command(project: Project) -> None:
+    project.wait("test_1")
+    settle(project.folder, [], project.say, accepted=True)
+
+    code = undo(project.folder, project.say)
+
+    assert (code, project.accepted(), project.waiting()) == (0, [], ["test_1"])
+    assert project.said[-1] == "undone    test_a.py::test_1: __snapshots__/test_a/test_1.tree"
+
+
+def test_only_what_is_meant_is_settled(project: Project) -> None:
+    project.wait("test_1", "test_2")
+    (first, _) = project.folder.found()
+
+    settle(project.folder, [], project.say, accepted=True, among={first.path})
+
+    assert (project.accepted(), project.waiting()) == (["test_1"], ["test_2"])
+
+
 # -- on the command line
 
 
@@ -179,7 +338,7 @@ def test_a_file_that_is_not_there_cannot_be_compared(project: Project) -> None:
 def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(project.folder.root)
     monkeypatch.delenv("LLMTEST_PENDING_DIR", raising=False)
-    project.wait("test_1", "test_2")
+    project.wait_for_each("test_1", "test_2")
     return project
 
 

@@ -1,0 +1,22 @@
+"""The folder `.llmtest` of a project: what one machine keeps, and git does not."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+FOLDER: Final = ".llmtest"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those around it. A folder `.llmtest` among them ignores itself in git.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = next((path for path in (folder, *folder.parents) if path.name == FOLDER), None)
+    if own is not None:
+        with suppress(FileExistsError), (own / ".gitignore").open("x", encoding="utf-8") as file:
+            file.write("*\n")
