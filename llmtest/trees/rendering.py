@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, Protocol, get_args
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
 from llmtest.trees.constants import Constants, ShownIn
 from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
+from llmtest.trees.states import is_node, states_before
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"
@@ -211,6 +212,9 @@ class _Writer:
             items = [item_of(child, run) for child in self._nesting.inside(run)]
             items += [item_at(event, part) for event, part in notes]
             inside = self._inside[id(run)] = layers(items, run.start.lane)
+            children = [[item.run for item in layer if item.run is not None] for layer in inside]
+            if any(map(is_node, chain.from_iterable(children))):
+                self._shapes.expected |= states_before(children, run.start.payload.get("inputs"))
         return inside
 
     def _subtree(self, run: Run, parent: Run | None) -> list[tuple[Run, Run | None]]:
@@ -260,7 +264,23 @@ class _Writer:
     # writing
 
     def _plan(self, layers: Sequence[list[Item]], parent: Run | None, depth: int) -> None:
-        self._todo += [partial(self._layer, layer, parent, depth) for layer in reversed(layers)]
+        steps: list[Callable[[], None]] = []
+        for is_quiet, group in groupby(layers, key=lambda layer: self._is_quiet(layer, parent)):
+            row = list(group)
+            if is_quiet:
+                steps.append(partial(self._fold, [item.run for (item,) in row if item.run is not None], depth))
+            else:
+                steps += [partial(self._layer, layer, parent, depth) for layer in row]
+        self._todo += reversed(steps)
+
+    def _is_quiet(self, layer: Sequence[Item], parent: Run | None) -> bool:
+        alone = layer[0].run if len(layer) == 1 else None
+        return alone is not None and parent is not None and self._shapes.is_quiet(alone, parent)
+
+    def _fold(self, runs: Sequence[Run], depth: int) -> None:
+        """Write one line for hooks of middleware that have done nothing."""
+        self.line(depth, f"@ middleware {', '.join(self._words.atom(run.name, ',') for run in runs)}")
+        self.places += [(len(self.out), run.id) for run in runs]
 
     def _count_kept(self, item: Item, parent: Run | None) -> int:
         """Return how many runs of a subtree are written at its top."""
