@@ -75,7 +75,7 @@ class SessionResults:
             facts["cost"] = _cost(counted) if self._costs else None
             if facts["cost"] is not None:
                 properties["cost_usd"] = f"{facts['cost']:.6f}"
-        if item.stash.get(_causes, []) and (facts.get("used") or report.failed):
+        if item.stash.get(_causes, []) and facts.get("used"):
             properties["cause"] = item.stash[_causes][0]
         if bool(properties) or item.stash.get(_attempted, False):
             from llmtest.pytest_plugin.junit import set_properties
@@ -102,9 +102,11 @@ class SessionResults:
 
     def _attachments(self) -> list[str]:
         """Return the files that GitLab shows beside a failing test, relative to the folder of the repository."""
-        project = self._ci.get("CI_PROJECT_DIR") or str(self._config.rootpath)
+        if self._folder is None and not self._config.getini("llmtest_failures"):
+            return []
+        project = Path(self._ci.get("CI_PROJECT_DIR") or self._config.rootpath)
         file = self._folder / "failures.md" if self._folder is not None else self._config.rootpath / FAILURES
-        return [os.path.relpath(file, project).replace(os.sep, "/")]
+        return [(file.relative_to(project) if file.is_relative_to(project) else file).as_posix()]
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -114,7 +116,7 @@ class SessionResults:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        if not self._collects or not self._tests:
+        if not self._collects or not (self._tests or self._folder):
             return
         try:
             self._write()
@@ -125,7 +127,7 @@ class SessionResults:
         file = self._config.rootpath / FAILURES
         red = any(test.failures for test in self._tests.values())
         wanted = self._config.getini("llmtest_failures")
-        if wanted and not (red and self._used) and file.exists():
+        if wanted and self._tests and not (red and self._used) and file.exists():
             file.unlink()
         if not self._folder and not (red and self._used) and not (self._used and self._ci.get("GITHUB_ACTIONS")):
             return
@@ -231,7 +233,7 @@ def first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
     if crash is None:  # a text with marks, as of an error in a test file
         marked = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
         lines = marked or lines
-    return _OURS.sub("", lines[0].strip()) if lines else "failed without a message"
+    return _without_secrets(_OURS.sub("", lines[0].strip())) if lines else "failed without a message"
 
 
 def _cost(counted: Any) -> float | None:
@@ -242,6 +244,14 @@ def _cost(counted: Any) -> float | None:
         return float(counted.total_cost)
     except PriceError:
         return None
+
+
+def _without_secrets(text: str) -> str:
+    """Return the text of an exception with masks: a report is uploaded, and more people see it than a terminal. Our sections are
+    masked where that is wanted."""
+    from llmtest.core.masks import table
+
+    return table().without_secrets(text)
 
 
 def _digest(text: str) -> str:
@@ -283,6 +293,6 @@ def _details(report: pytest.TestReport | pytest.CollectReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     said = _OURS.sub("", (crash.message if crash is not None else report.longreprtext).strip())
     if not any(title == "llmtest: snapshot" for title, _ in sections) and said:
-        texts.insert(0, said)
+        texts.insert(0, _without_secrets(said))
     whole = "\n\n".join(texts)
     return whole if len(whole) <= MAX_DETAILS else f"{whole[:MAX_DETAILS]}\n..."

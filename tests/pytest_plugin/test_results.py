@@ -380,3 +380,22 @@ def test_a_wrong_value_of_the_ini_key_is_a_usage_error(suite: Suite) -> None:
     suite.ini("[pytest]\nllmtest_ci = of")
 
     assert "the ini key llmtest_ci is one of auto, off; got 'of'; did you mean `off`?" in suite.run(HELLO).errors
+
+
+def test_secrets_in_messages_are_masked_in_what_is_uploaded(suite: Suite) -> None:
+    key = "sk-proj-" + "A1b2C3d4" * 5
+
+    suite.run(
+        f"""
+        def test_it(scripted_chat_model):
+            scripted_chat_model("a").invoke("hi")
+            raise ValueError("no access with {key}")
+        """,
+        "--llmtest-report=report",
+        "--junitxml=junit.xml",
+    )
+
+    texts = [path.read_text("utf-8") for path in (failures(suite), *(suite.path / "report").iterdir())]
+    assert not any(key in text for text in texts)
+    assert all("no access with <mask:" in text for text in texts)
+    assert f'name="llmtest_cause" value="ValueError: no access with {key}' not in (suite.path / "junit.xml").read_text("utf-8")
