@@ -26,6 +26,9 @@ FAILURES: Final = Path(".llmtest", "failures.md")
 ANNOTATORS: Final = ("pytest_github_actions_annotate_failures", "pytest_github_actions_annotate_failures.plugin")
 """The names of the plugin that annotates failures of the call of a test, and no others: as installed, and as `-p` loads it."""
 MAX_DETAILS: Final = 20_000
+"""Of one failure, in characters."""
+MAX_ALL_DETAILS: Final = 10_000_000
+"""Of all failures of a session; those that come later are told without."""
 _OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
 
@@ -42,6 +45,7 @@ class SessionResults:
         self._used = False
         self._tests: dict[str, _Test] = {}
         self._told: list[str] = []
+        self._room = MAX_ALL_DETAILS
         self._written: Results | None = None
 
     # in each process
@@ -92,7 +96,7 @@ class SessionResults:
         test = self._tests.setdefault(report.nodeid, _Test())
         facts: dict[str, Any] = getattr(report, "llmtest_facts", {})
         self._used = self._used or bool(facts.get("used"))
-        test.add(report, facts, _failure(report, facts, self._config) if report.failed else None)
+        test.add(report, facts, self._failure(report, facts) if report.failed else None)
         if report.when == "teardown" and test.failures and self._ci.get("GITLAB_CI") and (self._used or self._folder):
             from llmtest.pytest_plugin.junit import attached
 
@@ -112,7 +116,16 @@ class SessionResults:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if self._collects and report.failed:
             test = self._tests.setdefault(report.nodeid, _Test())
-            test.failures = [_failure(report, {}, self._config)]
+            test.failures = [self._failure(report, {})]
+
+    def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> Failure:
+        from llmtest.reports.results import Failure
+
+        cause = facts.get("cause") or first_line(report)
+        path, line = _place(report, self._config)
+        details = _details(report)[: self._room]
+        self._room -= len(details)
+        return Failure(str(report.when or "collect"), cause, facts.get("like") or _digest(cause), path, line, details)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -256,14 +269,6 @@ def _without_secrets(text: str) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _failure(report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any], config: pytest.Config) -> Failure:
-    from llmtest.reports.results import Failure
-
-    cause = facts.get("cause") or first_line(report)
-    path, line = _place(report, config)
-    return Failure(str(report.when or "collect"), cause, facts.get("like") or _digest(cause), path, line, _details(report))
 
 
 def _place(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> tuple[str, int]:

@@ -399,3 +399,13 @@ def test_secrets_in_messages_are_masked_in_what_is_uploaded(suite: Suite) -> Non
     assert not any(key in text for text in texts)
     assert all("no access with <mask:" in text for text in texts)
     assert f'name="llmtest_cause" value="ValueError: no access with {key}' not in (suite.path / "junit.xml").read_text("utf-8")
+
+
+def test_details_of_very_many_failures_are_bounded(changed: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtest.pytest_plugin.results.MAX_ALL_DETAILS", 100)
+
+    changed.run(None, "--llmtest-report=report")
+
+    told = json.loads((changed.path / "report" / "results.json").read_text("utf-8"))["tests"]
+    assert sum(len(failure["details"]) for test in told for failure in test["failures"]) == 100
+    assert [len(test["failures"]) for test in told] == [1, 1, 1, 1, 0, 0]
