@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from llmtest.core.progress import progress
+from llmtest.core.colors import is_dumb
 from llmtest.ledger import Ledger, Outside, opened
 
 pytest_plugins = ["pytester"]
@@ -30,10 +32,19 @@ def outside() -> Iterator[None]:
 def rounds(pytestconfig: pytest.Config) -> Callable[[int], Iterator[int]]:
     """Counts the rounds of a long test, and shows them on a terminal, which pytest does not capture."""
 
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    file = pytestconfig.get_terminal_writer()._file
+
+    def show(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            if file.isatty() and not is_dumb(os.environ):
+                file.write(f"\x1b7{text}\x1b8")
+                file.flush()
+
     def count(number: int) -> Iterator[int]:
-        with progress("rounds", pytestconfig.get_terminal_writer()._file) as step:
-            for done in range(number):
-                step(done, number)
-                yield done
+        for done in range(number):
+            show(f" {done} of {number} rounds")
+            yield done
+        show("\x1b[K")
 
     return count
