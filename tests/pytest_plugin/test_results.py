@@ -409,3 +409,30 @@ def test_details_of_very_many_failures_are_bounded(changed: Suite, monkeypatch: 
     told = json.loads((changed.path / "report" / "results.json").read_text("utf-8"))["tests"]
     assert sum(len(failure["details"]) for test in told for failure in test["failures"]) == 100
     assert [len(test["failures"]) for test in told] == [1, 1, 1, 1, 0, 0]
+
+
+def test_what_a_thread_does_after_its_test_is_a_failure_too(suite: Suite) -> None:
+    suite.run(
+        """
+        import threading
+        import time
+
+        def test_it(scripted_chat_model):
+            model = scripted_chat_model("a")
+            model.invoke("hi")
+
+            def late():
+                time.sleep(0.2)
+                try:
+                    model.invoke("again")
+                except AssertionError:
+                    pass
+
+            threading.Thread(target=late).start()
+        """
+    )
+
+    page = failures(suite).read_text("utf-8")
+    assert page.startswith("# 1 test failed, 1 cause\n")
+    assert "after the end of this test, which has not waited for its thread" in page
+    assert "(teardown)" in page

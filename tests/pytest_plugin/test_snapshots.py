@@ -404,6 +404,13 @@ def test_xfail_takes_a_named_snapshot_that_differs(named):
     assert outcome.counts == {"xfailed": 1}
 
 
+def test_a_skip_after_a_difference_hides_nothing(named):
+    outcome = named.run(NAMED.replace("Hello", "Goodbye") + "    pytest.skip('later')\n")
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.text.count("◀ first difference") == 2
+
+
 def test_what_cannot_be_compared_fails_at_its_line(named):
     outcome = named.run(
         """
