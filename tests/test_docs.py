@@ -10,6 +10,7 @@ from pathlib import Path
 
 import langgraph.callbacks  # noqa: F401, the tap listens to the classes of one module of this name
 import pytest
+import yaml
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
 import llmtest.conformance.handlers
@@ -117,3 +118,26 @@ def test_the_metadata_links_to_files_that_exist() -> None:
 
     assert ours
     assert [path for path in ours if not (ROOT / path).exists()] == []
+
+
+CI_PAGE = ROOT / "docs/how-to/continuous-integration.md"
+
+
+def test_the_pipelines_of_the_page_about_ci_are_yaml_that_calls_what_there_is(pytester: pytest.Pytester) -> None:
+    github, gitlab = (yaml.safe_load(text) for _, text in _blocks(CI_PAGE, "yaml"))
+    steps = [step for job in github["jobs"].values() for step in job["steps"]]
+    scripts = [step["run"] for step in steps if "run" in step] + [
+        line for job in ("tests", "report") for line in gitlab[job]["script"]
+    ]
+    options = {option for script in scripts for option in re.findall(r"--llmtest-[\w-]+", script)}
+    helped = pytester.runpytest_inprocess("--help").stdout.str()
+
+    assert github[True] == {"push": {"branches": ["main"]}, "pull_request": None}  # `on` is true in YAML 1.1
+    assert options == {"--llmtest-report", "--llmtest-traces"}
+    assert all(f"{option}=" in helped for option in options)
+    for script in (script for script in scripts if script.startswith("llmtest ")):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            commands.main([*shlex.split(script)[1:], "--help"])
+    uploads = [step["with"]["path"] for step in steps if "upload-artifact" in step.get("uses", "")]
+    assert uploads == ["llmtest-report/"] * 2
+    assert gitlab["tests"]["artifacts"]["reports"] == {"junit": "junit.xml"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("h11", "langchain", "langgraph", "langsmith", "pydantic", "syrupy", "yaml")
-DOORS = ("arguments", "fixtures", "hooks", "late", "markers", "options", "summary")
+DOORS = ("arguments", "fixtures", "hooks", "late", "markers", "options", "results", "summary")
 ROOMS = ("recording", "events", "script", "scriptfile", "rendering", "wording", "snapshots", "langchain", "cli")
 
 CONFTEST = """

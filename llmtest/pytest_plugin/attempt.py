@@ -316,7 +316,8 @@ class Attempt:
         known = violations_in(error)
         found = [v for v in self._take() if v not in known]
         if report.skipped:
-            self._uncover(report, error, item, [v for v in found if v.code != "unused step"])
+            postponed = self._postponed if report.when == "call" else []
+            self._uncover(report, error, item, [*(v for v in found if v.code != "unused step"), *postponed])
         elif report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(summarize(found)))))
         chosen = _tell_answer(self.page, report)

@@ -26,6 +26,9 @@ FAILURES: Final = Path(".llmtest", "failures.md")
 ANNOTATORS: Final = ("pytest_github_actions_annotate_failures", "pytest_github_actions_annotate_failures.plugin")
 """The names of the plugin that annotates failures of the call of a test, and no others: as installed, and as `-p` loads it."""
 MAX_DETAILS: Final = 20_000
+"""Of one failure, in characters."""
+MAX_ALL_DETAILS: Final = 10_000_000
+"""Of all failures of a session; those that come later are told without."""
 _OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
 
@@ -42,6 +45,7 @@ class SessionResults:
         self._used = False
         self._tests: dict[str, _Test] = {}
         self._told: list[str] = []
+        self._room = MAX_ALL_DETAILS
         self._written: Results | None = None
 
     # in each process
@@ -75,7 +79,7 @@ class SessionResults:
             facts["cost"] = _cost(counted) if self._costs else None
             if facts["cost"] is not None:
                 properties["cost_usd"] = f"{facts['cost']:.6f}"
-        if item.stash.get(_causes, []) and (facts.get("used") or report.failed):
+        if item.stash.get(_causes, []) and facts.get("used"):
             properties["cause"] = item.stash[_causes][0]
         if bool(properties) or item.stash.get(_attempted, False):
             from llmtest.pytest_plugin.junit import set_properties
@@ -92,7 +96,7 @@ class SessionResults:
         test = self._tests.setdefault(report.nodeid, _Test())
         facts: dict[str, Any] = getattr(report, "llmtest_facts", {})
         self._used = self._used or bool(facts.get("used"))
-        test.add(report, facts, _failure(report, facts, self._config) if report.failed else None)
+        test.add(report, facts, self._failure(report, facts) if report.failed else None)
         if report.when == "teardown" and test.failures and self._ci.get("GITLAB_CI") and (self._used or self._folder):
             from llmtest.pytest_plugin.junit import attached
 
@@ -102,19 +106,30 @@ class SessionResults:
 
     def _attachments(self) -> list[str]:
         """Return the files that GitLab shows beside a failing test, relative to the folder of the repository."""
-        project = self._ci.get("CI_PROJECT_DIR") or str(self._config.rootpath)
+        if self._folder is None and not self._config.getini("llmtest_failures"):
+            return []
+        project = Path(self._ci.get("CI_PROJECT_DIR") or self._config.rootpath)
         file = self._folder / "failures.md" if self._folder is not None else self._config.rootpath / FAILURES
-        return [os.path.relpath(file, project).replace(os.sep, "/")]
+        return [(file.relative_to(project) if file.is_relative_to(project) else file).as_posix()]
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if self._collects and report.failed:
             test = self._tests.setdefault(report.nodeid, _Test())
-            test.failures = [_failure(report, {}, self._config)]
+            test.failures = [self._failure(report, {})]
+
+    def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> Failure:
+        from llmtest.reports.results import Failure
+
+        cause = facts.get("cause") or first_line(report)
+        path, line = _place(report, self._config)
+        details = _details(report)[: self._room]
+        self._room -= len(details)
+        return Failure(str(report.when or "collect"), cause, facts.get("like") or _digest(cause), path, line, details)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        if not self._collects or not self._tests:
+        if not self._collects or not (self._tests or self._folder):
             return
         try:
             self._write()
@@ -125,7 +140,7 @@ class SessionResults:
         file = self._config.rootpath / FAILURES
         red = any(test.failures for test in self._tests.values())
         wanted = self._config.getini("llmtest_failures")
-        if wanted and not (red and self._used) and file.exists():
+        if wanted and self._tests and not (red and self._used) and file.exists():
             file.unlink()
         if not self._folder and not (red and self._used) and not (self._used and self._ci.get("GITHUB_ACTIONS")):
             return
@@ -231,7 +246,7 @@ def first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
     if crash is None:  # a text with marks, as of an error in a test file
         marked = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
         lines = marked or lines
-    return _OURS.sub("", lines[0].strip()) if lines else "failed without a message"
+    return _without_secrets(_OURS.sub("", lines[0].strip())) if lines else "failed without a message"
 
 
 def _cost(counted: Any) -> float | None:
@@ -244,16 +259,16 @@ def _cost(counted: Any) -> float | None:
         return None
 
 
+def _without_secrets(text: str) -> str:
+    """Return the text of an exception with masks: a report is uploaded, and more people see it than a terminal. Our sections are
+    masked where that is wanted."""
+    from llmtest.core.masks import table
+
+    return table().without_secrets(text)
+
+
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _failure(report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any], config: pytest.Config) -> Failure:
-    from llmtest.reports.results import Failure
-
-    cause = facts.get("cause") or first_line(report)
-    path, line = _place(report, config)
-    return Failure(str(report.when or "collect"), cause, facts.get("like") or _digest(cause), path, line, _details(report))
 
 
 def _place(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> tuple[str, int]:
@@ -283,6 +298,6 @@ def _details(report: pytest.TestReport | pytest.CollectReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     said = _OURS.sub("", (crash.message if crash is not None else report.longreprtext).strip())
     if not any(title == "llmtest: snapshot" for title, _ in sections) and said:
-        texts.insert(0, said)
+        texts.insert(0, _without_secrets(said))
     whole = "\n\n".join(texts)
     return whole if len(whole) <= MAX_DETAILS else f"{whole[:MAX_DETAILS]}\n..."

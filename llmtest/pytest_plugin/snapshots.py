@@ -343,7 +343,8 @@ class DeferredSession:
         self._texts = {}
         for assertion in self._assertions:
             for result in assertion.executions.values():
-                result.created = result.updated = result.success = False
+                if result.created or result.updated:
+                    result.created = result.updated = result.success = False
 
 
 def assertion(

@@ -95,7 +95,10 @@ def receive(path: Path, folder: Folder) -> list[Path]:
     for kept in found:
         place = kept.place(folder)
         if places.setdefault(place, kept).text != kept.text:
-            raise PendingError(f"{path}: {kept.test} has two different texts for {kept.target}; name the artifact of one job")
+            raise PendingError(
+                f"{path}: {kept.test} has two different texts for {kept.target}\n"
+                "  download the artifact of one job, and name its folder or file: llmtest accept --from-ci FILE"
+            )
     for place, kept in places.items():
         write_text(place, kept.text)
     return list(places)

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from typing import Final, Literal
 
 from llmtest.core.colors import ADDED, DIM, REMOVED, mark_words, paint
-from llmtest.core.text import amount
+from llmtest.core.text import amount, escape_controls
 from llmtest.errors import TreeTextError
 from llmtest.trees.difference_words import DEFINED, USAGE, cut, describe, describe_change, replaced_words, requests_in, text_of
 from llmtest.trees.lookalikes import are_alike, show_hidden
@@ -86,11 +86,12 @@ def _plain_row(row: Row) -> str:
 
 
 def _colored(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield rows in colors; in a removed line and an added one in its place, the words that differ are reversed."""
-    texts = [row.text for row in rows]
+    """Yield rows in colors; in a removed line and an added one in its place, the words that differ are reversed. Colors of the
+    texts themselves are escaped: they could hide what has changed."""
+    texts = [escape_controls(row.text) for row in rows]
     for numbers, in_place in _replaced(rows):
         for old, new in zip(numbers, in_place, strict=False):
-            texts[old], texts[new] = mark_words(rows[old].text, rows[new].text)
+            texts[old], texts[new] = mark_words(texts[old], texts[new])
     styles = {"-": REMOVED, "+": ADDED, " ": ""}
     for row, text in zip(rows, texts, strict=True):
         line = paint(f"{row.mark} {'  ' * row.depth}{text}", styles[row.mark])

@@ -11,12 +11,13 @@ import os
 import shlex
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from llmtest.cassettes import masking
 from llmtest.core.own_folder import make_folder
-from llmtest.core.text import amount, did_you_mean
+from llmtest.core.text import amount, did_you_mean, escape_controls
 from llmtest.errors import PendingError, ScriptError
 from llmtest.scripts.files import read_file
 from llmtest.trees.cassette_text import cassette_text, compare_spent
@@ -116,6 +117,8 @@ def read_about(text: str) -> tuple[str, str] | None:
 
 # -- mismatches
 
+_diff: Final = lru_cache(maxsize=8)(diff)  # headline, diff and change of one mismatch are read one after the other
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -141,7 +144,7 @@ class Mismatch:
 
     @property
     def difference(self) -> Difference | None:
-        return None if self.expected is None or self.received is None else diff(self.expected, self.received)
+        return None if self.expected is None or self.received is None else _diff(self.expected, self.received)
 
     @property
     def category(self) -> str:
@@ -194,6 +197,7 @@ class Mismatch:
             return self.error.splitlines()[:-1]
         if self.expected is None or self.damage is not None:
             shown = self.received.splitlines()[1:]
+            shown = [escape_controls(line) for line in shown] if color else shown
             more = [] if limit is None or len(shown) <= limit else [f"  … {amount(len(shown) - limit + 1, 'more line')}"]
             return [*(f"  {line}" for line in shown[: limit - 1 if limit is not None and more else None]), *more]
         return self.difference.lines(limit=limit, color=color) if self.difference else []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llmtest.core.text import amount
+from llmtest.core.text import amount, escape_controls
 from llmtest.errors import PendingError
 from llmtest.trees.differ import diff
 from llmtest.trees.pending import Folder, Pending, read_text, shown, to_json
@@ -143,11 +143,17 @@ class Group:
     def lines(self, color: bool) -> list[str]:
         """Return the tests, and the difference of the first."""
         first = self.members[0].mismatch
-        if len(self.members) == 1:
-            return [f"{self.members[0].test}  ({first.category})", first.headline, *first.lines(color=color)]
         tests = [f"  {one.test}" for one in self.members]
-        heading = f"{amount(len(tests), 'test')}: {first.words}  ({first.category})"
-        return [heading, *tests, f"the first of them: {first.headline}", *first.lines(color=color)]
+        said = (
+            [f"{self.members[0].test}  ({first.category})", first.headline]
+            if len(tests) == 1
+            else [
+                f"{amount(len(tests), 'test')}: {first.words}  ({first.category})",
+                *tests,
+                f"the first of them: {first.headline}",
+            ]
+        )
+        return [*map(escape_controls, said), *first.lines(color=color)]
 
 
 def groups(found: Iterable[Pending]) -> list[Group]:

@@ -44,8 +44,26 @@ def test_help_names_every_command(capsys, monkeypatch):
     assert f"demo      {words}" in capsys.readouterr().out.replace("demo        ", "demo      ")
 
 
-def test_no_command_is_a_wrong_command_line(capsys):
-    with pytest.raises(SystemExit, match=r"^2$"):
-        commands.main([])
+def test_without_a_command_the_help_is_shown(capsys):
+    assert commands.main([]) == 0
+    alone = capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"^0$"):
+        commands.main(["--help"])
 
-    assert capsys.readouterr().err.splitlines()[-1] == "llmtest: error: the following arguments are required: COMMAND"
+    assert capsys.readouterr().out == alone
+    assert alone.startswith("usage: llmtest [-h] [--version] COMMAND ...\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("acept", "llmtest: there is no command 'acept'; did you mean `accept`?\n"),
+        ("Review", "llmtest: there is no command 'Review'; did you mean `review`?\n"),
+        ("zzz", "llmtest: there is no command 'zzz'; `llmtest --help` lists all\n"),
+    ],
+)
+def test_an_unknown_command_gets_the_nearest_name(name, said, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        commands.main([name, "--all"])
+
+    assert capsys.readouterr().err == said

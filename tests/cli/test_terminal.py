@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmtest.cli import demo
+from llmtest.cli.terminal import CONSOLE
 
 NOTICES = """
 def call(tool, expression):
@@ -59,6 +60,26 @@ def test_no_color_is_respected_on_a_terminal(tmp_path, monkeypatch):
 
     assert code == 0
     assert "\x1b" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("variables", "colored"),
+    [({"FORCE_COLOR": "1"}, True), ({"TERM": "dumb"}, False), ({"NO_COLOR": "1"}, False), ({}, os.name == "posix")],
+    ids=["forced", "dumb", "no color", "none"],
+)
+def test_the_usual_variables_are_respected(monkeypatch, variables, colored):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    terminal, pipe = Terminal(), io.StringIO()
+
+    for out in (terminal, pipe):
+        monkeypatch.setattr(sys, "stdout", out)
+        CONSOLE.print("text", "31")
+
+    assert (terminal.getvalue() == "\x1b[31mtext\x1b[0m\n") == colored
+    assert ("\x1b" in pipe.getvalue()) == ("FORCE_COLOR" in variables)
 
 
 def test_an_output_that_knows_few_characters_gets_the_rest(tmp_path, monkeypatch):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
-from llmtest.cli import commands
+from llmtest import ScriptedChatModel, record
+from llmtest.cli import commands, traces
 from llmtest.cli.traces import open_store
 from llmtest.tracing.store import place
 
@@ -24,6 +27,38 @@ def test_help_names_the_filters(command, capsys, monkeypatch):
         commands.main([command, "--help"])
 
     shown = capsys.readouterr().out
-    assert [
-        option in shown for option in ("--store FILE", "--name GLOB", "--tag GLOB", "--errors", "--since TIME", "--until TIME")
-    ] == [True] * 6
+    filters = ("--name GLOB", "--tag GLOB", "--errors", "--grep PATTERN", "--since TIME", "--until TIME")
+    assert [option for option in ("--store FILE", *filters) if option not in shown] == []
+
+
+def test_follow_takes_nothing_that_has_an_end(tmp_path, capsys):
+    for more in (["a-session"], ["--json"]):
+        assert commands.main(["show", "--follow", "--store", str(tmp_path / "s.sqlite"), *more]) == 2
+        assert capsys.readouterr().err == (
+            "llmtest show: --follow shows the traces that come, so it takes no session, no trace and no --json\n"
+        )
+
+
+def test_follow_ends_with_ctrl_c(tmp_path, monkeypatch):
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmtest.tracing.listing.time.sleep", interrupted)
+
+    assert commands.main(["show", "--follow", "--store", str(tmp_path / "s.sqlite")]) == 0
+
+
+def test_import_counts_the_traces_of_all_files(tmp_path, monkeypatch, capsys):
+    with record() as recording, open_store(tmp_path / "one.sqlite") as store:
+        ScriptedChatModel("Hello").invoke("hi")
+        recording.close()
+        store.keep("a", [recording])
+    commands.main(["export", "--store", str(tmp_path / "one.sqlite"), "-o", str(tmp_path / "a.jsonl")])
+    steps = []
+    monkeypatch.setattr(traces, "progress", lambda things: contextlib.nullcontext(lambda done, of: steps.append((done, of))))
+    capsys.readouterr()
+
+    commands.main(["import", "--store", str(tmp_path / "two.sqlite"), *[str(tmp_path / "a.jsonl")] * 2])
+
+    assert steps == [(1, 0), (2, 0)]
+    assert capsys.readouterr().err == "2 traces\n"

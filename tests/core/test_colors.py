@@ -52,9 +52,15 @@ def test_a_text_without_a_style_stays_as_it_is() -> None:
         ("one two three", "one three", ("one [two ]three", "one three")),
         ("Hello", "something else", ("Hello", "something else")),
         ("", "x", ("", "x")),
-        ("word " * 300, "word " * 299, ("word " * 300, "word " * 299)),
+        ("word " * 300, "word " * 299, (f"{'word ' * 299}[word ]", "word " * 299)),
+        ("a b c " + "x " * 99 + "d", "a b c " + "y " * 99 + "d", ("a b c " + "x " * 99 + "d", "a b c " + "y " * 99 + "d")),
+        (
+            "a b " * 50 + "x " * 70 + "d",
+            "a b " * 50 + "y z " * 35 + "d",
+            ("a b " * 50 + "[" + "x " * 69 + "x] d", "a b " * 50 + "[" + "y z " * 34 + "y z] d"),
+        ),
     ],
-    ids=["changed", "added", "removed", "nothing in common", "empty", "too long"],
+    ids=["changed", "added", "removed", "nothing in common", "empty", "long", "too long and not alike", "too long and alike"],
 )
 def test_words_that_differ_are_marked(before: str, after: str, marked: tuple[str, str]) -> None:
     old, new = (text.replace("\x1b[7m", "[").replace("\x1b[27m", "]") for text in mark_words(before, after))

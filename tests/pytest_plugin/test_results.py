@@ -380,3 +380,59 @@ def test_a_wrong_value_of_the_ini_key_is_a_usage_error(suite: Suite) -> None:
     suite.ini("[pytest]\nllmtest_ci = of")
 
     assert "the ini key llmtest_ci is one of auto, off; got 'of'; did you mean `off`?" in suite.run(HELLO).errors
+
+
+def test_secrets_in_messages_are_masked_in_what_is_uploaded(suite: Suite) -> None:
+    key = "sk-proj-" + "A1b2C3d4" * 5
+
+    suite.run(
+        f"""
+        def test_it(scripted_chat_model):
+            scripted_chat_model("a").invoke("hi")
+            raise ValueError("no access with {key}")
+        """,
+        "--llmtest-report=report",
+        "--junitxml=junit.xml",
+    )
+
+    texts = [path.read_text("utf-8") for path in (failures(suite), *(suite.path / "report").iterdir())]
+    assert not any(key in text for text in texts)
+    assert all("no access with <mask:" in text for text in texts)
+    assert f'name="llmtest_cause" value="ValueError: no access with {key}' not in (suite.path / "junit.xml").read_text("utf-8")
+
+
+def test_details_of_very_many_failures_are_bounded(changed: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmtest.pytest_plugin.results.MAX_ALL_DETAILS", 100)
+
+    changed.run(None, "--llmtest-report=report")
+
+    told = json.loads((changed.path / "report" / "results.json").read_text("utf-8"))["tests"]
+    assert sum(len(failure["details"]) for test in told for failure in test["failures"]) == 100
+    assert [len(test["failures"]) for test in told] == [1, 1, 1, 1, 0, 0]
+
+
+def test_what_a_thread_does_after_its_test_is_a_failure_too(suite: Suite) -> None:
+    suite.run(
+        """
+        import threading
+        import time
+
+        def test_it(scripted_chat_model):
+            model = scripted_chat_model("a")
+            model.invoke("hi")
+
+            def late():
+                time.sleep(0.2)
+                try:
+                    model.invoke("again")
+                except AssertionError:
+                    pass
+
+            threading.Thread(target=late).start()
+        """
+    )
+
+    page = failures(suite).read_text("utf-8")
+    assert page.startswith("# 1 test failed, 1 cause\n")
+    assert "after the end of this test, which has not waited for its thread" in page
+    assert "(teardown)" in page

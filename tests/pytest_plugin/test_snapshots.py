@@ -330,3 +330,118 @@ def test_a_snapshot_is_compared_on_an_event_loop_that_forbids_to_look_for_files(
     assert [outcome.counts for outcome in outcomes] == [{"failed": 1}, {"passed": 1}, {"passed": 1}]
     assert "no snapshot yet" in outcomes[0].text
     assert "blocking call" not in outcomes[0].text
+
+
+# -- several named snapshots of one test
+
+NAMED = """
+import pytest
+
+def test_it(llm_snapshot):
+    assert "Hello one" == llm_snapshot(name="one")
+    assert "the same" == llm_snapshot(name="same")
+    assert "Hello two" == llm_snapshot(name="two")
+"""
+
+
+@pytest.fixture
+def named(suite):
+    """A suite of which two of three named snapshots have changed."""
+    suite.run(NAMED, "--snapshot-update")
+    suite.write(NAMED.replace("Hello", "Goodbye"))
+    return suite
+
+
+def test_all_named_snapshots_are_compared_and_told(named):
+    outcome = named.run(None)
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.part("test_it") == (
+        'snapshot differs: line "Hello" → "Goodbye" (1 of 2 lines, 1 cause)\n  test_it[one].tree, compared at test_it.py:4\n\n'
+        'snapshot differs: line "Hello" → "Goodbye" (1 of 2 lines, 1 cause)\n  test_it[two].tree, compared at test_it.py:6'
+    )
+    assert outcome.text.count("◀ first difference") == 2
+    assert sorted(named.pending()) == ["test_it.py/test_it[one].tree", "test_it.py/test_it[two].tree"]
+    assert "2 snapshots failed. 1 snapshot passed." in outcome.text
+
+
+def test_new_named_snapshots_are_all_told(suite):
+    outcome = suite.run(NAMED)
+
+    assert outcome.counts == {"failed": 1}
+    assert len(suite.pending()) == 3
+
+
+def test_the_test_fails_for_its_own_reason_if_it_has_one(named):
+    outcome = named.run(NAMED.replace("Hello", "Goodbye") + "    assert 1 == 2\n")
+
+    assert outcome.counts == {"failed": 1}
+    assert "E       assert 1 == 2" in outcome.part("test_it")
+    assert outcome.text.count("◀ first difference") == 2
+    assert not outcome.has_part("llmtest: violations")
+
+
+@pytest.mark.parametrize(
+    ("body", "counts"),
+    [
+        ('assert not "Goodbye" == llm_snapshot(name="one")', {"failed": 1}),
+        ('assert "Goodbye" != llm_snapshot(name="one")', {"passed": 1}),
+        ('"Goodbye" == llm_snapshot(name="one")', {"failed": 1}),
+        ('with pytest.raises(AssertionError): assert "Goodbye" == llm_snapshot(name="one")', {"failed": 1}),
+        ('assert "Hello one" != llm_snapshot(name="one")', {"failed": 1}),
+    ],
+    ids=["not", "unequal", "ignored", "raises", "equal"],
+)
+def test_no_way_of_comparing_lets_a_difference_pass_unasked(named, body, counts):
+    outcome = named.run(f"import pytest\n\ndef test_it(llm_snapshot):\n    {body}\n")
+
+    assert outcome.counts == counts
+
+
+def test_xfail_takes_a_named_snapshot_that_differs(named):
+    outcome = named.run(NAMED.replace("Hello", "Goodbye").replace("def test_it", "@pytest.mark.xfail\ndef test_it"))
+
+    assert outcome.counts == {"xfailed": 1}
+
+
+def test_a_skip_after_a_difference_hides_nothing(named):
+    outcome = named.run(NAMED.replace("Hello", "Goodbye") + "    pytest.skip('later')\n")
+
+    assert outcome.counts == {"failed": 1}
+    assert outcome.text.count("◀ first difference") == 2
+
+
+def test_what_cannot_be_compared_fails_at_its_line(named):
+    outcome = named.run(
+        """
+        def test_it(llm_snapshot):
+            assert 17 == llm_snapshot(name="one")
+            assert "Goodbye" == llm_snapshot(name="two")
+        """
+    )
+
+    assert "TypeError: llm_snapshot compares a Recording" in outcome.part("test_it")
+    assert outcome.text.count("◀ first difference") == 0
+
+
+def test_a_fixture_that_compares_fails_at_once(named):
+    outcome = named.run(
+        """
+        import pytest
+
+        @pytest.fixture
+        def compares(llm_snapshot):
+            assert "Goodbye one" == llm_snapshot(name="one")
+
+        def test_it(compares):
+            pass
+        """
+    )
+
+    assert outcome.counts == {"error": 1}
+
+
+def test_workers_tell_all_named_snapshots(named):
+    outcome = named.run_on_workers(None)
+
+    assert outcome.text.count("◀ first difference") == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from llmtest.trees.rendering import HEADER
@@ -196,3 +198,31 @@ def test_a_test_of_another_kind_runs_once(suite: Suite) -> None:
     (suite.path / "test.lines").write_text("")
 
     assert suite.run(None, "--llmtest-verify=3").counts == {"passed": 1}
+
+
+def test_a_terminal_shows_which_run_it_is(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    from _pytest.terminal import TerminalReporter
+
+    monkeypatch.setattr("_pytest.terminal.TerminalReporter.__init__", _on_a_terminal(TerminalReporter.__init__))
+    monkeypatch.setenv("TERM", "xterm")
+
+    shown = suite.run(HELLO, "--snapshot-update", "--llmtest-verify=3").text
+    monkeypatch.setenv("TERM", "dumb")
+    suite.snapshot().unlink()
+    dumb = suite.run(HELLO, "--snapshot-update", "--llmtest-verify=3").text
+
+    runs = ("run 2 of 3", "run 3 of 3", "run in another process")
+    assert "".join(f"\x1b7 {text}\x1b8\x1b[K" for text in runs) in shown
+    assert "\x1b" not in dumb
+
+
+def _on_a_terminal(init: Any) -> Any:
+    def replaced(self: Any, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        self.isatty = lambda: True
+
+    return replaced
+
+
+def test_without_a_terminal_no_run_is_shown(suite: Suite) -> None:
+    assert "run 2 of 3" not in suite.run(HELLO, "--snapshot-update", "--llmtest-verify=3").text

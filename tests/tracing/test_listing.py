@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 
 from llmtest.cli import commands
+from llmtest.tracing import listing
 from llmtest.tracing.store import Store, place
 from tests.support.stored import BEGAN, MS, fill_store, recording, run
 
@@ -249,3 +250,47 @@ def test_a_trace_with_a_damaged_row_says_which(capsys, path):
 
     assert said.startswith(f"llmtest diff: the trace store {path} is damaged: trace ")
     assert "event 1 cannot be read (JSONDecodeError: " in said or "event 0 cannot be read (JSONDecodeError: " in said
+
+
+# -- what is searched for, and what comes
+
+
+def test_grep_shows_the_traces_with_a_text_in_them(capsys):
+    assert run(capsys, "show", "--grep", r"city=.Paris") == run(capsys, "show", "paris")
+    assert run(capsys, "show", "--errors", "--grep", "no .* city") == BROKEN
+    assert run(capsys, "show", "--name", "weather", "--grep", "^chain agent tags=a,prod$") == run(capsys, "show", "paris")
+
+
+def test_grep_takes_a_regular_expression(capsys):
+    assert commands.main(["show", "--grep", "("]) == 2
+    assert capsys.readouterr().err == (
+        "llmtest show: --grep expects a regular expression; got '(': missing ), unterminated subpattern at position 0\n"
+    )
+
+
+def test_machines_get_the_trees_too(capsys):
+    (trace,) = json.loads(run(capsys, "show", "paris", "--json", "--tree"))
+
+    assert trace["tree"] in run(capsys, "show", "paris", "--tree")
+    assert trace["tree"].startswith("chain agent tags=a,prod\n")
+
+
+def test_follow_shows_what_comes_and_passes_the_filter():
+    said: list[str] = []
+    rounds = iter(["", "Oslo", "Bern", "Rome"])
+
+    def wait() -> None:
+        city = next(rounds, None)
+        if city is None:
+            raise KeyboardInterrupt
+        if city:
+            with Store(place()) as writer:
+                writer.keep(city, [recording(len(said) + 7, city, error="broken" if city == "Bern" else None)])
+
+    with Store(place()) as store:
+        for only in (None, listing.Filter(errors=True)):
+            with pytest.raises(KeyboardInterrupt):
+                listing.follow(store, lambda text, style: said.append(text), only=only, wait=wait)
+            rounds = iter(["Bern", "Oslo"])
+
+    assert [text.split()[0] for text in said if " · " in text] == ["Oslo", "Bern", "Rome", "Bern"]

@@ -412,10 +412,10 @@ def test_what_was_acknowledged_outlives_a_kill_and_nothing_is_half(path):
 
 @pytest.mark.soak
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_fifty_kills_at_random_points_lose_nothing(path):
+def test_fifty_kills_at_random_points_lose_nothing(path, rounds):
     moments, acknowledged = random.Random(7), 0
 
-    for number in range(50):
+    for number in rounds(50):
         acknowledged += killed(path, number, moments.uniform(0, 0.3))
         found = in_store(path)
         assert acknowledged <= found <= acknowledged + number + 1

@@ -122,7 +122,8 @@ def test_two_texts_for_one_snapshot_are_refused(artifact: Path, project: Folder)
         receive(artifact, project)
 
     assert str(caught.value) == (
-        f"{artifact}: tests/test_a.py::test_x has two different texts for {SNAPSHOT}; name the artifact of one job"
+        f"{artifact}: tests/test_a.py::test_x has two different texts for {SNAPSHOT}\n"
+        "  download the artifact of one job, and name its folder or file: llmtest accept --from-ci FILE"
     )
 
 

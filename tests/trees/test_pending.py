@@ -539,3 +539,32 @@ def test_a_file_that_is_no_pending_cassette_is_named(folder: Folder, root: Path,
         folder.found()
 
     assert str(caught.value) == problem.format(root=root)
+
+
+# -- what is the same in other tests, and what is kept where
+
+
+def test_words_and_change_are_those_of_the_difference_without_its_place(tmp_path: Path) -> None:
+    text = f'{HEADER}\nchat Model\n  > u1: "hi"\n  < a1: "Hello"\n'
+    inner = "\n".join((HEADER, "chain agent", *(f"  {line}" for line in text.splitlines()[1:]), "  < 1", ""))
+    one, other = (Mismatch("t.py::test", tmp_path / "a.tree", before, before.replace("Hello", "Bye")) for before in (text, inner))
+
+    assert one.words == other.words == 'snapshot differs: AI message "Hello" → "Bye"'
+    assert one.change == other.change
+    assert one.headline != other.headline
+
+
+def test_what_has_no_difference_has_no_change(tmp_path: Path) -> None:
+    new = Mismatch("t.py::test", tmp_path / "a.tree", None, "x")
+    broken = Mismatch("t.py::test", tmp_path / "a.tree", "x", error="SnapshotError: broken")
+
+    assert [(one.change, one.words) for one in (new, broken)] == [
+        (None, "no snapshot yet"),
+        (None, "SnapshotError: broken"),
+    ]
+
+
+def test_the_folder_of_pending_files_ignores_itself(tmp_path: Path) -> None:
+    Folder(tmp_path, {}).keep(Mismatch("t.py::test", tmp_path / "__snapshots__" / "t" / "test.tree", None, f"{HEADER}\nx\n"))
+
+    assert (tmp_path / ".llmtest" / ".gitignore").read_text() == "*\n"

@@ -380,3 +380,14 @@ def test_the_command_line_says_what_is_wrong(here: Project, capsys: pytest.Captu
 
     assert code == 2
     assert capsys.readouterr().err == "llmtest accept: nothing is pending for 'zzz'; `llmtest pending` lists all\n"
+
+
+def test_colors_of_a_text_cannot_hide_what_has_changed(project: Project) -> None:
+    hidden = NEW.replace("Goodbye", "Goodbye \x1b[8mrm -rf\x1b[0m")
+    project.wait("test_1", received=hidden)
+    project.wait("test_2", expected=None, received=hidden)
+
+    review(project.folder, project.say, None, color=True)
+
+    assert "\x1b[8m" not in "".join(project.said)
+    assert "".join(project.said).count("\\x1b[8m") == 3  # the headline, the diff, and the new text
