@@ -334,6 +334,24 @@ def test_a_marked_test_that_calls_no_model_is_told_so_when_it_runs_without_a_cas
     assert "  a test that calls no model needs no cassette: remove its marker llm_cassette" in outcome.text
 
 
+def test_a_test_that_is_skipped_needs_no_cassette(suite: Suite) -> None:
+    source = """
+import pytest
+
+@pytest.mark.llm_cassette
+@pytest.mark.skip
+def test_refund():
+    pass
+
+@pytest.mark.llm_cassette
+@pytest.mark.xfail
+def test_exchange():
+    pass
+"""
+
+    assert suite.run(source).counts == {"skipped": 1, "xfailed": 1}
+
+
 @pytest.mark.parametrize("where", ["the folder", "the class", "the module"])
 def test_a_test_without_a_marker_of_its_own_may_call_no_model(where: str, suite: Suite) -> None:
     bare = WITHOUT_MODEL.replace("@pytest.mark.llm_cassette\n", "")
