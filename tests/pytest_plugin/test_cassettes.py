@@ -487,6 +487,35 @@ def test_an_sdk_that_names_no_variable_is_known_by_its_package(
     assert f"set the environment variable {variable}" in outcome.text
 
 
+AT_IMPORT = f"""{APP}
+model = ChatOpenAI(model="gpt-5")
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert model.invoke("hi").text == "Done."
+"""
+
+
+def test_a_model_that_is_built_at_import_is_told_how_to_get_a_key(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider("Done.")
+    assert suite.run(AT_IMPORT, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+
+    told = suite.run(AT_IMPORT)
+    suite.ini(INI + "llmtest_providers = openai:*")
+    helped = suite.run(AT_IMPORT)
+
+    assert told.counts == {"error": 1}
+    assert told.part("llmtest: keys of providers").startswith(
+        "a model that is built while tests are collected finds no key, because no cassette is open then\n"
+        "  to run from cassettes: the line `openai:*` in the ini key llmtest_providers gives it one\n"
+        "  to record: set the environment variable OPENAI_API_KEY"
+    )
+    assert helped.counts == {"passed": 1}
+
+
 # -- fixtures that call the model after the test
 
 TEARDOWN = f"""{APP}
