@@ -54,7 +54,7 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         trace = process_trace()
         members[id(trace)] = trace
     follows = not members
-    if follows:
+    if follows and openings:
         members = _join((opening for opening in _missed_openings() if _follows(opening)), ())
     if not members:
         return None

@@ -165,8 +165,11 @@ def _answer(heard: Heard, call: ModelCall) -> tuple[Reply | Fail, tuple[str, ...
     return step, read.left_out  # an SDK may leave a stream at its end mark, before the connection ends
 
 
-_NO_ANSWER: Final = Reply((Text(()),)).then_wait()
-"""For a call that the program left before its answer came: what the provider would have said is not known."""
+_NO_ANSWER: Final = Reply((Text(()),)).then_wait().optional()
+"""For a call that the program left before its answer came: what the provider would have said is not known.
+
+It is optional, because another time the program may leave the call before its request goes out.
+"""
 
 
 def _broken(error: Exception) -> Fail:

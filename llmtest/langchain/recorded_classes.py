@@ -300,7 +300,10 @@ class _Heard:
 
     def leave(self) -> None:
         """Tell that the program has left the call, or the test has ended, before it was over."""
-        so_far = _step_of_chunks(self.chunks) if self.chunks else Reply((Text(()),))
+        if not self.chunks:
+            self.tell(Reply((Text(()),)).then_wait().optional())  # another time it may leave before the call begins
+            return
+        so_far = _step_of_chunks(self.chunks)
         self.tell(replace(so_far, usage=None, stop_reason=None).then_wait() if isinstance(so_far, Reply) else so_far)
 
     def end_result(self, result: ChatResult) -> None:

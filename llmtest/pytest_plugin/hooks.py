@@ -88,9 +88,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class CassettesFirst:
-    """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup."""
+    """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup.
 
-    @pytest.hookimpl(tryfirst=True)
+    It is registered late, so it comes before pytest's own setup; the marks `skip` and `xfail` are judged before, with `tryfirst`.
+    """
+
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         __tracebackhide__ = hidden
         if item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None:

@@ -228,4 +228,24 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
     found = opened.take() if opened is not None else ()
     if found and report.passed:
         report.outcome, report.longrepr, report.result = "failed", "\n\n".join(violation.text for violation in found), []
+    elif report.failed and (note := _missing_key(collector, str(report.longrepr))):
+        report.sections.append(("llmtest: keys of providers", note))
     return report
+
+
+def _missing_key(collector: pytest.Collector, error: str) -> str:
+    """Return what to do where a module whose tests have cassettes builds a model at import, and its SDK finds no key."""
+    path = collector.path
+    has_cassettes = (path.parent / "cassettes" / path.stem).is_dir() or bool(collector.config.getini("llmtest_cassettes"))
+    if "_API_KEY" not in error or not has_cassettes:
+        return ""
+    from llmtest.wire.hosts import PROVIDERS
+
+    for provider in PROVIDERS:
+        if any(key in error for key in provider.keys) and not any(key in os.environ for key in provider.keys):
+            return (
+                "a model that is built while tests are collected finds no key, because no cassette is open then\n"
+                f"  to run from cassettes: the line `{provider.name}:*` in the ini key llmtest_providers gives it one\n"
+                f"  to record: set the environment variable {provider.keys[0]}"
+            )
+    return ""

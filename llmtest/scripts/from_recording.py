@@ -137,7 +137,7 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
         if error is not None:
             return failure_of(error), ()
         if run.ended in _LEFT:
-            return Reply((Text(()),)).then_wait(), ()
+            return Reply((Text(()),)).then_wait().optional(), ()
         return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
     reply, left_out = reply_of(message, request, *((_tokens_of(run, message), _pieces_of_calls(run)) if tokens else ()))
     usage = _without_zeros(run.usage)

@@ -257,3 +257,13 @@ def test_a_thread_that_waits_when_the_test_ends_goes_on() -> None:
     thread.join(5)
 
     assert (thread.is_alive(), gate.found()) == (False, [])
+
+
+def test_a_call_that_is_cancelled_sooner_is_no_unused_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, file = hold(timeout_s=20), tmp_path / "x.yaml"
+    taped(file, lambda: run(openai_whole), [gate, say("Sunny.")], gate, monkeypatch)
+
+    with Cassette(file, TEST) as cassette:
+        pass
+
+    assert cassette.unused() == 0

@@ -73,7 +73,7 @@ def test_an_answer_that_never_came_is_waited_for_again() -> None:
     recorder = Recorder()
     recorder.hear(heard())
 
-    assert steps_of(recorder) == [say("").then_wait()]
+    assert steps_of(recorder) == [say("").then_wait().optional()]
 
 
 def test_an_answer_that_broke_before_it_said_anything_is_a_failure() -> None:
@@ -93,7 +93,7 @@ def test_an_answer_that_its_reader_left_at_once_is_left_again() -> None:
     one.begin(200, {"content-type": "application/json"})
     one.end(is_whole=False)
 
-    assert steps_of(recorder) == [say("").then_wait()]
+    assert steps_of(recorder) == [say("").then_wait().optional()]
 
 
 def test_an_answer_that_cannot_be_read_is_told_with_its_url() -> None:

@@ -354,6 +354,24 @@ def test_a_marked_test_that_calls_no_model_is_told_so_when_it_runs_without_a_cas
     assert "  a test that calls no model needs no cassette: remove its marker llm_cassette" in outcome.text
 
 
+def test_a_test_that_is_skipped_needs_no_cassette(suite: Suite) -> None:
+    source = """
+import pytest
+
+@pytest.mark.llm_cassette
+@pytest.mark.skip
+def test_refund():
+    pass
+
+@pytest.mark.llm_cassette
+@pytest.mark.xfail
+def test_exchange():
+    pass
+"""
+
+    assert suite.run(source).counts == {"skipped": 1, "xfailed": 1}
+
+
 @pytest.mark.parametrize("where", ["the folder", "the class", "the module"])
 def test_a_test_without_a_marker_of_its_own_may_call_no_model(where: str, suite: Suite) -> None:
     bare = WITHOUT_MODEL.replace("@pytest.mark.llm_cassette\n", "")
@@ -487,6 +505,35 @@ def test_an_sdk_that_names_no_variable_is_known_by_its_package(
 
     assert outcome.counts == {"failed": 1}
     assert f"set the environment variable {variable}" in outcome.text
+
+
+AT_IMPORT = f"""{APP}
+model = ChatOpenAI(model="gpt-5")
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert model.invoke("hi").text == "Done."
+"""
+
+
+def test_a_model_that_is_built_at_import_is_told_how_to_get_a_key(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider("Done.")
+    assert suite.run(AT_IMPORT, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+
+    told = suite.run(AT_IMPORT)
+    suite.ini(INI + "llmtest_providers = openai:*")
+    helped = suite.run(AT_IMPORT)
+
+    assert told.counts == {"error": 1}
+    assert told.part("llmtest: keys of providers").startswith(
+        "a model that is built while tests are collected finds no key, because no cassette is open then\n"
+        "  to run from cassettes: the line `openai:*` in the ini key llmtest_providers gives it one\n"
+        "  to record: set the environment variable OPENAI_API_KEY"
+    )
+    assert helped.counts == {"passed": 1}
 
 
 # -- fixtures that call the model after the test
