@@ -434,3 +434,37 @@ def test_refund():
 
     assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
     assert cassette_of(recorded).read_text("utf-8") == before
+
+
+# -- secrets in the name of a test
+
+KEY = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc"
+BY_KEY = f"""{APP}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("key", ["{KEY}", "{KEY}x"])
+def test_refund(key):
+    assert ask("Refund A-7.") == "Done."
+"""
+
+
+def test_a_secret_in_the_parameters_of_a_test_is_in_no_file_and_no_name_of_one(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider(*STEPS * 2)
+    assert suite.run(BY_KEY, "--llmtest-record=once").counts == {"passed": 2}
+    provider(*ROME * 2)
+    assert suite.run(None, "--llmtest-record=verify").counts == {"passed": 2, "error": 2}
+    gone(monkeypatch)
+
+    outcome = suite.run(None, "-pno:cacheprovider")
+
+    assert outcome.counts == {"passed": 2}
+    assert sorted(re.sub("~[0-9a-f]+", "~", file.name) for file in suite.path.glob("cassettes/*/*.yaml")) == [
+        "test_refund[-mask-secret-].~.yaml",
+        "test_refund[-mask-secret-].~.yaml",
+    ]
+    pending = list(suite.path.glob(".llmtest/**/*.yaml"))
+    ours = [file for file in suite.path.rglob("*") if not {".pytest_cache", "__pycache__", ".secrets"} & set(file.parts)]
+    texts = {file: file.read_text("utf-8") for file in ours if file.suffix not in (".py", ".ini") and file.is_file()}
+    assert len(pending) == 2
+    assert [file for file, text in texts.items() if KEY in text or KEY in str(file)] == []
