@@ -111,8 +111,9 @@ class Cassette:
         self.embeddings = {model: RecordedEmbeddings(model, vectors, remedy) for model, vectors in file.embeddings.items()}
         self.providers.remedy = remedy
         removal = f"remove them: {self.command.replace('--llmtest-record=once', '--snapshot-update')}" if self.command else ""
+        renewal = f"record it again: {self.command.replace('=once', '=rewrite')}" if self.command else ""
         for script in self.scripts.values():
-            script.owner = replace(script.owner, remedy=remedy, removal=removal)
+            script.owner = replace(script.owner, remedy=remedy, removal=removal, renewal=renewal)
         ask = self._question if self.records else None
         self.providers.map({key: _same(value) for key, value in {**self.scripts, **self.embeddings}.items()}, ask)
 

@@ -298,7 +298,7 @@ def _of_prompt(before: Prompt | None, now: Prompt | None) -> Iterator[str]:
             yield f"a system prompt is new: {_quoted(now.begins)}"
         return
     if before != now and before.lines != now.lines:
-        yield _of_text("the system prompt", before, now)
+        yield _of_prompt_text("the system prompt", before, now)
 
 
 def _of_text(name: str, before: Prompt, now: Prompt) -> str:
@@ -334,12 +334,17 @@ def _question(place: int) -> str:
     return f"question {place + 1}" if place else "the question"
 
 
-def _of_question(name: str, before: Prompt, now: Prompt) -> str:
+def _of_prompt_text(name: str, before: Prompt, now: Prompt) -> str:
+    """Return what has changed in a text: both texts, where they are of one line and kept, or the lines."""
     if max(len(before.lines), len(now.lines)) > 1 or before.begins == now.begins:
-        told = _of_text(name, before, now)
-        return told if "\n" in told else f"{told}\n  it still begins {_quoted(now.begins)}"
+        return _of_text(name, before, now)
     old, new = _quoted_pair(before.begins, now.begins)
     return f"{name} has changed: it was {old}, it is {new}"
+
+
+def _of_question(name: str, before: Prompt, now: Prompt) -> str:
+    told = _of_prompt_text(name, before, now)
+    return told if "\n" in told or "it was" in told else f"{told}\n  it still begins {_quoted(now.begins)}"
 
 
 def _changed_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[str, int, int]]:

@@ -437,6 +437,8 @@ class ScriptOwner:
     """What to do for a call without a step, if it is not to add one."""
     removal: str = ""
     """What removes steps that no call takes."""
+    renewal: str = ""
+    """What records the steps again."""
 
     @property
     def is_model(self) -> bool:

@@ -133,7 +133,9 @@ def test_a_changed_prompt_fails_the_test_in_words(recorded: Suite) -> None:
 
     assert outcome.counts == {"failed": 1}
     assert "2 recorded answers were given to other requests than they were recorded for on " in outcome.text
-    assert "the system prompt has changed: line 1  (steps 1, 2)" in outcome.text
+    told = 'the system prompt has changed: it was "You are a clerk.", it is "You are a kind clerk."  (steps 1, 2)'
+    assert told in outcome.text
+    assert "record it again: pytest test_it.py::test_refund --llmtest-record=rewrite" in outcome.text
 
 
 @pytest.mark.parametrize(("mode", "counts"), [("warn", {"passed": 1, "warnings": 1}), ("ignore", {"passed": 1})])
