@@ -91,7 +91,10 @@ class Cassette:
                 f"{shown}: the file is a cassette of vcrpy or cassetter\n"
                 f"  make a script of it: llmtest script from {shlex.quote(shown)} -o {shlex.quote(shown)}\n  or {remedy}"
             )
-        found = read_file(data, os.fspath(self.path))
+        try:
+            found = read_file(data, os.fspath(self.path))
+        except ScriptError as error:
+            raise ScriptError(f"{error}\n  mend the file, or {remedy}" if self.command else str(error)) from None
         if found.version == 1 or not (found.models or found.embeddings or found.entries):
             raise CassetteError(
                 f"{shown}:1: the file is a script of version 1, which does not name its models\n"
@@ -242,7 +245,7 @@ def _same(value: Any) -> Callable[[], Any]:
 
 def _missing(path: Path, command: str) -> str:
     lines = [f"there is no cassette for the test: {shown_path(os.fspath(path))}"]
-    others = [other.name for other in path.parent.glob(f"*{ENDING}")] if path.parent.is_dir() else []
+    others = [other.name for other in path.parent.glob(f"*{ENDING}") if other.is_file()] if path.parent.is_dir() else []
     near = get_close_matches(path.name, others, 1, 0.7)
     if near:
         lines.append(f"  nearest  {near[0]}: if the test was renamed, rename the file, and change its `test:`")

@@ -73,6 +73,8 @@ _FAIL_KEYS: Final = ("error", "message", "retry_after")
 USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
 
 
+MAX_CHARACTERS: Final = 30_000_000
+"""How large a file may be: a test whose file is larger would wait for it for seconds."""
 FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
 """The keys of a file of version 2; one of version 1 has `steps` only."""
 REQUEST_KEYS: Final = (
@@ -146,6 +148,8 @@ def read_file(text: str | bytes, path: str) -> ScriptFile:
     Raises:
         ScriptError: it is not YAML, or not a script; with file and line.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise error_at(f"{path}:1", f"the file has {len(text):,} characters; a script file has at most {MAX_CHARACTERS:,}")
     text = decode(text, path)
     found = re.match(r"\ufeff?# llmtest script v(\d+)", text)
     version = int(found[1]) if found else None

@@ -340,7 +340,8 @@ class Script(StepGroup):
         if not problem and request.stop:
             rule, problem = "stop sequence", tool_checks.check_stop(reply, request.stop)
         if problem:
-            raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
+            lines = [problem, f"  the script says {reply} at {shown_path(reply.where)}"]
+            raise self._violate(rule, "\n".join([*lines, *([f"  {self.owner.renewal}"] if self.owner.renewal else [])]))
 
     def _queue_for(self, request: Request, call: int) -> _Queue:
         """Return the one queue for `request`."""

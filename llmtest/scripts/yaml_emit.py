@@ -18,7 +18,18 @@ from typing import Any, Final, Literal
 
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, Usage
-from llmtest.scripts.files import EXPECTS_KEYS, HEADER, HEADER_2, ON_KEYS, PACE_KEYS, USAGE_KEYS, ScriptFile, Vectors, read
+from llmtest.scripts.files import (
+    EXPECTS_KEYS,
+    HEADER,
+    HEADER_2,
+    MAX_CHARACTERS,
+    ON_KEYS,
+    PACE_KEYS,
+    USAGE_KEYS,
+    ScriptFile,
+    Vectors,
+    read,
+)
 from llmtest.scripts.fingerprints import Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import (
@@ -84,7 +95,10 @@ def write_file(file: ScriptFile, notes: Iterable[str] = ()) -> str:
     body += requests.lines()
     keys = [line for line in body if line[:1] not in (" ", "")]
     header = HEADER if len(keys) == 1 and not file.models else HEADER_2
-    return "\n".join([header, *_comments(notes), *body]) + "\n"
+    text = "\n".join([header, *_comments(notes), *body]) + "\n"
+    if len(text) > MAX_CHARACTERS:
+        raise ScriptError(f"the file would have {len(text):,} characters; a script file has at most {MAX_CHARACTERS:,}")
+    return text
 
 
 def _comments(notes: Iterable[str]) -> list[str]:
