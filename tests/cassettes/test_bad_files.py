@@ -145,7 +145,7 @@ def test_a_file_of_50_megabytes_is_refused_at_once_and_none_is_written(tmp_path:
 
     with pytest.raises(ScriptError) as caught:
         Cassette(Path("x.yaml"), TEST, command=COMMAND)
-    assert str(caught.value) == f"x.yaml:1: the file has 50,000,461 characters; a script file has at most 30,000,000\n{MEND}"
+    assert str(caught.value) == f"x.yaml:1: the file has 50,000,463 characters; a script file has at most 30,000,000\n{MEND}"
 
     monkeypatch.setattr("llmtest.scripts.yaml_emit.MAX_CHARACTERS", 50)
     with pytest.raises(ScriptError, match=r"^the file would have 61 characters; a script file has at most 50$"):
