@@ -218,10 +218,7 @@ class _Reader:
         """Return what is known of the request that a step answered."""
         at.mapped("a mapping with what is known of the request")
         pairs = at.only(REQUEST_KEYS)
-        found = _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
-        if "human" not in pairs and "messages" in pairs:  # the shared ones are those of the whole conversation
-            found = replace(found, human=found.human[: found.messages.get("human", 0)])
-        return found
+        return _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
 
 
 def _requests(at: At, recorded: str) -> dict[str, Fingerprint]:
@@ -269,6 +266,8 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = FrozenDict({name: _signature(value) for name, value in at.mapped(expected)})
         elif key == "parameters":
             said[key] = at.mapping("a mapping of parameters to values")
+    if known.human and "human" not in said and "messages" in said:  # the shared ones are those of the whole conversation
+        said["human"] = known.human[: said["messages"].get("human", 0)]
     return replace(known, **said)
 
 
