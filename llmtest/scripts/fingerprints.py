@@ -153,7 +153,7 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
     return Fingerprint(
         model,
         Prompt.of(system, keep=keep) if system else None,
-        tuple(Prompt.of(message.text, keep=keep) for message in messages if message.role == "human"),
+        tuple(Prompt.of(_said(message), keep=keep) for message in messages if message.role == "human"),
         FrozenDict({name: signature(schema) for name, schema in sorted(request.tools.items())}),
         FrozenDict(Counter(message.role for message in messages)),
         parameters_of(params),
@@ -164,6 +164,42 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
 
 
 # -- the parts of a request
+
+
+def _said(message: Message) -> str:
+    """Return the text of a human message, with the digest of each image or file in it."""
+    blocks = message.content if isinstance(message.content, list | tuple) else ()
+    payloads = (max(_strings(block), key=len, default="") for block in blocks if _is_attachment(block))
+    return " ".join([message.text.strip(), *(f"[attachment {digest(_bytes_of(payload))}]" for payload in payloads)]).strip()
+
+
+def _is_attachment(block: object) -> bool:
+    return isinstance(block, Mapping) and not isinstance(block.get("text"), str)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield the strings in a block of a message that may be its data, its address or its id, and not what it is."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in _ABOUT_DATA:
+                yield from _strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+_ABOUT_DATA: Final = frozenset(
+    {"type", "source_type", "media_type", "mime_type", "mimeType", "detail", "filename", "cache_control", "format"}
+)
+
+
+def _bytes_of(payload: str) -> str:
+    """Return data in base64 as any API has it, or an address without its query, where a signature stands."""
+    if payload.startswith(("http://", "https://")):
+        return payload.partition("?")[0]
+    return payload.partition(";base64,")[2].rstrip("=") or payload.translate(_URL_SAFE).rstrip("=")
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def signature(schema: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from llmtest import call, say, structured
 from llmtest.cassettes.cassette import Cassette
 from llmtest.langchain import providers as _real_classes_find_their_runs  # noqa: F401
+from llmtest.scripts.fingerprints import digest
 from llmtest.wire import scripted_server
 
 pytestmark = pytest.mark.usefixtures("clients_left_open")
@@ -66,6 +68,14 @@ LONG_REPORT = type("Report", (LongReport,), {})
 
 def ask(*messages: Any, **fields: Any) -> Callable[[Any], None]:
     return lambda make: make(**fields).invoke(list(messages))
+
+
+def image(data: bytes) -> dict[str, object]:
+    return {"type": "image", "base64": base64.b64encode(data * 20).decode(), "mime_type": "image/png"}
+
+
+def digest_of(data: bytes) -> str:
+    return digest(base64.b64encode(data * 20).decode().rstrip("="))
 
 
 def in_turn(*questions: str) -> Callable[[Any], None]:
@@ -146,6 +156,13 @@ CHANGES: dict[str, tuple[list[Any], Callable[[Any], None], Callable[[Any], None]
         agent("How warm is it in Paris?"),
         agent("How warm is it in Oslo?"),
         f'{TWO}\n  the question has changed: it was "How warm is it in Paris?", it is "How warm is it in Oslo?"  (steps 1, 2)\n',
+    ),
+    "an image": (
+        ["a cat"],
+        ask(("user", [{"type": "text", "text": "What is it?"}, image(b"cat")])),
+        ask(("user", [{"type": "text", "text": "What is it?"}, image(b"dog")])),
+        f'{ONE}\n  the question has changed: it was "What is it? [attachment {digest_of(b"cat")}]",'
+        f' it is "What is it? [attachment {digest_of(b"dog")}]"  (step 1)\n',
     ),
     "a question of several lines": (
         ["ok"],
