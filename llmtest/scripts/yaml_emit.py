@@ -293,6 +293,7 @@ class _Requests:
         self._names: dict[Fingerprint, str] = {}
         self._conversations: dict[tuple[Fingerprint, tuple[Prompt, ...]], str] = {}
         self._lines: list[str] = []
+        self._count = 0
         groups: dict[Fingerprint, list[Fingerprint]] = {}
         for request in requests:
             groups.setdefault(self._shared(request), []).append(request)
@@ -311,7 +312,8 @@ class _Requests:
             self._conversations |= {(shared, human): own for human in found.parts}
 
     def _add(self, like: str, request: Fingerprint) -> str:
-        name = f"r{len([line for line in self._lines if line[0] != ' ']) + 1}"
+        self._count += 1
+        name = f"r{self._count}"
         lines = _request_lines(request)
         self._lines += [f"{name}:", *_indented([f"like: {like}", *lines] if like else lines)]
         return name
