@@ -135,11 +135,6 @@ class Fingerprint:
     source: str = ""
     """`CALLBACKS`; empty for a request that was read as the provider gets it."""
 
-    @property
-    def keeps_texts(self) -> bool:
-        """True if the system prompt is kept whole."""
-        return self.system is not None and self.system.text is not None
-
 
 def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: bool = False) -> Fingerprint:
     """Return the fingerprint of `request`. With `keep`, its system prompt and human messages are kept whole."""

@@ -277,7 +277,7 @@ class Script(StepGroup):
         for number, step, asked in answered:
             recorded = step.serving.request
             assert recorded is not None  # only such steps are kept
-            now = fingerprints.fingerprint(asked, keep=recorded.keeps_texts)
+            now = fingerprints.fingerprint(asked, keep=True)
             differences = fingerprints.differences(recorded, now)
             if differences and (other := self._step_recorded_for(now)) is not None:
                 differences = [f"the request is the one of step {other}: the calls come in another order"]

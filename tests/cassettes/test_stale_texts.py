@@ -270,3 +270,22 @@ def test_the_same_program_has_nothing_to_tell(change: str, tmp_path: Path) -> No
         before(lambda **fields: ChatOpenAI(model="gpt-5", api_key="none", **fields))
 
     assert cassette.scripts["openai:gpt-5"].unused() == []
+
+
+def test_whole_prompts_are_shown_with_their_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, before, now = Path("x.yaml"), "Summarize:\nIt rained.\nBriefly.", "Summarize:\nIt snowed.\nBriefly."
+    with scripted_server({"openai:gpt-5": ["ok"]}) as server, Cassette(file, TEST, "once", keep_prompts=True) as cassette:
+        ChatOpenAI(model="gpt-5", base_url=server.base_url("openai"), api_key=server.token).invoke(before)
+    cassette.save()
+
+    with Cassette(file, TEST, command=COMMAND) as cassette:
+        ChatOpenAI(model="gpt-5", api_key="none").invoke(now)
+
+    (found,) = cassette.scripts["openai:gpt-5"].unused()
+    assert re.sub(r"\d{4}-\d\d-\d\d", "<day>", found.text) == (
+        f"{ONE}\n"
+        "  the question has changed: line 2  (step 1)\n"
+        "    @@ -1,3 +1,3 @@\n     Summarize:\n    -It rained.\n    +It snowed.\n     Briefly.\n"
+        f"  recorded at x.yaml:6\n{REMEDY}"
+    )
