@@ -113,7 +113,10 @@ class Cassette:
                 f"{shown}: the file is a cassette of vcrpy or cassetter\n"
                 f"  make a script of it: llmtest script from {shlex.quote(shown)} -o {shlex.quote(shown)}\n  or {remedy}"
             )
-        found = read_file(data, os.fspath(self.path))
+        try:
+            found = read_file(data, os.fspath(self.path))
+        except ScriptError as error:
+            raise ScriptError(f"{error}\n  mend the file, or {remedy}" if self.command else str(error)) from None
         if found.version == 1 or not (found.models or found.embeddings or found.entries):
             raise CassetteError(
                 f"{shown}:1: the file is a script of version 1, which does not name its models\n"
@@ -133,8 +136,9 @@ class Cassette:
         self.embeddings = {model: RecordedEmbeddings(model, vectors, remedy) for model, vectors in file.embeddings.items()}
         self.providers.remedy = remedy
         removal = f"remove them: {self.command.replace('--llmtest-record=once', '--snapshot-update')}" if self.command else ""
+        renewal = f"record it again: {self.command.replace('=once', '=rewrite')}" if self.command else ""
         for script in self.scripts.values():
-            script.owner = replace(script.owner, remedy=remedy, removal=removal)
+            script.owner = replace(script.owner, remedy=remedy, removal=removal, renewal=renewal)
         ask = self._question if self.records else None
         self.providers.map({key: _same(value) for key, value in {**self.scripts, **self.embeddings}.items()}, ask)
 
@@ -276,7 +280,7 @@ def _same(value: Any) -> Callable[[], Any]:
 
 def _missing(path: Path, command: str) -> str:
     lines = [f"there is no cassette for the test: {shown_path(os.fspath(path))}"]
-    others = [other.name for other in path.parent.glob(f"*{ENDING}")] if path.parent.is_dir() else []
+    others = [other.name for other in path.parent.glob(f"*{ENDING}") if other.is_file()] if path.parent.is_dir() else []
     near = get_close_matches(path.name, others, 1, 0.7)
     if near:
         lines.append(f"  nearest  {near[0]}: if the test was renamed, rename the file, and change its `test:`")

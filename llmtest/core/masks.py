@@ -47,7 +47,8 @@ _HEADER_NAME = (
     r"|password|passwd|passphrase)|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+){0,4}_(?:KEY|TOKEN|SECRET|PASSWORD)"
 )
 _HEADER = (
-    rf"(?=[A-Zaxcsrp])(?<![\w-])(?=[\w-]+[ \t]*[:=])(?:(?P<named>{_HEADER_NAME})(?P<sets>[ \t]*[:=][ \t]*[\"']?)(?=[^\s\"',;]*\d)[\w.~+/=@!#$%^&*-]{{8,}}(?![\w(\[])"
+    rf"(?=[A-Zaxcsrp])(?<![\w-])(?=[\w-]+[ \t]*[:=])(?:(?P<named>{_HEADER_NAME})(?P<sets>[ \t]*[:=][ \t]*[\"']?)"
+    r"(?=[^\s\"',;]*\d)[\w.~+/=@!#$%^&*-]{8,}(?![\w(\[])"
     r"|(?P<scheme>(?i:(?:proxy-)?authorization))(?P<says>[ \t]*[:=][ \t]*[\"']?)"
     r"(?:(?i:basic|bearer|token|digest|apikey|negotiate)[ \t]+[\w.~+/=-]{4,}|(?=[^\s\"',;]*\d)[\w.~+/=-]{8,})"
     r"|(?P<jar>(?i:(?:set-)?cookie))(?P<has>[ \t]*:[ \t]*)[\w.-]+=[^\s;\"']+(?:;[ \t]*[\w.-]+(?:=[^\s;\"']*)?)*)"

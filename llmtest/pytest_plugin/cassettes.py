@@ -23,6 +23,7 @@ from uuid import UUID
 import pytest
 
 from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
+from llmtest.core.masks import table
 from llmtest.core.source import code, is_installed, shown_path
 from llmtest.core.text import amount, did_you_mean, named
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
@@ -198,7 +199,7 @@ class OpenCassette:
         if not passed:
             self._tell(f"{amount(saved.calls, 'call')} not compared, because the test {self._outcome}")
             return []
-        path, test = self.cassette.path, self.item.nodeid
+        path, test = self.cassette.path, table().without_secrets(self.item.nodeid)
         folder = pending_folder(self.item.config)
         expected, received = (None if file is None else cassette_text(file, usage=False) for file in (saved.before, saved.after))
         if expected == received:
@@ -359,13 +360,17 @@ def path_of(item: pytest.Item) -> Path:
 
 
 def test_of(item: pytest.Item) -> str:
-    """Return the name of a test as its cassette has it: it stays the same wherever the folder of the test lies."""
-    return f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+    """Return the name of a test as its cassette has it: it stays the same wherever the folder of the test lies.
+
+    A secret in its parameters has a mask.
+    """
+    return table().without_secrets(f"{item.path.name}::{item.nodeid.partition('::')[2]}")
 
 
 def _file_name(item: pytest.Item) -> str:
     name = item.nodeid.partition("::")[2].replace("::", ".")
-    clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in name)
+    hidden = table().without_secrets(name)
+    clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in hidden)
     short = clean.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
     parameters = name.partition("[")[2]
     if short == name and parameters == parameters.lower():

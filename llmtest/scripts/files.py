@@ -75,6 +75,8 @@ _FAIL_KEYS: Final = ("error", "message", "retry_after")
 USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
 
 
+MAX_CHARACTERS: Final = 30_000_000
+"""How large a file may be: a test whose file is larger would wait for it for seconds."""
 FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
 """The keys of a file of version 2; one of version 1 has `steps` only."""
 REQUEST_KEYS: Final = (
@@ -148,6 +150,8 @@ def read_file(text: str | bytes, path: str) -> ScriptFile:
     Raises:
         ScriptError: it is not YAML, or not a script; with file and line.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise error_at(f"{path}:1", f"the file has {len(text):,} characters; a script file has at most {MAX_CHARACTERS:,}")
     text = decode(text, path)
     found = re.match(r"\ufeff?# llmtest script v(\d+)", text)
     version = int(found[1]) if found else None
@@ -216,10 +220,7 @@ class _Reader:
         """Return what is known of the request that a step answered."""
         at.mapped("a mapping with what is known of the request")
         pairs = at.only(REQUEST_KEYS)
-        found = _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
-        if "human" not in pairs and "messages" in pairs:  # the shared ones are those of the whole conversation
-            found = replace(found, human=found.human[: found.messages.get("human", 0)])
-        return found
+        return _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
 
 
 def _requests(at: At, recorded: str) -> dict[str, Fingerprint]:
@@ -267,6 +268,8 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = FrozenDict({name: _signature(value) for name, value in at.mapped(expected)})
         elif key == "parameters":
             said[key] = at.mapping("a mapping of parameters to values")
+    if known.human and "human" not in said and "messages" in said:  # the shared ones are those of the whole conversation
+        said["human"] = known.human[: said["messages"].get("human", 0)]
     return replace(known, **said)
 
 

@@ -135,11 +135,6 @@ class Fingerprint:
     source: str = ""
     """`CALLBACKS`; empty for a request that was read as the provider gets it."""
 
-    @property
-    def keeps_texts(self) -> bool:
-        """True if the system prompt is kept whole."""
-        return self.system is not None and self.system.text is not None
-
 
 def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: bool = False) -> Fingerprint:
     """Return the fingerprint of `request`. With `keep`, its system prompt and human messages are kept whole."""
@@ -153,7 +148,7 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
     return Fingerprint(
         model,
         Prompt.of(system, keep=keep) if system else None,
-        tuple(Prompt.of(message.text, keep=keep) for message in messages if message.role == "human"),
+        tuple(Prompt.of(_said(message), keep=keep) for message in messages if message.role == "human"),
         FrozenDict({name: signature(schema) for name, schema in sorted(request.tools.items())}),
         FrozenDict(Counter(message.role for message in messages)),
         parameters_of(params),
@@ -164,6 +159,42 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
 
 
 # -- the parts of a request
+
+
+def _said(message: Message) -> str:
+    """Return the text of a human message, with the digest of each image or file in it."""
+    blocks = message.content if isinstance(message.content, list | tuple) else ()
+    payloads = (max(_strings(block), key=len, default="") for block in blocks if _is_attachment(block))
+    return " ".join([message.text.strip(), *(f"[attachment {digest(_bytes_of(payload))}]" for payload in payloads)]).strip()
+
+
+def _is_attachment(block: object) -> bool:
+    return isinstance(block, Mapping) and not isinstance(block.get("text"), str)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield the strings in a block of a message that may be its data, its address or its id, and not what it is."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in _ABOUT_DATA:
+                yield from _strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+_ABOUT_DATA: Final = frozenset(
+    {"type", "source_type", "media_type", "mime_type", "mimeType", "detail", "filename", "cache_control", "format"}
+)
+
+
+def _bytes_of(payload: str) -> str:
+    """Return data in base64 as any API has it, or an address without its query, where a signature stands."""
+    if payload.startswith(("http://", "https://")):
+        return payload.partition("?")[0]
+    return payload.partition(";base64,")[2].rstrip("=") or payload.translate(_URL_SAFE).rstrip("=")
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def signature(schema: Mapping[str, Any]) -> str:
@@ -298,7 +329,7 @@ def _of_prompt(before: Prompt | None, now: Prompt | None) -> Iterator[str]:
             yield f"a system prompt is new: {_quoted(now.begins)}"
         return
     if before != now and before.lines != now.lines:
-        yield _of_text("the system prompt", before, now)
+        yield _of_prompt_text("the system prompt", before, now)
 
 
 def _of_text(name: str, before: Prompt, now: Prompt) -> str:
@@ -334,12 +365,17 @@ def _question(place: int) -> str:
     return f"question {place + 1}" if place else "the question"
 
 
-def _of_question(name: str, before: Prompt, now: Prompt) -> str:
+def _of_prompt_text(name: str, before: Prompt, now: Prompt) -> str:
+    """Return what has changed in a text: both texts, where they are of one line and kept, or the lines."""
     if max(len(before.lines), len(now.lines)) > 1 or before.begins == now.begins:
-        told = _of_text(name, before, now)
-        return told if "\n" in told else f"{told}\n  it still begins {_quoted(now.begins)}"
+        return _of_text(name, before, now)
     old, new = _quoted_pair(before.begins, now.begins)
     return f"{name} has changed: it was {old}, it is {new}"
+
+
+def _of_question(name: str, before: Prompt, now: Prompt) -> str:
+    told = _of_prompt_text(name, before, now)
+    return told if "\n" in told or "it was" in told else f"{told}\n  it still begins {_quoted(now.begins)}"
 
 
 def _changed_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[str, int, int]]:

@@ -23,7 +23,7 @@ from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.scripts import diagnostics, fingerprints, tool_checks
 from llmtest.scripts.diagnostics import Unused
-from llmtest.scripts.fingerprints import Asked
+from llmtest.scripts.fingerprints import Asked, Fingerprint
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Batch, KeyedSteps, On, Request, StepGroup
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
@@ -277,12 +277,23 @@ class Script(StepGroup):
         for number, step, asked in answered:
             recorded = step.serving.request
             assert recorded is not None  # only such steps are kept
-            now = fingerprints.fingerprint(asked, keep=recorded.keeps_texts)
+            now = fingerprints.fingerprint(asked, keep=True)
             differences = fingerprints.differences(recorded, now)
+            if differences and (other := self._step_recorded_for(now)) is not None:
+                differences = [f"the request is the one of step {other}: the calls come in another order"]
             with self._lock:
                 self._was_stale |= bool(differences)
                 for difference in differences:
                     self._stale.setdefault(difference, []).append((number, recorded.recorded, step.where))
+
+    def _step_recorded_for(self, now: Fingerprint) -> int | None:
+        """Return the number of the step that was recorded for a request, as far as its question tells."""
+        numbered = [pair for queue in self._queues for pair in queue.numbered()][:MAX_STEPS_TO_SEARCH]
+        for number, step in numbered:
+            recorded = step.serving.request
+            if recorded is not None and recorded.human and not fingerprints.differences(recorded, now):
+                return number
+        return None
 
     @property
     def is_stale(self) -> bool:
@@ -329,7 +340,8 @@ class Script(StepGroup):
         if not problem and request.stop:
             rule, problem = "stop sequence", tool_checks.check_stop(reply, request.stop)
         if problem:
-            raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
+            lines = [problem, f"  the script says {reply} at {shown_path(reply.where)}"]
+            raise self._violate(rule, "\n".join([*lines, *([f"  {self.owner.renewal}"] if self.owner.renewal else [])]))
 
     def _queue_for(self, request: Request, call: int) -> _Queue:
         """Return the one queue for `request`."""
@@ -408,7 +420,7 @@ class Script(StepGroup):
         self._compare_requests()
         stale, self._stale = self._stale, {}
         if stale:
-            text = publish(diagnostics.stale_steps(stale))
+            text = publish(diagnostics.stale_steps(self.owner, stale))
             if fingerprints.mode == "warn":
                 warnings.warn(text, LlmtestWarning, stacklevel=2)
             else:
@@ -501,6 +513,8 @@ class Script(StepGroup):
 
 MAX_KEPT_REQUESTS: Final = 1_000
 """How many requests are kept before they are compared: a script that repeats its steps may serve for days."""
+MAX_STEPS_TO_SEARCH: Final = 100
+"""How many steps are searched for the one that was recorded for a request."""
 MAX_EQUAL_TURNS: Final = 20
 """How many turns with the same step or prompt are passed over to find one that must not change places."""
 

@@ -461,6 +461,8 @@ class ScriptOwner:
     """What to do for a call without a step, if it is not to add one."""
     removal: str = ""
     """What removes steps that no call takes."""
+    renewal: str = ""
+    """What records the steps again."""
 
     @property
     def is_model(self) -> bool:
@@ -503,9 +505,15 @@ def _show_call_or_value(part: Call | Value) -> str:
     if isinstance(part, Call):
         args = "".join(f", {key}={value!r}" for key, value in table().hide(part.args).items())
         named = f".with_id({part.id!r})" if part.id else ""
-        pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
+        pieces = f".{'malformed' if part.malformed else 'deltas'}({_show_pieces(part)})" if part.pieces else ""
         return f"call({part.tool!r}{args}){named}{pieces}"
     return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
+
+
+def _show_pieces(part: Call) -> str:
+    whole = "".join(part.pieces)
+    hidden = table().without_secrets(whole)  # no piece looks like the secret that it is a part of
+    return ", ".join(map(repr, part.pieces if hidden == whole else [hidden]))
 
 
 # -- checks of the arguments of a step

@@ -18,7 +18,18 @@ from typing import Any, Final, Literal
 
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, Usage
-from llmtest.scripts.files import EXPECTS_KEYS, HEADER, HEADER_2, ON_KEYS, PACE_KEYS, USAGE_KEYS, ScriptFile, Vectors, read
+from llmtest.scripts.files import (
+    EXPECTS_KEYS,
+    HEADER,
+    HEADER_2,
+    MAX_CHARACTERS,
+    ON_KEYS,
+    PACE_KEYS,
+    USAGE_KEYS,
+    ScriptFile,
+    Vectors,
+    read,
+)
 from llmtest.scripts.fingerprints import Fingerprint, Prompt
 from llmtest.scripts.gates import PATIENCE_S, NoAnswer
 from llmtest.scripts.requests import KeyedSteps
@@ -85,7 +96,10 @@ def write_file(file: ScriptFile, notes: Iterable[str] = ()) -> str:
     body += requests.lines()
     keys = [line for line in body if line[:1] not in (" ", "")]
     header = HEADER if len(keys) == 1 and not file.models else HEADER_2
-    return "\n".join([header, *_comments(notes), *body]) + "\n"
+    text = "\n".join([header, *_comments(notes), *body]) + "\n"
+    if len(text) > MAX_CHARACTERS:
+        raise ScriptError(f"the file would have {len(text):,} characters; a script file has at most {MAX_CHARACTERS:,}")
+    return text
 
 
 def _comments(notes: Iterable[str]) -> list[str]:
@@ -285,6 +299,7 @@ class _Requests:
         self._names: dict[Fingerprint, str] = {}
         self._conversations: dict[tuple[Fingerprint, tuple[Prompt, ...]], str] = {}
         self._lines: list[str] = []
+        self._count = 0
         groups: dict[Fingerprint, list[Fingerprint]] = {}
         for request in requests:
             groups.setdefault(self._shared(request), []).append(request)
@@ -303,7 +318,8 @@ class _Requests:
             self._conversations |= {(shared, human): own for human in found.parts}
 
     def _add(self, like: str, request: Fingerprint) -> str:
-        name = f"r{len([line for line in self._lines if line[0] != ' ']) + 1}"
+        self._count += 1
+        name = f"r{self._count}"
         lines = _request_lines(request)
         self._lines += [f"{name}:", *_indented([f"like: {like}", *lines] if like else lines)]
         return name

@@ -15,6 +15,7 @@ from llmtest.events.words import FrozenDict, FrozenList
 
 _YAML: Final = "tag:yaml.org,2002:"
 _TEXT: Final = f"{_YAML}str"
+_INT: Final = f"{_YAML}int"
 _KINDS: Final = {f"{_YAML}{kind}": kind for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 """YAML's own types, by PyYAML's names of them."""
 MAX_DIGITS: Final = 300
@@ -63,9 +64,9 @@ class At:
     @property
     def kind(self) -> str:
         """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`; a ScriptError for any other tag."""
-        kind = _KINDS.get(self.node.tag)
+        tag = self.node.tag
+        kind = _KINDS.get(tag)
         if kind is None:
-            tag = self.node.tag
             shown = tag if tag.startswith("!") else f"!!{tag.removeprefix(_YAML)}"
             raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
         return kind
@@ -126,6 +127,9 @@ class At:
 
     def number(self, kind: type[int] | type[float], expected: str) -> Any:
         """Return a number of this kind, 0 or more. An int is a float, a bool is neither."""
+        text = self.node.value
+        if self.node.tag == _INT and len(text) < 10 and text.isdecimal():
+            return int(text)  # nearly all are such, and a recorded file has thousands
         found = self.kind
         value = self.json() if found in ("int", "float") else None
         if value is None or value < 0 or (kind is int and found == "float"):

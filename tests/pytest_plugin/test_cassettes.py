@@ -135,7 +135,9 @@ def test_a_changed_prompt_fails_the_test_in_words(recorded: Suite) -> None:
 
     assert outcome.counts == {"failed": 1}
     assert "2 recorded answers were given to other requests than they were recorded for on " in outcome.text
-    assert "the system prompt has changed: line 1  (steps 1, 2)" in outcome.text
+    told = 'the system prompt has changed: it was "You are a clerk.", it is "You are a kind clerk."  (steps 1, 2)'
+    assert told in outcome.text
+    assert "record it again: pytest test_it.py::test_refund --llmtest-record=rewrite" in outcome.text
 
 
 @pytest.mark.parametrize(("mode", "counts"), [("warn", {"passed": 1, "warnings": 1}), ("ignore", {"passed": 1})])
@@ -898,6 +900,15 @@ import os
 def test_refund():
     assert ChatOpenAI(model="gpt-5").invoke("Refund A-7.")
     HOW
+
+
+# -- secrets in the name of a test
+
+KEY = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc"
+BY_KEY = f"""{APP}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("key", ["{KEY}", "{KEY}x"])
+def test_refund(key):
     assert ask("Refund A-7.") == "Done."
 """
 
@@ -925,3 +936,26 @@ def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: An
     assert "worker 'gw0' crashed while running 'test_it.py::test_refund'" in outcome.text
     assert cassette_of(recorded).read_text("utf-8") == before
     assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
+
+
+def test_a_secret_in_the_parameters_of_a_test_is_in_no_file_and_no_name_of_one(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider(*STEPS * 2)
+    assert suite.run(BY_KEY, "--llmtest-record=once").counts == {"passed": 2}
+    provider(*ROME * 2)
+    assert suite.run(None, "--llmtest-record=verify").counts == {"passed": 2, "error": 2}
+    gone(monkeypatch)
+
+    outcome = suite.run(None, "-pno:cacheprovider")
+
+    assert outcome.counts == {"passed": 2}
+    assert sorted(re.sub("~[0-9a-f]+", "~", file.name) for file in suite.path.glob("cassettes/*/*.yaml")) == [
+        "test_refund[-mask-secret-].~.yaml",
+        "test_refund[-mask-secret-].~.yaml",
+    ]
+    pending = list(suite.path.glob(".llmtest/**/*.yaml"))
+    ours = [file for file in suite.path.rglob("*") if not {".pytest_cache", "__pycache__", ".secrets"} & set(file.parts)]
+    texts = {file: file.read_text("utf-8") for file in ours if file.suffix not in (".py", ".ini") and file.is_file()}
+    assert len(pending) == 2
+    assert [file for file, text in texts.items() if KEY in text or KEY in str(file)] == []

@@ -270,6 +270,33 @@ def test_a_secret_in_a_question_is_masked_before_it_is_kept() -> None:
     assert (kept.text, "sk-" in kept.begins) == ("Is <mask:secret> valid?", False)
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO+/g="}},
+        {"type": "input_image", "image_url": "data:image/png;base64,iVBO+/g="},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO+/g="}},
+        {"inlineData": {"data": "iVBO-_g=", "mimeType": "image/png"}},
+        {"type": "image", "base64": "iVBO+/g"},
+    ],
+)
+def test_an_image_has_the_same_digest_in_the_words_of_each_api(block: dict[str, Any]) -> None:
+    def shown(attached: dict[str, Any]) -> Request:
+        return Request({}, lambda: [Message("human", [{"type": "text", "text": "What is it?"}, attached])])
+
+    first, other = {"type": "image", "base64": "iVBO+/g="}, {"type": "image", "base64": "iVBP+/g="}
+    assert changes(shown(first), shown(block)) == []
+    assert len(changes(shown(other), shown(block))) == 1
+
+
+def test_the_signature_of_an_address_does_not_count() -> None:
+    def shown(url: str) -> Request:
+        return Request({}, lambda: [Message("human", [{"type": "image_url", "image_url": {"url": url}}])])
+
+    assert changes(shown("https://x.org/a.png?sig=1"), shown("https://x.org/a.png?sig=2")) == []
+    assert len(changes(shown("https://x.org/a.png"), shown("https://x.org/b.png"))) == 1
+
+
 def test_a_request_without_its_questions_is_compared_as_far_as_it_is_known() -> None:
     before = replace(fingerprint(asked("Is Paris warm?")), human=())
 
