@@ -900,16 +900,6 @@ import os
 def test_refund():
     assert ChatOpenAI(model="gpt-5").invoke("Refund A-7.")
     HOW
-
-
-# -- secrets in the name of a test
-
-KEY = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc"
-BY_KEY = f"""{APP}
-@pytest.mark.llm_cassette
-@pytest.mark.parametrize("key", ["{KEY}", "{KEY}x"])
-def test_refund(key):
-    assert ask("Refund A-7.") == "Done."
 """
 
 
@@ -936,6 +926,17 @@ def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: An
     assert "worker 'gw0' crashed while running 'test_it.py::test_refund'" in outcome.text
     assert cassette_of(recorded).read_text("utf-8") == before
     assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
+
+
+# -- secrets in the name of a test
+
+KEY = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc"
+BY_KEY = f"""{APP}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("key", ["{KEY}", "{KEY}x"])
+def test_refund(key):
+    assert ask("Refund A-7.") == "Done."
+"""
 
 
 def test_a_secret_in_the_parameters_of_a_test_is_in_no_file_and_no_name_of_one(
