@@ -330,8 +330,9 @@ def test_a_changed_prompt_is_told(name: str, tmp_path: Path, monkeypatch: pytest
         run(program, "You are a kind clerk.")
         (found,) = cassette.scripts[model].found()
 
-    assert "the system prompt has changed: line 1  (steps 1, 2)" in found.text
-    assert "+You are a kind clerk." in found.text
+    assert found.text.splitlines()[1] == (
+        '  the system prompt has changed: it was "You are a clerk.", it is "You are a kind clerk."  (steps 1, 2)'
+    )
 
 
 # -- errors of the provider, and structured output
