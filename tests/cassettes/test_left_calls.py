@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from llmtest import ScriptedChatModel, ViolationError, expect_violation, hold, r
 from llmtest.cassettes.cassette import Cassette
 from llmtest.core.source import shown_path
 from llmtest.langchain import providers as _real_classes_find_their_runs  # noqa: F401
-from llmtest.scripts.gates import NoAnswer
+from llmtest.scripts.gates import Gate, NoAnswer
 from llmtest.wire import scripted_server
 
 pytestmark = [
@@ -26,20 +27,40 @@ pytestmark = [
 ]
 TEST = "test_it.py::test_it"
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
-PATIENCE_S = 0.3
+GRACE_S = 0.3
+"""For what was sent before a call waits to reach the program."""
+_waited_at: list[Gate] = []
+
+
+@asynccontextmanager
+async def leaving() -> AsyncIterator[None]:
+    """Cancel the block, as a timeout does, once its call waits at the gate of the answer: however slow the machine is."""
+    async with asyncio.timeout(None) as limit:
+
+        async def leave() -> None:
+            await _waited_at[-1].reached(timeout_s=20)
+            await asyncio.sleep(GRACE_S)
+            limit.reschedule(asyncio.get_running_loop().time())
+
+        watching = asyncio.create_task(leave())
+        try:
+            yield
+        finally:
+            watching.cancel()
 
 
 async def openai_whole() -> str:
     async with openai.AsyncOpenAI(max_retries=0) as client:
-        asking = client.chat.completions.create(model="gpt-5", messages=MESSAGES)
-        return str((await asyncio.wait_for(asking, PATIENCE_S)).choices[0].message.content)
+        async with leaving():
+            answer = await client.chat.completions.create(model="gpt-5", messages=MESSAGES)
+        return str(answer.choices[0].message.content)
 
 
 async def openai_streamed() -> str:
     said = ""
     async with openai.AsyncOpenAI(max_retries=0) as client:
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with leaving():
                 async for chunk in await client.chat.completions.create(model="gpt-5", messages=MESSAGES, stream=True):
                     said += chunk.choices[0].delta.content or "" if chunk.choices else ""
         except TimeoutError:
@@ -51,7 +72,7 @@ async def responses_streamed() -> str:
     said = ""
     async with openai.AsyncOpenAI(max_retries=0) as client:
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with leaving():
                 async for event in await client.responses.create(model="gpt-5", input="hi", stream=True):
                     said += event.delta if event.type == "response.output_text.delta" else ""
         except TimeoutError:
@@ -64,7 +85,7 @@ async def anthropic_streamed() -> str:
     async with anthropic.AsyncAnthropic(max_retries=0) as client:
         asked: Any = {"model": "claude-opus-4-7", "max_tokens": 9, "messages": MESSAGES}
         try:
-            async with asyncio.timeout(PATIENCE_S), client.messages.stream(**asked) as stream:
+            async with leaving(), client.messages.stream(**asked) as stream:
                 async for text in stream.text_stream:
                     said += text
         except TimeoutError:
@@ -73,13 +94,15 @@ async def anthropic_streamed() -> str:
 
 
 async def langchain_whole() -> str:
-    return (await asyncio.wait_for(ChatOpenAI(model="gpt-5", max_retries=0).ainvoke("hi"), PATIENCE_S)).text
+    async with leaving():
+        answer = await ChatOpenAI(model="gpt-5", max_retries=0).ainvoke("hi")
+    return answer.text
 
 
 async def langchain_streamed() -> str:
     said = ""
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with leaving():
             async for chunk in ChatOpenAI(model="gpt-5", max_retries=0).astream("hi"):
                 said += chunk.text
     except TimeoutError:
@@ -97,17 +120,25 @@ CANCELLED: dict[str, Callable[[], Any]] = {
 }
 
 
-def outcome(program: Callable[[], Any]) -> str:
+def outcome(program: Callable[[], Any], gate: Gate) -> str:
+    _waited_at.append(gate)
     try:
         return str(asyncio.run(program()))
     except TimeoutError:
         return "timed out"
+    finally:
+        _waited_at.remove(gate)
 
 
-def run(program: Callable[[], Any]) -> tuple[str, str]:
+def run(program: Callable[[], Any], gate: Gate) -> tuple[str, str]:
     with record() as recording:
-        said = outcome(program)
+        said = outcome(program, gate)
     return said, str(recording)
+
+
+def gate_of(cassette: Cassette) -> Gate:
+    """The place at which the answer of a cassette says no more."""
+    return next(gate for script in cassette.scripts.values() for step in script.steps for gate in step.gates)
 
 
 def taped(file: Path, program: Callable[[], Any], steps: list[Any], gate: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -131,9 +162,9 @@ def test_a_call_that_was_cancelled_is_cancelled_again(
     steps = [say("It is ", gate, "sunny.")] if begins else [gate, say("Sunny.")]
     file = tmp_path / "x.yaml"
 
-    recorded = taped(file, lambda: run(CANCELLED[program]), steps, gate, monkeypatch)
+    recorded = taped(file, lambda: run(CANCELLED[program], gate), steps, gate, monkeypatch)
     with Cassette(file, TEST) as cassette:
-        again = run(CANCELLED[program])
+        again = run(CANCELLED[program], gate_of(cassette))
 
     streams = "streamed" in program and begins
     assert recorded[0] == ("It is |" if streams else "|" if "streamed" in program else "timed out")
@@ -261,7 +292,7 @@ def test_a_thread_that_waits_when_the_test_ends_goes_on() -> None:
 
 def test_a_call_that_is_cancelled_sooner_is_no_unused_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, file = hold(timeout_s=20), tmp_path / "x.yaml"
-    taped(file, lambda: run(openai_whole), [gate, say("Sunny.")], gate, monkeypatch)
+    taped(file, lambda: run(openai_whole, gate), [gate, say("Sunny.")], gate, monkeypatch)
 
     with Cassette(file, TEST) as cassette:
         pass
