@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,11 @@ from llmtest.core.colors import is_dumb
 from llmtest.ledger import Ledger, Outside, opened
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture
@@ -48,3 +55,11 @@ def rounds(pytestconfig: pytest.Config) -> Callable[[int], Iterator[int]]:
         show("\x1b[K")
 
     return count
+
+
+@pytest.fixture
+def clients_left_open() -> Iterator[None]:
+    """The clients of SDKs keep their connections; Python warns when they are collected, in whatever test that happens."""
+    yield
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()

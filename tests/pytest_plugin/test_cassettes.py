@@ -255,6 +255,7 @@ def test_parametrised_tests_have_a_cassette_each(suite: Suite, provider: Any, mo
     assert suite.run(several).counts == {"passed": 3}
 
 
+@pytest.mark.usefixtures("clients_left_open")
 def test_an_async_test_has_a_cassette(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     source = f"""{APP}
 @pytest.mark.asyncio
@@ -585,6 +586,7 @@ class TestIt:
 }
 
 
+@pytest.mark.usefixtures("clients_left_open")
 @pytest.mark.parametrize("kind", FIXTURES)
 def test_every_kind_of_teardown_is_waited_for(kind: str, suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     argument = {"async": "desk", "finalizer": "desk", "method": "self"}[kind]
@@ -769,6 +771,7 @@ THREADS = {
 }
 
 
+@pytest.mark.usefixtures("clients_left_open")
 @pytest.mark.parametrize("work", THREADS)
 def test_calls_of_a_bare_thread_belong_to_the_open_test(
     work: str, suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
@@ -923,7 +926,7 @@ def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: An
 
     outcome = recorded.run_on_workers(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
 
-    assert "worker 'gw0' crashed while running 'test_it.py::test_refund'" in outcome.text
+    assert re.search("worker 'gw[01]' crashed while running 'test_it.py::test_refund'", outcome.text)
     assert cassette_of(recorded).read_text("utf-8") == before
     assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
 
@@ -945,7 +948,7 @@ def test_a_secret_in_the_parameters_of_a_test_is_in_no_file_and_no_name_of_one(
     provider(*STEPS * 2)
     assert suite.run(BY_KEY, "--llmtest-record=once").counts == {"passed": 2}
     provider(*ROME * 2)
-    assert suite.run(None, "--llmtest-record=verify").counts == {"passed": 2, "error": 2}
+    assert suite.run(None, "--llmtest-record=verify").counts == {"failed": 2}
     gone(monkeypatch)
 
     outcome = suite.run(None, "-pno:cacheprovider")
