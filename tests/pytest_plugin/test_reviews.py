@@ -25,7 +25,7 @@ KEPT = """\
   show      llmtest diff __snapshots__/test_it/test_hello.tree .llmtest/pending/test_it.py/test_hello.tree"""
 NOT_KEPT = """\
   accept    pytest --snapshot-update test_it.py::test_hello
-  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)"""
+  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)"""
 SUMMARY = "snapshots of 1 test are pending: llmtest review, or llmtest accept"
 
 
@@ -126,7 +126,10 @@ def test_colours_are_on_what_changed_and_follow_no_color(changed, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     plain = changed.run(None)
 
-    assert '\x1b[32m+   < a1: "\x1b[7mGoodbye\x1b[27m there"  usage in=1 out=2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m' in colored.text
+    assert (
+        '\x1b[32m+   < a1: "\x1b[7mGoodbye\x1b[27m there"  usage in=1 out=2\x1b[0m\x1b[2m  ◀ first difference\x1b[0m'
+        in colored.text
+    )
     assert "\x1b" not in plain.text
 
 
