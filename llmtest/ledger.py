@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -79,6 +79,7 @@ class Ledger:
         self.new_tally = new_tally
         self._tally: dict[str, object] = {}
         self._unasked: list[Double] = []
+        self._deferred: list[Double] = []
         self._prefix = prefix
         self._numbers = itertools.count(1)
         self._thread = threading.get_ident()
@@ -114,6 +115,17 @@ class Ledger:
         if id(double) not in self.doubles:
             self.doubles[id(double)] = double
             self._unasked.append(double)
+
+    def defer(self, doubles: Iterable[Double]) -> None:
+        """Ask these doubles for unused steps only after `ask_deferred`."""
+        later = list(doubles)
+        self._unasked = [double for double in self._unasked if double not in later]
+        self._deferred += later
+
+    def ask_deferred(self) -> None:
+        """From here on, the doubles that were deferred owe their steps, too."""
+        self._unasked += self._deferred
+        self._deferred = []
 
     def write(self, violation: Violation) -> None:
         self.violations.append(violation)

@@ -50,7 +50,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 
 LATER = {
     "auto.values": {"faker"},
-    "cassettes.foreign": {"brotli", "yaml"},
+    "cassettes.foreign": {"brotli", "zstandard"},
     "core.progress": {"rich"},
     "core.safe_yaml": {"yaml"},
     "pytest_plugin.attempt": {"langsmith"},

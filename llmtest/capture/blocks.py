@@ -61,7 +61,7 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "deliver", "light", "timed")
+    __slots__ = ("_blocks", "deliver", "follows", "light", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
@@ -71,6 +71,8 @@ class Membership:
         """True if all of the blocks only count."""
         self.timed = False
         """True if an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
+        self.follows = False
+        """True if no block was open in the context of the run, so that only blocks with `follows_test` have it."""
 
     def __iter__(self) -> Iterator[Block]:
         return (block for block in (ref() for ref in self._blocks) if block is not None)
@@ -144,6 +146,8 @@ class Block(ABC):
     """True if its runs stay known while it lives. The tally of a test counts a run only while another block holds it."""
     traced: ClassVar[bool] = False
     """True if the trace store gets its runs."""
+    follows_test = False
+    """True if it also takes the runs of the test that no block reached, as those of a bare thread."""
     sources: tuple[str, ...] = SOURCES
     word: ClassVar[str]
     """Its name in the program, for messages."""

@@ -53,13 +53,15 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
     if traced and process_trace is not None and not any(block.traced for block in members.values()):
         trace = process_trace()
         members[id(trace)] = trace
-    if not members and follow == "test":
-        members = _join(_missed_openings(), ())
+    follows = not members
+    if follows and openings:
+        members = _join((opening for opening in _missed_openings() if _follows(opening)), ())
     if not members:
         return None
     if tally is not None:  # a run of any block counts for the test, on any thread
         members[id(tally)] = tally
     membership = memberships[run_id] = Membership(*members.values())
+    membership.follows = follows
     for block in members.values():
         if block.holds_runs:
             block._run_ids.append(run_id)
@@ -102,7 +104,7 @@ def note_call(run_id: UUID | None, double: str, place: Callable[[], str]) -> Non
 
 def note_unseen_run(run_id: UUID | None, name: str, place: Callable[[], str]) -> None:
     """Note that a run, or the call of a double, happened in a context that no open block reached."""
-    missed = _missed_openings()
+    missed = [opening for opening in _missed_openings() if not _follows(opening)]
     if missed:
         if run_id is not None:
             unseen_runs.add(run_id)
@@ -126,6 +128,11 @@ def _missed_openings() -> list[Opening]:
         return []
     lane = lanes.current()
     return [opening for opening in openings.copy() if _open_block(opening) is not None and opening.owns_work_of(lane)]
+
+
+def _follows(opening: Opening) -> bool:
+    """True if the block of `opening` takes the work that no block reached."""
+    return follow == "test" or (opening.block is not None and opening.block.follows_test)
 
 
 def note_spent(name: str, model: str, metadata: Mapping[str, object], end: tuple[str, FrozenDict]) -> None:

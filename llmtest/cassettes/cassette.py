@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NoReturn, Self
 
 from llmtest.cassettes import masking
 from llmtest.cassettes.recorder import NO_ORDER, AreOrdered, Recorder, joined
@@ -22,7 +22,7 @@ from llmtest.errors import CassetteError, ScriptError
 from llmtest.scripts.files import Entries, ScriptFile, Vectors, read_file
 from llmtest.scripts.script import Script
 from llmtest.scripts.yaml_emit import write_file
-from llmtest.wire import clients, hearing
+from llmtest.wire import clients, hearing, providers
 from llmtest.wire.answering import Origin, request_of
 from llmtest.wire.api import ModelCall
 from llmtest.wire.providers import Providers
@@ -58,17 +58,28 @@ class Cassette:
     Holds state; thread-safe as the scripts and the recorder are. It holds for the whole process while the block is open.
 
     Raises:
-        CassetteError: the file is missing and `mode` is `none`, or it is of another test.
+        CassetteError: the file is missing and `mode` is `none`, unless it `may_be_missing`; or it is of another test.
         ScriptError: the file cannot be read; with file and line.
     """
 
-    def __init__(self, path: Path, test: str, mode: Mode = "none", *, command: str = "", keep_prompts: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        test: str,
+        mode: Mode = "none",
+        *,
+        command: str = "",
+        keep_prompts: bool = False,
+        may_be_missing: bool = False,
+    ) -> None:
         self.path = path
         self.test = test
         self.mode = mode
         self.command = command
         self.file = self._load() if mode != "rewrite" and path.is_file() else None  # a file that cannot be read is recorded anew
-        if self.file is None and mode in ("none",):
+        self.is_missing = self.file is None and mode == "none"
+        """True if there is nothing to answer from: each call of a model is told."""
+        if self.is_missing and not may_be_missing:
             raise CassetteError(_missing(path, command))
         self.answers = mode == "none" or mode == "new" or (mode == "once" and self.file is not None)
         """True if the models answer from the file."""
@@ -80,8 +91,19 @@ class Cassette:
         self.scripts: dict[str, Script] = {}
         self.embeddings: dict[str, RecordedEmbeddings] = {}
         self._exits = ExitStack()
+        self._has_answered_classes = False
         if self.answers and self.file is not None:
             self._map(self.file)
+        elif self.is_missing:
+            self.providers.map({"*": self._refuse})
+
+    def _refuse(self) -> NoReturn:
+        raise providers.violate("no cassette", _missing(self.path, self.command))
+
+    @property
+    def calls_no_model(self) -> bool:
+        """True if no call of a model came so far, real or answered."""
+        return not (self.recorder.has_heard or self.providers.asked or self._has_answered_classes)
 
     def _load(self) -> ScriptFile:
         data, shown = self.path.read_bytes(), shown_path(os.fspath(self.path))
@@ -91,7 +113,10 @@ class Cassette:
                 f"{shown}: the file is a cassette of vcrpy or cassetter\n"
                 f"  make a script of it: llmtest script from {shlex.quote(shown)} -o {shlex.quote(shown)}\n  or {remedy}"
             )
-        found = read_file(data, os.fspath(self.path))
+        try:
+            found = read_file(data, os.fspath(self.path))
+        except ScriptError as error:
+            raise ScriptError(f"{error}\n  mend the file, or {remedy}" if self.command else str(error)) from None
         if found.version == 1 or not (found.models or found.embeddings or found.entries):
             raise CassetteError(
                 f"{shown}:1: the file is a script of version 1, which does not name its models\n"
@@ -111,8 +136,9 @@ class Cassette:
         self.embeddings = {model: RecordedEmbeddings(model, vectors, remedy) for model, vectors in file.embeddings.items()}
         self.providers.remedy = remedy
         removal = f"remove them: {self.command.replace('--llmtest-record=once', '--snapshot-update')}" if self.command else ""
+        renewal = f"record it again: {self.command.replace('=once', '=rewrite')}" if self.command else ""
         for script in self.scripts.values():
-            script.owner = replace(script.owner, remedy=remedy, removal=removal)
+            script.owner = replace(script.owner, remedy=remedy, removal=removal, renewal=renewal)
         ask = self._question if self.records else None
         self.providers.map({key: _same(value) for key, value in {**self.scripts, **self.embeddings}.items()}, ask)
 
@@ -144,12 +170,17 @@ class Cassette:
         """Return the script that answers for a class of models that does not use HTTP.
 
         Raises:
-            CassetteError: the file has no steps for it.
+            ViolationError: the file has no steps for it, or is missing.
         """
+        self._has_answered_classes = True
+        if self.is_missing:
+            self._refuse()
         if model not in self.scripts:
             known = did_you_mean(model, self.scripts)
-            raise CassetteError(
-                f"{shown_path(os.fspath(self.path))}: there are no steps of `{model}`{known}\n  record it: {self.command}"
+            raise providers.violate(
+                "unmapped model",
+                f"{shown_path(os.fspath(self.path))}: there are no steps of `{model}`{known}\n"
+                f"  record it: {self.command.replace('=once', '=new')}",
             )
         return self.scripts[model]
 
@@ -185,10 +216,19 @@ class Cassette:
         file = ScriptFile(os.fspath(self.path), 2, (), models, answers, embeddings, self.test, first)
         hidden, kept = masking.without_secrets(file)
         writes = keep and self._writes and len(self.recorder) > 0
+        before = self._before()
         if writes:
             self._write(hidden, kept)
-        before = None if self.file is None else masking.without_secrets(self.file)[0]
         return Saved(len(self.recorder), writes, tuple(notes), sum(map(len, kept.values())), before, hidden, kept)
+
+    def _before(self) -> ScriptFile | None:
+        """Return the file as it is before a recording is written; None if there is none, or none that can be read."""
+        if self.file is not None:
+            return masking.without_secrets(self.file)[0]
+        try:
+            return read_file(self.path.read_bytes(), os.fspath(self.path)) if self.path.is_file() else None
+        except (ScriptError, OSError):
+            return None  # `rewrite` replaces also a file that is damaged: it has nothing to compare with
 
     def _write(self, file: ScriptFile, kept: Mapping[str, list[str]]) -> None:
         try:
@@ -202,6 +242,13 @@ class Cassette:
         except OSError as error:
             raise CassetteError(f"the cassette {shown_path(os.fspath(self.path))} cannot be written: {error}") from None
 
+    def _delete(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+            masking.keep(self.path, {})
+        except OSError as error:
+            raise CassetteError(f"the cassette {shown_path(os.fspath(self.path))} cannot be deleted: {error}") from None
+
     # -- steps that no call took
 
     def unused(self) -> int:
@@ -209,7 +256,7 @@ class Cassette:
         return sum(script.remaining for script in self.scripts.values())
 
     def trim(self) -> int:
-        """Take the steps that no call took out of the file, and return how many they were.
+        """Take the steps that no call took out of the file, and return how many they were. A file without any is deleted.
 
         Raises:
             CassetteError: the file cannot be written.
@@ -218,9 +265,10 @@ class Cassette:
         if gone and self.file is not None:
             models = {model: script.used_entries for model, script in self.scripts.items()}
             used = {model: entries for model, entries in models.items() if entries}
-            file = replace(self.file, entries=(), models=used or models)
-            hidden, kept = masking.without_secrets(file)
-            self._write(hidden, kept)
+            if used or self.file.embeddings:
+                self._write(*masking.without_secrets(replace(self.file, entries=(), models=used)))
+            else:
+                self._delete()
             for script in self.scripts.values():
                 script.waive_steps()
         return gone
@@ -232,7 +280,7 @@ def _same(value: Any) -> Callable[[], Any]:
 
 def _missing(path: Path, command: str) -> str:
     lines = [f"there is no cassette for the test: {shown_path(os.fspath(path))}"]
-    others = [other.name for other in path.parent.glob(f"*{ENDING}")] if path.parent.is_dir() else []
+    others = [other.name for other in path.parent.glob(f"*{ENDING}") if other.is_file()] if path.parent.is_dir() else []
     near = get_close_matches(path.name, others, 1, 0.7)
     if near:
         lines.append(f"  nearest  {near[0]}: if the test was renamed, rename the file, and change its `test:`")

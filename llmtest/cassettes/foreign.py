@@ -16,20 +16,18 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from llmtest.core.safe_yaml import YamlError, compose
+from llmtest.core.safe_yaml import Node, YamlError, compose
 from llmtest.core.source import shown_path
 from llmtest.core.text import clip, names
 from llmtest.errors import ScriptError
 from llmtest.scripts.step_types import Fail, Reply
 from llmtest.wire.answering import read
 from llmtest.wire.api import Api, BadBody, ModelCall
+from llmtest.wire.embeddings import EmbeddingsApi
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.hosts import Target, api_of, recognize
-
-if TYPE_CHECKING:
-    from yaml import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,9 @@ def read_exchanges(path: Path | str) -> list[Exchange]:
 
 
 def read_calls(exchanges: Iterable[Exchange]) -> tuple[list[RecordedCall], list[OtherExchange]]:
-    """Return the calls of models among `exchanges`, and all other exchanges, each with the reason.
+    """Return the calls of models among `exchanges`, and the exchanges that are none, each with the reason.
+
+    Those that ask for embeddings are in neither: `read_vectors` returns them.
 
     >>> hello = '{"model": "m", "choices": [{"message": {"content": "Hello there"}, "finish_reason": "stop"}]}'
     >>> asked = HttpRequest("POST", "https://api.openai.com/v1/chat/completions", {}, b'{"model": "m", "messages": []}')
@@ -99,9 +99,12 @@ def read_calls(exchanges: Iterable[Exchange]) -> tuple[list[RecordedCall], list[
     calls: list[RecordedCall] = []
     others: list[OtherExchange] = []
     for exchange in exchanges:
-        target = recognize(exchange.request.method, exchange.request.url)
+        target = _target(exchange)
+        if target is not None and target.kind == "embeddings":
+            continue
         if target is None or target.kind != "model":
-            others.append(OtherExchange(exchange, _why_not(target)))
+            why = "it goes to no provider that is known" if target is None else "it is no call of a model"
+            others.append(OtherExchange(exchange, why))
             continue
         try:
             calls.append(_call(exchange, target))
@@ -110,10 +113,38 @@ def read_calls(exchanges: Iterable[Exchange]) -> tuple[list[RecordedCall], list[
     return calls, others
 
 
-def _why_not(target: Target | None) -> str:
-    if target is None:
-        return "it goes to no provider that is known"
-    return "it asks for embeddings" if target.kind == "embeddings" else "it is no call of a model"
+def read_vectors(exchanges: Iterable[Exchange]) -> tuple[dict[str, dict[str, list[float]]], list[OtherExchange]]:
+    """Return the vector of each text by the name of its model, and the requests for embeddings that cannot be read.
+
+    >>> answer = '{"data": [{"index": 0, "embedding": [0.25, -0.5]}]}'
+    >>> asked = HttpRequest("POST", "https://api.openai.com/v1/embeddings", {}, b'{"model": "m", "input": "red shoes"}')
+    >>> read_vectors([Exchange(asked, HttpAnswer(200, {}, answer.encode()), "shop.yaml:3")])
+    ({'openai:m': {'red shoes': [0.25, -0.5]}}, [])
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    others: list[OtherExchange] = []
+    for exchange in exchanges:
+        target = _target(exchange)
+        if target is None or target.kind != "embeddings":
+            continue
+        api = api_of(target.api)
+        assert isinstance(api, EmbeddingsApi)
+        try:
+            call = read(exchange.request, api)
+            vectors = api.vectors_of(call, _decoded(exchange.answer))
+        except BadBody as error:
+            others.append(OtherExchange(exchange, str(error)))
+            continue
+        if isinstance(vectors, Fail):
+            others.append(OtherExchange(exchange, f"it asks for embeddings, and failed with the status {exchange.answer.status}"))
+            continue
+        named = target.names_of(call.model)
+        found.setdefault(named[0] if named else "*", {}).update(vectors)
+    return found, others
+
+
+def _target(exchange: Exchange) -> Target | None:
+    return recognize(exchange.request.method, exchange.request.url)
 
 
 def _call(exchange: Exchange, target: Target) -> RecordedCall:
@@ -182,10 +213,18 @@ def _brotli(body: bytes) -> bytes:
         raise ValueError(str(error)) from None
 
 
-def _unknown(body: bytes) -> bytes:
+def _zstd(body: bytes) -> bytes:
     if _is_text(body):
         return body
-    raise BadBody("the body is encoded with zstd, which is not read here; record it with `decode_compressed_response=True`")
+    try:
+        import zstandard
+    except ImportError:
+        raise BadBody("the body is encoded with zstd, which needs the package `zstandard`: pip install zstandard") from None
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
+            return bytes(reader.read())
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
 
 
 DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
@@ -193,7 +232,7 @@ DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "x-gzip": gzip.decompress,
     "deflate": _inflated,
     "br": _brotli,
-    "zstd": _unknown,
+    "zstd": _zstd,
 }
 
 # -- interactions, as both libraries write them
@@ -348,7 +387,7 @@ def _read_yaml(text: str, path: str) -> tuple[object, list[int]]:
     lines = []
     if root.tag == f"{_YAML}map":
         found = [value for key, value in root.value if key.value == "interactions" and value.tag == f"{_YAML}seq"]
-        lines = [item.start_mark.line + 1 for value in found for item in value.value]
+        lines = [item.line for value in found for item in value.value]
     return _Values(path).of(root), lines
 
 
@@ -412,7 +451,7 @@ class _Values:
         raise self._wrong(node, f"the YAML tag `{shown}` is none that vcrpy or cassetter writes, and it may name code")
 
     def _wrong(self, node: Node, text: str) -> ScriptError:
-        return _wrong(f"{self.path}:{node.start_mark.line + 1}", text)
+        return _wrong(f"{self.path}:{node.line}", text)
 
 
 def _number(tag: str, text: str) -> float:

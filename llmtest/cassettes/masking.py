@@ -33,7 +33,7 @@ def without_secrets(file: ScriptFile) -> tuple[ScriptFile, dict[str, list[str]]]
             kept.setdefault(hidden, []).append(text)
         return hidden
 
-    return _changed(file, hide), kept
+    return _changed(_with_hidden_prompts(file), hide), kept
 
 
 def with_secrets(file: ScriptFile, kept: Mapping[str, list[str]]) -> ScriptFile:
@@ -57,6 +57,22 @@ def count_masks(file: ScriptFile) -> int:
 
     _changed(file, look)
     return count
+
+
+def _with_hidden_prompts(file: ScriptFile) -> ScriptFile:
+    """Return `file` with masks in what it keeps of prompts: that is compared only, and no program needs it again."""
+    models = {model: tuple(map(_with_hidden_prompt, entries)) for model, entries in file.models.items()}
+    return replace(file, entries=tuple(map(_with_hidden_prompt, file.entries)), models=models)
+
+
+def _with_hidden_prompt(entry: Any) -> Any:
+    if isinstance(entry, KeyedSteps):
+        return replace(entry, steps=tuple(map(_with_hidden_prompt, entry.steps)))
+    request = entry.serving.request
+    if request is None:
+        return entry
+    hidden = replace(request, system=request.system and request.system.hidden(), human=tuple(p.hidden() for p in request.human))
+    return entry if hidden == request else replace(entry, serving=replace(entry.serving, request=hidden))
 
 
 # -- every text of a file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from uuid import UUID
@@ -12,9 +12,9 @@ from llmtest.errors import CassetteError
 from llmtest.scripts.branches import branches
 from llmtest.scripts.files import Entries
 from llmtest.scripts.fingerprints import fingerprint
-from llmtest.scripts.from_recording import unless_counted, without_random_ids
+from llmtest.scripts.from_recording import without_random_ids
 from llmtest.scripts.requests import KeyedSteps, Request
-from llmtest.scripts.step_types import Fail, Reply
+from llmtest.scripts.step_types import Fail, Reply, Text
 from llmtest.wire.api import Api, BadBody, ModelCall
 from llmtest.wire.embeddings import EmbeddingsCall
 from llmtest.wire.hearing import Heard
@@ -79,6 +79,11 @@ class Recorder:
             else:
                 self._unsaid.append(f"call {number} of `{name}` {step.why}, which no step says")
 
+    @property
+    def has_heard(self) -> bool:
+        """True if a request to a provider came, whether or not its answer can be kept."""
+        return bool(self._heard or self._calls or self._unsaid or self._missed)
+
     def __len__(self) -> int:
         return len(self._heard) + len(self._calls)
 
@@ -121,12 +126,12 @@ class Recorder:
             if not isinstance(heard.call, ModelCall) and heard.status < 400 and heard.error is None:
                 call: EmbeddingsCall = heard.call
                 try:
-                    vectors = heard.api.read_vectors(heard.answer)  # type: ignore[attr-defined]
+                    vectors = heard.api.vectors_of(call, heard.answer)  # type: ignore[attr-defined]
                 except BadBody as error:
                     raise _unreadable(heard, error) from None
                 if isinstance(vectors, Fail):
                     continue
-                found.setdefault(heard.model, {}).update(zip(call.texts, vectors, strict=True))
+                found.setdefault(heard.model, {}).update(vectors)
         return found
 
 
@@ -137,7 +142,6 @@ def _read(heard: Heard) -> LiveCall:
     step, left_out = _answer(heard, call)
     if isinstance(step, Reply):
         step = without_random_ids(step)
-        step = replace(step, usage=unless_counted(step, request))
     ended = float("inf") if heard.ended is None else heard.ended
     return LiveCall(heard.model, request, step, heard.began, ended, heard.run_id, left_out)
 
@@ -145,21 +149,30 @@ def _read(heard: Heard) -> LiveCall:
 def _answer(heard: Heard, call: ModelCall) -> tuple[Reply | Fail, tuple[str, ...]]:
     broken = None if heard.error is None else _broken(heard.error)
     if not heard.status:
-        return broken or Fail("ConnectionError", None, "the answer did not come"), ()
+        return broken or _NO_ANSWER, ()
     api: Api = heard.api  # type: ignore[assignment]  # a call of a model is of an API for models
     try:
         read = api.read_answer(heard.answer, call.model)
     except BadBody as error:
-        if broken is not None or not heard.is_whole:  # it broke before it said anything
-            return broken or Reply((), False, truncated=True), ()
+        if broken is not None or not heard.is_whole:  # it broke, or the program left it, before it said anything
+            return broken or _NO_ANSWER, ()
         raise _unreadable(heard, error) from None
     step = read.step
     if isinstance(step, Reply) and step.truncated and broken is not None:
         step = replace(step, truncated=False, failure=broken)
+    elif isinstance(step, Reply) and step.truncated and not heard.is_whole:
+        step = step.then_wait()
     return step, read.left_out  # an SDK may leave a stream at its end mark, before the connection ends
 
 
-def _broken(error: BaseException) -> Fail:
+_NO_ANSWER: Final = Reply((Text(()),)).then_wait().optional()
+"""For a call that the program left before its answer came: what the provider would have said is not known.
+
+It is optional, because another time the program may leave the call before its request goes out.
+"""
+
+
+def _broken(error: Exception) -> Fail:
     is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
     return Fail("TimeoutError" if is_timeout else "ConnectionError", None, str(error) or None)
 
@@ -199,17 +212,6 @@ def joined(before: Entries, more: Entries) -> Entries:
 
 def _same_key(one: object, other: object) -> bool:
     return isinstance(one, KeyedSteps) and isinstance(other, KeyedSteps) and one.key == other.key
-
-
-def counted_tokens(entries: Iterable[object]) -> Mapping[str, int]:
-    """Return the tokens that the steps of some entries report: what a recording of them has cost."""
-    total = {"input_tokens": 0, "output_tokens": 0}
-    for step in (step for entry in entries for step in (entry.steps if isinstance(entry, KeyedSteps) else (entry,))):
-        usage = getattr(step, "usage", None)
-        if usage:
-            total["input_tokens"] += usage.input_tokens
-            total["output_tokens"] += usage.output_tokens
-    return total
 
 
 NO_ORDER: Final[AreOrdered] = lambda a, b: None  # noqa: E731

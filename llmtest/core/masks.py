@@ -39,9 +39,44 @@ _VALUES = (
     r"|lsv2_[a-z]{2}_\w{20,}|[sr]k_(?:live|test)_\w{10,}|npm_\w{30,}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
     r"|(?<=://)[^\s/:@\"']+:[^\s/@\"']+(?=@)|-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
 )
+# A header or a variable and its value, in prose or in a command. Prose has such names too ("api-key: see below"), so the value
+# must look like one: with a digit, or behind the scheme of an `Authorization`; cookies have names of their own. What comes first
+# is a quick look: most words end in no colon.
+_HEADER_NAME = (
+    r"(?i:(?:x-(?:[a-z0-9]+-){0,3})?(?:api[-_]?key|(?:api|auth|access|session|refresh)[-_]?token|client[-_]?secret|secret[-_]?key)"
+    r"|password|passwd|passphrase)|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+){0,4}_(?:KEY|TOKEN|SECRET|PASSWORD)"
+)
+_HEADER = (
+    rf"(?=[A-Zaxcsrp])(?<![\w-])(?=[\w-]+[ \t]*[:=])(?:(?P<named>{_HEADER_NAME})(?P<sets>[ \t]*[:=][ \t]*[\"']?)"
+    r"(?=[^\s\"',;]*\d)[\w.~+/=@!#$%^&*-]{8,}(?![\w(\[])"
+    r"|(?P<scheme>(?i:(?:proxy-)?authorization))(?P<says>[ \t]*[:=][ \t]*[\"']?)"
+    r"(?:(?i:basic|bearer|token|digest|apikey|negotiate)[ \t]+[\w.~+/=-]{4,}|(?=[^\s\"',;]*\d)[\w.~+/=-]{8,})"
+    r"|(?P<jar>(?i:(?:set-)?cookie))(?P<has>[ \t]*:[ \t]*)[\w.-]+=[^\s;\"']+(?:;[ \t]*[\w.-]+(?:=[^\s;\"']*)?)*)"
+)
+# The base64 of a user and a password: upper and lower case change in it, other than in words.
+_BASIC = r"(?<=[Bb]asic )(?=[\w+/]*(?:[a-z][A-Z][\w+/]*(?:[a-z][A-Z]|\d)|\d[\w+/]*[a-z][A-Z]|[\w+/]*=))[\w+/]{8,}={0,2}"
 _HINTS: Final = (
     *("key", "secret", "passw", "passphrase", "pwd", 'token"', "token'", "token\\", "jwt", "credential", "auth", "cookie"),
-    *("bearer", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "akia", "asia", "aiza", "github_pat_", "glpat-", "ya29."),
+    *(
+        "bearer",
+        "basic ",
+        "token:",
+        "token=",
+        "token ",
+        "sk-",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "xox",
+        "akia",
+        "asia",
+        "aiza",
+        "github_pat_",
+        "glpat-",
+        "ya29.",
+    ),
     *("gsk_", "hf_", "r8_", "xai-", "pplx-", "tvly-", "lsv2_", "_live_", "_test_", "npm_", "eyj", "://", "connection"),
 )
 """A lower-case text of JSON without any of these holds no secret: a quick look of a microsecond."""
@@ -58,9 +93,12 @@ class Rule:
 
 
 class Table:
-    """The rules of masking. `volatile` finds masked parts of texts, by groups: `id`, `own` (an id of our doubles), `part` (of an
-    id), `time`, `addr`, `path`, `secret`, `pair` (a key and its value in a text of JSON), and the project's own. `replacement`
-    is the text in place of a group. `folder` is pytest's `--basetemp`, if it has one."""
+    """The rules of masking.
+
+    `volatile` finds masked parts of texts, by groups: `id`, `own` (an id of our doubles), `part` (of an id), `time`, `addr`,
+    `path`, `secret`, `pair` (a key and its value in a text of JSON), `header` (one in prose), and the project's own.
+    `replacement` is the text in place of a group. `folder` is pytest's `--basetemp`, if it has one.
+    """
 
     def __init__(self, rules: Sequence[Rule] = (), folder: str = "") -> None:
         keys = "".join(f"|{re.escape(rule.name.lower())}" for rule in rules if rule.pattern is None)
@@ -71,7 +109,7 @@ class Table:
         names = rf"[\w-]*(?:{secrets})|(?:[\w-]*[_-])?(?:{_SECRETS_BY_KEY})"
         self._secret_key = re.compile(rf"(?:^|_)(?:{secrets}|{_SECRETS_BY_KEY})$")
         secret = (
-            rf"(?P<secret>{_VALUES}|(?<=[Bb]earer )[\w.~+/=-]{{8,}})"
+            rf"(?P<header>{_HEADER})|(?P<secret>{_VALUES}|(?<=[Bb]earer )[\w.~+/=-]{{8,}}|{_BASIC})"
             rf"|(?P<pair>(?i:(?P<key>\"(?:{names})\"|'(?:{names})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|-?\d[\w.+-]*)))"
         )
         self.volatile: Final = re.compile(
@@ -130,6 +168,9 @@ class Table:
     def replacement(self, match: re.Match[str]) -> str:
         """Return the text in place of a match of `secrets`."""
         group = str(match.lastgroup)
+        if group == "header":
+            name, sign = header_of(match)
+            return f"{name}{sign}{mask(name.lower())}"
         if group != "pair":
             return self.called(group)
         quote = match["key"][0]
@@ -138,6 +179,14 @@ class Table:
     def called(self, group: str) -> str:
         """Return the text in place of a match of `volatile`."""
         return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
+
+
+def header_of(match: re.Match[str]) -> tuple[str, str]:
+    """Return the name of a header or variable whose value is a secret, and what stands between them."""
+    return next((match[name], match[sign]) for name, sign in _NAMES_AND_SIGNS if match[name] is not None)
+
+
+_NAMES_AND_SIGNS: Final = (("named", "sets"), ("scheme", "says"), ("jar", "has"))
 
 
 def _temporary(folder: str) -> str:

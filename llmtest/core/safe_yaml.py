@@ -9,17 +9,27 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from llmtest.core.text import amount
-
-if TYPE_CHECKING:
-    from yaml import Node
 
 MAX_NESTING: Final = 100
 """How many levels of lists and mappings a file may have."""
 MAX_NODES: Final = 100_000
 """How many values aliases may add to a file: aliases of aliases grow exponentially."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A value in a YAML text: a scalar has its text, a list its nodes, a mapping pairs of nodes.
+
+    `tag` is its type, by PyYAML's name of it, or what the file says. `style` is the quote, or the sign of a block, of a scalar.
+    """
+
+    tag: str
+    value: Any
+    line: int
+    style: str | None = None
 
 
 class YamlError(Exception):
@@ -66,16 +76,6 @@ def _compose_in_python(text: str) -> Node | None:
         raise _not_yaml(error, text) from None
 
 
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A list or mapping that is being composed. Holds state: the key that waits for its value, the size and depth so far."""
-
-    node: Any
-    key: Any = None
-    size: int = 1
-    depth: int = 0
-
-
 def _compose_events(events: Iterator[Any]) -> Node | None:
     """Return the root node of the one document in `events`.
 
@@ -83,77 +83,95 @@ def _compose_events(events: Iterator[Any]) -> Node | None:
     """
     import yaml
 
-    root: Any = None
-    anchors: dict[str, Any] = {}
-    sizes: dict[Any, tuple[int, int]] = {}  # of each finished node that an alias may name
-    above: list[_Open] = []
-    count = 0
+    scalar, begin_list, begin_map = yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.MappingStartEvent
+    end_list, end_map, alias, begin_document = (
+        yaml.SequenceEndEvent,
+        yaml.MappingEndEvent,
+        yaml.AliasEvent,
+        yaml.DocumentStartEvent,
+    )
+    roots: list[Any] = []
+    anchors: dict[str, tuple[Node, Any]] = {}  # each with its place
+    open_nodes: list[Node] = []
+    above: list[tuple[list[Any], bool, Node | None]] = []  # the lists around the current one, as that is kept in these three:
+    items, is_map, key = roots, False, None  # its entries, whether they are pairs, and the key that waits for its value
+    root_mark: Any = None
+    aliased = 0  # how many values aliases have added
+    sizes: dict[Node, tuple[int, int]] = {}
     for event in events:
         kind = type(event)
-        if kind is yaml.ScalarEvent:
-            tag = event.tag or (_tag_of(event.value) if event.style is None or event.style == "" else f"{_YAML}str")
-            tag = f"{_YAML}str" if tag == "!" else tag
-            node: Any = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, event.style or None)
-            size, depth = 1, 1
-        elif kind is yaml.AliasEvent:
+        if kind is scalar:
+            tag = event.tag
+            if tag is None:
+                tag = _TEXT if event.style else _tag_of(event.value)
+            node = Node(_TEXT if tag == "!" else tag, event.value, event.start_mark.line + 1, event.style or None)
+        elif kind is end_map or kind is end_list:
+            items, is_map, key = above.pop()
+            open_nodes.pop()
+            continue
+        elif kind is begin_map or kind is begin_list:
+            tag = event.tag
+            if tag is None or tag == "!":
+                tag = _MAP if kind is begin_map else _LIST
+            node = Node(tag, [], event.start_mark.line + 1)
+            if len(above) >= MAX_NESTING:
+                raise YamlError(node.line, f"the file nests deeper than {MAX_NESTING} levels")
+        elif kind is alias:
             if event.anchor not in anchors:
                 raise yaml.composer.ComposerError(None, None, f"found undefined alias {event.anchor!r}", event.start_mark)
-            node = anchors[event.anchor]
-            size, depth = sizes.get(node, (1, 0))  # a node that contains itself has no size yet: reading it fails later
-        elif kind is yaml.SequenceStartEvent or kind is yaml.MappingStartEvent:
-            make, word = (yaml.SequenceNode, "seq") if kind is yaml.SequenceStartEvent else (yaml.MappingNode, "map")
-            tag = f"{_YAML}{word}" if event.tag in (None, "!") else event.tag
-            opened = make(tag, [], event.start_mark, event.end_mark, flow_style=event.flow_style)
-            if event.anchor:
-                _check_anchor(anchors, event)
-                anchors[event.anchor] = opened
-            if len(above) >= MAX_NESTING:
-                raise YamlError(event.start_mark.line + 1, f"the file nests deeper than {MAX_NESTING} levels")
-            above.append(_Open(opened))
-            continue
-        elif kind is yaml.SequenceEndEvent or kind is yaml.MappingEndEvent:
-            closed = above.pop()
-            node, size, depth = closed.node, closed.size, closed.depth + 1
-            node.end_mark = event.end_mark
-            sizes[node] = size, depth
-        elif kind is yaml.DocumentStartEvent and root is not None:
-            raise yaml.composer.ComposerError(
-                "expected a single document in the stream", root.start_mark, "but found another document", event.start_mark
-            )
-        else:
-            continue
-        count += 1
-        if kind is yaml.ScalarEvent and event.anchor:
-            _check_anchor(anchors, event)
-            anchors[event.anchor] = node
-        if size > MAX_NODES + count or depth > MAX_NESTING:
-            line = event.start_mark.line + 1
-            if depth > MAX_NESTING:
+            node = anchors[event.anchor][0]
+            # A node that contains itself has no size: reading it fails later.
+            size, depth = (1, 0) if node in open_nodes else _measure(node, sizes)
+            aliased += size
+            if depth + len(above) > MAX_NESTING:
+                line = event.start_mark.line + 1
                 raise YamlError(line, f"the file nests deeper than {MAX_NESTING} levels, with each alias written out")
-            raise YamlError(line, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
-        if not above:
-            root = node
+            if aliased > MAX_NODES:
+                raise YamlError(event.start_mark.line + 1, f"aliases multiply the file to more than {amount(MAX_NODES, 'value')}")
+        elif kind is begin_document:
+            if roots:
+                raise yaml.composer.ComposerError(
+                    "expected a single document in the stream", root_mark, "but found another document", event.start_mark
+                )
             continue
-        parent = above[-1]
-        parent.size += size
-        parent.depth = max(parent.depth, depth)
-        if isinstance(parent.node, yaml.SequenceNode):
-            parent.node.value.append(node)
-        elif parent.key is None:
-            parent.key = node
         else:
-            parent.node.value.append((parent.key, node))
-            parent.key = None
-    return root  # type: ignore[no-any-return]
+            continue
+        if kind is not alias and event.anchor:
+            _check_anchor(anchors, event)
+            anchors[event.anchor] = node, event.start_mark
+        if not is_map:
+            items.append(node)
+        elif key is None:
+            key = node
+        else:
+            items.append((key, node))
+            key = None
+        root_mark = root_mark or event.start_mark
+        if kind is begin_map or kind is begin_list:
+            above.append((items, is_map, key))
+            open_nodes.append(node)
+            items, is_map, key = node.value, kind is begin_map, None
+    return roots[0] if roots else None
 
 
-def _check_anchor(anchors: Mapping[str, Any], event: Any) -> None:
+def _measure(node: Node, sizes: dict[Node, tuple[int, int]]) -> tuple[int, int]:
+    """Return how many values a node has with each alias written out, and how deep it nests."""
+    if isinstance(node.value, str):
+        return 1, 0
+    if node not in sizes:
+        sizes[node] = 1, 0  # what a node has that contains itself
+        inner = [_measure(value, sizes) for entry in node.value for value in (entry if isinstance(entry, tuple) else (entry,))]
+        sizes[node] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+    return sizes[node]
+
+
+def _check_anchor(anchors: Mapping[str, tuple[Node, Any]], event: Any) -> None:
     import yaml
 
     if event.anchor in anchors:
         raise yaml.composer.ComposerError(
             f"found duplicate anchor {event.anchor!r}; first occurrence",
-            anchors[event.anchor].start_mark,
+            anchors[event.anchor][1],
             "second occurrence",
             event.start_mark,
         )
@@ -175,6 +193,9 @@ def _not_yaml(error: Any, text: str) -> YamlError:
 
 
 _YAML: Final = "tag:yaml.org,2002:"
+_TEXT: Final = f"{_YAML}str"
+_LIST: Final = f"{_YAML}seq"
+_MAP: Final = f"{_YAML}map"
 _PLAIN_WORDS: Final = {
     "null": re.compile(r"null|Null|NULL|~|"),
     "bool": re.compile(r"true|True|TRUE|false|False|FALSE"),

@@ -93,11 +93,11 @@ def _waiting_frames() -> Iterator[tuple[FrameType, int]]:
 
 def _past_clients(frames: Frames) -> Frames:
     """Leave out the frames of clients. A program may have a package `agents` of its own; those of clients are installed."""
-    return (at for at in frames if not (_is_installed(at[0]) and is_of(at[0], CLIENTS)))
+    return (at for at in frames if not (is_installed(at[0].f_code.co_filename) and is_of(at[0], CLIENTS)))
 
 
-def _is_installed(frame: FrameType) -> bool:
-    path = frame.f_code.co_filename
+def is_installed(path: str) -> bool:
+    """True for the file of an installed package."""
     return "site-packages" in path or "dist-packages" in path
 
 

@@ -182,6 +182,7 @@ class Listening(_Patched):
         super().__init__(classes)
         self._note = note
         self._numbers = itertools.count(1)
+        self._living: dict[int, _Heard] = {}
 
     def _call(self, model: BaseChatModel, kind: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Heard | None:
         if not self.covers(model, kind) or any(inner is model for inner in _heard.get()):
@@ -190,7 +191,18 @@ class Listening(_Patched):
         request = request_of(model, messages, stop, run_manager, params)
         tuple(request.messages)  # read now: the program may change them later
         name, number = name_of(model), next(self._numbers)
-        return _Heard(lambda step: self._note(name, request, _unchecked(step, request), number))
+
+        def tell(step: Any) -> None:
+            if self._living.pop(number, None) is not None:  # a thread may end a call after the block
+                self._note(name, request, _unchecked(step, request), number)
+
+        call = self._living[number] = _Heard(tell)
+        return call
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        for call in list(self._living.values()):
+            call.leave()
 
     def wrap_generate(self, kind: type, original: Any) -> Any:
         def _generate(self: BaseChatModel, *args: Any, **kwargs: Any) -> ChatResult:
@@ -279,12 +291,20 @@ class _Heard:
             so_far = _step_of_chunks(self.chunks) if self.chunks else failure
             self.tell(replace(so_far, failure=failure) if isinstance(so_far, Reply) else so_far)
             raise
-        except GeneratorExit:  # its reader has left the stream, and will leave it there again
-            self.tell(_step_of_chunks(self.chunks))
-            raise
-        except BaseException as error:
+        except (KeyboardInterrupt, SystemExit) as error:
             self.tell(NoStep(f"was stopped by {type(error).__name__}"))
             raise
+        except BaseException:  # its reader has left the stream, or its task was cancelled: it will leave it there again
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Tell that the program has left the call, or the test has ended, before it was over."""
+        if not self.chunks:
+            self.tell(Reply((Text(()),)).then_wait().optional())  # another time it may leave before the call begins
+            return
+        so_far = _step_of_chunks(self.chunks)
+        self.tell(replace(so_far, usage=None, stop_reason=None).then_wait() if isinstance(so_far, Reply) else so_far)
 
     def end_result(self, result: ChatResult) -> None:
         self.tell(_step_of_result(result))

@@ -121,8 +121,9 @@ class Tap(BaseCallbackHandler):
         run_id, parent = about["run_id"], about.get("parent_run_id")
         self._last_token = (None, None)  # a program may give one id to several runs
         member = membership.begin(run_id, parent)
-        if member is None:
+        if member is None or member.follows:
             _note_unseen(kind, _shown(kind, serialized, about), run_id, parent)
+        if member is None:
             return
         if ledger.is_forked:
             processes.note_run(run_id, parent, kind == "on_chain_start", _shown(kind, serialized, about), caller)

@@ -11,7 +11,7 @@ import inspect
 import os
 import unittest
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from llmtest.trees.pending import Folder, Mismatch
 
 
-MAX_LINES: Final = 60
+MAX_LINES: Final = 40
 """Of a section that a failing test shows."""
+MIN_LINES: Final = 10
+"""Of a tree or a difference, however long the rest is."""
+ONE_SCREEN: Final = 60
+"""Of a whole failure: a tree or a difference takes what the rest leaves."""
 ELSEWHERE: Final = "LLMTEST_ELSEWHERE"
 """The variable that is set in the process in which `verify` runs a test once more, and nothing is written."""
 COUNTED: Final = ("total_tokens", "input_tokens", "output_tokens", "requests", "errors", "cached", "unreported")
@@ -54,8 +58,12 @@ class Cassette(Protocol):
 
     @property
     def facts(self) -> dict[str, object]: ...
+    @property
+    def outlives_call(self) -> bool: ...
     def trim(self) -> None: ...
-    def close(self, *, failed: bool) -> list[Violation]: ...
+    def compare(self) -> list[Violation]: ...
+    def close(self, *, passed: bool) -> list[Violation]: ...
+    def explain(self, error: BaseException) -> None: ...
 
 
 class Attempt:
@@ -78,7 +86,7 @@ class Attempt:
         self._watching = False
         self._broken: set[object] = set()
         self._unusual: list[Violation] = []
-        self.set_up = self.called = self.running = self.failed = False
+        self.set_up = self.called = self.running = self.failed = self.is_used = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self._postponed: list[Violation] = []
@@ -99,12 +107,18 @@ class Attempt:
 
     def _touched(self) -> None:
         """The test uses us."""
+        self.is_used = True
         if self.quiet:
             mute()
         self._noted()
 
+    def is_about(self, excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
+        """True if the test uses us, or fails with an error of ours."""
+        return self.is_used or (excinfo is not None and excinfo.type.__module__ == "llmtest.errors")
+
     def _noted(self) -> None:
         """The test has opened a recording."""
+        self.is_used = True
         self._watch()
         self._guard()
 
@@ -125,6 +139,8 @@ class Attempt:
 
     def forget(self) -> None:
         """Let go of everything. An interrupted test had no teardown; other plugins keep tracebacks, and so this object."""
+        if self.cassette is not None:
+            self.cassette.close(passed=False)
         self.close()
         self.recording = None
         self.page.recordings.clear()
@@ -148,6 +164,8 @@ class Attempt:
         self.called = self.running = True
         if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
             self._exits.enter_context(self.new_recording())
+        if self.cassette is not None and self.recording is not None:
+            self.recording.follows_test = True  # a cassette answers the calls of bare threads, too
         before = len(self.calls)
         with pytest.MonkeyPatch.context() as patch, ExitStack() as block:
             block.callback(self._end_of_call)
@@ -302,7 +320,7 @@ class Attempt:
             self._uncover(report, error, item, [*(v for v in found if v.code != "unused step"), *postponed])
         elif report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(summarize(found)))))
-        _tell_answer(self.page, report)
+        chosen = _tell_answer(self.page, report)
         if report.failed and (journals := [str(journal) for journal in self.page.journals]):
             report.sections.append(("llmtest: requests to the scripted server", _cut("\n\n".join(journals))))
         if self._unusual:
@@ -310,11 +328,11 @@ class Attempt:
             vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
             self._unusual = []
         trees = self.modes["llmtest_trees"]
-        told = report.when == "call" and _tell_snapshots(report, self, item.config)
+        told = report.when == "call" and _tell_snapshots(report, self, item)
         if told and trees == "failed":
             return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
-            self._tell_trees(report, trees)
+            self._tell_trees(report, trees, chosen, {str(error), *(v.text for v in known)})
 
     def _uncover(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item, found: list[Violation]) -> None:
         """Fail a test that was skipped, or failed as it was expected to, for violations that this says nothing about."""
@@ -342,12 +360,15 @@ class Attempt:
         except SnapshotError as error:
             report.outcome, report.longrepr = "failed", str(error)
 
-    def _tell_trees(self, report: pytest.TestReport, trees: str) -> None:
+    def _tell_trees(self, report: pytest.TestReport, trees: str, numbers: Collection[int], told: set[str]) -> None:
+        """Show the tree of each recording around the events `numbers`. `told` are the messages that stand above."""
         recordings = [recording for recording in self.page.recordings if self._is_new(recording)]
-        texts = [_tree(recording) for recording in recordings]
-        if texts and report.failed:
-            report.sections.append(("llmtest: run tree", _cut("\n\n".join(texts))))
+        if recordings and report.failed:
+            most = max(_room(report) // len(recordings), MIN_LINES)
+            shown = [_around(recording, numbers, told, most) for recording in recordings]
+            report.sections.append(("llmtest: run tree", _cut("\n\n".join(shown))))
         if trees == "all":
+            texts = [_tree(recording) for recording in recordings]
             counts = [_tokens_line(recording) for recording in recordings]
             # An attribute of the report, because it comes back from xdist's workers and goes into no JUnit file.
             vars(report)["llmtest_trees"] = [f"{text}\n{count}" for text, count in zip(texts, counts, strict=True)]
@@ -418,29 +439,65 @@ def say_headline(error: BaseException, attempt: Attempt) -> None:
     for mismatch in attempt.mismatches:
         if told == f"assert {mismatch.headline}":
             error.args = (mismatch.headline,)
+    if attempt.page.answer is not None and isinstance(told, str):
+        headline = repr(attempt.page.answer)
+        if told.splitlines()[:1] == [f"assert {headline}"]:  # pytest goes on to say where it comes from
+            error.args = (headline,)
 
 
-def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, config: pytest.Config) -> bool:
-    """Put the diffs of a failed test into its report and keep what it received; forget what was kept of one that matched."""
+def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, item: pytest.Item) -> bool:
+    """Put the diffs of a failed test into its report and keep what it received; forget what was kept of one that matched.
+
+    Of a test that failed before it compared anything, the difference from its snapshot is shown, too.
+    """
+    config = item.config
     failed = report.failed or (report.skipped and hasattr(report, "wasxfail"))
     names = attempt.held.names if attempt.held is not None and failed else []
     if names:
         report.sections.append(("llmtest: snapshot", f"not accepted, because the test failed: {', '.join(names)}"))
     if not attempt.mismatches and not attempt.matches:
-        return False
+        return report.failed and not names and _tell_uncompared(report, attempt, item)
     folder = pending_folder(config)
     for mismatch in attempt.matches:
         with suppress(OSError):  # a folder that cannot be written holds nothing that is pending
             folder.forget(mismatch)
     for mismatch in attempt.mismatches if report.failed else ():
         kept, problem = _keep(folder, mismatch)
-        color = bool(config.get_terminal_writer().hasmarkup)
+        color = _has_color(config)
         headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
-        lines = [*headline, *mismatch.lines(color=color), *(problem or mismatch.footer(config.rootpath, kept))]
+        footer = problem or mismatch.footer(config.rootpath, kept)
+        limit = max(_room(report) - len(headline) - len(footer), MIN_LINES)
+        lines = [*headline, *mismatch.lines(color=color, limit=limit), *footer]
         report.sections.append(("llmtest: snapshot", "\n".join(lines)))
         if kept is not None:
             vars(report)["llmtest_pending"] = True  # comes back from xdist's workers
     return report.failed and bool(attempt.mismatches)
+
+
+def _tell_uncompared(report: pytest.TestReport, attempt: Attempt, item: pytest.Item) -> bool:
+    """Put the difference from the snapshot into the report of a test that failed before it compared its recording."""
+    if attempt.recording is None or "llm_snapshot" not in getattr(item, "fixturenames", ()):
+        return False
+    from llmtest.pytest_plugin.snapshots import uncompared
+
+    difference = uncompared(item, attempt.recording)
+    if difference is None:
+        return False
+    headline = f"not compared, because the test failed before; it differs: {difference.headline}"
+    lines = [headline, *difference.lines(limit=_room(report) - 1, color=_has_color(item.config))]
+    report.sections.append(("llmtest: snapshot", "\n".join(lines)))
+    return True
+
+
+def _room(report: pytest.TestReport) -> int:
+    """Return how many lines another section may have, so that the whole failure fits on one screen."""
+    ours = [text for title, text in report.sections if title.startswith("llmtest: ")]
+    used = sum(len(text.splitlines()) + 1 for text in (report.longreprtext, *ours)) + 2  # headings, this one and that of the test
+    return min(max(ONE_SCREEN - used, MIN_LINES), MAX_LINES)
+
+
+def _has_color(config: pytest.Config) -> bool:
+    return config.pluginmanager.hasplugin("terminalreporter") and bool(config.get_terminal_writer().hasmarkup)
 
 
 def _keep(folder: Folder, mismatch: Mismatch) -> tuple[Path | None, list[str]]:
@@ -451,11 +508,13 @@ def _keep(folder: Folder, mismatch: Mismatch) -> tuple[Path | None, list[str]]:
         return None, [f"  nothing was kept for `llmtest accept`, because the file cannot be written: {error}"]
 
 
-def _tell_answer(page: Any, report: pytest.TestReport) -> None:
-    """Put the last rule or shape that did not hold into the report, in full."""
-    if report.failed and page.answer is not None:
-        report.sections.append(("llmtest: explanation", str(page.answer)))
-        page.answer = None
+def _tell_answer(page: Any, report: pytest.TestReport) -> list[int]:
+    """Put the last rule or shape that did not hold into the report, in full. Return the numbers of its events."""
+    if not report.failed or page.answer is None:
+        return []
+    answer, page.answer = page.answer, None
+    report.sections.append(("llmtest: explanation", str(answer)))
+    return [event.number for event in answer.events]
 
 
 def fail(found: list[Violation]) -> None:
@@ -479,6 +538,17 @@ def without_frames(excinfo: pytest.ExceptionInfo[BaseException], item: pytest.It
 def _tree(recording: Recording) -> str:
     try:
         return str(recording).rstrip()
+    except Exception as error:  # a report that fails would hide why the test failed
+        return f"the run tree could not be rendered: {type(error).__name__}: {error}"
+
+
+def _around(recording: Recording, numbers: Collection[int], told: set[str], most: int) -> str:
+    """Return the tree around what failed."""
+    from llmtest.trees.around import around
+
+    try:
+        events = list(recording) if numbers else []
+        return around(recording, {events[n].run_id for n in numbers if n < len(events)}, told=told, most=most)
     except Exception as error:  # a report that fails would hide why the test failed
         return f"the run tree could not be rendered: {type(error).__name__}: {error}"
 

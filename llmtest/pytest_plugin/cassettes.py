@@ -5,10 +5,12 @@ Imported only in a session that has a test with a cassette.
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,12 +23,14 @@ from uuid import UUID
 import pytest
 
 from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
-from llmtest.core.source import shown_path
+from llmtest.core.masks import table
+from llmtest.core.source import code, is_installed, shown_path
 from llmtest.core.text import amount, did_you_mean, named
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.pytest_plugin.arguments import pending_folder
 from llmtest.scripts import fingerprints
 from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
+from llmtest.wire.hosts import PROVIDERS
 
 if TYPE_CHECKING:
     from llmtest.pytest_plugin.attempt import Attempt
@@ -34,13 +38,15 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "cassettes"
 _MAX_NAME_BYTES: Final = 180
+_XUNIT: Final = ("_xunit_setup_method", "_xunit_setup_function")
 _ARGUMENTS: Final = ("tools", "models", "max_age_days")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the marker of a test asks for."""
+    """What the marker of a test asks for. `is_marked` if the test itself has it, and not its class, module or folder."""
 
+    is_marked: bool = False
     tools: tuple[str, ...] = ()
     models: tuple[type, ...] = ()
     max_age_days: int | None = None
@@ -60,15 +66,22 @@ class OpenCassette:
             mode,
             command=f"pytest {shlex.quote(item.nodeid)} --llmtest-record=once",
             keep_prompts=config.getini("llmtest_cassette_prompts"),
+            # Where a tool must not run, nothing runs without its recorded answers.
+            may_be_missing=not wanted.is_marked and not wanted.tools,
         )
+        self.outlives_call = bool(_fixtures_with_teardown(item))
+        """True if a fixture of the test may call a model after the test function."""
+        if self.outlives_call:
+            attempt.page.defer(self.cassette.scripts.values())
         self.told: list[str] = []
         """What the end of the session says of it."""
         self.is_pending = False
         """True if a recording was kept for `llmtest review`."""
         self.is_old = False
+        self._is_closed = self._is_compared = False
         self._exits = ExitStack()
         self._exits.enter_context(self.cassette)
-        if self.cassette.answers:
+        if self.cassette.answers and not self.cassette.is_missing:
             self._tell_age()
             self._answer_tools()
         if wanted.models:
@@ -116,7 +129,7 @@ class OpenCassette:
         facts: dict[str, object] = {"llmtest_cassette": self.told} if self.told else {}
         if self.is_pending:
             facts["llmtest_pending_cassette"] = True
-        if self.cassette.answers:
+        if self.cassette.answers and not self.cassette.is_missing:
             facts["llmtest_answered"] = {str(self.cassette.path): self.is_stale}
         return facts
 
@@ -125,40 +138,68 @@ class OpenCassette:
         if self.cassette.answers and not self.cassette.records and self.item.config.getoption("update_snapshots", False):
             gone = self.cassette.trim()
             if gone:
-                self._tell(f"{amount(gone, 'unused step')} deleted")
+                whole = "" if self.cassette.path.is_file() else ", and the cassette, which has no others"
+                self._tell(f"{amount(gone, 'unused step')} deleted{whole}")
 
-    def close(self, *, failed: bool) -> list[Violation]:
-        """End the block, write what was recorded unless the test failed, and return what is wrong with it."""
-        self._exits.close()
-        if not self.cassette.records:
+    def close(self, *, passed: bool) -> list[Violation]:
+        """End the block, write what was recorded if the test has passed, and return what is wrong with it. Once only."""
+        if self._is_closed:
             return []
-        try:
-            saved = self.cassette.save(self._are_ordered, self._tools(), keep=not failed)
-        except CassetteError as error:
-            return [] if failed else [Violation("not recorded", str(error))]
+        self._is_closed = True
+        if self.outlives_call:
+            self._settle(passed)
+        self._exits.close()
+        if passed and self.wanted.is_marked and self.cassette.calls_no_model and not self.cassette.unused():
+            text = "the test calls no model, and needs no cassette: remove its marker llm_cassette"
+            warnings.warn_explicit(text, LlmtestWarning, *self.attempt.place)
+        if not self.cassette.records or self._is_compared:
+            return []
         if self.cassette.mode == "verify":
-            return self._compare(saved, failed=failed)
-        self._summarize(saved, failed=failed)
+            return self.compare(passed=passed)
+        try:
+            saved = self.cassette.save(self._are_ordered, self._tools(), keep=passed)
+        except CassetteError as error:
+            return [Violation("not recorded", str(error))] if passed else []
+        self._summarize(saved, passed=passed)
         for note in saved.notes:
             warnings.warn_explicit(f"{shown_path(os.fspath(self.cassette.path))}: {note}", LlmtestWarning, *self.attempt.place)
         return []
+
+    def _settle(self, passed: bool) -> None:
+        """Judge which steps no call took, now that no more calls come; a test that failed may not have come to them."""
+        if passed:
+            self.trim()
+            self.attempt.page.ask_deferred()
+        else:
+            for script in self.cassette.scripts.values():
+                script.waive_steps()
 
     @property
     def is_stale(self) -> bool:
         """True if it is too old, or an answer of it was given to another request than it was recorded for."""
         return self.is_old or any(script.is_stale for script in self.cassette.scripts.values())
 
-    def _compare(self, saved: Saved, *, failed: bool) -> list[Violation]:
-        """Compare what the real models have answered with the cassette, and keep it for review if it differs."""
+    def compare(self, *, passed: bool = True) -> list[Violation]:
+        """With `verify`, compare what the real models have answered with the cassette, and keep it for review if it differs."""
+        if self.cassette.mode != "verify":
+            return []
+        self._is_compared = True
+        try:
+            saved = self.cassette.save(self._are_ordered, self._tools(), keep=False)
+        except CassetteError as error:
+            return [Violation("not recorded", str(error))] if passed else []
+        return self._differences(saved, passed=passed)
+
+    def _differences(self, saved: Saved, *, passed: bool) -> list[Violation]:
         from llmtest.scripts.yaml_emit import write_file
         from llmtest.trees.cassette_text import cassette_text, compare_spent
         from llmtest.trees.pending import Mismatch
 
         assert saved.after is not None
-        if failed:
-            self._tell(f"{amount(saved.calls, 'call')} not compared, because the test failed")
+        if not passed:
+            self._tell(f"{amount(saved.calls, 'call')} not compared, because the test {self._outcome}")
             return []
-        path, test = self.cassette.path, self.item.nodeid
+        path, test = self.cassette.path, table().without_secrets(self.item.nodeid)
         folder = pending_folder(self.item.config)
         expected, received = (None if file is None else cassette_text(file, usage=False) for file in (saved.before, saved.after))
         if expected == received:
@@ -201,18 +242,39 @@ class OpenCassette:
         }
         return chosen | {pattern: () for pattern in self.wanted.tools if not any(named(pattern, name) for name in chosen)}
 
-    def _summarize(self, saved: Saved, *, failed: bool) -> None:
+    @property
+    def _outcome(self) -> str:
+        return "failed" if self.attempt.failed or self.attempt.passed else "was skipped"
+
+    def _summarize(self, saved: Saved, *, passed: bool) -> None:
         calls = amount(saved.calls, "call")
-        if not saved.calls:
-            self._tell("the test called no real model, so nothing was recorded")
-        elif failed:
-            self._tell(f"{calls} not kept, because the test failed")
+        if not passed:
+            if saved.calls:
+                self._tell(f"{calls} not kept, because the test {self._outcome}")
         elif saved.is_written:
             more = f"; {amount(saved.masked, 'text')} masked" if saved.masked else ""
-            self._tell(f"{calls} recorded{more}")
+            self._tell(f"{calls} recorded{more}{_spent_before_and_now(saved)}")
+
+    def explain(self, error: BaseException) -> None:
+        """Add to an SDK's error about a missing key, where a recording needs one, which variable it is."""
+        variable = next(filter(None, map(_missing_key, _chain(error))), None) if self.cassette.records else None
+        note = (
+            f"llmtest: --llmtest-record={self.cassette.mode} asks the real model, and there is no key for it:"
+            f" set the environment variable {variable}"
+        )
+        if variable and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
     def _tell(self, text: str) -> None:
         self.told.append(f"{self.item.nodeid}: {text}")
+
+
+def _spent_before_and_now(saved: Saved) -> str:
+    if saved.before is None or saved.after is None:
+        return ""
+    from llmtest.trees.cassette_text import compare_spent
+
+    return "".join(f"; {' '.join(line.split())}" for line in compare_spent(saved.before, saved.after))
 
 
 # -- settings
@@ -243,6 +305,7 @@ def wanted_of(item: pytest.Item) -> Wanted | None:
     marks = list(item.iter_markers("llm_cassette"))
     if not marks:
         return Wanted() if _is_in_folder(item) else None
+    is_marked = any(mark.name == "llm_cassette" for mark in item.own_markers)
     said: dict[str, Any] = {}
     for mark in reversed(marks):
         problem = _problem(mark.args, mark.kwargs)
@@ -251,6 +314,7 @@ def wanted_of(item: pytest.Item) -> Wanted | None:
         said |= mark.kwargs
     tools, models = said.get("tools", ()), said.get("models", ())
     return Wanted(
+        is_marked,
         (tools,) if isinstance(tools, str) else tuple(tools),
         (models,) if isinstance(models, type) else tuple(models),
         said.get("max_age_days"),
@@ -296,13 +360,17 @@ def path_of(item: pytest.Item) -> Path:
 
 
 def test_of(item: pytest.Item) -> str:
-    """Return the name of a test as its cassette has it: it stays the same wherever the folder of the test lies."""
-    return f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+    """Return the name of a test as its cassette has it: it stays the same wherever the folder of the test lies.
+
+    A secret in its parameters has a mask.
+    """
+    return table().without_secrets(f"{item.path.name}::{item.nodeid.partition('::')[2]}")
 
 
 def _file_name(item: pytest.Item) -> str:
     name = item.nodeid.partition("::")[2].replace("::", ".")
-    clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in name)
+    hidden = table().without_secrets(name)
+    clean = "".join(character if character.isprintable() and character not in '\\/?*:|"<>' else "-" for character in hidden)
     short = clean.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
     parameters = name.partition("[")[2]
     if short == name and parameters == parameters.lower():
@@ -321,4 +389,43 @@ def open_cassette(item: pytest.Item, attempt: Attempt) -> OpenCassette | None:
         return OpenCassette(item, attempt, wanted)
     except LlmtestError as error:
         problem = str(error)
+    if wanted.is_marked and not path_of(item).is_file():
+        problem += "\n  a test that calls no model needs no cassette: remove its marker llm_cassette"
     pytest.fail(problem, pytrace=False)
+
+
+def _fixtures_with_teardown(item: pytest.Item) -> list[str]:
+    """Return the fixtures of the program whose teardown comes after the test function. An installed plugin's call no model."""
+    info: Any = getattr(item, "_fixtureinfo", None)  # of a function; https://github.com/pytest-dev/pytest/issues/10831
+    found = []
+    for name, fixtures in (info.name2fixturedefs if info is not None else {}).items():
+        for fixture in fixtures[-1:]:
+            function = inspect.unwrap(fixture.func)
+            known = code(function)
+            ends = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+            is_of_program = known is not None and not is_installed(known.co_filename)
+            # Pytest makes one of `setup_method` and `teardown_method`, and of those of functions.
+            if (is_of_program and (ends or "request" in fixture.argnames)) or name.startswith(_XUNIT):
+                found.append(name)
+    return found
+
+
+def _missing_key(error: BaseException) -> str | None:
+    """Return the variable whose key an SDK has missed, if the error is about a key, and says whose."""
+    said, trace = str(error), error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    package = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    is_about_keys = re.search(r"api.?key|authentication", said, re.IGNORECASE) is not None
+    for provider in PROVIDERS:
+        is_meant = package in (provider.name, provider.name.partition("_")[0]) and is_about_keys
+        if (is_meant or any(key in said for key in provider.keys)) and not any(key in os.environ for key in provider.keys):
+            return next(iter(provider.keys), None)
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and those that it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from llmtest.pytest_plugin.arguments import arguments_of
-from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
+from llmtest.pytest_plugin.attempt import ELSEWHERE, MAX_LINES, attempt_of
 
 _MOVED_S: Final = 2 * 86_400
 """Two days, because a zone behind UTC takes one of them back."""
@@ -65,10 +65,16 @@ def run(item: pytest.Item, constants: Mapping[str, list[str]]) -> Elsewhere:
             errors="replace",
             check=False,
         )
-        output = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+        output = _worth_reading((done.stdout + done.stderr).splitlines())
         found = json.loads(told.read_text("utf-8"))
     texts, same, shown = (found.get(name, {}) for name in ("texts", "constants", "shown"))
     return Elsewhere(found.get("outcomes", []), texts, same, shown, output)
+
+
+def _worth_reading(lines: list[str]) -> str:
+    """Return the failures in the output of pytest, which begin with what is wrong; else its end."""
+    failures = [number for number, line in enumerate(lines) if line.strip("=") in (" FAILURES ", " ERRORS ")]
+    return "\n".join(lines[failures[0] + 2 :][:MAX_LINES] if failures else lines[-MAX_LINES // 2 :])  # without headings
 
 
 def _has_folder_on_path(config: pytest.Config) -> bool:

@@ -88,9 +88,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class CassettesFirst:
-    """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup."""
+    """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup.
 
-    @pytest.hookimpl(tryfirst=True)
+    It is registered late, so it comes before pytest's own setup; the marks `skip` and `xfail` are judged before, with `tryfirst`.
+    """
+
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         __tracebackhide__ = hidden
         if item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None:
@@ -106,10 +108,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     attempt = item.stash[ATTEMPT]
     with attempt.call(item):
         yield
-    if attempt.cassette is not None and not attempt.page.violations:
-        attempt.cassette.trim()
+    cassette = attempt.cassette if attempt.cassette is not None and not attempt.cassette.outlives_call else None
+    if cassette is not None and not attempt.page.violations:
+        cassette.trim()
     attempt.page.violations += markers.judge_rules((*markers.suite_rules(item.config), *attempt.rules), attempt.page.recordings)
     attempt.judge(item)
+    if cassette is not None and (found := cassette.compare()):
+        fail(found)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -123,11 +128,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         if attempt is not None:
             attempt.page.end_gates()
             if attempt.cassette is not None:
-                attempt.page.violations += attempt.cassette.close(failed=attempt.failed)
+                attempt.page.violations += attempt.cassette.close(passed=attempt.passed and not attempt.failed)
             attempt.page.end_blocks()
             attempt.judge(item, last=True)
     finally:
         if attempt is not None:
+            if attempt.cassette is not None:
+                attempt.cassette.close(passed=False)  # where a fixture's teardown failed; else it is closed
             attempt.page.end_blocks()  # where a fixture's teardown failed, for the section of its report
             attempt.close()
             late.watch(item, attempt.page)
@@ -175,10 +182,20 @@ def pytest_runtest_makereport(
     attempt = attempt_of(item)
     if attempt is not None and call.excinfo is not None:
         say_headline(call.excinfo.value, attempt)
+        if attempt.cassette is not None:
+            attempt.cassette.explain(call.excinfo.value)
     report = yield
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
         if call.excinfo is not None and report.failed and is_ours(call.excinfo):
             report.longrepr = without_frames(call.excinfo, item)
+        elif (
+            attempt.is_about(call.excinfo)
+            and attempt.modes["llmtest_frames"] != "all"
+            and not item.config.getoption("fulltrace", False)
+        ):
+            from llmtest.pytest_plugin.failures import fold
+
+            fold(report, item.config.invocation_params.dir)
         attempt.tell(report, call.excinfo.value if call.excinfo is not None else None, item)
         attempt.tell_tokens(report)
         if report.when == "teardown" and attempt.cassette is not None:

@@ -27,6 +27,7 @@ ERRORS: Final = ("error", "warn", "off")
 TRACES: Final = ("off", "failed", "all")
 REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
+FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
 STALE: Final = ("fail", "warn", "ignore")
 
@@ -40,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     which = "of which tests the run trees are shown: those that failed (default), all (in the terminal summary), or none"
     group.addoption("--llmtest-trees", choices=TREES, help=f"{which}; ini: llmtest_trees")
     parser.addini("llmtest_trees", f"{which}: failed, all or off", default="failed")
+    frames = (
+        "the frames of pytest, LangChain, LangGraph, asyncio and llmtest in the tracebacks of tests that use llmtest: a line "
+    )
+    frames += "for each row of them (folded, the default), or all"
+    group.addoption("--llmtest-frames", choices=FRAMES, help=f"{frames}; ini: llmtest_frames")
+    parser.addini("llmtest_frames", frames, default="folded")
     protocol = (
         "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
     )
@@ -105,8 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
-    modes["llmtest_real_models"] = REAL_MODELS
-    modes["llmtest_ci"] = CI
+    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI}
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
@@ -222,4 +228,24 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
     found = opened.take() if opened is not None else ()
     if found and report.passed:
         report.outcome, report.longrepr, report.result = "failed", "\n\n".join(violation.text for violation in found), []
+    elif report.failed and (note := _missing_key(collector, str(report.longrepr))):
+        report.sections.append(("llmtest: keys of providers", note))
     return report
+
+
+def _missing_key(collector: pytest.Collector, error: str) -> str:
+    """Return what to do where a module whose tests have cassettes builds a model at import, and its SDK finds no key."""
+    path = collector.path
+    has_cassettes = (path.parent / "cassettes" / path.stem).is_dir() or bool(collector.config.getini("llmtest_cassettes"))
+    if "_API_KEY" not in error or not has_cassettes:
+        return ""
+    from llmtest.wire.hosts import PROVIDERS
+
+    for provider in PROVIDERS:
+        if any(key in error for key in provider.keys) and not any(key in os.environ for key in provider.keys):
+            return (
+                "a model that is built while tests are collected finds no key, because no cassette is open then\n"
+                f"  to run from cassettes: the line `{provider.name}:*` in the ini key llmtest_providers gives it one\n"
+                f"  to record: set the environment variable {provider.keys[0]}"
+            )
+    return ""

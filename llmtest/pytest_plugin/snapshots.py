@@ -35,6 +35,7 @@ from llmtest.errors import PendingError, SnapshotError
 from llmtest.events.events import Run
 from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.recording.recording import Recording
+from llmtest.trees.differ import Difference, diff
 from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, Rendered, render
 
@@ -244,6 +245,17 @@ def _read(file: Path) -> str:
     with suppress(PendingError, OSError):  # the comparison reads it, too, and tells what is wrong with it
         return read_text(stored_file(file)) or ""
     return ""
+
+
+def uncompared(item: pytest.Item, recording: Recording) -> Difference | None:
+    """Return how `recording` differs from the snapshot of a test that has not compared it, if it is one of that recording."""
+    place = TreeLocation(item)
+    expected = _read(Path(TreeExtension.get_location(test_location=place, index=0)))
+    if not expected or harm(expected, received := Rendered(recording, expected).text) is not None:
+        return None
+    difference = diff(expected, received)
+    # The snapshot may be of a part of the recording, or of another text.
+    return difference if difference is not None and difference.changed * 2 <= difference.total else None
 
 
 def _mismatch(result: AssertionResult, source: Rendered | None) -> Mismatch:

@@ -117,7 +117,7 @@ def unused_steps(owner: ScriptOwner, left: Sequence[Unused], steps: int, calls: 
     return capped([*lines, *([f"  {owner.removal}"] if owner.removal else [])])
 
 
-def stale_steps(stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:
+def stale_steps(owner: ScriptOwner, stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:
     """Recorded steps answered other requests than they were recorded for.
 
     `stale` maps each difference to the steps that it is told of: the number, the day of the recording, and the line of each.
@@ -135,9 +135,9 @@ def stale_steps(stale: Mapping[str, Sequence[tuple[int, str, str]]]) -> str:
         lines.append(f"  {first}  (step{'' if len(steps) == 1 else 's'} {numbers})")
         lines += [f"  {line}" for line in rest]
     lines.append(f"  recorded at {shown_path(told[0][2])}" if told[0][2] else "  recorded in this process")
-    return capped(
-        [*lines, "  record it again, or, if the answers still fit, set the ini key llmtest_stale to warn or ignore"], 40
-    )
+    renewal = owner.renewal or "record it again"
+    lines += [f"  {renewal}", "  or, if the answers still fit, set the ini key llmtest_stale to warn or ignore"]
+    return capped(lines, 40)
 
 
 def failed_respond(step: Respond, request: Request, owner: ScriptOwner, error: BaseException) -> str:

@@ -20,6 +20,7 @@ from llmtest.events.words import EMPTY, FrozenDict, Usage
 from llmtest.scripts.fingerprints import CALLBACKS, Fingerprint, Prompt
 from llmtest.scripts.requests import KeyedSteps, On, on
 from llmtest.scripts.step_types import (
+    ONCE,
     RATE,
     ROLES,
     SECONDS,
@@ -49,11 +50,14 @@ HEADER_2: Final = "# llmtest script v2"
 _TIMES: Final = "a whole number of 1 or more"
 
 _TOKENS: Final = "a number of tokens, 0 or more"
+_MAX_PATIENCE_S: Final = 1e6
+_PATIENCE: Final = "true, or a number of seconds, more than 0 and at most 1e6"
 
 _VERBS: Final = ("say", "think", "call", "structured", "reply", "fail")
-_SERVING: Final = ("times", "repeat", "optional", "unchecked", "expects", "request")
+_WHEN_SERVED: Final = ("times", "repeat", "optional", "unchecked", "expects")
+_SERVING: Final = (*_WHEN_SERVED, "request")
 PACE_KEYS: Final = ("ttft_s", "tokens_per_s")
-_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", *_SERVING)
+_ANSWER: Final = ("usage", "stop_reason", "response_metadata", *PACE_KEYS, "then_fail", "then_truncate", "then_wait", *_SERVING)
 _PART_KEYS: Final = {
     "say": ("say",),
     "think": ("think",),
@@ -71,9 +75,22 @@ _FAIL_KEYS: Final = ("error", "message", "retry_after")
 USAGE_KEYS: Final = ("input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details")
 
 
+MAX_CHARACTERS: Final = 30_000_000
+"""How large a file may be: a test whose file is larger would wait for it for seconds."""
 FILE_KEYS: Final = ("test", "recorded", "requests", "steps", "models", "tools", "embeddings")
 """The keys of a file of version 2; one of version 1 has `steps` only."""
-REQUEST_KEYS: Final = ("like", "messages", "model", "system", "tools", "parameters", "response_format", "recorded", "source")
+REQUEST_KEYS: Final = (
+    "like",
+    "messages",
+    "model",
+    "system",
+    "human",
+    "tools",
+    "parameters",
+    "response_format",
+    "recorded",
+    "source",
+)
 
 
 # -- reading
@@ -133,6 +150,8 @@ def read_file(text: str | bytes, path: str) -> ScriptFile:
     Raises:
         ScriptError: it is not YAML, or not a script; with file and line.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise error_at(f"{path}:1", f"the file has {len(text):,} characters; a script file has at most {MAX_CHARACTERS:,}")
     text = decode(text, path)
     found = re.match(r"\ufeff?# llmtest script v(\d+)", text)
     version = int(found[1]) if found else None
@@ -195,30 +214,33 @@ class _Reader:
         return KeyedSteps(_key_of(pairs["on"]), tuple(self.step(step) for step in steps), at.where)
 
     def step(self, at: At) -> Step:
-        step = _step(at)
-        request = at.pairs().get("request") if at.kind == "map" else None
-        if request is None:
-            return step
-        return replace(step, serving=replace(step.serving, request=self.request(request)))
+        return _step(at, self.request)
 
     def request(self, at: At) -> Fingerprint:
         """Return what is known of the request that a step answered."""
         at.mapped("a mapping with what is known of the request")
         pairs = at.only(REQUEST_KEYS)
-        like = pairs.get("like")
-        if like is not None and like.text() not in self.shared:
-            hints = filter(None, [did_you_mean(like.text(), self.shared, before="")])
-            raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
-        known = self.shared[like.text()] if like is not None else Fingerprint(recorded=self.recorded)
-        return _fingerprint(pairs, known)
+        return _fingerprint(pairs, _like(pairs, self.shared) or Fingerprint(recorded=self.recorded))
 
 
 def _requests(at: At, recorded: str) -> dict[str, Fingerprint]:
-    known, found = Fingerprint(recorded=recorded), {}
+    found: dict[str, Fingerprint] = {}
     for name, value in at.mapped("a mapping of names to requests"):
         value.mapped("a mapping with what is known of the request")
-        found[name] = _fingerprint(value.only(REQUEST_KEYS[1:]), known)
+        pairs = value.only(REQUEST_KEYS)
+        found[name] = _fingerprint(pairs, _like(pairs, found) or Fingerprint(recorded=recorded))
     return found
+
+
+def _like(pairs: Mapping[str, At], shared: Mapping[str, Fingerprint]) -> Fingerprint | None:
+    """Return the request that the key `like` names; None without the key. `shared` are those that stand before."""
+    like = pairs.get("like")
+    if like is None:
+        return None
+    if like.text() not in shared:
+        hints = filter(None, [did_you_mean(like.text(), shared, before="")])
+        raise like.error(f"`requests` of the file has no `{like.text()}`", *hints)
+    return shared[like.text()]
 
 
 def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
@@ -235,6 +257,9 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = CALLBACKS
         elif key == "system":
             said[key] = _prompt(at)
+        elif key == "human":
+            entries = at.items("", "message") if at.kind == "seq" else [at]
+            said[key] = tuple(_prompt(entry) for entry in entries)
         elif key == "messages":
             expected = "a mapping of roles to numbers of messages"
             said[key] = FrozenDict({role: count.number(int, "a number of messages") for role, count in at.mapped(expected)})
@@ -243,6 +268,8 @@ def _fingerprint(pairs: Mapping[str, At], known: Fingerprint) -> Fingerprint:
             said[key] = FrozenDict({name: _signature(value) for name, value in at.mapped(expected)})
         elif key == "parameters":
             said[key] = at.mapping("a mapping of parameters to values")
+    if known.human and "human" not in said and "messages" in said:  # the shared ones are those of the whole conversation
+        said["human"] = known.human[: said["messages"].get("human", 0)]
     return replace(known, **said)
 
 
@@ -259,7 +286,7 @@ _SIGNATURE_SAID: Final = "text, the arguments of the tool and the digest of thei
 
 def _prompt(at: At) -> Prompt:
     if at.kind == "str":
-        return Prompt.of(at.text(), keep=True)
+        return Prompt(at.text())
     at.mapping("text, or a mapping with `begins` and `lines`")
     pairs = at.only(("begins", "lines"))
     if missing := [key for key in ("begins", "lines") if key not in pairs]:
@@ -268,7 +295,7 @@ def _prompt(at: At) -> Prompt:
     lines = pairs["lines"].text(expected).split()
     if not all(re.fullmatch("[0-9a-f]{6}", line) for line in lines):
         raise pairs["lines"].wrong(expected)
-    return Prompt(pairs["begins"].text(), tuple(lines))
+    return Prompt(None, pairs["begins"].text(), tuple(lines))
 
 
 def _day(at: At) -> str:
@@ -348,19 +375,20 @@ def _key_of(at: At) -> On:
     return on(**given)
 
 
-def _step(at: At) -> Step:
+def _step(at: At, read_request: Callable[[At], Fingerprint]) -> Step:
     if at.kind == "str":
         return Reply((Text(tuple(split(at.node.value))),), where=at.where)
     if at.kind != "map":
         raise at.wrong(f"text, or a mapping with {join_or(_VERBS)}")
     verb, pairs = _verb(at, _VERBS, _STEP_KEYS)
+    request = read_request(pairs["request"]) if "request" in pairs else None
     if verb == "fail":
         failure = _failure(pairs["fail"], pairs.get("retry_after"))
-        return replace(failure, serving=_serving(at, pairs), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
+        return replace(failure, serving=_serving(at, pairs, request), takes_s=_number(pairs, "takes_s", is_seconds, SECONDS))
     parts = (
         map(_reply_part, pairs["reply"].items("a list of parts", "part", at.name)) if verb == "reply" else [_part(verb, pairs)]
     )
-    return Reply(
+    answer = Reply(
         tuple(parts),
         _usage(pairs["usage"]) if "usage" in pairs else None,
         pairs["stop_reason"].text() if "stop_reason" in pairs else None,
@@ -371,8 +399,19 @@ def _step(at: At) -> Step:
         ttft_s=_number(pairs, "ttft_s", is_seconds, SECONDS),
         tokens_per_s=_number(pairs, "tokens_per_s", is_rate, RATE),
         where=at.where,
-        serving=_serving(at, pairs),
+        serving=_serving(at, pairs, request),
     )
+    return _waiting(answer, pairs["then_wait"]) if "then_wait" in pairs else answer
+
+
+def _waiting(answer: Reply, at: At) -> Reply:
+    """Return an answer that says no more: `true`, or how many seconds the program may wait for more."""
+    if at.kind == "bool":
+        return answer.then_wait() if at.flag() else answer
+    seconds: float = at.number(float, _PATIENCE)
+    if not 0 < seconds <= _MAX_PATIENCE_S:
+        raise at.wrong(_PATIENCE)
+    return answer.then_wait(seconds)
 
 
 def _number(pairs: Mapping[str, At], key: str, fits: Callable[[object], bool], expected: str) -> float | None:
@@ -384,7 +423,9 @@ def _number(pairs: Mapping[str, At], key: str, fits: Callable[[object], bool], e
     return number
 
 
-def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
+def _serving(at: At, pairs: Mapping[str, At], request: Fingerprint | None) -> Serving:
+    if pairs.keys().isdisjoint(_WHEN_SERVED):
+        return ONCE if request is None else Serving(request=request)
     flags = {key: pairs[key].flag() for key in ("repeat", "optional", "unchecked") if key in pairs}
     times = pairs["times"].number(int, _TIMES) if "times" in pairs else 1
     if times == 0:
@@ -392,7 +433,8 @@ def _serving(at: At, pairs: Mapping[str, At]) -> Serving:
     if flags.get("repeat") and "times" in pairs:
         raise pairs["times"].key_error(f"{at.name} has both `times` and `repeat`")
     expects = _expects(pairs["expects"]) if "expects" in pairs else None
-    return Serving(None if flags.get("repeat") else times, flags.get("optional", False), not flags.get("unchecked"), expects)
+    is_optional, is_checked = flags.get("optional", False), not flags.get("unchecked")
+    return Serving(None if flags.get("repeat") else times, is_optional, is_checked, expects, request=request)
 
 
 def _expects(at: At) -> Expects:

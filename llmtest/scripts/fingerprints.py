@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from llmtest.core.masks import table
 from llmtest.core.text import amount
@@ -27,6 +27,8 @@ CALLBACKS: Final = "callbacks"
 """The source of what LangChain's callbacks tell: a class names parameters in its own way, and gives only a part of them."""
 MAX_KEPT: Final = 100
 """How many characters a system prompt of one line may have that a file keeps as it is."""
+MAX_QUOTED: Final = 60
+"""How many characters of a text a difference quotes."""
 MAX_SHOWN_LINES: Final = 10
 """How many lines of the difference between two prompts are shown."""
 
@@ -48,36 +50,82 @@ class Request(Protocol):
     def over_http(self) -> bool: ...
 
 
+class Asked(NamedTuple):
+    """A request as it is now, whatever the program does to its messages later. It keeps no run alive."""
+
+    messages: Sequence[Message]
+    tools: Mapping[str, Mapping[str, Any]]
+    tool_choice: Any
+    stop: Sequence[str] | None
+    params: Mapping[str, Any]
+    over_http: bool
+
+    @classmethod
+    def of(cls, request: Request) -> Asked:
+        """Return what is compared of `request`."""
+        return cls(
+            tuple(request.messages),
+            request.tools,
+            request.tool_choice,
+            None if request.stop is None else tuple(request.stop),
+            dict(request.params),
+            request.over_http,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The system messages of a request, joined. `text` is None where the file keeps only the digests of the lines."""
+    """The system messages of a request, joined, or one human message: a text, or its first line and digests of its lines."""
 
-    begins: str
-    lines: tuple[str, ...]
-    """The digest of each line. Dates, times and ids in a line do not count."""
-    text: str | None = None
+    text: str | None
+    """None where a file keeps only digests."""
+    first: str = ""
+    digests: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, text: str, *, keep: bool = False) -> Prompt:
         """Return `text` as it goes into a file: as it is if it is one short line or `keep` is True, else as digests."""
         hidden = table().without_secrets(text)
-        lines = hidden.splitlines()
-        is_short = len(lines) <= 1 and len(hidden) <= MAX_KEPT
-        begins = next((line.strip() for line in lines if line.strip()), "")
-        return cls(begins[:MAX_KEPT], tuple(map(_line_digest, lines)), hidden if keep or is_short else None)
+        if keep or (len(hidden) <= MAX_KEPT and len(hidden.splitlines()) <= 1):
+            return cls(hidden)
+        whole = cls(hidden)
+        return cls(None, whole.begins, whole.lines)
+
+    def hidden(self) -> Prompt:
+        """Return the same with masks in place of secrets."""
+        if self.text is None:
+            return replace(self, first=table().without_secrets(self.first))
+        return replace(self, text=table().without_secrets(self.text))
+
+    @property
+    def begins(self) -> str:
+        """The first line that is not empty, cut."""
+        if self.text is None:
+            return self.first
+        return next((line.strip() for line in self.text.splitlines() if line.strip()), "")[:MAX_KEPT]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The digest of each line. Dates, times and ids in a line do not count."""
+        if self.text is None:
+            return self.digests
+        return tuple(map(_line_digest, table().without_secrets(self.text).splitlines()))
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What is known of the request that a recorded step answered.
 
-    `tools` maps each bound tool to its arguments and the digest of their schema: `(city, days?) 0328e3`. `messages` counts
-    the messages of the prompt by role. `parameters` are those of the call, `response_format` the name and digest of the
-    format that was asked for. `model` is empty where a file names the model elsewhere.
+    `human` are the human messages, in order; empty if they are not known. Answers of the model and results of tools are not
+    kept: they differ from run to run. `tools` maps each bound tool to its arguments and the digest of their schema:
+    `(city, days?) 0328e3`. `messages` counts the messages of the prompt by role. `parameters` are those of the call,
+    `response_format` the name and digest of the format that was asked for. `model` is empty where a file names the model
+    elsewhere.
     """
 
     model: str = ""
     system: Prompt | None = None
+    human: tuple[Prompt, ...] = ()
     tools: FrozenDict = EMPTY
     messages: FrozenDict = EMPTY
     parameters: FrozenDict = EMPTY
@@ -87,14 +135,9 @@ class Fingerprint:
     source: str = ""
     """`CALLBACKS`; empty for a request that was read as the provider gets it."""
 
-    @property
-    def shared(self) -> Fingerprint:
-        """The part that the calls of one agent have in common: all but the messages."""
-        return replace(self, messages=EMPTY)
-
 
 def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: bool = False) -> Fingerprint:
-    """Return the fingerprint of `request`. With `keep`, its system prompt is kept whole."""
+    """Return the fingerprint of `request`. With `keep`, its system prompt and human messages are kept whole."""
     messages = request.messages
     system = "\n".join(message.text for message in messages if message.role == "system")
     params = {**request.params}
@@ -105,6 +148,7 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
     return Fingerprint(
         model,
         Prompt.of(system, keep=keep) if system else None,
+        tuple(Prompt.of(_said(message), keep=keep) for message in messages if message.role == "human"),
         FrozenDict({name: signature(schema) for name, schema in sorted(request.tools.items())}),
         FrozenDict(Counter(message.role for message in messages)),
         parameters_of(params),
@@ -115,6 +159,42 @@ def fingerprint(request: Request, *, model: str = "", recorded: str = "", keep: 
 
 
 # -- the parts of a request
+
+
+def _said(message: Message) -> str:
+    """Return the text of a human message, with the digest of each image or file in it."""
+    blocks = message.content if isinstance(message.content, list | tuple) else ()
+    payloads = (max(_strings(block), key=len, default="") for block in blocks if _is_attachment(block))
+    return " ".join([message.text.strip(), *(f"[attachment {digest(_bytes_of(payload))}]" for payload in payloads)]).strip()
+
+
+def _is_attachment(block: object) -> bool:
+    return isinstance(block, Mapping) and not isinstance(block.get("text"), str)
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield the strings in a block of a message that may be its data, its address or its id, and not what it is."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in _ABOUT_DATA:
+                yield from _strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+_ABOUT_DATA: Final = frozenset(
+    {"type", "source_type", "media_type", "mime_type", "mimeType", "detail", "filename", "cache_control", "format"}
+)
+
+
+def _bytes_of(payload: str) -> str:
+    """Return data in base64 as any API has it, or an address without its query, where a signature stands."""
+    if payload.startswith(("http://", "https://")):
+        return payload.partition("?")[0]
+    return payload.partition(";base64,")[2].rstrip("=") or payload.translate(_URL_SAFE).rstrip("=")
+
+
+_URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
 def signature(schema: Mapping[str, Any]) -> str:
@@ -228,6 +308,7 @@ def differences(before: Fingerprint, now: Fingerprint) -> list[str]:
     return [
         *_of_model(before.model, now.model),
         *_of_prompt(before.system, now.system),
+        *_of_questions(before.human, now.human),
         *_of_tools(before.tools, now.tools),
         *_of_messages(before.messages, now.messages),
         *(_of_parameters(before.parameters, now.parameters) if is_one_source else ()),
@@ -247,22 +328,59 @@ def _of_prompt(before: Prompt | None, now: Prompt | None) -> Iterator[str]:
         if now is not None:
             yield f"a system prompt is new: {_quoted(now.begins)}"
         return
-    if before.lines == now.lines:
-        return
-    lines = [f"the system prompt has changed: {_show_lines(list(_changed_lines(before.lines, now.lines)))}"]
+    if before != now and before.lines != now.lines:
+        yield _of_prompt_text("the system prompt", before, now)
+
+
+def _of_text(name: str, before: Prompt, now: Prompt) -> str:
+    """Return what has changed in a text of several lines, or in one of which only digests are kept."""
+    lines = [f"{name} has changed: {_show_lines(list(_changed_lines(before.lines, now.lines)))}"]
     if before.text is not None and now.text is not None:
         shown = list(difflib.unified_diff(before.text.splitlines(), now.text.splitlines(), "", "", lineterm="", n=1))[2:]
         lines += shown[:MAX_SHOWN_LINES]
         if len(shown) > MAX_SHOWN_LINES:
             lines.append(f"... {amount(len(shown) - MAX_SHOWN_LINES, 'line')} more")
     elif before.begins != now.begins:
-        lines += [f"it began {_quoted(before.begins)}", f"it begins {_quoted(now.begins)}"]
-    yield "\n  ".join(lines)
+        old, new = _quoted_pair(before.begins, now.begins)
+        lines += [f"it began {old}", f"it begins {new}"]
+    return "\n  ".join(lines)
+
+
+def _of_questions(before: Sequence[Prompt], now: Sequence[Prompt]) -> Iterator[str]:
+    """Yield what the human says otherwise. The first message is "the question", a later one has its number."""
+    if not before or before == now:
+        return
+    old, new = ([message.lines for message in messages] for messages in (before, now))
+    for _, start, stop, begin, end in _changed_parts(old, new):
+        both = min(stop - start, end - begin)
+        for place in range(both):
+            yield _of_question(_question(start + place), before[start + place], now[begin + place])
+        for place in range(start + both, stop):
+            yield f"{_question(place)} is gone: {_quoted(before[place].begins)}"
+        for place in range(begin + both, end):
+            yield f"{_question(place)} is new: {_quoted(now[place].begins)}"
+
+
+def _question(place: int) -> str:
+    return f"question {place + 1}" if place else "the question"
+
+
+def _of_prompt_text(name: str, before: Prompt, now: Prompt) -> str:
+    """Return what has changed in a text: both texts, where they are of one line and kept, or the lines."""
+    if max(len(before.lines), len(now.lines)) > 1 or before.begins == now.begins:
+        return _of_text(name, before, now)
+    old, new = _quoted_pair(before.begins, now.begins)
+    return f"{name} has changed: it was {old}, it is {new}"
+
+
+def _of_question(name: str, before: Prompt, now: Prompt) -> str:
+    told = _of_prompt_text(name, before, now)
+    return told if "\n" in told or "it was" in told else f"{told}\n  it still begins {_quoted(now.begins)}"
 
 
 def _changed_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     """Yield what has happened, and to which lines: of the new prompt, or of the old one for lines that are gone."""
-    for tag, start, stop, begin, end in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+    for tag, start, stop, begin, end in _changed_parts(before, now):
         if tag == "replace":
             yield "", begin + 1, end
         elif tag == "insert":
@@ -271,14 +389,31 @@ def _changed_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[
             yield "gone ", start + 1, stop
 
 
+def _changed_parts(before: Sequence[Any], now: Sequence[Any]) -> Iterator[tuple[str, int, int, int, int]]:
+    for part in difflib.SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+        if part[0] != "equal":
+            yield part
+
+
 def _show_lines(changed: Sequence[tuple[str, int, int]]) -> str:
     """Return lines in words: `line 3, new lines 7-9`."""
     shown = [f"{what}line {first}" if first == last else f"{what}lines {first}-{last}" for what, first, last in changed[:5]]
     return ", ".join(shown + (["..."] if len(changed) > 5 else []))
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text if len(text) <= 60 else f"{text[:57]}...", ensure_ascii=False)
+def _quoted(text: str, start: int = 0) -> str:
+    """Return a text in quotes, cut to one line; `start` is where it begins to be of interest."""
+    text = f"...{text[start:]}" if start else text
+    return json.dumps(text if len(text) <= MAX_QUOTED else f"{text[: MAX_QUOTED - 3]}...", ensure_ascii=False)
+
+
+def _quoted_pair(before: str, now: str) -> tuple[str, str]:
+    """Return two texts in quotes, cut so that both show where they begin to differ."""
+    same = next(
+        (place for place, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now))
+    )
+    start = max(before.rfind(" ", 0, same - 20), 0) or same - 20 if same > MAX_QUOTED - 20 else 0
+    return _quoted(before, start), _quoted(now, start)
 
 
 def _of_tools(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

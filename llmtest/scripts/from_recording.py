@@ -124,6 +124,10 @@ def _schemas(tools: object) -> Iterator[tuple[str, Mapping[str, object]]]:
 # -- the answer of a run
 
 
+_LEFT: Final = ("closed early", "cancelled")
+"""The ends of calls for whose answer the program did not wait."""
+
+
 def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tuple[str, ...]]:
     if run.ended == "open":
         raise ScriptError(f"the {run.kind} run `{run.name}` is still open, so that its answer is not known; let it end first")
@@ -132,6 +136,8 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
     if message is None:
         if error is not None:
             return failure_of(error), ()
+        if run.ended in _LEFT:
+            return Reply((Text(()),)).then_wait().optional(), ()
         return Reply((), False, truncated=True), (f"the call was {run.ended} before the model said anything",)
     reply, left_out = reply_of(message, request, *((_tokens_of(run, message), _pieces_of_calls(run)) if tokens else ()))
     usage = _without_zeros(run.usage)
@@ -139,10 +145,12 @@ def _step_of(run: Run, request: Request, tokens: bool) -> tuple[Reply | Fail, tu
         return failure_of(error), ()  # it failed before it said anything
     if error is not None:
         return replace(reply, usage=usage or False, stop_reason=None, failure=failure_of(error)), left_out
-    if run.ended in ("closed early", "cancelled") or _was_cut(run, message):
+    if run.ended in _LEFT:
+        return replace(reply, usage=None, stop_reason=None).then_wait(), left_out
+    if _was_cut(run, message):
         return replace(reply, usage=False, stop_reason=None, truncated=True), left_out
     reply = replace(reply, usage=False if usage is None else usage)
-    return replace(reply, usage=unless_counted(reply, request)), left_out
+    return replace(reply, usage=_unless_counted(reply, request)), left_out
 
 
 def _without_zeros(usage: Usage | None) -> Usage | None:
@@ -170,7 +178,7 @@ _PROVIDERS: Final = ("openai", "anthropic", "google_genai", "ollama")
 _STOP_REASONS: Final = ("finish_reason", "stop_reason", "done_reason")
 
 
-def unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
+def _unless_counted(reply: Reply, request: Request) -> Usage | Literal[False] | None:
     """Return the usage of a step; None if it is what a script counts without being told."""
     into, out = counted(reply, [message.text for message in request.messages])
     return None if reply.usage == Usage(into, out, into + out) else reply.usage

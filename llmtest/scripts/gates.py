@@ -26,6 +26,8 @@ P = TypeVar("P")
 
 LIMIT_S: Final = 5.0
 """The default limit of a wait at a gate, or for one, in real seconds."""
+PATIENCE_S: Final = 30.0
+"""How long a program may wait for an answer that never comes before it leaves, in real seconds."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +85,7 @@ class Gate:
             ScriptError: `calls` or `timeout_s` is no number above 0.
         """
         __tracebackhide__ = True
-        if not await self._auntil(self._has_come(calls), _seconds(timeout_s)):
+        if not await self._auntil(self._has_come(calls), as_timeout(timeout_s)):
             raise self._unreached(calls, timeout_s)
 
     def wait(self, calls: int = 1, *, timeout_s: float = LIMIT_S) -> None:
@@ -101,7 +103,7 @@ class Gate:
                 f"  hold() at {shown_path(self.where)}\n"
                 "  in async code: await gate.reached()"
             )
-        if not self._until(come, _seconds(timeout_s)):
+        if not self._until(come, as_timeout(timeout_s)):
             raise self._unreached(calls, timeout_s)
 
     def release(self) -> None:
@@ -259,6 +261,53 @@ class Gate:
         return ledger.report(Violation("gate never reached", text), self.violations)
 
 
+class NoAnswer(Gate):
+    """The place in an answer from which on nothing comes: a call waits there until the program leaves it.
+
+    `then_wait` makes it. A program that does not leave within `timeout_s` real seconds waits for something that nothing has.
+    Two are equal if they wait as long.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NoAnswer) and self.timeout_s == other.timeout_s
+
+    def __hash__(self) -> int:
+        return hash(self.timeout_s)
+
+    def hold(self, who: Callable[[], str]) -> None:
+        """Block a call until its program leaves it or the test is over.
+
+        Raises:
+            ViolationError: the program has not left it in time, or it cannot, because the call blocks its event loop.
+        """
+        __tracebackhide__ = True
+        if not self._open and _is_in_async_code():
+            raise ledger.report(self._unleft("and blocks its event loop with it", who), self.violations)
+        super().hold(who)
+
+    def end(self) -> None:
+        """Let what waits here go: the test is over."""
+        self._open = True
+        self._tell()
+
+    def found(self) -> list[Violation]:
+        """Return the violations so far."""
+        return [*self.violations]
+
+    def _unreleased(self, when: str) -> Violation:
+        return self._unleft(f"for {self.timeout_s:g} s", self._visits[-1].who)
+
+    def _unleft(self, how: str, who: Callable[[], str]) -> Violation:
+        lines = [
+            f"the program waited {how}, but its answer says no more from here on",
+            f"  answer   {shown_path(self.where)}",
+            f"  waits    {who()}",
+            "  when it was recorded, the program left the call there: by a timeout, a cancellation, or the end of its reading",
+            "  if the program waits for the answer now, record it again; else give it longer: then_wait(timeout_s=...)",
+        ]
+        return Violation("no answer", "\n".join(lines))
+
+
 _Wait = tuple[Callable[[Wake], object], Wake, Callable[[], Awaitable[object]]]
 """What any thread calls to run a function on the loop, the function that ends the wait, and the wait."""
 
@@ -294,7 +343,7 @@ def with_gates(pieces: Iterable[P], stops: Iterable[tuple[int, Gate]]) -> Iterat
         yield piece
 
 
-def _seconds(value: Any) -> float:
+def as_timeout(value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value <= threading.TIMEOUT_MAX:
         raise ScriptError(f"timeout_s= is a number of seconds, more than 0; got {type(value).__name__} {value!r}")
@@ -332,4 +381,4 @@ def hold(*, timeout_s: float = LIMIT_S) -> Gate:
 
     It does not make time pass: a timeout of the program's own runs in real time.
     """
-    return Gate(_seconds(timeout_s), caller())
+    return Gate(as_timeout(timeout_s), caller())

@@ -23,7 +23,7 @@ from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.scripts import diagnostics, fingerprints, tool_checks
 from llmtest.scripts.diagnostics import Unused
-from llmtest.scripts.fingerprints import Fingerprint
+from llmtest.scripts.fingerprints import Asked, Fingerprint
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Batch, KeyedSteps, On, Request, StepGroup
 from llmtest.scripts.step_types import Reply, ScriptOwner, Step, add_gates
@@ -91,6 +91,14 @@ class _Turn(NamedTuple):
     """True if the turn before was taken by a thread or batch of the line of control that goes on here, and was over."""
 
 
+class _Answered(NamedTuple):
+    """A recorded step, and the request that it has answered now."""
+
+    number: int
+    step: Step
+    asked: Asked
+
+
 class _Claim(NamedTuple):
     """A step that a run has taken, while that run is open."""
 
@@ -136,9 +144,9 @@ class Script(StepGroup):
         self._calls = 0
         self._claims: list[_Claim] = []
         self._told: set[tuple[int, int]] = set()
+        self._answered: list[_Answered] = []
         self._stale: dict[str, list[tuple[int, str, str]]] = {}
-        self.is_stale = False
-        """True if a step has answered another request than it was recorded for."""
+        self._was_stale = False
         self._is_in_file = False
         """True once a file has its steps: it owes no calls then, unless it gets one itself."""
         self._made_in = os.getpid()
@@ -246,24 +254,52 @@ class Script(StepGroup):
             call = self._calls
         queue = self._plain or self._queue_for(request, call)
         number, step = self._take(queue, request, call)
-        if step.serving.request is not None:
-            self._note_stale(number, step.serving.request, step.where, request)
+        if step.serving.request is not None and fingerprints.mode != "ignore":
+            self._keep_request(number, step, request)
         run = request.run() if len(queue.steps) > 1 else None
         if run is not None:
             self._note_turn(queue, run.run_id, call, number, step, request)
             self._watch(queue, run, _Claim(request, call, number, step))
         return step
 
-    def _note_stale(self, number: int, recorded: Fingerprint, where: str, request: Request) -> None:
-        """Keep what differs between the request that a step was recorded for and the one that it answers."""
-        if fingerprints.mode == "ignore":
-            return
-        keep = recorded.system is not None and recorded.system.text is not None
-        now = fingerprints.fingerprint(request, keep=keep)
+    def _keep_request(self, number: int, step: Step, request: Request) -> None:
+        """Keep a request that a recorded step answers. It is compared when the script is judged."""
+        answered = _Answered(number, step, Asked.of(request))
         with self._lock:
-            for difference in fingerprints.differences(recorded, now):
-                self.is_stale = True
-                self._stale.setdefault(difference, []).append((number, recorded.recorded, where))
+            self._answered.append(answered)
+            is_full = len(self._answered) >= MAX_KEPT_REQUESTS
+        if is_full:
+            self._compare_requests()
+
+    def _compare_requests(self) -> None:
+        with self._lock:
+            answered, self._answered = self._answered, []
+        for number, step, asked in answered:
+            recorded = step.serving.request
+            assert recorded is not None  # only such steps are kept
+            now = fingerprints.fingerprint(asked, keep=True)
+            differences = fingerprints.differences(recorded, now)
+            if differences and (other := self._step_recorded_for(now)) is not None:
+                differences = [f"the request is the one of step {other}: the calls come in another order"]
+            with self._lock:
+                self._was_stale |= bool(differences)
+                for difference in differences:
+                    self._stale.setdefault(difference, []).append((number, recorded.recorded, step.where))
+
+    def _step_recorded_for(self, now: Fingerprint) -> int | None:
+        """Return the number of the step that was recorded for a request, as far as its question tells."""
+        numbered = [pair for queue in self._queues for pair in queue.numbered()][:MAX_STEPS_TO_SEARCH]
+        for number, step in numbered:
+            recorded = step.serving.request
+            if recorded is not None and recorded.human and not fingerprints.differences(recorded, now):
+                return number
+        return None
+
+    @property
+    def is_stale(self) -> bool:
+        """True if a step has answered another request than it was recorded for."""
+        self._compare_requests()
+        return self._was_stale
 
     def _take(self, queue: _Queue, request: Request, call: int) -> tuple[int, Step]:
         """Return the next step of `queue` and its number. Optional steps that expect another prompt are skipped."""
@@ -304,7 +340,8 @@ class Script(StepGroup):
         if not problem and request.stop:
             rule, problem = "stop sequence", tool_checks.check_stop(reply, request.stop)
         if problem:
-            raise self._violate(rule, f"{problem}\n  the script says {reply} at {shown_path(reply.where)}")
+            lines = [problem, f"  the script says {reply} at {shown_path(reply.where)}"]
+            raise self._violate(rule, "\n".join([*lines, *([f"  {self.owner.renewal}"] if self.owner.renewal else [])]))
 
     def _queue_for(self, request: Request, call: int) -> _Queue:
         """Return the one queue for `request`."""
@@ -380,9 +417,10 @@ class Script(StepGroup):
         if left and (self._calls or not self._is_in_file):
             text = diagnostics.unused_steps(self.owner, left, len(self.steps), self._calls)
             found.append(Violation("unused step", publish(text)))
+        self._compare_requests()
         stale, self._stale = self._stale, {}
         if stale:
-            text = publish(diagnostics.stale_steps(stale))
+            text = publish(diagnostics.stale_steps(self.owner, stale))
             if fingerprints.mode == "warn":
                 warnings.warn(text, LlmtestWarning, stacklevel=2)
             else:
@@ -473,6 +511,10 @@ class Script(StepGroup):
         self._is_in_file = True
 
 
+MAX_KEPT_REQUESTS: Final = 1_000
+"""How many requests are kept before they are compared: a script that repeats its steps may serve for days."""
+MAX_STEPS_TO_SEARCH: Final = 100
+"""How many steps are searched for the one that was recorded for a request."""
 MAX_EQUAL_TURNS: Final = 20
 """How many turns with the same step or prompt are passed over to find one that must not change places."""
 

@@ -24,10 +24,10 @@ from llmtest.core.text import clip, did_you_mean
 from llmtest.errors import ScriptError
 from llmtest.events.events import Latency
 from llmtest.events.words import EMPTY, FrozenDict, Usage
+from llmtest.scripts.gates import PATIENCE_S, Gate, NoAnswer, as_timeout
 
 if TYPE_CHECKING:
     from llmtest.scripts.fingerprints import Fingerprint
-    from llmtest.scripts.gates import Gate
 
 
 _CJK: Final = r"\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
@@ -328,17 +328,20 @@ class Reply(StepOptions):
 
     def __post_init__(self) -> None:
         parts = self.parts
-        calls = tuple(part for part in parts if isinstance(part, Call))
-        # The opening of a call is a piece of the stream too.
-        pieces = len(calls) + len([token for part in parts for token in part.tokens if token])
+        kinds = [type(part) for part in parts]
+        tokens = [part.tokens for part in parts]  # of a call, they are made each time
+        calls = tuple([part for part in parts if isinstance(part, Call)]) if Call in kinds else ()
         timed = self.ttft_s is not None or self.tokens_per_s is not None
+        said = [said for kind, own in zip(kinds, tokens, strict=True) if kind is Text for said in own]
+        # The opening of a call is a piece of the stream too.
+        pieces = len(calls) + sum(1 for own in tokens for token in own if token) if timed else 0
         derived = {
             "calls": calls,
-            "thinks": any(isinstance(part, Thinking) for part in parts),
-            "structured": any(isinstance(part, Value) for part in parts),
-            "text": "".join([token for part in parts if isinstance(part, Text) for token in part.tokens]),
-            "plain": not self.refusal and all(isinstance(part, Text) for part in parts),
-            "token_count": sum(len(part.tokens) for part in parts) + sum(count(call.tool) for call in calls),
+            "thinks": Thinking in kinds,
+            "structured": Value in kinds,
+            "text": "".join(said),
+            "plain": not self.refusal and kinds.count(Text) == len(kinds),
+            "token_count": sum(map(len, tokens)) + sum([count(call.tool) for call in calls]),
             "latency": Latency(self.ttft_s or 0.0, self.tokens_per_s, pieces) if timed else None,
         }
         for name, value in derived.items():
@@ -404,15 +407,39 @@ class Reply(StepOptions):
         """Return the same answer, cut off: the stream ends after its last token without finish reason and usage."""
         return replace(self, truncated=True)
 
+    def then_wait(self, timeout_s: float = PATIENCE_S) -> Reply:
+        """Return the same answer, after whose last token nothing comes, until the program leaves the call: by a timeout of its
+        own, a cancellation, or because it reads no further. Without any token, the call is not answered at all.
+
+        It is a violation if the program waits for `timeout_s` real seconds.
+
+        Raises:
+            ScriptError: `timeout_s` is no number above 0.
+        """
+        gate = NoAnswer(as_timeout(timeout_s), self.where or caller())
+        says_nothing = not any(token for part in self.parts for token in part.tokens) and not self.calls
+        if says_nothing:
+            return replace(self, truncated=True, serving=replace(self.serving, gates=(*self.serving.gates, gate)))
+        return replace(self, truncated=True, stops=(*self.stops, (len(self.parts), 0, gate)))
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long the program may wait where nothing comes any more; None if the answer is whole or ends."""
+        return next((gate.timeout_s for gate in self.gates if isinstance(gate, NoAnswer)), None)
+
     def then_fail(self, error: BaseException | type[BaseException] | str | int, retry_after: float | None = None) -> Reply:
         """Return the same answer with a failure at its end: a stream breaks after its last token; an invoke fails."""
         return replace(self, failure=as_failure(error, retry_after, None, caller()))
 
     def __str__(self) -> str:
-        stops = [[token for part, token, _ in self.stops if part == at] for at in range(len(self.parts) + 1)]
+        gates = [(part, token) for part, token, gate in self.stops if not isinstance(gate, NoAnswer)]
+        stops = [[token for part, token in gates if part == at] for at in range(len(self.parts) + 1)]
         shown = [text for part, within in zip((*self.parts, None), stops, strict=True) for text in _show_part(part, within)]
         text = shown[0] if len(shown) == 1 else f"reply({', '.join(shown)})" if shown else "say()"
-        text += f".then_{self.failure}" if self.failure else ".then_truncate()" if self.truncated else ""
+        ending = ".then_truncate()" if self.truncated else ""
+        if self.patience_s is not None:
+            ending = f".then_wait({'' if self.patience_s == PATIENCE_S else f'{self.patience_s:g}'})"
+        text += f".then_{self.failure}" if self.failure else ending
         return text + _show_serving(self.serving)
 
 
@@ -434,6 +461,8 @@ class ScriptOwner:
     """What to do for a call without a step, if it is not to add one."""
     removal: str = ""
     """What removes steps that no call takes."""
+    renewal: str = ""
+    """What records the steps again."""
 
     @property
     def is_model(self) -> bool:
@@ -457,7 +486,7 @@ def _show_serving(serving: Serving) -> str:
         named = {k: list(v) if isinstance(v, tuple) else v for k, v in wanted.items() if v is not None and v != ()}
         shown += f".expects({', '.join(f'{k}={v!r}' for k, v in named.items())})"
     shown += ".optional()" * serving.optional + ".unchecked()" * (not serving.checked)
-    return shown + " after hold()" * bool(serving.gates)
+    return shown + " after hold()" * any(not isinstance(gate, NoAnswer) for gate in serving.gates)
 
 
 def _show_part(part: Part | None, stops: Sequence[int]) -> list[str]:
@@ -476,9 +505,15 @@ def _show_call_or_value(part: Call | Value) -> str:
     if isinstance(part, Call):
         args = "".join(f", {key}={value!r}" for key, value in table().hide(part.args).items())
         named = f".with_id({part.id!r})" if part.id else ""
-        pieces = f".{'malformed' if part.malformed else 'deltas'}({', '.join(map(repr, part.pieces))})" if part.pieces else ""
+        pieces = f".{'malformed' if part.malformed else 'deltas'}({_show_pieces(part)})" if part.pieces else ""
         return f"call({part.tool!r}{args}){named}{pieces}"
     return f"structured({part.type or json.dumps(part.value, ensure_ascii=False)})"
+
+
+def _show_pieces(part: Call) -> str:
+    whole = "".join(part.pieces)
+    hidden = table().without_secrets(whole)  # no piece looks like the secret that it is a part of
+    return ", ".join(map(repr, part.pieces if hidden == whole else [hidden]))
 
 
 # -- checks of the arguments of a step

@@ -305,6 +305,7 @@ def _parts_of(part: Reply, position: int) -> tuple[Part, ...]:
             ("stop_reason", part.stop_reason),
             ("response_metadata", part.response_metadata or None),
             ("then_fail", part.failure),
+            ("then_wait", part.patience_s),
             ("then_truncate", part.truncated or None),
             ("refusal", part.refusal or None),
             ("ttft_s", part.ttft_s),

@@ -13,13 +13,25 @@ import re
 import struct
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from llmtest.errors import ScriptError
 from llmtest.events.words import EMPTY, Usage
-from llmtest.scripts.files import EXPECTS_KEYS, HEADER, HEADER_2, ON_KEYS, PACE_KEYS, USAGE_KEYS, ScriptFile, Vectors, read
+from llmtest.scripts.files import (
+    EXPECTS_KEYS,
+    HEADER,
+    HEADER_2,
+    MAX_CHARACTERS,
+    ON_KEYS,
+    PACE_KEYS,
+    USAGE_KEYS,
+    ScriptFile,
+    Vectors,
+    read,
+)
 from llmtest.scripts.fingerprints import Fingerprint, Prompt
+from llmtest.scripts.gates import PATIENCE_S, NoAnswer
 from llmtest.scripts.requests import KeyedSteps
 from llmtest.scripts.step_types import (
     ONCE,
@@ -84,7 +96,10 @@ def write_file(file: ScriptFile, notes: Iterable[str] = ()) -> str:
     body += requests.lines()
     keys = [line for line in body if line[:1] not in (" ", "")]
     header = HEADER if len(keys) == 1 and not file.models else HEADER_2
-    return "\n".join([header, *_comments(notes), *body]) + "\n"
+    text = "\n".join([header, *_comments(notes), *body]) + "\n"
+    if len(text) > MAX_CHARACTERS:
+        raise ScriptError(f"the file would have {len(text):,} characters; a script file has at most {MAX_CHARACTERS:,}")
+    return text
 
 
 def _comments(notes: Iterable[str]) -> list[str]:
@@ -142,8 +157,9 @@ def _step_lines(step: Step, name: str, requests: _Requests) -> list[str]:
 
 
 def _said_lines(step: Step, name: str, *, keyed: bool) -> list[str]:
-    if isinstance(step, Respond) or step.gates:
-        raise ScriptError(f"{name} {'waits at a gate' if step.gates else 'asks a function'}, which a file cannot name: {step}")
+    gates = [gate for gate in step.gates if not isinstance(gate, NoAnswer)]
+    if isinstance(step, Respond) or gates:
+        raise ScriptError(f"{name} {'waits at a gate' if gates else 'asks a function'}, which a file cannot name: {step}")
     if isinstance(step, Return):
         raise ScriptError(f"{name} gives a value, and a file holds what a model says: {step}")
     if isinstance(step, Fail):
@@ -182,7 +198,11 @@ def _answer_lines(step: Reply, name: str) -> list[str]:
         value = {"error": error, "message": message, "retry_after": wait}
         given = {key: item for key, item in value.items() if item is not None}
         lines.append(f"then_fail: {flow(given if len(given) > 1 else error)}")
-    return [*lines, *(["then_truncate: true"] * step.truncated), *_serving_lines(step.serving, name)]
+    if step.patience_s is not None:
+        lines.append(f"then_wait: {flow(True if step.patience_s == PATIENCE_S else step.patience_s)}")
+    elif step.truncated:
+        lines.append("then_truncate: true")
+    return [*lines, *_serving_lines(step.serving, name)]
 
 
 def _number_lines(step: Step, *names: str) -> list[str]:
@@ -266,51 +286,140 @@ def _failure_fields(failure: Fail, name: str) -> tuple[str | int, str | None, fl
 
 
 class _Requests:
-    """The requests that the steps of a file answered. What several of them have in common stands once, under `requests`."""
+    """The requests that the steps of a file answered. What several of them have in common stands once, under `requests`.
+
+    That is all but the messages; and the human messages, where several steps belong to one conversation. A step of a
+    conversation has the first of its human messages, as many as its `messages` say. What a human said to one step alone stands
+    beside its answer.
+    """
 
     def __init__(self, recorded: str, requests: Iterable[Fingerprint], *, are_written: bool = True) -> None:
         self.recorded = recorded
         self.are_written = are_written
-        shared = dict.fromkeys(self._shared(request) for request in requests)
-        self._names = {request: f"r{number}" for number, request in enumerate((r for r in shared if r != Fingerprint()), 1)}
+        self._names: dict[Fingerprint, str] = {}
+        self._conversations: dict[tuple[Fingerprint, tuple[Prompt, ...]], str] = {}
+        self._lines: list[str] = []
+        self._count = 0
+        groups: dict[Fingerprint, list[Fingerprint]] = {}
+        for request in requests:
+            groups.setdefault(self._shared(request), []).append(request)
+        for shared, members in groups.items():
+            self._add_group(shared, members)
+
+    def _add_group(self, shared: Fingerprint, members: Sequence[Fingerprint]) -> None:
+        repeated = [found for found in _conversations(members) if found.is_repeated]
+        covers_all = len(repeated) == 1 and repeated[0].count == len(members)
+        name = ""
+        if shared != Fingerprint() or covers_all:
+            name = self._add("", replace(shared, human=repeated[0].whole if covers_all else ()))
+            self._names[shared] = name
+        for found in repeated:
+            own = name if covers_all else self._add(name, Fingerprint(human=found.whole))
+            self._conversations |= {(shared, human): own for human in found.parts}
+
+    def _add(self, like: str, request: Fingerprint) -> str:
+        self._count += 1
+        name = f"r{self._count}"
+        lines = _request_lines(request)
+        self._lines += [f"{name}:", *_indented([f"like: {like}", *lines] if like else lines)]
+        return name
 
     def _shared(self, request: Fingerprint) -> Fingerprint:
-        return replace(request, messages=EMPTY, recorded="" if request.recorded == self.recorded else request.recorded)
+        recorded = "" if request.recorded == self.recorded else request.recorded
+        return replace(request, messages=EMPTY, human=(), recorded=recorded)
 
     def of(self, request: Fingerprint | None) -> list[str]:
         """Return the line of a step."""
         if request is None or not self.are_written:
             return []
-        name = self._names.get(self._shared(request))
-        said = {"like": name, "messages": request.messages or None}
-        return wrap("request: {", [f"{key}: {flow(value)}" for key, value in said.items() if value] or [""], "}")
+        shared = self._shared(request)
+        named = self._conversations.get((shared, request.human)) if _counts_its_questions(request) else None
+        said = {
+            "like": named or self._names.get(shared),
+            "messages": request.messages,
+            "human": () if named else _human_value(request.human),
+        }
+        return wrap(
+            "request: {", [f"{key}: {flow(value)}" for key, value in said.items() if value not in (None, EMPTY, ())] or [""], "}"
+        )
 
     def lines(self) -> list[str]:
         """Return the lines of the file under `requests`."""
-        found = []
-        for request, name in self._names.items():
-            found += [f"{name}:", *_indented(_request_lines(request))]
-        return ["requests:", *_indented(found)] if found else []
+        return ["requests:", *_indented(self._lines)] if self._lines else []
 
 
 _NO_REQUESTS: Final = _Requests("", (), are_written=False)
 
 
+@dataclass(slots=True)
+class _Conversation:
+    """Human messages that follow each other: the longest list, and those of each step. Holds state while it is collected."""
+
+    whole: tuple[Prompt, ...]
+    parts: dict[tuple[Prompt, ...], None]
+    count: int = 1
+
+    @property
+    def is_repeated(self) -> bool:
+        """True if it stands under `requests`: several steps have it, or it has lines, for which a step has no room."""
+        return self.count > 1 or any("\n" in (p.text or "").strip() for p in self.whole)
+
+
+def _conversations(requests: Iterable[Fingerprint]) -> list[_Conversation]:
+    found: dict[Prompt, list[_Conversation]] = {}
+    for human in (request.human for request in requests if _counts_its_questions(request)):
+        known = found.setdefault(human[0], [])
+        mine = next((one for one in known if all(a == b for a, b in zip(one.whole, human, strict=False))), None)
+        if mine is None:
+            known.append(_Conversation(human, {human: None}))
+            continue
+        mine.whole = max(mine.whole, human, key=len)
+        mine.parts[human] = None
+        mine.count += 1
+    return [one for known in found.values() for one in known]
+
+
+def _counts_its_questions(request: Fingerprint) -> bool:
+    return bool(request.human) and request.messages.get("human") == len(request.human)
+
+
 def _request_lines(request: Fingerprint) -> list[str]:
     lines = [f"{key}: {flow(value)}" for key in ("model", "source", "recorded") if (value := getattr(request, key))]
     if request.system is not None:
-        lines += _prompt_lines(request.system)
+        lines += _prompt_lines("system", request.system)
+    if len(request.human) == 1:
+        lines += _prompt_lines("human", request.human[0])
+    elif request.human:
+        lines += ["human:", *(line for prompt in request.human for line in _entry(_prompt_entry(prompt)))]
     for key in ("tools", "parameters"):
         given = getattr(request, key)
         lines += wrap(f"{key}: {{", [f"{as_key(name)}: {flow(item)}" for name, item in given.items()], "}") if given else []
     return [*lines, *([f"response_format: {flow(request.response_format)}"] if request.response_format else [])]
 
 
-def _prompt_lines(prompt: Prompt) -> list[str]:
+def _prompt_lines(key: str, prompt: Prompt) -> list[str]:
     if prompt.text is not None:
-        return _text_lines("system", prompt.text)
-    lines = wrap('  lines: "', [f"{line} " for line in prompt.lines[:-1]] + [*prompt.lines[-1:]], '"', between="")
-    return ["system:", f"  begins: {quote(prompt.begins)}", lines[0], *_indented(lines[1:])]
+        return _text_lines(key, prompt.text)
+    return [f"{key}:", *_indented(_digest_lines(prompt))]
+
+
+def _prompt_entry(prompt: Prompt) -> list[str]:
+    """Return a text of a prompt as an entry of a list."""
+    if prompt.text is None:
+        return _digest_lines(prompt)
+    first, *rest = _text_lines("", prompt.text)
+    return [first.removeprefix(": "), *rest]
+
+
+def _digest_lines(prompt: Prompt) -> list[str]:
+    lines = [f"{line} " for line in prompt.lines[:-1]] + [*prompt.lines[-1:]]
+    return [f"begins: {quote(prompt.begins)}", *wrap('lines: "', lines, '"', between="")]
+
+
+def _human_value(human: Sequence[Prompt]) -> Any:
+    """Return human messages as a step has them beside it: one bare, several as a list."""
+    values = [{"begins": p.begins, "lines": " ".join(p.lines)} if p.text is None else p.text for p in human]
+    return values[0] if len(values) == 1 else values or ()
 
 
 def _steps_of(entries: Iterable[Step | KeyedSteps]) -> Iterator[Step]:

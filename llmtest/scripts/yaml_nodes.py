@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from llmtest.core.safe_yaml import MAX_NESTING, YamlError, compose
+from llmtest.core.safe_yaml import MAX_NESTING, Node, YamlError, compose
 from llmtest.core.source import shown_path
 from llmtest.core.text import clip, did_you_mean
 from llmtest.errors import ScriptError
 from llmtest.events.words import FrozenDict, FrozenList
 
-if TYPE_CHECKING:
-    from yaml import Node
-
-
 _YAML: Final = "tag:yaml.org,2002:"
 _TEXT: Final = f"{_YAML}str"
+_INT: Final = f"{_YAML}int"
 _KINDS: Final = {f"{_YAML}{kind}": kind for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 """YAML's own types, by PyYAML's names of them."""
 MAX_DIGITS: Final = 300
@@ -31,7 +28,8 @@ MAX_DIGITS: Final = 300
 class At:
     """A place in a file: its node, and the key before it in a mapping.
 
-    Its `name` in errors is `label`, and, where it lies in another place `of`, the name of that. It is made only for an error.
+    Its `name` in errors is `label`, or the key, and, where it lies in another place `of`, the name of that. It is made only for
+    an error.
     """
 
     __slots__ = ("_label", "_of", "_pairs", "key", "node", "path")
@@ -44,11 +42,12 @@ class At:
     @property
     def name(self) -> str:
         of = self._of.name if isinstance(self._of, At) else self._of
-        return f"{self._label} of {of}" if of else self._label
+        label = self._label or f"`{self.key.value if self.key else ''}`"
+        return f"{label} of {of}" if of else label
 
     @property
     def where(self) -> str:
-        return f"{self.path}:{self.node.start_mark.line + 1}"
+        return f"{self.path}:{self.node.line}"
 
     def error(self, text: str, *evidence: str) -> ScriptError:
         return error_at(self.where, text, *evidence)
@@ -65,9 +64,9 @@ class At:
     @property
     def kind(self) -> str:
         """`str`, `int`, `float`, `bool`, `null`, `seq` or `map`; a ScriptError for any other tag."""
-        kind = _KINDS.get(self.node.tag)
+        tag = self.node.tag
+        kind = _KINDS.get(tag)
         if kind is None:
-            tag = self.node.tag
             shown = tag if tag.startswith("!") else f"!!{tag.removeprefix(_YAML)}"
             raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
         return kind
@@ -88,10 +87,12 @@ class At:
         """Return the values of a mapping by key."""
         if self._pairs is None:
             self._pairs = {}
+            path, pairs = self.path, self._pairs
             for key, value in self.node.value:
-                if key.tag != _TEXT or key.value in self._pairs or key.value == "<<":
-                    self._check_key(key, self._pairs)
-                self._pairs[key.value] = At(self.path, value, f"`{key.value}`", key, self)
+                name = key.value
+                if key.tag != _TEXT or name in pairs or name == "<<":
+                    self._check_key(key, pairs)
+                pairs[name] = At(path, value, "", key, self)
         return self._pairs
 
     def _check_key(self, key: Any, before: Mapping[str, At]) -> None:
@@ -101,7 +102,7 @@ class At:
         if key.tag != _TEXT:
             raise at_key.wrong("text")
         if key.value in before:
-            line = (before[key.value].key or key).start_mark.line + 1
+            line = (before[key.value].key or key).line
             raise at_key.error(f"{self.name} has the key `{key.value}` twice; the first is in line {line}")
 
     def only(self, allowed: Sequence[str], expected: Sequence[str] = ()) -> dict[str, At]:
@@ -126,8 +127,12 @@ class At:
 
     def number(self, kind: type[int] | type[float], expected: str) -> Any:
         """Return a number of this kind, 0 or more. An int is a float, a bool is neither."""
-        value = self.json() if self.kind in ("int", "float") else None
-        if value is None or value < 0 or (kind is int and self.kind == "float"):
+        text = self.node.value
+        if self.node.tag == _INT and len(text) < 10 and text.isdecimal():
+            return int(text)  # nearly all are such, and a recorded file has thousands
+        found = self.kind
+        value = self.json() if found in ("int", "float") else None
+        if value is None or value < 0 or (kind is int and found == "float"):
             raise self.wrong(expected)
         return value
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from llmtest.core.masks import mask, table
+from llmtest.core.masks import header_of, mask, table
 from llmtest.core.safe_yaml import YamlError, compose
 from llmtest.core.text import clip, names
 from llmtest.errors import StoreError
@@ -198,6 +198,8 @@ def _kind(found: re.Match[str]) -> str:
     if group == "pair":
         value = said[len(found["key"]) :].lstrip(" \t:").strip("\"'")
         return "" if not value or _is_masked(value) else f"the value of `{found['key'][1:-1]}`"
+    if group == "header":
+        return f"the value of `{header_of(found)[0]}`"
     if group != "secret":
         return f"`{table().called(group)[6:-1]}` of llmtest_masks"
     if _is_masked(said):  # in a URL, a mask looks like a user and a password
@@ -247,7 +249,7 @@ def _in_node(node: Any, key: str, above: set[int]) -> Iterator[Found]:
     """Yield what a node holds; `key` is the key that it stands under. Aliases may make a circle."""
     if id(node) in above:
         return
-    line = node.start_mark.line + 1
+    line = node.line
     if isinstance(node.value, str):
         yield from _in_scalar(node, key, line)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -24,7 +25,7 @@ from llmtest.events.events import Run
 from llmtest.recording.recording import Recording
 from llmtest.scripts.files import Entries, ScriptFile, read_file
 from llmtest.scripts.fingerprints import fingerprint
-from llmtest.scripts.from_recording import RecordedCall, entries_of, recorded_calls, unless_counted, without_random_ids
+from llmtest.scripts.from_recording import RecordedCall, entries_of, recorded_calls, without_random_ids
 from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking, split
 from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
@@ -58,7 +59,7 @@ class Draft:
     @property
     def steps(self) -> dict[str, int]:
         """How many steps each model has; `*` is any model."""
-        models = self.file.models or {"*": self.file.entries}
+        models = self.file.models or ({"*": self.file.entries} if self.file.entries or not self.file.embeddings else {})
         return {model: sum(map(_count, entries)) for model, entries in models.items()}
 
     @property
@@ -66,8 +67,9 @@ class Draft:
         """What it holds, on one line."""
         steps = self.steps
         said = f"{amount(sum(steps.values()), 'step')} of {amount(len(steps), 'model')}"
-        answers = sum(map(len, self.file.tools.values()))
-        return f"{self.source}: {said}" + (f", {amount(answers, 'answer')} of tools" if answers else "")
+        answers, vectors = (sum(map(len, found.values())) for found in (self.file.tools, self.file.embeddings))
+        more = [f"{amount(answers, 'answer')} of tools"] * bool(answers) + [amount(vectors, "vector")] * bool(vectors)
+        return f"{self.source}: {', '.join([said] * bool(steps) + more)}"
 
 
 def _count(entry: object) -> int:
@@ -249,17 +251,33 @@ def _of_foreign(path: Path, options: Options) -> Draft:
         is_database = opened.read(len(_SQLITE)) == _SQLITE
     if is_database:
         return _of_cache(path, options)
-    calls, others = foreign.read_calls(foreign.read_exchanges(path))
-    notes = _told(others)
-    if not calls:
+    exchanges = foreign.read_exchanges(path)
+    calls, others = foreign.read_calls(exchanges)
+    vectors, unread = foreign.read_vectors(exchanges)
+    notes = _told([*others, *unread])
+    if not calls and not vectors:
         raise ScriptError("\n".join([f"{source} has no call of a model that can be read", *(f"  {note}" for note in notes)]))
     by_model: dict[str, list[Reply | Fail]] = {}
     for number, call in enumerate(calls, 1):
         model = call.model or "*"
         by_model.setdefault(model, []).append(_step_of(call, options.tokens))
         notes += [f"call {number} of `{model}`: the answer had {what}, which no step says" for what in call.left_out]
-    entries = {model: tuple(steps) for model, steps in _chosen(by_model, options.model, f"{source} has").items()}
-    return Draft(ScriptFile(os.fspath(path), 2, (), entries), source, notes)
+    chosen = _chosen({**by_model, **vectors}, options.model, f"{source} has")
+    entries = {model: tuple(steps) for model, steps in by_model.items() if model in chosen}
+    embeddings = {model: texts for model, texts in vectors.items() if model in chosen}
+    notes += [note for model, texts in embeddings.items() if (note := _of_token_ids(model, texts))]
+    return Draft(ScriptFile(os.fspath(path), 2, (), entries, embeddings=embeddings), source, notes)
+
+
+def _of_token_ids(model: str, texts: Iterable[str]) -> str:
+    """Return what is said of texts that a client sent as token ids, which no encoding is at hand for."""
+    unread = sum(re.fullmatch(r"tokens [\d ]+", text) is not None for text in texts)
+    if not unread:
+        return ""
+    return (
+        f"embeddings of `{model}`: {amount(unread, 'text')} as ids of tokens, under which a program does not find them again;"
+        " record with OpenAIEmbeddings(check_embedding_ctx_length=False)"
+    )
 
 
 def _of_cache(path: Path, options: Options) -> Draft:
@@ -275,7 +293,6 @@ def _of_cache(path: Path, options: Options) -> Draft:
         model = call.model or "*"
         request = Request(read=partial(tuple, call.messages), stop=call.stop and list(call.stop))
         step = _without_tokens(without_random_ids(call.answers[0]))
-        step = replace(step, usage=unless_counted(step, request))
         by_model.setdefault(model, []).append(replace(step, serving=replace(step.serving, request=fingerprint(request))))
         more = [*call.left_out, *([f"{len(call.answers)} candidates, of which this is the first"] * (len(call.answers) > 1))]
         notes += [f"call {number} of `{model}`: the answer had {what}, which no step says" for what in more]
@@ -291,7 +308,6 @@ def _step_of(call: foreign.RecordedCall, tokens: bool) -> Reply | Fail:
     step = call.step
     if isinstance(step, Reply):
         step = without_random_ids(step if tokens else _without_tokens(step))
-        step = replace(step, usage=unless_counted(step, request))
     return replace(step, serving=replace(step.serving, request=fingerprint(request)))
 
 

@@ -69,10 +69,7 @@ def _masked(texts: Sequence[str], is_json: bool) -> Sequence[str]:
             hidden = arguments = None  # the stream broke off, or this is no JSON: the text has to do
         if hidden is not arguments:
             return [json.dumps(hidden), *[""] * (len(texts) - 1)]
-    secrets = [
-        (*match.span(), table.without_secrets(match[0]) if match.lastgroup == "pair" else table.called(str(match.lastgroup)))
-        for match in table.secrets.finditer(whole)
-    ]
+    secrets = [(*match.span(), table.replacement(match)) for match in table.secrets.finditer(whole)]
     return list(_cut_out(texts, whole, secrets)) if secrets else texts
 
 

@@ -9,43 +9,28 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from typing import Final, Literal
 
 from llmtest.core.colors import ADDED, DIM, REMOVED, mark_words, paint
-from llmtest.core.text import amount, clip, escape_controls
+from llmtest.core.text import amount, escape_controls
 from llmtest.errors import TreeTextError
+from llmtest.trees.difference_words import DEFINED, USAGE, cut, describe, describe_change, replaced_words, requests_in, text_of
 from llmtest.trees.lookalikes import are_alike, show_hidden
-from llmtest.trees.parsing import ENDINGS, Head, Node, head, parse, renew_header, split, walk
+from llmtest.trees.parsing import ENDINGS, Node, head, parse, renew_header, walk
 
 MAX_LINES: Final = 60
 """More lines of a diff are not shown."""
 
-_MAX_CHARACTERS: Final = 60
-"""A changed text is cut to this length in a headline."""
+_MANY: Final = 4
+"""So many runs are counted in a headline, and fewer are named."""
 
 _MAX_SWAPS: Final = 10
 """More replacements of words are not looked for in later differences."""
 
 _LABEL: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.])((?:[suatmdv]|call|tool|params)\d+)(?![\w(=])')
-_DEFINED: Final = re.compile(r"(?:[+><*] )(?:partial )?((?P<prefix>[suatmdv]|tool|params)\d+): ?(?P<said>.*)")
-_REQUEST: Final = re.compile(r'(call\d+) ((?:[^\s"();]+|"(?:[^"\\]|\\.)*")\((?:[^"]|"(?:[^"\\]|\\.)*")*?\))(?=;|  |$| [a-z])')
-_ARGUMENT: Final = re.compile(r'(\w+|"(?:[^"\\]|\\.)*")=(.*)')
-_USAGE: Final = re.compile(r"  usage [^\"]*$")
-_WORDS: Final = {
-    "s": "system prompt",
-    "u": "user message",
-    "a": "AI message",
-    "t": "tool result",
-    "m": "message",
-    "d": "document",
-    "v": "text",
-    "tool": "tool",
-    "params": "parameters",
-}
-_ENDED: Final = {"<": "ended", "!": "failed", "?": "open", "^": "handed off"}
 
 Mark = Literal[" ", "-", "+"]
 Note = Literal["", "first", "cause", "follows"]
@@ -214,23 +199,18 @@ def _labels(nodes: Sequence[Node]) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for _, node in walk(nodes):
         if node.kind == "entry":
-            defined = _DEFINED.match(node.text)
+            defined = DEFINED.match(node.text)
             if defined is not None:
                 said = "\n".join((defined["said"], *node.more))
-                found[defined["prefix"]].setdefault(defined[1], _LABEL.sub(_blank, _USAGE.sub("", said)))
+                found[defined["prefix"]].setdefault(defined[1], _LABEL.sub(_blank, USAGE.sub("", said)))
             for text in (node.text, *node.more):
-                for label, asked in _requests(text):
+                for label, asked in requests_in(text):
                     found["call"].setdefault(label, asked)
     return {prefix: list(labels.items()) for prefix, labels in found.items()}
 
 
 def _blank(match: re.Match[str]) -> str:
     return match[1].rstrip("0123456789") if match[1] else match[0]
-
-
-def _requests(text: str) -> list[tuple[str, str]]:
-    """Return the tool calls that a line requests, with their labels."""
-    return _REQUEST.findall(text) if "call" in text and not text.startswith("| ") else []
 
 
 def _renames(before: Sequence[Node], after: Sequence[Node]) -> dict[str, str]:
@@ -301,7 +281,7 @@ def _kin(node: Node) -> Hashable:
         return node.kind
     if node.sign in ENDINGS and not node.text.startswith("< partial"):
         return "end"
-    defined = _DEFINED.match(node.text)
+    defined = DEFINED.match(node.text)
     words = re.match(r"\S \S+( tokens?\b| \w+)?" if node.sign in "~@" else r"\S", node.text)
     return (words[0] if words else node.text) if node.sign != "+" or defined is None else f"+ {defined['prefix']}"
 
@@ -311,10 +291,13 @@ def _kin(node: Node) -> Hashable:
 
 @dataclass(slots=True)
 class _Scene:
-    """A run with differences: the names on the path to it. `touched` is True if its input has changed."""
+    """A run with differences: the names on the path to it. `touched` is True if its input has changed. `prompt` are words for
+    messages that a model is asked with no more, or is asked with too; `moved` what stands elsewhere in the run now, by `id`."""
 
     path: tuple[str, ...] = ()
     touched: bool = False
+    prompt: str = ""
+    moved: Mapping[int, int] = field(default_factory=dict)
 
 
 _Step = Callable[[], None]
@@ -325,9 +308,11 @@ class _Comparison:
 
     def __init__(self, before: Sequence[Node], after: Sequence[Node]) -> None:
         items = _Items()
+        self._renames = _renames(before, after)
         self._before = items.of(before, {})
-        self._after = items.of(after, _renames(before, after))
+        self._after = items.of(after, self._renames)
         self._tainted: set[str] = set()
+        self._moves: set[int | None] = set()
         self._swaps: list[tuple[re.Pattern[str], str]] = []
         self._todo: list[_Step] = []
         self._cause = self._words = ""
@@ -354,6 +339,7 @@ class _Comparison:
 
     def _inside(self, before: Sequence[_Item], after: Sequence[_Item], depth: int, scene: _Scene) -> None:
         matched = pairs([item.key for item in before], [item.key for item in after])
+        scene.moved = _moved(before, after, matched)
         steps: list[_Step] = []
         equal = iter(matched)
         for lefts, rights in _gaps(matched, len(before), len(after)):
@@ -368,10 +354,14 @@ class _Comparison:
         changed = iter(matched)
         for lefts, rights in _gaps(matched, len(before), len(after)):
             gone, new = [before[n] for n in lefts], [after[n] for n in rights]
+            if _are_regrouped(gone, new):
+                yield self._step(self._compare_regrouped, gone, new, depth, scene)
+                gone, new = [], []
             for number in range(max(len(gone), len(new))):
                 left = gone[number] if number < len(gone) else None
                 right = new[number] if number < len(new) else None
-                yield self._step(self._compare_replaced, left, right, depth, scene)
+                compare = self._compare_wrapped if _kept(left, right) is not None else self._compare_replaced
+                yield self._step(compare, left, right, depth, scene)
             both = next(changed, None)
             if both is not None:
                 yield self._step(self._compare_changed, before[both[0]], after[both[1]], depth, scene)
@@ -396,13 +386,63 @@ class _Comparison:
         if after is not None:
             self._rows("+", after, depth, note)
 
+    def _compare_wrapped(self, before: _Item, after: _Item, depth: int, scene: _Scene) -> None:
+        """Write a run that stands in another one now, or no longer does: the other one, and the differences of the run."""
+        kept = _kept(before, after)
+        assert kept is not None
+        inner, is_new = kept
+        outer = after if is_new else before
+        mark: Mark = "+" if is_new else "-"
+        self._structure = True
+        stays = describe((before if is_new else after).node)
+        words = f"{stays} is {'now' if is_new else 'no longer'} wrapped in {describe(outer.node)}"
+        note = self._cause_of(words, scene) if not scene.touched or not self._causes else "follows"
+        self.rows.append(Row(mark, depth, outer.node.text, note))
+        run = _Scene((*scene.path, head(outer.node).name), True)
+        steps: list[_Step] = []
+        for item in outer.inside:
+            if item is inner:
+                pair = (before, inner) if is_new else (inner, after)
+                steps.append(self._step(self._compare_kept, *pair, depth + 1, run))
+            else:
+                steps.append(self._step(self._rows, mark, item, depth + 1, "follows"))
+        self._todo += reversed(steps)
+
+    def _compare_regrouped(self, gone: Sequence[_Item], new: Sequence[_Item], depth: int, scene: _Scene) -> None:
+        """Write runs that ran side by side and now run one after the other, or the other way round."""
+        together = gone[0].node.kind == "parallel"
+        group, row = (gone[0], new) if together else (new[0], gone)
+        words = "side by side, now one after the other" if together else "one after the other, now side by side"
+        names = " and ".join(dict.fromkeys(describe(item.node) for item in row)) if len(row) < _MANY else amount(len(row), "run")
+        self._structure = True
+        note = self._cause_of(f"{names} ran {words}", scene)
+        self.rows.append(Row("-" if together else "+", depth, group.node.text, note))
+        others = list(row)
+        steps: list[_Step] = []
+        for item in group.inside:
+            partner = next(other for other in others if _kin(other.node) == _kin(item.node))
+            others.remove(partner)
+            pair = (item, partner) if together else (partner, item)
+            steps.append(self._step(self._compare_kept, *pair, depth if together else depth + 1, scene))
+        self._todo += reversed(steps)
+
+    def _compare_kept(self, before: _Item, after: _Item, depth: int, scene: _Scene) -> None:
+        """Write a run that stands elsewhere now: its first line, if it is equal."""
+        if before.key != after.key:
+            return self._compare_changed(before, after, depth, scene)
+        self.rows.append(Row(" ", depth, after.node.text))
+        self._folded += after.size - 1
+        return None
+
     def _compare_changed(self, before: _Item, after: _Item, depth: int, scene: _Scene) -> None:
         old, new = before.node, after.node
         if old.kind == "entry":
             return self._compare_entries(old, new, depth, scene)
         told = head(new) if new.kind == "run" else None
         inner = _Scene(
-            (*scene.path, told.name) if told else scene.path, scene.touched or bool(told and told.call in self._tainted)
+            (*scene.path, told.name) if told else scene.path,
+            scene.touched or bool(told and told.call in self._tainted),
+            self._prompt_words(before, after) if told and told.kind in ("chat", "llm") else "",
         )
         if old.text == new.text:
             self.rows.append(Row(" ", depth, new.text))
@@ -456,13 +496,25 @@ class _Comparison:
         self._taint(old, new)
         if new is not None and self._is_given(new):
             scene.touched = True
-        if follows:
+        single = (new or old) if old is None or new is None else None
+        move = scene.moved.get(id(single))
+        if follows or move in self._moves:
             return "follows"
-        self._causes += 1
-        what = _describe_change(*_with_hidden(old, new))
+        if single is not None and move is not None:
+            self._moves.add(move)
+            return self._cause_of(f"{describe(single)} has moved", scene)
+        if single is not None and scene.prompt and single.sign in ("+", ">"):
+            scene.touched = True  # the other messages go with it
+            return self._cause_of(scene.prompt, scene)
+        what = describe_change(*_with_hidden(old, new))
         if old is not None and new is not None and len(self._swaps) < _MAX_SWAPS:
-            before, after = _swap(old, new)
+            before, after = replaced_words(old, new)
             self._swaps += [(re.compile(rf"(?<!\w){re.escape(before)}(?!\w)"), after)] if before and after else []
+        return self._cause_of(what, scene)
+
+    def _cause_of(self, what: str, scene: _Scene) -> Note:
+        """Count a cause. The first one is told in words."""
+        self._causes += 1
         if self._causes > 1:
             return "cause"
         order = self._order()
@@ -471,13 +523,23 @@ class _Comparison:
         self._cause = f"{self._words} at {path}" if path else self._words
         return "first"
 
+    def _prompt_words(self, before: _Item, after: _Item) -> str:
+        """Return words for several messages that a model is asked with no more, or is asked with too; else an empty text."""
+        asked = [
+            {label for node in item.node.inside if node.sign == ">" for label in _labels_in(node)} for item in (before, after)
+        ]
+        was, now = asked[0], {self._renames.get(label, label) for label in asked[1]}
+        if len(was - now) > 1 and now < was:
+            return f"the prompt lost {amount(len(was - now), 'message')}"
+        return f"the prompt has {amount(len(now - was), 'more message')}" if len(now - was) > 1 and was < now else ""
+
     def _order(self) -> str:
         """Return words for another order of the same tools, which say more than the first differing call; else an empty text."""
         before, after = ([head(n).name for _, n in walk(nodes) if _is_tool(n)] for nodes in self._trees)
         if before == after or Counter(before) != Counter(after):
             return ""
         first = next(n for n in range(len(before)) if before[n] != after[n])
-        return f"order of tools {_cut(', '.join(before[first:]))} → {_cut(', '.join(after[first:]))}"
+        return f"order of tools {cut(', '.join(before[first:]))} → {cut(', '.join(after[first:]))}"
 
     def _follows(self, old: Node | None, new: Node | None, scene: _Scene) -> bool:
         if scene.touched:
@@ -488,9 +550,9 @@ class _Comparison:
         """True if two entries differ in usage only, or as texts of an earlier difference do."""
         if old is None or new is None:
             return False
-        if old.kind == "entry" and _USAGE.sub("", old.text) == _USAGE.sub("", new.text) and old.more == new.more:
+        if old.kind == "entry" and USAGE.sub("", old.text) == USAGE.sub("", new.text) and old.more == new.more:
             return True
-        said, says = _text(old), _text(new)
+        said, says = text_of(old), text_of(new)
         return any(word.join(swap.split(said)) == says for swap, word in self._swaps)
 
     def _is_given(self, node: Node) -> bool:
@@ -500,7 +562,7 @@ class _Comparison:
     def _refers(self, node: Node) -> bool:
         """True if a node refers to an earlier change: by a label, as the tool of a changed request, or by an input inside it."""
         if node.kind == "entry":
-            defined = _DEFINED.match(node.text)
+            defined = DEFINED.match(node.text)
             return not self._tainted.isdisjoint(label for label in _labels_in(node) if defined is None or label != defined[1])
         return any(
             head(inner).call in self._tainted if inner.kind == "run" else self._is_given(inner) for _, inner in walk([node])
@@ -509,16 +571,50 @@ class _Comparison:
     def _taint(self, old: Node | None, new: Node | None) -> None:
         """Note that the definitions and requests in a difference have changed."""
         for node, other in ((new, old), (old, new)):
-            defined = _DEFINED.match(node.text) if node is not None and node.kind == "entry" else None
+            defined = DEFINED.match(node.text) if node is not None and node.kind == "entry" else None
             if defined is not None:
                 self._tainted.add(defined[1])
             self._tainted |= {label for label, _ in _requests_of(node) - _requests_of(other)}
 
 
+def _moved(before: Sequence[_Item], after: Sequence[_Item], matched: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """Return the keys of equal runs that stand in another place, by the `id` of their nodes in both trees."""
+    sides = [
+        [item for n, item in enumerate(items) if n not in {pair[side] for pair in matched}]
+        for side, items in enumerate((before, after))
+    ]
+    gone, new = ({item.key for item in items if item.node.kind == "run"} for items in sides)
+    return {id(item.node): item.key for items in sides for item in items if item.key in gone & new}
+
+
+def _kept(before: _Item | None, after: _Item | None) -> tuple[_Item, bool] | None:
+    """Return the run of one side that is inside the run of the other side, and True if the other one is new."""
+    if (
+        before is None
+        or after is None
+        or not before.node.kind == after.node.kind == "run"
+        or _kin(before.node) == _kin(after.node)
+    ):
+        return None
+    for one, other, is_new in ((before, after, True), (after, before, False)):
+        inside = [item for item in other.inside if item.node.kind == "run" and _kin(item.node) == _kin(one.node)]
+        if len(inside) == 1:
+            return inside[0], is_new
+    return None
+
+
+def _are_regrouped(gone: Sequence[_Item], new: Sequence[_Item]) -> bool:
+    """True for a parallel group on one side, and the same runs in a row on the other."""
+    for group, row in ((gone, new), (new, gone)):
+        if len(group) == 1 and group[0].node.kind == "parallel" and len(row) > 1:
+            return Counter(_kin(item.node) for item in group[0].inside) == Counter(_kin(item.node) for item in row)
+    return False
+
+
 def _requests_of(node: Node | None) -> set[tuple[str, str]]:
     """Return the tool calls that an entry requests."""
     texts = (node.text, *node.more) if node is not None and node.kind == "entry" else ()
-    return {asked for text in texts for asked in _requests(text)}
+    return {asked for text in texts for asked in requests_in(text)}
 
 
 def _labels_in(node: Node) -> Iterator[str]:
@@ -531,12 +627,7 @@ def _is_tool(node: Node) -> bool:
 
 def _is_same_block(old: Node, new: Node) -> bool:
     """True if the first lines of two entries with several lines differ only in usage."""
-    return bool(old.more and new.more) and _USAGE.sub("", old.text) == _USAGE.sub("", new.text)
-
-
-def _text(node: Node) -> str:
-    """Return the text of an entry or a first line, without usage, and without bars."""
-    return "\n".join((_USAGE.sub("", node.text), *(line.removeprefix("|").removeprefix(" ") for line in node.more)))
+    return bool(old.more and new.more) and USAGE.sub("", old.text) == USAGE.sub("", new.text)
 
 
 def _said(node: Node | None, whole: bool) -> str:
@@ -544,7 +635,7 @@ def _said(node: Node | None, whole: bool) -> str:
     if node is None:
         return ""
     nodes = [inner for _, inner in walk([node])] if whole else [node]
-    return "\n".join(line for inner in nodes for line in (_LABEL.sub(_blank, _USAGE.sub("", inner.text)), *inner.more))
+    return "\n".join(line for inner in nodes for line in (_LABEL.sub(_blank, USAGE.sub("", inner.text)), *inner.more))
 
 
 # -- differences that cannot be seen
@@ -552,7 +643,7 @@ def _said(node: Node | None, whole: bool) -> str:
 
 def _with_hidden(old: Node | None, new: Node | None) -> tuple[Node | None, Node | None]:
     """Return two nodes; with escapes for what cannot be seen, if they look the same."""
-    if old is None or new is None or not are_alike(_text(old), _text(new)):
+    if old is None or new is None or not are_alike(text_of(old), text_of(new)):
         return old, new
     before, after = (replace(node, text=show_hidden(node.text), more=list(map(show_hidden, node.more))) for node in (old, new))
     return before, after
@@ -565,134 +656,3 @@ def _rows_with_hidden(rows: Sequence[Row]) -> Iterator[Row]:
         removed, added = ([row for row in group if row.mark == mark] for mark in "-+")
         alike = {id(row) for pair in zip(removed, added, strict=False) if are_alike(*(row.text for row in pair)) for row in pair}
         yield from (replace(row, text=show_hidden(row.text)) if id(row) in alike else row for row in group)
-
-
-# -- words
-
-
-def _describe_change(old: Node | None, new: Node | None) -> str:
-    if old is None or new is None:
-        return _describe_single(old, new)
-    if old.kind == new.kind == "entry":
-        return _entry_words(old, new)
-    if old.kind == new.kind == "line":
-        return f"line {_swap_words(old, new)}"
-    if old.kind == new.kind == "run":
-        return _run_words(head(old), head(new), old.text, new.text)
-    return f"{_describe(old)} is now {_describe(new)}"
-
-
-def _describe_single(old: Node | None, new: Node | None) -> str:
-    node = new or old
-    assert node is not None
-    if node.kind not in ("entry", "line"):
-        return f"{'extra' if new else 'missing'} {'' if node.kind != 'run' else 'run: '}{_describe(node)}"
-    return f"{'new' if new else 'missing'} {_subject(node)} {_cut(node.text)}"
-
-
-def _describe(node: Node) -> str:
-    if node.kind != "run":
-        return {"parallel": "parallel group", "late": "late runs"}.get(node.kind, _cut(node.text))
-    told = head(node)
-    return f"{told.kind} {told.name}"
-
-
-def _run_words(old: Head, new: Head, before: str, after: str) -> str:
-    """Return words for the first field that differs; of the first lines `before` and `after`, if none does."""
-    if (old.kind, old.name) != (new.kind, new.name):
-        return f"{old.kind} {old.name} is now {new.kind} {new.name}"
-    if old.arguments != new.arguments:
-        return f"tool argument {_arguments(old.arguments or '', new.arguments or '')}"
-    fields = ("model", "tools", "tags", "meta", "attempt", "keys", "still", "call")
-    name = next((name for name in fields if getattr(old, name) != getattr(new, name)), None)
-    if name is None:
-        return f"first line {_in_quotes(before)} → {_in_quotes(after)}"
-    told = [getattr(told, name) for told in (old, new)]
-    was, now = (", ".join(value) if isinstance(value, tuple) else str(value or "none") for value in told)
-    return f"{name} {_cut(was)} → {_cut(now)}"
-
-
-def _arguments(old: str, new: str) -> str:
-    """Return words for the first argument that differs."""
-    before, after = _arguments_by_name(old), _arguments_by_name(new)
-    name = next((name for name in (*before, *after) if before.get(name) != after.get(name)), None)
-    if name is None:
-        return f"{_cut(old)} → {_cut(new)}"
-    if name not in after:
-        return f"{name}={_cut(before[name])} is gone"
-    return f"{name} {_cut(before[name])} → {_cut(after[name])}" if name in before else f"{name}={_cut(after[name])} is new"
-
-
-def _arguments_by_name(arguments: str) -> dict[str, str]:
-    """Return arguments by name; none for a tool that was called with plain text."""
-    return {found[1]: found[2] for found in map(_ARGUMENT.match, split(arguments)) if found}
-
-
-def _entry_words(old: Node, new: Node) -> str:
-    if old.sign != new.sign or (old.sign in "!?^" and _ending(old) != _ending(new)):
-        return f"{_ending(old)} → {_ending(new)}"
-    before, after = ([said for text in (node.text, *node.more) for _, said in _requests(text)] for node in (old, new))
-    if before != after:
-        return _call_words(before, after)
-    if _text(old) == _text(new):
-        return f"usage {_usage(old)} → {_usage(new)}"
-    return f"{_subject(new)} {_swap_words(old, new)}"
-
-
-def _call_words(before: Sequence[str], after: Sequence[str]) -> str:
-    for old, new in zip(before, after, strict=False):
-        if old != new:
-            name, _, given = old.partition("(")
-            other, _, asked = new.partition("(")
-            return f"tool call {name} → {other}" if name != other else f"tool argument {_arguments(given[:-1], asked[:-1])}"
-    extra = after[len(before) :]
-    return f"extra tool call {_cut(extra[0])}" if extra else f"missing tool call {_cut(before[len(after)])}"
-
-
-def _ending(node: Node) -> str:
-    said = node.text[2:]
-    if node.sign in "!?" and said:
-        return _cut(said if node.sign == "?" else f"failed {said}")
-    return _ENDED.get(node.sign, node.text)
-
-
-def _usage(node: Node) -> str:
-    found = _USAGE.search(node.text)
-    return found[0].strip().removeprefix("usage ") if found else "none"
-
-
-def _subject(node: Node) -> str:
-    defined = _DEFINED.match(node.text)
-    if defined is not None:
-        return _WORDS[defined["prefix"]]
-    if node.sign == "@":
-        return node.text[2:].partition(" ")[0]
-    return {">": "input", "<": "output", "~": "stream", "*": "parameters", "!": "error", "?": "pause"}.get(node.sign, "line")
-
-
-def _swap(old: Node, new: Node) -> tuple[str, str]:
-    """Return the replaced words and their replacement, from the first that differ to the last."""
-    before, after = (re.findall(r"\w+|\s+|[^\w\s]", _text(node)) for node in (old, new))
-    start = end = 0
-    shorter = min(len(before), len(after))
-    while start < shorter and before[start] == after[start]:
-        start += 1
-    while end < shorter - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    return "".join(before[start : len(before) - end]), "".join(after[start : len(after) - end])
-
-
-def _swap_words(old: Node, new: Node) -> str:
-    before, after = (words.strip() for words in _swap(old, new))
-    if not before:
-        return f"has now {_in_quotes(after)}"
-    return f"{_in_quotes(before)} → {_in_quotes(after)}" if after else f"has lost {_in_quotes(before)}"
-
-
-def _in_quotes(text: str) -> str:
-    text = _cut(text.strip('"'))
-    return f'"{text}"'
-
-
-def _cut(text: str) -> str:
-    return clip(text, _MAX_CHARACTERS, "…")

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, Protocol, get_args
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
 from llmtest.trees.constants import Constants, ShownIn
 from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
+from llmtest.trees.states import is_node, states_before
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"
@@ -125,6 +126,16 @@ def outline(source: Traced | Run) -> str:
 
 def lines(source: Traced | Run, *, detail: Detail = "default", constants: Constants | None = None) -> list[str]:
     """Return the lines of `render`, without their ends."""
+    return _written(source, detail, constants).out
+
+
+def place_runs(source: Traced | Run) -> tuple[list[str], list[tuple[int, UUID]]]:
+    """Return the lines of `render(source)`, and the id of each run with the number of its first line, from 1."""
+    writer = _written(source, "default", None)
+    return writer.out, writer.places
+
+
+def _written(source: Traced | Run, detail: Detail, constants: Constants | None) -> _Writer:
     if detail not in get_args(Detail):
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
@@ -139,7 +150,8 @@ def lines(source: Traced | Run, *, detail: Detail = "default", constants: Consta
     if late_runs:
         writer.line(0, "late")
         writer.trees(late_runs, 1)
-    return writer.out or ["(nothing was recorded)"]
+    writer.out = writer.out or ["(nothing was recorded)"]
+    return writer
 
 
 def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[int]]:
@@ -170,6 +182,7 @@ class _Writer:
 
     def __init__(self, shapes: Shapes) -> None:
         self.out: list[str] = []
+        self.places: list[tuple[int, UUID]] = []
         self._shapes = shapes
         self._words = shapes.words
         self._counts: Counter[str] = Counter()
@@ -199,6 +212,9 @@ class _Writer:
             items = [item_of(child, run) for child in self._nesting.inside(run)]
             items += [item_at(event, part) for event, part in notes]
             inside = self._inside[id(run)] = layers(items, run.start.lane)
+            children = [[item.run for item in layer if item.run is not None] for layer in inside]
+            if any(map(is_node, chain.from_iterable(children))):
+                self._shapes.expected |= states_before(children, run.start.payload.get("inputs"))
         return inside
 
     def _subtree(self, run: Run, parent: Run | None) -> list[tuple[Run, Run | None]]:
@@ -248,7 +264,23 @@ class _Writer:
     # writing
 
     def _plan(self, layers: Sequence[list[Item]], parent: Run | None, depth: int) -> None:
-        self._todo += [partial(self._layer, layer, parent, depth) for layer in reversed(layers)]
+        steps: list[Callable[[], None]] = []
+        for is_quiet, group in groupby(layers, key=lambda layer: self._is_quiet(layer, parent)):
+            row = list(group)
+            if is_quiet:
+                steps.append(partial(self._fold, [item.run for (item,) in row if item.run is not None], depth))
+            else:
+                steps += [partial(self._layer, layer, parent, depth) for layer in row]
+        self._todo += reversed(steps)
+
+    def _is_quiet(self, layer: Sequence[Item], parent: Run | None) -> bool:
+        alone = layer[0].run if len(layer) == 1 else None
+        return alone is not None and parent is not None and self._shapes.is_quiet(alone, parent)
+
+    def _fold(self, runs: Sequence[Run], depth: int) -> None:
+        """Write one line for hooks of middleware that have done nothing."""
+        self.line(depth, f"@ middleware {', '.join(self._words.atom(run.name, ',') for run in runs)}")
+        self.places += [(len(self.out), run.id) for run in runs]
 
     def _count_kept(self, item: Item, parent: Run | None) -> int:
         """Return how many runs of a subtree are written at its top."""
@@ -284,6 +316,7 @@ class _Writer:
         ending = shape.after[-1]
         odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
         self.line(depth, self._resolve(shape.head) + odd)
+        self.places.append((len(self.out), item.run.id))
         self._define(depth + 1)
         self._parts(depth + 1, shape.before)
         self._todo.append(partial(self._parts, depth + 1, shape.after))

@@ -14,6 +14,7 @@ from llmtest.events.content import BlockKind, pieces_of, read_stream_event
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Structured, ToolCall, Usage
 from llmtest.trees.parameters import model_name, parameter_texts, tool_marks
+from llmtest.trees.states import State, is_hook, news
 from llmtest.trees.values import MAX_LINE_CHARACTERS, Words
 
 Detail = Literal["outline", "short", "default", "full"]
@@ -70,6 +71,8 @@ class Shapes:
         self.words = words
         self.keeps = keeps
         self.strays: set[int] = set()
+        self.expected: dict[int, State] = {}
+        """The expected state by the `id` of a node."""
         self._still = still
         self._shapes: dict[int, _Shape] = {}
         self._seen_tags: dict[tuple[str, ...], frozenset[str]] = {}
@@ -185,13 +188,31 @@ class Shapes:
         if id(run) in self._still:
             return
         if run.kind != "tool" and (parent is None or self.of(parent, None).input != given):
-            yield TextPart(">", given)
+            yield from self._given(run, given)
         parameters = run.start.payload.get("invocation_params")
         if parameters and self.words.full:
             first, *rest = self.words.value(parameters)
             yield TextPart("*", [f"params {first}", *rest])
         elif run.kind in MODELS and not self.words.short:
             yield from self._parameters(parameter_texts(run, self.words))
+
+    def _given(self, run: Run, given: list[str]) -> Iterator[TextPart]:
+        """Yield the input; of the state of a node with several keys, what is not as the nodes before have left it."""
+        expected = self.expected.get(id(run))
+        changed = news(run, expected) if expected is not None and not self.words.full and len(expected) > 1 else None
+        if changed is None:
+            yield TextPart(">", given)
+        elif changed:
+            first, *rest = self.words.value(changed)
+            yield TextPart(">", [f"... {first}", *rest])
+
+    def is_quiet(self, run: Run, parent: Run) -> bool:
+        """True for a hook of middleware that has done nothing, with a state that is as the nodes before have left it."""
+        if self.words.full or self.words.outline or self.keeps is not None or not is_hook(run):
+            return False
+        shape = self.of(run, parent)
+        is_plain = shape.head == f"chain {self.words.atom(run.name)}"
+        return is_plain and (not shape.before or news(run, self.expected.get(id(run))) == {})
 
     def _parameters(self, parameters: list[list[str]]) -> Iterator[TextPart]:
         """Yield the parameters that were set; those that need several lines are written once."""

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from llmtest.core import masks
-from llmtest.core.masks import DATE_TIME, mask, snake
+from llmtest.core.masks import DATE_TIME, header_of, mask, snake
 from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
@@ -64,7 +64,7 @@ _RANDOM: Final = re.compile("(?=.*[a-f])(?=.*[0-9])[0-9a-f]{16,32}")
 KeyKind = Literal["secret", "digest", "clock", "id", "other"]
 """What a key tells of its values."""
 
-_COUNTED_BY_GRAPH: Final = frozenset(("remaining_steps", "is_last_step"))
+COUNTED_BY_GRAPH: Final = frozenset(("remaining_steps", "is_last_step"))
 """Managed values in the state of a graph: they follow from LangGraph's recursion limit."""
 _EPOCHS: Final = tuple((10.0**n, 10.0 ** (n + 1)) for n in (9, 12, 15, 18))
 _json_string: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -153,8 +153,8 @@ def _unwrap(value: object) -> object:
     """Return `value` without the wrapping that every step of a program repeats: a state with only messages, a command with
     only an update, a prompt value."""
     if isinstance(value, dict):
-        if not _COUNTED_BY_GRAPH.isdisjoint(value):
-            return _unwrap(FrozenDict({key: item for key, item in value.items() if key not in _COUNTED_BY_GRAPH}))
+        if not COUNTED_BY_GRAPH.isdisjoint(value):
+            return _unwrap(FrozenDict({key: item for key, item in value.items() if key not in COUNTED_BY_GRAPH}))
         return (len(value) == 1 and "messages" in value and _conversation(value["messages"])) or value
     if isinstance(value, list):
         is_command = len(value) == 1 and isinstance(value[0], Structured) and value[0].type == "Command"
@@ -312,6 +312,9 @@ class Words:
             return "<id>"
         if kind == "pair":
             return f"{escape(match['key'])}: {mask(match['key'][1:-1])}"
+        if kind == "header":
+            name, sign = header_of(match)
+            return f"{escape(name + sign)}{mask(name.lower())}"
         return self._masks.called(kind)
 
     def id(self, text: str) -> str:

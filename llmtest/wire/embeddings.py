@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from llmtest.core.text import amount
 from llmtest.errors import ScriptError, ViolationError
 from llmtest.scripts.replies import count_prompt
 from llmtest.scripts.step_types import Fail
@@ -54,6 +55,20 @@ class EmbeddingsApi(Endpoint[EmbeddingsCall]):
             assert isinstance(failure, Fail)
             return failure
         return self._vectors(json_of(answer, "the body is an answer with embeddings"))
+
+    def vectors_of(self, call: EmbeddingsCall, answer: HttpAnswer) -> dict[str, list[float]] | Fail:
+        """Return the vector of each text of `call` in its recorded answer; a step that fails for a status of 400 or more.
+
+        Raises:
+            BadBody: the bytes are no answer of this API, or it has not one vector for each text.
+        """
+        vectors = self.read_vectors(answer)
+        if isinstance(vectors, Fail):
+            return vectors
+        if len(vectors) != len(call.texts):
+            texts = amount(len(call.texts), "text")
+            raise BadBody(f"the answer has a vector for each text; got {amount(len(vectors), 'vector')} of {texts}")
+        return dict(zip(call.texts, vectors, strict=True))
 
     @abstractmethod
     def _vectors(self, body: Body) -> list[list[float]]: ...

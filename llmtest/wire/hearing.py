@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from llmtest import ledger
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Lane
 from llmtest.wire.answering import Origin
@@ -38,7 +39,7 @@ class Heard:
     ended: int | None = None
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
-    error: BaseException | None = None
+    error: Exception | None = None
     is_whole: bool = False
     """True if the answer has come to its end."""
     run_id: UUID | None = None
@@ -61,9 +62,13 @@ class Heard:
         self._pieces.append(piece)
 
     def end(self, error: BaseException | None = None, *, is_whole: bool = True) -> None:
-        """Note that no more comes: the answer is there whole, the reader has left it, or the connection broke with `error`."""
+        """Note that no more comes: the answer is there whole, the reader has left it, or the connection broke with `error`.
+
+        What is no `Exception`, such as the cancellation of a task, is none of the connection: the program left the call.
+        """
         if self.ended is None:
-            self.ended, self.error, self.is_whole = next(_numbers), error, is_whole and error is None
+            self.ended, self.is_whole = next(_numbers), is_whole and error is None
+            self.error = error if isinstance(error, Exception) else None
 
     def take(self, status: int, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Note a whole answer, and return it for a client that gets it a second time."""
@@ -146,5 +151,5 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def listener() -> Listener | None:
-    """Return what hears requests now, or None."""
-    return _listeners[-1] if _listeners else None
+    """Return what hears requests here and now, or None. The work of a test that is over is none of the next one."""
+    return _listeners[-1] if _listeners and not ledger.is_left_over() else None

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtest.cassettes.foreign import Exchange, OtherExchange, read_calls, read_exchanges
+from llmtest.cassettes.foreign import Exchange, OtherExchange, read_calls, read_exchanges, read_vectors
 from llmtest.errors import ScriptError
 from llmtest.events.words import FrozenDict, Message, Usage
 from llmtest.scripts.step_types import Fail, Reply, Text, split
@@ -41,13 +41,7 @@ CALLS = {
     "cassetter.yaml": ALL,
     "cassetter.toml": SOME,
 }
-MODELS, EMBEDDINGS = "it is no call of a model", "it asks for embeddings"
-OTHERS = {
-    "vcr_httpx.yaml": [MODELS, EMBEDDINGS],
-    "vcr.json": [MODELS],
-    "cassetter.yaml": [MODELS, EMBEDDINGS],
-    "cassetter.toml": [MODELS],
-}
+LISTS_MODELS = ("vcr_httpx.yaml", "vcr.json", "cassetter.yaml", "cassetter.toml")
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -55,7 +49,7 @@ def test_every_call_of_a_model_is_a_step_and_every_other_exchange_has_a_reason(n
     calls, others = read_calls(read_exchanges(FILES / name))
 
     assert [(call.model, call.step) for call in calls] == CALLS[name]
-    assert sorted(other.why for other in others) == sorted(OTHERS.get(name, []))
+    assert [other.why for other in others] == ["it is no call of a model"] * (name in LISTS_MODELS)
     assert all(call.left_out == () for call in calls)
     assert calls[0].call.messages[0] == Message("human", "What is the weather?")
 
@@ -116,6 +110,23 @@ def test_a_body_in_brotli_needs_a_package(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_body_in_zstd_is_decoded(frames: int, tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    size = -(-len(HELLO) // frames)
+    pieces = [HELLO[at : at + size] for at in range(0, len(HELLO), size)]
+
+    assert answered(b"".join(map(zstandard.compress, pieces)), "zstd", tmp_path) == HI
+
+
+def test_a_body_in_zstd_needs_a_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+
+    assert answered(b"\x28\xb5\x2f\xfd\xff", "zstd", tmp_path) == [
+        "the body is encoded with zstd, which needs the package `zstandard`: pip install zstandard"
+    ]
+
+
 HELLO = json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}).encode()
 
 
@@ -152,7 +163,7 @@ def test_a_body_may_be_encoded_twice(tmp_path: Path) -> None:
     [
         ("gzip", r"the body is encoded with gzip; got bytes that are not: b'\x00\xff'"),
         ("deflate", r"the body is encoded with deflate; got bytes that are not: b'\x00\xff'"),
-        ("zstd", "the body is encoded with zstd, which is not read here; record it with `decode_compressed_response=True`"),
+        ("zstd", r"the body is encoded with zstd; got bytes that are not: b'\x00\xff'"),
         (
             "identity",
             (
@@ -164,6 +175,71 @@ def test_a_body_may_be_encoded_twice(tmp_path: Path) -> None:
 )
 def test_a_body_that_cannot_be_decoded_is_told(encoding: str, why: str, tmp_path: Path) -> None:
     assert answered(b"\x00\xff", encoding, tmp_path) == [why]
+
+
+# -- embeddings
+
+
+@pytest.mark.parametrize(("name", "text"), [("vcr_httpx.yaml", "cat"), ("cassetter.yaml", "cat")])
+def test_vectors_of_embeddings_are_read_with_their_texts(name: str, text: str) -> None:
+    assert read_vectors(read_exchanges(FILES / name)) == ({"openai:text-embedding-3-small": {text: [0.5, 1.0]}}, [])
+
+
+def embedded(url: str, asked: str, answer: str, status: int = 200) -> Any:
+    headers = {"content-type": "application/json"}
+    exchange = Exchange(HttpRequest("POST", url, {}, asked.encode()), HttpAnswer(status, headers, answer.encode()), "x.yaml:1")
+    vectors, others = read_vectors([exchange])
+    assert read_calls([exchange]) == ([], [])
+    return vectors or [other.why for other in others]
+
+
+OPENAI = "https://api.openai.com/v1/embeddings"
+GEMINI = "https://generativelanguage.googleapis.com/v1beta/models/text-embedding-004:"
+
+
+@pytest.mark.parametrize(
+    ("url", "asked", "answer", "model"),
+    [
+        (
+            OPENAI,
+            '{"model": "e", "input": ["a", "b"]}',
+            '{"data": [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1]}]}',
+            "openai:e",
+        ),
+        (
+            OPENAI,
+            '{"model": "e", "input": ["a", "b"], "encoding_format": "base64"}',
+            '{"data": [{"embedding": "AACAPw=="}, {"embedding": "AAAAQA=="}]}',
+            "openai:e",
+        ),
+        (
+            f"{GEMINI}batchEmbedContents",
+            '{"requests": [{"content": {"parts": [{"text": "a"}]}}, {"content": {"parts": [{"text": "b"}]}}]}',
+            '{"embeddings": [{"values": [1]}, {"values": [2]}]}',
+            "google_genai:text-embedding-004",
+        ),
+        (
+            "http://localhost:11434/api/embed",
+            '{"model": "e", "input": ["a", "b"]}',
+            '{"embeddings": [[1], [2]]}',
+            "ollama:e",
+        ),
+    ],
+)
+def test_vectors_of_each_api_are_read(url: str, asked: str, answer: str, model: str) -> None:
+    assert embedded(url, asked, answer) == {model: {"a": [1.0], "b": [2.0]}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "why"),
+    [
+        ('{"error": {"message": "slow"}}', 429, "it asks for embeddings, and failed with the status 429"),
+        ('{"data": []}', 200, "the answer has a vector for each text; got 0 vectors of 1 text"),
+        ("<html>", 200, "the body is an answer with embeddings; got '<html>', which is no JSON: Expecting value, character 1"),
+    ],
+)
+def test_embeddings_that_cannot_be_read_are_told(answer: str, status: int, why: str) -> None:
+    assert embedded(OPENAI, '{"model": "e", "input": "a"}', answer, status) == [why]
 
 
 # -- forms of older versions, and of hand

@@ -23,7 +23,7 @@ steps:
     args: {city: Paris}
     id: call_1
     usage: [3, 7]
-    request: {like: r1, messages: {human: 1}}
+    request: {like: r1, messages: {human: 1}, human: hi}
 requests:
   r1:
     source: callbacks
@@ -70,8 +70,8 @@ def test_notes_stand_at_the_top_of_the_file_as_comments(capsys: pytest.CaptureFi
 
     out, err = capsys.readouterr()
     comments = [line.removeprefix("# ").strip() for line in out.splitlines()[1:] if line.startswith("#")]
-    assert "2 exchanges were no calls of models that can be read" in comments
-    assert "  2 exchanges were no calls of models that can be read" in err.splitlines()
+    assert "1 exchange was no call of a model that can be read" in comments
+    assert "  1 exchange was no call of a model that can be read" in err.splitlines()
 
 
 def test_the_masks_of_the_project_hold(capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,6 +160,43 @@ def test_keys_of_providers_are_masked_in_a_text(secret: str) -> None:
     assert table().may_hold_secrets(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: <mask:authorization>"),
+        ("authorization=Token abcd", "authorization=<mask:authorization>"),
+        ("send Basic dXNlcjpwYXNz now", "send Basic <mask:secret> now"),
+        ("X-Api-Key: abc123def456\nAccept: */*", "X-Api-Key: <mask:x-api-key>\nAccept: */*"),
+        ("api-key: 8f14e45fceea167a, and so on", "api-key: <mask:api-key>, and so on"),
+        ("curl -H 'x-goog-api-key: 12345678' /", "curl -H 'x-goog-api-key: <mask:x-goog-api-key>' /"),
+        ("OPENAI_API_KEY=abcd1234efgh make", "OPENAI_API_KEY=<mask:openai_api_key> make"),
+        ("the password: hunter22", "the password: <mask:password>"),
+        ("Cookie: session=abc; theme=dark", "Cookie: <mask:cookie>"),
+        ("Set-Cookie: sid=abc; Path=/; HttpOnly", "Set-Cookie: <mask:set-cookie>"),
+    ],
+)
+def test_headers_and_variables_are_masked_in_a_text(text: str, shown: str) -> None:
+    assert table().without_secrets(text) == shown
+    assert table().without_secrets(shown) == shown
+    assert table().may_hold_secrets(json.dumps({"note": text}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api-key: see the docs",
+        "Authorization: required",
+        "a Basic JavaScript course with Basic understanding",
+        "cookie: chocolate",
+        "max_tokens: 12345678",
+        "api_key=get_key1(name)",
+        "password = os.environ1['X']",
+    ],
+)
+def test_prose_about_headers_is_no_secret(text: str) -> None:
+    assert table().without_secrets(text) == text
+
+
 def test_a_password_in_an_address_is_masked() -> None:
     assert table().without_secrets("postgres://ada:hunter2@db/x") == "postgres://<mask:secret>@db/x"
 

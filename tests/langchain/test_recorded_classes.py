@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -408,6 +409,61 @@ def test_an_answer_that_no_step_can_say_is_told() -> None:
         ),
         NoStep("was stopped by KeyboardInterrupt"),
     ]
+
+
+async def _cancelled(model: BaseChatModel, streams: bool) -> None:
+    async def work() -> None:
+        if streams:
+            async for _ in model.astream("hi"):
+                pass
+        else:
+            await model.ainvoke("hi")
+
+    with suppress(TimeoutError):
+        await asyncio.wait_for(work(), 0.2)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_call_that_was_cancelled_waits_where_it_was_left(streams: bool) -> None:
+    class Slow(SyncOnly):
+        async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+            yield ChatGenerationChunk(message=AIMessageChunk("It is "))
+            await asyncio.sleep(60)
+
+    heard: list[Any] = []
+    with listening([Slow], lambda name, request, step, number: heard.append(step)):
+        asyncio.run(_cancelled(Slow(said=[]), streams))
+
+    assert heard == [Reply((Text(("It is ",)),)).then_wait() if streams else say("").then_wait().optional()]
+    with answering([Slow], lambda name: script), record() as recording:
+        script = Script(*heard)
+        asyncio.run(_cancelled(Slow(said=[]), streams))
+    assert script.remaining == 0
+    assert ("It is " in str(recording)) is streams
+
+
+def test_a_call_that_is_at_work_at_the_end_of_the_block_is_told_then() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(SyncOnly):
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            begun.set()
+            go.wait(10)
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("late"))])
+
+    heard: list[Any] = []
+    with listening([Slow], lambda name, request, step, number: heard.append(step)):
+        thread = threading.Thread(target=Slow(said=[]).invoke, args=("hi",))
+        thread.start()
+        begun.wait(10)
+    go.set()
+    thread.join()
+
+    assert heard == [say("").then_wait().optional()]
 
 
 def test_usage_beside_the_message_is_heard() -> None:

@@ -13,7 +13,9 @@ from llmtest import ScriptedChatModel, record
 
 # pytester forgets what an inner run in this process has imported; what is imported here is imported once.
 for name in (
+    "llmtest.pytest_plugin.failures",
     "llmtest.pytest_plugin.snapshots",
+    "llmtest.trees.around",
     "llmtest.langchain.providers",
     "llmtest.wire.serving",
     *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "addresses")),

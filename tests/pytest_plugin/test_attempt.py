@@ -206,7 +206,7 @@ def test_unittest_methods_fail_too_and_keep_their_own_outcome(suite):
     assert outcome.counts == {"failed": 3, "skipped": 1, "xfailed": 1}
     assert outcome.part("TestSync.test_unused").startswith("1 of 2 steps")
     assert outcome.part("TestAsync.test_unused").startswith("1 of 2 steps")
-    assert "E       AssertionError: 1 != 2" in outcome.part("TestSync.test_own_failure")
+    assert "E   AssertionError: 1 != 2" in outcome.part("TestSync.test_own_failure")
     assert outcome.part("llmtest: violations").startswith("1 of 1 step")
 
 
@@ -242,7 +242,7 @@ def test_failure_of_another_kind_stays_and_the_ledger_is_a_section(suite):
     )
 
     assert outcome.counts == {"failed": 1}
-    assert "E       assert 1 == 2" in outcome.part("test_it")
+    assert "E   assert 1 == 2" in outcome.part("test_it")
     assert is_unused(outcome.part("llmtest: violations"), line=2)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llmtest import call, say
+from llmtest import call, on, say
 from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
-from llmtest.wire import scripted_server
+from llmtest.wire import hearing, providers, scripted_server
 from tests.pytest_plugin.conftest import INI, Suite
 
 APP = '''
@@ -38,6 +40,7 @@ def ask(question, prompt="You are a clerk."):
     return agent.invoke({"messages": question})["messages"][-1].text
 '''
 
+COST = re.compile(r"\$[\d.e-]+")  # prices change
 SUITE = f"""{APP}
 @pytest.mark.llm_cassette
 def test_refund():
@@ -132,7 +135,9 @@ def test_a_changed_prompt_fails_the_test_in_words(recorded: Suite) -> None:
 
     assert outcome.counts == {"failed": 1}
     assert "2 recorded answers were given to other requests than they were recorded for on " in outcome.text
-    assert "the system prompt has changed: line 1  (steps 1, 2)" in outcome.text
+    told = 'the system prompt has changed: it was "You are a clerk.", it is "You are a kind clerk."  (steps 1, 2)'
+    assert told in outcome.text
+    assert "record it again: pytest test_it.py::test_refund --llmtest-record=rewrite" in outcome.text
 
 
 @pytest.mark.parametrize(("mode", "counts"), [("warn", {"passed": 1, "warnings": 1}), ("ignore", {"passed": 1})])
@@ -315,11 +320,347 @@ def test_refund(number):
     assert suite.run_on_workers(source).counts == {"passed": 4}
 
 
-def test_a_test_that_calls_no_model_records_nothing(suite: Suite) -> None:
-    outcome = suite.run("import pytest\n\n@pytest.mark.llm_cassette\ndef test_refund():\n    pass\n", "--llmtest-record=once")
+def test_a_new_recording_is_summarized_with_tokens_and_cost_before_and_after(recorded: Suite, provider: Any) -> None:
+    provider(STEPS[0], say("Done.", usage=(140, 2)))
 
-    assert outcome.counts == {"passed": 1}
-    assert "the test called no real model, so nothing was recorded" in outcome.text
+    outcome = recorded.run(SUITE, "--llmtest-record=rewrite")
+
+    assert COST.sub("$", outcome.part("llmtest: cassettes")) == (
+        "test_it.py::test_refund: 2 calls recorded; tokens 24 in, 14 out -> 150 in, 14 out; cost $ -> $"
+    )
+
+
+def test_a_cassette_that_cannot_be_read_is_rewritten_without_a_comparison(recorded: Suite, provider: Any) -> None:
+    cassette_of(recorded).write_text("models: [", "utf-8")
+    provider(*STEPS)
+
+    outcome = recorded.run(SUITE, "--llmtest-record=rewrite")
+
+    assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 2 calls recorded"
+
+
+NO_MODEL = "the test calls no model, and needs no cassette: remove its marker llm_cassette"
+WITHOUT_MODEL = """
+import pytest
+
+@pytest.mark.llm_cassette
+def test_refund():
+    pass
+"""
+
+
+def test_a_marked_test_that_calls_no_model_is_told_so_when_it_runs_without_a_cassette(suite: Suite) -> None:
+    outcome = suite.run(WITHOUT_MODEL)
+
+    assert outcome.counts == {"error": 1}
+    assert "  a test that calls no model needs no cassette: remove its marker llm_cassette" in outcome.text
+
+
+def test_a_test_that_is_skipped_needs_no_cassette(suite: Suite) -> None:
+    source = """
+import pytest
+
+@pytest.mark.llm_cassette
+@pytest.mark.skip
+def test_refund():
+    pass
+
+@pytest.mark.llm_cassette
+@pytest.mark.xfail
+def test_exchange():
+    pass
+"""
+
+    assert suite.run(source).counts == {"skipped": 1, "xfailed": 1}
+
+
+@pytest.mark.parametrize("where", ["the folder", "the class", "the module"])
+def test_a_test_without_a_marker_of_its_own_may_call_no_model(where: str, suite: Suite) -> None:
+    bare = WITHOUT_MODEL.replace("@pytest.mark.llm_cassette\n", "")
+    if where == "the folder":
+        suite.ini(INI + "llmtest_cassettes = test_it.py")
+    elif where == "the module":
+        bare = bare.replace("import pytest", "import pytest\n\npytestmark = pytest.mark.llm_cassette")
+    else:
+        bare = "import pytest\n\n@pytest.mark.llm_cassette\nclass TestIt:\n    def test_refund(self):\n        pass\n"
+
+    for option in ("--llmtest-record=once", "--llmtest-record=rewrite", "--llmtest-record=none"):
+        outcome = suite.run(bare, option)
+        assert (outcome.counts, outcome.has_part("llmtest: cassettes")) == ({"passed": 1}, False)
+    assert not (suite.path / "cassettes").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'assert ask("Refund A-7.") == "Done."',
+        "swallow(lambda: openai.OpenAI().responses.create(model='gpt-5', input='hi'))",
+        "swallow(lambda: anthropic.Anthropic().messages.create(model='x', max_tokens=9, messages=[]))",
+    ],
+)
+def test_a_test_of_a_folder_without_a_cassette_fails_when_it_calls_a_model(
+    body: str, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone(monkeypatch)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    suite.ini(INI.replace("= error", "= ignore") + "llmtest_cassettes = test_it.py")
+
+    source = f"""{APP}
+import anthropic
+import openai
+
+def swallow(work):
+    try:
+        work()
+    except (openai.BadRequestError, anthropic.BadRequestError):
+        pass
+
+def test_refund():
+    {body}
+"""
+    outcome = suite.run(source)
+
+    assert outcome.counts == {"failed": 1}
+    assert "there is no cassette for the test: cassettes/test_it/test_refund.yaml" in outcome.text
+    assert "  record it: pytest test_it.py::test_refund --llmtest-record=once" in outcome.text
+
+
+def test_a_class_without_http_needs_its_cassette_too(suite: Suite) -> None:
+    source = """
+import pytest
+from langchain_core.language_models import FakeListChatModel
+
+pytestmark = pytest.mark.llm_cassette(models=FakeListChatModel)
+
+def test_refund():
+    try:
+        FakeListChatModel(responses=["the class itself would say this"]).invoke("hi")
+    except Exception:
+        pass
+"""
+
+    outcome = suite.run(source)
+
+    assert outcome.counts == {"failed": 1}
+    assert "there is no cassette for the test: cassettes/test_it/test_refund.yaml" in outcome.text
+
+
+def test_the_last_step_that_no_call_takes_goes_with_its_file(recorded: Suite) -> None:
+    recorded.ini(INI.replace("= error", "= default"))
+    outcome = recorded.run(WITHOUT_MODEL, "--snapshot-update")
+
+    assert outcome.part("llmtest: cassettes") == (
+        "test_it.py::test_refund: 2 unused steps deleted, and the cassette, which has no others"
+    )
+    assert not cassette_of(recorded).exists()
+
+
+def test_a_skipped_test_keeps_its_old_cassette(recorded: Suite, provider: Any) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider("Half.")
+    recorded.ini(INI.replace("= error", "= default"))
+
+    outcome = recorded.run(
+        SUITE.replace(
+            "    assert ask", '    ChatOpenAI(model="gpt-5").invoke("hi")\n    pytest.skip("not here")\n    assert ask'
+        ),
+        "--llmtest-record=rewrite",
+    )
+
+    assert outcome.counts == {"skipped": 1}
+    assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 1 call not kept, because the test was skipped"
+    assert cassette_of(recorded).read_text("utf-8") == before
+
+
+# -- keys of the providers
+
+
+def test_a_recording_without_a_key_names_the_variable(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone(monkeypatch)
+
+    outcome = suite.run(SUITE, "--llmtest-record=once")
+
+    assert outcome.counts == {"failed": 1}
+    assert (
+        "llmtest: --llmtest-record=once asks the real model, and there is no key for it: set the environment variable"
+        " OPENAI_API_KEY"
+    ) in outcome.text.replace("\nE   ", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "variable"),
+    [
+        ("__import__('anthropic').Anthropic().messages.create(model='x', max_tokens=9, messages=[])", "ANTHROPIC_API_KEY"),
+        ("__import__('google.genai').genai.Client()", "GOOGLE_API_KEY"),
+    ],
+)
+def test_an_sdk_that_names_no_variable_is_known_by_its_package(
+    program: str, variable: str, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    suite.ini(INI.replace("= error", "= ignore"))
+
+    outcome = suite.run(
+        f"import pytest\n\n@pytest.mark.llm_cassette\ndef test_refund():\n    {program}\n", "--llmtest-record=once"
+    )
+
+    assert outcome.counts == {"failed": 1}
+    assert f"set the environment variable {variable}" in outcome.text
+
+
+AT_IMPORT = f"""{APP}
+model = ChatOpenAI(model="gpt-5")
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert model.invoke("hi").text == "Done."
+"""
+
+
+def test_a_model_that_is_built_at_import_is_told_how_to_get_a_key(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider("Done.")
+    assert suite.run(AT_IMPORT, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+
+    told = suite.run(AT_IMPORT)
+    suite.ini(INI + "llmtest_providers = openai:*")
+    helped = suite.run(AT_IMPORT)
+
+    assert told.counts == {"error": 1}
+    assert told.part("llmtest: keys of providers").startswith(
+        "a model that is built while tests are collected finds no key, because no cassette is open then\n"
+        "  to run from cassettes: the line `openai:*` in the ini key llmtest_providers gives it one\n"
+        "  to record: set the environment variable OPENAI_API_KEY"
+    )
+    assert helped.counts == {"passed": 1}
+
+
+# -- fixtures that call the model after the test
+
+TEARDOWN = f"""{APP}
+@pytest.fixture
+def desk():
+    yield ask
+    assert ChatOpenAI(model="gpt-5").invoke("Close the desk.").text == "Closed."
+
+@pytest.mark.llm_cassette
+def test_refund(desk):
+    assert desk("Refund A-7.") == "Done."
+"""
+
+
+def test_calls_of_teardown_are_recorded_and_answered(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*STEPS, "Closed.")
+
+    assert suite.run(TEARDOWN, "--llmtest-record=once").counts == {"passed": 1}
+    before = cassette_of(suite).read_text("utf-8")
+    gone(monkeypatch)
+    for options in ([], ["--snapshot-update"], []):
+        assert suite.run(TEARDOWN, *options).counts == {"passed": 1}
+    assert before.count("request:") == 3
+    assert cassette_of(suite).read_text("utf-8") == before
+
+
+FIXTURES = {
+    "async": """
+@pytest_asyncio.fixture
+async def desk():
+    yield
+    assert (await ChatOpenAI(model="gpt-5").ainvoke("Close")).text == "Closed."
+""",
+    "finalizer": """
+@pytest.fixture
+def desk(request):
+    request.addfinalizer(lambda: close())
+""",
+    "method": """
+class TestIt:
+    def teardown_method(self):
+        close()
+
+""",
+}
+
+
+@pytest.mark.parametrize("kind", FIXTURES)
+def test_every_kind_of_teardown_is_waited_for(kind: str, suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    argument = {"async": "desk", "finalizer": "desk", "method": "self"}[kind]
+    test = f"@pytest.mark.asyncio\n@pytest.mark.llm_cassette\nasync def test_refund({argument}):\n    pass\n"
+    source = f"""{APP}
+import pytest_asyncio
+
+def close():
+    assert ChatOpenAI(model="gpt-5").invoke("Close").text == "Closed."
+{FIXTURES[kind]}
+{textwrap.indent(test, "    ") if kind == "method" else test}
+"""
+    suite.ini(INI.replace("= error", "= ignore"))
+    provider("Closed.")
+
+    recorded = suite.run(source, "--llmtest-record=once")
+    gone(monkeypatch)
+    again = suite.run(source)
+
+    assert (recorded.counts, again.counts) == ({"passed": 1}, {"passed": 1})
+
+
+def test_steps_that_not_even_teardown_takes_are_unused(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*STEPS, "Closed.")
+    assert suite.run(TEARDOWN, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    shorter = TEARDOWN.replace('    assert ChatOpenAI(model="gpt-5").invoke("Close the desk.").text == "Closed."', "")
+
+    told = suite.run(shorter)
+    failing = suite.run(shorter.replace('== "Done."', '== "Never."'))
+    updated = suite.run(shorter, "--snapshot-update")
+
+    assert told.counts == {"passed": 1, "error": 1}
+    assert "1 of 3 steps of the script was never used" in told.text
+    assert failing.counts == {"failed": 1}
+    assert updated.part("llmtest: cassettes") == "test_it.py::test_refund: 1 unused step deleted"
+    assert suite.run(shorter).counts == {"passed": 1}
+
+
+def test_a_teardown_that_fails_keeps_nothing_and_leaves_no_cassette_open(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{TEARDOWN}
+
+def test_next():
+    from llmtest.wire import clients, hearing, providers
+    assert (hearing.listener(), providers.is_any_open()) == (None, False)
+"""
+    provider(*STEPS, "Open.")
+
+    outcome = suite.run(source, "--llmtest-record=once")
+
+    assert outcome.counts == {"passed": 2, "error": 1}
+    assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 3 calls not kept, because the test failed"
+    assert not cassette_of(suite).exists()
+
+
+def test_verify_sees_the_calls_of_teardown(suite: Suite, provider: Any) -> None:
+    provider(*STEPS, "Closed.")
+    assert suite.run(TEARDOWN, "--llmtest-record=once").counts == {"passed": 1}
+    provider(*STEPS, "Closed.")
+    same = suite.run(TEARDOWN, "--llmtest-record=verify")
+    provider(*STEPS, "Shut.")
+    other = suite.run(TEARDOWN.replace('== "Closed."', 'in ("Closed.", "Shut.")'), "--llmtest-record=verify")
+
+    assert same.counts == {"passed": 1}
+    assert other.counts == {"passed": 1, "error": 1}
+    assert "cassette differs" in other.text
+
+
+def test_a_test_that_calls_no_model_records_nothing(suite: Suite) -> None:
+    suite.ini(INI.replace("= error", "= default"))
+    outcome = suite.run(WITHOUT_MODEL, "--llmtest-record=once")
+
+    assert outcome.counts == {"passed": 1, "warnings": 1}
+    assert f"LlmtestWarning: {NO_MODEL}" in outcome.text
     assert not os.path.exists(cassette_of(suite))
 
 
@@ -348,18 +689,19 @@ def test_a_cassette_that_differs_fails_the_test_and_the_recording_can_be_accepte
 
     outcome = recorded.run(SUITE, "--llmtest-record=verify")
 
-    assert outcome.counts == {"passed": 1, "error": 1}
+    assert outcome.counts == {"failed": 1}
     assert (
         'cassette differs: tool argument order "A-7" → "A-8" at openai:gpt-5 (1 of 4 lines, 1 cause)\n'
         "  chat openai:gpt-5\n"
-        '-   < a1: call1 refund(order="A-7")\n'
-        '+   < a1: call1 refund(order="A-8")  ◀ first difference\n'
+        '-   < a1: call1 refund(order="A-7")  usage in=10 out=12\n'
+        '+   < a1: call1 refund(order="A-8")  usage in=10 out=12  ◀ first difference\n'
         "  … 2 unchanged lines\n"
-        "  tokens  0 in, 0 out, 2 calls without usage -> 0 in, 0 out, 2 calls without usage\n"
+        "  tokens  24 in, 14 out -> 24 in, 14 out\n"
+        "  cost    $ -> $\n"
         "  cassette  cassettes/test_it/test_refund.yaml\n"
         "  accept    llmtest accept test_it.py::test_refund\n"
         "  review    llmtest review\n"
-    ) in outcome.text
+    ) in COST.sub("$", outcome.text)
     assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review, or llmtest accept"
     assert cassette_of(recorded).read_text("utf-8") == before
     gone(monkeypatch)
@@ -385,7 +727,7 @@ def test_where_there_is_no_cassette_to_compare_with_the_test_fails(suite: Suite,
 
     outcome = suite.run(SUITE, "--llmtest-record=verify")
 
-    assert outcome.counts == {"passed": 1, "error": 1}
+    assert outcome.counts == {"failed": 1}
     assert "no cassette yet: there is no test_refund.yaml\n  chat openai:gpt-5\n" in outcome.text
     assert not cassette_of(suite).exists()
 
@@ -413,3 +755,208 @@ def test_refund():
 
     assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
     assert cassette_of(recorded).read_text("utf-8") == before
+
+
+# -- threads that have no context of the test
+
+THREADS = {
+    "a thread": "in_thread(lambda: ChatOpenAI(model='gpt-5').invoke('hi').text)",
+    "a pool": "in_pool(lambda: ChatOpenAI(model='gpt-5').invoke('hi').text)",
+    "a loop of its own": "in_thread(lambda: asyncio.run(in_loop('hi')))",
+    "a stream": "in_thread(lambda: ''.join(c.text for c in ChatOpenAI(model='gpt-5').stream('hi')))",
+    "a graph": "in_thread(lambda: ask('hi'))",
+    "a raw SDK": "in_thread(lambda: openai.OpenAI().responses.create(model='gpt-5', input='hi').output_text)",
+}
+
+
+@pytest.mark.parametrize("work", THREADS)
+def test_calls_of_a_bare_thread_belong_to_the_open_test(
+    work: str, suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import openai
+
+def in_thread(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+def in_pool(work):
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(work).result()
+
+async def in_loop(prompt):
+    async with openai.AsyncOpenAI() as client:
+        return (await client.responses.create(model="gpt-5", input=prompt)).output_text
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert {THREADS[work]} == "One."
+    assert {THREADS[work].replace("hi", "ho")} == "Two."
+"""
+    suite.ini(
+        INI.replace(
+            "= error", "= error\n    ignore:unclosed:ResourceWarning\n    ignore::pytest.PytestUnraisableExceptionWarning"
+        )
+    )
+    provider("One.", "Two.")
+
+    assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    assert suite.run(source).counts == {"passed": 1}
+
+
+def test_threads_that_run_at_the_same_time_have_their_own_answers(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+@pytest.mark.llm_cassette
+def test_refund():
+    both, model = threading.Barrier(2), ChatOpenAI(model="gpt-5")
+    def work(city):
+        both.wait()
+        return model.invoke(f"the weather in {{city}}?").text
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, ["Paris", "Rome"])) == ["Rain.", "Sun."]
+"""
+    provider(on(contains="Paris") >> "Rain.", on(contains="Rome") >> "Sun.")
+
+    assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    for _ in range(5):
+        assert suite.run(source).counts == {"passed": 1}
+
+
+def test_a_recording_of_the_test_has_the_calls_of_its_bare_threads_and_one_within_it_does_not(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = f"""{APP}
+import threading
+from llmtest import record
+
+@pytest.mark.llm_cassette
+def test_refund(llm_recording):
+    with record() as inner:
+        thread = threading.Thread(target=lambda: ChatOpenAI(model="gpt-5").invoke("hi"))
+        thread.start()
+        thread.join()
+    assert (len(llm_recording.models), len(inner.models), len(inner.unseen_calls)) == (1, 0, 1)
+    inner.unseen_calls.clear()
+"""
+    provider("One.")
+
+    assert suite.run(source, "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+    assert suite.run(source).counts == {"passed": 1}
+
+
+def test_a_thread_of_a_test_that_is_over_is_not_recorded_by_the_next(suite: Suite, provider: Any) -> None:
+    source = f"""{APP}
+import threading
+go, done = threading.Event(), threading.Event()
+
+def late():
+    while not go.wait(0.01):
+        pass
+    ChatOpenAI(model="gpt-5", max_retries=0).invoke("late")
+    done.set()
+
+@pytest.mark.llm_cassette
+def test_first():
+    ChatOpenAI(model="gpt-5").invoke("hi")
+    threading.Thread(target=late, daemon=True).start()
+
+@pytest.mark.llm_cassette
+def test_refund():
+    go.set()
+    assert done.wait(10)
+    ChatOpenAI(model="gpt-5").invoke("ho")
+"""
+    provider(on(contains="hi") >> "One.", on(contains="ho") >> "Two.", on(contains="late") >> "Late.")
+
+    outcome = suite.run(source, "--llmtest-record=once")
+
+    assert "Late." not in cassette_of(suite).read_text("utf-8")
+    assert outcome.part("llmtest: cassettes").splitlines() == [
+        "test_it.py::test_first: 1 call recorded",
+        "test_it.py::test_refund: 1 call recorded",
+    ]
+
+
+# -- a recording that is interrupted
+
+INTERRUPTED = f"""{APP}
+import os
+
+@pytest.mark.llm_cassette
+def test_refund():
+    assert ChatOpenAI(model="gpt-5").invoke("Refund A-7.")
+    HOW
+"""
+
+
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "pytest.exit('enough')", "raise SystemExit"])
+def test_an_interrupted_recording_leaves_the_old_file_and_no_cassette_open(how: str, recorded: Suite, provider: Any) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider("One.")
+    recorded.ini(INI.replace("= error", "= ignore"))
+
+    with suppress(KeyboardInterrupt):
+        recorded.run(INTERRUPTED.replace("HOW", how), "--llmtest-record=rewrite")
+
+    assert cassette_of(recorded).read_text("utf-8") == before
+    assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
+    assert (hearing.listener(), providers.is_any_open()) == (None, False)
+
+
+def test_a_worker_that_crashes_leaves_the_old_file(recorded: Suite, provider: Any) -> None:
+    before = cassette_of(recorded).read_text("utf-8")
+    provider("One.")
+
+    outcome = recorded.run_on_workers(INTERRUPTED.replace("HOW", "os._exit(3)"), "--llmtest-record=rewrite")
+
+    assert "worker 'gw0' crashed while running 'test_it.py::test_refund'" in outcome.text
+    assert cassette_of(recorded).read_text("utf-8") == before
+    assert [path.name for path in cassette_of(recorded).parent.iterdir()] == ["test_refund.yaml"]
+
+
+# -- secrets in the name of a test
+
+KEY = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc"
+BY_KEY = f"""{APP}
+@pytest.mark.llm_cassette
+@pytest.mark.parametrize("key", ["{KEY}", "{KEY}x"])
+def test_refund(key):
+    assert ask("Refund A-7.") == "Done."
+"""
+
+
+def test_a_secret_in_the_parameters_of_a_test_is_in_no_file_and_no_name_of_one(
+    suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider(*STEPS * 2)
+    assert suite.run(BY_KEY, "--llmtest-record=once").counts == {"passed": 2}
+    provider(*ROME * 2)
+    assert suite.run(None, "--llmtest-record=verify").counts == {"passed": 2, "error": 2}
+    gone(monkeypatch)
+
+    outcome = suite.run(None, "-pno:cacheprovider")
+
+    assert outcome.counts == {"passed": 2}
+    assert sorted(re.sub("~[0-9a-f]+", "~", file.name) for file in suite.path.glob("cassettes/*/*.yaml")) == [
+        "test_refund[-mask-secret-].~.yaml",
+        "test_refund[-mask-secret-].~.yaml",
+    ]
+    pending = list(suite.path.glob(".llmtest/**/*.yaml"))
+    ours = [file for file in suite.path.rglob("*") if not {".pytest_cache", "__pycache__", ".secrets"} & set(file.parts)]
+    texts = {file: file.read_text("utf-8") for file in ours if file.suffix not in (".py", ".ini") and file.is_file()}
+    assert len(pending) == 2
+    assert [file for file, text in texts.items() if KEY in text or KEY in str(file)] == []

@@ -36,7 +36,7 @@ def test_it(llm_recording):
 
     assert outcome.counts == {"failed": 1}
     assert (
-        "E       AssertionError: assert broken: tools == [..., 'search', called('delete', id=8)]: it ended after 2 items,"
+        "E   AssertionError: broken: tools == [..., 'search', called('delete', id=8)]: it ended after 2 items,"
         " where called('delete', id=8) was due (event 2)"
     ) in outcome.text
     assert outcome.part("llmtest: explanation") == (
@@ -183,7 +183,7 @@ def test_assert_matches_explains_with_plain_asserts(suite):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("llmtest: explanation") == WHOLE
-    assert "E       llmtest.errors.MatchError: " + WHOLE.split("\n")[0] in outcome.text
+    assert "E   llmtest.errors.MatchError: " + WHOLE.split("\n")[0] in outcome.text
 
 
 def test_unittest_gets_the_explanation_as_its_error(suite):

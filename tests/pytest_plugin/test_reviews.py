@@ -45,9 +45,7 @@ def test_failure_is_one_line_and_a_section(changed):
 
     assert outcome.counts == {"failed": 1}
     assert outcome.part("llmtest: snapshot") == DIFF + KEPT
-    assert [line for line in outcome.part("test_hello").splitlines() if line.startswith("E ")] == [
-        f"E       AssertionError: {CAUSE}"
-    ]
+    assert [line for line in outcome.part("test_hello").splitlines() if line.startswith("E ")] == [f"E   AssertionError: {CAUSE}"]
     assert not outcome.has_part("llmtest: run tree")
     assert outcome.part("llmtest") == SUMMARY
 
@@ -71,7 +69,7 @@ def test_plain_asserts_have_the_headline_first_in_the_section(changed):
     outcome = Outcome(changed.files.runpytest_subprocess("--assert=plain", "-p", "no:randomly"))
 
     assert outcome.part("llmtest: snapshot") == f"{CAUSE}\n{DIFF}{KEPT}"
-    assert [line for line in outcome.part("test_hello").splitlines() if line.startswith("E ")] == ["E       AssertionError"]
+    assert [line for line in outcome.part("test_hello").splitlines() if line.startswith("E ")] == ["E   AssertionError"]
 
 
 def test_message_of_the_test_itself_stays(suite):
@@ -79,7 +77,7 @@ def test_message_of_the_test_itself_stays(suite):
 
     outcome = suite.run(GOODBYE.replace("== llm_snapshot", '== llm_snapshot, "my message"'))
 
-    assert "E       AssertionError: my message" in outcome.part("test_hello")
+    assert "E   AssertionError: my message" in outcome.part("test_hello")
     assert outcome.part("llmtest: snapshot") == DIFF + KEPT
 
 
@@ -202,7 +200,7 @@ def test_error_within_a_comparison_is_not_swallowed(suite):
         """
     )
 
-    assert "E       AssertionError: ZeroDivisionError: division by zero" in outcome.part("test_it")
+    assert "E   AssertionError: ZeroDivisionError: division by zero" in outcome.part("test_it")
     assert "1 / 0" in outcome.part("llmtest: snapshot")
 
 
@@ -267,7 +265,7 @@ def test_damaged_file_is_a_mismatch_and_never_overwritten_unasked(suite, damaged
     outcomes = [suite.run(None, *options) for options in ([], ["--snapshot-update"], ["--snapshot-update-new-only"])]
 
     assert [outcome.counts for outcome in outcomes] == [{"failed": 1}] * 3
-    assert {f"E       AssertionError: snapshot unreadable: test_hello.tree, {words}" in o.text for o in outcomes} == {True}
+    assert {f"E   AssertionError: snapshot unreadable: test_hello.tree, {words}" in o.text for o in outcomes} == {True}
     assert suite.snapshot().read_text("utf-8") == damaged
     monkeypatch.chdir(suite.path)
     assert commands.main(["accept"]) == 1

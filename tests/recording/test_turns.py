@@ -43,8 +43,10 @@ async def test_a_failed_run_whose_exception_is_kept_competes_with_no_later_run()
 
     error, answer = await ask("a"), await ask("b")
 
-    assert isinstance(error, Exception) and error.__traceback__ is not None
-    assert isinstance(answer, AIMessage) and answer.content == "y"
+    assert isinstance(error, Exception)
+    assert error.__traceback__ is not None
+    assert isinstance(answer, AIMessage)
+    assert answer.content == "y"
 
 
 @pytest.mark.asyncio

@@ -27,7 +27,11 @@ MIXED = Results(
         Result("tests/test_it.py::test_b", "passed", 1.5, tokens=TOKENS, cost=0.0123),
         failed("test_c"),
         Result(
-            "tests/test_it.py::test_d", "error", 0.1, (failure("1 of 2 steps was never used", details="", when="teardown"),), TOKENS
+            "tests/test_it.py::test_d",
+            "error",
+            0.1,
+            (failure("1 of 2 steps was never used", details="", when="teardown"),),
+            TOKENS,
         ),
         Result("tests/test_it.py::test_e", "skipped"),
     )

@@ -293,7 +293,7 @@ MISTAKES = {
         "x.yaml:3: step 1 cannot have `args`\n"
         "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
         "`tokens_per_s`, `then_fail`, "
-        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
+        "`then_truncate`, `then_wait`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
     ),
     "key twice": (
         "steps:\n  - say: Hello\n    usage: [1, 2]\n    say: Goodbye\n",
@@ -506,7 +506,7 @@ MISTAKES = {
         "x.yaml:4: step 1 cannot have `retry_after`\n"
         "  a `say` has  `say`, `refusal`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
         "`tokens_per_s`, `then_fail`, "
-        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
+        "`then_truncate`, `then_wait`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
     ),
     "code as a tag": (
         "steps:\n  - !!python/object/apply:os.system [ls]\n",
@@ -549,7 +549,7 @@ MISTAKES = {
         "x.yaml:3: step 1 cannot have `refusal`\n"
         "  a `think` has  `think`, `usage`, `stop_reason`, `response_metadata`, `ttft_s`, "
         "`tokens_per_s`, `then_fail`, "
-        "`then_truncate`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
+        "`then_truncate`, `then_wait`, `times`, `repeat`, `optional`, `unchecked`, `expects` or `request`",
     ),
     "text as expectations": (
         "steps:\n  - say: Hello\n    expects: weather\n",
@@ -648,7 +648,7 @@ MISTAKES = {
     ),
     "a chain of aliases": (
         "steps:\n  - structured:\n    - &a0 [1]\n" + "".join(f"    - &a{n} [*a{n - 1}]\n" for n in range(1, 200)),
-        "x.yaml:102: the file nests deeper than 100 levels, with each alias written out",
+        "x.yaml:99: the file nests deeper than 100 levels, with each alias written out",
     ),
     "digits": (
         "steps:\n  - structured: " + "9" * 1_000_000,

@@ -195,9 +195,112 @@ def test_another_number_of_messages_is_told() -> None:
     def after(*roles: str) -> Request:
         return Request({}, lambda: [Message(role, "x") for role in roles])
 
-    assert changes(after("human"), after("human", "ai", "human")) == [
-        "the prompt had 1 human message; it has 2 human and 1 ai messages"
+    assert changes(after("human"), after("human", "ai", "ai")) == [
+        "the prompt had 1 human message; it has 1 human and 2 ai messages"
     ]
+
+
+# -- what the human said
+
+
+def asked(*questions: str) -> Request:
+    return Request({}, lambda: [Message("human", question) for question in questions])
+
+
+def test_a_changed_question_is_told_with_both_texts() -> None:
+    assert changes(asked("Is Paris warm?"), asked("Is Oslo warm?")) == [
+        'the question has changed: it was "Is Paris warm?", it is "Is Oslo warm?"'
+    ]
+
+
+def test_of_several_questions_the_changed_one_is_told() -> None:
+    before, now = asked("Is Paris warm?", "And Rome?", "Thanks."), asked("Is Paris warm?", "And Oslo?", "Thanks.")
+
+    assert changes(before, now) == ['question 2 has changed: it was "And Rome?", it is "And Oslo?"']
+
+
+def test_a_question_that_is_new_or_gone_is_told_beside_the_number_of_messages() -> None:
+    before, now = asked("Is Paris warm?", "And Rome?"), asked("Hello!", "Is Paris warm?")
+
+    assert changes(before, now) == ['the question is new: "Hello!"', 'question 2 is gone: "And Rome?"']
+
+
+def test_two_long_questions_are_quoted_where_they_differ() -> None:
+    begin = "Tell me in one or two short sentences how warm it is today in "
+
+    assert changes(asked(f"{begin}Paris."), asked(f"{begin}Oslo.")) == [
+        'the question has changed: it was "... warm it is today in Paris.", it is "... warm it is today in Oslo."'
+    ]
+
+
+def test_of_a_question_with_lines_only_digests_are_kept_and_the_changed_line_is_told() -> None:
+    before = asked("Summarize this:\nIt rained in Paris.\nIt snowed in Oslo.")
+
+    assert fingerprint(before).human[0].text is None
+    assert changes(before, asked("Summarize this:\nIt rained in Paris.\nIt was warm in Oslo.")) == [
+        'the question has changed: line 3\n  it still begins "Summarize this:"'
+    ]
+    assert changes(before, asked("Shorten this:\nIt rained in Paris.\nIt snowed in Oslo.")) == [
+        'the question has changed: line 1\n  it began "Summarize this:"\n  it begins "Shorten this:"'
+    ]
+
+
+def test_a_question_that_differs_behind_what_is_kept_of_it_is_told() -> None:
+    long = "word " * 30
+
+    assert changes(asked(f"{long}Paris"), asked(f"{long}Oslo")) == [
+        'the question has changed: line 1\n  it still begins "word word word word word word word word word word word wo..."'
+    ]
+
+
+def test_what_differs_in_every_run_is_no_change_of_a_question() -> None:
+    assert changes(asked("It is 2026-11-29, 09:15. Warm?"), asked("It is 2027-01-03, 17:02. Warm?")) == []
+
+
+def test_answers_and_results_of_tools_are_not_compared() -> None:
+    def after(answer: str) -> Request:
+        return Request({}, lambda: [Message("human", "hi"), Message("ai", answer), Message("tool", answer)])
+
+    assert changes(after("a"), after("b")) == []
+
+
+def test_a_secret_in_a_question_is_masked_before_it_is_kept() -> None:
+    (kept,) = fingerprint(asked("Is sk-abcdefghijklmnop1234567890 valid?")).human
+
+    assert (kept.text, "sk-" in kept.begins) == ("Is <mask:secret> valid?", False)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO+/g="}},
+        {"type": "input_image", "image_url": "data:image/png;base64,iVBO+/g="},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO+/g="}},
+        {"inlineData": {"data": "iVBO-_g=", "mimeType": "image/png"}},
+        {"type": "image", "base64": "iVBO+/g"},
+    ],
+)
+def test_an_image_has_the_same_digest_in_the_words_of_each_api(block: dict[str, Any]) -> None:
+    def shown(attached: dict[str, Any]) -> Request:
+        return Request({}, lambda: [Message("human", [{"type": "text", "text": "What is it?"}, attached])])
+
+    first, other = {"type": "image", "base64": "iVBO+/g="}, {"type": "image", "base64": "iVBP+/g="}
+    assert changes(shown(first), shown(block)) == []
+    assert len(changes(shown(other), shown(block))) == 1
+
+
+def test_the_signature_of_an_address_does_not_count() -> None:
+    def shown(url: str) -> Request:
+        return Request({}, lambda: [Message("human", [{"type": "image_url", "image_url": {"url": url}}])])
+
+    assert changes(shown("https://x.org/a.png?sig=1"), shown("https://x.org/a.png?sig=2")) == []
+    assert len(changes(shown("https://x.org/a.png"), shown("https://x.org/b.png"))) == 1
+
+
+def test_a_request_without_its_questions_is_compared_as_far_as_it_is_known() -> None:
+    before = replace(fingerprint(asked("Is Paris warm?")), human=())
+
+    assert differences(before, fingerprint(asked("Is Oslo warm?"))) == []
 
 
 def test_another_model_is_told_where_both_are_known() -> None:

@@ -8,6 +8,7 @@ import copy
 import pickle
 import sys
 import threading
+import weakref
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -38,7 +39,9 @@ from llmtest import (
 from llmtest.errors import ScriptError, Violation, expect_violation
 from llmtest.events.words import Message
 from llmtest.ledger import Ledger, opened
-from llmtest.scripts import Request
+from llmtest.scripts import Request, fingerprints
+from llmtest.scripts import script as script_module
+from llmtest.scripts.fingerprints import fingerprint
 from llmtest.scripts.requests import KeyedSteps
 from tests.support.doubles import two_nodes, violation
 from tests.support.tools import publish, search
@@ -826,3 +829,54 @@ def test_the_used_entries_are_those_that_calls_took(entries: Any, calls: int, us
         for _ in range(calls):
             again.serve(Request(read=lambda: [Message("human", "hi")]))
         assert again.remaining == 0
+
+
+# -- recorded steps: their requests are compared when the script is judged
+
+
+class Content(list[Any]):
+    """A list that can be watched."""
+
+
+def recorded(text: str, *questions: str) -> Any:
+    """A step that was recorded for these questions."""
+    return say(text)._with(request=fingerprint(Request(read=lambda: [Message("human", asked) for asked in questions])))
+
+
+def test_a_request_is_not_compared_while_its_caller_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(recorded("sunny", "warm?"))
+    with monkeypatch.context() as patched:
+        patched.setattr(fingerprints, "fingerprint", None)
+        script.serve(Request(read=lambda: [Message("human", "cold?")]))
+
+    (found,) = script.unused()
+
+    assert (found.code, script.is_stale, script.unused()) == ("stale recording", True, [])
+
+
+def test_a_request_is_compared_as_it_was_whatever_the_program_does_to_its_messages_later() -> None:
+    messages, stop = [HumanMessage("warm?")], ["END"]
+    step = say("sunny")._with(
+        request=fingerprint(Request(read=lambda: [Message("human", "warm?")], stop=["END"], params={"stop": ["END"]}))
+    )
+    model = ScriptedChatModel(script=Script(step))
+
+    model.invoke(messages, stop=stop)
+    messages[0].content = "cold?"
+    messages.append(HumanMessage("and now?"))
+    stop.append("more")
+
+    assert model.script.unused() == []
+
+
+def test_a_script_that_serves_for_days_does_not_keep_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_module, "MAX_KEPT_REQUESTS", 10)
+    script, seen = Script(recorded("sunny", "warm?").repeat()), []
+    for _ in range(20):
+        content = Content(["cold?"])
+        seen.append(weakref.ref(content))
+        script.serve(Request(read=lambda content=content: [Message("human", content)]))  # type: ignore[misc]
+    del content
+
+    assert [kept() for kept in seen] == [None] * 20
+    assert "(steps 1, 1, 1, 1, 1, ...)" in str(script.unused()[0])

@@ -108,3 +108,9 @@ def test_a_status_error_says_its_status_or_its_message() -> None:
 
     assert (str(known), known.status_code, known.retry_after) == ("429 Too Many Requests", 429, 2.0)
     assert (str(unknown), str(own)) == ("599 error", "busy")
+
+
+def test_a_secret_in_pieces_of_an_argument_is_not_shown() -> None:
+    step = call("login", password="hunter2").deltas('{"pass', 'word": "hun', 'ter2"}')
+
+    assert str(step) == """call('login', password='<mask:password>').deltas('{"password": "<mask:password>"}')"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from llmtest import call, fail, on, reply, say, structured, think
 from llmtest.events import FrozenDict, Usage
-from llmtest.scripts.files import read
-from llmtest.scripts.requests import KeyedSteps
+from llmtest.events.words import Message
+from llmtest.scripts.files import ScriptFile, read, read_file
+from llmtest.scripts.fingerprints import Fingerprint, digest, fingerprint
+from llmtest.scripts.requests import KeyedSteps, Request
 from llmtest.scripts.step_types import Reply, Value
-from llmtest.scripts.yaml_emit import write
+from llmtest.scripts.yaml_emit import write, write_file
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "scripts"
 
@@ -152,7 +155,9 @@ refusals = st.builds(lambda text: say(text, refusal=True), texts)
 broken_replies = st.builds(lambda said, error, wait: said.then_fail(error, wait), replies, errors, waits)
 
 
-cut_replies = st.builds(lambda said: said.then_truncate(), replies)
+cut_replies = st.builds(
+    lambda said, waits: said.then_wait(waits) if waits else said.then_truncate(), replies, st.sampled_from([0, 30, 90.5])
+)
 
 
 steps_of_any_kind = replies | refusals | broken_replies | cut_replies | st.builds(fail, errors, waits, takes_s=seconds)
@@ -352,3 +357,92 @@ def test_every_fixture_reads_and_writes_as_the_same_steps(path: Path) -> None:
 
     assert read(write(steps), "again.yaml") == steps
     assert steps
+
+
+# -- what a human said
+
+
+def answered(*questions: str, system: str = "Be kind.", keep: bool = False) -> Fingerprint:
+    messages = [Message("system", system)] if system else []
+    messages += [Message("human", question) for question in questions]
+    return fingerprint(Request(read=lambda: messages, over_http=True), recorded="2026-11-29", keep=keep)
+
+
+def written(*requests: Fingerprint) -> list[str]:
+    """The lines of a file, from the steps on."""
+    steps = tuple(say(f"n{number}")._with(request=request) for number, request in enumerate(requests, 1))
+    text = write_file(ScriptFile("", 2, steps, recorded="2026-11-29"))
+    read = read_file(text, "x.yaml").entries
+    assert [step.serving.request for step in read if not isinstance(step, KeyedSteps)] == list(requests)
+    return text.splitlines()[3:]
+
+
+def test_a_question_of_one_step_stands_beside_its_answer() -> None:
+    assert written(answered("Greet Ada."), answered("Greet Bo.")) == [
+        '  - say: "n1"',
+        '    request: {like: r1, messages: {system: 1, human: 1}, human: "Greet Ada."}',
+        '  - say: "n2"',
+        '    request: {like: r1, messages: {system: 1, human: 1}, human: "Greet Bo."}',
+        "requests:",
+        "  r1:",
+        '    system: "Be kind."',
+    ]
+
+
+def test_the_questions_of_a_conversation_stand_once() -> None:
+    assert written(answered("Paris?"), answered("Paris?"), answered("Paris?", "And Rome?\nIn May?")) == [
+        '  - say: "n1"',
+        "    request: {like: r1, messages: {system: 1, human: 1}}",
+        '  - say: "n2"',
+        "    request: {like: r1, messages: {system: 1, human: 1}}",
+        '  - say: "n3"',
+        "    request: {like: r1, messages: {system: 1, human: 2}}",
+        "requests:",
+        "  r1:",
+        '    system: "Be kind."',
+        "    human:",
+        '      - "Paris?"',
+        '      - begins: "And Rome?"',
+        f'        lines: "{digest("And Rome?")} {digest("In May?")}"',
+    ]
+
+
+def test_each_of_several_conversations_stands_once() -> None:
+    assert written(answered("Paris?"), answered("Paris?"), answered("Rome?"), answered("Rome?"), answered("Oslo?")) == [
+        '  - say: "n1"',
+        "    request: {like: r2, messages: {system: 1, human: 1}}",
+        '  - say: "n2"',
+        "    request: {like: r2, messages: {system: 1, human: 1}}",
+        '  - say: "n3"',
+        "    request: {like: r3, messages: {system: 1, human: 1}}",
+        '  - say: "n4"',
+        "    request: {like: r3, messages: {system: 1, human: 1}}",
+        '  - say: "n5"',
+        '    request: {like: r1, messages: {system: 1, human: 1}, human: "Oslo?"}',
+        "requests:",
+        "  r1:",
+        '    system: "Be kind."',
+        "  r2:",
+        "    like: r1",
+        '    human: "Paris?"',
+        "  r3:",
+        "    like: r1",
+        '    human: "Rome?"',
+    ]
+
+
+QUESTIONS = st.sampled_from(
+    ["hi", "Paris?", "a\nb", "", "  x ", "x" * 150, "no", "12", "- a: {b}", "é☀\u200d", "a\n\nmore ", "'\"\\", "yes\n"]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(QUESTIONS, max_size=3), st.sampled_from(["", "Be kind.", "Be\nbrief."]), st.booleans()), max_size=6
+    )
+)
+def test_a_file_keeps_the_questions_of_each_step(asked: list[tuple[list[str], str, bool]]) -> None:
+    requests = [answered(*questions, system=system, keep=keep) for questions, system, keep in asked]
+    old = [replace(request, human=()) for request in requests[::3]]  # of a file that was recorded without them
+
+    written(*requests, *old)

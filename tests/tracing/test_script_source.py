@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,10 @@ recorded: "{day}"
 steps:
   - call: refund
     args: {{order: A-7}}
-    request: {{like: r1, messages: {{human: 1}}}}
+    request: {{like: r1, messages: {{human: 1}}, human: "refund A-7"}}
   - say: "Done."
     usage: [7, 2]
-    request: {{like: r1, messages: {{human: 1}}}}
+    request: {{like: r1, messages: {{human: 1}}, human: "and now?"}}
 {tools}requests:
   r1:
     source: callbacks
@@ -200,13 +201,47 @@ def test_a_cassette_of_another_tool_gives_its_models_in_the_order_of_the_file(st
         "say('It is ', 'sunny.')" if tokens else "say('It', ' is', ' sunny', '.')"
     )
     (note,) = made.notes
-    head, *others = note.splitlines()
-    assert head == "2 exchanges were no calls of models that can be read"
-    assert [line.partition(": ")[2] for line in others] == [
-        "GET https://api.openai.com/v1/models: it is no call of a model",
-        "POST https://api.openai.com/v1/embeddings: it asks for embeddings",
+    head, other = note.splitlines()
+    assert head == "1 exchange was no call of a model that can be read"
+    assert other.partition(": ")[2] == "GET https://api.openai.com/v1/models: it is no call of a model"
+    assert made.file.embeddings == {"openai:text-embedding-3-small": {"cat": [0.5, 1.0]}}
+    assert made.headline.endswith("4 steps of 2 models, 1 vector")
+    assert replace(read_file(write_file(made.file, made.notes), "x"), path=made.file.path) == made.file
+
+
+def test_a_cassette_of_another_tool_may_hold_embeddings_only(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(EMBEDDINGS, "utf-8")
+
+    made = draft(file, store)
+
+    assert made.headline == f"{shown_path(str(file))}: 3 vectors"
+    assert made.notes == [
+        "embeddings of `openai:e`: 1 text as ids of tokens, under which a program does not find them again;"
+        " record with OpenAIEmbeddings(check_embedding_ctx_length=False)"
     ]
-    assert read_file(write_file(made.file, made.notes), "x").models == made.file.models
+    assert text_of(made).splitlines() == [
+        "# llmtest script v2",
+        "steps: []",
+        "embeddings:",
+        '  "openai:e":',
+        "    a: [0.5]",
+        '    "red shoes": [0.25]',
+        '    "tokens 4 5": [0.75]',
+    ]
+    assert list(draft(file, store, model="openai:*").file.embeddings) == ["openai:e"]
+    with pytest.raises(ScriptError, match="has no call of a model `gpt"):
+        draft(file, store, model="gpt*")
+
+
+EMBEDDINGS = """\
+interactions:
+- request: {method: POST, uri: "https://api.openai.com/v1/embeddings", body: '{"model":"e","input":["a","red shoes",[4,5]]}'}
+  response:
+    status: {code: 200}
+    headers: {}
+    body: {string: '{"data": [{"embedding": [0.5]}, {"embedding": [0.25]}, {"embedding": [0.75]}]}'}
+"""
 
 
 def test_a_cache_of_langchain_has_a_step_for_each_prompt(store: Store, tmp_path: Path) -> None:
@@ -304,4 +339,4 @@ def test_four_calls_of_an_agent_are_short_as_a_script(tmp_path: Path) -> None:
 
     assert (made.steps, made.notes) == ({"openai:gpt-5": 4}, [])
     assert len((FOREIGN / "vcr_agent.yaml").read_text("utf-8").splitlines()) == 260
-    assert len(text_of(made).splitlines()) == 21
+    assert len(text_of(made).splitlines()) == 24

@@ -6,7 +6,6 @@ import random
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain.agents import create_agent
@@ -16,6 +15,7 @@ from llmtest import ScriptedChatModel, call, record, reply
 from llmtest.trees.differ import MAX_LINES, diff, pairs
 from llmtest.trees.rendering import HEADER
 from tests.support.tools import weather
+from tests.support.tree_lines import run
 
 
 @tool
@@ -144,57 +144,116 @@ def test_a_second_call_of_one_answer_makes_a_group_that_follows() -> None:
 # -- the cause, in words
 
 
-def run(*inside: str, first: str = "chat Model") -> str:
-    return "\n".join((first, *(f"  {line}" for line in inside), ""))
+# -- runs that stand elsewhere now
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "cause"),
-    [
-        (run("< 1"), run("! ValueError: no such city"), "ended → failed ValueError: no such city at Model"),
-        (run("< 1"), run("? open"), "ended → open at Model"),
-        (run("! cancelled"), run("^ handed off: 1"), "failed cancelled → handed off at Model"),
-        (run("! ValueError: a"), run("! ValueError: b"), "failed ValueError: a → failed ValueError: b at Model"),
-        (run('< a1: "x"  usage in=1 out=2'), run('< a1: "x"  usage in=2 out=2'), "usage in=1 out=2 → in=2 out=2 at Model"),
-        (run('< a1: "x"  usage in=1 out=2'), run('< a1: "x"'), "usage in=1 out=2 → none at Model"),
-        (run('< a1: call1 f(x=1)'), run('< a1: call1 g(x=1)'), "tool call f → g at Model"),
-        (run('< a1: call1 f(x=1)'), run('< a1: call1 f(x=1, y="a")'), 'tool argument y="a" is new at Model'),
-        (run('< a1: call1 f(x=1, y=2)'), run('< a1: call1 f(y=2)'), "tool argument x=1 is gone at Model"),
-        (run('< a1: call1 f("a")'), run('< a1: call1 f("b")'), 'tool argument "a" → "b" at Model'),
-        (run('< a1: call1 f(x=1); call2 g()'), run('< a1: call1 f(x=1)'), "missing tool call g() at Model"),
-        (run('> u1: "a"', "< 1"), run('> u1: "b"', "< 1"), 'user message "a" → "b" at Model'),
-        (run('> u1: "a bad day"', "< 1"), run('> u1: "a day"', "< 1"), 'user message has lost "bad" at Model'),
-        (run("> s1 u1 a1", "< 1"), run("> s1 u1", "< 1"), 'input has lost "a1" at Model'),
-        (run('~ 1 token: "a"', "< 1"), run('~ 1 token: "b"', "< 1"), 'stream "a" → "b" at Model'),
-        (run('@ event progress 1', "< 1"), run('@ event progress 2', "< 1"), 'event "1" → "2" at Model'),
-        (run("< 1"), run("@ retry 1 ValueError: x", "< 1"), "new retry @ retry 1 ValueError: x at Model"),
-        (run('> u1: "a"', "< 1"), run("< 1"), 'missing user message > u1: "a" at Model'),
-        (run("< 1", first="chat A"), run("< 1", first="chat B"), "chat A is now chat B"),
-        (run("< 1", first="tool A(x=1)"), run("< 1", first="tool A(x=2)"), "tool argument x 1 → 2 at A"),
-        (run("< 1", first="chat A"), run("< 1", first="chat A tags=x"), "tags none → x at A"),
-        (run("< 1", first="chat A tools=x"), run("< 1", first="chat A tools=x,y"), "tools x → x,y at A"),
-        (run("< 1", first="tool A() call1"), run("< 1", first="tool A() call2"), "call call1 → call2 at A"),
-        (run("< 1", first="a: chat A"), run("< 1", first="b: chat A"), "keys a → b"),
-        (run("< 1"), run("chain B", "  < 2", "< 1"), "extra run: chain B at Model"),
-        (run("chain B", "  < 2", "< 1"), run("< 1"), "missing run: chain B at Model"),
-        (run("< 1"), run("parallel", "  chain B", "    < 1", "  chain B", "    < 1", "< 1"), "extra parallel group at Model"),
-        (run("chain B", "  < 1", "< 1"), run("parallel", "  chat B", "    < 1", "< 1"), "chain B is now parallel group at Model"),
-        (run("< 1"), f"{run('< 1')}late\n{run('  < 2', first='  chain x')}", "extra late runs"),
-        (run("< partial a1: \"x\"", "! cancelled"), run("< partial a1: \"y\"", "! cancelled"), 'AI message "x" → "y" at Model'),
-    ],
-)  # fmt: skip
-def test_the_cause_is_said_in_words(before: str, after: str, cause: str) -> None:
-    difference = diff(before, after)
-
-    assert difference is not None
-    assert difference.cause == cause
+def one_run(name: str, *inside: str) -> list[str]:
+    """A run of a chain, and the lines in it."""
+    return [f"chain {name}", *(f"  {line}" for line in inside), "  < 1"]
 
 
-def test_a_long_text_is_cut_in_the_cause() -> None:
-    difference = diff(run(f'> u1: "{"a" * 99}"', "< 1"), run('> u1: "b"', "< 1"))
+def sequence(*rows: list[str]) -> str:
+    return run(*(line for row in rows for line in row), "< 1", first="chain Sequence")
 
-    assert difference is not None
-    assert difference.cause == f'user message "{"a" * 59}…" → "b" at Model'
+
+def side_by_side(*rows: list[str]) -> list[str]:
+    return ["parallel", *(f"  {line}" for row in rows for line in row)]
+
+
+def test_a_run_that_is_wrapped_stays_and_the_wrapper_is_new() -> None:
+    plain, wrapped = sequence(one_run("a"), one_run("b")), sequence(one_run("Fallbacks", *one_run("a")), one_run("b"))
+
+    assert told(plain, wrapped) == [
+        "chain a is now wrapped in chain Fallbacks at Sequence (2 of 6 lines, 1 cause)",
+        "  chain Sequence",
+        "+   chain Fallbacks  ◀ first difference",
+        "      chain a",
+        "+     < 1  (follows)",
+        "  … 4 unchanged lines",
+    ]
+    assert told(wrapped, plain) == [
+        "chain a is no longer wrapped in chain Fallbacks at Sequence (2 of 8 lines, 1 cause)",
+        "  chain Sequence",
+        "-   chain Fallbacks  ◀ first difference",
+        "      chain a",
+        "-     < 1  (follows)",
+        "  … 4 unchanged lines",
+    ]
+
+
+def test_a_change_within_a_wrapped_run_is_shown_too() -> None:
+    plain, wrapped = sequence(one_run("a", '> "x"')), sequence(one_run("Fallbacks", *one_run("a", '> "y"')))
+
+    assert told(plain, wrapped) == [
+        "chain a is now wrapped in chain Fallbacks at Sequence (3 of 5 lines, 1 cause)",
+        "  chain Sequence",
+        "+   chain Fallbacks  ◀ first difference",
+        "      chain a",
+        '-       > "x"',
+        '+       > "y"  (follows)',
+        "+     < 1  (follows)",
+        "  … 2 unchanged lines",
+    ]
+
+
+def test_runs_that_ran_side_by_side_and_now_one_after_the_other() -> None:
+    beside, row = sequence(side_by_side(one_run("a"), one_run("b"))), sequence(one_run("a"), one_run("b"))
+
+    assert told(beside, row) == [
+        "chain a and chain b ran side by side, now one after the other at Sequence (1 of 7 lines, 1 cause)",
+        "  chain Sequence",
+        "-   parallel  ◀ first difference",
+        "    chain a",
+        "    chain b",
+        "  … 3 unchanged lines",
+    ]
+    assert told(row, beside) == [
+        "chain a and chain b ran one after the other, now side by side at Sequence (1 of 6 lines, 1 cause)",
+        "  chain Sequence",
+        "+   parallel  ◀ first difference",
+        "      chain a",
+        "      chain b",
+        "  … 3 unchanged lines",
+    ]
+
+
+def test_many_runs_side_by_side_are_counted() -> None:
+    runs = [one_run(name) for name in "abcd"]
+
+    assert told(sequence(side_by_side(*runs)), sequence(*runs))[0] == (
+        "4 runs ran side by side, now one after the other at Sequence (1 of 11 lines, 1 cause)"
+    )
+
+
+def test_a_run_that_has_moved_is_one_cause() -> None:
+    before, after = (sequence(*map(one_run, names)) for names in ("abc", "cab"))
+
+    assert told(before, after) == [
+        "chain c has moved at Sequence (2 of 8 lines, 1 cause)",
+        "  chain Sequence",
+        "+   chain c  ◀ first difference",
+        "+     < 1",
+        "-   chain c  (follows)",
+        "-     < 1",
+        "  … 5 unchanged lines",
+    ]
+
+
+def test_a_prompt_that_has_lost_messages_says_how_many() -> None:
+    def asked(*numbers: int) -> str:
+        texts = [f'+ u{place}: "{number}"' for place, number in enumerate(numbers, 1)]
+        return run(
+            *texts, f"> s1 {' '.join(f'u{place}' for place in range(1, len(numbers) + 1))}", '< a1: "x"', first="chat Model"
+        )
+
+    assert told(asked(0, 1, 2, 3), asked(2, 3))[:4] == [
+        "the prompt lost 2 messages at Model (3 of 7 lines, 1 cause)",
+        "  chat Model",
+        '-   + u1: "0"  ◀ first difference',
+        '-   + u2: "1"  (follows)',
+    ]
+    assert told(asked(2, 3), asked(0, 1, 2, 3))[0] == "the prompt has 2 more messages at Model (3 of 5 lines, 1 cause)"
+    assert told(asked(2, 3), asked(2))[0] == 'missing user message + u2: "3" at Model (2 of 5 lines, 1 cause)'
 
 
 # -- what follows, and what does not

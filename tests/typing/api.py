@@ -93,6 +93,7 @@ def scripts() -> None:
     assert_type(say("a").times(2).optional().unchecked().expects(contains="b", tools={"search"}, last="human"), Reply)
     assert_type(fail(429).repeat(), Fail)
     assert_type(call("search", q="x").deltas('{"q": ', '"x"}').then_truncate(), Reply)
+    assert_type(say("It is ").then_wait(timeout_s=60), Reply)
     assert_type(respond(answer), Respond)
     assert_type(respond(answer_later).times(2), Respond)
     assert_type(on(contains="weather", node="plan*", metadata={"step": 1}), On)

@@ -210,3 +210,8 @@ def test_azure_behind_a_gateway_is_azure(url: str, model: str) -> None:
 
     assert found is not None
     assert (found.providers, found.model) == (("azure_openai", "openai"), model)
+
+
+@pytest.mark.parametrize("url", ["https://[api.openai.com/v1/chat/completions", "https://api.openai.com:x/v1/embeddings"])
+def test_an_address_that_no_client_can_call_is_no_providers(url: str) -> None:
+    assert recognize("POST", url) is None

@@ -360,7 +360,7 @@ def test_a_script_file_with_models_is_a_mapping(as_given: Any, tmp_path: Path) -
         '  the system prompt is gone: "Be brief."  (step 1)\n'
         "  the parameter `max_tokens` is new: 9  (step 1)\n"
         f"  recorded at {shown_path(f'{path}:5')}\n"
-        "  record it again, or, if the answers still fit, set the ini key llmtest_stale to warn or ignore"
+        "  record it again\n  or, if the answers still fit, set the ini key llmtest_stale to warn or ignore"
     ]
 
 
