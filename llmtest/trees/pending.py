@@ -219,7 +219,7 @@ class Mismatch:
             return [
                 *lines,
                 f"  accept    {update} {shlex.quote(self.test)}",
-                f"  (nothing was kept: CI is set, {VARIABLE} is not)",
+                "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)",
             ]
         show = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
         accept = shlex.join(["llmtest", "accept", self.test])

@@ -720,7 +720,7 @@ def test_in_ci_a_difference_is_told_and_nothing_is_kept(recorded: Suite, provide
     outcome = recorded.run(SUITE, "--llmtest-record=verify")
 
     assert "  accept    pytest --llmtest-record=rewrite test_it.py::test_refund\n" in outcome.text
-    assert "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)\n" in outcome.text
+    assert "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)\n" in outcome.text
     assert not (recorded.path / ".llmtest" / "pending").exists()
 
 

@@ -25,7 +25,7 @@ KEPT = """\
   show      llmtest diff __snapshots__/test_it/test_hello.tree .llmtest/pending/test_it.py/test_hello.tree"""
 NOT_KEPT = """\
   accept    pytest --snapshot-update test_it.py::test_hello
-  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)"""
+  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)"""
 SUMMARY = "snapshots of 1 test are pending: llmtest review, or llmtest accept"
 
 

@@ -248,7 +248,7 @@ def test_the_footer_has_lines_to_copy(snapshot: Path, root: Path, folder: Folder
 def test_where_nothing_was_kept_the_footer_says_so(snapshot: Path, root: Path, expected: str, accept: str) -> None:
     assert Mismatch(TEST, snapshot, expected, NEW).footer(root, None)[1:] == [
         f"  accept    {accept}",
-        "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)",
+        "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)",
     ]
 
 
@@ -513,7 +513,7 @@ def test_in_ci_no_cassette_is_kept(root: Path, cassette: Path) -> None:
     assert Mismatch(TEST, cassette, "a", "b", what="cassette").footer(root, None) == [
         "  cassette  tests/cassettes/test_a/test_it.yaml",
         f"  accept    pytest --llmtest-record=rewrite {TEST}",
-        "  (nothing was kept: CI is set, LLMTEST_PENDING_DIR is not)",
+        "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)",
     ]
 
 
