@@ -40,6 +40,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "recording": frozenset(),
     "protocol": frozenset(),
     "tracing": frozenset(),
+    "viewer": frozenset(),
     "langchain": LANGCHAIN,
     "conformance": LANGCHAIN,
     "pytest_plugin": frozenset({"pytest", "_pytest", "syrupy"}),

@@ -11,6 +11,7 @@ from llmtest.cli.terminal import CONSOLE
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
+    from llmtest.tracing.listing import Filter
     from llmtest.tracing.store import Store
 
 
@@ -24,6 +25,7 @@ def add(commands: Commands) -> None:
     shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
     shown.add_argument("--tree", action="store_true", help="with messages and arguments: the text of a snapshot")
     shown.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
+    shown.add_argument("--html", type=Path, metavar="FILE", dest="page", help="as one HTML page that opens from disk")
     sent = commands.add("export", "write traces as JSON lines", export, store, chosen)
     sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="sessions and traces to write; by default all")
     sent.add_argument("-o", "--output", type=Path, metavar="FILE", help="by default, standard output")
@@ -63,11 +65,26 @@ def sessions(store: Path | None, as_json: bool) -> int:
         return listing.sessions(opened, CONSOLE.print, as_json=as_json)
 
 
-def show(store: Path | None, what: str | None, tree: bool, as_json: bool, **chosen: Any) -> int:
+def show(store: Path | None, what: str | None, tree: bool, as_json: bool, page: Path | None, **chosen: Any) -> int:
     from llmtest.tracing import listing
 
+    if page is not None:
+        return _write_page(store, what, page, listing.Filter(**chosen))
     with open_store(store) as opened:
         return listing.show(opened, what, CONSOLE.print, only=listing.Filter(**chosen), tree=tree, as_json=as_json)
+
+
+def _write_page(store: Path | None, what: str | None, page: Path, only: Filter) -> int:
+    from llmtest.core.text import amount
+    from llmtest.tracing import listing
+    from llmtest.viewer.page import write_page
+    from llmtest.viewer.stored import cases_of
+
+    with open_store(store) as opened:
+        traces = listing.chosen(opened, what, only)
+        size = write_page(page, cases_of(opened, traces, CONSOLE.progress), title=f"{what or opened.path.name} · llmtest")
+    CONSOLE.note(f"{page}: {amount(len(traces), 'trace')}, {size / 1e6:.1f} MB")
+    return 0
 
 
 def export(store: Path | None, names: list[str], output: Path | None, **chosen: Any) -> int:

@@ -79,6 +79,8 @@ class Attempt:
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
+        self.violations: list[Violation] = []  # those that its reports have told
+        self.answers: list[Any] = []  # of rules and shapes that did not hold, as far as its reports have told them
         self.held: DeferredSession | None = None
         self._shown: set[object] = set()
         self._exits = ExitStack()
@@ -282,11 +284,12 @@ class Attempt:
 
         known = violations_in(error)
         found = [v for v in self._take() if v not in known]
+        self.violations += [v for v in dict.fromkeys((*known, *found)) if v not in self.violations]
         if report.skipped:
             self._uncover(report, error, item, [v for v in found if v.code != "unused step"])
         elif report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(summarize(found)))))
-        _tell_answer(self.page, report)
+        self.answers += _tell_answer(self.page, report)
         if report.failed and (journals := [str(journal) for journal in self.page.journals]):
             report.sections.append(("llmtest: requests to the scripted server", _cut("\n\n".join(journals))))
         if self._unusual:
@@ -437,11 +440,13 @@ def _keep(folder: Folder, mismatch: Mismatch) -> tuple[Path | None, list[str]]:
         return None, [f"  nothing was kept for `llmtest accept`, because the file cannot be written: {error}"]
 
 
-def _tell_answer(page: Any, report: pytest.TestReport) -> None:
-    """Put the last rule or shape that did not hold into the report, in full."""
-    if report.failed and page.answer is not None:
-        report.sections.append(("llmtest: explanation", str(page.answer)))
-        page.answer = None
+def _tell_answer(page: Any, report: pytest.TestReport) -> list[Any]:
+    """Put the last rule or shape that did not hold into the report, in full; return what was put there."""
+    if not report.failed or page.answer is None:
+        return []
+    answer, page.answer = page.answer, None
+    report.sections.append(("llmtest: explanation", str(answer)))
+    return [answer]
 
 
 def fail(found: list[Violation]) -> None:

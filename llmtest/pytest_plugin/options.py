@@ -27,6 +27,7 @@ TRACES: Final = ("off", "failed", "all")
 REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 STALE: Final = ("fail", "warn", "ignore")
+PAGE: Final = "llmtest-report.html"
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
 VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
@@ -58,6 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     traces = "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all"
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
+    page = "write the traces of all tests into one HTML page that opens from disk, llmtest-report.html by default"
+    group.addoption("--llmtest-html", nargs="?", const=PAGE, metavar="FILE", help=f"{page}; ini: llmtest_html")
+    parser.addini("llmtest_html", f"{page}: the path of the page", default="")
     real = "a request to a provider that no entry of a mapping answers: it is stopped and fails a test that uses llmtest "
     real += "(error, the default), goes out with a warning (warn), or goes out (allow)"
     group.addoption("--llmtest-real-models", choices=REAL_MODELS, help=f"{real}; ini: llmtest_real_models")
@@ -113,6 +117,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
+    _open_page(config)
     _follow(config)
     _open_stale(config)
     _open_masks(config)
@@ -127,6 +132,24 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
 
         raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{did_you_mean(mode, choices)}")
     return mode
+
+
+def _open_page(config: pytest.Config) -> None:
+    told = config.getoption("llmtest_html")
+    base = config.invocation_params.dir if told else config.rootpath
+    told = told or config.getini("llmtest_html")
+    if not told:
+        return
+    path = base / told
+    # `pytest --llmtest-html tests` would take the tests for the page, and run all tests of the project.
+    if path.suffix not in (".html", ".htm") or path.is_dir():
+        raise pytest.UsageError(
+            f"--llmtest-html=FILE names a file that ends in .html; got {told!r}\n"
+            "  write the name of the page after =, or put the option behind the paths of tests"
+        )
+    from llmtest.pytest_plugin.html_page import HtmlPage
+
+    config.pluginmanager.register(HtmlPage(config, path, attempt_of), "llmtest-html")
 
 
 def _follow(config: pytest.Config) -> None:

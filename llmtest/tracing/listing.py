@@ -118,9 +118,7 @@ def show(
     Raises:
         StoreError: there is no such session or trace, or `only` excludes all of them.
     """
-    traces = (only or Filter()).among(store.find(name) if name is not None else store.traces(), store)
-    if not traces:
-        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists all sessions")
+    traces = chosen(store, name, only)
     if name is None and only in (None, Filter()):
         traces = traces[-1:]
     if as_json:
@@ -128,6 +126,18 @@ def show(
     for trace in () if as_json else traces:
         _show(store, trace, say, tree)
     return 0
+
+
+def chosen(store: Store, name: str | None, only: Filter | None = None) -> list[Stored]:
+    """Return the traces of a session, one trace, or all; those that `only` chooses.
+
+    Raises:
+        StoreError: there is no such session or trace, or `only` excludes all of them.
+    """
+    traces = (only or Filter()).among(store.find(name) if name is not None else store.traces(), store)
+    if not traces:
+        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists all sessions")
+    return traces
 
 
 def _facts(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:

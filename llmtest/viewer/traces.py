@@ -1,0 +1,258 @@
+"""One recording as the data of the page: runs, events, messages, lanes, the conversation, graphs.
+
+The values of events are those of the trace store, by the same codec: each message is written once, and secrets are masked.
+Columns are lists, because a recording may have a hundred thousand events.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from llmtest.core import masks
+from llmtest.core.text import amount
+from llmtest.errors import PriceError
+from llmtest.events.callbacks import MODELS, TOKEN
+from llmtest.events.events import Event, Run
+from llmtest.order.happens_before import HappensBefore
+from llmtest.recording.recording import Recording
+from llmtest.tokens.counting import call_of
+from llmtest.tokens.prices import cost_of
+from llmtest.tracing.codec import Writer
+from llmtest.tracing.rows import column
+from llmtest.tracing.split_secrets import hide_split_secrets
+from llmtest.trees.rendering import render
+from llmtest.viewer.chat import conversation
+from llmtest.viewer.cutting import MAX_CHARACTERS, cut_json, cut_text
+from llmtest.viewer.differences import shown
+from llmtest.viewer.graphs import graphs_of
+
+MAX_EVENTS: Final = 200_000
+"""Of one recording. The page holds no events after them."""
+MAX_BYTES: Final = 32 << 20
+"""Of the values of one recording. Where they are larger, their texts are cut shorter."""
+_SHORTER: Final = (MAX_CHARACTERS, 4_000, 400)
+_ARGUMENTS: Final = 120
+MAX_ORDER_BITS: Final = 2_000_000
+"""Of the order of concurrent siblings: where it takes more, the page does not tell what ran beside what."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceData:
+    """The data of one recording as a text of JSON, and what the index shows of it.
+
+    `input_tokens` and `output_tokens` are None if a model call did not report what it spent, `cost` is None if the price of
+    a call is not known; both are 0 without model calls. `names` are the names of its runs, `notes` say what was cut.
+    """
+
+    text: str
+    tree: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+    events: Sequence[Event] = field(repr=False)
+    owners: Sequence[int] = field(repr=False)
+    """Of each event, the position of its run on the page, or -1."""
+
+
+def trace_data(recording: Recording) -> TraceData:
+    """Return the data of a recording, or of a loaded trace. A recording that is still open is read as far as it goes."""
+    order = recording.order()
+    events = [*recording, *recording.late_events]
+    notes = []
+    if len(events) > MAX_EVENTS:
+        notes.append(f"events: the first {MAX_EVENTS:,} of {len(events):,} are shown")
+        events = events[:MAX_EVENTS]
+    positions = {run.id: position for position, run in enumerate(order.runs)}
+    payloads, messages, abouts = _values(events, order.runs, notes)
+    runs = _runs(order, positions, abouts)
+    names = [row[2] for row in runs]
+    parents = [row[0] for row in runs]
+    lanes: dict[int, int] = {}
+    owners = _owners(events, order.runs)
+    facts = {
+        "late": len(recording),
+        "runs": runs,
+        "order": _order(order, positions, notes),
+        "kinds": list(dict.fromkeys(event.kind for event in events)),
+        "lanes": _lanes(events, lanes),
+        "events": _event_columns(events, owners, lanes),
+        "chat": conversation(order.runs, payloads, messages),
+        "graphs": graphs_of(order.runs, parents, names),
+        "tree": (tree := shown(_tree(recording))),
+    }
+    head = json.dumps(facts, separators=(",", ":"))
+    text = f'{head[:-1]},"values":[{",".join(payloads)}],"messages":[{",".join(messages)}],"abouts":[{",".join(abouts)}]}}'
+    figures = _figures([run for run in order.runs if run.kind in MODELS], complete=not recording.unseen_calls)
+    return TraceData(text, tree, *figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
+
+
+def _tree(recording: Recording) -> str:
+    try:
+        return render(recording)
+    except Exception as error:  # a page that fails would hide why the test failed
+        return f"the run tree could not be rendered: {type(error).__name__}: {error}"
+
+
+# -- values
+
+
+def _values(events: Sequence[Event], runs: Sequence[Run], notes: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the values of events, the messages in them, and name, tags and metadata of the runs, each as a text of JSON."""
+    writer = Writer()
+    hidden = hide_split_secrets(events)
+    payloads = [writer.payload(hidden.get(number, event.payload)) for number, event in enumerate(events)]
+    payloads = [_bare(event, text) for event, text in zip(events, payloads, strict=True)]
+    abouts = [writer.value([list(run.tags), run.metadata]) for run in runs]
+    found = (payloads, writer.messages, abouts)
+    size = sum(len(text) for texts in found for text in texts)
+    for limit in _SHORTER:
+        cut = tuple([cut_json(text, limit) for text in texts] for texts in found)
+        if sum(len(text) for texts in cut for text in texts) <= MAX_BYTES:
+            break
+    else:
+        cut = (_first(cut[0]), cut[1], cut[2])
+    now = sum(len(text) for texts in cut for text in texts)
+    if now < size:
+        notes.append(f"values: texts longer than {limit:,} characters are cut ({size:,} characters are now {now:,})")
+    return cut[0], cut[1], cut[2]
+
+
+def _first(payloads: Sequence[str]) -> list[str]:
+    """Return payloads as long as there is room, and `null` for the others."""
+    kept, size = [], 0
+    for text in payloads:
+        size += len(text)
+        kept.append(text if size <= MAX_BYTES else "null")
+    return kept
+
+
+def _bare(event: Event, text: str) -> str:
+    """Return the text of a token alone: most events of a stream are nothing else."""
+    bare = event.kind == TOKEN and len(event.payload) == 1 and text.startswith('{"token":"')
+    return text[len('{"token":') : -1] if bare else text
+
+
+# -- runs
+
+
+def _runs(order: HappensBefore, positions: Mapping[UUID, int], abouts: Sequence[str]) -> list[list[Any]]:
+    """Return the runs, parents first. Of each: the position of its parent or -1, kind, name, how it ended, number of its
+    first event, of its last one or -1, tokens in and out or None, cost or None, model, error, its arguments on one line."""
+    rows = []
+    for run in order.runs:
+        parent = order.seat(run).parent
+        call = call_of(run) if run.kind in MODELS else None
+        usage = call.spent if call is not None and call.is_known else None
+        tokens = (usage.input_tokens, usage.output_tokens) if usage is not None else (None, None)
+        cost = _cost(run) if call is not None else None
+        model = column(call.model) if call is not None else None
+        end = run.end.number if run.end is not None else -1
+        above = positions[parent.id] if parent is not None else -1
+        about = (run.kind, column(run.name), run.ended, run.start.number, end)
+        rows.append([above, *about, *tokens, cost, model, _error(run), _arguments(run)])
+    return rows
+
+
+def _error(run: Run) -> str | None:
+    failure = run.error
+    return None if failure is None else cut_text(column(f"{failure.type}: {failure.message}") or "", 500)
+
+
+def _arguments(run: Run) -> str | None:
+    """Return the arguments of a tool on one line."""
+    if run.kind != "tool":
+        return None
+    if not run.args:
+        return masks.show(run.input)
+    return cut_text(", ".join(f"{key}={masks.show(value, key)}" for key, value in run.args.items()), _ARGUMENTS)
+
+
+def _cost(run: Run) -> float | None:
+    if run.cached:
+        return 0.0
+    try:
+        return cost_of(call_of(run))
+    except PriceError:  # not known: the page shows none
+        return None
+
+
+def _figures(models: Sequence[Run], *, complete: bool) -> tuple[int | None, int | None, float | None]:
+    """Return the tokens and the cost of model calls; None for what is not known of one of them."""
+    calls = [call_of(run) for run in models]
+    known = complete and all(call.is_known for call in calls)
+    costs = [_cost(run) for run in models]
+    cost = None if not complete or None in costs else sum(cost for cost in costs if cost is not None)
+    if not known:
+        return None, None, cost
+    return sum(call.spent.input_tokens for call in calls), sum(call.spent.output_tokens for call in calls), cost
+
+
+# -- order
+
+
+def _order(order: HappensBefore, positions: Mapping[UUID, int], notes: list[str]) -> list[list[Any]] | None:
+    """Return what tells which runs came before others for certain. Of each run: its stretch among its siblings, its number
+    there, and, as bits of a hexadecimal number, the siblings of its stretch that came before it. None if that is too much."""
+    rows: list[list[Any]] = []
+    bits = 0
+    for run in order.runs:
+        seat = order.seat(run)
+        below = seat.group[seat.stretch].below(seat.number)
+        bits += below.bit_length()
+        if bits > MAX_ORDER_BITS:
+            notes.append(f"timeline: {amount(len(order.runs), 'run')} are too many to tell which ran side by side")
+            return None
+        rows.append([seat.stretch, seat.number, f"{below:x}"])
+    return rows
+
+
+def _lanes(events: Sequence[Event], numbers: dict[int, int]) -> list[list[Any]]:
+    """Return the threads and tasks on which events fired: thread, task or None, the lane that spawned it or -1.
+
+    `numbers` gets the position of each lane.
+    """
+    found = []
+    todo = list(dict.fromkeys(event.lane for event in events))
+    for lane in todo:  # grows while it is read
+        if lane is not None and lane.number not in numbers:
+            numbers[lane.number] = len(found)
+            found.append(lane)
+            todo.append(lane.parent)
+    above = [numbers[lane.parent.number] if lane.parent is not None else -1 for lane in found]
+    return [[column(lane.thread), column(lane.task), parent] for lane, parent in zip(found, above, strict=True)]
+
+
+# -- events
+
+
+def _owners(events: Sequence[Event], runs: Sequence[Run]) -> list[int]:
+    """Return the position of the run of each event. Not by its id: a program may give one id to several runs."""
+    owners = [-1] * len(events)
+    for position, run in enumerate(runs):
+        for event in run.events:
+            if event.number < len(owners):
+                owners[event.number] = position
+    return owners
+
+
+def _event_columns(events: Sequence[Event], owners: Sequence[int], lanes: Mapping[int, int]) -> dict[str, list[int]]:
+    """Return a list for each fact of events: kind, run or -1, nanoseconds since the event before, lane or -1, virtual time.
+
+    There are no virtual times if no script declares a latency.
+    """
+    kinds = {kind: number for number, kind in enumerate(dict.fromkeys(event.kind for event in events))}
+    times = [event.monotonic_ns for event in events]
+    virtual = [event.virtual_ns for event in events]
+    return {
+        "kind": [kinds[event.kind] for event in events],
+        "run": list(owners),
+        "time": [time - before for before, time in zip([times[0], *times] if times else [], times, strict=False)],
+        "lane": [lanes[event.lane.number] if event.lane is not None else -1 for event in events],
+        "virtual": virtual if any(virtual) else [],
+    }
