@@ -7,6 +7,7 @@ data that its last report carries, from a worker of xdist too; the page is writt
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ _failures: Final = pytest.StashKey[list[Failure]]()
 _ORDER: Final[tuple[Status, ...]] = ("error", "failed", "xpassed", "xfailed", "skipped", "passed")
 """What a test is called if its phases ended in several ways: the first of these."""
 MAX_SOURCE_LINES: Final = 80
+_CLASS: Final = re.compile(r"(?:AssertionError|llmtest\.errors\.\w+): ")
+"""The class of an error that says nothing beside its text."""
 
 
 @dataclass(slots=True)
@@ -146,7 +149,8 @@ def _cause(report: pytest.TestReport) -> str:
         text = report.longrepr[2]
     else:
         text = report.longreprtext or getattr(report, "wasxfail", "")
-    return next((line.strip() for line in str(text).splitlines() if line.strip()), "")
+    first = next((line.strip() for line in str(text).splitlines() if line.strip()), "")
+    return _CLASS.sub("", first, count=1) if _CLASS.match(first) else first
 
 
 def _source(item: pytest.Item, report: pytest.TestReport) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, Self
 
 from llmtest.core.masks import publish
-from llmtest.errors import Violation
+from llmtest.errors import BROKEN_RULE, Violation
 from llmtest.events.events import Event
 from llmtest.matching.answers import Answer
 from llmtest.protocol.run_checks import Broken
@@ -20,7 +20,7 @@ from llmtest.trees.pending import Mismatch
 from llmtest.viewer.assistant import for_assistant
 from llmtest.viewer.cutting import cut_lines, cut_text
 from llmtest.viewer.differences import compared
-from llmtest.viewer.traces import TraceData, trace_data
+from llmtest.viewer.traces import TraceData, add, trace_data
 
 Status = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed", "open"]
 FAILING: Final = frozenset({"failed", "error", "xpassed"})
@@ -80,7 +80,7 @@ def detail(
     recordings: Sequence[Recording],
     *,
     comparisons: Iterable[Mismatch] = (),
-    violations: Iterable[Violation] = (),
+    violations: Sequence[Violation] = (),
     answers: Iterable[tuple[int | None, Answer]] = (),
     failure: Failure | None = None,
 ) -> Detail:
@@ -90,35 +90,33 @@ def detail(
     """
     told = failure or Failure()
     compares = list(comparisons)
-    found = list(violations)
+    asked = list(answers)
+    # A broken rule is a violation and an answer; the answer knows its events.
+    said = {str(answer) for _, answer in asked}
+    found = [violation for violation in violations if violation.code != BROKEN_RULE or violation.text not in said]
     traces = [trace_data(recording) for recording in recordings]
     about = {
         "failure": cut_lines(publish(told.text).splitlines(), MAX_LINES, 2_000),
         "source": cut_lines(publish(told.source).splitlines(), MAX_LINES, 500),
-        "assistant": _assistant(name, told, compares, found) if failure else "",
+        "assistant": _assistant(name, told, compares, list(violations)) if failure else "",
         "snapshots": [compared(c.snapshot.name, c.expected, c.received, publish(c.headline)) for c in compares],
-        "checks": [*(_violation(v, traces) for v in found), *(_answer(at, answer, traces) for at, answer in answers)],
+        "checks": [*(_violation(v, traces) for v in found), *(_answer(at, answer, traces) for at, answer in asked)],
         "notes": [note for trace in traces for note in trace.notes],
     }
     text = f'{json.dumps(about)[:-1]},"traces":[{",".join(trace.text for trace in traces)}]}}'
     trees = "\n".join(trace.tree for trace in traces)
     words = " ".join(dict.fromkeys(name for trace in traces for name in trace.names))[:MAX_WORDS]
-    return Detail(pack(text), cut_text(trees, MAX_TREE_CHARACTERS), words, *_figures(traces))
+    return Detail(
+        pack(text),
+        cut_text(trees, MAX_TREE_CHARACTERS),
+        words,
+        *add([trace.figures for trace in traces if trace.figures is not None]),
+    )
 
 
 def pack(text: str) -> str:
     """Return a text compressed, in letters that HTML leaves alone. The same text gives the same."""
     return base64.b64encode(gzip.compress(text.encode("utf-8", "backslashreplace"), 6, mtime=0)).decode()
-
-
-def _figures(traces: Sequence[TraceData]) -> tuple[int | None, int | None, float | None]:
-    """Return the sums over the traces; None for a sum of which a part is not known."""
-    into, out, cost = ([getattr(t, name) for t in traces] for name in ("input_tokens", "output_tokens", "cost"))
-    return _sum(into), _sum(out), _sum(cost)
-
-
-def _sum(numbers: Sequence[Any]) -> Any:
-    return None if not numbers or None in numbers else sum(numbers)
 
 
 def _assistant(name: str, failure: Failure, comparisons: Sequence[Mismatch], violations: Sequence[Violation]) -> str:

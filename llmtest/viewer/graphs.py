@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
+from llmtest.core.text import amount, clip
 from llmtest.events.events import Run
 
 START, END = "__start__", "__end__"
@@ -25,7 +27,8 @@ MAX_NODES: Final = 200
 
 
 def graphs_of(runs: Sequence[Run], parents: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the graphs of a trace, each as plain data: `run` of the graph, `path`, `nodes`, `edges`, `size`, `mermaid`.
+    """Return the graphs of a trace, each as plain data: the `run` of the graph, its `path`, its `drawing`, or
+    None if it has too many nodes, and the same in the language of `mermaid`.
 
     `parents` are the positions of the runs around `runs`, and `names` what the runs are called on the page. A path is a list
     of steps: the number of each, and the positions of its runs.
@@ -49,21 +52,58 @@ def _graph(graph: int, steps: Mapping[int, Sequence[int]], names: Sequence[str])
     layers = [list(dict.fromkeys(names[run] for run in runs)) for _, runs in path]
     edges = _edges([[START], *layers, [END]])
     nodes = _placed(layers)
-    drawn = nodes if len(nodes) <= MAX_NODES else {}
-    counts = [name for _, runs in path for name in (names[run] for run in runs)]
+    runs_of = {name: [run for _, runs in path for run in runs if names[run] == name] for name in nodes}
     return {
         "run": graph,
         "path": [[step, list(runs)] for step, runs in path],
-        "nodes": [[name, x, y, counts.count(name)] for name, (x, y) in drawn.items()],
-        "edges": [[a, b, count, *_curve(drawn[a], drawn[b])] for (a, b), count in edges.items() if drawn],
-        "size": [max((x for x, _ in drawn.values()), default=0) + WIDTH + 3 * _MARGIN, _bottom(drawn)],
+        "drawing": _drawing(nodes, edges, runs_of) if len(nodes) <= MAX_NODES else None,
         "mermaid": _mermaid(edges),
     }
 
 
+# -- the drawing: elements of SVG, each as its name, its attributes, and what is inside it
+
+
+def _drawing(
+    nodes: Mapping[str, tuple[int, int]], edges: Mapping[tuple[str, str], int], runs_of: Mapping[str, Sequence[int]]
+) -> list[Any]:
+    width, height = max(x for x, _ in nodes.values()) + WIDTH + _LEFT, max(y for _, y in nodes.values()) + HEIGHT + _MARGIN
+    arrows = [shape for (a, b), count in edges.items() for shape in _arrow(nodes[a], nodes[b], count)]
+    boxes = [_box(name, x, y, runs_of[name]) for name, (x, y) in nodes.items()]
+    size = {"width": width, "height": height, "viewBox": f"0 0 {width} {height}", "role": "group", "label": "graph"}
+    return ["svg", size, _TIP, *arrows, *boxes]
+
+
+_TIP: Final = [
+    "defs",
+    {},
+    [
+        "marker",
+        {"id": "tip", "viewBox": "0 0 8 8", "refX": 6, "refY": 4, "markerWidth": 7, "markerHeight": 7, "orient": "auto"},
+        ["path", {"class": "tip", "d": "M0 0L8 4L0 8z"}],
+    ],
+]
+
+
+def _arrow(a: tuple[int, int], b: tuple[int, int], count: int) -> list[Any]:
+    curve, x, y = _curve(a, b)
+    label = [["text", {"class": "count", "x": x, "y": y}, f"×{count}"]] if count > 1 else []
+    return [["path", {"d": curve, "marker-end": "url(#tip)"}], *label]
+
+
+def _box(name: str, x: int, y: int, runs: Sequence[int]) -> list[Any]:
+    times = f"  ×{len(runs)}" if len(runs) > 1 else ""
+    told = {"class": "end"}
+    if runs:
+        label = f"node {name}, ran {amount(len(runs), 'time')}"
+        told = {"class": "node", "tabindex": "0", "role": "button", "label": label, "data-runs": ",".join(map(str, runs))}
+    text = ["text", {"x": x + WIDTH // 2, "y": y + 21}, clip(name, 20, "…") + times]
+    return ["g", told, ["rect", {"x": x, "y": y, "width": WIDTH, "height": HEIGHT, "rx": 8}], text]
+
+
 def _edges(layers: Sequence[Sequence[str]]) -> dict[tuple[str, str], int]:
     edges: dict[tuple[str, str], int] = {}
-    for before, after in zip(layers, layers[1:], strict=False):
+    for before, after in pairwise(layers):
         for pair in ((a, b) for a in before for b in after):
             edges[pair] = edges.get(pair, 0) + 1
     return edges
@@ -84,10 +124,6 @@ def _placed(layers: Sequence[Sequence[str]]) -> dict[str, tuple[int, int]]:
         for number, row in enumerate(rows)
         for column, name in enumerate(row)
     }
-
-
-def _bottom(nodes: Mapping[str, tuple[int, int]]) -> int:
-    return max((y for _, y in nodes.values()), default=0) + HEIGHT + _MARGIN
 
 
 def _curve(a: tuple[int, int], b: tuple[int, int]) -> tuple[str, int, int]:

@@ -38,6 +38,7 @@ function el(tag, cls, ...inner) {
 const span = (...a) => el("span", ...a), div = (...a) => el("div", ...a), para = (...a) => el("p", ...a);
 const attr = (e, of) => { for (const k in of) if (of[k] != null) e.setAttribute(k === "label" ? "aria-label" : k, of[k]); return e; };
 const button = (text, act, more) => { const b = attr(el("button", "", text), { type: "button", ...more }); b.onclick = act; return b; };
+const h3 = text => el("h3", "", text.length > 400 ? line(text) : text);
 const pre = (s, max) => long(el("pre"), s, max);
 function long(to, s, max = LONG) {
   if (s.length <= max) return put(to, s);
@@ -91,7 +92,6 @@ class List {
     this.draw(true);
   }
 }
-const drawn = () => [tests, tree, inner].filter(Boolean);
 let inner = null;  // the list in the panel
 
 // -- state
@@ -120,32 +120,26 @@ function remember() {  // later, because a browser takes only so many changes of
   }, 120);
 }
 function address() {
-  if (S.test < 0) return "";
-  const parts = ["test=" + encodeURIComponent(index[S.test].name)];
-  if (S.rec) parts.push("recording=" + S.rec);
-  if (S.run >= 0) parts.push("run=" + S.run);
-  parts.push("tab=" + S.tab);
-  if (S.with >= 0) parts.push("with=" + encodeURIComponent(index[S.with].name));
-  return parts.join("&");
+  const { test, rec, run, tab } = S, name = at => encodeURIComponent(index[at].name);
+  return test < 0 ? "" : `test=${name(test)}${rec ? "&recording=" + rec : ""}${run < 0 ? "" : "&run=" + run}&tab=${tab}${S.with < 0 ? "" : "&with=" + name(S.with)}`;
 }
 async function follow() {  // what the address says
-  const said = new URLSearchParams(location.hash.slice(1).replace(/\+/g, "%2B"));
-  const at = said.has("test") ? index.findIndex(r => r.name === said.get("test")) : -1;
+  const said = new URLSearchParams(location.hash.slice(1).replace(/\+/g, "%2B")), find = k => index.findIndex(r => r.name === said.get(k));
+  const at = find("test");
   if (at < 0) {
+    leave();
     if (said.has("test")) say("There is no such test in this page.");
-    return leave();
-  }
-  const other = said.has("with") ? index.findIndex(r => r.name === said.get("with")) : -1;
-  await enter(at, { rec: +(said.get("recording") || 0), run: said.has("run") ? +said.get("run") : -1, tab: said.get("tab") || "", with: other });
+  } else await enter(at, { rec: +said.get("recording"), run: +(said.get("run") ?? -1), tab: said.get("tab"), with: find("with") });
 }
 
 // -- the index of tests
 
 let rows = [], status = "all", query = "";
 
+const fits = (r, s) => s === "all" || s === (FAILING.has(r.status) ? "failing" : r.status);
 function choose() {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
-  rows = index.filter(r => (status === "all" || (status === "failing" ? FAILING.has(r.status) : r.status === status)) && words.every(w => r.hay.includes(w)));
+  rows = index.filter(r => fits(r, status) && words.every(w => r.hay.includes(w)));
   rows.sort((a, b) => FAILING.has(b.status) - FAILING.has(a.status) || a.at - b.at);
   $("rows").scrollTop = 0;
   tests.set(rows.length, rows.findIndex(r => r.at === S.test));
@@ -157,17 +151,16 @@ function testRow(i) {
   const r = rows[i], cut = r.name.lastIndexOf("::") + 1;
   const name = span("", cut ? span("path", line(r.name.slice(0, cut + 1))) : "", line(r.name.slice(cut && cut + 1)));
   name.title = safe(r.name);
-  const row = div("row", span("mark " + r.status, MARKS[r.status] || "?"), name, span("dim", line(r.cause)),
+  const row = div("row", span("mark " + r.status, MARKS[r.status] || "?"), name, span("why", line(r.cause)),
     span("num dim", tokens(r.into, r.out)), span("num dim", money(r.cost)), span("num dim", took(r.seconds)));
   for (const c of row.children) attr(c, { role: "gridcell" });
   row.firstChild.title = r.status;
   return attr(row, { "aria-rowindex": i + 1, label: `${r.status}: ${line(r.name)} ${line(r.cause)}` });
 }
 function filters() {
-  const n = s => index.filter(r => s === "all" || (s === "failing" ? FAILING.has(r.status) : r.status === s)).length;
-  const states = ["failing", ...new Set(index.map(r => r.status).filter(s => !FAILING.has(s)))];
-  $("filters").replaceChildren(...["all", ...states.filter(n)].map(s =>
-    button(`${s} ${count(n(s))}`, () => { status = s; filters(); choose(); }, { "aria-pressed": s === status })));
+  const n = s => count(index.filter(r => fits(r, s)).length);
+  const states = new Set(["all", ...(n("failing") > "0" ? ["failing"] : []), ...index.map(r => r.status).filter(s => !FAILING.has(s))]);
+  $("filters").replaceChildren(...[...states].map(s => button(`${s} ${n(s)}`, () => { status = s; filters(); choose(); }, { "aria-pressed": s === status })));
 }
 function leave() {
   S.test = -1; D = T = null;
@@ -179,8 +172,8 @@ function leave() {
 
 async function enter(at, to = {}) {
   const row = index[at];
-  if (!row.has) D = { traces: [], snapshots: [], checks: [], notes: [], failure: "", source: "", assistant: "" };
-  else try { D = await open(at); } catch (e) { D = { traces: [], snapshots: [], checks: [], notes: [String(e)], failure: "", source: "", assistant: "" }; }
+  D = { traces: [], snapshots: [], checks: [], notes: [], failure: "", source: "", assistant: "" };
+  if (row.has) try { D = await open(at); } catch (e) { D.notes.push(String(e)); }
   const other = S.test !== at;
   Object.assign(S, { test: at, rec: 0, run: -1, with: -1, event: -1, cause: -1 }, other ? { snap: Math.max(0, D.snapshots.findIndex(s => s.rows.length)), mode: "diff" } : {});
   S.rec = D.traces[to.rec] ? to.rec : 0;
@@ -216,13 +209,13 @@ function prepare(t) {
 }
 const seconds = i => { const r = T.runs[i]; return r[5] < 0 || r[5] >= T.at.length ? null : (T.at[r[5]] - T.at[r[4]]) / 1e9; };
 const isBad = r => r[10] != null;
-const title = r => `${r[1]} ${r[2]}`;
+const title = r => line(`${r[1]} ${r[2]}`);
 
+const figures = r => [tokens(r.into, r.out) && tokens(r.into, r.out) + " tokens", money(r.cost), took(r.seconds)].filter(Boolean).join(" · ");
 function about() {
   const r = index[S.test];
-  const figures = [tokens(r.into, r.out) && tokens(r.into, r.out) + " tokens", money(r.cost), took(r.seconds)].filter(Boolean).join(" · ");
-  const line = div("line", button("← Tests", () => { location.hash = ""; leave(); $("rows").focus(); }, { title: "Back (u)" }),
-    span("badge " + r.status, `${MARKS[r.status] || ""} ${r.status}`), el("h2", "", r.name), span("dim num", figures),
+  const line = div("line", button("← Tests", leaveTo, { title: "Back (u)" }),
+    span("badge " + r.status, `${MARKS[r.status] || ""} ${r.status}`), el("h2", "", r.name), span("dim num", figures(r)),
     button("Compare", () => turn("compare")), button("Copy text", copyText, { title: "Copy this view as text (y)" }));
   if (D.assistant) line.append(button("Copy for assistant", copyAssistant, { title: "Cause, difference and source for a coding assistant, at most 4 KB (c)" }));
   $("about").replaceChildren(line);
@@ -257,7 +250,7 @@ function runRow(at) {
   else if (r[3] !== "ended") name.append(span("open", r[3]));
   if (has && T.folded[i]) name.append(span("dim", `${count(T.sub[i] - 1)} inside`));
   const row = div("row" + (T.hits && T.hits.set.has(i) ? " hit" : ""), name, span("num", tokens(r[6], r[7])), span("num", money(r[8])), span("num", took(seconds(i))));
-  return attr(row, { "aria-level": T.depth[i] + 1, "aria-expanded": has ? String(!T.folded[i]) : null, "aria-setsize": T.open.length, "aria-posinset": at + 1, label: line(title(r)) });
+  return attr(row, { "aria-level": T.depth[i] + 1, "aria-expanded": has ? String(!T.folded[i]) : null, "aria-setsize": T.open.length, "aria-posinset": at + 1, label: title(r) });
 }
 function pick(run, fromChat) {
   if (!T || run < 0 || run >= T.runs.length) return;
@@ -265,7 +258,7 @@ function pick(run, fromChat) {
   tree.select(T.open.indexOf(run));
   if (S.tab === "chat") mark(!fromChat);
   else if (S.tab === "timeline") timeline(true);
-  else if (S.tab === "graph") all("svg .node").forEach(n => n.classList.toggle("on", n.runs.includes(run)));
+  else if (S.tab === "graph") light();
   else if (S.tab === "request") panel();
   else if (S.tab === "events") { const first = T.runs[run][4]; if (T.events.run[S.event] !== run && inner) showEvent(first); }
   say(`${title(T.runs[run])}, ${T.runs[run][3]}`);
@@ -302,17 +295,14 @@ function haystack(t) {  // of each run, all that it was given and gave
   }
   return parts.map(p => p.join("\n").toLowerCase());
 }
-function texts(value, messages) {
+function texts(value, messages = []) {
   const out = [], todo = [value];
   while (todo.length) {
     const v = todo.pop();
-    if (typeof v === "string") out.push(v);
-    else if (typeof v === "number") out.push(String(v));
-    else if (v && typeof v === "object") {
-      if (v.$w === "@") { if (messages) out.push(messages[v.n]); }
-      else if (v.$w === "messages") { if (messages) for (const n of v.n) out.push(messages[n]); }
-      else for (const k in v) if (k !== "$w") todo.push(v[k]);
-    }
+    if (typeof v === "string" || typeof v === "number") out.push(v);
+    else if (v && v.$w === "@") out.push(messages[v.n]);
+    else if (v && v.$w === "messages") out.push(...v.n.map(n => messages[n]));
+    else if (v && typeof v === "object") for (const k in v) if (k !== "$w") todo.push(v[k]);
   }
   return out.join("\n");
 }
@@ -328,7 +318,7 @@ function plain(v) {
   if (w === "messages") return v.n.map(brief);
   if (w === "dict") return Object.fromEntries(v.items.map(([k, x]) => [k, plain(x)]));
   if (w === "Structured") return { [v.type]: plain(v.fields || {}) };
-  const rest = {};
+  const rest = Object.create(null);
   for (const k in v) if (k !== "$w") rest[k] = plain(v[k]);
   return w === undefined ? rest : "v" in rest ? rest.v : { [w]: rest };
 }
@@ -364,30 +354,25 @@ const segments = (choices, now, act) => attr(div("seg", Object.entries(choices).
 // the conversation, in pages around the chosen run
 
 let page = [0, 0];
-function chat() {
-  const n = T.chat.length, at = Math.max(0, itemOf(S.run));
-  page = [Math.max(0, at - PAGE), Math.min(n, at + PAGE)];
-  drawChat(); mark(S.run >= 0);
-}
+function around(at) { page = [Math.max(0, at - PAGE), Math.min(T.chat.length, at + PAGE)]; drawChat(); }
+function chat() { around(Math.max(0, itemOf(S.run))); mark(S.run >= 0); }
 function itemOf(run) {
   if (run < 0) return -1;
-  const last = run + T.sub[run];
-  const inside = T.chat.findIndex(c => c[0] >= run && c[0] < last);
-  if (inside >= 0) return inside;
-  return T.chat.findLastIndex(c => T.runs[c[0]][4] <= T.runs[run][4]);
+  const inside = T.chat.findIndex(c => c[0] === run || within(run, c[0]));
+  return inside >= 0 ? inside : T.chat.findLastIndex(c => T.runs[c[0]][4] <= T.runs[run][4]);
 }
 function drawChat() {
   const [a, b] = page, n = T.chat.length;
-  const more = (text, to) => { const m = button(text, () => { page = to; const old = $("panel").scrollHeight; drawChat(); if (to[0] < a) $("panel").scrollTop += $("panel").scrollHeight - old; mark(false); }); m.className = "more"; return m; };
+  const more = (text, to) => button(text, () => { page = to; const p = $("panel"), old = p.scrollHeight; drawChat(); if (to[0] < a) p.scrollTop += p.scrollHeight - old; mark(false); });
   fill(pad(n ? "" : para("empty", "No model, tool or retriever was called."), a ? more(`${count(a)} earlier`, [Math.max(0, a - PAGE), b]) : "",
     T.chat.slice(a, b).map(spoken), b < n ? more(`${count(n - b)} later`, [a, Math.min(n, b + PAGE)]) : ""));
 }
 function mark(move) {
   const at = itemOf(S.run);
-  if (move && at >= 0 && (at < page[0] || at >= page[1])) { page = [Math.max(0, at - PAGE), Math.min(T.chat.length, at + PAGE)]; drawChat(); }
+  if (move && at >= 0 && (at < page[0] || at >= page[1])) around(at);
   let first = null;
   for (const s of all(".say")) {
-    const on = S.run >= 0 && +s.dataset.run >= S.run && +s.dataset.run < S.run + T.sub[S.run];
+    const on = +s.dataset.run === S.run || (S.run >= 0 && within(S.run, +s.dataset.run));
     s.classList.toggle("on", on);
     if (on) first ||= s;
   }
@@ -407,7 +392,8 @@ function spoken([run, what, n], k) {
 function said(m) {
   const blocks = typeof m.content === "string" ? [m.content] : m.content || [];
   const out = blocks.map(b => {
-    if (typeof b === "string" || b.type === "text") { const p = el("pre", "words"); long(p, typeof b === "string" ? b : b.text || ""); return b === "" ? "" : p; }
+    const text = typeof b === "string" ? b : b.type === "text" ? b.text || "" : null;
+    if (text !== null) return text && long(el("pre", "words"), text);
     const thought = b.reasoning ?? b.thinking;
     if (typeof thought === "string") return div("think", pre(thought));
     return b.type === "tool_use" || b.type === "tool_call" ? "" : pre(json(b));
@@ -447,18 +433,20 @@ function sides(rows, heads, folded, more) {
   const grid = div("diff", heads.map(h => div("h", h)));
   for (const [depth, a, b, note, gap] of rows) {
     if (gap) { grid.append(div("wide", `… ${count(gap)} equal lines`)); continue; }
-    const [left, right] = a != null && b != null && a !== b ? parted(a, b) : [a == null ? [] : [a], b == null ? [] : [b]];
-    const same = a === b;
-    const cells = [[a, left, "gone"], [b, right, "new"]].map(([text, inner, cls]) => {
-      const cell = div(same ? "same" : text == null ? "void" : cls, inner);
-      if (text != null) cell.style.paddingLeft = 10 + Math.min(depth, 30) * 12 + "px";
+    const shown = a != null && b != null && a !== b ? parted(a, b) : [[a], [b]];
+    const cells = [a, b].map((text, n) => {
+      const cell = div(a === b ? "same" : text == null ? "void" : n ? "new" : "gone", shown[n]);
+      cell.style.paddingLeft = 10 + Math.min(depth, 30) * 12 + "px";
       return cell;
     });
-    if (note && note < 3) { const last = cells[1].className === "void" ? cells[0] : cells[1]; last.append(span("tag", note === 1 ? "◀ first difference" : "◀ another difference")); cells.forEach(c => c.classList.add("cause")); cells[0].dataset.cause = 1; }
+    if (note && note < 3) {
+      cells[b == null ? 0 : 1].append(span("tag", note === 1 ? "◀ first difference" : "◀ another difference"));
+      cells[0].dataset.cause = 1;
+    }
     grid.append(...cells);
   }
-  if (folded) grid.append(div("wide", `… ${count(folded)} equal lines`));
-  if (more) grid.append(div("wide", `… ${count(more)} more rows of the difference`));
+  const wide = (n, what) => n && grid.append(div("wide", `… ${count(n)} ${what}`));
+  wide(folded, "equal lines"); wide(more, "more rows of the difference");
   return grid;
 }
 function parted(a, b) {  // the words between the equal beginning and the equal end of two lines
@@ -508,23 +496,23 @@ function timeline(again) {
   const rows = [];
   const lanes = new Map();
   T.runs.forEach((r, i) => { const l = T.events.lane[r[4]] ?? -1; lanes.has(l) ? lanes.get(l).push(i) : lanes.set(l, [i]); });
-  const called = l => l < 0 ? "unknown thread" : `${T.lanes[l][0]}${T.lanes[l][1] ? " · " + T.lanes[l][1] : ""}${T.lanes[l][2] >= 0 ? `  (started by ${T.lanes[T.lanes[l][2]][1] || T.lanes[T.lanes[l][2]][0]})` : ""}`;
-  for (const [l, runs] of [...lanes].sort((a, b) => a[0] - b[0])) rows.push(called(l), ...runs);
+  for (const [l, runs] of [...lanes].sort((a, b) => a[0] - b[0])) rows.push(l < 0 ? "unknown thread" : T.lanes[l][3], ...runs);
   const chosen = rows.indexOf(S.run);
   const names = [...near].slice(0, 4).map(i => title(T.runs[i])).join(", ");
-  const told = S.run < 0 ? "Choose a run to see what ran beside it." : !T.order ? "Too many runs to tell what ran side by side." : near.size ? `${count(near.size)} ${near.size === 1 ? "run" : "runs"} beside ${T.runs[S.run][2]}: ${names}${near.size > 4 ? ", …" : ""}` : `Nothing ran beside ${T.runs[S.run][2]}.`;
+  const me = S.run < 0 ? "" : T.runs[S.run][2];
+  const told = S.run < 0 ? "Choose a run to see what ran beside it." : !T.order ? "Too many runs to tell what ran side by side." : `${near.size ? count(near.size) : "No"} ${near.size === 1 ? "run" : "runs"} beside ${me}${near.size ? ": " : "."}${names}${near.size > 4 ? ", …" : ""}`;
   const row = at => {
     const i = rows[at];
     if (typeof i === "string") return div("row lane", span("", line(i)));
     const r = T.runs[i], bar = el("i", `${r[1]}${isBad(r) ? " broken" : ""}`);
     const a = place(r[4]), b = r[5] < 0 || r[5] > last ? end : place(r[5]);
     bar.style.left = a / end * 100 + "%"; bar.style.width = Math.max(0, b - a) / end * 100 + "%";
-    const name = span("", line(title(r)));
+    const name = span("", title(r));
     name.style.paddingLeft = Math.min(T.depth[i], 10) * 8 + "px";
-    const length = S.axis === "order" ? "" : `, ${took((b - a) / 1e9)}`;
-    return attr(div("row" + (near.has(i) ? " beside" : ""), name, span("track", bar)), { label: line(title(r) + length + (near.has(i) ? ", ran beside the chosen run" : "")), title: safe(title(r) + length) });
+    const said = title(r) + (S.axis === "order" ? "" : `, ${took((b - a) / 1e9)}`);
+    return attr(div("row" + (near.has(i) ? " beside" : ""), name, span("track", bar)), { label: said + (near.has(i) ? ", ran beside the chosen run" : ""), title: said });
   };
-  const bar = div("tools", segments(axes, S.axis, k => { S.axis = k; timeline(true); }), para("", told));
+  const bar = div("tools", segments(axes, S.axis, k => { S.axis = k; timeline(true); }), para("", told), span("dim num", S.axis === "order" ? `${count(last + 1)} events` : took(end / 1e9)));
   const top = again && inner ? inner.host.scrollTop : 0;
   const host = attr(div("list time"), { tabindex: 0, id: "times" });
   fill(bar, host);
@@ -561,30 +549,28 @@ function showEvent(at) {
   const below = $("payload"), e = T.events, lane = T.lanes[e.lane[at]];
   below.hidden = false;
   const v = T.values[at], told = v === null ? "(cut: the values of this recording take too much room)" : typeof v === "string" ? v : json(v);
-  below.replaceChildren(para("dim", `event ${at} · ${kindOf(at)} · +${took(T.at[at] / 1e9)}${e.virtual.length ? ` · virtual ${took(e.virtual[at] / 1e9)}` : ""}${lane ? ` · thread ${lane[0]}${lane[1] ? ` · task ${lane[1]}` : ""}` : ""}`), pre(told));
+  below.replaceChildren(para("dim", `event ${at} · ${kindOf(at)} · +${took(T.at[at] / 1e9)}${e.virtual.length ? ` · virtual ${took(e.virtual[at] / 1e9)}` : ""}${lane ? ` · ${lane[3]}` : ""}`), pre(told));
 }
 
 // graphs
 
-const NS = "http://www.w3.org/2000/svg";
-const svg = (tag, of, ...inner) => { const e = attr(document.createElementNS(NS, tag), of); for (const i of inner) typeof i === "object" ? e.append(i) : e.append(line(i)); return e; };
+const draw = ([tag, of, ...inner]) => {
+  const e = attr(document.createElementNS("http://www.w3.org/2000/svg", tag), of);
+  e.append(...inner.map(i => typeof i === "string" ? line(i) : draw(i)));
+  return e;
+};
+const light = () => all(".node").forEach(n => n.classList.toggle("on", n.dataset.runs.split(",").includes(String(S.run))));
 function graph() {
   fill(pad(T.graphs.map(g => {
-    const name = T.runs[g.run][2], of = n => g.path.flatMap(([, runs]) => runs.filter(i => T.runs[i][2] === n));
-    const ways = g.edges.flatMap(([a, b, n, d, x, y]) => [svg("path", { d, "marker-end": "url(#tip)" }), n > 1 ? svg("text", { class: "count", x, y }, "×" + n) : ""]).filter(Boolean);
-    const nodes = g.nodes.map(([n, x, y, times]) => {
-      const runs = of(n), short = n.length > 20 ? n.slice(0, 19) + "…" : n;
-      const box = svg("g", { class: (runs.length ? "node" : "end") + (runs.includes(S.run) ? " on" : ""), ...(runs.length ? { tabindex: 0, role: "button", label: `node ${line(n)}, ran ${times} times` } : {}) }, svg("rect", { x, y, width: 148, height: 34, rx: 8 }), svg("text", { x: x + 74, y: y + 21 }, short + (times > 1 ? `  ×${times}` : "")));
-      box.runs = runs;
-      box.onclick = () => pick(runs[(runs.indexOf(S.run) + 1) % runs.length]);
-      box.onkeydown = e => { if (e.key === "Enter" && runs.length) { e.stopPropagation(); box.onclick(); } };
-      return box;
-    });
-    const tip = svg("defs", {}, svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 6, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { class: "tip", d: "M0 0L8 4L0 8z" })));
-    const drawing = svg("svg", { width: g.size[0], height: g.size[1], viewBox: `0 0 ${g.size[0]} ${g.size[1]}`, role: "group", label: `graph ${line(name)}` }, tip, ...ways, ...nodes);
+    const go = e => { const runs = e.target.closest(".node")?.dataset.runs.split(",").map(Number); if (runs) pick(runs[(runs.indexOf(S.run) + 1) % runs.length]); };
+    const drawing = g.drawing ? draw(g.drawing) : para("dim", "This graph has too many nodes to draw.");
+    drawing.onclick = go;
+    drawing.onkeydown = e => e.key === "Enter" && go(e);
     const path = el("ol", "steps", g.path.map(([n, runs]) => attr(el("li", "", runs.map(i => button(line(T.runs[i][2]), () => pick(i)))), { value: n })));
-    return el("section", "", el("h3", "", `Graph ${line(name)}`), g.nodes.length ? drawing : para("dim", "This graph has too many nodes to draw."), el("h3", "", "Path taken, step by step"), path, para("dim", "Nodes that did not run are not shown. Arrows join the nodes of consecutive steps: LangGraph's callbacks tell no edges."), button("Copy as mermaid", () => copy(g.mermaid, "mermaid text")));
+    return el("section", "", h3("Graph " + T.runs[g.run][2]), drawing, h3("Path taken, step by step"), path,
+      para("dim", "Nodes that did not run are not shown. Arrows join the nodes of consecutive steps: LangGraph's callbacks tell no edges."), button("Copy as mermaid", () => copy(g.mermaid, "mermaid text")));
   })));
+  light();
 }
 
 // what a run was given
@@ -597,15 +583,16 @@ function request() {
   const isModel = r[1] === "chat" || r[1] === "llm", tools = Array.isArray(params.tools) ? params.tools : start.tools || [];
   delete params.tools;
   const lane = T.lanes[T.events.lane[r[4]]];
-  const out = [el("h3", "", line(title(r))), facts([["model", r[9]], ["ended", r[3]], ["error", r[10]], ["tokens", tokens(r[6], r[7])], ["cost", money(r[8])], ["took", took(seconds(i))], ["thread", lane && lane[0]], ["task", lane && lane[1]]])];
+  const out = [h3(title(r)), facts([["model", r[9]], ["ended", r[3]], ["error", r[10]], ["tokens", tokens(r[6], r[7])], ["cost", money(r[8])], ["took", took(seconds(i))], ["thread and task", lane && lane[3]]])];
   if (isModel) {
-    out.push(el("h3", "", "Parameters"), facts(Object.entries(params)), el("h3", "", `Tools as the model saw them (${tools.length})`));
+    out.push(h3("Parameters"), facts(Object.entries(params)), h3(`Tools as the model saw them (${tools.length})`));
     out.push(...tools.map(t => { const f = t && t.function || t, n = typeof t === "string" ? t : f.name ?? f.type ?? "tool"; return el("details", "box", el("summary", "", el("code", "", line(String(n))), " ", span("dim", line(String(f.description || "")))), pre(json(t))); }));
   }
   const given = input(r), numbers = given && given.$w === "messages" ? given.n : null;
-  out.push(el("h3", "", "Input"), ...(numbers ? numbers.map(n => div("box", span("dim", T.messages[n].role), said(T.messages[n]))) : [pre(json(given))]));
-  if (r[5] >= 0) out.push(el("h3", "", r[10] != null ? "Error" : "Output"), pre(r[10] ?? json(output(r))));
-  out.push(el("h3", "", "Tags and metadata"), facts([["tags", tags.join(", ")], ...Object.entries(meta)]));
+  out.push(h3("Input"), ...(numbers ? numbers.map(n => div("box", span("dim", T.messages[n].role), said(T.messages[n]))) : [pre(json(given))]));
+  const gave = output(r), answer = r[1] === "chat" && gave?.[0]?.message ? T.messages[gave[0].message.n] : null;
+  if (r[5] >= 0) out.push(h3(r[10] != null ? "Error" : "Output"), ...(answer ? said(answer) : [pre(r[10] ?? json(gave))]));
+  out.push(h3("Tags and metadata"), facts([["tags", tags.join(", ")], ...Object.entries(meta)]));
   fill(pad(out));
 }
 
@@ -613,17 +600,17 @@ function request() {
 
 function checks() {
   const out = [];
-  if (D.failure) out.push(el("h3", "", "Failure"), div("box bad", pre(D.failure)));
+  if (D.failure && !D.checks.some(c => c.text === D.failure)) out.push(h3("Failure"), div("box bad", pre(D.failure)));
   for (const [what, head] of [["violation", "Violations"], ["rule", "Rules"]]) {
     const found = D.checks.filter(c => c.what === what);
-    if (found.length) out.push(el("h3", "", head));
+    if (found.length) out.push(h3(head));
     for (const c of found) {
-      const word = c.holds === true ? "✓ holds" : c.holds === false ? "✕ broken" : "? cannot tell";
+      const [word, cls] = c.holds === true ? ["✓ holds", "s-ok"] : c.holds === false ? ["✕ broken", "failed"] : ["? cannot tell", "open"];
       const seen = c.runs.map(([rec, run, n, kind]) => button(`${n}: ${kind} ${run >= 0 ? line(D.traces[rec].runs[run][2]) : ""}`, () => { if (S.rec !== rec) { S.rec = rec; recording(); } pick(run); turn("chat"); }));
-      out.push(div("box" + (c.holds === false ? " bad" : ""), para(c.holds ? "s-ok" : c.holds === false ? "failed" : "open", `${word}: ${line(c.code)}`), c.holds === true ? "" : pre(c.text), seen.length ? para("seg", seen) : ""));
+      out.push(div("box" + (c.holds === false ? " bad" : ""), para(cls, `${word}: ${line(c.code)}`), c.holds === true ? "" : pre(c.text), seen.length ? para("seg", seen) : ""));
     }
   }
-  if (D.source) out.push(el("h3", "", "Source"), pre(D.source));
+  if (D.source) out.push(h3("Source"), pre(D.source));
   fill(pad(out.length ? out : para("empty", "No violations, and no rules were asked.")));
 }
 
@@ -638,38 +625,37 @@ async function compare() {
   field.value = other.name;
   const at = S.test, data = await open(S.with);
   if (S.test !== at || S.tab !== "compare") return;
-  const mine = index[at], told = [mine, other].map(r => [tokens(r.into, r.out), money(r.cost), took(r.seconds)].filter(Boolean).join(" · "));
-  const [a, b] = [D, data].map(d => d.traces.map(t => t.tree).join("\n").split("\n"));
-  const rows = against(a, b);
-  fill(bar, pad(para("", rows.some(r => r[1] !== r[2]) ? "" : "The trees are equal.")), sides(rows.slice(0, 4000), [`${mine.name}  ${told[0]}`, `${other.name}  ${told[1]}`].map(oneLine), 0, Math.max(0, rows.length - 4000)));
+  const rows = against(...[D, data].map(d => d.traces.map(t => t.tree).join("\n").split("\n")));
+  if (rows.every(r => r[1] === r[2])) bar.append(para("", "The trees are equal."));
+  fill(bar, sides(rows.slice(0, 4000), [index[at], other].map(r => line(`${r.name}  ${figures(r)}`)), 0, Math.max(0, rows.length - 4000)));
 }
-function against(a, b) {  // a longest common order of equal lines, then what lies between
-  let start = 0, end = 0; const short = Math.min(a.length, b.length);
-  while (start < short && a[start] === b[start]) start++;
-  while (end < short - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
-  const places = new Map();
-  for (let j = b.length - end - 1; j >= start; j--) places.has(b[j]) ? places.get(b[j]).push(j) : places.set(b[j], [j]);
-  const found = [], ends = [], at = [], back = [];
-  for (let i = start; i < a.length - end; i++) { const p = places.get(a[i]); if (p && p.length) found.push([i, p.pop()]); }
+function against(a, b) {  // a longest common order of equal lines, and what lies between
+  let start = 0, end = 0;
+  const most = Math.min(a.length, b.length), places = new Map(), found = [], ends = [], at = [], back = [], common = [[a.length, b.length]];
+  while (start < most && a[start] === b[start]) start++;
+  while (end < most - start && a.at(-1 - end) === b.at(-1 - end)) end++;
+  for (let k = 1; k <= end; k++) common.push([a.length - k, b.length - k]);
+  for (let j = b.length - end - 1; j >= start; j--) places.set(b[j], places.get(b[j]) || []).get(b[j]).push(j);
+  for (let i = start; i < a.length - end; i++) if (places.get(a[i])?.length) found.push([i, places.get(a[i]).pop()]);
   found.forEach(([, j], k) => {
-    let lo = 0, hi = ends.length;
-    while (lo < hi) { const mid = (lo + hi) >> 1; ends[mid] < j ? lo = mid + 1 : hi = mid; }
-    back[k] = lo ? at[lo - 1] : -1; ends[lo] = j; at[lo] = k;
+    let low = 0, high = ends.length;
+    while (low < high) { const mid = (low + high) >> 1; if (ends[mid] < j) low = mid + 1; else high = mid; }
+    back[k] = low ? at[low - 1] : -1; ends[low] = j; at[low] = k;
   });
-  const common = [];
-  for (let k = at.length ? at[at.length - 1] : -1; k >= 0; k = back[k]) common.push(found[k]);
-  common.reverse();
-  for (let i = 0; i < start; i++) common.splice(i, 0, [i, i]);
-  for (let k = end; k > 0; k--) common.push([a.length - k, b.length - k]);
-  const rows = []; let i = 0, j = 0, equal = [];
-  const line = (x, y) => [0, x ?? null, y ?? null, 0];
-  const flush = last => { const head = rows.length ? 2 : 0, tail = last ? 0 : 2; if (equal.length > head + tail + 1) rows.push(...equal.slice(0, head), [0, "", "", 0, equal.length - head - tail], ...equal.slice(equal.length - tail)); else rows.push(...equal); equal = []; };
-  for (const [x, y] of [...common, [a.length, b.length]]) {
-    if (x > i || y > j) { flush(false); for (let k = 0; k < Math.max(x - i, y - j); k++) rows.push(line(i + k < x ? a[i + k] : null, j + k < y ? b[j + k] : null)); }
-    if (x < a.length) equal.push(line(a[x], b[y]));
+  for (let k = at.at(-1) ?? -1; k >= 0; k = back[k]) common.push(found[k]);
+  for (let i = start - 1; i >= 0; i--) common.push([i, i]);
+  const rows = [], same = [];
+  let i = 0, j = 0;
+  for (const [x, y] of common.reverse()) {
+    if (x > i || y > j || x === a.length) {  // two equal lines are shown before and after what differs
+      const head = rows.length ? 2 : 0, tail = x > i || y > j ? 2 : 0, hidden = same.length - head - tail;
+      if (hidden > 1) same.splice(head, hidden, [0, "", "", 0, hidden]);
+      rows.push(...same.splice(0));
+      for (; i < x || j < y; i++, j++) rows.push([0, i < x ? a[i] : null, j < y ? b[j] : null, 0]);
+    }
+    if (x < a.length) same.push([0, a[x], b[y], 0]);
     i = x + 1; j = y + 1;
   }
-  flush(true);
   return rows;
 }
 
@@ -696,42 +682,44 @@ function copyText() {
 
 const HELP = { "j k ↓ ↑": "next, previous test or run", Enter: "open the test", "u Esc": "back to the tests", "← →": "fold, unfold a run", "e E": "next, previous failure", "n N": "next, previous difference", "1 – 8": "views", "/": "search", "[ ]": "previous, next test", y: "copy the view as text", c: "copy for a coding assistant", t: "light or dark", "?": "this list" };
 function error(by) {
-  if (S.test < 0) {
-    for (let n = 1, at = tests.at; n <= rows.length; n++) { at = (at + by + rows.length) % rows.length; if (FAILING.has(rows[at].status)) return tests.select(at); }
-    return;
+  const open = S.test >= 0, n = open ? T ? T.runs.length : 0 : rows.length;
+  let at = open ? S.run : tests.at;
+  if (at < 0 && by < 0) at = n;
+  for (let k = 0; k < n; k++) {
+    at = (at + by + n) % n;
+    if (open ? isBad(T.runs[at]) : FAILING.has(rows[at].status)) return open ? pick(at) : tests.select(at);
   }
-  if (!T) return;
-  const n = T.runs.length;
-  for (let k = 1, at = S.run < 0 && by < 0 ? n : S.run; k <= n; k++) { at = (at + by + n) % n; if (isBad(T.runs[at])) return pick(at); }
-  say("No run of this recording failed.");
+  say("Nothing failed here.");
 }
 function other(by) { const at = rows.findIndex(r => r.at === S.test), to = rows[at + by]; if (to) enter(to.at, { tab: S.tab }); }
 function theme() {
-  const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
+  const root = document.documentElement, now = root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  root.dataset.theme = now === "dark" ? "light" : "dark";
 }
-function help() { const d = $("keys"); d.replaceChildren(el("h3", "", "Keys"), el("dl", "facts", Object.entries(HELP).flatMap(([k, t]) => [el("dt", "", el("kbd", "", k)), el("dd", "", t)])), button("Close", () => d.close())); d.showModal(); }
-function isTree() { return document.activeElement === $("tree") || document.activeElement === document.body; }
+function help() { const d = $("keys"); d.replaceChildren(h3("Keys"), el("dl", "facts", Object.entries(HELP).flatMap(([k, t]) => [el("dt", "", el("kbd", "", k)), el("dd", "", t)])), button("Close", () => d.close())); d.showModal(); }
+function sideways(by) {
+  const { folded, sub, runs } = T, run = S.run, closed = folded[run] || sub[run] < 2;
+  if (by < 0) { if (closed) pick(runs[run][0]); else fold(run, 1); }
+  else if (folded[run]) fold(run, 0);
+  else if (!closed) step(1);
+}
 document.addEventListener("keydown", e => {
-  const field = e.target.closest("input, select, textarea"), k = e.key;
-  if (k === "Escape" && field) return field.blur();
-  if (e.target === $("find") && k === "Enter") { e.preventDefault(); return nextHit(e.shiftKey ? -1 : 1); }
-  if (e.target === $("search") && (k === "Enter" || k === "ArrowDown")) { e.preventDefault(); $("rows").focus(); return tests.select(0); }
-  if (field || e.ctrlKey || e.metaKey || e.altKey || $("keys").open) return;
-  const on = document.activeElement, open = S.test >= 0;
-  if (on && on.role === "tab" && (k === "ArrowLeft" || k === "ArrowRight")) {
-    const all = offered(), to = all[(all.indexOf(S.tab) + (k === "ArrowRight" ? 1 : -1) + all.length) % all.length];
-    turn(to); $("tab-" + to).focus(); return;
+  const field = e.target.closest("input, select, textarea"), k = e.key, on = document.activeElement, opened = S.test >= 0;
+  let acts = {};
+  if (e.ctrlKey || e.metaKey || e.altKey || $("keys").open) return;
+  if (field) acts = { Escape: [() => field.blur()], Enter: field === $("find") && [nextHit, e.shiftKey ? -1 : 1], ...(field === $("search") && { Enter: [toTests, 0], ArrowDown: [toTests, 0] }) };
+  else {
+    const free = on === document.body || on.classList.contains("list"), to = k === "ArrowRight" ? 1 : -1;
+    acts = { j: [step, 1], k: [step, -1], e: [error, 1], E: [error, -1], "?": [help], t: [theme], "/": [() => $(opened ? "find" : "search").focus()] };
+    if (free) Object.assign(acts, { ArrowDown: [step, 1], ArrowUp: [step, -1] }, !opened && rows[tests.at] && { Enter: [enter, rows[tests.at].at] });
+    if (opened) Object.assign(acts, { n: [nextCause, 1], N: [nextCause, -1], u: [leaveTo], Escape: [leaveTo], c: [copyAssistant], y: [copyText], "[": [other, -1], "]": [other, 1] }, /^[1-8]$/.test(k) && { [k]: [turn, offered()[k - 1]] });
+    if (on.role === "tab") acts.ArrowLeft = acts.ArrowRight = [() => { const all = offered(), tab = all[(all.indexOf(S.tab) + to + all.length) % all.length]; turn(tab); $("tab-" + tab).focus(); }];
+    else if (free && T && S.run >= 0) acts.ArrowLeft = acts.ArrowRight = [sideways, to];
   }
-  const free = on === document.body || (on && on.classList.contains("list"));
-  const act = { j: () => step(1), k: () => step(-1), ArrowDown: free && (() => step(1)), ArrowUp: free && (() => step(-1)), e: () => error(1), E: () => error(-1), "?": help, t: theme,
-    "/": () => (open ? $("find") : $("search")).focus(), Enter: !open && free && rows[tests.at] && (() => enter(rows[tests.at].at)),
-    ...(open ? { n: () => nextCause(1), N: () => nextCause(-1), u: leaveTo, Escape: leaveTo, c: copyAssistant, y: copyText, "[": () => other(-1), "]": () => other(1),
-      ArrowLeft: isTree() && T && S.run >= 0 && (() => T.folded[S.run] || T.sub[S.run] < 2 ? T.runs[S.run][0] >= 0 && pick(T.runs[S.run][0]) : fold(S.run, 1)), ArrowRight: isTree() && T && S.run >= 0 && (() => T.folded[S.run] ? fold(S.run, 0) : T.sub[S.run] > 1 && step(1)) } : {}) }[k]
-    || (open && /^[1-8]$/.test(k) && (() => turn(offered()[k - 1])));
-  if (act) { e.preventDefault(); act(); }
+  if (acts[k]) { e.preventDefault(); acts[k][0](acts[k][1]); }
 });
-function leaveTo() { const at = rows.findIndex(r => r.at === S.test); leave(); tests.select(at); $("rows").focus(); }
+function toTests(at) { $("rows").focus(); tests.select(at); }
+function leaveTo() { const at = rows.findIndex(r => r.at === S.test); leave(); toTests(at); }
 
 // -- beginning
 
@@ -745,8 +733,7 @@ $("folds").onclick = () => { const any = T.folded.some(Boolean); T.folded = T.fo
 $("theme").onclick = theme; $("help").onclick = help;
 $("home").onclick = e => { e.preventDefault(); leave(); };
 addEventListener("hashchange", follow);
-addEventListener("beforeprint", () => drawn().forEach(l => { l.all = true; l.draw(true); }));
-addEventListener("afterprint", () => drawn().forEach(l => { l.all = false; l.draw(true); }));
+for (const [when, whole] of [["beforeprint", true], ["afterprint", false]]) addEventListener(when, () => [tests, tree, inner].forEach(l => { if (l) { l.all = whole; l.draw(true); } }));
 $("app").hidden = false;
 filters(); choose();
 if (location.hash.length > 1) follow();

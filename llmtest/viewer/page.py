@@ -41,7 +41,7 @@ def write_page(path: Path, cases: Iterable[Case], *, title: str = "llmtest") -> 
 def page(cases: Iterable[Case], *, title: str = "llmtest") -> str:
     """Return a page of cases as HTML."""
     shown = list(cases)
-    style, script = _file("page.css"), _file("page.js")
+    style, script = (_dense(_file(name)) for name in ("page.css", "page.js"))
     slots = {
         "policy": _policy(style, script),
         "title": html.escape(publish(title)),
@@ -57,6 +57,12 @@ def page(cases: Iterable[Case], *, title: str = "llmtest") -> str:
 
 def _file(name: str) -> str:
     return (files("llmtest.viewer") / name).read_text("utf-8").replace("\r\n", "\n")
+
+
+def _dense(code: str) -> str:
+    """Return code without indentation and lines of comment. The files have no text that spans several lines."""
+    lines = (line.strip() for line in code.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _policy(style: str, script: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from llmtest.tracing.store import Store, Stored
-from llmtest.viewer.cases import Case, detail
+from llmtest.viewer.cases import Case, Status, detail
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished traces, and the number of all."""
@@ -20,6 +20,6 @@ def cases_of(store: Store, traces: Sequence[Stored], progress: Progress) -> Iter
     for number, trace in enumerate(traces, 1):
         name = f"{trace.session} · {trace.key}"
         seconds = None if trace.duration_ns is None else trace.duration_ns / 1e9
-        status = "failed" if trace.errors else "open" if trace.ended == "open" else "passed"
+        status: Status = "failed" if trace.errors else "open" if trace.ended == "open" else "passed"
         yield Case(name, status, trace.error or "", seconds, detail(name, [store.load(trace)]))
         progress(number, len(traces))

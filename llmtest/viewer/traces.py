@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+from llmtest.concurrency.lanes import Lane
 from llmtest.core import masks
 from llmtest.core.text import amount
 from llmtest.errors import PriceError
@@ -40,19 +41,21 @@ MAX_ORDER_BITS: Final = 2_000_000
 """Of the order of concurrent siblings: where it takes more, the page does not tell what ran beside what."""
 
 
+Figures = tuple[int | None, int | None, float | None]
+"""Tokens in, tokens out, cost."""
+
+
 @dataclass(frozen=True, slots=True)
 class TraceData:
     """The data of one recording as a text of JSON, and what the index shows of it.
 
-    `input_tokens` and `output_tokens` are None if a model call did not report what it spent, `cost` is None if the price of
-    a call is not known; both are 0 without model calls. `names` are the names of its runs, `notes` say what was cut.
+    `figures` are None without a model call, and each of them is None if it is not known for one. `names` are the names of
+    its runs, `notes` say what was cut.
     """
 
     text: str
     tree: str
-    input_tokens: int | None
-    output_tokens: int | None
-    cost: float | None
+    figures: Figures | None
     names: tuple[str, ...]
     notes: tuple[str, ...]
     events: Sequence[Event] = field(repr=False)
@@ -70,7 +73,8 @@ def trace_data(recording: Recording) -> TraceData:
         events = events[:MAX_EVENTS]
     positions = {run.id: position for position, run in enumerate(order.runs)}
     payloads, messages, abouts = _values(events, order.runs, notes)
-    runs = _runs(order, positions, abouts)
+    own = [_figures(run) if run.kind in MODELS else None for run in order.runs]
+    runs = _runs(order, positions, own)
     names = [row[2] for row in runs]
     parents = [row[0] for row in runs]
     lanes: dict[int, int] = {}
@@ -88,8 +92,9 @@ def trace_data(recording: Recording) -> TraceData:
     }
     head = json.dumps(facts, separators=(",", ":"))
     text = f'{head[:-1]},"values":[{",".join(payloads)}],"messages":[{",".join(messages)}],"abouts":[{",".join(abouts)}]}}'
-    figures = _figures([run for run in order.runs if run.kind in MODELS], complete=not recording.unseen_calls)
-    return TraceData(text, tree, *figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
+    calls = [spent for spent in own if spent is not None]
+    figures = (None, None, None) if recording.unseen_calls else add(calls) if calls else None
+    return TraceData(text, tree, figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
 
 
 def _tree(recording: Recording) -> str:
@@ -141,22 +146,53 @@ def _bare(event: Event, text: str) -> str:
 # -- runs
 
 
-def _runs(order: HappensBefore, positions: Mapping[UUID, int], abouts: Sequence[str]) -> list[list[Any]]:
+def _runs(order: HappensBefore, positions: Mapping[UUID, int], own: Sequence[Figures | None]) -> list[list[Any]]:
     """Return the runs, parents first. Of each: the position of its parent or -1, kind, name, how it ended, number of its
-    first event, of its last one or -1, tokens in and out or None, cost or None, model, error, its arguments on one line."""
+    first event, of its last one or -1, tokens in, tokens out and cost of the calls in it, model, error, arguments in brief.
+
+    Tokens and cost are None without a model call, and if they are not known for one.
+    """
     rows = []
-    for run in order.runs:
-        parent = order.seat(run).parent
-        call = call_of(run) if run.kind in MODELS else None
-        usage = call.spent if call is not None and call.is_known else None
-        tokens = (usage.input_tokens, usage.output_tokens) if usage is not None else (None, None)
-        cost = _cost(run) if call is not None else None
-        model = column(call.model) if call is not None else None
+    parents = [_parent(order, positions, run) for run in order.runs]
+    for run, parent, figures in zip(order.runs, parents, _summed(own, parents), strict=True):
+        model = column(call_of(run).model) if run.kind in MODELS else None
         end = run.end.number if run.end is not None else -1
-        above = positions[parent.id] if parent is not None else -1
         about = (run.kind, column(run.name), run.ended, run.start.number, end)
-        rows.append([above, *about, *tokens, cost, model, _error(run), _arguments(run)])
+        rows.append([parent, *about, *figures, model, _error(run), _arguments(run)])
     return rows
+
+
+def _parent(order: HappensBefore, positions: Mapping[UUID, int], run: Run) -> int:
+    parent = order.seat(run).parent
+    return positions[parent.id] if parent is not None else -1
+
+
+def _figures(run: Run) -> Figures:
+    """Return the tokens and the cost of one model call; None for what is not known."""
+    call = call_of(run)
+    tokens = (call.spent.input_tokens, call.spent.output_tokens) if call.is_known else (None, None)
+    try:
+        return *tokens, 0.0 if call.cached else cost_of(call)
+    except PriceError:  # the page shows none
+        return *tokens, None
+
+
+def _summed(own: Sequence[Figures | None], parents: Sequence[int]) -> list[Figures]:
+    """Return what the model calls in each run have spent."""
+    calls: list[list[Figures]] = [[figures] if figures is not None else [] for figures in own]
+    for position in range(len(own) - 1, -1, -1):  # from the inside: a run is summed up before its parent
+        if calls[position]:
+            calls[position] = [add(calls[position])]
+            if parents[position] >= 0:
+                calls[parents[position]] += calls[position]
+    return [inside[0] if inside else (None, None, None) for inside in calls]
+
+
+def add(figures: Sequence[Figures]) -> Figures:
+    """Return the sums; None for a sum of which a part is not known, and if there is nothing to add."""
+    columns = zip(*figures, strict=True) if figures else [[None]] * 3
+    into, out, cost = (None if None in parts else sum(parts) for parts in map(list, columns))
+    return into, out, cost
 
 
 def _error(run: Run) -> str | None:
@@ -171,26 +207,6 @@ def _arguments(run: Run) -> str | None:
     if not run.args:
         return masks.show(run.input)
     return cut_text(", ".join(f"{key}={masks.show(value, key)}" for key, value in run.args.items()), _ARGUMENTS)
-
-
-def _cost(run: Run) -> float | None:
-    if run.cached:
-        return 0.0
-    try:
-        return cost_of(call_of(run))
-    except PriceError:  # not known: the page shows none
-        return None
-
-
-def _figures(models: Sequence[Run], *, complete: bool) -> tuple[int | None, int | None, float | None]:
-    """Return the tokens and the cost of model calls; None for what is not known of one of them."""
-    calls = [call_of(run) for run in models]
-    known = complete and all(call.is_known for call in calls)
-    costs = [_cost(run) for run in models]
-    cost = None if not complete or None in costs else sum(cost for cost in costs if cost is not None)
-    if not known:
-        return None, None, cost
-    return sum(call.spent.input_tokens for call in calls), sum(call.spent.output_tokens for call in calls), cost
 
 
 # -- order
@@ -213,11 +229,9 @@ def _order(order: HappensBefore, positions: Mapping[UUID, int], notes: list[str]
 
 
 def _lanes(events: Sequence[Event], numbers: dict[int, int]) -> list[list[Any]]:
-    """Return the threads and tasks on which events fired: thread, task or None, the lane that spawned it or -1.
-
-    `numbers` gets the position of each lane.
-    """
-    found = []
+    """Return the threads and tasks on which events fired: thread, task or None, the lane that spawned it or -1, and all that
+    in words. `numbers` gets the position of each lane."""
+    found: list[Lane] = []
     todo = list(dict.fromkeys(event.lane for event in events))
     for lane in todo:  # grows while it is read
         if lane is not None and lane.number not in numbers:
@@ -225,7 +239,13 @@ def _lanes(events: Sequence[Event], numbers: dict[int, int]) -> list[list[Any]]:
             found.append(lane)
             todo.append(lane.parent)
     above = [numbers[lane.parent.number] if lane.parent is not None else -1 for lane in found]
-    return [[column(lane.thread), column(lane.task), parent] for lane, parent in zip(found, above, strict=True)]
+    return [[column(lane.thread), column(lane.task), up, _called(lane)] for lane, up in zip(found, above, strict=True)]
+
+
+def _called(lane: Lane) -> str | None:
+    task = f" · {lane.task}" if lane.task else ""
+    starter = f", started by {lane.parent.task or lane.parent.thread}" if lane.parent is not None else ""
+    return column(f"{lane.thread}{task}{starter}")
 
 
 # -- events
