@@ -6,11 +6,10 @@ const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u20
 const CONTROLS = new RegExp(CONTROL.source, "g");
 const FAILING = new Set(["failed", "error", "xpassed"]);
 const MARKS = { passed: "✓", failed: "✕", error: "✕", xpassed: "✕", skipped: "–", xfailed: "–", open: "…" };
-const TABS = { chat: "Chat", diff: "Diff", timeline: "Timeline", events: "Events", graph: "Graph", request: "Request", checks: "Checks", compare: "Compare" };
+const TABS = "chat diff timeline events graph request checks compare".split(" "), capital = s => s[0].toUpperCase() + s.slice(1);
 const LONG = 6000, PAGE = 40;
-const index = JSON.parse($("index").textContent).rows.map((r, at) => ({
-  at, name: r[0], status: r[1], cause: r[2], into: r[3], out: r[4], cost: r[5], seconds: r[6], words: r[7], has: r[8],
-  hay: `${r[0]}\n${r[1]}\n${r[2]}\n${r[7]}`.toLowerCase() }));
+const index = JSON.parse($("index").textContent).rows.map(([name, status, cause, into, out, cost, seconds, words, has], at) =>
+  ({ at, name, status, cause, into, out, cost, seconds, has, hay: [name, status, cause, words].join("\n").toLowerCase() }));
 
 // -- elements
 
@@ -39,6 +38,11 @@ const span = (...a) => el("span", ...a), div = (...a) => el("div", ...a), para =
 const attr = (e, of) => { for (const k in of) if (of[k] != null) e.setAttribute(k === "label" ? "aria-label" : k, of[k]); return e; };
 const button = (text, act, more) => { const b = attr(el("button", "", text), { type: "button", ...more }); b.onclick = act; return b; };
 const h3 = text => el("h3", "", text.length > 400 ? line(text) : text);
+function options(select, names, at) {
+  select.replaceChildren(...names.map((name, n) => attr(el("option", "", name), { value: n })));
+  select.value = at;
+  return select;
+}
 const pre = (s, max) => long(el("pre"), s, max);
 function long(to, s, max = LONG) {
   if (s.length <= max) return put(to, s);
@@ -64,7 +68,7 @@ class List {
     attr(this.tall, { role: "presentation" }); attr(this.slice, { role: "presentation" });
     host.onscroll = () => this.wait ||= requestAnimationFrame(() => { this.wait = 0; this.draw(); });
     this.slice.onclick = e => { const r = e.target.closest("[data-at]"); if (r) this.pick(+r.dataset.at, true, e); };
-    new ResizeObserver(() => this.draw()).observe(host);
+    new ResizeObserver(() => host.offsetParent && this.draw()).observe(host);
   }
   set(size, at = -1) { this.size = size; this.at = at; this.tall.style.height = size * this.height + "px"; this.from = -1; this.draw(); }
   draw(force) {
@@ -114,10 +118,7 @@ async function open(at) {
 let hashing = 0;
 function remember() {  // later, because a browser takes only so many changes of the address in a while
   clearTimeout(hashing);
-  hashing = setTimeout(() => {
-    const said = address();
-    if (said !== location.hash.slice(1)) history.replaceState(null, "", "#" + said);
-  }, 120);
+  hashing = setTimeout(() => history.replaceState(null, "", "#" + address()), 120);
 }
 function address() {
   const { test, rec, run, tab } = S, name = at => encodeURIComponent(index[at].name);
@@ -163,7 +164,8 @@ function filters() {
   $("filters").replaceChildren(...[...states].map(s => button(`${s} ${n(s)}`, () => { status = s; filters(); choose(); }, { "aria-pressed": s === status })));
 }
 function leave() {
-  S.test = -1; D = T = null;
+  S.test = -1; D = T = inner = null;
+  tree.set(0);
   $("test").hidden = true; $("tests").hidden = false; $("search").hidden = $("filters").hidden = false;
   tests.draw(true); remember();
 }
@@ -174,18 +176,13 @@ async function enter(at, to = {}) {
   const row = index[at];
   D = { traces: [], snapshots: [], checks: [], notes: [], failure: "", source: "", assistant: "" };
   if (row.has) try { D = await open(at); } catch (e) { D.notes.push(String(e)); }
-  const other = S.test !== at;
-  Object.assign(S, { test: at, rec: 0, run: -1, with: -1, event: -1, cause: -1 }, other ? { snap: Math.max(0, D.snapshots.findIndex(s => s.rows.length)), mode: "diff" } : {});
-  S.rec = D.traces[to.rec] ? to.rec : 0;
-  S.with = to.with ?? -1;
+  if (S.test !== at) { S.snap = Math.max(0, D.snapshots.findIndex(s => s.rows.length)); S.mode = "diff"; }
+  Object.assign(S, { test: at, rec: D.traces[to.rec] ? to.rec : 0, run: -1, with: to.with ?? -1, event: -1, cause: -1 });
   $("tests").hidden = true; $("test").hidden = false; $("search").hidden = $("filters").hidden = true;
   about();
   recording();
   S.tab = to.tab && offered().includes(to.tab) ? to.tab : FAILING.has(row.status) && D.snapshots.some(s => s.rows.length) ? "diff" : T ? "chat" : "checks";
-  const run = T && to.run >= 0 && to.run < T.runs.length ? to.run : -1;
-  if (run >= 0) unfold(run);
-  S.run = run;
-  tree.select(T ? T.open.indexOf(run) : -1);
+  if (T && T.runs[to.run]) { S.run = to.run; unfold(to.run); tree.select(T.open.indexOf(to.run)); }
   tabs(); panel(); remember();
   document.title = `${safe(row.name)} · ${TITLE}`;
 }
@@ -193,8 +190,7 @@ function recording() {
   T = D.traces[S.rec] || null;
   const choice = $("recording");
   choice.hidden = D.traces.length < 2;
-  choice.replaceChildren(...D.traces.map((_, n) => attr(el("option", "", `recording ${n + 1} of ${D.traces.length}`), { value: n })));
-  choice.value = S.rec;
+  options(choice, D.traces.map((_, n) => `recording ${n + 1} of ${D.traces.length}`), S.rec);
   $("find").value = ""; $("found").textContent = "";
   if (T && !T.depth) prepare(T);
   if (T) T.hits = null;
@@ -214,13 +210,11 @@ const title = r => line(`${r[1]} ${r[2]}`);
 const figures = r => [tokens(r.into, r.out) && tokens(r.into, r.out) + " tokens", money(r.cost), took(r.seconds)].filter(Boolean).join(" · ");
 function about() {
   const r = index[S.test];
-  const line = div("line", button("← Tests", leaveTo, { title: "Back (u)" }),
-    span("badge " + r.status, `${MARKS[r.status] || ""} ${r.status}`), el("h2", "", r.name), span("dim num", figures(r)),
-    button("Compare", () => turn("compare")), button("Copy text", copyText, { title: "Copy this view as text (y)" }));
-  if (D.assistant) line.append(button("Copy for assistant", copyAssistant, { title: "Cause, difference and source for a coding assistant, at most 4 KB (c)" }));
-  $("about").replaceChildren(line);
-  if (r.cause) $("about").append(para("cause", r.cause));
-  for (const note of D.notes) $("about").append(para("note", note));
+  $("status").className = "badge " + r.status;
+  $("status").textContent = `${MARKS[r.status] || ""} ${r.status}`;
+  $("name").replaceChildren(span("", r.name)); $("figures").textContent = figures(r);
+  $("assistant").hidden = !D.assistant;
+  $("notes").replaceChildren(r.cause && para("cause", r.cause), ...D.notes.map(note => para("note", note)));
 }
 
 // -- the tree of runs
@@ -265,17 +259,15 @@ function pick(run, fromChat) {
   remember();
 }
 function step(by) {
-  if (S.test < 0) { if (rows.length) tests.select(Math.max(0, Math.min(rows.length - 1, tests.at + by))); return; }
-  if (T && T.open.length) pick(T.open[Math.max(0, Math.min(T.open.length - 1, tree.at + by))]);
+  const list = S.test < 0 ? tests : tree, at = Math.max(0, Math.min(list.size - 1, list.at + by));
+  if (list.size) list === tests ? tests.select(at) : pick(T.open[at]);
 }
 function search() {
-  const said = $("find").value.trim().toLowerCase();
+  const said = $("find").value.trim();
   if (!T) return;
   T.hits = null;
   if (said) {
-    T.hay ||= haystack(T);
-    const list = [];
-    for (let i = 0; i < T.hay.length; i++) if (T.hay[i].includes(said)) list.push(i);
+    const list = matching(T, new RegExp(said.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i"));
     T.hits = { list, set: new Set(list), at: -1 };
   }
   $("found").textContent = T.hits ? `${count(T.hits.list.length)} ${T.hits.list.length === 1 ? "run" : "runs"}` : "";
@@ -287,24 +279,21 @@ function nextHit(by) {
   $("found").textContent = `${h.at + 1} of ${count(h.list.length)}`;
   pick(h.list[h.at]);
 }
-function haystack(t) {  // of each run, all that it was given and gave
-  const said = t.messages.map(m => texts(m)), parts = t.runs.map(r => [r[2], r[10] || ""]);
-  for (let i = 0; i < t.values.length; i++) {
-    const run = t.events.run[i], v = t.values[i];
-    if (run >= 0 && v !== null && typeof v === "object") parts[run].push(texts(v, said));
-  }
-  return parts.map(p => p.join("\n").toLowerCase());
+function matching({ runs, values, messages, events }, word) {  // the runs that were given or gave it; whole answers stand for tokens
+  const hit = runs.map(r => word.test(r[2]) || word.test(r[10] || "")), said = messages.map(m => has(m, word, []));
+  values.forEach((v, i) => { const run = events.run[i]; if (run >= 0 && !hit[run] && typeof v === "object") hit[run] = has(v, word, said); });
+  return [...hit.keys()].filter(i => hit[i]);
 }
-function texts(value, messages = []) {
-  const out = [], todo = [value];
+function has(value, word, said) {
+  const todo = [value];
   while (todo.length) {
     const v = todo.pop();
-    if (typeof v === "string" || typeof v === "number") out.push(v);
-    else if (v && v.$w === "@") out.push(messages[v.n]);
-    else if (v && v.$w === "messages") out.push(...v.n.map(n => messages[n]));
+    if (typeof v === "string" || typeof v === "number") { if (word.test(v)) return true; }
+    else if (v && v.$w === "@") { if (said[v.n]) return true; }
+    else if (v && v.$w === "messages") { if (v.n.some(n => said[n])) return true; }
     else if (v && typeof v === "object") for (const k in v) if (k !== "$w") todo.push(v[k]);
   }
-  return out.join("\n");
+  return false;
 }
 
 // -- values
@@ -316,6 +305,7 @@ function plain(v) {
   const w = v.$w;
   if (w === "@") return brief(v.n);
   if (w === "messages") return v.n.map(brief);
+  if (w === "params") return plain(T.params[v.n]);
   if (w === "dict") return Object.fromEntries(v.items.map(([k, x]) => [k, plain(x)]));
   if (w === "Structured") return { [v.type]: plain(v.fields || {}) };
   const rest = Object.create(null);
@@ -331,12 +321,12 @@ const output = r => { const v = value(r[5]) || {}; return v.outputs ?? v.output 
 
 // -- views
 
-const offered = () => Object.keys(TABS).filter(t => t === "checks" || t === "compare" ? true : t === "diff" ? D.snapshots.length || T : t === "graph" ? T && T.graphs.length : T);
+const offered = () => TABS.filter(t => t === "checks" || t === "compare" || (t === "diff" && D.snapshots.length) || (T && (t !== "graph" || T.graphs.length)));
 function tabs() {
+  const marks = { checks: D.checks.filter(c => c.holds !== true).length, diff: D.snapshots.filter(s => s.rows.length).length };
   $("tabs").replaceChildren(...offered().map(t => {
-    const b = button(TABS[t], () => turn(t), { role: "tab", id: "tab-" + t, "aria-selected": t === S.tab, "aria-controls": "panel", tabindex: t === S.tab ? 0 : -1 });
-    const n = t === "checks" ? D.checks.filter(c => c.holds !== true).length : t === "diff" ? D.snapshots.filter(s => s.rows.length).length : 0;
-    if (n) b.append(span("count", n));
+    const b = button(capital(t), () => turn(t), { role: "tab", id: "tab-" + t, "aria-selected": t === S.tab, "aria-controls": "panel", tabindex: t === S.tab ? 0 : -1 });
+    if (marks[t]) b.append(span("count", marks[t]));
     return b;
   }));
   attr($("panel"), { "aria-labelledby": "tab-" + S.tab });
@@ -379,12 +369,10 @@ function mark(move) {
   if (move) (first || document.querySelector(`.say[data-item="${at}"]`))?.scrollIntoView({ block: "nearest" });
 }
 function spoken([run, what, n], k) {
-  const r = T.runs[run], m = what === "message" ? T.messages[n] : null;
-  const [role, body] = what === "message" ? [m.role, said(m)] : what === "error" ? ["error", [pre(r[10] || "")]] : what === "open" ? ["open", [para("dim", "No answer was recorded.")]] : result(r, what);
-  const who = m && m.role !== "ai" ? m.role : r[2];
-  const answers = m && m.role === "ai" && m.usage;
-  const head = el("header", "", el("b", "", line(who)), span("", role === "ai" ? (r[9] === who ? "" : line(r[9] || "")) : role === who ? m.name || "" : role), span("num", answers ? tokens(m.usage.input_tokens, m.usage.output_tokens) : ""));
-  const box = el("article", "say " + role, head, body);
+  const r = T.runs[run], m = what === "message" ? T.messages[n] : {}, role = m.role || (what === "text" ? "llm" : what), who = m.role && role !== "ai" ? role : r[2];
+  const about = role === "ai" ? r[9] === who ? "" : line(r[9] || "") : role === who ? m.name : role;
+  const body = m.role ? said(m) : what === "error" ? pre(r[10] || "") : what === "open" ? para("dim", "No answer was recorded.") : result(r, what);
+  const box = el("article", "say " + role, el("header", "", el("b", "", line(who)), span("", about), span("num", m.usage && tokens(m.usage.input_tokens, m.usage.output_tokens))), body);
   box.dataset.run = run; box.dataset.item = page[0] + k;
   box.onclick = () => { if (!String(getSelection())) pick(run, true); };
   return box;
@@ -395,17 +383,16 @@ function said(m) {
     const text = typeof b === "string" ? b : b.type === "text" ? b.text || "" : null;
     if (text !== null) return text && long(el("pre", "words"), text);
     const thought = b.reasoning ?? b.thinking;
-    if (typeof thought === "string") return div("think", pre(thought));
-    return b.type === "tool_use" || b.type === "tool_call" ? "" : pre(json(b));
+    return typeof thought === "string" ? div("think", pre(thought)) : /^tool_(use|call)$/.test(b.type) ? "" : pre(json(b));
   });
   return out.concat((m.tool_calls || []).map(c => div("call", el("b", "", c.name), pre(args(c.args).length < 90 ? args(c.args) : json(c.args)))));
 }
 function result(r, what) {
   const start = value(r[4]) || {}, end = value(r[5]) || {};
-  if (what === "text") return ["llm", [pre((start.prompts || []).map(json).join("\n\n")), pre((end.generations || []).map(g => g.text ?? json(g)).join("\n"))]];
-  if (what === "retriever") return ["retriever", [pre(json(start.query)), ...(end.documents || []).map(d => pre(d.page_content ?? json(d)))]];
+  if (what === "text") return [pre((start.prompts || []).map(json).join("\n\n")), pre((end.generations || []).map(g => g.text ?? json(g)).join("\n"))];
+  if (what === "retriever") return [pre(json(start.query)), ...(end.documents || []).map(d => pre(d.page_content ?? json(d)))];
   const out = end.output, m = out && out.$w === "@" ? T.messages[out.n] : null;
-  return ["tool", [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : out === undefined ? [] : [pre(json(out))])]];
+  return [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : [pre(json(out))])];
 }
 
 // expected, received, and their difference
@@ -417,8 +404,8 @@ function diff() {
   const modes = s.expected ? { diff: "Diff", expected: "Expected", received: "Received" } : { received: "Received" };
   const bar = div("tools", segments(modes, S.mode, k => { S.mode = k; diff(); }));
   if (shots.length > 1) {
-    const choice = attr(el("select", "", shots.map((x, n) => attr(el("option", "", x.name), { value: n }))), { label: "Snapshot" });
-    choice.value = S.snap; choice.onchange = () => { S.snap = +choice.value; S.cause = -1; diff(); };
+    const choice = options(attr(el("select"), { label: "Snapshot" }), shots.map(x => x.name), S.snap);
+    choice.onchange = () => { S.snap = +choice.value; S.cause = -1; diff(); };
     bar.append(choice);
   }
   if (!index[S.test].cause.includes(s.headline)) bar.append(para("", s.headline));
@@ -481,9 +468,8 @@ function before(a, b) {  // certainly, in every legal schedule; by the places of
 }
 const within = (a, b) => b > a && b < a + T.sub[a];
 function besides(run) {
-  if (run < 0 || !T.order) return new Set();
   const found = new Set();
-  for (let i = 0; i < T.runs.length; i++) if (i !== run && !within(run, i) && !within(i, run) && !before(i, run) && !before(run, i)) found.add(i);
+  if (run >= 0 && T.order) T.runs.forEach((_, i) => i === run || within(run, i) || within(i, run) || before(i, run) || before(run, i) || found.add(i));
   return found;
 }
 function timeline(again) {
@@ -493,14 +479,12 @@ function timeline(again) {
   const place = n => S.axis === "order" ? n : S.axis === "wall" ? T.at[n] : v[n];
   let end = 1;
   for (let i = 0; i <= last; i++) end = Math.max(end, place(i));
-  const rows = [];
-  const lanes = new Map();
+  const rows = [], lanes = new Map();
   T.runs.forEach((r, i) => { const l = T.events.lane[r[4]] ?? -1; lanes.has(l) ? lanes.get(l).push(i) : lanes.set(l, [i]); });
   for (const [l, runs] of [...lanes].sort((a, b) => a[0] - b[0])) rows.push(l < 0 ? "unknown thread" : T.lanes[l][3], ...runs);
   const chosen = rows.indexOf(S.run);
-  const names = [...near].slice(0, 4).map(i => title(T.runs[i])).join(", ");
   const me = S.run < 0 ? "" : T.runs[S.run][2];
-  const told = S.run < 0 ? "Choose a run to see what ran beside it." : !T.order ? "Too many runs to tell what ran side by side." : `${near.size ? count(near.size) : "No"} ${near.size === 1 ? "run" : "runs"} beside ${me}${near.size ? ": " : "."}${names}${near.size > 4 ? ", …" : ""}`;
+  const told = S.run < 0 ? "Choose a run to see what ran beside it." : !T.order ? "Too many runs to tell what ran side by side." : `${near.size ? count(near.size) : "No"} ${near.size === 1 ? "run" : "runs"} beside ${me}${near.size ? ": " : "."}${[...near].slice(0, 4).map(i => title(T.runs[i])).join(", ")}${near.size > 4 ? ", …" : ""}`;
   const row = at => {
     const i = rows[at];
     if (typeof i === "string") return div("row lane", span("", line(i)));
@@ -526,9 +510,7 @@ function timeline(again) {
 
 function glance(i) {
   const v = T.values[i];
-  if (typeof v === "string") return JSON.stringify(v);
-  if (v === null || v === undefined) return v === null ? "(cut)" : "";
-  return Object.entries(v).slice(0, 3).map(([k, x]) => `${k}: ${x && typeof x === "object" ? JSON.stringify(x.$w === "messages" ? x.n.map(brief) : x.$w === "@" ? brief(x.n) : x).slice(0, 160) : JSON.stringify(x) ?? ""}`.slice(0, 200)).join("  ");
+  return typeof v === "string" ? JSON.stringify(v) : v ? JSON.stringify(plain(v)).slice(1, 300) : "(cut)";
 }
 const kindOf = i => T.kinds[T.events.kind[i]] + (i < T.late ? "" : " (late)"), nameOf = run => run < 0 ? "" : T.runs[run][2];
 const laneOf = i => { const l = T.lanes[T.events.lane[i]]; return l ? l[1] || l[0] : ""; };
@@ -561,7 +543,8 @@ const draw = ([tag, of, ...inner]) => {
 };
 const light = () => all(".node").forEach(n => n.classList.toggle("on", n.dataset.runs.split(",").includes(String(S.run))));
 function graph() {
-  fill(pad(T.graphs.map(g => {
+  const mine = T.graphs.filter(g => S.run < 0 || g.run === S.run || within(g.run, S.run)), shown = (mine.length ? mine : T.graphs).slice(0, 5);
+  fill(pad(para("dim", shown.length < T.graphs.length ? `${shown.length} of ${count(T.graphs.length)} graphs: choose a run to see those around it` : ""), shown.map(g => {
     const go = e => { const runs = e.target.closest(".node")?.dataset.runs.split(",").map(Number); if (runs) pick(runs[(runs.indexOf(S.run) + 1) % runs.length]); };
     const drawing = g.drawing ? draw(g.drawing) : para("dim", "This graph has too many nodes to draw.");
     drawing.onclick = go;
@@ -575,24 +558,30 @@ function graph() {
 
 // what a run was given
 
-function facts(pairs) { return el("dl", "facts", pairs.filter(([, v]) => v !== undefined && v !== null && v !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), typeof v === "string" ? v : json(v))])); }
+function facts(of) { return el("dl", "facts", Object.entries(of).filter(([, v]) => v !== undefined && v !== null && v !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), typeof v === "string" ? v : json(v))])); }
+function metadata(run) {  // each run has only what differs from the run around it
+  const way = [], all = {};
+  for (; run >= 0; run = T.runs[run][0]) way.push(T.abouts[run]);
+  for (const [, own, gone] of way.reverse()) { Object.assign(all, own); for (const key of gone) delete all[key]; }
+  return all;
+}
 function request() {
   const i = S.run >= 0 ? S.run : T.runs.findIndex(r => r[1] === "chat" || r[1] === "llm");
   if (i < 0) return fill(pad(para("empty", "Choose a run.")));
-  const r = T.runs[i], start = value(r[4]) || {}, params = { ...start.invocation_params }, [tags, meta] = T.abouts[i] || [[], {}];
+  const r = T.runs[i], start = value(r[4]) || {}, params = { ...T.params[start.invocation_params?.n] }, tags = T.abouts[i][0], meta = metadata(i);
   const isModel = r[1] === "chat" || r[1] === "llm", tools = Array.isArray(params.tools) ? params.tools : start.tools || [];
   delete params.tools;
   const lane = T.lanes[T.events.lane[r[4]]];
-  const out = [h3(title(r)), facts([["model", r[9]], ["ended", r[3]], ["error", r[10]], ["tokens", tokens(r[6], r[7])], ["cost", money(r[8])], ["took", took(seconds(i))], ["thread and task", lane && lane[3]]])];
+  const out = [h3(title(r)), facts({ model: r[9], ended: r[3], error: r[10], tokens: tokens(r[6], r[7]), cost: money(r[8]), took: took(seconds(i)), "thread and task": lane?.[3] })];
   if (isModel) {
-    out.push(h3("Parameters"), facts(Object.entries(params)), h3(`Tools as the model saw them (${tools.length})`));
+    out.push(h3("Parameters"), facts(params), h3(`Tools as the model saw them (${tools.length})`));
     out.push(...tools.map(t => { const f = t && t.function || t, n = typeof t === "string" ? t : f.name ?? f.type ?? "tool"; return el("details", "box", el("summary", "", el("code", "", line(String(n))), " ", span("dim", line(String(f.description || "")))), pre(json(t))); }));
   }
   const given = input(r), numbers = given && given.$w === "messages" ? given.n : null;
   out.push(h3("Input"), ...(numbers ? numbers.map(n => div("box", span("dim", T.messages[n].role), said(T.messages[n]))) : [pre(json(given))]));
   const gave = output(r), answer = r[1] === "chat" && gave?.[0]?.message ? T.messages[gave[0].message.n] : null;
   if (r[5] >= 0) out.push(h3(r[10] != null ? "Error" : "Output"), ...(answer ? said(answer) : [pre(r[10] ?? json(gave))]));
-  out.push(h3("Tags and metadata"), facts([["tags", tags.join(", ")], ...Object.entries(meta)]));
+  out.push(h3("Tags and metadata"), facts({ tags: tags.join(", "), ...meta }));
   fill(pad(out));
 }
 
@@ -680,7 +669,6 @@ function copyText() {
 
 // -- keys
 
-const HELP = { "j k ↓ ↑": "next, previous test or run", Enter: "open the test", "u Esc": "back to the tests", "← →": "fold, unfold a run", "e E": "next, previous failure", "n N": "next, previous difference", "1 – 8": "views", "/": "search", "[ ]": "previous, next test", y: "copy the view as text", c: "copy for a coding assistant", t: "light or dark", "?": "this list" };
 function error(by) {
   const open = S.test >= 0, n = open ? T ? T.runs.length : 0 : rows.length;
   let at = open ? S.run : tests.at;
@@ -696,7 +684,7 @@ function theme() {
   const root = document.documentElement, now = root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   root.dataset.theme = now === "dark" ? "light" : "dark";
 }
-function help() { const d = $("keys"); d.replaceChildren(h3("Keys"), el("dl", "facts", Object.entries(HELP).flatMap(([k, t]) => [el("dt", "", el("kbd", "", k)), el("dd", "", t)])), button("Close", () => d.close())); d.showModal(); }
+const help = () => $("keys").showModal();
 function sideways(by) {
   const { folded, sub, runs } = T, run = S.run, closed = folded[run] || sub[run] < 2;
   if (by < 0) { if (closed) pick(runs[run][0]); else fold(run, 1); }
@@ -730,7 +718,8 @@ $("search").oninput = e => { query = e.target.value; choose(); };
 $("find").oninput = search;
 $("recording").onchange = e => { S.rec = +e.target.value; S.run = -1; recording(); tabs(); panel(); remember(); };
 $("folds").onclick = () => { const any = T.folded.some(Boolean); T.folded = T.folded.map((_, i) => any || T.sub[i] < 2 ? 0 : 1); refold(); };
-$("theme").onclick = theme; $("help").onclick = help;
+$("theme").onclick = theme; $("help").onclick = help; $("close").onclick = () => $("keys").close();
+$("back").onclick = leaveTo; $("with").onclick = () => turn("compare"); $("copy").onclick = copyText; $("assistant").onclick = copyAssistant;
 $("home").onclick = e => { e.preventDefault(); leave(); };
 addEventListener("hashchange", follow);
 for (const [when, whole] of [["beforeprint", true], ["afterprint", false]]) addEventListener(when, () => [tests, tree, inner].forEach(l => { if (l) { l.all = whole; l.draw(true); } }));

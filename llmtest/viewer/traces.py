@@ -7,8 +7,8 @@ Columns are lists, because a recording may have a hundred thousand events.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,11 +18,12 @@ from llmtest.core.text import amount
 from llmtest.errors import PriceError
 from llmtest.events.callbacks import MODELS, TOKEN
 from llmtest.events.events import Event, Run
+from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.order.happens_before import HappensBefore
 from llmtest.recording.recording import Recording
 from llmtest.tokens.counting import call_of
 from llmtest.tokens.prices import cost_of
-from llmtest.tracing.codec import Writer
+from llmtest.tracing.codec import TAG, Writer
 from llmtest.tracing.rows import column
 from llmtest.tracing.split_secrets import hide_split_secrets
 from llmtest.trees.rendering import render
@@ -72,26 +73,28 @@ def trace_data(recording: Recording) -> TraceData:
         notes.append(f"events: the first {MAX_EVENTS:,} of {len(events):,} are shown")
         events = events[:MAX_EVENTS]
     positions = {run.id: position for position, run in enumerate(order.runs)}
-    payloads, messages, abouts = _values(events, order.runs, notes)
+    parents = [_parent(order, positions, run) for run in order.runs]
+    values = _values(events, order.runs, parents, notes)
     own = [_figures(run) if run.kind in MODELS else None for run in order.runs]
-    runs = _runs(order, positions, own)
+    runs = _runs(order.runs, parents, own)
     names = [row[2] for row in runs]
-    parents = [row[0] for row in runs]
     lanes: dict[int, int] = {}
     owners = _owners(events, order.runs)
     facts = {
         "late": len(recording),
         "runs": runs,
-        "order": _order(order, positions, notes),
+        "order": _order(order, notes),
         "kinds": list(dict.fromkeys(event.kind for event in events)),
         "lanes": _lanes(events, lanes),
         "events": _event_columns(events, owners, lanes),
-        "chat": conversation(order.runs, payloads, messages),
+        "chat": conversation(order.runs, values.payloads, values.messages),
         "graphs": graphs_of(order.runs, parents, names),
         "tree": (tree := shown(_tree(recording))),
     }
     head = json.dumps(facts, separators=(",", ":"))
-    text = f'{head[:-1]},"values":[{",".join(payloads)}],"messages":[{",".join(messages)}],"abouts":[{",".join(abouts)}]}}'
+    names_of = ("values", "messages", "params", "abouts")
+    parts = (f'"{name}":[{",".join(part)}]' for name, part in zip(names_of, values.parts(), strict=True))
+    text = f"{head[:-1]},{','.join(parts)}}}"
     calls = [spent for spent in own if spent is not None]
     figures = (None, None, None) if recording.unseen_calls else add(calls) if calls else None
     return TraceData(text, tree, figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
@@ -107,25 +110,64 @@ def _tree(recording: Recording) -> str:
 # -- values
 
 
-def _values(events: Sequence[Event], runs: Sequence[Run], notes: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Return the values of events, the messages in them, and name, tags and metadata of the runs, each as a text of JSON."""
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """The values of a recording, each as a text of JSON: of events, the messages and parameters that these refer to by
+    number, and of runs."""
+
+    payloads: list[str]
+    messages: list[str]
+    params: list[str]
+    abouts: list[str]
+
+    def parts(self) -> Iterator[list[str]]:
+        yield from (self.payloads, self.messages, self.params, self.abouts)
+
+    @property
+    def size(self) -> int:
+        return sum(len(text) for part in self.parts() for text in part)
+
+
+def _values(events: Sequence[Event], runs: Sequence[Run], parents: Sequence[int], notes: list[str]) -> _Values:
+    """Return the values of events and runs, cut as far as it is needed; `notes` gets what was cut."""
     writer = Writer()
     hidden = hide_split_secrets(events)
-    payloads = [writer.payload(hidden.get(number, event.payload)) for number, event in enumerate(events)]
-    payloads = [_bare(event, text) for event, text in zip(events, payloads, strict=True)]
-    abouts = [writer.value([list(run.tags), run.metadata]) for run in runs]
-    found = (payloads, writer.messages, abouts)
-    size = sum(len(text) for texts in found for text in texts)
+    params: dict[str, int] = {}
+    payloads = [_payload(event, hidden.get(event.number, event.payload), writer, params) for event in events]
+    abouts = [writer.value(about) for about in _abouts(runs, parents)]
+    found = cut = _Values(payloads, writer.messages, list(params), abouts)
+    limit = 0
     for limit in _SHORTER:
-        cut = tuple([cut_json(text, limit) for text in texts] for texts in found)
-        if sum(len(text) for texts in cut for text in texts) <= MAX_BYTES:
+        cut = _Values(*([cut_json(text, limit) for text in part] for part in found.parts()))
+        if cut.size <= MAX_BYTES:
             break
     else:
-        cut = (_first(cut[0]), cut[1], cut[2])
-    now = sum(len(text) for texts in cut for text in texts)
-    if now < size:
-        notes.append(f"values: texts longer than {limit:,} characters are cut ({size:,} characters are now {now:,})")
-    return cut[0], cut[1], cut[2]
+        cut = replace(cut, payloads=_first(cut.payloads))
+    if cut.size < found.size:
+        notes.append(f"values: texts longer than {limit:,} characters are cut ({found.size:,} characters are now {cut.size:,})")
+    return cut
+
+
+def _payload(event: Event, payload: Mapping[str, Any], writer: Writer, params: dict[str, int]) -> str:
+    """Return the value of an event. A token alone is its text, as most events of a stream; the parameters of a model call,
+    with the schemas of all its tools, are often those of the call before."""
+    given = payload.get("invocation_params")
+    if given:
+        text = writer.payload(FrozenDict({key: value for key, value in payload.items() if key != "invocation_params"}))
+        number = params.setdefault(writer.value(given), len(params))
+        return f'{text[:-1]}{"," if len(text) > 2 else ""}"invocation_params":{{"{TAG}":"params","n":{number}}}}}'
+    text = writer.payload(payload)
+    bare = event.kind == TOKEN and len(payload) == 1 and text.startswith('{"token":"')
+    return text[len('{"token":') : -1] if bare else text
+
+
+def _abouts(runs: Sequence[Run], parents: Sequence[int]) -> Iterator[list[Any]]:
+    """Yield the tags of each run, and its metadata as far as it differs from that of the run around it: what is new or has
+    changed, and the keys that are gone. LangGraph gives the same hundred words to every run in a node."""
+    for run, parent in zip(runs, parents, strict=True):
+        before = runs[parent].metadata if parent >= 0 else EMPTY
+        new = {key: value for key, value in run.metadata.items() if key not in before or before[key] != value}
+        yield [list(run.tags), new, [key for key in before if key not in run.metadata]]
 
 
 def _first(payloads: Sequence[str]) -> list[str]:
@@ -137,24 +179,17 @@ def _first(payloads: Sequence[str]) -> list[str]:
     return kept
 
 
-def _bare(event: Event, text: str) -> str:
-    """Return the text of a token alone: most events of a stream are nothing else."""
-    bare = event.kind == TOKEN and len(event.payload) == 1 and text.startswith('{"token":"')
-    return text[len('{"token":') : -1] if bare else text
-
-
 # -- runs
 
 
-def _runs(order: HappensBefore, positions: Mapping[UUID, int], own: Sequence[Figures | None]) -> list[list[Any]]:
+def _runs(runs: Sequence[Run], parents: Sequence[int], own: Sequence[Figures | None]) -> list[list[Any]]:
     """Return the runs, parents first. Of each: the position of its parent or -1, kind, name, how it ended, number of its
     first event, of its last one or -1, tokens in, tokens out and cost of the calls in it, model, error, arguments in brief.
 
     Tokens and cost are None without a model call, and if they are not known for one.
     """
     rows = []
-    parents = [_parent(order, positions, run) for run in order.runs]
-    for run, parent, figures in zip(order.runs, parents, _summed(own, parents), strict=True):
+    for run, parent, figures in zip(runs, parents, _summed(own, parents), strict=True):
         model = column(call_of(run).model) if run.kind in MODELS else None
         end = run.end.number if run.end is not None else -1
         about = (run.kind, column(run.name), run.ended, run.start.number, end)
@@ -212,7 +247,7 @@ def _arguments(run: Run) -> str | None:
 # -- order
 
 
-def _order(order: HappensBefore, positions: Mapping[UUID, int], notes: list[str]) -> list[list[Any]] | None:
+def _order(order: HappensBefore, notes: list[str]) -> list[list[Any]] | None:
     """Return what tells which runs came before others for certain. Of each run: its stretch among its siblings, its number
     there, and, as bits of a hexadecimal number, the siblings of its stretch that came before it. None if that is too much."""
     rows: list[list[Any]] = []
