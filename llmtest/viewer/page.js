@@ -237,7 +237,8 @@ function fold(run, folded) { if (T.sub[run] > 1) { T.folded[run] = folded; refol
 function runRow(at) {
   const i = T.open[at], r = T.runs[i], has = T.sub[i] > 1;
   const name = span("name", span("fold", has ? (T.folded[i] ? "▸" : "▾") : ""), span("kind " + r[1], r[1]), el("b", "", line(r[2])));
-  name.style.paddingLeft = Math.min(T.depth[i], 24) * 13 + 4 + "px";
+  name.style.paddingLeft = Math.min(T.depth[i], 12) * 13 + 4 + "px";
+  if (T.depth[i] > 12) name.prepend(span("dim", T.depth[i]));
   if (r[11] != null) name.append(span("dim", line(r[11])));
   else if (r[9] && r[9] !== r[2]) name.append(span("dim", line(r[9])));
   if (isBad(r)) name.append(span("bad", "✕ ", line(r[10].split(":")[0])));
@@ -326,7 +327,7 @@ function tabs() {
   const marks = { checks: D.checks.filter(c => c.holds !== true).length, diff: D.snapshots.filter(s => s.rows.length).length };
   $("tabs").replaceChildren(...offered().map(t => {
     const b = button(capital(t), () => turn(t), { role: "tab", id: "tab-" + t, "aria-selected": t === S.tab, "aria-controls": "panel", tabindex: t === S.tab ? 0 : -1 });
-    if (marks[t]) b.append(span("count", marks[t]));
+    if (marks[t]) b.append(" ", span("count", marks[t]));
     return b;
   }));
   attr($("panel"), { "aria-labelledby": "tab-" + S.tab });

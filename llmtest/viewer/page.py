@@ -112,7 +112,7 @@ def _trees(cases: Sequence[Case]) -> Iterator[str]:
         text = html.escape(_plain(case), quote=False)
         room -= len(text)
         if room < 0:
-            yield f"<p>… {amount(len(ordered) - number, 'more test')} not shown without JavaScript</p>"
+            yield f"… {amount(len(ordered) - number, 'more test')} not shown: too much to read without JavaScript"
             return
         yield text
 

@@ -21,6 +21,7 @@ from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.order.happens_before import HappensBefore
 from llmtest.recording.recording import Recording
+from llmtest.recording.runs import build_runs
 from llmtest.tokens.counting import call_of
 from llmtest.tokens.prices import cost_of
 from llmtest.tracing.codec import TAG, Writer
@@ -28,7 +29,7 @@ from llmtest.tracing.rows import column
 from llmtest.tracing.split_secrets import hide_split_secrets
 from llmtest.trees.rendering import render
 from llmtest.viewer.chat import conversation
-from llmtest.viewer.cutting import MAX_CHARACTERS, cut_json, cut_text
+from llmtest.viewer.cutting import MAX_CHARACTERS, cut_json, cut_text, shortened
 from llmtest.viewer.differences import shown
 from llmtest.viewer.graphs import graphs_of
 
@@ -66,12 +67,9 @@ class TraceData:
 
 def trace_data(recording: Recording) -> TraceData:
     """Return the data of a recording, or of a loaded trace. A recording that is still open is read as far as it goes."""
-    order = recording.order()
-    events = [*recording, *recording.late_events]
-    notes = []
-    if len(events) > MAX_EVENTS:
-        notes.append(f"events: the first {MAX_EVENTS:,} of {len(events):,} are shown")
-        events = events[:MAX_EVENTS]
+    notes: list[str] = []
+    source, events = _shown_part(recording, notes)
+    order = source.order()
     positions = {run.id: position for position, run in enumerate(order.runs)}
     parents = [_parent(order, positions, run) for run in order.runs]
     values = _values(events, order.runs, parents, notes)
@@ -89,7 +87,7 @@ def trace_data(recording: Recording) -> TraceData:
         "events": _event_columns(events, owners, lanes),
         "chat": conversation(order.runs, values.payloads, values.messages),
         "graphs": graphs_of(order.runs, parents, names),
-        "tree": (tree := shown(_tree(recording))),
+        "tree": (tree := shown(_tree(source))),
     }
     head = json.dumps(facts, separators=(",", ":"))
     names_of = ("values", "messages", "params", "abouts")
@@ -100,9 +98,31 @@ def trace_data(recording: Recording) -> TraceData:
     return TraceData(text, tree, figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
 
 
-def _tree(recording: Recording) -> str:
+class _Shown:
+    """The part of a recording that the page shows, as a source of trees: not all of its events, or with cut texts."""
+
+    def __init__(self, events: list[Event], inside: int) -> None:
+        self.late_events: Sequence[Event] = events[inside:]
+        self.roots: Sequence[Run] = build_runs(events[:inside])[1]
+
+    def order(self) -> HappensBefore:
+        return HappensBefore(self.roots)
+
+
+def _shown_part(recording: Recording, notes: list[str]) -> tuple[Recording | _Shown, list[Event]]:
+    """Return what the page shows of a recording, and its events. `notes` gets what is missing."""
+    events = [*recording, *recording.late_events]
+    shown = shortened(events[:MAX_EVENTS])
+    if len(shown) < len(events):
+        notes.append(f"events: the first {MAX_EVENTS:,} of {len(events):,} are shown")
+    if all(new is old for new, old in zip(shown, events, strict=False)) and len(shown) == len(events):
+        return recording, events
+    return _Shown(shown, len(recording)), shown
+
+
+def _tree(source: Recording | _Shown) -> str:
     try:
-        return render(recording)
+        return render(source)
     except Exception as error:  # a page that fails would hide why the test failed
         return f"the run tree could not be rendered: {type(error).__name__}: {error}"
 
@@ -144,7 +164,7 @@ def _values(events: Sequence[Event], runs: Sequence[Run], parents: Sequence[int]
     else:
         cut = replace(cut, payloads=_first(cut.payloads))
     if cut.size < found.size:
-        notes.append(f"values: texts longer than {limit:,} characters are cut ({found.size:,} characters are now {cut.size:,})")
+        notes.append(f"values: texts longer than {limit:,} characters are cut; each says how long it is")
     return cut
 
 
