@@ -37,10 +37,15 @@ _CLASS: Final = re.compile(r"(?:AssertionError|llmtest\.errors\.\w+): ")
 class _Row:
     """What the reports of a test have told so far."""
 
-    statuses: set[str] = field(default_factory=set)
+    statuses: set[Status] = field(default_factory=set)
     cause: str = ""
     seconds: float = 0.0
     detail: Detail | None = None
+
+    @property
+    def status(self) -> Status:
+        """How the test ended; `open` if its reports do not tell, as when the session was interrupted in it."""
+        return next((status for status in _ORDER if status in self.statuses), "open")
 
 
 class HtmlPage:
@@ -90,21 +95,21 @@ class HtmlPage:
     # where the session ends
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        row = self._rows.setdefault(report.nodeid, _Row())
-        category = self._config.hook.pytest_report_teststatus(report=report, config=self._config)[0]
-        if category == "rerun":
-            self._rows[report.nodeid] = _Row()
+        if str(report.outcome) == "rerun":  # of pytest-rerunfailures: the next attempt begins anew
+            self._rows.pop(report.nodeid, None)
             return
-        row.statuses.add(category)
+        row = self._rows.setdefault(report.nodeid, _Row())
+        status = _status(report)
+        row.statuses |= {status} if status is not None else set()
         row.seconds += report.duration
-        row.cause = row.cause or (_cause(report) if report.failed or category in ("skipped", "xfailed", "xpassed") else "")
+        row.cause = row.cause or (_cause(report) if status not in (None, "passed") else "")
         row.detail = Detail.from_plain(found) if (found := getattr(report, "llmtest_page", None)) else row.detail
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(session.config, "workerinput") or session.config.option.collectonly:
             return
-        cases = [Case(name, _status(row), row.cause, row.seconds, row.detail) for name, row in self._rows.items()]
+        cases = [Case(name, row.status, row.cause, row.seconds, row.detail) for name, row in self._rows.items()]
         shown = self._path.relative_to(Path.cwd()) if self._path.is_relative_to(Path.cwd()) else self._path
         try:
             size = write_page(self._path, cases, title=f"{session.config.rootpath.name} · llmtest")
@@ -135,9 +140,15 @@ def _answers(recordings: Sequence[Recording], rules: Sequence[Rule]) -> Iterator
             yield from ((at, answer) for answer in judge(recording, asked))
 
 
-def _status(row: _Row) -> Status:
-    """Return how a test ended; `open` if its reports do not tell, as when the session was interrupted in it."""
-    return next((status for status in _ORDER if status in row.statuses), "open")
+def _status(report: pytest.TestReport) -> Status | None:
+    """Return how a phase of a test ended; None for a setup or a teardown that passed."""
+    if hasattr(report, "wasxfail") and not report.failed:
+        return "xfailed" if report.skipped else "xpassed"
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "skipped"
+    return "passed" if report.when == "call" else None
 
 
 def _cause(report: pytest.TestReport) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from llmtest.pytest_plugin import late, markers
-from llmtest.pytest_plugin.attempt import attempt_of
+from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 
 if TYPE_CHECKING:
     from llmtest.langchain.providers import Providers
@@ -138,7 +138,7 @@ def _open_page(config: pytest.Config) -> None:
     told = config.getoption("llmtest_html")
     base = config.invocation_params.dir if told else config.rootpath
     told = told or config.getini("llmtest_html")
-    if not told:
+    if not told or ELSEWHERE in os.environ:
         return
     path = base / told
     # `pytest --llmtest-html tests` would take the tests for the page, and run all tests of the project.

@@ -23,7 +23,7 @@ from llmtest.viewer.differences import compared
 from llmtest.viewer.traces import TraceData, add, trace_data
 
 Status = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed", "open"]
-FAILING: Final = frozenset({"failed", "error", "xpassed"})
+FAILING: Final = frozenset({"failed", "error"})
 MAX_TREE_CHARACTERS: Final = 20_000
 """Of the trees that one case adds to the page for readers without JavaScript."""
 MAX_WORDS: Final = 400

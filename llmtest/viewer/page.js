@@ -4,8 +4,8 @@
 const $ = id => document.getElementById(id), all = what => [...document.querySelectorAll(what)];
 const CONTROL = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 const CONTROLS = new RegExp(CONTROL.source, "g");
-const FAILING = new Set(["failed", "error", "xpassed"]);
-const MARKS = { passed: "✓", failed: "✕", error: "✕", xpassed: "✕", skipped: "–", xfailed: "–", open: "…" };
+const FAILING = new Set(["failed", "error"]);
+const MARKS = { passed: "✓", failed: "✕", error: "✕", xpassed: "!", skipped: "–", xfailed: "–", open: "…" };
 const TABS = "chat diff timeline events graph request checks compare".split(" "), capital = s => s[0].toUpperCase() + s.slice(1);
 const LONG = 6000, PAGE = 40;
 const index = JSON.parse($("index").textContent).rows.map(([name, status, cause, into, out, cost, seconds, words, has], at) =>

@@ -9,8 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.viewer.test_page import rows_of
 
 SUITE = """
@@ -264,8 +262,54 @@ def test_next():
     assert rows(suite.path)["test_leaves_a_thread"][1] == "error"
 
 
-@pytest.mark.parametrize("source", ["test_made = type('F', (), {'__call__': lambda self: None})()\n"])
-def test_a_test_without_source_has_none(suite, source):
+def test_a_test_without_source_has_none(suite):
     suite.run("exec('def test_made(): assert False')", "--llmtest-html")
 
     assert opened(suite.path, "test_made")["source"] == ""
+
+
+def test_an_unexpected_pass_is_its_own_status(suite):
+    source = """
+import pytest
+
+@pytest.mark.xfail(reason="known bug", strict=False)
+def test_mended():
+    pass
+"""
+    suite.run(source, "--llmtest-html")
+
+    assert rows(suite.path)["test_mended"][1:3] == ["xpassed", "known bug"]
+
+
+def test_a_test_that_another_process_runs_once_more_writes_no_page(suite, monkeypatch):
+    monkeypatch.setenv("LLMTEST_ELSEWHERE", "1")
+
+    suite.run(SUITE, "--llmtest-html", "-k", "good")
+
+    assert not (suite.path / PAGE).exists()
+
+
+def test_a_failing_subtest_fails_its_row(suite):
+    source = """
+import unittest
+
+class TestParts(unittest.TestCase):
+    def test_parts(self):
+        with self.subTest("second"):
+            assert 1 == 2
+"""
+    suite.run(source, "--llmtest-html")
+
+    assert [row[1] for row in rows_of((suite.path / PAGE).read_text("utf-8"))] == ["failed"]
+
+
+def test_the_test_in_which_the_session_ends_is_open(suite):
+    source = """
+import pytest
+
+def test_stops():
+    pytest.exit("enough")
+"""
+    suite.run(source, "--llmtest-html")
+
+    assert rows(suite.path)["test_stops"][1:3] == ["open", ""]
