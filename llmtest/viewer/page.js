@@ -244,7 +244,8 @@ function runRow(at) {
   if (isBad(r)) name.append(span("bad", "✕ ", line(r[10].split(":")[0])));
   else if (r[3] !== "ended") name.append(span("open", r[3]));
   if (has && T.folded[i]) name.append(span("dim", `${count(T.sub[i] - 1)} inside`));
-  const row = div("row" + (T.hits && T.hits.set.has(i) ? " hit" : ""), name, span("num", tokens(r[6], r[7])), span("num", money(r[8])), span("num", took(seconds(i))));
+  const spent = r[6] == null && r[8] == null ? [] : [span("num", tokens(r[6], r[7])), span("num", money(r[8]))];
+  const row = div((spent.length ? "row" : "row bare") + (T.hits?.set.has(i) ? " hit" : ""), name, spent, span("num", took(seconds(i))));
   return attr(row, { "aria-level": T.depth[i] + 1, "aria-expanded": has ? String(!T.folded[i]) : null, "aria-setsize": T.open.length, "aria-posinset": at + 1, label: title(r) });
 }
 function pick(run, fromChat) {
