@@ -125,6 +125,19 @@ def outline(source: Traced | Run) -> str:
 
 def lines(source: Traced | Run, *, detail: Detail = "default", constants: Constants | None = None) -> list[str]:
     """Return the lines of `render`, without their ends."""
+    return _written(source, detail, constants).lines
+
+
+def lines_and_runs(source: Traced | Run) -> tuple[list[str], list[Run]]:
+    """Return the lines of `render`, and the runs in the order of their first lines: the same order in every execution.
+
+    A run that went on after its block stands in it twice: as it was inside, and as `late`.
+    """
+    written = _written(source, "default", None)
+    return written.lines, written.runs
+
+
+def _written(source: Traced | Run, detail: Detail, constants: Constants | None) -> _Writer:
     if detail not in get_args(Detail):
         raise ValueError(f"detail is one of {', '.join(map(repr, get_args(Detail)))}; got {detail!r}")
     roots, late = ((source,), []) if isinstance(source, Run) else (source.roots, source.late_events)
@@ -139,7 +152,7 @@ def lines(source: Traced | Run, *, detail: Detail = "default", constants: Consta
     if late_runs:
         writer.line(0, "late")
         writer.trees(late_runs, 1)
-    return writer.out or ["(nothing was recorded)"]
+    return writer
 
 
 def _late_runs(roots: Sequence[Run], events: Sequence[Event]) -> tuple[list[Run], frozenset[int]]:
@@ -170,6 +183,8 @@ class _Writer:
 
     def __init__(self, shapes: Shapes) -> None:
         self.out: list[str] = []
+        self.runs: list[Run] = []
+        """The runs in the order of their first lines."""
         self._shapes = shapes
         self._words = shapes.words
         self._counts: Counter[str] = Counter()
@@ -186,6 +201,10 @@ class _Writer:
         self._plan(layers([item_of(run, None) for run in self._nesting.inside(None)], home_of(roots)), None, depth)
         while self._todo:
             self._todo.pop()()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out or ["(nothing was recorded)"]
 
     def line(self, depth: int, text: str) -> None:
         self.out.append(f"{'  ' * depth}{text}")
@@ -283,6 +302,7 @@ class _Writer:
         shape = self._shapes.of(item.run, parent)
         ending = shape.after[-1]
         odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
+        self.runs.append(item.run)
         self.line(depth, self._resolve(shape.head) + odd)
         self._define(depth + 1)
         self._parts(depth + 1, shape.before)

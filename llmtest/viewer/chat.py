@@ -22,14 +22,14 @@ class _Said(dict[_Key, "_Said"]):
 
 
 def conversation(runs: Sequence[Run], payloads: Sequence[str], messages: Sequence[str]) -> list[Item]:
-    """Return the conversation of runs, which are in any order that the program does not contradict.
+    """Return the conversation of runs, in their order.
 
     `payloads` are the values of all events and `messages` the messages in them, as the codec of traces writes them.
     """
     said, keys = _Said(), [_key(json.loads(message)) for message in messages]
     tools = {run.tool_call_id for run in runs if run.kind == "tool"} - {None}
     items: list[Item] = []
-    for position, run in sorted(enumerate(runs), key=lambda found: found[1].start.number):
+    for position, run in enumerate(runs):
         if run.kind == "chat":
             items += _of_chat(position, run, payloads, keys, said, tools)
         elif run.kind in ("llm", "tool", "retriever"):
@@ -57,7 +57,7 @@ def _of_chat(
 
 def _numbers(payloads: Sequence[str], event: int, name: str) -> list[int]:
     """Return the numbers of the messages in the entry `name` of an event, in order."""
-    if event >= len(payloads) or not payloads[event].startswith("{"):
+    if payloads[event] == "null":  # left out, for want of room
         return []
     found: list[int] = []
     todo = [json.loads(payloads[event]).get(name)]

@@ -31,8 +31,8 @@ def compared(name: str, expected: str | None, received: str | None, headline: st
             rows, folded = list(_paired(difference.rows)), difference.folded
     return {
         "name": name,
-        "expected": None if expected is None else shown(expected),
-        "received": None if received is None else shown(received),
+        "expected": None if expected is None else shown(expected.splitlines()),
+        "received": None if received is None else shown(received.splitlines()),
         "headline": headline,
         "rows": rows[:MAX_ROWS],
         "folded": folded,
@@ -40,9 +40,9 @@ def compared(name: str, expected: str | None, received: str | None, headline: st
     }
 
 
-def shown(text: str) -> str:
-    """Return a tree text, cut where it is too long to read."""
-    return cut_lines(text.splitlines(), MAX_LINES, MAX_CHARACTERS)
+def shown(lines: Sequence[str]) -> str:
+    """Return the lines of a tree as one text, cut where it is too long to read."""
+    return cut_lines(lines, MAX_LINES, MAX_CHARACTERS)
 
 
 def _paired(rows: Sequence[Row]) -> Iterator[list[Any]]:

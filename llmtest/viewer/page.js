@@ -203,7 +203,7 @@ function prepare(t) {
   for (let i = 0; i < n; i++) if (t.runs[i][0] >= 0) t.depth[i] = t.depth[t.runs[i][0]] + 1;
   for (let i = n - 1; i > 0; i--) if (t.runs[i][0] >= 0) t.sub[t.runs[i][0]] += t.sub[i];
 }
-const seconds = i => { const r = T.runs[i]; return r[5] < 0 || r[5] >= T.at.length ? null : (T.at[r[5]] - T.at[r[4]]) / 1e9; };
+const seconds = i => { const r = T.runs[i]; return r[5] < 0 ? null : (T.at[r[5]] - T.at[r[4]]) / 1e9; };
 const isBad = r => r[10] != null;
 const title = r => line(`${r[1]} ${r[2]}`);
 
@@ -317,7 +317,7 @@ function plain(v) {
 const json = v => typeof v === "string" ? v : v === undefined ? "" : JSON.stringify(plain(v), null, 2);
 const args = a => typeof a === "string" ? a : Object.entries(a || {}).map(([k, v]) => `${k}=${JSON.stringify(plain(v))}`).join(", ");
 const words = m => typeof m.content === "string" ? m.content : (m.content || []).map(b => typeof b === "string" ? b : b.type === "text" ? b.text || "" : "").join("");
-const value = n => n >= 0 && n < T.values.length ? T.values[n] : undefined;
+const value = n => T.values[n];
 const input = r => { const v = value(r[4]) || {}, e = value(r[5]) || {}; return r[1] === "chain" ? e.inputs ?? v.inputs : r[1] === "tool" ? v.inputs ?? v.input_str : v.messages ?? v.prompts ?? v.query; };
 const output = r => { const v = value(r[5]) || {}; return v.outputs ?? v.output ?? v.documents ?? v.generations; };
 
@@ -459,7 +459,6 @@ function nextCause(by) {
 // what ran beside what
 
 function before(a, b) {  // certainly, in every legal schedule; by the places of the siblings below the nearest common run
-  if (a >= b) return false;
   const up = i => T.runs[i][0];
   while (T.depth[a] > T.depth[b]) a = up(a);
   while (T.depth[b] > T.depth[a]) b = up(b);
@@ -491,7 +490,7 @@ function timeline(again) {
     const i = rows[at];
     if (typeof i === "string") return div("row lane", span("", line(i)));
     const r = T.runs[i], bar = el("i", `${r[1]}${isBad(r) ? " broken" : ""}`);
-    const a = place(r[4]), b = r[5] < 0 || r[5] > last ? end : place(r[5]);
+    const a = place(r[4]), b = r[5] < 0 ? end : place(r[5]);
     bar.style.left = a / end * 100 + "%"; bar.style.width = Math.max(0, b - a) / end * 100 + "%";
     const name = span("", title(r));
     name.style.paddingLeft = Math.min(T.depth[i], 10) * 8 + "px";

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core import masks
@@ -27,7 +26,7 @@ from llmtest.tokens.prices import cost_of
 from llmtest.tracing.codec import TAG, Writer
 from llmtest.tracing.rows import column
 from llmtest.tracing.split_secrets import hide_split_secrets
-from llmtest.trees.rendering import render
+from llmtest.trees.rendering import lines_and_runs
 from llmtest.viewer.chat import conversation
 from llmtest.viewer.cutting import MAX_CHARACTERS, cut_json, cut_text, shortened
 from llmtest.viewer.differences import shown
@@ -70,24 +69,25 @@ def trace_data(recording: Recording) -> TraceData:
     notes: list[str] = []
     source, events = _shown_part(recording, notes)
     order = source.order()
-    positions = {run.id: position for position, run in enumerate(order.runs)}
-    parents = [_parent(order, positions, run) for run in order.runs]
-    values = _values(events, order.runs, parents, notes)
-    own = [_figures(run) if run.kind in MODELS else None for run in order.runs]
-    runs = _runs(order.runs, parents, own)
-    names = [row[2] for row in runs]
+    tree, runs = _tree(source, order)
+    positions = {run: position for position, run in enumerate(runs)}
+    parents = [-1 if (above := order.seat(run).parent) is None else positions[above] for run in runs]
+    values = _values(events, runs, parents, notes)
+    own = [_figures(run) if run.kind in MODELS else None for run in runs]
+    rows = _runs(runs, parents, own)
+    names = [row[2] for row in rows]
     lanes: dict[int, int] = {}
-    owners = _owners(events, order.runs)
+    owners = _owners(events, runs)
     facts = {
         "late": len(recording),
-        "runs": runs,
-        "order": _order(order, notes),
+        "runs": rows,
+        "order": _order(order, runs, notes),
         "kinds": list(dict.fromkeys(event.kind for event in events)),
         "lanes": _lanes(events, lanes),
         "events": _event_columns(events, owners, lanes),
-        "chat": conversation(order.runs, values.payloads, values.messages),
-        "graphs": graphs_of(order.runs, parents, names),
-        "tree": (tree := shown(_tree(source))),
+        "chat": conversation(runs, values.payloads, values.messages),
+        "graphs": graphs_of(runs, parents, names),
+        "tree": tree,
     }
     head = json.dumps(facts, separators=(",", ":"))
     names_of = ("values", "messages", "params", "abouts")
@@ -120,11 +120,13 @@ def _shown_part(recording: Recording, notes: list[str]) -> tuple[Recording | _Sh
     return _Shown(shown, len(recording)), shown
 
 
-def _tree(source: Recording | _Shown) -> str:
+def _tree(source: Recording | _Shown, order: HappensBefore) -> tuple[str, list[Run]]:
+    """Return the tree of what is shown, and its runs in the order of the tree, which chance does not decide."""
     try:
-        return render(source)
+        lines, runs = lines_and_runs(source)
     except Exception as error:  # a page that fails would hide why the test failed
-        return f"the run tree could not be rendered: {type(error).__name__}: {error}"
+        return f"the run tree could not be rendered: {type(error).__name__}: {error}", order.runs
+    return shown(lines), [run for run in runs if order.by_id.get(run.id) is run]
 
 
 # -- values
@@ -217,11 +219,6 @@ def _runs(runs: Sequence[Run], parents: Sequence[int], own: Sequence[Figures | N
     return rows
 
 
-def _parent(order: HappensBefore, positions: Mapping[UUID, int], run: Run) -> int:
-    parent = order.seat(run).parent
-    return positions[parent.id] if parent is not None else -1
-
-
 def _figures(run: Run) -> Figures:
     """Return the tokens and the cost of one model call; None for what is not known."""
     call = call_of(run)
@@ -267,17 +264,17 @@ def _arguments(run: Run) -> str | None:
 # -- order
 
 
-def _order(order: HappensBefore, notes: list[str]) -> list[list[Any]] | None:
+def _order(order: HappensBefore, runs: Sequence[Run], notes: list[str]) -> list[list[Any]] | None:
     """Return what tells which runs came before others for certain. Of each run: its stretch among its siblings, its number
     there, and, as bits of a hexadecimal number, the siblings of its stretch that came before it. None if that is too much."""
     rows: list[list[Any]] = []
     bits = 0
-    for run in order.runs:
+    for run in runs:
         seat = order.seat(run)
         below = seat.group[seat.stretch].below(seat.number)
         bits += below.bit_length()
         if bits > MAX_ORDER_BITS:
-            notes.append(f"timeline: {amount(len(order.runs), 'run')} are too many to tell which ran side by side")
+            notes.append(f"timeline: {amount(len(runs), 'run')} are too many to tell which ran side by side")
             return None
         rows.append([seat.stretch, seat.number, f"{below:x}"])
     return rows
@@ -311,8 +308,7 @@ def _owners(events: Sequence[Event], runs: Sequence[Run]) -> list[int]:
     owners = [-1] * len(events)
     for position, run in enumerate(runs):
         for event in run.events:
-            if event.number < len(owners):
-                owners[event.number] = position
+            owners[event.number] = position
     return owners
 
 

@@ -83,6 +83,14 @@ def test_an_answer_without_a_recording_is_looked_for_in_all() -> None:
     assert [at for at, *_ in told["runs"]] == [1]
 
 
+def test_an_event_that_no_recording_of_the_page_has_leads_nowhere() -> None:
+    (answer,) = judge(trip(), [at_most(2, model())])
+
+    (told,) = opened(detail("test", [greeting()], answers=[(None, answer)]))["checks"]
+
+    assert told["runs"] == []
+
+
 def test_a_broken_rule_is_told_once() -> None:
     recording = trip()
     answers = [(0, answer) for answer in judge(recording, [at_most(2, model())])]

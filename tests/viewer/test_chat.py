@@ -9,6 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
 from llmtest import Recording, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, fail, record
+from llmtest.viewer import traces
 from llmtest.viewer.traces import trace_data
 from tests.viewer.conftest import travel, trip
 
@@ -99,3 +100,9 @@ def test_an_open_call_has_no_answer_yet() -> None:
         next(stream)
         assert [what for _, what, _ in said(recording)] == ["message", "open"]
         list(stream)
+
+
+def test_what_is_left_out_of_the_page_is_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MAX_BYTES", 0)
+
+    assert [what for _, what, _ in said(trip())] == ["tool", "tool", "tool"]

@@ -52,4 +52,4 @@ def test_rows_beyond_the_limit_are_counted(monkeypatch) -> None:
 def test_a_long_tree_is_cut(monkeypatch) -> None:
     monkeypatch.setattr(differences, "MAX_LINES", 2)
 
-    assert shown("a\nb\nc\nd\n") == "a\nb\n… [cut: 2 more lines]"
+    assert shown(["a", "b", "c", "d"]) == "a\nb\n… [cut: 2 more lines]"

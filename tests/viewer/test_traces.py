@@ -225,11 +225,29 @@ def test_a_late_event_is_an_event_of_no_run_in_the_tree() -> None:
     assert "late" in data["tree"]
 
 
+def test_runs_stand_in_the_order_of_the_tree_whatever_thread_was_first() -> None:
+    gate = threading.Event()
+
+    def second(_: object) -> None:
+        gate.wait(5)
+
+    def first(_: object) -> None:
+        gate.set()
+
+    with record() as recording:
+        RunnableParallel(a=RunnableLambda(second, name="a"), b=RunnableLambda(first, name="b")).invoke(1)
+
+    data = data_of(recording)
+
+    assert [run[2] for run in data["runs"]] == ["RunnableParallel<a,b>", "a", "b"]
+    assert [line.split()[-1] for line in data["tree"].splitlines() if " chain " in line] == ["a", "b"]
+
+
 def test_a_tree_that_cannot_be_rendered_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> str:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(traces, "render", broken)
+    monkeypatch.setattr(traces, "lines_and_runs", broken)
 
     assert trace_data(trip()).tree == "the run tree could not be rendered: RuntimeError: broken"
 
