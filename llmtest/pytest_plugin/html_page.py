@@ -28,6 +28,7 @@ from llmtest.viewer.page import write_page
 _failures: Final = pytest.StashKey[list[Failure]]()
 _ORDER: Final[tuple[Status, ...]] = ("error", "failed", "xpassed", "xfailed", "skipped", "passed")
 """What a test is called if its phases ended in several ways: the first of these."""
+_SENT: Final = "llmtest_page"
 MAX_SOURCE_LINES: Final = 80
 _CLASS: Final = re.compile(r"(?:AssertionError|llmtest\.errors\.\w+): ")
 """The class of an error that says nothing beside its text."""
@@ -52,7 +53,7 @@ class HtmlPage:
     """The plugin that writes the page to `path`. `attempt_at` returns the attempt at a test."""
 
     def __init__(self, config: pytest.Config, path: Path, attempt_at: Callable[[pytest.Item], Any]) -> None:
-        self._config = config
+        self._is_worker = hasattr(config, "workerinput")
         self._path = path
         self._attempt_at = attempt_at
         self._rows: dict[str, _Row] = {}
@@ -73,7 +74,7 @@ class HtmlPage:
         if report.when == "teardown" and attempt is not None:
             found = self._detail(item, attempt)
             if found is not None:
-                vars(report)["llmtest_page"] = found.to_plain()  # comes back from xdist's workers
+                vars(report)[_SENT] = found.to_plain()  # comes back from xdist's workers
         return report
 
     def _detail(self, item: pytest.Item, attempt: Any) -> Detail | None:
@@ -94,7 +95,11 @@ class HtmlPage:
 
     # where the session ends
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._is_worker:
+            return
+        found = vars(report).pop(_SENT, None)  # plugins that write reports to files need not write this
         if str(report.outcome) == "rerun":  # of pytest-rerunfailures: the next attempt begins anew
             self._rows.pop(report.nodeid, None)
             return
@@ -103,11 +108,11 @@ class HtmlPage:
         row.statuses |= {status} if status is not None else set()
         row.seconds += report.duration
         row.cause = row.cause or (_cause(report) if status not in (None, "passed") else "")
-        row.detail = Detail.from_plain(found) if (found := getattr(report, "llmtest_page", None)) else row.detail
+        row.detail = Detail.from_plain(found) if found is not None else row.detail
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        if self._is_worker or session.config.option.collectonly:
             return
         cases = [Case(name, row.status, row.cause, row.seconds, row.detail) for name, row in self._rows.items()]
         shown = self._path.relative_to(Path.cwd()) if self._path.is_relative_to(Path.cwd()) else self._path

@@ -316,7 +316,7 @@ function plain(v) {
 }
 const json = v => typeof v === "string" ? v : v === undefined ? "" : JSON.stringify(plain(v), null, 2);
 const args = a => typeof a === "string" ? a : Object.entries(a || {}).map(([k, v]) => `${k}=${JSON.stringify(plain(v))}`).join(", ");
-const words = m => typeof m.content === "string" ? m.content : (m.content || []).map(b => typeof b === "string" ? b : b.type === "text" ? b.text || "" : "").join("");
+const words = m => typeof m.content === "string" ? m.content : (m.content || []).map(b => typeof b === "string" ? b : b?.type === "text" ? b.text || "" : "").join("");
 const value = n => T.values[n];
 const input = r => { const v = value(r[4]) || {}, e = value(r[5]) || {}; return r[1] === "chain" ? e.inputs ?? v.inputs : r[1] === "tool" ? v.inputs ?? v.input_str : v.messages ?? v.prompts ?? v.query; };
 const output = r => { const v = value(r[5]) || {}; return v.outputs ?? v.output ?? v.documents ?? v.generations; };
@@ -337,7 +337,8 @@ function turn(tab) { if (!offered().includes(tab)) return; S.tab = tab; tabs(); 
 function panel() {
   inner = null;
   $("panel").className = ""; $("panel").scrollTop = 0;
-  ({ chat, diff, timeline, events, graph, request, checks, compare })[S.tab]();
+  try { ({ chat, diff, timeline, events, graph, request, checks, compare })[S.tab](); }
+  catch (e) { fill(pad(para("failed", `This view failed: ${e}`))); console.error(e); }
 }
 const fill = (...nodes) => $("panel").replaceChildren(...nodes);
 const pad = (...nodes) => div("pad", ...nodes);
@@ -382,17 +383,17 @@ function spoken([run, what, n], k) {
 function said(m) {
   const blocks = typeof m.content === "string" ? [m.content] : m.content || [];
   const out = blocks.map(b => {
-    const text = typeof b === "string" ? b : b.type === "text" ? b.text || "" : null;
+    const text = typeof b === "string" ? b : b?.type === "text" ? String(b.text || "") : null;
     if (text !== null) return text && long(el("pre", "words"), text);
-    const thought = b.reasoning ?? b.thinking;
-    return typeof thought === "string" ? div("think", pre(thought)) : /^tool_(use|call)$/.test(b.type) ? "" : pre(json(b));
+    const thought = b?.reasoning ?? b?.thinking;
+    return typeof thought === "string" ? div("think", pre(thought)) : /^tool_(use|call)$/.test(b?.type) ? "" : pre(json(b));
   });
   return out.concat((m.tool_calls || []).map(c => div("call", el("b", "", c.name), pre(args(c.args).length < 90 ? args(c.args) : json(c.args)))));
 }
 function result(r, what) {
   const start = value(r[4]) || {}, end = value(r[5]) || {};
-  if (what === "text") return [pre((start.prompts || []).map(json).join("\n\n")), pre((end.generations || []).map(g => g.text ?? json(g)).join("\n"))];
-  if (what === "retriever") return [pre(json(start.query)), ...(end.documents || []).map(d => pre(d.page_content ?? json(d)))];
+  if (what === "text") return [pre((start.prompts || []).map(json).join("\n\n")), pre((end.generations || []).map(g => g?.text ?? json(g)).join("\n"))];
+  if (what === "retriever") return [pre(json(start.query)), ...(end.documents || []).map(d => pre(d?.page_content ?? json(d)))];
   const out = end.output, m = out && out.$w === "@" ? T.messages[out.n] : null;
   return [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : [pre(json(out))])];
 }
@@ -576,7 +577,7 @@ function request() {
   const out = [h3(title(r)), facts({ model: r[9], ended: r[3], error: r[10], tokens: tokens(r[6], r[7]), cost: money(r[8]), took: took(seconds(i)), "thread and task": lane?.[3] })];
   if (isModel) {
     out.push(h3("Parameters"), facts(params), h3(`Tools as the model saw them (${tools.length})`));
-    out.push(...tools.map(t => { const f = t && t.function || t, n = typeof t === "string" ? t : f.name ?? f.type ?? "tool"; return el("details", "box", el("summary", "", el("code", "", line(String(n))), " ", span("dim", line(String(f.description || "")))), pre(json(t))); }));
+    out.push(...tools.map(t => { const f = t && t.function || t, n = typeof t === "string" ? t : f?.name ?? f?.type ?? "tool"; return el("details", "box", el("summary", "", el("code", "", line(String(n))), " ", span("dim", line(String(f?.description || "")))), pre(json(t))); }));
   }
   const given = input(r), numbers = given && given.$w === "messages" ? given.n : null;
   out.push(h3("Input"), ...(numbers ? numbers.map(n => div("box", span("dim", T.messages[n].role), said(T.messages[n]))) : [pre(json(given))]));

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from langchain_core.callbacks import CallbackManager
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from llmtest import Recording, ScriptedChatModel, record, say
@@ -357,6 +358,41 @@ def test_content_is_never_markup_and_hidden_characters_are_escapes(browser: Brow
     assert not [text for text in [*texts, *browser.texts("#app")] if "\u202e" in text or "\x1b" in text]
 
 
+def test_odd_values_break_no_view(browser: Browser) -> None:
+    odd = [
+        None,
+        1,
+        True,
+        [None],
+        {"type": "text", "text": None},
+        {"type": "reasoning"},
+        {"$w": "@", "n": 99},
+        {"type": "image_url"},
+    ]
+    with record() as recording:
+        metadata = {"__proto__": 1, "$w": "messages"}
+        manager = CallbackManager.configure(inheritable_tags=["", "a"], inheritable_metadata=metadata)
+        run = manager.on_chain_start({}, odd, name="")
+        inner = run.get_child()
+        for value in odd:
+            inner.on_tool_start({}, "text", name="tool", inputs={"$w": value}).on_tool_end(value)
+            run.on_text(str(value))
+        with pytest.raises(ValueError):
+            RunnableLambda(_refuse).invoke(odd, {"callbacks": inner})
+        ScriptedChatModel("").invoke([HumanMessage(content=[{"type": "text", "text": ""}, {"type": "x", "y": None}])])
+        run.on_chain_end(odd)
+    browser.open(page([Case("test_odd", "passed", detail=detail("test_odd", [recording]))]), "test=test_odd&run=0")
+
+    for number in range(1, 9):
+        browser.key(str(number))
+        assert "This view failed" not in browser.texts("#panel")[0]
+    browser.key("1jjjjjjjjjjjj4jjjj6jjjj")
+
+
+def _refuse(_: object) -> None:
+    raise ValueError
+
+
 def test_a_run_of_ten_thousand_siblings_and_one_of_depth_1000(browser: Browser) -> None:
     with record() as recording:
         manager = CallbackManager.configure()
@@ -415,6 +451,10 @@ def test_axe_finds_nothing_in_any_view(browser: Browser, shop: str, scheme: str)
     browser.open(shop)
     browser.js(axe)
     run = "const [done] = arguments; axe.run().then(r => done(r.violations.map(v => [v.id, v.nodes.map(n => n.html)])));"
+
+    browser.js("document.body.append(document.createElement('img'))")
+    assert "image-alt" in [problem for problem, _ in browser.driver.execute_async_script(run)]
+    browser.js("document.querySelector('img').remove()")
 
     found = {"index": browser.driver.execute_async_script(run)}
     browser.js(f"location.hash = {PARIS!r}")
