@@ -84,14 +84,13 @@ class HtmlPage:
             return None
         joined = Failure(failures[0].cause, "\n\n".join(f.text for f in failures), failures[0].source) if failures else None
         rules = (*suite_rules(item.config), *attempt.rules)
-        return detail(
-            item.nodeid,
-            recordings,
-            comparisons=attempt.comparisons(),
-            violations=attempt.violations,
-            answers=[*_answers(recordings, rules), *((None, answer) for answer in attempt.answers)],
-            failure=joined,
-        )
+        try:
+            answers = [*_answers(recordings, rules), *((None, answer) for answer in attempt.answers)]
+            told = {"comparisons": attempt.comparisons(), "violations": attempt.violations, "answers": answers}
+            return detail(item.nodeid, recordings, failure=joined, **told)
+        except Exception as error:  # a report that fails would hide why the test failed
+            note = f"the traces of this test cannot be shown: {type(error).__name__}: {error}"
+            return detail(item.nodeid, [], failure=joined, notes=[note])
 
     # where the session ends
 

@@ -83,10 +83,12 @@ def detail(
     violations: Sequence[Violation] = (),
     answers: Iterable[tuple[int | None, Answer]] = (),
     failure: Failure | None = None,
+    notes: Sequence[str] = (),
 ) -> Detail:
     """Return the detail of a case: its recordings, the snapshots it was compared with, violations, and answers of rules.
 
-    An answer comes with the position of the recording that it is about, or None where that is not known. Secrets are masked.
+    An answer comes with the position of the recording that it is about, or None where that is not known. `notes` stand above
+    all, with what is missing or was cut. Secrets are masked.
     """
     told = failure or Failure()
     compares = list(comparisons)
@@ -101,7 +103,7 @@ def detail(
         "assistant": _assistant(name, told, compares, list(violations)) if failure else "",
         "snapshots": [compared(c.snapshot.name, c.expected, c.received, publish(c.headline)) for c in compares],
         "checks": [*(_violation(v, traces) for v in found), *(_answer(at, answer, traces) for at, answer in asked)],
-        "notes": [note for trace in traces for note in trace.notes],
+        "notes": [publish(note) for note in (*notes, *(note for trace in traces for note in trace.notes))],
     }
     text = f'{json.dumps(about)[:-1]},"traces":[{",".join(trace.text for trace in traces)}]}}'
     trees = "\n".join(trace.tree for trace in traces)

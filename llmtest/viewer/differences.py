@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from llmtest.core.masks import table
 from llmtest.trees.differ import Row, diff
 from llmtest.viewer.cutting import cut_lines, cut_text
 
@@ -23,6 +24,8 @@ def compared(name: str, expected: str | None, received: str | None, headline: st
     1 for the first difference, 2 for another cause, 3 for what follows from an earlier one. `folded` is how many equal
     lines are not among them. A comparison that matched has no rows.
     """
+    # Trees have no secrets; a snapshot of a plain text is as the test made it.
+    expected, received = (None if text is None else table().without_secrets(text) for text in (expected, received))
     rows: list[list[Any]] = []
     folded = 0
     if expected is not None and received is not None:

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core import masks
+from llmtest.core.source import shown_path
 from llmtest.core.text import amount
 from llmtest.errors import PriceError
 from llmtest.events.callbacks import MODELS, TOKEN
-from llmtest.events.events import Event, Run
+from llmtest.events.events import Event, Run, UnseenCall
 from llmtest.events.words import EMPTY, FrozenDict
 from llmtest.order.happens_before import HappensBefore
 from llmtest.recording.recording import Recording
@@ -36,6 +37,8 @@ MAX_EVENTS: Final = 200_000
 """Of one recording. The page holds no events after them."""
 MAX_BYTES: Final = 32 << 20
 """Of the values of one recording. Where they are larger, their texts are cut shorter."""
+MAX_UNSEEN: Final = 5
+"""More calls that a recording did not see are counted."""
 _SHORTER: Final = (MAX_CHARACTERS, 4_000, 400)
 _ARGUMENTS: Final = 120
 MAX_ORDER_BITS: Final = 2_000_000
@@ -89,6 +92,7 @@ def trace_data(recording: Recording) -> TraceData:
         "graphs": graphs_of(runs, parents, names),
         "tree": tree,
     }
+    notes += _unseen(recording.unseen_calls)
     head = json.dumps(facts, separators=(",", ":"))
     names_of = ("values", "messages", "params", "abouts")
     parts = (f'"{name}":[{",".join(part)}]' for name, part in zip(names_of, values.parts(), strict=True))
@@ -127,6 +131,14 @@ def _tree(source: Recording | _Shown, order: HappensBefore) -> tuple[str, list[R
     except Exception as error:  # a page that fails would hide why the test failed
         return f"the run tree could not be rendered: {type(error).__name__}: {error}", order.runs
     return shown(lines), [run for run in runs if order.by_id.get(run.id) is run]
+
+
+def _unseen(calls: Sequence[UnseenCall]) -> Iterator[str]:
+    """Yield what happened and is not in the recording."""
+    for call in calls[:MAX_UNSEEN]:
+        yield f"not recorded: a call of {call.double} at {shown_path(call.place)} ({call.cause})"
+    if len(calls) > MAX_UNSEEN:
+        yield f"not recorded: {amount(len(calls) - MAX_UNSEEN, 'more call')}"
 
 
 # -- values

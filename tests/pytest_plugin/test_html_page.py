@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from llmtest.pytest_plugin import html_page
 from tests.viewer.test_page import rows_of
 
 SUITE = """
@@ -148,6 +149,19 @@ def test_block():
     assert [(check["code"], check["holds"]) for check in opened(suite.path, "test_block")["checks"]] == [
         ("a model at most once", True)
     ]
+
+
+def test_a_trace_that_cannot_be_shown_fails_no_test(suite, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(html_page, "judge", broken)
+
+    outcome = suite.run(SUITE, "--llmtest-html", "-k", "rule or good")
+
+    assert outcome.counts == {"passed": 1, "failed": 1, "deselected": 7}
+    assert opened(suite.path, "test_rule")["notes"] == ["the traces of this test cannot be shown: RuntimeError: broken"]
+    assert "expected a model at most once" in opened(suite.path, "test_rule")["failure"]
 
 
 def test_an_inner_block_adds_no_recording(suite):

@@ -49,6 +49,13 @@ def test_rows_beyond_the_limit_are_counted(monkeypatch) -> None:
     assert (len(told["rows"]), told["more"]) == (2, 1)
 
 
+def test_secrets_in_snapshots_of_plain_texts_are_masked() -> None:
+    told = compared("a.tree", "{'password': 'old'}", "{'password': 'hunter2'}", "")
+
+    assert "hunter2" not in str(told)
+    assert told["rows"] == []
+
+
 def test_a_long_tree_is_cut(monkeypatch) -> None:
     monkeypatch.setattr(differences, "MAX_LINES", 2)
 

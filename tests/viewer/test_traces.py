@@ -63,7 +63,22 @@ def test_a_recording_that_missed_a_call_has_no_figures(page: Any) -> None:
         thread.start()
         thread.join()
 
-    assert trace_data(recording).figures == (None, None, None)
+    trace = trace_data(recording)
+    assert trace.figures == (None, None, None)
+    assert [note.partition(" at ")[0] for note in trace.notes] == ["not recorded: a call of ScriptedChatModel"]
+
+
+def test_many_calls_that_were_not_seen_are_counted(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MAX_UNSEEN", 1)
+    model = ScriptedChatModel(say("hi").repeat())
+
+    with record() as recording:
+        for _ in range(3):
+            thread = threading.Thread(target=model.invoke, args=["hi"])
+            thread.start()
+            thread.join()
+
+    assert trace_data(recording).notes[1] == "not recorded: 2 more calls"
 
 
 def test_a_recording_without_a_model_has_nothing_to_count() -> None:
