@@ -176,6 +176,7 @@ async function enter(at, to = {}) {
   const row = index[at];
   D = { traces: [], snapshots: [], checks: [], notes: [], failure: "", source: "", assistant: "" };
   if (row.has) try { D = await open(at); } catch (e) { D.notes.push(String(e)); }
+  if (document.activeElement === $("rows")) setTimeout(() => $("tree").focus());
   if (S.test !== at) { S.snap = Math.max(0, D.snapshots.findIndex(s => s.rows.length)); S.mode = "diff"; }
   Object.assign(S, { test: at, rec: D.traces[to.rec] ? to.rec : 0, run: -1, with: to.with ?? -1, event: -1, cause: -1 });
   $("tests").hidden = true; $("test").hidden = false; $("search").hidden = $("filters").hidden = true;

@@ -63,6 +63,7 @@ def test_keys_move_open_and_leave(browser: Browser, shop: str) -> None:
     browser.key("e\ue007")  # Enter
     browser.until("!document.getElementById('test').hidden")
     opened = browser.texts("#name")
+    browser.until("document.activeElement.id === 'tree'")
     browser.key("u")
 
     assert second == ["tests/test_plain.py::test_adds"]
