@@ -176,7 +176,6 @@ async function enter(at, to = {}) {
   const row = index[at];
   D = { traces: [], snapshots: [], checks: [], notes: [], failure: "", source: "", assistant: "" };
   if (row.has) try { D = await open(at); } catch (e) { D.notes.push(String(e)); }
-  if (document.activeElement === $("rows")) setTimeout(() => $("tree").focus());
   if (S.test !== at) { S.snap = Math.max(0, D.snapshots.findIndex(s => s.rows.length)); S.mode = "diff"; }
   Object.assign(S, { test: at, rec: D.traces[to.rec] ? to.rec : 0, run: -1, with: to.with ?? -1, event: -1, cause: -1 });
   $("tests").hidden = true; $("test").hidden = false; $("search").hidden = $("filters").hidden = true;
@@ -702,20 +701,21 @@ document.addEventListener("keydown", e => {
   else {
     const free = on === document.body || on.classList.contains("list"), to = k === "ArrowRight" ? 1 : -1;
     acts = { j: [step, 1], k: [step, -1], e: [error, 1], E: [error, -1], "?": [help], t: [theme], "/": [() => $(opened ? "find" : "search").focus()] };
-    if (free) Object.assign(acts, { ArrowDown: [step, 1], ArrowUp: [step, -1] }, !opened && rows[tests.at] && { Enter: [enter, rows[tests.at].at] });
+    if (free) Object.assign(acts, { ArrowDown: [step, 1], ArrowUp: [step, -1] }, !opened && rows[tests.at] && { Enter: [go, tests.at] });
     if (opened) Object.assign(acts, { n: [nextCause, 1], N: [nextCause, -1], u: [leaveTo], Escape: [leaveTo], c: [copyAssistant], y: [copyText], "[": [other, -1], "]": [other, 1] }, /^[1-8]$/.test(k) && { [k]: [turn, offered()[k - 1]] });
     if (on.role === "tab") acts.ArrowLeft = acts.ArrowRight = [() => { const all = offered(), tab = all[(all.indexOf(S.tab) + to + all.length) % all.length]; turn(tab); $("tab-" + tab).focus(); }];
     else if (free && T && S.run >= 0) acts.ArrowLeft = acts.ArrowRight = [sideways, to];
   }
   if (acts[k]) { e.preventDefault(); acts[k][0](acts[k][1]); }
 });
+async function go(at) { tests.select(at); await enter(rows[at].at); $("tree").focus(); }
 function toTests(at) { $("rows").focus(); tests.select(at); }
 function leaveTo() { const at = rows.findIndex(r => r.at === S.test); leave(); toTests(at); }
 
 // -- beginning
 
 const TITLE = document.title;
-const tests = new List($("rows"), 30, testRow, at => { tests.select(at); enter(rows[at].at); }, ["grid", "row", "Tests"]);
+const tests = new List($("rows"), 30, testRow, go, ["grid", "row", "Tests"]);
 const tree = new List($("tree"), 25, runRow, (at, _, e) => { const run = T.open[at]; if (e.target.closest(".fold") && T.sub[run] > 1) fold(run, T.folded[run] ? 0 : 1); else pick(run); }, ["tree", "treeitem", "Runs"]);
 $("search").oninput = e => { query = e.target.value; choose(); };
 $("find").oninput = search;
