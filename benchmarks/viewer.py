@@ -97,7 +97,7 @@ return performance.now() - began;
 
 
 def main() -> None:
-    from tests.viewer.conftest import Browser
+    from tests.support.chromium import Browser
 
     tests = _tests(EVENTS)
     with record() as whole:
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def _looked(browser: object, text: str) -> str:
-    from tests.viewer.conftest import Browser
+    from tests.support.chromium import Browser
 
     assert isinstance(browser, Browser)
     browser.open(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtest.pytest_plugin import html_page
-from tests.viewer.test_page import rows_of
+from tests.support.pages import rows_of
 
 SUITE = """
 import pytest

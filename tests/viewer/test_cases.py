@@ -16,7 +16,7 @@ from llmtest.protocol import check
 from llmtest.trees.pending import Mismatch
 from llmtest.trees.rendering import HEADER
 from llmtest.viewer.cases import Detail, Failure, detail, pack
-from tests.viewer.conftest import trip
+from tests.support.pages import trip
 
 
 def opened(found: Detail) -> Any:

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from llmtest import Recording, ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, fail, record
 from llmtest.viewer import traces
 from llmtest.viewer.traces import trace_data
-from tests.viewer.conftest import travel, trip
+from tests.support.pages import travel, trip
 
 
 def said(recording: Recording) -> list[tuple[str, str, str]]:

@@ -15,7 +15,8 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from llmtest import Recording, ScriptedChatModel, record, say
 from llmtest.viewer.cases import Case, detail
 from llmtest.viewer.page import page
-from tests.viewer.conftest import REQUIRED, Browser, trip
+from tests.support.chromium import REQUIRED, Browser
+from tests.support.pages import trip
 
 PARIS = "test=tests/test_trip.py::test_paris"
 SELECTED = "#tree [aria-selected=true] b"

@@ -9,7 +9,7 @@ from langgraph.graph import END, START, StateGraph
 from llmtest import Recording, ScriptedChatModel, record
 from llmtest.viewer import graphs
 from llmtest.viewer.graphs import graphs_of
-from tests.viewer.conftest import trip
+from tests.support.pages import trip
 
 
 def graphs_in(recording: Recording) -> list[dict[str, Any]]:

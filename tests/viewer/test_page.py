@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from llmtest.viewer import page as page_module
 from llmtest.viewer.cases import Case, Detail, pack
 from llmtest.viewer.page import page, write_page
+from tests.support.pages import rows_of
 
 MAX_SCRIPT_BYTES = 40 * 1024
 EVIL = "</script><!--<script>{{script}}</noscript></pre>&amp;"
@@ -46,12 +45,6 @@ class Parts(HTMLParser):
 def script_of(text: str) -> str:
     (script,) = [body for attributes, body in Parts(text).all("script") if "type" not in attributes]
     return script
-
-
-def rows_of(text: str) -> list[Any]:
-    (index,) = [body for attributes, body in Parts(text).all("script") if attributes.get("id") == "index"]
-    rows: list[Any] = json.loads(index)["rows"]
-    return rows
 
 
 def digest(text: str) -> str:

@@ -13,7 +13,7 @@ from llmtest.tracing import flush
 from llmtest.tracing.store import Store, place
 from llmtest.viewer.cases import Case
 from llmtest.viewer.stored import cases_of
-from tests.viewer.test_page import rows_of
+from tests.support.pages import rows_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from llmtest import Recording, ScriptedChatModel, call, record, say
 from llmtest.viewer import traces
 from llmtest.viewer.traces import add, trace_data
-from tests.viewer.conftest import travel, trip
+from tests.support.pages import travel, trip
 
 
 def data_of(recording: Recording) -> Any:
