@@ -116,9 +116,10 @@ async function open(at) {
 }
 
 let hashing = 0;
-function remember() {  // later, because a browser takes only so many changes of the address in a while
+function remember(push) {  // later, because a browser takes only so many changes of the address in a while
   clearTimeout(hashing);
-  hashing = setTimeout(() => history.replaceState(null, "", "#" + address()), 120);
+  if (push) history.pushState(null, "", "#" + address());
+  else hashing = setTimeout(() => history.replaceState(null, "", "#" + address()), 120);
 }
 function address() {
   const { test, rec, run, tab } = S, name = at => encodeURIComponent(index[at].name);
@@ -163,11 +164,11 @@ function filters() {
   const states = new Set(["all", ...(n("failing") > "0" ? ["failing"] : []), ...index.map(r => r.status).filter(s => !FAILING.has(s))]);
   $("filters").replaceChildren(...[...states].map(s => button(`${s} ${n(s)}`, () => { status = s; filters(); choose(); }, { "aria-pressed": s === status })));
 }
-function leave() {
+function leave(push) {
   S.test = -1; D = T = inner = null;
   tree.set(0);
   $("test").hidden = true; $("tests").hidden = false; $("search").hidden = $("filters").hidden = false;
-  tests.draw(true); remember();
+  tests.draw(true); remember(push);
 }
 
 // -- one test
@@ -183,7 +184,7 @@ async function enter(at, to = {}) {
   recording();
   S.tab = to.tab && offered().includes(to.tab) ? to.tab : FAILING.has(row.status) && D.snapshots.some(s => s.rows.length) ? "diff" : T ? "chat" : "checks";
   if (T && T.runs[to.run]) { S.run = to.run; unfold(to.run); tree.select(T.open.indexOf(to.run)); }
-  tabs(); panel(); remember();
+  tabs(); panel(); remember(to.push);
   document.title = `${safe(row.name)} · ${TITLE}`;
 }
 function recording() {
@@ -681,7 +682,7 @@ function error(by) {
   }
   say("Nothing failed here.");
 }
-function other(by) { const at = rows.findIndex(r => r.at === S.test), to = rows[at + by]; if (to) enter(to.at, { tab: S.tab }); }
+function other(by) { const at = rows.findIndex(r => r.at === S.test), to = rows[at + by]; if (to) enter(to.at, { tab: S.tab, push: true }); }
 function theme() {
   const root = document.documentElement, now = root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   root.dataset.theme = now === "dark" ? "light" : "dark";
@@ -708,9 +709,9 @@ document.addEventListener("keydown", e => {
   }
   if (acts[k]) { e.preventDefault(); acts[k][0](acts[k][1]); }
 });
-async function go(at) { tests.select(at); await enter(rows[at].at); $("tree").focus(); }
+async function go(at) { tests.select(at); await enter(rows[at].at, { push: true }); $("tree").focus(); }
 function toTests(at) { $("rows").focus(); tests.select(at); }
-function leaveTo() { const at = rows.findIndex(r => r.at === S.test); leave(); toTests(at); }
+function leaveTo() { const at = rows.findIndex(r => r.at === S.test); leave(true); toTests(at); }
 
 // -- beginning
 

@@ -85,6 +85,21 @@ def test_a_link_leads_to_a_run_and_follows_the_choice(browser: Browser, shop: st
     assert browser.address() == "test=tests%2Ftest_trip.py%3A%3Atest_paris&run=5&tab=request"
 
 
+def test_the_browser_goes_back_to_the_index(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+
+    browser.click("#rows .row", "test_paris")
+    browser.until("!document.getElementById('test').hidden")
+    browser.key("2")
+    browser.address()
+    browser.js("history.back()")
+    browser.until("document.getElementById('test').hidden")
+    browser.js("history.forward()")
+    browser.until("!document.getElementById('test').hidden")
+
+    assert browser.texts("#name") == ["tests/test_trip.py::test_paris"]
+
+
 def test_a_link_to_an_unknown_test_shows_the_index(browser: Browser, shop: str) -> None:
     browser.open(shop)
     browser.js("location.hash = 'test=gone'")
