@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types suite bench matrix soak changelog clean
+.PHONY: demo test lint types suite chromium bench matrix soak changelog clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/llmtest demo
@@ -23,6 +23,10 @@ suite: $(VENV)/test.stamp
 	$(BIN)/coverage run -m pytest -n auto --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# For the tests of the page, which are skipped without it.
+chromium: $(VENV)/test.stamp
+	.ci/chromium $(BIN)/python
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks

@@ -11,7 +11,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import cassettes, counting, harness, latency, matching, models, protocol, recording, tracing, trees, wire
+from benchmarks import cassettes, counting, harness, latency, matching, models, protocol, recording, tracing, trees, viewer, wire
 
 SUITES = {
     "models": models.ratios,
@@ -20,6 +20,7 @@ SUITES = {
     "protocol": protocol.ratios,
     "trees": trees.ratios,
     "tracing": tracing.ratios,
+    "viewer": viewer.ratios,
     "matching": matching.ratios,
     "latency": latency.ratios,
     "wire": wire.ratios,

@@ -41,6 +41,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "protocol": frozenset(),
     "tracing": frozenset(),
     "reports": frozenset(),
+    "viewer": frozenset(),
     "langchain": LANGCHAIN,
     "conformance": LANGCHAIN,
     "pytest_plugin": frozenset({"pytest", "_pytest", "syrupy"}),

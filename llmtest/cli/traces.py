@@ -12,6 +12,7 @@ from llmtest.core.progress import Step, progress
 
 if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
+    from llmtest.tracing.listing import Filter
     from llmtest.tracing.store import Store
 
 
@@ -24,7 +25,9 @@ def add(commands: Commands) -> None:
     shown = commands.add("show", words, show, store, chosen)
     shown.add_argument("what", nargs="?", metavar="SESSION|TRACE", help="a session, or the key of a trace; by default the latest")
     shown.add_argument("--tree", action="store_true", help="with messages and arguments: the text of a snapshot")
-    shown.add_argument("--json", action="store_true", dest="as_json", help="as JSON; with --tree, the trees too")
+    form = shown.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", dest="as_json", help="as JSON; with --tree, the trees too")
+    form.add_argument("--html", type=Path, metavar="FILE", dest="page", help="as one HTML page that opens from disk")
     shown.add_argument("--follow", action="store_true", help="go on with the traces that come, until Ctrl-C")
     sent = commands.add("export", "write traces as JSON lines", export, store, chosen)
     sent.add_argument("names", nargs="*", metavar="SESSION|TRACE", help="sessions and traces to write; by default all")
@@ -67,19 +70,34 @@ def sessions(store: Path | None, as_json: bool) -> int:
         return listing.sessions(opened, CONSOLE.print, as_json=as_json)
 
 
-def show(store: Path | None, what: str | None, tree: bool, as_json: bool, follow: bool, **chosen: Any) -> int:
+def show(store: Path | None, what: str | None, tree: bool, as_json: bool, page: Path | None, follow: bool, **chosen: Any) -> int:
     from llmtest.errors import StoreError
     from llmtest.tracing import listing
 
     only = listing.Filter(**chosen)
+    if follow and (what is not None or as_json or page is not None):
+        raise StoreError("--follow shows the traces that come, so it takes no session, no trace, no --json and no --html")
+    if page is not None:
+        return _write_page(store, what, page, only)
     with open_store(store) as opened:
         if not follow:
             return listing.show(opened, what, CONSOLE.print, only=only, tree=tree, as_json=as_json)
-        if what is not None or as_json:
-            raise StoreError("--follow shows the traces that come, so it takes no session, no trace and no --json")
         with contextlib.suppress(KeyboardInterrupt):
             listing.follow(opened, CONSOLE.print, only=only, tree=tree)
         return 0
+
+
+def _write_page(store: Path | None, what: str | None, page: Path, only: Filter) -> int:
+    from llmtest.core.text import amount
+    from llmtest.tracing import listing
+    from llmtest.viewer.page import write_page
+    from llmtest.viewer.stored import cases_of
+
+    with open_store(store) as opened, progress("traces") as step:
+        traces = listing.chosen(opened, what, only)
+        size = write_page(page, cases_of(opened, traces, step), title=f"{what or opened.path.name} · llmtest")
+    CONSOLE.note(f"{page}: {amount(len(traces), 'trace')}, {size / 1e6:.1f} MB")
+    return 0
 
 
 def export(store: Path | None, names: list[str], output: Path | None, **chosen: Any) -> int:

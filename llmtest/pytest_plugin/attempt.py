@@ -90,6 +90,8 @@ class Attempt:
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self._postponed: list[Violation] = []
+        self.violations: list[Violation] = []  # those that its reports have told
+        self.answers: list[Any] = []  # of rules and shapes that did not hold, as far as its reports have told them
         self.held: DeferredSession | None = None
         self._shown: set[object] = set()
         self._exits = ExitStack()
@@ -315,12 +317,15 @@ class Attempt:
 
         known = violations_in(error)
         found = [v for v in self._take() if v not in known]
+        self.violations += [v for v in dict.fromkeys((*known, *found)) if v not in self.violations]
         if report.skipped:
             postponed = self._postponed if report.when == "call" else []
             self._uncover(report, error, item, [*(v for v in found if v.code != "unused step"), *postponed])
         elif report.failed and found:
             report.sections.append(("llmtest: violations", _cut("\n\n".join(summarize(found)))))
-        chosen = _tell_answer(self.page, report)
+        answers = _tell_answer(self.page, report)
+        self.answers += answers
+        chosen = [event.number for answer in answers for event in answer.events]
         if report.failed and (journals := [str(journal) for journal in self.page.journals]):
             report.sections.append(("llmtest: requests to the scripted server", _cut("\n\n".join(journals))))
         if self._unusual:
@@ -508,13 +513,13 @@ def _keep(folder: Folder, mismatch: Mismatch) -> tuple[Path | None, list[str]]:
         return None, [f"  nothing was kept for `llmtest accept`, because the file cannot be written: {error}"]
 
 
-def _tell_answer(page: Any, report: pytest.TestReport) -> list[int]:
-    """Put the last rule or shape that did not hold into the report, in full. Return the numbers of its events."""
+def _tell_answer(page: Any, report: pytest.TestReport) -> list[Any]:
+    """Put the last rule or shape that did not hold into the report, in full; return what was put there."""
     if not report.failed or page.answer is None:
         return []
     answer, page.answer = page.answer, None
     report.sections.append(("llmtest: explanation", str(answer)))
-    return [event.number for event in answer.events]
+    return [answer]
 
 
 def fail(found: list[Violation]) -> None:

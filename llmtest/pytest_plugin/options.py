@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from llmtest.pytest_plugin import late, markers
-from llmtest.pytest_plugin.attempt import attempt_of
+from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 from llmtest.pytest_plugin.results import SessionResults
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
 STALE: Final = ("fail", "warn", "ignore")
+PAGE: Final = "llmtest-report.html"
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
 VERIFICATION: Final[pytest.StashKey[Verification | None]] = pytest.StashKey()  # the plugin of `--llmtest-verify`
@@ -67,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     traces = "of which tests the traces are kept, for `llmtest show`: none (off, the default), those that failed, or all"
     group.addoption("--llmtest-traces", choices=TRACES, help=f"{traces}; ini: llmtest_traces")
     parser.addini("llmtest_traces", traces, default="off")
+    page = "write the traces of all tests into one HTML page that opens from disk, llmtest-report.html by default"
+    group.addoption("--llmtest-html", nargs="?", const=PAGE, metavar="FILE", help=f"{page}; ini: llmtest_html")
+    parser.addini("llmtest_html", f"{page}: the path of the page", default="")
     real = "a request to a provider that no entry of a mapping answers: it is stopped and fails a test that uses llmtest "
     real += "(error, the default), goes out with a warning (warn), or goes out (allow)"
     group.addoption("--llmtest-real-models", choices=REAL_MODELS, help=f"{real}; ini: llmtest_real_models")
@@ -131,6 +135,7 @@ def pytest_configure(config: pytest.Config) -> None:
         kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
     config.pluginmanager.register(SessionResults(config), "llmtest-results")
+    _open_page(config)
     _follow(config)
     _open_stale(config)
     _open_masks(config)
@@ -145,6 +150,24 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
 
         raise pytest.UsageError(f"the ini key {key} is one of {', '.join(choices)}; got {mode!r}{did_you_mean(mode, choices)}")
     return mode
+
+
+def _open_page(config: pytest.Config) -> None:
+    told = config.getoption("llmtest_html")
+    base = config.invocation_params.dir if told else config.rootpath
+    told = told or config.getini("llmtest_html")
+    if not told or ELSEWHERE in os.environ:
+        return
+    path = base / told
+    # `pytest --llmtest-html tests` would take the tests for the page, and run all tests of the project.
+    if path.suffix not in (".html", ".htm") or path.is_dir():
+        raise pytest.UsageError(
+            f"--llmtest-html=FILE names a file that ends in .html; got {told!r}\n"
+            "  write the name of the page after =, or put the option behind the paths of tests"
+        )
+    from llmtest.pytest_plugin.html_page import HtmlPage
+
+    config.pluginmanager.register(HtmlPage(config, path, attempt_of), "llmtest-html")
 
 
 def _follow(config: pytest.Config) -> None:

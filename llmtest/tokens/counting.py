@@ -18,7 +18,7 @@ from uuid import UUID
 from llmtest.capture.blocks import Block, RawEvent
 from llmtest.concurrency.lanes import Lane
 from llmtest.events.callbacks import CALLBACKS, MODELS, START_KINDS, STREAM_EVENT, TOKEN
-from llmtest.events.events import nodes_of
+from llmtest.events.events import Run, nodes_of
 from llmtest.events.usage import (
     ChunkUsage,
     answers,
@@ -230,6 +230,14 @@ class TokenCount(Block, Figures):
             PriceError: the price of a model is not known, or what a call spent is not.
         """
         return sum(cost_of(call, self._prices) for call in self.calls if not call.cached)
+
+
+def call_of(run: Run) -> ModelCall:
+    """Return the model call that a run is, as `count_tokens` counts it."""
+    payload = run.end.payload if run.end is not None else FrozenDict()
+    model = _model(payload) or read_model_name(run.metadata, run.start.payload.get("invocation_params"))
+    about = (run.name, model, run.tags, nodes_of(run.metadata))
+    return ModelCall(*about, usage=run.usage, ended=run.ended, cached=run.cached, answered=bool(run.tokens))
 
 
 def _model(payload: FrozenDict) -> str | None:

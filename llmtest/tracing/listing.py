@@ -133,9 +133,7 @@ def show(
     Raises:
         StoreError: there is no such session or trace, or `only` excludes all of them.
     """
-    traces = (only or Filter()).among(store.find(name) if name is not None else store.traces(), store)
-    if not traces:
-        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists all sessions")
+    traces = chosen(store, name, only)
     if name is None and only in (None, Filter()):
         traces = traces[-1:]
     if as_json:
@@ -162,6 +160,18 @@ def follow(
         seen |= {trace.id for trace in new}
         for trace in (only or Filter()).among(new, store):
             _show(store, trace, say, tree)
+
+
+def chosen(store: Store, name: str | None, only: Filter | None = None) -> list[Stored]:
+    """Return the traces of a session, one trace, or all; those that `only` chooses.
+
+    Raises:
+        StoreError: there is no such session or trace, or `only` excludes all of them.
+    """
+    traces = (only or Filter()).among(store.find(name) if name is not None else store.traces(), store)
+    if not traces:
+        raise StoreError(f"no such trace in {store.path}; `llmtest sessions` lists all sessions")
+    return traces
 
 
 def _facts(trace: Stored, runs: Iterable[RunLine]) -> dict[str, Any]:

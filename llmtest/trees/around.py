@@ -11,7 +11,7 @@ from uuid import UUID
 
 from llmtest.core.text import amount
 from llmtest.trees.parsing import Node, head, parse, walk
-from llmtest.trees.rendering import Traced, place_runs
+from llmtest.trees.rendering import Traced, lines_and_runs
 
 MOST_LINES: Final = 40
 """How many lines a failing test shows of a tree."""
@@ -32,12 +32,12 @@ def around(source: Traced, runs: Collection[UUID] = (), *, told: Collection[str]
     once, where it happened first; `told` are those that the reader knows already. What is left out is a line that begins with
     `…`, with the runs in it and the number of its lines. It is a text to read, not to parse.
     """
-    lines, places = place_runs(source)
+    lines, places = lines_and_runs(source)
     nodes = parse("".join(f"{line}\n" for line in lines))
     _shorten(nodes, told)
     if sum(_height(node) for node in nodes) <= most:
         return "\n".join(_write(nodes, None))
-    wanted = {line for line, run in places if run in runs} if runs else set()
+    wanted = {line for line, run in places if run.id in runs} if runs else set()
     return "\n".join(_Focus(nodes, wanted, most).lines())
 
 

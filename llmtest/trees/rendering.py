@@ -126,13 +126,17 @@ def outline(source: Traced | Run) -> str:
 
 def lines(source: Traced | Run, *, detail: Detail = "default", constants: Constants | None = None) -> list[str]:
     """Return the lines of `render`, without their ends."""
-    return _written(source, detail, constants).out
+    return _written(source, detail, constants).lines
 
 
-def place_runs(source: Traced | Run) -> tuple[list[str], list[tuple[int, UUID]]]:
-    """Return the lines of `render(source)`, and the id of each run with the number of its first line, from 1."""
-    writer = _written(source, "default", None)
-    return writer.out, writer.places
+def lines_and_runs(source: Traced | Run) -> tuple[list[str], list[tuple[int, Run]]]:
+    """Return the lines of `render`, and each run with the number of its first line, from 1, in the order of these lines.
+
+    The order is the same in every execution. A run that went on after its block stands in it twice: as it was inside, and as
+    `late`. Hooks of middleware that did nothing share a line.
+    """
+    written = _written(source, "default", None)
+    return written.lines, written.places
 
 
 def _written(source: Traced | Run, detail: Detail, constants: Constants | None) -> _Writer:
@@ -150,7 +154,6 @@ def _written(source: Traced | Run, detail: Detail, constants: Constants | None) 
     if late_runs:
         writer.line(0, "late")
         writer.trees(late_runs, 1)
-    writer.out = writer.out or ["(nothing was recorded)"]
     return writer
 
 
@@ -182,7 +185,8 @@ class _Writer:
 
     def __init__(self, shapes: Shapes) -> None:
         self.out: list[str] = []
-        self.places: list[tuple[int, UUID]] = []
+        self.places: list[tuple[int, Run]] = []
+        """The runs with the numbers of their first lines."""
         self._shapes = shapes
         self._words = shapes.words
         self._counts: Counter[str] = Counter()
@@ -199,6 +203,10 @@ class _Writer:
         self._plan(layers([item_of(run, None) for run in self._nesting.inside(None)], home_of(roots)), None, depth)
         while self._todo:
             self._todo.pop()()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out or ["(nothing was recorded)"]
 
     def line(self, depth: int, text: str) -> None:
         self.out.append(f"{'  ' * depth}{text}")
@@ -280,7 +288,7 @@ class _Writer:
     def _fold(self, runs: Sequence[Run], depth: int) -> None:
         """Write one line for hooks of middleware that have done nothing."""
         self.line(depth, f"@ middleware {', '.join(self._words.atom(run.name, ',') for run in runs)}")
-        self.places += [(len(self.out), run.id) for run in runs]
+        self.places += [(len(self.out), run) for run in runs]
 
     def _count_kept(self, item: Item, parent: Run | None) -> int:
         """Return how many runs of a subtree are written at its top."""
@@ -316,7 +324,7 @@ class _Writer:
         ending = shape.after[-1]
         odd = f"  {ending.sign} {ending.lines[0].partition(':')[0]}" if self._words.outline and ending.sign in "!?^" else ""
         self.line(depth, self._resolve(shape.head) + odd)
-        self.places.append((len(self.out), item.run.id))
+        self.places.append((len(self.out), item.run))
         self._define(depth + 1)
         self._parts(depth + 1, shape.before)
         self._todo.append(partial(self._parts, depth + 1, shape.after))

@@ -32,10 +32,10 @@ def test_help_names_the_filters(command, capsys, monkeypatch):
 
 
 def test_follow_takes_nothing_that_has_an_end(tmp_path, capsys):
-    for more in (["a-session"], ["--json"]):
+    for more in (["a-session"], ["--json"], ["--html", "page.html"]):
         assert commands.main(["show", "--follow", "--store", str(tmp_path / "s.sqlite"), *more]) == 2
         assert capsys.readouterr().err == (
-            "llmtest show: --follow shows the traces that come, so it takes no session, no trace and no --json\n"
+            "llmtest show: --follow shows the traces that come, so it takes no session, no trace, no --json and no --html\n"
         )
 
 

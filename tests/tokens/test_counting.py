@@ -24,6 +24,7 @@ from llmtest.capture import membership
 from llmtest.errors import PriceError
 from llmtest.events import FrozenDict, Usage
 from llmtest.tokens import ModelCall, TokenCount
+from llmtest.tokens.counting import call_of
 
 SAID = say("Hello", " there", usage=(3, 2)).repeat()
 COUNTS = ("input_tokens", "output_tokens", "total_tokens", "requests", "successful_requests", "errors", "cached", "unreported")
@@ -624,3 +625,30 @@ def test_the_total_cost_of_a_block_names_the_model_that_is_not_known() -> None:
 
     with pytest.raises(PriceError, match="no price for the model 'scripted'"):
         _ = tokens.total_cost
+
+
+# -- a run as a call
+
+
+def test_a_run_is_the_call_that_the_block_counted() -> None:
+    cached = model(cache=InMemoryCache())
+
+    def program() -> None:
+        model().invoke("hi", {"tags": ["a"]})
+        for _ in range(2):
+            cached.invoke("hi")
+        with suppress(Exception):
+            ScriptedChatModel(fail(500)).invoke("hi")
+
+    with record() as recording, count_tokens() as tokens:
+        program()
+
+    assert [call_of(run) for run in recording.models] == tokens.calls
+
+
+def test_an_open_run_is_an_open_call() -> None:
+    with record() as recording, count_tokens() as tokens:
+        stream = ScriptedChatModel(say("Hello ", "there")).stream("hi")
+        next(stream)
+        assert [call_of(recording.models[0])] == tokens.calls
+        list(stream)

@@ -25,7 +25,8 @@ from llmtest import Recording, ScriptedChatModel, ScriptedLLM, call, fail, recor
 from llmtest.concurrency.lanes import Lane
 from llmtest.events import Document, Event, Failure, FrozenDict, FrozenList, Generation, Message, Run, Structured, ToolCall, Usage
 from llmtest.events.callbacks import START_KINDS
-from llmtest.trees.rendering import HEADER, Part, lines, outline, render
+from llmtest.trees.parsing import head, parse, walk
+from llmtest.trees.rendering import HEADER, Part, lines, lines_and_runs, outline, render
 from llmtest.trees.run_lines import Detail
 from tests.support.tools import weather
 
@@ -1271,3 +1272,26 @@ def test_runs_that_follow_one_another_beside_others_keep_the_line_of_the_run_tha
 def test_a_part_is_of_known_kinds_or_of_tags(kinds: Any, tags: Any) -> None:
     with pytest.raises(ValueError, match=r"^only\(\) takes `kinds` of chain, chat, llm, tool, retriever, or `tags`; got kinds="):
         a_guide().only(kinds=kinds, tags=tags)
+
+
+# -- the runs of a text
+
+
+def test_the_runs_of_a_text_are_in_the_order_of_its_lines() -> None:
+    recording = a_guide()
+
+    text, places = lines_and_runs(recording)
+
+    runs = [run for _, run in places]
+    heads = [head(node) for _, node in walk(parse(render(recording))) if node.kind == "run"]
+    assert text == lines(recording)
+    assert [(run.kind, run.name) for run in runs] == [(told.kind, told.name) for told in heads]
+    assert {run.id for run in runs} == {run.id for run in recording.runs}
+    assert [run.name in text[line - 1] for line, run in places] == [True] * len(runs)
+
+
+def test_a_text_of_nothing_has_no_runs() -> None:
+    with record() as recording:
+        pass
+
+    assert lines_and_runs(recording) == (["(nothing was recorded)"], [])

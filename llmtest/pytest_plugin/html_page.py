@@ -1,0 +1,182 @@
+"""`--llmtest-html`: the tests of a session as one HTML page.
+
+A plugin of its own, which `llmtest.pytest_plugin` registers if a page is wanted. Where a test ran, its traces become plain
+data that its last report carries, from a worker of xdist too; the page is written where the session ends.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from llmtest.core.text import amount
+from llmtest.matching.answers import Answer
+from llmtest.matching.engine import judge
+from llmtest.matching.rule import Rule
+from llmtest.pytest_plugin.markers import suite_rules
+from llmtest.recording.recording import Recording
+from llmtest.viewer.cases import Case, Detail, Failure, Status, detail
+from llmtest.viewer.page import write_page
+
+_failures: Final = pytest.StashKey[list[Failure]]()
+_ORDER: Final[tuple[Status, ...]] = ("error", "failed", "xpassed", "xfailed", "skipped", "passed")
+"""What a test is called if its phases ended in several ways: the first of these."""
+_SENT: Final = "llmtest_page"
+MAX_SOURCE_LINES: Final = 80
+_CLASS: Final = re.compile(r"(?:AssertionError|llmtest\.errors\.\w+): ")
+"""The class of an error that says nothing beside its text."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the reports of a test have told so far."""
+
+    statuses: set[Status] = field(default_factory=set)
+    cause: str = ""
+    seconds: float = 0.0
+    detail: Detail | None = None
+
+    @property
+    def status(self) -> Status:
+        """How the test ended; `open` if its reports do not tell, as when the session was interrupted in it."""
+        return next((status for status in _ORDER if status in self.statuses), "open")
+
+
+class HtmlPage:
+    """The plugin that writes the page to `path`. `attempt_at` returns the attempt at a test."""
+
+    def __init__(self, config: pytest.Config, path: Path, attempt_at: Callable[[pytest.Item], Any]) -> None:
+        self._is_worker = hasattr(config, "workerinput")
+        self._path = path
+        self._attempt_at = attempt_at
+        self._rows: dict[str, _Row] = {}
+        self._told = ""
+
+    # where a test runs
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.when == "setup":
+            item.stash[_failures] = []  # of this attempt: a rerun begins anew
+        if report.failed:
+            item.stash[_failures].append(Failure(_cause(report), report.longreprtext, _source(item, report)))
+        attempt = self._attempt_at(item)
+        if report.when == "teardown" and attempt is not None:
+            found = self._detail(item, attempt)
+            if found is not None:
+                vars(report)[_SENT] = found.to_plain()  # comes back from xdist's workers
+        return report
+
+    def _detail(self, item: pytest.Item, attempt: Any) -> Detail | None:
+        recordings = list(_distinct(attempt.page.recordings))
+        failures = item.stash[_failures]
+        if not recordings and not failures:
+            return None
+        joined = Failure(failures[0].cause, "\n\n".join(f.text for f in failures), failures[0].source) if failures else None
+        rules = (*suite_rules(item.config), *attempt.rules)
+        try:
+            answers = [*_answers(recordings, rules), *((None, answer) for answer in attempt.answers)]
+            told = {"comparisons": attempt.comparisons(), "violations": attempt.violations, "answers": answers}
+            return detail(item.nodeid, recordings, failure=joined, **told)
+        except Exception as error:  # a report that fails would hide why the test failed
+            note = f"the traces of this test cannot be shown: {type(error).__name__}: {error}"
+            return detail(item.nodeid, [], failure=joined, notes=[note])
+
+    # where the session ends
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._is_worker:
+            return
+        found = vars(report).pop(_SENT, None)  # plugins that write reports to files need not write this
+        if str(report.outcome) == "rerun":  # of pytest-rerunfailures: the next attempt begins anew
+            self._rows.pop(report.nodeid, None)
+            return
+        row = self._rows.setdefault(report.nodeid, _Row())
+        status = _status(report)
+        row.statuses |= {status} if status is not None else set()
+        row.seconds += report.duration
+        row.cause = row.cause or (_cause(report) if status not in (None, "passed") else "")
+        row.detail = Detail.from_plain(found) if found is not None else row.detail
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._is_worker or session.config.option.collectonly:
+            return
+        cases = [Case(name, row.status, row.cause, row.seconds, row.detail) for name, row in self._rows.items()]
+        shown = self._path.relative_to(Path.cwd()) if self._path.is_relative_to(Path.cwd()) else self._path
+        try:
+            size = write_page(self._path, cases, title=f"{session.config.rootpath.name} · llmtest")
+        except OSError as error:  # the tests have run: their results must not be lost with it
+            self._told = f"llmtest: the page was not written: {error}"
+        else:
+            self._told = f"llmtest: {shown} has the traces of {amount(len(cases), 'test')} ({size / 1e6:.1f} MB)"
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self._told:
+            terminalreporter.write_line(self._told)
+
+
+def _distinct(recordings: Sequence[Recording]) -> Iterator[Recording]:
+    """Yield the recordings that have runs which no recording before them has: an inner block adds nothing to an outer one."""
+    seen: set[Any] = set()
+    for recording in recordings:
+        runs = {run.id for run in recording.runs}
+        if not runs <= seen or recording.late_events:
+            yield recording
+        seen |= runs
+
+
+def _answers(recordings: Sequence[Recording], rules: Sequence[Rule]) -> Iterator[tuple[int, Answer]]:
+    for at, recording in enumerate(recordings):
+        asked = tuple(dict.fromkeys((*rules, *recording.rules)))
+        if asked:
+            yield from ((at, answer) for answer in judge(recording, asked))
+
+
+def _status(report: pytest.TestReport) -> Status | None:
+    """Return how a phase of a test ended; None for a setup or a teardown that passed."""
+    if hasattr(report, "wasxfail") and not report.failed:
+        return "xfailed" if report.skipped else "xpassed"
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "skipped"
+    return "passed" if report.when == "call" else None
+
+
+def _cause(report: pytest.TestReport) -> str:
+    """Return why a test failed, or was skipped, on one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        text = crash.message
+    elif isinstance(report.longrepr, tuple):
+        text = report.longrepr[2]
+    else:
+        text = report.longreprtext or getattr(report, "wasxfail", "")
+    first = next((line.strip() for line in str(text).splitlines() if line.strip()), "")
+    return _CLASS.sub("", first, count=1) if _CLASS.match(first) else first
+
+
+def _source(item: pytest.Item, report: pytest.TestReport) -> str:
+    """Return the source of a test with a mark at the line that failed; empty if it cannot be read."""
+    function = getattr(item, "function", None)
+    try:
+        lines, first = inspect.getsourcelines(function) if function is not None else ([], 0)
+    except (OSError, TypeError):  # a test that was made at run time has none
+        return ""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    failed = crash.lineno - first if crash is not None and Path(crash.path).name == item.path.name else -1
+    shown = textwrap.dedent("".join(lines)).splitlines()[:MAX_SOURCE_LINES]
+    marked = (f"{'>' if number == failed else ' '} {line}".rstrip() for number, line in enumerate(shown))
+    return "\n".join([f"# {item.location[0]}:{first}", *marked]) if shown else ""

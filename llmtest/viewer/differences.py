@@ -1,0 +1,66 @@
+"""Snapshots of a test as the page shows them: expected, received, and the rows of the difference side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from llmtest.core.masks import table
+from llmtest.trees.differ import Row, diff
+from llmtest.viewer.cutting import cut_lines, cut_text
+
+MAX_LINES: Final = 50_000
+MAX_CHARACTERS: Final = 20_000
+"""Of one line."""
+MAX_ROWS: Final = 5_000
+_NOTES: Final = ("", "first", "cause", "follows")
+
+
+def compared(name: str, expected: str | None, received: str | None, headline: str) -> dict[str, Any]:
+    """Return one comparison with a snapshot as plain data.
+
+    `rows` are rows of the difference: depth, the expected line, the received one (None where there is none), and a note: 0,
+    1 for the first difference, 2 for another cause, 3 for what follows from an earlier one. `folded` is how many equal
+    lines are not among them. A comparison that matched has no rows.
+    """
+    # Trees have no secrets; a snapshot of a plain text is as the test made it.
+    expected, received = (None if text is None else table().without_secrets(text) for text in (expected, received))
+    rows: list[list[Any]] = []
+    folded = 0
+    if expected is not None and received is not None:
+        difference = diff(expected, received)
+        if difference is not None:
+            rows, folded = list(_paired(difference.rows)), difference.folded
+    return {
+        "name": name,
+        "expected": None if expected is None else shown(expected.splitlines()),
+        "received": None if received is None else shown(received.splitlines()),
+        "headline": headline,
+        "rows": rows[:MAX_ROWS],
+        "folded": folded,
+        "more": max(0, len(rows) - MAX_ROWS),
+    }
+
+
+def shown(lines: Sequence[str]) -> str:
+    """Return the lines of a tree as one text, cut where it is too long to read."""
+    return cut_lines(lines, MAX_LINES, MAX_CHARACTERS)
+
+
+def _paired(rows: Sequence[Row]) -> Iterator[list[Any]]:
+    """Yield rows with the removed and the added lines of a place side by side."""
+    for (same, _), group in groupby(rows, key=lambda row: (row.mark == " ", row.depth)):
+        block = list(group)
+        if same:
+            yield from ([row.depth, line, line, 0] for row in block for line in (cut_text(row.text, MAX_CHARACTERS),))
+            continue
+        yield from _side_by_side(block)
+
+
+def _side_by_side(block: Sequence[Row]) -> Iterator[list[Any]]:
+    removed, added = ([row for row in block if row.mark == mark] for mark in "-+")
+    for number in range(max(len(removed), len(added))):
+        pair = [side[number] if number < len(side) else None for side in (removed, added)]
+        texts = [None if row is None else cut_text(row.text, MAX_CHARACTERS) for row in pair]
+        yield [block[0].depth, *texts, max(_NOTES.index(row.note) if row else 0 for row in pair)]

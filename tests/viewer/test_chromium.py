@@ -1,0 +1,486 @@
+"""The page in a real Chromium, opened from disk: each view, key and link, hostile content, accessibility."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from langchain_core.callbacks import CallbackManager
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+
+from llmtest import Recording, ScriptedChatModel, record, say
+from llmtest.viewer.cases import Case, detail
+from llmtest.viewer.page import page
+from tests.support.chromium import REQUIRED, Browser
+from tests.support.pages import trip
+
+PARIS = "test=tests/test_trip.py::test_paris"
+SELECTED = "#tree [aria-selected=true] b"
+EVIL = "</script><script>document.title='owned'</script><!-- <script> --><img src=x onerror=\"document.title='owned'\">"
+HIDDEN = "\u202egnirts\u202c \x1b[31mred\x1b[0m"
+
+
+# -- the index
+
+
+def test_the_index_shows_failing_tests_first_and_asks_no_network(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+
+    assert browser.texts("#rows .row > :nth-child(2)") == [
+        "tests/test_trip.py::test_paris",
+        "tests/test_plain.py::test_adds",
+        "tests/test_trip.py::test_paris_again",
+        "tests/test_live.py::test_key",
+    ]
+    assert browser.texts("#rows .row > :first-child") == ["✕", "✓", "✓", "–"]
+    assert browser.texts("#filters button") == ["all 4", "failing 1", "passed 2", "skipped 1"]
+    assert browser.js("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_the_index_is_filtered_and_searched(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+
+    browser.click("#filters button", "passed")
+    passed = len(browser.texts("#rows .row"))
+    browser.click("#filters button", "all")
+    browser.key("/")
+    browser.key("weather AGAIN")
+
+    assert passed == 2
+    assert browser.texts("#rows .row > :nth-child(2)") == ["tests/test_trip.py::test_paris_again"]
+    browser.key("zzz")
+    assert browser.texts("#rows") == ["No test matches."]
+
+
+def test_keys_move_open_and_leave(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+
+    browser.key("jj")
+    second = browser.texts("#rows [aria-selected=true] > :nth-child(2)")
+    browser.key("e\ue007")  # Enter
+    browser.until("!document.getElementById('test').hidden")
+    opened = browser.texts("#name")
+    browser.until("document.activeElement.id === 'tree'")
+    browser.key("u")
+
+    assert second == ["tests/test_plain.py::test_adds"]
+    assert opened == ["tests/test_trip.py::test_paris"]
+    assert browser.js("return document.getElementById('test').hidden")
+    assert browser.address() == ""
+
+
+# -- one test
+
+
+def test_a_link_leads_to_a_run_and_follows_the_choice(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&run=4&tab=request")
+
+    assert browser.texts(SELECTED) == ["weather"]
+    assert "city" in browser.texts("#panel")[0]
+    browser.key("j")
+    assert browser.address() == "test=tests%2Ftest_trip.py%3A%3Atest_paris&run=5&tab=request"
+
+
+def test_the_browser_goes_back_to_the_index(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+
+    browser.click("#rows .row", "test_paris")
+    browser.until("!document.getElementById('test').hidden")
+    browser.key("2")
+    browser.address()
+    browser.js("history.back()")
+    browser.until("document.getElementById('test').hidden")
+    browser.js("history.forward()")
+    browser.until("!document.getElementById('test').hidden")
+
+    assert browser.texts("#name") == ["tests/test_trip.py::test_paris"]
+
+
+def test_a_link_to_an_unknown_test_shows_the_index(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+    browser.js("location.hash = 'test=gone'")
+    browser.until("document.getElementById('live').textContent === 'There is no such test in this page.'")
+
+    assert len(browser.texts("#rows .row")) == 4
+
+
+def test_the_tree_has_tokens_and_cost_of_each_run_and_folds(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&run=0")
+
+    whole = browser.texts("#tree .row")
+    browser.click("#folds")
+    folded = browser.texts("#tree .row")
+    browser.key("\ue014")  # right: unfolds
+    tops = browser.texts("#tree .row b")
+
+    assert len(whole) == 13
+    assert folded[0].split() == ["▸", "chain", "LangGraph", "12", "inside", *whole[0].split()[3:]]
+    assert "→" in whole[0]
+    assert "$" in whole[0]
+    assert tops == ["LangGraph", "model", "tools", "tools", "model", "tools", "model"]
+
+
+def test_chat_and_tree_are_in_step(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=chat")
+
+    who = browser.texts(".say > header b")
+    browser.click("#tree .row", "flights")
+    marked = browser.texts(".say.on > header b")
+    browser.click(".say.tool", "booked")
+
+    assert who == ["system", "human", "gpt-5-mini", "weather", "flights", "gpt-5-mini", "book", "gpt-5-mini"]
+    assert marked == ["flights"]
+    assert browser.texts(SELECTED) == ["book"]
+
+
+def test_the_difference_is_side_by_side_and_n_goes_to_the_next(browser: Browser, shop: str) -> None:
+    browser.open(shop, PARIS)
+
+    assert browser.texts("#tabs [aria-selected=true]") == ["Diff 1"]
+    assert browser.texts(".gone mark")[0] == "Be brief"
+    assert browser.texts(".new mark")[0] == "Answer in two sentences"
+    assert browser.texts(".tag") == ["◀ first difference"]
+    assert len(browser.texts(".at")) == 1
+    browser.click(".seg button", "Expected")
+    assert "Be brief." in browser.texts("#panel pre")[0]
+    browser.key("n")
+    assert browser.texts(".at") == ['+ s1: "Be brief."']
+
+
+def test_every_view_is_reached_by_its_number(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&run=2")
+
+    shown = {}
+    for number, name in enumerate(browser.texts("#tabs button"), 1):
+        browser.key(str(number))
+        shown[name.partition(" ")[0]] = browser.texts("#panel")[0]
+
+    assert list(shown) == ["Chat", "Diff", "Timeline", "Events", "Graph", "Request", "Checks", "Compare"]
+    expected = {
+        "Chat": "I want to go to Paris.",
+        "Diff": "first difference",
+        "Timeline": "MainThread",
+        "Events": "on_chat_model_start",
+        "Graph": "Path taken, step by step",
+        "Request": "Tools as the model saw them (3)",
+        "Checks": "✕ broken: a model at most twice",
+        "Compare": "Choose another test or trace",
+    }
+    assert {name: text in shown[name] for name, text in expected.items()} == dict.fromkeys(expected, True)
+
+
+def test_arrows_move_between_the_views(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=chat")
+
+    browser.js("document.getElementById('tab-chat').focus()")
+    browser.key("\ue014")
+
+    assert browser.js("return document.activeElement.id") == "tab-diff"
+
+
+def test_the_timeline_shows_what_ran_beside_a_run(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=timeline&run=4")
+
+    assert browser.texts(".beside > span:first-child") == ["chain tools", "tool flights"]
+    assert "2 runs beside weather: chain tools, tool flights" in browser.texts(".tools p")
+    browser.click("#times .row", "tool book")
+    assert "No runs beside book." in browser.texts(".tools p")
+
+
+def test_virtual_time_is_an_axis_where_scripts_have_latencies(browser: Browser) -> None:
+    fast, slow = (ScriptedChatModel(say("one ", "two", ttft_s=ttft_s, tokens_per_s=10)) for ttft_s in (0.5, 2.0))
+    with record() as recording:
+        RunnableParallel(fast=fast, slow=slow).invoke("go")
+    browser.open(page([Case("test_time", "passed", detail=detail("test_time", [recording]))]), "test=test_time&tab=timeline")
+
+    browser.click(".seg button", "Virtual time")
+
+    assert browser.texts("#panel .tools .num") == ["2.10 s"]
+
+
+def test_the_graph_leads_to_the_runs_of_a_node(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=graph")
+
+    shown = browser.js("return [...document.querySelectorAll('svg g text')].map(e => e.textContent)")
+    browser.click("svg .node", "tools")
+    browser.click("svg .node", "tools")
+
+    assert shown == ["__start__", "model  ×3", "tools  ×3", "__end__"]
+    assert browser.texts(SELECTED) == ["tools"]
+    assert browser.js("return document.querySelectorAll('svg .node.on').length") == 1
+    assert browser.texts(".steps li") == ["model", "toolstools", "model", "tools", "model"]
+
+
+def test_the_witness_of_a_rule_leads_to_its_run(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=checks")
+
+    browser.click("#panel button", "on_chat_model_start")
+
+    assert browser.texts(SELECTED) == ["gpt-5-mini"]
+    assert browser.texts("#tabs [aria-selected=true]") == ["Chat"]
+
+
+def test_an_event_shows_its_whole_value_thread_and_task(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=events")
+
+    browser.click("#events .row", "on_tool_start")
+
+    told = browser.texts("#payload")[0]
+    assert told.startswith("event ")
+    assert "on_tool_start" in told
+    assert ", started by ThreadPool" in told
+    assert '"city": "Lyon"' in told or '"origin": "Zurich"' in told
+
+
+def test_the_trace_is_searched(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=chat")
+
+    browser.key("/")
+    browser.key("booked lx632")
+    found = browser.texts("#found")
+    browser.key("\ue007")
+
+    assert found != ["0 runs"]
+    assert browser.texts("#found")[0].startswith("1 of ")
+    assert browser.js("return document.querySelectorAll('#tree .hit').length") > 0
+
+
+def test_two_traces_are_compared(browser: Browser, shop: str) -> None:
+    browser.open(shop, f"{PARIS}&tab=compare&with=tests/test_trip.py::test_paris_again")
+    browser.until("document.querySelector('.diff')")
+
+    assert browser.texts(".gone mark")[0] == "Answer in two sentences"
+    assert "with=tests%2Ftest_trip.py%3A%3Atest_paris_again" in browser.address()
+    browser.open(shop, "test=tests/test_trip.py::test_paris_again&tab=compare&with=tests/test_trip.py::test_paris_again")
+    browser.until("document.querySelector('.diff')")
+    assert "The trees are equal." in browser.texts(".tools p")
+
+
+def test_texts_are_copied(browser: Browser, shop: str) -> None:
+    browser.open(shop, PARIS)
+    browser.js("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve(); }")
+
+    browser.key("y")
+    difference = browser.js("return window.copied")
+    browser.key("c")
+    told = browser.js("return window.copied")
+
+    assert '\n-       + s1: "Be brief."\n+       + s1: "Answer in two sentences."\n' in difference
+    assert told.startswith("The test `tests/test_trip.py::test_paris` fails.\n")
+    assert len(told.encode()) <= 4096
+
+
+def test_several_recordings_are_chosen_from(browser: Browser) -> None:
+    browser.open(page([Case("test_two", "passed", detail=detail("test_two", [trip(), trip(to="Oslo")]))]), "test=test_two")
+
+    browser.js("const s = document.getElementById('recording'); s.value = 1; s.dispatchEvent(new Event('change'))")
+
+    assert any("You fly to Oslo." in text for text in browser.texts(".say"))
+    assert "recording=1" in browser.address()
+
+
+def test_a_test_without_a_recording_shows_its_failure(browser: Browser) -> None:
+    browser.open(page([Case("test_none", "failed", "assert 1 == 2")]), "test=test_none")
+
+    assert browser.texts("#tree") == ["Nothing was recorded in this test."]
+    assert browser.texts("#tabs button") == ["Checks", "Compare"]
+    assert browser.texts("#notes .cause") == ["assert 1 == 2"]
+
+
+# -- looks
+
+
+def test_light_and_dark(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+    background = "return getComputedStyle(document.body).backgroundColor"
+
+    light = browser.js(background)
+    browser.key("t")
+
+    assert [light, browser.js(background)] == ["rgb(255, 255, 255)", "rgb(16, 19, 23)"]
+
+
+@pytest.mark.parametrize("view", ["", f"{PARIS}&tab=chat", PARIS])
+def test_a_phone_has_nothing_beyond_its_edge(browser: Browser, shop: str, view: str) -> None:
+    browser.size(390, 800)
+    browser.open(shop, view)
+
+    assert browser.js("return document.documentElement.scrollWidth") == 390
+
+
+def test_print_has_all_rows(browser: Browser) -> None:
+    browser.open(page([Case(f"test_{number}", "passed") for number in range(300)]))
+    before = len(browser.texts("#rows .row"))
+
+    browser.js("window.dispatchEvent(new Event('beforeprint'))")
+
+    assert before < 100
+    assert len(browser.texts("#rows .row")) == 300
+
+
+def test_the_keys_are_listed(browser: Browser, shop: str) -> None:
+    browser.open(shop)
+
+    browser.key("?")
+    listed = browser.js("return document.getElementById('keys').open")
+    browser.click("#close")
+
+    assert listed
+    assert not browser.js("return document.getElementById('keys').open")
+
+
+def test_without_script_the_trees_are_shown(browser: Browser, shop: str) -> None:
+    browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.open(shop)
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+    shown = browser.texts("noscript pre")[0]
+    assert shown.startswith("FAILED tests/test_trip.py::test_paris\n  snapshot differs")
+    assert 'tool weather(city="Lyon")' in shown
+
+
+# -- hostile content
+
+
+def _evil() -> Recording:
+    def bad(_: str) -> None:
+        raise ValueError(EVIL + HIDDEN)
+
+    with record() as recording:
+        ScriptedChatModel(EVIL + HIDDEN, model_name="<i>gpt</i>").invoke([("system", EVIL), ("user", HIDDEN)])
+        with pytest.raises(ValueError):
+            RunnableLambda(bad, name=f"</script><u>{HIDDEN}").invoke({"__proto__": EVIL})
+    return recording
+
+
+def test_content_is_never_markup_and_hidden_characters_are_escapes(browser: Browser) -> None:
+    name = f"test_evil[{EVIL}{HIDDEN}]"
+    browser.open(page([Case(name, "failed", EVIL + HIDDEN, 0.1, detail(name, [_evil()]))], title=EVIL), f"test={quote(name)}")
+
+    texts = []
+    for number in range(1, 9):
+        browser.key(str(number))
+        texts += browser.texts("#panel")
+
+    assert browser.js("return document.title").endswith(EVIL)
+    assert browser.js("return document.querySelectorAll('img, u, i:not(.track i)').length") == 0
+    assert browser.js("return document.querySelectorAll('script:not([type])').length") == 1
+    assert browser.texts(".ctl")[0] == "\\u202e"
+    assert not [text for text in [*texts, *browser.texts("#app")] if "\u202e" in text or "\x1b" in text]
+
+
+def test_odd_values_break_no_view(browser: Browser) -> None:
+    odd = [
+        None,
+        1,
+        True,
+        [None],
+        {"type": "text", "text": None},
+        {"type": "reasoning"},
+        {"$w": "@", "n": 99},
+        {"type": "image_url"},
+    ]
+    with record() as recording:
+        metadata = {"__proto__": 1, "$w": "messages"}
+        manager = CallbackManager.configure(inheritable_tags=["", "a"], inheritable_metadata=metadata)
+        run = manager.on_chain_start({}, odd, name="")
+        inner = run.get_child()
+        for value in odd:
+            inner.on_tool_start({}, "text", name="tool", inputs={"$w": value}).on_tool_end(value)
+            run.on_text(str(value))
+        with pytest.raises(ValueError):
+            RunnableLambda(_refuse).invoke(odd, {"callbacks": inner})
+        ScriptedChatModel("").invoke([HumanMessage(content=[{"type": "text", "text": ""}, {"type": "x", "y": None}])])
+        run.on_chain_end(odd)
+    browser.open(page([Case("test_odd", "passed", detail=detail("test_odd", [recording]))]), "test=test_odd&run=0")
+
+    for number in range(1, 9):
+        browser.key(str(number))
+        assert "This view failed" not in browser.texts("#panel")[0]
+    browser.key("1jjjjjjjjjjjj4jjjj6jjjj")
+
+
+def _refuse(_: object) -> None:
+    raise ValueError
+
+
+def test_a_run_of_ten_thousand_siblings_and_one_of_depth_1000(browser: Browser) -> None:
+    with record() as recording:
+        manager = CallbackManager.configure()
+        runs = []
+        for number in range(1000):
+            run = manager.on_chain_start({}, {"n": number}, name=f"level {number}")
+            manager = run.get_child()
+            runs.append(run)
+        for number in range(10_000):
+            manager.on_tool_start({}, f"{number}", name="sibling").on_tool_end("out")
+        for run in reversed(runs):
+            run.on_chain_end({})
+    browser.open(
+        page([Case("test_deep", "passed", detail=detail("test_deep", [recording]))]), "test=test_deep&run=10999&tab=timeline"
+    )
+
+    assert browser.texts(SELECTED) == ["sibling"]
+    assert len(browser.texts("#tree .row")) < 100
+    assert "No runs beside sibling." in browser.texts(".tools p")
+    for number in "123456":
+        browser.key(number)
+    browser.click("#folds")
+    assert browser.texts("#tree .row b") == ["level 0"]
+
+
+def test_a_text_of_50_mb_is_cut_and_says_so(browser: Browser) -> None:
+    with record() as recording:
+        ScriptedChatModel("ok").invoke("word " * 10_000_000)
+    html = page([Case("test_big", "passed", detail=detail("test_big", [recording]))])
+    browser.open(html, "test=test_big&tab=chat")
+
+    browser.click(".say button", "show all")
+
+    assert len(html) < 200_000
+    assert "[cut: it has 50,000,000 characters]" in browser.texts(".say.human")[0]
+    assert browser.texts(".note") == ["values: texts longer than 100,000 characters are cut; each says how long it is"]
+
+
+# -- accessibility
+
+
+def _axe() -> str:
+    """Return the source of axe-core, as a package on PyPI brings it along; skip if it is not installed."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None or not found.submodule_search_locations:
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)("axe-core is not installed: `make chromium` installs it")
+    return (Path(next(iter(found.submodule_search_locations))) / "axe.min.js").read_text("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_view(browser: Browser, shop: str, scheme: str) -> None:
+    axe = _axe()
+    browser.driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    browser.open(shop)
+    browser.js(axe)
+    run = "const [done] = arguments; axe.run().then(r => done(r.violations.map(v => [v.id, v.nodes.map(n => n.html)])));"
+
+    browser.js("document.body.append(document.createElement('img'))")
+    assert "image-alt" in [problem for problem, _ in browser.driver.execute_async_script(run)]
+    browser.js("document.querySelector('img').remove()")
+
+    found = {"index": browser.driver.execute_async_script(run)}
+    browser.js(f"location.hash = {PARIS!r}")
+    browser.until("!document.getElementById('test').hidden")
+    for number in range(1, 9):
+        browser.key(str(number))
+        found[browser.texts("#tabs [aria-selected=true]")[0]] = browser.driver.execute_async_script(run)
+    browser.key("?")
+    found["keys"] = browser.driver.execute_async_script(run)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    assert {view: problems for view, problems in found.items() if problems} == {}
