@@ -48,6 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     frames += "for each row of them (folded, the default), or all"
     group.addoption("--llmtest-frames", choices=FRAMES, help=f"{frames}; ini: llmtest_frames")
     parser.addini("llmtest_frames", frames, default="folded")
+    kinds = "the kinds of runs that snapshots show, one a line: chain, chat, llm, tool, retriever; by default all"
+    parser.addini("llmtest_snapshot_only", kinds, type="linelist", default=[])
     protocol = (
         "what LangChain's callbacks do against their protocol: what is impossible fails the test (error, the default), what "
     )
@@ -138,6 +140,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _open_page(config)
     _follow(config)
     _open_stale(config)
+    _check_kinds(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -194,6 +197,17 @@ def _open_stale(config: pytest.Config) -> None:
 
         config.add_cleanup(functools.partial(setattr, fingerprints, "mode", fingerprints.mode))
         fingerprints.mode = told
+
+
+def _check_kinds(config: pytest.Config) -> None:
+    kinds = config.getini("llmtest_snapshot_only")
+    if kinds and config.pluginmanager.hasplugin("syrupy"):
+        from llmtest.pytest_plugin.snapshots import known_kinds
+
+        try:
+            known_kinds(kinds, "the ini key llmtest_snapshot_only")
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def _open_masks(config: pytest.Config) -> None:

@@ -11,12 +11,12 @@ import shlex
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import walk_stack
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pytest
 from syrupy.assertion import AssertionResult, SnapshotAssertion
@@ -29,9 +29,10 @@ from syrupy.types import SerializedData, SnapshotIndex
 
 from llmtest.concurrency.asyncio_state import without_loop
 from llmtest.core.source import FRAMEWORK, program_line
-from llmtest.core.text import amount
+from llmtest.core.text import amount, did_you_mean
 from llmtest.core.unread import unequal
 from llmtest.errors import PendingError, SnapshotError
+from llmtest.events.callbacks import RunKind
 from llmtest.events.events import Run
 from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.recording.recording import Recording
@@ -156,6 +157,9 @@ class TreeAssertion(SnapshotAssertion):
     on_result: Callable[[Mismatch, bool], None] = field(default=lambda mismatch, matched: None)
     on_postponed: Callable[[Mismatch, str], bool] = field(default=lambda mismatch, place: False)
     headline: str = field(default="", init=False)
+    kinds: tuple[str, ...] = ()
+    """The kinds of runs that the suite looks at; none for all."""
+    _only: tuple[str, ...] = field(default=(), init=False)
     _open_runs: bool = field(default=False, init=False)
     _empty: bool = field(default=False, init=False)
     _obstacle: str = field(default="", init=False)
@@ -168,12 +172,17 @@ class TreeAssertion(SnapshotAssertion):
         other = super().with_defaults(**options)
         assert isinstance(other, TreeAssertion)
         other.on_result, other.on_postponed, other._compared = self.on_result, self.on_postponed, self._compared
+        other.kinds = self.kinds
         return other
 
-    def __call__(self, *, open_runs: bool = False, empty: bool = False, **options: Any) -> TreeAssertion:
-        """`name="second"` names another file of the same test; `open_runs=True` shows runs that are open as open; with
-        `empty=True` the snapshot may be of nothing."""
+    def __call__(
+        self, *, only: str | Iterable[str] = (), open_runs: bool = False, empty: bool = False, **options: Any
+    ) -> TreeAssertion:
+        """`name="second"` names another file of the same test; `only=["chat", "tool"]` compares the runs of these kinds,
+        whatever the suite looks at; `open_runs=True` shows runs that are open as open; with `empty=True` the snapshot may be of
+        nothing."""
         super().__call__(**options)
+        self._only = known_kinds((only,) if isinstance(only, str) else only, "llm_snapshot(only=...)")
         self._open_runs, self._empty = open_runs, empty
         return self
 
@@ -225,6 +234,9 @@ class TreeAssertion(SnapshotAssertion):
             return self._compare(data)
 
     def _compare(self, data: object) -> bool:
+        kinds = self._only or self.kinds
+        if isinstance(data, Recording) and kinds and set(kinds) != {*get_args(RunKind)}:
+            data = data.only(kinds=kinds)
         file = Path(self.extension.get_location(test_location=self.test_location, index=self.index))
         self._obstacle = _obstacle(file) or self._repeated(file)
         if self.update_snapshots and not self._obstacle:
@@ -232,13 +244,26 @@ class TreeAssertion(SnapshotAssertion):
                 renew(file.with_suffix(ENDING))
         self._expected, self._source = _read(file), None
         matched = super()._assert(data)
-        self._open_runs = self._empty = False
+        self._open_runs, self._empty, self._only = False, False, ()
         result = self.executions[self.num_executions - 1]
         mismatch = _mismatch(result, self._source)
         self.headline = "" if matched else mismatch.headline
         self._last = mismatch
         self.on_result(mismatch, matched)
         return matched
+
+
+def known_kinds(kinds: Iterable[str], where: str) -> tuple[str, ...]:
+    """Return kinds of runs, as `where` names them.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    chosen, known = tuple(kinds), get_args(RunKind)
+    unknown = next((kind for kind in chosen if kind not in known), None)
+    if unknown is not None:
+        raise ValueError(f"{where} takes kinds of runs: {', '.join(known)}; got {unknown!r}{did_you_mean(unknown, known)}")
+    return chosen
 
 
 def _read(file: Path) -> str:
@@ -249,9 +274,10 @@ def _read(file: Path) -> str:
 
 def uncompared(item: pytest.Item, recording: Recording) -> Difference | None:
     """Return how `recording` differs from the snapshot of a test that has not compared it, if it is one of that recording."""
-    place = TreeLocation(item)
+    place, kinds = TreeLocation(item), item.config.getini("llmtest_snapshot_only")
     expected = _read(Path(TreeExtension.get_location(test_location=place, index=0)))
-    if not expected or harm(expected, received := Rendered(recording, expected).text) is not None:
+    source = recording.only(kinds=kinds) if kinds else recording
+    if not expected or harm(expected, received := Rendered(source, expected).text) is not None:
         return None
     difference = diff(expected, received)
     # The snapshot may be of a part of the recording, or of another text.
@@ -366,6 +392,7 @@ def assertion(
         test_location=TreeLocation(item),
         on_result=on_result,
         on_postponed=on_postponed,
+        kinds=tuple(item.config.getini("llmtest_snapshot_only")),
         **(_own_flags(item.config, options) if _is_contested(item.config) else options),
     )
 

@@ -376,7 +376,7 @@ def test_the_test_fails_for_its_own_reason_if_it_has_one(named):
     outcome = named.run(NAMED.replace("Hello", "Goodbye") + "    assert 1 == 2\n")
 
     assert outcome.counts == {"failed": 1}
-    assert "E       assert 1 == 2" in outcome.part("test_it")
+    assert "E   assert 1 == 2" in outcome.part("test_it")
     assert outcome.text.count("◀ first difference") == 2
     assert not outcome.has_part("llmtest: violations")
 
@@ -445,3 +445,44 @@ def test_workers_tell_all_named_snapshots(named):
     outcome = named.run_on_workers(None)
 
     assert outcome.text.count("◀ first difference") == 2
+
+
+ONLY = """
+from langchain_core.runnables import RunnableLambda
+
+def test_hello(scripted_chat_model, llm_recording, llm_snapshot):
+    (RunnableLambda(lambda text: text) | scripted_chat_model("Hello")).invoke("hi")
+    assert llm_recording == llm_snapshotHOW
+"""
+
+
+@pytest.mark.parametrize("how", ["call", "ini"])
+def test_a_snapshot_of_some_kinds_of_runs(how, suite):
+    options = [] if how == "call" else ["-ollmtest_snapshot_only=chat"]
+    source = ONLY.replace("HOW", "(only='chat')" if how == "call" else "")
+
+    assert suite.run(source, "--snapshot-update", *options).counts == {"passed": 1}
+    assert suite.run(None, *options).counts == {"passed": 1}
+    assert suite.snapshot().read_text("utf-8") == (
+        '# llmtest tree v1\nchat ScriptedChatModel\n  > u1: "hi"\n  < a1: "Hello"  usage in=1 out=1\n'
+    )
+    changed = suite.run(source.replace("lambda text: text", "lambda text: text[:]").replace("Hello", "Ho"), *options)
+    assert 'AI message "Hello" → "Ho" at ScriptedChatModel' in changed.text
+
+
+def test_a_comparison_looks_at_its_own_kinds_whatever_the_suite_looks_at(suite):
+    source = ONLY.replace("HOW", "(only=['chain', 'chat', 'llm', 'tool', 'retriever'])")
+
+    suite.run(source, "--snapshot-update", "-ollmtest_snapshot_only=chat")
+
+    assert "chain RunnableSequence" in suite.snapshot().read_text("utf-8")
+
+
+def test_a_kind_that_runs_do_not_have_is_refused(suite):
+    told = "takes kinds of runs: chain, chat, llm, tool, retriever; got 'chats'; did you mean `chat`?"
+
+    called = suite.run(ONLY.replace("HOW", "(only='chats')"))
+    by_ini = suite.run(None, "-ollmtest_snapshot_only=chats")
+
+    assert f"ValueError: llm_snapshot(only=...) {told}" in called.text
+    assert f"ERROR: the ini key llmtest_snapshot_only {told}" in by_ini.errors
