@@ -22,7 +22,7 @@ def compared(name: str, expected: str | None, received: str | None, headline: st
 
     `rows` are rows of the difference: depth, the expected line, the received one (None where there is none), and a note: 0,
     1 for the first difference, 2 for another cause, 3 for what follows from an earlier one. `folded` is how many equal
-    lines are not among them. A comparison that matched has no rows.
+    lines are not among them. A comparison that matched has no rows, is `same`, and has its text once, under `received`.
     """
     # Trees have no secrets; a snapshot of a plain text is as the test made it.
     expected, received = (None if text is None else table().without_secrets(text) for text in (expected, received))
@@ -32,9 +32,11 @@ def compared(name: str, expected: str | None, received: str | None, headline: st
         difference = diff(expected, received)
         if difference is not None:
             rows, folded = list(_paired(difference.rows)), difference.folded
+    same = expected is not None and expected == received
     return {
         "name": name,
-        "expected": None if expected is None else shown(expected.splitlines()),
+        "same": same,
+        "expected": None if expected is None or same else shown(expected.splitlines()),
         "received": None if received is None else shown(received.splitlines()),
         "headline": headline,
         "rows": rows[:MAX_ROWS],

@@ -404,6 +404,7 @@ function result(r, what) {
 function diff() {
   const shots = D.snapshots.length ? D.snapshots : T ? [{ name: "", expected: null, received: T.tree, headline: "The test was compared with no snapshot.", rows: [], folded: 0, more: 0 }] : [];
   const s = shots[S.snap] || shots[0];
+  if (s.same) s.expected = s.received;
   if (!s.expected && S.mode !== "received") S.mode = "received";
   const modes = s.expected ? { diff: "Diff", expected: "Expected", received: "Received" } : { received: "Received" };
   const bar = div("tools", segments(modes, S.mode, k => { S.mode = k; diff(); }));

@@ -151,6 +151,16 @@ def test_the_difference_is_side_by_side_and_n_goes_to_the_next(browser: Browser,
     assert browser.texts(".at") == ['+ s1: "Be brief."']
 
 
+def test_a_snapshot_that_matched_is_shown_as_expected_and_received(browser: Browser, shop: str) -> None:
+    browser.open(shop, "test=tests/test_trip.py::test_paris_again&tab=diff")
+
+    equal = browser.texts("#panel p.dim")
+    browser.click(".seg button", "Expected")
+
+    assert equal == ["Expected and received are equal."]
+    assert "You fly to Paris." in browser.texts("#panel pre")[0]
+
+
 def test_every_view_is_reached_by_its_number(browser: Browser, shop: str) -> None:
     browser.open(shop, f"{PARIS}&run=2")
 

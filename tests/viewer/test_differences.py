@@ -27,7 +27,9 @@ def test_removed_and_added_lines_stand_side_by_side() -> None:
 
 
 def test_a_match_and_a_new_snapshot_have_no_rows() -> None:
-    assert compared("a.tree", EXPECTED, EXPECTED, "")["rows"] == []
+    match = compared("a.tree", EXPECTED, EXPECTED, "")
+    assert (match["same"], match["expected"], match["rows"]) == (True, None, [])
+    assert match["received"].splitlines() == EXPECTED.splitlines()
     new = compared("a.tree", None, RECEIVED, "no snapshot yet")
     assert (new["expected"], new["rows"]) == (None, [])
     assert compared("a.tree", None, None, "an error")["received"] is None
