@@ -130,7 +130,7 @@ def test_the_pipelines_of_the_page_about_ci_are_yaml_that_calls_what_there_is(py
         line for job in ("tests", "report") for line in gitlab[job]["script"]
     ]
     options = {option for script in scripts for option in re.findall(r"--llmtest-[\w-]+", script)}
-    helped = pytester.runpytest_inprocess("--help").stdout.str()
+    helped = pytester.runpytest_inprocess("--help", "-p", "no:asyncio").stdout.str()
 
     assert github[True] == {"push": {"branches": ["main"]}, "pull_request": None}  # `on` is true in YAML 1.1
     assert options == {"--llmtest-report", "--llmtest-traces"}
