@@ -88,6 +88,24 @@ def test_the_cassette_of_the_readme_fits_a_screen() -> None:
     assert all(len(text.splitlines()) <= 25 for text in cassettes)
 
 
+def test_the_failure_of_the_readme_comes_out(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syrupy._syrupy", None)
+    (shown,) = (text for info, text in _blocks(ROOT / "README.md", "text") if info.startswith("failing="))
+    code = _blocks(ROOT / "README.md", "python")[0][1]
+    options = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+    pytester.makepyfile(test_weather=code)
+    assert pytester.runpytest_inprocess("--snapshot-update", *options).ret == 0
+    pytester.makepyfile(test_weather=code.replace('city="Paris"),', 'city="Lyon"),'))
+
+    failed = pytester.runpytest_inprocess(*options)
+
+    lines = failed.outlines
+    first = next(number for number, line in enumerate(lines) if line.startswith("E   "))
+    difference = next(number for number, line in enumerate(lines) if " llmtest: snapshot " in line)
+    told = shown.splitlines()
+    assert [lines[first], *lines[difference + 1 : difference + len(told)]] == told
+
+
 HOME = "https://github.com/llmtest/llmtest/blob/main/"
 LINK = re.compile(rf"\]\(({HOME})?(?!https?:|#)([^)\s#]+)(?:#[^)\s]*)?(?: \"(\w+)\")?\)")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, ReprTraceback
+from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, ReprFuncArgs, ReprTraceback
 
 LINES_BEFORE: Final = 9
 LINES_AFTER: Final = 4
@@ -23,6 +23,8 @@ _FOLDED: Final = re.compile(
     r"|contextlib$|functools$|queue$|runpy$|httpx|httpcore|openai$|anthropic$|ollama$|google$|tenacity$"
 )
 """The packages whose frames are folded: those that run a test, an agent or a request."""
+_FIXTURES: Final = ("llm_", "scripted_")
+"""How the names of our fixtures begin: what they are says nothing about a failure."""
 _TASK: Final = re.compile(r"During task with name '[^']*' and id '[^']*'")
 """The note that LangGraph adds to an exception. Its id is another one in each run."""
 
@@ -78,6 +80,9 @@ def _folded(entries: Sequence[Entry], folder: Path) -> Iterator[Entry]:
         if is_own:
             for entry in frames:
                 entry.lines = _near(entry.lines)
+                if isinstance(entry, ReprEntry) and entry.reprfuncargs is not None:
+                    kept = [(name, value) for name, value in entry.reprfuncargs.args if not name.startswith(_FIXTURES)]
+                    entry.reprfuncargs = ReprFuncArgs(kept) if kept else None
             yield from frames
             continue
         names = list(dict.fromkeys(_package(entry, folder) for entry in frames))

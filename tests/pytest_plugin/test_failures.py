@@ -46,8 +46,6 @@ def test_a_violation_within_an_agent_is_told_first_and_once(suite: Suite) -> Non
         "E     add a step for this call, or find out why the program calls the model again",
         "_ _",
         "",
-        "llm_recording = <Recording: 14 events, 7 runs>",
-        "",
         "    def test_it(llm_recording):",
         '>       ask(call("search", query="a"))',
         "",
