@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis  # noqa: F401, asks the collector for referrers of a generator, and finds none that are frozen
 import pytest
 
 from llmtest.core.colors import is_dumb

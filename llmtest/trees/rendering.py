@@ -23,7 +23,7 @@ from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
 from llmtest.trees.constants import Constants, ShownIn
 from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
-from llmtest.trees.states import is_node, states_before
+from llmtest.trees.states import attempts, is_node, states_before
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"
@@ -222,6 +222,7 @@ class _Writer:
             inside = self._inside[id(run)] = layers(items, run.start.lane)
             children = [[item.run for item in layer if item.run is not None] for layer in inside]
             if any(map(is_node, chain.from_iterable(children))):
+                self._shapes.attempts |= attempts(chain.from_iterable(children))
                 self._shapes.expected |= states_before(children, run.start.payload.get("inputs"))
         return inside
 

@@ -73,6 +73,8 @@ class Shapes:
         self.strays: set[int] = set()
         self.expected: dict[int, State] = {}
         """The expected state by the `id` of a node."""
+        self.attempts: dict[int, int] = {}
+        """The number of an attempt by the `id` of a node that was run again."""
         self._still = still
         self._shapes: dict[int, _Shape] = {}
         self._seen_tags: dict[tuple[str, ...], frozenset[str]] = {}
@@ -115,6 +117,7 @@ class Shapes:
         if run.tool_call_id is not None:
             words.append(self.words.mark("call", run.tool_call_id))
         words += [f"attempt={self.words.atom(tag[14:])}" for tag in run.tags if tag.startswith("retry:attempt:")]
+        words += [f"attempt={self.attempts[id(run)]}"] if id(run) in self.attempts else []
         words += self._model_fields(run) if run.kind in MODELS else []
         return " ".join((*words, *self._about(run, parent)))
 

@@ -1,4 +1,4 @@
-"""What the state of a LangGraph graph has become before each of its nodes, as far as the nodes before tell.
+"""The nodes of a LangGraph graph: what its state has become before each, as far as the nodes before tell, and their attempts.
 
 A node is given the whole state each time. What it is given is news only where it differs from what the nodes before it were
 given and have returned.
@@ -47,6 +47,20 @@ def states_before(layers: Iterable[Sequence[Run]], given: object) -> dict[int, S
 def is_node(run: Run) -> bool:
     """True for a node of a graph."""
     return run.kind == "chain" and any(map(_STEP.fullmatch, run.tags))
+
+
+def attempts(children: Iterable[Run]) -> dict[int, int]:
+    """Return the number of each attempt but the first by the `id` of its run: of nodes that a retry policy runs again.
+
+    LangGraph marks no attempt. Those of one task have one checkpoint namespace, which no other run in the graph has.
+    """
+    tasks: dict[object, list[Run]] = {}
+    for run in children:
+        task = run.metadata.get("langgraph_checkpoint_ns")
+        if task is not None and is_node(run):
+            tasks.setdefault((task, run.name), []).append(run)
+    rows = (sorted(runs, key=lambda run: run.start.number) for runs in tasks.values())
+    return {id(run): number for row in rows for number, run in enumerate(row, 1) if number > 1}
 
 
 def is_hook(run: Run) -> bool:

@@ -12,11 +12,12 @@ from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
-from langgraph.types import Command
+from langgraph.types import Command, RetryPolicy
 
-from llmtest import ScriptedChatModel, call, record, say
+from llmtest import ScriptedChatModel, call, fail, record, say
 from llmtest.recording import Recording
 from llmtest.trees import parse, render
+from llmtest.trees.parsing import write
 
 
 class State(TypedDict, total=False):
@@ -230,3 +231,37 @@ def test_a_middleware_that_is_added_or_moved_changes_the_text() -> None:
     }
 
     assert len(texts) == 4
+
+
+def retried(*steps: Any) -> str:
+    model = ScriptedChatModel(*steps)
+    graph = StateGraph(State)
+    policy = RetryPolicy(initial_interval=0.001, max_interval=0.001, jitter=False)
+    graph.add_node("ask", lambda state: {"topic": model.invoke("hi").text}, retry_policy=policy)
+    graph.add_node("again", lambda state: {"topic": model.invoke("ho").text}, retry_policy=policy)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", "again")
+    with record() as recording:
+        graph.compile().invoke({"topic": ""})
+    return str(recording)
+
+
+def test_a_node_that_is_run_again_has_the_number_of_its_attempt() -> None:
+    text = retried(fail(ConnectionError("no")), fail(ConnectionError("no")), "ok", fail(ConnectionError("no")), "ok")
+
+    assert [line for line in text.splitlines() if line.startswith("  chain")] == [
+        "  chain ask",
+        "  chain ask attempt=2",
+        "  chain ask attempt=3",
+        "  chain again",
+        "  chain again attempt=2",
+    ]
+    assert render_again(text) == text
+
+
+def test_a_node_of_a_loop_has_no_attempts() -> None:
+    assert "attempt=" not in str(agent())
+
+
+def render_again(text: str) -> str:
+    return write(parse(text))
