@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis  # noqa: F401, asks the collector for referrers of a generator, and finds none that are frozen
 import pytest
+from langchain_openai.chat_models import _client_utils
 
 from llmtest.core.colors import is_dumb
 from llmtest.ledger import Ledger, Outside, opened
@@ -60,7 +61,12 @@ def rounds(pytestconfig: pytest.Config) -> Callable[[int], Iterator[int]]:
 
 @pytest.fixture
 def clients_left_open() -> Iterator[None]:
-    """The clients of SDKs keep their connections; Python warns when they are collected, in whatever test that happens."""
+    """The clients of SDKs keep their connections; Python warns when they are collected, in whatever test that happens.
+
+    langchain-openai shares clients between models, also between event loops: a connection of a loop that has ended breaks the
+    next request.
+    """
+    _client_utils._cached_async_httpx_client.cache_clear()
     yield
     with warnings.catch_warnings(action="ignore"):
         gc.collect()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 
@@ -218,6 +218,7 @@ def check(program: Program, schedules: int, folder: Path) -> bool:
 
 
 @given(programs)
+@example(("gather", (("broken", "Paris"), ("broken", "Rome"))))
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_random_program_answers_again_from_its_recording(tmp_path: Path, program: Program) -> None:
     check(program, 2, tmp_path)

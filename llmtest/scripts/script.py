@@ -279,20 +279,23 @@ class Script(StepGroup):
             assert recorded is not None  # only such steps are kept
             now = fingerprints.fingerprint(asked, keep=True)
             differences = fingerprints.differences(recorded, now)
-            if differences and (other := self._step_recorded_for(now)) is not None:
-                differences = [f"the request is the one of step {other}: the calls come in another order"]
+            if differences and (found := self._step_recorded_for(now)) is not None:
+                other, same = found
+                # Calls that are answered alike may come in any order.
+                in_order = f"the request is the one of step {other}: the calls come in another order"
+                differences = [] if same == step else [in_order]
             with self._lock:
                 self._was_stale |= bool(differences)
                 for difference in differences:
                     self._stale.setdefault(difference, []).append((number, recorded.recorded, step.where))
 
-    def _step_recorded_for(self, now: Fingerprint) -> int | None:
-        """Return the number of the step that was recorded for a request, as far as its question tells."""
+    def _step_recorded_for(self, now: Fingerprint) -> tuple[int, Step] | None:
+        """Return the step that was recorded for a request, as far as its question tells, and its number."""
         numbered = [pair for queue in self._queues for pair in queue.numbered()][:MAX_STEPS_TO_SEARCH]
         for number, step in numbered:
             recorded = step.serving.request
             if recorded is not None and recorded.human and not fingerprints.differences(recorded, now):
-                return number
+                return number, step
         return None
 
     @property

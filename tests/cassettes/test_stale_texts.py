@@ -272,6 +272,18 @@ def test_the_same_program_has_nothing_to_tell(change: str, tmp_path: Path) -> No
     assert cassette.scripts["openai:gpt-5"].unused() == []
 
 
+def test_calls_that_are_answered_alike_may_come_in_another_order(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    with scripted_server({"openai:gpt-5": ["Done.", "Done."]}) as server, Cassette(file, TEST, "once") as cassette:
+        in_turn("Paris?", "Oslo?")(lambda: ChatOpenAI(model="gpt-5", base_url=server.base_url("openai"), api_key=server.token))
+    cassette.save()
+
+    with Cassette(file, TEST) as cassette:
+        in_turn("Oslo?", "Paris?")(lambda: ChatOpenAI(model="gpt-5", api_key="none"))
+
+    assert cassette.scripts["openai:gpt-5"].unused() == []
+
+
 def test_whole_prompts_are_shown_with_their_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file, before, now = Path("x.yaml"), "Summarize:\nIt rained.\nBriefly.", "Summarize:\nIt snowed.\nBriefly."
