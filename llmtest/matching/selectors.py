@@ -19,6 +19,7 @@ from llmtest.events.callbacks import CALLBACKS, START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.events.words import Failure, Message
 from llmtest.matching.rule import CameFrom, Condition, Hit
+from llmtest.order.siblings import is_node
 
 # -- selectors
 
@@ -379,12 +380,8 @@ def retriever(name: Name = "*") -> Selector:
 def node(name: Name = "*") -> Selector:
     """Select the runs of a LangGraph node of this name."""
 
-    def holds(run: Run) -> bool:
-        # LangGraph tags the run of the node itself so; what runs within the node has other tags.
-        return any(tag.startswith("graph:step:") for tag in run.tags)
-
     made = _made("node", ("chain",), "node" if name != "*" else "a node", name)
-    made.conditions = (Condition("", holds, lambda run: "it is no node of a graph"),)
+    made.conditions = (Condition("", is_node, lambda run: "it is no node of a graph"),)
     return made
 
 

@@ -7,6 +7,7 @@ all that is known of their order.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,6 +216,20 @@ def structural_position(
         if tag.startswith("map:key:"):
             return (parent_id, "map"), tag[8:]
     return None, 0
+
+
+def step_of_node(run: Run) -> int | None:
+    """Return the step in which a node of a graph ran; None for other runs, also for what runs within a node."""
+    found = next(filter(None, map(_STEP.fullmatch, run.tags)), None)
+    return int(found[1]) if found is not None and run.kind == "chain" else None
+
+
+def is_node(run: Run) -> bool:
+    """True for the run of a node of a graph itself."""
+    return step_of_node(run) is not None
+
+
+_STEP: Final = re.compile(r"graph:step:(\d+)")
 
 
 def _seat(run: Run, family: tuple[Hashable, str] | None) -> tuple[str, str, tuple[int, ...]]:

@@ -86,7 +86,7 @@ class Attempt:
         self._watching = False
         self._broken: set[object] = set()
         self._unusual: list[Violation] = []
-        self.set_up = self.called = self.running = self.failed = self.is_used = False
+        self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
         self._postponed: list[Violation] = []
@@ -109,10 +109,15 @@ class Attempt:
 
     def _touched(self) -> None:
         """The test uses us."""
-        self.is_used = True
         if self.quiet:
             mute()
         self._noted()
+
+    @property
+    def is_used(self) -> bool:
+        """True if the test has used us by now."""
+        page = self.page
+        return bool(page.recordings or page.doubles or page.journals or self.mismatches or self.matches)
 
     def is_about(self, excinfo: pytest.ExceptionInfo[BaseException] | None) -> bool:
         """True if the test uses us, or fails with an error of ours."""
@@ -120,7 +125,6 @@ class Attempt:
 
     def _noted(self) -> None:
         """The test has opened a recording."""
-        self.is_used = True
         self._watch()
         self._guard()
 

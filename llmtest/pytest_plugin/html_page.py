@@ -7,7 +7,6 @@ data that its last report carries, from a worker of xdist too; the page is writt
 from __future__ import annotations
 
 import inspect
-import re
 import textwrap
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from llmtest.matching.answers import Answer
 from llmtest.matching.engine import judge
 from llmtest.matching.rule import Rule
 from llmtest.pytest_plugin.markers import suite_rules
+from llmtest.pytest_plugin.results import first_line
 from llmtest.recording.recording import Recording
 from llmtest.viewer.cases import Case, Detail, Failure, Status, detail
 from llmtest.viewer.page import write_page
@@ -30,8 +30,6 @@ _ORDER: Final[tuple[Status, ...]] = ("error", "failed", "xpassed", "xfailed", "s
 """What a test is called if its phases ended in several ways: the first of these."""
 _SENT: Final = "llmtest_page"
 MAX_SOURCE_LINES: Final = 80
-_CLASS: Final = re.compile(r"(?:AssertionError|llmtest\.errors\.\w+): ")
-"""The class of an error that says nothing beside its text."""
 
 
 @dataclass(slots=True)
@@ -157,15 +155,9 @@ def _status(report: pytest.TestReport) -> Status | None:
 
 def _cause(report: pytest.TestReport) -> str:
     """Return why a test failed, or was skipped, on one line."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if crash is not None:
-        text = crash.message
-    elif isinstance(report.longrepr, tuple):
-        text = report.longrepr[2]
-    else:
-        text = report.longreprtext or getattr(report, "wasxfail", "")
-    first = next((line.strip() for line in str(text).splitlines() if line.strip()), "")
-    return _CLASS.sub("", first, count=1) if _CLASS.match(first) else first
+    if isinstance(report.longrepr, tuple):  # of a skip: its place and its reason
+        return report.longrepr[2]
+    return first_line(report) if report.longreprtext else str(getattr(report, "wasxfail", ""))
 
 
 def _source(item: pytest.Item, report: pytest.TestReport) -> str:

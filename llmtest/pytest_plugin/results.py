@@ -62,7 +62,7 @@ class SessionResults:
 
     def _put_facts(self, item: pytest.Item, report: pytest.TestReport, attempt: Attempt) -> None:
         facts: dict[str, Any] = vars(report).setdefault("llmtest_facts", {})  # comes back from xdist's workers
-        if attempt.page.recordings or attempt.page.doubles or attempt.page.journals or attempt.comparisons():
+        if attempt.is_used:
             facts["used"] = True
         if report.failed:
             facts["cause"], facts["like"] = _cause(report, attempt)

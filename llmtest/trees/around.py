@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from llmtest.core.text import amount
-from llmtest.trees.parsing import Node, head, parse, walk
+from llmtest.trees.parsing import Node, head, parse, walk, write
 from llmtest.trees.rendering import Traced, lines_and_runs
 
 MOST_LINES: Final = 40
@@ -36,7 +36,7 @@ def around(source: Traced, runs: Collection[UUID] = (), *, told: Collection[str]
     nodes = parse("".join(f"{line}\n" for line in lines))
     _shorten(nodes, told)
     if sum(_height(node) for node in nodes) <= most:
-        return "\n".join(_write(nodes, None))
+        return write(nodes).removesuffix("\n")
     wanted = {line for line, run in places if run.id in runs} if runs else set()
     return "\n".join(_Focus(nodes, wanted, most).lines())
 
@@ -65,9 +65,9 @@ def _height(node: Node) -> int:
     return sum(1 + len(inner.more) for _, inner in walk([node]))
 
 
-def _write(nodes: Sequence[Node], shown: Collection[int] | None, depth: int = 0) -> Iterator[str]:
+def _write(nodes: Sequence[Node], shown: Collection[int]) -> Iterator[str]:
     """Yield the lines of `nodes`, with a line for each gap between the nodes of which `shown` has the line."""
-    todo: list[tuple[int, Node | str]] = [(depth, one) for one in reversed(_fold(nodes, shown))]
+    todo: list[tuple[int, Node | str]] = [(0, one) for one in reversed(_fold(nodes, shown))]
     while todo:
         depth, one = todo.pop()
         indent = "  " * depth
@@ -79,9 +79,7 @@ def _write(nodes: Sequence[Node], shown: Collection[int] | None, depth: int = 0)
         todo += [(depth + 1, inner) for inner in reversed(_fold(one.inside, shown))]
 
 
-def _fold(nodes: Sequence[Node], shown: Collection[int] | None) -> list[Node | str]:
-    if shown is None:
-        return list(nodes)
+def _fold(nodes: Sequence[Node], shown: Collection[int]) -> list[Node | str]:
     parts: list[Node | str] = []
     for is_shown, group in groupby(nodes, key=lambda node: node.line in shown):
         row = list(group)

@@ -20,10 +20,10 @@ from uuid import UUID
 from llmtest.events.callbacks import START_KINDS
 from llmtest.events.events import Event, Run
 from llmtest.order.nesting import Nesting
-from llmtest.order.siblings import Item, home_of, item_at, item_of, layers
+from llmtest.order.siblings import Item, home_of, is_node, item_at, item_of, layers
 from llmtest.trees.constants import Constants, ShownIn
 from llmtest.trees.run_lines import Detail, Shapes, TextPart, interrupt_ids
-from llmtest.trees.states import attempts, is_node, states_before
+from llmtest.trees.states import attempts, states_before
 from llmtest.trees.values import MARK, OPEN, Name, Words
 
 HEADER: Final = "# llmtest tree v1"

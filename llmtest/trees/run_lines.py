@@ -13,6 +13,7 @@ from llmtest.events.callbacks import ENDINGS, INPUT_OF, MODELS, OF_LANGGRAPH, OU
 from llmtest.events.content import BlockKind, pieces_of, read_stream_event
 from llmtest.events.events import Event, Run
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generation, Structured, ToolCall, Usage
+from llmtest.order.siblings import is_node
 from llmtest.trees.parameters import model_name, parameter_texts, tool_marks
 from llmtest.trees.states import State, is_hook, news
 from llmtest.trees.values import MAX_LINE_CHARACTERS, Words
@@ -31,7 +32,6 @@ _PLUMBING: Final = re.compile(
     r"(?:ls_|lc_|langgraph_|__pregel|LANGSMITH_)|(?:checkpoint_(?:ns|id|map)|thread_id|thread_ts|run_id|revision_id)$"
 )
 _VERSIONS: Final = re.compile(r"(?:lc_|ls_|langgraph_|LANGCHAIN_).*versions?$|revision_id$", re.IGNORECASE)
-_OF_A_STEP: Final = re.compile(r"graph:step:\d+").fullmatch
 _INTERRUPT_ID: Final = re.compile("[0-9a-f]{16,32}")
 _NORMAL_STOPS: Final = frozenset(("stop", "end_turn", "tool_calls", "tool_use", "function_call", "complete", "completed"))
 
@@ -324,7 +324,7 @@ class Shapes:
     def _pause(self, run: Run) -> Iterator[TextPart]:
         """Yield the pause of a graph: its run ends normally, although a node waits, or it stopped before or after one."""
         # LangGraph tells of it since 1.2; the nodes that wait are there before, too.
-        waiting = [child.end for child in run.children if child.ended == "paused" and any(map(_OF_A_STEP, child.tags))]
+        waiting = [child.end for child in run.children if child.ended == "paused" and is_node(child)]
         if waiting or any(event.kind == "on_interrupt" for event in run.events):
             errors = (end.payload.get("error") for end in waiting if end is not None)
             told = [event.payload.get("interrupts") for event in run.events if event.kind == "on_interrupt"]

@@ -15,11 +15,11 @@ from typing import Any, Final
 from llmtest.events.callbacks import OUTPUT_OF
 from llmtest.events.events import Run
 from llmtest.events.words import FrozenDict, Message, Structured
+from llmtest.order.siblings import is_node
 from llmtest.trees.values import COUNTED_BY_GRAPH
 
 State = Mapping[str, Any]
 
-_STEP: Final = re.compile(r"graph:step:\d+")
 _HOOK: Final = re.compile(r".+\.(?:before|after)_(?:agent|model)", re.DOTALL)
 """The names of the nodes that LangChain makes for the hooks of middleware."""
 _UNKNOWN: Final = object()
@@ -42,11 +42,6 @@ def states_before(layers: Iterable[Sequence[Run]], given: object) -> dict[int, S
         if before is not None:
             state = _after(before, [_updates(run) for run in nodes])
     return known
-
-
-def is_node(run: Run) -> bool:
-    """True for a node of a graph."""
-    return run.kind == "chain" and any(map(_STEP.fullmatch, run.tags))
 
 
 def attempts(children: Iterable[Run]) -> dict[int, int]:

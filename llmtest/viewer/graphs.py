@@ -5,13 +5,13 @@ Callbacks tell which node ran in which step, and no edges. Edges join the nodes 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
 from llmtest.core.text import amount, clip
 from llmtest.events.events import Run
+from llmtest.order.siblings import step_of_node
 
 START, END = "__start__", "__end__"
 WIDTH: Final = 148
@@ -21,7 +21,6 @@ _DOWN: Final = 78
 _MARGIN: Final = 24
 _BULGE: Final = 20
 _LEFT: Final = 2 * (_MARGIN + _BULGE)
-_STEP: Final = re.compile(r"graph:step:(\d+)")
 MAX_NODES: Final = 200
 """A larger graph is listed as a path and not drawn."""
 
@@ -43,8 +42,7 @@ def graphs_of(runs: Sequence[Run], parents: Sequence[int], names: Sequence[str])
 
 def _step_of(run: Run) -> int | None:
     """Return the step in which LangGraph ran a node; None for a run that is no node."""
-    steps = [int(match[1]) for match in map(_STEP.fullmatch, run.tags) if match]
-    return steps[0] if steps and run.metadata.get("langgraph_node") == run.name else None
+    return step_of_node(run) if run.metadata.get("langgraph_node") == run.name else None
 
 
 def _graph(graph: int, steps: Mapping[int, Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
