@@ -119,7 +119,7 @@ def _real_class(rounds: int) -> Iterator[Ratio]:
             lambda: [ours.invoke("hi") for _ in range(REQUESTS)],
             lambda: [theirs.invoke("hi") for _ in range(REQUESTS)],
             against=against,
-            bar=1.2,
+            bar=1.1,
             per=REQUESTS,
             rounds=few,
         )
@@ -128,7 +128,7 @@ def _real_class(rounds: int) -> Iterator[Ratio]:
             lambda: [list(ours.stream("hi")) for _ in range(REQUESTS // 4)],
             lambda: [list(theirs.stream("hi")) for _ in range(REQUESTS // 4)],
             against=against,
-            bar=1.2,
+            bar=1.1,
             per=REQUESTS // 4,
             rounds=few,
         )
