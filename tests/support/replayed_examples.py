@@ -65,6 +65,8 @@ class Replaying:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.scripts: dict[Path, Script] = {}
+        """One for all doubles of a test, of either kind, made in it."""
 
     @pytest.fixture
     def scripted_chat_model(self, llm_recording: object, request: pytest.FixtureRequest) -> Callable[..., Any]:
@@ -75,13 +77,13 @@ class Replaying:
         return self._maker(ScriptedLLM, request.node)
 
     def _maker(self, kind: Any, item: pytest.Item) -> Callable[..., Any]:
-        path, scripts = self.folder / f"{_name(item)}.yaml", []
+        path = self.folder / f"{_name(item)}.yaml"
 
         def make(*steps: Any, **fields: Any) -> Any:
             if not path.exists():
                 return kind(*steps, **fields)
-            if not scripts:  # one for all doubles of the test, made in it
-                scripts.append(Script.load(path))
-            return kind(script=scripts[0], **{name: value for name, value in fields.items() if name != "script"})
+            if path not in self.scripts:
+                self.scripts[path] = Script.load(path)
+            return kind(script=self.scripts[path], **{name: value for name, value in fields.items() if name != "script"})
 
         return make
