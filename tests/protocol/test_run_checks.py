@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import runpy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -349,6 +350,21 @@ def _told(recording: Recording) -> Counter[tuple[str, UUID]]:
     return Counter((event.kind, event.run_id) for event in (*recording, *recording.late_events))
 
 
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Collect garbage after the block only.
+
+    LangChain drops streams of branches without closing them. Python 3.11 deadlocks if one is collected while a thread starts: its
+    end joins a pool, and both take the lock of `threading` that has no owner.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect(1)
+
+
 ways = st.sampled_from(["invoke", "batch", "stream"])
 
 
@@ -357,7 +373,7 @@ ways = st.sampled_from(["invoke", "batch", "stream"])
 def test_a_random_program_never_does_what_is_impossible_and_loses_no_event(program: Program, how: str, chunks: int) -> None:
     plain = Plain()
 
-    with record() as recording, contextlib.suppress(*FAILURES):
+    with no_collection(), record() as recording, contextlib.suppress(*FAILURES):
         run(program.build(), how, chunks, {"callbacks": [plain]})
 
     assert_sound(recording, plain)
@@ -370,7 +386,7 @@ def test_a_random_async_program_cancelled_anywhere_never_does_what_is_impossible
 ) -> None:
     plain = Plain()
 
-    with record() as recording:
+    with no_collection(), record() as recording:
         asyncio.run(cut_off(arun(program.build(), how, chunks, {"callbacks": [plain]}), steps))
 
     assert_sound(recording, plain)
