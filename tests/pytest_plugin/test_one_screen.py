@@ -30,10 +30,13 @@ ENDS = re.compile(r"^(?:=+ .*|-+ snapshot report summary -+)$", re.MULTILINE)
 CAPTURED = re.compile(r"^-+ Captured \w+ \w+ -+\n(?:(?!-{3,} |_{3,} ).*\n)*", re.MULTILINE)
 """What the program has printed or logged, which pytest shows as it is."""
 
+OF_THE_OUTER_RUN = ("PYTEST_", "COVERAGE_", "CI", "BUILD_NUMBER")
+"""Where CI or BUILD_NUMBER is set, pytest prints each difference of two values whole: a log is no screen."""
+
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_cause_is_in_the_first_lines_and_all_fits(way: str, tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_OUTER_RUN)}
     plugins = ["-p", "tests.support.broken_examples", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:rerunfailures"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, f"--break={way}", "-q", "-rN", *(str(GUIDE / one) for one in PROGRAMS)],
