@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from llmtest.core.text import is_slip, named, names, nearest
 from llmtest.errors import UnjudgedError
-from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event, Run, UnseenCall
 from llmtest.matching.answers import Answer, of_rule, offered_tools
 from llmtest.matching.rule import Hit, OrderOf, Per, Rule, SelectorLike, Verdict, judged, value_of
@@ -229,10 +228,7 @@ def _known_tools(order: HappensBefore) -> Iterator[str]:
     """Yield the names of tools that the program or a script knows, whether they ran or not."""
     # A tool that is bound and never called is no slip: a rule such as never("delete") is about just that.
     yield from offered_tools()
-    for run in order.runs:
-        if run.kind in MODELS:
-            yield from map(str, run.start.payload.get("tools") or ())
-            yield from (call.name for message in run.messages for call in message.tool_calls)
+    yield from order.tools_of_models
 
 
 def expect_arguments(option: SelectorLike, runs: Sequence[Run]) -> None:

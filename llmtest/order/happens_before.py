@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, chain, repeat
@@ -19,6 +19,7 @@ from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.literals import ConcurrentGroup
+from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Event, Run
 from llmtest.events.words import FrozenDict, Message
 from llmtest.order.nesting import Nesting, is_as_reported
@@ -362,6 +363,19 @@ class HappensBefore:
         found: dict[str, list[Event]] = {}
         for event in sorted((event for run in self.runs for event in run.events), key=lambda event: event.number):
             found.setdefault(event.kind, []).append(event)
+        return found
+
+    @cached_property
+    def tools_of_models(self) -> Collection[str]:
+        """The names of tools that were bound to a model, or that a message of its conversation calls."""
+        found: dict[str, None] = {}
+        read: set[int] = set()  # an agent hands its whole conversation to each call of its model
+        for run in self.runs:
+            if run.kind in MODELS:
+                found.update(dict.fromkeys(map(str, run.start.payload.get("tools") or ())))
+                fresh = [message for message in run.messages if id(message) not in read]
+                read.update(map(id, fresh))
+                found.update((call.name, None) for message in fresh for call in message.tool_calls)
         return found
 
     @cached_property
