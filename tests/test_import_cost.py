@@ -75,6 +75,17 @@ def test_fixture_that_is_used_imports_no_snapshots(folder):
     ] == []
 
 
+def test_a_plain_double_imports_no_dialect_and_no_api_of_a_provider(folder):
+    write = "import sys; open('modules.txt', 'w').write(' '.join(sys.modules))"
+    ask = "from llmtest import ScriptedChatModel, fail, record\nwith record(): ScriptedChatModel('hi', fail(OSError())).invoke('hi')"
+
+    loaded = modules_after(folder, "-c", f"{ask}\n{write}")
+
+    assert {name for name in loaded if name.startswith(("llmtest.wire", "llmtest.langchain.dialects."))} == {
+        "llmtest.langchain.dialects.names"
+    }
+
+
 def test_import_llmtest_imports_only_what_makes_its_names_lazy(folder):
     write = "import sys; open('modules.txt', 'w').write(' '.join(sys.modules))"
     bare = modules_after(folder, "-c", write)

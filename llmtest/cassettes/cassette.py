@@ -20,10 +20,11 @@ from llmtest.core.source import shown_path
 from llmtest.core.text import did_you_mean
 from llmtest.errors import CassetteError, ScriptError
 from llmtest.scripts.files import Entries, ScriptFile, Vectors, read_file
+from llmtest.scripts.requests import Origin
 from llmtest.scripts.script import Script
 from llmtest.scripts.yaml_emit import write_file
 from llmtest.wire import clients, hearing, providers
-from llmtest.wire.answering import Origin, request_of
+from llmtest.wire.answering import request_of
 from llmtest.wire.api import ModelCall
 from llmtest.wire.providers import Providers
 from llmtest.wire.recorded_vectors import RecordedEmbeddings

@@ -18,12 +18,12 @@ from llmtest import ledger
 from llmtest.errors import StatusError
 from llmtest.events.words import EMPTY
 from llmtest.langchain.bound_tools import named_tools
-from llmtest.langchain.dialects.names import CLASSES
+from llmtest.langchain.dialects.names import class_of
 from llmtest.langchain.freezing import ATOMS
 from llmtest.scripts.gates import Gate, with_gates
 from llmtest.scripts.replies import counted, raised, reported_usage
 from llmtest.scripts.step_types import Call, Fail, Part, Reply, Step, Text, split
-from llmtest.wire.api import ANYTHING
+from llmtest.scripts.tool_checks import ANYTHING
 
 
 def fails_by_status(step: Step) -> bool:
@@ -38,7 +38,8 @@ def exception(failure: Fail, dialect: str = "plain") -> BaseException:
     if not isinstance(error, int):
         return raised(failure)
     refusal = (error, failure.retry_after, failure.message)
-    known = CLASSES[dialect].errors.refusal(*refusal) if dialect in CLASSES else None
+    kind = class_of(dialect)
+    known = None if kind is None else kind.errors.refusal(*refusal)
     return known or _status_class(error)(*refusal)
 
 

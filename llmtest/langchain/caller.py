@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables.config import RunnableConfig, var_child_runnable_config
 
 from llmtest.langchain import batches
-from llmtest.wire.answering import Origin
+from llmtest.scripts.requests import Origin
 
 RunManager = BaseRunManager | None
 """The run of a call. A call past the callbacks has none."""

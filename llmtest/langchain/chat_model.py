@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from operator import itemgetter
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -30,13 +30,16 @@ from llmtest.errors import ScriptError
 from llmtest.langchain import batches
 from llmtest.langchain.answers import Answer, MessageAnswer, fails_by_status, texts_of, tool_schema, tool_schemas
 from llmtest.langchain.caller import RunManager, about, run_of, weakly
-from llmtest.langchain.dialects import base, names
+from llmtest.langchain.dialects import names
 from llmtest.langchain.freezing import freeze_message
 from llmtest.langchain.served import Scripted, script_of
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.requests import Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Reply, Return
+
+if TYPE_CHECKING:
+    from llmtest.langchain.dialects import base
 
 
 class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseChatModel):
@@ -91,9 +94,10 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
                     " but a model cannot give values, it says something"
                 )
         super().__init__(**{"script": given, **fields})
-        if self.dialect in names.CLASSES and any(map(fails_by_status, given.steps)):
-            # The provider's SDK is imported here, where the test makes the model, and not while the program runs.
-            names.CLASSES[self.dialect].errors.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, None, None)
+        # The dialect and the provider's SDK are imported here, where the test makes the model, and not while the program runs.
+        kind = names.class_of(self.dialect)
+        if kind is not None and any(map(fails_by_status, given.steps)):
+            kind.errors.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, None, None)
 
     @property
     def _llm_type(self) -> str:
@@ -163,7 +167,8 @@ class ScriptedChatModel(batches.BatchesByPosition, Scripted, Improvises, BaseCha
         dialect = self._dialect_of(kwargs)
         kind = MessageAnswer if reply.verbatim else Answer
         answer = kind(reply, kwargs.get("model") or self.model_name, prompt, dialect)
-        return answer if dialect == "plain" or reply.verbatim else names.CLASSES[dialect](answer, kwargs)
+        translator = None if reply.verbatim else names.class_of(dialect)
+        return answer if translator is None else translator(answer, kwargs)
 
     def _dialect_of(self, params: Mapping[str, Any]) -> str:
         return self.dialect

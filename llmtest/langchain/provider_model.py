@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from llmtest.core.masks import mask, table
 from llmtest.langchain.chat_model import ScriptedChatModel
+from llmtest.langchain.dialects import names
 from llmtest.scripts.requests import Request
 
 
@@ -77,6 +78,7 @@ def provider_model(
     # An integration does not report its secrets; `params` reach every handler.
     params = {key: _without_secrets(key, value) for key, value in kwargs.items() if key not in _FIELDS}
     plain = ProviderModel(script=script, model_name=model, provider=provider, params=params, **fields)
+    names.class_of(plain._dialect_of({}))  # imported where the program makes the model, and not in its first call
     if integration is None:
         return plain
     theirs = {key: value for key, value in _fields_of(integration, model, kwargs).items() if key not in plain.model_fields_set}

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
 
 from llmtest.concurrency.lanes import Lane
 from llmtest.core.masks import show_text, table
@@ -85,6 +86,26 @@ class Place:
         """As the wait of `turn`, without a blocked event loop; `turn` must follow."""
         if self.before is not None:
             await asyncio.wrap_future(self.before.taken)
+
+
+class Run(Protocol):
+    """The run of LangChain that made a request, as far as it is known here."""
+
+    @property
+    def run_id(self) -> UUID: ...
+
+
+class Origin(NamedTuple):
+    """Where a request comes from: the run of LangChain whose model made it, the tags and metadata around it, and its place in
+    a `batch`."""
+
+    run: Callable[[], Run | None] = lambda: None
+    about: Callable[[], tuple[Sequence[str], Mapping[str, object]]] = lambda: ((), {})
+    place: Place | None = None
+
+
+NOWHERE: Final = Origin()
+"""Of a request that no run of LangChain is known to have made."""
 
 
 @dataclass(slots=True)

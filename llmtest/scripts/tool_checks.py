@@ -6,11 +6,14 @@ Each check returns the problem in words, or None.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from llmtest.core.text import capped, did_you_mean, names
 from llmtest.scripts.requests import Request
 from llmtest.scripts.step_types import Call, Reply
+
+ANYTHING: Final[Mapping[str, object]] = {"additionalProperties": True}
+"""The schema of a tool that takes any arguments."""
 
 
 def check_calls(reply: Reply, request: Request) -> str | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
-from uuid import UUID
+from collections.abc import AsyncIterator, Iterator
 
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
@@ -15,31 +13,12 @@ from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList, Generat
 from llmtest.scripts.answering import Answering
 from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised, reported_usage, resolve_values
-from llmtest.scripts.requests import Place, Request
+from llmtest.scripts.requests import NOWHERE, Origin, Request
 from llmtest.scripts.script import Script
 from llmtest.scripts.step_types import Fail, Reply, Return
 from llmtest.wire.api import Api, BadBody, C, Endpoint, ModelCall, Writer
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest, json_answer, reason_phrase
 from llmtest.wire.unpacking import MAX_UNPACKED_BYTES, unpack
-
-
-class Run(Protocol):
-    """The run of LangChain that made a request, as far as it is known here."""
-
-    @property
-    def run_id(self) -> UUID: ...
-
-
-class Origin(NamedTuple):
-    """Where a request comes from: the run of LangChain whose model made it, the tags and metadata around it, and its place in
-    a `batch`."""
-
-    run: Callable[[], Run | None] = lambda: None
-    about: Callable[[], tuple[Sequence[str], Mapping[str, object]]] = lambda: ((), {})
-    place: Place | None = None
-
-
-NOWHERE: Final = Origin()
 
 
 def read(request: HttpRequest, api: Endpoint[C], max_bytes: int = MAX_UNPACKED_BYTES) -> C:

@@ -21,6 +21,7 @@ from llmtest.scripts.gates import Gate
 from llmtest.scripts.replies import raised
 from llmtest.scripts.step_types import Call, Fail, Reply
 from llmtest.scripts.streams import ReplyStream
+from llmtest.scripts.tool_checks import ANYTHING
 from llmtest.wire.exchange import EVENTS, ConnectionBroken, HttpAnswer, HttpRequest, reason_phrase
 
 Body = Mapping[str, object]
@@ -353,6 +354,3 @@ def texts(value: object, name: str = "stop") -> tuple[str, ...] | None:
         return None
     several = [value] if isinstance(value, str) else checked(value, list, name, "a text or a list of texts")
     return tuple(checked(text, str, name, "a text or a list of texts") for text in several if text != "") or None
-
-
-ANYTHING: Final[Body] = {"additionalProperties": True}

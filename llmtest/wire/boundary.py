@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, cast
 
 from llmtest.capture import membership
 from llmtest.errors import ViolationError
+from llmtest.scripts.requests import NOWHERE, Origin
 from llmtest.wire import guard, providers
-from llmtest.wire.answering import NOWHERE, Origin, WireModel, read, refusal
+from llmtest.wire.answering import WireModel, read, refusal
 from llmtest.wire.api import Api, BadBody, Endpoint, ModelCall
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 from llmtest.wire.hearing import Heard, listener

@@ -12,7 +12,7 @@ from uuid import UUID
 from llmtest import ledger
 from llmtest.concurrency import lanes
 from llmtest.concurrency.lanes import Lane
-from llmtest.wire.answering import Origin
+from llmtest.scripts.requests import Origin
 from llmtest.wire.api import Endpoint
 from llmtest.wire.exchange import HttpAnswer, HttpRequest
 

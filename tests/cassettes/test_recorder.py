@@ -11,9 +11,8 @@ from llmtest import on, say
 from llmtest.cassettes.recorder import NO_ORDER, Recorder, joined
 from llmtest.errors import CassetteError
 from llmtest.events.words import Message, Usage
-from llmtest.scripts.requests import KeyedSteps, Request
+from llmtest.scripts.requests import NOWHERE, KeyedSteps, Request
 from llmtest.scripts.step_types import Fail
-from llmtest.wire.answering import NOWHERE
 from llmtest.wire.api import ModelCall
 from llmtest.wire.exchange import HttpRequest
 from llmtest.wire.hearing import Heard

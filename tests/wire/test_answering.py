@@ -17,7 +17,8 @@ from langchain_core.utils.uuid import uuid7
 from llmtest import Script, call, count_tokens, fail, give, hold, on, respond, say
 from llmtest.langchain.providers import scripted_providers
 from llmtest.ledger import Ledger
-from llmtest.wire.answering import Origin, WireModel, read
+from llmtest.scripts.requests import Origin
+from llmtest.wire.answering import WireModel, read
 from llmtest.wire.api import BadBody
 from llmtest.wire.exchange import ConnectionBroken, HttpAnswer, HttpRequest
 from llmtest.wire.openai import ChatCompletions

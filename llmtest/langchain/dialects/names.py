@@ -6,16 +6,17 @@ the integrations, which are imported only to raise their errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import functools
+from typing import TYPE_CHECKING, Final
 
 from llmtest.core.text import did_you_mean
 from llmtest.errors import ScriptError
-from llmtest.langchain.dialects.anthropic import Anthropic
-from llmtest.langchain.dialects.base import Dialect
-from llmtest.langchain.dialects.openai import OpenAI
-from llmtest.langchain.dialects.openai_responses import Responses
 from llmtest.scripts.script import Script
+
+if TYPE_CHECKING:
+    from llmtest.langchain.dialects.base import Dialect
+
+NAMES: Final = ("plain", "openai", "openai-responses", "anthropic")
 
 
 def check(name: object, script: object) -> None:
@@ -28,5 +29,19 @@ def check(name: object, script: object) -> None:
     raise ScriptError(f"dialect= is {', '.join(most)} or {last}; got {name!r}{did_you_mean(str(name), NAMES)}")
 
 
-CLASSES: Final[Mapping[str, type[Dialect]]] = {kind.name: kind for kind in (OpenAI, Responses, Anthropic)}
-NAMES: Final = ("plain", *CLASSES)
+@functools.cache
+def class_of(name: str) -> type[Dialect] | None:
+    """Return the class of a dialect; None for `plain`, and for a name that is none. Most scripts are plain and import none."""
+    if name == "openai":
+        from llmtest.langchain.dialects.openai import OpenAI
+
+        return OpenAI
+    if name == "openai-responses":
+        from llmtest.langchain.dialects.openai_responses import Responses
+
+        return Responses
+    if name == "anthropic":
+        from llmtest.langchain.dialects.anthropic import Anthropic
+
+        return Anthropic
+    return None

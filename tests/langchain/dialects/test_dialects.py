@@ -199,7 +199,7 @@ def _really_streamed(dialect: str, name: str) -> Any:
 def test_a_change_of_any_chunk_of_our_stream_is_seen(
     dialect: str, name: str, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind = names.CLASSES[dialect]
+    kind = names.class_of(dialect)
     chunks, count = kind.chunks, len(heard(_scripted(dialect, name), "stream")[0])
     for place in range(count):
         reached: list[bool] = []
