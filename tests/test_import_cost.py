@@ -77,7 +77,7 @@ def test_fixture_that_is_used_imports_no_snapshots(folder):
 
 def test_a_plain_double_imports_no_dialect_and_no_api_of_a_provider(folder):
     write = "import sys; open('modules.txt', 'w').write(' '.join(sys.modules))"
-    ask = "from llmtest import ScriptedChatModel, fail, record\nwith record(): ScriptedChatModel('hi', fail(OSError())).invoke('hi')"
+    ask = "from llmtest import ScriptedChatModel, record\nwith record(): ScriptedChatModel('hi').invoke('hi')"
 
     loaded = modules_after(folder, "-c", f"{ask}\n{write}")
 
