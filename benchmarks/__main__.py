@@ -11,7 +11,21 @@ import platform
 import sys
 from importlib.metadata import version
 
-from benchmarks import cassettes, counting, harness, latency, matching, models, protocol, recording, tracing, trees, viewer, wire
+from benchmarks import (
+    cassettes,
+    counting,
+    harness,
+    latency,
+    matching,
+    models,
+    protocol,
+    recording,
+    startup,
+    tracing,
+    trees,
+    viewer,
+    wire,
+)
 
 SUITES = {
     "models": models.ratios,
@@ -25,6 +39,7 @@ SUITES = {
     "latency": latency.ratios,
     "wire": wire.ratios,
     "cassettes": cassettes.ratios,
+    "startup": startup.ratios,
 }
 
 
