@@ -25,6 +25,7 @@ from llmtest.viewer.cases import FAILING, Case
 MAX_TREES: Final = 400_000
 """Characters of all trees for readers without JavaScript, those of failing tests first."""
 _COMMENT: Final = re.compile(r"(?:^|  )// .*")
+_BREAK: Final = re.compile(r"(?<=[{(,;])\n")
 _SLOT: Final = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -61,9 +62,10 @@ def _file(name: str) -> str:
 
 
 def _dense(code: str) -> str:
-    """Return code without indentation and comments. In our files no text spans several lines, and none has two spaces and //."""
+    """Return code without indentation, comments, and line breaks that mean nothing. In our files no text spans several lines,
+    and none has two spaces and //."""
     lines = (_COMMENT.sub("", line).strip() for line in code.splitlines())
-    return "\n".join(filter(None, lines))
+    return _BREAK.sub("", "\n".join(filter(None, lines)))
 
 
 def _policy(style: str, script: str) -> str:

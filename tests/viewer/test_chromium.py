@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from llmtest import Recording, ScriptedChatModel, record, say
+from llmtest.viewer import cases
 from llmtest.viewer.cases import Case, detail
 from llmtest.viewer.page import page
 from tests.support.chromium import REQUIRED, Browser
@@ -181,6 +182,33 @@ def test_every_view_is_reached_by_its_number(browser: Browser, shop: str) -> Non
         "Compare": "Choose another test or trace",
     }
     assert {name: text in shown[name] for name, text in expected.items()} == dict.fromkeys(expected, True)
+
+
+def test_views_are_the_same_if_a_part_of_the_data_is_compressed_by_itself(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings, shown = [trip(), trip(to="Oslo")], []
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr(cases, "MIN_APART", limit)
+        html = page([Case(name, "passed", detail=detail(name, recordings)) for name in ("test_a", "test_b")])
+        browser.open(html, "test=test_a&recording=1&run=2&tab=compare&with=test_b")
+        browser.js("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve(); }")
+        browser.until("document.querySelector('.diff')")
+        texts = browser.texts("#panel")
+        for tab, sign in {"diff": "pre", "graph": "svg", "request": "dl", "chat": ".say"}.items():
+            browser.click(f"#tab-{tab}")
+            browser.until(f"document.querySelector('#panel {sign}')")
+            texts += browser.texts("#panel")
+        browser.key("y")
+        browser.until("window.copied")
+        shown.append([*texts, browser.js("return window.copied")])
+
+    assert "The trees are equal." in shown[0][0]
+    assert "You fly to Oslo." in shown[0][1]
+    assert "Path taken, step by step" in shown[0][2]
+    assert "langgraph_step" in shown[0][3]
+    assert "You fly to Oslo." in shown[0][-1]
+    assert shown[0] == shown[1]
 
 
 def test_arrows_move_between_the_views(browser: Browser, shop: str) -> None:
