@@ -556,8 +556,8 @@ function showEvent(at) {
 
 // graphs
 
-const draw = ([tag, of, ...inner]) => {
-  const e = attr(document.createElementNS("http://www.w3.org/2000/svg", tag), of);
+const draw = ([tag, of, ...inner]) => {  // a joined page has data of other machines: no links
+  const e = attr(document.createElementNS("http://www.w3.org/2000/svg", /^(svg|defs|marker|path|g|rect|text)$/.test(tag) ? tag : "g"), of);
   e.append(...inner.map(i => typeof i === "string" ? line(i) : draw(i)));
   return e;
 };
