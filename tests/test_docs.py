@@ -151,7 +151,7 @@ def test_the_pipelines_of_the_page_about_ci_are_yaml_that_calls_what_there_is(py
     helped = pytester.runpytest_inprocess("--help", "-p", "no:asyncio").stdout.str()
 
     assert github[True] == {"push": {"branches": ["main"]}, "pull_request": None}  # `on` is true in YAML 1.1
-    assert options == {"--llmtest-report", "--llmtest-traces"}
+    assert options == {"--llmtest-html", "--llmtest-report", "--llmtest-traces"}
     assert all(f"{option}=" in helped for option in options)
     for script in (script for script in scripts if script.startswith("llmtest ")):
         with pytest.raises(SystemExit, match=r"^0$"):

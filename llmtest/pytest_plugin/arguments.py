@@ -50,3 +50,11 @@ def report_folder(config: pytest.Config) -> Path | None:
     if not said:
         said, base = config.getini("llmtest_report"), config.rootpath
     return base / said if said else None
+
+
+def page_file(config: pytest.Config) -> Path | None:
+    """Return the file that `--llmtest-html` names, seen from where pytest was started, or the ini key, from its file."""
+    said, base = config.getoption("llmtest_html"), config.invocation_params.dir
+    if not said:
+        said, base = config.getini("llmtest_html"), config.rootpath
+    return base / said if said else None

@@ -1,7 +1,8 @@
 """`--llmtest-html`: the tests of a session as one HTML page.
 
 A plugin of its own, which `llmtest.pytest_plugin` registers if a page is wanted. Where a test ran, its traces become plain
-data that its last report carries, from a worker of xdist too; the page is written where the session ends.
+data that its last report carries, from a worker of xdist too; the page is written where the session ends. The folder of
+`--llmtest-report` gets it too, so that `llmtest merge` finds it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from llmtest.core.text import amount
 from llmtest.matching.answers import Answer
 from llmtest.matching.engine import judge
 from llmtest.matching.rule import Rule
+from llmtest.pytest_plugin.arguments import report_folder
 from llmtest.pytest_plugin.markers import suite_rules
 from llmtest.pytest_plugin.results import first_line
 from llmtest.recording.recording import Recording
+from llmtest.reports.joining import PAGE
+from llmtest.trees.pending import write_text
 from llmtest.viewer.cases import Case, Detail, Failure, Status, detail
 from llmtest.viewer.page import write_page
 
@@ -113,8 +117,11 @@ class HtmlPage:
             return
         cases = [Case(name, row.status, row.cause, row.seconds, row.detail) for name, row in self._rows.items()]
         shown = self._path.relative_to(Path.cwd()) if self._path.is_relative_to(Path.cwd()) else self._path
+        report = report_folder(session.config)
         try:
             size = write_page(self._path, cases, title=f"{session.config.rootpath.name} · llmtest")
+            if report is not None and self._path != report / PAGE:
+                write_text(report / PAGE, self._path.read_text("utf-8", "surrogatepass"))
         except OSError as error:  # the tests have run: their results must not be lost with it
             self._told = f"llmtest: the page was not written: {error}"
         else:

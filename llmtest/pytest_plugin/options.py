@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from llmtest.pytest_plugin import late, markers
+from llmtest.pytest_plugin.arguments import page_file
 from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 from llmtest.pytest_plugin.results import SessionResults
 
@@ -156,14 +157,12 @@ def _mode(config: pytest.Config, key: str, choices: tuple[str, ...]) -> str:
 
 
 def _open_page(config: pytest.Config) -> None:
-    told = config.getoption("llmtest_html")
-    base = config.invocation_params.dir if told else config.rootpath
-    told = told or config.getini("llmtest_html")
-    if not told or ELSEWHERE in os.environ:
+    path = page_file(config)
+    if path is None or ELSEWHERE in os.environ:
         return
-    path = base / told
     # `pytest --llmtest-html tests` would take the tests for the page, and run all tests of the project.
     if path.suffix not in (".html", ".htm") or path.is_dir():
+        told = config.getoption("llmtest_html") or config.getini("llmtest_html")
         raise pytest.UsageError(
             f"--llmtest-html=FILE names a file that ends in .html; got {told!r}\n"
             "  write the name of the page after =, or put the option behind the paths of tests"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from llmtest.pytest_plugin.arguments import pending_folder, report_folder
+from llmtest.pytest_plugin.arguments import page_file, pending_folder, report_folder
 from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ class SessionResults:
         traced = (self._config.getoption("llmtest_traces") or self._config.getini("llmtest_traces")) != "off"
         stores = [place(self._config.rootpath)] if traced else []
         try:
-            write_report(folder, results, kept_for(pending_folder(self._config), tests), stores, tests=tests)
+            kept = kept_for(pending_folder(self._config), tests)
+            write_report(folder, results, kept, stores, tests=tests, has_page=page_file(self._config) is not None)
         except StoreError as error:
             self._told.append(f"the traces are not in the report: {error}")
 

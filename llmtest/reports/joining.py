@@ -1,16 +1,18 @@
 """The report of a session as a folder, and several reports as one: of the shards, versions and machines of a pipeline.
 
-A report has `results.json`, `summary.md`, `failures.md` where tests have failed, `pending/` with what can be accepted, and
-`traces.sqlite` where traces were kept. It is made to be uploaded: what was masked in a cassette is not in it.
+A report has `results.json`, `summary.md`, `failures.md` where tests have failed, `pending/` with what can be accepted,
+`page.html` where a page was asked for, and `traces.sqlite` where traces were kept. It is made to be uploaded: what was masked in
+a cassette is not in it.
 """
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from llmtest.core.bundles import BundleError, read_files
@@ -24,17 +26,31 @@ SUMMARY: Final = "summary.md"
 FAILURES: Final = "failures.md"
 PENDING: Final = "pending"
 TRACES: Final = "traces.sqlite"
+PAGE: Final = "page.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of several reports: its job, its results, and its page, if it has one. `place` is where the page came from; `page`
+    is a file that exists as long as the block of `join`."""
+
+    job: str
+    results: Results
+    place: str = ""
+    page: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """What several reports have together. `clashes` are texts about snapshots that different jobs want to become different
-    texts; they are not in `pending`. `stores` are the trace stores, which exist as long as the block of `join`."""
+    texts; they are not in `pending`. `stores` are the trace stores, which exist as long as the block of `join`. `parts` are the
+    reports, each by itself."""
 
     results: Results
     pending: tuple[Kept, ...] = ()
     clashes: tuple[str, ...] = ()
     stores: tuple[Path, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 @contextmanager
@@ -45,36 +61,52 @@ def join(paths: Sequence[Path]) -> Iterator[Joined]:
         ReportError: one of them cannot be read, or has no results.
     """
     with tempfile.TemporaryDirectory(prefix="llmtest-merge-") as folder:
-        results: list[tuple[str, str, bytes]] = []
+        found: list[tuple[Path, str, bytes]] = []
+        pages: dict[tuple[Path, str], Path] = {}
         stores: list[Path] = []
         kept: list[tuple[str, Kept]] = []
         for path in paths:
-            before = len(results)
+            before = len(found)
             try:
                 for name, data in read_files(path, _is_wanted):
-                    if PurePosixPath(name).name == FILE:
-                        results.append((_job(path, name), f"{path}/{name}", data))
+                    inside, file = posixpath.split(name)
+                    if file == FILE:
+                        found.append((path, inside, data))
+                    elif file == PAGE:
+                        pages[path, inside] = _written(data, Path(folder) / f"{len(pages)}.html")
                     else:
-                        stores.append(Path(folder) / f"{len(stores)}.sqlite")
-                        stores[-1].write_bytes(data)
+                        stores.append(_written(data, Path(folder) / f"{len(stores)}.sqlite"))
                 kept += [(path.name, one) for one in read_kept(path)]
             except (BundleError, PendingError, OSError) as error:
                 raise ReportError(str(error)) from None
-            if len(results) == before:
+            if len(found) == before:
                 raise ReportError(f"{path} has no {FILE}; `pytest --llmtest-report=FOLDER` writes one")
-        several = len(results) > 1
-        parts = [Results.from_json(_text(data, place), place, job if several else "") for job, place, data in results]
+        jobs = _jobs([(path, inside) for path, inside, _ in found])
+        parts = []
+        for job, (path, inside, data) in zip(jobs, found, strict=True):
+            place = (path / inside).as_posix()
+            results = Results.from_json(_text(data, f"{place}/{FILE}"), f"{place}/{FILE}", job if len(found) > 1 else "")
+            parts.append(Part(job, results, f"{place}/{PAGE}", pages.get((path, inside))))
         pending, clashes = _agreeing(kept)
-        yield Joined(joined(parts), tuple(pending), tuple(clashes), tuple(stores))
+        whole = joined(part.results for part in parts)
+        yield Joined(whole, tuple(pending), tuple(clashes), tuple(stores), tuple(parts))
 
 
 def _is_wanted(name: str) -> bool:
-    return PurePosixPath(name).name in (FILE, TRACES)
+    return posixpath.basename(name) in (FILE, TRACES, PAGE)
 
 
-def _job(path: Path, name: str) -> str:
-    inside = PurePosixPath(name).parent.as_posix()
-    return path.resolve().name if inside == "." else inside
+def _written(data: bytes, file: Path) -> Path:
+    file.write_bytes(data)
+    return file
+
+
+def _jobs(places: Sequence[tuple[Path, str]]) -> list[str]:
+    """Return a name for each report: of its folder, and with the way to it where several folders have one name."""
+    short = [inside or path.resolve().name for path, inside in places]
+    return [
+        job if short.count(job) == 1 else (path / inside).as_posix() for job, (path, inside) in zip(short, places, strict=True)
+    ]
 
 
 def _text(data: bytes, place: str) -> str:
@@ -102,9 +134,16 @@ def _agreeing(kept: Iterable[tuple[str, Kept]]) -> tuple[list[Kept], list[str]]:
 
 
 def write_report(
-    folder: Path, results: Results, kept: Iterable[Kept], stores: Iterable[Path] = (), *, tests: Collection[str] | None = None
+    folder: Path,
+    results: Results,
+    kept: Iterable[Kept],
+    stores: Iterable[Path] = (),
+    *,
+    tests: Collection[str] | None = None,
+    has_page: bool = False,
 ) -> None:
-    """Write a report; what an earlier one left in `folder` is replaced. `tests` are those whose traces it gets, or all.
+    """Write a report; what an earlier one left in `folder` is replaced. `tests` are those whose traces it gets, or all. A page
+    is written by itself: `has_page` says that there is one.
 
     Raises:
         OSError: it cannot be written.
@@ -117,6 +156,8 @@ def write_report(
         write_text(folder / FAILURES, failures_page(results))
     else:
         (folder / FAILURES).unlink(missing_ok=True)
+    if not has_page:
+        (folder / PAGE).unlink(missing_ok=True)
     _write_pending(folder, kept)
     _write_traces(folder / TRACES, stores, tests)
 

@@ -29,11 +29,15 @@ MAX_TREE_CHARACTERS: Final = 20_000
 MAX_WORDS: Final = 400
 """Characters of the names of runs by which a case is found."""
 MAX_LINES: Final = 400
+MIN_APART: Final = 256 << 10
+"""Characters of what few views need, from which on it is compressed by itself, and decompressed when a view needs it. A smaller
+one is much shorter beside the texts that it repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What the page shows of a case when it is opened, as a compressed text, and what the index needs of it.
+    """What the page shows of a case when it is opened, as one compressed text or two with a space between, and what the index
+    needs of it.
 
     `input_tokens`, `output_tokens` and `cost` are None where they are not known. Plain data: a worker of xdist sends it.
     """
@@ -105,11 +109,13 @@ def detail(
         "checks": [*(_violation(v, traces) for v in found), *(_answer(at, answer, traces) for at, answer in asked)],
         "notes": [publish(note) for note in (*notes, *(note for trace in traces for note in trace.notes))],
     }
-    text = f'{json.dumps(about)[:-1]},"traces":[{",".join(trace.text for trace in traces)}]}}'
+    text = f'{json.dumps(about)[:-1]},"traces":[{",".join(trace.text for trace in traces)}]'
+    later = f"[{','.join(trace.later for trace in traces)}]"
+    parts = [f'{text},"later":{later}}}'] if len(later) < MIN_APART else [f"{text}}}", later]
     trees = "\n".join(trace.tree for trace in traces)
     words = " ".join(dict.fromkeys(name for trace in traces for name in trace.names))[:MAX_WORDS]
     return Detail(
-        pack(text),
+        " ".join(map(pack, parts)),
         cut_text(trees, MAX_TREE_CHARACTERS),
         words,
         *add([trace.figures for trace in traces if trace.figures is not None]),

@@ -104,12 +104,24 @@ const S = { test: -1, rec: 0, run: -1, tab: "chat", with: -1, mode: "diff", snap
 let D = null, T = null;  // the data of the open test, and of its shown recording
 const kept = new Map();
 
+async function unpack(at, part) {
+  if (!window.DecompressionStream) throw new Error("This browser is too old to decompress the traces of this page.");
+  const text = $("case" + at).textContent.split(" ")[part], decoder = new TextDecoder(), gzip = new DecompressionStream("gzip");
+  const to = gzip.writable.getWriter(), from = gzip.readable.getReader();
+  // Chunk by chunk: a Blob sends the bytes to another process and back, and a Response copies them.
+  to.write(Uint8Array.fromBase64?.(text) || Uint8Array.from(atob(text), c => c.charCodeAt(0))).catch(() => {});
+  to.close().catch(() => {});
+  let json = "";
+  for (let got; !(got = await from.read()).done;) json += decoder.decode(got.value, { stream: true });
+  return JSON.parse(json);
+}
+async function later(at) {  // what few views need: of a large case, it is compressed by itself
+  const data = index[at]?.has ? await open(at) : { later: [] };
+  return data.later ||= unpack(at, 1);
+}
 async function open(at) {
   if (kept.has(at)) return kept.get(at);
-  const text = $("case" + at).textContent;
-  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : Uint8Array.from(atob(text), c => c.charCodeAt(0));
-  if (!window.DecompressionStream) throw new Error("This browser is too old to decompress the traces of this page.");
-  const data = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  const data = await unpack(at, 0);
   if (kept.size > 1) kept.delete(kept.keys().next().value);
   kept.set(at, data);
   return data;
@@ -324,7 +336,7 @@ const output = r => { const v = value(r[5]) || {}; return v.outputs ?? v.output 
 
 // -- views
 
-const offered = () => TABS.filter(t => t === "checks" || t === "compare" || (t === "diff" && D.snapshots.length) || (T && (t !== "graph" || T.graphs.length)));
+const offered = () => TABS.filter(t => t === "checks" || t === "compare" || (t === "diff" && D.snapshots.length) || (T && (t !== "graph" || T.graphs)));
 function tabs() {
   const marks = { checks: D.checks.filter(c => c.holds !== true).length, diff: D.snapshots.filter(s => s.rows.length).length };
   $("tabs").replaceChildren(...offered().map(t => {
@@ -335,10 +347,14 @@ function tabs() {
   attr($("panel"), { "aria-labelledby": "tab-" + S.tab });
 }
 function turn(tab) { if (!offered().includes(tab)) return; S.tab = tab; tabs(); panel(); remember(); }
-function panel() {
+async function panel() {
+  const at = () => [S.test, S.rec, S.tab, S.with].join(), was = at();
   inner = null;
   $("panel").className = ""; $("panel").scrollTop = 0;
-  try { ({ chat, diff, timeline, events, graph, request, checks, compare })[S.tab](); }
+  try {
+    const more = ["graph", "request", "compare", !D.snapshots.length && "diff"].includes(S.tab) && [await later(S.test), await later(S.tab === "compare" ? S.with : -1)];
+    if (at() === was) ({ chat, diff, timeline, events, graph, request, checks, compare })[S.tab](...more || []);
+  }
   catch (e) { fill(pad(para("failed", `This view failed: ${e}`))); console.error(e); }
 }
 const fill = (...nodes) => $("panel").replaceChildren(...nodes);
@@ -401,16 +417,16 @@ function result(r, what) {
 
 // expected, received, and their difference
 
-function diff() {
-  const shots = D.snapshots.length ? D.snapshots : T ? [{ name: "", expected: null, received: T.tree, headline: "The test was compared with no snapshot.", rows: [], folded: 0, more: 0 }] : [];
+function diff(more) {
+  const shots = D.snapshots.length ? D.snapshots : [{ name: "", expected: null, received: more[S.rec].tree, headline: "The test was compared with no snapshot.", rows: [], folded: 0, more: 0 }];
   const s = shots[S.snap] || shots[0];
   if (s.same) s.expected = s.received;
   if (!s.expected && S.mode !== "received") S.mode = "received";
   const modes = s.expected ? { diff: "Diff", expected: "Expected", received: "Received" } : { received: "Received" };
-  const bar = div("tools", segments(modes, S.mode, k => { S.mode = k; diff(); }));
+  const bar = div("tools", segments(modes, S.mode, k => { S.mode = k; diff(more); }));
   if (shots.length > 1) {
     const choice = options(attr(el("select"), { label: "Snapshot" }), shots.map(x => x.name), S.snap);
-    choice.onchange = () => { S.snap = +choice.value; S.cause = -1; diff(); };
+    choice.onchange = () => { S.snap = +choice.value; S.cause = -1; diff(more); };
     bar.append(choice);
   }
   if (!index[S.test].cause.includes(s.headline)) bar.append(para("", s.headline));
@@ -540,15 +556,15 @@ function showEvent(at) {
 
 // graphs
 
-const draw = ([tag, of, ...inner]) => {
-  const e = attr(document.createElementNS("http://www.w3.org/2000/svg", tag), of);
+const draw = ([tag, of, ...inner]) => {  // a joined page has data of other machines: no links
+  const e = attr(document.createElementNS("http://www.w3.org/2000/svg", /^(svg|defs|marker|path|g|rect|text)$/.test(tag) ? tag : "g"), of);
   e.append(...inner.map(i => typeof i === "string" ? line(i) : draw(i)));
   return e;
 };
 const light = () => all(".node").forEach(n => n.classList.toggle("on", n.dataset.runs.split(",").includes(String(S.run))));
-function graph() {
-  const mine = T.graphs.filter(g => S.run < 0 || g.run === S.run || within(g.run, S.run)), shown = (mine.length ? mine : T.graphs).slice(0, 5);
-  fill(pad(para("dim", shown.length < T.graphs.length ? `${shown.length} of ${count(T.graphs.length)} graphs: choose a run to see those around it` : ""), shown.map(g => {
+function graph({ [S.rec]: { graphs } }) {
+  const mine = graphs.filter(g => S.run < 0 || g.run === S.run || within(g.run, S.run)), shown = (mine.length ? mine : graphs).slice(0, 5);
+  fill(pad(para("dim", shown.length < T.graphs ? `${shown.length} of ${count(T.graphs)} graphs: choose a run to see those around it` : ""), shown.map(g => {
     const go = e => { const runs = e.target.closest(".node")?.dataset.runs.split(",").map(Number); if (runs) pick(runs[(runs.indexOf(S.run) + 1) % runs.length]); };
     const drawing = g.drawing ? draw(g.drawing) : para("dim", "This graph has too many nodes to draw.");
     drawing.onclick = go;
@@ -563,16 +579,16 @@ function graph() {
 // what a run was given
 
 function facts(of) { return el("dl", "facts", Object.entries(of).filter(([, v]) => v !== undefined && v !== null && v !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), typeof v === "string" ? v : json(v))])); }
-function metadata(run) {  // each run has only what differs from the run around it
+function metadata(run, abouts) {  // each run has only what differs from the run around it
   const way = [], all = {};
-  for (; run >= 0; run = T.runs[run][0]) way.push(T.abouts[run]);
+  for (; run >= 0; run = T.runs[run][0]) way.push(abouts[run]);
   for (const [, own, gone] of way.reverse()) { Object.assign(all, own); for (const key of gone) delete all[key]; }
   return all;
 }
-function request() {
+function request({ [S.rec]: { abouts } }) {
   const i = S.run >= 0 ? S.run : T.runs.findIndex(r => r[1] === "chat" || r[1] === "llm");
   if (i < 0) return fill(pad(para("empty", "Choose a run.")));
-  const r = T.runs[i], start = value(r[4]) || {}, params = { ...T.params[start.invocation_params?.n] }, tags = T.abouts[i][0], meta = metadata(i);
+  const r = T.runs[i], start = value(r[4]) || {}, params = { ...T.params[start.invocation_params?.n] }, tags = abouts[i][0], meta = metadata(i, abouts);
   const isModel = r[1] === "chat" || r[1] === "llm", tools = Array.isArray(params.tools) ? params.tools : start.tools || [];
   delete params.tools;
   const lane = T.lanes[T.events.lane[r[4]]];
@@ -609,18 +625,16 @@ function checks() {
 
 // two traces
 
-async function compare() {
+function compare(...both) {
   const field = attr(el("input"), { type: "search", list: "names", placeholder: "Name of another test or trace", label: "Compare with", autocomplete: "off" });
   const names = attr(el("datalist", "", index.filter(r => r.has && r.at !== S.test).slice(0, 1000).map(r => attr(el("option"), { value: r.name }))), { id: "names" });
-  field.onchange = () => { S.with = index.findIndex(r => r.name === field.value && r.has); compare(); remember(); };
+  field.onchange = () => { S.with = index.findIndex(r => r.name === field.value && r.has); panel(); remember(); };
   const bar = div("tools", field, names), other = index[S.with];
   if (!other) return fill(bar, pad(para("empty", "Choose another test or trace: their trees are compared line by line.")));
   field.value = other.name;
-  const at = S.test, data = await open(S.with);
-  if (S.test !== at || S.tab !== "compare") return;
-  const rows = against(...[D, data].map(d => d.traces.map(t => t.tree).join("\n").split("\n")));
+  const rows = against(...both.map(d => d.map(t => t.tree).join("\n").split("\n")));
   if (rows.every(r => r[1] === r[2])) bar.append(para("", "The trees are equal."));
-  fill(bar, sides(rows.slice(0, 4000), [index[at], other].map(r => line(`${r.name}  ${figures(r)}`)), 0, Math.max(0, rows.length - 4000)));
+  fill(bar, sides(rows.slice(0, 4000), [index[S.test], other].map(r => line(`${r.name}  ${figures(r)}`)), 0, Math.max(0, rows.length - 4000)));
 }
 function against(a, b) {  // a longest common order of equal lines, and what lies between
   let start = 0, end = 0;
@@ -662,12 +676,12 @@ async function copy(text, what) {
   say(`Copied: ${what}`);
 }
 const copyAssistant = () => D && D.assistant && copy(D.assistant, "text for a coding assistant");
-function copyText() {
+async function copyText() {
   const s = D.snapshots[S.snap] || { rows: [] }, indent = d => "  ".repeat(d);
   const text = S.tab === "diff" && S.mode === "diff" && s.rows.length
     ? [s.headline, ...s.rows.flatMap(([d, a, b]) => a === b ? "  " + indent(d) + a : [["- ", a], ["+ ", b]].filter(l => l[1] != null).map(l => l[0] + indent(d) + l[1]))].join("\n")
     : S.tab === "events" ? T.values.slice(0, 2e4).map((_, i) => `${i}  ${kindOf(i)}  ${nameOf(T.events.run[i])}  ${glance(i)}`).join("\n")
-    : T && (S.tab === "chat" || S.tab === "timeline") ? T.tree : $("panel").innerText;
+    : T && (S.tab === "chat" || S.tab === "timeline") ? (await later(S.test))[S.rec].tree : $("panel").innerText;
   copy(text, "this view as text");
 }
 

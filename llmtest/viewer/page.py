@@ -1,7 +1,7 @@
 """The page: one HTML file with its script, its style and the data of all cases. It asks nothing of any network.
 
 Its policy allows its own script and its own style, by their hashes, and nothing else. The data of each case is compressed in
-an inert element of its own, and decoded when the case is opened.
+an inert element of its own, and decoded when the case is opened. `llmtest.viewer.reading` reads the data back.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from llmtest.tracing.rows import column
 from llmtest.trees.pending import write_text
 from llmtest.viewer.cases import FAILING, Case
 
+FORMAT: Final = 1
+"""Of the data of a page: of the rows of its index, and of the cases. The script reads no other."""
 MAX_TREES: Final = 400_000
 """Characters of all trees for readers without JavaScript, those of failing tests first."""
 _COMMENT: Final = re.compile(r"(?:^|  )// .*")
+_BREAK: Final = re.compile(r"(?<=[{(,;])\n")
 _SLOT: Final = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -61,9 +64,10 @@ def _file(name: str) -> str:
 
 
 def _dense(code: str) -> str:
-    """Return code without indentation and comments. In our files no text spans several lines, and none has two spaces and //."""
+    """Return code without indentation, comments, and line breaks that mean nothing. In our files no text spans several lines,
+    and none has two spaces and //."""
     lines = (_COMMENT.sub("", line).strip() for line in code.splitlines())
-    return "\n".join(filter(None, lines))
+    return _BREAK.sub("", "\n".join(filter(None, lines)))
 
 
 def _policy(style: str, script: str) -> str:
@@ -86,7 +90,7 @@ def _hash(text: str) -> str:
 
 def _index(cases: Sequence[Case]) -> str:
     """Return the rows of the index as JSON, in letters that cannot end the element around it."""
-    text = json.dumps({"rows": [_row(case) for case in cases]}, separators=(",", ":"))
+    text = json.dumps({"llmtest_page": FORMAT, "rows": [_row(case) for case in cases]}, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -107,18 +111,17 @@ def _data(cases: Sequence[Case]) -> Iterator[str]:
 def _trees(cases: Sequence[Case]) -> Iterator[str]:
     """Yield the trees as text, failing tests first, as long as there is room."""
     room = MAX_TREES
-    ordered = sorted(cases, key=lambda case: case.status not in FAILING)
-    for number, case in enumerate(ordered):
-        text = html.escape(_plain(case), quote=False)
-        room -= len(text)
+    ordered = sorted(enumerate(cases), key=lambda numbered: numbered[1].status not in FAILING)
+    for shown, (number, case) in enumerate(ordered):
+        cause = f"\n  {publish(case.cause)}" if case.cause else ""
+        head = _plain(f"{case.status.upper()} {column(case.name)}{cause}\n")
+        tree = _plain(case.detail.tree) if case.detail is not None else ""
+        room -= len(head) + len(tree)
         if room < 0:
-            yield f"… {amount(len(ordered) - number, 'more test')} not shown: too much to read without JavaScript"
+            yield f"… {amount(len(ordered) - shown, 'more test')} not shown: too much to read without JavaScript"
             return
-        yield text
+        yield f'{head}<samp id="tree{number}">{tree}</samp>\n' if tree else head
 
 
-def _plain(case: Case) -> str:
-    cause = f"\n  {publish(case.cause)}" if case.cause else ""
-    tree = f"\n{case.detail.tree}" if case.detail is not None and case.detail.tree else ""
-    text = f"{case.status.upper()} {column(case.name)}{cause}{tree}\n"
-    return escape_controls(text).encode("utf-8", "backslashreplace").decode()
+def _plain(text: str) -> str:
+    return html.escape(escape_controls(text).encode("utf-8", "backslashreplace").decode(), quote=False)

@@ -51,13 +51,15 @@ Figures = tuple[int | None, int | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class TraceData:
-    """The data of one recording as a text of JSON, and what the index shows of it.
+    """The data of one recording as a text of JSON, and what the index shows of it. `later` is the part of the data that few
+    views need: the tree, the graphs, the tags and metadata of runs.
 
     `figures` are None without a model call, and each of them is None if it is not known for one. `names` are the names of
     its runs, `notes` say what was cut.
     """
 
     text: str
+    later: str
     tree: str
     figures: Figures | None
     names: tuple[str, ...]
@@ -79,6 +81,7 @@ def trace_data(recording: Recording) -> TraceData:
     own = [_figures(run) if run.kind in MODELS else None for run in runs]
     rows = _runs(runs, parents, own)
     names = [row[2] for row in rows]
+    graphs = graphs_of(runs, parents, names)
     lanes: dict[int, int] = {}
     owners = _owners(events, runs)
     facts = {
@@ -89,17 +92,17 @@ def trace_data(recording: Recording) -> TraceData:
         "lanes": _lanes(events, lanes),
         "events": _event_columns(events, owners, lanes),
         "chat": conversation(runs, values.payloads, values.messages),
-        "graphs": graphs_of(runs, parents, names),
-        "tree": tree,
+        "graphs": len(graphs),
     }
     notes += _unseen(recording.unseen_calls)
     head = json.dumps(facts, separators=(",", ":"))
-    names_of = ("values", "messages", "params", "abouts")
-    parts = (f'"{name}":[{",".join(part)}]' for name, part in zip(names_of, values.parts(), strict=True))
-    text = f"{head[:-1]},{','.join(parts)}}}"
+    payloads, messages, params, abouts = (f"[{','.join(part)}]" for part in values.parts())
+    text = f'{head[:-1]},"values":{payloads},"messages":{messages},"params":{params}}}'
+    drawn = json.dumps({"tree": tree, "graphs": graphs}, separators=(",", ":"))
+    later = f'{drawn[:-1]},"abouts":{abouts}}}'
     calls = [spent for spent in own if spent is not None]
     figures = (None, None, None) if recording.unseen_calls else add(calls) if calls else None
-    return TraceData(text, tree, figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
+    return TraceData(text, later, tree, figures, tuple(dict.fromkeys(names)), tuple(notes), events, owners)
 
 
 class _Shown:

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmtest.pytest_plugin import html_page
 from tests.support.pages import rows_of
 
@@ -190,6 +192,27 @@ def test_the_page_goes_where_it_is_told(suite):
     suite.run(SUITE, "--llmtest-html=reports/page.html", "-k", "good")
 
     assert list(rows(suite.path, "reports/page.html")) == ["test_good"]
+
+
+@pytest.mark.parametrize("workers", [[], ["-n2", "-p", "xdist"]], ids=["one process", "xdist"])
+def test_the_folder_of_the_report_has_the_page_too(suite, workers):
+    suite.run(SUITE, "--llmtest-html=pages/all.html", "--llmtest-report=report", *workers)
+
+    assert (suite.path / "report" / "page.html").read_bytes() == (suite.path / "pages" / "all.html").read_bytes()
+    assert len(rows(suite.path, "report/page.html")) == 9
+
+
+def test_the_page_may_be_the_one_in_the_folder_of_the_report(suite):
+    suite.run(SUITE, "--llmtest-html=report/page.html", "--llmtest-report=report", "-k", "good")
+
+    assert [file.name for file in suite.path.rglob("*.html")] == ["page.html"]
+
+
+def test_a_report_without_a_page_does_not_keep_the_page_of_the_session_before(suite):
+    suite.run(SUITE, "--llmtest-html", "--llmtest-report=report", "-k", "good")
+    suite.run(SUITE, "--llmtest-report=report", "-k", "good")
+
+    assert not (suite.path / "report" / "page.html").exists()
 
 
 def test_the_ini_key_asks_for_the_page_too(suite):

@@ -10,7 +10,7 @@ import pytest
 
 from llmtest import ScriptedChatModel, record
 from llmtest.errors import ReportError
-from llmtest.reports.joining import Joined, join, kept_for, write_report
+from llmtest.reports.joining import Joined, Part, join, kept_for, write_report
 from llmtest.reports.results import Results, read
 from llmtest.tracing.store import Store
 from llmtest.trees.artifacts import Kept
@@ -46,8 +46,11 @@ def test_a_report_has_results_summary_failures_and_pending_files(tmp_path: Path)
 
 def test_a_report_replaces_the_one_before(tmp_path: Path) -> None:
     folder = report(tmp_path / "report", MIXED, kept("test_a"), kept("test_c"))
-    (folder / "index.html").write_text("of others")
+    for name in ("index.html", "page.html"):
+        (folder / name).write_text("of others")
 
+    write_report(folder, MIXED, [kept("test_a")], has_page=True)
+    assert "page.html" in names(folder)
     report(folder, Results((MIXED.tests[1],)))
 
     assert names(folder) == ["index.html", "results.json", "summary.md"]
@@ -90,7 +93,37 @@ def test_a_folder_or_an_archive_may_hold_several(tmp_path: Path) -> None:
 
 def test_one_report_alone_names_no_job(tmp_path: Path) -> None:
     with join([report(tmp_path / "report", ONE)]) as joined:
-        assert joined == Joined(ONE)
+        assert joined == Joined(ONE, parts=(Part("report", ONE, f"{tmp_path.as_posix()}/report/page.html"),))
+
+
+def test_folders_of_one_name_are_told_apart_by_the_way_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [report(Path(f"shard-{number}") / "llmtest-report", ONE) for number in (1, 2)]
+
+    for given, jobs in {
+        (paths[0], paths[1]): ["shard-1/llmtest-report", "shard-2/llmtest-report"],
+        (Path("shard-1"), Path("shard-2")): ["shard-1/llmtest-report", "shard-2/llmtest-report"],
+        (Path("shard-1"),): ["llmtest-report"],
+    }.items():
+        with join(given) as joined:
+            assert [part.job for part in joined.parts] == jobs
+
+
+def test_the_page_of_a_report_lies_beside_its_results(tmp_path: Path) -> None:
+    for shard in ("shard-1", "shard-2"):
+        report(tmp_path / "all" / shard, ONE)
+    (tmp_path / "all" / "shard-2" / "page.html").write_text("the page")
+    (tmp_path / "all" / "page.html").write_text("of no report")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for file in (tmp_path / "all").rglob("*"):
+            archive.write(file, file.relative_to(tmp_path / "all"))
+
+    for path in (tmp_path / "all", tmp_path / "all.zip"):
+        with join([path]) as joined:
+            one, two = joined.parts
+            assert (one.job, one.page, two.place) == ("shard-1", None, f"{path.as_posix()}/shard-2/page.html")
+            assert two.page is not None
+            assert two.page.read_text() == "the page"
 
 
 def test_jobs_that_want_different_texts_are_named_and_not_joined(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llmtest import Recording, ScriptedChatModel, record
 from llmtest.errors import BROKEN_RULE, Violation
 from llmtest.matching import at_most, before, model
@@ -15,13 +17,19 @@ from llmtest.matching.engine import judge
 from llmtest.protocol import check
 from llmtest.trees.pending import Mismatch
 from llmtest.trees.rendering import HEADER
+from llmtest.viewer import cases
 from llmtest.viewer.cases import Detail, Failure, detail, pack
 from tests.support.pages import trip
 
 
+def parts(found: Detail) -> list[Any]:
+    """What the page reads: when the case is opened, and, if it is apart, what few views need."""
+    return [json.loads(gzip.decompress(base64.b64decode(part))) for part in found.data.split(" ")]
+
+
 def opened(found: Detail) -> Any:
-    """What the page reads when the case is opened."""
-    return json.loads(gzip.decompress(base64.b64decode(found.data)))
+    (data,) = parts(found)
+    return data
 
 
 def greeting(*, name: str = "gpt-5-mini") -> Recording:
@@ -46,6 +54,17 @@ def test_a_recording_without_a_model_leaves_the_figures_of_others() -> None:
     found = detail("test", [nothing, greeting()])
 
     assert (found.input_tokens, found.output_tokens) == (1, 2)
+
+
+def test_what_few_views_need_is_apart_where_it_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings = [greeting(), greeting()]
+    (whole,) = parts(detail("test", recordings))
+    monkeypatch.setattr(cases, "MIN_APART", len(json.dumps(whole["later"])) // 2)
+
+    first, later = parts(detail("test", recordings))
+
+    assert {**first, "later": later} == whole
+    assert [sorted(trace) for trace in later] == [["abouts", "graphs", "tree"]] * 2
 
 
 def test_a_test_that_only_failed_has_its_failure() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import importlib.util
+import json
 import os
 from pathlib import Path
 from urllib.parse import quote
@@ -13,10 +16,14 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 
 from llmtest import Recording, ScriptedChatModel, record, say
-from llmtest.viewer.cases import Case, detail
-from llmtest.viewer.page import page
+from llmtest.cli import commands
+from llmtest.reports.joining import write_report
+from llmtest.reports.results import Failure, Result, Results
+from llmtest.viewer import cases
+from llmtest.viewer.cases import Case, Detail, detail, pack
+from llmtest.viewer.page import page, write_page
 from tests.support.chromium import REQUIRED, Browser
-from tests.support.pages import trip
+from tests.support.pages import trip, trip_case
 
 PARIS = "test=tests/test_trip.py::test_paris"
 SELECTED = "#tree [aria-selected=true] b"
@@ -181,6 +188,33 @@ def test_every_view_is_reached_by_its_number(browser: Browser, shop: str) -> Non
         "Compare": "Choose another test or trace",
     }
     assert {name: text in shown[name] for name, text in expected.items()} == dict.fromkeys(expected, True)
+
+
+def test_views_are_the_same_if_a_part_of_the_data_is_compressed_by_itself(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings, shown = [trip(), trip(to="Oslo")], []
+    for limit in (1 << 30, 0):
+        monkeypatch.setattr(cases, "MIN_APART", limit)
+        html = page([Case(name, "passed", detail=detail(name, recordings)) for name in ("test_a", "test_b")])
+        browser.open(html, "test=test_a&recording=1&run=2&tab=compare&with=test_b")
+        browser.js("navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve(); }")
+        browser.until("document.querySelector('.diff')")
+        texts = browser.texts("#panel")
+        for tab, sign in {"diff": "pre", "graph": "svg", "request": "dl", "chat": ".say"}.items():
+            browser.click(f"#tab-{tab}")
+            browser.until(f"document.querySelector('#panel {sign}')")
+            texts += browser.texts("#panel")
+        browser.key("y")
+        browser.until("window.copied")
+        shown.append([*texts, browser.js("return window.copied")])
+
+    assert "The trees are equal." in shown[0][0]
+    assert "You fly to Oslo." in shown[0][1]
+    assert "Path taken, step by step" in shown[0][2]
+    assert "langgraph_step" in shown[0][3]
+    assert "You fly to Oslo." in shown[0][-1]
+    assert shown[0] == shown[1]
 
 
 def test_arrows_move_between_the_views(browser: Browser, shop: str) -> None:
@@ -353,6 +387,49 @@ def test_without_script_the_trees_are_shown(browser: Browser, shop: str) -> None
     shown = browser.texts("noscript pre")[0]
     assert shown.startswith("FAILED tests/test_trip.py::test_paris\n  snapshot differs")
     assert 'tool weather(city="Lyon")' in shown
+
+
+# -- joined pages
+
+
+def test_a_joined_page_has_the_tests_of_all_jobs_and_a_link_leads_to_the_one_of_its_job(
+    browser: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "tests/test_trip.py::test_paris"
+    for job, case in {"py311": trip_case(name), "py313": trip_case(name, changed=False)}.items():
+        failures = (Failure("call", case.cause, "", "test_trip.py", 1),) if case.cause else ()
+        write_report(tmp_path / job, Results((Result(name, "failed" if failures else "passed", 0.25, failures),)), ())
+        write_page(tmp_path / job / "page.html", [case, Case(f"tests/test_{job}.py::test_own", "passed")], title="shop")
+
+    assert commands.main(["merge", str(tmp_path / "py311"), str(tmp_path / "py313"), "-o", str(tmp_path / "all")]) == 0
+    browser.open((tmp_path / "all" / "page.html").read_text("utf-8"))
+
+    assert browser.texts("#rows .row > :nth-child(2)") == [
+        "tests/test_trip.py::test_paris · py311",
+        "tests/test_py311.py::test_own",
+        "tests/test_trip.py::test_paris · py313",
+        "tests/test_py313.py::test_own",
+    ]
+    browser.click("#rows .row", "py313")
+    browser.until("!document.getElementById('test').hidden")
+    browser.key("1")
+    assert browser.address() == f"test={quote(name, safe='')}%20%C2%B7%20py313&tab=chat"
+    browser.js("location.hash = arguments[0]", f"test={name} · py311&tab=graph&run=2")
+    browser.until("document.querySelector('svg')")
+    assert browser.texts("#name") == [f"{name} · py311"]
+    assert browser.texts(SELECTED) == ["gpt-5-mini"]
+
+
+def test_data_of_another_machine_makes_no_links(browser: Browser) -> None:
+    shape = ["svg", {}, ["a", {"href": "https://example.com"}, ["text", {}, "click"]], ["foreignObject", {}, ["script", {}, "x"]]]
+    found = trip_case().detail
+    assert found is not None
+    data = json.loads(gzip.decompress(base64.b64decode(found.data)))
+    data["later"][0]["graphs"][0]["drawing"] = shape
+    browser.open(page([Case("test", "passed", detail=Detail(pack(json.dumps(data))))]), "test=test&tab=graph")
+    browser.until("document.querySelector('svg')")
+
+    assert browser.js("return [...document.querySelectorAll('svg *')].map(e => e.tagName)") == ["g", "text", "g", "g"]
 
 
 # -- hostile content

@@ -16,7 +16,8 @@ from tests.support.pages import travel, trip
 
 
 def data_of(recording: Recording) -> Any:
-    return json.loads(trace_data(recording).text)
+    trace = trace_data(recording)
+    return {**json.loads(trace.text), **json.loads(trace.later)}
 
 
 def test_runs_stand_below_their_parents_with_what_they_spent() -> None:
