@@ -316,6 +316,9 @@ function plain(v) {
   return w === undefined ? rest : "v" in rest ? rest.v : { [w]: rest };
 }
 const json = v => typeof v === "string" ? v : v === undefined ? "" : JSON.stringify(plain(v), null, 2);
+// JSON in a string, with line breaks; unless they would change more than spaces, as the digits of a large number.
+const bare = s => s.replace(/\s/g, "");
+const tidy = s => { try { const told = JSON.stringify(JSON.parse(s), null, 2); return bare(told) === bare(s) ? told : s; } catch { return s; } };
 const args = a => typeof a === "string" ? a : Object.entries(a || {}).map(([k, v]) => `${k}=${JSON.stringify(plain(v))}`).join(", ");
 const words = m => typeof m.content === "string" ? m.content : (m.content || []).map(b => typeof b === "string" ? b : b?.type === "text" ? b.text || "" : "").join("");
 const value = n => T.values[n];
@@ -385,7 +388,7 @@ function said(m) {
   const blocks = typeof m.content === "string" ? [m.content] : m.content || [];
   const out = blocks.map(b => {
     const text = typeof b === "string" ? b : b?.type === "text" ? String(b.text || "") : null;
-    if (text !== null) return text && long(el("pre", "words"), text);
+    if (text !== null) return text && long(el("pre", "words"), tidy(text));
     const thought = b?.reasoning ?? b?.thinking;
     return typeof thought === "string" ? div("think", pre(thought)) : /^tool_(use|call)$/.test(b?.type) ? "" : pre(json(b));
   });
@@ -396,7 +399,7 @@ function result(r, what) {
   if (what === "text") return [pre((start.prompts || []).map(json).join("\n\n")), pre((end.generations || []).map(g => g?.text ?? json(g)).join("\n"))];
   if (what === "retriever") return [pre(json(start.query)), ...(end.documents || []).map(d => pre(d?.page_content ?? json(d)))];
   const out = end.output, m = out && out.$w === "@" ? T.messages[out.n] : null;
-  return [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : [pre(json(out))])];
+  return [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : [pre(tidy(json(out)))])];
 }
 
 // expected, received, and their difference
@@ -534,7 +537,7 @@ function showEvent(at) {
   inner.select(at);
   const below = $("payload"), e = T.events, lane = T.lanes[e.lane[at]];
   below.hidden = false;
-  const v = T.values[at], told = v === null ? "(cut: the values of this recording take too much room)" : typeof v === "string" ? v : json(v);
+  const v = T.values[at], told = v === null ? "(cut: the values of this recording take too much room)" : json(v);
   below.replaceChildren(para("dim", `event ${at} · ${kindOf(at)} · +${took(T.at[at] / 1e9)}${e.virtual.length ? ` · virtual ${took(e.virtual[at] / 1e9)}` : ""}${lane ? ` · ${lane[3]}` : ""}`), pre(told));
 }
 
@@ -562,7 +565,7 @@ function graph() {
 
 // what a run was given
 
-function facts(of) { return el("dl", "facts", Object.entries(of).filter(([, v]) => v !== undefined && v !== null && v !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), typeof v === "string" ? v : json(v))])); }
+function facts(of) { return el("dl", "facts", Object.entries(of).filter(([, v]) => v !== undefined && v !== null && v !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), json(v))])); }
 function metadata(run) {  // each run has only what differs from the run around it
   const way = [], all = {};
   for (; run >= 0; run = T.runs[run][0]) way.push(T.abouts[run]);
@@ -584,7 +587,7 @@ function request() {
   const given = input(r), numbers = given && given.$w === "messages" ? given.n : null;
   out.push(h3("Input"), ...(numbers ? numbers.map(n => div("box", span("dim", T.messages[n].role), said(T.messages[n]))) : [pre(json(given))]));
   const gave = output(r), answer = r[1] === "chat" && gave?.[0]?.message ? T.messages[gave[0].message.n] : null;
-  if (r[5] >= 0) out.push(h3(r[10] != null ? "Error" : "Output"), ...(answer ? said(answer) : [pre(r[10] ?? json(gave))]));
+  if (r[5] >= 0) out.push(h3(r[10] != null ? "Error" : "Output"), ...(answer ? said(answer) : [pre(r[10] ?? tidy(json(gave)))]));
   out.push(h3("Tags and metadata"), facts({ tags: tags.join(", "), ...meta }));
   fill(pad(out));
 }
