@@ -704,7 +704,7 @@ def test_a_cassette_that_differs_fails_the_test_and_the_recording_can_be_accepte
         "  accept    llmtest accept test_it.py::test_refund\n"
         "  review    llmtest review\n"
     ) in COST.sub("$", outcome.text)
-    assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review, or llmtest accept"
+    assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review"
     assert cassette_of(recorded).read_text("utf-8") == before
     gone(monkeypatch)
     monkeypatch.chdir(recorded.path)
@@ -719,7 +719,7 @@ def test_in_ci_a_difference_is_told_and_nothing_is_kept(recorded: Suite, provide
 
     outcome = recorded.run(SUITE, "--llmtest-record=verify")
 
-    assert "  accept    pytest --llmtest-record=rewrite test_it.py::test_refund\n" in outcome.text
+    assert "  review    pytest --llmtest-record=verify test_it.py::test_refund; llmtest review\n" in outcome.text
     assert "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)\n" in outcome.text
     assert not (recorded.path / ".llmtest" / "pending").exists()
 
@@ -753,8 +753,9 @@ def test_refund():
     recorded.ini(INI + "llmtest_stale = ignore")
 
     told = recorded.run(shorter)
-    recorded.run(shorter + "    assert False\n", "--snapshot-update")
+    failing = recorded.run(shorter + "    assert False\n", "--snapshot-update")
 
+    assert "--snapshot-update" not in failing.text
     assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
     assert cassette_of(recorded).read_text("utf-8") == before
 
