@@ -743,20 +743,17 @@ def test_the_calls_of_a_failing_test_are_not_compared(recorded: Suite, provider:
     assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 2 calls not compared, because the test failed"
 
 
-def test_unused_steps_name_the_command_that_removes_them_and_a_failing_test_removes_none(recorded: Suite) -> None:
-    shorter = f"""{APP}
-@pytest.mark.llm_cassette
-def test_refund():
-    ChatOpenAI(model="gpt-5").invoke("hi")
-"""
+def test_unused_steps_name_the_command_that_removes_them_unless_the_test_fails_for_another_reason(recorded: Suite) -> None:
+    unused = f"{APP}\n@pytest.mark.llm_cassette\ndef test_refund():\n    pass\n"
     before = cassette_of(recorded).read_text("utf-8")
     recorded.ini(INI + "llmtest_stale = ignore")
 
-    told = recorded.run(shorter)
-    failing = recorded.run(shorter + "    assert False\n", "--snapshot-update")
+    told = recorded.run(unused)
+    failing = recorded.run(unused + "    assert False\n", "--snapshot-update")
 
-    assert "--snapshot-update" not in failing.text
     assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
+    assert "2 of 2 steps of the script were never used\n" in failing.text
+    assert "--snapshot-update" not in failing.text
     assert cassette_of(recorded).read_text("utf-8") == before
 
 
