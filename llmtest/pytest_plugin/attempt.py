@@ -53,6 +53,10 @@ ALLOWED: Final = "run id used twice"
 """The code of what is impossible for a run, and allowed to a program."""
 
 
+DIFFERS: Final = "snapshot differs"
+"""The code of a named snapshot that differs."""
+
+
 class Cassette(Protocol):
     """The cassette of a test, as far as its phases need it: `llmtest.pytest_plugin.cassettes.OpenCassette`."""
 
@@ -242,7 +246,7 @@ class Attempt:
         from llmtest.errors import Violation
 
         told = f"{mismatch.headline}\n  {mismatch.snapshot.name}, compared at {shown_path(place)}"
-        self._postponed.append(Violation("snapshot differs", told))
+        self._postponed.append(Violation(DIFFERS, told))
         return True
 
     def comparisons(self) -> list[Mismatch]:
@@ -337,11 +341,19 @@ class Attempt:
             vars(report)["llmtest_unusual"] = [violation.code for violation in self._unusual]
             self._unusual = []
         trees = self.modes["llmtest_trees"]
-        told = report.when == "call" and _tell_snapshots(report, self, item)
+        told = report.when == "call" and _tell_snapshots(report, self, item, alone=not found and self._fails_by_snapshot(error))
         if told and trees == "failed":
             return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
             self._tell_trees(report, trees, chosen, {str(error), *(v.text for v in known)})
+
+    def _fails_by_snapshot(self, error: BaseException | None) -> bool:
+        """True if nothing but a snapshot fails the test. A comparison that is postponed raises nothing in the test itself."""
+        from llmtest.errors import violations_in
+
+        known = violations_in(error)
+        raised = isinstance(error, AssertionError) and len(self._postponed) < len(self.mismatches)
+        return all(violation.code == DIFFERS for violation in known) if known else raised
 
     def _uncover(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item, found: list[Violation]) -> None:
         """Fail a test that was skipped, or failed as it was expected to, for violations that this says nothing about."""
@@ -454,7 +466,7 @@ def say_headline(error: BaseException, attempt: Attempt) -> None:
             error.args = (headline,)
 
 
-def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, item: pytest.Item) -> bool:
+def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, item: pytest.Item, *, alone: bool) -> bool:
     """Put the diffs of a failed test into its report and keep what it received; forget what was kept of one that matched.
 
     Of a test that failed before it compared anything, the difference from its snapshot is shown, too.
@@ -474,7 +486,7 @@ def _tell_snapshots(report: pytest.TestReport, attempt: Attempt, item: pytest.It
         kept, problem = _keep(folder, mismatch)
         color = _has_color(config)
         headline = [] if mismatch.headline in report.longreprtext else [mismatch.headline]
-        footer = problem or mismatch.footer(config.rootpath, kept)
+        footer = problem or mismatch.footer(config.rootpath, kept, alone=alone)
         limit = max(_room(report) - len(headline) - len(footer), MIN_LINES)
         lines = [*headline, *mismatch.lines(color=color, limit=limit), *footer]
         report.sections.append(("llmtest: snapshot", "\n".join(lines)))

@@ -256,7 +256,11 @@ class OpenCassette:
             self._tell(f"{calls} recorded{more}{_spent_before_and_now(saved)}")
 
     def explain(self, error: BaseException) -> None:
-        """Add to an SDK's error about a missing key, where a recording needs one, which variable it is."""
+        """Add to an SDK's error about a missing key, where a recording needs one, which variable it is.
+
+        From here on, unused steps do not tell how they are removed.
+        """
+        self.cassette.forget_removal()
         variable = next(filter(None, map(_missing_key, _chain(error))), None) if self.cassette.records else None
         note = (
             f"llmtest: --llmtest-record={self.cassette.mode} asks the real model, and there is no key for it:"

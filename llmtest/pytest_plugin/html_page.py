@@ -111,6 +111,13 @@ class HtmlPage:
         row.cause = row.cause or (_cause(report) if status not in (None, "passed") else "")
         row.detail = Detail.from_plain(found) if found is not None else row.detail
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be collected is a row too: with workers, the controller is told of it once."""
+        if report.failed and not self._is_worker:
+            cause = first_line(report)
+            failure = Failure(cause, report.longreprtext)
+            self._rows[report.nodeid] = _Row({"error"}, cause, detail=detail(report.nodeid, [], failure=failure))
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._is_worker or session.config.option.collectonly:

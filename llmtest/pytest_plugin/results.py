@@ -30,6 +30,8 @@ MAX_DETAILS: Final = 20_000
 MAX_ALL_DETAILS: Final = 10_000_000
 """Of all failures of a session; those that come later are told without."""
 _OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
+_NAMES: Final = re.compile(r"\b(?:llmtest\w*|llm_\w+|scripted_\w+)\b")
+"""Our names in the text of a test file or of the settings: of the package, its markers, fixtures and keys."""
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
 
 
@@ -114,9 +116,16 @@ class SessionResults:
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if self._collects and report.failed:
+        if self._collects and report.failed and not self._config.option.collectonly:
             test = self._tests.setdefault(report.nodeid, _Test())
             test.failures = [self._failure(report, {})]
+            self._used = self._used or self._may_use_us(report.nodeid)
+
+    def _may_use_us(self, node: str) -> bool:
+        """True if the project uses us, as far as that is known of a file that cannot be collected: none of its tests runs."""
+        root, settings = self._config.rootpath, self._config.inipath
+        files = [root / node.partition("::")[0], *([settings] if settings is not None else [])]
+        return (root / FAILURES.parent).is_dir() or any(_NAMES.search(_text(file)) is not None for file in files)
 
     def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> Failure:
         from llmtest.reports.results import Failure
@@ -152,6 +161,7 @@ class SessionResults:
         self._written = results = Results(tuple(test.result(name) for name, test in tests))
         if wanted and red and self._used:
             write_text(file, failures_page(results))
+            self._config.pluginmanager.register(_Pointer(), "llmtest-failures-file")
         if self._folder is not None:
             self._write_report(self._folder, results)
         page = self._ci.get("GITHUB_STEP_SUMMARY") if self._ci.get("GITHUB_ACTIONS") else None
@@ -187,6 +197,16 @@ class SessionResults:
         if any(map(self._config.pluginmanager.hasplugin, ANNOTATORS)):
             results = results.only(lambda failure: failure.when != "call")
         return commands(results.by_cause(), self._config.rootpath, self._ci.get("GITHUB_WORKSPACE", ""))
+
+
+class _Pointer:
+    """The plugin that says, in the last line of the summary, where the failures are."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> Generator[None, None, None]:
+        yield
+        if config.get_verbosity() >= -1 and not terminalreporter.no_summary:
+            terminalreporter.write_line(f"llmtest: all failures by cause: {FAILURES.as_posix()}")
 
 
 _causes: Final = pytest.StashKey[list[str]]()  # of this attempt at a test
@@ -286,6 +306,14 @@ def _place(report: pytest.TestReport | pytest.CollectReport, config: pytest.Conf
 def _is_file(config: pytest.Config, path: str, file: str) -> bool:
     whole = config.invocation_params.dir / path  # pytest shows paths from there, or whole ones
     return os.path.normpath(whole) == os.path.normpath(config.rootpath / file)
+
+
+def _text(file: Path) -> str:
+    """Return the text of a file; empty if it is a folder, as of a package that cannot be imported, or cannot be read."""
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _posix(path: str) -> str:

@@ -59,7 +59,7 @@ def _summarize_pending(terminalreporter: TerminalReporter) -> None:
         from llmtest.core.text import amount
 
         terminalreporter.write_sep("=", "llmtest")
-        terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review, or llmtest accept")
+        terminalreporter.write_line(f"snapshots of {amount(len(pending), 'test')} are pending: llmtest review")
 
 
 def _summarize_cassettes(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
@@ -70,7 +70,7 @@ def _summarize_cassettes(terminalreporter: TerminalReporter, config: pytest.Conf
         from llmtest.core.text import amount
 
         tests = amount(len({report.nodeid for report in pending}), "test")
-        told.append(f"cassettes of {tests} are pending: llmtest review, or llmtest accept")
+        told.append(f"cassettes of {tests} are pending: llmtest review")
     files = config.pluginmanager.get_plugin("llmtest-cassette-files")  # not there in a session that has no cassettes
     told += files.told if files is not None else []
     if told:

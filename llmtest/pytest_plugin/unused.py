@@ -1,12 +1,13 @@
 """Snapshots of tests that did not run to their end: nothing compared them, which does not make them unused.
 
 syrupy knows the tests that were skipped by the names of snapshots in its own files, and forgets those that a hook took away.
-Here each test is counted, and the snapshots of a file are left alone as long as one of its tests has not passed.
+Here each test is counted, and the snapshots of a file are left alone as long as one of its tests has not passed. After a run in
+which something failed, syrupy's report does not advise to update: the next run would accept whatever the failing program does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ from typing import Any, Final
 import pytest
 
 _SENT: Final = "llmtest_collected"
+_UPDATE: Final = "--snapshot-update"
+_GREEN: Final = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 class PassedTests:
@@ -23,6 +26,7 @@ class PassedTests:
         self._config = config
         self._files: dict[str, str] = {}
         self._passed: set[str] = set()
+        self._is_red = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, object, object]:
@@ -36,16 +40,25 @@ class PassedTests:
             self._passed.discard(report.nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
         """syrupy deletes what is unused, or fails for it. After a run that was filtered or failed, it cannot know."""
         syrupy = getattr(session.config, "_syrupy", None)
+        self._is_red = bool(session.testsfailed) or exitstatus not in _GREEN
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[_SENT] = self._files
-        elif syrupy is not None and is_partial(session):
-            session.config.option.no_cleanup = True
-            syrupy.remove_unused_snapshots = lambda **_: None
-        elif syrupy is not None and (folders := self._folders()):
-            _leave_alone(syrupy, folders)
+        elif syrupy is not None:
+            if is_partial(session):
+                session.config.option.no_cleanup = True
+                syrupy.remove_unused_snapshots = lambda **_: None
+            if folders := self._folders():
+                _leave_alone(syrupy, folders)
+        yield
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self) -> Generator[None, None, None]:
+        syrupy = getattr(self._config, "_syrupy", None)
+        if self._is_red and getattr(syrupy, "report", None) is not None:
+            syrupy.report = _WithoutAdvice(syrupy.report)  # type: ignore[union-attr]
         yield
 
     @pytest.hookimpl(optionalhook=True)
@@ -57,6 +70,27 @@ class PassedTests:
         name = self._config.option.snapshot_dirname
         unfinished = {Path(file) for test, file in self._files.items() if test not in self._passed}
         return {file.parent / name / file.stem for file in unfinished}
+
+
+class _WithoutAdvice:
+    """syrupy's report, without the advice to update."""
+
+    def __init__(self, report: Any) -> None:
+        self._report = report
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._report, name)
+
+    @property
+    def lines(self) -> Iterator[str]:
+        blank = 0
+        for line in self._report.lines:
+            if not line:
+                blank += 1
+            elif _UPDATE not in line:
+                yield from ("",) * blank
+                yield line
+                blank = 0
 
 
 def _leave_alone(syrupy: Any, folders: set[Path]) -> None:

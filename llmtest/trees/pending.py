@@ -202,29 +202,30 @@ class Mismatch:
             return [*(f"  {line}" for line in shown[: limit - 1 if limit is not None and more else None]), *more]
         return self.difference.lines(limit=limit, color=color) if self.difference else []
 
-    def footer(self, root: Path, kept: Path | None) -> list[str]:
-        """Return the commands that accept and review it, to copy. `kept` is the pending file."""
+    def footer(self, root: Path, kept: Path | None, *, alone: bool = True) -> list[str]:
+        """Return the commands that accept and review it, to copy. `kept` is the pending file. If it is not the only reason for
+        which the test has failed, it is not `alone`, and nothing accepts it before that is mended.
+
+        No command runs the program again and accepts what it does then: what is accepted has been looked at.
+        """
         snapshot = shown(self.snapshot, root)
         lines = [f"  {self.what}  {snapshot}"]
         if self.error:
             return lines
         if kept is None:
-            update = (
-                "pytest --llmtest-record=rewrite"
-                if self.what == "cassette"
-                else "pytest --snapshot-update"
-                if self.damage is None
-                else f"rm {shlex.quote(snapshot)}; pytest --snapshot-update"
-            )
+            run = "pytest --llmtest-record=verify" if self.what == "cassette" else "pytest"
+            if self.what == "snapshot" and self.damage is not None:
+                run = f"rm {shlex.quote(snapshot)}; {run}"
             return [
                 *lines,
-                f"  accept    {update} {shlex.quote(self.test)}",
+                f"  review    {run} {shlex.quote(self.test)}; llmtest review",
                 "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)",
             ]
         show = shlex.join(["llmtest", "diff", snapshot, shown(kept, root)])
         accept = shlex.join(["llmtest", "accept", self.test])
         more = [] if self.what == "cassette" else [f"  show      {show}"]
-        return [*lines, f"  accept    {accept}", "  review    llmtest review", *more]
+        accepts = f"  accept    {accept}" if alone else "  (the test fails for another reason, too: mend that before you accept)"
+        return [*lines, accepts, "  review    llmtest review", *more]
 
 
 def shown(path: Path, root: Path) -> str:

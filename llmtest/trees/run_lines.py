@@ -333,7 +333,8 @@ class Shapes:
 
     def _output(self, run: Run, payload: Mapping[str, Any]) -> list[TextPart]:
         if run.kind not in MODELS:
-            return [TextPart("<", self.words.value(payload.get(OUTPUT_OF[run.kind])))]
+            show = self.words.tool_output if run.kind == "tool" else self.words.value
+            return [TextPart("<", show(payload.get(OUTPUT_OF[run.kind])))]
         candidates = payload.get("generations") or ()
         parts = [TextPart("<", self.words.value(c.message if c.message else c.text), self._stop(c)) for c in candidates]
         parts = parts or [TextPart("<", ["nothing"])]

@@ -25,6 +25,7 @@ from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
 from llmtest.trees.constants import Constants
+from llmtest.trees.json_strings import JsonArray, JsonFloat, JsonObject, JsonString, read_json_string
 
 MAX_LINE_CHARACTERS: Final = 100
 """A container with a longer text gets one line per entry. Indentation does not count."""
@@ -246,6 +247,7 @@ class Words:
         self._marks: dict[tuple[str, str], str] = {}
         self._messages: dict[int, tuple[Message, str]] = {}
         self._strings: dict[str, str] = {}
+        self._jsons: dict[str, list[str]] = {}
         self._atoms: dict[tuple[str, str], str] = {}
         self._key_kinds: dict[str, KeyKind] = {}
         self._masks = masks.table()
@@ -445,6 +447,8 @@ class Words:
 
     def entries(self, value: Mapping[str, object]) -> list[tuple[str, str, object]]:
         """Return (text of the key, text of the value, value), sorted by keys; by content if a key is an id."""
+        if isinstance(value, JsonObject):  # another order of its keys is another string
+            return [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in value.items()]
         items = [(key, (key == "messages" and _conversation(value[key])) or value[key]) for key in sorted(value)]
         entries = [(f"{self._key(key)}: ", self.field(key, item), item) for key, item in items]
         if not any(OPEN in before for before, _, _ in entries):
@@ -486,6 +490,33 @@ class Words:
         marks = self.marks(value)
         return [" ".join(marks)] if marks else self.broken(value, self.flow(value))
 
+    def tool_output(self, value: object) -> list[str]:
+        """Return the lines of the output of a tool: a string that holds JSON is shown as the value that it holds."""
+        return self._json(value) or self.value(value) if isinstance(value, str) else self.value(value)
+
+    def _json(self, text: str) -> list[str]:
+        """Return the lines of the JSON that a string holds, after words for the way it is written; none if it stays a string."""
+        shown = self._jsons.get(text)
+        if shown is None:
+            shown = self._jsons[text] = self._json_lines(text)
+        return shown
+
+    def _json_lines(self, text: str) -> list[str]:
+        found = None if self.outline else read_json_string(text)
+        if found is None or (self.is_secret_text(text) and not self._are_secrets_in_values(found)):
+            return []
+        depth, self._depth = self._depth, 0  # it is no deeper than MAX_DEPTH itself
+        try:
+            first, *rest = self.broken(found.value, self.flow(found.value))
+        finally:
+            self._depth = depth
+        return [f"{found.words} {first}", *rest]
+
+    def _are_secrets_in_values(self, found: JsonString) -> bool:
+        """True if each mask hides a value, or a part of a string. A rule of the project may match a number, or several values."""
+        matches = self._masks.secrets.finditer(found.write(self._masks.hide(found.value)))
+        return all(match.lastgroup == "pair" and match[0].endswith(f'"{mask(match["key"][1:-1])}"') for match in matches)
+
     def broken(self, value: object, text: str) -> list[str]:
         """Return the lines of a value whose text on one line is `text`."""
         return self._broken(value, text, MAX_DEPTH)
@@ -517,6 +548,8 @@ class Words:
         """Return the marks of a message, document or tool call, or of a list of them; nothing for any other value."""
         if type(value) is Message:
             return [self.message(value)]
+        if isinstance(value, JsonObject | JsonArray):
+            return []
         items = value if isinstance(value, list | tuple) else [value]
         if items and type(items[0]) in _SCALARS:
             return []
@@ -560,10 +593,11 @@ class Words:
             yield [f"think({self.string(thought)})"]
         if isinstance(message.content, str):
             if message.content or not message.tool_calls:
-                yield self.text(message.content)
+                yield self._said(message.content, message)
         else:
             # Their calls are written once, in one form for all providers.
-            yield from (self._block(b) for b in message.content if not (message.tool_calls and read_block(b).kind == "call"))
+            blocks = (b for b in message.content if not (message.tool_calls and read_block(b).kind == "call"))
+            yield from (self._block(block, message) for block in blocks)
         yield from ([self.request(call)] for call in message.tool_calls)
         if message.name and message.role not in ("ai", "tool"):
             yield [f"name={self.string(message.name)}"]
@@ -578,6 +612,8 @@ class Words:
             len(parts) < 2 or len(MARK.sub(self._expand_request, text)) <= MAX_LINE_CHARACTERS
         ):
             return [text]
+        if len(parts) == 1 and parts[0][-1] in ("}", "]"):  # a container; lines of a text have bars or quotes
+            return [f"{opening} {parts[0][0]}".lstrip(), *parts[0][1:]]
         shown = [opening]
         for before, part in zip(([""], *parts), parts, strict=False):
             shown += [";", *part] if len(before) > 1 and len(part) > 1 else part
@@ -595,10 +631,13 @@ class Words:
         """Return a text as JSON, also one with several lines."""
         return f'"{self.clean(text)}"'
 
-    def _block(self, block: Any) -> list[str]:
+    def _said(self, text: str, message: Message) -> list[str]:
+        return (message.role == "tool" and self._json(text)) or self.text(text)
+
+    def _block(self, block: Any, message: Message) -> list[str]:
         read = read_block(block)
         if read.kind == "text":
-            return self.text(read.text or "")
+            return self._said(read.text or "", message)
         if read.kind == "reasoning" and read.text is not None:
             return [f"think({self.string(read.text)})"]
         return [(_medium(read.type, block, self.string) if read.type in _MEDIA else None) or self.flow(block)]
@@ -613,6 +652,7 @@ _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     str: Words.string,
     int: lambda _, value: show_int(value),
     float: Words.number,
+    JsonFloat: lambda _, value: float.__repr__(value),
     UUID: lambda words, value: words.id(str(value)),
     Message: Words.message,
     Document: Words.document,
@@ -621,6 +661,6 @@ _FLOW: Final[Mapping[type, Callable[[Words, Any], str]]] = {
     Failure: lambda words, value: f"{words.atom(value.type)}({words.string(value.message)})",
     Opaque: lambda words, value: f"<{words.atom(value.type)}>",
     **dict.fromkeys((bool, type(None)), lambda _, value: json.dumps(value)),
-    **dict.fromkeys((dict, FrozenDict), Words.mapping),
-    **dict.fromkeys((list, tuple, FrozenList), Words.sequence),
+    **dict.fromkeys((dict, FrozenDict, JsonObject), Words.mapping),
+    **dict.fromkeys((list, tuple, FrozenList, JsonArray), Words.sequence),
 }

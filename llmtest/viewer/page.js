@@ -328,6 +328,9 @@ function plain(v) {
   return w === undefined ? rest : "v" in rest ? rest.v : { [w]: rest };
 }
 const json = v => typeof v === "string" ? v : v === undefined ? "" : JSON.stringify(plain(v), null, 2);
+// JSON in a string, with line breaks; unless they would change more than spaces, as the digits of a large number.
+const bare = s => s.replace(/\s/g, "");
+const tidy = s => { try { const told = json(JSON.parse(s)); if (bare(told) === bare(s)) return told; } catch {} return s; };
 const args = a => typeof a === "string" ? a : Object.entries(a || {}).map(([k, v]) => `${k}=${JSON.stringify(plain(v))}`).join(", ");
 const words = m => typeof m.content === "string" ? m.content : (m.content || []).map(b => typeof b === "string" ? b : b?.type === "text" ? b.text || "" : "").join("");
 const value = n => T.values[n];
@@ -401,7 +404,7 @@ function said(m) {
   const blocks = typeof m.content === "string" ? [m.content] : m.content || [];
   const out = blocks.map(b => {
     const text = typeof b === "string" ? b : b?.type === "text" ? String(b.text || "") : null;
-    if (text !== null) return text && long(el("pre", "words"), text);
+    if (text != null) return text && long(el("pre", "words"), tidy(text));
     const thought = b?.reasoning ?? b?.thinking;
     return typeof thought === "string" ? div("think", pre(thought)) : /^tool_(use|call)$/.test(b?.type) ? "" : pre(json(b));
   });
@@ -412,7 +415,7 @@ function result(r, what) {
   if (what === "text") return [pre((start.prompts || []).map(json).join("\n\n")), pre((end.generations || []).map(g => g?.text ?? json(g)).join("\n"))];
   if (what === "retriever") return [pre(json(start.query)), ...(end.documents || []).map(d => pre(d?.page_content ?? json(d)))];
   const out = end.output, m = out && out.$w === "@" ? T.messages[out.n] : null;
-  return [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : [pre(json(out))])];
+  return [div("call", pre(args(start.inputs ?? start.input_str))), ...(m ? said(m) : [pre(tidy(json(out)))])];
 }
 
 // expected, received, and their difference
@@ -550,7 +553,7 @@ function showEvent(at) {
   inner.select(at);
   const below = $("payload"), e = T.events, lane = T.lanes[e.lane[at]];
   below.hidden = false;
-  const v = T.values[at], told = v === null ? "(cut: the values of this recording take too much room)" : typeof v === "string" ? v : json(v);
+  const v = T.values[at], told = v === null ? "(cut: the values of this recording take too much room)" : json(v);
   below.replaceChildren(para("dim", `event ${at} · ${kindOf(at)} · +${took(T.at[at] / 1e9)}${e.virtual.length ? ` · virtual ${took(e.virtual[at] / 1e9)}` : ""}${lane ? ` · ${lane[3]}` : ""}`), pre(told));
 }
 
@@ -578,29 +581,30 @@ function graph({ [S.rec]: { graphs } }) {
 
 // what a run was given
 
-function facts(of) { return el("dl", "facts", Object.entries(of).filter(([, v]) => v !== undefined && v !== null && v !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), typeof v === "string" ? v : json(v))])); }
+function facts(of) { return el("dl", "facts", Object.entries(of).filter(([, v]) => (v ?? "") !== "").flatMap(([k, v]) => [el("dt", "", k), long(el("dd"), json(v))])); }
 function metadata(run, abouts) {  // each run has only what differs from the run around it
   const way = [], all = {};
   for (; run >= 0; run = T.runs[run][0]) way.push(abouts[run]);
   for (const [, own, gone] of way.reverse()) { Object.assign(all, own); for (const key of gone) delete all[key]; }
   return all;
 }
+const isModel = r => /^(chat|llm)$/.test(r[1]);
 function request({ [S.rec]: { abouts } }) {
-  const i = S.run >= 0 ? S.run : T.runs.findIndex(r => r[1] === "chat" || r[1] === "llm");
+  const i = S.run >= 0 ? S.run : T.runs.findIndex(isModel);
   if (i < 0) return fill(pad(para("empty", "Choose a run.")));
   const r = T.runs[i], start = value(r[4]) || {}, params = { ...T.params[start.invocation_params?.n] }, tags = abouts[i][0], meta = metadata(i, abouts);
-  const isModel = r[1] === "chat" || r[1] === "llm", tools = Array.isArray(params.tools) ? params.tools : start.tools || [];
+  const tools = Array.isArray(params.tools) ? params.tools : start.tools || [];
   delete params.tools;
   const lane = T.lanes[T.events.lane[r[4]]];
   const out = [h3(title(r)), facts({ model: r[9], ended: r[3], error: r[10], tokens: tokens(r[6], r[7]), cost: money(r[8]), took: took(seconds(i)), "thread and task": lane?.[3] })];
-  if (isModel) {
+  if (isModel(r)) {
     out.push(h3("Parameters"), facts(params), h3(`Tools as the model saw them (${tools.length})`));
     out.push(...tools.map(t => { const f = t && t.function || t, n = typeof t === "string" ? t : f?.name ?? f?.type ?? "tool"; return el("details", "box", el("summary", "", el("code", "", line(String(n))), " ", span("dim", line(String(f?.description || "")))), pre(json(t))); }));
   }
   const given = input(r), numbers = given && given.$w === "messages" ? given.n : null;
   out.push(h3("Input"), ...(numbers ? numbers.map(n => div("box", span("dim", T.messages[n].role), said(T.messages[n]))) : [pre(json(given))]));
   const gave = output(r), answer = r[1] === "chat" && gave?.[0]?.message ? T.messages[gave[0].message.n] : null;
-  if (r[5] >= 0) out.push(h3(r[10] != null ? "Error" : "Output"), ...(answer ? said(answer) : [pre(r[10] ?? json(gave))]));
+  if (r[5] >= 0) out.push(h3(r[10] != null ? "Error" : "Output"), ...(answer ? said(answer) : [pre(r[10] ?? tidy(json(gave)))]));
   out.push(h3("Tags and metadata"), facts({ tags: tags.join(", "), ...meta }));
   fill(pad(out));
 }
@@ -646,7 +650,7 @@ function against(a, b) {  // a longest common order of equal lines, and what lie
   for (let i = start; i < a.length - end; i++) if (places.get(a[i])?.length) found.push([i, places.get(a[i]).pop()]);
   found.forEach(([, j], k) => {
     let low = 0, high = ends.length;
-    while (low < high) { const mid = (low + high) >> 1; if (ends[mid] < j) low = mid + 1; else high = mid; }
+    while (low < high) { const mid = (low + high) >> 1; ends[mid] < j ? low = mid + 1 : high = mid; }
     back[k] = low ? at[low - 1] : -1; ends[low] = j; at[low] = k;
   });
   for (let k = at.at(-1) ?? -1; k >= 0; k = back[k]) common.push(found[k]);
@@ -675,13 +679,13 @@ async function copy(text, what) {
   }
   say(`Copied: ${what}`);
 }
-const copyAssistant = () => D && D.assistant && copy(D.assistant, "text for a coding assistant");
+const copyAssistant = () => D?.assistant && copy(D.assistant, "text for a coding assistant");
 async function copyText() {
   const s = D.snapshots[S.snap] || { rows: [] }, indent = d => "  ".repeat(d);
   const text = S.tab === "diff" && S.mode === "diff" && s.rows.length
     ? [s.headline, ...s.rows.flatMap(([d, a, b]) => a === b ? "  " + indent(d) + a : [["- ", a], ["+ ", b]].filter(l => l[1] != null).map(l => l[0] + indent(d) + l[1]))].join("\n")
     : S.tab === "events" ? T.values.slice(0, 2e4).map((_, i) => `${i}  ${kindOf(i)}  ${nameOf(T.events.run[i])}  ${glance(i)}`).join("\n")
-    : T && (S.tab === "chat" || S.tab === "timeline") ? (await later(S.test))[S.rec].tree : $("panel").innerText;
+    : T && /^(chat|timeline)$/.test(S.tab) ? (await later(S.test))[S.rec].tree : $("panel").innerText;
   copy(text, "this view as text");
 }
 
@@ -710,7 +714,7 @@ function sideways(by) {
   else if (!closed) step(1);
 }
 document.addEventListener("keydown", e => {
-  const field = e.target.closest("input, select, textarea"), k = e.key, on = document.activeElement, opened = S.test >= 0;
+  const field = e.target.closest("input, select"), k = e.key, on = document.activeElement, opened = S.test >= 0;
   let acts = {};
   if (e.ctrlKey || e.metaKey || e.altKey || $("keys").open) return;
   if (field) acts = { Escape: [() => field.blur()], Enter: field === $("find") && [nextHit, e.shiftKey ? -1 : 1], ...(field === $("search") && { Enter: [toTests, 0], ArrowDown: [toTests, 0] }) };

@@ -704,7 +704,7 @@ def test_a_cassette_that_differs_fails_the_test_and_the_recording_can_be_accepte
         "  accept    llmtest accept test_it.py::test_refund\n"
         "  review    llmtest review\n"
     ) in COST.sub("$", outcome.text)
-    assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review, or llmtest accept"
+    assert outcome.part("llmtest: cassettes") == "cassettes of 1 test are pending: llmtest review"
     assert cassette_of(recorded).read_text("utf-8") == before
     gone(monkeypatch)
     monkeypatch.chdir(recorded.path)
@@ -719,7 +719,7 @@ def test_in_ci_a_difference_is_told_and_nothing_is_kept(recorded: Suite, provide
 
     outcome = recorded.run(SUITE, "--llmtest-record=verify")
 
-    assert "  accept    pytest --llmtest-record=rewrite test_it.py::test_refund\n" in outcome.text
+    assert "  review    pytest --llmtest-record=verify test_it.py::test_refund; llmtest review\n" in outcome.text
     assert "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)\n" in outcome.text
     assert not (recorded.path / ".llmtest" / "pending").exists()
 
@@ -743,19 +743,17 @@ def test_the_calls_of_a_failing_test_are_not_compared(recorded: Suite, provider:
     assert outcome.part("llmtest: cassettes") == "test_it.py::test_refund: 2 calls not compared, because the test failed"
 
 
-def test_unused_steps_name_the_command_that_removes_them_and_a_failing_test_removes_none(recorded: Suite) -> None:
-    shorter = f"""{APP}
-@pytest.mark.llm_cassette
-def test_refund():
-    ChatOpenAI(model="gpt-5").invoke("hi")
-"""
+def test_unused_steps_name_the_command_that_removes_them_unless_the_test_fails_for_another_reason(recorded: Suite) -> None:
+    unused = f"{APP}\n@pytest.mark.llm_cassette\ndef test_refund():\n    pass\n"
     before = cassette_of(recorded).read_text("utf-8")
     recorded.ini(INI + "llmtest_stale = ignore")
 
-    told = recorded.run(shorter)
-    recorded.run(shorter + "    assert False\n", "--snapshot-update")
+    told = recorded.run(unused)
+    failing = recorded.run(unused + "    assert False\n", "--snapshot-update")
 
     assert "  remove them: pytest test_it.py::test_refund --snapshot-update\n" in told.text
+    assert "2 of 2 steps of the script were never used\n" in failing.text
+    assert "--snapshot-update" not in failing.text
     assert cassette_of(recorded).read_text("utf-8") == before
 
 

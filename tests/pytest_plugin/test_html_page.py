@@ -95,6 +95,18 @@ def test_the_page_has_a_row_for_each_test(suite):
     assert re.search(r"llmtest: llmtest-report.html has the traces of 9 tests \(0\.\d MB\)", outcome.text)
 
 
+def test_a_file_that_cannot_be_collected_is_a_row_with_its_traceback(suite):
+    suite.run("import nothing_of_the_kind", "--llmtest-html")
+
+    text = (suite.path / PAGE).read_text("utf-8")
+    (row,) = rows_of(text)
+    (data,) = re.findall(r'id="case0">([^<]*)<', text)
+    failure = json.loads(gzip.decompress(base64.b64decode(data)))["failure"]
+
+    assert row[:3] == ["test_it.py", "error", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"]
+    assert failure.splitlines()[-1] == "E   ModuleNotFoundError: No module named 'nothing_of_the_kind'"
+
+
 def test_a_row_has_tokens_time_and_data(suite):
     suite.run(SUITE, "--llmtest-html")
 

@@ -190,6 +190,107 @@ def test_a_file_that_cannot_be_collected_is_a_failure_too(changed: Suite) -> Non
     )
 
 
+BROKEN = "import nothing_of_the_kind\n\ndef test_it(llm_recording):\n    pass\n"
+COLLECTED = """\
+# 1 test failed, 1 cause
+
+llmtest wrote this file after the last run of pytest with a failure. The next run renews it.
+
+## `ModuleNotFoundError: No module named 'nothing_of_the_kind'`
+
+- `test_broken.py` at `test_broken.py:1` (collect)
+
+Run it again: `pytest test_broken.py`
+
+```diff
+ImportError while importing test module '{path}/test_broken.py'.
+Hint: make sure your test modules/packages have valid Python names.
+Traceback:
+{traceback}
+```
+"""
+
+
+@pytest.mark.parametrize("on_workers", [False, True], ids=["one process", "workers"])
+def test_a_session_that_ends_while_it_collects_leaves_all_that_another_red_one_leaves(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch, on_workers: bool
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(suite.path / "step.md"))
+    suite.write(BROKEN, "test_broken")
+
+    outcome = run(suite, on_workers, "--llmtest-report=report", "--llmtest-html=page.html")
+
+    told = failures(suite).read_text("utf-8")
+    traceback = told.partition("Traceback:\n")[2].removesuffix("\n```\n")
+    assert outcome.counts == {"error": 1}
+    assert told == COLLECTED.format(path=suite.path, traceback=traceback)
+    assert traceback.endswith("E   ModuleNotFoundError: No module named 'nothing_of_the_kind'")
+    assert (suite.path / "report" / "failures.md").read_text("utf-8") == told
+    (result,) = json.loads((suite.path / "report" / "results.json").read_text("utf-8"))["tests"]
+    assert (result["test"], result["status"], [failure["when"] for failure in result["failures"]]) == (
+        "test_broken.py",
+        "error",
+        ["collect"],
+    )
+    assert annotations(outcome) == [
+        "::error file=test_broken.py,line=1,title=ModuleNotFoundError%3A No module named 'nothing_of_the_kind'::"
+    ]
+    assert (suite.path / "step.md").read_text("utf-8").startswith("### llmtest: 1 error\n")
+    assert "llmtest: page.html has the traces of 1 test " in outcome.text
+    assert outcome.text.count(POINTER) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "written"),
+    [
+        ("import nothing_of_the_kind", "", False),
+        ("import nothing_of_the_kind", "llmtest_trees = off", True),
+        ("import nothing_of_the_kind, llmtest", "", True),
+        ("from llmtest.errors import nothing", "", True),
+        ("import nothing_of_the_kind\ndef test_it(scripted_chat_model): pass", "", True),
+        ("this is no Python, and says llm_snapshot", "", True),
+    ],
+)
+def test_a_file_that_cannot_be_collected_is_told_of_where_the_project_names_us(
+    suite: Suite, source: str, settings: str, written: bool
+) -> None:
+    suite.ini(f"[pytest]\nasyncio_default_fixture_loop_scope = function\n{settings}")
+
+    outcome = suite.run(source)
+
+    assert outcome.counts == {"error": 1}
+    assert failures(suite).exists() == written == (POINTER in outcome.text)
+
+
+def test_a_session_that_only_collects_leaves_the_file_as_it_is(changed: Suite) -> None:
+    changed.run(None)
+    before = failures(changed).read_text("utf-8")
+    changed.write(BROKEN, "test_broken")
+
+    outcome = changed.run(None, "--collect-only")
+
+    assert failures(changed).read_text("utf-8") == before
+    assert POINTER not in outcome.text
+
+
+# -- the line that points to it
+
+POINTER = "llmtest: all failures by cause: .llmtest/failures.md"
+
+
+@pytest.mark.parametrize("on_workers", [False, True], ids=["one process", "workers"])
+def test_the_last_line_before_the_counts_says_where_the_failures_are(changed: Suite, on_workers: bool) -> None:
+    outcome = run(changed, on_workers)
+
+    assert outcome.text.splitlines()[-2] == POINTER
+
+
+@pytest.mark.parametrize("options", [["-qq"], ["--no-summary"], ["-k", "passes"], ["-o", "llmtest_failures=false"]])
+def test_nothing_points_to_a_file_that_is_not_there_or_where_no_summary_is_wanted(changed: Suite, options: list[str]) -> None:
+    assert POINTER not in changed.run(None, *options).text
+
+
 def test_a_test_that_passes_when_it_is_run_again_has_not_failed(suite: Suite) -> None:
     suite.run(
         """

@@ -24,9 +24,9 @@ KEPT = """\
   review    llmtest review
   show      llmtest diff __snapshots__/test_it/test_hello.tree .llmtest/pending/test_it.py/test_hello.tree"""
 NOT_KEPT = """\
-  accept    pytest --snapshot-update test_it.py::test_hello
+  review    pytest test_it.py::test_hello; llmtest review
   (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)"""
-SUMMARY = "snapshots of 1 test are pending: llmtest review, or llmtest accept"
+SUMMARY = "snapshots of 1 test are pending: llmtest review"
 
 
 @pytest.fixture
@@ -79,6 +79,37 @@ def test_message_of_the_test_itself_stays(suite):
 
     assert "E   AssertionError: my message" in outcome.part("test_hello")
     assert outcome.part("llmtest: snapshot") == DIFF + KEPT
+
+
+OTHERWISE = """\
+  (the test fails for another reason, too: mend that before you accept)
+  review    llmtest review
+  show      llmtest diff __snapshots__/test_it/test_hello.tree .llmtest/pending/test_it.py/test_hello.tree"""
+
+
+@pytest.mark.parametrize(
+    ("source", "footer"),
+    [
+        (GOODBYE, KEPT),
+        (GOODBYE.replace("Goodbye there", 'Goodbye there", "never'), OTHERWISE),
+        (GOODBYE.replace("== llm_snapshot", "== llm_snapshot\n    raise ValueError").replace("assert", "_ ="), OTHERWISE),
+    ],
+    ids=["only the snapshot", "an unused step", "an exception"],
+)
+def test_a_snapshot_of_a_test_that_fails_for_another_reason_too_is_not_to_be_accepted_yet(suite, source, footer):
+    suite.run(HELLO, "--snapshot-update")
+
+    assert suite.run(source).part("llmtest: snapshot").endswith(DIFF.splitlines()[-1] + "\n" + footer)
+
+
+def test_a_named_snapshot_is_not_to_be_accepted_yet_either(suite):
+    named = HELLO.replace("== llm_snapshot", '== llm_snapshot(name="test_hello")')
+    suite.run(named, "--snapshot-update")
+    both = [suite.run(named.replace("Hello", "Goodbye") + more) for more in ("", "    assert not 'reached'\n")]
+
+    told = [re.findall(r"^  (?:accept|\(the).*", outcome.part("llmtest: snapshot"), re.MULTILINE) for outcome in both]
+
+    assert told == [["  accept    llmtest accept test_it.py::test_hello"], [OTHERWISE.splitlines()[0]]]
 
 
 def test_in_ci_nothing_is_written_and_the_section_says_so(changed, monkeypatch):

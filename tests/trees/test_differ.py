@@ -6,10 +6,11 @@ import random
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain.agents import create_agent
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool, tool
 
 from llmtest import ScriptedChatModel, call, record, reply
 from llmtest.trees.differ import MAX_LINES, diff, pairs
@@ -82,6 +83,24 @@ def test_a_word_of_the_prompt_is_one_line() -> None:
         '+       + s1: "You are a terse weather bot."  ◀ first difference',
         "  … 18 unchanged lines",
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "headline"),
+    [
+        ('{"temp": 18}', '{"temp": 19}', 'output "18" → "19" at search (1 of 2 lines, 1 cause)'),
+        ('{"temp": 18}', '{"temp":18}', 'output has now "compact" at search (1 of 2 lines, 1 cause)'),
+        ('{"temp": 18}', '{"temp": 18.0}', 'output has now ".0" at search (1 of 2 lines, 1 cause)'),
+    ],
+)
+def test_a_change_in_the_json_of_a_tool_is_told_in_the_words_of_its_value(before: str, after: str, headline: str) -> None:
+    def search(answer: str) -> str:
+        searching = StructuredTool.from_function(lambda city: answer, name="search", description="Search in a city.")
+        with record() as recording:
+            searching.invoke({"city": "Paris"})
+        return str(recording)
+
+    assert told(search(before), search(after))[0] == headline
 
 
 def test_a_line_of_a_prompt_of_several_lines_is_one_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,6 +58,12 @@ words = st.text(max_size=9) | st.sampled_from(
     ]
 )
 names = words.filter(bool)
+json_texts = st.builds(
+    lambda value, escaped, separators: json.dumps(value, ensure_ascii=escaped, separators=separators),
+    st.lists(words | st.integers(), max_size=2) | st.dictionaries(words, words | st.floats() | st.lists(words), max_size=3),
+    st.booleans(),
+    st.sampled_from([None, (",", ":")]),
+)
 values: Any = st.recursive(
     st.none() | st.booleans() | st.integers(-99, 99) | st.floats(allow_nan=False, allow_infinity=False) | words,
     lambda inner: (
@@ -77,7 +84,7 @@ counts = st.dictionaries(words, st.integers(0, 9), max_size=1).map(FrozenDict)
 messages = st.builds(
     Message,
     st.sampled_from(["human", "ai", "system", "tool", "function"]) | names,
-    words | st.lists(media, max_size=1).map(FrozenList) | st.lists(words, max_size=2).map(FrozenList),
+    words | json_texts | st.lists(media, max_size=1).map(FrozenList) | st.lists(words | json_texts, max_size=2).map(FrozenList),
     st.lists(calls, max_size=2).map(tuple),
     usage=st.none() | st.builds(Usage, st.integers(0, 9), st.integers(0, 9), input_details=counts),
 )
@@ -171,7 +178,7 @@ def _end(kind: str) -> st.SearchStrategy[list[tuple[str, dict[str, Any]]]]:
     what = {"chat": "llm"}.get(kind, kind)
     said: Any = {
         "chain": values.map(lambda value: {"outputs": value}),
-        "tool": values.map(lambda value: {"output": value}),
+        "tool": (values | json_texts).map(lambda value: {"output": value}),
         "retriever": documents.map(lambda found: {"documents": found}),
         "chat": messages.map(lambda message: {"generations": FrozenList([Generation(message.text, message)])}),
         "llm": words.map(lambda text: {"generations": FrozenList([Generation(text)])}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,16 +240,31 @@ def test_the_footer_has_lines_to_copy(snapshot: Path, root: Path, folder: Folder
 
 
 @pytest.mark.parametrize(
-    ("expected", "accept"),
+    ("expected", "what", "command"),
     [
-        (OLD, "pytest --snapshot-update tests/test_a.py::test_it"),
-        (CONFLICT, "rm tests/__snapshots__/test_a/test_it.tree; pytest --snapshot-update tests/test_a.py::test_it"),
+        (OLD, "snapshot", "pytest tests/test_a.py::test_it"),
+        (OLD, "cassette", "pytest --llmtest-record=verify tests/test_a.py::test_it"),
+        (CONFLICT, "snapshot", "rm tests/__snapshots__/test_a/test_it.tree; pytest tests/test_a.py::test_it"),
     ],
 )
-def test_where_nothing_was_kept_the_footer_says_so(snapshot: Path, root: Path, expected: str, accept: str) -> None:
-    assert Mismatch(TEST, snapshot, expected, NEW).footer(root, None)[1:] == [
-        f"  accept    {accept}",
+@pytest.mark.parametrize("alone", [True, False])
+def test_where_nothing_was_kept_the_footer_says_how_to_review_it(
+    snapshot: Path, root: Path, expected: str, what: Any, command: str, alone: bool
+) -> None:
+    assert Mismatch(TEST, snapshot, expected, NEW, what=what).footer(root, None, alone=alone)[1:] == [
+        f"  review    {command}; llmtest review",
         "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)",
+    ]
+
+
+def test_where_the_test_fails_for_another_reason_too_the_footer_accepts_nothing(
+    snapshot: Path, root: Path, folder: Folder
+) -> None:
+    mismatch = Mismatch(TEST, snapshot, OLD, NEW)
+
+    assert mismatch.footer(root, folder.place(mismatch), alone=False)[1:3] == [
+        "  (the test fails for another reason, too: mend that before you accept)",
+        "  review    llmtest review",
     ]
 
 
@@ -512,7 +528,7 @@ def test_in_ci_no_cassette_is_kept(root: Path, cassette: Path) -> None:
     assert folder.keep_cassette(TEST, cassette, YAML.format(said="a"), {}) is None
     assert Mismatch(TEST, cassette, "a", "b", what="cassette").footer(root, None) == [
         "  cassette  tests/cassettes/test_a/test_it.yaml",
-        f"  accept    pytest --llmtest-record=rewrite {TEST}",
+        f"  review    pytest --llmtest-record=verify {TEST}; llmtest review",
         "  (nothing was kept: CI is set; pytest --llmtest-report=FOLDER keeps it)",
     ]
 

@@ -524,6 +524,42 @@ def test_a_failed_tool_says_so() -> None:
     assert shown(failed) == "t1: call1 -> error\n  | no such city\n  | try again"
 
 
+def test_the_json_of_a_tool_message_is_shown_as_a_value() -> None:
+    rows = [{"city": city, "note": "n" * 40} for city in ("Paris", "Lyon")]
+    blocks = [{"type": "text", "text": '{"a": 1}'}, {"type": "text", "text": "and"}]
+    messages = [
+        Message("tool", '{"city":"Paris"}', tool_call_id="1"),
+        Message("tool", '{"error": "no such city"}', tool_call_id="1", status="error"),
+        Message("tool", json.dumps(rows), tool_call_id="1"),
+        Message("tool", frozen(blocks)),
+        Message("tool", frozen([{"type": "text", "text": json.dumps(rows)}, *blocks])),
+        Message("ai", '{"city":"Paris"}'),
+        Message("function", '{"city":"Paris"}'),
+        ("tool", "[1, 2]"),
+    ]
+
+    assert shown(FrozenList(messages)).splitlines() == [
+        '+ t1: call1 -> compact json {"city": "Paris"}',
+        '+ t2: call1 -> error json {"error": "no such city"}',
+        "+ t3: call1 -> json [",
+        f'    {{"city": "Paris", "note": "{"n" * 40}"}}',
+        f'    {{"city": "Lyon", "note": "{"n" * 40}"}}',
+        "  ]",
+        '+ t4: -> json {"a": 1}; "and"',
+        "+ t5: ->",
+        "  json [",
+        f'    {{"city": "Paris", "note": "{"n" * 40}"}}',
+        f'    {{"city": "Lyon", "note": "{"n" * 40}"}}',
+        "  ]",
+        '  json {"a": 1}',
+        '  "and"',
+        '+ a1: "{\\"city\\":\\"Paris\\"}"',
+        '+ m1: function "{\\"city\\":\\"Paris\\"}"',
+        "+ t6: -> json [1, 2]",
+        "t1 t2 t3 t4 t5 a1 m1 t6",
+    ]
+
+
 def test_a_removal_names_the_message_that_goes() -> None:
     removals = [Message("remove", "", id="7"), Message("remove", "", id="8"), Message("remove")]
 

@@ -14,6 +14,7 @@ import pytest
 from langchain_core.callbacks import CallbackManager
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import StructuredTool
 
 from llmtest import Recording, ScriptedChatModel, record, say
 from llmtest.cli import commands
@@ -460,6 +461,25 @@ def test_content_is_never_markup_and_hidden_characters_are_escapes(browser: Brow
     assert browser.js("return document.querySelectorAll('script:not([type])').length") == 1
     assert browser.texts(".ctl")[0] == "\\u202e"
     assert not [text for text in [*texts, *browser.texts("#app")] if "\u202e" in text or "\x1b" in text]
+
+
+@pytest.mark.parametrize("kind", ["message", "string"])
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('{"a":[1],"b":"x y"}', '{\n  "a": [\n    1\n  ],\n  "b": "x y"\n}'),
+        ('{"a": 12345678901234567890}', '{"a": 12345678901234567890}'),
+        ('{"a": 1.0}', '{"a": 1.0}'),
+        ("[1] no JSON", "[1] no JSON"),
+    ],
+)
+def test_a_text_of_json_has_line_breaks_if_nothing_else_changes(browser: Browser, kind: str, said: str, shown: str) -> None:
+    given = {"message": {"args": {}, "name": "search", "id": "call_1", "type": "tool_call"}, "string": {}}[kind]
+    with record() as recording:
+        StructuredTool.from_function(lambda: said, name="search", description="Search.").invoke(given)
+    browser.open(page([Case("test_json", "passed", detail=detail("test_json", [recording]))]), "test=test_json&run=0&tab=chat")
+
+    assert browser.js("return [...document.querySelectorAll('#panel article pre')].at(-1).textContent") == shown
 
 
 def test_odd_values_break_no_view(browser: Browser) -> None:
