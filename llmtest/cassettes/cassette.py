@@ -44,7 +44,7 @@ class Saved:
     before: ScriptFile | None = None
     after: ScriptFile | None = None
     """The file as it was, and as the recording makes it, both with masks."""
-    kept: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
+    kept: Mapping[str, list[masking.Secret]] = field(default_factory=dict, repr=False)
     """What each mask in `after` hides."""
 
 
@@ -230,7 +230,7 @@ class Cassette:
         except (ScriptError, OSError):
             return None  # `rewrite` replaces also a file that is damaged: it has nothing to compare with
 
-    def _write(self, file: ScriptFile, kept: Mapping[str, list[str]]) -> None:
+    def _write(self, file: ScriptFile, kept: Mapping[str, list[masking.Secret]]) -> None:
         try:
             text = write_file(file)
         except ScriptError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from llmtest.core.masks import mask, table
 from llmtest.errors import CassetteError
@@ -19,44 +20,57 @@ from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
 FOLDER: Final = ".secrets"
 """Beside the cassettes: what was masked in them."""
 
-Leaf = Callable[[str, str], str]
-"""Returns the text in place of a text that stands under a key; the key is empty for a text without one."""
+Secret = str | int | float
+"""What was masked: a text, or a number under the name of a secret."""
 
 
-def without_secrets(file: ScriptFile) -> tuple[ScriptFile, dict[str, list[str]]]:
-    """Return `file` with masks in place of secrets, and what each masked text was, in order."""
-    kept: dict[str, list[str]] = {}
+class Leaf(Protocol):
+    """Returns what stands in place of a value under a key; the key is empty for a text without one.
 
-    def hide(key: str, text: str) -> str:
-        hidden = mask(key) if table().hides(key, text) else table().without_secrets(text)
-        if hidden != text:
-            kept.setdefault(hidden, []).append(text)
+    `taken` are the names that stand beside a name: no two are equal.
+    """
+
+    def __call__(self, key: str, value: Any, taken: Container[str] = (), /) -> Any: ...
+
+
+def without_secrets(file: ScriptFile) -> tuple[ScriptFile, dict[str, list[Secret]]]:
+    """Return `file` with masks in place of secrets, and what each masked value was, in order."""
+    kept: dict[str, list[Secret]] = {}
+
+    def hide(key: str, value: Secret, taken: Container[str] = ()) -> Secret:
+        if not isinstance(value, str) and not table().hides(key, value):
+            return value
+        hidden = mask(key) if not isinstance(value, str) or table().hides(key, value) else table().without_secrets(value)
+        if hidden != value:
+            numbered = (f"{hidden} ({number})" for number in count(2))
+            hidden = next(text for text in chain([hidden], numbered) if text not in taken)
+            kept.setdefault(hidden, []).append(value)
         return hidden
 
     return _changed(_with_hidden_prompts(file), hide), kept
 
 
-def with_secrets(file: ScriptFile, kept: Mapping[str, list[str]]) -> ScriptFile:
+def with_secrets(file: ScriptFile, kept: Mapping[str, list[Secret]]) -> ScriptFile:
     """Return `file` with what was masked in it, as far as it is kept."""
     left = {hidden: list(texts) for hidden, texts in kept.items()}
 
-    def show(key: str, text: str) -> str:
-        return left[text].pop(0) if left.get(text) else text
+    def show(key: str, value: Secret, taken: Container[str] = ()) -> Secret:
+        return left[value].pop(0) if isinstance(value, str) and left.get(value) else value
 
     return _changed(file, show)
 
 
 def count_masks(file: ScriptFile) -> int:
     """Return how many texts of a file have a mask in them: the program gets the mask in place of the secret."""
-    count = 0
+    masks = 0
 
-    def look(key: str, text: str) -> str:
-        nonlocal count
-        count += "<mask:" in text
-        return text
+    def look(key: str, value: Secret, taken: Container[str] = ()) -> Secret:
+        nonlocal masks
+        masks += isinstance(value, str) and "<mask:" in value
+        return value
 
     _changed(file, look)
-    return count
+    return masks
 
 
 def _with_hidden_prompts(file: ScriptFile) -> ScriptFile:
@@ -84,8 +98,16 @@ def _changed(file: ScriptFile, leaf: Leaf) -> ScriptFile:
         entries=_entries(file.entries, leaf),
         models={model: _entries(entries, leaf) for model, entries in file.models.items()},
         tools={tool: tuple(_tool(answer, leaf) for answer in answers) for tool, answers in file.tools.items()},
-        embeddings={m: {leaf("", text): vector for text, vector in vectors.items()} for m, vectors in file.embeddings.items()},
+        embeddings={model: _named(vectors, leaf) for model, vectors in file.embeddings.items()},
     )
+
+
+def _named(values: Mapping[str, Any], leaf: Leaf) -> dict[str, Any]:
+    """Return `values` with their names changed."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found[leaf("", name, found)] = value
+    return found
 
 
 def _entries(entries: Entries, leaf: Leaf) -> Entries:
@@ -144,15 +166,13 @@ def _tool(answer: ToolAnswer, leaf: Leaf) -> ToolAnswer:
 
 
 def _json(value: Any, leaf: Leaf, key: str = "") -> Any:
-    if isinstance(value, str):
-        return leaf(key, value)
+    """Return a value of JSON with its texts and names changed. All that stands below the name of a secret is a part of it."""
     if isinstance(value, Mapping):
-        return FrozenDict({name: _json(item, leaf, str(name)) for name, item in value.items()})
+        own = key if table().is_secret(key) else None
+        return FrozenDict({name: _json(item, leaf, own or str(name)) for name, item in _named(value, leaf).items()})
     if isinstance(value, list | tuple):
         return FrozenList([_json(item, leaf, key) for item in value])
-    if value is not None and not isinstance(value, bool) and table().hides(key, value):
-        return leaf(key, str(value))  # a number under the name of a secret, such as a PIN
-    return value
+    return leaf(key, value) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
 
 # -- the file with what was masked
@@ -163,7 +183,7 @@ def secrets_file(cassette: Path) -> Path:
     return cassette.parent / FOLDER / f"{cassette.name}.json"
 
 
-def keep(cassette: Path, kept: Mapping[str, list[str]]) -> None:
+def keep(cassette: Path, kept: Mapping[str, list[Secret]]) -> None:
     """Write what was masked in a cassette, into a folder that git ignores; remove the file if nothing was."""
     file = secrets_file(cassette)
     if not kept:
@@ -175,7 +195,7 @@ def keep(cassette: Path, kept: Mapping[str, list[str]]) -> None:
     file.chmod(0o600)
 
 
-def kept(cassette: Path) -> dict[str, list[str]]:
+def kept(cassette: Path) -> dict[str, list[Secret]]:
     """Return what was masked in a cassette, as far as this machine has it.
 
     Raises:
@@ -188,4 +208,4 @@ def kept(cassette: Path) -> dict[str, list[str]]:
         found = json.loads(file.read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise CassetteError(f"{file}: what was masked in {cassette.name} cannot be read: {error}\n  delete the file") from None
-    return {str(hidden): [str(text) for text in texts] for hidden, texts in found.items()} if isinstance(found, dict) else {}
+    return {str(hidden): list(values) for hidden, values in found.items()} if isinstance(found, dict) else {}

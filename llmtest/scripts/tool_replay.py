@@ -95,7 +95,7 @@ class RecordedAnswers:
         args, places = without(args, hidden), self._places_of(name, hidden)
         key, lane, taken = as_key(args), lanes.current(), None
         if key not in places:  # it may have been recorded with a mask in place of a secret
-            key = as_key(table().hide(args))
+            key = as_key(table().hide_leaves(args))
         positions = places.get(key, ())
         with self._lock:
             self._calls += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ PLACES: dict[str, ScriptFile] = {
     "a nested argument": file_of(call("login", config={"auth": [{"token": "hunter2"}]})),
     "broken arguments": file_of(call("login").malformed(f'{{"key": "{KEY}"')),
     "a structured value": file_of(structured({"api_key": KEY})),
+    "all below the name of a secret": file_of(call("login", credentials={"user": "hunter2", "rest": [{"pin": 123456}]})),
+    "the name of an argument": file_of(call("login", keys={KEY: 1, OTHER: 2})),
+    "a name in what a tool gave": file_of(tools={"login": (ToolAnswer(FrozenDict(), gives=FrozenDict({KEY: FrozenDict()})),)}),
+    "a text of JSON in a text of JSON": file_of(call("post", body=json.dumps({"a": json.dumps({"token": "hunter2"})}))),
+    "arguments that are cut off": file_of(call("login").malformed('{"password": "hunter2')),
+    "an embedded text": ScriptFile("x.yaml", 2, embeddings={"m": {f"use {KEY}": [1.0], "ok": [2.0], f"use {KEY}2": [3.0]}}),
     "a failure": file_of(fail(ValueError(f"bad key {KEY}"))),
     "a failure at the end": file_of(say("a").then_fail(ValueError(f"bad key {KEY}"))),
     "metadata": file_of(say("a", response_metadata={"api_key": KEY})),
@@ -55,7 +62,7 @@ def test_a_secret_is_masked_wherever_it_stands_and_comes_back(place: str) -> Non
 
     assert [word for word in (KEY, KEY[9:], OTHER, "hunter2", "123456") if word in text] == []
     again = with_secrets(hidden, secrets)
-    if "tokens" not in place and "number" not in place:
+    if "tokens" not in place:
         assert write_file(again) == write_file(file)
     assert count_masks(hidden) == sum(map(len, secrets.values()))
 
@@ -73,6 +80,27 @@ def test_equal_masks_get_their_own_texts_back_in_order() -> None:
 
     assert secrets == {"<mask:password>": ["one", "two"]}
     assert with_secrets(hidden, secrets) == file
+
+
+def test_names_that_differ_in_a_secret_stay_apart() -> None:
+    file = ScriptFile("x.yaml", 2, embeddings={"m": {f"use {KEY}": [1.0], f"use {KEY}2": [2.0], f"use {OTHER}": [3.0]}})
+
+    hidden, secrets = without_secrets(file)
+
+    assert hidden.embeddings == {
+        "m": {"use <mask:secret>": [1.0], "use <mask:secret> (2)": [2.0], "use <mask:secret> (3)": [3.0]}
+    }
+    assert with_secrets(hidden, secrets) == file
+
+
+def test_a_number_under_the_name_of_a_secret_is_a_number_again(tmp_path: Path) -> None:
+    file = file_of(call("login", password=123456, pins={"secret": 1.5}))
+
+    hidden, secrets = without_secrets(file)
+    keep(tmp_path / "x.yaml", secrets)
+
+    assert secrets == {"<mask:password>": [123456], "<mask:secret>": [1.5]}
+    assert with_secrets(hidden, kept(tmp_path / "x.yaml")) == file
 
 
 def test_a_rule_of_the_project_masks_too() -> None:
