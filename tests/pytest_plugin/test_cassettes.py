@@ -170,6 +170,54 @@ def test_a_recorded_tool_does_not_run(suite: Suite, provider: Any, monkeypatch: 
     assert 'gives: "refunded A-7"' in cassette_of(suite).read_text("utf-8")
 
 
+TWICE = f"""{APP}
+@tool
+def pay_back(order: str) -> str:
+    \"\"\"Pay an order back.\"\"\"
+    raise AssertionError("it must not run")
+
+
+@pytest.mark.llm_cassette(tools=["refund", "pay_*"])
+def test_refund():
+    for order in ORDERS:
+        assert ask(f"Refund {{order}}.") == "Done."
+    assert ran == RAN
+"""
+
+
+def test_a_named_tool_that_was_not_called_needs_no_answer(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*STEPS)
+    source = TWICE.replace("ORDERS", '["A-7"]')
+    assert suite.run(source.replace("RAN", '["A-7"]'), "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+
+    assert suite.run(source.replace("RAN", "[]")).counts == {"passed": 1}
+
+
+def test_a_new_call_of_a_recorded_tool_is_recorded(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*STEPS)
+    once = TWICE.replace("ORDERS", '["A-7"]').replace("RAN", '["A-7"]')
+    assert suite.run(once, "--llmtest-record=once").counts == {"passed": 1}
+    provider(call("refund", order="B-1"), say("Done."))
+    source = TWICE.replace("ORDERS", '["A-7", "B-1"]')
+
+    assert suite.run(source.replace("RAN", '["B-1"]'), "--llmtest-record=new").counts == {"passed": 1}
+    gone(monkeypatch)
+    assert suite.run(source.replace("RAN", "[]")).counts == {"passed": 1}
+
+
+def test_a_tool_that_the_marker_did_not_name_when_it_was_recorded_names_the_command(recorded: Suite) -> None:
+    outcome = recorded.run(SUITE.replace("llm_cassette", 'llm_cassette(tools=["refund", "pay"])'))
+
+    assert outcome.counts == {"error": 1}  # and no second one, about a cassette that was left open
+    assert outcome.part("ERROR at setup of test_refund").splitlines()[-3:] == [
+        "cassettes/test_it/test_refund.yaml: the answers of tools that the marker llm_cassette names were not recorded: `refund`,"
+        " `pay`",
+        "  recorded  none",
+        "  record it again: pytest test_it.py::test_refund --llmtest-record=rewrite",
+    ]
+
+
 def test_a_tool_that_is_not_named_runs(recorded: Suite) -> None:
     assert recorded.run(SUITE + '    assert ran == ["A-7"]\n').counts == {"passed": 1}
 
