@@ -63,9 +63,9 @@ class _Runs:
 
     def model(self, model: str, entries: Entries) -> None:
         keyed = (entry for entry in entries if isinstance(entry, KeyedSteps))
-        for entry in sorted(keyed, key=lambda entry: str(entry.key)):
-            for step in entry.steps:
-                self.step(model, step, FrozenDict(on=_facts(entry.key)))
+        for group in sorted(keyed, key=lambda group: str(group.key)):
+            for step in group.steps:
+                self.step(model, step, FrozenDict(on=_facts(group.key)))
         for entry in entries:
             if not isinstance(entry, KeyedSteps):
                 self.step(model, entry, EMPTY)
