@@ -29,7 +29,7 @@ from llmtest.core.text import amount, did_you_mean, named, names
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.pytest_plugin.arguments import pending_folder
 from llmtest.scripts import fingerprints
-from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
+from llmtest.scripts.tool_answers import ToolAnswer, races, tool_answers
 from llmtest.wire.hosts import PROVIDERS
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class OpenCassette:
         except CassetteError as error:
             return [Violation("not recorded", str(error))] if passed else []
         self._summarize(saved, passed=passed)
-        for note in saved.notes:
+        for note in (*saved.notes, *self._races()):
             warnings.warn_explicit(f"{shown_path(os.fspath(self.cassette.path))}: {note}", LlmtestWarning, *self.attempt.place)
         return []
 
@@ -251,6 +251,14 @@ class OpenCassette:
             name: answers for name, answers in found.items() if any(named(pattern, name) for pattern in self.wanted.tools)
         }
         return chosen | {pattern: () for pattern in self.wanted.tools if not any(named(pattern, name) for name in chosen)}
+
+    def _races(self) -> list[str]:
+        """Return which answers of the tools that the marker names have no certain call, in words."""
+        found = []
+        for recording in self.attempt.page.recordings[:1]:
+            chosen = [run for run in recording.runs if any(named(pattern, run.name) for pattern in self.wanted.tools)]
+            found += races(chosen, recording.order().are_ordered)
+        return found
 
     @property
     def _outcome(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llmtest import call, on, say
+from llmtest import call, on, reply, say
 from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
@@ -216,6 +216,17 @@ def test_a_tool_that_the_marker_did_not_name_when_it_was_recorded_names_the_comm
         "  recorded  none",
         "  record it again: pytest test_it.py::test_refund --llmtest-record=rewrite",
     ]
+
+
+def test_answers_of_a_tool_that_no_call_is_certain_of_are_a_warning(suite: Suite, provider: Any) -> None:
+    provider(reply(call("refund", order="A-7"), call("refund", order="A-7")), say("Done."))
+    suite.ini(INI.replace("= error", "= default"))
+    source = SUITE.replace("llm_cassette", 'llm_cassette(tools="refund")')
+
+    outcome = suite.run(source.replace('f"refunded {order}"', 'f"refund {len(ran)}"'), "--llmtest-record=once")
+
+    assert outcome.counts == {"passed": 1, "warnings": 1}
+    assert "test_refund.yaml: two calls of the tool `refund` at the same time have the arguments " in outcome.text
 
 
 def test_a_tool_that_is_not_named_runs(recorded: Suite) -> None:
