@@ -158,9 +158,9 @@ class Cassette:
             if self.answers:
                 entered.enter_context(self.providers)
             if self.records:
+                entered.enter_context(hearing.listening(self.recorder))
                 clients.watch()
                 entered.callback(clients.unwatch)
-                entered.enter_context(hearing.listening(self.recorder))
             self._exits = entered.pop_all()
         return self
 
