@@ -22,6 +22,7 @@ from llmtest.errors import CassetteError, ScriptError
 from llmtest.scripts.files import Entries, ScriptFile, Vectors, read_file
 from llmtest.scripts.requests import Origin
 from llmtest.scripts.script import Script
+from llmtest.scripts.secret_texts import Secret, with_secrets, without_secrets
 from llmtest.scripts.yaml_emit import write_file
 from llmtest.wire import clients, hearing, providers
 from llmtest.wire.answering import request_of
@@ -45,7 +46,7 @@ class Saved:
     before: ScriptFile | None = None
     after: ScriptFile | None = None
     """The file as it was, and as the recording makes it, both with masks."""
-    kept: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
+    kept: Mapping[str, list[Secret]] = field(default_factory=dict, repr=False)
     """What each mask in `after` hides."""
 
 
@@ -128,7 +129,7 @@ class Cassette:
                 f"{shown_path(found.where['test'])}: the cassette is of another test\n  it is of  {found.test}\n"
                 f"  this is   {self.test}\n  if the test was renamed, write its name there; else {remedy}"
             )
-        return masking.with_secrets(found, masking.kept(self.path))
+        return with_secrets(found, masking.kept(self.path))
 
     def _map(self, file: ScriptFile) -> None:
         models = file.models or {"*": file.entries}
@@ -163,9 +164,9 @@ class Cassette:
             if self.answers:
                 entered.enter_context(self.providers)
             if self.records:
+                entered.enter_context(hearing.listening(self.recorder))
                 clients.watch()
                 entered.callback(clients.unwatch)
-                entered.enter_context(hearing.listening(self.recorder))
             self._exits = entered.pop_all()
         return self
 
@@ -220,7 +221,7 @@ class Cassette:
         answers = {name: tuple(given) for name, given in (tools or (old.tools if old is not None else {})).items()}
         first = old.recorded if old is not None and old.recorded else recorded
         file = ScriptFile(os.fspath(self.path), 2, (), models, answers, embeddings, self.test, first)
-        hidden, kept = masking.without_secrets(file)
+        hidden, kept = without_secrets(file)
         writes = keep and self._writes and len(self.recorder) > 0
         before = self._before()
         if writes:
@@ -230,13 +231,13 @@ class Cassette:
     def _before(self) -> ScriptFile | None:
         """Return the file as it is before a recording is written; None if there is none, or none that can be read."""
         if self.file is not None:
-            return masking.without_secrets(self.file)[0]
+            return without_secrets(self.file)[0]
         try:
             return read_file(self.path.read_bytes(), os.fspath(self.path)) if self.path.is_file() else None
         except (ScriptError, OSError):
             return None  # `rewrite` replaces also a file that is damaged: it has nothing to compare with
 
-    def _write(self, file: ScriptFile, kept: Mapping[str, list[str]]) -> None:
+    def _write(self, file: ScriptFile, kept: Mapping[str, list[Secret]]) -> None:
         try:
             text = write_file(file)
         except ScriptError as error:
@@ -272,7 +273,7 @@ class Cassette:
             models = {model: script.used_entries for model, script in self.scripts.items()}
             used = {model: entries for model, entries in models.items() if entries}
             if used or self.file.embeddings:
-                self._write(*masking.without_secrets(replace(self.file, entries=(), models=used)))
+                self._write(*without_secrets(replace(self.file, entries=(), models=used)))
             else:
                 self._delete()
             for script in self.scripts.values():

@@ -1,161 +1,17 @@
-"""Secrets do not get into a cassette. What the program needs again is kept apart, in a file that is not for version control."""
+"""What was masked in a cassette and the program needs again: it is kept apart, in a file that is not for version control."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from llmtest.core.masks import mask, table
 from llmtest.errors import CassetteError
-from llmtest.events.words import FrozenDict, FrozenList
-from llmtest.scripts.files import Entries, ScriptFile
-from llmtest.scripts.requests import KeyedSteps, On
-from llmtest.scripts.step_types import Call, Fail, Part, Reply, Text, Thinking, Value, split
-from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure
+from llmtest.scripts.secret_texts import Secret
 
 FOLDER: Final = ".secrets"
 """Beside the cassettes: what was masked in them."""
-
-Leaf = Callable[[str, str], str]
-"""Returns the text in place of a text that stands under a key; the key is empty for a text without one."""
-
-
-def without_secrets(file: ScriptFile) -> tuple[ScriptFile, dict[str, list[str]]]:
-    """Return `file` with masks in place of secrets, and what each masked text was, in order."""
-    kept: dict[str, list[str]] = {}
-
-    def hide(key: str, text: str) -> str:
-        hidden = mask(key) if table().hides(key, text) else table().without_secrets(text)
-        if hidden != text:
-            kept.setdefault(hidden, []).append(text)
-        return hidden
-
-    return _changed(_with_hidden_prompts(file), hide), kept
-
-
-def with_secrets(file: ScriptFile, kept: Mapping[str, list[str]]) -> ScriptFile:
-    """Return `file` with what was masked in it, as far as it is kept."""
-    left = {hidden: list(texts) for hidden, texts in kept.items()}
-
-    def show(key: str, text: str) -> str:
-        return left[text].pop(0) if left.get(text) else text
-
-    return _changed(file, show)
-
-
-def count_masks(file: ScriptFile) -> int:
-    """Return how many texts of a file have a mask in them: the program gets the mask in place of the secret."""
-    count = 0
-
-    def look(key: str, text: str) -> str:
-        nonlocal count
-        count += "<mask:" in text
-        return text
-
-    _changed(file, look)
-    return count
-
-
-def _with_hidden_prompts(file: ScriptFile) -> ScriptFile:
-    """Return `file` with masks in what it keeps of prompts: that is compared only, and no program needs it again."""
-    models = {model: tuple(map(_with_hidden_prompt, entries)) for model, entries in file.models.items()}
-    return replace(file, entries=tuple(map(_with_hidden_prompt, file.entries)), models=models)
-
-
-def _with_hidden_prompt(entry: Any) -> Any:
-    if isinstance(entry, KeyedSteps):
-        return replace(entry, steps=tuple(map(_with_hidden_prompt, entry.steps)))
-    request = entry.serving.request
-    if request is None:
-        return entry
-    hidden = replace(request, system=request.system and request.system.hidden(), human=tuple(p.hidden() for p in request.human))
-    return entry if hidden == request else replace(entry, serving=replace(entry.serving, request=hidden))
-
-
-# -- every text of a file
-
-
-def _changed(file: ScriptFile, leaf: Leaf) -> ScriptFile:
-    return replace(
-        file,
-        entries=_entries(file.entries, leaf),
-        models={model: _entries(entries, leaf) for model, entries in file.models.items()},
-        tools={tool: tuple(_tool(answer, leaf) for answer in answers) for tool, answers in file.tools.items()},
-        embeddings={m: {leaf("", text): vector for text, vector in vectors.items()} for m, vectors in file.embeddings.items()},
-    )
-
-
-def _entries(entries: Entries, leaf: Leaf) -> Entries:
-    return tuple(
-        replace(entry, key=_key(entry.key, leaf), steps=tuple(_step(step, leaf) for step in entry.steps))
-        if isinstance(entry, KeyedSteps)
-        else _step(entry, leaf)
-        for entry in entries
-    )
-
-
-def _key(key: On, leaf: Leaf) -> On:
-    """Return a key with its texts changed: those that calls have, and are compared with."""
-    texts: dict[str, Any] = {name: leaf("", text) for name in ("tag", "thread") if (text := getattr(key, name)) is not None}
-    contains = tuple(leaf("", text) for text in key.contains)
-    return replace(key, contains=contains, metadata=FrozenDict(_json(key.metadata, leaf)), **texts)
-
-
-def _step(step: Any, leaf: Leaf) -> Any:
-    if isinstance(step, Fail):
-        kind, args = step.cause
-        if isinstance(kind, int) or len(args) != 1 or not isinstance(args[0], str):
-            return step if step.message is None else replace(step, message=leaf("", step.message))
-        hidden = leaf("", args[0])
-        return step if hidden == args[0] else replace(step, error=kind.__name__, message=hidden)
-    assert isinstance(step, Reply)  # a file has no other steps
-    failure = None if step.failure is None else _step(step.failure, leaf)
-    parts = tuple(_part(part, leaf) for part in step.parts)
-    verbatim, metadata = (FrozenDict(_json(value, leaf)) for value in (step.verbatim, step.response_metadata))
-    return replace(step, parts=parts, failure=failure, verbatim=verbatim, response_metadata=metadata)
-
-
-def _part(part: Part, leaf: Leaf) -> Part:
-    if isinstance(part, Text | Thinking):
-        said = "".join(part.tokens)
-        new = leaf("", said)
-        return part if new == said else replace(part, tokens=tuple(split(new)))
-    if isinstance(part, Call):
-        args = _json(part.args, leaf)
-        pieces = part.pieces and (leaf("", "".join(part.pieces)),)
-        return part if args == part.args and "".join(pieces) == "".join(part.pieces) else replace(part, args=args, pieces=pieces)
-    assert isinstance(part, Value)
-    return replace(part, value=_json(part.value, leaf))
-
-
-def _tool(answer: ToolAnswer, leaf: Leaf) -> ToolAnswer:
-    failure = answer.failure
-    return replace(
-        answer,
-        args=_json(answer.args, leaf),
-        gives=_json(answer.gives, leaf),
-        artifact=_json(answer.artifact, leaf),
-        message=_json(answer.message, leaf),
-        failure=None if failure is None else ToolFailure(failure.type, leaf("", failure.message), leaf("", failure.repr)),
-    )
-
-
-def _json(value: Any, leaf: Leaf, key: str = "") -> Any:
-    if isinstance(value, str):
-        return leaf(key, value)
-    if isinstance(value, Mapping):
-        return FrozenDict({name: _json(item, leaf, str(name)) for name, item in value.items()})
-    if isinstance(value, list | tuple):
-        return FrozenList([_json(item, leaf, key) for item in value])
-    if value is not None and not isinstance(value, bool) and table().hides(key, value):
-        return leaf(key, str(value))  # a number under the name of a secret, such as a PIN
-    return value
-
-
-# -- the file with what was masked
 
 
 def secrets_file(cassette: Path) -> Path:
@@ -163,7 +19,7 @@ def secrets_file(cassette: Path) -> Path:
     return cassette.parent / FOLDER / f"{cassette.name}.json"
 
 
-def keep(cassette: Path, kept: Mapping[str, list[str]]) -> None:
+def keep(cassette: Path, kept: Mapping[str, list[Secret]]) -> None:
     """Write what was masked in a cassette, into a folder that git ignores; remove the file if nothing was."""
     file = secrets_file(cassette)
     if not kept:
@@ -175,7 +31,7 @@ def keep(cassette: Path, kept: Mapping[str, list[str]]) -> None:
     file.chmod(0o600)
 
 
-def kept(cassette: Path) -> dict[str, list[str]]:
+def kept(cassette: Path) -> dict[str, list[Secret]]:
     """Return what was masked in a cassette, as far as this machine has it.
 
     Raises:
@@ -188,4 +44,4 @@ def kept(cassette: Path) -> dict[str, list[str]]:
         found = json.loads(file.read_text("utf-8"))
     except (ValueError, OSError) as error:
         raise CassetteError(f"{file}: what was masked in {cassette.name} cannot be read: {error}\n  delete the file") from None
-    return {str(hidden): [str(text) for text in texts] for hidden, texts in found.items()} if isinstance(found, dict) else {}
+    return {str(hidden): list(values) for hidden, values in found.items()} if isinstance(found, dict) else {}

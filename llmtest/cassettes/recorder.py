@@ -13,7 +13,7 @@ from llmtest.scripts.branches import branches
 from llmtest.scripts.files import Entries
 from llmtest.scripts.fingerprints import fingerprint
 from llmtest.scripts.from_recording import without_random_ids
-from llmtest.scripts.requests import KeyedSteps, Request
+from llmtest.scripts.requests import Batch, KeyedSteps, Place, Request
 from llmtest.scripts.step_types import Fail, Reply, Text
 from llmtest.wire.api import Api, BadBody, ModelCall
 from llmtest.wire.embeddings import EmbeddingsCall
@@ -34,7 +34,8 @@ class NoStep(Protocol):
 class LiveCall:
     """One call of a real model: what was asked, the step that answers so, and when it was, counted in calls.
 
-    `left_out` is what no step can say of the answer, in words. `run_id` is the run of LangChain that made the call.
+    `left_out` is what no step can say of the answer, in words. `run_id` is the run of LangChain that made the call, `place` its
+    place in a `batch`.
     """
 
     model: str
@@ -44,6 +45,7 @@ class LiveCall:
     ended: float
     run_id: UUID | None = None
     left_out: tuple[str, ...] = ()
+    place: Place | None = None
 
 
 class Recorder:
@@ -143,7 +145,7 @@ def _read(heard: Heard) -> LiveCall:
     if isinstance(step, Reply):
         step = without_random_ids(step)
     ended = float("inf") if heard.ended is None else heard.ended
-    return LiveCall(heard.model, request, step, heard.began, ended, heard.run_id, left_out)
+    return LiveCall(heard.model, request, step, heard.began, ended, heard.run_id, left_out, heard.origin.place)
 
 
 def _answer(heard: Heard, call: ModelCall) -> tuple[Reply | Fail, tuple[str, ...]]:
@@ -182,8 +184,31 @@ def _unreadable(heard: Heard, error: BadBody) -> CassetteError:
     return CassetteError(f"the answer of `{heard.model}` cannot be recorded, because it cannot be read\n  {error}\n  url  {url}")
 
 
+def _in_batches(calls: Sequence[LiveCall]) -> tuple[list[LiveCall], dict[int, Batch]]:
+    """Return calls with those of one batch in the order of its inputs, and the batch of each by the identity of the call.
+
+    An input takes the step of its position when the test runs again, so a batch needs no keys. Which of several calls of an
+    input, after a failure, comes when is luck: such a batch counts as any calls at the same time.
+    """
+    places: dict[Batch, list[int]] = {}
+    for number, call in enumerate(calls):
+        if call.place is not None:
+            places.setdefault(call.place.batch, []).append(number)
+    found, batches = list(calls), {}
+    for batch, numbers in places.items():
+        by_position = {call.place.position: call for number in numbers if (call := calls[number]).place is not None}
+        if len(by_position) == len(numbers):
+            for number, (_, call) in zip(numbers, sorted(by_position.items()), strict=True):
+                found[number], batches[id(call)] = call, batch
+    return found, batches
+
+
 def _entries(model: str, calls: Sequence[LiveCall], are_ordered: AreOrdered, notes: list[str]) -> Entries:
+    calls, batches = _in_batches(calls)
+
     def ordered(a: LiveCall, b: LiveCall) -> bool:
+        if id(a) in batches and batches[id(a)] is batches.get(id(b)):
+            return True
         known = are_ordered(a.run_id, b.run_id) if a.run_id is not None and b.run_id is not None else None
         return a.ended < b.began if known is None else known  # without runs, only an overlap is seen
 

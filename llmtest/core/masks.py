@@ -52,6 +52,11 @@ _HEADER = (
     r"|(?P<scheme>(?i:(?:proxy-)?authorization))(?P<says>[ \t]*[:=][ \t]*[\"']?)"
     r"(?:(?i:basic|bearer|token|digest|apikey|negotiate)[ \t]+[\w.~+/=-]{4,}|(?=[^\s\"',;]*\d)[\w.~+/=-]{8,})"
     r"|(?P<jar>(?i:(?:set-)?cookie))(?P<has>[ \t]*:[ \t]*)[\w.-]+=[^\s;\"']+(?:;[ \t]*[\w.-]+(?:=[^\s;\"']*)?)*)"
+    # The same in the query of an address, and behind an option of a command.
+    r"|(?<=[?&-])(?:(?<!-)(?P<asked>(?i:(?:x-amz-|x-goog-)?(?:signature|security-token|credential)|sig|(?:[a-z]+[-_]){0,3}(?:token|secret)"
+    r"|pwd|password))(?P<is>=)(?=[^\s\"'&#<>\\]*\d)[^\s\"'&#<>\\]{8,}"
+    r"|(?<=--)(?P<option>(?:[a-z]+-){0,2}(?:password|token|api-key|client-secret|secret-key))(?P<takes>[ \t]+|=)"
+    r"(?=[^\s\"',;\\]*\d)[^\s\"',;\\<$\{-][^\s\"',;\\]{7,})"
 )
 # The base64 of a user and a password: upper and lower case change in it, other than in words.
 _BASIC = r"(?<=[Bb]asic )(?=[\w+/]*(?:[a-z][A-Z][\w+/]*(?:[a-z][A-Z]|\d)|\d[\w+/]*[a-z][A-Z]|[\w+/]*=))[\w+/]{8,}={0,2}"
@@ -63,6 +68,8 @@ _HINTS: Final = (
         "token:",
         "token=",
         "token ",
+        "signature",
+        "sig=",
         "sk-",
         "ghp_",
         "gho_",
@@ -96,7 +103,8 @@ class Table:
     """The rules of masking.
 
     `volatile` finds masked parts of texts, by groups: `id`, `own` (an id of our doubles), `part` (of an id), `time`, `addr`,
-    `path`, `secret`, `pair` (a key and its value in a text of JSON), `header` (one in prose), and the project's own.
+    `path`, `secret`, `pair` (a key and its value in a text of JSON; `deep`, where that is in another text of JSON), `header`
+    (one in prose), and the project's own.
     `replacement` is the text in place of a group. `folder` is pytest's `--basetemp`, if it has one.
     """
 
@@ -110,7 +118,12 @@ class Table:
         self._secret_key = re.compile(rf"(?:^|_)(?:{secrets}|{_SECRETS_BY_KEY})$")
         secret = (
             rf"(?P<header>{_HEADER})|(?P<secret>{_VALUES}|(?<=[Bb]earer )[\w.~+/=-]{{8,}}|{_BASIC})"
-            rf"|(?P<pair>(?i:(?P<key>\"(?:{names})\"|'(?:{names})')\s*:\s*(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'|-?\d[\w.+-]*)))"
+            # A text that was cut off may end within the value.
+            rf"|(?P<pair>(?i:(?P<key>\"(?:{names})\"|'(?:{names})')\s*:\s*"
+            r"(?:\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'[^']*(?:'|\Z)|-?\d[\w.+-]*)))"
+            # In a text of JSON within a text of JSON, quotes have backslashes: those of a pair have equally many.
+            rf"|(?P<deep>(?i:(?P<name>(?P<quote>(?<!\\)\\+\")(?:{names})(?P=quote))\s*:\s*"
+            r"(?:(?P=quote)(?:(?!(?<!\\)(?P=quote)).)*(?:(?P=quote)|\Z)|-?\d[\w.+-]*)))"
         )
         self.volatile: Final = re.compile(
             rf"{patterns}(?P<id>(?<![0-9a-zA-Z])(?:(?:lc_)?run-{{1,2}})?(?:{_UUID}(?:-\d+)?|{_HEX_UUID})(?![0-9a-zA-Z]))"
@@ -157,6 +170,17 @@ class Table:
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
         return value
 
+    def hide_leaves(self, value: object, key: str = "") -> Any:
+        """Return `value` as a cassette has it: of the same shape, with masks in the texts, numbers and names in it."""
+        if isinstance(value, Mapping):
+            own = key if self.is_secret(key) else None
+            return {self.without_secrets(str(name)): self.hide_leaves(item, own or str(name)) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.hide_leaves(item, key) for item in value]
+        if self.hides(key, value):
+            return mask(key)
+        return self.without_secrets(value) if isinstance(value, str) else value
+
     def without_secrets(self, text: str) -> str:
         """Return `text` with a mask in place of each secret and each match of a project's rule. Idempotent."""
         return self.secrets.sub(self.replacement, text) if self.secrets.search(text) else text
@@ -171,14 +195,22 @@ class Table:
         if group == "header":
             name, sign = header_of(match)
             return f"{name}{sign}{mask(name.lower())}"
-        if group != "pair":
+        if group not in ("pair", "deep"):
             return self.called(group)
-        quote = match["key"][0]
-        return f"{match['key']}: {quote}{mask(match['key'][1:-1])}{quote}"
+        name, key, quote = pair_of(match)
+        return f"{name}: {quote}{mask(key)}{quote}"
 
     def called(self, group: str) -> str:
         """Return the text in place of a match of `volatile`."""
         return self._called.get(group) or (mask("secret") if group == "secret" else f"<{group}>")
+
+
+def pair_of(match: re.Match[str]) -> tuple[str, str, str]:
+    """Return the name of a pair in a text of JSON as it stands there, the name itself, and its quote."""
+    if match["name"] is None:
+        return match["key"], match["key"][1:-1], match["key"][0]
+    quote = match["quote"]
+    return match["name"], match["name"][len(quote) : -len(quote)], quote
 
 
 def header_of(match: re.Match[str]) -> tuple[str, str]:
@@ -186,7 +218,7 @@ def header_of(match: re.Match[str]) -> tuple[str, str]:
     return next((match[name], match[sign]) for name, sign in _NAMES_AND_SIGNS if match[name] is not None)
 
 
-_NAMES_AND_SIGNS: Final = (("named", "sets"), ("scheme", "says"), ("jar", "has"))
+_NAMES_AND_SIGNS: Final = (("named", "sets"), ("scheme", "says"), ("jar", "has"), ("asked", "is"), ("option", "takes"))
 
 
 def _temporary(folder: str) -> str:

@@ -171,8 +171,9 @@ def _stand_in(module: ModuleType, original: Callable[..., Any]) -> Callable[...,
 
 
 def _patch_batches(module: ModuleType) -> list[Patch]:
-    """Let each input of a batch of a real class take the step of its position, as the inputs of a double do."""
-    if not providers.is_any_open():
+    """Let each input of a batch of a real class take the step of its position, as the inputs of a double do; or be recorded
+    as the step of its position."""
+    if not (providers.is_any_open() or listener() is not None):
         return []
     return [replace(module.Runnable, name, partial(_by_position, name)) for name in BATCHES]
 
@@ -186,7 +187,8 @@ def _by_position(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def method(self: Any, inputs: Any, config: Any = None, **kwargs: Any) -> Any:
         is_real = isinstance(self, BaseChatModel) and not isinstance(self, BatchesByPosition)
-        return (ours if is_real and providers.is_any_open() else original)(self, inputs, config, **kwargs)
+        is_ours = is_real and (providers.is_any_open() or listener() is not None)
+        return (ours if is_ours else original)(self, inputs, config, **kwargs)
 
     return method
 

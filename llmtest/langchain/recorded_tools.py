@@ -59,12 +59,15 @@ class RecordedTools(RecordedAnswers):
         return [Violation(LEFT_OPEN, f"a recorded_tools() block was left open by the test\n  {USE_WITH}")]
 
 
-def recorded_tools(answers: Mapping[str, Sequence[ToolAnswer]], names: str | Sequence[str] = ("*",)) -> RecordedTools:
+def recorded_tools(
+    answers: Mapping[str, Sequence[ToolAnswer]], names: str | Sequence[str] = ("*",), *, is_growing: bool = False
+) -> RecordedTools:
     """Return a block in which LangChain's tools answer as they did in a recording. Their bodies do not run.
 
     `answers` is what `tool_answers` returns. `names` are the tools that answer so, `*` in a name stands for any text; all other
     tools are the real ones. The n-th call with some arguments gets the n-th answer that was recorded for them; arguments that
-    the program injects (state, store, runtime, the id of the call) do not count.
+    the program injects (state, store, runtime, the id of the call) do not count. With `is_growing`, a call without an answer runs
+    the tool: its answer is recorded.
 
     Callbacks, validation, `response_format`, `handle_tool_error` and the tool message are those of the real tool, so that the
     run tree is that of the recording. A recorded failure raises an exception with the same class name and text: of the built-in
@@ -90,7 +93,7 @@ def recorded_tools(answers: Mapping[str, Sequence[ToolAnswer]], names: str | Seq
     It holds for the whole process, threads included, and for tools that were built before. A tool whose body makes runs of its
     own, such as an agent, is repeated without them. A call past the tool, such as `refund.func(...)`, runs the function.
     """
-    return RecordedTools(answers, names)
+    return RecordedTools(answers, names, is_growing=is_growing)
 
 
 # -- the seam in LangChain
@@ -204,12 +207,14 @@ class _Call:
         self._tool_call_id: str | None = None
         self._taken: Taken | None = None
         self._error: ViolationError | None = None
+        self._is_new = False
 
     def take(self, name: str, given: Any, tool_call_id: str | None) -> None:
         self._name, self._tool_call_id = name, tool_call_id
         args = FrozenDict(as_json(freeze(given), or_text=True)) if isinstance(given, Mapping) else str(given)
         try:
             self._taken = self._block.take(name, args, functools.partial(_injected, self._tool))
+            self._is_new = self._taken is None
         except ViolationError as error:
             self._error = error  # it is raised within the run, where a body would fail
 
@@ -219,24 +224,27 @@ class _Call:
 
     def stand_in(self) -> BaseTool:
         """Return a copy of the tool that answers in place of its body."""
-        tool, answer = self._tool, self._answer
+        tool, answer, runs_body = self._tool, self._answer, self._runs_body
         _injected(tool, ())  # LangChain reads it from the real `_run`, and keeps it in the tool
 
         @functools.wraps(tool._run)  # LangChain reads the signature, to see what `_run` wants of it
         def _run(*args: Any, **kwargs: Any) -> Any:
-            return answer()
+            return tool._run(*args, **kwargs) if runs_body() else answer()
 
         @functools.wraps(tool._arun)
         async def _arun(*args: Any, **kwargs: Any) -> Any:
-            return answer()
+            return await tool._arun(*args, **kwargs) if runs_body() else answer()
 
         copied = copy.copy(tool)
         copied.__dict__.update({"_run": _run, "_arun": _arun, _MARK: self})
         return copied
 
-    def _answer(self) -> Any:
-        if self._taken is None and self._error is None:
+    def _runs_body(self) -> bool:
+        if self._taken is None and self._error is None and not self._is_new:
             self.take(self._name, self._given, None)  # a `run` of a subclass that reports nothing to LangChain
+        return self._is_new
+
+    def _answer(self) -> Any:
         if self._error is not None:
             raise self._error
         assert self._taken is not None

@@ -25,11 +25,11 @@ import pytest
 from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
 from llmtest.core.masks import table
 from llmtest.core.source import code, is_installed, shown_path
-from llmtest.core.text import amount, did_you_mean, named
+from llmtest.core.text import amount, did_you_mean, named, names
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.pytest_plugin.arguments import pending_folder
 from llmtest.scripts import fingerprints
-from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
+from llmtest.scripts.tool_answers import ToolAnswer, races, tool_answers
 from llmtest.wire.hosts import PROVIDERS
 
 if TYPE_CHECKING:
@@ -79,13 +79,14 @@ class OpenCassette:
         """True if a recording was kept for `llmtest review`."""
         self.is_old = False
         self._is_closed = self._is_compared = False
-        self._exits = ExitStack()
-        self._exits.enter_context(self.cassette)
-        if self.cassette.answers and not self.cassette.is_missing:
-            self._tell_age()
-            self._answer_tools()
-        if wanted.models:
-            self._open_classes()
+        with ExitStack() as exits:
+            exits.enter_context(self.cassette)
+            if self.cassette.answers and not self.cassette.is_missing:
+                self._tell_age()
+                self._answer_tools(exits)
+            if wanted.models:
+                self._open_classes(exits)
+            self._exits = exits.pop_all()
 
     def _tell_age(self) -> None:
         """Tell of a cassette that is older than the marker or the ini key allows."""
@@ -108,20 +109,29 @@ class OpenCassette:
             else:
                 self.attempt.page.write(Violation("stale recording", text))
 
-    def _answer_tools(self) -> None:
-        file = self.cassette.file
-        if self.wanted.tools and file is not None:
-            from llmtest.langchain.recorded_tools import recorded_tools
+    def _answer_tools(self, exits: ExitStack) -> None:
+        """Let the tools that the marker names answer from the file; one without an answer runs while calls are recorded."""
+        file, is_growing = self.cassette.file, self.cassette.records
+        if not self.wanted.tools or file is None:
+            return
+        from llmtest.langchain.recorded_tools import recorded_tools
 
-            self._exits.enter_context(recorded_tools(file.tools, self.wanted.tools))
+        unknown = [name for name in self.wanted.tools if not any(named(name, tool) for tool in file.tools)]
+        if unknown and not is_growing:
+            raise CassetteError(
+                f"{shown_path(os.fspath(self.cassette.path))}: the answers of tools that the marker llm_cassette names were not"
+                f" recorded: {names(unknown)}{did_you_mean(unknown[0], file.tools)}\n  recorded  {names(file.tools)}\n"
+                f"  record it again: {self.cassette.command.replace('=once', '=rewrite')}"
+            )
+        exits.enter_context(recorded_tools(file.tools, self.wanted.tools, is_growing=is_growing))
 
-    def _open_classes(self) -> None:
+    def _open_classes(self, exits: ExitStack) -> None:
         from llmtest.langchain import recorded_classes
 
         if self.cassette.answers:
-            self._exits.enter_context(recorded_classes.answering(self.wanted.models, self.cassette.script_of))
+            exits.enter_context(recorded_classes.answering(self.wanted.models, self.cassette.script_of))
         if self.cassette.records:
-            self._exits.enter_context(recorded_classes.listening(self.wanted.models, self.cassette.recorder.note))
+            exits.enter_context(recorded_classes.listening(self.wanted.models, self.cassette.recorder.note))
 
     @property
     def facts(self) -> dict[str, object]:
@@ -161,7 +171,7 @@ class OpenCassette:
         except CassetteError as error:
             return [Violation("not recorded", str(error))] if passed else []
         self._summarize(saved, passed=passed)
-        for note in saved.notes:
+        for note in (*saved.notes, *self._races()):
             warnings.warn_explicit(f"{shown_path(os.fspath(self.cassette.path))}: {note}", LlmtestWarning, *self.attempt.place)
         return []
 
@@ -241,6 +251,14 @@ class OpenCassette:
             name: answers for name, answers in found.items() if any(named(pattern, name) for pattern in self.wanted.tools)
         }
         return chosen | {pattern: () for pattern in self.wanted.tools if not any(named(pattern, name) for name in chosen)}
+
+    def _races(self) -> list[str]:
+        """Return which answers of the tools that the marker names have no certain call, in words."""
+        found = []
+        for recording in self.attempt.page.recordings[:1]:
+            chosen = [run for run in recording.runs if any(named(pattern, run.name) for pattern in self.wanted.tools)]
+            found += races(chosen, recording.order().are_ordered)
+        return found
 
     @property
     def _outcome(self) -> str:

@@ -56,13 +56,14 @@ class Batch:
 class Place:
     """The place of one input in a `batch`: the inputs before it take their steps first, whichever thread or task is faster.
 
-    `taken` is done as soon as the input has its step, or needs none.
+    `taken` is done as soon as the input has its step, or needs none. `position` counts the inputs from 0.
     """
 
     def __init__(self, double: object, batch: Batch, before: Place | None) -> None:
         self.double = double
         self.batch = batch
         self.before = before
+        self.position: int = 0 if before is None else before.position + 1
         self.taken: Future[None] = Future()
 
     def pass_on(self) -> None:

@@ -505,12 +505,22 @@ class Script(StepGroup):
     def dump(self, path: str | os.PathLike[str]) -> None:
         """Write the steps to a YAML file from which `load` makes an equal script. A script that is only written owes no calls.
 
+        Recorded steps have masks in place of secrets. Those of a script that a person wrote stay as they are.
+
         Raises:
             ScriptError: a step holds an exception or a function, which a file cannot name.
-        """
-        from llmtest.scripts import yaml_emit
 
-        Path(path).write_text(yaml_emit.write(self.entries), "utf-8", newline="\n")
+        Warns:
+            LlmtestWarning: texts are masked.
+        """
+        from llmtest.scripts import secret_texts, yaml_emit
+
+        entries, masked = secret_texts.without_recorded_secrets(self.entries)
+        Path(path).write_text(yaml_emit.write(entries), "utf-8", newline="\n")
+        if masked:
+            shown = shown_path(os.fspath(path))
+            text = f"{shown}: {amount(masked, 'text')} masked, because a part looks like a secret"
+            warnings.warn(text, LlmtestWarning, stacklevel=2)
         self._is_in_file = True
 
 

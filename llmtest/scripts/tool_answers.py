@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 from typing import Any, Final
 
 from llmtest.core.masks import table
@@ -90,6 +91,22 @@ def show_args(args: Mapping[str, object] | str) -> str:
 
 
 # -- from the runs of a recording
+
+
+def races(runs: Iterable[Run], are_ordered: Callable[[Run, Run], bool]) -> list[str]:
+    """Return what recorded answers cannot tell apart, in words: calls at the same time with equal arguments and other answers."""
+    calls: dict[tuple[str, str], list[tuple[Run, ToolAnswer]]] = {}
+    for run in sorted((run for run in runs if run.kind == "tool"), key=lambda run: run.start.number):
+        answer = _answer(run, (), 0)
+        calls.setdefault((run.name, as_key(answer.args)), []).append((run, answer))
+    return [
+        f"two calls of the tool `{name}` at the same time have the arguments {show_args(pairs[0][1].args)} and different answers;"
+        " which call gets which answer is a race, so that the test fails when it runs again\n"
+        f"  give the calls arguments that tell them apart, or let the real tool run: leave `{name}` out of tools="
+        for (name, _), pairs in calls.items()
+        if not all(are_ordered(a, b) for (a, _), (b, _) in pairwise(pairs))  # else all are: it is transitive
+        and any(one.said != other.said and not are_ordered(a, b) for (a, one), (b, other) in combinations(pairs, 2))
+    ]
 
 
 def tool_answers(runs: Iterable[Run]) -> dict[str, tuple[ToolAnswer, ...]]:

@@ -41,7 +41,8 @@ class RecordedAnswers:
     """The recorded answers of tools, given to the calls of another run: each exactly once.
 
     The n-th call with some arguments gets the n-th answer that was recorded for them. Arguments are compared as JSON; those
-    that the program injects do not count. `names` are the tools that answer so; `*` in a name stands for any text.
+    that the program injects do not count. `names` are the tools that answer so; `*` in a name stands for any text. A tool with an
+    empty list was not called. While answers are recorded (`is_growing`), a call without one is no violation: the tool runs.
 
     Violations: a call that was not recorded, or once more than it was recorded (`"unexpected tool call"`); concurrent calls with
     equal arguments and different answers, so that chance decides who gets which (`"competing calls"`); and an answer left
@@ -53,12 +54,15 @@ class RecordedAnswers:
         ScriptError: a name fits no recorded tool.
     """
 
-    def __init__(self, answers: Mapping[str, Sequence[ToolAnswer]], names: str | Sequence[str] = ("*",)) -> None:
+    def __init__(
+        self, answers: Mapping[str, Sequence[ToolAnswer]], names: str | Sequence[str] = ("*",), *, is_growing: bool = False
+    ) -> None:
         self.names = as_texts("names", names)
+        self.is_growing = is_growing
         self._answers = {name: tuple(given) for name, given in answers.items() if given}
         self.violations: list[Violation] = []
-        for name in self.names:
-            _check_name(name, self._answers)
+        for name in () if is_growing else self.names:
+            _check_name(name, answers, self._answers)
         self._lock = threading.Lock()
         self._calls = 0
         self._taken: set[tuple[str, int]] = set()
@@ -83,8 +87,10 @@ class RecordedAnswers:
         """A scripted tool of this name answers for itself: the recorded answers of the name may stay unused."""
         self._doubles.add(name)
 
-    def take(self, name: str, args: FrozenDict | str, injected: Injected = lambda names: set()) -> Taken:
-        """Return the answer for a call. Mark it with the id of its run, and as no longer open when the call is over.
+    def take(self, name: str, args: FrozenDict | str, injected: Injected = lambda names: set()) -> Taken | None:
+        """Return the answer for a call; None if the tool is to run, because answers are recorded and it has none.
+
+        Mark the answer with the id of its run, and as no longer open when the call is over.
 
         Raises:
             ViolationError: the call was not recorded, or once more than it was; a concurrent call competes for the answer.
@@ -95,7 +101,7 @@ class RecordedAnswers:
         args, places = without(args, hidden), self._places_of(name, hidden)
         key, lane, taken = as_key(args), lanes.current(), None
         if key not in places:  # it may have been recorded with a mask in place of a secret
-            key = as_key(table().hide(args))
+            key = as_key(table().hide_leaves(args))
         positions = places.get(key, ())
         with self._lock:
             self._calls += 1
@@ -106,6 +112,8 @@ class RecordedAnswers:
                 taken = Taken(recorded[position], self._calls, lane)
                 rival = next((turn for turn in turns if turn.is_open and _compete(turn, taken)), None)
                 turns.append(taken)
+        if taken is None and self.is_growing:
+            return None
         if taken is None:
             near = [without(answer.args, hidden) for answer in recorded]
             raise self._violate("unexpected tool call", _unexpected(name, args, near, len(positions), list(self._recorded())))
@@ -214,8 +222,8 @@ class RecordedAnswers:
         return ledger.report(Violation(code, text), self.violations, self)
 
 
-def _check_name(name: str, recorded: Mapping[str, object]) -> None:
-    if name == "*" or any(named(name, tool) for tool in recorded):
+def _check_name(name: str, known: Iterable[str], recorded: Mapping[str, object]) -> None:
+    if name == "*" or any(named(name, tool) for tool in known):
         return
     hint = did_you_mean(name, recorded)
     raise ScriptError(f"names= has `{name}`, but no call of such a tool was recorded{hint}\n  recorded  {names(recorded)}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from llmtest.core.masks import header_of, mask, table
+from llmtest.core.masks import header_of, mask, pair_of, table
 from llmtest.core.safe_yaml import YamlError, compose
 from llmtest.core.text import clip, names
 from llmtest.errors import StoreError
@@ -134,7 +134,7 @@ Found = tuple[int, str, str]
 def _in_lines(text: str) -> Iterator[Found]:
     """Yield what the lines of a text hold: by its look, and as the value of a name: `password="..."`."""
     for number, line in enumerate(text.splitlines(), 1):
-        for plain in dict.fromkeys((line, line.replace('\\"', '"'))):  # a JSON text in a string has escaped quotes
+        for plain in dict.fromkeys((line.replace('\\"', '"'), line)):  # a JSON text in a string has escaped quotes
             yield from ((number, kind, shown) for kind, shown in _in_text(plain))
             yield from ((number, kind, shown) for kind, shown in _by_name(plain))
 
@@ -195,9 +195,10 @@ def _without_names(line: str) -> str:
 
 def _kind(found: re.Match[str]) -> str:
     group, said = str(found.lastgroup), found[0]
-    if group == "pair":
-        value = said[len(found["key"]) :].lstrip(" \t:").strip("\"'")
-        return "" if not value or _is_masked(value) else f"the value of `{found['key'][1:-1]}`"
+    if group in ("pair", "deep"):
+        name, key, _ = pair_of(found)
+        value = said[len(name) :].lstrip(" \t:").strip("\"'\\")
+        return "" if not value or _is_masked(value) else f"the value of `{key}`"
     if group == "header":
         return f"the value of `{header_of(found)[0]}`"
     if group != "secret":

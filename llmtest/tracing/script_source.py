@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 from uuid import UUID
 
-from llmtest.cassettes import foreign, masking
+from llmtest.cassettes import foreign
 from llmtest.cassettes.llm_cache import read_cache
 from llmtest.core.masks import table
 from llmtest.core.source import shown_path
@@ -27,6 +27,7 @@ from llmtest.scripts.files import Entries, ScriptFile, read_file
 from llmtest.scripts.fingerprints import fingerprint
 from llmtest.scripts.from_recording import RecordedCall, entries_of, recorded_calls, without_random_ids
 from llmtest.scripts.requests import KeyedSteps, Request
+from llmtest.scripts.secret_texts import without_secrets
 from llmtest.scripts.step_types import Call, Fail, Reply, Text, Thinking, split
 from llmtest.scripts.tool_answers import ToolAnswer, tool_answers
 from llmtest.tracing import jsonl
@@ -92,7 +93,7 @@ def draft_of(name: str, store: Callable[[], Store], options: Options, *, is_fore
         raise ScriptError(f"there is no file `{name}`")
     else:
         draft = _of_store(name, store(), options)
-    hidden, kept = masking.without_secrets(draft.file)
+    hidden, kept = without_secrets(draft.file)
     masked = sum(map(len, kept.values()))
     notes = [table().without_secrets(note) for note in draft.notes]
     notes += [f"{amount(masked, 'text')} masked, because a part looks like a secret"] if masked else []

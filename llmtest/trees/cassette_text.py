@@ -24,7 +24,8 @@ def cassette_text(file: ScriptFile, *, usage: bool = True, tools: bool = False) 
     """Return the answers of the models in a script file as a tree text: a run for each step, with what it says and its usage.
 
     A step under a key has it as metadata. Of embeddings, the text shows how many numbers each text has. With `tools`, the
-    recorded answers of tools follow.
+    recorded answers of tools follow. Models, keys and embedded texts are sorted: their order in a file is the one in which the
+    calls began, which differs from run to run where calls are concurrent.
 
     >>> from llmtest.scripts.steps import say
     >>> print(cassette_text(ScriptFile("", models={"openai:gpt-5": (say("Hello", usage=(5, 1)),)})), end="")
@@ -33,10 +34,10 @@ def cassette_text(file: ScriptFile, *, usage: bool = True, tools: bool = False) 
       < a1: "Hello"  usage in=5 out=1
     """
     made = _Runs(usage)
-    for model, entries in _models(file).items():
+    for model, entries in sorted(_models(file).items()):
         made.model(model, entries)
-    for model, vectors in file.embeddings.items():
-        for text, vector in vectors.items():
+    for model, vectors in sorted(file.embeddings.items()):
+        for text, vector in sorted(vectors.items()):
             made.add("retriever", model, FrozenDict(query=text), FrozenDict(documents=amount(len(vector), "number")))
     for tool, answers in file.tools.items() if tools else ():
         for answer in answers:
@@ -61,11 +62,12 @@ class _Runs:
         self._calls = 0
 
     def model(self, model: str, entries: Entries) -> None:
+        keyed = (entry for entry in entries if isinstance(entry, KeyedSteps))
+        for group in sorted(keyed, key=lambda group: str(group.key)):
+            for step in group.steps:
+                self.step(model, step, FrozenDict(on=_facts(group.key)))
         for entry in entries:
-            if isinstance(entry, KeyedSteps):
-                for step in entry.steps:
-                    self.step(model, step, FrozenDict(on=_facts(entry.key)))
-            else:
+            if not isinstance(entry, KeyedSteps):
                 self.step(model, entry, EMPTY)
 
     def step(self, model: str, step: Step, metadata: FrozenDict) -> None:

@@ -20,6 +20,7 @@ from llmtest.core.own_folder import make_folder
 from llmtest.core.text import amount, did_you_mean, escape_controls
 from llmtest.errors import PendingError, ScriptError
 from llmtest.scripts.files import read_file
+from llmtest.scripts.secret_texts import Secret
 from llmtest.trees.cassette_text import cassette_text, compare_spent
 from llmtest.trees.differ import MAX_LINES, Difference, diff
 from llmtest.trees.parsing import Damage, damage, renew_header
@@ -355,7 +356,7 @@ class Folder:
         write_snapshot(path, "\n".join((HEADER, *about, mismatch.received.removeprefix(f"{HEADER}\n"))))
         return path
 
-    def keep_cassette(self, test: str, cassette: Path, text: str, masked: Mapping[str, list[str]]) -> Path | None:
+    def keep_cassette(self, test: str, cassette: Path, text: str, masked: Mapping[str, list[Secret]]) -> Path | None:
         """Write the YAML of a recording to a pending file, and what is `masked` in it beside it. None: nothing may be written."""
         if not self.writes:
             return None

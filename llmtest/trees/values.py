@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from llmtest.core import masks
-from llmtest.core.masks import DATE_TIME, header_of, mask, snake
+from llmtest.core.masks import DATE_TIME, header_of, mask, pair_of, snake
 from llmtest.core.text import amount, show_int
 from llmtest.events.content import read_block
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Message, Opaque, Structured, ToolCall
@@ -312,8 +312,9 @@ class Words:
             return self.mark("path", match[0])
         if kind == "part":
             return "<id>"
-        if kind == "pair":
-            return f"{escape(match['key'])}: {mask(match['key'][1:-1])}"
+        if kind in ("pair", "deep"):
+            name, key, _ = pair_of(match)
+            return f"{escape(name)}: {mask(key)}"
         if kind == "header":
             name, sign = header_of(match)
             return f"{escape(name + sign)}{mask(name.lower())}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmtest import ledger
+from llmtest.core.masks import table
 from llmtest.core.text import amount, clip, did_you_mean
 from llmtest.errors import Violation, ViolationError
 
@@ -21,7 +22,17 @@ class RecordedEmbeddings:
 
     def knows(self, texts: Sequence[str]) -> bool:
         """True if there is a vector for each of `texts`."""
-        return all(text in self.vectors for text in texts)
+        return all(self._recorded(text) is not None for text in texts)
+
+    def _recorded(self, text: str) -> str | None:
+        """Return `text` as it was recorded; None if it was not. A secret in it may have a mask there.
+
+        Texts that differ in a secret only have masks with numbers; which of them is `text` cannot be told.
+        """
+        if text in self.vectors:
+            return text
+        hidden = table().without_secrets(text)
+        return hidden if hidden in self.vectors and f"{hidden} (2)" not in self.vectors else None
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return the vectors of texts.
@@ -29,10 +40,11 @@ class RecordedEmbeddings:
         Raises:
             ViolationError: there is no vector for one of them.
         """
-        strange = [text for text in dict.fromkeys(texts) if text not in self.vectors]
+        recorded = {text: self._recorded(text) for text in texts}
+        strange = [text for text, found in recorded.items() if found is None]
         if strange:
             raise self._violate(strange)
-        return [list(self.vectors[text]) for text in texts]
+        return [list(self.vectors[recorded[text] or text]) for text in texts]
 
     def _violate(self, strange: Sequence[str]) -> ViolationError:
         were = "was" if len(strange) == 1 else "were"

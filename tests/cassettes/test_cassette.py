@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,20 @@ import pytest
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from llmtest import Recording, ScriptedEmbeddings, ViolationError, expect_violation, fail, on, record, reply, say, think
+from llmtest import (
+    Recording,
+    Script,
+    ScriptedEmbeddings,
+    ViolationError,
+    expect_violation,
+    fail,
+    on,
+    record,
+    reply,
+    respond,
+    say,
+    think,
+)
 from llmtest.cassettes.cassette import Cassette, Mode
 from llmtest.cassettes.recorder import AreOrdered
 from llmtest.errors import CassetteError, ScriptError
@@ -181,6 +195,36 @@ def test_concurrent_calls_get_their_own_answers(api: str, program: Callable[[Any
     recorded = tape(tmp_path / "x.yaml", api, program, steps)
 
     assert [replay(tmp_path / "x.yaml", api, program) for _ in range(3)] == [recorded] * 3
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_batch_is_recorded_in_the_order_of_its_inputs_and_needs_no_keys(is_async: bool, tmp_path: Path) -> None:
+    inputs = [f"item {number}" for number in range(12, 0, -1)]  # `item 1` is a part of others, so no text is a key
+    said: list[list[str]] = []
+
+    def program(model: Any) -> None:
+        answers = asyncio.run(model.abatch(inputs)) if is_async else model.batch(inputs)
+        said.append([answer.text for answer in answers])
+
+    recorded = tape(tmp_path / "x.yaml", "openai", program, [respond(lambda request: f"saw {request.text}").repeat()])
+    again = [replay(tmp_path / "x.yaml", "openai", program) for _ in range(3)]
+
+    assert said == [[f"saw {text}" for text in inputs]] * 4
+    assert again == [recorded] * 3
+    written = re.findall(r"on:|say: .*", (tmp_path / "x.yaml").read_text("utf-8"))
+    assert written == [f'say: "saw {text}"' for text in inputs]
+
+
+def test_a_batch_with_a_failure_that_is_tried_again_has_keys(tmp_path: Path) -> None:
+    cities = [on(contains=city) >> Script(fail(429, retry_after=0), say(f"sunny in {city}")) for city in CITIES]
+    recorded = tape(tmp_path / "x.yaml", "openai", in_a_batch, cities)
+
+    assert [replay(tmp_path / "x.yaml", "openai", in_a_batch) for _ in range(3)] == [recorded] * 3
+    assert sorted(re.findall("on: .*", (tmp_path / "x.yaml").read_text("utf-8"))) == [
+        "on: {contains: Oslo}",
+        "on: {contains: Paris}",
+        "on: {contains: Rome}",
+    ]
 
 
 def test_several_providers_are_in_one_cassette(tmp_path: Path) -> None:

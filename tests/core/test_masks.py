@@ -173,6 +173,11 @@ def test_keys_of_providers_are_masked_in_a_text(secret: str) -> None:
         ("the password: hunter22", "the password: <mask:password>"),
         ("Cookie: session=abc; theme=dark", "Cookie: <mask:cookie>"),
         ("Set-Cookie: sid=abc; Path=/; HttpOnly", "Set-Cookie: <mask:set-cookie>"),
+        ("see https://x.org/a?token=abcd1234&n=1", "see https://x.org/a?token=<mask:token>&n=1"),
+        ("https://x.org/a?n=1&X-Amz-Signature=0a1b2c3d", "https://x.org/a?n=1&X-Amz-Signature=<mask:x-amz-signature>"),
+        ("<https://x.org/a?sig=0a1b%2Fc3d>", "<https://x.org/a?sig=<mask:sig>>"),
+        ("login --password hunter22 --user ada", "login --password <mask:password> --user ada"),
+        ("run --api-key=abcd1234", "run --api-key=<mask:api-key>"),
     ],
 )
 def test_headers_and_variables_are_masked_in_a_text(text: str, shown: str) -> None:
@@ -191,6 +196,10 @@ def test_headers_and_variables_are_masked_in_a_text(text: str, shown: str) -> No
         "max_tokens: 12345678",
         "api_key=get_key1(name)",
         "password = os.environ1['X']",
+        "https://x.org/a?token=yes&page=12345678",
+        "log in with --password-file /run/1234567",
+        "--token ${TOKEN_1}",
+        "is it signature=12345678?",
     ],
 )
 def test_prose_about_headers_is_no_secret(text: str) -> None:
@@ -233,6 +242,16 @@ def test_secrets_are_masked_wherever_they_stand_in_a_value() -> None:
     value = {"a": [{"password": 1}, f"use {KEY}"], "b": ({"c": "d"},)}
 
     assert table().hide(value) == {"a": [{"password": "<mask:password>"}, "use <mask:secret>"], "b": ({"c": "d"},)}
+
+
+def test_a_value_with_masks_may_keep_its_shape() -> None:
+    value = {"a": [f"use {KEY}", 1, None], "credentials": {"user": "ada", "old": [1, True]}, KEY: ("x",)}
+
+    assert table().hide_leaves(value) == {
+        "a": ["use <mask:secret>", 1, None],
+        "credentials": {"user": "<mask:credentials>", "old": ["<mask:credentials>", True]},
+        "<mask:secret>": ["x"],
+    }
 
 
 def test_a_value_without_secrets_is_not_copied() -> None:
@@ -291,14 +310,24 @@ def test_a_published_text_has_no_secrets_and_commands_no_terminal() -> None:
     assert publish(text) == "key <mask:secret>\n\tcleared \\x1b[2J\\r\\u202e\\x9b"
 
 
+NESTED = json.dumps({"a": json.dumps({"b": json.dumps({"token": 'hun"ter2', "n": 1})})})
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ('{"auth": "abc", "x_auth": "abc"}', '{"auth": "<mask:auth>", "x_auth": "<mask:x_auth>"}'),
         ("{'cookies': 'abc'}", "{'cookies': '<mask:cookies>'}"),
         ('{"password": 1234, "n": 1}', '{"password": "<mask:password>", "n": 1}'),
+        ('{"n": 1, "password": "hunt', '{"n": 1, "password": "<mask:password>"'),
+        ('{"n": 1, "password": "hunt\\', '{"n": 1, "password": "<mask:password>"'),
+        ("{'n': 1, 'password': 'hunt", "{'n': 1, 'password': '<mask:password>'"),
+        (NESTED, json.dumps({"a": json.dumps({"b": json.dumps({"token": "<mask:token>", "n": 1})})})),
+        (NESTED[: NESTED.index("ter2")], NESTED[: NESTED.index("hun")] + "<mask:token>" + "\\" * 3 + '"'),
+        (json.dumps(json.dumps({"token": 1234})), '"{\\"token\\": \\"<mask:token>\\"}"'),
         ('{"author": "abc", "oauth": "abc", "max_tokens": 5}', '{"author": "abc", "oauth": "abc", "max_tokens": 5}'),
     ],
 )
 def test_a_text_of_json_hides_what_its_values_would(text: str, shown: str) -> None:
     assert table().without_secrets(text) == shown
+    assert table().without_secrets(shown) == shown

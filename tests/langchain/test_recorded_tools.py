@@ -595,6 +595,20 @@ def test_tools_of_a_class_that_is_defined_in_the_block_answer_too() -> None:
     assert ran == []
 
 
+def test_while_answers_are_recorded_a_tool_runs_where_it_has_none() -> None:
+    answers = {"refund": [ToolAnswer(FrozenDict(order="A"), "recorded")], "own": []}
+
+    with recorded_tools(answers, ["refund", "look_up", "own"], is_growing=True), record() as recording:
+        said = [refund.invoke({"order": order}) for order in ("A", "A", "B")]
+        looked = asyncio.run(look_up.ainvoke({"q": "x"}))
+        owned = Own().invoke({"a": 1, "b": "x"})
+
+    assert said == ["recorded", "refunded 1 of A", "refunded 1 of B"]
+    assert looked == {"q": "x", "hits": [1, 2.5, None]}
+    assert ran == ["refund", "refund", "look_up", "own"]
+    assert [answer.gives for given in tool_answers(recording.runs).values() for answer in given] == [*said, looked, owned]
+
+
 def test_a_masked_argument_matches_its_secret() -> None:
     with recorded_tools({"own": [ToolAnswer(FrozenDict(a=1, b="<mask:secret>"), "recorded")]}):
         assert Own().invoke({"a": 1, "b": "sk-proj-abcdefghijklmnop1234567890abcdef"}) == "recorded"

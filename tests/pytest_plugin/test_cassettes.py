@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llmtest import call, on, say
+from llmtest import call, on, reply, say
 from llmtest.cli import commands
 from llmtest.langchain import recorded_classes, recorded_tools  # noqa: F401  # imported once for all inner runs
 from llmtest.pytest_plugin import cassettes as _imported_once  # noqa: F401
@@ -168,6 +168,65 @@ def test_a_recorded_tool_does_not_run(suite: Suite, provider: Any, monkeypatch: 
 
     assert outcome.counts == {"passed": 1}
     assert 'gives: "refunded A-7"' in cassette_of(suite).read_text("utf-8")
+
+
+TWICE = f"""{APP}
+@tool
+def pay_back(order: str) -> str:
+    \"\"\"Pay an order back.\"\"\"
+    raise AssertionError("it must not run")
+
+
+@pytest.mark.llm_cassette(tools=["refund", "pay_*"])
+def test_refund():
+    for order in ORDERS:
+        assert ask(f"Refund {{order}}.") == "Done."
+    assert ran == RAN
+"""
+
+
+def test_a_named_tool_that_was_not_called_needs_no_answer(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*STEPS)
+    source = TWICE.replace("ORDERS", '["A-7"]')
+    assert suite.run(source.replace("RAN", '["A-7"]'), "--llmtest-record=once").counts == {"passed": 1}
+    gone(monkeypatch)
+
+    assert suite.run(source.replace("RAN", "[]")).counts == {"passed": 1}
+
+
+def test_a_new_call_of_a_recorded_tool_is_recorded(suite: Suite, provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider(*STEPS)
+    once = TWICE.replace("ORDERS", '["A-7"]').replace("RAN", '["A-7"]')
+    assert suite.run(once, "--llmtest-record=once").counts == {"passed": 1}
+    provider(call("refund", order="B-1"), say("Done."))
+    source = TWICE.replace("ORDERS", '["A-7", "B-1"]')
+
+    assert suite.run(source.replace("RAN", '["B-1"]'), "--llmtest-record=new").counts == {"passed": 1}
+    gone(monkeypatch)
+    assert suite.run(source.replace("RAN", "[]")).counts == {"passed": 1}
+
+
+def test_a_tool_that_the_marker_did_not_name_when_it_was_recorded_names_the_command(recorded: Suite) -> None:
+    outcome = recorded.run(SUITE.replace("llm_cassette", 'llm_cassette(tools=["refund", "pay"])'))
+
+    assert outcome.counts == {"error": 1}  # and no second one, about a cassette that was left open
+    assert outcome.part("ERROR at setup of test_refund").splitlines()[-3:] == [
+        "cassettes/test_it/test_refund.yaml: the answers of tools that the marker llm_cassette names were not recorded: `refund`,"
+        " `pay`",
+        "  recorded  none",
+        "  record it again: pytest test_it.py::test_refund --llmtest-record=rewrite",
+    ]
+
+
+def test_answers_of_a_tool_that_no_call_is_certain_of_are_a_warning(suite: Suite, provider: Any) -> None:
+    provider(reply(call("refund", order="A-7"), call("refund", order="A-7")), say("Done."))
+    suite.ini(INI.replace("= error", "= default"))
+    source = SUITE.replace("llm_cassette", 'llm_cassette(tools="refund")')
+
+    outcome = suite.run(source.replace('f"refunded {order}"', 'f"refund {len(ran)}"'), "--llmtest-record=once")
+
+    assert outcome.counts == {"passed": 1, "warnings": 1}
+    assert "test_refund.yaml: two calls of the tool `refund` at the same time have the arguments " in outcome.text
 
 
 def test_a_tool_that_is_not_named_runs(recorded: Suite) -> None:

@@ -21,7 +21,7 @@ from langgraph.types import Command
 from llmtest import record
 from llmtest.errors import BROKEN_RULE, Violation, ViolationError
 from llmtest.events.words import FrozenDict, Opaque
-from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure, as_json, as_key, tool_answers
+from llmtest.scripts.tool_answers import ToolAnswer, ToolFailure, as_json, as_key, races, tool_answers
 
 
 @dataclass
@@ -240,3 +240,19 @@ def test_a_repr_that_raises_is_not_known() -> None:
     error = SecretiveError("no")
 
     assert answer_of(giving(error), {}).failure == ToolFailure("SecretiveError", "no")
+
+
+def test_calls_at_the_same_time_with_equal_arguments_and_other_answers_are_a_race() -> None:
+    given = iter([1, 2, 3, 3, 4])
+    give = StructuredTool.from_function(lambda n: next(given), name="give", description="Give.")
+    with record() as recording:
+        for n in (7, 7, 8, 8, 9):
+            give.invoke({"n": n})
+
+    text = (
+        'two calls of the tool `give` at the same time have the arguments {"n": 7} and different answers; which call gets which'
+        " answer is a race, so that the test fails when it runs again\n"
+        "  give the calls arguments that tell them apart, or let the real tool run: leave `give` out of tools="
+    )
+    assert races(recording.runs, lambda a, b: False) == [text]
+    assert races(recording.runs, lambda a, b: True) == []

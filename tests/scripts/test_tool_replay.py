@@ -22,6 +22,7 @@ def given(answers: RecordedAnswers, *calls: FrozenDict | str) -> list[object]:
     taken = []
     for args in calls:
         call = answers.take("refund", args)
+        assert call is not None
         call.is_open = False
         taken.append(call.answer.gives)
     return taken
@@ -39,6 +40,27 @@ def test_the_same_answer_may_stand_twice() -> None:
     answers = RecordedAnswers({"refund": [once, once]})
 
     assert given(answers, A, A) == [1, 1]
+    answers.verify()
+
+
+def test_a_tool_that_was_not_called_is_known_and_a_call_of_it_is_unexpected() -> None:
+    answers = RecordedAnswers({"refund": [], "pay_*": []}, ["refund", "pay_*"])
+
+    with expect_violation("unexpected tool call"), pytest.raises(ViolationError) as caught:
+        given(answers, A)
+    assert str(caught.value) == (
+        "unexpected call of the recorded tool `refund`: no call of it was recorded\n"
+        '  called    {"order": "A"}\n'
+        "  recorded  none\n"
+        "  record the run again, or let the real tool run: leave `refund` out of names="
+    )
+
+
+def test_while_answers_are_recorded_a_call_without_one_is_no_violation() -> None:
+    answers = RecordedAnswers({"refund": [ToolAnswer(A, 1)]}, ["refund", "pay"], is_growing=True)
+
+    assert given(answers, A) == [1]
+    assert [answers.take("refund", A), answers.take("refund", B), answers.take("pay", A)] == [None, None, None]
     answers.verify()
 
 

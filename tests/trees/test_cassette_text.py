@@ -81,6 +81,61 @@ def test_usage_and_tools_can_be_left_out() -> None:
     assert diff(cassette_text(before, usage=False, tools=True), cassette_text(after, usage=False, tools=True)) is not None
 
 
+def test_the_order_in_which_concurrent_calls_began_does_not_count() -> None:
+    began = """\
+# llmtest script v2
+models:
+  a:
+  - on: {contains: Paris}
+    steps: [18C, 19C]
+  - on: {contains: Oslo}
+    steps: [4C]
+  - first
+  - second
+  b: [hi]
+embeddings: {m: {x: [1.0], y: [2.0]}, n: {x: [1.0]}}
+"""
+    otherwise = """\
+# llmtest script v2
+models:
+  b: [hi]
+  a:
+  - first
+  - on: {contains: Oslo}
+    steps: [4C]
+  - second
+  - on: {contains: Paris}
+    steps: [18C, 19C]
+embeddings: {n: {x: [1.0]}, m: {y: [2.0], x: [1.0]}}
+"""
+
+    assert cassette_text(read_file(otherwise, "x.yaml")) == cassette_text(read_file(began, "x.yaml"))
+    assert cassette_text(read_file(began, "x.yaml")) == (
+        "# llmtest tree v1\n"
+        'chat a meta={"on": {"contains": ["Oslo"]}}\n'
+        '  < a1: "4C"\n'
+        'chat a meta={"on": {"contains": ["Paris"]}}\n'
+        '  < a2: "18C"\n'
+        'chat a meta={"on": {"contains": ["Paris"]}}\n'
+        '  < a3: "19C"\n'
+        "chat a\n"
+        '  < a4: "first"\n'
+        "chat a\n"
+        '  < a5: "second"\n'
+        "chat b\n"
+        '  < a6: "hi"\n'
+        "retriever m\n"
+        '  > "x"\n'
+        '  < "1 number"\n'
+        "retriever m\n"
+        '  > "y"\n'
+        '  < "1 number"\n'
+        "retriever n\n"
+        '  > "x"\n'
+        '  < "1 number"\n'
+    )
+
+
 def test_the_difference_names_what_the_model_said() -> None:
     before, after = (read_file(f"models: {{m: [{{call: refund, args: {{order: {n}}}}}]}}", "x.yaml") for n in ("A-7", "A-8"))
 

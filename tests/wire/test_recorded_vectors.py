@@ -35,3 +35,11 @@ def test_a_text_that_was_not_recorded_is_a_violation(remedy: str, texts: list[st
         RecordedEmbeddings("openai:e", GIVEN.vectors, remedy).embed_documents(texts)
 
     assert str(caught.value) == problem
+
+
+def test_a_text_with_a_secret_is_found_by_its_mask() -> None:
+    key, other = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"
+    given = RecordedEmbeddings("m", {"use <mask:secret>": [1.0], "ask <mask:secret>": [2.0], "ask <mask:secret> (2)": [3.0]})
+
+    assert given.embed_documents([f"use {key}", f"use {other}"]) == [[1.0], [1.0]]
+    assert not given.knows([f"ask {key}"])  # two texts were recorded that differ in the secret only
