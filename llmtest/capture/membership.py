@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final, Literal
 from uuid import UUID, uuid4
 
@@ -135,8 +136,9 @@ def _follows(opening: Opening) -> bool:
     return follow == "test" or (opening.block is not None and opening.block.follows_test)
 
 
-def note_spent(name: str, model: str, metadata: Mapping[str, object], end: tuple[str, FrozenDict]) -> None:
-    """Tell the token counts of here and now of a model call that is no run of LangChain: `end` is its last event.
+def note_spent(name: str, model: str, metadata: Mapping[str, object], kind: str, end: Callable[[], FrozenDict]) -> None:
+    """Tell the token counts of here and now of a model call that is no run of LangChain: `kind` is that of its last event, whose
+    payload `end` makes when it is read.
 
     The count of the test has it, on any thread; recordings have runs only.
     """
@@ -147,10 +149,14 @@ def note_spent(name: str, model: str, metadata: Mapping[str, object], end: tuple
     if not counts:
         return
     run_id = uuid4()
-    start = FrozenDict(metadata=FrozenDict({**metadata, "ls_model_name": model}), payload=EMPTY)
     member = Membership(*counts)
-    member.deliver(("on_chat_model_start", run_id, None, (name, (), lambda: start), 0, 0, None))
-    member.deliver((end[0], run_id, None, lambda: end[1], 0, 0, None))
+    # A count is open as long as its test: it keeps the values, and no words of them, until it is read.
+    member.deliver(("on_chat_model_start", run_id, None, (name, (), partial(_asked, model, metadata)), 0, 0, None))
+    member.deliver((kind, run_id, None, end, 0, 0, None))
+
+
+def _asked(model: str, metadata: Mapping[str, object]) -> FrozenDict:
+    return FrozenDict(metadata=FrozenDict({**metadata, "ls_model_name": model}), payload=EMPTY)
 
 
 def note_latency(run_id: UUID | None, latency: Latency) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 from llmtest.capture import membership
 from llmtest.concurrency import lanes
@@ -139,20 +140,26 @@ class WireModel(Answering):
 
     def _note_answered(self, call: ModelCall, request: Request, usage: Usage | None) -> None:
         if request.run() is None:
-            answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=call.model))
-            end = ("on_llm_end", FrozenDict(generations=FrozenList([Generation("", answer)])))
-            membership.note_spent(self.name, call.model, request.metadata, end)
+            membership.note_spent(self.name, call.model, request.metadata, "on_llm_end", partial(_answered, call.model, usage))
 
     def _note_failed(self, call: ModelCall, request: Request, failure: Fail) -> None:
         if request.run() is None:
-            kind = "StatusError" if isinstance(failure.error, int) else type(raised(failure)).__name__
-            end = ("on_llm_error", FrozenDict(error=Failure(kind, str(failure)), response=EMPTY))
-            membership.note_spent(self.name, call.model, request.metadata, end)
+            membership.note_spent(self.name, call.model, request.metadata, "on_llm_error", partial(_failed, failure))
 
     def _failed(self, failure: Fail) -> HttpAnswer:
         if not isinstance(failure.error, int):
             raise ConnectionBroken(raised(failure))
         return error_answer(self.api, failure.error, failure.message or reason_phrase(failure.error), failure.retry_after)
+
+
+def _answered(model: str, usage: Usage | None) -> FrozenDict:
+    answer = Message("ai", usage=usage, response_metadata=FrozenDict(model_name=model))
+    return FrozenDict(generations=FrozenList([Generation("", answer)]))
+
+
+def _failed(failure: Fail) -> FrozenDict:
+    kind = "StatusError" if isinstance(failure.error, int) else type(raised(failure)).__name__
+    return FrozenDict(error=Failure(kind, str(failure)), response=EMPTY)
 
 
 class WrittenStream:

@@ -142,11 +142,15 @@ def test_it_serves_until_it_is_interrupted(script, number):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        told = json.loads(process.stdout.readline())
-        port = int(told["url"].rpartition(":")[2])
-        assert b"Hello" in sent(port, request("/v1/chat/completions", chat(), CLOSE, f"Authorization: Bearer {told['token']}"))
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        try:
+            told = json.loads(process.stdout.readline())
+            port = int(told["url"].rpartition(":")[2])
+            answer = sent(port, request("/v1/chat/completions", chat(), CLOSE, f"Authorization: Bearer {told['token']}"))
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()  # a failed test would wait for it for ever
 
+    assert b"Hello" in answer
     assert process.returncode == 0
     assert err == "llmtest serve: 1 request, nothing is wrong, no step is left\n"
