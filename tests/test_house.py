@@ -40,6 +40,7 @@ PACKAGES: dict[str, frozenset[str]] = {
     "recording": frozenset(),
     "protocol": frozenset(),
     "tracing": frozenset(),
+    "evals": frozenset(),
     "reports": frozenset(),
     "viewer": frozenset(),
     "langchain": LANGCHAIN,

@@ -1,0 +1,23 @@
+"""Evaluation: whether a program passes often enough, and no worse than before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmtest.core.lazy import exports
+
+if TYPE_CHECKING:
+    from llmtest.evals.intervals import (
+        Interval as Interval,
+        bootstrap_mean as bootstrap_mean,
+        clopper_pearson as clopper_pearson,
+        confidence_sequence as confidence_sequence,
+        mcnemar as mcnemar,
+        paired_bootstrap as paired_bootstrap,
+        pass_at_k as pass_at_k,
+        pass_hat_k as pass_hat_k,
+        sign_flip as sign_flip,
+        wilson as wilson,
+    )
+else:
+    __getattr__, __dir__ = exports(__name__)
