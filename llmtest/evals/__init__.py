@@ -19,5 +19,6 @@ if TYPE_CHECKING:
         sign_flip as sign_flip,
         wilson as wilson,
     )
+    from llmtest.evals.verdicts import Plan as Plan, Requirement as Requirement, Verdict as Verdict
 else:
     __getattr__, __dir__ = exports(__name__)

@@ -360,5 +360,15 @@ _PRECISION: Final = 4e-16
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """Return the number that a Beta(a, b) variable does not exceed with this probability."""
-    return _edge(0.0, 1.0, lambda x: incomplete_beta(a, b, x) <= probability)
+    """Return the number that a Beta(a, b) variable does not exceed with this probability, between 0 and 1."""
+    log_scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    low, high, x, step = 0.0, 1.0, a / (a + b), 1.0
+    while abs(step) > _PRECISION * x:
+        error = incomplete_beta(a, b, x) - probability
+        low, high = (low, x) if error > 0 else (x, high)
+        density = math.exp(log_scale + (a - 1) * math.log(x) + (b - 1) * math.log1p(-x))
+        # Newton's step, or half of what is left where that leads out of it.
+        newton = x - error / density if density else high
+        after = newton if low < newton < high else (low + high) / 2
+        step, x = after - x, after
+    return x

@@ -132,8 +132,8 @@ def missed(method: Method, rate: float, experiments: int, runs: int) -> float:
 
 @pytest.mark.parametrize("rate", [0.5, 0.9])
 def test_the_sequence_holds_the_rate_after_every_run_and_an_interval_for_one_look_does_not(rate: float) -> None:
-    assert missed(confidence_sequence, rate, 1_000, 100) <= 0.05
-    assert missed(wilson, rate, 1_000, 100) > 0.15
+    assert missed(confidence_sequence, rate, 500, 100) <= 0.05
+    assert missed(wilson, rate, 500, 100) > 0.15
 
 
 @pytest.mark.soak
@@ -255,7 +255,7 @@ def called_different(size: int, power: int, experiments: int) -> float:
     return found / experiments
 
 
-@pytest.mark.parametrize(("size", "power"), [(6, 1), (15, 1), (15, 3)])
+@pytest.mark.parametrize(("size", "power"), [(6, 1), (15, 3)])
 def test_equal_programs_are_not_told_apart_more_often_than_agreed(size: int, power: int, monkeypatch: Any) -> None:
     monkeypatch.setattr(intervals, "RESAMPLES", 200)
 
