@@ -293,3 +293,10 @@ class SettingsError(LlmtestError):
 
 class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
+
+
+# -- evaluation
+
+
+class DatasetError(LlmtestError, ValueError):
+    """A dataset cannot be read, or has a case that is written wrongly. The message has the file and the line."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
+    from llmtest.evals.datasets import Case as Case, Dataset as Dataset
     from llmtest.evals.intervals import (
         Interval as Interval,
         bootstrap_mean as bootstrap_mean,

@@ -68,7 +68,7 @@ class At:
         kind = _KINDS.get(tag)
         if kind is None:
             shown = tag if tag.startswith("!") else f"!!{tag.removeprefix(_YAML)}"
-            raise self.error(f"{self.name} has the YAML tag `{shown}`; a script file holds data without tags")
+            raise self.error(f"{self.name} has the YAML tag `{shown}`; a file of data has no tags")
         return kind
 
     def shown(self) -> str:
@@ -98,7 +98,7 @@ class At:
     def _check_key(self, key: Any, before: Mapping[str, At]) -> None:
         at_key = At(self.path, key, "a key", None, self)
         if key.value == "<<" and key.style is None:
-            raise at_key.error(f"{self.name} has the YAML merge `<<`, which a script file does not read; write the keys out")
+            raise at_key.error(f"{self.name} has the YAML merge `<<`, which is not read; write the keys out")
         if key.tag != _TEXT:
             raise at_key.wrong("text")
         if key.value in before:

@@ -363,7 +363,7 @@ MISTAKES = {
     ),
     "merge": (
         "steps:\n  - call: search\n    args: {<<: {q: x}}\n",
-        "x.yaml:3: `args` of step 1 has the YAML merge `<<`, which a script file does not read; write the keys out",
+        "x.yaml:3: `args` of step 1 has the YAML merge `<<`, which is not read; write the keys out",
     ),
     "number as an id": (
         "steps:\n  - call: search\n    id: 7\n",
@@ -510,11 +510,11 @@ MISTAKES = {
     ),
     "code as a tag": (
         "steps:\n  - !!python/object/apply:os.system [ls]\n",
-        "x.yaml:2: step 1 has the YAML tag `!!python/object/apply:os.system`; a script file holds data without tags",
+        "x.yaml:2: step 1 has the YAML tag `!!python/object/apply:os.system`; a file of data has no tags",
     ),
     "tag of one's own": (
         "steps:\n  - say: !token Hello\n",
-        "x.yaml:2: `say` of step 1 has the YAML tag `!token`; a script file holds data without tags",
+        "x.yaml:2: `say` of step 1 has the YAML tag `!token`; a file of data has no tags",
     ),
     "wrong number": (
         "steps:\n  - call: search\n    args: {q: !!int many}\n",
