@@ -300,3 +300,7 @@ class StoreError(LlmtestError):
 
 class DatasetError(LlmtestError, ValueError):
     """A dataset cannot be read, or has a case that is written wrongly. The message has the file and the line."""
+
+
+class ScorerError(LlmtestError, TypeError):
+    """A scorer cannot score any run: it returns something that is no score, is not told what to expect, or shares its name."""

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
         sign_flip as sign_flip,
         wilson as wilson,
     )
+    from llmtest.evals.scorers import (
+        close_to as close_to,
+        contains as contains,
+        exact as exact,
+        json_equal as json_equal,
+        obeys as obeys,
+        regex as regex,
+        similar as similar,
+        tools as tools,
+        trajectory as trajectory,
+    )
+    from llmtest.evals.scores import CaseRun as CaseRun, Score as Score, Scores as Scores, score as score
     from llmtest.evals.verdicts import Plan as Plan, Requirement as Requirement, Verdict as Verdict
 else:
     __getattr__, __dir__ = exports(__name__)

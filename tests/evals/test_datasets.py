@@ -40,7 +40,10 @@ def test_a_dataset_is_a_sequence_of_its_cases() -> None:
         Case("france", {"question": "What is the capital of France?"}, "Paris", ("europe",)),
         Case("australia", {"question": "What is the capital of Australia?"}, "Canberra", ("pacific", "often wrong"), 2.0),
         Case(
-            "bolivia", {"question": "What is the capital of Bolivia?"}, ["Sucre", "La Paz"], (), 1.0, {"note": "Both are right."}
+            "bolivia",
+            {"question": "What is the capital of Bolivia?"},
+            "Sucre",
+            metadata={"note": "La Paz is where the government sits."},
         ),
     ]
     assert (dataset.ids, len(dataset), dataset.name) == (["france", "australia", "bolivia"], 3, "capitals")
