@@ -304,3 +304,7 @@ class DatasetError(LlmtestError, ValueError):
 
 class ScorerError(LlmtestError, TypeError):
     """A scorer cannot score any run: it returns something that is no score, is not told what to expect, or shares its name."""
+
+
+class BaselineError(LlmtestError, ValueError):
+    """A baseline cannot be read or written, or is of other cases than the results that are compared with it."""

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
+    from llmtest.evals.baselines import (
+        Baseline as Baseline,
+        CaseResult as CaseResult,
+        Comparison as Comparison,
+        compare as compare,
+        plan_comparison as plan_comparison,
+    )
     from llmtest.evals.datasets import Case as Case, Dataset as Dataset
     from llmtest.evals.intervals import (
         Interval as Interval,

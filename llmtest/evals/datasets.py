@@ -16,12 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self, overload
 
-from llmtest.core.safe_yaml import MAX_NESTING, Node
+from llmtest.core.safe_yaml import Node
 from llmtest.core.source import shown_path
-from llmtest.core.text import CONTROLS, amount, did_you_mean, short
+from llmtest.core.text import CONTROLS, amount, did_you_mean
 from llmtest.errors import DatasetError, ScriptError
+from llmtest.evals.json_nodes import FLOAT, LIST, MAP, json_line_nodes, node_of, text_node
 from llmtest.events.words import EMPTY, Document, FrozenDict, Message, Structured
-from llmtest.scripts.yaml_nodes import At, compose_text, decode
+from llmtest.scripts.yaml_nodes import At, compose_text, decode, error_at
 
 # -- what a dataset is
 
@@ -47,7 +48,7 @@ class Case:
 
         Tags and the weight are not in it: they change no result.
         """
-        return _hash([self.id, self.inputs, self.expected, self.metadata])
+        return content_hash([self.id, self.inputs, self.expected, self.metadata])
 
 
 class Dataset(Sequence[Case]):
@@ -68,8 +69,8 @@ class Dataset(Sequence[Case]):
 
     def __init__(self, cases: Iterable[Case | Mapping[str, Any]], *, name: str = "dataset") -> None:
         place = "Dataset(...)"
-        nodes = [_node(_fields(case) if isinstance(case, Case) else case, number, place) for number, case in enumerate(cases, 1)]
-        self._fill(_read(nodes, place), name)
+        given = (_fields(case) if isinstance(case, Case) else case for case in cases)
+        self._fill(_read(lambda: [node_of(case, f"{place}:{number}") for number, case in enumerate(given, 1)], place), name)
 
     def _fill(self, cases: tuple[Case, ...], name: str) -> None:
         self.name = name
@@ -96,12 +97,10 @@ class Dataset(Sequence[Case]):
         except OSError as error:
             near = did_you_mean(path.name, (other.name for other in path.parent.glob("*")))
             raise DatasetError(f"{shown_path(str(path))}: the dataset cannot be read: {error.strerror}{near}") from None
+        place = str(path)
         made = cls.__new__(cls)
-        try:
-            text = decode(content.removeprefix(b"\xef\xbb\xbf"), str(path))  # spreadsheets write a byte order mark
-        except ScriptError as error:
-            raise DatasetError(str(error)) from None
-        made._fill(_read(reader(text, str(path)), str(path)), path.stem)
+        # Spreadsheets write a byte order mark.
+        made._fill(_read(lambda: reader(decode(content.removeprefix(b"\xef\xbb\xbf"), place), place), place), path.stem)
         return made
 
     @classmethod
@@ -136,7 +135,7 @@ class Dataset(Sequence[Case]):
     @cached_property
     def hash(self) -> str:
         """16 hexadecimal digits that change with the cases (see `Case.hash`), and not with their order or the name."""
-        return _hash(sorted(case.hash for case in self))
+        return hash_of_cases(case.hash for case in self)
 
     @property
     def ids(self) -> list[str]:
@@ -169,49 +168,15 @@ class Dataset(Sequence[Case]):
         return f"<Dataset {self.name!r}: {amount(len(self), 'case')}, hash {self.hash}>"
 
 
-def _hash(value: object) -> str:
+def hash_of_cases(hashes: Iterable[str]) -> str:
+    """Return the hash of a dataset whose cases have these hashes."""
+    return content_hash(sorted(hashes))
+
+
+def content_hash(value: object) -> str:
+    """Return 16 hexadecimal digits of a JSON value: the same on every machine and in every version."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
-
-
-# -- values as nodes
-
-_YAML: Final = "tag:yaml.org,2002:"
-_TEXT, _INT, _FLOAT, _LIST, _MAP = (f"{_YAML}{kind}" for kind in ("str", "int", "float", "seq", "map"))
-
-
-def _text_node(text: str, line: int) -> Node:
-    return Node(_TEXT, text, line, '"')
-
-
-def _node(value: object, line: int, path: str, depth: int = 0) -> Node:
-    """Return the node of a JSON value."""
-    if isinstance(value, Node):
-        return value
-    if depth > MAX_NESTING:
-        raise DatasetError(f"{shown_path(f'{path}:{line}')}: the case nests deeper than {MAX_NESTING} levels")
-    if isinstance(value, str):
-        return _text_node(str(value), line)
-    if value is None or isinstance(value, bool):
-        return Node(f"{_YAML}null", "", line) if value is None else Node(f"{_YAML}bool", str(value).lower(), line)
-    if isinstance(value, int | float):
-        return Node(_INT if isinstance(value, int) else _FLOAT, repr(value), line)
-    if isinstance(value, Mapping):
-        value = _Pairs(value.items())
-    if isinstance(value, _Pairs):
-        inner = [(_node(key, line, path, depth + 1), _node(item, line, path, depth + 1)) for key, item in value]
-        return Node(_MAP, inner, line)
-    if isinstance(value, list | tuple):
-        return Node(_LIST, [_node(item, line, path, depth + 1) for item in value], line)
-    raise DatasetError(
-        f"{shown_path(f'{path}:{line}')}: a case holds JSON values; got {short(value)}, of the type {type(value).__name__}"
-    )
-
-
-class _Pairs(tuple[Any, ...]):
-    """The pairs of a JSON object: a key may stand twice, which is an error."""
-
-    __slots__ = ()
 
 
 def _fields(case: Case) -> dict[str, Any]:
@@ -222,34 +187,8 @@ def _fields(case: Case) -> dict[str, Any]:
 
 
 def _read_yaml(text: str, path: str) -> list[Node]:
-    try:
-        root = compose_text(text, path)
-        return [] if root is None else [entry.node for entry in At(path, root, "a dataset").items("a list of cases")]
-    except ScriptError as error:
-        raise DatasetError(str(error)) from None
-
-
-def _read_json_lines(text: str, path: str) -> list[Node]:
-    nodes = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            nodes.append(_node(_read_json(line, number, path), number, path))
-    return nodes
-
-
-def _read_json(text: str, line: int, path: str) -> object:
-    def number(tag: str) -> Callable[[str], Node]:
-        return lambda digits: Node(tag, digits, line)
-
-    place = shown_path(f"{path}:{line}")
-    try:
-        return json.loads(
-            text, object_pairs_hook=_Pairs, parse_int=number(_INT), parse_float=number(_FLOAT), parse_constant=number(_FLOAT)
-        )
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{place}: not JSON: {error.msg} at character {error.colno}") from None
-    except RecursionError:
-        raise DatasetError(f"{place}: the case nests deeper than {MAX_NESTING} levels") from None
+    root = compose_text(text, path)
+    return [] if root is None else [entry.node for entry in At(path, root, "a dataset").items("a list of cases")]
 
 
 def _read_csv(text: str, path: str) -> list[Node]:
@@ -263,11 +202,11 @@ def _read_csv(text: str, path: str) -> list[Node]:
             if not header:
                 header = _columns(cells, f"{path}:{line}")
             elif len(cells) != len(header):
-                raise _wrong(f"{path}:{line}", f"the row has {amount(len(cells), 'cell')}, and the table {len(header)} columns")
+                raise error_at(f"{path}:{line}", f"the row has {amount(len(cells), 'cell')}, and the table {len(header)} columns")
             else:
                 nodes.append(_row(dict(zip(header, cells, strict=True)), line))
     except csv.Error as error:
-        raise _wrong(f"{path}:{begin}", f"not CSV: {error}") from None
+        raise error_at(f"{path}:{begin}", f"not CSV: {error}") from None
     return nodes
 
 
@@ -280,13 +219,14 @@ def _columns(cells: Sequence[str], where: str) -> list[str]:
     for number, column in enumerate(header):
         field, dot, _ = column.partition(".")
         if column in header[:number]:
-            raise _wrong(where, f"the column `{column}` stands twice")
+            raise error_at(where, f"the column `{column}` stands twice")
         if dot and field in header:
-            raise _wrong(where, f"the columns `{field}` and `{column}` exclude each other")
+            raise error_at(where, f"the columns `{field}` and `{column}` exclude each other")
         if column not in _CELLS and not (dot and field in _PARTS):
             known = [*_CELLS, *(f"{part}.{column.rpartition('.')[2]}" for part in _PARTS)]
             wanted = f"expected  {', '.join(f'`{name}`' for name in _CELLS)}, or a part of a field such as `inputs.question`"
-            raise _wrong(where, f"the table has the unknown column `{column}`", wanted, did_you_mean(column, known, before=""))
+            evidence = [wanted, did_you_mean(column, known, before="")]
+            raise error_at(where, f"the table has the unknown column `{column}`", *filter(None, evidence))
     return header
 
 
@@ -295,57 +235,57 @@ def _row(cells: Mapping[str, str], line: int) -> Node:
     for column, cell in cells.items():
         field, dot, part = column.partition(".")
         if dot:
-            pairs.setdefault(field, Node(_MAP, [], line)).value.append((_text_node(part, line), _text_node(cell, line)))
+            pairs.setdefault(field, Node(MAP, [], line)).value.append((text_node(part, line), text_node(cell, line)))
         elif cell or column in ("id", "inputs"):
             pairs[field] = _CELLS[column](cell, line)
-    return Node(_MAP, [(_text_node(field, line), node) for field, node in pairs.items()], line)
+    return Node(MAP, [(text_node(field, line), node) for field, node in pairs.items()], line)
 
 
 def _tags_node(cell: str, line: int) -> Node:
-    return Node(_LIST, [_text_node(tag.strip(), line) for tag in cell.split(";") if tag.strip()], line)
+    return Node(LIST, [text_node(tag.strip(), line) for tag in cell.split(";") if tag.strip()], line)
 
 
 def _weight_node(cell: str, line: int) -> Node:
-    return Node(_FLOAT, cell, line) if _NUMBER.fullmatch(cell) else _text_node(cell, line)
+    return Node(FLOAT, cell, line) if _NUMBER.fullmatch(cell) else text_node(cell, line)
 
 
 _NUMBER: Final = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _CELLS: Final[dict[str, Callable[[str, int], Node]]] = {
-    "id": _text_node,
-    "inputs": _text_node,
-    "expected": _text_node,
+    "id": text_node,
+    "inputs": text_node,
+    "expected": text_node,
     "tags": _tags_node,
     "weight": _weight_node,
 }
 _READERS: Final[dict[str, Callable[[str, str], list[Node]]]] = {
     ".yaml": _read_yaml,
     ".yml": _read_yaml,
-    ".jsonl": _read_json_lines,
+    ".jsonl": json_line_nodes,
     ".csv": _read_csv,
 }
-
-
-def _wrong(where: str, text: str, *evidence: str) -> DatasetError:
-    return DatasetError("\n".join([f"{shown_path(where)}: {text}", *(f"  {line}" for line in evidence if line)]))
 
 
 # -- cases
 
 
-def _read(nodes: Sequence[Node], path: str) -> tuple[Case, ...]:
-    if not nodes:
-        raise _wrong(path, "the dataset has no cases; no result would mean anything")
-    found: dict[str, tuple[Case, At]] = {}
+def _read(nodes: Callable[[], Sequence[Node]], path: str) -> tuple[Case, ...]:
     try:
-        for number, node in enumerate(nodes, 1):
-            at = At(path, node, f"case {number}")
-            case = _case(at)
-            if case.id in found:
-                first = shown_path(found[case.id][1].where)
-                raise _wrong(at.where, f"{at.name} has the id {case.id!r} of another case, which is at {first}")
-            found[case.id] = case, at
-    except ScriptError as error:
+        return _read_cases(nodes(), path)
+    except ScriptError as error:  # the readers of nodes are those of scripts
         raise DatasetError(str(error)) from None
+
+
+def _read_cases(nodes: Sequence[Node], path: str) -> tuple[Case, ...]:
+    if not nodes:
+        raise error_at(path, "the dataset has no cases; no result would mean anything")
+    found: dict[str, tuple[Case, At]] = {}
+    for number, node in enumerate(nodes, 1):
+        at = At(path, node, f"case {number}")
+        case = _case(at)
+        if case.id in found:
+            first = shown_path(found[case.id][1].where)
+            raise at.error(f"{at.name} has the id {case.id!r} of another case, which is at {first}")
+        found[case.id] = case, at
     return tuple(case for case, _ in found.values())
 
 

@@ -16,7 +16,7 @@ from statistics import NormalDist, fmean
 from typing import Final
 
 CONFIDENCE: Final = 0.95
-RESAMPLES: Final = 4_000
+RESAMPLES: Final = 4_096
 """How many resamples a bootstrap draws: the ends of a 95 % interval then vary with the seed by about 1 % of its width."""
 
 
@@ -286,7 +286,7 @@ def sign_flip(before: Sequence[float], after: Sequence[float], *, seed: int = 0)
     """Return the p-value of Fisher's test by sign flips: how likely so large a mean difference is if neither program is better.
 
     The scores are of the same cases in the same order. If neither is better, each difference might as well have the other sign.
-    All combinations of signs are tried if they are no more than 4,000, else a sample of them that `seed` chooses. Two-sided, and
+    All combinations of signs are tried if they are no more than 4,096, else a sample of them that `seed` chooses. Two-sided, and
     exact for scores of any distribution, where a bootstrap of few scores is too ready to see a difference.
     Source: Fisher, The Design of Experiments (1935), section 21.
 

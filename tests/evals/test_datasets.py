@@ -241,8 +241,8 @@ def _fields(case: Case) -> dict[str, Any]:
         ),
         ("a.jsonl", '{"id": "a", "inputs": NaN}', "a.jsonl:1: `inputs` of case 1 is not a JSON value; got the float NaN"),
         ("a.jsonl", '\n{"id": "a", "id": "b", "inputs": 1}', "a.jsonl:2: case 1 has the key `id` twice; the first is in line 2"),
-        ("a.jsonl", f'{{"id": "a", "inputs": {"[" * 200}{"]" * 200}}}', "a.jsonl:1: the case nests deeper than 100 levels"),
-        ("a.jsonl", "[" * 100_000, "a.jsonl:1: the case nests deeper than 100 levels"),
+        ("a.jsonl", f'{{"id": "a", "inputs": {"[" * 200}{"]" * 200}}}', "a.jsonl:1: the value nests deeper than 100 levels"),
+        ("a.jsonl", "[" * 100_000, "a.jsonl:1: the value nests deeper than 100 levels"),
         (
             "a.jsonl",
             '{"id": "a", "inputs": 1}\n{"id": "a", "inputs": 1}',
