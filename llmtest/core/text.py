@@ -54,6 +54,12 @@ def names(given: Iterable[str], none: str = "none") -> str:
     return ", ".join(f"`{name}`" for name in given) or none
 
 
+def some_names(given: Sequence[str], at_most: int = 8) -> str:
+    """Return the first names in backticks, and how many more there are: "`a`, `b` and 3 more"."""
+    more = len(given) - at_most
+    return names(given[:at_most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def nearest(name: str, candidates: Iterable[str], at_least: float = 0.6) -> str | None:
     """Return the candidate most like `name`, whatever their case; None if the likeness of all is below `at_least` (0 to 1)."""
     by_lower_case: dict[str, str] = {}

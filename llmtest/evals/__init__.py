@@ -27,6 +27,12 @@ if TYPE_CHECKING:
         sign_flip as sign_flip,
         wilson as wilson,
     )
+    from llmtest.evals.judges import (
+        Calibration as Calibration,
+        calibrate as calibrate,
+        position_bias as position_bias,
+        verbosity_bias as verbosity_bias,
+    )
     from llmtest.evals.scorers import (
         close_to as close_to,
         contains as contains,

@@ -14,7 +14,7 @@ from typing import Final, Literal, Self
 
 from llmtest.core.masks import table
 from llmtest.core.source import shown_path
-from llmtest.core.text import amount, did_you_mean, names
+from llmtest.core.text import amount, did_you_mean, names, some_names
 from llmtest.errors import BaselineError, ScriptError
 from llmtest.evals.datasets import Dataset, hash_of_cases
 from llmtest.evals.intervals import CONFIDENCE, Interval, check_confidence, mcnemar, paired_bootstrap, sign_flip
@@ -27,8 +27,8 @@ from llmtest.scripts.yaml_nodes import At, decode
 FORMAT: Final = 1
 DIGITS: Final = 6
 """Decimals of a mean score in a file."""
-MAX_NAMES: Final = 8
-"""The most cases that a text names."""
+MAX_CASES: Final = 8
+"""The most flipped cases that a text shows."""
 
 
 # -- results
@@ -83,7 +83,7 @@ class Baseline:
             raise BaselineError(f"{dataset.name} has no case {unknown!r}{did_you_mean(unknown, dataset.ids)}")
         missing = [case.id for case in dataset if not runs.get(case.id)]
         if missing:
-            raise BaselineError(f"{amount(len(missing), 'case')} of {dataset.name} without a run: {_listed(missing)}")
+            raise BaselineError(f"{amount(len(missing), 'case')} of {dataset.name} without a run: {some_names(missing)}")
         results = []
         for case in dataset:
             scored = runs[case.id]
@@ -167,11 +167,6 @@ def _result(at: At) -> CaseResult:
     return CaseResult(given["id"].text(), given["hash"].text(), passed, total, FrozenDict(scores))
 
 
-def _listed(words: Sequence[str]) -> str:
-    more = len(words) - MAX_NAMES
-    return names(words[:MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
-
-
 # -- comparing
 
 Change = Literal["better", "worse", "no evidence"]
@@ -253,9 +248,8 @@ class Comparison:
         lines = [str(self.passes)]
         for word, changes in (("now failing", self.now_failing), ("now passing", self.now_passing)):
             if changes:
-                more = len(changes) - MAX_NAMES
-                shown = ", ".join(map(str, changes[:MAX_NAMES])) + (f" and {more:,} more" if more > 0 else "")
-                lines.append(f"  {word}  {shown}")
+                more = f" and {len(changes) - MAX_CASES:,} more" if len(changes) > MAX_CASES else ""
+                lines.append(f"  {word}  {', '.join(map(str, changes[:MAX_CASES]))}{more}")
         if self.outcome == "no evidence" and self.cases < fewest_changes(self.confidence):
             lines.append(f"  {plan_comparison(self.cases, confidence=self.confidence)}")
         lines += map(str, self.scores.values())
@@ -345,7 +339,7 @@ def _check_cases(before: Baseline, after: Baseline) -> None:
         "gone": [identity for identity in old if identity not in new],
     }
     if any(groups.values()):
-        lines = [f"  {word:8}{_listed(found)}" for word, found in groups.items() if found]
+        lines = [f"  {word:8}{some_names(found)}" for word, found in groups.items() if found]
         raise BaselineError("\n".join(["the baseline is of other cases than these results", *lines, "  write a new baseline"]))
 
 

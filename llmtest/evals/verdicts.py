@@ -185,10 +185,8 @@ class Verdict:
 
     def __str__(self) -> str:
         after = "" if self.total == self.repeats else f" after {self.repeats:,}"
-        line = (
-            f"{self.outcome}: {self.passed:,} of {self.total:,} passed, so the pass rate{after} is {_shown(self.interval)};"
-            f" {percent(self.requirement.at_least)} is required"
-        )
+        rate = f"the pass rate{after} is {interval_text(self.interval)}; {percent(self.requirement.at_least)} is required"
+        line = f"{self.outcome}: {self.passed:,} of {self.total:,} passed, so {rate}"
         return line if self.outcome != "undecided" else f"{line}\n  {self._hint()}"
 
     def _hint(self) -> str:
@@ -315,7 +313,7 @@ class Plan:
             also = f", and that it is lower {lower}" if lower else ", and cannot show that it is lower"
             confidence = f"({percent(self.requirement.confidence)} confidence)"
             return f"{number} can show a pass rate of {required} if {enough}{also} {confidence}"
-        all_pass = _shown(self.requirement.interval(self.repeats, self.repeats))
+        all_pass = interval_text(self.requirement.interval(self.repeats, self.repeats))
         return (
             f"{number} cannot show a pass rate of {required}: if all pass, it is {all_pass}\n"
             f"  {f'only that it is lower, {lower}' if lower else 'nor that it is lower'}\n"
@@ -326,7 +324,7 @@ class Plan:
 _NEGLIGIBLE: Final = 1e-18
 
 
-def _shown(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
     """Return an interval of a pass rate; its ends are rounded outwards, so that the text claims no more than the numbers."""
     low, high = (math.floor(interval.low * 1000) / 1000, math.ceil(interval.high * 1000) / 1000)
     return f"from {percent(low)} to {percent(high)} ({percent(interval.confidence)} confidence)"

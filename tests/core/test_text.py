@@ -22,6 +22,7 @@ from llmtest.core.text import (
     plural,
     quote,
     short,
+    some_names,
     times,
 )
 
@@ -47,6 +48,11 @@ def test_how_often_has_words_of_its_own_up_to_twice() -> None:
 
 def test_names_are_in_backticks() -> None:
     assert (names(["search", "book"]), names([]), names((), "nothing")) == ("`search`, `book`", "none", "nothing")
+
+
+def test_of_many_names_the_first_are_shown_and_the_rest_is_counted() -> None:
+    assert [some_names("abc", at_most) for at_most in (2, 3)] == ["`a`, `b` and 1 more", "`a`, `b`, `c`"]
+    assert some_names(["x"] * 1_009).endswith("`x` and 1,001 more")
 
 
 def test_the_nearest_name_is_the_most_alike_whatever_its_case() -> None:
