@@ -234,7 +234,8 @@ def bootstrap_mean(
     >>> f"{interval.low:.2f} to {interval.high:.2f}"
     '0.53 to 0.96'
 
-    Scores that are all equal give an interval without width: it knows nothing of scores that did not occur.
+    Scores that are all equal give an interval without width: it knows nothing of scores that did not occur. For passes, ask for
+    the interval of a pass rate.
     """
     check_confidence(confidence)
     size = len(values)

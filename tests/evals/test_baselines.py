@@ -135,6 +135,15 @@ def test_a_file_that_is_no_baseline_is_an_error(text: str, error: str, tmp_path:
     assert str(caught.value) == error
 
 
+def test_a_file_with_another_number_of_lines_than_it_says_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    Baseline.of(DATASET, {name: [run(True)] for name in DATASET.ids}).save(path)
+    path.write_text(path.read_text("utf-8").replace('"cases": 3', '"cases": 4'), "utf-8")
+
+    with pytest.raises(BaselineError, match=r"the first says 4 cases with the hash .*, and 3 cases follow"):
+        Baseline.load(path)
+
+
 def test_a_file_that_cannot_be_read_or_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -10,6 +10,7 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import special, stats
 
@@ -201,19 +202,26 @@ def test_pass_at_k_of_many_runs_needs_no_large_floats() -> None:
 # -- means
 
 
-def test_a_bootstrap_is_the_percentile_interval_of_scipy_moved_outwards() -> None:
+@pytest.mark.parametrize("size", [5, 40])
+def test_a_bootstrap_is_the_percentile_interval_of_scipy_moved_outwards(size: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(intervals, "RESAMPLES", 20_000)
     source = random.Random(3)
-    scores = [source.random() ** 2 for _ in range(40)]
-    t = stats.t.ppf(0.975, 39) * math.sqrt(40 / 39)
+    scores = [source.random() ** 2 for _ in range(size)]
+    t = stats.t.ppf(0.975, size - 1) * math.sqrt(size / (size - 1))
     wider = 2 * stats.norm.cdf(t) - 1
-    expected = stats.bootstrap((scores,), fmean, vectorized=False, method="percentile", confidence_level=wider, rng=1)
+    expected = stats.bootstrap(
+        (scores,), np.mean, method="percentile", confidence_level=wider, n_resamples=20_000, rng=1
+    ).confidence_interval
 
     interval = bootstrap_mean(scores)
 
-    ends = (interval.low, interval.high)
-    assert ends == pytest.approx((expected.confidence_interval.low, expected.confidence_interval.high), abs=0.01)
-    assert bootstrap_mean(scores) == interval
-    assert bootstrap_mean(scores, seed=1) != interval
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.006)
+
+
+def test_equal_seeds_give_equal_intervals() -> None:
+    scores = [0.1, 0.2, 0.3, 0.5, 0.9, 0.95]
+
+    assert bootstrap_mean(scores) == bootstrap_mean(scores) != bootstrap_mean(scores, seed=1)
 
 
 def test_weights_count_as_copies_do() -> None:
@@ -263,9 +271,9 @@ def test_equal_programs_are_not_told_apart_more_often_than_agreed(size: int, pow
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("size", "power"), [(6, 3), (15, 3), (40, 1), (40, 3)])
+@pytest.mark.parametrize(("size", "power"), [(6, 3), (15, 3), (40, 3)])
 def test_equal_programs_are_not_told_apart_in_10_000_experiments(size: int, power: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr(intervals, "RESAMPLES", 500)
+    monkeypatch.setattr(intervals, "RESAMPLES", 200)
 
     assert called_different(size, power, 10_000) <= 0.055
 
