@@ -89,11 +89,15 @@ def _fold(nodes: Sequence[Node], shown: Collection[int]) -> list[Node | str]:
 
 def _gap(nodes: Sequence[Node]) -> str:
     """Return the line that stands for `nodes`: `… model ×2, tools (14 lines)`."""
+    return _fold_line(nodes, sum(map(_height, nodes)))
+
+
+def _fold_line(nodes: Sequence[Node], height: int) -> str:
     names = Counter(_name(node) for node in nodes if node.kind != "entry")
     parts = [name if number == 1 else f"{name} ×{number}" for name, number in names.items()]
     if len(parts) > MOST_NAMES:
         parts[MOST_NAMES - 1 :] = [f"{len(parts) - MOST_NAMES + 1} more"]
-    lines = amount(sum(map(_height, nodes)), "line")
+    lines = amount(height, "line")
     return f"… {', '.join(parts)} ({lines})" if parts else f"… {lines}"
 
 
@@ -150,7 +154,30 @@ class _Focus:
             misses = 0 if self._try(shown, [inner for _, inner in walk([near])]) else misses + 1
             if misses == MOST_MISSES:
                 break
-        return list(_write(self.nodes, shown))[: self.most]
+        text = list(_write(self.nodes, shown))
+        return text if len(text) <= self.most else self._deep(shown)
+
+    def _deep(self, shown: Collection[int]) -> list[str]:
+        """Return the text around a run of which not all holders fit: the outermost, a line for a row of them, and the others.
+
+        From the top alone, the text would end before it comes to what failed.
+        """
+        holders = [*reversed([*self._holders(self.wanted[0])]), self.wanted[0]]
+        folded = _fold(self.nodes, shown)
+        most = self.most - len(folded) - 1
+        start = len(holders) - 1
+        while start > 1 and sum(1 for _ in _write([holders[start - 1]], shown)) <= most:
+            start -= 1
+        lines: list[str] = []
+        for part in folded:
+            if isinstance(part, str):
+                lines.append(part)
+                continue
+            lines.append(part.text)
+            if start > 1:
+                lines.append(f"  {_fold_line(holders[1:start], _height(part) - 1 - _height(holders[start]))}")
+            lines += [f"    {line}" for line in _write([holders[start]], shown)] if start else []
+        return lines[: self.most]
 
     def _near(self, held: Sequence[Node]) -> Iterator[Node]:
         """Yield what stands beside the wanted nodes, and beside what holds them, the nearest first."""
