@@ -148,3 +148,76 @@ def test_an_unread_setting_is_refused(suite: Suite) -> None:
     outcome = suite.run("def test_it(): pass\n", "-ollmtest_frames=al")
 
     assert "the ini key llmtest_frames is one of folded, all; got 'al'; did you mean `all`?" in outcome.errors
+
+
+GROUP = """
+import asyncio
+
+
+async def fail(model, error):
+    await model.ainvoke("go")
+    raise error
+
+
+async def both(model):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail(model, ValueError("no such page\\nask again")))
+        group.create_task(fail(model, KeyError("city")))
+
+
+def test_it(scripted_chat_model):
+    asyncio.run(both(scripted_chat_model("a", "a")))
+"""
+
+
+def test_a_group_names_its_exceptions_first_and_folds_frames_in_each(suite: Suite) -> None:
+    outcome = suite.run(GROUP)
+
+    lines = [re.sub(r'File ".*/test_it.py"', 'File "test_it.py"', line) for line in told(outcome.part("test_it"))]
+    assert [line.replace("1 frame of asyncio", "N frames of others") for line in lines] == [
+        "E   ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
+        "E     ValueError: no such page",
+        "E     KeyError: 'city'",
+        "",
+        "  + Exception Group Traceback (most recent call last):",
+        '  |   File "test_it.py", line 16, in test_it',
+        '  |     asyncio.run(both(scripted_chat_model("a", "a")))',
+        "  |   … N frames of others  (--llmtest-frames=all)",
+        '  |   File "test_it.py", line 10, in both',
+        "  |     async with asyncio.TaskGroup() as group:",
+        "  |   … N frames of others  (--llmtest-frames=all)",
+        "  | ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
+        "  +-+---------------- 1 ----------------",
+        "    | Traceback (most recent call last):",
+        '    |   File "test_it.py", line 6, in fail',
+        "    |     raise error",
+        "    | ValueError: no such page",
+        "    | ask again",
+        "    +---------------- 2 ----------------",
+        "    | Traceback (most recent call last):",
+        '    |   File "test_it.py", line 6, in fail',
+        "    |     raise error",
+        "    | KeyError: 'city'",
+        "    +------------------------------------",
+    ]
+    assert "- ValueError: no such page; KeyError: 'city' [2 exceptions in ExceptionGroup]" in outcome.text
+
+
+def test_a_cause_that_was_never_raised_stands_apart_from_the_message(suite: Suite) -> None:
+    program = 'def test_it(llm_recording):\n    raise KeyError("city") from ValueError("no page")\n'
+
+    lines = told(suite.run(program).part("test_it"))
+
+    assert lines[:4] == ["E   KeyError: 'city'", "", "ValueError: no page", ""]
+
+
+def test_a_subtest_shows_its_message_first(suite: Suite) -> None:
+    program = """
+def test_it(subtests, scripted_chat_model):
+    with subtests.test("one"):
+        assert scripted_chat_model("a").invoke("go").text == "b"
+"""
+
+    outcome = suite.run(program)
+
+    assert outcome.part("test_it [one]").splitlines()[0] == "E   AssertionError: assert 'a' == 'b'"
