@@ -81,17 +81,19 @@ def _take_message(traceback: ReprTraceback) -> list[str]:
     return [f"{_MARK}{line}" for line in said if not _TASK.fullmatch(line)]
 
 
-# -- groups of exceptions
-
-
-def name_exceptions(report: pytest.TestReport, group: BaseExceptionGroup[BaseException]) -> None:
-    """Name the exceptions of a group in the one line of a failure: pytest only counts them, so different groups look alike."""
+def set_summary(report: pytest.TestReport, error: BaseException) -> None:
+    """Make what lists and files say of a failure the same in each run, and tell groups of exceptions apart."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    found = list(_leaves(group))
-    if crash is None or len(found) < 2:  # pytest names a single one
+    if crash is None:
         return
-    said = "; ".join(map(_one_line, found[:MOST_EXCEPTIONS]))
-    crash.message = f"{said}{'; ...' if len(found) > MOST_EXCEPTIONS else ''} [{len(found)} exceptions in {type(group).__name__}]"
+    crash.message = "\n".join(line for line in crash.message.split("\n") if not _TASK.fullmatch(line))
+    found = list(_leaves(error)) if isinstance(error, BaseExceptionGroup) else []
+    if len(found) > 1:  # pytest names a single one, and only counts several
+        said = "; ".join([*map(_one_line, found[:MOST_EXCEPTIONS]), *(["..."] if len(found) > MOST_EXCEPTIONS else [])])
+        crash.message = f"{said} [{len(found)} exceptions in {type(error).__name__}]"
+
+
+# -- groups of exceptions
 
 
 def _group_message(group: BaseExceptionGroup[BaseException]) -> list[str]:

@@ -30,6 +30,7 @@ MAX_DETAILS: Final = 20_000
 MAX_ALL_DETAILS: Final = 10_000_000
 """Of all failures of a session; those that come later are told without."""
 _OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
+_NAME: Final = re.compile(r"[\w.]+:")
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
 
 
@@ -247,7 +248,12 @@ def first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
     if crash is None:  # a text with marks, as of an error in a test file
         marked = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
         lines = marked or lines
-    return _without_secrets(_OURS.sub("", lines[0].strip())) if lines else "failed without a message"
+    if not lines:
+        return "failed without a message"
+    said = lines[0].strip()
+    if _NAME.fullmatch(said):  # the message begins with a line break, and a name alone is no cause
+        said = " ".join([said, *[line.strip() for line in lines[1:] if line.strip()][:1]])
+    return _without_secrets(_OURS.sub("", said))
 
 
 def _cost(counted: Any) -> float | None:
