@@ -73,10 +73,10 @@ def join(paths: Sequence[Path]) -> Iterator[Joined]:
                 for name, data in read_files(path, _is_wanted):
                     inside, file = posixpath.split(name)
                     has_results = has_results or file == FILE
-                    whole = (path / name).resolve()
-                    if whole in known:
+                    source = (path / name).resolve()
+                    if source in known:
                         continue  # the pattern of a shell may name a report twice, or the folder that holds it
-                    known.add(whole)
+                    known.add(source)
                     if file == FILE:
                         found.append((path, inside, data))
                     elif file == PAGE:
