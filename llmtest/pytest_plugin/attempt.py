@@ -317,6 +317,7 @@ class Attempt:
         """Put into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
+        from llmtest.core.text import text_of
         from llmtest.errors import summarize, violations_in
 
         known = violations_in(error)
@@ -341,7 +342,7 @@ class Attempt:
         if told and trees == "failed":
             return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
-            self._tell_trees(report, trees, chosen, {str(error), *(v.text for v in known)})
+            self._tell_trees(report, trees, chosen, {text_of(error), *(v.text for v in known)})
 
     def _uncover(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item, found: list[Violation]) -> None:
         """Fail a test that was skipped, or failed as it was expected to, for violations that this says nothing about."""

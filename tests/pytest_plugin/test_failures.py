@@ -221,3 +221,22 @@ def test_it(subtests, scripted_chat_model):
     outcome = suite.run(program)
 
     assert outcome.part("test_it [one]").splitlines()[0] == "E   AssertionError: assert 'a' == 'b'"
+
+
+@pytest.mark.parametrize("arguments", ["", "llm_recording"])
+def test_an_exception_without_a_readable_message_does_not_end_the_session(suite: Suite, arguments: str) -> None:
+    outcome = suite.run(f"""
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def test_it({arguments}):
+    raise Odd
+
+
+def test_next():
+    pass
+""")
+
+    assert outcome.counts == {"failed": 1, "passed": 1}
