@@ -317,7 +317,6 @@ class Attempt:
         """Put into the report of a phase what the page still holds."""
         if report.when == "setup" and report.passed:
             return
-        from llmtest.core.text import text_of
         from llmtest.errors import summarize, violations_in
 
         known = violations_in(error)
@@ -342,6 +341,8 @@ class Attempt:
         if told and trees == "failed":
             return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
+            from llmtest.core.text import text_of
+
             self._tell_trees(report, trees, chosen, {text_of(error), *(v.text for v in known)})
 
     def _uncover(self, report: pytest.TestReport, error: BaseException | None, item: pytest.Item, found: list[Violation]) -> None:

@@ -50,6 +50,8 @@ def fold(report: pytest.TestReport, error: BaseException, config: pytest.Config)
     if any(entry.style not in ("long", "short", "native") for entry in _entries(tracebacks)):
         return
     message = _group_message(error) if isinstance(error, BaseExceptionGroup) else _take_message(tracebacks[-1])
+    if isinstance(error, SyntaxError):
+        message = [f"{_MARK}{_one_line(error)}", *message[:-1]]
     for traceback in tracebacks[:-1]:
         said = _take_message(traceback)
         if said and said[0].startswith(_VIOLATION):  # the cause; other exceptions of the chain keep their place
@@ -87,6 +89,8 @@ def set_summary(report: pytest.TestReport, error: BaseException) -> None:
     if crash is None:
         return
     crash.message = "\n".join(line for line in crash.message.split("\n") if not _TASK.fullmatch(line))
+    if isinstance(error, SyntaxError):  # Python says its place first, and what is wrong in the last line
+        crash.message = _one_line(error)
     found = list(_leaves(error)) if isinstance(error, BaseExceptionGroup) else []
     if len(found) > 1:  # pytest names a single one, and only counts several
         said = "; ".join([*map(_one_line, found[:MOST_EXCEPTIONS]), *(["..."] if len(found) > MOST_EXCEPTIONS else [])])
@@ -113,10 +117,9 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 
 
 def _one_line(error: BaseException) -> str:
-    """Return the name of an exception and the first line of its message; a syntax error says its place before."""
-    said = format_exception_only(error)
-    whole = next((text for text in said if not text.startswith(" ")), said[0])
-    return whole.strip().partition("\n")[0]
+    """Return the name of an exception and the first line of its message."""
+    said = f"{type(error).__name__}: {error}" if isinstance(error, SyntaxError) else format_exception_only(error)[0]
+    return said.strip().partition("\n")[0]
 
 
 def _native(entry: ReprEntryNative, folder: Path) -> ReprEntryNative:

@@ -205,11 +205,11 @@ def _shorten(
     report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException], attempt: Attempt, item: pytest.Item
 ) -> None:
     """Show the message of a failure first, and few frames of others."""
-    from llmtest.pytest_plugin.failures import fold, set_summary
-
     if not attempt.running and is_ours(excinfo):
         report.longrepr = without_frames(excinfo, item)
     elif attempt.is_about(excinfo):
+        from llmtest.pytest_plugin.failures import fold, set_summary
+
         set_summary(report, excinfo.value)
         if attempt.modes["llmtest_frames"] != "all" and not item.config.getoption("fulltrace", False):
             fold(report, excinfo.value, item.config)

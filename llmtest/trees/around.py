@@ -34,20 +34,26 @@ def around(source: Traced, runs: Collection[UUID] = (), *, told: Collection[str]
     """
     lines, places = lines_and_runs(source)
     nodes = parse("".join(f"{line}\n" for line in lines))
-    _shorten(nodes, told)
+    raised = _shorten(nodes, told)
     if sum(_height(node) for node in nodes) <= most:
         return write(nodes).removesuffix("\n")
     wanted = {line for line, run in places if run.id in runs} if runs else set()
-    return "\n".join(_Focus(nodes, wanted, most).lines())
+    return "\n".join(_Focus(nodes, wanted, raised, most).lines())
 
 
-def _shorten(nodes: Sequence[Node], told: Collection[str]) -> None:
-    """Refer to an error that was told before, and shorten entries of many lines and lists of many labels."""
-    known = {text.strip() for text in told} - {""}
+def _shorten(nodes: Sequence[Node], told: Collection[str]) -> set[int]:
+    """Refer to an error that was told before, and shorten entries of many lines and lists of many labels.
+
+    Return the lines of the errors that the reader knows.
+    """
+    before = {text.strip() for text in told} - {""}
+    known, raised = set(before), set()
     for _, node in walk(nodes):
         if node.sign == "!":
             name, _, text = node.text.removeprefix("! ").partition(":")
             said = "\n".join(line.removeprefix("|").removeprefix(" ") for line in node.more) if node.more else text
+            if said.strip() in before:
+                raised.add(node.line)
             if said.strip() in known:
                 node.text, node.more = f"! {name}: see above", []
             known |= {said.strip()} - {""}
@@ -55,6 +61,7 @@ def _shorten(nodes: Sequence[Node], told: Collection[str]) -> None:
             node.text = _LABELS.sub(lambda found: f"{found[1]}… {found[2]}", node.text)
         if len(node.more) > MOST_OF_ENTRY:
             node.more[MOST_OF_ENTRY - 1 :] = [f"… {amount(len(node.more) - MOST_OF_ENTRY + 1, 'more line')}"]
+    return raised
 
 
 _LABELS: Final = re.compile(r"(?<=^[<>] )((?:[a-z]\d+ ){2})(?:[a-z]\d+ ){4,}((?:[a-z]\d+ ){2}[a-z]\d+)$")
@@ -108,8 +115,8 @@ def _name(node: Node) -> str:
 class _Focus:
     """Chooses the nodes that are shown: those that are wanted, what holds them, and then what stands nearest."""
 
-    def __init__(self, nodes: Sequence[Node], wanted: Collection[int], most: int) -> None:
-        self.nodes, self.most = nodes, most
+    def __init__(self, nodes: Sequence[Node], wanted: Collection[int], raised: Collection[int], most: int) -> None:
+        self.nodes, self.raised, self.most = nodes, raised, most
         self.above: dict[int, Node] = {}
         """The node that holds the node of a line."""
         for _, node in walk(nodes):
@@ -118,9 +125,10 @@ class _Focus:
         self.wanted = found[:MOST_WANTED]
 
     def _failed(self) -> list[Node]:
-        """Return the innermost runs that failed; else those that did not end."""
+        """Return the innermost runs that failed, first those with the error of the test; else those that did not end."""
         for sign in "!?":
-            found = [self.above[node.line] for _, node in walk(self.nodes) if node.sign == sign]
+            entries = [node for _, node in walk(self.nodes) if node.sign == sign]
+            found = [self.above[node.line] for node in sorted(entries, key=lambda one: one.line not in self.raised)]
             # An error goes up: what holds a failed run has failed as well, and comes before it in the text.
             holders = {self.above[node.line].line for node in found if node.line in self.above}
             if found:

@@ -240,3 +240,15 @@ def test_next():
 """)
 
     assert outcome.counts == {"failed": 1, "passed": 1}
+
+
+def test_a_syntax_error_begins_with_what_is_wrong(suite: Suite) -> None:
+    outcome = suite.run('def test_it(llm_recording):\n    compile("a b", "made.py", "exec")\n')
+
+    assert told(outcome.part("test_it"))[:4] == [
+        "E   SyntaxError: invalid syntax (made.py, line 1)",
+        'E   File "made.py", line 1',
+        "E     a b",
+        "E       ^",
+    ]
+    assert "FAILED test_it.py::test_it - SyntaxError: invalid syntax (made.py, line 1)" in outcome.text

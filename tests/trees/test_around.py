@@ -194,6 +194,25 @@ def test_of_a_failure_far_inside_the_innermost_levels_are_shown() -> None:
     assert 38 <= len(around(recording).splitlines()) <= 40
 
 
+def test_of_many_failures_that_of_the_test_is_shown() -> None:
+    def fail(number: int) -> int:
+        raise ValueError(f"no number {number}")
+
+    with record() as recording:
+        RunnableLambda(fail).batch(list(range(10, 60)), {"max_concurrency": 1}, return_exceptions=True)
+
+    assert around(recording, told=["no number 50"], most=7) == shown(
+        """
+        parallel
+          … fail ×40 (120 lines)
+          chain fail
+            > 50
+            ! ValueError: see above
+          … fail ×9 (27 lines)
+        """
+    )
+
+
 def test_many_failures_and_siblings_are_bounded() -> None:
     def fail(number: int) -> int:
         raise ValueError(number)
