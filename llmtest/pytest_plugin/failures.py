@@ -17,6 +17,10 @@ from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, R
 LINES_BEFORE: Final = 9
 LINES_AFTER: Final = 4
 """How many lines of source are shown before and after the line of a frame that failed."""
+MAX_FRAMES: Final = 12
+"""How many frames of the user's code are shown in a row. Of more, as of a recursion, the outermost and the innermost are."""
+FIRST_FRAMES: Final = 3
+LAST_FRAMES: Final = 5
 _MARK: Final = "E   "
 _VIOLATION: Final = f"{_MARK}llmtest.errors.ViolationError: "
 _FOLDED: Final = re.compile(
@@ -165,6 +169,10 @@ def _folded(entries: Sequence[Entry], folder: Path) -> Iterator[Entry]:
                 if entry.reprfuncargs is not None:
                     kept = [(name, value) for name, value in entry.reprfuncargs.args if not name.startswith(_FIXTURES)]
                     entry.reprfuncargs = ReprFuncArgs(kept) if kept else None
+            if len(frames) > MAX_FRAMES:
+                left = len(frames) - FIRST_FRAMES - LAST_FRAMES
+                gap = ReprEntryNative([f"  … {left} more frames  (--llmtest-frames=all)\n"])
+                frames[FIRST_FRAMES:-LAST_FRAMES] = [gap]
             yield from frames
             continue
         names = [_package(entry, folder) for entry in frames]

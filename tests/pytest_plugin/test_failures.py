@@ -252,3 +252,36 @@ def test_a_syntax_error_begins_with_what_is_wrong(suite: Suite) -> None:
         "E       ^",
     ]
     assert "FAILED test_it.py::test_it - SyntaxError: invalid syntax (made.py, line 1)" in outcome.text
+
+
+def test_of_a_recursion_the_outermost_and_the_innermost_frames_are_shown(suite: Suite) -> None:
+    program = """
+def down(number):
+    if not number:
+        raise ValueError("bottom")
+    down(number - 1)
+
+
+def test_it(llm_recording):
+    down(30)
+"""
+
+    lines = told(suite.run(program).part("test_it"))
+
+    frame = ["test_it.py:4: in down", "    down(number - 1)"]
+    assert lines[:16] == [
+        "E   ValueError: bottom",
+        "_ _",
+        "",
+        "    def test_it(llm_recording):",
+        ">       down(30)",
+        "",
+        "test_it.py:8: ",
+        "_ _",
+        *frame * 2,
+        "  … 24 more frames  (--llmtest-frames=all)",
+        *frame[:1],
+        *frame[1:],
+        *frame[:1],
+    ]
+    assert len(lines) < 40
