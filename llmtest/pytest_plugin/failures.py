@@ -21,6 +21,7 @@ MAX_FRAMES: Final = 12
 """How many frames of the user's code are shown in a row. Of more, as of a recursion, the outermost and the innermost are."""
 FIRST_FRAMES: Final = 3
 LAST_FRAMES: Final = 5
+_STYLES: Final = ("auto", "long", "short")
 _MARK: Final = "E   "
 _VIOLATION: Final = f"{_MARK}llmtest.errors.ViolationError: "
 _FOLDED: Final = re.compile(
@@ -48,10 +49,10 @@ def fold(report: pytest.TestReport, error: BaseException, config: pytest.Config)
     shown by pytest in Python's own style, whatever `--tb` says.
     """
     shown = report.longrepr
-    if not isinstance(shown, ExceptionChainRepr) or config.getoption("tbstyle", "auto") == "native":
+    if not isinstance(shown, ExceptionChainRepr) or config.getoption("tbstyle", "auto") not in _STYLES:
         return
     tracebacks = [traceback for traceback, _, _ in shown.chain]
-    if any(entry.style not in ("long", "short", "native") for entry in _entries(tracebacks)):
+    if any(entry.style == "value" for entry in _entries(tracebacks)):  # `pytest.fail(..., pytrace=False)`
         return
     message = _group_message(error) if isinstance(error, BaseExceptionGroup) else _take_message(tracebacks[-1])
     if isinstance(error, SyntaxError):

@@ -203,6 +203,14 @@ def test_a_group_names_its_exceptions_first_and_folds_frames_in_each(suite: Suit
     assert "- ValueError: no such page; KeyError: 'city' [2 exceptions in ExceptionGroup]" in outcome.text
 
 
+@pytest.mark.parametrize("style", ["native", "line"])
+def test_a_group_in_another_style_stays_as_it_is(suite: Suite, style: str) -> None:
+    outcome = suite.run(GROUP, f"--tb={style}")
+
+    assert "frames of" not in outcome.text
+    assert "\nE   ExceptionGroup" not in outcome.text
+
+
 def test_a_cause_that_was_never_raised_stands_apart_from_the_message(suite: Suite) -> None:
     program = 'def test_it(llm_recording):\n    raise KeyError("city") from ValueError("no page")\n'
 
