@@ -89,6 +89,7 @@ class Attempt:
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
+        self.uncompared: Mismatch | None = None
         self._postponed: list[Violation] = []
         self.violations: list[Violation] = []  # those that its reports have told
         self.answers: list[Any] = []  # of rules and shapes that did not hold, as far as its reports have told them
@@ -248,6 +249,10 @@ class Attempt:
     def comparisons(self) -> list[Mismatch]:
         """Every comparison with a snapshot."""
         return [*self.matches, *self.mismatches]
+
+    def differences(self) -> list[Mismatch]:
+        """The comparisons, and the one that the test did not come to."""
+        return [*self.comparisons(), *([self.uncompared] if self.uncompared is not None else [])]
 
     def judge(self, item: pytest.Item, *, last: bool = False) -> None:
         """Fail the phase for the violations on the page. unittest keeps its own exceptions, which win.
@@ -491,11 +496,10 @@ def _tell_uncompared(report: pytest.TestReport, attempt: Attempt, item: pytest.I
         return False
     from llmtest.pytest_plugin.snapshots import uncompared
 
-    difference = uncompared(item, attempt.recording)
-    if difference is None:
+    attempt.uncompared = found = uncompared(item, attempt.recording)
+    if found is None:
         return False
-    headline = f"not compared, because the test failed before; it differs: {difference.headline}"
-    lines = [headline, *difference.lines(limit=_room(report) - 1, color=_has_color(item.config))]
+    lines = [found.headline, *found.lines(limit=_room(report) - 1, color=_has_color(item.config))]
     report.sections.append(("llmtest: snapshot", "\n".join(lines)))
     return True
 
