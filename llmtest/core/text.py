@@ -49,6 +49,14 @@ def times(number: int) -> str:
 # -- names
 
 
+def text_of(value: object) -> str:
+    """Return `str(value)`, also for an object whose `__str__` raises."""
+    try:
+        return value if type(value) is str else str(value)
+    except Exception as error:
+        return f"({type(error).__name__} when read)"
+
+
 def names(given: Iterable[str], none: str = "none") -> str:
     """Return names in backticks; `none` if there are none."""
     return ", ".join(f"`{name}`" for name in given) or none

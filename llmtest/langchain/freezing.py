@@ -33,6 +33,7 @@ from langchain_core.outputs import Generation as LangChainGeneration
 from langchain_core.outputs import LLMResult
 from pydantic import BaseModel
 
+from llmtest.core.text import text_of
 from llmtest.errors import BROKEN_RULE, ViolationError
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import (
@@ -327,14 +328,6 @@ def _hold_counted(value: dict[str, object]) -> dict[str, object]:
 
 def _counted_result(held: list[_HeldUsage], output: dict[str, object] | None, more: dict[str, bool]) -> FrozenDict:
     return FrozenDict(generations=FrozenList([usage.word() for usage in held]), llm_output=words(output), **more)
-
-
-def text_of(value: object) -> str:
-    """Return `str(value)`, also for an object whose `__str__` raises."""
-    try:
-        return value if type(value) is str else str(value)
-    except Exception as error:
-        return f"({type(error).__name__} when read)"
 
 
 def _hold_set(value: set[object] | frozenset[object]) -> list[object]:

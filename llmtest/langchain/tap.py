@@ -35,12 +35,13 @@ from llmtest import ledger
 from llmtest.capture import blocks, membership, processes
 from llmtest.concurrency import asyncio_state, lanes
 from llmtest.core.source import caller
+from llmtest.core.text import text_of
 from llmtest.events.callbacks import CALLBACKS, MODELS, OF_LANGGRAPH, START_OF
 from llmtest.events.usage import read_model_name, read_usage
 from llmtest.events.words import EMPTY, Failure, FrozenDict, FrozenList
 from llmtest.langchain import cache_hits, edits
 from llmtest.langchain.bound_tools import hold_parameters
-from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_result, text_of, words
+from llmtest.langchain.freezing import freeze, freeze_error, hold, hold_counts, hold_result, words
 
 if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish

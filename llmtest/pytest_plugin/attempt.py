@@ -93,6 +93,7 @@ class Attempt:
         self.set_up = self.called = self.running = self.failed = False
         self.mismatches: list[Mismatch] = []
         self.matches: list[Mismatch] = []
+        self.uncompared: Mismatch | None = None
         self._postponed: list[Violation] = []
         self.violations: list[Violation] = []  # those that its reports have told
         self.answers: list[Any] = []  # of rules and shapes that did not hold, as far as its reports have told them
@@ -253,6 +254,10 @@ class Attempt:
         """Every comparison with a snapshot."""
         return [*self.matches, *self.mismatches]
 
+    def differences(self) -> list[Mismatch]:
+        """The comparisons, and the one that the test did not come to."""
+        return [*self.comparisons(), *([self.uncompared] if self.uncompared is not None else [])]
+
     def judge(self, item: pytest.Item, *, last: bool = False) -> None:
         """Fail the phase for the violations on the page. unittest keeps its own exceptions, which win.
 
@@ -345,7 +350,9 @@ class Attempt:
         if told and trees == "failed":
             return  # the diff shows what differs from the accepted tree
         if trees == "all" or (trees == "failed" and report.failed):
-            self._tell_trees(report, trees, chosen, {str(error), *(v.text for v in known)})
+            from llmtest.core.text import text_of
+
+            self._tell_trees(report, trees, chosen, {text_of(error), *(v.text for v in known)})
 
     def _fails_by_snapshot(self, error: BaseException | None) -> bool:
         """True if nothing but a snapshot fails the test. A comparison that is postponed raises nothing in the test itself."""
@@ -501,11 +508,10 @@ def _tell_uncompared(report: pytest.TestReport, attempt: Attempt, item: pytest.I
         return False
     from llmtest.pytest_plugin.snapshots import uncompared
 
-    difference = uncompared(item, attempt.recording)
-    if difference is None:
+    attempt.uncompared = found = uncompared(item, attempt.recording)
+    if found is None:
         return False
-    headline = f"not compared, because the test failed before; it differs: {difference.headline}"
-    lines = [headline, *difference.lines(limit=_room(report) - 1, color=_has_color(item.config))]
+    lines = [found.headline, *found.lines(limit=_room(report) - 1, color=_has_color(item.config))]
     report.sections.append(("llmtest: snapshot", "\n".join(lines)))
     return True
 

@@ -25,7 +25,7 @@ import pytest
 from llmtest.cassettes.cassette import ENDING, MODES, Cassette, Mode, Saved
 from llmtest.core.masks import table
 from llmtest.core.source import code, is_installed, shown_path
-from llmtest.core.text import amount, did_you_mean, named, names
+from llmtest.core.text import amount, did_you_mean, named, names, text_of
 from llmtest.errors import CassetteError, LlmtestError, LlmtestWarning, ScriptError, Violation
 from llmtest.pytest_plugin.arguments import pending_folder
 from llmtest.scripts import fingerprints
@@ -434,7 +434,7 @@ def _fixtures_with_teardown(item: pytest.Item) -> list[str]:
 
 def _missing_key(error: BaseException) -> str | None:
     """Return the variable whose key an SDK has missed, if the error is about a key, and says whose."""
-    said, trace = str(error), error.__traceback__
+    said, trace = text_of(error), error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     package = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from traceback import format_exception_only
 from typing import Final
 
 import pytest
@@ -16,6 +17,11 @@ from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprEntryNative, R
 LINES_BEFORE: Final = 9
 LINES_AFTER: Final = 4
 """How many lines of source are shown before and after the line of a frame that failed."""
+MAX_FRAMES: Final = 12
+"""How many frames of the user's code are shown in a row. Of more, as of a recursion, the outermost and the innermost are."""
+FIRST_FRAMES: Final = 3
+LAST_FRAMES: Final = 5
+_STYLES: Final = ("auto", "long", "short")
 _MARK: Final = "E   "
 _VIOLATION: Final = f"{_MARK}llmtest.errors.ViolationError: "
 _FOLDED: Final = re.compile(
@@ -28,32 +34,41 @@ _FIXTURES: Final = ("llm_", "scripted_")
 _TASK: Final = re.compile(r"During task with name '[^']*' and id '[^']*'")
 """The note that LangGraph adds to an exception. Its id is another one in each run."""
 
+_FRAME: Final = re.compile(r'(?P<margin>[ |]*)  File "(?P<path>[^"]+)", line \d+')
+"""A frame in Python's own style. In a group, its margin has a bar for each level."""
+MOST_EXCEPTIONS: Final = 5
+"""How many exceptions of a group its message names."""
+
 Entry = ReprEntry | ReprEntryNative
 
 
-def fold(report: pytest.TestReport, folder: Path) -> None:
-    """Put the message of a failed report at its top, and fold the frames of frameworks. `folder` is where pytest was started.
+def fold(report: pytest.TestReport, error: BaseException, config: pytest.Config) -> None:
+    """Put the message of a failed report at its top, and fold the frames of frameworks.
 
-    What `--tb=native`, `line` and `no` make stays as it is, as do groups of exceptions, which pytest shows so.
+    What `--tb=native`, `line` and `no` make stays as it is. Only groups of exceptions and exceptions that were never raised are
+    shown by pytest in Python's own style, whatever `--tb` says.
     """
     shown = report.longrepr
-    if not isinstance(shown, ExceptionChainRepr):
+    if not isinstance(shown, ExceptionChainRepr) or config.getoption("tbstyle", "auto") not in _STYLES:
         return
     tracebacks = [traceback for traceback, _, _ in shown.chain]
-    if any(isinstance(entry, ReprEntryNative) or entry.style not in ("long", "short") for entry in _entries(tracebacks)):
+    if any(entry.style == "value" for entry in _entries(tracebacks)):  # `pytest.fail(..., pytrace=False)`
         return
-    message = _take_message(tracebacks[-1])
+    message = _group_message(error) if isinstance(error, BaseExceptionGroup) else _take_message(tracebacks[-1])
+    if isinstance(error, SyntaxError):
+        message = [f"{_MARK}{_one_line(error)}", *message[:-1]]
     for traceback in tracebacks[:-1]:
         said = _take_message(traceback)
         if said and said[0].startswith(_VIOLATION):  # the cause; other exceptions of the chain keep their place
             message += said
         else:
             traceback.reprentries[-1].lines = [*traceback.reprentries[-1].lines, *said]
+    gap = [ReprEntryNative(["\n"])] if isinstance(tracebacks[0].reprentries[0], ReprEntryNative) else []
     for traceback in tracebacks:
-        traceback.reprentries = list(_folded(traceback.reprentries, folder))
+        traceback.reprentries = list(_folded(traceback.reprentries, config.invocation_params.dir))
     if message:
         first = tracebacks[0]
-        first.reprentries = [ReprEntry(message, None, None, None, "short"), *first.reprentries]
+        first.reprentries = [ReprEntry(message, None, None, None, "short"), *gap, *first.reprentries]
 
 
 def _entries(tracebacks: Iterable[ReprTraceback]) -> Iterator[Entry]:
@@ -73,24 +88,99 @@ def _take_message(traceback: ReprTraceback) -> list[str]:
     return [f"{_MARK}{line}" for line in said if not _TASK.fullmatch(line)]
 
 
+def set_summary(report: pytest.TestReport, error: BaseException) -> None:
+    """Make what lists and files say of a failure the same in each run, and tell groups of exceptions apart."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return
+    crash.message = "\n".join(line for line in crash.message.split("\n") if not _TASK.fullmatch(line))
+    if isinstance(error, SyntaxError):  # Python says its place first, and what is wrong in the last line
+        crash.message = _one_line(error)
+    found = list(_leaves(error)) if isinstance(error, BaseExceptionGroup) else []
+    if len(found) > 1:  # pytest names a single one, and only counts several
+        said = "; ".join([*map(_one_line, found[:MOST_EXCEPTIONS]), *(["..."] if len(found) > MOST_EXCEPTIONS else [])])
+        crash.message = f"{said} [{len(found)} exceptions in {type(error).__name__}]"
+
+
+# -- groups of exceptions
+
+
+def _group_message(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    found = list(_leaves(group))
+    more = [f"... and {len(found) - MOST_EXCEPTIONS:,} more"] if len(found) > MOST_EXCEPTIONS else []
+    return [f"{_MARK}{_one_line(group)}", *(f"{_MARK}  {line}" for line in (*map(_one_line, found[:MOST_EXCEPTIONS]), *more))]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    todo: list[BaseException] = [group]
+    while todo:
+        error = todo.pop()
+        if isinstance(error, BaseExceptionGroup):
+            todo += reversed(error.exceptions)
+        else:
+            yield error
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the name of an exception and the first line of its message."""
+    said = f"{type(error).__name__}: {error}" if isinstance(error, SyntaxError) else format_exception_only(error)[0]
+    return said.strip().partition("\n")[0]
+
+
+def _native(entry: ReprEntryNative, folder: Path) -> ReprEntryNative:
+    """Return a traceback in Python's style with the frames of frameworks folded, as deep in a group as they are."""
+    frames: list[tuple[str, str, list[str]]] = []  # the margin, the package, the lines
+    for line in "".join(entry.lines).splitlines(keepends=True):
+        found = _FRAME.match(line)
+        if found:
+            name = _top(os.path.abspath(folder / found["path"]))
+            frames.append((found["margin"], name if _FOLDED.match(name) else "", [line]))
+        elif frames and line.startswith(f"{frames[-1][0]}    "):
+            frames[-1][2].append(line)  # the source of the frame
+        else:
+            frames.append((line, "", [line]))
+    lines: list[str] = []
+    for (margin, is_own), group in groupby(frames, key=lambda frame: (frame[0], not frame[1])):
+        row = list(group)
+        if is_own:
+            lines += [line for _, _, more in row for line in more]
+        else:
+            lines.append(f"{margin}  {_fold_line([name for _, name, _ in row])}\n")
+    return ReprEntryNative(lines)
+
+
+def _fold_line(packages: Sequence[str], where: str = "") -> str:
+    several = f"{len(packages)} frames" if len(packages) > 1 else "1 frame"
+    return f"… {several} of {', '.join(dict.fromkeys(packages))}{where}  (--llmtest-frames=all)"
+
+
+# -- frames
+
+
 def _folded(entries: Sequence[Entry], folder: Path) -> Iterator[Entry]:
     """Yield the frames of the user's code, and a line for each row of the others."""
     for is_own, group in groupby(entries, key=lambda entry: not _package(entry, folder)):
         frames = list(group)
         if is_own:
-            for entry in frames:
+            for number, entry in enumerate(frames):
+                if isinstance(entry, ReprEntryNative):
+                    frames[number] = _native(entry, folder)
+                    continue
                 entry.lines = _near(entry.lines)
-                if isinstance(entry, ReprEntry) and entry.reprfuncargs is not None:
+                if entry.reprfuncargs is not None:
                     kept = [(name, value) for name, value in entry.reprfuncargs.args if not name.startswith(_FIXTURES)]
                     entry.reprfuncargs = ReprFuncArgs(kept) if kept else None
+            if len(frames) > MAX_FRAMES:
+                left = len(frames) - FIRST_FRAMES - LAST_FRAMES
+                gap = ReprEntryNative([f"  … {left} more frames  (--llmtest-frames=all)\n"])
+                frames[FIRST_FRAMES:-LAST_FRAMES] = [gap]
             yield from frames
             continue
-        names = list(dict.fromkeys(_package(entry, folder) for entry in frames))
-        several = f"{len(frames)} frames" if len(frames) > 1 else "1 frame"
+        names = [_package(entry, folder) for entry in frames]
         said = [line for entry in frames for line in entry.lines if line.startswith(_MARK)]  # of an earlier exception of a chain
         place = frames[-1].reprfileloc if isinstance(frames[-1], ReprEntry) and frames[-1] is entries[-1] else None
         where = f", raised at {_short(place.path, folder)}:{place.lineno}" if place is not None else ""
-        yield ReprEntryNative([f"  … {several} of {', '.join(names)}{where}  (--llmtest-frames=all)\n"])
+        yield ReprEntryNative([f"  {_fold_line(names, where)}\n"])
         if said:
             yield ReprEntry(said, None, None, None, "short")
 

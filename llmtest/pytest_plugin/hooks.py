@@ -185,17 +185,9 @@ def pytest_runtest_makereport(
         if attempt.cassette is not None:
             attempt.cassette.explain(call.excinfo.value)
     report = yield
+    if attempt is not None and call.excinfo is not None and report.failed:
+        _shorten(report, call.excinfo, attempt, item)
     if attempt is not None and not attempt.running:  # a subtest reports in the middle of its test
-        if call.excinfo is not None and report.failed and is_ours(call.excinfo):
-            report.longrepr = without_frames(call.excinfo, item)
-        elif (
-            attempt.is_about(call.excinfo)
-            and attempt.modes["llmtest_frames"] != "all"
-            and not item.config.getoption("fulltrace", False)
-        ):
-            from llmtest.pytest_plugin.failures import fold
-
-            fold(report, item.config.invocation_params.dir)
         attempt.tell(report, call.excinfo.value if call.excinfo is not None else None, item)
         attempt.tell_tokens(report)
         if report.when == "teardown" and attempt.cassette is not None:
@@ -207,6 +199,20 @@ def pytest_runtest_makereport(
     elif attempt is not None:
         attempt.failed = attempt.failed or report.failed
     return report
+
+
+def _shorten(
+    report: pytest.TestReport, excinfo: pytest.ExceptionInfo[BaseException], attempt: Attempt, item: pytest.Item
+) -> None:
+    """Show the message of a failure first, and few frames of others."""
+    if not attempt.running and is_ours(excinfo):
+        report.longrepr = without_frames(excinfo, item)
+    elif attempt.is_about(excinfo):
+        from llmtest.pytest_plugin.failures import fold, set_summary
+
+        set_summary(report, excinfo.value)
+        if attempt.modes["llmtest_frames"] != "all" and not item.config.getoption("fulltrace", False):
+            fold(report, excinfo.value, item.config)
 
 
 @pytest.hookimpl(wrapper=True)

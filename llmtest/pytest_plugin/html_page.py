@@ -88,7 +88,7 @@ class HtmlPage:
         rules = (*suite_rules(item.config), *attempt.rules)
         try:
             answers = [*_answers(recordings, rules), *((None, answer) for answer in attempt.answers)]
-            told = {"comparisons": attempt.comparisons(), "violations": attempt.violations, "answers": answers}
+            told = {"comparisons": attempt.differences(), "violations": attempt.violations, "answers": answers}
             return detail(item.nodeid, recordings, failure=joined, **told)
         except Exception as error:  # a report that fails would hide why the test failed
             note = f"the traces of this test cannot be shown: {type(error).__name__}: {error}"

@@ -30,8 +30,9 @@ MAX_DETAILS: Final = 20_000
 MAX_ALL_DETAILS: Final = 10_000_000
 """Of all failures of a session; those that come later are told without."""
 _OURS: Final = re.compile(r"^(?:llmtest\.errors\.\w+|AssertionError): ")
-_NAMES: Final = re.compile(r"\b(?:llmtest\w*|llm_\w+|scripted_\w+)\b")
+_OUR_NAMES: Final = re.compile(r"\b(?:llmtest\w*|llm_\w+|scripted_\w+)\b")
 """Our names in the text of a test file or of the settings: of the package, its markers, fixtures and keys."""
+_NAME: Final = re.compile(r"[\w.]+:")
 _LEFT_OUT: Final = ("llmtest: traces", "llmtest: requests to the scripted server")
 
 
@@ -125,7 +126,7 @@ class SessionResults:
         """True if the project uses us, as far as that is known of a file that cannot be collected: none of its tests runs."""
         root, settings = self._config.rootpath, self._config.inipath
         files = [root / node.partition("::")[0], *([settings] if settings is not None else [])]
-        return (root / FAILURES.parent).is_dir() or any(_NAMES.search(_text(file)) is not None for file in files)
+        return (root / FAILURES.parent).is_dir() or any(_OUR_NAMES.search(_text(file)) is not None for file in files)
 
     def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> Failure:
         from llmtest.reports.results import Failure
@@ -267,7 +268,12 @@ def first_line(report: pytest.TestReport | pytest.CollectReport) -> str:
     if crash is None:  # a text with marks, as of an error in a test file
         marked = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
         lines = marked or lines
-    return _without_secrets(_OURS.sub("", lines[0].strip())) if lines else "failed without a message"
+    if not lines:
+        return "failed without a message"
+    said = lines[0].strip()
+    if _NAME.fullmatch(said):  # the message begins with a line break, and a name alone is no cause
+        said = " ".join([said, *[line.strip() for line in lines[1:] if line.strip()][:1]])
+    return _without_secrets(_OURS.sub("", said))
 
 
 def _cost(counted: Any) -> float | None:

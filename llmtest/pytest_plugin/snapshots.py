@@ -36,8 +36,7 @@ from llmtest.events.callbacks import RunKind
 from llmtest.events.events import Run
 from llmtest.pytest_plugin.arguments import arguments_of
 from llmtest.recording.recording import Recording
-from llmtest.trees.differ import Difference, diff
-from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, harm, read_text, renew, stored_file, write_text
+from llmtest.trees.pending import ENDING, OLD_ENDING, Mismatch, Uncompared, harm, read_text, renew, stored_file, write_text
 from llmtest.trees.rendering import HEADER, Part, Rendered, render
 
 _MAX_NAME_BYTES: Final = 180
@@ -272,16 +271,18 @@ def _read(file: Path) -> str:
     return ""
 
 
-def uncompared(item: pytest.Item, recording: Recording) -> Difference | None:
+def uncompared(item: pytest.Item, recording: Recording) -> Uncompared | None:
     """Return how `recording` differs from the snapshot of a test that has not compared it, if it is one of that recording."""
     place, kinds = TreeLocation(item), item.config.getini("llmtest_snapshot_only")
-    expected = _read(Path(TreeExtension.get_location(test_location=place, index=0)))
+    file = Path(TreeExtension.get_location(test_location=place, index=0))
+    expected = _read(file)
     source = recording.only(kinds=kinds) if kinds else recording
     if not expected or harm(expected, received := Rendered(source, expected).text) is not None:
         return None
-    difference = diff(expected, received)
+    found = Uncompared(item.nodeid, file, expected, received)
+    difference = found.difference
     # The snapshot may be of a part of the recording, or of another text.
-    return difference if difference is not None and difference.changed * 2 <= difference.total else None
+    return found if difference is not None and difference.changed * 2 <= difference.total else None
 
 
 def _mismatch(result: AssertionResult, source: Rendered | None) -> Mismatch:

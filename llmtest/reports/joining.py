@@ -55,7 +55,8 @@ class Joined:
 
 @contextmanager
 def join(paths: Sequence[Path]) -> Iterator[Joined]:
-    """Read reports, from folders or zip archives, and yield them as one. A folder may hold several of them.
+    """Read reports, from folders or zip archives, and yield them as one. A folder may hold several of them. A report that is
+    given twice is read once.
 
     Raises:
         ReportError: one of them cannot be read, or has no results.
@@ -65,11 +66,17 @@ def join(paths: Sequence[Path]) -> Iterator[Joined]:
         pages: dict[tuple[Path, str], Path] = {}
         stores: list[Path] = []
         kept: list[tuple[str, Kept]] = []
+        known: set[Path] = set()
         for path in paths:
-            before = len(found)
+            has_results = False
             try:
                 for name, data in read_files(path, _is_wanted):
                     inside, file = posixpath.split(name)
+                    has_results = has_results or file == FILE
+                    source = (path / name).resolve()
+                    if source in known:
+                        continue  # the pattern of a shell may name a report twice, or the folder that holds it
+                    known.add(source)
                     if file == FILE:
                         found.append((path, inside, data))
                     elif file == PAGE:
@@ -79,7 +86,7 @@ def join(paths: Sequence[Path]) -> Iterator[Joined]:
                 kept += [(path.name, one) for one in read_kept(path)]
             except (BundleError, PendingError, OSError) as error:
                 raise ReportError(str(error)) from None
-            if len(found) == before:
+            if not has_results:
                 raise ReportError(f"{path} has no {FILE}; `pytest --llmtest-report=FOLDER` writes one")
         jobs = _jobs([(path, inside) for path, inside, _ in found])
         parts = []

@@ -113,7 +113,8 @@ class Results:
     def to_json(self) -> str:
         """Return the text of a results file."""
         told = {"llmtest_results": FORMAT, "tests": [asdict(result) for result in self.tests]}
-        return json.dumps(told, indent=1, ensure_ascii=False)
+        text = json.dumps(told, indent=1, ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode()  # half a character is no UTF-8, and its escape is JSON
 
     @classmethod
     def from_json(cls, text: str, place: str, job: str = "") -> Results:

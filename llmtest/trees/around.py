@@ -34,20 +34,26 @@ def around(source: Traced, runs: Collection[UUID] = (), *, told: Collection[str]
     """
     lines, places = lines_and_runs(source)
     nodes = parse("".join(f"{line}\n" for line in lines))
-    _shorten(nodes, told)
+    raised = _shorten(nodes, told)
     if sum(_height(node) for node in nodes) <= most:
         return write(nodes).removesuffix("\n")
     wanted = {line for line, run in places if run.id in runs} if runs else set()
-    return "\n".join(_Focus(nodes, wanted, most).lines())
+    return "\n".join(_Focus(nodes, wanted, raised, most).lines())
 
 
-def _shorten(nodes: Sequence[Node], told: Collection[str]) -> None:
-    """Refer to an error that was told before, and shorten entries of many lines and lists of many labels."""
-    known = {text.strip() for text in told} - {""}
+def _shorten(nodes: Sequence[Node], told: Collection[str]) -> set[int]:
+    """Refer to an error that was told before, and shorten entries of many lines and lists of many labels.
+
+    Return the lines of the errors that the reader knows.
+    """
+    before = {text.strip() for text in told} - {""}
+    known, raised = set(before), set()
     for _, node in walk(nodes):
         if node.sign == "!":
             name, _, text = node.text.removeprefix("! ").partition(":")
             said = "\n".join(line.removeprefix("|").removeprefix(" ") for line in node.more) if node.more else text
+            if said.strip() in before:
+                raised.add(node.line)
             if said.strip() in known:
                 node.text, node.more = f"! {name}: see above", []
             known |= {said.strip()} - {""}
@@ -55,6 +61,7 @@ def _shorten(nodes: Sequence[Node], told: Collection[str]) -> None:
             node.text = _LABELS.sub(lambda found: f"{found[1]}… {found[2]}", node.text)
         if len(node.more) > MOST_OF_ENTRY:
             node.more[MOST_OF_ENTRY - 1 :] = [f"… {amount(len(node.more) - MOST_OF_ENTRY + 1, 'more line')}"]
+    return raised
 
 
 _LABELS: Final = re.compile(r"(?<=^[<>] )((?:[a-z]\d+ ){2})(?:[a-z]\d+ ){4,}((?:[a-z]\d+ ){2}[a-z]\d+)$")
@@ -89,11 +96,15 @@ def _fold(nodes: Sequence[Node], shown: Collection[int]) -> list[Node | str]:
 
 def _gap(nodes: Sequence[Node]) -> str:
     """Return the line that stands for `nodes`: `… model ×2, tools (14 lines)`."""
+    return _fold_line(nodes, sum(map(_height, nodes)))
+
+
+def _fold_line(nodes: Sequence[Node], height: int) -> str:
     names = Counter(_name(node) for node in nodes if node.kind != "entry")
     parts = [name if number == 1 else f"{name} ×{number}" for name, number in names.items()]
     if len(parts) > MOST_NAMES:
         parts[MOST_NAMES - 1 :] = [f"{len(parts) - MOST_NAMES + 1} more"]
-    lines = amount(sum(map(_height, nodes)), "line")
+    lines = amount(height, "line")
     return f"… {', '.join(parts)} ({lines})" if parts else f"… {lines}"
 
 
@@ -104,8 +115,8 @@ def _name(node: Node) -> str:
 class _Focus:
     """Chooses the nodes that are shown: those that are wanted, what holds them, and then what stands nearest."""
 
-    def __init__(self, nodes: Sequence[Node], wanted: Collection[int], most: int) -> None:
-        self.nodes, self.most = nodes, most
+    def __init__(self, nodes: Sequence[Node], wanted: Collection[int], raised: Collection[int], most: int) -> None:
+        self.nodes, self.raised, self.most = nodes, raised, most
         self.above: dict[int, Node] = {}
         """The node that holds the node of a line."""
         for _, node in walk(nodes):
@@ -114,9 +125,10 @@ class _Focus:
         self.wanted = found[:MOST_WANTED]
 
     def _failed(self) -> list[Node]:
-        """Return the innermost runs that failed; else those that did not end."""
+        """Return the innermost runs that failed, first those with the error of the test; else those that did not end."""
         for sign in "!?":
-            found = [self.above[node.line] for _, node in walk(self.nodes) if node.sign == sign]
+            entries = [node for _, node in walk(self.nodes) if node.sign == sign]
+            found = [self.above[node.line] for node in sorted(entries, key=lambda one: one.line not in self.raised)]
             # An error goes up: what holds a failed run has failed as well, and comes before it in the text.
             holders = {self.above[node.line].line for node in found if node.line in self.above}
             if found:
@@ -150,7 +162,30 @@ class _Focus:
             misses = 0 if self._try(shown, [inner for _, inner in walk([near])]) else misses + 1
             if misses == MOST_MISSES:
                 break
-        return list(_write(self.nodes, shown))[: self.most]
+        text = list(_write(self.nodes, shown))
+        return text if len(text) <= self.most else self._deep(shown)
+
+    def _deep(self, shown: Collection[int]) -> list[str]:
+        """Return the text around a run of which not all holders fit: the outermost, a line for a row of them, and the others.
+
+        From the top alone, the text would end before it comes to what failed.
+        """
+        holders = [*reversed([*self._holders(self.wanted[0])]), self.wanted[0]]
+        folded = _fold(self.nodes, shown)
+        most = self.most - len(folded) - 1
+        start = len(holders) - 1
+        while start > 1 and sum(1 for _ in _write([holders[start - 1]], shown)) <= most:
+            start -= 1
+        lines: list[str] = []
+        for part in folded:
+            if isinstance(part, str):
+                lines.append(part)
+                continue
+            lines.append(part.text)
+            if start > 1:
+                lines.append(f"  {_fold_line(holders[1:start], _height(part) - 1 - _height(holders[start]))}")
+            lines += [f"    {line}" for line in _write([holders[start]], shown)] if start else []
+        return lines[: self.most]
 
     def _near(self, held: Sequence[Node]) -> Iterator[Node]:
         """Yield what stands beside the wanted nodes, and beside what holds them, the nearest first."""

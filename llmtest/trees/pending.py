@@ -229,6 +229,17 @@ class Mismatch:
         return [*lines, accepts, "  review    llmtest review", *more]
 
 
+@dataclass(frozen=True, slots=True)
+class Uncompared(Mismatch):
+    """A difference from its snapshot that a test did not come to, because it failed before."""
+
+    @property
+    def headline(self) -> str:
+        """The difference on one line."""
+        differs = f"; it differs: {self.difference.headline}" if self.difference else ""
+        return f"not compared, because the test failed before{differs}"
+
+
 def shown(path: Path, root: Path) -> str:
     """Return a path relative to `root`, if it is inside it."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -6,6 +6,7 @@ same texts are one question.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ def pending(folder: Folder, say: Say, *, as_json: bool = False) -> int:
         say(to_json(found, folder.root))
     elif not found:
         say("nothing is pending")
-    for one in () if as_json else found:
-        say(f"{one.test}  ({one.mismatch.category})\n  {one.mismatch.headline}")
+    for one, title in () if as_json else zip(found, _titles(found), strict=True):
+        say(f"{title}  ({one.mismatch.category})\n  {one.mismatch.headline}")
     return 0
 
 
@@ -127,9 +128,10 @@ class _Settling:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Pending files with the same change, or one alone."""
+    """Pending files with the same change, or one alone. `titles` name them for the user."""
 
     members: tuple[Pending, ...]
+    titles: tuple[str, ...]
 
     @property
     def question(self) -> str:
@@ -143,31 +145,41 @@ class Group:
     def lines(self, color: bool) -> list[str]:
         """Return the tests, and the difference of the first."""
         first = self.members[0].mismatch
-        tests = [f"  {one.test}" for one in self.members]
-        said = (
-            [f"{self.members[0].test}  ({first.category})", first.headline]
-            if len(tests) == 1
-            else [
-                f"{amount(len(tests), 'test')}: {first.words}  ({first.category})",
-                *tests,
+        if len(self.members) == 1:
+            said = [f"{self.titles[0]}  ({first.category})", first.headline]
+        else:
+            tests = len({one.test for one in self.members})
+            number = "" if tests == len(self.members) else f"{amount(len(self.members), 'snapshot')} of "
+            said = [
+                f"{number}{amount(tests, 'test')}: {first.words}  ({first.category})",
+                *(f"  {title}" for title in self.titles),
                 f"the first of them: {first.headline}",
             ]
-        )
         return [*map(escape_controls, said), *first.lines(color=color)]
 
+    def apart(self) -> list[Group]:
+        """Return a group for each member."""
+        return [Group((one,), (title,)) for one, title in zip(self.members, self.titles, strict=True)]
 
-def groups(found: Iterable[Pending]) -> list[Group]:
+
+def groups(found: Sequence[Pending]) -> list[Group]:
     """Return pending files in groups with the same change, in their order."""
-    by_change: dict[Hashable, list[Pending]] = {}
-    for one in found:
+    by_change: dict[Hashable, list[tuple[Pending, str]]] = {}
+    for one, title in zip(found, _titles(found), strict=True):
         change = one.mismatch.change
-        by_change.setdefault(one.path if change is None else change, []).append(one)
-    return [Group(tuple(members)) for members in by_change.values()]
+        by_change.setdefault(one.path if change is None else change, []).append((one, title))
+    return [Group(*zip(*members, strict=True)) for members in by_change.values()]
+
+
+def _titles(found: Sequence[Pending]) -> list[str]:
+    """Return the test of each pending file, with the file where one test has several."""
+    number = Counter(one.test for one in found)
+    return [one.test if number[one.test] == 1 else f"{one.test}  {one.snapshot.name}" for one in found]
 
 
 def review(folder: Folder, say: Say, ask: Ask | None, *, color: bool = False, among: Collection[Path] | None = None) -> int:
     """Show one change after the other and ask what to do; without a terminal, print the commands."""
-    todo = groups(one for one in folder.found() if among is None or one.path in among)
+    todo = groups([one for one in folder.found() if among is None or one.path in among])
     if not todo:
         say("nothing is pending")
         return 0
@@ -206,7 +218,7 @@ class _Review:
             if answer == "u":
                 todo = self._undo(todo)
             elif answer == "o":
-                todo = [*(Group((one,)) for one in group.members), *rest]
+                todo = [*group.apart(), *rest]
             elif answer == "A":
                 self._accept(todo, by_name=False)
                 todo = []
@@ -248,6 +260,8 @@ class _Review:
                 return said
             if said in ("?", "h", "help"):
                 self._say(HELP)
+            elif said == "u":
+                self._say("nothing was accepted in this review; `llmtest accept --undo` undoes an accept before it")
 
 
 def compare(before: str, after: str, say: Say, *, color: bool = False) -> int:

@@ -61,8 +61,24 @@ def _paired(rows: Sequence[Row]) -> Iterator[list[Any]]:
 
 
 def _side_by_side(block: Sequence[Row]) -> Iterator[list[Any]]:
-    removed, added = ([row for row in block if row.mark == mark] for mark in "-+")
-    for number in range(max(len(removed), len(added))):
-        pair = [side[number] if number < len(side) else None for side in (removed, added)]
-        texts = [None if row is None else cut_text(row.text, MAX_CHARACTERS) for row in pair]
-        yield [block[0].depth, *texts, max(_NOTES.index(row.note) if row else 0 for row in pair)]
+    """Yield removed and added rows in pairs. The differ puts a row right after the one that it replaces."""
+    for removed, added in _replacements(block):
+        alone = max(0, len(removed) - len(added))
+        left: list[Row | None] = [*removed, *[None] * (len(added) - len(removed))]
+        right: list[Row | None] = [*[None] * alone, *added]
+        for pair in zip(left, right, strict=True):
+            texts = [None if row is None else cut_text(row.text, MAX_CHARACTERS) for row in pair]
+            yield [block[0].depth, *texts, max(_NOTES.index(row.note) if row else 0 for row in pair)]
+
+
+def _replacements(block: Sequence[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Yield removed rows with the added ones that follow them."""
+    removed: list[Row] = []
+    for mark, group in groupby(block, key=lambda row: row.mark):
+        if mark == "-":
+            removed = list(group)
+        else:
+            yield removed, list(group)
+            removed = []
+    if removed:
+        yield removed, []

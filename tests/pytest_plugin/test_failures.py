@@ -148,3 +148,148 @@ def test_an_unread_setting_is_refused(suite: Suite) -> None:
     outcome = suite.run("def test_it(): pass\n", "-ollmtest_frames=al")
 
     assert "the ini key llmtest_frames is one of folded, all; got 'al'; did you mean `all`?" in outcome.errors
+
+
+GROUP = """
+import asyncio
+
+
+async def fail(model, error):
+    await model.ainvoke("go")
+    raise error
+
+
+async def both(model):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail(model, ValueError("no such page\\nask again")))
+        group.create_task(fail(model, KeyError("city")))
+
+
+def test_it(scripted_chat_model):
+    asyncio.run(both(scripted_chat_model("a", "a")))
+"""
+
+
+def test_a_group_names_its_exceptions_first_and_folds_frames_in_each(suite: Suite) -> None:
+    outcome = suite.run(GROUP)
+
+    lines = [re.sub(r'File ".*/test_it.py"', 'File "test_it.py"', line) for line in told(outcome.part("test_it"))]
+    assert [line.replace("1 frame of asyncio", "N frames of others") for line in lines] == [
+        "E   ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
+        "E     ValueError: no such page",
+        "E     KeyError: 'city'",
+        "",
+        "  + Exception Group Traceback (most recent call last):",
+        '  |   File "test_it.py", line 16, in test_it',
+        '  |     asyncio.run(both(scripted_chat_model("a", "a")))',
+        "  |   … N frames of others  (--llmtest-frames=all)",
+        '  |   File "test_it.py", line 10, in both',
+        "  |     async with asyncio.TaskGroup() as group:",
+        "  |   … N frames of others  (--llmtest-frames=all)",
+        "  | ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)",
+        "  +-+---------------- 1 ----------------",
+        "    | Traceback (most recent call last):",
+        '    |   File "test_it.py", line 6, in fail',
+        "    |     raise error",
+        "    | ValueError: no such page",
+        "    | ask again",
+        "    +---------------- 2 ----------------",
+        "    | Traceback (most recent call last):",
+        '    |   File "test_it.py", line 6, in fail',
+        "    |     raise error",
+        "    | KeyError: 'city'",
+        "    +------------------------------------",
+    ]
+    assert "- ValueError: no such page; KeyError: 'city' [2 exceptions in ExceptionGroup]" in outcome.text
+
+
+@pytest.mark.parametrize("style", ["native", "line"])
+def test_a_group_in_another_style_stays_as_it_is(suite: Suite, style: str) -> None:
+    outcome = suite.run(GROUP, f"--tb={style}")
+
+    assert "frames of" not in outcome.text
+    assert "\nE   ExceptionGroup" not in outcome.text
+
+
+def test_a_cause_that_was_never_raised_stands_apart_from_the_message(suite: Suite) -> None:
+    program = 'def test_it(llm_recording):\n    raise KeyError("city") from ValueError("no page")\n'
+
+    lines = told(suite.run(program).part("test_it"))
+
+    assert lines[:4] == ["E   KeyError: 'city'", "", "ValueError: no page", ""]
+
+
+def test_a_subtest_shows_its_message_first(suite: Suite) -> None:
+    program = """
+def test_it(subtests, scripted_chat_model):
+    with subtests.test("one"):
+        assert scripted_chat_model("a").invoke("go").text == "b"
+"""
+
+    outcome = suite.run(program)
+
+    assert outcome.part("test_it [one]").splitlines()[0] == "E   AssertionError: assert 'a' == 'b'"
+
+
+@pytest.mark.parametrize("arguments", ["", "llm_recording"])
+def test_an_exception_without_a_readable_message_does_not_end_the_session(suite: Suite, arguments: str) -> None:
+    outcome = suite.run(f"""
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def test_it({arguments}):
+    raise Odd
+
+
+def test_next():
+    pass
+""")
+
+    assert outcome.counts == {"failed": 1, "passed": 1}
+
+
+def test_a_syntax_error_begins_with_what_is_wrong(suite: Suite) -> None:
+    outcome = suite.run('def test_it(llm_recording):\n    compile("a b", "made.py", "exec")\n')
+
+    assert told(outcome.part("test_it"))[:4] == [
+        "E   SyntaxError: invalid syntax (made.py, line 1)",
+        'E   File "made.py", line 1',
+        "E     a b",
+        "E       ^",
+    ]
+    assert "FAILED test_it.py::test_it - SyntaxError: invalid syntax (made.py, line 1)" in outcome.text
+
+
+def test_of_a_recursion_the_outermost_and_the_innermost_frames_are_shown(suite: Suite) -> None:
+    program = """
+def down(number):
+    if not number:
+        raise ValueError("bottom")
+    down(number - 1)
+
+
+def test_it(llm_recording):
+    down(30)
+"""
+
+    lines = told(suite.run(program).part("test_it"))
+
+    frame = ["test_it.py:4: in down", "    down(number - 1)"]
+    assert lines[:16] == [
+        "E   ValueError: bottom",
+        "_ _",
+        "",
+        "    def test_it(llm_recording):",
+        ">       down(30)",
+        "",
+        "test_it.py:8: ",
+        "_ _",
+        *frame * 2,
+        "  … 24 more frames  (--llmtest-frames=all)",
+        *frame[:1],
+        *frame[1:],
+        *frame[:1],
+    ]
+    assert len(lines) < 40

@@ -362,3 +362,20 @@ def test_stops():
     suite.run(source, "--llmtest-html")
 
     assert rows(suite.path)["test_stops"][1:3] == ["open", ""]
+
+
+def test_a_difference_that_the_test_did_not_come_to_is_shown(suite):
+    source = """
+def test_it(scripted_chat_model, llm_recording, llm_snapshot):
+    scripted_chat_model("Hello there").invoke("hi")
+    assert True
+    assert llm_recording == llm_snapshot
+"""
+    suite.run(source, "--snapshot-update")
+
+    suite.run(source.replace("Hello", "Goodbye").replace("True", "False"), "--llmtest-html")
+
+    (snapshot,) = opened(suite.path, "test_it")["snapshots"]
+    said = 'it differs: AI message "Hello" → "Goodbye" at ScriptedChatModel (1 of 3 lines, 1 cause)'
+    assert snapshot["headline"] == f"not compared, because the test failed before; {said}"
+    assert [row[2] for row in snapshot["rows"]] == ["chat ScriptedChatModel", '< a1: "Goodbye there"  usage in=1 out=2']

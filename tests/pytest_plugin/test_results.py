@@ -537,3 +537,39 @@ def test_what_a_thread_does_after_its_test_is_a_failure_too(suite: Suite) -> Non
     assert page.startswith("# 1 test failed, 1 cause\n")
     assert "after the end of this test, which has not waited for its thread" in page
     assert "(teardown)" in page
+
+
+def test_a_message_that_begins_with_a_line_break_is_a_cause_by_its_first_line_with_text(suite: Suite) -> None:
+    suite.run("""
+        import pytest
+
+        ERRORS = [ValueError("\\n  no page\\n"), ValueError("\\nno city"), AssertionError("\\n\\nno answer")]
+
+        @pytest.mark.parametrize("error", ERRORS)
+        def test_it(error, llm_recording):
+            raise error
+    """)
+
+    headings = [line for line in failures(suite).read_text("utf-8").splitlines() if line.startswith("## ")]
+    assert headings == ["## `ValueError: no page`", "## `ValueError: no city`", "## `no answer`"]
+
+
+def test_the_number_of_a_task_is_in_no_list_of_failures(suite: Suite) -> None:
+    suite.run(
+        """
+        from langgraph.graph import START, StateGraph
+
+        def fail(state):
+            raise ValueError("no page")
+
+        def test_it(llm_recording):
+            graph = StateGraph(dict)
+            graph.add_node("search", fail)
+            graph.add_edge(START, "search")
+            graph.compile().invoke({})
+        """,
+        "--junitxml=junit.xml",
+    )
+
+    assert "During task" not in failures(suite).read_text("utf-8")
+    assert 'message="ValueError: no page"' in (suite.path / "junit.xml").read_text("utf-8")

@@ -91,6 +91,17 @@ def test_a_folder_or_an_archive_may_hold_several(tmp_path: Path) -> None:
             assert [result.job for result in joined.results.tests] == ["shard-1", "shard-2"]
 
 
+def test_a_report_that_is_given_twice_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report(tmp_path / "shards" / "1", ONE, kept("test_a"))
+    report(tmp_path / "shards" / "2", TWO)
+    monkeypatch.chdir(tmp_path)
+
+    with join([Path("shards/1"), tmp_path / "shards" / "1", Path("shards")]) as joined:
+        assert [result.test for result in joined.results.tests] == ["tests/test_it.py::test_a", "tests/test_it.py::test_b"]
+        assert [part.job for part in joined.parts] == ["1", "2"]
+        assert joined.pending == (kept("test_a"),)
+
+
 def test_one_report_alone_names_no_job(tmp_path: Path) -> None:
     with join([report(tmp_path / "report", ONE)]) as joined:
         assert joined == Joined(ONE, parts=(Part("report", ONE, f"{tmp_path.as_posix()}/report/page.html"),))

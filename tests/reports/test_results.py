@@ -67,6 +67,13 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read(tmp_path / "results.json") == MIXED
 
 
+def test_lone_surrogates_are_read_as_they_were_written(tmp_path: Path) -> None:
+    odd = Results((failed("test_\ud800", failure("cause \\\ud800", details="\udfff\n")),))
+    (tmp_path / "results.json").write_text(odd.to_json(), "utf-8")
+
+    assert read(tmp_path / "results.json") == odd
+
+
 def test_the_job_of_a_file_is_that_of_its_results() -> None:
     found = Results.from_json(MIXED.to_json(), "results.json", "py312")
 

@@ -164,6 +164,55 @@ def test_a_long_entry_is_cut() -> None:
     assert around(recording) == f'chat ScriptedChatModel\n  > u1: "hi"\n  < a1:  usage in=1 out=100\n{numbers}    … 93 more lines'
 
 
+def test_of_a_failure_far_inside_the_innermost_levels_are_shown() -> None:
+    def fail(number: int) -> int:
+        raise ValueError("too deep")
+
+    def inside(runnable: Any) -> Any:
+        return lambda number, config: runnable.invoke(number, config)
+
+    runnable: Any = RunnableLambda(fail)
+    for number in range(60):
+        runnable = RunnableLambda(inside(runnable)).with_config(run_name=f"level{number}")
+    with record() as recording, suppress(ValueError):
+        RunnableLambda(lambda number: number).with_config(run_name="before").invoke(1)
+        runnable.invoke(1)
+
+    assert around(recording, most=10) == shown(
+        """
+        … before (3 lines)
+        chain level59
+          … level58, level57, level56, 54 more (116 lines)
+            chain level1
+              chain level0
+                chain fail
+                  ! ValueError: too deep
+                … 1 line
+              … 1 line
+        """
+    )
+    assert 38 <= len(around(recording).splitlines()) <= 40
+
+
+def test_of_many_failures_that_of_the_test_is_shown() -> None:
+    def fail(number: int) -> int:
+        raise ValueError(f"no number {number}")
+
+    with record() as recording:
+        RunnableLambda(fail).batch(list(range(10, 60)), {"max_concurrency": 1}, return_exceptions=True)
+
+    assert around(recording, told=["no number 50"], most=7) == shown(
+        """
+        parallel
+          … fail ×40 (120 lines)
+          chain fail
+            > 50
+            ! ValueError: see above
+          … fail ×9 (27 lines)
+        """
+    )
+
+
 def test_many_failures_and_siblings_are_bounded() -> None:
     def fail(number: int) -> int:
         raise ValueError(number)

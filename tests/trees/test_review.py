@@ -236,10 +236,38 @@ def test_the_last_answer_can_be_undone_and_is_asked_again(project: Project) -> N
 
     assert project.accepted() == ["test_3"]
     assert [line.split()[0] for line in project.said if not line.startswith(("\n", "to undo"))] == [
+        "nothing",  # to undo
         *["accepted"] * 2,
         *["undone"] * 2,
         *["rejected"] * 2,
         "accepted",
+    ]
+
+
+def test_several_snapshots_of_one_test_are_told_apart(project: Project) -> None:
+    for name in ("first", "second"):
+        write_text(project.snapshot(name), OLD)
+        project.folder.keep(Mismatch("test_a.py::test_x", project.snapshot(name), OLD, NEW))
+    project.wait("test_y")
+
+    pending(project.folder, project.say)
+    listed = [text.splitlines()[0] for text in project.said]
+    project.said.clear()
+    review(project.folder, project.say, answers("u", "o", "s", "q"))
+
+    assert listed == [
+        "test_a.py::test_x  first.tree  (changed text)",
+        "test_a.py::test_x  second.tree  (changed text)",
+        "test_a.py::test_y  (changed text)",
+    ]
+    assert [text.strip("\n").splitlines()[:4] for text in project.said] == [
+        [
+            '1 of 1: 3 snapshots of 2 tests: snapshot differs: AI message "Hello" → "Goodbye"  (changed text)',
+            *(f"  {line.removesuffix('  (changed text)')}" for line in listed),
+        ],
+        ["nothing was accepted in this review; `llmtest accept --undo` undoes an accept before it"],
+        [f"1 of 3: {listed[0]}", *DIFF.splitlines()[:3]],
+        [f"2 of 3: {listed[1]}", *DIFF.splitlines()[:3]],
     ]
 
 

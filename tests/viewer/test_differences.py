@@ -26,6 +26,20 @@ def test_removed_and_added_lines_stand_side_by_side() -> None:
     assert told["expected"].splitlines() == EXPECTED.splitlines()
 
 
+def test_a_line_stands_beside_the_one_that_replaces_it() -> None:
+    before = 'chat Model\n  + u1: "a"\n  + a1: "b"\n  > u1 a1 u2\n  < a2: "c"  usage in=3 out=1\n'
+
+    told = compared("a.tree", before, 'chat Model\n  > u1\n  < a1: "c"  usage in=1 out=1\n', "")
+
+    assert [(row[1], row[2]) for row in told["rows"]] == [
+        ("chat Model", "chat Model"),
+        ('+ u1: "a"', None),
+        ('+ a1: "b"', None),
+        ("> u1 a1 u2", "> u1"),
+        ('< a2: "c"  usage in=3 out=1', '< a1: "c"  usage in=1 out=1'),
+    ]
+
+
 def test_a_match_and_a_new_snapshot_have_no_rows() -> None:
     match = compared("a.tree", EXPECTED, EXPECTED, "")
     assert (match["same"], match["expected"], match["rows"]) == (True, None, [])
