@@ -26,10 +26,10 @@ from llmtest.pytest_plugin.results import first_line
 from llmtest.recording.recording import Recording
 from llmtest.reports.joining import PAGE
 from llmtest.trees.pending import write_text
-from llmtest.viewer.cases import Case, Detail, Failure, Status, detail
+from llmtest.viewer.cases import Case, Detail, FailureText, Status, detail
 from llmtest.viewer.page import write_page
 
-_failures: Final = pytest.StashKey[list[Failure]]()
+_failures: Final = pytest.StashKey[list[FailureText]]()
 _ORDER: Final[tuple[Status, ...]] = ("error", "failed", "xpassed", "xfailed", "skipped", "passed")
 """What a test is called if its phases ended in several ways: the first of these."""
 _SENT: Final = "llmtest_page"
@@ -71,7 +71,7 @@ class HtmlPage:
         if report.when == "setup":
             item.stash[_failures] = []  # of this attempt: a rerun begins anew
         if report.failed:
-            item.stash[_failures].append(Failure(_cause(report), report.longreprtext, _source(item, report)))
+            item.stash[_failures].append(FailureText(_cause(report), report.longreprtext, _source(item, report)))
         attempt = self._attempt_at(item)
         if report.when == "teardown" and attempt is not None:
             found = self._detail(item, attempt)
@@ -84,7 +84,7 @@ class HtmlPage:
         failures = item.stash[_failures]
         if not recordings and not failures:
             return None
-        joined = Failure(failures[0].cause, "\n\n".join(f.text for f in failures), failures[0].source) if failures else None
+        joined = FailureText(failures[0].cause, "\n\n".join(f.text for f in failures), failures[0].source) if failures else None
         rules = (*suite_rules(item.config), *attempt.rules)
         try:
             answers = [*_answers(recordings, rules), *((None, answer) for answer in attempt.answers)]
@@ -115,7 +115,7 @@ class HtmlPage:
         """A file that cannot be collected is a row too: with workers, the controller is told of it once."""
         if report.failed and not self._is_worker:
             cause = first_line(report)
-            failure = Failure(cause, report.longreprtext)
+            failure = FailureText(cause, report.longreprtext)
             self._rows[report.nodeid] = _Row({"error"}, cause, detail=detail(report.nodeid, [], failure=failure))
 
     @pytest.hookimpl(trylast=True)

@@ -20,7 +20,7 @@ from llmtest.pytest_plugin.attempt import ELSEWHERE, attempt_of
 
 if TYPE_CHECKING:
     from llmtest.pytest_plugin.attempt import Attempt
-    from llmtest.reports.results import Failure, Result, Results
+    from llmtest.reports.results import FailedPhase, Result, Results
 
 FAILURES: Final = Path(".llmtest", "failures.md")
 ANNOTATORS: Final = ("pytest_github_actions_annotate_failures", "pytest_github_actions_annotate_failures.plugin")
@@ -128,14 +128,14 @@ class SessionResults:
         files = [root / node.partition("::")[0], *([settings] if settings is not None else [])]
         return (root / FAILURES.parent).is_dir() or any(_OUR_NAMES.search(_text(file)) is not None for file in files)
 
-    def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> Failure:
-        from llmtest.reports.results import Failure
+    def _failure(self, report: pytest.TestReport | pytest.CollectReport, facts: dict[str, Any]) -> FailedPhase:
+        from llmtest.reports.results import FailedPhase
 
         cause = facts.get("cause") or first_line(report)
         path, line = _place(report, self._config)
         details = _details(report)[: self._room]
         self._room -= len(details)
-        return Failure(str(report.when or "collect"), cause, facts.get("like") or _digest(cause), path, line, details)
+        return FailedPhase(str(report.when or "collect"), cause, facts.get("like") or _digest(cause), path, line, details)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
@@ -218,13 +218,13 @@ class _Test:
     """What the reports of one test have said so far."""
 
     def __init__(self) -> None:
-        self.failures: list[Failure] = []
+        self.failures: list[FailedPhase] = []
         self.place = ("", 0)
         self._seconds = 0.0
         self._skipped = False
         self._facts: dict[str, Any] = {}
 
-    def add(self, report: pytest.TestReport, facts: dict[str, Any], failure: Failure | None) -> None:
+    def add(self, report: pytest.TestReport, facts: dict[str, Any], failure: FailedPhase | None) -> None:
         self.place = (report.location[0], report.location[1] or 0)
         self._seconds += report.duration
         self._skipped = self._skipped or report.skipped

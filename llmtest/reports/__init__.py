@@ -12,6 +12,6 @@ from llmtest.core.lazy import exports
 
 if TYPE_CHECKING:
     from llmtest.reports.joining import Joined as Joined, join as join
-    from llmtest.reports.results import Failure as Failure, Result as Result, Results as Results
+    from llmtest.reports.results import FailedPhase as FailedPhase, Result as Result, Results as Results
 else:
     __getattr__, __dir__ = exports(__name__)

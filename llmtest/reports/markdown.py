@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llmtest.core.text import amount, clip, escape_controls
-from llmtest.reports.results import Failure, Group, Result, Results
+from llmtest.reports.results import FailedPhase, Group, Result, Results
 
 MAX_SUMMARY_BYTES: Final = 200_000
 MAX_FAILURES_BYTES: Final = 40_000
@@ -127,7 +127,7 @@ def _section(group: Group) -> Iterator[str]:
         yield f"\n{block(details, MAX_SECTION_BYTES)}"
 
 
-def _test_line(result: Result, failure: Failure) -> str:
+def _test_line(result: Result, failure: FailedPhase) -> str:
     place = f" at {code(f'{failure.path}:{failure.line}')}" if failure.path else ""
     when = "" if failure.when == "call" else f" ({failure.when})"
     job = f", job {code(result.job)}" if result.job else ""
@@ -168,7 +168,7 @@ def _heading(group: Group) -> str:
     return f"{many}{code(group.cause)}"
 
 
-def _details(result: Result, failure: Failure) -> str:
+def _details(result: Result, failure: FailedPhase) -> str:
     where = f"{failure.path}:{failure.line}" if failure.path else failure.when
     words = [_html(result.test), _html(where), *([_html(result.job)] if result.job else [])]
     return f"<details><summary>{' '.join(words)}</summary>\n\n{block(failure.details, MAX_DETAILS_BYTES)}\n\n</details>"

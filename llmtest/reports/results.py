@@ -18,7 +18,7 @@ Status = Literal["passed", "failed", "error", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedPhase:
     """One failed phase of a test. `when` is `collect`, `setup`, `call` or `teardown`; `path` and `line` are the place in the
     test, relative to the root folder where it is inside it. `cause` is one line. Failures with the same `like` have the same
     cause, whatever else their lines say. `details` is the diff, or what else explains it."""
@@ -39,7 +39,7 @@ class Result:
     test: str
     status: Status
     seconds: float = 0.0
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedPhase, ...] = ()
     tokens: Mapping[str, int] = field(default_factory=dict)
     cost: float | None = None
     job: str = ""
@@ -50,7 +50,7 @@ class Group:
     """Failures with one cause, and the results that they are of."""
 
     cause: str
-    failures: tuple[tuple[Result, Failure], ...]
+    failures: tuple[tuple[Result, FailedPhase], ...]
 
     @property
     def tests(self) -> list[str]:
@@ -99,14 +99,14 @@ class Results:
 
     def by_cause(self) -> list[Group]:
         """Return the failures, those with the same cause in one group; the cause of most tests first."""
-        groups: dict[str, list[tuple[Result, Failure]]] = {}
+        groups: dict[str, list[tuple[Result, FailedPhase]]] = {}
         for result in self.tests:
             for failure in result.failures:
                 groups.setdefault(failure.like, []).append((result, failure))
         found = [Group(failures[0][1].cause, tuple(failures)) for failures in groups.values()]
         return sorted(found, key=lambda group: -len(group.tests))
 
-    def only(self, chosen: Callable[[Failure], bool]) -> Results:
+    def only(self, chosen: Callable[[FailedPhase], bool]) -> Results:
         """Return the same tests with some of their failures."""
         return Results(tuple(replace(r, failures=tuple(filter(chosen, r.failures))) for r in self.tests))
 
@@ -152,9 +152,9 @@ def _result(item: Mapping[str, Any], job: str) -> Result:
     )
 
 
-def _failure(item: Mapping[str, Any]) -> Failure:
+def _failure(item: Mapping[str, Any]) -> FailedPhase:
     words = {name: str(item[name]) for name in ("when", "cause", "like", "path", "details")}
-    return Failure(**words, line=int(item["line"]))
+    return FailedPhase(**words, line=int(item["line"]))
 
 
 def read(path: Path, job: str = "") -> Results:

@@ -71,7 +71,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureText:
     """The failure of a test: its cause on one line, the whole text of the report, and the source of the test."""
 
     cause: str = ""
@@ -86,7 +86,7 @@ def detail(
     comparisons: Iterable[Mismatch] = (),
     violations: Sequence[Violation] = (),
     answers: Iterable[tuple[int | None, Answer]] = (),
-    failure: Failure | None = None,
+    failure: FailureText | None = None,
     notes: Sequence[str] = (),
 ) -> Detail:
     """Return the detail of a case: its recordings, the snapshots it was compared with, violations, and answers of rules.
@@ -94,7 +94,7 @@ def detail(
     An answer comes with the position of the recording that it is about, or None where that is not known. `notes` stand above
     all, with what is missing or was cut. Secrets are masked.
     """
-    told = failure or Failure()
+    told = failure or FailureText()
     compares = list(comparisons)
     asked = list(answers)
     # A broken rule is a violation and an answer; the answer knows its events.
@@ -127,7 +127,7 @@ def pack(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode("utf-8", "backslashreplace"), 6, mtime=0)).decode()
 
 
-def _assistant(name: str, failure: Failure, comparisons: Sequence[Mismatch], violations: Sequence[Violation]) -> str:
+def _assistant(name: str, failure: FailureText, comparisons: Sequence[Mismatch], violations: Sequence[Violation]) -> str:
     lines = [line for c in comparisons if c.difference is not None for line in (c.headline, *c.lines())]
     texts = "\n\n".join(dict.fromkeys(violation.text for violation in violations))
     cause = publish(failure.text if len(failure.text) < 500 else failure.cause)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from llmtest.reports.joining import Part
 from llmtest.reports.results import Result
 from llmtest.tracing.rows import column
-from llmtest.viewer.cases import Case, Failure, detail
+from llmtest.viewer.cases import Case, FailureText, detail
 from llmtest.viewer.reading import Page, read_page
 
 NO_TRACES = "the report of this test has no page, so its traces are not shown"
@@ -41,7 +41,7 @@ def _told(result: Result) -> Case:
     name = column(result.test) or ""
     if not result.failures:
         return Case(name, result.status, seconds=result.seconds)
-    failure = Failure(result.failures[0].cause, "\n\n".join(one.details or one.cause for one in result.failures))
+    failure = FailureText(result.failures[0].cause, "\n\n".join(one.details or one.cause for one in result.failures))
     return Case(name, result.status, failure.cause, result.seconds, detail(name, [], failure=failure, notes=[NO_TRACES]))
 
 

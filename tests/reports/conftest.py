@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmtest.reports.results import Failure, Result, Results
+from llmtest.reports.results import FailedPhase, Result, Results
 
 DIFF = """\
 snapshot:
@@ -11,11 +11,11 @@ snapshot:
 +   < a1: "Goodbye"  ◀ first difference"""
 
 
-def failure(cause: str = "snapshot differs", *, details: str = DIFF, when: str = "call", line: int = 7) -> Failure:
-    return Failure(when, cause, f"like {cause}", "tests/test_it.py", line, details)
+def failure(cause: str = "snapshot differs", *, details: str = DIFF, when: str = "call", line: int = 7) -> FailedPhase:
+    return FailedPhase(when, cause, f"like {cause}", "tests/test_it.py", line, details)
 
 
-def failed(test: str, *failures: Failure) -> Result:
+def failed(test: str, *failures: FailedPhase) -> Result:
     return Result(f"tests/test_it.py::{test}", "failed", 0.5, failures or (failure(),))
 
 

@@ -15,7 +15,7 @@ from llmtest.matching import at_most, before, model
 from llmtest.matching.engine import judge
 from llmtest.trees.pending import Mismatch
 from llmtest.trees.rendering import HEADER, render
-from llmtest.viewer.cases import Case, Failure, detail
+from llmtest.viewer.cases import Case, FailureText, detail
 
 
 @tool
@@ -58,7 +58,7 @@ def trip_case(name: str = "tests/test_trip.py::test_paris", *, changed: bool = T
     recording = trip("Answer in two sentences.", "Lyon") if changed else trip()
     mismatch = Mismatch(name, Path("test_paris.tree"), expected, f"{HEADER}\n{render(recording)}")
     answers = [(0, answer) for answer in judge(recording, [before("flights", "book"), at_most(2, model())])]
-    failure = Failure(mismatch.headline, f"E  {mismatch.headline}", "# tests/test_trip.py:1\n> assert tree == snapshot")
+    failure = FailureText(mismatch.headline, f"E  {mismatch.headline}", "# tests/test_trip.py:1\n> assert tree == snapshot")
     found = detail(name, [recording], comparisons=[mismatch], answers=answers, failure=failure if changed else None)
     return Case(name, "failed" if changed else "passed", mismatch.headline if changed else "", 0.25, found)
 

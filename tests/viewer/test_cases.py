@@ -18,7 +18,7 @@ from llmtest.protocol import check
 from llmtest.trees.pending import Mismatch
 from llmtest.trees.rendering import HEADER
 from llmtest.viewer import cases
-from llmtest.viewer.cases import Detail, Failure, detail, pack
+from llmtest.viewer.cases import Detail, FailureText, detail, pack
 from tests.support.pages import trip
 
 
@@ -68,7 +68,7 @@ def test_what_few_views_need_is_apart_where_it_is_large(monkeypatch: pytest.Monk
 
 
 def test_a_test_that_only_failed_has_its_failure() -> None:
-    found = detail("tests/test_a.py::test_a", [], failure=Failure("assert 1 == 2", "E   assert 1 == 2", "def test_a(): ..."))
+    found = detail("tests/test_a.py::test_a", [], failure=FailureText("assert 1 == 2", "E   assert 1 == 2", "def test_a(): ..."))
 
     data = opened(found)
     assert data["failure"] == "E   assert 1 == 2"
@@ -137,7 +137,7 @@ def test_a_violation_of_the_protocol_has_its_witnesses(page: Any) -> None:
 def test_snapshots_are_compared_and_told_to_an_assistant() -> None:
     mismatch = Mismatch("test", Path("trip.tree"), f"{HEADER}\ntool a()\n  < 1\n", f"{HEADER}\ntool a()\n  < 2\n")
 
-    data = opened(detail("test", [], comparisons=[mismatch], failure=Failure("it differs")))
+    data = opened(detail("test", [], comparisons=[mismatch], failure=FailureText("it differs")))
 
     assert [shot["name"] for shot in data["snapshots"]] == ["trip.tree"]
     assert "## Difference" in data["assistant"]
@@ -145,7 +145,9 @@ def test_snapshots_are_compared_and_told_to_an_assistant() -> None:
 
 
 def test_secrets_in_failures_are_masked() -> None:
-    found = detail("test", [], failure=Failure("password: 'hunter2'", "{'password': 'hunter2'}", "x = {'password': 'hunter2'}"))
+    found = detail(
+        "test", [], failure=FailureText("password: 'hunter2'", "{'password': 'hunter2'}", "x = {'password': 'hunter2'}")
+    )
 
     assert "hunter2" not in json.dumps(opened(found))
 

@@ -19,7 +19,7 @@ from langchain_core.tools import StructuredTool
 from llmtest import Recording, ScriptedChatModel, record, say
 from llmtest.cli import commands
 from llmtest.reports.joining import write_report
-from llmtest.reports.results import Failure, Result, Results
+from llmtest.reports.results import FailedPhase, Result, Results
 from llmtest.viewer import cases
 from llmtest.viewer.cases import Case, Detail, detail, pack
 from llmtest.viewer.page import page, write_page
@@ -398,7 +398,7 @@ def test_a_joined_page_has_the_tests_of_all_jobs_and_a_link_leads_to_the_one_of_
 ) -> None:
     name = "tests/test_trip.py::test_paris"
     for job, case in {"py311": trip_case(name), "py313": trip_case(name, changed=False)}.items():
-        failures = (Failure("call", case.cause, "", "test_trip.py", 1),) if case.cause else ()
+        failures = (FailedPhase("call", case.cause, "", "test_trip.py", 1),) if case.cause else ()
         write_report(tmp_path / job, Results((Result(name, "failed" if failures else "passed", 0.25, failures),)), ())
         write_page(tmp_path / job / "page.html", [case, Case(f"tests/test_{job}.py::test_own", "passed")], title="shop")
 

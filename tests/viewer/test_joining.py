@@ -8,7 +8,7 @@ import pytest
 
 from llmtest.errors import ReportError
 from llmtest.reports.joining import Part
-from llmtest.reports.results import Failure, Result, Results
+from llmtest.reports.results import FailedPhase, Result, Results
 from llmtest.viewer.cases import Case, Detail, pack
 from llmtest.viewer.joining import joined_page
 from llmtest.viewer.page import write_page
@@ -79,8 +79,8 @@ def test_without_any_page_there_is_none() -> None:
 
 def test_the_tests_of_a_report_without_a_page_are_there_as_far_as_its_results_tell(tmp_path: Path) -> None:
     failures = (
-        Failure("call", "assert 1 == 2", "", "test_it.py", 3, "assert 1 == 2\nleft"),
-        Failure("teardown", "1 step was never used", "", "test_it.py", 3),
+        FailedPhase("call", "assert 1 == 2", "", "test_it.py", 3, "assert 1 == 2\nleft"),
+        FailedPhase("teardown", "1 step was never used", "", "test_it.py", 3),
     )
     results = Results((Result("test_a", "failed", 0.5, failures), Result("test_b", "passed", 0.25)))
 
