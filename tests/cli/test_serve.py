@@ -141,6 +141,7 @@ def test_it_serves_until_it_is_interrupted(script, number):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it for what runs in the background
     ) as process:
         try:
             told = json.loads(process.stdout.readline())

@@ -28,7 +28,9 @@ def test_nothing_is_shown_when_nothing_was_recorded(suite):
     )
 
     assert outcome.counts == {"failed": 2}
-    assert "llmtest:" not in outcome.text
+    assert [line for line in outcome.text.splitlines() if "llmtest:" in line] == [
+        "llmtest: all failures by cause: .llmtest/failures.md"
+    ]
 
 
 def test_plain_record_blocks_are_shown_each_run_once(suite):
