@@ -55,6 +55,7 @@ def ratios(rounds: int) -> Iterator[Ratio]:
 
 def _run(command: list[str], folder: Path | None = None) -> None:
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user has bytecode of what is installed
     subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=True, capture_output=True)
 
 
