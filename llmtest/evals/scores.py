@@ -12,7 +12,7 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 from llmtest.core.masks import publish
-from llmtest.core.text import clip, names, short
+from llmtest.core.text import clip, names, short, text_of
 from llmtest.errors import ScorerError
 from llmtest.evals.datasets import Case
 from llmtest.matching.answers import Answer
@@ -150,7 +150,7 @@ def _apply(name: str, scorer: Scorer, run: CaseRun) -> Score:
 def reason(error: BaseException) -> str:
     """Return an exception in one line: the class, except of a failed assertion, and the first line of its text."""
     kind = "" if isinstance(error, AssertionError) else type(error).__name__
-    text = next(iter(str(error).splitlines()), "")
+    text = next(iter(text_of(error).splitlines()), "")
     return publish(clip(": ".join(filter(None, (kind, text))) or "an assertion failed", MAX_WHY_CHARACTERS))
 
 

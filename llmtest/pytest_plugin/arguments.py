@@ -46,15 +46,16 @@ def pending_folder(config: pytest.Config) -> Folder:
 
 def report_folder(config: pytest.Config) -> Path | None:
     """Return the folder that `--llmtest-report` names, seen from where pytest was started, or the ini key, from its file."""
-    said, base = config.getoption("llmtest_report"), config.invocation_params.dir
-    if not said:
-        said, base = config.getini("llmtest_report"), config.rootpath
-    return base / said if said else None
+    return _path(config, "llmtest_report")
 
 
 def page_file(config: pytest.Config) -> Path | None:
     """Return the file that `--llmtest-html` names, seen from where pytest was started, or the ini key, from its file."""
-    said, base = config.getoption("llmtest_html"), config.invocation_params.dir
+    return _path(config, "llmtest_html")
+
+
+def _path(config: pytest.Config, key: str) -> Path | None:
+    said, base = config.getoption(key), config.invocation_params.dir
     if not said:
-        said, base = config.getini("llmtest_html"), config.rootpath
+        said, base = config.getini(key), config.rootpath
     return base / said if said else None

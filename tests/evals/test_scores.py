@@ -104,6 +104,14 @@ def test_a_run_that_crashed_fails_every_scorer_and_none_is_called() -> None:
     assert not score(CaseRun(CASE, error=TimeoutError())).passed
 
 
+def test_an_exception_whose_text_cannot_be_read_is_a_reason_too() -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise KeyError("text")
+
+    assert score(RUN, it=raises(OddError()))["it"].why == "OddError: (KeyError when read)"
+
+
 async def later(run: CaseRun) -> bool:
     return True
 

@@ -7,6 +7,7 @@ the integrations, which are imported only to raise their errors.
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING, Final
 
 from llmtest.core.text import did_you_mean
@@ -16,7 +17,12 @@ from llmtest.scripts.script import Script
 if TYPE_CHECKING:
     from llmtest.langchain.dialects.base import Dialect
 
-NAMES: Final = ("plain", "openai", "openai-responses", "anthropic")
+_CLASSES: Final = {
+    "openai": "openai.OpenAI",
+    "openai-responses": "openai_responses.Responses",
+    "anthropic": "anthropic.Anthropic",
+}
+NAMES: Final = ("plain", *_CLASSES)
 
 
 def check(name: object, script: object) -> None:
@@ -31,17 +37,14 @@ def check(name: object, script: object) -> None:
 
 @functools.cache
 def class_of(name: str) -> type[Dialect] | None:
-    """Return the class of a dialect; None for `plain`, and for a name that is none. Most scripts are plain and import none."""
-    if name == "openai":
-        from llmtest.langchain.dialects.openai import OpenAI
+    """Return the class of a dialect; None for `plain`. Most scripts are plain, so its module is imported at its first use.
 
-        return OpenAI
-    if name == "openai-responses":
-        from llmtest.langchain.dialects.openai_responses import Responses
-
-        return Responses
-    if name == "anthropic":
-        from llmtest.langchain.dialects.anthropic import Anthropic
-
-        return Anthropic
-    return None
+    Raises:
+        ScriptError: the dialect is unknown. `model_copy` sets fields without a check.
+    """
+    if name == "plain":
+        return None
+    check(name, None)
+    module, _, kind = _CLASSES[name].partition(".")
+    found: type[Dialect] = getattr(importlib.import_module(f"llmtest.langchain.dialects.{module}"), kind)
+    return found

@@ -394,6 +394,19 @@ def test_a_dialect_that_there_is_not_is_refused(name: Any, hint: str) -> None:
     assert str(error.value) == f"dialect= is 'plain', 'openai', 'openai-responses' or 'anthropic'; got {name!r}{hint}"
 
 
+def test_a_dialect_of_a_copy_that_there_is_not_is_refused_at_its_call() -> None:
+    model = ScriptedChatModel(say("a").optional()).model_copy(update={"dialect": "opanai"})
+    with pytest.raises(ScriptError) as error:
+        model.invoke("hi")
+
+    expected = "dialect= is 'plain', 'openai', 'openai-responses' or 'anthropic'; got 'opanai'; did you mean `openai`?"
+    assert str(error.value) == expected
+
+
+def test_each_dialect_is_known_by_its_name() -> None:
+    assert [kind.name for name in names.NAMES if (kind := names.class_of(name)) is not None] == list(names.NAMES[1:])
+
+
 def test_a_script_for_a_model_of_no_dialect_owes_nothing() -> None:
     script = Script(say("a"))
     with pytest.raises(ScriptError):
