@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from llmtest.evals.judges import (
         Calibration as Calibration,
         calibrate as calibrate,
+        labelled_runs as labelled_runs,
         position_bias as position_bias,
         verbosity_bias as verbosity_bias,
     )
+    from llmtest.evals.model_judge import judge as judge
+    from llmtest.evals.qualification import qualify as qualify
     from llmtest.evals.scorers import (
         close_to as close_to,
         contains as contains,

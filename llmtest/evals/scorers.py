@@ -192,23 +192,24 @@ def json_equal(expected: Any = OF_CASE, *, at_least: float = 1.0) -> BuiltIn:
                 output = json.loads(text)
             except ValueError as error:
                 return Score(0.0, False, f"the output is no JSON: {str(error).split(':')[0]}, in {show_text(text)}")
-        agree, total, first = _compare(_plain(_expected(run, expected)), _plain(output), "$")
+        agree, total, first = _compare(plain(_expected(run, expected)), plain(output), "$")
         passed = agree >= at_least * total
         return Score(agree / total, passed, "" if passed else f"{first} ({agree:,} of {amount(total, 'value')} agree)")
 
     return _named("json_equal", scorer)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a structured value without its classes: messages aside, models of pydantic and dataclasses as mappings."""
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return value.model_dump(mode="json")
     if isinstance(value, Structured):
-        return _plain(value.fields)
+        return plain(value.fields)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 _NOTHING: Final = object()
