@@ -33,6 +33,13 @@ if TYPE_CHECKING:
         position_bias as position_bias,
         verbosity_bias as verbosity_bias,
     )
+    from llmtest.evals.results import (
+        RepeatResult as RepeatResult,
+        Results as Results,
+        RunError as RunError,
+        SetHead as SetHead,
+        SetResults as SetResults,
+    )
     from llmtest.evals.scorers import (
         close_to as close_to,
         contains as contains,
