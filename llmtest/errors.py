@@ -316,3 +316,7 @@ class CalibrationError(LlmtestError, ValueError):
 
 class BaselineError(LlmtestError, ValueError):
     """A baseline cannot be read or written, or is of other cases than the results that are compared with it."""
+
+
+class ResultsError(LlmtestError, ValueError):
+    """Results of an evaluation cannot be read, contradict each other, or are of another test or dataset than is run now."""

@@ -36,6 +36,18 @@ if TYPE_CHECKING:
     )
     from llmtest.evals.model_judge import judge as judge
     from llmtest.evals.qualification import qualify as qualify
+    from llmtest.evals.recording_scorers import (
+        conforms as conforms,
+        same_tree as same_tree,
+        within as within,
+    )
+    from llmtest.evals.results import (
+        RepeatResult as RepeatResult,
+        Results as Results,
+        RunError as RunError,
+        SetHead as SetHead,
+        SetResults as SetResults,
+    )
     from llmtest.evals.scorers import (
         close_to as close_to,
         contains as contains,
