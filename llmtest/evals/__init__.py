@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from llmtest.evals.baselines import (
         Baseline as Baseline,
         CaseResult as CaseResult,
+        load_baselines as load_baselines,
+        save_baselines as save_baselines,
+    )
+    from llmtest.evals.comparisons import (
         Comparison as Comparison,
         compare as compare,
         plan_comparison as plan_comparison,

@@ -20,7 +20,7 @@ from llmtest.core.own_folder import FOLDER, make_folder
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, some_names
 from llmtest.errors import BaselineError, ResultsError
-from llmtest.evals.baselines import DIGITS, Baseline, CaseResult
+from llmtest.evals.baselines import DIGITS, Baseline, CaseResult, mean_spent
 from llmtest.evals.datasets import hash_of_cases
 from llmtest.evals.scores import Score
 from llmtest.evals.verdicts import Requirement, Tally, Verdict, judge_set
@@ -66,6 +66,16 @@ class RepeatResult:
     cost: float | None = None
     trace: str | None = None
     models: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens of prompts and answers; None if they are not known."""
+        return None if self.input_tokens is None or self.output_tokens is None else self.input_tokens + self.output_tokens
+
+    @property
+    def spent(self) -> dict[str, float | None]:
+        """What the run spent, for a baseline: `tokens`, `cost` and `seconds`."""
+        return {"tokens": self.tokens, "cost": self.cost, "seconds": self.seconds}
 
     @property
     def why(self) -> str:
@@ -158,7 +168,7 @@ class SetResults:
                 f"{self.test}: the results are of {len(self.cases):,} of {amount(self.head.cases, 'case')} of"
                 f" {self.head.dataset}; a baseline has all of them"
             )
-        return Baseline(self.head.dataset, self.head.hash, tuple(map(self._case_result, self.cases.values())))
+        return Baseline(self.head.dataset, self.head.hash, tuple(map(self._case_result, self.cases.values())), self.test)
 
     @property
     def _hash(self) -> str:
@@ -169,7 +179,13 @@ class SetResults:
         if any(repeat.scores.keys() != first.scores.keys() for repeat in repeats):
             raise BaselineError(f"the runs of the case {first.case!r} have different scorers")
         means = {name: round(fmean(repeat.scores[name].value for repeat in repeats), DIGITS) for name in sorted(first.scores)}
-        return CaseResult(first.case, first.hash, sum(repeat.passed for repeat in repeats), len(repeats), FrozenDict(means))
+        passed = sum(repeat.passed for repeat in repeats)
+        typical = [
+            repeat.trace for repeat in repeats if repeat.passed == (passed * 2 > len(repeats)) and repeat.trace is not None
+        ]
+        spent = mean_spent(repeat.spent for repeat in repeats)
+        trace = typical[0] if typical else None
+        return CaseResult(first.case, first.hash, passed, len(repeats), FrozenDict(means), spent, trace)
 
 
 # -- reading

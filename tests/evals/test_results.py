@@ -245,13 +245,25 @@ def test_results_are_a_baseline(tmp_path: Path) -> None:
 
     baseline = Results.load(write(tmp_path, *runs))[TEST].baseline()
 
+    took = FrozenDict(seconds=0.25)
     cases = [
-        CaseResult("a", DATASET["a"].hash, 1, 2, FrozenDict(exact=0.5)),
-        CaseResult("b", DATASET["b"].hash, 1, 1, FrozenDict(exact=1.0)),
+        CaseResult("a", DATASET["a"].hash, 1, 2, FrozenDict(exact=0.5), took),
+        CaseResult("b", DATASET["b"].hash, 1, 1, FrozenDict(exact=1.0), took),
     ]
-    assert baseline == Baseline("letters", DATASET.hash, tuple(cases))
+    assert baseline == Baseline("letters", DATASET.hash, tuple(cases), TEST)
     baseline.save(tmp_path / "baseline")
     assert Baseline.load(tmp_path / "baseline") == baseline
+
+
+def test_a_baseline_has_what_a_run_spent_and_the_trace_of_a_typical_one(tmp_path: Path) -> None:
+    spent = {"input_tokens": 3, "output_tokens": 4, "cost": 0.5}
+    runs = [result("a", 0, False, trace="t0"), result("a", 1, trace="t1"), result("a", 2, trace="t2")]
+    runs += [result("b", 0, False, **spent, trace="t3"), result("b", 1, **spent | {"cost": None}, trace="t4")]
+
+    first, second = Results.load(write(tmp_path, *runs))[TEST].baseline().cases
+
+    assert (first.spent, first.trace) == ({"seconds": 0.25}, "t1")
+    assert (second.spent, second.trace) == ({"tokens": 7, "seconds": 0.25}, "t3")
 
 
 def test_results_of_a_part_of_the_cases_are_no_baseline(tmp_path: Path) -> None:
