@@ -48,7 +48,7 @@ class Difference:
     spent: bool = False
 
     def __str__(self) -> str:
-        number = _amount_spent if self.spent else percent if self.name == PASSES else "{:.4g}".format
+        number = amount_spent if self.spent else percent if self.name == PASSES else "{:.4g}".format
         text = f"{self.name}: {self.outcome}: {number(self.after)}, {number(self.before)} before"
         text += f"; {amount(self.worse, 'case')} worse and {self.better:,} better"
         if self.interval is not None:
@@ -57,7 +57,8 @@ class Difference:
         return f"{text} ({self.test}, p = {self.p:.2g})"
 
 
-def _amount_spent(number: float) -> str:
+def amount_spent(number: float) -> str:
+    """Return tokens, money or seconds as a text of a few digits."""
     return f"{number:,.0f}" if number >= 1_000 else f"{number:.4g}"
 
 

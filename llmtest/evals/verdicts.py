@@ -409,9 +409,14 @@ _NEGLIGIBLE: Final = 1e-18
 
 
 def interval_text(interval: Interval) -> str:
-    """Return an interval of a pass rate; its ends are rounded outwards, so that the text claims no more than the numbers."""
+    """Return an interval of a pass rate with its confidence; see `ends_text`."""
+    return f"from {ends_text(interval)} ({percent(interval.confidence)} confidence)"
+
+
+def ends_text(interval: Interval) -> str:
+    """Return the ends of an interval of a pass rate, rounded outwards, so that the text claims no more than the numbers."""
     low, high = (math.floor(interval.low * 1000) / 1000, math.ceil(interval.high * 1000) / 1000)
-    return f"from {percent(low)} to {percent(high)} ({percent(interval.confidence)} confidence)"
+    return f"{percent(low)} to {percent(high)}"
 
 
 def percent(rate: float) -> str:
