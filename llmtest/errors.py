@@ -320,3 +320,7 @@ class BaselineError(LlmtestError, ValueError):
 
 class ResultsError(LlmtestError, ValueError):
     """Results of an evaluation cannot be read, contradict each other, or are of another test or dataset than is run now."""
+
+
+class EvaluationError(LlmtestError, RuntimeError):
+    """An evaluation cannot go on: a provider refuses all tries, what it spends is not known, or it is not what is resumed."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from llmtest.core.text import amount, did_you_mean
 from llmtest.evals.intervals import (
@@ -273,17 +273,30 @@ class Tally:
         return self._settled if self._settled.total == self._settled.repeats else self._bounded()
 
 
-def judge_set(requirement: Requirement, tallies: Iterable[Tally]) -> Verdict:
+class CountedCase(Protocol):
+    """What the verdict of a set takes of each of its cases: a `Tally`, or the same numbers from another process."""
+
+    @property
+    def passed(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def open(self) -> int: ...
+    @property
+    def verdict(self) -> Verdict: ...
+
+
+def judge_set(requirement: Requirement, cases: Iterable[CountedCase]) -> Verdict:
     """Return the verdict of the cases of a set together: of their mean pass rate.
 
     What a case did not run because its own verdict was certain may have passed or failed. The interval is from the lower end if
     all of that failed to the upper end if all passed, so that stopping early makes no verdict wrong more often.
     """
-    found = [*tallies]
+    found = [*cases]
     if len(found) == 1:
         return found[0].verdict
-    passed, total = (sum(numbers) for numbers in ([tally.passed for tally in found], [tally.total for tally in found]))
-    return _bounded(requirement, passed, total, total + sum(tally.open for tally in found))
+    passed, total = sum(case.passed for case in found), sum(case.total for case in found)
+    return _bounded(requirement, passed, total, total + sum(case.open for case in found))
 
 
 def _bounded(requirement: Requirement, passed: int, total: int, repeats: int) -> Verdict:

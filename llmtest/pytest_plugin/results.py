@@ -96,6 +96,10 @@ class SessionResults:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
         if not self._collects:
             return (yield)
+        if hasattr(report, "llmtest_eval"):  # of a worker: this process has collected nothing
+            from llmtest.pytest_plugin.eval_session import evals_of
+
+            evals_of(self._config).note(report)
         test = self._tests.setdefault(report.nodeid, _Test())
         facts: dict[str, Any] = getattr(report, "llmtest_facts", {})
         self._used = self._used or bool(facts.get("used"))
