@@ -66,8 +66,9 @@ def mean_spent(runs: Iterable[Mapping[str, float | None]]) -> FrozenDict:
 class Baseline:
     """The results of a dataset: those of a file, or of the runs just made. `dataset` is its name, `hash` that of its cases.
 
-    `test` is the node id of the test that ran the dataset, without the case; empty if there is none. A file has a line for each
-    case: its id, its hash, numbers. It holds no inputs, outputs or reasons, so it can be committed.
+    `test` is the node id of the test that ran the dataset, without the case; empty if there is none. `live` tells whether real
+    models have answered; None if that is not known. A file has a line for each case: its id, its hash, numbers. It holds no
+    inputs, outputs or reasons, so it can be committed.
 
     >>> from llmtest.evals import CaseRun, exact, score
     >>> dataset = Dataset([{"id": "france", "inputs": "The capital of France?", "expected": "Paris"}])
@@ -80,6 +81,7 @@ class Baseline:
     hash: str
     cases: tuple[CaseResult, ...]
     test: str = ""
+    live: bool | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, runs: Mapping[str, Sequence[Scores]]) -> Self:
@@ -150,7 +152,7 @@ def _names_in(baseline: Baseline) -> Iterator[str]:
 
 def _lines(baseline: Baseline) -> Iterator[dict[str, Any]]:
     head = {"llmtest_baseline": FORMAT, "dataset": baseline.dataset, "hash": baseline.hash, "cases": len(baseline.cases)}
-    yield head | ({"test": baseline.test} if baseline.test else {})
+    yield head | ({"test": baseline.test} if baseline.test else {}) | ({} if baseline.live is None else {"live": baseline.live})
     for case in baseline.cases:
         line = {"id": case.id, "hash": case.hash, "passed": case.passed, "total": case.total, "scores": case.scores}
         yield line | ({"spent": case.spent} if case.spent else {}) | ({"trace": case.trace} if case.trace is not None else {})
@@ -187,12 +189,13 @@ def _is_head(at: At) -> bool:
 
 
 def _baseline(places: Sequence[At], shown: str) -> Baseline:
-    head = _required(places[0], ("llmtest_baseline", "dataset", "hash", "cases"), ("test",))
+    head = _required(places[0], ("llmtest_baseline", "dataset", "hash", "cases"), ("test", "live"))
     version = head["llmtest_baseline"].number(int, "a whole number")
     if version != FORMAT:
         raise head["llmtest_baseline"].error(f"the baseline has the format {version}; this version of llmtest knows {FORMAT}")
     test = head["test"].text() if "test" in head else ""
-    found = Baseline(head["dataset"].text(), head["hash"].text(), tuple(_result(at) for at in places[1:]), test)
+    live = head["live"].flag() if "live" in head else None
+    found = Baseline(head["dataset"].text(), head["hash"].text(), tuple(_result(at) for at in places[1:]), test, live)
     expected = head["cases"].number(int, "a whole number")
     if len(found.cases) != expected or hash_of_cases(case.hash for case in found.cases) != found.hash:
         raise BaselineError(

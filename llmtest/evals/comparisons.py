@@ -198,6 +198,10 @@ def _limit(confidence: float) -> float:
 
 
 def _check_cases(before: Baseline, after: Baseline) -> None:
+    if None not in (before.live, after.live) and before.live != after.live:
+        answered = {True: "real models", False: "scripts or cassettes"}
+        was, now = (answered[bool(side.live)] for side in (before, after))
+        raise BaselineError(f"the baseline is of answers of {was}, and these results are of answers of {now}")
     old, new = ({case.id: case.hash for case in results.cases} for results in (before, after))
     if not old.keys() & new.keys():
         raise BaselineError(

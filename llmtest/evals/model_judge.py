@@ -15,6 +15,7 @@ from llmtest.core.text import clip, short
 from llmtest.errors import NoVerdictError, ScorerError
 from llmtest.evals.datasets import content_hash
 from llmtest.evals.judgements import Judgement, Judgements
+from llmtest.evals.running import MAX_TRIES, Pauses, is_refused
 from llmtest.evals.scorers import plain, text_of
 from llmtest.evals.scores import MAX_WHY_CHARACTERS, CaseRun, Score, recorded
 from llmtest.events.usage import read_model_name
@@ -58,10 +59,13 @@ Say in `why`, in one sentence, what decided. Then say in `passed` whether the an
 class ModelJudge:
     """What `judge` returns: a scorer. `asked` is how many times it has asked its model."""
 
-    def __init__(self, model: JudgeModel, rubric: str, name: str, cache: Judgements | None, tree: bool) -> None:
+    def __init__(
+        self, model: JudgeModel, rubric: str, name: str, cache: Judgements | None, tree: bool, pauses: Pauses | None = None
+    ) -> None:
         self.rubric, self.__name__ = rubric, name
         self.asked = 0
         self._cache, self._tree = cache, tree
+        self._pauses = pauses or Pauses()
         self._model = model.with_structured_output(SCHEMA, include_raw=True)
         self.rubric_hash = content_hash([SYSTEM, SCHEMA, rubric, tree])
         """It changes with all that the judge is told."""
@@ -97,15 +101,31 @@ class ModelJudge:
         return parts
 
     def _ask(self, parts: Sequence[tuple[str, str]]) -> Judgement:
-        self.asked += 1
         messages = [("system", SYSTEM.format(rubric=self.rubric)), ("human", "\n\n".join(_tagged(*part) for part in parts))]
-        answer = self._model.invoke(messages, {"run_name": self.__name__, "tags": ["judge"]})
+        answer = self._answer(messages)
         verdict = answer.get("parsed") if isinstance(answer, Mapping) else answer
         if isinstance(verdict, Mapping):
             passed, why = verdict.get("passed"), verdict.get("why", "")
             if isinstance(passed, bool):
                 return Judgement(passed, publish(clip(str(why), MAX_WHY_CHARACTERS)))
         raise NoVerdictError(f"the judge `{self.__name__}` gave no verdict: {_instead(answer)}")
+
+    def _answer(self, messages: Sequence[tuple[str, str]]) -> Any:
+        """Return the answer of the model. While its provider refuses, wait: a judge that is busy says nothing about a run."""
+        tries = 0
+        while True:
+            self._pauses.wait()
+            began, tries = self._pauses.now, tries + 1
+            self.asked += 1
+            try:
+                answer = self._model.invoke(messages, {"run_name": self.__name__, "tags": ["judge"]})
+            except Exception as error:
+                if not is_refused(error) or tries == MAX_TRIES:
+                    raise
+                self._pauses.refused(error, began)
+            else:
+                self._pauses.answered()
+                return answer
 
 
 def judge(
@@ -123,7 +143,8 @@ def judge(
     Raises:
         ScorerError: the rubric is empty.
         NoVerdictError: from the scorer, if the model refused or its answer cannot be read. `score` then fails the run: without a
-            verdict no run passes. It is not kept in the file. An error of the model itself is raised as it is.
+            verdict no run passes. It is not kept in the file. An error of the model itself is raised as it is; only while the
+            provider refuses (too many requests), the judge waits and asks again.
 
     >>> from llmtest import ScriptedChatModel, structured
     >>> from llmtest.evals import Case, CaseRun

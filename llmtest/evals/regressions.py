@@ -109,4 +109,4 @@ def tree_diff(change: CaseChange, store: Path, *, color: bool = False) -> Iterat
 def _text(store: Store, name: str) -> str:
     from llmtest.trees.rendering import render
 
-    return "\n".join(render(store.load(trace)) for trace in store.find(name))
+    return "".join(render(store.load(trace)) for trace in store.find(name))

@@ -168,7 +168,9 @@ class SetResults:
                 f"{self.test}: the results are of {len(self.cases):,} of {amount(self.head.cases, 'case')} of"
                 f" {self.head.dataset}; a baseline has all of them"
             )
-        return Baseline(self.head.dataset, self.head.hash, tuple(map(self._case_result, self.cases.values())), self.test)
+        return Baseline(
+            self.head.dataset, self.head.hash, tuple(map(self._case_result, self.cases.values())), self.test, self.head.live
+        )
 
     @property
     def _hash(self) -> str:

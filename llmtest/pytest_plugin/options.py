@@ -99,6 +99,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--llmtest-eval-plan", action="store_true", help=plan)
     resume = "go on with the evaluations of a session that did not come to its end, by default of the last one"
     group.addoption("--llmtest-resume", nargs="?", const="", metavar="SESSION", help=resume)
+    baseline = "compare the evaluations with the results in this file, which `llmtest evals accept` has written; may be repeated"
+    group.addoption("--llmtest-baseline", action="append", default=[], metavar="FILE", help=baseline)
+    worse = "what fails a session if it is worse than its baseline: passes (the default), scores, tokens, cost, seconds"
+    parser.addini("llmtest_regressions", worse, type="args", default=["passes"])
     undecided = (
         "what becomes of a session if an evaluation shows neither that its test passes often enough nor that it does not: "
     )
@@ -191,6 +195,12 @@ def _open_evals(config: pytest.Config) -> None:
         raise pytest.UsageError(f"the ini key llmtest_undecided is one of {', '.join(UNDECIDED)}; got {told!r}")
     if config.getoption("llmtest_eval_plan"):
         config.option.dist = "no"  # a plan is told by one process
+    said = config.getoption("llmtest_baseline")
+    if said and not hasattr(config, "workerinput") and ELSEWHERE not in os.environ:
+        from llmtest.pytest_plugin.baselines import BaselineComparison
+
+        paths = [config.invocation_params.dir / path for path in said]
+        config.pluginmanager.register(BaselineComparison(config, paths), "llmtest-baseline")
     if config.getoption("llmtest_live"):
         from llmtest.pytest_plugin.live import Live
 

@@ -165,7 +165,7 @@ def both() -> list[Baseline]:
     spent = FrozenDict({"tokens": 12.5, "cost": 0.001})
     cases = (CaseResult("a", "1", 1, 1, FrozenDict({"x": 1.0}), spent, "abcd1234"),)
     first = Baseline("one", hash_of_cases(["1"]), cases, "test_x.py::test_one")
-    return [first, Baseline("two", hash_of_cases(["2"]), (CaseResult("b", "2", 0, 3),), "test_x.py::test_two")]
+    return [first, Baseline("two", hash_of_cases(["2"]), (CaseResult("b", "2", 0, 3),), "test_x.py::test_two", live=True)]
 
 
 def test_one_file_has_the_baselines_of_several_tests(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_one_file_has_the_baselines_of_several_tests(tmp_path: Path) -> None:
         f'{{"llmtest_baseline": 1, "dataset": "one", "hash": "{one}", "cases": 1, "test": "test_x.py::test_one"}}',
         '{"id": "a", "hash": "1", "passed": 1, "total": 1, "scores": {"x": 1.0}, "spent": {"tokens": 12.5, "cost": 0.001}, '
         '"trace": "abcd1234"}',
-        f'{{"llmtest_baseline": 1, "dataset": "two", "hash": "{two}", "cases": 1, "test": "test_x.py::test_two"}}',
+        f'{{"llmtest_baseline": 1, "dataset": "two", "hash": "{two}", "cases": 1, "test": "test_x.py::test_two", "live": true}}',
         '{"id": "b", "hash": "2", "passed": 0, "total": 3, "scores": {}}',
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,6 +144,19 @@ def test_a_baseline_of_another_dataset_is_an_error() -> None:
         compare(Baseline("letters", "0", (CaseResult("a", "1", 1, 1),)), results(1))
 
     assert str(caught.value) == "the baseline is of another dataset: letters with the hash 0 has no case of demo with the hash h"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_answers_of_real_models_are_not_compared_with_those_of_scripts(live: bool) -> None:
+    before, after = replace(results(1), live=live), replace(results(1), live=not live)
+
+    with pytest.raises(BaselineError) as caught:
+        compare(before, after)
+
+    scripts = "scripts or cassettes"
+    was, now = ("real models", scripts) if live else (scripts, "real models")
+    assert str(caught.value) == f"the baseline is of answers of {was}, and these results are of answers of {now}"
+    assert compare(before, results(1)).outcome == compare(before, before).outcome == "no evidence"
 
 
 # -- how often

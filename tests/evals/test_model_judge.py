@@ -10,8 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import ScriptedChatModel, expect_violation, record, scripted_tool, structured
-from llmtest.errors import NoVerdictError, ScorerError
-from llmtest.evals.model_judge import SCHEMA, judge
+from llmtest.errors import NoVerdictError, ScorerError, StatusError
+from llmtest.evals.model_judge import SCHEMA, ModelJudge, judge
+from llmtest.evals.running import MAX_TRIES, Pauses
 from llmtest.evals.scores import Case, CaseRun, Score, score
 
 RUBRIC = "The answer names one city."
@@ -135,6 +136,37 @@ def test_an_error_of_the_model_fails_the_run_and_is_not_kept(tmp_path: Path) -> 
         broken(run())
 
     assert not (tmp_path / "kept.jsonl").exists()
+
+
+class Busy(Answering):
+    """A model whose provider refuses at first."""
+
+    def __init__(self, refusals: int, status: int = 429) -> None:
+        super().__init__({"parsed": {"why": "", "passed": True}})
+        self.refusals, self.status = refusals, status
+
+    def invoke(self, messages: Any, config: Any = None, /) -> Any:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise StatusError(self.status, retry_after=3.0)
+        return super().invoke(messages, config)
+
+
+def test_a_judge_waits_while_its_provider_refuses() -> None:
+    now = [0.0]
+    pauses = Pauses(lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))
+    busy, for_ever, broken = (
+        ModelJudge(model, RUBRIC, "judge", None, False, pauses) for model in (Busy(3), Busy(99), Busy(1, status=500))
+    )
+
+    assert busy(run()).passed is True
+    assert (busy.asked, now[0]) == (4, 10.0)  # 3 and 3 as the provider says, then 4: each pause is twice as long
+    with pytest.raises(StatusError):
+        for_ever(run())
+    assert for_ever.asked == MAX_TRIES
+    with pytest.raises(StatusError):
+        broken(run())
+    assert broken.asked == 1
 
 
 @pytest.mark.parametrize("rubric", ["", " \n", None])
