@@ -52,6 +52,7 @@ class RepeatResult:
     `passed` is false if the run crashed, an assertion failed, or a scorer failed it. Tokens and `cost` (in US dollars, unless
     prices of the project's own are given) are None where they are not known, never 0. `trace` names its traces in the store, as
     `llmtest show` takes it; None if they were not kept. `models` are the names that the providers answered with.
+    `weight` is that of the case.
     """
 
     case: str
@@ -66,6 +67,7 @@ class RepeatResult:
     cost: float | None = None
     trace: str | None = None
     models: tuple[str, ...] = ()
+    weight: float = 1.0
 
     @property
     def tokens(self) -> int | None:
@@ -345,6 +347,7 @@ _REPEAT: Final[dict[str, tuple[type, ...]]] = {
     "cost": (*_NUMBER, NoneType),
     "trace": (str, NoneType),
     "models": (list,),
+    "weight": _NUMBER,
 }
 _SET: Final[dict[str, tuple[type, ...]]] = {
     "test": (str,),
@@ -375,7 +378,7 @@ def _head(said: Mapping[str, Any]) -> SetHead:
 
 
 def _repeat(said: Mapping[str, Any]) -> RepeatResult:
-    found = _checked(said, _REPEAT)
+    found = _checked({"weight": 1.0, **said}, _REPEAT)
     found["scores"] = {name: Score(**score) for name, score in found["scores"].items()}
     found["error"] = None if found["error"] is None else RunError(**found["error"])
     found["models"] = tuple(found["models"])

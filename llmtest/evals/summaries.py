@@ -28,7 +28,8 @@ MAX_WHY: Final = 120
 class MeanScore:
     """The mean of one scorer over the cases. `interval` is None if there is one run only.
 
-    Each case counts once, by the mean of its runs: the runs of one case are alike. `is_rate` tells that all values are 0 or 1.
+    Each case counts by the mean of its runs, because the runs of one case are alike, and with its weight. `is_rate` tells that
+    all values are 0 or 1.
     """
 
     name: str
@@ -104,11 +105,12 @@ class Summary:
     def scores(self) -> list[MeanScore]:
         """The mean of each scorer that judged every run, by name."""
         groups = [[repeat.scores for repeat in repeats] for repeats in self.results.cases.values()]
+        weights = [repeats[0].weight for repeats in self.results.cases.values()]
         every = [scores for group in groups for scores in group]
         known = sorted({name for scores in every for name in scores})
         confidence = self.results.head.requirement.confidence
         return [
-            _mean(name, [[scores[name].value for scores in group] for group in groups], confidence)
+            _mean(name, [[scores[name].value for scores in group] for group in groups], weights, confidence)
             for name in known
             if all(name in scores for scores in every)
         ]
@@ -191,16 +193,17 @@ def _interval_json(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else asdict(interval)
 
 
-def _mean(name: str, groups: Sequence[Sequence[float]], confidence: float) -> MeanScore:
-    """Return the mean of the means of groups. One group alone is taken run by run."""
+def _mean(name: str, groups: Sequence[Sequence[float]], weights: Sequence[float], confidence: float) -> MeanScore:
+    """Return the mean of the means of groups, by their weights. One group alone is taken run by run."""
     values = [fmean(group) for group in groups] if len(groups) > 1 else list(groups[0])
+    counting = weights if len(groups) > 1 and len({*weights}) > 1 else None
     every = [value for group in groups for value in group]
     is_rate = {*every} <= {0, 1}
-    if is_rate and len({*map(len, groups)}) == 1:  # as many runs of each case: the runs have the mean of the cases
+    if is_rate and counting is None and len({*map(len, groups)}) == 1:  # then the runs have the mean of the cases
         interval: Interval | None = clopper_pearson(int(sum(every)), len(every), confidence=confidence)
     else:
-        interval = bootstrap_mean(values, confidence=confidence) if len(values) > 1 else None
-    return MeanScore(name, fmean(values), interval, is_rate)
+        interval = bootstrap_mean(values, weights=counting, confidence=confidence) if len(values) > 1 else None
+    return MeanScore(name, fmean(values, counting), interval, is_rate)
 
 
 def _spent(name: str, value: float) -> str:

@@ -17,8 +17,8 @@ from llmtest.errors import BaselineError, ResultsError
 from llmtest.evals.baselines import Baseline, load_baselines
 from llmtest.evals.comparisons import compare
 from llmtest.evals.regressions import Compared, check_kinds
-from llmtest.evals.results import Results, SetResults, find_session, sessions_folder
-from llmtest.pytest_plugin.arguments import session_of
+from llmtest.evals.results import Results, SetResults
+from llmtest.pytest_plugin.eval_reports import folder_of
 from llmtest.tracing.store import place
 
 OPTION: Final = "--llmtest-baseline"
@@ -39,19 +39,10 @@ class BaselineComparison:
             self._baselines = [(path, baseline) for path in paths for baseline in load_baselines(path)]
         except BaselineError as error:
             raise pytest.UsageError(f"{OPTION}: {error}") from None
-        self._folder = self._find_folder()
+        self._folder = folder_of(config)
         self._compared: list[Compared] = []
         self._notes: list[str] = []
         self._failed = False
-
-    def _find_folder(self) -> Path:
-        root, resumed = self._config.rootpath, self._config.getoption("llmtest_resume")
-        if resumed is None:
-            return sessions_folder(root) / session_of(self._config)
-        try:
-            return find_session(root, resumed)
-        except ResultsError as error:
-            raise pytest.UsageError(f"--llmtest-resume: {error}") from None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

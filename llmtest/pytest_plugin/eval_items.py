@@ -246,6 +246,7 @@ class CaseItem:
             cost,
             self._session.keep_traces(f"{self._item.nodeid} #{number}", last.recording, failed=not last.scores.passed),
             tuple(sorted({call.model for call in calls if call.model})),
+            self._case.weight,
         )
         self._session.write(self.head.test, result)
         self._count(result)

@@ -95,6 +95,7 @@ def test_a_line_of_results_has_no_inputs_and_outputs(tmp_path: Path) -> None:
             "cost": None,
             "trace": None,
             "models": [],
+            "weight": 1.0,
         },
     ]
 

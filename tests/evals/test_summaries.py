@@ -81,6 +81,15 @@ def test_mean_scores_have_intervals_over_cases_or_over_the_runs_of_one(tmp_path:
     assert once.attempts == {}
 
 
+def test_a_case_counts_in_a_mean_with_its_weight(tmp_path: Path) -> None:
+    def heavy(case: str, number: int) -> float:
+        return 3.0 if case == "a" else 1.0
+
+    found = summary(tmp_path, {"a": [True] * 2, "b": [False] * 2}, weight=heavy)
+
+    assert (found.scores[0].mean, found.scores[0].interval) == (0.75, bootstrap_mean([1.0, 0.0], weights=[3.0, 1.0]))
+
+
 def test_a_summary_as_json(tmp_path: Path) -> None:
     found = summary(tmp_path, {"a": [True, False], "b": [True, True]}, trace=lambda case, number: f"{case}{number}", cost=None)
 
