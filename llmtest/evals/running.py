@@ -142,11 +142,19 @@ def cost_of_calls(calls: Iterable[ModelCall], prices: Prices | None = None) -> t
     for call in calls:
         if call.cached:
             continue
+        if prices is None and call.model in _unpriced:
+            return None, _unpriced[call.model]
         try:
             total += cost_of(call, prices)
         except PriceError as error:
+            if prices is None and call.model is not None and call.is_known:
+                _unpriced[call.model] = str(error)
             return None, str(error)
     return total, ""
+
+
+_unpriced: Final[dict[str | None, str]] = {}
+"""Models without a price, and what genai-prices has said: it takes a while to find none."""
 
 
 class Spending:
