@@ -36,7 +36,7 @@ MAX_PAUSE_S: Final = 60.0
 def is_refused(error: BaseException | None) -> bool:
     """True if an exception says that a provider takes no request now. The causes of the exception are looked at, too.
 
-    OpenAI's and Anthropic's errors, `StatusError` and `fail("rate limit")` have a `status_code`, Google's a `code`, httpx's a
+    OpenAI's and Anthropic's errors and `StatusError` (of `fail(429)`) have a `status_code`, Google's a `code`, httpx's a
     `response`.
     """
     return _refusal(error) is not None
