@@ -42,7 +42,11 @@ class RunError:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (self.type, self.message)))
+        return self.message if self.type in _SAYS_ALL and self.message else ": ".join(filter(None, (self.type, self.message)))
+
+
+_SAYS_ALL: Final = frozenset({"AssertionError", "Failed", "MatchError", "ViolationError"})
+"""Exceptions that are failed checks: their message is the reason, and the name of the class adds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class RepeatResult:
     def why(self) -> str:
         """Why it failed, in one line: the error, or what the first scorer that failed it says. Empty if it passed."""
         if self.error is not None:
-            return str(self.error).removeprefix("AssertionError: ")
+            return str(self.error)
         return next((f"{name}: {score.why}" for name, score in self.scores.items() if score.passed is False), "")
 
 
