@@ -42,7 +42,11 @@ class RunError:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (self.type, self.message)))
+        return self.message if self.type in _SAYS_ALL and self.message else ": ".join(filter(None, (self.type, self.message)))
+
+
+_SAYS_ALL: Final = frozenset({"AssertionError", "Failed", "MatchError", "ViolationError"})
+"""Exceptions that are failed checks: their message is the reason, and the name of the class adds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class RepeatResult:
     def why(self) -> str:
         """Why it failed, in one line: the error, or what the first scorer that failed it says. Empty if it passed."""
         if self.error is not None:
-            return str(self.error).removeprefix("AssertionError: ")
+            return str(self.error)
         return next((f"{name}: {score.why}" for name, score in self.scores.items() if score.passed is False), "")
 
 
@@ -385,6 +389,10 @@ def _repeat(said: Mapping[str, Any]) -> RepeatResult:
     return RepeatResult(**found)
 
 
+def _plain(value: Score | RunError) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
 def _line(said: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(said)}\n".encode("ascii")
 
@@ -434,17 +442,20 @@ class ResultsWriter:
         """Write what the results that follow are of. Once for each test."""
         with self._lock:
             if head.test not in self._heads:
-                self._write({_HEAD: FORMAT, **asdict(head)})
+                self._append(_line({_HEAD: FORMAT, **asdict(head)}))
                 self._heads.add(head.test)
 
     def write(self, test: str, result: RepeatResult) -> None:
         """Write what a repeat came to."""
-        seconds = round(result.seconds, SECONDS_DIGITS)
+        said = {name: getattr(result, name) for name in _REPEAT}  # not `asdict`, which copies all, and takes longer than the rest
+        said["scores"] = {name: _plain(score) for name, score in result.scores.items()}
+        said["error"] = None if result.error is None else _plain(result.error)
+        said["seconds"] = round(result.seconds, SECONDS_DIGITS)
+        line = _line({"test": test, **said})
         with self._lock:
-            self._write({"test": test, **asdict(result), "seconds": seconds})
+            self._append(line)
 
-    def _write(self, said: Mapping[str, Any]) -> None:
-        line = _line(said)
+    def _append(self, line: bytes) -> None:
         if self._file is None:
             self._file = self._open()
         while line:  # a signal may cut a write short

@@ -36,7 +36,7 @@ MAX_PAUSE_S: Final = 60.0
 def is_refused(error: BaseException | None) -> bool:
     """True if an exception says that a provider takes no request now. The causes of the exception are looked at, too.
 
-    OpenAI's and Anthropic's errors, `StatusError` and `fail("rate limit")` have a `status_code`, Google's a `code`, httpx's a
+    OpenAI's and Anthropic's errors and `StatusError` (of `fail(429)`) have a `status_code`, Google's a `code`, httpx's a
     `response`.
     """
     return _refusal(error) is not None
@@ -142,11 +142,19 @@ def cost_of_calls(calls: Iterable[ModelCall], prices: Prices | None = None) -> t
     for call in calls:
         if call.cached:
             continue
+        if prices is None and call.model in _unpriced:
+            return None, _unpriced[call.model]
         try:
             total += cost_of(call, prices)
         except PriceError as error:
+            if prices is None and call.model is not None and call.is_known:
+                _unpriced[call.model] = str(error)
             return None, str(error)
     return total, ""
+
+
+_unpriced: Final[dict[str | None, str]] = {}
+"""Models without a price, and what genai-prices has said: it takes a while to find none."""
 
 
 class Spending:

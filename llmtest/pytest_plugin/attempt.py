@@ -83,8 +83,8 @@ class PageJudge:
         self._broken: set[object] = set()
         self._unusual: list[Violation] = []
 
-    def take(self) -> list[Violation]:
-        """Return what fails the test since the last time."""
+    def take(self, *, protocol: bool = True) -> list[Violation]:
+        """Return what fails the test since the last time; of the `protocol` only if it is wanted, which takes a while."""
         from llmtest.errors import SWALLOWED
 
         if self._page.recordings:
@@ -95,7 +95,7 @@ class PageJudge:
         written = dict.fromkeys(self._page.take())  # a hypothesis test says the same for each example
         swallowed = [v for v in written if v.code == SWALLOWED]
         failing = self._graded(swallowed, self._modes["llmtest_handler_errors"])
-        failing += self._graded(self._protocol(), self._modes["llmtest_protocol"])
+        failing += self._graded(self._protocol(), self._modes["llmtest_protocol"]) if protocol else []
         return [v for v in written if v.code != SWALLOWED] + failing
 
     def take_unusual(self) -> list[Violation]:

@@ -11,7 +11,7 @@ import inspect
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -79,7 +79,8 @@ class CaseItem:
         self.spending = session.spending(head.test, evaluation.max_cost)
         self.tokens = Counter[str]()
         self.cost: float | None = 0.0
-        self.is_over = False
+        self.is_over = self._is_checked = False
+        self._hash = case.hash
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -200,6 +201,10 @@ class CaseItem:
             yield repeat
         self._session.skip_without_key(repeat.error)
 
+    def scoring(self) -> AbstractContextManager[None]:
+        """Return the block in which scorers run. The calls of a judge count as spent; they are no part of the run."""
+        return inside(Recording()) if self._evaluation.scorers else nullcontext()
+
     def score(self, output: object, recording: Recording, error: BaseException | None) -> Scores:
         """Return what the scorers say about a run."""
         scorers = self._evaluation.scorers
@@ -211,8 +216,12 @@ class CaseItem:
             )
         return score(CaseRun(self._case, output, recording, error), **(scorers or {}))
 
-    def judge(self, page: ledger.Ledger, recording: Recording) -> list[Violation]:
-        """Return what fails a run beside its own exception: rules, the budget, doubles, the protocol of callbacks."""
+    def judge(self, page: ledger.Ledger, recording: Recording, *, failed: bool) -> list[Violation]:
+        """Return what fails a run beside its own exception: rules, the budget, doubles.
+
+        The protocol of callbacks is a matter of the program, which is the same in each repeat: the first one is checked, and
+        those that failed.
+        """
         page.end_gates()
         page.end_blocks()
         page.violations += markers.judge_rules(self._rules, page.recordings)
@@ -221,7 +230,8 @@ class CaseItem:
             page.violations += [Violation("over budget", text)] if text else []
         judge = PageJudge(page, self._attempt.modes, self._place)
         judge.waived = self._attempt.judge_of_page.waived
-        return judge.take()
+        protocol, self._is_checked = failed or not self._is_checked, True
+        return judge.take(protocol=protocol)
 
     # -- results
 
@@ -235,7 +245,7 @@ class CaseItem:
         known = known and not any(not call.is_known for call in calls)
         result = RepeatResult(
             self._case.id,
-            self._case.hash,
+            self._hash,
             number,
             last.scores.passed and last.error is None,
             dict(last.scores),
@@ -357,10 +367,10 @@ class _Repeat:
         """Score the run, unless it was refused; what it did wrong beside its exception fails it, too."""
         if is_refused(self.error):
             return
-        scoring = Recording()  # a judge's calls count as spent; they are no part of the run
-        with inside(scoring):
+        with self._item.scoring():
             self._scores = self._item.score(self.output, self.recording, self.error)
-        found = self._item.judge(self.page, self.recording)
+        failed = self.error is not None or not self._scores.passed
+        found = self._item.judge(self.page, self.recording, failed=failed)
         if found and self.error is None:
             self.error = ViolationError(*found)
             self._scores = self._item.score(None, self.recording, self.error)
