@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmtest.evals.comparisons import (
         Comparison as Comparison,
         compare as compare,
+        comparison_power as comparison_power,
         plan_comparison as plan_comparison,
     )
     from llmtest.evals.datasets import Case as Case, Dataset as Dataset

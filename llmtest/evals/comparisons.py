@@ -5,6 +5,7 @@ Results are compared case by case: what makes a case hard is in both, so fewer c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,7 +14,16 @@ from typing import Final, Literal
 from llmtest.core.text import amount, names, some_names
 from llmtest.errors import BaselineError
 from llmtest.evals.baselines import SPENT, Baseline, CaseResult
-from llmtest.evals.intervals import CONFIDENCE, Interval, check_confidence, mcnemar, paired_bootstrap, sign_flip
+from llmtest.evals.intervals import (
+    CONFIDENCE,
+    Interval,
+    at_least_probability,
+    binomial,
+    check_confidence,
+    mcnemar,
+    paired_bootstrap,
+    sign_flip,
+)
 from llmtest.evals.verdicts import percent
 from llmtest.events.words import EMPTY
 
@@ -250,3 +260,39 @@ def plan_comparison(cases: int, *, confidence: float = CONFIDENCE) -> str:
         return f"{amount(cases, 'case')} can only show {cases:,}:0: all must change the same way {sure}"
     enough = f"{fewest:,} that change the same way are enough, if none changes the other way {sure}"
     return f"{amount(cases, 'case')} can show a difference: {enough}"
+
+
+def comparison_power(cases: int, *, before: float, after: float, confidence: float = CONFIDENCE) -> float:
+    """Return how likely a comparison of this number of cases, each run once, finds a change of the pass rate, in its direction.
+
+    `before` and `after` are the true pass rates; whether a case passes before and whether it passes after are taken to be
+    independent, which is the worst case of a program that has changed: where the same cases stay hard, fewer are needed.
+
+    Raises:
+        ValueError: there are no cases, or a rate is not from 0 to 1.
+
+    >>> round(comparison_power(200, before=0.95, after=0.85), 2), round(comparison_power(50, before=0.95, after=0.85), 2)
+    (0.9, 0.26)
+    """
+    if cases < 1 or not (0 <= before <= 1 and 0 <= after <= 1):
+        raise ValueError(
+            f"a comparison is of 1 case or more, and of pass rates from 0 to 1; got {cases}, {before!r} and {after!r}"
+        )
+    check_confidence(confidence)
+    flips, worse = before * (1 - after) + (1 - before) * after, before * (1 - after)
+    if not flips:
+        return 0.0
+    part = max(worse / flips, 1 - worse / flips)  # of the flipped cases, those that flip the more likely way
+    return math.fsum(
+        binomial(cases, number, flips) * at_least_probability(_enough(number, confidence), number, part)
+        for number in range(fewest_changes(confidence), cases + 1)
+    )
+
+
+def _enough(flips: int, confidence: float) -> int:
+    """Return how many of the flipped cases must flip the same way to be evidence, if all are."""
+    low, high = flips // 2, flips
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if mcnemar(middle, flips - middle) <= _limit(confidence) else (middle, high)
+    return high

@@ -13,7 +13,7 @@ from scipy import stats
 from llmtest.errors import BaselineError
 from llmtest.evals import intervals
 from llmtest.evals.baselines import Baseline, CaseResult
-from llmtest.evals.comparisons import KINDS, compare, fewest_changes, plan_comparison
+from llmtest.evals.comparisons import KINDS, compare, comparison_power, fewest_changes, plan_comparison
 from llmtest.evals.intervals import mcnemar
 from llmtest.events.words import FrozenDict
 
@@ -173,7 +173,7 @@ def outcomes(rates: tuple[float, float], cases: int, experiments: int, total: in
     return {outcome: found.count(outcome) / experiments for outcome in ("better", "worse", "no evidence")}
 
 
-def power(old: float, new: float, cases: int) -> float:
+def power(old: float, new: float, cases: int, confidence: float = 0.95) -> float:
     """The probability that McNemar's test finds the new program worse, by enumeration of the numbers of flipped cases."""
     worse, better = old * (1 - new), (1 - old) * new
     flips = stats.binom.pmf(range(cases + 1), cases, worse + better)
@@ -181,15 +181,39 @@ def power(old: float, new: float, cases: int) -> float:
         chance * part
         for number, chance in enumerate(flips)
         for fell, part in enumerate(stats.binom.pmf(range(number + 1), number, worse / (worse + better)))
-        if fell * 2 > number and mcnemar(number - fell, fell) <= 0.05
+        if fell * 2 > number and mcnemar(number - fell, fell) <= 1 - confidence + 1e-9
     )
+
+
+@pytest.mark.parametrize(
+    ("cases", "rates"),
+    [(1, (0.9, 0.1)), (6, (1.0, 0.0)), (50, (0.95, 0.85)), (200, (0.95, 0.85)), (120, (0.4, 0.55)), (80, (0.7, 0.7))],
+)
+@pytest.mark.parametrize("confidence", [0.95, 0.8])
+def test_the_power_is_that_of_an_enumeration(cases: int, rates: tuple[float, float], confidence: float) -> None:
+    old, new = rates
+    wanted = power(max(rates), min(rates), cases, confidence)
+
+    assert comparison_power(cases, before=old, after=new, confidence=confidence) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_a_program_that_never_changes_is_never_found_to_have_changed(rate: float) -> None:
+    assert comparison_power(100, before=rate, after=rate) == 0
+
+
+@pytest.mark.parametrize("given", [(0, 0.5, 0.5), (5, -0.1, 0.5), (5, 0.5, 1.1)])
+def test_a_power_of_nothing_is_an_error(given: tuple[int, float, float]) -> None:
+    with pytest.raises(ValueError, match=r"a comparison is of 1 case or more, and of pass rates from 0 to 1; got "):
+        comparison_power(given[0], before=given[1], after=given[2])
 
 
 def test_a_planted_regression_of_10_points_is_found_with_the_stated_power() -> None:
     found = outcomes((0.95, 0.85), 200, 150)
 
-    assert power(0.95, 0.85, 200) == pytest.approx(0.90, abs=0.01)
-    assert found["worse"] == pytest.approx(power(0.95, 0.85, 200), abs=0.06)
+    stated = comparison_power(200, before=0.95, after=0.85)
+    assert stated == pytest.approx(0.90, abs=0.01)
+    assert found["worse"] == pytest.approx(stated, abs=0.06)
     assert found["better"] == 0
 
 

@@ -151,6 +151,29 @@ def test_an_unknown_word_of_the_ini_key_is_an_error_at_the_start(accepted) -> No
     assert "the ini key llmtest_regressions has the unknown word 'passed'; did you mean `passes`?" in outcome.errors
 
 
+def test_a_session_that_is_not_there_cannot_be_compared(suite) -> None:
+    (suite.path / "b.jsonl").write_text(
+        '{"llmtest_baseline": 1, "dataset": "d", "hash": "43de3a417d75f481", "cases": 1}\n'
+        '{"id": "a", "hash": "1", "passed": 1, "total": 1, "scores": {}}\n'
+    )
+
+    outcome = suite.run("def test_it():\n    pass\n", "--llmtest-baseline=b.jsonl", "--llmtest-resume")
+
+    assert outcome.exit_code == 4
+    assert "--llmtest-resume: " in outcome.errors
+
+
+def test_results_that_cannot_be_read_are_a_failure(accepted) -> None:
+    (folder,) = (accepted.path / ".llmtest" / "evals").iterdir()
+    other = folder.with_name("session-1")
+    spoil = f"\ndef test_spoil():\n    from pathlib import Path\n    Path({str(other / 'x.jsonl')!r}).write_text('no\\n')\n"
+
+    outcome = accepted.run(SUITE + spoil, "--llmtest-baseline=baseline.jsonl")
+
+    assert outcome.exit_code == 1
+    assert ".llmtest/evals/session-1/x.jsonl:1: the line is not JSON" in outcome.text
+
+
 def test_a_session_that_is_resumed_is_compared_as_a_whole(accepted, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted.run(SUITE, "-k", "c0 or c1")
     monkeypatch.setenv("BAD", ALL)
