@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from llmtest import Recording, ScriptedChatModel, record, say, scripted_tool
 from llmtest.errors import BudgetError, ScorerError
 from llmtest.evals.recording_scorers import conforms, same_tree, within
 from llmtest.evals.scores import Case, CaseRun, Score
+from llmtest.ledger import Ledger, opened
+from llmtest.protocol import check
 from llmtest.trees import render
 from tests.support.recordings import doctored
 
@@ -123,6 +126,18 @@ def test_unknown_usage_does_not_pass() -> None:
     assert within(requests=2)(run(silent)) == PASSED
 
 
+def test_a_call_that_was_not_seen_does_not_pass() -> None:
+    model = ScriptedChatModel("Hello")
+    thread = threading.Thread(target=lambda: model.invoke("hi"))
+    with opened(Ledger()), record() as recording:
+        thread.start()
+        thread.join()
+
+    assert within(requests=5)(run(recording)) == Score(
+        0.0, False, "whether the run kept to its budget is not known: 1 call happened that nothing counted"
+    )
+
+
 @pytest.mark.parametrize(
     ("limits", "error"),
     [
@@ -146,7 +161,9 @@ def test_callbacks_that_keep_the_protocol_pass() -> None:
     second_end = doctored(good, lambda raw: raw.append(raw[-1]))
     two = doctored(good, lambda raw: (raw.append(raw[-1]), raw.insert(0, raw[-1])))
 
-    assert conforms()(run(good)) == PASSED
+    unusual = doctored(good, lambda raw: raw.pop())  # a run that never ended
+    assert check(unusual)
+    assert conforms()(run(good)) == conforms()(run(unusual)) == PASSED
     broken = conforms()(run(second_end))
     assert (broken.passed, broken.why) == (False, "one end: chat `gpt-x` ended twice")
     assert ", and " in conforms()(run(two)).why
