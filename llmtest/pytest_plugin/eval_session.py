@@ -32,6 +32,7 @@ from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead,
 from llmtest.evals.running import Pauses, Spending
 from llmtest.evals.verdicts import Outcome, Requirement, Verdict, judge_set
 from llmtest.pytest_plugin.arguments import session_of
+from llmtest.pytest_plugin.attempt import place_skip
 from llmtest.pytest_plugin.eval_items import CaseItem
 from llmtest.pytest_plugin.eval_marker import Evaluation, base_of, case_of, generate, set_of
 from llmtest.tracing.store import Store, place
@@ -97,6 +98,8 @@ class EvalSession:
         self._store_problem = ""
         self._store_lock = threading.Lock()
         self._progress = _Progress(config)
+        self._runner = asyncio.Runner()
+        config.add_cleanup(self._runner.close)
         config.add_cleanup(self._store.close)
         config.add_cleanup(self._writer.close)
 
@@ -271,7 +274,8 @@ class EvalSession:
         if _running not in pyfuncitem.stash or not inspect.iscoroutinefunction(pyfuncitem.obj):
             return None
         info: Any = pyfuncitem._fixtureinfo
-        asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in info.argnames}))
+        # One loop for all of them: clients keep connections, which belong to a loop and break with it.
+        self._runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in info.argnames}))
         return True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -283,6 +287,7 @@ class EvalSession:
         if running is not None and report.when == "call" and (running.is_over or report.skipped):
             self._ended[item.nodeid] = running
             vars(report)[FACTS] = running.facts | {"skipped": not running.is_over}
+            place_skip(report, item)
         return report
 
     def begin(self, head: SetHead) -> None:
@@ -415,19 +420,19 @@ class EvalSession:
         return [*lines, *_failed_lines(cases)]
 
     def _counts_line(self, cases: list[_Case]) -> str:
-        counts = Counter(case.verdict.outcome for case in cases)
+        counts = Counter(case.verdict.outcome for case in cases if not case.facts["plain"])
         verdicts = ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in ("pass", "fail", "undecided") if counts[outcome])
         total = sum(case.total for case in cases)
         tokens = Counter[str]()
         for case in cases:
             tokens.update(case.facts["tokens"])
-        said = [f"{amount(len(cases), 'case')} in {amount(total, 'run')}: {verdicts}"]
+        said = [f"{amount(len(cases), 'case')} in {amount(total, 'run')}" + (f": {verdicts}" if verdicts else "")]
         if tokens["requests"]:
             spent = amount(tokens["input_tokens"] + tokens["output_tokens"], "token")
             said.append(f"{spent} in {amount(tokens['requests'], 'model call')}")
         costs = [case.facts["spent"] for case in cases]
         if None not in costs and sum(costs):
-            said.append(f"${sum(costs):.4f}")
+            said.append(f"${sum(costs):.4g}")
         return "; ".join(said)
 
     @pytest.hookimpl
