@@ -25,5 +25,6 @@ def make_folder(folder: Path) -> None:
 
 
 def session_name() -> str:
-    """Return a name for what is written now; it sorts behind those of earlier seconds, and no other process has it."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}"
+    """Return a name for what is written now; it sorts behind earlier ones, and no other process has it."""
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(seconds))}-{milliseconds:03}-{os.getpid()}"

@@ -188,7 +188,7 @@ class Spending:
     @property
     def ends(self) -> str:
         """Why no run may begin any more; empty if one may."""
-        if self.limit is not None and self.spent >= self.limit:
+        if self.limit is not None and self.spent >= self.limit * (1 - 1e-9):  # ten times a tenth is a little less than one
             return f"max_cost={self.limit:g} of the set is used up"
         return self.problem
 

@@ -581,6 +581,12 @@ def fail(found: list[Violation]) -> None:
     raise ViolationError(*found)
 
 
+def place_skip(report: pytest.TestReport, item: pytest.Item) -> None:
+    """Let a test that we have skipped be skipped at its own place, and not at ours."""
+    if report.skipped and isinstance(report.longrepr, tuple) and "pytest_plugin" in report.longrepr[0]:
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, report.longrepr[2])
+
+
 def is_ours(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     return excinfo.traceback[-1].frame.code.raw is fail.__code__
 

@@ -22,7 +22,7 @@ from llmtest import ledger
 from llmtest.capture.blocks import inside
 from llmtest.core.masks import publish
 from llmtest.core.text import amount, clip, text_of
-from llmtest.errors import Violation, ViolationError
+from llmtest.errors import EvaluationError, Violation, ViolationError
 from llmtest.evals.datasets import Case
 from llmtest.evals.results import RepeatResult, RunError, SetHead
 from llmtest.evals.running import Repeats, cost_of_calls, is_refused, run_repeats, run_repeats_async
@@ -130,13 +130,15 @@ class CaseItem:
     def _run(self, **arguments: Any) -> None:
         __tracebackhide__ = True
         call = functools.partial(self._try, arguments)
-        run_repeats(self._repeats(), call, self._accept, self._session.pauses, concurrency=self._concurrency)
+        with _ended():
+            run_repeats(self._repeats(), call, self._accept, self._session.pauses, concurrency=self._concurrency)
         self._conclude()
 
     async def _run_async(self, **arguments: Any) -> None:
         __tracebackhide__ = True
         call = functools.partial(self._try_async, arguments)
-        await run_repeats_async(self._repeats(), call, self._accept, self._session.pauses, concurrency=self._concurrency)
+        with _ended():
+            await run_repeats_async(self._repeats(), call, self._accept, self._session.pauses, concurrency=self._concurrency)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -267,7 +269,8 @@ class CaseItem:
     def _cost(self, calls: list[ModelCall]) -> tuple[float | None, str]:
         if not calls and self._session.is_live:
             return None, "a run called no model that was seen: models of LangChain are, and others only where they are recorded"
-        return cost_of_calls(calls, self._evaluation.prices)
+        cost, why = cost_of_calls(calls, self._evaluation.prices)
+        return cost, f"{why}\n  llm_eval takes such a table as prices=, too" if why else ""
 
     def _count(self, result: RepeatResult) -> None:
         if not result.passed:
@@ -377,6 +380,19 @@ class _Repeat:
 
     def tried(self) -> Try:
         return Try(self.error, self._scores, self.recording, calls_of(self.page), self._seconds)
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    """Fail the test with the message alone if the evaluation cannot go on."""
+    __tracebackhide__ = True
+    problem = ""
+    try:
+        yield
+    except EvaluationError as error:
+        problem = str(error)
+    if problem:
+        pytest.fail(problem, pytrace=False)
 
 
 def _new_tally() -> TokenCount:

@@ -69,9 +69,9 @@ def evaluation_of(marks: Sequence[pytest.Mark], folder: Path, datasets: dict[Pat
             if name not in _CHECKS:
                 raise ValueError(f"llm_eval() has no argument {name}={did_you_mean(name, _CHECKS)}")
             problem = _CHECKS[name](value)
-            if problem:
+            if problem and value is not None:
                 raise ValueError(f"{name}= of llm_eval() is {problem}; got {type(value).__name__} {short(value)}")
-        said |= mark.kwargs
+        said |= {name: value for name, value in mark.kwargs.items() if value is not None}
     for name, example in (("dataset", "the cases, such as 'cases.yaml'"), ("at_least", "the required pass rate, such as 0.9")):
         if name not in said:
             raise ValueError(f"llm_eval() has no {name}=: {example}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import os
 import shlex
 import threading
@@ -29,8 +30,9 @@ from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import Interval
 from llmtest.evals.results import RepeatResult, Results, ResultsWriter, SetHead, SetResults, find_session, sessions_folder
 from llmtest.evals.running import Pauses, Spending
-from llmtest.evals.verdicts import Requirement, Verdict, judge_set
+from llmtest.evals.verdicts import Outcome, Requirement, Verdict, judge_set
 from llmtest.pytest_plugin.arguments import session_of
+from llmtest.pytest_plugin.attempt import place_skip
 from llmtest.pytest_plugin.eval_items import CaseItem
 from llmtest.pytest_plugin.eval_marker import Evaluation, base_of, case_of, generate, set_of
 from llmtest.tracing.store import Store, place
@@ -96,6 +98,8 @@ class EvalSession:
         self._store_problem = ""
         self._store_lock = threading.Lock()
         self._progress = _Progress(config)
+        self._runner = asyncio.Runner()
+        config.add_cleanup(self._runner.close)
         config.add_cleanup(self._store.close)
         config.add_cleanup(self._writer.close)
 
@@ -270,7 +274,8 @@ class EvalSession:
         if _running not in pyfuncitem.stash or not inspect.iscoroutinefunction(pyfuncitem.obj):
             return None
         info: Any = pyfuncitem._fixtureinfo
-        asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in info.argnames}))
+        # One loop for all of them: clients keep connections, which belong to a loop and break with it.
+        self._runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in info.argnames}))
         return True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -282,6 +287,7 @@ class EvalSession:
         if running is not None and report.when == "call" and (running.is_over or report.skipped):
             self._ended[item.nodeid] = running
             vars(report)[FACTS] = running.facts | {"skipped": not running.is_over}
+            place_skip(report, item)
         return report
 
     def begin(self, head: SetHead) -> None:
@@ -349,13 +355,13 @@ class EvalSession:
         """Report the set whose verdict fails the session, as a failed test with its name. Others are in the summary only."""
         wanted = self._config.getini("llmtest_undecided")
         for test, cases in self._sets.items():
-            verdict = self._verdict(test)
-            if verdict is None or verdict.outcome == "pass" or (verdict.outcome == "undecided" and wanted == "pass"):
+            outcome = self._outcome(test)
+            if outcome in (None, "pass") or (outcome == "undecided" and wanted == "pass"):
                 continue
-            if verdict.outcome == "undecided" or self._heads[test][0].cases > 1:  # a set of one case has failed with its case
+            if outcome == "undecided" or self._heads[test][0].cases > 1:  # a set of one case has failed with its case
                 session.testscollected += 1  # pytest shows how many of them have been reported
                 self._told.add(test)
-                self._log(test, "\n".join(self._set_lines(test, [*cases.values()], verdict)))
+                self._log(test, "\n".join(self._set_lines(test, [*cases.values()])))
 
     def _log(self, test: str, text: str) -> None:
         path, line, _ = self._heads[test][1]
@@ -375,12 +381,26 @@ class EvalSession:
             return None
         return judge_set(head.requirement, cases.values())
 
-    def _set_lines(self, test: str, cases: list[_Case], verdict: Verdict | None) -> list[str]:
+    def _outcome(self, test: str) -> Outcome | None:
+        """Return what becomes of a set; None if it is not judged. Cases that were not run show nothing, however others pass."""
+        verdict = self._verdict(test)
+        if verdict is None:
+            return None
+        return "undecided" if verdict.outcome == "pass" and self._not_run(test) else verdict.outcome
+
+    def _not_run(self, test: str) -> int:
+        return self._left_out.get(test, Counter())["not run"]
+
+    def _set_lines(self, test: str, cases: list[_Case]) -> list[str]:
         head, _ = self._heads[test]
+        verdict, not_run = self._verdict(test), self._not_run(test)
         lines = []
-        if verdict is not None:
-            first, *rest = str(verdict).splitlines()
-            lines += [first, *rest]
+        if verdict is not None and not_run:
+            lines += [
+                f"{self._outcome(test)}: {amount(not_run, 'case')} of {head.cases:,} without a run; of the others: {verdict}"
+            ]
+        elif verdict is not None:
+            lines += [str(verdict)]
         elif any(case.facts["plain"] for case in cases):
             passed = sum(case.passed for case in cases)
             lines.append(
@@ -388,11 +408,11 @@ class EvalSession:
             )
         else:
             lines.append(f"the set is not judged: {len(cases):,} of {amount(head.cases, 'case')} have run")
+        lines += _repeats_of_each(head, verdict)
         lines.append(f"  {self._counts_line(cases)}")
-        left_out = self._left_out.get(test, Counter())
-        if left_out["skipped"]:
-            lines.append(f"  {amount(left_out['skipped'], 'case')} skipped")
-        unrun = sum(head.repeats - case.total - case.open for case in cases) + left_out["not run"] * head.repeats
+        skipped = self._left_out.get(test, Counter())["skipped"]
+        lines += [f"  {amount(skipped, 'case')} skipped"] if skipped else []
+        unrun = sum(head.repeats - case.total - case.open for case in cases) + not_run * head.repeats
         if unrun:
             lines.append(
                 f"  {unrun:,} of {amount(head.cases * head.repeats, 'run')} were not run, because {cases[0].facts['ends']}"
@@ -400,19 +420,19 @@ class EvalSession:
         return [*lines, *_failed_lines(cases)]
 
     def _counts_line(self, cases: list[_Case]) -> str:
-        counts = Counter(case.verdict.outcome for case in cases)
+        counts = Counter(case.verdict.outcome for case in cases if not case.facts["plain"])
         verdicts = ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in ("pass", "fail", "undecided") if counts[outcome])
         total = sum(case.total for case in cases)
         tokens = Counter[str]()
         for case in cases:
             tokens.update(case.facts["tokens"])
-        said = [f"{amount(len(cases), 'case')} in {amount(total, 'run')}: {verdicts}"]
+        said = [f"{amount(len(cases), 'case')} in {amount(total, 'run')}" + (f": {verdicts}" if verdicts else "")]
         if tokens["requests"]:
             spent = amount(tokens["input_tokens"] + tokens["output_tokens"], "token")
             said.append(f"{spent} in {amount(tokens['requests'], 'model call')}")
         costs = [case.facts["spent"] for case in cases]
         if None not in costs and sum(costs):
-            said.append(f"${sum(costs):.4f}")
+            said.append(f"${sum(costs):.4g}")
         return "; ".join(said)
 
     @pytest.hookimpl
@@ -421,13 +441,22 @@ class EvalSession:
             return
         terminalreporter.write_sep("=", "evaluation")
         for test, cases in self._sets.items():
-            first, *rest = self._set_lines(test, list(cases.values()), self._verdict(test))
+            first, *rest = "\n".join(self._set_lines(test, [*cases.values()])).splitlines()
             terminalreporter.write_line(f"{test}: {first}")
             for line in rest if test not in self._told else ():
                 terminalreporter.write_line(line)
         if self._store_problem:
             terminalreporter.write_line(f"the traces of some runs were not kept: {self._store_problem}")
         terminalreporter.write_line(f"results: {shown_path(str(self._folder))}")
+
+
+def _repeats_of_each(head: SetHead, verdict: Verdict | None) -> list[str]:
+    """Return how often each case must run, so that a set which is undecided may decide."""
+    if verdict is None or verdict.outcome != "undecided" or head.cases == 1:
+        return []
+    needed = [more for more in dict.fromkeys((verdict.more, verdict.more_passes)) if more is not None]
+    each = [f"{math.ceil((verdict.total + more) / head.cases):,}" for more in needed]
+    return [f"  that are {' or '.join(dict.fromkeys(each))} repeats of each of the {head.cases:,} cases"]
 
 
 def _verdict_of(facts: dict[str, Any]) -> Verdict:
@@ -443,12 +472,17 @@ def _failed_lines(cases: list[_Case]) -> list[str]:
     return [*lines, f"  and {amount(more, 'case')} more with failed runs"] if more > 0 else lines
 
 
+def file_of(reporter: Any) -> Any:
+    """Return the file that pytest's reporter writes; `sys.stdout` is another one while output is captured."""
+    return getattr(getattr(reporter, "_tw", None), "_file", None)
+
+
 class _Progress:
     """How far the repeats of this process are, at a terminal, while an item runs that takes long. Holds state."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-        file: Any = getattr(getattr(self._reporter, "_tw", None), "_file", None)
+        file = file_of(self._reporter)
         self._file = file if file is not None and file.isatty() else None
         self._done = self._expected = 0
         self._cost: float | None = 0.0

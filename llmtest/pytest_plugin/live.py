@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from llmtest.pytest_plugin.attempt import ATTEMPT
+from llmtest.pytest_plugin.attempt import ATTEMPT, place_skip
 from llmtest.pytest_plugin.cassettes import has_cassette, missing_key
 
 _live: Final = pytest.StashKey[bool]()
@@ -42,4 +42,6 @@ class Live:
                 skip_without_key(call.excinfo.value)
             except pytest.skip.Exception:
                 call.excinfo = pytest.ExceptionInfo.from_current()
-        return (yield)
+        report = yield
+        place_skip(report, item)
+        return report

@@ -194,7 +194,10 @@ def _open_evals(config: pytest.Config) -> None:
     if told not in UNDECIDED:
         raise pytest.UsageError(f"the ini key llmtest_undecided is one of {', '.join(UNDECIDED)}; got {told!r}")
     if config.getoption("llmtest_eval_plan"):
+        from llmtest.pytest_plugin.eval_session import evals_of
+
         config.option.dist = "no"  # a plan is told by one process
+        evals_of(config)  # nothing runs, also where there are no evaluations
     said = config.getoption("llmtest_baseline")
     if said and not hasattr(config, "workerinput") and ELSEWHERE not in os.environ:
         from llmtest.pytest_plugin.baselines import BaselineComparison

@@ -46,6 +46,6 @@ def test_git_sees_nothing_of_it(tmp_path: Path) -> None:
 
 
 def test_a_session_is_named_by_its_time_and_its_process() -> None:
-    date, time, process = session_name().split("-")
+    date, time, milliseconds, process = session_name().split("-")
 
-    assert (len(date), len(time), int(process)) == (8, 6, os.getpid())
+    assert (len(date), len(time), len(milliseconds), int(process)) == (8, 6, 3, os.getpid())

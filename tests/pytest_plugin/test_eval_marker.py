@@ -167,7 +167,8 @@ def test_dataset(case): pass
         ("dataset='cases.yaml', at_least=.5, method='exakt'", "method= has the unknown value 'exakt'; did you mean `exact`?"),
         (
             "scorers=[3]",
-            "scorers= of llm_eval() is a list of scorers, each a function of a run, or a mapping of their names to them; got list [3]",
+            "scorers= of llm_eval() is a list of scorers, each a function of a run, or a mapping of their names to them;"
+            " got list [3]",
         ),
         (
             "dataset='cases.yaml', at_least=.5, scorers=[len, len]",
