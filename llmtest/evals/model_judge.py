@@ -64,6 +64,8 @@ class ModelJudge:
     ) -> None:
         self.rubric, self.__name__ = rubric, name
         self.asked = 0
+        self.is_qualified = False
+        """True if it has passed `qualify`."""
         self._cache, self._tree = cache, tree
         self._pauses = pauses or Pauses()
         self._model = model.with_structured_output(SCHEMA, include_raw=True)

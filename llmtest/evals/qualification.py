@@ -11,6 +11,7 @@ from llmtest.core.source import shown_path
 from llmtest.core.text import amount
 from llmtest.errors import CalibrationError, ScorerError
 from llmtest.evals.judges import Calibration, Rate, calibrate, judge_hashes, labelled_hash
+from llmtest.evals.model_judge import ModelJudge
 from llmtest.evals.scores import CaseRun, Scorer
 from llmtest.evals.verdicts import Requirement, percent
 
@@ -62,6 +63,8 @@ def qualify(
         name = getattr(judge, "__name__", type(judge).__name__)
         sure = percent(calibration.agreement.confidence)
         raise CalibrationError("\n".join([f"the judge `{name}` is not shown to judge as people do ({sure} confidence)", *missed]))
+    if isinstance(judge, ModelJudge):
+        judge.is_qualified = True
     return judge
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from llmtest.core.masks import table
 from llmtest.core.text import amount, did_you_mean, short
-from llmtest.errors import DatasetError
+from llmtest.errors import DatasetError, LlmtestWarning
 from llmtest.evals.datasets import Case, Dataset
 from llmtest.evals.intervals import CONFIDENCE
 from llmtest.evals.results import SetHead
@@ -82,6 +83,7 @@ def evaluation_of(marks: Sequence[pytest.Mark], folder: Path, datasets: dict[Pat
         dataset, requirement, scorers=_scorers(said.get("scorers", ())), prices=checked(said.get("prices")), **others
     )
     _check_reach(found)
+    _warn_of_judges(found)
     return found
 
 
@@ -151,6 +153,16 @@ def _check_reach(evaluation: Evaluation) -> None:
     cases = f"{amount(len(evaluation.dataset), 'case')} of {evaluation.dataset.name}, {amount(evaluation.repeats, 'repeat')} each"
     required = percent(evaluation.requirement.at_least)
     raise ValueError("\n".join([f"{amount(runs, 'run')} cannot show {required}: even if all pass ({cases})", *rest]))
+
+
+def _warn_of_judges(evaluation: Evaluation) -> None:
+    """Warn of judges that have not been compared with labels of people."""
+    for name, scorer in (evaluation.scorers or {}).items():
+        if getattr(scorer, "is_qualified", True) is False:
+            text = (
+                f"the judge `{name}` of llm_eval() has not been shown to judge as people do: let it pass `llmtest.evals.qualify`"
+            )
+            warnings.warn(LlmtestWarning(text), stacklevel=2)
 
 
 # -- items

@@ -98,6 +98,7 @@ def test_a_calibration_is_written_once_and_asks_nothing_again(tmp_path: Path) ->
     assert qualify(again, labelled(40), kept=path, agreement=0.9) is again
     assert qualify(again, kept=path, agreement=0.9) is again
     assert again.asked == 0
+    assert (again.is_qualified, model_judge(0).is_qualified) == (True, False)
     assert Calibration.load(path) == calibrate(model_judge(), labelled(40))
     assert "at least 95 % is required" in refused(lambda: qualify(again, kept=path, agreement=0.95))
 
