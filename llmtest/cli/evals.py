@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llmtest.cli.commands import Commands
     from llmtest.evals.history import Point
     from llmtest.evals.regressions import Compared
+    from llmtest.evals.summaries import Summary
 
 SESSION = "a session, or a file or folder of results; by default the last session"
 COLORS = {"pass": "32", "fail": "31", "undecided": "33", "better": "32", "worse": "31", "no evidence": ""}
@@ -21,11 +22,14 @@ COLORS = {"pass": "32", "fail": "31", "undecided": "33", "better": "32", "worse"
 def add(commands: Commands) -> None:
     """Add the commands of this module to the command line."""
     group = commands.group("evals", "results of evaluations: show, compare, accept as a baseline")
-    shown = group.add("show", "show the sets of a session: verdict, cases, scores, pass@k, what a run spent", show)
+    words = "show the sets of a session: verdict, cases, scores, pass@k, what a run spent"
+    shown = group.add("show", words, show, store_option())
     shown.add_argument("session", nargs="?", default="", metavar="SESSION", help=SESSION)
     form = shown.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", dest="as_json", help="as JSON")
     form.add_argument("--markdown", action="store_true", help="as Markdown, for the summary of a job of CI")
+    page = "as one HTML page that opens from disk, with the traces that were kept"
+    form.add_argument("--html", type=Path, metavar="FILE", dest="page", help=page)
     words = "compare two results case by case: better, worse or no evidence; exit code 1 if something is worse"
     compared = group.add("compare", words, compare, store_option())
     compared.add_argument("before", metavar="A", help="a file of baselines, a session, or a file or folder of results")
@@ -51,11 +55,12 @@ def _root() -> Path:
     return read_settings(Path.cwd()).folder
 
 
-def show(session: str, as_json: bool, markdown: bool) -> int:
-    """Print the summaries of a session; return 0.
+def show(store: Path | None, session: str, as_json: bool, markdown: bool, page: Path | None) -> int:
+    """Print the summaries of a session, or write them as a page; return 0.
 
     Raises:
         ResultsError: there is none, or it cannot be read.
+        OSError: the page cannot be written.
     """
     from llmtest.evals.history import results_of
     from llmtest.evals.summaries import Summary
@@ -68,6 +73,8 @@ def show(session: str, as_json: bool, markdown: bool) -> int:
         from llmtest.reports.evaluations import evaluations
 
         CONSOLE.print(evaluations(summaries).rstrip("\n"))
+    elif page is not None:
+        _write_page(store, summaries, page)
     else:
         for summary in summaries:
             first, verdict, *rest = summary.lines()
@@ -77,6 +84,17 @@ def show(session: str, as_json: bool, markdown: bool) -> int:
     for note in results.notes:
         CONSOLE.note(note)
     return 0
+
+
+def _write_page(store: Path | None, summaries: list[Summary], page: Path) -> None:
+    from llmtest.core.progress import progress
+    from llmtest.tracing.store import Store, place
+    from llmtest.viewer.evaluations import cases_of_evaluations
+    from llmtest.viewer.page import write_page
+
+    with Store(store or place(_root())) as opened, progress("cases") as step:
+        size = write_page(page, cases_of_evaluations(summaries, opened, step), title="Evaluations · llmtest")
+    CONSOLE.note(f"{page}: {size / 1e6:.1f} MB")
 
 
 def compare(store: Path | None, before: str, after: str, confidence: float, fail_on: str, as_json: bool) -> int:
