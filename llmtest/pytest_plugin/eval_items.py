@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -25,7 +25,7 @@ from llmtest.core.text import amount, clip, text_of
 from llmtest.errors import EvaluationError, Violation, ViolationError
 from llmtest.evals.datasets import Case
 from llmtest.evals.results import RepeatResult, RunError, SetHead
-from llmtest.evals.running import Repeats, cost_of_calls, is_refused, run_repeats, run_repeats_async
+from llmtest.evals.running import Pauses, Repeats, Spending, cost_of_calls, is_refused, run_repeats, run_repeats_async
 from llmtest.evals.scores import MAX_WHY_CHARACTERS, CaseRun, Scores, score
 from llmtest.evals.verdicts import Tally, Verdict
 from llmtest.pytest_plugin import markers
@@ -36,13 +36,27 @@ from llmtest.tokens.budget import overspent
 from llmtest.tokens.calls import Counts, ModelCall
 from llmtest.tokens.counting import TokenCount
 
-if TYPE_CHECKING:
-    from llmtest.pytest_plugin.eval_session import EvalSession
-
 _STOPS: Final = (KeyboardInterrupt, pytest.exit.Exception, pytest.skip.Exception)
 """What ends an item, and is no failed run."""
 MAX_REASONS: Final = 3
 """Of failed runs that a failing case shows."""
+
+
+class Shared(Protocol):
+    """What the items of a session share: `llmtest.pytest_plugin.eval_session.EvalSession`, as far as an item needs it."""
+
+    is_live: bool
+    pauses: Pauses
+
+    @property
+    def store_option(self) -> str: ...
+    def is_plain(self, item: pytest.Item) -> bool: ...
+    def earlier(self, test: str, case: str) -> tuple[RepeatResult, ...]: ...
+    def spending(self, test: str, limit: float | None) -> Spending: ...
+    def begin(self, head: SetHead) -> None: ...
+    def write(self, test: str, result: RepeatResult) -> None: ...
+    def keep_traces(self, name: str, recording: Recording, *, failed: bool) -> str | None: ...
+    def skip_without_key(self, error: BaseException | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +76,7 @@ class CaseItem:
     `plain` tells that its test runs once, as any other: a cassette answers, and its answers are the same in each repeat.
     """
 
-    def __init__(self, session: EvalSession, item: pytest.Function, evaluation: Evaluation, case: Case, head: SetHead) -> None:
+    def __init__(self, session: Shared, item: pytest.Function, evaluation: Evaluation, case: Case, head: SetHead) -> None:
         self._session, self._item, self._evaluation, self._case = session, item, evaluation, case
         self.head = head
         self._attempt: Attempt = item.stash[ATTEMPT]
