@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from llmtest.core.progress import progress
 from llmtest.core.source import shown_path
 from llmtest.core.text import short, some_names
 from llmtest.errors import CalibrationError, DatasetError, ScorerError
@@ -177,7 +178,11 @@ def calibrate(judge: Scorer, labelled: Iterable[tuple[CaseRun, bool]], *, confid
     It does not say how the judge is on runs unlike the labelled ones.
     """
     runs = list(labelled)
-    judged = [(run.case.id, label, _verdict_or_none(judge, run)) for run, label in runs]
+    judged = []
+    with progress("labelled runs") as step:
+        for run, label in runs:
+            judged.append((run.case.id, label, _verdict_or_none(judge, run)))
+            step(len(judged), len(runs))
     size, passes = len(judged), sum(label for _, label, _ in judged)
     if not 0 < passes < size:
         raise ScorerError(

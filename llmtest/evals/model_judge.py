@@ -6,6 +6,7 @@ It needs no class of LangChain: any model with `with_structured_output` is asked
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -67,7 +68,7 @@ class ModelJudge:
         self.is_qualified = False
         """True if it has passed `qualify`."""
         self._cache, self._tree = cache, tree
-        self._pauses = pauses or Pauses()
+        self._pauses, self._lock = pauses or Pauses(), threading.Lock()
         self._model = model.with_structured_output(SCHEMA, include_raw=True)
         self.rubric_hash = content_hash([SYSTEM, SCHEMA, rubric, tree])
         """It changes with all that the judge is told."""
@@ -118,7 +119,8 @@ class ModelJudge:
         while True:
             self._pauses.wait()
             began, tries = self._pauses.now, tries + 1
-            self.asked += 1
+            with self._lock:
+                self.asked += 1
             try:
                 answer = self._model.invoke(messages, {"run_name": self.__name__, "tags": ["judge"]})
             except Exception as error:

@@ -63,7 +63,8 @@ def test_a_set_and_its_cases_are_rows_with_the_traces_of_typical_runs(tmp_path: 
     assert told(a)["notes"] == ["trace 1 to 2: run 1, which failed", "trace 3: run 0, which passed"]
     assert len(told(a)["traces"]) == 3
     assert told(b)["notes"] == [
-        f"the traces of a run that passed cannot be shown: no session and no trace called 'gone' in {store}; `llmtest sessions` lists all sessions"
+        f"the traces of a run that passed cannot be shown: no session and no trace called 'gone' in {store};"
+        " `llmtest sessions` lists all sessions"
     ]
     assert told(c)["notes"] == ["no traces of this case were kept: `pytest --llmtest-traces=all` keeps those of all runs"]
     assert done == [(1, 3), (2, 3), (3, 3)]
