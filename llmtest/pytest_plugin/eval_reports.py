@@ -41,6 +41,16 @@ def page(config: pytest.Config) -> str:
     return evaluations([Summary(found) for found in Results.load(folder)])
 
 
+def score_lines(config: pytest.Config) -> list[str]:
+    """Return a line for each scorer of this session whose values are not only 0 and 1: its mean, with the interval."""
+    folder = folder_of(config)
+    try:
+        summaries = [Summary(found) for found in Results.load(folder)] if folder.is_dir() else []
+    except ResultsError as error:
+        return [f"the scores of the evaluations cannot be read: {error}"]
+    return [f"{summary.results.test}: mean {score}" for summary in summaries for score in summary.scores if not score.is_rate]
+
+
 def write(config: pytest.Config, report: Path) -> None:
     """Write the evaluations of this session into the folder of a report; what an earlier one left there is replaced.
 

@@ -50,6 +50,16 @@ def test_an_earlier_report_is_replaced_and_a_session_without_evaluations_has_non
     assert not [*(suite.path / "report" / "evals").iterdir()]
 
 
+def test_mean_scores_are_in_the_summary_of_the_session(suite) -> None:
+    scored = SUITE.replace("[exact()]", '{"exact": exact(), "length": lambda run: 2.5 if run.case.id == "a" else 3.0}')
+
+    outcome = suite.run(scored)
+
+    assert "test_it.py::test_letter: mean length 2.75, from " in outcome.text
+    assert "mean exact" not in outcome.text
+    assert "mean length" not in suite.run(scored, "-qq").text
+
+
 def test_the_summary_of_a_job_on_github_has_the_evaluations(suite, monkeypatch: pytest.MonkeyPatch) -> None:
     page = suite.path / "summary.md"
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -77,4 +87,5 @@ def test_spoil():
         "llmtest: the evaluations are not in the report: .llmtest/evals/session-0/x.jsonl:1: the line is not JSON" in outcome.text
     )
     assert "llmtest: the evaluations are not in the summary: " in outcome.text
+    assert "the scores of the evaluations cannot be read: .llmtest/evals/session-0/x.jsonl:1" in outcome.text
     assert page.read_text("utf-8").startswith("### llmtest: ")
