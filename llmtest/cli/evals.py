@@ -163,17 +163,17 @@ def accept(session: str, output: Path) -> int:
 
 
 def history(last: int | None, as_json: bool) -> int:
-    """Print the pass rates of each set over the sessions; return 0.
+    """Print the pass rates of each set over the sessions; return 0, or 1 if the results of a session cannot be read.
 
     Raises:
-        ResultsError: results cannot be read, or `last` is less than 1.
+        ResultsError: `last` is less than 1.
     """
     from llmtest.errors import ResultsError
     from llmtest.evals.history import points
 
     if last is not None and last < 1:
         raise ResultsError(f"--last is 1 or more; got {last}")
-    found = points(_root(), last)
+    found, problems = points(_root(), last)
     if as_json:
         CONSOLE.print(json.dumps([point.to_json() for point in found], indent=2, ensure_ascii=False))
     elif not found:
@@ -181,7 +181,9 @@ def history(last: int | None, as_json: bool) -> int:
     else:
         for test in dict.fromkeys(point.test for point in found):
             _print_points(test, [point for point in found if point.test == test])
-    return 0
+    for problem in problems:
+        CONSOLE.note(problem)
+    return 1 if problems else 0
 
 
 def _print_points(test: str, found: list[Point]) -> None:

@@ -39,16 +39,20 @@ class Point:
         return asdict(self) | {"rate": self.rate}
 
 
-def points(root: Path, last: int | None = None) -> list[Point]:
-    """Return the sets of all sessions of a project, or of the `last` ones, in the order of time.
-
-    Raises:
-        ResultsError: a file cannot be read.
-    """
+def points(root: Path, last: int | None = None) -> tuple[list[Point], list[str]]:
+    """Return the sets of all sessions of a project, or of the `last` ones, in the order of time; and what cannot be read."""
     folder = sessions_folder(root)
     sessions = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     chosen = sessions if last is None else sessions[len(sessions) - min(last, len(sessions)) :]
-    return [point for session in chosen if any(session.rglob(f"*{ENDING}")) for point in _points(session)]
+    found: list[Point] = []
+    problems: list[str] = []
+    for session in chosen:
+        if any(session.rglob(f"*{ENDING}")):  # else it ended before its first result
+            try:
+                found += _points(session)
+            except ResultsError as error:
+                problems.append(str(error))
+    return found, problems
 
 
 def _points(session: Path) -> Iterator[Point]:

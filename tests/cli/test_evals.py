@@ -189,6 +189,9 @@ def test_the_history_of_each_set(folder: Path, capsys: pytest.CaptureFixture[str
     assert run("history", "--last", "1", "--json") == 0
     told = json.loads(out(capsys))
     assert [(point["session"], point["rate"]) for point in told] == [("20260102", 0.25), ("20260102", None)]
+    (folder / ".llmtest" / "evals" / "20260102" / "x.jsonl").write_text("no\n")
+    assert run("history") == 1
+    assert err(capsys).startswith(".llmtest/evals/20260102/x.jsonl:1: the line is not JSON: ")
 
 
 def test_the_jobs_of_ci_are_combined(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def test_each_set_of_each_session_is_a_point(tmp_path: Path) -> None:
     write_session(tmp_path, "20260102", {"b": [True]}, test="other", worker="gw1")
     (sessions_folder(tmp_path) / "20260103").mkdir()  # one that ended before its first result
 
-    found = points(tmp_path)
+    found, problems = points(tmp_path)
 
     assert [(point.session, point.test, point.rate) for point in found] == [
         ("20260101", TEST, 1.0),
@@ -32,16 +32,28 @@ def test_each_set_of_each_session_is_a_point(tmp_path: Path) -> None:
     ]
     assert found[2].interval == clopper_pearson(1, 4)
     assert (found[2].to_json()["rate"], found[2].to_json()["outcome"]) == (0.25, "fail")
-    assert [point.session for point in points(tmp_path, last=2)] == ["20260102", "20260102"]
-    assert points(tmp_path / "none") == []
+    assert [point.session for point in points(tmp_path, last=2)[0]] == ["20260102", "20260102"]
+    assert problems == []
+    assert points(tmp_path / "none") == ([], [])
 
 
 def test_a_set_without_a_run_has_no_rate(tmp_path: Path) -> None:
     write_session(tmp_path, "1", {"a": []}, repeats=3)
 
-    (point,) = points(tmp_path)
+    ((point,), _) = points(tmp_path)
 
     assert (point.rate, point.outcome) == (None, "undecided")
+
+
+def test_a_session_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    write_session(tmp_path, "1", GOOD)
+    (write_session(tmp_path, "2", GOOD) / "main.jsonl").write_text("no\n")
+    write_session(tmp_path, "3", GOOD)
+
+    found, (problem,) = points(tmp_path)
+
+    assert [point.session for point in found] == ["1", "3"]
+    assert problem.endswith("2/main.jsonl:1: the line is not JSON: Expecting value: line 1 column 1 (char 0)")
 
 
 def test_bars_from_0_to_1() -> None:
