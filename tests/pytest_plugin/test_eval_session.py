@@ -60,7 +60,7 @@ def test_a_set_that_fails_is_a_failed_test_of_its_own(suite):
     ]
     assert outcome.part("test_it").splitlines() == [
         "fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
-        "  5 cases in 38 runs: 3 fail, 2 undecided; 76 tokens in 18 model calls",
+        "  5 cases in 38 runs: 3 fail, 2 undecided; 36 tokens in 18 model calls",
         *(f"  c{number}: 6 of 6 failed: it said no" for number in (2, 3, 4)),
     ]
     assert outcome.part("evaluation").splitlines()[:-1] == [
