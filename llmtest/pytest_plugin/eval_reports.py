@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -45,10 +46,22 @@ def score_lines(config: pytest.Config) -> list[str]:
     """Return a line for each scorer of this session whose values are not only 0 and 1: its mean, with the interval."""
     folder = folder_of(config)
     try:
-        summaries = [Summary(found) for found in Results.load(folder)] if folder.is_dir() else []
+        summaries = [Summary(found) for found in Results.load(folder)] if _has_measures(folder) else []
     except ResultsError as error:
         return [f"the scores of the evaluations cannot be read: {error}"]
     return [f"{summary.results.test}: mean {score}" for summary in summaries for score in summary.scores if not score.is_rate]
+
+
+def _has_measures(folder: Path) -> bool:
+    """True if a score is not 0 or 1. It looks at one line at a time: most sets have no such score, and need not be read whole."""
+    for path in folder.glob(f"*{ENDING}") if folder.is_dir() else ():
+        with path.open("rb") as file:
+            if any(map(_MEASURE.search, file)):
+                return True
+    return False
+
+
+_MEASURE: Final = re.compile(rb'"value": (?![01](?:\.0)?[,}])')
 
 
 def write(config: pytest.Config, report: Path) -> None:

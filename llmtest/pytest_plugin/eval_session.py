@@ -353,12 +353,13 @@ class EvalSession:
 
     def judge_sets(self, session: pytest.Session) -> None:
         """Report the set whose verdict fails the session, as a failed test with its name. Others are in the summary only."""
-        wanted = self._config.getini("llmtest_undecided")
+        gating = ("fail", "undecided") if self._config.getini("llmtest_undecided") == "fail" else ("fail",)
         for test, cases in self._sets.items():
             outcome = self._outcome(test)
-            if outcome in (None, "pass") or (outcome == "undecided" and wanted == "pass"):
-                continue
-            if outcome == "undecided" or self._heads[test][0].cases > 1:  # a set of one case has failed with its case
+            failed = any(case.verdict.outcome == "fail" for case in cases.values())
+            # A set that is undecided, or of one case, adds nothing to a case that has failed.
+            wanted = outcome == "fail" if failed and len(cases) > 1 else not failed and outcome in gating
+            if wanted:
                 session.testscollected += 1  # pytest shows how many of them have been reported
                 self._told.add(test)
                 self._log(test, "\n".join(self._set_lines(test, [*cases.values()])))

@@ -81,7 +81,7 @@ def test_spoil():
     Path({str(sessions_folder(suite.path) / "session-0" / "x.jsonl")!r}).write_text("no\\n")
 """
 
-    outcome = suite.run(SUITE + spoil, "--llmtest-report=report")
+    outcome = suite.run(SUITE.replace("[exact()]", '{"length": lambda run: 2.5}') + spoil, "--llmtest-report=report")
 
     assert (
         "llmtest: the evaluations are not in the report: .llmtest/evals/session-0/x.jsonl:1: the line is not JSON" in outcome.text

@@ -50,17 +50,31 @@ def results(suite, number=-1):
 
 
 def test_a_set_that_fails_is_a_failed_test_of_its_own(suite):
-    outcome = suite.run(FIVE, "--llmtest-traces=off")
+    outcome = suite.run(FIVE.replace("!= 4", "< 2"), "--llmtest-traces=off")
 
-    assert outcome.counts == {"undecided": 4, "failed": 2}
+    assert outcome.counts == {"undecided": 2, "failed": 4}
     assert outcome.exit_code == 1
     assert outcome.part("test_it[c4]").splitlines() == [
-        "fail: 0 of 5 passed, so the pass rate after 10 is from 0 % to 81.4 % (95 % confidence); 80 % is required",
-        "  5 x it said no",
-    ] or outcome.part("test_it[c4]").splitlines()[1].endswith("x it said no")
-    assert outcome.part("test_it").splitlines()[0].startswith("undecided: 40 of 4")
-    assert outcome.part("test_it").splitlines()[-1].startswith("  c4: ")
-    assert "test_it.py::test_it: undecided: 40 of 4" in outcome.part("evaluation")
+        "fail: 0 of 6 passed, so the pass rate after 10 is from 0 % to 73.8 % (95 % confidence); 80 % is required",
+        "  6 x it said no",
+    ]
+    assert outcome.part("test_it").splitlines() == [
+        "fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence); 80 % is required",
+        "  5 cases in 38 runs: 3 fail, 2 undecided; 36 tokens in 18 model calls",
+        *(f"  c{number}: 6 of 6 failed: it said no" for number in (2, 3, 4)),
+    ]
+    assert outcome.part("evaluation").splitlines()[:-1] == [
+        "test_it.py::test_it: fail: 20 of 38 passed, so the pass rate after 50 is from 26.4 % to 77.1 % (95 % confidence);"
+        " 80 % is required"
+    ]
+
+
+def test_a_set_that_is_undecided_adds_no_failure_to_a_case_that_has_failed(suite):
+    outcome = suite.run(FIVE)
+
+    assert outcome.counts == {"undecided": 4, "failed": 1}
+    assert outcome.part("evaluation").startswith("test_it.py::test_it: undecided: 40 of 46 passed")
+    assert "  c4: 6 of 6 failed: it said no" in outcome.part("evaluation")
 
 
 def test_a_set_may_be_undecided_if_the_project_says_so(suite):
@@ -160,12 +174,12 @@ def test_the_exit_code_is_that_of_the_set(suite, dist):
 
 
 def test_the_failed_set_is_in_the_files_for_people_and_machines(suite):
-    outcome = suite.run(FIVE, "--junitxml=junit.xml")
+    outcome = suite.run(FIVE.replace("!= 4", "< 2"), "--junitxml=junit.xml")
 
     assert outcome.exit_code == 1
     failures = (suite.path / ".llmtest" / "failures.md").read_text()
     assert "test_it.py::test_it" in failures
-    assert "5 x it said no" in failures or "x it said no" in failures
+    assert "fail: 20 of 38 passed" in failures
     assert 'name="test_it"' in (suite.path / "junit.xml").read_text()
 
 
@@ -374,7 +388,7 @@ def test_a_case_that_had_failed_fails_again_from_its_results(suite):
 
     outcome = suite.run(FIVE, "--llmtest-resume", "--llmtest-traces=off")
 
-    assert outcome.counts == {"undecided": 4, "failed": 2}
+    assert outcome.counts == {"undecided": 4, "failed": 1}
     assert "x it said no" in outcome.part("test_it[c4]")
 
 
