@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         position_bias as position_bias,
         verbosity_bias as verbosity_bias,
     )
-    from llmtest.evals.model_judge import judge as judge
+    from llmtest.evals.model_judge import judge as judge, judge_pairs as judge_pairs
     from llmtest.evals.qualification import qualify as qualify
     from llmtest.evals.recording_scorers import (
         conforms as conforms,

@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from llmtest import ScriptedChatModel, expect_violation, record, scripted_tool, structured
 from llmtest.errors import NoVerdictError, ScorerError, StatusError
-from llmtest.evals.model_judge import SCHEMA, ModelJudge, judge
+from llmtest.evals.judges import position_bias
+from llmtest.evals.model_judge import PAIR_SCHEMA, SCHEMA, ModelJudge, judge, judge_pairs
 from llmtest.evals.running import MAX_TRIES, Pauses
 from llmtest.evals.scores import Case, CaseRun, Score, score
 
@@ -29,13 +30,14 @@ def run(output: Any = "Paris", inputs: Any = "The capital?", expected: Any = Non
 class Answering:
     """A model with answers that no provider should give."""
 
-    def __init__(self, answer: Any = None, **facts: Any) -> None:
+    def __init__(self, answer: Any = None, schema: Any = SCHEMA, **facts: Any) -> None:
         self.answer = answer
+        self.schema = schema
         self.facts = facts
         self.asked: list[Any] = []
 
     def with_structured_output(self, schema: Any, /, *, include_raw: bool) -> Answering:
-        assert (schema, include_raw) == (SCHEMA, True)
+        assert (schema, include_raw) == (self.schema, True)
         return self
 
     def dict(self) -> Any:
@@ -182,6 +184,44 @@ def test_a_judge_reads_texts_and_json_only() -> None:
         with pytest.raises(ScorerError) as caught:
             judge(Answering(), RUBRIC)(run(output))
         assert str(caught.value).startswith(f"a judge reads texts and JSON values; the run of the case 'france'{said}")
+
+
+# -- pairs
+
+
+def test_a_judge_of_pairs_sees_both_outputs_and_names_the_better_one() -> None:
+    answering = Answering({"parsed": {"why": "", "better": "second"}}, schema=PAIR_SCHEMA)
+
+    choose = judge_pairs(answering, RUBRIC, name="shorter")
+
+    assert (choose(run("Paris.", expected="Paris"), run("Lyon", expected="Paris")), choose.__name__) == ("second", "shorter")
+    ((_, system), (_, human)) = answering.asked[0]
+    assert f"\n\n{RUBRIC}\n\n" in system
+    assert human.endswith(
+        "<expected>\nParis\n</expected>\n\n<first_output>\nParis.\n</first_output>\n\n<second_output>\nLyon\n</second_output>"
+    )
+
+
+def test_a_judge_that_prefers_the_first_one_is_found() -> None:
+    scripted = ScriptedChatModel(structured({"why": "", "better": "first"}).repeat())
+
+    bias = position_bias(judge_pairs(scripted, RUBRIC), [(run("Paris"), run("Lyon"))] * 6)
+
+    assert (bias.favoured, bias.disfavoured) == (6, 0)
+
+
+def test_what_is_no_choice_is_no_verdict_and_two_cases_are_no_pair() -> None:
+    choose = judge_pairs(Answering({"raw": AIMessage("both"), "parsed": {"better": "both"}}, schema=PAIR_SCHEMA), RUBRIC)
+
+    with pytest.raises(NoVerdictError) as silent:
+        choose(run(), run())
+    with pytest.raises(ScorerError) as other:
+        choose(run(), CaseRun(Case("spain", "The capital?"), "Madrid"))
+    with pytest.raises(ScorerError, match="a judge takes a rubric"):
+        judge_pairs(model(), "")
+
+    assert str(silent.value) == "the judge `judge` gave no verdict: it answered 'both'"
+    assert str(other.value) == "a judge of pairs takes two runs of one case; got 'france' and 'spain'"
 
 
 # -- what is kept
