@@ -15,6 +15,7 @@ from importlib.metadata import version
 from benchmarks import (
     cassettes,
     counting,
+    evals,
     harness,
     latency,
     matching,
@@ -40,6 +41,7 @@ SUITES = {
     "latency": latency.ratios,
     "wire": wire.ratios,
     "cassettes": cassettes.ratios,
+    "evals": evals.ratios,
     "startup": startup.ratios,
 }
 

@@ -306,5 +306,21 @@ class ScorerError(LlmtestError, TypeError):
     """A scorer cannot score any run: it returns something that is no score, is not told what to expect, or shares its name."""
 
 
+class NoVerdictError(LlmtestError):
+    """A judge has given no verdict that can be read: it refused, or said something else. A run without a verdict never passes."""
+
+
+class CalibrationError(LlmtestError, ValueError):
+    """A judge has not been shown to agree with people, or a kept calibration cannot be read or is of another judge."""
+
+
 class BaselineError(LlmtestError, ValueError):
     """A baseline cannot be read or written, or is of other cases than the results that are compared with it."""
+
+
+class ResultsError(LlmtestError, ValueError):
+    """Results of an evaluation cannot be read, contradict each other, or are of another test or dataset than is run now."""
+
+
+class EvaluationError(LlmtestError, RuntimeError):
+    """An evaluation cannot go on: a provider refuses all tries, what it spends is not known, or it is not what is resumed."""

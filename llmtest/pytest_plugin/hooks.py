@@ -64,11 +64,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     item.stash[ATTEMPT] = item.session.stash[_running] = attempt = Attempt(item, item.config.stash[MODES])
     yield
     attempt.set_up = True
-    attempt.waived = markers.waived(item)
+    attempt.judge_of_page.waived = markers.waived(item)
     # Before a shared double is called, because by then the run that calls it has begun.
     shared = not item.session.stash.get(_sharing, set()).isdisjoint(getattr(item, "fixturenames", ()))
     if attempt.quiet and (shared or PROVIDERS in item.config.stash):
         mute()
+    markers.check_case(item)
     attempt.budget = markers.budget_of(item)
     attempt.rules = markers.rules_of(item)
 
@@ -87,6 +88,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     return result
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make an item for each case of a test with `llm_eval`; behind other parameters, so that the id ends in the case."""
+    marks = list(metafunc.definition.iter_markers("llm_eval"))
+    if marks:
+        from llmtest.pytest_plugin.eval_session import evals_of
+
+        evals_of(metafunc.config).generate(metafunc, marks)
+
+
 class CassettesFirst:
     """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup.
 
@@ -95,7 +106,8 @@ class CassettesFirst:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         __tracebackhide__ = hidden
-        if item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None:
+        wanted = item.config.getini("llmtest_cassettes") or item.get_closest_marker("llm_cassette") is not None
+        if wanted and not item.config.getoption("llmtest_live"):
             from llmtest.pytest_plugin.cassettes import open_cassette
 
             attempt = item.stash[ATTEMPT]

@@ -31,6 +31,7 @@ RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
 STALE: Final = ("fail", "warn", "ignore")
+UNDECIDED: Final = ("fail", "pass")
 PAGE: Final = "llmtest-report.html"
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
@@ -92,6 +93,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_cassette_max_age", "after how many days a cassette is stale", default="")
     prompts = "keep the system prompts in cassettes, so that a change of them is shown line by line"
     parser.addini("llmtest_cassette_prompts", prompts, type="bool", default=False)
+    live = "tests with llm_eval or llm_cassette ask the real models; without a key they are skipped"
+    group.addoption("--llmtest-live", action="store_true", help=live)
+    plan = "say what the evaluations of the selected tests can show, and what they may cost, and run nothing"
+    group.addoption("--llmtest-eval-plan", action="store_true", help=plan)
+    resume = "go on with the evaluations of a session that did not come to its end, by default of the last one"
+    group.addoption("--llmtest-resume", nargs="?", const="", metavar="SESSION", help=resume)
+    baseline = "compare the evaluations with the results in this file, which `llmtest evals accept` has written; may be repeated"
+    group.addoption("--llmtest-baseline", action="append", default=[], metavar="FILE", help=baseline)
+    worse = "what fails a session if it is worse than its baseline: passes (the default), scores, tokens, cost, seconds"
+    parser.addini("llmtest_regressions", worse, type="args", default=["passes"])
+    undecided = (
+        "what becomes of a session if an evaluation shows neither that its test passes often enough nor that it does not: "
+    )
+    undecided += "it fails (fail, the default), or passes (pass)"
+    parser.addini("llmtest_undecided", undecided, default="fail")
     parser.addini("llmtest_langsmith", "leave tracing to LangSmith on in tests that use llmtest", type="bool", default=False)
     follow = "where a run belongs that no recording reached: to no recording (context, the default), or to the open test (test)"
     parser.addini("llmtest_follow", follow, default="context")
@@ -138,6 +154,7 @@ def pytest_configure(config: pytest.Config) -> None:
         kept = Keeping(config, config.stash[MODES]["llmtest_traces"], attempt_of)
         config.pluginmanager.register(kept, "llmtest-traces")
     config.pluginmanager.register(SessionResults(config), "llmtest-results")
+    _open_evals(config)
     _open_page(config)
     _follow(config)
     _open_stale(config)
@@ -170,6 +187,27 @@ def _open_page(config: pytest.Config) -> None:
     from llmtest.pytest_plugin.html_page import HtmlPage
 
     config.pluginmanager.register(HtmlPage(config, path, attempt_of), "llmtest-html")
+
+
+def _open_evals(config: pytest.Config) -> None:
+    told = config.getini("llmtest_undecided")
+    if told not in UNDECIDED:
+        raise pytest.UsageError(f"the ini key llmtest_undecided is one of {', '.join(UNDECIDED)}; got {told!r}")
+    if config.getoption("llmtest_eval_plan"):
+        from llmtest.pytest_plugin.eval_session import evals_of
+
+        config.option.dist = "no"  # a plan is told by one process
+        evals_of(config)  # nothing runs, also where there are no evaluations
+    said = config.getoption("llmtest_baseline")
+    if said and not hasattr(config, "workerinput") and ELSEWHERE not in os.environ:
+        from llmtest.pytest_plugin.baselines import BaselineComparison
+
+        paths = [config.invocation_params.dir / path for path in said]
+        config.pluginmanager.register(BaselineComparison(config, paths), "llmtest-baseline")
+    if config.getoption("llmtest_live"):
+        from llmtest.pytest_plugin.live import Live
+
+        config.pluginmanager.register(Live(), "llmtest-live")
 
 
 def _follow(config: pytest.Config) -> None:
