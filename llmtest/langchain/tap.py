@@ -441,23 +441,32 @@ class _Hook:
 TAP: Tap = object.__new__(Tap)
 
 # Never released: flags that exactly one thread can set.
-_installed = threading.Lock()
+_installing = threading.Lock()
+_is_installed = threading.Event()
 _graphs_watched = threading.Lock()
 
 
 def install() -> None:
     """Attach the tap to LangChain, once per process. Safe to call from any thread, any number of times."""
-    if _installed.acquire(blocking=False):
-        # One hook for ever: LangChain never removes one, and asks each of them at every start
-        # (https://github.com/langchain-ai/langchain/issues/32300). It is inheritable, or only root runs would have the tap.
-        register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
-        asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
-        asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
-        membership.process_trace = _process_trace
-        lanes.watch_waits()
-        _mend_llm_start()
-        edits.install(TAP)
-        cache_hits.install()
+    if _is_installed.is_set():
+        return
+    with _installing:  # another thread may be about to: a run that starts before it has ended would not be recorded
+        if not _is_installed.is_set():
+            _install()
+            _is_installed.set()
+
+
+def _install() -> None:
+    # One hook for ever: LangChain never removes one, and asks each of them at every start
+    # (https://github.com/langchain-ai/langchain/issues/32300). It is inheritable, or only root runs would have the tap.
+    register_configure_hook(cast("ContextVar[object]", _Hook()), inheritable=True, handle_class=Tap)
+    asyncio_state.couriers.update((inspect.getfile(AsyncCallbackManager), __file__))
+    asyncio_state.streams["_astream_events_implementation_v2.<locals>.consume_astream"] = _queue_of_events
+    membership.process_trace = _process_trace
+    lanes.watch_waits()
+    _mend_llm_start()
+    edits.install(TAP)
+    cache_hits.install()
 
 
 def _process_trace() -> blocks.Block:
