@@ -24,8 +24,9 @@ from llmtest.core.masks import publish
 from llmtest.core.text import amount, clip, text_of
 from llmtest.errors import EvaluationError, Violation, ViolationError
 from llmtest.evals.datasets import Case
+from llmtest.evals.refusals import is_refused
 from llmtest.evals.results import RepeatResult, RunError, SetHead
-from llmtest.evals.running import Pauses, Repeats, Spending, cost_of_calls, is_refused, run_repeats, run_repeats_async
+from llmtest.evals.running import Pauses, Repeats, Spending, cost_of_calls, run_repeats, run_repeats_async
 from llmtest.evals.scores import MAX_WHY_CHARACTERS, CaseRun, Scores, score
 from llmtest.evals.verdicts import Tally, Verdict
 from llmtest.pytest_plugin import markers

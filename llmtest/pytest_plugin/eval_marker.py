@@ -104,7 +104,9 @@ def _scorers_problem(value: object) -> str:
 
 _CHECKS: Final[dict[str, Callable[[Any], str]]] = {
     "dataset": lambda value: "" if isinstance(value, str | Path | Dataset) else "the path of a file, or a Dataset",
-    "repeats": lambda value: "" if _is_whole(value) and value <= MAX_REPEATS else f"how often each case runs, 1 to {MAX_REPEATS:,}",
+    "repeats": lambda value: (
+        "" if _is_whole(value) and value <= MAX_REPEATS else f"how often each case runs, 1 to {MAX_REPEATS:,}"
+    ),
     "at_least": lambda value: "" if _is_number(value) else "a pass rate between 0 and 1, such as 0.9",
     "confidence": lambda value: "" if _is_number(value) else "a probability between 0 and 1, such as 0.95",
     "method": lambda value: "" if isinstance(value, str) else "'exact', 'wilson' or 'sequence'",

@@ -529,6 +529,27 @@ def test_it(case):
     assert results(suite)["test_it.py::test_it"].total == 0
 
 
+def test_a_judge_that_is_refused_all_the_time_fails_no_run(suite, slept):
+    outcome = suite.run(
+        HEAD
+        + """
+from llmtest.errors import StatusError
+
+def refused(run):
+    raise StatusError(429)
+
+@evaluate(dataset=TWO, repeats=20, scorers={"polite": refused})
+def test_it(case):
+    return "Hello"
+"""
+    )
+
+    assert outcome.counts == {"failed": 2}
+    assert "the scorer `polite` was refused: StatusError" in outcome.text
+    assert "the set is not judged" in outcome.text or "evaluation" not in outcome.text
+    assert results(suite)["test_it.py::test_it"].total == 0
+
+
 COSTS = """
 @evaluate(dataset=TWO, max_cost={limit}, repeats=20, prices={prices})
 def test_it(case):

@@ -176,7 +176,7 @@ def test_dataset(case): pass
             "scorers= of llm_eval() is a list of scorers, each a function of a run, or a mapping of their names to them;"
             " got dict {1: <built-in function len>}",
         ),
-        ("at_least=10**400", f"at_least= is a pass rate between 0 and 1, such as 0.9; got {10**400!r}"),
+        ("dataset='cases.yaml', at_least=10**400", f"at_least= is a pass rate between 0 and 1, such as 0.9; got {10**400!r}"),
         (
             "dataset='cases.yaml', at_least=.5, scorers=[len, len]",
             "two scorers of llm_eval() have the name `len`; give them names: scorers={'one': ..., 'other': ...}",
