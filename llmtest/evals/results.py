@@ -273,6 +273,10 @@ class _Reader:
             cases: dict[str, list[RepeatResult]] = {}
             for _, (repeat, _) in sorted(self._repeats[test].items()):
                 cases.setdefault(repeat.case, []).append(repeat)
+            if len(cases) > head.cases:
+                raise ResultsError(
+                    f"{test} has results of {len(cases):,} cases, and its dataset has {head.cases:,}: {some_names([*cases])}"
+                )
             yield SetResults(head, {case: tuple(repeats) for case, repeats in cases.items()})
 
     def read(self, path: Path) -> None:

@@ -119,6 +119,9 @@ class CaseItem:
 
     def _take_over(self) -> None:
         """Each repeat has a recording, the rules and the budget for itself, so the item has none."""
+        if "llm_snapshot" in self._item.fixturenames:
+            text = "llm_snapshot compares one run, and a test with llm_eval has several: take the scorer same_tree(Path(...))"
+            pytest.fail(f"{text}, and leave `llm_snapshot` out", pytrace=False)
         attempt = self._attempt
         attempt.is_evaluated = True
         attempt.page.notice()

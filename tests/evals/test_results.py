@@ -117,6 +117,15 @@ def test_a_writer_never_writes_into_a_file_of_another_one(tmp_path: Path) -> Non
     assert Results.load(tmp_path)[TEST].total == 3
 
 
+def test_more_cases_than_the_dataset_has_are_an_error(tmp_path: Path) -> None:
+    write(tmp_path, result("a"), result("b"), replace(result("b"), case="c"))
+
+    with pytest.raises(ResultsError) as caught:
+        Results.load(tmp_path)
+
+    assert str(caught.value) == f"{TEST} has results of 3 cases, and its dataset has 2: `a`, `b`, `c`"
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_half_a_line_spoils_no_line_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     writer, whole, calls = ResultsWriter(tmp_path), os.write, []

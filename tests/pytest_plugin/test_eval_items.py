@@ -341,6 +341,16 @@ def test_it(case):
     ]
 
 
+def test_a_snapshot_of_one_run_is_refused(suite):
+    outcome = suite.run(HEAD + "@evaluate(dataset=TWO, repeats=20)\ndef test_it(case, llm_snapshot):\n    pass")
+
+    assert outcome.counts == {"failed": 2}
+    assert outcome.part("test_it[one]") == (
+        "llm_snapshot compares one run, and a test with llm_eval has several: take the scorer same_tree(Path(...)), and leave"
+        " `llm_snapshot` out"
+    )
+
+
 def test_runs_before_a_skip_stay_in_the_count(suite):
     """Or a program could skip what does not go well."""
     outcome = suite.run(
