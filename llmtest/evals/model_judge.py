@@ -138,10 +138,7 @@ class ModelJudge:
         if self._tree:
             parts.insert(-1, ("callbacks", _tree(run)))
         key = content_hash([self.rubric_hash, self.model_hash, parts])
-        known = self._cache.find(key) if self._cache is not None else None
-        judgement = known or self._judge(parts)
-        if self._cache is not None and known is None:
-            self._cache.add(key, judgement)
+        judgement = self._cache.find_or_ask(key, lambda: self._judge(parts)) if self._cache is not None else self._judge(parts)
         return Score(float(judgement.passed), judgement.passed, judgement.why)
 
     def _judge(self, parts: Sequence[tuple[str, str]]) -> Judgement:
