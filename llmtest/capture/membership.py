@@ -59,8 +59,9 @@ def begin(run_id: UUID, parent_run_id: UUID | None) -> Membership | None:
         members = _join((opening for opening in _missed_openings() if _follows(opening)), ())
     if not members:
         return None
-    if tally is not None:  # a run of any block counts for the test, on any thread
-        members[id(tally)] = tally
+    follows = follows or all(block.watches for block in members.values())
+    if tally is not None and not all(block.watches for block in members.values()):
+        members[id(tally)] = tally  # a run of any block of the test counts for it, on any thread
     membership = memberships[run_id] = Membership(*members.values())
     membership.follows = follows
     for block in members.values():
@@ -96,7 +97,7 @@ def note_call(run_id: UUID | None, double: str, place: Callable[[], str]) -> Non
     """
     if not openings or run_id in memberships or run_id in unseen_runs:
         return
-    here = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    here = dict.fromkeys(block for block in map(_open_block, open_blocks.get()) if block is not None and not block.watches)
     if here:
         _note(here, UnseenCall(double, place() or _UNPLACED, lanes.current().thread, "no callbacks"))
     else:
