@@ -1,8 +1,8 @@
 """Coverage on disk: a file of JSON lines for each process that ran tests, and several of them as one.
 
-A file has one or more sections, each from the process that wrote it: its items in the order of their numbers, and after them a line
-for each test, flushed when the test ends. So a process that dies loses the test that it ran, and no other. What a test hit is one
-number in base 16 whose bit `n` stands for item `n`: to join two tests is one `|`, however many items there are.
+A file has one or more sections, each from the process that wrote it: items with their numbers, and a line for each test, flushed
+when the test ends. So a process that dies loses the test that it ran, and no other. What a test hit is a number in base 16 whose
+bit `n` stands for item `n`: to join two tests is one `|`, however many items there are.
 """
 
 from __future__ import annotations

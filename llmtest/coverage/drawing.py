@@ -99,7 +99,7 @@ def _box(name: str, place: tuple[int, int], row: Row | None) -> str:
 
 
 def mermaid(rows: Sequence[Row]) -> str:
-    """Return the graph of one program in the language of Mermaid: what is missing is dashed; empty for a program without edges."""
+    """Return the graph of one program in the language of Mermaid, what is missing dashed; empty for a program without edges."""
     nodes, edges = graph_of(rows)
     if not edges:
         return ""

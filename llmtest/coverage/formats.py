@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from llmtest.core.text import amount, some_names
+from llmtest.core.text import amount
 from llmtest.coverage.page import html
 from llmtest.coverage.report import Counts, Report, Row, by_kind
 
@@ -90,12 +91,18 @@ def markdown(report: Report) -> str:
 
 def _bullet(row: Row) -> str:
     if row.state == "missed":
-        return _cell(row.item.missing, "|*_<>")
-    return f"{row.state}: {_cell(row.item.sentence, '|*_<>')}" + (f" ({row.reason})" if row.reason else "")
+        return _prose(row.item.missing)
+    return f"{row.state}: {_prose(row.item.sentence)}" + (f" ({_prose(row.reason)})" if row.reason else "")
 
 
-def _cell(text: str, special: str = "|*_<>`") -> str:
-    return "".join(f"\\{letter}" if letter in special else letter for letter in text)
+def _prose(text: str) -> str:
+    """Return a sentence as Markdown; what stands in backticks is code already."""
+    parts = text.split("`")
+    return "`".join(part if number % 2 else _cell(part) for number, part in enumerate(parts))
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"[\\|*_<>`\[\]]", r"\\\g<0>", text)
 
 
 def as_json(report: Report) -> str:
@@ -125,7 +132,7 @@ def _plain(counts: Counts) -> dict[str, float]:
 
 
 def _by_place(report: Report) -> dict[str, dict[int, list[Row]]]:
-    """Return the rows that count, by file and line. Items without a place are numbered in a file that is called as the program."""
+    """Return the rows that count, by file and line. Items without a place get a file called as their program."""
     found: dict[str, dict[int, list[Row]]] = {}
     for row in report.rows:
         if row.state not in ("hit", "missed"):
@@ -187,8 +194,3 @@ WRITERS: Final[Mapping[str, Callable[[Report], str]]] = {
     "markdown": markdown,
 }
 """The function that makes the text of each format that is a file."""
-
-
-def told_tests(row: Row) -> str:
-    """Return the tests that hit an item, as one line."""
-    return some_names(list(row.tests), 3)

@@ -74,8 +74,7 @@ class Item:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Item:
-        names = ("program", "kind", "name", "subject", "act")
-        return cls(*(plain[name] for name in names), plain.get("place", ""), plain.get("unknown", ""))
+        return cls(**plain)
 
     def matches(self, pattern: str) -> bool:
         """True if `pattern`, in which `*` stands for anything, means the id or the sentence of this item."""

@@ -111,7 +111,8 @@ class Decision:
 class Program:
     """A program that can be called: a graph, an agent, a chain, a model.
 
-    `answers` are the names of its schemas of structured output. `wraps` are hooks around model and tool calls, which make no runs.
+    `answers` are the names of its schemas of structured output. `wraps` are hooks around calls of models and tools, which make no
+    runs.
     """
 
     label: str

@@ -1,14 +1,12 @@
 """Objects of LangChain and LangGraph -> `llmtest.coverage.programs`: what a program is made of, read and never run.
 
-A graph is read from `compiled.builder`. Its drawing, `get_graph()`, is wrong for this: it makes a fan-out by `Send` an edge to the
-end. What a function of the program uses is found as LangGraph finds its subgraphs: among its closure and its globals.
+A graph is read from `compiled.builder`. Its drawing, `get_graph()`, is wrong for this: it makes a fan-out by `Send` an edge to
+the end. What a function of the program uses is found as LangGraph finds its subgraphs: among its closure and its globals.
 LangGraph's objects are told by the names of their classes, because it need not be installed.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,33 +28,31 @@ from langchain_core.runnables import (
     RunnableWithFallbacks,
 )
 from langchain_core.runnables.retry import RunnableRetry
-from langchain_core.runnables.utils import get_function_nonlocals
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from llmtest.core.source import FRAMEWORK, code, definition_line, is_installed, shown_path
+from llmtest.core.source import FRAMEWORK, code
 from llmtest.coverage import items
 from llmtest.coverage.items import Item
+from llmtest.coverage.outcomes import is_forced
 from llmtest.coverage.programs import START, Branch, Component, Decision, Model, Node, Program, Tool
-from llmtest.coverage.hits import is_forced
-from llmtest.errors import CoverageError
 from llmtest.langchain.bound_tools import named_tools
+from llmtest.langchain.used_objects import (
+    WRAPS,
+    cells_of,
+    functions_of,
+    is_graph,
+    is_middleware,
+    middleware_in,
+    package_of,
+    place_of,
+    used_by,
+)
 
 _MAX_DEPTH: Final = 4
 """How far functions that call functions are followed, within one package."""
 _HOOKS: Final = frozenset(("before_agent", "before_model", "after_model", "after_agent"))
-_WRAPS: Final = {
-    "wrap_model_call": "wrap_model_call",
-    "awrap_model_call": "wrap_model_call",
-    "wrap_tool_call": "wrap_tool_call",
-    "awrap_tool_call": "wrap_tool_call",
-}
 _UNNAMED: Final = ("RunnableSequence", "RunnableParallel", "RunnableBranch", "RunnableWithFallbacks", "RunnableRetry", "Runnable")
-
-
-def is_graph(item: object) -> bool:
-    """True for a compiled graph of LangGraph, or an entry point of its functional API."""
-    return any(kind.__module__ == "langgraph.pregel.main" and kind.__name__ == "Pregel" for kind in type(item).__mro__)
 
 
 def is_program(item: object) -> bool:
@@ -170,7 +166,9 @@ def _name(item: Any) -> str:
             return str(item.config["run_name"])
         item = item.bound
     model = getattr(item, "model_name", None) or getattr(item, "model", None) if isinstance(item, BaseLanguageModel) else None
-    return model if isinstance(model, str) and model else str(item.get_name()) if isinstance(item, Runnable) else type(item).__name__
+    return (
+        model if isinstance(model, str) and model else str(item.get_name()) if isinstance(item, Runnable) else type(item).__name__
+    )
 
 
 def subgraphs(item: object) -> list[object]:
@@ -210,28 +208,30 @@ class _Walk:
         )
 
     def _node(self, name: str, spec: Any) -> Node:
-        functions = _functions(spec.runnable)
+        functions = functions_of(spec.runnable)
         self.interrupts = False
         is_hook = self._hook(name, functions)
         if not is_hook:
             self._agent(functions, name)
             self.item(spec.runnable, name)
-        place = next(filter(None, map(_place, functions)), "")
+        place = next(filter(None, map(place_of, functions)), "")
         ends = tuple(spec.ends.values()) if isinstance(spec.ends, Mapping) else tuple(spec.ends or ())
         interrupts, attempts = self.interrupts and not _tools_of_node(spec.runnable), _attempts(spec.retry_policy)
-        return Node(name, place, ends, attempts, interrupts, is_hook, getattr(spec, "error_handler_node", None) or "", bool(spec.defer))
+        return Node(
+            name, place, ends, attempts, interrupts, is_hook, getattr(spec, "error_handler_node", None) or "", bool(spec.defer)
+        )
 
     def _functional(self, graph: Any) -> None:
         for name, node in graph.nodes.items():
             self.interrupts = False
             self.item(node.bound, name)
-            place = next(filter(None, map(_place, _functions(node.bound))), "")
+            place = next(filter(None, map(place_of, functions_of(node.bound))), "")
             self._program.nodes[name] = Node(name, place, (), _attempts(node.retry_policy), self.interrupts)
 
     def _task(self, task: Any) -> None:
         name = task.__name__
         if name not in self._program.nodes:
-            self._program.nodes[name] = Node(name, _place(task.func), (), _attempts(task.retry_policy))
+            self._program.nodes[name] = Node(name, place_of(task.func), (), _attempts(task.retry_policy))
             self.function(task.func, name)
 
     # -- agents
@@ -239,7 +239,7 @@ class _Walk:
     def _hook(self, name: str, functions: Iterable[Callable[..., object]]) -> bool:
         """Take a node that is a hook of middleware; return False for any other."""
         owners = [function.__self__ for function in functions if isinstance(function, MethodType)]
-        found = [owner for owner in owners if _is_middleware(owner)]
+        found = [owner for owner in owners if is_middleware(owner)]
         if not found or name.rpartition(".")[2] not in _HOOKS:
             return False
         configs = getattr(found[0], "interrupt_on", None)
@@ -254,10 +254,10 @@ class _Walk:
         for function in functions:
             if not (getattr(function, "__module__", "") or "").startswith("langchain.agents"):
                 continue
-            cells = dict(_cells(function))
+            cells: dict[str, Any] = dict(cells_of(function))
             answers = cells.get("structured_output_tools") or {}
             given = getattr(cells.get("initial_response_format"), "schema_spec", None)  # of a provider's own strategy
-            names = [*answers, *([given.name] if given is not None else [])]
+            names = [*dict(answers), *([given.name] if given is not None else [])]
             self._program.answers.update({str(name): "" for name in names})
             if "default_tools" in cells and isinstance(cells.get("model"), Runnable):
                 self._model(site, has_text=not answers, has_tools=bool(cells["default_tools"]))
@@ -266,8 +266,8 @@ class _Walk:
             self._wraps(function)
 
     def _wraps(self, function: object) -> None:
-        for owner, method in _middleware_in(function):
-            name = f"{getattr(owner, 'name', type(owner).__name__)}.{_WRAPS[method]}"
+        for owner, method in middleware_in(function):
+            name = f"{getattr(owner, 'name', type(owner).__name__)}.{WRAPS[method]}"
             if name not in self._program.wraps:
                 self._program.wraps.append(name)
 
@@ -308,7 +308,7 @@ class _Walk:
             return
         for part in _parts_of(item):
             self.item(part, site, depth)
-        for function in _functions(item):
+        for function in functions_of(item):
             self.function(function, site, depth)
 
     def _model(self, site: str, *, has_text: bool, has_tools: bool) -> None:
@@ -319,9 +319,9 @@ class _Walk:
     def function(self, function: Any, site: str, depth: int = 0) -> None:
         """Add what a function of the program uses."""
         function = inspect.unwrap(function)
-        if depth > _MAX_DEPTH or _package(function) in FRAMEWORK:  # of a node of an agent, which is read in another way
+        if depth > _MAX_DEPTH or package_of(function) in FRAMEWORK:  # of a node of an agent, which is read in another way
             return
-        used = _used_by(function)
+        used = used_by(function)
         words = set(getattr(code(function), "co_names", ()))
         if {"bind_tools", "with_structured_output"} & words:
             # Which tools are bound, and which schema, is known for certain when the function runs.
@@ -333,7 +333,7 @@ class _Walk:
         for found in used:
             if getattr(found, "__module__", "") == "langgraph.types" and getattr(found, "__name__", "") == "interrupt":
                 self.interrupts = True
-            elif not isinstance(found, FunctionType) or _package(found) == _package(function):
+            elif not isinstance(found, FunctionType) or package_of(found) == package_of(function):
                 self.item(found, site, depth + 1)
 
     def _tool(self, tool: BaseTool) -> None:
@@ -372,7 +372,7 @@ def tool_of(tool: BaseTool) -> Tool:
     title = str(own.get("title", tool.name)) if isinstance(own, Mapping) else getattr(own, "__name__", tool.name)
     walk = _Walk(Program(""))
     walk.function(function, "")
-    return Tool(tool.name, schema, title, _place(function), walk.interrupts)
+    return Tool(tool.name, schema, title, place_of(function), walk.interrupts)
 
 
 def component_of(item: object) -> Component | None:
@@ -408,7 +408,7 @@ def component_of(item: object) -> Component | None:
 # -- reading objects
 
 
-def _parts_of(item: Any) -> list[object]:
+def _parts_of(item: Any) -> Sequence[object]:
     if isinstance(item, RunnableSequence):
         return list(item.steps)
     if isinstance(item, RunnableParallel):
@@ -428,49 +428,6 @@ def _parts_of(item: Any) -> list[object]:
     return [*(steps if isinstance(steps, list) else []), *([mapper] if isinstance(mapper, Runnable) else [])]
 
 
-def _functions(item: Any) -> list[Callable[..., object]]:
-    """Return the functions of the program that a runnable calls."""
-    if isinstance(item, Runnable) and not is_graph(item):
-        found = [vars(item).get(name) for name in ("func", "afunc")]
-        return [_bare(function) for function in found if callable(function)]
-    return [_bare(item)] if isinstance(item, FunctionType | MethodType | functools.partial) else []
-
-
-def _bare(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    call = getattr(type(function), "__call__", None)
-    is_object = not isinstance(function, FunctionType | MethodType) and isinstance(call, FunctionType)
-    return MethodType(call, function) if is_object and isinstance(call, FunctionType) else function
-
-
-def _used_by(function: Any) -> list[object]:
-    """Return what a function takes from its closure and its globals, and of a method the fields of its object."""
-    own = [value for value in vars(function.__self__).values()] if _has_fields(function) else []
-    plain = function.__func__ if isinstance(function, MethodType) else function
-    try:
-        found = get_function_nonlocals(plain) if isinstance(plain, FunctionType) else []
-    except (SyntaxError, TypeError, OSError):  # its source cannot be read
-        found = []
-    parts = [part for value in (*own, *found) for part in (value if isinstance(value, list | tuple) else [value])]
-    parts += [part for value in (*own, *found) if isinstance(value, dict) for part in value.values()]
-    return [part for part in parts if isinstance(part, Runnable | FunctionType | MethodType) or type(part).__name__ == "_TaskFunction"]
-
-
-def _has_fields(function: object) -> bool:
-    return isinstance(function, MethodType) and hasattr(function.__self__, "__dict__") and not isinstance(function.__self__, type)
-
-
-def _package(function: Any) -> str:
-    return (getattr(function, "__module__", None) or "").partition(".")[0]
-
-
-def _place(function: Any) -> str:
-    """Return where a function of the program is defined; empty for one of an installed package."""
-    where = definition_line(code(function))
-    return "" if not where or where.startswith("<") or is_installed(where) else shown_path(where)
-
-
 def _attempts(policy: Any) -> int:
     policies = policy if isinstance(policy, list | tuple) and not hasattr(policy, "max_attempts") else [policy]
     return max((one.max_attempts for one in policies if one is not None), default=1)
@@ -479,75 +436,5 @@ def _attempts(policy: Any) -> int:
 def _branch(source: str, name: str, spec: Any) -> Branch:
     ends = None if spec.ends is None else {str(key): str(target) for key, target in spec.ends.items()}
     has_run = getattr(spec.path, "trace", True)
-    place = next(filter(None, map(_place, _functions(spec.path))), "")
+    place = next(filter(None, map(place_of, functions_of(spec.path))), "")
     return Branch(source, name, ends, spec.path.get_name() if has_run else None, place)
-
-
-def _cells(function: Any, seen: set[int] | None = None) -> Iterator[tuple[str, object]]:
-    """Yield the variables in the closure of a function, and in those of the functions there."""
-    seen = set() if seen is None else seen
-    plain = getattr(function, "__func__", function)
-    if id(plain) in seen or not isinstance(plain, FunctionType):
-        return
-    seen.add(id(plain))
-    for name, cell in zip(plain.__code__.co_freevars, plain.__closure__ or (), strict=True):
-        try:
-            value = cell.cell_contents
-        except ValueError:  # not yet assigned
-            continue
-        yield name, value
-        yield from _cells(value, seen)
-
-
-def _is_middleware(item: object) -> bool:
-    return any(kind.__name__ == "AgentMiddleware" for kind in type(item).__mro__)
-
-
-def _middleware_in(function: Any, seen: set[int] | None = None) -> Iterator[tuple[object, str]]:
-    """Yield the middleware whose hooks a function is composed of, and the name of each hook."""
-    seen = set() if seen is None else seen
-    if id(function) in seen:
-        return
-    seen.add(id(function))
-    if isinstance(function, MethodType):
-        if _is_middleware(function.__self__) and function.__name__ in _WRAPS:
-            yield function.__self__, function.__name__
-        return
-    if isinstance(function, list | tuple):
-        for part in function:
-            yield from _middleware_in(part, seen)
-        return
-    wrapped = getattr(function, "__wrapped__", None)
-    if wrapped is not None:
-        yield from _middleware_in(wrapped, seen)
-    if isinstance(function, FunctionType):
-        for cell in function.__closure__ or ():
-            try:
-                yield from _middleware_in(cell.cell_contents, seen)
-            except ValueError:
-                continue
-
-
-def named_object(line: str) -> object:
-    """Return the program that `module:object` names; of a function that is no runnable, what it returns.
-
-    Raises:
-        CoverageError: there is no such module or object, or it is no program.
-    """
-    module, _, path = line.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError) as error:
-        raise CoverageError(f"there is no program {line}: {error}\n  a program is named as `module:object`") from None
-    if not isinstance(found, Runnable) and callable(found):
-        try:
-            found = found()
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise CoverageError(f"the factory {line} has failed: {problem}\n  it is called without arguments") from error
-    if not isinstance(found, Runnable):
-        kind = type(found).__name__
-        raise CoverageError(f"{line} is no program, but a {kind}\n  name a compiled graph, a chain, or a function that returns one")
-    return found

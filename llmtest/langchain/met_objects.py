@@ -13,13 +13,14 @@ from types import FrameType
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from langchain_core.callbacks.manager import BaseCallbackManager
+from langchain_core.callbacks import BaseCallbackManager
 
 from llmtest.coverage.items import Item
 from llmtest.coverage.programs import Component, Program
 from llmtest.events.events import Run
 from llmtest.langchain import tap
-from llmtest.langchain.inventory import Reader, is_graph, is_program
+from llmtest.langchain.inventory import Reader, is_program
+from llmtest.langchain.used_objects import is_graph
 
 _CALLBACKS: Final = "langchain_core.callbacks.manager"
 _NEAR: Final = 8

@@ -1,8 +1,8 @@
 """`--llmtest-cov`: which behaviours of the programs under test no test has seen.
 
-A plugin of its own, which `llmtest.pytest_plugin` registers if coverage is wanted. A recording is open around each test, which the
-test does not notice. When a test ends, its process writes what it hit into a file of its own, so a worker of xdist that dies takes
-nothing with it. The report is made of all files where the session ends.
+A plugin of its own, which `llmtest.pytest_plugin` registers if coverage is wanted. A recording is open around each test, which
+the test does not notice. When a test ends, its process writes what it hit into a file of its own, so a worker of xdist that dies
+takes nothing with it. The report is made of all files where the session ends.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from llmtest.coverage.hits import Hits
 from llmtest.coverage.items import Inventory
 from llmtest.coverage.report import Exclude, Report, parse_excludes, parse_limits
 from llmtest.errors import CoverageError
-from llmtest.langchain.inventory import Reader, named_object
+from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
+from llmtest.langchain.named_programs import named_object
 from llmtest.pytest_plugin.arguments import coverage_folder
 from llmtest.recording.recording import Recording
 from llmtest.trees.pending import write_text
@@ -48,7 +49,7 @@ def open_coverage(config: pytest.Config, *, has_tests: bool) -> None:
         data.clear(folder)
         report = CoverageReport(config, folder, reports or [("term", None)], limits, excludes)
         config.pluginmanager.register(report, "llmtest-coverage-report")
-    if worker is not None or getattr(config.option, "dist", "no") == "no" or config.option.usepdb:
+    if worker is not None or getattr(config.option, "dist", "no") == "no":
         path = folder / f"{worker or 'main'}{data.SUFFIX}"
         config.pluginmanager.register(CoveredTests(config, path, objects, has_tests=has_tests), "llmtest-coverage")
 
