@@ -79,6 +79,7 @@ class Hits:
         self._hits: set[str] = set()
         self._maybe: set[str] = set()
         self._programs: list[Program] = []
+        self._roots: Sequence[Run] = ()
         self._threads: dict[object, _Thread] = {}
         self._asked: dict[object, list[str]] = {}  # by thread id: the tools that a person was asked about
 
@@ -94,7 +95,8 @@ class Hits:
 
     def add(self, roots: Iterable[Run]) -> None:
         """Judge runs without a parent, and all runs inside them, in the order in which they started."""
-        for root in roots:
+        self._roots = tuple(roots)
+        for root in self._roots:
             self._visit(root, None, None, "", None)
 
     def _hit(self, item: Item) -> None:
@@ -152,8 +154,9 @@ class Hits:
         elif isinstance(run.output, Structured):
             self._hits.add(items.answer(program.label, run.output.type, "given").id)
         component = self._meeting.component_of(run)
+        siblings = around.children if around is not None else self._roots
         if component is not None:
-            self._hits |= {component.item_id(program.label, act) for act in component_acts(component, run)}
+            self._hits |= {component.item_id(program.label, act) for act in component_acts(component, run, siblings)}
 
     # -- tools
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmtest.coverage.programs import Component
@@ -99,10 +99,12 @@ def structured_types(output: object) -> Iterator[str]:
 # -- components
 
 
-def component_acts(component: Component, run: Run) -> Iterator[str]:
+def component_acts(component: Component, run: Run, siblings: Sequence[Run]) -> Iterator[str]:
+    """Yield what a run shows about a part of a chain. `siblings` are the runs beside it."""
     if component.kind == "fallbacks":
-        yield from (str(number) for number in range(1, len(run.children)))
-        if run.ended == "error" and len(run.children) >= component.attempts:
+        tried = len(run.children) or len(_runs_during(run, siblings, component.runs))
+        yield from (str(number) for number in range(1, tried))
+        if run.ended == "error" and tried >= component.attempts:
             yield "exhausted"
     elif component.kind == "retries":
         attempts = max((_number(child, "retry:attempt:") for child in run.children), default=1)
@@ -116,6 +118,15 @@ def component_acts(component: Component, run: Run) -> Iterator[str]:
         yield "raised" if run.error is not None else "found" if run.output else "empty"
     elif component.kind == "prompts" and run.ended == "ended":
         yield ""
+
+
+def _runs_during(run: Run, siblings: Sequence[Run], names: Sequence[str]) -> list[Run]:
+    """Return the runs beside `run` that it made: LangChain gives the runs of `with_fallbacks` the parent of the whole."""
+    if run.end is None:
+        return []
+    during = [one for one in siblings if run.start.number < one.start.number < run.end.number]
+    same = [one for one in during if one.name == run.name]  # several at once: whose attempts these are cannot be told
+    return [] if same else [one for one in during if one.name in names]
 
 
 def _number(run: Run, prefix: str) -> int:

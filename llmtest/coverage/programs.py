@@ -79,14 +79,15 @@ class Model:
 class Component:
     """A part of a chain that has alternatives: fallbacks, retries, branches, a retriever, a prompt.
 
-    `acts` maps the name of each act to its subject and its verb. `attempts` is how many runs inside it are tried before it gives
-    up.
+    `acts` maps the name of each act to its subject and its verb. `attempts` is how many runs are tried before it gives up, and
+    `runs` the names of those, as far as they are told apart by name.
     """
 
     kind: Kind
     label: str
     acts: Mapping[str, tuple[str, str]]
     attempts: int = 1
+    runs: tuple[str, ...] = ()
     place: str = ""
     unknown: str = ""
 

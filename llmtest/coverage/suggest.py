@@ -7,6 +7,7 @@ script cannot decide is a `TODO` with the question that the author of the progra
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pprint import pformat
@@ -79,7 +80,8 @@ def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[st
         lines.append(f'    scripted_providers({{"*": [{steps}]}})')
     model = f"{entry.parameter}=ScriptedChatModel({steps})" if entry is not None and entry.parameter else ""
     made = f"{entry.name}({model})" if entry is not None and entry.is_factory else entry.name if entry is not None else "..."
-    lines += [f"    program = {made}", *_calls(draft, entry)]
+    given = textwrap.indent(f"given = {_input(entry)}", "    ")
+    lines += [f"    program = {made}", given, *_calls(draft)]
     return "\n".join(lines)
 
 
@@ -89,26 +91,26 @@ def _name(words: str, names: dict[str, int]) -> str:
     return f"test_{name}" if names[name] == 1 else f"test_{name}_{names[name]}"
 
 
-def _calls(draft: _Draft, entry: Entry | None) -> list[str]:
-    given = _input(entry)
+def _calls(draft: _Draft) -> list[str]:
     if draft.resume:
         config = '{"configurable": {"thread_id": "1"}}'
-        return [f"    config = {config}", f"    program.invoke({given}, config)", f"    program.invoke({draft.resume}, config)"]
-    several = f"[{given}, {given}]"
-    forms: dict[str, str] = {
-        "invoke": f"program.invoke({given})",
-        "stream": f"list(program.stream({given}))",
-        "batch": f"program.batch({several})",
-        "ainvoke": f"asyncio.run(program.ainvoke({given}))",
-        "stream_events_v3": f'list(program.stream_events({given}, version="v3"))',
-    }
-    if draft.mode in forms:
-        return [f"    {forms[draft.mode]}"]
+        return [f"    config = {config}", "    program.invoke(given, config)", f"    program.invoke({draft.resume}, config)"]
+    if draft.mode in _FORMS:
+        return [f"    {_FORMS[draft.mode]}"]
     if draft.mode == "abatch":
-        return ["", "    async def run():", f"        await program.abatch({several})", "", "    asyncio.run(run())"]
+        return ["", "    async def run():", "        await program.abatch([given, given])", "", "    asyncio.run(run())"]
     version = ', version="v2"' if draft.mode == "astream_events" else ""
-    loop = f"        async for _ in program.{draft.mode}({given}{version}):"
+    loop = f"        async for _ in program.{draft.mode}(given{version}):"
     return ["", "    async def run():", loop, "            pass", "", "    asyncio.run(run())"]
+
+
+_FORMS: Final = {
+    "invoke": "program.invoke(given)",
+    "stream": "list(program.stream(given))",
+    "batch": "program.batch([given, given])",
+    "ainvoke": "asyncio.run(program.ainvoke(given))",
+    "stream_events_v3": 'list(program.stream_events(given, version="v3"))',
+}
 
 
 def _input(entry: Entry | None) -> str:
@@ -116,7 +118,7 @@ def _input(entry: Entry | None) -> str:
     properties = properties_of(schema)
     if not properties or "messages" in properties:
         return _NO_INPUT
-    return pformat(_arguments(schema, "input"), width=10_000, sort_dicts=False)
+    return pformat(_arguments(schema, "input"), width=100, sort_dicts=False)
 
 
 # -- what leads to an item

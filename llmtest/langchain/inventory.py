@@ -381,16 +381,17 @@ def component_of(item: object) -> Component | None:
         names = [_name(runnable) for runnable in item.runnables]
         acts = {f"{n}": (f"fallback {n} of `{names[0]}`, `{name}`,", "used") for n, name in enumerate(names) if n}
         acts["exhausted"] = (f"fallbacks of `{names[0]}`", "exhausted")
-        return Component("fallbacks", names[0], acts, len(names))
+        runs = tuple(str(runnable.get_name()) for runnable in item.runnables)
+        return Component("fallbacks", names[0], acts, len(names), runs)
     if isinstance(item, RunnableRetry):
         name, subject = _name(item.bound), f"retry of `{_name(item.bound)}`"
         acts = {"used": (subject, "used"), "exhausted": (subject, "exhausted")}
         return Component("retries", name, acts, attempts=item.max_attempt_number)
     if isinstance(item, RunnableBranch):
-        targets = [(f"{number}", _name(target)) for number, (_, target) in enumerate(item.branches, 1)]
-        targets.append(("default", _name(item.default)))
-        label = "|".join(name for _, name in targets)
-        return Component("branches", label, {key: (f"branch {key} → `{name}`", "taken") for key, name in targets})
+        conditions = [_name(condition) for condition, _ in item.branches]
+        acts = {f"{number}": (f"branch {number}, `{name}`,", "taken") for number, name in enumerate(conditions, 1)}
+        label = "|".join(conditions)
+        return Component("branches", label, acts | {"default": (f"the default branch after `{label}`", "taken")})
     if isinstance(item, RouterRunnable):
         acts = {key: (f"route `{key}`", "taken") for key in item.runnables}
         return Component("branches", "router", acts, unknown="LangChain makes no run of a router")

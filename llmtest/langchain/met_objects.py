@@ -15,6 +15,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackManager
 
+from llmtest.core.source import waiting_frames
 from llmtest.coverage.items import Item
 from llmtest.coverage.programs import Component, Program
 from llmtest.events.events import Run
@@ -23,6 +24,7 @@ from llmtest.langchain.inventory import Reader, is_program
 from llmtest.langchain.used_objects import is_graph
 
 _CALLBACKS: Final = "langchain_core.callbacks.manager"
+_LOOP: Final = "asyncio.events"
 _NEAR: Final = 8
 """In how many frames around a callback its object is. Measured: 4 in sync code, 5 in async code, and one more for a model."""
 _FAR: Final = 40
@@ -50,6 +52,9 @@ class MetObjects:
             if frame is None:
                 return
             name = frame.f_globals.get("__name__", "")
+            if name == _LOOP:  # a task of its own, as `gather` makes one for each prompt: its object is on the stack of who waits
+                frame = _waiting_frame()
+                continue
             if name != _CALLBACKS and not name.startswith("llmtest."):
                 found = frame.f_locals.get("self")
                 if found is not None and not isinstance(found, BaseCallbackManager):
@@ -65,6 +70,12 @@ class MetObjects:
             yield
         finally:
             tap.meet = before
+
+
+def _waiting_frame() -> FrameType | None:
+    """Return the frame of LangChain that waits for the current task."""
+    found = (frame for frame, _ in waiting_frames() if str(frame.f_globals.get("__name__")).startswith("langchain_core."))
+    return next(found, None)
 
 
 def _mode(start: FrameType, item: object) -> str:
@@ -94,7 +105,7 @@ def _batched(frame: FrameType) -> str:
 def _is_pumped(frame: FrameType, item: object) -> bool:
     """True for a graph that streams in version 3, in async code: its reader has a task for each step of the generator."""
     around = frame.f_back
-    if frame.f_code.co_name != "astream" or around is None or around.f_globals.get("__name__") != "asyncio.events":
+    if frame.f_code.co_name != "astream" or around is None or around.f_globals.get("__name__") != _LOOP:
         return False
     return frame.f_locals.get("self") is item and frame.f_locals.get("version") == "v2"
 

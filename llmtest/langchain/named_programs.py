@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, get_type_hints
 
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import Runnable
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -22,6 +23,8 @@ from llmtest.langchain.used_objects import is_graph
 def named_object(line: str) -> object:
     """Return the program that `module:object` names; of a function that is no runnable, what it returns.
 
+    The function may take a model, as `model`, `llm` or `chat_model`: it gets one that is never asked.
+
     Raises:
         CoverageError: there is no such module or object, or it is no program.
     """
@@ -34,16 +37,23 @@ def named_object(line: str) -> object:
         raise CoverageError(f"there is no program {line}: {error}\n  a program is named as `module:object`") from None
     if not isinstance(found, Runnable) and callable(found):
         try:
-            found = found()
+            found = found(**_stand_ins(found))
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            raise CoverageError(f"the factory {line} has failed: {problem}\n  it is called without arguments") from error
+            raise CoverageError(f"the factory {line} has failed: {problem}\n  it may take a `model`, and nothing else") from error
     if not isinstance(found, Runnable):
         kind = type(found).__name__
         raise CoverageError(
             f"{line} is no program, but a {kind}\n  name a compiled graph, a chain, or a function that returns one"
         )
     return found
+
+
+def _stand_ins(factory: Callable[..., object]) -> dict[str, object]:
+    """Return what a factory must be given: a model, if it asks for one."""
+    parameters = inspect.signature(factory).parameters
+    wanted = [name for name, one in parameters.items() if name in _MODEL_PARAMETERS and one.default is inspect.Parameter.empty]
+    return dict.fromkeys(wanted, FakeListChatModel(responses=["never asked"]))
 
 
 _MODEL_PARAMETERS: Final = frozenset(("model", "llm", "chat_model"))
