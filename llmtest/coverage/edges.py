@@ -2,7 +2,8 @@
 
 A branch function is a run of its own whose output is where it went; `Command(goto=...)` is in the output of a node. A branch
 without a run, as those of `create_agent`, is judged by what ran in the next step: if only one node can have led there, that is
-where it went, else it is ambiguous for each of them.
+where it went, else it is ambiguous for each of them. If nothing ran that it may lead to, it went to the end; one that leads to
+nodes and to the end at once leaves no trace of the end.
 """
 
 from __future__ import annotations
