@@ -14,6 +14,7 @@ from importlib.metadata import version
 from benchmarks import (
     cassettes,
     counting,
+    coverage,
     harness,
     latency,
     matching,
@@ -39,6 +40,7 @@ SUITES = {
     "latency": latency.ratios,
     "wire": wire.ratios,
     "cassettes": cassettes.ratios,
+    "coverage": coverage.ratios,
     "startup": startup.ratios,
 }
 

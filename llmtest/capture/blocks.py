@@ -61,7 +61,7 @@ class Events(Protocol):
 class Membership:
     """The blocks of one run. It keeps none of them alive."""
 
-    __slots__ = ("_blocks", "deliver", "follows", "light", "timed")
+    __slots__ = ("_blocks", "deliver", "follows", "light", "made_for", "timed")
 
     def __init__(self, *blocks: Block) -> None:
         self._blocks = tuple([weakref.ref(block) for block in blocks])
@@ -69,6 +69,8 @@ class Membership:
         """Appends one event to each block. Safe from any thread."""
         self.light = all(block.light for block in blocks)
         """True if all of the blocks only count."""
+        self.made_for: tuple[tuple[Opening, ...], object] | None = None
+        """The openings and the token count that it was made of: a run inside that has the same is in the same blocks."""
         self.timed = False
         """True if an answer has a latency: then each of its tokens is a moment of its own, after which others may begin."""
         self.follows = bool(blocks) and all(block.watches for block in blocks)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -76,7 +78,8 @@ class Writer:
             if self._written.get(item.id) is not item:
                 self._written[item.id] = item
                 self._numbers[item.id] = len(self._numbers) if item.id not in self._numbers else self._numbers[item.id]
-                self._write({"number": self._numbers[item.id], "item": item.to_plain()})
+                fields = (item.program, item.kind, item.name, item.subject, item.act, item.place, item.unknown)
+                self._write({"number": self._numbers[item.id], "item": fields})
 
     def _bits(self, ids: Iterable[str]) -> str:
         bits = 0
@@ -97,7 +100,8 @@ class Section:
     programs: list[str] = field(default_factory=list)
 
     def ids(self, bits: int) -> Iterator[str]:
-        return (item.id for number, item in self.items.items() if bits >> number & 1)
+        """Yield the ids of the items whose bits are set."""
+        return (self.items[number].id for number, digit in enumerate(reversed(f"{bits:b}")) if digit == "1")
 
 
 class CoverageData:
@@ -183,10 +187,19 @@ def combine(paths: Iterable[Path], output: Path) -> CoverageData:
     new = output.with_name(f"{output.name}.{os.getpid()}.new")
     with new.open("wb") as file:
         for path in files:
-            content = path.read_bytes()
-            file.write(content[: content.rfind(b"\n") + 1])
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+            if path in data.torn:
+                file.seek(-_torn_bytes(path), os.SEEK_CUR)
+                file.truncate()
     new.replace(output)
     return data
+
+
+def _torn_bytes(path: Path) -> int:
+    """Return how many bytes of a file are after its last whole line."""
+    content = path.read_bytes()
+    return len(content) - content.rfind(b"\n") - 1
 
 
 def _read(path: Path) -> tuple[list[Section], bool]:
@@ -205,12 +218,16 @@ def _read(path: Path) -> tuple[list[Section], bool]:
     return sections, is_whole
 
 
+# All workers of a session have the same items.
+_item = lru_cache(maxsize=1 << 17)(Item)
+
+
 def _take(sections: list[Section], line: dict[str, Any]) -> None:
     if "hit" in line:
         maybe = line.get("maybe")
         sections[-1].tests.append((line.get("test", ""), int(line["hit"], 16), int(maybe, 16) if maybe else 0))
     elif "item" in line:
-        sections[-1].items[line["number"]] = Item.from_plain(line["item"])
+        sections[-1].items[line["number"]] = _item(*line["item"])
     elif "programs" in line:
         sections[-1].programs += line["programs"]
     elif line[MARK] > VERSION:

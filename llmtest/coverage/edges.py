@@ -32,6 +32,10 @@ class _Arrivals:
     joined: set[str]
 
 
+_UNDECLARED: Final = "it was taken, and is not declared"
+_NOTHING: Final = _Arrivals(set(), Counter(), set())
+
+
 def _arrivals(runs: Sequence[Run]) -> _Arrivals:
     tasks = {run.metadata.get("langgraph_checkpoint_ns") or run.id: run for run in runs}
     found = _Arrivals(set(), Counter(), set())
@@ -54,29 +58,41 @@ def edges_of(
     `steps` are the runs of its nodes by the numbers of their steps, and those before the `first` of this run, of the run that it
     goes on from.
     """
-    numbers = sorted(steps)
-    arrivals = {number: _arrivals(steps[number]) for number in numbers}
-    finished = run.ended == "ended"
-    for number in [first - 1, *(number for number in numbers if number >= first)]:
-        done = [node for node in steps.get(number, ()) if node.ended in ("ended", "handed off")]
-        if number == first - 1 and not is_resumed and START not in {node.name for node in steps[first]}:
-            sources = {START}
-        else:
-            sources = {node.name for node in done if node.ended == "ended"}
-        later = [one for one in numbers if one > number]
-        following = arrivals[later[0]] if later and later[0] == number + 1 else _Arrivals(set(), Counter(), set())
-        is_last = not later
-        waiting = {name for one in later for name in arrivals[one].pulled if name in program.nodes and program.nodes[name].waits}
-        step = _Step(program, sources, following, waiting, finished if is_last else True)
+    numbers = sorted(number for number in steps if number >= first - 1)
+    numbers = numbers if numbers[0] < first else [first - 1, *numbers]
+    arrivals = {number: _arrivals(steps.get(number, ())) for number in numbers}
+    waits = {name for name, node in program.nodes.items() if node.waits}
+    is_start = not is_resumed and all(node.name != START for node in steps[first])
+    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
+        done = steps.get(number, ())
+        sources = {node.name for node in done if node.ended == "ended"}
+        waited = {name for one in numbers if one > number for name in arrivals[one].pulled & waits} if waits else set()
+        step = _Step(
+            program,
+            {START} if is_start and number < first else sources,
+            arrivals[following] if following == number + 1 else _NOTHING,
+            waited,
+            goes_on=following is not None or run.ended == "ended",
+        )
         yield from step.edges(done, handed_off=run.ended != "handed off")
-        for failed in {node.name for node in steps.get(number, ()) if node.ended == "error"}:
-            handler = program.nodes[failed].on_error if failed in program.nodes else ""
-            if handler and any(node.name == handler for one in numbers if one >= number for node in steps[one]):
-                yield items.edge(program.label, failed, handler), True
-    for joined in set().union(*(arrivals[number].joined for number in numbers if number >= first)):
-        for sources_of, target in program.waiting:
-            if joined == f"join:{'+'.join(sources_of)}:{target}":
-                yield from ((items.edge(program.label, source, target), True) for source in sources_of)
+        yield from _handled(program, done, [*done, *steps.get(number + 1, ())])
+    for number in numbers:
+        yield from _joined(program, arrivals[number].joined) if number >= first else ()
+
+
+def _handled(program: Program, done: Sequence[Run], next_runs: Sequence[Run]) -> Iterator[tuple[Item, bool]]:
+    """Yield the edges from nodes that failed to the nodes that handle their errors."""
+    for failed in {node.name for node in done if node.ended == "error" and node.name in program.nodes}:
+        handler = program.nodes[failed].on_error
+        if handler and any(node.name == handler for node in next_runs):
+            yield items.edge(program.label, failed, handler), True
+
+
+def _joined(program: Program, triggers: set[str]) -> Iterator[tuple[Item, bool]]:
+    """Yield the edges from several nodes to one that waits for all of them."""
+    for sources, target in program.waiting if triggers else ():
+        if f"join:{'+'.join(sources)}:{target}" in triggers:
+            yield from ((items.edge(program.label, source, target), True) for source in sources)
 
 
 @dataclass
@@ -106,7 +122,7 @@ class _Step:
         yield from self._deduced(known, pushes)
 
     def _edge(self, source: str, target: str) -> Item:
-        return items.edge(self.program.label, source, target, unknown="it was taken, and is not declared")
+        return items.edge(self.program.label, source, target, unknown=_UNDECLARED)
 
     def _leads_to(self, target: str) -> bool:
         return self.goes_on if target == END else target in self.following.pulled or target in self.waiting
@@ -124,11 +140,7 @@ class _Step:
 
     def _deduced(self, known: set[str], pushes: Counter[str]) -> Iterator[tuple[Item, bool]]:
         """Yield where branches went that are no runs."""
-        ends: dict[str, set[str]] = {}
-        for source in sorted(self.sources):
-            for branch in self.program.branches.get(source, ()):
-                if branch.run_name is None and branch.ends is not None:
-                    ends.setdefault(source, set()).update(branch.ends.values())
+        ends = {source: targets for source, targets in self.program.silent_ends.items() if source in self.sources}
         for source, targets in ends.items():
             arrived = {target for target in targets if target != END and self._arrived(target)}
             certain = {target for target in arrived if not self._is_explained(target, known, pushes)}

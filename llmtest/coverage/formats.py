@@ -108,7 +108,9 @@ def _cell(text: str) -> str:
 def as_json(report: Report) -> str:
     """Return the report as JSON: totals by kind, and each item with its state and its tests."""
     items = [
-        {"id": row.item.id, **row.item.to_plain(), "state": row.state, "sentence": _sentence(row)}
+        {name: getattr(row.item, name) for name in ("id", "program", "kind", "name")}
+        | {"state": row.state, "sentence": _sentence(row)}
+        | ({"place": row.item.place} if row.item.place else {})
         | ({"reason": row.reason} if row.reason else {})
         | ({"tests": list(row.tests)} if row.tests else {})
         for row in report.rows

@@ -80,6 +80,8 @@ class Hits:
         self._maybe: set[str] = set()
         self._programs: list[Program] = []
         self._roots: Sequence[Run] = ()
+        self._models: set[tuple[str, Model]] = set()
+        self._added: dict[str, Sequence[Item]] = {}
         self._threads: dict[object, _Thread] = {}
         self._asked: dict[object, list[str]] = {}  # by thread id: the tools that a person was asked about
 
@@ -121,8 +123,11 @@ class Hits:
             site = run.name
             graph.steps.setdefault(step_of_node(run) or 0, []).append(run)
         if own is None:
-            for item in self._meeting.items_of(run, program.label, site):
-                self.inventory.add(item)
+            found = self._meeting.items_of(run, program.label, site)
+            if found and found is not self._added.get(run.name):
+                self._added[run.name] = found
+                for item in found:
+                    self.inventory.add(item)
         self._judge(run, around, program, site)
         for child in run.children:
             self._visit(child, run, program, site, graph)
@@ -180,8 +185,7 @@ class Hits:
         parameters = run.start.payload.get("invocation_params")
         choice = parameters.get("tool_choice") if isinstance(parameters, Mapping) else None
         has_text = not is_forced(choice, run.start.payload.get("tools", ()))
-        for item in Model(site, has_text, bool(offered)).items(program.label):
-            self.inventory.add(item)
+        self._add_model(program.label, Model(site, has_text, bool(offered)))
         message = run.output
         calls = message.tool_calls if isinstance(message, Message) else ()
         answers = [call.name for call in calls if self._is_answer(program, call.name)]
@@ -189,6 +193,12 @@ class Hits:
             self._judge_answers(answers, around, program)
         acts = outcomes(run, len(calls) - len(answers), bool(answers))
         self._hits |= {items.outcome(program.label, site, act).id for act in acts}
+
+    def _add_model(self, label: str, model: Model) -> None:
+        if (label, model) not in self._models:
+            self._models.add((label, model))
+            for item in model.items(label):
+                self.inventory.add(item)
 
     def _is_answer(self, program: Program, name: str) -> bool:
         return items.answer(program.label, name, "given").id in self.inventory

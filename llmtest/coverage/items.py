@@ -6,11 +6,11 @@ Nothing here knows LangChain; programs are described by `llmtest.coverage.progra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
-from typing import Any, Final, Literal, get_args
+from functools import cached_property, lru_cache
+from typing import Final, Literal, get_args
 
 Kind = Literal[
     "nodes",
@@ -69,13 +69,6 @@ class Item:
         """The sentence of an item that a test has hit."""
         return f"{self.subject} {self.act}"
 
-    def to_plain(self) -> dict[str, str]:
-        return {key: value for key, value in asdict(self).items() if value}
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Item:
-        return cls(**plain)
-
     def matches(self, pattern: str) -> bool:
         """True if `pattern`, in which `*` stands for anything, means the id or the sentence of this item."""
         escaped = pattern.replace("[", "[[]")
@@ -117,17 +110,22 @@ class Inventory:
         return iter(self._items.values())
 
 
-# -- the sentences
+# -- the sentences: each run asks for a few of them again, so the items are kept
+
+_remembered = lru_cache(maxsize=16_384)
 
 
+@_remembered
 def node(program: str, name: str, place: str = "") -> Item:
     return Item(program, "nodes", name, f"node `{name}`", "ran", place)
 
 
+@_remembered
 def edge(program: str, source: str, target: str, place: str = "", *, unknown: str = "") -> Item:
     return Item(program, "edges", f"{source}->{target}", f"edge `{source} → {target}`", "taken", place, unknown)
 
 
+@_remembered
 def open_edge(program: str, source: str, branch: str, place: str = "") -> Item:
     why = f"the targets of `{branch}` are not declared: give `path_map`, or annotate its return type with Literal"
     return Item(program, "edges", f"{source}->?{branch}", f"branch `{branch}` of `{source}`", "judged", place, why)
@@ -142,10 +140,12 @@ TOOL_ACTS: Final = {
 }
 
 
+@_remembered
 def tool(program: str, name: str, act: str, place: str = "") -> Item:
     return Item(program, "tools", f"{name}.{act}", f"`{name}`", TOOL_ACTS[act], place)
 
 
+@_remembered
 def argument(program: str, tool_name: str, name: str, act: str, place: str = "") -> Item:
     """`act` is `given`, `left out`, or the value or the type that it is given as, such as `='celsius'` or `:str`."""
     told = {"=": f"given as {act[1:]}", ":": f"given as {act[1:]}"}.get(act[:1], act)
@@ -164,11 +164,13 @@ OUTCOMES: Final = {
 }
 
 
+@_remembered
 def outcome(program: str, site: str, act: str, place: str = "") -> Item:
     where = f"the model of `{site}`" if site else "the model"
     return Item(program, "models", f"{site or 'model'}.{act}", where, OUTCOMES[act], place)
 
 
+@_remembered
 def answer(program: str, schema: str, act: str, place: str = "") -> Item:
     told = {"given": "given", "refused": "refused by its schema"}[act]
     return Item(program, "answers", f"{schema}.{act}", f"structured answer `{schema}`", told, place)
@@ -177,5 +179,6 @@ def answer(program: str, schema: str, act: str, place: str = "") -> Item:
 MODES: Final = ("invoke", "stream", "batch", "ainvoke", "astream", "abatch", "astream_events", "stream_events_v3")
 
 
+@_remembered
 def mode(program: str, name: str) -> Item:
     return Item(program, "modes", name, f"`{program}`", f"called by `{name}`")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from llmtest.coverage import items
@@ -134,6 +135,15 @@ class Program:
 
     listed_in: object = field(default=None, repr=False, compare=False)
     """The inventory that has its items already."""
+
+    @cached_property
+    def silent_ends(self) -> dict[str, set[str]]:
+        """The targets of the branches that make no run, by the node that they lead away from."""
+        found: dict[str, set[str]] = {}
+        for branch in (branch for some in self.branches.values() for branch in some):
+            if branch.run_name is None and branch.ends is not None:
+                found.setdefault(branch.source, set()).update(branch.ends.values())
+        return found
 
     def items(self) -> Iterator[Item]:
         """Yield all items of this program, except its call modes: only an entry point has those."""

@@ -8,7 +8,6 @@ LangGraph's objects are told by the names of their classes, because it need not 
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import FunctionType, MethodType
@@ -39,6 +38,7 @@ from llmtest.coverage.programs import START, Branch, Component, Decision, Model,
 from llmtest.langchain.bound_tools import named_tools
 from llmtest.langchain.used_objects import (
     WRAPS,
+    Remembered,
     cells_of,
     functions_of,
     is_graph,
@@ -69,18 +69,7 @@ class Reader:
     """Reads programs, each object once while it lives. Not for several threads at once."""
 
     def __init__(self) -> None:
-        self._read: dict[tuple[object, ...], tuple[Callable[[], object], Any]] = {}
-
-    def _once(self, item: object, key: tuple[object, ...], read: Callable[[], Any]) -> Any:
-        """Return what `read` gave for this object before. Python gives the id of a dead object to the next one."""
-        known = self._read.get((id(item), *key))
-        if known is None or known[0]() is not item:
-            try:
-                alive: Callable[[], object] = weakref.ref(item)
-            except TypeError:
-                alive = partial(_same, item)
-            known = self._read[(id(item), *key)] = (alive, read())
-        return known[1]
+        self._once = Remembered()
 
     def program(self, item: object, name: str = "") -> Program:
         """Return the program of a runnable. `name` is that of its run, which a chain is called by."""
@@ -111,10 +100,6 @@ class Reader:
         """Return the items of an object that was met inside a program, in the node `site`."""
         found: Sequence[Item] = self._once(item, ("items", program, site), partial(_items_of, item, program, site))
         return found
-
-
-def _same(item: object) -> object:
-    return item
 
 
 def _read_program(item: object, name: str) -> Program:
@@ -338,7 +323,7 @@ class _Walk:
 
     def _tool(self, tool: BaseTool) -> None:
         if tool.name not in self._program.tools:
-            self._program.tools[tool.name] = tool_of(tool)
+            self._program.tools[tool.name] = _tools(tool, (), partial(tool_of, tool))
 
     def _bound_model(self, binding: Any, site: str) -> None:
         kwargs = binding.kwargs
@@ -362,6 +347,9 @@ def _schema_name(schema: Any) -> str:
         inner = _mapping(schema.get("function")) or schema
         return str(inner.get("title") or inner.get("name") or "answer")
     return str(getattr(schema, "__name__", "answer"))
+
+
+_tools: Final = Remembered()  # the schema of a tool takes longer than all the rest, and many agents have the same
 
 
 def tool_of(tool: BaseTool) -> Tool:

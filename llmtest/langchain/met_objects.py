@@ -117,27 +117,35 @@ class Meeting:
     """
 
     def __init__(self, met: MetObjects, reader: Reader, named: Sequence[object] = ()) -> None:
-        self._met = met
+        self._objects = met
+        self._last: tuple[Run | None, Met | None] = (None, None)
         self._reader = reader
         self._named = named
 
+    def _met(self, run: Run) -> Met | None:
+        if self._last[0] is not run:  # each run is asked about several times in a row, and the hash of its id is slow
+            self._last = (run, self._objects.of_run.get(run.id))
+        return self._last[1]
+
     def program_of(self, run: Run) -> Program | None:
-        met = self._met.of_run.get(run.id)
+        met = self._met(run)
         if met is None:
             return None
         if is_graph(met.item):
             return self._reader.program(met.item)
-        is_entry = run.parent_id is None and (is_program(met.item) or any(met.item is one for one in self._named))
+        if run.parent_id is not None:
+            return None
+        is_entry = is_program(met.item) or any(met.item is one for one in self._named)
         return self._reader.program(met.item, run.name) if is_entry else None
 
     def component_of(self, run: Run) -> Component | None:
-        met = self._met.of_run.get(run.id)
+        met = self._met(run)
         return None if met is None else self._reader.component(met.item)
 
     def items_of(self, run: Run, program: str, site: str) -> Sequence[Item]:
-        met = self._met.of_run.get(run.id)
+        met = self._met(run)
         return () if met is None else self._reader.items_of(met.item, program, site)
 
     def mode_of(self, run: Run) -> str:
-        met = self._met.of_run.get(run.id)
+        met = self._met(run)
         return "" if met is None else met.mode

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from types import FunctionType, MethodType
 from typing import Any, Final
 
@@ -21,9 +23,41 @@ WRAPS: Final = {
 }
 
 
+class Remembered:
+    """What was read of objects, each once while it lives. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._read: dict[tuple[object, ...], tuple[Callable[[], object], Any]] = {}
+
+    def __call__(self, item: object, key: tuple[object, ...], read: Callable[[], Any]) -> Any:
+        """Return what `read` gave for this object before, under this key."""
+        known = self._read.get((id(item), *key))
+        if known is None or known[0]() is not item:  # Python gives the id of a dead object to the next one
+            if len(self._read) >= _MAX_READ:
+                self._read.clear()
+            known = self._read[(id(item), *key)] = (_reference(item), read())
+        return known[1]
+
+
+def _reference(item: object) -> Callable[[], object]:
+    try:
+        return weakref.ref(item)
+    except TypeError:  # a class with slots
+        return lambda: item
+
+
+_MAX_READ: Final = 4096
+"""More is read again. A suite may make an agent for each test."""
+
+
 def is_graph(item: object) -> bool:
     """True for a compiled graph of LangGraph, or an entry point of its functional API."""
-    return any(kind.__module__ == "langgraph.pregel.main" and kind.__name__ == "Pregel" for kind in type(item).__mro__)
+    return _is_graph_class(type(item))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1024)
+def _is_graph_class(kind: type) -> bool:
+    return any(base.__module__ == "langgraph.pregel.main" and base.__name__ == "Pregel" for base in kind.__mro__)
 
 
 def functions_of(item: Any) -> list[Callable[..., object]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import pytest
 
@@ -25,8 +25,8 @@ from llmtest.errors import CoverageError
 from llmtest.langchain.inventory import Reader
 from llmtest.langchain.met_objects import Meeting, MetObjects
 from llmtest.langchain.named_programs import named_object
+from llmtest.langchain.watch import Watch
 from llmtest.pytest_plugin.arguments import coverage_folder
-from llmtest.recording.recording import Recording
 from llmtest.trees.pending import write_text
 
 
@@ -75,13 +75,6 @@ def _destination(line: str) -> tuple[str, Path | None]:
     return kind, Path(file) if file else None
 
 
-class _Watch(Recording):
-    """The recording of a whole test, which the test does not know of."""
-
-    watches: ClassVar[bool] = True
-    follows_test = True
-
-
 class CoveredTests:
     """The plugin that writes what each test of this process hits."""
 
@@ -95,7 +88,7 @@ class CoveredTests:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        watch, met = _Watch(), MetObjects()
+        watch, met = Watch(), MetObjects()
         try:
             with inside(watch), met.listening():
                 return (yield)
@@ -103,9 +96,9 @@ class CoveredTests:
             watch.close()
             self._write(item.nodeid, watch, met)
 
-    def _write(self, nodeid: str, watch: Recording, met: MetObjects) -> None:
+    def _write(self, nodeid: str, watch: Watch, met: MetObjects) -> None:
         hits = Hits(Meeting(met, self._reader), self._inventory)
-        hits.add(watch.roots)
+        hits.add(watch.read_roots())
         name = masks.table().without_secrets(nodeid) if self._has_tests else ""
         self._writer.add(self._inventory, hits.hits, hits.ambiguous, name)
 

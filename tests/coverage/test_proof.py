@@ -117,7 +117,9 @@ def test_all_of_it_is_hit_in_sync_and_in_async_code_under_two_workers(covered: A
     assert ids(items, "hit") == EVERYTHING - UNKNOWN
     assert ids(items, "unknown") == UNKNOWN
     modes = {item_id for item_id in EVERYTHING if "/modes/" in item_id}
-    assert hit_by(items, ["[sync", "-sync]"]) - modes == hit_by(items, ["[async", "-async]"]) - modes == EVERYTHING - UNKNOWN - modes
+    assert (
+        hit_by(items, ["[sync", "-sync]"]) - modes == hit_by(items, ["[async", "-async]"]) - modes == EVERYTHING - UNKNOWN - modes
+    )
 
 
 def test_a_suite_that_loses_a_test_falls_by_exactly_the_items_of_that_test(covered: Any) -> None:

@@ -107,4 +107,8 @@ def test_the_inventory_is_what_was_built_and_the_hits_are_what_happened(plans: l
     untraced = {f"random/edges/n{number}->" for number, plan in enumerate(plans) if plan.way == "untraced"}
     assert certain <= happened
     assert happened - certain <= {item_id for item_id in hits.ambiguous if item_id.startswith(tuple(untraced))}
-    assert hits.ambiguous <= {item_id for item_id in built if item_id.startswith(tuple(untraced))} if untraced else not hits.ambiguous
+    assert (
+        hits.ambiguous <= {item_id for item_id in built if item_id.startswith(tuple(untraced))}
+        if untraced
+        else not hits.ambiguous
+    )
