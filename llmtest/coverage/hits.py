@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from llmtest.coverage.programs import START, Component, Model, Program, acts_of,
 from llmtest.events.callbacks import MODELS
 from llmtest.events.events import Run
 from llmtest.events.words import Message, Structured
+from llmtest.order.nesting import Nesting
 from llmtest.order.siblings import step_of_node
 
 
@@ -79,7 +80,7 @@ class Hits:
         self._hits: set[str] = set()
         self._maybe: set[str] = set()
         self._programs: list[Program] = []
-        self._roots: Sequence[Run] = ()
+        self._nesting = Nesting(())
         self._models: set[tuple[str, Model]] = set()
         self._added: dict[str, Sequence[Item]] = {}
         self._threads: dict[object, _Thread] = {}
@@ -95,10 +96,11 @@ class Hits:
         """The ids of items of which it cannot be told."""
         return {item_id for item_id in self._maybe - self._hits if item_id in self.inventory}
 
-    def add(self, roots: Iterable[Run]) -> None:
+    def add(self, roots: Sequence[Run]) -> None:
         """Judge runs without a parent, and all runs inside them, in the order in which they started."""
-        self._roots = tuple(roots)
-        for root in self._roots:
+        # LangChain gives what `with_fallbacks` runs the parent of the whole, and a call with `callbacks=[]` no parent.
+        self._nesting = Nesting(roots)
+        for root in self._nesting.inside(None):
             self._visit(root, None, None, "", None)
 
     def _hit(self, item: Item) -> None:
@@ -112,11 +114,11 @@ class Hits:
         if own is not None:
             program, site = own, ""
             self._add_program(own)
-            if run.parent_id is None:
+            if around is None:
                 self._judge_mode(own, run)
             graph = self._begin(own, run, around) if own.nodes else None
         if program is None:
-            for child in run.children:
+            for child in self._nesting.inside(run):
                 self._visit(child, run, None, "", None)
             return
         if graph is not None and own is None and _is_node(run, graph.program):
@@ -129,7 +131,7 @@ class Hits:
                 for item in found:
                     self.inventory.add(item)
         self._judge(run, around, program, site)
-        for child in run.children:
+        for child in self._nesting.inside(run):
             self._visit(child, run, program, site, graph)
         if own is not None and graph is not None:
             self._end(graph)
@@ -159,9 +161,10 @@ class Hits:
         elif isinstance(run.output, Structured):
             self._hits.add(items.answer(program.label, run.output.type, "given").id)
         component = self._meeting.component_of(run)
-        siblings = around.children if around is not None else self._roots
         if component is not None:
-            self._hits |= {component.item_id(program.label, act) for act in component_acts(component, run, siblings)}
+            self._hits |= {
+                component.item_id(program.label, act) for act in component_acts(component, run, self._nesting.inside(run))
+            }
 
     # -- tools
 

@@ -99,34 +99,24 @@ def structured_types(output: object) -> Iterator[str]:
 # -- components
 
 
-def component_acts(component: Component, run: Run, siblings: Sequence[Run]) -> Iterator[str]:
-    """Yield what a run shows about a part of a chain. `siblings` are the runs beside it."""
+def component_acts(component: Component, run: Run, inside: Sequence[Run]) -> Iterator[str]:
+    """Yield what a run shows about a part of a chain. `inside` are the runs that it made."""
     if component.kind == "fallbacks":
-        tried = len(run.children) or len(_runs_during(run, siblings, component.runs))
-        yield from (str(number) for number in range(1, tried))
-        if run.ended == "error" and tried >= component.attempts:
+        yield from (str(number) for number in range(1, len(inside)))
+        if run.ended == "error" and len(inside) >= component.attempts:
             yield "exhausted"
     elif component.kind == "retries":
-        attempts = max((_number(child, "retry:attempt:") for child in run.children), default=1)
+        attempts = max((_number(child, "retry:attempt:") for child in inside), default=1)
         if attempts > 1:
             yield "used"
         if run.ended == "error" and attempts >= component.attempts:
             yield "exhausted"
     elif component.kind == "branches":
-        yield from (tag.removeprefix("branch:") for child in run.children for tag in child.tags if tag.startswith("branch:"))
+        yield from (tag.removeprefix("branch:") for child in inside for tag in child.tags if tag.startswith("branch:"))
     elif component.kind == "retrievers" and run.kind == "retriever":
         yield "raised" if run.error is not None else "found" if run.output else "empty"
     elif component.kind == "prompts" and run.ended == "ended":
         yield ""
-
-
-def _runs_during(run: Run, siblings: Sequence[Run], names: Sequence[str]) -> list[Run]:
-    """Return the runs beside `run` that it made: LangChain gives the runs of `with_fallbacks` the parent of the whole."""
-    if run.end is None:
-        return []
-    during = [one for one in siblings if run.start.number < one.start.number < run.end.number]
-    same = [one for one in during if one.name == run.name]  # several at once: whose attempts these are cannot be told
-    return [] if same else [one for one in during if one.name in names]
 
 
 def _number(run: Run, prefix: str) -> int:

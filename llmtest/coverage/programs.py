@@ -80,15 +80,14 @@ class Model:
 class Component:
     """A part of a chain that has alternatives: fallbacks, retries, branches, a retriever, a prompt.
 
-    `acts` maps the name of each act to its subject and its verb. `attempts` is how many runs are tried before it gives up, and
-    `runs` the names of those, as far as they are told apart by name.
+    `acts` maps the name of each act to its subject and its verb. `attempts` is how many runs are tried before it gives
+    up.
     """
 
     kind: Kind
     label: str
     acts: Mapping[str, tuple[str, str]]
     attempts: int = 1
-    runs: tuple[str, ...] = ()
     place: str = ""
     unknown: str = ""
 

@@ -369,8 +369,7 @@ def component_of(item: object) -> Component | None:
         names = [_name(runnable) for runnable in item.runnables]
         acts = {f"{n}": (f"fallback {n} of `{names[0]}`, `{name}`,", "used") for n, name in enumerate(names) if n}
         acts["exhausted"] = (f"fallbacks of `{names[0]}`", "exhausted")
-        runs = tuple(str(runnable.get_name()) for runnable in item.runnables)
-        return Component("fallbacks", names[0], acts, len(names), runs)
+        return Component("fallbacks", names[0], acts, len(names))
     if isinstance(item, RunnableRetry):
         name, subject = _name(item.bound), f"retry of `{_name(item.bound)}`"
         acts = {"used": (subject, "used"), "exhausted": (subject, "exhausted")}

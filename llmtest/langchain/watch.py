@@ -42,8 +42,8 @@ class Watch(Recording):
         else:
             payload = _Later(_held(taken))
             name, tags, metadata = self._starts.get(run_id, ("", (), EMPTY))
-        lane = mark[0] if mark is not None else None
-        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane)
+        lane, moment = mark or (None, 0)
+        return Event(kind, run_id, parent_id, name, tags, metadata, payload, number, monotonic_ns, wall_ns, lane, moment)
 
 
 def _held(make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
