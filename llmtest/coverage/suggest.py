@@ -32,6 +32,8 @@ class Entry:
     is_factory: bool = False
     parameter: str = ""
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    has_memory: bool = False
+    """True if it has a checkpointer, so that a call needs the id of a conversation."""
 
 
 @dataclass
@@ -81,7 +83,7 @@ def _test(row: Row, program: Program | None, entry: Entry | None, names: dict[st
     model = f"{entry.parameter}=ScriptedChatModel({steps})" if entry is not None and entry.parameter else ""
     made = f"{entry.name}({model})" if entry is not None and entry.is_factory else entry.name if entry is not None else "..."
     given = textwrap.indent(f"given = {_input(entry)}", "    ")
-    lines += [f"    program = {made}", given, *_calls(draft)]
+    lines += [f"    program = {made}", given, *_calls(draft, has_memory=entry is not None and entry.has_memory)]
     return "\n".join(lines)
 
 
@@ -91,25 +93,29 @@ def _name(words: str, names: dict[str, int]) -> str:
     return f"test_{name}" if names[name] == 1 else f"test_{name}_{names[name]}"
 
 
-def _calls(draft: _Draft) -> list[str]:
+def _calls(draft: _Draft, *, has_memory: bool) -> list[str]:
+    """Return the lines that call the program. One that remembers conversations needs the name of one."""
+    config = ", config" if has_memory or draft.resume else ""
+    lines = ['    config = {"configurable": {"thread_id": "1"}}'] if config else []
     if draft.resume:
-        config = '{"configurable": {"thread_id": "1"}}'
-        return [f"    config = {config}", "    program.invoke(given, config)", f"    program.invoke({draft.resume}, config)"]
+        return [*lines, "    program.invoke(given, config)", f"    program.invoke({draft.resume}, config)"]
+    several = '[given, given], [config, {"configurable": {"thread_id": "2"}}]' if config else "[given, given]"
     if draft.mode in _FORMS:
-        return [f"    {_FORMS[draft.mode]}"]
+        return [*lines, f"    {_FORMS[draft.mode].format(given=f'given{config}', several=several)}"]
     if draft.mode == "abatch":
-        return ["", "    async def run():", "        await program.abatch([given, given])", "", "    asyncio.run(run())"]
-    version = ', version="v2"' if draft.mode == "astream_events" else ""
-    loop = f"        async for _ in program.{draft.mode}(given{version}):"
-    return ["", "    async def run():", loop, "            pass", "", "    asyncio.run(run())"]
+        inner = [f"        await program.abatch({several})"]
+    else:
+        version = ', version="v2"' if draft.mode == "astream_events" else ""
+        inner = [f"        async for _ in program.{draft.mode}(given{config}{version}):", "            pass"]
+    return [*lines, "", "    async def run():", *inner, "", "    asyncio.run(run())"]
 
 
 _FORMS: Final = {
-    "invoke": "program.invoke(given)",
-    "stream": "list(program.stream(given))",
-    "batch": "program.batch([given, given])",
-    "ainvoke": "asyncio.run(program.ainvoke(given))",
-    "stream_events_v3": 'list(program.stream_events(given, version="v3"))',
+    "invoke": "program.invoke({given})",
+    "stream": "list(program.stream({given}))",
+    "batch": "program.batch({several})",
+    "ainvoke": "asyncio.run(program.ainvoke({given}))",
+    "stream_events_v3": 'list(program.stream_events({given}, version="v3"))',
 }
 
 
@@ -134,14 +140,16 @@ def _draft(row: Row, program: Program | None) -> _Draft:
 def _tool(name: str, act: str, program: Program | None) -> _Draft:
     tool = program.tools.get(name) if program is not None else None
     given = _arguments(tool.schema, name) if tool is not None else {}
-    draft = _Draft([_call(name, given), 'say("Done.")'])
-    if act == "refused":
-        return _refused(name, tool, given)
+    draft = _refused(name, tool, given) if act == "refused" else _Draft([_call(name, given), 'say("Done.")'])
+    if act == "called" and tool is not None and tool.interrupts:
+        draft.steps.pop()  # the program waits for a person then
     if act == "raised":
         draft.questions.append(f"what makes `{name}` raise? Prepare it here")
-    elif act == "interrupted":
+    elif act in ("interrupted", "answered") and tool is not None and tool.interrupts:
         draft.questions.append(f"when does `{name}` interrupt, and what does a person answer?")
         draft.resume = 'Command(resume="yes")'
+    if program is not None and any(decision.tool == name for decision in program.decisions):
+        draft.resume = 'Command(resume={"decisions": [{"type": "approve"}]})'
     return draft
 
 

@@ -80,7 +80,9 @@ def entries_of(lines: Iterable[str]) -> tuple[dict[str, Program], dict[str, Entr
         parameters = inspect.signature(outer).parameters if is_factory else {}
         parameter = next((name for name in parameters if name in _MODEL_PARAMETERS), "")
         for program in found:
-            entries[program.label] = Entry(module, path.partition(".")[0], is_factory, parameter, _inputs(item))
+            entries[program.label] = Entry(
+                module, path.partition(".")[0], is_factory, parameter, _inputs(item), bool(getattr(item, "checkpointer", None))
+            )
     return programs, entries
 
 
