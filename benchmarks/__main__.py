@@ -15,6 +15,7 @@ from importlib.metadata import version
 from benchmarks import (
     cassettes,
     counting,
+    coverage,
     evals,
     harness,
     latency,
@@ -42,6 +43,7 @@ SUITES = {
     "wire": wire.ratios,
     "cassettes": cassettes.ratios,
     "evals": evals.ratios,
+    "coverage": coverage.ratios,
     "startup": startup.ratios,
 }
 

@@ -287,6 +287,10 @@ class CassetteError(LlmtestError):
     """Raised when the cassette of a test is missing or of another test, or when it cannot be recorded."""
 
 
+class CoverageError(LlmtestError):
+    """Coverage cannot be read or reported: a file is damaged, a program that was named is not there, a limit is no number."""
+
+
 class SettingsError(LlmtestError):
     """The configuration file of pytest, which a command reads, cannot be read."""
 

@@ -19,6 +19,7 @@ from llmtest.core.text import did_you_mean
 
 MODULES: Final = (
     "cassettes",
+    "cov",
     "demo",
     "evals",
     "merge",

@@ -32,6 +32,7 @@ FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
 STALE: Final = ("fail", "warn", "ignore")
 UNDECIDED: Final = ("fail", "pass")
+CONTEXTS: Final = ("none", "test")
 PAGE: Final = "llmtest-report.html"
 
 MODES: Final = pytest.StashKey[dict[str, str]]()
@@ -121,8 +122,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_failures", failures, type="bool", default=True)
     scripts = "scripts of the models that programs ask for by name, one a line: `openai:gpt-* = path of a script file`"
     parser.addini("llmtest_providers", scripts, type="linelist", default=[])
+    _add_coverage_options(group, parser)
     rules = "rules that every recording must obey, one a line: `module:name` of a rule or of a list of rules"
     parser.addini("llmtest_rules", rules, type="linelist", default=[])
+
+
+def _add_coverage_options(group: pytest.OptionGroup, parser: pytest.Parser) -> None:
+    cov = "report which nodes, edges, tools, arguments, outcomes, ... of the programs under test no test has seen; with "
+    cov += "`module:object`, of this program only; may be given several times"
+    group.addoption("--llmtest-cov", nargs="?", const="", action="append", metavar="OBJECT", help=f"{cov}; ini: llmtest_cov")
+    parser.addini("llmtest_cov", "programs whose behaviour is covered, one a line: `module:object`", type="linelist", default=[])
+    report = "how coverage is reported: term (the default), term-missing, html, json, xml, lcov or markdown, with `:FILE` for "
+    report += "another file than llmtest-coverage.*; may be given several times"
+    group.addoption("--llmtest-cov-report", action="append", metavar="TYPE", help=f"{report}; ini: llmtest_cov_report")
+    parser.addini("llmtest_cov_report", f"{report}, one a line", type="linelist", default=[])
+    least = "fail if less than so many percent are covered: 90 of all items, or by kind: nodes=100,tools=90"
+    group.addoption("--llmtest-cov-fail-under", metavar="N", help=f"{least}; ini: llmtest_cov_fail_under")
+    parser.addini("llmtest_cov_fail_under", least, default="")
+    context = "keep which test hit what (test), or not (none, the default)"
+    group.addoption("--llmtest-cov-context", choices=CONTEXTS, help=f"{context}; ini: llmtest_cov_context")
+    parser.addini("llmtest_cov_context", context, default="none")
+    folder = "the folder of the coverage files, one for each worker: .llmtest/coverage by default"
+    group.addoption("--llmtest-cov-data", metavar="FOLDER", help=f"{folder}; ini: llmtest_cov_data")
+    parser.addini("llmtest_cov_data", folder, default="")
+    exclude = "items that do not count, one a line: `PATTERN because REASON`"
+    parser.addini("llmtest_cov_exclude", exclude, type="linelist", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -156,6 +180,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SessionResults(config), "llmtest-results")
     _open_evals(config)
     _open_page(config)
+    _open_coverage(config)
     _follow(config)
     _open_stale(config)
     _check_kinds(config)
@@ -208,6 +233,15 @@ def _open_evals(config: pytest.Config) -> None:
         from llmtest.pytest_plugin.live import Live
 
         config.pluginmanager.register(Live(), "llmtest-live")
+
+
+def _open_coverage(config: pytest.Config) -> None:
+    if not (config.getoption("llmtest_cov") or config.getini("llmtest_cov")) or ELSEWHERE in os.environ:
+        return
+    context = _mode(config, "llmtest_cov_context", CONTEXTS)
+    from llmtest.pytest_plugin.coverage import open_coverage
+
+    open_coverage(config, has_tests=context == "test")
 
 
 def _follow(config: pytest.Config) -> None:
