@@ -295,6 +295,22 @@ class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
 
 
+# -- campaigns
+
+
+class CampaignError(LlmtestError, ValueError):
+    """A campaign is asked for something that does not exist, or its program fails without any fault."""
+
+
+class FaultError(LlmtestError, AssertionError):
+    """A program does not survive a fault. `.outcome` is one of the outcomes of a campaign, `.fault` its name."""
+
+    def __init__(self, text: str, outcome: str, fault: str) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.fault = fault
+
+
 # -- evaluation
 
 

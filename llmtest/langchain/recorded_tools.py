@@ -15,17 +15,16 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
-from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import BaseTool, ToolException
 from langchain_core.utils.pydantic import get_fields
 
 from llmtest import ledger
 from llmtest.errors import LEFT_OPEN, USE_WITH, Violation, ViolationError
 from llmtest.events.words import FrozenDict
+from llmtest.langchain.caller import run_around
 from llmtest.langchain.freezing import freeze
 from llmtest.langchain.tool import ScriptedTool
 from llmtest.scripts.tool_answers import DOCUMENT, ToolAnswer, ToolFailure, as_json
@@ -248,7 +247,7 @@ class _Call:
         if self._error is not None:
             raise self._error
         assert self._taken is not None
-        self._taken.run_id = _run_id()
+        self._taken.run_id = run_around()
         answer = self._taken.answer
         if answer.failure is not None:
             if answer.failure.type == "ValidationError":
@@ -270,13 +269,6 @@ class _Call:
         if self._tool_call_id is not None:
             fields["tool_call_id"] = self._tool_call_id
         return ToolMessage(content=text, artifact=artifact, **fields)
-
-
-def _run_id() -> UUID | None:
-    """Return the id of the tool run around this: the body gets it as the parent of its own runs."""
-    config = var_child_runnable_config.get()
-    callbacks = config.get("callbacks") if config is not None else None
-    return getattr(callbacks, "parent_run_id", None)
 
 
 def _injected(tool: BaseTool, names: Iterable[str]) -> set[str]:
