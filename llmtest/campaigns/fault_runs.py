@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from llmtest import ledger
 from llmtest.campaigns.injection import EndlessError, Injection
@@ -85,7 +85,7 @@ class _Ran(NamedTuple):
 
 def _run(program: Callable[[], Any], faults: Sequence[Fault], max_calls: int | None) -> _Ran:
     """Run the program on a page of its own: what its doubles find is no matter of the test around."""
-    recording, error = record(), None
+    recording, error = record(), cast("BaseException | None", None)
     with ledger.opened(ledger.Ledger("fault_")) as page:
         with Injection(recording, faults, max_calls) as injection, recording:
             try:
@@ -156,4 +156,3 @@ class _Progress:
             self._step = self._shown.__enter__()
         if self._step is not None:
             self._step(done, of)
-

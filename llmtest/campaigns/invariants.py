@@ -1,4 +1,7 @@
-"""What should be true of every recorded run of an agent, whatever it is for. Each invariant has a name and can be asked for alone."""
+"""What should be true of every recorded run of an agent, whatever it is for.
+
+Each invariant has a name and can be asked for alone.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,8 @@ def _swallowed(recording: Recording) -> Iterator[str]:
 
 def _has_recovered(recording: Recording, failed: Run) -> bool:
     """True if the call was made again, another one took its place, or a model was told of the failure."""
-    assert failed.end is not None and failed.error is not None
+    assert failed.end is not None
+    assert failed.error is not None
     after = [run for run in recording.runs if run.start.number > failed.end.number]
     again = any(run.kind == failed.kind and run.name == failed.name and run.ended == "ended" for run in after)
     instead = any(run.kind == failed.kind and run.ended == "ended" for run in after if run.parent_id == failed.parent_id)

@@ -14,9 +14,10 @@ from llmtest.campaigns.calls import Call
 from llmtest.core.text import did_you_mean, names
 from llmtest.errors import CampaignError
 from llmtest.events.callbacks import MODELS, RunKind
-from llmtest.events.words import FrozenDict
+from llmtest.events.words import FrozenDict, ToolCall
 from llmtest.scripts.answering import Injected
-from llmtest.scripts.step_types import Call as SaidCall, Reply, as_failure
+from llmtest.scripts.step_types import Call as SaidCall
+from llmtest.scripts.step_types import Reply, as_failure
 from llmtest.scripts.steps import call, fail, reply, say
 
 HUGE_CHARACTERS: Final = 100_000
@@ -120,7 +121,7 @@ def _cut_by_length(call: Call) -> Iterator[tuple[str, Act]]:
     yield "answers cut by length", Injected(replace(said, stop_reason="length").unchecked())
 
 
-def _half_of(said: Any) -> Reply:
+def _half_of(said: ToolCall) -> Reply:
     whole = _call_of(said)
     text = "".join(whole.calls[0].tokens)
     return whole.malformed(text[: max(1, len(text) // 2)])
@@ -142,12 +143,12 @@ def _malformed(call: Call) -> Iterator[tuple[str, Act]]:
 
 def _unknown_tool(call: Call) -> Iterator[tuple[str, Act]]:
     for said in call.tool_calls[:1]:
-        yield "calls an unknown tool", Injected(_named(f"{said.name}_unknown", said.args).unchecked())
+        yield "calls an unknown tool", Injected(_named(f"{said.name}_unknown", _args_of(said)).unchecked())
 
 
 def _wrong_type(call: Call) -> Iterator[tuple[str, Act]]:
     for said in call.tool_calls[:1]:
-        args = said.args if isinstance(said.args, dict) else {}
+        args = _args_of(said)
         for name, value in list(args.items())[:1]:
             wrong: object = ["wrong", "type"] if not isinstance(value, list | tuple) else 7
             yield "wrong argument type", Injected(_named(said.name, {**args, name: wrong}).unchecked())
@@ -157,11 +158,18 @@ def _twice(call: Call) -> Iterator[tuple[str, Act]]:
     if call.tool_calls:
         first = call.tool_calls[0]
         said = [_call_of(each) for each in (*call.tool_calls, first)]
-        yield f"calls {first.name} twice", Injected(reply(*([call.text] if call.text else []), *said).unchecked(), takes_step=True)
+        yield (
+            f"calls {first.name} twice",
+            Injected(reply(*([call.text] if call.text else []), *said).unchecked(), takes_step=True),
+        )
 
 
-def _call_of(said: Any) -> Reply:
-    return _named(said.name, said.args if isinstance(said.args, dict) else {})
+def _call_of(said: ToolCall) -> Reply:
+    return _named(said.name, _args_of(said))
+
+
+def _args_of(said: ToolCall) -> dict[str, Any]:
+    return said.args if isinstance(said.args, dict) else {}
 
 
 def _named(tool: str, args: dict[str, Any]) -> Reply:

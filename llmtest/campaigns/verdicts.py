@@ -161,6 +161,8 @@ def judge(
         return verdict("not exposed", "the recording shows nothing of it: the call gave what it gives without the fault")
     if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
+    if violations and not violations_in(error):
+        return verdict("wrong and silent", _first_line(violations[0].text))
     if error is not None and (found := _judge_error(error, wanted, recording)) is not None:
         return verdict(*found)
     if found_broken := _broken(injection, recording, wanted):

@@ -10,7 +10,7 @@ import copy
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from langchain_core.retrievers import BaseRetriever
@@ -100,7 +100,7 @@ def _tool(tool: BaseTool) -> BaseTool:
         result = await tool._arun(*args, **kwargs) if act is None or act.runs_body else None
         return result if act is None else injection.as_value(act, with_artifact)
 
-    return _copied(tool, _run=_run, _arun=_arun)
+    return cast("BaseTool", _copied(tool, _run=_run, _arun=_arun))
 
 
 def _copied(original: Any, **methods: Any) -> Any:
@@ -125,7 +125,7 @@ def _retriever(retriever: BaseRetriever) -> BaseRetriever:
         act = injection.of_body(_run_of(kwargs))
         return await retriever._aget_relevant_documents(query, *args, **kwargs) if act is None else _documents(act)
 
-    return _copied(retriever, _get_relevant_documents=find, _aget_relevant_documents=afind)  # type: ignore[no-any-return]
+    return cast("BaseRetriever", _copied(retriever, _get_relevant_documents=find, _aget_relevant_documents=afind))
 
 
 def _run_of(kwargs: dict[str, Any]) -> UUID | None:

@@ -13,6 +13,7 @@ from llmtest.pytest_plugin.hooks import (
     pytest_assertrepr_compare as pytest_assertrepr_compare,
     pytest_collection_modifyitems as pytest_collection_modifyitems,
     pytest_fixture_setup as pytest_fixture_setup,
+    pytest_pycollect_makeitem as pytest_pycollect_makeitem,
     pytest_runtest_call as pytest_runtest_call,
     pytest_runtest_makereport as pytest_runtest_makereport,
     pytest_runtest_protocol as pytest_runtest_protocol,

@@ -84,6 +84,8 @@ class Attempt:
         self.recording: Recording | None = None
         self.budget: Budget | None = None
         self.rules: tuple[Any, ...] = ()
+        self.is_recorded = False
+        """True if the test is recorded, whatever it asks for."""
         self.cassette: Cassette | None = None
         self._told: dict[str, int] = {}
         self.waived: set[str] = set()
@@ -173,7 +175,8 @@ class Attempt:
     def call(self, item: pytest.Item) -> Iterator[None]:
         """The test function runs, inside the recording, wherever that is."""
         self.called = self.running = True
-        if (self.budget is not None or self.rules or self.cassette is not None) and self.recording is None:
+        wanted = self.is_recorded or self.budget is not None or self.rules or self.cassette is not None
+        if wanted and self.recording is None:
             self._exits.enter_context(self.new_recording())
         if self.cassette is not None and self.recording is not None:
             self.recording.follows_test = True  # a cassette answers the calls of bare threads, too

@@ -87,6 +87,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     return result
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Add to a test with the marker `llm_faults` an item for each fault."""
+    made = yield
+    items = made if isinstance(made, list) else [made]
+    if any(isinstance(item, pytest.Function) and item.get_closest_marker("llm_faults") is not None for item in items):
+        from llmtest.pytest_plugin.fault_items import with_faults
+
+        return [each for item in items for each in with_faults(item)]
+    return made
+
+
 class CassettesFirst:
     """The plugin that opens the cassette of a test before its fixtures. A wrapper could not fail the setup.
 
@@ -112,6 +124,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if cassette is not None and not attempt.page.violations:
         cassette.trim()
     attempt.page.violations += markers.judge_rules((*markers.suite_rules(item.config), *attempt.rules), attempt.page.recordings)
+    attempt.page.violations += markers.judge_invariants(item.config, attempt.page.recordings)
     attempt.judge(item)
     if cassette is not None and (found := cassette.compare()):
         fail(found)

@@ -98,6 +98,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
+    matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
+    group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
+    invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
+    invariants += "answer cut by length, empty answer"
+    parser.addini("llmtest_invariants", invariants, type="linelist", default=[])
     report = "write a report to this folder, to be uploaded by a job of CI: results, pending snapshots, summary, kept traces"
     group.addoption("--llmtest-report", metavar="FOLDER", help=f"{report}; ini: llmtest_report")
     parser.addini("llmtest_report", report, default="")
@@ -142,6 +147,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _follow(config)
     _open_stale(config)
     _check_kinds(config)
+    _check_invariants(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -207,6 +213,18 @@ def _check_kinds(config: pytest.Config) -> None:
             known_kinds(kinds, "the ini key llmtest_snapshot_only")
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+def _check_invariants(config: pytest.Config) -> None:
+    chosen = config.getini("llmtest_invariants")
+    if chosen:
+        from llmtest.campaigns.invariants import check_invariants
+        from llmtest.errors import CampaignError
+
+        try:
+            check_invariants(chosen)
+        except CampaignError as error:
+            raise pytest.UsageError(f"the ini key llmtest_invariants: {error}") from None
 
 
 def _open_masks(config: pytest.Config) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    faults = _reports(terminalreporter, "llmtest_fault")
+    if faults:
+        _summarize_faults(terminalreporter, config, faults)
     if config.get_verbosity() < -1 or terminalreporter.no_summary:
         return
     _summarize_tokens(terminalreporter)
@@ -96,3 +99,19 @@ def _suite_line(total: dict[str, int], tests: int) -> str:
     words += [f"{total['unreported']:,} without usage"] if total["unreported"] else []
     words += [f"{total['cached']:,} more from the cache"] if total["cached"] else []
     return "; ".join([f"llmtest: {tokens} in {calls}", *words])
+
+
+def _summarize_faults(terminalreporter: TerminalReporter, config: pytest.Config, reports: list[Any]) -> None:
+    """Show the matrix of each test with faults, and write them to the file that is asked for."""
+    from llmtest.pytest_plugin.fault_items import matrices, write_matrices
+
+    found = matrices(reports)
+    if config.get_verbosity() >= -1 and not terminalreporter.no_summary:
+        terminalreporter.write_sep("=", "llmtest: faults")
+        for test, matrix in found.items():
+            terminalreporter.write_line(test, bold=True)
+            terminalreporter.write_line(f"{matrix}\n")
+    if config.getoption("llmtest_matrix"):
+        path = config.invocation_params.dir / config.getoption("llmtest_matrix")
+        write_matrices(found, path)
+        terminalreporter.write_line(f"llmtest: the outcomes of all faults: {path}")
