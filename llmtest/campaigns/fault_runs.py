@@ -18,6 +18,7 @@ from llmtest.core.progress import progress
 from llmtest.core.text import amount
 from llmtest.errors import CampaignError, ViolationError
 from llmtest.recording.recording import Recording, judge_turns, record
+from llmtest.wire.clients import backoff
 
 PROGRESS_AFTER_S: Final = 5.0
 """A campaign that takes longer shows how far it is."""
@@ -87,7 +88,7 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault], max_calls: int | N
     """Run the program on a page of its own: what its doubles find is no matter of the test around."""
     recording, error = record(), cast("BaseException | None", None)
     with ledger.opened(ledger.Ledger("fault_")) as page:
-        with Injection(recording, faults, max_calls) as injection, recording:
+        with backoff.virtual(), Injection(recording, faults, max_calls) as injection, recording:
             try:
                 value = program()
                 if inspect.isawaitable(value):

@@ -4,6 +4,7 @@ from llmtest.pytest_plugin.arguments import pytest_configure_node as pytest_conf
 from llmtest.pytest_plugin.fixtures import (
     llm_recording as llm_recording,
     llm_snapshot as llm_snapshot,
+    real_backoff as real_backoff,
     scripted_chat_model as scripted_chat_model,
     scripted_llm as scripted_llm,
     scripted_providers as scripted_providers,

@@ -108,7 +108,7 @@ class Attempt:
         self.passed = False
         self.close = self._exits.close
         self._real_models = "allow" if item.get_closest_marker("allow_real_models") else modes["llmtest_real_models"]
-        self._guards = False
+        self._guards = self._passes_backoff = False
         if item.config.getini("llmtest_handler_errors_everywhere"):
             self._watch()
         if item.config.getini("llmtest_real_models_everywhere"):
@@ -134,6 +134,15 @@ class Attempt:
         """The test has opened a recording."""
         self._watch()
         self._guard()
+        self._pass_backoff()
+
+    def _pass_backoff(self) -> None:
+        """From here on, what a library sleeps before it tries again passes in virtual time."""
+        if not self._passes_backoff and self.modes["llmtest_backoff"] != "real":
+            from llmtest.wire.clients import backoff
+
+            self._passes_backoff = True
+            self._exits.enter_context(backoff.virtual())
 
     def _guard(self) -> None:
         """From here on, no request of the test gets to a real model."""

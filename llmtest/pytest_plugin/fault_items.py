@@ -6,10 +6,10 @@ node ids and the workers of xdist mean the same items. So the test runs once whi
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +40,8 @@ class Planned:
     faults: tuple[Fault, ...] = ()
     clean: Clean = field(default_factory=lambda: Clean(()))
     wanted: Survival = field(default_factory=Survival)
+    number: int = 0
+    """The place of the item among those of the test."""
 
 
 _planned: Final = pytest.StashKey[Planned]()
@@ -62,11 +64,12 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     if clean is None:
         return  # the test itself says why
     faults = faults_at(clean.calls, kinds)
-    alone = {fault: _item_with(item, Planned(item.nodeid, (fault,), clean, wanted)) for fault in faults}
+    numbers = itertools.count()
+    alone = {fault: _item_with(item, Planned(item.nodeid, (fault,), clean, wanted, next(numbers))) for fault in faults}
     yield from alone.values()
-    for both in combinations(faults, 2) if has_pairs else ():
+    for both in itertools.combinations(faults, 2) if has_pairs else ():
         if both[0].call.key != both[1].call.key:
-            pair = _item_with(item, Planned(item.nodeid, both, clean, wanted))
+            pair = _item_with(item, Planned(item.nodeid, both, clean, wanted, next(numbers)))
             pair.stash[_alone] = [alone[fault] for fault in both]
             yield pair
 
@@ -166,7 +169,8 @@ class FaultItems:
             planned = item.stash[_planned]
             cell = Cell.of(item.stash[_verdict]).as_json()
             # It comes back from xdist's workers.
-            vars(report)["llmtest_fault"] = {"test": planned.test, "cell": cell, "holes": list(planned.clean.holes)}
+            told = {"test": planned.test, "number": planned.number, "cell": cell, "holes": list(planned.clean.holes)}
+            vars(report)["llmtest_fault"] = told
         return report
 
     @pytest.hookimpl(tryfirst=True)
@@ -232,8 +236,7 @@ def matrices(reports: Sequence[Any]) -> dict[str, Matrix]:
     """Return the matrix of each test, by its node id, from reports with `llmtest_fault`."""
     found: dict[str, dict[str, Cell]] = {}
     holes: dict[str, tuple[str, ...]] = {}
-    for report in reports:
-        told = report.llmtest_fault
+    for told in sorted((report.llmtest_fault for report in reports), key=lambda told: told["number"]):
         cell = Cell.from_json(told["cell"])
         found.setdefault(told["test"], {})[cell.name] = cell  # of a test that ran again, the last one
         holes[told["test"]] = tuple(told["holes"])

@@ -30,6 +30,7 @@ REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
+BACKOFF: Final = ("virtual", "real")
 STALE: Final = ("fail", "warn", "ignore")
 PAGE: Final = "llmtest-report.html"
 
@@ -98,6 +99,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
+    backoff = "what libraries sleep before they try again in recorded tests: it passes in virtual time (virtual, the default), or for real"
+    group.addoption("--llmtest-backoff", choices=BACKOFF, help=f"{backoff}; ini: llmtest_backoff")
+    parser.addini("llmtest_backoff", backoff, default="virtual")
     matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
     group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
     invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
@@ -124,7 +128,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
-    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI}
+    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI, "llmtest_backoff": BACKOFF}
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
