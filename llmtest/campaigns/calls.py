@@ -58,6 +58,11 @@ class Call:
         return self.label
 
 
+def moment_of(where: str, number: int) -> Call:
+    """Return a moment of the program as if it were a call: its third `await` is `await#3`."""
+    return Call(CallKey("chain", (), where, "", number), f"{where}#{number}")
+
+
 class CallNames:
     """Names the calls of a recording, also while it goes on. Holds state; thread-safe."""
 

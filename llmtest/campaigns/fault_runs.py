@@ -10,10 +10,11 @@ from itertools import combinations
 from typing import Any, Final, NamedTuple, cast
 
 from llmtest import ledger
-from llmtest.campaigns.injection import EndlessError, Injection
-from llmtest.campaigns.kinds import Fault, check_kinds, faults_at
+from llmtest.campaigns.driving import Driven
+from llmtest.campaigns.injection import Injection
+from llmtest.campaigns.kinds import Fault, check_kinds, faults_at, faults_of_program
 from llmtest.campaigns.matrix import Matrix, matrix_of
-from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, judge, survival
+from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, injection_of, judge, survival
 from llmtest.core.progress import progress
 from llmtest.core.text import amount
 from llmtest.errors import CampaignError, ViolationError
@@ -66,6 +67,7 @@ def faults(
     chosen, wanted = check_kinds(kinds), survival(survives, effects=effects, invariants=invariants, max_tokens=max_tokens)
     clean = _clean(program)
     planned = [(fault,) for fault in faults_at(clean.calls, chosen)]
+    planned += [(fault,) for fault in faults_of_program(clean.moments, chosen)]
     with _Progress() as step:
         verdicts = [_verdict(program, each, clean, wanted, step, (n, len(planned))) for n, each in enumerate(planned, 1)]
         if pairs:
@@ -84,20 +86,18 @@ class _Ran(NamedTuple):
     page: ledger.Ledger
 
 
-def _run(program: Callable[[], Any], faults: Sequence[Fault], max_calls: int | None) -> _Ran:
+def _run(program: Callable[[], Any], faults: Sequence[Fault] = (), clean: Clean | None = None) -> _Ran:
     """Run the program on a page of its own: what its doubles find is no matter of the test around."""
     recording, error = record(), cast("BaseException | None", None)
     with ledger.opened(ledger.Ledger("fault_")) as page:
-        with backoff.virtual(), Injection(recording, faults, max_calls) as injection, recording:
+        with backoff.virtual(), injection_of(recording, faults, clean) as injection, recording:
             try:
                 value = program()
                 if inspect.isawaitable(value):
-                    asyncio.run(_awaited(value))
-            except (Exception, EndlessError) as raised:
-                error = raised
-            except BaseException as raised:
-                if type(raised).__module__ != "_pytest.outcomes":  # `pytest.fail` raises no Exception
-                    raise
+                    asyncio.run(_awaited(value, injection))
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as raised:  # a fault of the program itself, and `pytest.fail`, raise no Exception
                 error = raised
         page.end_gates()
         page.end_blocks()
@@ -105,12 +105,12 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault], max_calls: int | N
     return _Ran(recording, injection, error, page)
 
 
-async def _awaited(value: Any) -> Any:
-    return await value
+async def _awaited(value: Any, injection: Injection) -> Any:
+    return await Driven(value, injection)
 
 
 def _clean(program: Callable[[], Any]) -> Clean:
-    ran = _run(program, (), None)
+    ran = _run(program)
     found = ran.page.take()
     if ran.error is not None or found:
         error = ran.error or ViolationError(*found)
@@ -130,7 +130,7 @@ def _verdict(
     step: Callable[[int, int], None],
     done: tuple[int, int],
 ) -> Verdict:
-    ran = _run(program, faults, clean.max_calls)
+    ran = _run(program, faults, clean)
     step(*done)
     violations = [violation for violation in ran.page.take() if violation.code != "unused step"]
     return judge(faults, ran.injection, ran.recording, ran.error, clean, wanted, violations)

@@ -14,37 +14,55 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 
-from llmtest.campaigns.calls import CallKey, CallNames
-from llmtest.campaigns.kinds import Done, Fault
+from llmtest.campaigns.calls import Call, CallKey, CallNames, moment_of
+from llmtest.campaigns.kinds import Done, Fault, answer_of
 from llmtest.core.text import amount
 from llmtest.recording.recording import Recording
 from llmtest.scripts import answering
 from llmtest.scripts.answering import Injected
 from llmtest.scripts.requests import Request
 
-SOURCE: Final = "llmtest.langchain.injecting"
-"""The module that wraps tools and retrievers; imported when an injection is opened."""
+SOURCES: Final = ("llmtest.langchain.injecting", "llmtest.langchain.interrupting")
+"""The modules that wrap tools and retrievers, streams and checkpointers; imported when an injection is opened."""
 
 
 class EndlessError(BaseException):
     """Stops a program that makes many more calls than it makes without faults: no handler of errors should catch it."""
 
 
+class ConsumerLeftError(BaseException):
+    """Ends the consumer of a stream, as if it had stopped by itself."""
+
+
+class ProcessKilledError(BaseException):
+    """Ends a program as if its process had been killed: nothing that it does from here on counts."""
+
+
 class Came(NamedTuple):
-    """A fault that a call got, and the id of its run."""
+    """A fault that came, and the id of the run that got it; None for a fault of the program itself."""
 
     fault: Fault
-    run_id: UUID
+    run_id: UUID | None
 
 
 class Injection:
     """A block in which calls of a recording get faults. Holds state; thread-safe.
 
-    `max_calls` bounds the calls of models, tools and retrievers together; the call after it, and every later one, raises an
-    `EndlessError`.
+    `answers` are the calls of the run without faults: a model that is asked again after the process was killed says the same
+    again. `max_calls` bounds the calls of models, tools and retrievers together; the call after it, and every later one, raises
+    an `EndlessError`.
     """
 
-    def __init__(self, recording: Recording, faults: Sequence[Fault] = (), max_calls: int | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        faults: Sequence[Fault] = (),
+        max_calls: int | None = None,
+        answers: Iterable[Call] = (),
+    ) -> None:
+        self._answers = {call.key: call for call in answers}
+        self._answered: Counter[CallKey] = Counter()
+        self._is_resumed = False
         self.names = CallNames(recording)
         self.came: list[Came] = []
         self.bodies: Counter[CallKey] = Counter()
@@ -53,6 +71,12 @@ class Injection:
         """How often each run has asked a model: a client of a provider may try again within one run."""
         self.reached: set[CallKey] = set()
         """The calls that can have a fault: a script answers them, or the body of a tool or a retriever is wrapped."""
+        self.moments: Counter[str] = Counter()
+        """How often the program has come to each kind of moment that could have a fault."""
+        self.is_saved = False
+        """True if a checkpoint was saved, so that a program can be resumed from it."""
+        self.is_killed = False
+        """True from a kill until the program is resumed."""
         self.is_endless = False
         self._left = list(faults)
         self._max_calls = max_calls
@@ -60,7 +84,8 @@ class Injection:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        importlib.import_module(SOURCE).install()
+        for source in SOURCES:
+            importlib.import_module(source).install()
         _open.append(self)
         answering.inject = _of_model
         return self
@@ -69,7 +94,8 @@ class Injection:
         _open.remove(self)
         if not _open:
             answering.inject = None
-            importlib.import_module(SOURCE).uninstall()
+            for source in SOURCES:
+                importlib.import_module(source).uninstall()
 
     @property
     def missing(self) -> list[Fault]:
@@ -85,7 +111,24 @@ class Injection:
         fault = self._take(run.run_id)
         with self._lock:
             self.asked[run.run_id] += 1
-        return fault.act if fault is not None and isinstance(fault.act, Injected) else None
+        if fault is None:
+            return self._again(run.run_id)
+        return fault.act if isinstance(fault.act, Injected) else None
+
+    def resume(self) -> None:
+        """Let the program go on after it was killed."""
+        self.is_killed, self._is_resumed = False, True
+
+    def _again(self, run_id: UUID) -> Injected | None:
+        """Return what a model has said to the same prompt before the process was killed; None if it has not answered it."""
+        key = self.names.key_of(run_id)
+        if key is None:
+            return None
+        with self._lock:
+            prompt = key._replace(occurrence=0)
+            before = self._answers.get(key._replace(occurrence=self._answered[prompt])) if self._is_resumed else None
+            self._answered[prompt] += before is None
+        return None if before is None else Injected(answer_of(before))
 
     def of_body(self, run_id: UUID | None) -> Done | None:
         """Return what a tool or a retriever does in place of its body; count that the body runs, where it does."""
@@ -97,7 +140,25 @@ class Injection:
                 self.bodies[key._replace(path=(), occurrence=1)] += 1
         return act
 
+    def reach(self, where: str) -> bool:
+        """Note that the program comes to a moment of this kind; return True if it is interrupted there."""
+        with self._lock:
+            self.moments[where] += 1
+            moment = moment_of(where, self.moments[where]).key
+            fault = next((fault for fault in self._left if fault.call.key == moment), None)
+            if fault is None:
+                return False
+            self._left.remove(fault)
+            self.came.append(Came(fault, None))
+            return True
+
+    def check_alive(self) -> None:
+        """Raise what ends a process, if it has been killed."""
+        if self.is_killed:
+            raise ProcessKilledError("the process was killed")
+
     def _take(self, run_id: UUID) -> Fault | None:
+        self.check_alive()
         self._count()
         key = self.names.key_of(run_id)
         with self._lock:
@@ -118,6 +179,11 @@ class Injection:
 
 
 _open: Final[list[Injection]] = []
+
+
+def current() -> Injection | None:
+    """Return the open injection."""
+    return _open[-1] if _open else None
 
 
 def _of_model(request: Request) -> Injected | None:

@@ -6,11 +6,11 @@ fault at a tool or a retriever raises or gives another value, in place of its bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from llmtest.campaigns.calls import Call
+from llmtest.campaigns.calls import Call, moment_of
 from llmtest.core.text import did_you_mean, names
 from llmtest.errors import CampaignError
 from llmtest.events.callbacks import MODELS, RunKind
@@ -33,7 +33,12 @@ class Done:
     runs_body: bool = False
 
 
-Act = Injected | Done
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The program is stopped from outside: cancelled at an `await`, left by the consumer of its stream, or killed."""
+
+
+Act = Injected | Done | Interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Kind:
 
 def kind_names() -> tuple[str, ...]:
     """Return the names of all kinds, those of models first."""
-    return tuple(dict.fromkeys(kind.name for kind in KINDS))
+    return tuple(dict.fromkeys((*(kind.name for kind in KINDS), *MOMENTS)))
 
 
 def check_kinds(chosen: object) -> tuple[str, ...]:
@@ -97,6 +102,23 @@ def faults_at(calls: Sequence[Call], kinds: Sequence[str]) -> list[Fault]:
         if call.kind in kind.of
         for words, act in kind.make(call)
     ]
+
+
+def faults_of_program(moments: Mapping[str, int], kinds: Sequence[str]) -> list[Fault]:
+    """Return the faults of these kinds at the moments of a program. `moments` counts them, by what they are."""
+    chosen = {moment: name for name, moment in MOMENTS.items() if name in kinds}
+    return [
+        Fault(moment_of(where, number), chosen[kind], WORDS[kind], Interrupted())
+        for where, count in moments.items()
+        for kind in [where.partition(" ")[0]]
+        if kind in chosen
+        for number in range(1, count + 1)
+    ]
+
+
+MOMENTS: Final[Mapping[str, str]] = {"cancelled": "await", "consumer stops": "chunk", "killed and resumed": "checkpoint"}
+"""The kinds of faults of the program itself, and the moments that have them."""
+WORDS: Final[Mapping[str, str]] = {"await": "cancelled", "chunk": "consumer stops", "checkpoint": "killed and resumed"}
 
 
 # -- models
@@ -162,6 +184,12 @@ def _twice(call: Call) -> Iterator[tuple[str, Act]]:
             f"calls {first.name} twice",
             Injected(reply(*([call.text] if call.text else []), *said).unchecked(), takes_step=True),
         )
+
+
+def answer_of(call: Call) -> Reply:
+    """Return the step with which a model says what it has said in this call."""
+    text = [say(tokens=call.tokens) if call.tokens else call.text] if call.text else []
+    return reply(*text, *map(_call_of, call.tool_calls)).unchecked() if text or call.tool_calls else say("").unchecked()
 
 
 def _call_of(said: ToolCall) -> Reply:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from asyncio import CancelledError
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from llmtest.campaigns.calls import Call, arguments_of, calls_of, said
-from llmtest.campaigns.injection import EndlessError, Injection, effects_twice
+from llmtest.campaigns.injection import ConsumerLeftError, EndlessError, Injection, effects_twice
 from llmtest.campaigns.invariants import broken_invariants, check_invariants, final_answer
-from llmtest.campaigns.kinds import Done, Fault
+from llmtest.campaigns.kinds import Done, Fault, Interrupted
 from llmtest.core.masks import publish, show
 from llmtest.core.text import amount, did_you_mean, names, times
 from llmtest.errors import CampaignError, Violation, violations_in
@@ -84,6 +85,8 @@ class Clean:
     calls: tuple[Call, ...]
     holes: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    moments: Mapping[str, int] = field(default_factory=dict)
+    """How many moments of each kind could have a fault of the program itself."""
 
     @property
     def max_calls(self) -> int:
@@ -101,7 +104,13 @@ def clean_run(recording: Recording, injection: Injection) -> Clean:
     reached = injection.reached
     calls = calls_of(recording)
     holes = tuple(call.label for call in calls if call.key not in reached)
-    return Clean(tuple(call for call in calls if call.key in reached), holes, answers_of(recording))
+    moments = dict(sorted(injection.moments.items()))
+    return Clean(tuple(call for call in calls if call.key in reached), holes, answers_of(recording), moments)
+
+
+def injection_of(recording: Recording, faults: Sequence[Fault], clean: Clean | None) -> Injection:
+    """Return the injection of a run with faults, or of the run without, which is `clean`'s."""
+    return Injection(recording) if clean is None else Injection(recording, faults, clean.max_calls, clean.calls)
 
 
 def answers_of(recording: Recording) -> tuple[str, ...]:
@@ -163,6 +172,9 @@ def judge(
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
     if violations and not violations_in(error):
         return verdict("wrong and silent", _first_line(violations[0].text))
+    if (interruption := _interruption(injection)) is not None:
+        why = _broken(injection, recording, wanted) or _unlike(interruption, error)
+        return verdict(*(("wrong and silent", why) if why else ("recovered", "")))
     if error is not None and (found := _judge_error(error, wanted, recording)) is not None:
         return verdict(*found)
     if found_broken := _broken(injection, recording, wanted):
@@ -170,6 +182,23 @@ def judge(
     if error is not None and isinstance(error, wanted.errors):
         return verdict("declared error", _shown(error))
     return verdict(*_judge_answer(recording, clean, wanted))
+
+
+_LEAVES: Final[Mapping[str, type[BaseException]]] = {"await": CancelledError, "chunk": ConsumerLeftError}
+"""What leaves a program that was cancelled, and one whose consumer has left."""
+
+
+def _interruption(injection: Injection) -> str | None:
+    """Return the kind of the moment at which the program was stopped for good; None if it goes on."""
+    wheres = (came.fault.call.key.name for came in injection.came if isinstance(came.fault.act, Interrupted))
+    return next((where for where in wheres if where in _LEAVES), None)
+
+
+def _unlike(where: str, error: BaseException | None) -> str:
+    if isinstance(error, _LEAVES[where]):
+        return ""
+    gone = "was cancelled" if where == "await" else "lost its consumer"
+    return f"it {gone}, and went on" if error is None else f"it {gone}, and raised {_shown(error)}"
 
 
 def _judge_error(error: BaseException, wanted: Survival, recording: Recording) -> tuple[Outcome, str] | None:
@@ -223,7 +252,11 @@ def _witness(injection: Injection, recording: Recording) -> tuple[Event, ...]:
     """Return the events that show each fault: the end of its run. Empty if one of them shows nothing."""
     runs = {run.id: run for run in recording.runs}
     found: list[Event] = []
+    events = list(recording)
     for came in injection.came:
+        if came.run_id is None:
+            found += events[-1:]
+            continue
         run = runs.get(came.run_id)
         if run is None or not _shows(run, came.fault, injection):
             return ()

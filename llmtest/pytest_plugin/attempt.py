@@ -12,7 +12,7 @@ import os
 import unittest
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -84,6 +84,8 @@ class Attempt:
         self.recording: Recording | None = None
         self.budget: Budget | None = None
         self.rules: tuple[Any, ...] = ()
+        self.drive: Callable[[Any], Any] = lambda coroutine: coroutine
+        """Drives the coroutine of an async test."""
         self.is_recorded = False
         """True if the test is recorded, whatever it asks for."""
         self.cassette: Cassette | None = None
@@ -194,7 +196,7 @@ class Attempt:
             block.callback(self._end_of_call)
             if self.recording is not None and isinstance(item, pytest.Function):
                 holder, name = _place(item)
-                patch.setattr(holder, name, _wrap(getattr(holder, name), self.inside))
+                patch.setattr(holder, name, _wrap(getattr(holder, name), self))
             elif self.recording is not None:
                 block.enter_context(self.inside())
             yield
@@ -443,20 +445,20 @@ def _place(item: pytest.Function) -> tuple[object, str]:
     return item, "obj"
 
 
-def _wrap(function: Callable[..., Any], inside: Callable[[], AbstractContextManager[None]]) -> Callable[..., object]:
+def _wrap(function: Callable[..., Any], attempt: Attempt) -> Callable[..., object]:
     """Return `function` inside a block, entered in the context in which it runs: a fixture's context may be another one."""
 
     @functools.wraps(function)
     def test(*args: object, **kwargs: object) -> Any:
         __tracebackhide__ = hidden
-        with inside():
+        with attempt.inside():
             return function(*args, **kwargs)
 
     @functools.wraps(function)
     async def async_test(*args: object, **kwargs: object) -> object:
         __tracebackhide__ = hidden
-        with inside():
-            return await function(*args, **kwargs)
+        with attempt.inside():
+            return await attempt.drive(function(*args, **kwargs))
 
     return async_test if inspect.iscoroutinefunction(function) else test
 

@@ -6,6 +6,7 @@ node ids and the workers of xdist mean the same items. So the test runs once whi
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -17,10 +18,11 @@ import pytest
 from _pytest import python
 from _pytest.runner import runtestprotocol
 
-from llmtest.campaigns.injection import EndlessError, Injection
-from llmtest.campaigns.kinds import Fault, check_kinds, faults_at
+from llmtest.campaigns.driving import Driven
+from llmtest.campaigns.injection import Injection
+from llmtest.campaigns.kinds import Fault, check_kinds, faults_at, faults_of_program
 from llmtest.campaigns.matrix import VERSION, Cell, Matrix
-from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, judge, survival
+from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, injection_of, judge, survival
 from llmtest.core.text import names
 from llmtest.errors import CampaignError, FaultError
 from llmtest.pytest_plugin import markers
@@ -47,7 +49,7 @@ class Planned:
 _planned: Final = pytest.StashKey[Planned]()
 _clean: Final = pytest.StashKey[Clean]()
 _verdict: Final = pytest.StashKey[Verdict]()
-_alone: Final = pytest.StashKey[list[pytest.Function]]()  # the items of the faults of a pair, each alone
+_alone: Final = pytest.StashKey[Sequence[pytest.Function]]()  # the items of the faults of a pair, each alone
 
 
 def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
@@ -63,7 +65,7 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
     clean = _run_clean(item)
     if clean is None:
         return  # the test itself says why
-    faults = faults_at(clean.calls, kinds)
+    faults = [*faults_at(clean.calls, kinds), *faults_of_program(clean.moments, kinds)]
     numbers = itertools.count()
     alone = {fault: _item_with(item, Planned(item.nodeid, (fault,), clean, wanted, next(numbers))) for fault in faults}
     yield from alone.values()
@@ -144,14 +146,14 @@ class FaultItems:
             return (yield)
         attempt = item.stash[ATTEMPT]
         assert attempt.recording is not None  # because `is_recorded` was set
-        bound = planned.clean.max_calls if planned.faults else None
         error: BaseException | None = None
-        with Injection(attempt.recording, planned.faults, bound) as injection:
+        with injection_of(attempt.recording, planned.faults, planned.clean if planned.faults else None) as injection:
+            attempt.drive = functools.partial(Driven, injection=injection)
             try:
                 yield
-            except pytest.skip.Exception:
+            except (KeyboardInterrupt, SystemExit, pytest.skip.Exception, pytest.exit.Exception):
                 raise
-            except (Exception, EndlessError, pytest.fail.Exception) as raised:
+            except BaseException as raised:  # a fault of the program itself raises no Exception
                 if not planned.faults:
                     raise
                 error = raised

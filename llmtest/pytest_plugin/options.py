@@ -99,7 +99,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
-    backoff = "what libraries sleep before they try again in recorded tests: it passes in virtual time (virtual, the default), or for real"
+    backoff = "what libraries sleep before they try again, in recorded tests: it passes in virtual time (virtual, the default), "
+    backoff += "or for real"
     group.addoption("--llmtest-backoff", choices=BACKOFF, help=f"{backoff}; ini: llmtest_backoff")
     parser.addini("llmtest_backoff", backoff, default="virtual")
     matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
