@@ -18,7 +18,7 @@ from llmtest.events.events import Run
 from llmtest.events.words import Message
 from llmtest.recording.recording import Recording
 
-Invariant = Callable[[Recording], Iterator[str]]
+Invariant = Callable[[Recording, bool], Iterator[str]]
 MAX_EQUAL_CALLS: Final = 2
 """How often a tool may be called with equal arguments and give the same."""
 _LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})
@@ -39,8 +39,10 @@ def check_invariants(chosen: Iterable[str]) -> tuple[str, ...]:
     return given
 
 
-def broken_invariants(recording: Recording, chosen: Iterable[str]) -> list[Violation]:
+def broken_invariants(recording: Recording, chosen: Iterable[str], *, ended_well: bool = False) -> list[Violation]:
     """Return a violation for each place where `recording` breaks one of the invariants; its code is the name.
+
+    With `ended_well`, the program has raised no error: then the error of a root run was swallowed, too.
 
     >>> from llmtest import ScriptedChatModel, record
     >>> with record() as recording:
@@ -52,14 +54,16 @@ def broken_invariants(recording: Recording, chosen: Iterable[str]) -> list[Viola
         CampaignError: a name is unknown.
     """
     return [
-        Violation(name, publish(text)) for name in check_invariants(chosen) for text in dict.fromkeys(INVARIANTS[name](recording))
+        Violation(name, publish(text))
+        for name in check_invariants(chosen)
+        for text in dict.fromkeys(INVARIANTS[name](recording, ended_well))
     ]
 
 
 # -- the invariants
 
 
-def _repeated(recording: Recording) -> Iterator[str]:
+def _repeated(recording: Recording, ended_well: bool) -> Iterator[str]:
     """A tool is called with equal arguments, gives the same, and is called again."""
     counts: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in recording.tools:
@@ -71,7 +75,7 @@ def _repeated(recording: Recording) -> Iterator[str]:
             yield f"the tool `{name}` was called {times(len(runs))} with {shown}, and gave the same each time"
 
 
-def _empty_searches(recording: Recording) -> Iterator[str]:
+def _empty_searches(recording: Recording, ended_well: bool) -> Iterator[str]:
     """A search finds nothing, no later one of the same name finds something, and the program goes on."""
     for run in (*recording.retrievers, *recording.tools):
         if run.ended == "ended" and _is_empty(run.output) and _root_of(recording, run).ended == "ended":
@@ -80,12 +84,12 @@ def _empty_searches(recording: Recording) -> Iterator[str]:
                 yield f"the {run.kind} `{run.name}` gave nothing, and the program went on without it"
 
 
-def _swallowed(recording: Recording) -> Iterator[str]:
+def _swallowed(recording: Recording, ended_well: bool) -> Iterator[str]:
     """A model, a tool or a retriever fails, its root ends well, and nothing in between has made up for it."""
     for run in recording.runs:
-        if run.kind == "chain" or run.error is None or _root_of(recording, run).ended != "ended":
+        if run.kind == "chain" or run.error is None:
             continue
-        if not _has_recovered(recording, run):
+        if (ended_well or _root_of(recording, run).ended == "ended") and not _has_recovered(recording, run):
             yield f"the {run.kind} `{run.name}` failed with {run.error.type}: {run.error.message}, and nothing made up for it"
 
 
@@ -107,7 +111,7 @@ def _answers(message: Message, tool_call_id: str | None) -> bool:
     return message.role == "tool" and tool_call_id is not None and message.tool_call_id == tool_call_id
 
 
-def _cut_answers(recording: Recording) -> Iterator[str]:
+def _cut_answers(recording: Recording, ended_well: bool) -> Iterator[str]:
     for run in recording.models:
         if isinstance(run.output, Message):
             metadata = run.output.response_metadata
@@ -116,7 +120,7 @@ def _cut_answers(recording: Recording) -> Iterator[str]:
                 yield f"an answer of the model `{run.name}` was cut by its length: {show(run.output.text)}"
 
 
-def _empty_answers(recording: Recording) -> Iterator[str]:
+def _empty_answers(recording: Recording, ended_well: bool) -> Iterator[str]:
     for root in recording.roots:
         if root.ended == "ended" and _is_blank(final_answer(root)):
             yield f"the final answer of the {root.kind} `{root.name}` is empty"

@@ -154,7 +154,7 @@ def judge(
 ) -> Verdict:
     """Return the verdict on a run: `error` is what left the program or the test, `violations` are on its page."""
     faults = tuple(faults)
-    witness = _witness(injection, recording)
+    witness, is_shown = _witness(injection, recording)
 
     def verdict(outcome: Outcome, why: object = "") -> Verdict:
         return Verdict(faults, outcome, publish(str(why)), witness, error)
@@ -166,18 +166,18 @@ def judge(
         return verdict("hang", _first_line(held[0].text))
     if injection.missing:
         return verdict("not exposed", f"{names(str(fault) for fault in injection.missing)}: the call did not come")
-    if not witness:
+    if not is_shown:
         return verdict("not exposed", "the recording shows nothing of it: the call gave what it gives without the fault")
     if unscripted := [violation for violation in broken if violation.code in _NO_STEP]:
         return verdict("cannot tell", f"the script has no answer for what comes next: {_first_line(unscripted[0].text)}")
     if violations and not violations_in(error):
         return verdict("wrong and silent", _first_line(violations[0].text))
     if (interruption := _interruption(injection)) is not None:
-        why = _broken(injection, recording, wanted) or _unlike(interruption, error)
+        why = _broken(injection, recording, wanted, ended_well=False) or _unlike(interruption, error)
         return verdict(*(("wrong and silent", why) if why else ("recovered", "")))
-    if error is not None and (found := _judge_error(error, wanted, recording)) is not None:
+    if error is not None and (found := _judge_error(error, wanted)) is not None:
         return verdict(*found)
-    if found_broken := _broken(injection, recording, wanted):
+    if found_broken := _broken(injection, recording, wanted, ended_well=error is None):
         return verdict("wrong and silent", found_broken)
     if error is not None and isinstance(error, wanted.errors):
         return verdict("declared error", _shown(error))
@@ -201,13 +201,18 @@ def _unlike(where: str, error: BaseException | None) -> str:
     return f"it {gone}, and went on" if error is None else f"it {gone}, and raised {_shown(error)}"
 
 
-def _judge_error(error: BaseException, wanted: Survival, recording: Recording) -> tuple[Outcome, str] | None:
+def _judge_error(error: BaseException, wanted: Survival) -> tuple[Outcome, str] | None:
     """Return the outcome of a run that an error ended; None if `survives=` allows the error, or judges by itself."""
     if isinstance(error, wanted.errors):
         return None
-    if isinstance(error, AssertionError) or type(error).__module__ == "_pytest.outcomes":
+    if isinstance(error, AssertionError) or _is_outcome(error):
         return None if wanted.replaces_assertions else ("wrong and silent", _shown(error))
     return "crash", _shown(error)
+
+
+def _is_outcome(error: BaseException) -> bool:
+    """True for what `pytest.fail` raises, which is no AssertionError. pytest is not imported here."""
+    return any(kind.__module__ == "_pytest.outcomes" for kind in type(error).__mro__)
 
 
 def _judge_answer(recording: Recording, clean: Clean, wanted: Survival) -> tuple[Outcome, str]:
@@ -223,16 +228,17 @@ def _expected(clean: Clean) -> str:
     return f"without the fault {show(clean.answers[-1])}" if clean.answers else "without the fault there is none"
 
 
-def _broken(injection: Injection, recording: Recording, wanted: Survival) -> str:
+def _broken(injection: Injection, recording: Recording, wanted: Survival, *, ended_well: bool) -> str:
     """Return the first invariant that does not hold, in words; empty if all hold."""
     tagged = {run.name for run in recording.tools if EFFECTS_TAG in run.tags}
     for key, count in effects_twice(injection.bodies, (*wanted.effects, *tagged)):
-        args = next((show(dict(run.args)) for run in recording.tools if _is_call(run, key.name, key.arguments)), "")
+        given = (run.args or run.input for run in recording.tools if _is_call(run, key.name, key.arguments))
+        args = show(next(given, None))
         return f"the tool `{key.name}` had its effect {times(count)} for {args}"
     for found in run_checks.check(recording):
         if found.level == "impossible" or (found.code == "run never ended" and not found.deviation):
             return _first_line(found.text)
-    for violation in broken_invariants(recording, wanted.invariants):
+    for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well):
         return violation.text
     return _overspent(recording, wanted)
 
@@ -248,20 +254,13 @@ def _overspent(recording: Recording, wanted: Survival) -> str:
     return f"it spent {amount(spent, 'token')}; max_tokens={wanted.max_tokens}" if spent > wanted.max_tokens else ""
 
 
-def _witness(injection: Injection, recording: Recording) -> tuple[Event, ...]:
-    """Return the events that show each fault: the end of its run. Empty if one of them shows nothing."""
+def _witness(injection: Injection, recording: Recording) -> tuple[tuple[Event, ...], bool]:
+    """Return the events that show the faults, the ends of their runs, and whether each of them shows something."""
     runs = {run.id: run for run in recording.runs}
-    found: list[Event] = []
-    events = list(recording)
-    for came in injection.came:
-        if came.run_id is None:
-            found += events[-1:]
-            continue
-        run = runs.get(came.run_id)
-        if run is None or not _shows(run, came.fault, injection):
-            return ()
-        found.append(run.end or run.start)
-    return tuple(found)
+    found = [(came, runs.get(came.run_id)) for came in injection.came if came.run_id is not None]
+    events = tuple(run.end or run.start for _, run in found if run is not None)
+    is_shown = all(run is not None and _shows(run, came.fault, injection) for came, run in found)
+    return events or tuple(recording[-1:]), is_shown
 
 
 def _shows(run: Run, fault: Fault, injection: Injection) -> bool:
