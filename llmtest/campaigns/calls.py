@@ -110,14 +110,14 @@ def arguments_of(kind: RunKind, start: Event) -> str:
     value = start.payload.get(INPUT_OF[kind])
     if value is None and kind == "tool":
         value = start.payload.get("input_str")
-    return digest(_masked(_plain(value)))
+    return digest(_plain(value))
 
 
 def _plain(value: Any) -> Any:
     """Return a value as JSON, without the ids of messages and of tool calls."""
     if isinstance(value, Message):
         calls = [[call.name, _plain(call.args)] for call in value.tool_calls]
-        return [value.role, value.text, calls, value.name, value.status]
+        return [value.role, _masked(value.text), calls, value.name, value.status]
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -125,8 +125,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else _masked(str(value))
 
 
-def _masked(value: Any) -> Any:
-    return table().volatile.sub(lambda found: f"<{found.lastgroup}>", value) if isinstance(value, str) else value
+def _masked(text: str) -> str:
+    return table().volatile.sub(lambda found: f"<{found.lastgroup}>", text)
 
 
 def calls_of(recording: Recording) -> list[Call]:
