@@ -75,6 +75,11 @@ class Matrix:
         return found[name]
 
     @property
+    def deviations(self) -> tuple[str, ...]:
+        """The known deviations of LangChain and LangGraph that its runs have met: names of docs/reference/protocol.md."""
+        return tuple(dict.fromkeys(name for verdict in self.verdicts for name in verdict.deviations))
+
+    @property
     def failed(self) -> tuple[Cell, ...]:
         """The cells whose faults the program does not survive, or of which it cannot be told."""
         return tuple(cell for cell in self.cells if cell.outcome in FAILED)

@@ -129,6 +129,8 @@ class Verdict:
     outcome: Outcome
     why: str = ""
     witness: tuple[Event, ...] = ()
+    deviations: tuple[str, ...] = ()
+    """The known deviations of LangChain and LangGraph that the run has met: names of docs/reference/protocol.md."""
     error: BaseException | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -155,9 +157,11 @@ def judge(
     """Return the verdict on a run: `error` is what left the program or the test, `violations` are on its page."""
     faults = tuple(faults)
     witness, is_shown = _witness(injection, recording)
+    rules = run_checks.check(recording)
+    deviations = tuple(dict.fromkeys(found.deviation for found in rules if found.deviation))
 
     def verdict(outcome: Outcome, why: object = "") -> Verdict:
-        return Verdict(faults, outcome, publish(str(why)), witness, error)
+        return Verdict(faults, outcome, publish(str(why)), witness, deviations, error)
 
     broken = [*violations, *violations_in(error)]
     if injection.is_endless or isinstance(error, EndlessError):
@@ -173,11 +177,11 @@ def judge(
     if violations and not violations_in(error):
         return verdict("wrong and silent", _first_line(violations[0].text))
     if (interruption := _interruption(injection)) is not None:
-        why = _broken(injection, recording, wanted, ended_well=False) or _unlike(interruption, error)
+        why = _broken(injection, recording, rules, wanted, ended_well=False) or _unlike(interruption, error)
         return verdict(*(("wrong and silent", why) if why else ("recovered", "")))
     if error is not None and (found := _judge_error(error, wanted)) is not None:
         return verdict(*found)
-    if found_broken := _broken(injection, recording, wanted, ended_well=error is None):
+    if found_broken := _broken(injection, recording, rules, wanted, ended_well=error is None):
         return verdict("wrong and silent", found_broken)
     if error is not None and isinstance(error, wanted.errors):
         return verdict("declared error", _shown(error))
@@ -228,14 +232,16 @@ def _expected(clean: Clean) -> str:
     return f"without the fault {show(clean.answers[-1])}" if clean.answers else "without the fault there is none"
 
 
-def _broken(injection: Injection, recording: Recording, wanted: Survival, *, ended_well: bool) -> str:
+def _broken(
+    injection: Injection, recording: Recording, rules: Sequence[run_checks.Broken], wanted: Survival, *, ended_well: bool
+) -> str:
     """Return the first invariant that does not hold, in words; empty if all hold."""
     tagged = {run.name for run in recording.tools if EFFECTS_TAG in run.tags}
     for key, count in effects_twice(injection.bodies, (*wanted.effects, *tagged)):
         given = (run.args or run.input for run in recording.tools if _is_call(run, key.name, key.arguments))
         args = show(next(given, None))
         return f"the tool `{key.name}` had its effect {times(count)} for {args}"
-    for found in run_checks.check(recording):
+    for found in rules:
         if found.level == "impossible" or (found.code == "run never ended" and not found.deviation):
             return _first_line(found.text)
     for violation in broken_invariants(recording, wanted.invariants, ended_well=ended_well):

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from langchain_core.runnables import Runnable
 
-from llmtest.campaigns.injection import ConsumerLeftError, Injection, ProcessKilledError, current
+from llmtest.campaigns.injection import ConsumerLeftError, Injection, current
 from llmtest.langchain.caller import run_around
 from llmtest.wire.clients import Patch, replace
 
@@ -219,7 +219,7 @@ def _invoke(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with _marked(_reading):
                 return original(self, input, config, **kwargs)
-        except ProcessKilledError:
+        except BaseException:  # the program may have turned what ended it into another error
             if injection is None or not injection.is_killed:
                 raise
             injection.resume()
@@ -236,7 +236,7 @@ def _ainvoke(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with _marked(_reading):
                 return await original(self, input, config, **kwargs)
-        except ProcessKilledError:
+        except BaseException:  # the program may have turned what ended it into another error
             if injection is None or not injection.is_killed:
                 raise
             injection.resume()
