@@ -18,7 +18,7 @@ from llmtest.events.words import FrozenDict, ToolCall
 from llmtest.scripts.answering import Injected
 from llmtest.scripts.step_types import Call as SaidCall
 from llmtest.scripts.step_types import Reply, as_failure
-from llmtest.scripts.steps import call, fail, reply, say
+from llmtest.scripts.steps import call, reply, say
 
 HUGE_CHARACTERS: Final = 100_000
 """The length of a text of the kind `huge`."""
@@ -129,8 +129,10 @@ def _refused(words: str, status: int, message: str | None = None, retry_after: f
     return lambda _: [(words, Injected(step))]
 
 
-def _broken(words: str, error: BaseException) -> Make:
-    return lambda _: [(words, Injected(fail(error)))]
+def _broken(words: str, error: str, message: str) -> Make:
+    # By its name, because an exception keeps the frames of each place that raises it.
+    step = as_failure(error, None, message, "")
+    return lambda _: [(words, Injected(step))]
 
 
 def _says(words: str, step: Reply) -> Make:
@@ -151,11 +153,11 @@ def _half_of(said: ToolCall) -> Reply:
 
 def _stream_cuts(call: Call) -> Iterator[tuple[str, Act]]:
     """A stream breaks after its first chunk, in its middle, and before its last chunk."""
-    tokens, error = call.tokens, ConnectionResetError("the stream broke off")
+    tokens, failure = call.tokens, as_failure("ConnectionResetError", None, "the stream broke off", "")
     if not tokens:
         return
     for number in dict.fromkeys((1, max(1, len(tokens) // 2), max(1, len(tokens) - 1))):
-        yield f"stream cut after chunk {number}", Injected(say(tokens=tokens[:number]).then_fail(error).unchecked())
+        yield f"stream cut after chunk {number}", Injected(replace(say(tokens=tokens[:number]), failure=failure).unchecked())
 
 
 def _malformed(call: Call) -> Iterator[tuple[str, Act]]:
@@ -232,8 +234,8 @@ KINDS: Final = (
     Kind("rate limit", MODELS, _refused("rate limit", 429)),
     Kind("rate limit with retry-after", MODELS, _refused("rate limit with retry-after", 429, None, 2)),
     Kind("server error", MODELS, _refused("server error", 500)),
-    Kind("timeout", MODELS, _broken("timeout", TimeoutError("the model timed out"))),
-    Kind("connection reset", MODELS, _broken("connection reset", ConnectionResetError("connection reset by peer"))),
+    Kind("timeout", MODELS, _broken("timeout", "TimeoutError", "the model timed out")),
+    Kind("connection reset", MODELS, _broken("connection reset", "ConnectionResetError", "connection reset by peer")),
     Kind("context too long", MODELS, _refused("context too long", 400, _CONTEXT)),
     Kind("content filter", _CHAT, _says("content filter", say("", stop_reason="content_filter").unchecked())),
     Kind("refusal", _CHAT, _says("refusal", say(_NO, refusal=True).unchecked())),

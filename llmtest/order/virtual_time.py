@@ -78,6 +78,7 @@ class Clock:
 
     def at(self, event: Event) -> int:
         """Return the virtual time of the next event, in nanoseconds."""
+        self._read_pauses()
         run = self._runs.get(event.run_id)
         if run is None or event.kind in START_KINDS:  # a program may give one id to run after run
             run = self._begin(event)
@@ -141,12 +142,16 @@ class Clock:
         self._wait(lane, track, moment)
         return track.at(moment)
 
+    def _read_pauses(self) -> None:
+        """Look at the pauses since the last event. The lane of one may have no event of its own."""
+        while self._seen < len(self._pauses):
+            lane, moment, ns = self._pauses[self._seen]
+            self._seen += 1
+            self._waits.setdefault(lane, deque()).append((moment, ns))
+            self._track(lane)
+
     def _wait(self, lane: Lane | None, track: _Track, until: float) -> None:
         """Advance a lane by its pauses up to a moment of it."""
-        while self._seen < len(self._pauses):
-            paused, moment, ns = self._pauses[self._seen]
-            self._waits.setdefault(paused, deque()).append((moment, ns))
-            self._seen += 1
         waits = self._waits.get(lane) if lane is not None and self._waits else None
         while waits and waits[0][0] <= until:
             moment, ns = waits.popleft()

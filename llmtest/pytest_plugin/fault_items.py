@@ -62,7 +62,7 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
         kinds, wanted, has_pairs = _options_of(marks)
     except CampaignError as error:
         raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from None
-    clean = _run_clean(item)
+    clean = _run_clean(_twin_of(item, Planned(item.nodeid)))
     if clean is None:
         return  # the test itself says why
     faults = [*faults_at(clean.calls, kinds), *faults_of_program(clean.moments, kinds)]
@@ -94,11 +94,9 @@ def _run_clean(item: pytest.Function) -> Clean | None:
     manager = item.config.pluginmanager
     if not manager.hasplugin(PLUGIN):
         manager.register(FaultItems(), PLUGIN)
-    item.stash[_planned] = Planned(item.nodeid)
     try:
         reports = runtestprotocol(item, log=False, nextitem=None)
     finally:
-        del item.stash[_planned]
         if ATTEMPT in item.stash:
             item.stash[ATTEMPT].forget()
             del item.stash[ATTEMPT]
@@ -110,14 +108,18 @@ def _run_clean(item: pytest.Function) -> Clean | None:
 
 
 def _item_with(item: pytest.Function, planned: Planned) -> pytest.Function:
-    """Return the item of a test with faults. It is of the same class: plugins for async tests have classes of their own."""
+    """Return the item of a test with faults."""
     # pytest 9.2 makes the node id of the parameters; before, of the name.
     spec: Any = getattr(item, "callspec", None) or _CALL_SPEC()
-    spec = replace(spec, _idlist=[*spec._idlist, " and ".join(map(str, planned.faults))])
+    return _twin_of(item, planned, replace(spec, _idlist=[*spec._idlist, " and ".join(map(str, planned.faults))]))
+
+
+def _twin_of(item: pytest.Function, planned: Planned, spec: Any = None) -> pytest.Function:
+    """Return another item of the same test. It is of the same class: plugins for async tests have classes of their own."""
     made: pytest.Function = type(item).from_parent(
         item.parent,
-        name=f"{item.originalname}[{spec.id}]",
-        callspec=spec,
+        name=item.name if spec is None else f"{item.originalname}[{spec.id}]",
+        callspec=spec or getattr(item, "callspec", None),
         fixtureinfo=item._fixtureinfo,
         originalname=item.originalname,
     )

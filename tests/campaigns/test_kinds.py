@@ -31,8 +31,8 @@ OF_EVERY_MODEL = [
     ("rate limit", "fail(429)"),
     ("rate limit with retry-after", "fail(429, retry_after=2)"),
     ("server error", "fail(500)"),
-    ("timeout", "fail(TimeoutError('the model timed out'))"),
-    ("connection reset", "fail(ConnectionResetError('connection reset by peer'))"),
+    ("timeout", "fail('TimeoutError', message='the model timed out')"),
+    ("connection reset", "fail('ConnectionResetError', message='connection reset by peer')"),
     ("context too long", "fail(400, message='the prompt is too long: maximum context length exceeded')"),
 ]
 OF_EVERY_CHAT = [
