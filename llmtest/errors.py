@@ -311,6 +311,14 @@ class FaultError(LlmtestError, AssertionError):
         self.fault = fault
 
 
+class OrderError(LlmtestError, AssertionError):
+    """A program fails in another order of what runs at once. `.schedule` is the word that repeats that order."""
+
+    def __init__(self, text: str, schedule: str) -> None:
+        super().__init__(text)
+        self.schedule = schedule
+
+
 # -- evaluation
 
 

@@ -89,10 +89,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
-    """Add to a test with the marker `llm_faults` an item for each fault."""
+    """Add to a test with the marker `llm_faults` an item for each fault; look at those with `llm_interleave`."""
     made = yield
     items = made if isinstance(made, list) else [made]
-    if any(isinstance(item, pytest.Function) and item.get_closest_marker("llm_faults") is not None for item in items):
+    functions = [item for item in items if isinstance(item, pytest.Function)]
+    interleaved = [item for item in functions if item.get_closest_marker("llm_interleave") is not None]
+    if interleaved:
+        from llmtest.pytest_plugin import interleavings
+
+        for item in interleaved:
+            interleavings.check_marker(item)
+            interleavings.open_plugin(item.config)
+    if any(item.get_closest_marker("llm_faults") is not None for item in functions):
         from llmtest.pytest_plugin.fault_items import with_faults
 
         return [each for item in items for each in with_faults(item)]

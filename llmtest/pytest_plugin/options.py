@@ -105,6 +105,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("llmtest_backoff", backoff, default="virtual")
     matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
     group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
+    shuffle = "run each recorded async test once under another order of its tasks than asyncio's, chosen by a seed"
+    group.addoption("--llmtest-shuffle", nargs="?", const="random", metavar="SEED", help=f"{shuffle}; by default a random one")
+    schedule = "run async tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed"
+    group.addoption("--llmtest-schedule", metavar="WORD", help=schedule)
     invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
     invariants += "answer cut by length, empty answer"
     parser.addini("llmtest_invariants", invariants, type="linelist", default=[])
@@ -149,6 +153,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(kept, "llmtest-traces")
     config.pluginmanager.register(SessionResults(config), "llmtest-results")
     _open_page(config)
+    _open_schedules(config)
     _follow(config)
     _open_stale(config)
     _check_kinds(config)
@@ -181,6 +186,17 @@ def _open_page(config: pytest.Config) -> None:
     from llmtest.pytest_plugin.html_page import HtmlPage
 
     config.pluginmanager.register(HtmlPage(config, path, attempt_of), "llmtest-html")
+
+
+def _open_schedules(config: pytest.Config) -> None:
+    if config.getoption("llmtest_schedule") is not None or config.getoption("llmtest_shuffle") is not None:
+        from llmtest.errors import CampaignError
+        from llmtest.pytest_plugin import interleavings
+
+        try:
+            interleavings.open_plugin(config)
+        except CampaignError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def _follow(config: pytest.Config) -> None:

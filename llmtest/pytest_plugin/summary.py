@@ -20,6 +20,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
         _summarize_faults(terminalreporter, config, faults)
     if config.get_verbosity() < -1 or terminalreporter.no_summary:
         return
+    _summarize_orders(terminalreporter)
     _summarize_tokens(terminalreporter)
     _summarize_unusual(terminalreporter)
     _summarize_pending(terminalreporter)
@@ -115,3 +116,18 @@ def _summarize_faults(terminalreporter: TerminalReporter, config: pytest.Config,
         path = config.invocation_params.dir / config.getoption("llmtest_matrix")
         write_matrices(found, path)
         terminalreporter.write_line(f"llmtest: the outcomes of all faults: {path}")
+
+
+def _summarize_orders(terminalreporter: TerminalReporter) -> None:
+    """Say how many schedules each test with `llm_interleave` has run under, and the seed of shuffled tests."""
+    reports = _reports(terminalreporter, "llmtest_orders")
+    if reports:
+        terminalreporter.write_sep("=", "llmtest: orders")
+    for report in sorted(reports, key=lambda report: report.nodeid):
+        terminalreporter.write_line(f"{report.nodeid}: {report.llmtest_orders}")
+    shuffled = _reports(terminalreporter, "llmtest_shuffle")
+    for seed in sorted({report.llmtest_shuffle for report in shuffled}):
+        from llmtest.core.text import amount
+
+        number = sum(report.llmtest_shuffle == seed for report in shuffled)
+        terminalreporter.write_line(f"llmtest: shuffled {amount(number, 'test')} with --llmtest-shuffle={seed}")

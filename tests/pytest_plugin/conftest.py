@@ -20,6 +20,8 @@ for name in (
     "llmtest.wire.serving",
     *(f"llmtest.wire.clients.{client}" for client in ("httpx", "urllib3", "aiohttp", "addresses", "backoff")),
     "llmtest.pytest_plugin.fault_items",
+    "llmtest.pytest_plugin.interleavings",
+    "detangle",
     "llmtest.langchain.injecting",
     "llmtest.langchain.interrupting",
     "hypothesis.core",
