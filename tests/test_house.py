@@ -53,6 +53,7 @@ PACKAGES: dict[str, frozenset[str]] = {
 
 LATER = {
     "auto.values": {"faker"},
+    "campaigns.interleaving": {"detangle"},
     "cassettes.foreign": {"brotli", "zstandard"},
     "core.progress": {"rich"},
     "core.safe_yaml": {"yaml"},
