@@ -311,7 +311,7 @@ class FaultError(LlmtestError, AssertionError):
         self.fault = fault
 
 
-class OrderError(LlmtestError, AssertionError):
+class InterleavingError(LlmtestError, AssertionError):
     """A program fails in another order of what runs at once. `.schedule` is the word that repeats that order."""
 
     def __init__(self, text: str, schedule: str) -> None:

@@ -16,7 +16,7 @@ from llmtest import ledger
 from llmtest.campaigns.calls import CallKey, CallNames
 from llmtest.campaigns.schedules import Decisions, Plan, Schedules, deviations, shrink, strip
 from llmtest.core.text import amount
-from llmtest.errors import CampaignError, OrderError, ViolationError
+from llmtest.errors import CampaignError, InterleavingError, ViolationError
 from llmtest.recording.recording import Recording, judge_turns, record
 from llmtest.wire.clients import backoff
 
@@ -68,10 +68,10 @@ class Orders:
         return "" if self.failing is None else encode(self.failing.schedule)
 
     def check(self) -> None:
-        """Raise an `OrderError`, from the error of the program, unless every schedule has passed."""
+        """Raise an `InterleavingError`, from the error of the program, unless every schedule has passed."""
         __tracebackhide__ = True
         if self.failing is not None:
-            raise OrderError(explain(self), self.token) from self.failing.error
+            raise InterleavingError(explain(self), self.token) from self.failing.error
 
 
 def orders(program: Callable[[], Any], *, runs: int = 200, seed: int = 0, bound: int | None = None) -> Orders:
@@ -164,7 +164,7 @@ def _error_of(result: RunResult) -> BaseException | None:
     if failure is None:
         return None
     if failure.kind in ("deadlock", "step-limit", "time-limit") or failure.exception is None:
-        return OrderError(f"{failure.kind}: {failure.message}", "")
+        return InterleavingError(f"{failure.kind}: {failure.message}", "")
     return failure.exception
 
 
@@ -196,7 +196,7 @@ def explain(found: Orders) -> str:
     error = found.failing.error
     said, _, more = str(error).strip().partition("\n")
     lines = [f"fails in another order: {type(error).__name__}: {said}".rstrip(": ")]
-    if isinstance(error, OrderError):  # where each task waits
+    if isinstance(error, InterleavingError):  # where each task waits
         lines += [f"  {line.strip()}" for line in more.splitlines()]
     lines.append(f"  {found}")
     number = deviations(found.failing.schedule)

@@ -11,7 +11,7 @@ from llmtest import ScriptedChatModel, record
 from llmtest.campaigns import interleaving, orders
 from llmtest.campaigns.interleaving import Orders, Ran, controlled, decode, encode, explain, explore
 from llmtest.campaigns.schedules import Plan, deviations
-from llmtest.errors import CampaignError, OrderError
+from llmtest.errors import CampaignError, InterleavingError
 from tests.support.racing_programs import RACING, Racing, ask, shared_list
 
 
@@ -22,7 +22,7 @@ def test_a_planted_race_is_found_and_shrunk_to_few_deviations(racing: Racing) ->
     assert found.failing is not None
     assert found.is_stable
     assert deviations(found.failing.schedule) <= 8  # how many are needed depends on the version of LangChain
-    with pytest.raises(OrderError) as caught:
+    with pytest.raises(InterleavingError) as caught:
         found.check()
     assert racing.says in str(caught.value)
     assert caught.value.schedule == found.token
@@ -53,7 +53,7 @@ def test_300_replays_of_a_failing_schedule_are_equal() -> None:
 
 
 def test_the_failure_says_where_the_order_differs() -> None:
-    with pytest.raises(OrderError) as caught:
+    with pytest.raises(InterleavingError) as caught:
         orders(shared_list(sorts=False)).check()
 
     assert str(caught.value).splitlines()[-4:] == [
