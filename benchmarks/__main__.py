@@ -12,6 +12,7 @@ import sys
 from importlib.metadata import version
 
 from benchmarks import (
+    campaigns,
     cassettes,
     counting,
     harness,
@@ -39,6 +40,7 @@ SUITES = {
     "latency": latency.ratios,
     "wire": wire.ratios,
     "cassettes": cassettes.ratios,
+    "campaigns": campaigns.ratios,
     "startup": startup.ratios,
 }
 

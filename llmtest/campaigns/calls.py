@@ -125,7 +125,13 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | None) else _masked(str(value))
 
 
+MAX_MASKED_CHARACTERS: Final = 10_000
+"""A longer text is compared as it is: to look for ids in it takes longer than the call."""
+
+
 def _masked(text: str) -> str:
+    if len(text) > MAX_MASKED_CHARACTERS:
+        return text
     return table().volatile.sub(lambda found: f"<{found.lastgroup}>", text)
 
 
