@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from llmtest import ScriptedChatModel, ScriptedLLM, ScriptedRetriever, call, record, say
 from llmtest.campaigns import Matrix, fault_runs, faults, kind_names
 from llmtest.errors import CampaignError, FaultError
+from llmtest.langchain.providers import scripted_providers
 from tests.support.weak_programs import TWINS, Twins, ask_again, ask_once
 
 
@@ -314,3 +319,88 @@ def test_tools_of_a_call_are_called_twice_in_the_same_answer() -> None:
 
     assert (verdict.outcome, verdict.why) == ("wrong and silent", "the tool `search` had its effect twice for {'q': 'x'}")
     assert calls == ["x", "x"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "errors"),
+    [
+        (
+            "openai",
+            {"rate limit": "RateLimitError", "server error": "InternalServerError", "context too long": "BadRequestError"},
+        ),
+        ("anthropic", {"rate limit": "RateLimitError", "server error": "InternalServerError"}),
+    ],
+)
+def test_a_dialect_has_the_errors_of_its_provider(dialect: str, errors: dict[str, str]) -> None:
+    def ask() -> None:
+        ScriptedChatModel("Hello", dialect=dialect, name="model").invoke("hi")
+
+    matrix = faults(ask, kinds=[*errors])
+
+    found = {verdict.faults[0].kind: verdict.error for verdict in matrix.verdicts}
+    assert all(name in [kind.__name__ for kind in type(found[kind]).__mro__] for kind, name in errors.items())
+    assert all(type(error).__module__.partition(".")[0] in (dialect, f"langchain_{dialect}") for error in found.values())
+
+
+def test_faults_come_over_the_wire_and_the_retries_of_the_sdk_are_seen(clients_left_open) -> None:
+    def ask(retries: int) -> Callable[[], None]:
+        def program() -> None:
+            with scripted_providers({"openai:gpt-5": ["Hello"]}):
+                model = ChatOpenAI(model="gpt-5", api_key=SecretStr("x"), max_retries=retries)
+                assert model.invoke("hi").text == "Hello"
+
+        return program
+
+    kinds = ["rate limit", "rate limit with retry-after", "server error", "timeout", "connection reset"]
+    patient, hasty = faults(ask(2), kinds=kinds), faults(ask(0), kinds=kinds)
+
+    assert patient.counts() == {"recovered": 5}
+    assert hasty.counts() == {"crash": 5}
+    kinds_of = [{kind.__name__ for kind in type(verdict.error).__mro__} for verdict in hasty.verdicts]
+    expected = ["RateLimitError", "RateLimitError", "InternalServerError", "APITimeoutError", "APIConnectionError"]
+    assert [name in found for name, found in zip(expected, kinds_of, strict=True)] == [True] * 5
+
+
+def robust_answer() -> None:
+    """Survives every fault of a model: it tries again, and an answer that is no good it asks for again."""
+    model = ScriptedChatModel("Hello", name="model").with_retry()
+
+    def good(answer: AIMessage) -> bool:
+        return bool(answer.text) and answer.response_metadata.get("finish_reason") == "stop"
+
+    answers = (model.invoke("hi") for _ in range(3))
+    assert next(answer for answer in answers if good(answer)).text == "Hello"
+
+
+def robust_search() -> None:
+    """Survives every fault of a retriever: it searches again, and without documents it says so."""
+    docs = ScriptedRetriever(["Cats purr."], name="docs").with_retry(wait_exponential_jitter=False)
+    found = docs.invoke("cats")
+    assert [document.page_content for document in found] in ([], ["Cats purr."])
+
+
+def robust_tool() -> None:
+    """Survives every fault of a tool without effects: what is no result is asked for again."""
+
+    @tool
+    def look(q: str) -> str:
+        """Look."""
+        return f"found {q}"
+
+    for _ in range(3):
+        try:
+            found = look.invoke("x")
+        except (RuntimeError, TimeoutError):
+            continue
+        if isinstance(found, str) and found.startswith("found ") and len(found) < 1_000:
+            assert found == "found x"
+            return
+    raise AssertionError("nothing found")
+
+
+@pytest.mark.parametrize("program", [robust_answer, robust_search, robust_tool])
+def test_a_robust_program_survives_all_faults(program) -> None:
+    matrix = faults(program)
+
+    assert matrix.failed == ()
+    assert set(matrix.counts()) == {"recovered"}
