@@ -57,13 +57,12 @@ def test_faults_of_a_chat_model_that_says_text() -> None:
 
 
 def test_faults_of_a_stream() -> None:
+    broken = ".then_fail('ConnectionResetError', message='the stream broke off').unchecked()"
+
     assert [row for row in steps(STREAMED) if row[0].startswith("stream")] == [
-        ("stream cut after chunk 1", "say('It').then_fail(ConnectionResetError('the stream broke off')).unchecked()"),
-        ("stream cut after chunk 2", "say('It', ' is').then_fail(ConnectionResetError('the stream broke off')).unchecked()"),
-        (
-            "stream cut after chunk 3",
-            "say('It', ' is', ' 18C').then_fail(ConnectionResetError('the stream broke off')).unchecked()",
-        ),
+        ("stream cut after chunk 1", f"say('It'){broken}"),
+        ("stream cut after chunk 2", f"say('It', ' is'){broken}"),
+        ("stream cut after chunk 3", f"say('It', ' is', ' 18C'){broken}"),
     ]
 
 
