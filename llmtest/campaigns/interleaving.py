@@ -6,15 +6,20 @@ virtual. A timer may fire late, never early. Threads that the program starts its
 
 from __future__ import annotations
 
+import functools
 import inspect
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from llmtest import ledger
 from llmtest.campaigns.calls import CallKey, CallNames
 from llmtest.campaigns.schedules import Decisions, Plan, Schedules, deviations, shrink, strip
+from llmtest.concurrency import lanes
+from llmtest.concurrency.thread_schedule import ThreadSchedule, ThreadScheduleError
 from llmtest.core.text import amount
 from llmtest.errors import CampaignError, InterleavingError, ViolationError
 from llmtest.recording.recording import Recording, judge_turns, record
@@ -99,8 +104,8 @@ def orders(program: Callable[[], Any], *, runs: int = 200, seed: int = 0, bound:
 
     It sees no order of bare threads, and none between processes. Not for several threads at once.
     """
-    if not inspect.iscoroutinefunction(program):
-        raise CampaignError(f"orders() takes an async function without arguments; got {program!r}")
+    if not callable(program):
+        raise CampaignError(f"orders() takes a function without arguments; got {program!r}")
     return explore(lambda plan: _run(program, plan), runs=runs, seed=seed, bound=bound)
 
 
@@ -149,7 +154,9 @@ def _run(program: Callable[[], Any], plan: Plan) -> Ran:
 
 
 def controlled(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
-    """Run an async function under a schedule."""
+    """Run a function under a schedule: of the tasks of an async one, of the threads of any other."""
+    if not inspect.iscoroutinefunction(_function_of(program)):
+        return _threaded(program, plan, recording)
     library = _library()
     strategy = library.Replay(plan.decisions) if plan.seed is None else library.RandomWalk(plan.seed)
     strategy.start(0)
@@ -157,6 +164,52 @@ def controlled(program: Callable[[], Any], plan: Plan, recording: Recording) -> 
     result: RunResult = library.execute(program, config=config, strategy=strategy)
     decided = tuple((decision.n, decision.value) for decision in result.decisions)
     return Ran(decided, _error_of(result), order_of(recording), result.value)
+
+
+def _function_of(program: Any) -> Any:
+    while isinstance(program, functools.partial):
+        program = program.func
+    return program
+
+
+class _Walk:
+    """Decides as a plan says, and keeps what was decided."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._given = iter(plan.decisions)
+        self._random = None if plan.seed is None else random.Random(plan.seed)
+        self.decided: list[tuple[int, int]] = []
+
+    def choose(self, among: int) -> int:
+        told = next(self._given, None)
+        value = min(told, among - 1) if told is not None else 0 if self._random is None else self._random.randrange(among)
+        self.decided.append((among, value))
+        return value
+
+
+def _threaded(program: Callable[[], Any], plan: Plan, recording: Recording) -> Ran:
+    walk, error, value = _Walk(plan), cast("BaseException | None", None), None
+    schedule = ThreadSchedule(walk.choose)
+    try:
+        with schedule, _points(schedule):
+            value = program()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except ThreadScheduleError as found:
+        error = InterleavingError(str(found), "")
+    except BaseException as raised:  # `pytest.fail` raises no Exception
+        error = raised
+    return Ran(tuple(walk.decided), error, order_of(recording), value)
+
+
+@contextmanager
+def _points(schedule: ThreadSchedule) -> Iterator[None]:
+    """Let another thread go on at each callback."""
+    lanes.before_tick, before = schedule.point, lanes.before_tick
+    try:
+        yield
+    finally:
+        lanes.before_tick = before
 
 
 def _error_of(result: RunResult) -> BaseException | None:
