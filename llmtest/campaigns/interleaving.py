@@ -1,7 +1,8 @@
-"""`orders`: an async program runs under controlled schedules, so that what asyncio would decide by luck is decided in every way.
+"""`orders`: a program runs under controlled schedules, so that what luck would decide is decided in every way.
 
-The event loop is that of the library `detangle`: tasks, timers and the jobs of executors are chosen one by one, and time is
-virtual. A timer may fire late, never early. Threads that the program starts itself are not controlled.
+The event loop of an async program is that of the library `detangle`: tasks, timers and the jobs of executors are chosen one by
+one, and time is virtual. A timer may fire late, never early. The threads of any other program, and the jobs of its pools, take
+turns as `llmtest.concurrency.thread_schedule` has it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Ran(NamedTuple):
 class Orders:
     """What a campaign of schedules came to: how many ran, and how many different orders of calls there were.
 
-    `exhausted` is the number of deviations from asyncio's order up to which every schedule has run; None: not even its own.
+    `exhausted` is the number of deviations from the usual order up to which every schedule has run; None: not even its own.
     `failing` is the smallest run that fails, `passing` the order of the first that passed, and `is_stable` is false where the
     failing schedule did not fail again.
     """
@@ -80,14 +81,14 @@ class Orders:
 
 
 def orders(program: Callable[[], Any], *, runs: int = 200, seed: int = 0, bound: int | None = None) -> Orders:
-    """Return what `program`, an async function without arguments, does under up to `runs` schedules.
+    """Return what `program`, a function without arguments, does under up to `runs` schedules.
 
-    First asyncio's own order, then every schedule with one deviation from it and with two, and then random ones of `seed`. With
-    `bound`, every schedule of so many deviations, as far as `runs` suffices, and no random ones. The first that fails ends it,
-    and is shrunk to few deviations.
+    A schedule orders the tasks of an async program, and the threads of any other. First the usual order, then every
+    schedule with one deviation from it and with two, and then random ones of `seed`. With `bound`, every schedule of so many
+    deviations, as far as `runs` suffices, and no random ones. The first that fails ends it, and is shrunk to few deviations.
 
     Raises:
-        CampaignError: `program` is not async, or `detangle` is not installed.
+        CampaignError: `program` cannot be called, or `detangle` is not installed.
 
     >>> import asyncio
     >>> from llmtest import ScriptedChatModel
@@ -102,7 +103,7 @@ def orders(program: Callable[[], Any], *, runs: int = 200, seed: int = 0, bound:
     >>> found.failing is not None
     True
 
-    It sees no order of bare threads, and none between processes. Not for several threads at once.
+    It controls no threads of an async program, and no other processes. Not for several threads at once.
     """
     if not callable(program):
         raise CampaignError(f"orders() takes a function without arguments; got {program!r}")
@@ -249,14 +250,14 @@ def explain(found: Orders) -> str:
     error = found.failing.error
     said, _, more = str(error).strip().partition("\n")
     lines = [f"fails in another order: {type(error).__name__}: {said}".rstrip(": ")]
-    if isinstance(error, InterleavingError):  # where each task waits
+    if isinstance(error, InterleavingError):  # where each task or thread waits
         lines += [f"  {line.strip()}" for line in more.splitlines()]
     lines.append(f"  {found}")
     number = deviations(found.failing.schedule)
-    lines.append(f"  schedule {found.token}: {amount(number, 'deviation')} from the order of asyncio")
+    lines.append(f"  schedule {found.token}: {amount(number, 'deviation')} from the usual order")
     lines += _difference(found.passing, found.failing.order)
     if not found.is_stable:
-        lines.append("  hole: the same schedule did not fail again, so something outside of the event loop decides, too")
+        lines.append("  hole: the same schedule did not fail again, so something that is not controlled decides, too")
     return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""Schedules: which of the tasks that could go on goes on. Which ones are tried, and the smallest one that fails.
+"""Schedules: which of the tasks or threads that could go on goes on. Which ones are tried, and the smallest one that fails.
 
-A schedule is a list of decisions, one for each time that several tasks could go on: 0 is what asyncio would do, and so is every
-decision that is missing at its end. Any list of numbers is a schedule.
+A schedule is a list of decisions, one for each time that several could go on: 0 is the usual order, and so is every decision that
+is missing at its end. Any list of numbers is a schedule.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 Decisions = tuple[int, ...]
 MAX_BOUND: Final = 2
-"""How many deviations from asyncio's order are tried everywhere, if nothing else is asked for."""
+"""How many deviations from the usual order are tried everywhere, if nothing else is asked for."""
 MAX_QUEUED: Final = 100_000
 MAX_ALTERNATIVES: Final = 16
 """A decision among more, such as a random number, is none of the order."""
@@ -22,14 +22,14 @@ SHRINK_RUNS: Final = 200
 
 
 class Plan(NamedTuple):
-    """A schedule to run: its decisions, and then those of a random walk of this seed; None: asyncio's order from there on."""
+    """A schedule to run: its decisions, and then those of a random walk of this seed; None: the usual order from there on."""
 
     decisions: Decisions
     seed: int | None = None
 
 
 class Schedules:
-    """The schedules of a campaign: every one with no deviation from asyncio's order, with one, with two, and then random ones.
+    """The schedules of a campaign: every one with no deviation from the usual order, with one, with two, and then random ones.
 
     Holds state: `note` tells it what a run has decided. With `bound`, only schedules of so many deviations, and no random ones.
     """
@@ -83,7 +83,7 @@ class Schedules:
 
     @property
     def exhausted(self) -> int | None:
-        """The largest number of deviations for which every schedule has run; None if not even asyncio's own has."""
+        """The largest number of deviations for which every schedule has run; None if not even the usual one has."""
         if self._is_cut:
             return None
         full = itertools.takewhile(lambda waiting: not waiting, self._levels)
@@ -93,7 +93,7 @@ class Schedules:
 
 
 def strip(decisions: Sequence[int]) -> Decisions:
-    """Return decisions without those at the end that are asyncio's own."""
+    """Return decisions without those at the end that are the usual ones."""
     end = len(decisions)
     while end and decisions[end - 1] == 0:
         end -= 1
@@ -101,7 +101,7 @@ def strip(decisions: Sequence[int]) -> Decisions:
 
 
 def deviations(decisions: Sequence[int]) -> int:
-    """Return how often a schedule deviates from asyncio's order."""
+    """Return how often a schedule deviates from the usual order."""
     return sum(1 for decision in decisions if decision)
 
 
@@ -142,7 +142,7 @@ def _shorten(best: Callable[[], Decisions], accept: Callable[[Decisions], bool])
 
 
 def _reset(best: Callable[[], Decisions], accept: Callable[[Decisions], bool]) -> bool:
-    """Decide as asyncio does, in ever smaller rows of decisions."""
+    """Decide as usual, in ever smaller rows of decisions."""
     changed, size = False, max(1, len(best()) // 2)
     while size:
         start = 0

@@ -1,21 +1,22 @@
 """Threads one at a time: which of those that could go on goes on is chosen, and not the luck of the operating system.
 
-While a `ThreadSchedule` is entered, the thread that entered it, the threads that it starts and the jobs that it gives to pools are its
-members. One member runs at a time. It hands over where it waits (conditions, and so events, queues, futures and `join`; locks that are
-made meanwhile; `time.sleep`, in virtual time), and may hand over at each `point`, such as a callback. A member that waits for anything
-else, such as a lock from before, cannot be controlled: that is a hole, and it is said.
+While a `ThreadSchedule` is entered, the thread that entered it, the threads that it starts and the jobs that it gives to pools
+are its members. One member runs at a time. It hands over where it waits (conditions, and so events, queues, futures and `join`;
+locks that are made meanwhile; `time.sleep`, in virtual time), and may hand over at each `point`, such as a callback. A member
+that waits for anything else, such as a lock from before, cannot be controlled: that is a hole, and it is said.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import thread as pools
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -24,9 +25,6 @@ HOLE_S: Final = 5.0
 MAX_SWITCHES: Final = 200_000
 MAX_ROUNDS_AT_THE_END: Final = 1_000
 
-_REAL_START, _REAL_JOIN, _REAL_SLEEP = threading.Thread.start, threading.Thread.join, time.sleep
-_REAL_WAIT, _REAL_NOTIFY = threading.Condition.wait, threading.Condition.notify
-_REAL_SUBMIT, _REAL_SHUTDOWN = ThreadPoolExecutor.submit, ThreadPoolExecutor.shutdown
 _REAL_LOCK: Final = threading.Lock
 _WORK_ITEM: Final[Any] = pools._WorkItem
 
@@ -55,7 +53,7 @@ class _Pool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.running = 0
-        self.waiting: deque[tuple[_Member, Callable[[], None]]] = deque()
+        self.waiting: deque[tuple[_Member, Callable[[], None], Future[Any]]] = deque()
 
 
 class ThreadSchedule:
@@ -75,32 +73,42 @@ class ThreadSchedule:
         self._now = 0.0
         self._switches = 0
         self._failure: ThreadScheduleError | None = None
+        self._before: dict[tuple[Any, str], Any] = {}
 
     def __enter__(self) -> Self:
         self._members[threading.get_ident()] = _Member("main")
-        schedule = self
-        thread, condition, executor = threading.Thread, threading.Condition, ThreadPoolExecutor
-        thread.start = lambda t: schedule._start(t)  # type: ignore[method-assign]
-        thread.join = lambda t, timeout=None: schedule._join(t, timeout)  # type: ignore[method-assign,misc]
-        condition.wait = lambda c, timeout=None: schedule._wait(c, timeout)  # type: ignore[method-assign,misc]
-        condition.notify = lambda c, n=1: schedule._notify(c, n)  # type: ignore[method-assign,misc]
-        condition.notify_all = lambda c: schedule._notify(c, len(schedule._waiting) + len(c._waiters))  # type: ignore[method-assign,attr-defined]
-        executor.submit = lambda p, /, fn, *a, **k: schedule._submit(p, fn, *a, **k)  # type: ignore[method-assign]
-        executor.shutdown = lambda p, wait=True, **k: schedule._shutdown(p, wait, **k)  # type: ignore[method-assign,misc]
-        threading.Lock = lambda: _Lock(schedule)  # type: ignore[assignment,misc]
-        time.sleep = self._sleep
+        ours: dict[tuple[Any, str], Any] = {
+            (threading.Thread, "start"): lambda thread: self._start(thread),
+            (threading.Thread, "join"): lambda thread, timeout=None: self._join(thread, timeout),
+            (threading.Condition, "wait"): lambda condition, timeout=None: self._wait(condition, timeout),
+            (threading.Condition, "notify"): lambda condition, n=1: self._notify(condition, n),
+            (threading.Condition, "notify_all"): lambda condition: self._notify(condition, math.inf),
+            (ThreadPoolExecutor, "submit"): lambda pool, /, fn, *args, **kwargs: self._submit(pool, fn, *args, **kwargs),
+            (ThreadPoolExecutor, "shutdown"): lambda pool, wait=True, **options: self._shutdown(pool, wait, **options),
+            (threading, "Lock"): lambda: _Lock(self),
+            (time, "sleep"): self._sleep,
+        }
+        for (owner, name), function in ours.items():
+            self._before[owner, name] = getattr(owner, name)
+            setattr(owner, name, function)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self._finish()
         finally:
-            threading.Thread.start, threading.Thread.join = _REAL_START, _PATCHED["join"]  # type: ignore[method-assign]
-            threading.Condition.wait, threading.Condition.notify = _REAL_WAIT, _REAL_NOTIFY  # type: ignore[method-assign]
-            threading.Condition.notify_all = _PATCHED["notify_all"]  # type: ignore[method-assign]
-            ThreadPoolExecutor.submit, ThreadPoolExecutor.shutdown = _REAL_SUBMIT, _REAL_SHUTDOWN  # type: ignore[method-assign]
-            threading.Lock, time.sleep = _REAL_LOCK, _REAL_SLEEP  # type: ignore[misc]
+            for (owner, name), function in self._before.items():
+                setattr(owner, name, function)
             self._members.clear()
+
+    def _real(self, owner: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call what is replaced. Whatever it waits for needs no turn, so the member that calls it is none meanwhile."""
+        me = self._members.pop(threading.get_ident(), None)
+        try:
+            return self._before[owner, name](*args, **kwargs)
+        finally:
+            if me is not None:
+                self._members[threading.get_ident()] = me
 
     def point(self) -> None:
         """Another member may go on here."""
@@ -166,9 +174,9 @@ class ThreadSchedule:
         self._switch(me)
         return not me.is_late
 
-    def _wake_waiters(self, what: object, number: int) -> int:
+    def _wake_waiters(self, what: object, number: float = math.inf) -> int:
         """Wake so many members that wait for `what`; return how many there were."""
-        found = [member for member in self._waiting if member.waits_for is what][:number]
+        found = [member for member in self._waiting if member.waits_for is what][: int(min(number, len(self._waiting)))]
         for member in found:
             self._wake(member)
         return len(found)
@@ -178,7 +186,7 @@ class ThreadSchedule:
     def _sleep(self, seconds: float) -> None:
         me = self._me()
         if me is None:
-            _REAL_SLEEP(seconds)
+            self._real(time, "sleep", seconds)
         elif seconds > 0:
             self._block(me, "time.sleep", seconds)
         else:
@@ -188,23 +196,23 @@ class ThreadSchedule:
     def _wait(self, condition: Any, timeout: float | None) -> bool:
         me = self._me()
         if me is None:
-            return _REAL_WAIT(condition, timeout)
+            return bool(self._real(threading.Condition, "wait", condition, timeout))
         saved = condition._release_save()
         try:
             return self._block(me, condition, timeout)
         finally:
             condition._acquire_restore(saved)
 
-    def _notify(self, condition: Any, number: int) -> None:
+    def _notify(self, condition: Any, number: float) -> None:
         left = number - self._wake_waiters(condition, number)
-        if left > 0 and condition._waiters:
-            _REAL_NOTIFY(condition, left)
+        if left > 0 and condition._waiters:  # of threads that are no members
+            self._real(threading.Condition, "notify", condition, int(min(left, len(condition._waiters))))
 
     # -- threads and pools
 
     def _start(self, thread: threading.Thread) -> None:
         if self._me() is None:
-            _REAL_START(thread)
+            self._real(threading.Thread, "start", thread)
             return
         run = thread.run
         self._of_threads[thread] = member = _Member(thread.name)
@@ -212,17 +220,8 @@ class ThreadSchedule:
         self._begin(thread, member)
 
     def _begin(self, thread: threading.Thread, member: _Member) -> None:
-        with self._outside():  # it waits until the thread has begun, which does not need a turn
-            _REAL_START(thread)
+        self._real(threading.Thread, "start", thread)
         self._ready.append(member)
-
-    @contextmanager
-    def _outside(self) -> Iterator[None]:
-        me = self._members.pop(threading.get_ident())
-        try:
-            yield
-        finally:
-            self._members[threading.get_ident()] = me
 
     def _run(self, member: _Member, body: Callable[[], None]) -> None:
         """Run the body of a member on this thread, from its first turn on."""
@@ -241,24 +240,23 @@ class ThreadSchedule:
 
     def _leave(self, member: _Member) -> None:
         member.is_done = True
-        self._wake_waiters(member, len(self._waiting))
+        self._wake_waiters(member)
         if self._failure is None:
             with suppress(ThreadScheduleError):
                 self._next().gate.release()
 
     def _join(self, thread: threading.Thread, timeout: float | None) -> None:
         me, member = self._me(), self._of_threads.get(thread)
-        if me is not None and member is not None and not member.is_done and not self._block(me, member, timeout):
-            return
-        if me is None:
-            _PATCHED["join"](thread, timeout)
-        else:
-            with self._outside():
-                _PATCHED["join"](thread, timeout if member is None else None)
+        if me is not None and member is not None:
+            if not member.is_done and not self._block(me, member, timeout):
+                return
+            timeout = None  # it has ended, all but for a moment
+        self._real(threading.Thread, "join", thread, timeout)
 
     def _submit(self, pool: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
         if self._me() is None:
-            return _REAL_SUBMIT(pool, function, *args, **kwargs)
+            submitted: Future[Any] = self._real(ThreadPoolExecutor, "submit", pool, function, *args, **kwargs)
+            return submitted
         if pool._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
         future: Future[Any] = Future()
@@ -272,15 +270,15 @@ class ThreadSchedule:
             finally:
                 jobs.running -= 1
                 self._next_job(jobs)
-                self._wake_waiters(jobs, len(self._waiting))
+                self._wake_waiters(jobs)
 
-        jobs.waiting.append((member, job))
+        jobs.waiting.append((member, job, future))
         self._next_job(jobs)
         return future
 
     def _next_job(self, jobs: _Pool) -> None:
         if jobs.waiting and jobs.running < jobs.workers:
-            member, job = jobs.waiting.popleft()
+            member, job, _ = jobs.waiting.popleft()
             jobs.running += 1
             thread = threading.Thread(target=lambda: self._run(member, job), name=member.name, daemon=True)
             self._begin(thread, member)
@@ -289,16 +287,12 @@ class ThreadSchedule:
         me, jobs = self._me(), self._pools.get(id(pool))
         if me is not None and jobs is not None:
             pool._shutdown = True
-            if cancel_futures:
-                jobs.waiting.clear()
+            while cancel_futures and jobs.waiting:
+                jobs.waiting.pop()[-1].cancel()
             while wait and (jobs.running or jobs.waiting):
                 self._block(me, jobs)
             del self._pools[id(pool)]
-        if me is None:
-            _REAL_SHUTDOWN(pool, wait, cancel_futures=cancel_futures)
-        else:
-            with self._outside():
-                _REAL_SHUTDOWN(pool, wait, cancel_futures=cancel_futures)
+        self._real(ThreadPoolExecutor, "shutdown", pool, wait, cancel_futures=cancel_futures)
 
     def _finish(self) -> None:
         """Let the other members come to their ends. Those that wait for ever are told that it is over."""
@@ -314,9 +308,6 @@ class ThreadSchedule:
         with suppress(ThreadScheduleError):
             if self._waiting or self._ready:
                 self._fail("left: a thread was still at work when the program had ended")
-
-
-_PATCHED: Final[dict[str, Any]] = {"join": threading.Thread.join, "notify_all": threading.Condition.notify_all}
 
 
 class _Lock:

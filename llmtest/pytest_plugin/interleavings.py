@@ -1,8 +1,8 @@
-"""The marker `llm_interleave` and the option `--llmtest-shuffle`: async tests under controlled schedules.
+"""The marker `llm_interleave` and the option `--llmtest-shuffle`: tests under controlled schedules.
 
 A test with the marker runs again and again, with fresh fixtures, each time under another schedule; with the option, once under
-another order than asyncio's. Its function runs in the event loop of `llmtest.campaigns.interleaving`, whichever plugin would have
-run it.
+another order than asyncio's. The function of an async test runs in the event loop of `llmtest.campaigns.interleaving`, whichever
+plugin would have run it; the threads of any other take turns.
 """
 
 from __future__ import annotations
@@ -45,12 +45,10 @@ def check_marker(item: pytest.Function) -> None:
     """Refuse a marker that says what it cannot, when the test is collected.
 
     Raises:
-        CollectError: an option is unknown or no number, or the test is not async.
+        CollectError: an option is unknown, or no number.
     """
     try:
         _options_of(item)
-        if not inspect.iscoroutinefunction(item.function):
-            raise CampaignError(f"the marker {MARKER} is for async tests; the order of threads is not controlled")
     except CampaignError as error:
         raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from None
 

@@ -19,7 +19,7 @@ HELP: Final = (
     "llm_waive(rule, *, reason): lets the test break one rule of the callback protocol",
     "llm_faults(*, kinds=None, survives=None, effects=(), invariants=(), max_tokens=None, pairs=False): "
     "runs the test once more for every fault at every call of a model, a tool or a retriever (llmtest)",
-    "llm_interleave(*, runs=200, seed=0, bound=None): runs an async test again under other orders of its tasks (llmtest)",
+    "llm_interleave(*, runs=200, seed=0, bound=None): runs a test again under other orders of its tasks or threads (llmtest)",
     "llm_cassette(*, tools=(), models=(), max_age_days=None): the models of the test answer from its cassette, which "
     "--llmtest-record records; tools= answer from it too (llmtest)",
     "allow_real_models: lets the requests of the test to real models through (llmtest)",

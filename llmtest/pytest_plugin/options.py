@@ -107,7 +107,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
     shuffle = "run each recorded async test once under another order of its tasks than asyncio's, chosen by a seed"
     group.addoption("--llmtest-shuffle", nargs="?", const="random", metavar="SEED", help=f"{shuffle}; by default a random one")
-    schedule = "run async tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed"
+    schedule = "run the chosen tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed"
     group.addoption("--llmtest-schedule", metavar="WORD", help=schedule)
     invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
     invariants += "answer cut by length, empty answer"

@@ -41,7 +41,7 @@ def test_a_race_is_found_and_one_line_repeats_it(suite):
     assert outcome.counts == {"failed": 1, "passed": 1}
     word = re.search(r'repeat: pytest "test_it.py::test_race" --llmtest-schedule=(\S+)', outcome.text)
     assert word is not None
-    assert "1 deviation from the order of asyncio" in outcome.text
+    assert "1 deviation from the usual order" in outcome.text
     assert "passing  start a" in outcome.text
     assert suite.run(None, "test_it.py::test_race", f"--llmtest-schedule={word[1]}").counts == {"failed": 1}
     assert suite.run(None, "test_it.py::test_race", "--llmtest-schedule=dt1-cg").counts == {"passed": 1}
@@ -80,12 +80,38 @@ def test_a_wrong_marker_is_an_error_of_collection(suite, more, text):
     assert text in " ".join(outcome.text.split())
 
 
-def test_the_marker_is_for_async_tests(suite):
-    outcome = suite.run("import pytest\n@pytest.mark.llm_interleave\ndef test_it(): pass\n")
-    named = suite.run("import pytest\n@pytest.mark.llm_interleave(3)\nasync def test_it(): pass\n")
+THREADS = """
+import pytest
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+from llmtest import ScriptedChatModel
 
-    assert "the marker llm_interleave is for async tests; the order of threads is not controlled" in outcome.text
-    assert "got an argument without a name" in named.text
+@pytest.mark.llm_interleave(runs=20)
+def test_race():
+    seen = []
+
+    def visit(name):
+        ScriptedChatModel("Hello", name=name).invoke("hi")
+        seen.append(name)
+
+    RunnableParallel({name: RunnableLambda(lambda _, name=name: visit(name)) for name in "ab"}).invoke("x")
+    assert {compared} == ["a", "b"]
+"""
+
+
+def test_threads_of_a_test_that_is_not_async_take_turns(suite):
+    outcome = suite.run(THREADS.replace("{compared}", "seen"))
+    word = re.search(r"--llmtest-schedule=(\S+)", outcome.text)
+
+    assert outcome.counts == {"failed": 1}
+    assert word is not None
+    assert suite.run(None, f"--llmtest-schedule={word[1]}").counts == {"failed": 1}
+    assert suite.run(THREADS.replace("{compared}", "sorted(seen)")).counts == {"passed": 1}
+
+
+def test_the_marker_takes_its_options_by_name(suite):
+    outcome = suite.run("import pytest\n@pytest.mark.llm_interleave(3)\nasync def test_it(): pass\n")
+
+    assert "got an argument without a name" in outcome.text
 
 
 def test_a_fixture_that_fails_fails_the_test(suite):

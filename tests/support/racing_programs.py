@@ -1,19 +1,25 @@
-"""Async programs with a weakness that only another order of their tasks shows, and their repaired twins."""
+"""Programs with a weakness that only another order of their tasks or threads shows, and their repaired twins."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from langchain_core.callbacks import AsyncCallbackHandler
+from langchain.agents import create_agent
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+from langchain_core.tools import tool
 
-from llmtest import ScriptedChatModel, say
+from llmtest import ScriptedChatModel, call, carry_context, reply, say
 
-Program = Callable[[], Coroutine[Any, Any, None]]
+Program = Callable[[], Coroutine[Any, Any, None] | None]
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,109 @@ def locks(*, in_one_order: bool) -> Program:
     return program
 
 
+# -- threads
+
+
+def in_threads(*targets: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=carry_context(target), name=f"thread {n}") for n, target in enumerate(targets)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def say_hello(name: str) -> str:
+    return ScriptedChatModel("Hello", name=name).invoke("hi").text
+
+
+def counter(*, locks: bool) -> Program:
+    def program() -> None:
+        counts = {"done": 0}
+        lock = threading.Lock()
+
+        def visit(name: str) -> None:
+            if locks:
+                with lock:
+                    count(name)
+            else:
+                count(name)
+
+        def count(name: str) -> None:
+            before = counts["done"]
+            say_hello(name)
+            counts["done"] = before + 1
+
+        in_threads(lambda: visit("a"), lambda: visit("b"))
+        assert counts["done"] == 2
+
+    return program
+
+
+def sync_handler(*, is_safe: bool) -> Program:
+    class Counts(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.ended = 0
+            self.lock = threading.Lock()
+
+        def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+            with self.lock if is_safe else nullcontext():
+                before = self.ended
+                time.sleep(0.01)  # writes a log
+                self.ended = before + 1
+
+    def program() -> None:
+        counts = Counts()
+
+        def visit(name: str) -> RunnableLambda[object, str]:
+            model = ScriptedChatModel("Hello", name=name)
+            return RunnableLambda(lambda _: model.invoke("hi", {"callbacks": [counts]}).text)
+
+        RunnableParallel({"a": visit("a"), "b": visit("b")}).invoke("x")
+        assert counts.ended == 2
+
+    return program
+
+
+def thread_locks(*, in_one_order: bool) -> Program:
+    def program() -> None:
+        left, right = threading.Lock(), threading.Lock()
+
+        def both(name: str, first: Any, second: Any) -> None:
+            with first:
+                say_hello(name)
+                with second:
+                    pass
+
+        other = (left, right) if in_one_order else (right, left)
+        in_threads(lambda: both("a", left, right), lambda: both("b", *other))
+
+    return program
+
+
+def tools_in_order(*, sorts: bool) -> Program:
+    def program() -> None:
+        seen: list[str] = []
+
+        @tool
+        def note(text: str) -> str:
+            """Note a text."""
+            seen.append(text)
+            return "noted"
+
+        model = ScriptedChatModel(reply(call("note", text="a"), call("note", text="b")), "Done.")
+        create_agent(model, [note]).invoke({"messages": "hi"})
+        assert (sorted(seen) if sorts else seen) == ["a", "b"]
+
+    return program
+
+
 RACING = (
     Racing("race on a shared list", shared_list(sorts=False), shared_list(sorts=True), "AssertionError"),
     Racing("unguarded cache", cache(locks=False), cache(locks=True), "AssertionError"),
     Racing("handler that is not safe", handler(is_safe=False), handler(is_safe=True), "AssertionError"),
     Racing("deadlock", locks(in_one_order=False), locks(in_one_order=True), "deadlock"),
+    Racing("lost count in threads", counter(locks=False), counter(locks=True), "AssertionError"),
+    Racing("handler that is not thread-safe", sync_handler(is_safe=False), sync_handler(is_safe=True), "AssertionError"),
+    Racing("deadlock of threads", thread_locks(in_one_order=False), thread_locks(in_one_order=True), "deadlock"),
+    Racing("parallel tools of a graph", tools_in_order(sorts=False), tools_in_order(sorts=True), "AssertionError"),
 )
