@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,7 @@ from itertools import combinations
 from typing import Any, Final, NamedTuple, cast
 
 from llmtest import ledger
-from llmtest.campaigns.driving import Driven
+from llmtest.campaigns import driving
 from llmtest.campaigns.injection import Injection
 from llmtest.campaigns.kinds import Fault, check_kinds, faults_at, faults_of_program
 from llmtest.campaigns.matrix import Matrix, matrix_of
@@ -94,7 +93,7 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault] = (), clean: Clean 
             try:
                 value = program()
                 if inspect.isawaitable(value):
-                    asyncio.run(_awaited(value, injection))
+                    driving.run(value, injection)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as raised:  # a fault of the program itself, and `pytest.fail`, raise no Exception
@@ -103,10 +102,6 @@ def _run(program: Callable[[], Any], faults: Sequence[Fault] = (), clean: Clean 
         page.end_blocks()
         judge_turns(recording)
     return _Ran(recording, injection, error, page)
-
-
-async def _awaited(value: Any, injection: Injection) -> Any:
-    return await Driven(value, injection)
 
 
 def _clean(program: Callable[[], Any]) -> Clean:

@@ -164,7 +164,9 @@ def judge(
         return Verdict(faults, outcome, publish(str(why)), witness, deviations, error)
 
     broken = [*violations, *violations_in(error)]
-    if injection.is_endless or isinstance(error, EndlessError):
+    if isinstance(error, EndlessError) and not injection.is_endless:
+        return verdict("hang", error)
+    if injection.is_endless:
         return verdict("hang", f"it made more than {amount(clean.max_calls, 'call')}; without the fault {len(clean.calls)}")
     if held := [violation for violation in broken if violation.code in _HELD]:
         return verdict("hang", _first_line(held[0].text))

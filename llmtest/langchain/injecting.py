@@ -19,10 +19,9 @@ from langchain_core.tools import BaseTool
 from llmtest.campaigns import injection
 from llmtest.campaigns.kinds import Done
 from llmtest.langchain.caller import run_around
+from llmtest.langchain.recorded_tools import INJECTING
 from llmtest.wire.clients import Patch, replace
 
-_MARK: Final = "_llmtest_injecting"
-"""The entry of a stand-in that tells it from the program's own objects."""
 _patches: Final[list[Patch]] = []
 _lock = threading.RLock()
 
@@ -73,7 +72,7 @@ def _wrapped(stand_in: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             # Of an async method it returns the coroutine, so one wrapper fits both.
-            return original(self if _MARK in self.__dict__ else stand_in(self), *args, **kwargs)
+            return original(self if INJECTING in self.__dict__ else stand_in(self), *args, **kwargs)
 
         return run
 
@@ -86,12 +85,16 @@ def _wrapped(stand_in: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _tool(tool: BaseTool) -> BaseTool:
     with_artifact = tool.response_format == "content_and_artifact"
 
+    def around(body: Callable[[], Any]) -> Any:
+        __tracebackhide__ = True
+        act = injection.of_body(run_around())
+        result = body() if act is None or act.runs_body else None
+        return result if act is None else injection.as_value(act, with_artifact)
+
     @functools.wraps(tool._run)  # LangChain reads the signature, to see what `_run` wants of it
     def _run(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        act = injection.of_body(run_around())
-        result = tool._run(*args, **kwargs) if act is None or act.runs_body else None
-        return result if act is None else injection.as_value(act, with_artifact)
+        return around(functools.partial(tool._run, *args, **kwargs))
 
     @functools.wraps(tool._arun)
     async def _arun(*args: Any, **kwargs: Any) -> Any:
@@ -100,12 +103,12 @@ def _tool(tool: BaseTool) -> BaseTool:
         result = await tool._arun(*args, **kwargs) if act is None or act.runs_body else None
         return result if act is None else injection.as_value(act, with_artifact)
 
-    return cast("BaseTool", _copied(tool, _run=_run, _arun=_arun))
+    return cast("BaseTool", _copied(tool, around, _run=_run, _arun=_arun))
 
 
-def _copied(original: Any, **methods: Any) -> Any:
+def _copied(original: Any, mark: Any, **methods: Any) -> Any:
     copied = copy.copy(original)
-    copied.__dict__.update(methods | {_MARK: True})
+    copied.__dict__.update(methods | {INJECTING: mark})
     return copied
 
 
@@ -125,7 +128,7 @@ def _retriever(retriever: BaseRetriever) -> BaseRetriever:
         act = injection.of_body(_run_of(kwargs))
         return await retriever._aget_relevant_documents(query, *args, **kwargs) if act is None else _documents(act)
 
-    return cast("BaseRetriever", _copied(retriever, _get_relevant_documents=find, _aget_relevant_documents=afind))
+    return cast("BaseRetriever", _copied(retriever, True, _get_relevant_documents=find, _aget_relevant_documents=afind))
 
 
 def _run_of(kwargs: dict[str, Any]) -> UUID | None:

@@ -223,7 +223,10 @@ class _Call:
 
     def stand_in(self) -> BaseTool:
         """Return a copy of the tool that answers in place of its body."""
-        tool, answer, runs_body = self._tool, self._answer, self._runs_body
+        tool, runs_body = self._tool, self._runs_body
+        # A campaign may put a fault in place of the answer.
+        around = tool.__dict__.get(INJECTING)
+        answer = self._answer if around is None else functools.partial(around, self._answer)
         _injected(tool, ())  # LangChain reads it from the real `_run`, and keeps it in the tool
 
         @functools.wraps(tool._run)  # LangChain reads the signature, to see what `_run` wants of it
@@ -295,6 +298,8 @@ def _object_of(value: Any) -> Any:
     return [_object_of(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+INJECTING: Final = "_llmtest_injecting"
+"""The entry of a tool that a campaign stands in for: it runs a body, or a fault in its place."""
 OURS: Final = "_llmtest_made"
 """The attribute of a class that is made for a recorded failure: it is none of the program's."""
 

@@ -26,8 +26,10 @@ from llmtest.campaigns.verdicts import Clean, Survival, Verdict, clean_run, inje
 from llmtest.core.text import names
 from llmtest.errors import CampaignError, FaultError
 from llmtest.pytest_plugin import markers
-from llmtest.pytest_plugin.attempt import ATTEMPT, Attempt, hidden
+from llmtest.pytest_plugin.attempt import ATTEMPT, TEST, Attempt, hidden
+from llmtest.pytest_plugin.cassettes import mode_of
 from llmtest.scripts.script import Script
+from llmtest.scripts.tool_replay import RecordedAnswers
 
 PLUGIN: Final = "llmtest-faults"
 MARKER: Final = "llm_faults"
@@ -62,6 +64,8 @@ def with_faults(item: pytest.Item) -> Iterator[pytest.Item]:
         kinds, wanted, has_pairs = _options_of(marks)
     except CampaignError as error:
         raise pytest.Collector.CollectError(f"{item.nodeid}: {error}") from None
+    if item.get_closest_marker("llm_cassette") is not None and mode_of(item.config) != "none":
+        return  # no real model is asked for the sake of a fault
     clean = _run_clean(_twin_of(item, Planned(item.nodeid)))
     if clean is None:
         return  # the test itself says why
@@ -125,6 +129,7 @@ def _twin_of(item: pytest.Function, planned: Planned, spec: Any = None) -> pytes
     )
     made.own_markers[:] = item.own_markers
     made.stash[_planned] = planned
+    made.stash[TEST] = planned.test
     return made
 
 
@@ -197,8 +202,8 @@ def _judge(planned: Planned, item: pytest.Item, injection: Injection, error: Bas
     attempt: Attempt = item.stash[ATTEMPT]
     # What the program does not ask for after a fault is no mistake of the test.
     for double in attempt.page.doubles.values():
-        if isinstance(double, Script):
-            double.waive_steps()
+        if isinstance(double, Script | RecordedAnswers):
+            double.owe_nothing()
     recording = attempt.recording
     assert recording is not None
     config = item.config

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import suppress
 
 import pytest
 import trio
 
-from llmtest import record
+from llmtest import ScriptedChatModel, record
+from llmtest.campaigns import driving, faults
 from llmtest.campaigns.driving import Driven
-from llmtest.campaigns.injection import Injection
+from llmtest.campaigns.injection import EndlessError, Injection
 from llmtest.campaigns.kinds import faults_of_program
 
 
@@ -125,3 +128,49 @@ def test_trio_has_no_tasks_to_cancel() -> None:
 
     assert trio.run(main) == "done"
     assert injection.moments == {}
+
+
+def test_tasks_that_wait_for_one_another_for_ever_are_ended() -> None:
+    async def stuck() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(EndlessError) as caught:
+        driving.run(stuck(), Injection(record()))
+
+    assert str(caught.value) == "every task waits, and nothing is left that could wake one"
+
+
+def test_what_timers_jobs_and_threads_will_wake_is_waited_for() -> None:
+    async def waits() -> list[str]:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            threading.Event().wait(0.05)
+            loop.call_soon_threadsafe(woken.set)
+
+        thread = threading.Thread(target=wake)
+        thread.start()
+        await woken.wait()
+        thread.join()
+        await asyncio.sleep(0.001)
+        return [await asyncio.to_thread(lambda: (threading.Event().wait(0.02), "job")[1])]
+
+    assert driving.run(waits(), Injection(record())) == ["job"]
+
+
+def test_a_program_that_waits_for_a_failed_task_hangs() -> None:
+    async def program() -> None:
+        done = asyncio.Event()
+
+        async def work() -> None:
+            with suppress(TimeoutError):
+                await ScriptedChatModel("x", name="model").ainvoke("hi")
+                done.set()
+
+        task = asyncio.create_task(work())
+        await done.wait()
+        await task
+
+    (verdict,) = faults(program, kinds="timeout").verdicts
+
+    assert (verdict.outcome, verdict.why) == ("hang", "every task waits, and nothing is left that could wake one")

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from llmtest import call, say
+from llmtest.wire import scripted_server
 from tests.pytest_plugin.conftest import INI
 
 AGENT = """
@@ -318,3 +320,38 @@ def test_output_of_the_collection_is_captured_as_before(suite):
     outcome = suite.run(AGENT + "\nprint('while it is collected')\n", "-k", "nothing-at-all")
 
     assert "while it is collected" not in outcome.text
+
+
+CASSETTE = """
+import pytest
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+
+@tool
+def refund(order: str) -> str:
+    "Refund an order."
+    return f"refunded {order}"
+
+@pytest.mark.llm_cassette(tools="refund")
+@pytest.mark.llm_faults(kinds=["server error", "error text", "timeout"], survives=Exception)
+def test_refund():
+    agent = create_agent(ChatOpenAI(model="gpt-5", max_retries=0), [refund])
+    assert agent.invoke({"messages": "Refund A-7."})["messages"][-1].text == "Done."
+"""
+
+
+def test_a_cassette_answers_under_faults_too_and_nothing_is_recorded_with_one(suite, monkeypatch, clients_left_open):
+    with scripted_server({"openai:gpt-5": [call("refund", order="A-7"), say("Done.")]}) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url("openai"))
+        monkeypatch.setenv("OPENAI_API_KEY", server.token)
+        assert suite.run(CASSETTE, "--llmtest-record=once").counts == {"passed": 1}
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.delenv("OPENAI_API_KEY")
+
+    outcome = suite.run(None, "-v")
+
+    assert outcome.counts == {"passed": 7}
+    assert "refund#1 returns an error text] PASSED" in outcome.text
+    assert "1 recovered, 5 declared error" in outcome.text
+    assert [path.name for path in suite.path.rglob("*.yaml")] == ["test_refund.yaml"]
