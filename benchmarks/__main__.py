@@ -13,6 +13,7 @@ import sys
 from importlib.metadata import version
 
 from benchmarks import (
+    campaigns,
     cassettes,
     counting,
     coverage,
@@ -44,6 +45,7 @@ SUITES = {
     "cassettes": cassettes.ratios,
     "evals": evals.ratios,
     "coverage": coverage.ratios,
+    "campaigns": campaigns.ratios,
     "startup": startup.ratios,
 }
 

@@ -299,6 +299,30 @@ class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
 
 
+# -- campaigns
+
+
+class CampaignError(LlmtestError, ValueError):
+    """A campaign is asked for something that does not exist, or its program fails without any fault."""
+
+
+class FaultError(LlmtestError, AssertionError):
+    """A program does not survive a fault. `.outcome` is one of the outcomes of a campaign, `.fault` its name."""
+
+    def __init__(self, text: str, outcome: str, fault: str) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        self.fault = fault
+
+
+class InterleavingError(LlmtestError, AssertionError):
+    """A program fails in another order of what runs at once. `.schedule` is the word that repeats that order."""
+
+    def __init__(self, text: str, schedule: str) -> None:
+        super().__init__(text)
+        self.schedule = schedule
+
+
 # -- evaluation
 
 

@@ -13,14 +13,20 @@ import pytest
 import yaml
 
 # An in-process run forgets what it imported; what is imported here it finds, and does not import a second time.
+import llmtest.campaigns.fault_runs
+import llmtest.campaigns.interleaving
 import llmtest.conformance.handlers
 import llmtest.langchain.chat_model
 import llmtest.langchain.enforcing
+import llmtest.langchain.injecting
+import llmtest.langchain.interrupting
 import llmtest.langchain.providers
 import llmtest.langchain.recorded_classes
 import llmtest.langchain.recorded_tools
 import llmtest.langchain.tap
-import llmtest.pytest_plugin.cassettes  # noqa: F401
+import llmtest.pytest_plugin.cassettes
+import llmtest.pytest_plugin.fault_items
+import llmtest.pytest_plugin.interleavings  # noqa: F401
 from llmtest.cli import commands
 from llmtest.wire import scripted_server
 from tests.support.live_pages import FOREIGN, LIVE_PAGES

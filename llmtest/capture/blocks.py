@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from types import TracebackType
-from typing import Any, ClassVar, Final, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast
 from uuid import UUID
 
 from llmtest import ledger
@@ -50,6 +50,14 @@ The payload is a function that makes the frozen payload at the first read; for a
 
 Start = tuple[str, tuple[str, ...], Callable[[], FrozenDict]]
 """name, tags, and a function that makes `{"metadata": ..., "payload": ...}`."""
+
+
+class Pause(NamedTuple):
+    """A wait of a line of control in virtual time, after one of its moments."""
+
+    lane: Lane
+    moment: int
+    ns: int
 
 
 class Events(Protocol):
@@ -168,6 +176,8 @@ class Block(ABC):
         self._unseen_calls: list[UnseenCall] = []
         self.latencies: dict[UUID, list[Latency]] = {}
         """How long the answers of its runs took in virtual time. A call with several prompts counts for the first one's run."""
+        self.pauses: list[Pause] = []
+        """The waits between two tries, in virtual time."""
 
     def __del__(self, known: dict[UUID, Membership] = memberships) -> None:
         # A default, because a recording in a global may outlive the other globals when the process ends.

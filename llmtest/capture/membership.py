@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from llmtest import ledger
 from llmtest.capture import processes
-from llmtest.capture.blocks import Block, Membership, Opening, memberships, open_blocks, openings, unseen_runs
+from llmtest.capture.blocks import Block, Membership, Opening, Pause, memberships, open_blocks, openings, unseen_runs
 from llmtest.concurrency import lanes
 from llmtest.events.events import Cause, Latency, UnseenCall
 from llmtest.events.words import EMPTY, FrozenDict
@@ -174,6 +174,15 @@ def note_latency(run_id: UUID | None, latency: Latency) -> None:
         member.timed = True
         for block in member:
             block.latencies.setdefault(run_id, []).append(latency)
+
+
+def note_pause(seconds: float) -> None:
+    """Note that the line of control that asks passes this long in virtual time: it would have waited before it tries again."""
+    blocks = dict.fromkeys(filter(None, map(_open_block, open_blocks.get())))
+    if blocks:
+        lane, moment = lanes.tick()
+        for block in blocks:
+            block.pauses.append(Pause(lane, moment, round(seconds * 1e9)))
 
 
 _real_runs: set[UUID] = set()

@@ -30,6 +30,7 @@ REAL_MODELS: Final = ("error", "warn", "allow")
 RECORD: Final = ("none", "once", "new", "rewrite", "verify")
 FRAMES: Final = ("folded", "all")
 CI: Final = ("auto", "off")
+BACKOFF: Final = ("virtual", "real")
 STALE: Final = ("fail", "warn", "ignore")
 UNDECIDED: Final = ("fail", "pass")
 CONTEXTS: Final = ("none", "test")
@@ -115,6 +116,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ci = "annotations and a job summary on GitHub, attachments in JUnit on GitLab: there (auto, the default), or nowhere (off)"
     group.addoption("--llmtest-ci", choices=CI, help=f"{ci}; ini: llmtest_ci")
     parser.addini("llmtest_ci", ci, default="auto")
+    backoff = "what libraries sleep before they try again, in recorded tests: it passes in virtual time (virtual, the default), "
+    backoff += "or for real"
+    group.addoption("--llmtest-backoff", choices=BACKOFF, help=f"{backoff}; ini: llmtest_backoff")
+    parser.addini("llmtest_backoff", backoff, default="virtual")
+    matrix = "write what came of each fault of the marker llm_faults to this file: a table where it ends in .md, else JSON"
+    group.addoption("--llmtest-matrix", metavar="FILE", help=matrix)
+    shuffle = "run each recorded async test once under another order of its tasks than asyncio's, chosen by a seed"
+    group.addoption("--llmtest-shuffle", nargs="?", const="random", metavar="SEED", help=f"{shuffle}; by default a random one")
+    schedule = "run the chosen tests under one schedule, which a failure of llm_interleave or of --llmtest-shuffle has printed"
+    group.addoption("--llmtest-schedule", metavar="WORD", help=schedule)
+    invariants = "what must be true of every recording, one a line: repeated tool call, empty search, swallowed error, "
+    invariants += "answer cut by length, empty answer"
+    parser.addini("llmtest_invariants", invariants, type="linelist", default=[])
     report = "write a report to this folder, to be uploaded by a job of CI: results, pending snapshots, summary, kept traces"
     group.addoption("--llmtest-report", metavar="FOLDER", help=f"{report}; ini: llmtest_report")
     parser.addini("llmtest_report", report, default="")
@@ -159,7 +173,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in markers.HELP:
         config.addinivalue_line("markers", marker)
     modes = {"llmtest_trees": TREES, "llmtest_protocol": PROTOCOL, "llmtest_handler_errors": ERRORS, "llmtest_traces": TRACES}
-    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI}
+    modes |= {"llmtest_real_models": REAL_MODELS, "llmtest_frames": FRAMES, "llmtest_ci": CI, "llmtest_backoff": BACKOFF}
     for key, choices in modes.items():
         config.stash.setdefault(MODES, {})[key] = _mode(config, key, choices)
     late.open_session(config)
@@ -181,9 +195,11 @@ def pytest_configure(config: pytest.Config) -> None:
     _open_evals(config)
     _open_page(config)
     _open_coverage(config)
+    _open_schedules(config)
     _follow(config)
     _open_stale(config)
     _check_kinds(config)
+    _check_invariants(config)
     _open_masks(config)
     _open_providers(config)  # a plugin that is named in a conftest comes too late for the hook above
 
@@ -244,6 +260,17 @@ def _open_coverage(config: pytest.Config) -> None:
     open_coverage(config, has_tests=context == "test")
 
 
+def _open_schedules(config: pytest.Config) -> None:
+    if config.getoption("llmtest_schedule") is not None or config.getoption("llmtest_shuffle") is not None:
+        from llmtest.errors import CampaignError
+        from llmtest.pytest_plugin import interleavings
+
+        try:
+            interleavings.open_plugin(config)
+        except CampaignError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
 def _follow(config: pytest.Config) -> None:
     told = config.getini("llmtest_follow")
     if told not in ("context", "test"):
@@ -279,6 +306,18 @@ def _check_kinds(config: pytest.Config) -> None:
             known_kinds(kinds, "the ini key llmtest_snapshot_only")
         except ValueError as error:
             raise pytest.UsageError(str(error)) from None
+
+
+def _check_invariants(config: pytest.Config) -> None:
+    chosen = config.getini("llmtest_invariants")
+    if chosen:
+        from llmtest.campaigns.invariants import check_invariants
+        from llmtest.errors import CampaignError
+
+        try:
+            check_invariants(chosen)
+        except CampaignError as error:
+            raise pytest.UsageError(f"the ini key llmtest_invariants: {error}") from None
 
 
 def _open_masks(config: pytest.Config) -> None:
