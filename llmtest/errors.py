@@ -295,6 +295,10 @@ class StoreError(LlmtestError):
     """The store cannot be used, or does not have what was asked for. The message says what to do."""
 
 
+class OtelError(LlmtestError):
+    """Spans cannot be read, written or sent. The message has the place, and what to do."""
+
+
 # -- evaluation
 
 

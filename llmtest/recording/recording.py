@@ -16,7 +16,7 @@ from uuid import UUID
 
 from llmtest import ledger
 from llmtest.capture.blocks import Block, RawEvent
-from llmtest.core.sequences import Tokens
+from llmtest.core.sequences import Tokens, UnknownTokens
 from llmtest.core.source import shown_path
 from llmtest.core.text import amount, did_you_mean, names
 from llmtest.errors import USE_WITH, Violation
@@ -249,6 +249,8 @@ class Recording(Block, Sequence[Event]):
     @property
     def tokens(self) -> Tokens:
         """The streamed tokens of all models, one model run after the other."""
+        if any("tokens" in run.unknown for run in self.models):
+            return UnknownTokens()
         return Tokens(token for run in self.models for token in run.tokens)
 
     def tags(self, tag: str) -> Runs:
