@@ -5,6 +5,7 @@
 | `GenAI` | https://github.com/open-telemetry/semantic-conventions-genai, v0.1.0; v1.41.0 of the general conventions before it |
 | `OpenInference` | https://arize-ai.github.io/openinference/spec/attributes/semantic-conventions.html |
 | `Traceloop` | https://pypi.org/project/opentelemetry-semantic-conventions-ai/ (OpenLLMetry) |
+| `LangSmith` | https://docs.langchain.com/langsmith/trace-with-opentelemetry |
 | `Langfuse` | https://langfuse.com/integrations/native/opentelemetry |
 | `Own` | docs/reference/opentelemetry.md: what no convention has a name for |
 """
@@ -194,6 +195,7 @@ class Traceloop:
     PROMPT: Final = "gen_ai.prompt"
     COMPLETION: Final = "gen_ai.completion"
     FUNCTIONS: Final = "llm.request.functions"
+    METADATA: Final = "traceloop.association.properties"
     KINDS: Final[dict[str, RunKind]] = {"workflow": "chain", "task": "chain", "agent": "chain", "tool": "tool"}
     REQUESTS: Final[dict[str, RunKind]] = {"chat": "chat", "completion": "llm", "rerank": "chain", "embedding": "chain"}
 
@@ -223,6 +225,25 @@ class Langfuse:
         "evaluator": "chain",
         "guardrail": "chain",
         "event": "chain",
+    }
+
+
+class LangSmith:
+    """What LangSmith writes on spans; a run of its API has the same fields."""
+
+    KIND: Final = "langsmith.span.kind"
+    INPUTS: Final = "gen_ai.prompt"
+    OUTPUTS: Final = "gen_ai.completion"
+    METADATA: Final = "langsmith.metadata"
+    TAGS: Final = "langsmith.span.tags"
+    KINDS: Final[dict[str, RunKind]] = {
+        "llm": "chat",
+        "tool": "tool",
+        "retriever": "retriever",
+        "chain": "chain",
+        "prompt": "chain",
+        "parser": "chain",
+        "embedding": "chain",
     }
 
 

@@ -35,7 +35,10 @@ def order_of(items: Sequence[Item], numbers: Iterator[int]) -> Order:
     A tool runs after the model whose call it answers, a model after the tools whose answers it reads and after the models whose
     calls it reads, a span after those that it links to, and a numbered step after the steps before it.
     """
-    edges = set(_edges(items)) if len(items) > 1 else set()
+    if len(items) == 1:
+        line = _line(numbers, "spans")
+        return Order([((line, 1), (line, 2))], (), True)
+    edges = set(_edges(items))
     try:
         below = _closed(len(items), edges)
     except CycleError:  # ids that are used more than once

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llmtest.events.content import read_block
+from llmtest.events.usage import read_usage
 from llmtest.events.words import Document, Failure, FrozenDict, FrozenList, Generation, Message, Opaque, Structured, ToolCall
 from llmtest.tracing.codec import frozen
 
@@ -42,7 +43,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else repr(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
@@ -88,7 +89,7 @@ def _parts(message: Message) -> Iterator[dict[str, Any]]:
 def read_messages(value: object) -> FrozenList:
     """Return a conversation: a list of messages as the conventions, OpenAI, LangChain or LangSmith write them; JSON is read."""
     found = read_json(value)
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         found = found.get("messages", [found])
     if isinstance(found, str):
         return FrozenList([Message("human", found)]) if found else FrozenList()
@@ -105,25 +106,27 @@ def _read_message(item: object) -> Iterator[Message]:
         yield Message("human", item)
     elif isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(part, str) for part in item):
         yield Message(role_of(item[0]), item[1])
-    elif isinstance(item, Mapping) and isinstance(item.get("parts"), list):
+    elif isinstance(item, dict) and isinstance(item.get("parts"), list):
         yield from _of_parts(item)
-    elif isinstance(item, Mapping):
+    elif isinstance(item, dict):
         yield _of_fields(_unwrapped(item))
 
 
 def _unwrapped(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the fields of a message of LangChain's: a serialized object, or `{"type": ..., "data": ...}`."""
-    inner = item.get("kwargs") if isinstance(item.get("kwargs"), Mapping) else item.get("data")
-    if not isinstance(inner, Mapping):
+    inner = item.get("kwargs") if isinstance(item.get("kwargs"), dict) else item.get("data")
+    if not isinstance(inner, dict):
         message = item.get("message")
-        return message if isinstance(message, Mapping) else item
+        if isinstance(message, dict):
+            return _unwrapped(message)
+        return {"role": "ai", "content": item["text"]} if "text" in item and "content" not in item else item
     name = item["id"][-1] if isinstance(item.get("id"), list) and item["id"] else item.get("type")
     return {**inner, "type": inner.get("type") or name}
 
 
 def _of_parts(item: Mapping[str, Any]) -> Iterator[Message]:
     role, name = role_of(item.get("role", "user")), _text_or_none(item.get("name"))
-    parts = [part if isinstance(part, Mapping) else {"type": "text", "content": str(part)} for part in item["parts"]]
+    parts = [part if isinstance(part, dict) else {"type": "text", "content": str(part)} for part in item["parts"]]
     answers = [part for part in parts if part.get("type") == "tool_call_response"]
     for part in answers:
         yield _answer(part, name)
@@ -157,17 +160,17 @@ def _content(blocks: Sequence[object]) -> str | FrozenList:
 
 def _call(part: Mapping[str, Any]) -> ToolCall:
     function = part.get("function")
-    about = function if isinstance(function, Mapping) else part
+    about = function if isinstance(function, dict) else part
     args = next((about[key] for key in ("arguments", "args", "input") if about.get(key) is not None), {})
     read = read_json(args)
-    given = freeze(read) if isinstance(read, Mapping) else str(args)
+    given = freeze(read) if isinstance(read, dict) else str(args)
     return ToolCall(str(about.get("name") or ""), given, _text_or_none(part.get("id")))
 
 
 def _of_fields(item: Mapping[str, Any]) -> Message:
     """Return a message with `role` (or `type`) and `content`, as OpenAI, Anthropic and LangChain write them."""
     extra = item.get("additional_kwargs")
-    extra = extra if isinstance(extra, Mapping) else {}
+    extra = extra if isinstance(extra, dict) else {}
     calls = item.get("tool_calls") or extra.get("tool_calls") or ()
     role = role_of(item.get("role") or item.get("type") or "user")
     content = item.get("content")
@@ -176,14 +179,18 @@ def _of_fields(item: Mapping[str, Any]) -> Message:
         found = frozen_content(blocks)
     else:
         found = text_of_value(content) if content is not None else ""
-    made = tuple(_call(call) for call in calls if isinstance(call, Mapping))
-    about = {"name": _text_or_none(item.get("name")), "tool_call_id": _text_or_none(item.get("tool_call_id"))}
+    made = tuple(_call(call) for call in calls if isinstance(call, dict))
+    about = {
+        "name": _text_or_none(item.get("name")),
+        "tool_call_id": _text_or_none(item.get("tool_call_id")),
+        "usage": read_usage(item.get("usage_metadata")),
+    }
     return Message(role, found, made, _text_or_none(item.get("id")), **about)  # type: ignore[arg-type]
 
 
 def frozen_content(blocks: Sequence[object]) -> str | FrozenList:
     """Return the content of a message: a str if its blocks are texts."""
-    read = [_block(block) if isinstance(block, Mapping) and "content" in block else block for block in blocks]
+    read = [_block(block) if isinstance(block, dict) and "content" in block else block for block in blocks]
     kinds = [read_block(block) for block in read]
     if all(kind.kind == "text" for kind in kinds):
         return "".join(kind.text or "" for kind in kinds)
@@ -194,8 +201,8 @@ def read_tools(value: object) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the name and the definition of each tool that a model could call."""
     found = read_json(value)
     tools = [read_json(tool) for tool in found] if isinstance(found, list) else []
-    named = [tool.get("function", tool) if isinstance(tool, Mapping) else {} for tool in tools]
-    return [(str(tool["name"]), tool) for tool in named if isinstance(tool, Mapping) and tool.get("name")]
+    named = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
+    return [(str(tool["name"]), tool) for tool in named if isinstance(tool, dict) and tool.get("name")]
 
 
 def read_json(value: object) -> Any:
@@ -218,7 +225,7 @@ def text_of_value(value: object) -> str:
 
 def freeze(value: object) -> Any:
     """Return plain JSON as frozen words."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return FrozenDict({str(key): freeze(item) for key, item in value.items()})
     return FrozenList([freeze(item) for item in value]) if isinstance(value, list | tuple) else value
 

@@ -172,6 +172,24 @@ def read_json(file: IO[str], where: str) -> Iterator[Span]:
                 raise text.error("the list of spans is cut off here")
 
 
+def read_objects(file: IO[str], where: str) -> Iterator[Any]:
+    """Yield the objects of a file of JSON: those of a list, or one on each line.
+
+    Raises:
+        OtelError: it is damaged or cut off; the message has the place.
+    """
+    text = _Text(file, where)
+    if text.skip() == "[":
+        text.at += 1
+        while text.skip() not in ("]", ""):
+            yield text.value()
+        if text.over:
+            raise text.error("the list is cut off here")
+        return
+    while text.skip():
+        yield text.value()
+
+
 def _source(resource: object) -> str:
     """Return what tells apart the processes that spans come from: all attributes of their resource."""
     pairs = resource.get("attributes") if isinstance(resource, Mapping) else None

@@ -5,6 +5,8 @@ What is not said is `UNKNOWN`, and no default.
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from llmtest.events.callbacks import RunKind
 from llmtest.events.usage import read_usage
 from llmtest.events.words import EMPTY, Document, Failure, FrozenDict, FrozenList, Message, Usage
 from llmtest.otel import conventions as names
-from llmtest.otel.conventions import Langfuse, Older, OpenInference, Own, Traceloop
+from llmtest.otel.conventions import Langfuse, LangSmith, Older, OpenInference, Own, Traceloop
 from llmtest.otel.messages import freeze, frozen_content, read_json, read_messages, read_tools, role_of, text_of_value
 from llmtest.otel.spans import Span
 
@@ -54,7 +56,8 @@ def facts_of(span: Span) -> SpanFacts:
     facts.error = _error(span)
     if kind is None:
         return facts
-    facts.metadata, facts.tags = _metadata(told), _tags(told)
+    facts.metadata = _metadata(told)
+    facts.tags, facts.metadata = _tags(told, facts)
     facts.ended = str(told.get(Own.ENDED, "ended"))
     facts.cached = told.get(Own.CACHED) is True
     _READERS[kind](span, facts)
@@ -94,6 +97,7 @@ def _kind(told: Mapping[str, Any]) -> RunKind | None:
 _KINDS: Final[Sequence[tuple[str, Mapping[str, RunKind]]]] = (
     (names.OPERATION, names.OPERATIONS),
     (Langfuse.TYPE, Langfuse.KINDS),
+    (LangSmith.KIND, LangSmith.KINDS),
     (Traceloop.KIND, Traceloop.KINDS),
     (Traceloop.REQUEST_TYPE, Traceloop.REQUESTS),
 )
@@ -140,18 +144,39 @@ def _type_in(message: str) -> str | None:
 
 def _metadata(told: Mapping[str, Any]) -> FrozenDict:
     found = read_json(_first(told, Own.METADATA, OpenInference.METADATA, Langfuse.METADATA))
-    made = freeze(found) if isinstance(found, Mapping) else EMPTY
-    prefix = f"{Langfuse.METADATA}."
-    pairs = {key.removeprefix(prefix): freeze(read_json(value)) for key, value in told.items() if key.startswith(prefix)}
+    made = freeze(found) if isinstance(found, dict) else EMPTY
+    pairs = {_METADATA.sub("", key): freeze(_read_part(told[key])) for key in told if key.startswith(_PREFIXES)}
     thread = _text(told, names.CONVERSATION, OpenInference.SESSION)
     if thread is not None and not {"thread_id", "session_id", "conversation_id"} & made.keys():
         pairs["thread_id"] = thread
     return FrozenDict({**made, **pairs}) if pairs else made
 
 
-def _tags(told: Mapping[str, Any]) -> tuple[str, ...]:
-    found = read_json(_first(told, Own.TAGS, OpenInference.TAGS, Langfuse.TAGS))
-    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+_PREFIXES: Final = tuple(f"{name}." for name in (Langfuse.METADATA, LangSmith.METADATA, Traceloop.METADATA))
+_METADATA: Final = re.compile("|".join(map(re.escape, _PREFIXES)))
+
+
+def _read_part(value: object) -> Any:
+    """Return a part of metadata. Langfuse writes each as JSON, OpenLLMetry each as a text."""
+    if isinstance(value, str) and re.fullmatch(r'"[^"\\]*"|\d{1,9}', value):
+        return json.loads(value)
+    return read_json(value)
+
+
+def _tags(told: Mapping[str, Any], facts: SpanFacts) -> tuple[tuple[str, ...], FrozenDict]:
+    """Return the tags, and the metadata without them. A node of a graph has its step as a tag, as in LangChain."""
+    metadata = facts.metadata
+    found = read_json(_first(told, Own.TAGS, OpenInference.TAGS, LangSmith.TAGS, Langfuse.TAGS))
+    if isinstance(found, str):
+        found = found.split(", ")  # LangSmith
+    if found is None and isinstance(metadata.get("tags"), list):
+        found = metadata["tags"]
+        metadata = FrozenDict({key: value for key, value in metadata.items() if key != "tags"})
+    tags = tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+    step = metadata.get("langgraph_step")
+    if not tags and facts.kind == "chain" and isinstance(step, int) and metadata.get("langgraph_node") == facts.name:
+        tags = (f"graph:step:{step}",)
+    return tags, metadata
 
 
 # -- models
@@ -165,14 +190,18 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
     reasons = told.get(names.FINISH_REASONS)
     facts.finish_reason = str(reasons[0]) if isinstance(reasons, list | tuple) and reasons else _text(told, OpenInference.FINISH_REASON)
     facts.usage = _usage(told)
+    if facts.usage is None and isinstance(outputs := read_json(told.get(LangSmith.OUTPUTS)), Mapping):
+        about = outputs.get("llm_output")
+        facts.usage = read_usage(outputs.get("usage_metadata") or (about.get("token_usage") if isinstance(about, dict) else None))
     facts.tools = _tools(told)
     facts.parameters = _parameters(told)
-    asked = _messages(span, names.INPUT_MESSAGES, OpenInference.INPUT_MESSAGES, Traceloop.PROMPT, Langfuse.INPUT, OpenInference.INPUT)
-    said = _messages(
-        span, names.OUTPUT_MESSAGES, OpenInference.OUTPUT_MESSAGES, Traceloop.COMPLETION, Langfuse.OUTPUT, OpenInference.OUTPUT
-    )
+    asked, said = (_messages(span, *keys) for keys in (_ASKED, _SAID))
     instructions = _instructions(told)
     if asked is not None:
+        tools = [message.content for message in asked if message.role == "tool" and message.tool_call_id is None]
+        if told.get(Langfuse.INPUT) is not None and tools:  # its handler puts the definitions of tools among the messages
+            facts.tools = read_tools(json.dumps([read_json(tool) for tool in tools]))
+            asked = [message for message in asked if message.role != "tool" or message.tool_call_id is not None]
         facts.input = FrozenList([*instructions, *asked])
     if said is not None:
         facts.output = [_as_answer(message) for message in said]
@@ -180,11 +209,22 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
 
 def _as_answer(message: Message) -> Message:
     """An answer without a role is one of a model."""
-    return message if message.role == "ai" else Message("ai", message.content, message.tool_calls, message.id)
+    return message if message.role == "ai" else Message("ai", message.content, message.tool_calls, message.id, usage=message.usage)
 
 
-def _messages(span: Span, genai: str, flat: str, early: str, whole: str, value: str) -> Sequence[Message] | None:
-    """Return the conversation that a span has in one of the five ways; None if it has none."""
+_ASKED: Final = (names.INPUT_MESSAGES, OpenInference.INPUT_MESSAGES, Traceloop.PROMPT, LangSmith.INPUTS, Langfuse.INPUT, OpenInference.INPUT)
+_SAID: Final = (
+    names.OUTPUT_MESSAGES,
+    OpenInference.OUTPUT_MESSAGES,
+    Traceloop.COMPLETION,
+    LangSmith.OUTPUTS,
+    Langfuse.OUTPUT,
+    OpenInference.OUTPUT,
+)
+
+
+def _messages(span: Span, genai: str, flat: str, early: str, *wholes: str) -> Sequence[Message] | None:
+    """Return the conversation that a span has in one of these ways; None if it has none."""
     told = span.attributes
     if genai in told:
         return read_messages(told[genai])
@@ -194,22 +234,20 @@ def _messages(span: Span, genai: str, flat: str, early: str, whole: str, value: 
     found = list(_flat_messages(told, flat)) or list(_early_messages(told, early))
     if found:
         return found
-    for key in (whole, value):
-        if told.get(key) is not None:
-            read = read_json(told[key])
-            if isinstance(read, Mapping) and isinstance(read.get("generations"), list):
-                read = read["generations"]
-            if key == value and isinstance(read, Mapping) and not ({"messages", "role", "content", "generations"} & read.keys()):
-                return None
-            return read_messages(read)
-    return None
+    read = read_json(_first(told, *wholes))
+    if isinstance(read, dict):
+        key = next((key for key in ("generations", "prompts", "messages", "message", "choices") if key in read), None)
+        if key is None and not is_message(read):
+            return None  # parameters and the like, of a provider that is not known
+        read = read[key] if key is not None else read
+    return read_messages(read) if read is not None else None
 
 
 def _instructions(told: Mapping[str, Any]) -> list[Message]:
     parts = read_json(told.get(names.SYSTEM_INSTRUCTIONS))
     if not parts:
         return []
-    texts = [part.get("content", "") if isinstance(part, Mapping) else str(part) for part in parts] if isinstance(parts, list) else [parts]
+    texts = [part.get("content", "") if isinstance(part, dict) else str(part) for part in parts] if isinstance(parts, list) else [parts]
     return [Message("system", "\n".join(map(str, texts)))]
 
 
@@ -278,7 +316,7 @@ def _usage(told: Mapping[str, Any]) -> Usage | None:
 
 
 def _langfuse_usage(found: object) -> Usage | None:
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         return None
     named = {"input": "input_tokens", "output": "output_tokens", "total": "total_tokens"}
     return read_usage({named.get(key, key): value for key, value in found.items()})
@@ -298,7 +336,7 @@ def _tools(told: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any]]]:
 
 def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
     found = read_json(_first(told, OpenInference.PARAMETERS, Langfuse.PARAMETERS))
-    made = dict(found) if isinstance(found, Mapping) else {}
+    made = dict(found) if isinstance(found, dict) else {}
     for key, name in names.PARAMETERS.items():
         if told.get(name) is not None:
             made[key] = told[name]
@@ -311,27 +349,40 @@ def _parameters(told: Mapping[str, Any]) -> Mapping[str, Any]:
 def _read_tool(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
     facts.call_id = _text(told, names.TOOL_CALL_ID, OpenInference.TOOL_CALL_ID)
-    given = _first(
-        told, names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, OpenInference.TOOL_PARAMETERS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT
-    )
+    given = _first(told, names.TOOL_ARGUMENTS, *Older.TOOL_ARGUMENTS, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT)
+    if given is None:  # the parameters are arguments, or their schema: not all agree
+        parameters = read_json(told.get(OpenInference.TOOL_PARAMETERS))
+        is_schema = isinstance(parameters, dict) and "properties" in parameters
+        given = parameters if isinstance(parameters, dict) and not is_schema else told.get(OpenInference.INPUT)
     if given is not None:
-        facts.input = freeze(_inner(read_json(given), "inputs", "input_str"))
-    result = _first(told, names.TOOL_RESULT, *Older.TOOL_RESULT, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT)
+        facts.input = freeze(_arguments(read_json(given)))
+    facts.call_id = facts.call_id or _text(facts.metadata, "tool_call_id")
+    result = _first(told, names.TOOL_RESULT, *Older.TOOL_RESULT, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT)
     if result is not None:
         facts.output = _result(read_json(result), facts)
 
 
-def _inner(value: Any, *keys: str) -> Any:
-    """Return the arguments within what OpenLLMetry writes around them."""
-    if isinstance(value, Mapping) and keys[0] in value and value.keys() <= {*keys, "tags", "metadata", "kwargs"}:
-        return _first(value, *keys)
-    return value
+def _arguments(value: Any) -> Any:
+    """Return the arguments within what OpenLLMetry writes around them: LangChain's text of them, which is Python."""
+    if not (isinstance(value, dict) and "input_str" in value and value.keys() <= _AROUND):
+        return value
+    found = value.get("inputs", value["input_str"])
+    if isinstance(found, str):
+        try:
+            return ast.literal_eval(found)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return found
+    return found
+
+
+_AROUND: Final = frozenset({"inputs", "input_str", "tags", "metadata", "kwargs"})
 
 
 def _result(value: Any, facts: SpanFacts) -> Any:
     """Return the result of a tool; of a message that LangChain made of it, what it says."""
-    value = _inner(value, "output") if isinstance(value, Mapping) and "output" in value else value
-    if isinstance(value, Mapping) and ("tool_call_id" in value or "kwargs" in value or value.get("type") == "tool"):
+    if isinstance(value, dict) and "output" in value and value.keys() <= {"output", "kwargs"}:
+        value = value["output"]
+    if isinstance(value, dict) and is_message(value):
         messages = read_messages([value])
         if messages and messages[0].role == "tool":
             facts.call_id = facts.call_id or messages[0].tool_call_id
@@ -341,11 +392,12 @@ def _result(value: Any, facts: SpanFacts) -> Any:
 
 def _read_retriever(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
-    query = _first(told, names.QUERY, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT)
+    query = read_json(_first(told, names.QUERY, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT))
     if query is not None:
-        facts.input = text_of_value(read_json(query)) if not isinstance(query, str) else query
+        facts.input = text_of_value(query["query"] if isinstance(query, dict) and query.keys() == {"query"} else query)
     rows = _rows(told, OpenInference.DOCUMENTS)
-    found = read_json(_first(told, names.DOCUMENTS, Langfuse.OUTPUT))
+    found = read_json(_first(told, names.DOCUMENTS, LangSmith.OUTPUTS, Langfuse.OUTPUT))
+    found = found.get("documents") if isinstance(found, dict) else found
     if rows:
         facts.output = FrozenList([_document_of(row) for row in rows])
     elif isinstance(found, list):
@@ -354,28 +406,29 @@ def _read_retriever(span: Span, facts: SpanFacts) -> None:
 
 def _document_of(row: Mapping[str, Any]) -> Document:
     metadata = read_json(row.get(OpenInference.DOCUMENT_METADATA))
-    about = freeze(metadata) if isinstance(metadata, Mapping) else EMPTY
+    about = freeze(metadata) if isinstance(metadata, dict) else EMPTY
     return Document(str(row.get(OpenInference.DOCUMENT_CONTENT, "")), about, _text(row, OpenInference.DOCUMENT_ID))
 
 
 def _document_in(item: object) -> Any:
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return freeze(item)
     content = item.get("content", item.get("page_content"))
     if content is None:
         return freeze(item)
     metadata = item.get("metadata")
-    return Document(str(content), freeze(metadata) if isinstance(metadata, Mapping) else EMPTY, _text(item, "id"))
+    return Document(str(content), freeze(metadata) if isinstance(metadata, dict) else EMPTY, _text(item, "id"))
 
 
 def _read_chain(span: Span, facts: SpanFacts) -> None:
     told = span.attributes
-    given = _first(told, names.INPUT_MESSAGES, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT)
-    result = _first(told, names.OUTPUT_MESSAGES, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT, Older.FINAL_RESULT)
+    given = _first(told, names.INPUT_MESSAGES, LangSmith.INPUTS, Langfuse.INPUT, Traceloop.INPUT, OpenInference.INPUT)
+    result = _first(told, names.OUTPUT_MESSAGES, LangSmith.OUTPUTS, Langfuse.OUTPUT, Traceloop.OUTPUT, OpenInference.OUTPUT, Older.FINAL_RESULT)
     messages = next((told[key] for key in Older.ALL_MESSAGES if told.get(key) is not None), None)
     if given is None and messages is not None:  # a whole conversation: the last message is the answer
         conversation = read_messages(messages)
-        given, result = conversation[:-1], conversation[-1:] if result is None else result
+        given = list(itertools.takewhile(lambda message: message.role != "ai", conversation))
+        result = conversation[-1:] if result is None else result
     facts.input = UNKNOWN if given is None else _state(given, told.get(names.INPUT_MESSAGES) is given)
     facts.output = UNKNOWN if result is None else _state(result, told.get(names.OUTPUT_MESSAGES) is result)
     if told.get(Own.INPUT) is not None:  # ours are JSON in every case, also a plain text
@@ -389,16 +442,18 @@ def _state(value: Any, is_conversation: bool) -> Any:
     read = read_json(value)
     if is_conversation or (isinstance(read, list) and read and all(isinstance(item, Message) for item in read)):
         return FrozenDict(messages=read_messages(read))
-    if isinstance(read, Mapping) and "inputs" in read and read.keys() <= {"inputs", "tags", "metadata", "kwargs"}:
+    if isinstance(read, dict) and "inputs" in read and read.keys() <= {"inputs", "tags", "metadata", "kwargs"}:
         read = read["inputs"]  # OpenLLMetry
-    elif isinstance(read, Mapping) and "outputs" in read and read.keys() <= {"outputs", "kwargs"}:
+    elif isinstance(read, dict) and "outputs" in read and read.keys() <= {"outputs", "kwargs"}:
         read = read["outputs"]
+    elif isinstance(read, dict) and len(read) == 1 and ("input" in read or "output" in read):
+        (read,) = read.values()  # LangSmith has no input that is not an object
     return revived(read)
 
 
 def revived(value: Any) -> Any:
     """Return plain JSON as frozen words, with each message in it."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         if is_message(value):
             found = read_messages([value])
             return found[0] if len(found) == 1 else found
@@ -412,7 +467,9 @@ def is_message(value: Mapping[str, Any]) -> bool:
     """True if plain JSON is a message, as the conventions, OpenAI or LangChain write one."""
     if isinstance(value.get("parts"), list) and "role" in value:
         return True
-    if value.get("lc") == 1 and isinstance(value.get("kwargs"), Mapping):
+    if isinstance(value.get("data"), dict) and value.keys() == {"type", "data"}:
+        return role_of(value["type"]) in _ROLES
+    if value.get("lc") == 1 and isinstance(value.get("kwargs"), dict):
         return str((value.get("id") or [""])[-1]).endswith(("Message", "MessageChunk"))
     kind = value.get("role", value.get("type"))
     return "content" in value and isinstance(kind, str) and role_of(kind) in _ROLES

@@ -324,7 +324,7 @@ def _generations(facts: SpanFacts, kind: RunKind) -> FrozenList:
     metadata = FrozenDict({key: value for key, value in about.items() if value is not None})
     usages = [facts.usage, *[None] * len(found)]  # that of the whole call stands on its first answer
     answers = [
-        replace(message, id=message.id or facts.response_id, usage=usage, response_metadata=metadata, cached=facts.cached)
+        replace(message, id=message.id or facts.response_id, usage=usage or message.usage, response_metadata=metadata, cached=facts.cached)
         for message, usage in zip(found, usages, strict=False)
     ]
     return FrozenList([Generation(message.text, message) for message in answers])

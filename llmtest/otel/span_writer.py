@@ -6,6 +6,7 @@ trace store. `exact` adds the recorded events themselves, so that the trace can 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -30,6 +31,9 @@ from llmtest.tracing.split_secrets import hide_split_secrets
 
 Content = Literal["none", "messages", "exact"]
 SCOPE: Final = "llmtest"
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False, default=plain).encode
+_PLAIN: Final = frozenset({Own.RUN_ID, Own.RUN_KIND, names.OPERATION})
+"""Attributes that hold no text of the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class _Spans:
         self.names = names.version_of(options.convention)
         self.trace_id = trace_id_of(trace.root)
         self.writer = Writer()
+        self._values: dict[str, object] = {}
         self.runs, _ = build_runs(trace.events)
         self.known = {run.id for run in self.runs}
         self.numbers = {id(event): number for number, event in enumerate(trace.events)}
@@ -104,7 +109,7 @@ class _Spans:
             run.start.wall_ns,
             (end or run.events[-1]).wall_ns,
             kind,
-            {key: value for key, value in self._attributes(run).items() if value is not None},
+            {**self._masked(self._attributes(run)), **(self._exact(run) if self.options.content == "exact" else {})},
             tuple(self._events(run)),
             (),
             status,
@@ -134,22 +139,44 @@ class _Spans:
         made: dict[str, Any] = {
             Own.RUN_ID: str(run.id),
             Own.RUN_KIND: run.kind,
-            Own.RUN_NAME: self._clean(run.name),
+            Own.RUN_NAME: run.name,
             Own.ENDED: run.ended if run.ended not in ("ended", "error") else None,
             Own.CACHED: run.cached or None,
             names.ERROR_TYPE: run.error.type if run.error is not None else None,
         }
         made |= self._openinference(run) if self.is_openinference else self._genai(run)
-        if self.options.content == "exact":
-            made |= self._exact(run)
         return made
 
     def _json(self, value: object) -> str:
-        return self.writer.value(plain(value))
+        """Return a value as JSON. Whether it holds a secret is looked at once for all attributes of a span."""
+        try:
+            text = _ENCODE(value)
+        except (ValueError, TypeError):  # a number or a key that JSON does not have
+            text = _ENCODE(plain(value))
+        self._values[text] = value
+        return text
 
     def _text(self, value: object) -> str:
         """Return a text as it is, and any other value as JSON."""
-        return self._clean(value) if isinstance(value, str) else self._json(value)
+        return value if isinstance(value, str) else self._json(value)
+
+    def _masked(self, made: dict[str, Any]) -> dict[str, Any]:
+        """Return attributes without secrets, and without those that are None."""
+        found = {key: value for key, value in made.items() if value is not None}
+        texts = [value for value in found.values() if isinstance(value, str)]
+        lists = ["\n".join(map(str, value)) for value in found.values() if isinstance(value, list)]
+        masks = table()
+        if masks.may_hold_secrets("\n".join([*texts, *lists])):
+            found = {key: value if key in _PLAIN else self._mask(value) for key, value in found.items()}
+        self._values.clear()
+        return found
+
+    def _mask(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._mask(item) for item in value]
+        if value in self._values:
+            return self.writer.value(plain(self._values[value]))
+        return self._clean(value) if isinstance(value, str) else value
 
     def _events(self, run: Run) -> Iterator[SpanEvent]:
         for event in run.events:
@@ -172,12 +199,10 @@ class _Spans:
         numbered = [(self.numbers[id(event)], event) for event in events if id(event) in self.numbers]
         rows = [f"[{row[0]}, {event_text(row)[1:]}" for row in event_rows(self.trace, writer, numbered, self.hidden)]
         lanes = [facts for _, facts in lane_facts((e for _, e in numbered), births=bool(self.trace.latencies))]
-        return {
-            Own.EVENTS: f"[{', '.join(rows)}]",
-            Own.MESSAGES: f"[{', '.join(writer.messages)}]" if writer.messages else None,
-            Own.LANES: f"[{', '.join(lanes)}]",
-            Own.INSIDE: self.trace.inside if run.id == self.trace.root else None,
-        }
+        made: dict[str, Any] = {Own.EVENTS: f"[{', '.join(rows)}]", Own.LANES: f"[{', '.join(lanes)}]"}
+        if writer.messages:
+            made[Own.MESSAGES] = f"[{', '.join(writer.messages)}]"
+        return made | ({Own.INSIDE: self.trace.inside} if run.id == self.trace.root else {})
 
     # the GenAI conventions
 
@@ -185,7 +210,7 @@ class _Spans:
         made: dict[str, Any] = {
             names.OPERATION: operation_of(run),
             names.CONVERSATION: _conversation(run),
-            Own.TAGS: [self._clean(tag) for tag in run.tags] or None,
+            Own.TAGS: [tag for tag in run.tags] or None,
             Own.METADATA: self._json(run.metadata) if self.with_content and run.metadata else None,
         }
         if run.kind in MODELS:
@@ -194,7 +219,7 @@ class _Spans:
             return made | self._genai_tool(run)
         if run.kind == "retriever":
             return made | self._genai_retriever(run)
-        name = self._clean(run.name)
+        name = run.name
         if made[names.OPERATION] == "invoke_agent":
             made |= {names.AGENT_NAME: name, names.PROVIDER: _provider_below(run)}
         elif made[names.OPERATION] == "invoke_workflow":
@@ -252,7 +277,7 @@ class _Spans:
     def _genai_tool(self, run: Run) -> dict[str, Any]:
         about = run.start.payload.get("serialized")
         made: dict[str, Any] = {
-            names.TOOL_NAME: self._clean(run.name),
+            names.TOOL_NAME: run.name,
             names.TOOL_TYPE: "function",
             names.TOOL_CALL_ID: run.tool_call_id,
             names.TOOL_DESCRIPTION: about.get("description") if isinstance(about, Mapping) and self.with_content else None,
@@ -266,10 +291,10 @@ class _Spans:
         return made
 
     def _genai_retriever(self, run: Run) -> dict[str, Any]:
-        made: dict[str, Any] = {names.DATA_SOURCE: self._clean(run.name)}
+        made: dict[str, Any] = {names.DATA_SOURCE: run.name}
         if self.with_content:
             found = run.output if isinstance(run.output, list) else None
-            made[names.QUERY] = self._clean(str(run.input))
+            made[names.QUERY] = str(run.input)
             made[names.DOCUMENTS] = self._json([_document(one) for one in found]) if found is not None else None
         return made
 
@@ -281,13 +306,13 @@ class _Spans:
         made: dict[str, Any] = {
             OpenInference.KIND: kind or ("AGENT" if agent else "CHAIN"),
             OpenInference.SESSION: _conversation(run),
-            OpenInference.TAGS: [self._clean(tag) for tag in run.tags] or None,
-            OpenInference.AGENT_NAME: self._clean(run.name) if agent else None,
+            OpenInference.TAGS: [tag for tag in run.tags] or None,
+            OpenInference.AGENT_NAME: run.name if agent else None,
         }
         if run.kind in MODELS:
             made |= self._openinference_model(run)
         elif run.kind == "tool":
-            made |= {OpenInference.TOOL_NAME: self._clean(run.name), OpenInference.TOOL_CALL_ID: run.tool_call_id}
+            made |= {OpenInference.TOOL_NAME: run.name, OpenInference.TOOL_CALL_ID: run.tool_call_id}
         if self.with_content:
             made |= self._openinference_values(run)
         return made
@@ -313,7 +338,7 @@ class _Spans:
             return {f"{prefix}.{OpenInference.DOCUMENT_CONTENT}": self._json(found)}
         return {
             f"{prefix}.{OpenInference.DOCUMENT_ID}": found.id,
-            f"{prefix}.{OpenInference.DOCUMENT_CONTENT}": self._clean(found.page_content),
+            f"{prefix}.{OpenInference.DOCUMENT_CONTENT}": found.page_content,
             f"{prefix}.{OpenInference.DOCUMENT_METADATA}": self._json(found.metadata) if found.metadata else None,
         }
 
@@ -352,13 +377,13 @@ class _Spans:
             f"{prefix}.{OpenInference.ANSWERED_CALL}": message.tool_call_id,
         }
         if isinstance(message.content, str):
-            made[f"{prefix}.{OpenInference.CONTENT}"] = self._clean(message.content) if message.content else None
+            made[f"{prefix}.{OpenInference.CONTENT}"] = message.content if message.content else None
         else:
             for number, part in enumerate(part for part in parts["parts"] if part["type"] != "tool_call"):
                 block = f"{prefix}.{OpenInference.CONTENTS}.{number}"
                 made[f"{block}.{OpenInference.CONTENT_TYPE}"] = part["type"]
                 text = part.get("content", part)
-                made[f"{block}.{OpenInference.CONTENT_TEXT}"] = self._clean(text) if isinstance(text, str) else self._json(text)
+                made[f"{block}.{OpenInference.CONTENT_TEXT}"] = text if isinstance(text, str) else self._json(text)
         for number, call in enumerate(message.tool_calls):
             place = f"{prefix}.{OpenInference.CALLS}.{number}"
             made[f"{place}.{OpenInference.TOOL_CALL_ID}"] = call.id
