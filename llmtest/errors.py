@@ -251,6 +251,10 @@ class MatchError(LlmtestError, AssertionError):
         super().__init__("\n\n".join(map(str, answers)))
 
 
+class RulesError(LlmtestError, ValueError):
+    """The rules that a command is given cannot be imported, or are none."""
+
+
 class UnjudgedError(Exception):
     """Whether a run is meant cannot be told: what would tell it is missing. A failure, never a silent pass."""
 

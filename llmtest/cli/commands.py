@@ -19,8 +19,11 @@ from llmtest.core.text import did_you_mean
 
 MODULES: Final = (
     "cassettes",
+    "check",
     "demo",
+    "listen",
     "merge",
+    "reproduce",
     "scan",
     "script",
     "serve",

@@ -63,9 +63,13 @@ def _load_ours(file: IO[bytes]) -> list[Recording]:
         return [store.load(trace) for trace in store.traces()]
 
 
-def is_ours(file: IO[bytes]) -> bool:
-    """True if a file that can seek has JSON lines of `llmtest export`."""
-    return _is_ours(_head(file))
+def is_spans(file: IO[bytes]) -> bool:
+    """True if a file that can seek has spans, in whichever form, and no JSON lines of `llmtest export`."""
+    head = _head(file)
+    if _is_ours(head):
+        return False
+    is_text = head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"{", b"["))
+    return any(name in head for name in (*_OTLP, *_FOREIGN)) if is_text else head[:1] in (b"\x00", b"\n") and len(head) > 1
 
 
 def _is_ours(head: bytes) -> bool:
@@ -116,19 +120,23 @@ def read_spans(file: IO[bytes], where: str) -> Iterator[Span]:
     """
     head = _head(file)
     source: Any = gzip.GzipFile(fileobj=file) if _is_gzip(file) else file
-    if not head.strip():
+    if not head.strip() and source is file:
         raise OtelError(f"{where}: the file is empty\n  expected  {EXPECTED}")
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t")
     if not start.startswith((b"{", b"[")):
         yield from _of_bytes(source, where)
         return
     text = io.TextIOWrapper(source, "utf-8-sig", "strict")
-    if any(name in head for name in (b'"resourceSpans"', b'"scopeSpans"', b'"traceID"', b'"batches"')):
+    if any(name in head for name in _OTLP):
         yield from read_json(text, where)
-    elif any(name in head for name in (b'"run_type"', b'"traceId"', b'"observations"')):
+    elif any(name in head for name in _FOREIGN):
         yield from foreign.spans_of(read_objects(text, where), where)
     else:
         raise OtelError(f"{where}: it is JSON, and no traces that can be read\n  expected  {EXPECTED}")
+
+
+_OTLP: Final = (b'"resourceSpans"', b'"scopeSpans"', b'"traceID"', b'"batches"')
+_FOREIGN: Final = (b'"run_type"', b'"traceId"', b'"observations"')
 
 
 def _is_gzip(file: IO[bytes]) -> bool:
@@ -143,7 +151,7 @@ def _head(file: IO[bytes]) -> bytes:
         packed = _is_gzip(file)
         return gzip.GzipFile(fileobj=file).read(HEAD_BYTES) if packed else file.read(HEAD_BYTES)
     except (OSError, EOFError, zlib.error):
-        return b"\x00"  # damaged: its reader tells where
+        return b""  # damaged: its reader tells where
     finally:
         file.seek(0)
 

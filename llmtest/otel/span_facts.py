@@ -190,7 +190,7 @@ def _read_model(span: Span, facts: SpanFacts) -> None:
     reasons = told.get(names.FINISH_REASONS)
     facts.finish_reason = str(reasons[0]) if isinstance(reasons, list | tuple) and reasons else _text(told, OpenInference.FINISH_REASON)
     facts.usage = _usage(told)
-    if facts.usage is None and isinstance(outputs := read_json(told.get(LangSmith.OUTPUTS)), Mapping):
+    if facts.usage is None and isinstance(outputs := read_json(told.get(LangSmith.OUTPUTS)), dict):
         about = outputs.get("llm_output")
         facts.usage = read_usage(outputs.get("usage_metadata") or (about.get("token_usage") if isinstance(about, dict) else None))
     facts.tools = _tools(told)

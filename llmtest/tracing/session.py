@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -125,15 +126,20 @@ def flush() -> None:
 def load_traces(session: str, *, store: Path | str | None = None) -> list[Recording]:
     """Return the traces of a session as recordings, one for each root run, in the order in which they started.
 
-    `session` is its name, or the key of one trace as `llmtest show` prints it. `store` is the file, by default the one that
-    this process writes. Everything that this process has traced so far is written first. Shapes, rules, snapshots and
+    `session` is its name, or the key of one trace as `llmtest show` prints it; or the path of a file: JSON lines of
+    `llmtest export`, OTLP (JSON or protobuf), or an export of LangSmith, Langfuse or Jaeger, plain or gzip. What spans do not
+    tell is unknown (`Run.unknown`). `store` is the file of the store, by default the one that this process writes. Everything that this process has traced so far is written first. Shapes, rules, snapshots and
     `llmtest.protocol.check` work on them as on recordings that were never stored.
 
     Raises:
-        StoreError: there is no such session or trace (the message has the nearest name), or the file cannot be read.
+        StoreError: there is no such session or trace (the message has the nearest name), or the store cannot be read.
+        OtelError: the file has no traces, or is damaged; the message has the place.
 
     It does not restore masked values.
     """
+    if store is None and Path(session).is_file():
+        files = import_module("llmtest.otel.files")  # a package below this one: it reads files of other tools
+        return list(files.load(Path(session)))
     flush()
     with Store(Path(store) if store is not None else place()) as opened:
         return [opened.load(trace) for trace in opened.find(session)]
