@@ -143,7 +143,8 @@ class Before(Rule):
             if near is None and not context.before(later, one, self.order):
                 near = one  # it overlapped
         near = near or firsts[0]
-        return Verdict(False, relation(context, near, later, self.order), events_of(near, later))
+        turned = all(context.before(later, one, self.order) for one in firsts)
+        return Verdict(False, relation(context, near, later, self.order), events_of(near, later), in_any_order=turned)
 
     def watch(self) -> Watch | None:
         """Suspect the rule when a `second` begins and no `first` has ended."""
@@ -203,7 +204,8 @@ class FollowedBy(Rule):
             close = context.near(self.second)
             return Verdict(False, said, (end_of(first),), close, tool_names(self.second), in_any_order=True)
         near = next((one for one in reversed(seconds) if not context.before(one, first, self.order)), seconds[-1])
-        return Verdict(False, relation(context, first, near, self.order), events_of(first, near))
+        turned = all(context.before(one, first, self.order) for one in seconds)
+        return Verdict(False, relation(context, first, near, self.order), events_of(first, near), in_any_order=turned)
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,8 +13,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
@@ -26,9 +26,6 @@ from llmtest.otel.otlp import PACKAGES, as_sdk, write_json, write_protobuf
 from llmtest.otel.span_writer import Options, spans_of
 from llmtest.otel.spans import Span
 from llmtest.tracing.rows import Trace
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 BATCH: Final = 512
 """How many spans go into one request."""
@@ -187,6 +184,13 @@ class LiveExport:
         self._warned = False
         self._thread: threading.Thread | None = None
 
+    def inherit(self) -> None:
+        """Begin anew in a forked process."""
+        self.counts = Sent()
+        self._queue.clear()
+        self._waiting, self._busy, self._thread = 0, False, None
+        self._changed = threading.Condition()
+
     def put(self, trace: Trace) -> None:
         """Queue the spans of a finished trace; drop them if there is no room. It waits for nothing."""
         try:
@@ -195,7 +199,7 @@ class LiveExport:
             self._lost(1, f"{type(error).__name__}: {error}")
             return
         with self._changed:
-            if self._waiting + len(spans) > self._room:
+            if self._over.is_set() or self._waiting + len(spans) > self._room:
                 self.counts.dropped += len(spans)
                 is_full = True
             else:
@@ -219,6 +223,11 @@ class LiveExport:
             while (self._queue or self._busy) and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
         return self.counts
+
+    @property
+    def is_closed(self) -> bool:
+        """True if nothing is sent any more."""
+        return self._over.is_set()
 
     def close(self, limit_s: float = FLUSH_LIMIT_S) -> Sent:
         """Send what is left, at most `limit_s`, and end the thread; what is left then is dropped, and said."""
@@ -293,19 +302,20 @@ def live(target: str | LiveExport, options: Options | None = None) -> LiveExport
     address, chosen = address_of(target), options or Options()
     with _lock:
         known = _running.get((address, chosen))
-        if known is None:
+        if known is None or known.is_closed:
             known = _running[address, chosen] = LiveExport(exporter_to(target), chosen, address)
         return known
 
 
-def close_all() -> None:
-    """Send what is left of every live export of this process, and end them."""
-    with _lock:
-        exports = list(_running.values())
-        _running.clear()
-    for export in exports:
-        export.close()
-
-
 _running: Final[dict[tuple[str, Options], LiveExport]] = {}
 _lock: Final = threading.Lock()
+
+
+def _forked() -> None:
+    """Leave what is queued to the parent, whose thread does not exist here. Called in the child."""
+    for export in _running.values():
+        export.inherit()
+
+
+with suppress(AttributeError):  # Windows has no fork
+    os.register_at_fork(after_in_child=_forked)
